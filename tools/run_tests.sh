@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Sets up all that the tests need (compiled mmcv ops too) and runs them.
+#   bash tools/run_tests.sh [--stack openmmlab] [--active] [--torch-index URL] [-- PYTEST ARGUMENTS]
+set -eu
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+setup=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    setup+=("$1")
+    shift
+done
+[ $# -eq 0 ] || shift
+python="$(bash tools/setup_env.sh --for tests ${setup[@]+"${setup[@]}"})"
+exec "$python" -m pytest "$@"
