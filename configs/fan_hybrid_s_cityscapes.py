@@ -1,5 +1,5 @@
-# FAN-S-Hybrid, SegFormer decoder. As published (FAN paper): Cityscapes val mIoU 81.5, Cityscapes-C
-# 66.4 (Table 9 and Table 13).
+# FAN-S-Hybrid, SegFormer decoder.
+# As published (FAN paper): Cityscapes val mIoU 81.5, Cityscapes-C 66.4 (Tables 9, 13).
 # ImageNet weights: --cfg-options model.backbone.init_cfg.checkpoint=fan_hybrid_small.pth.tar
 _base_ = [
     './_base_/models/fan_segformer.py',

@@ -27,6 +27,7 @@ model = dict(
         dropout_ratio=0.1,
         num_classes=19,
         norm_cfg=norm_cfg,
+        act_cfg=None,  # linear projections, as FAN's and SegFormer's own code; mmseg's default has a ReLU
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
