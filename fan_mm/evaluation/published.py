@@ -1,0 +1,155 @@
+"""The results that the FAN paper prints (ICML 2022, tables 8 to 14), as data.
+
+`data/published.json` holds the tables row by row as they are printed. Nothing is corrected there: a
+row whose columns cannot stand under their headings carries a note that says so, and the corruptions
+concerned are left out of what this module hands out. What can be recomputed is recomputed here:
+retention from the two accuracies, averages from the columns, one table against another; each
+disagreement becomes a note of the row.
+
+These are other people's measurements. Whoever shows them must label them as published.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+
+ROUNDING = 0.05  # the tables print one decimal
+_NOT_CORRUPTIONS = frozenset(
+    'params params_flops encoder_params clean corrupted retention imagenet_a imagenet_r mCE'.split()
+)
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """What the paper prints about one model on one task, gathered from all its tables.
+
+    Attributes:
+        model: one name for the model across tables; a detector in parentheses.
+        task: 'segmentation', 'detection' or 'classification'.
+        benchmark: name of the benchmark (`fan_mm.corruptions.BENCHMARKS`).
+        metric: 'mIoU', 'bbox_mAP' or 'top1'.
+        clean: metric on clean images, per cent; None where not printed. As all values, from the
+            first table that prints it (the main tables 8 to 11 before the detailed 12 to 14).
+        corrupted: printed benchmark average, per cent.
+        retention: printed ratio corrupted / clean, per cent.
+        mce: mean corruption error against AlexNet, per cent (table 11), lower is better.
+        corruptions: metric per corruption, mean over severities, per cent.
+        sources: where it stands, such as 'Table 13, row 17'.
+        notes: contradictions in and between the tables, one sentence each.
+    """
+
+    model: str
+    task: str
+    benchmark: str
+    metric: str
+    clean: float | None
+    corrupted: float | None
+    retention: float | None
+    mce: float | None
+    corruptions: dict[str, float]
+    sources: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@functools.cache
+def paper() -> dict:
+    """The whole data file: 'source', 'protocols' per benchmark, 'tables' by number, 'notes'."""
+    return json.loads(resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text())
+
+
+def table_rows(number: int) -> list[dict]:
+    """Rows of one table as printed: 'table', 'row' (from 1), 'model', 'printed' and its columns."""
+    table = paper()['tables'][str(number)]
+    return [
+        {'table': number, 'row': i, 'model': row['model'], 'printed': row['printed']}
+        | dict(zip(table['columns'], row['values'], strict=True))
+        for i, row in enumerate(table['rows'], start=1)
+    ]
+
+
+def corruption_columns(row: dict) -> dict[str, float]:
+    """The corruptions among a row's columns, in printed order."""
+    skipped = _NOT_CORRUPTIONS | {'table', 'row', 'model', 'printed'}
+    return {name: value for name, value in row.items() if name not in skipped}
+
+
+def retention_agrees(row: dict) -> bool:
+    """Whether the printed retention is corrupted / clean for some values that round to those printed."""
+    lowest = 100 * (row['corrupted'] - ROUNDING) / (row['clean'] + ROUNDING) - ROUNDING
+    highest = 100 * (row['corrupted'] + ROUNDING) / (row['clean'] - ROUNDING) + ROUNDING
+    return lowest <= row['retention'] <= highest
+
+
+def average_offset(row: dict) -> float:
+    """Printed average minus the mean of the printed corruption columns, in points."""
+    return row['corrupted'] - float(np.mean(list(corruption_columns(row).values())))
+
+
+def published_models(task: str) -> list[PublishedModel]:
+    """All models that the paper evaluates on a task, in the order of the tables.
+
+    Args:
+        task: 'segmentation', 'detection' or 'classification'.
+    """
+    tables = {int(n): t for n, t in paper()['tables'].items() if t['task'] == task}
+    rows: dict[str, list[dict]] = {}
+    for number in sorted(tables):
+        for row in table_rows(number):
+            rows.setdefault(row['model'], []).append(row)
+    table = tables[min(tables)]
+    return [_gather(name, task, table, found) for name, found in rows.items()]
+
+
+def _gather(model: str, task: str, table: dict, rows: list[dict]) -> PublishedModel:
+    numbers = {row['table'] for row in rows}
+    written = [
+        note
+        for note in paper()['notes']
+        if model in note['models'] and numbers & {int(n) for n in note['tables']}
+    ]
+    doubtful = {name for note in written for name in note.get('doubtful', ())}
+    corruptions = {k: v for row in rows for k, v in corruption_columns(row).items()}
+
+    def first(column: str) -> float | None:
+        return next((row[column] for row in rows if row.get(column) is not None), None)
+
+    return PublishedModel(
+        model=model,
+        task=task,
+        benchmark=table['benchmark'],
+        metric=table['metric'],
+        clean=first('clean'),
+        corrupted=first('corrupted'),
+        retention=first('retention'),
+        mce=first('mCE'),
+        corruptions={k: v for k, v in corruptions.items() if k not in doubtful},
+        sources=tuple(f'Table {row["table"]}, row {row["row"]}' for row in rows),
+        notes=(*(note['text'] for note in written), *_disagreements(rows)),
+    )
+
+
+def _disagreements(rows: list[dict]) -> list[str]:
+    """Sentences about what can be recomputed from the printed numbers and does not agree."""
+    found = []
+    for column, what in (('clean', 'clean'), ('corrupted', 'corrupted average')):
+        printed = {row['table']: row[column] for row in rows if column in row}
+        if len(set(printed.values())) > 1:
+            places = ' and '.join(f'{value} in Table {n}' for n, value in printed.items())
+            found.append(f'Printed twice, differently: {what} {places}.')
+    for row in rows:
+        if 'retention' in row and not retention_agrees(row):
+            ratio = 100 * row['corrupted'] / row['clean']
+            found.append(f'Table {row["table"]} prints {row["retention"]} % retained; it is {ratio:.1f} %.')
+        if corruption_columns(row):
+            tolerance = paper()['tables'][str(row['table'])]['average']['tolerance']
+            offset = average_offset(row)
+            if abs(offset) > tolerance:
+                mean = row['corrupted'] - offset
+                found.append(
+                    f'Table {row["table"]} prints the average {row["corrupted"]}; '
+                    f'the mean of its columns is {mean:.1f}.'
+                )
+    return found
