@@ -1,0 +1,5 @@
+"""Networks: building blocks (`layers`) and what is assembled from them (`backbones`)."""
+
+from fan_mm.models.backbones import FANHybrid, FANViT
+
+__all__ = ['FANHybrid', 'FANViT']

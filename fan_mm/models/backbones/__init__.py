@@ -1,0 +1,6 @@
+"""FAN backbones, registered in mmengine's root ``MODELS``."""
+
+from fan_mm.models.backbones.fan_hybrid import FANHybrid
+from fan_mm.models.backbones.fan_vit import FANViT
+
+__all__ = ['FANHybrid', 'FANViT']

@@ -1,0 +1,40 @@
+"""The building blocks of FAN, one file per idea of the paper."""
+
+from fan_mm.models.layers.channel_attention import (
+    CHANNEL_ATTENTIONS,
+    ChannelSelfAttention,
+    EfficientChannelAttention,
+    SqueezeExciteAttention,
+)
+from fan_mm.models.layers.checkpoint import checkpoint
+from fan_mm.models.layers.class_attention import ClassAttention, ClassAttentionBlock
+from fan_mm.models.layers.convnext_stem import ConvNeXtStem, HybridPatchEmbed
+from fan_mm.models.layers.fan_block import FANBlock
+from fan_mm.models.layers.layer_norm import ChannelLayerNorm
+from fan_mm.models.layers.mlp import ConvMlp, DWConv, Mlp
+from fan_mm.models.layers.patch_embed import ConvPatchEmbed, OverlapDownsample, as_map, as_tokens
+from fan_mm.models.layers.position_encoding import FourierPositionEncoding
+from fan_mm.models.layers.token_mixing import TokenMixing
+
+__all__ = [
+    'CHANNEL_ATTENTIONS',
+    'ChannelLayerNorm',
+    'ChannelSelfAttention',
+    'ClassAttention',
+    'ClassAttentionBlock',
+    'ConvMlp',
+    'ConvNeXtStem',
+    'ConvPatchEmbed',
+    'DWConv',
+    'EfficientChannelAttention',
+    'FANBlock',
+    'FourierPositionEncoding',
+    'HybridPatchEmbed',
+    'Mlp',
+    'OverlapDownsample',
+    'SqueezeExciteAttention',
+    'TokenMixing',
+    'as_map',
+    'as_tokens',
+    'checkpoint',
+]

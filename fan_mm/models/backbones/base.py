@@ -1,0 +1,313 @@
+"""What FAN-ViT and FAN-Hybrid share: FAN blocks, class attention, and mmpretrain's contract."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fan_mm.errors import InputError
+from fan_mm.models.layers import (
+    CHANNEL_ATTENTIONS,
+    ClassAttentionBlock,
+    FANBlock,
+    FourierPositionEncoding,
+    checkpoint,
+)
+
+OUT_TYPES = ('featmap', 'cls_token', 'raw', 'avg_featmap')
+TOKEN_SIZE = 16  # pixels
+MLP_RATIO = 4
+CLASS_ATTENTION_BLOCKS = 2
+
+
+class FANBackbone(BaseModule):
+    """FAN blocks and class attention behind a stem that the subclass makes.
+
+    Only what the requested outputs depend on is created: without a class token to return, no
+    class-attention weight that patch tokens cannot feel, and no block after the last output. So
+    every parameter gets a gradient, and DDP needs no ``find_unused_parameters``. Checkpoints of
+    the whole model still load; what this model has no use for is left out.
+
+    Args:
+        arch: a name of `arch_zoo`, or a dict with the keys `arch_keys`.
+        out_type: 'featmap' for maps (B, C, H, W), 'cls_token' for (B, C) after class attention
+            and the final norm, 'raw' for the class and patch tokens (B, 1+N, C) after both,
+            'avg_featmap' for the mean over patch tokens (B, C).
+        out_indices: which outputs to return; -1 is the last, after class attention. 'cls_token'
+            and 'raw' exist for the last only.
+        channel_attention: 'eca' (released models), 'se' (squeeze-excite, paper Table 6) or 'csa'
+            (full channel self-attention, paper Eq. 6).
+        paired_frequencies: one frequency for each sine and cosine pair of the position code, as
+            the classification models have it; False for the official dense code (spec 2.3).
+        last_stage_channels: channels of a strided convolution on the last map that makes it
+            stride 32 for detection (the official one has 768); None for no convolution.
+        out_norm: LayerNorm over channels on every output map.
+        norm_cfg: the batch norms; None means ``dict(type='BN')``.
+        drop_path_rate: one constant rate for every FAN block (spec 1.1).
+        with_cp: recompute block activations in the backward pass instead of keeping them.
+        frozen_stages: -1 freezes nothing, 0 the stem, n all that output n-1 depends on.
+        norm_eval: keep batch norms in eval mode while training.
+        init_cfg: mmengine's; without one, parameters keep the values of the FAN recipe.
+        **stem: options of the subclass's stem.
+
+    Raises:
+        InputError: an argument that does not fit, in one line.
+    """
+
+    arch_zoo: dict[str, dict] = {}
+    stem_depth = 1  # the layer depth (`get_layer_depth`) of the first block
+    arch_keys: tuple[str, ...] = ('embed_dims', 'depth', 'num_heads')
+    arch_defaults: dict = {}
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        out_type: str = 'featmap',
+        out_indices: int | Sequence[int] = -1,
+        channel_attention: str = 'eca',
+        paired_frequencies: bool = True,
+        last_stage_channels: int | None = None,
+        out_norm: bool = False,
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        **stem: object,
+    ) -> None:
+        super().__init__(init_cfg)
+        if out_type not in OUT_TYPES:
+            raise InputError(f'out_type must be one of {", ".join(OUT_TYPES)}, not {out_type!r}')
+        if channel_attention not in CHANNEL_ATTENTIONS:
+            choices = ', '.join(CHANNEL_ATTENTIONS)
+            raise InputError(
+                f'channel_attention must be one of {choices}, not {channel_attention!r}'
+            )
+        self.arch = self._resolve_arch(arch)
+        self.out_type = out_type
+        self.stem_outputs, self.taps = self._outputs()
+        self.last_index = self.stem_outputs + len(self.taps)
+        self.out_indices = self._resolve_out_indices(out_indices)
+        self.with_cp = with_cp
+        self.norm_eval = norm_eval
+        norm_cfg = norm_cfg or dict(type='BN')
+
+        widths = self._widths()
+        whole = self.out_indices[-1] == self.last_index
+        blocks = len(widths) if whole else self._blocks_until(self.out_indices[-1])
+        self.patch_embed = self._make_stem(blocks > 0, norm_cfg, **stem)
+        self.pos_embed = None
+        if blocks:
+            self.pos_embed = FourierPositionEncoding(widths[0][0], paired_frequencies)
+        self.blocks = nn.ModuleList(
+            FANBlock(
+                dim,
+                num_heads,
+                MLP_RATIO * dim,
+                norm_cfg,
+                channel_attention,
+                drop_path_rate,
+                downsample_dim if i + 1 < blocks else None,
+            )
+            for i, (dim, num_heads, downsample_dim) in enumerate(widths[:blocks])
+        )
+        self.embed_dims, num_heads, _ = widths[-1]
+        class_token = out_type in ('cls_token', 'raw')
+        self.cls_attn_blocks = self.cls_token = self.norm = self.learnable_downsample = None
+        if whole:
+            self.cls_attn_blocks = nn.ModuleList(
+                ClassAttentionBlock(
+                    self.embed_dims, num_heads, MLP_RATIO * self.embed_dims, class_token
+                )
+                for _ in range(CLASS_ATTENTION_BLOCKS)
+            )
+            if class_token:
+                self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
+                nn.init.trunc_normal_(self.cls_token, std=0.02)
+            if out_type != 'featmap':
+                self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
+
+        channels = [
+            *self.arch.get('stem_channels', ()),
+            *(widths[block][0] for block in self.taps),
+            last_stage_channels or self.embed_dims,
+        ]
+        self.out_channels = tuple(channels[i] for i in self.out_indices)
+        if last_stage_channels:
+            if not whole or out_type != 'featmap':
+                raise InputError("last_stage_channels needs out_type 'featmap' and the last output")
+            self.learnable_downsample = nn.Conv2d(
+                self.embed_dims, last_stage_channels, 3, stride=2, padding=1
+            )
+        self.out_norm = out_norm
+        if out_norm:
+            if out_type != 'featmap':
+                raise InputError("out_norm needs out_type 'featmap'")
+            for i, width in zip(self.out_indices, self.out_channels, strict=True):
+                self.add_module(f'out_norm{i}', nn.LayerNorm(width, eps=1e-5))
+
+        if not -1 <= frozen_stages <= self.last_index + 1:
+            raise InputError(
+                f'frozen_stages must lie in -1..{self.last_index + 1}, not {frozen_stages}'
+            )
+        self.frozen_stages = frozen_stages
+        for key, parameter in self.named_parameters():
+            if self._is_frozen(key):
+                parameter.requires_grad = False
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Compute the outputs `out_indices` of images (B, 3, H, W), in ascending order.
+
+        Raises:
+            InputError: images smaller than one token (16 x 16 pixels).
+        """
+        if min(images.shape[-2:]) < TOKEN_SIZE:
+            height, width = images.shape[-2:]
+            raise InputError(
+                f'images of {height}x{width} pixels: a token is {TOKEN_SIZE}x{TOKEN_SIZE}'
+            )
+        stages, x = self.patch_embed(images)
+        outputs: dict[int, Tensor] = dict(enumerate(stages))
+        if self.pos_embed is not None:
+            grid = tuple(x.shape[1:3])
+            tokens = x.flatten(1, 2) + self.pos_embed(grid)
+            for i, block in enumerate(self.blocks):
+                tokens = checkpoint(block, tokens, grid) if self.with_cp else block(tokens, grid)
+                if i in self.taps:
+                    outputs[self.taps[i]] = tokens.unflatten(1, grid)
+                if block.downsample is not None:
+                    tokens, grid = block.downsample(tokens, grid)
+            if self.cls_attn_blocks is not None:
+                if self.cls_token is not None:
+                    return (self._class_attention(tokens),)
+                for block in self.cls_attn_blocks:
+                    tokens = block.forward_patches(tokens)
+                outputs[self.last_index] = tokens.unflatten(1, grid)
+        return tuple(self._format(i, outputs[i]) for i in self.out_indices)
+
+    def _class_attention(self, patches: Tensor) -> Tensor:
+        """From patch tokens (B, N, C) the class token (B, C), or all tokens (B, 1+N, C)."""
+        token = self.cls_token.expand(len(patches), -1, -1)
+        for block in self.cls_attn_blocks:
+            token, patches = block(token, patches)
+        if self.out_type == 'cls_token':
+            return self.norm(token).squeeze(1)
+        return self.norm(torch.cat((token, patches), dim=1))
+
+    def _format(self, index: int, x: Tensor) -> Tensor:
+        """From a channel-last map (B, H, W, C) the output that was asked for."""
+        if self.out_type == 'avg_featmap':
+            return (self.norm(x) if index == self.last_index else x).mean((1, 2))
+        if index == self.last_index and self.learnable_downsample is not None:
+            x = self.learnable_downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        if self.out_norm:
+            x = getattr(self, f'out_norm{index}')(x)
+        return x.permute(0, 3, 1, 2)
+
+    def train(self, mode: bool = True) -> 'FANBackbone':
+        """Set training mode, except for frozen stages and, under ``norm_eval``, batch norms."""
+        super().train(mode)
+        for name, module in self.named_modules():
+            frozen = name and self._is_frozen(name)
+            if frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
+                module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's contract).
+
+        Args:
+            param_name: full name of the parameter.
+            prefix: the backbone's own prefix in that name.
+
+        Returns:
+            The depth, 0 for the stem, and the number of depths, the last one for whatever follows
+            the backbone.
+        """
+        depth = self.stem_depth + self.arch['depth']
+        num_layers = depth + CLASS_ATTENTION_BLOCKS + 1
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        module, *rest = param_name[len(prefix) :].split('.')
+        if module in ('patch_embed', 'pos_embed'):
+            return self._stem_layer(param_name[len(prefix) :]), num_layers
+        if module == 'blocks' and rest:
+            return self.stem_depth + int(rest[0]), num_layers
+        if module == 'cls_token':
+            return depth, num_layers
+        if module == 'cls_attn_blocks' and rest:
+            return depth + int(rest[0]), num_layers
+        return num_layers - 1, num_layers
+
+    def _stem_layer(self, name: str) -> int:
+        """Depth of a parameter of ``patch_embed`` or ``pos_embed``."""
+        return 0
+
+    def _make_stem(self, tokens: bool, norm_cfg: dict) -> nn.Module:
+        """Make ``patch_embed``; without ``tokens`` only what the stem's own outputs need."""
+        raise NotImplementedError
+
+    def _outputs(self) -> tuple[int, dict[int, int]]:
+        """How many outputs come from the stem, and which output each tapped block is."""
+        raise NotImplementedError
+
+    def _widths(self) -> list[tuple[int, int, int | None]]:
+        """Width and heads of every block, and the width that a downsample behind it makes."""
+        arch = self.arch
+        return [(arch['embed_dims'], arch['num_heads'], None)] * arch['depth']
+
+    def _blocks_until(self, out_index: int) -> int:
+        """Number of blocks that an output before class attention needs."""
+        return 1 + max((b for b, i in self.taps.items() if i <= out_index), default=-1)
+
+    def _resolve_arch(self, arch: str | dict) -> dict:
+        name = type(self).__name__
+        if isinstance(arch, str):
+            if arch not in self.arch_zoo:
+                raise InputError(
+                    f'{name} has no arch {arch!r}; choose from {", ".join(self.arch_zoo)}'
+                )
+            arch = self.arch_zoo[arch]
+        missing = [key for key in self.arch_keys if key not in arch]
+        unknown = [key for key in arch if key not in (*self.arch_keys, *self.arch_defaults)]
+        if missing or unknown:
+            raise InputError(
+                f'arch of {name} needs {", ".join(self.arch_keys)};'
+                f' missing: {", ".join(missing) or "none"}; unknown: {", ".join(unknown) or "none"}'
+            )
+        if arch['embed_dims'] % arch['num_heads']:
+            raise InputError(
+                f'embed_dims {arch["embed_dims"]} is not a multiple of num_heads {arch["num_heads"]}'
+            )
+        return {**self.arch_defaults, **arch}
+
+    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
+        name, last = type(self).__name__, self.last_index
+        given = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+        indices = [i + last + 1 if i < 0 else i for i in given]
+        if not indices or min(indices) < 0 or max(indices) > last:
+            raise InputError(f'out_indices of this {name} must lie in 0..{last}, not {out_indices}')
+        if indices != sorted(set(indices)):
+            raise InputError(f'out_indices must ascend without repeats, not {out_indices}')
+        if self.out_type in ('cls_token', 'raw') and indices != [last]:
+            raise InputError(
+                f'out_type {self.out_type!r} exists after class attention only:'
+                f' out_indices must be {last} (or -1), not {out_indices}'
+            )
+        return tuple(indices)
+
+    def _is_frozen(self, name: str) -> bool:
+        """Whether a parameter or module lies in the frozen stages."""
+        if self.frozen_stages < 0:
+            return False
+        output = self.frozen_stages - 1
+        if output == self.last_index:
+            return True
+        if output < self.stem_outputs:
+            limit = self.frozen_stages
+        else:
+            limit = self.stem_depth + self._blocks_until(output) - 1
+        return self.get_layer_depth(name)[0] <= limit

@@ -1,0 +1,40 @@
+"""Activation checkpointing that leaves batch-norm statistics alone when it recomputes."""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint as _checkpoint
+
+
+class _RunningStatisticsUntouched:
+    """Within this context a module's batch norms do not count the batch they see."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [
+            m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats
+        ]
+
+    def __enter__(self) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = False
+
+    def __exit__(self, *_: object) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = True
+
+
+def checkpoint(module: nn.Module, *args: Any) -> Any:
+    """Call ``module(*args)``, keep its inputs only and recompute the rest in the backward pass.
+
+    Plain checkpointing would let every batch norm count each batch twice.
+    """
+    if not torch.is_grad_enabled():
+        return module(*args)
+
+    def contexts() -> tuple:
+        return contextlib.nullcontext(), _RunningStatisticsUntouched(module)
+
+    return _checkpoint(module, *args, use_reentrant=False, context_fn=contexts)

@@ -1,0 +1,183 @@
+"""The convolutional stem of FAN-Hybrid: two ConvNeXt stages and a patch convolution (spec 2.2).
+
+Between its convolutions everything is channel-last, (B, H, W, C), and the convolutions run on the
+channels-last view of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fan_mm.models.layers.checkpoint import checkpoint
+from fan_mm.models.layers.layer_norm import ChannelLayerNorm
+from fan_mm.models.layers.weight_init import convnext_init
+
+
+def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a convolution to a channel-last (B, H, W, C) tensor."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class PointwiseConv(nn.Conv2d):
+    """A 1x1 convolution (its weight is 4-D) applied to channel-last tensors as a matrix product."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C')."""
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class PointwiseMlp(nn.Module):
+    """1x1 convolution, GELU, 1x1 convolution.
+
+    Args:
+        channels: input and output channels C; 4C in between.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = convnext_init(PointwiseConv(channels, 4 * channels))
+        self.fc2 = convnext_init(PointwiseConv(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class ConvNeXtBlock(nn.Module):
+    """``x + gamma * mlp(norm(conv_dw(x)))`` with a 7x7 depthwise convolution.
+
+    Args:
+        channels: C.
+        unbiased_norm: divide the norm's variance by C-1 (`ChannelLayerNorm`).
+    """
+
+    def __init__(self, channels: int, unbiased_norm: bool = True) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
+        self.conv_dw = convnext_init(nn.Conv2d(channels, channels, 7, padding=3, groups=channels))
+        self.norm = ChannelLayerNorm(channels, unbiased=unbiased_norm)
+        self.mlp = PointwiseMlp(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        return torch.addcmul(x, self.gamma, self.mlp(self.norm(_conv(self.conv_dw, x))))
+
+
+class ConvNeXtStage(nn.Module):
+    """An optional downsampling, then blocks.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels C of the stage.
+        depth: number of blocks.
+        downsample: halve the resolution first (norm, then 2x2 convolution of stride 2).
+        unbiased_norm: divide the norms' variance by C-1.
+        with_cp: recompute the blocks in the backward pass instead of keeping their activations.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        depth: int,
+        downsample: bool,
+        unbiased_norm: bool = True,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.downsample = None
+        if downsample:
+            self.downsample = nn.ModuleList(
+                [
+                    ChannelLayerNorm(in_channels, unbiased=unbiased_norm),
+                    convnext_init(nn.Conv2d(in_channels, channels, 2, stride=2)),
+                ]
+            )
+        self.blocks = nn.ModuleList(ConvNeXtBlock(channels, unbiased_norm) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C') to (B, H, W, C), or to half the height and width."""
+        if self.downsample is not None:
+            norm, conv = self.downsample
+            x = _conv(conv, norm(x))
+        for block in self.blocks:
+            x = checkpoint(block, x) if self.with_cp else block(x)
+        return x
+
+
+class ConvNeXtStem(nn.Module):
+    """The first stages of a ConvNeXt, at strides 4, 8, ...
+
+    Args:
+        channels: channels of each stage.
+        depths: blocks of each stage.
+        unbiased_norm: divide the variance of every norm but the first by C-1, as the released
+            models were trained; False divides by C everywhere.
+        with_cp: recompute blocks in the backward pass.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        depths: Sequence[int],
+        unbiased_norm: bool = True,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.ModuleList(
+            [
+                convnext_init(nn.Conv2d(3, channels[0], 4, stride=4)),
+                ChannelLayerNorm(channels[0]),
+            ]
+        )
+        self.stages = nn.ModuleList(
+            ConvNeXtStage(
+                channels[max(i - 1, 0)], channels[i], depth, i > 0, unbiased_norm, with_cp
+            )
+            for i, depth in enumerate(depths)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map images (B, 3, H, W) to one (B, H', W', C) tensor per stage."""
+        conv, norm = self.stem
+        x = norm(_conv(conv, images.permute(0, 2, 3, 1)))
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
+
+
+class HybridPatchEmbed(nn.Module):
+    """`ConvNeXtStem`, then a 2x2 patch convolution of stride 2 to the width of the tokens.
+
+    Args:
+        dim: channels C of the tokens; None makes only the stages.
+        channels: channels of the ConvNeXt stages.
+        depths: blocks of the ConvNeXt stages.
+        unbiased_norm: see `ConvNeXtStem`.
+        with_cp: recompute blocks in the backward pass.
+    """
+
+    def __init__(
+        self,
+        dim: int | None,
+        channels: Sequence[int],
+        depths: Sequence[int],
+        unbiased_norm: bool = True,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = ConvNeXtStem(channels, depths, unbiased_norm, with_cp)
+        self.proj = None if dim is None else nn.Conv2d(channels[-1], dim, 2, stride=2)
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Map images (B, 3, H, W) to the stages' maps and the tokens' map, all (B, H', W', C)."""
+        stages = self.backbone(images)
+        return stages, None if self.proj is None else _conv(self.proj, stages[-1])

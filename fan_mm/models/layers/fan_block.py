@@ -1,0 +1,53 @@
+"""The FAN block: token mixing, then channel attention (FAN paper Figure 2b, spec 3.1)."""
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from torch import Tensor, nn
+
+from fan_mm.models.layers.channel_attention import CHANNEL_ATTENTIONS
+from fan_mm.models.layers.patch_embed import OverlapDownsample
+from fan_mm.models.layers.token_mixing import TokenMixing
+
+
+class FANBlock(nn.Module):
+    """Two pre-norm residual branches with layer scale: token mixing, channel attention.
+
+    Args:
+        dim: channels C.
+        num_heads: heads of both attentions.
+        hidden_dim: hidden channels of the MLP inside the channel attention.
+        norm_cfg: mmcv config of the batch norm inside the MLP.
+        channel_attention: 'eca', 'se' or 'csa'.
+        drop_path: probability that a sample skips a branch.
+        downsample_dim: channels of the tokens after the `downsample` that this block carries (the
+            caller applies it, FAN-XLarge); None for no downsampling.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        hidden_dim: int,
+        norm_cfg: dict,
+        channel_attention: str = 'eca',
+        drop_path: float = 0.0,
+        downsample_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.gamma1 = nn.Parameter(torch.ones(dim))
+        self.gamma2 = nn.Parameter(torch.ones(dim))
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.token_mixing = TokenMixing(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.channel_attention = CHANNEL_ATTENTIONS[channel_attention](
+            dim, num_heads, hidden_dim, norm_cfg
+        )
+        self.drop_path = DropPath(drop_path)
+        self.downsample = downsample_dim and OverlapDownsample(dim, downsample_dim)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
+        mixed = self.drop_path(self.token_mixing(self.norm1(tokens)))
+        tokens = torch.addcmul(tokens, self.gamma1, mixed)
+        mixed = self.drop_path(self.channel_attention(self.norm2(tokens), grid))
+        return torch.addcmul(tokens, self.gamma2, mixed)

@@ -1,0 +1,42 @@
+"""Layer normalisation over channels with a chosen variance divisor (spec section 2.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelLayerNorm(nn.Module):
+    r"""LayerNorm over the last axis whose variance is divided by C or by C-1.
+
+    The released FAN-Hybrid models were trained with the sample variance (divisor C-1) in every
+    norm of the convolutional stem but the first. With ``s = (C-1)/C``,
+
+    .. math:: \frac{x-\mu}{\sqrt{\sigma^2_{C-1} + \epsilon}}
+              = \sqrt{s}\,\frac{x-\mu}{\sqrt{\sigma^2_{C} + s\,\epsilon}},
+
+    so the fused kernel computes it with a scaled weight and epsilon.
+
+    Args:
+        channels: C.
+        eps: added to the variance.
+        unbiased: True divides the variance by C-1, False by C.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6, unbiased: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+        self.unbiased = unbiased
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` of shape (..., C)."""
+        weight, eps = self.weight, self.eps
+        if self.unbiased:
+            ratio = (x.shape[-1] - 1) / x.shape[-1]
+            weight, eps = weight * ratio**0.5, eps * ratio
+        return F.layer_norm(x, x.shape[-1:], weight, self.bias, eps)
+
+    def extra_repr(self) -> str:
+        """Show the size, epsilon and divisor."""
+        return f'{self.weight.numel()}, eps={self.eps}, unbiased={self.unbiased}'

@@ -1,0 +1,62 @@
+"""From pixels to tokens, and from tokens to fewer and wider ones (spec 2.1 and 3.7)."""
+
+import itertools
+import math
+
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from fan_mm.models.layers.weight_init import fan_out_normal
+
+
+def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """View tokens (B, H * W, C) as a map (B, C, H, W), channels last in memory, without a copy."""
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def as_tokens(x: Tensor) -> Tensor:
+    """View a channels-last map (B, C, H, W) as tokens (B, H * W, C); others are copied."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class ConvPatchEmbed(nn.Module):
+    """Stack of stride-2 3x3 convolutions with batch norm, GELU between them: FAN-ViT's stem.
+
+    Args:
+        dim: channels C of the tokens.
+        norm_cfg: mmcv config of the batch norms.
+        patch_size: 16, 8 or 4 pixels: four, three or two convolutions.
+    """
+
+    def __init__(self, dim: int, norm_cfg: dict, patch_size: int = 16) -> None:
+        super().__init__()
+        steps = int(math.log2(patch_size))
+        channels = [3] + [dim // 2**i for i in reversed(range(steps))]
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise(channels):
+            conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+            layers += [nn.Sequential(conv, build_norm_layer(norm_cfg, outputs)[1]), nn.GELU()]
+        self.proj = nn.Sequential(*layers[:-1])
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Map images (B, 3, H, W) to no stage maps and the tokens' map (B, H', W', C)."""
+        return [], self.proj(images).permute(0, 2, 3, 1)
+
+
+class OverlapDownsample(nn.Module):
+    """Halve the grid and widen the tokens with an overlapping convolution (FAN-XLarge).
+
+    Args:
+        dim: channels of the tokens.
+        out_dim: channels of the new tokens.
+    """
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.proj = fan_out_normal(nn.Conv2d(dim, out_dim, 3, stride=2, padding=1))
+        self.norm = nn.LayerNorm(out_dim, eps=1e-5)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """Map tokens (B, N, C) on a grid (H, W) to the new tokens and their grid."""
+        x = self.proj(as_map(tokens, grid))
+        return self.norm(as_tokens(x)), tuple(x.shape[2:])

@@ -1,0 +1,57 @@
+"""Fourier position code, computed for whatever grid the image has (spec 2.3)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def fourier_code(length: int, paired: bool, device: torch.device | None = None) -> Tensor:
+    """Sines and cosines of the positions along one axis.
+
+    Args:
+        length: rows or columns of the grid.
+        paired: channels 2j and 2j+1 share one frequency (classification models); False gives each
+            channel its own (the official segmentation and detection code).
+        device: where to compute.
+
+    Returns:
+        (length, 32) float32: even channels are sines, odd ones cosines.
+    """
+    position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+    position = position / (length + 1e-6) * (2 * math.pi)
+    channel = torch.arange(32, dtype=torch.float32, device=device)
+    power = 2 * (channel.div(2, rounding_mode='floor') if paired else channel / 2) / 32
+    angle = position[:, None] / 10000**power
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos())
+
+
+class FourierPositionEncoding(nn.Module):
+    """Code of row and column, 32 channels each, projected to the width of the tokens.
+
+    The projection is linear, so the code of a token is the sum of one vector of its row and one
+    of its column: H + W vectors are projected, not H * W.
+
+    Args:
+        dim: channels C of the tokens.
+        paired_frequencies: see `fourier_code`.
+    """
+
+    def __init__(self, dim: int, paired_frequencies: bool = True) -> None:
+        super().__init__()
+        self.token_projection = nn.Conv2d(64, dim, 1)
+        self.paired_frequencies = paired_frequencies
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        """The code of a grid (H, W), tokens in row-major order: (1, H * W, C)."""
+        weight = self.token_projection.weight.flatten(1)
+        height, width = (
+            fourier_code(length, self.paired_frequencies, weight.device).to(weight.dtype)
+            for length in grid
+        )
+        # The code is never rounded below float32: it is tiny, and half precision would blur it.
+        with torch.autocast(weight.device.type, enabled=False):
+            rows = F.linear(height, weight[:, :32], self.token_projection.bias)
+            columns = F.linear(width, weight[:, 32:])
+            return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)

@@ -1,0 +1,31 @@
+"""Token mixing: multi-head self-attention over tokens (FAN paper Eq. 1, spec 3.2)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fan_mm.models.layers.weight_init import linear
+
+
+class TokenMixing(nn.Module):
+    """Multi-head self-attention whose memory grows with N, not N².
+
+    Args:
+        dim: channels C.
+        num_heads: heads h; C must be a multiple of h.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = linear(dim, dim)
+        self.kv = linear(dim, 2 * dim)
+        self.proj = linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Mix tokens (B, N, C) to (B, N, C)."""
+        q, k, v = (
+            t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for t in (self.q(tokens), *self.kv(tokens).chunk(2, dim=-1))
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).flatten(2))

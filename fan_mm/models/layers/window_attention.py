@@ -1,0 +1,121 @@
+"""Attention within windows, the token mixing of FAN-Swin (Swin v1; spec sections 6 and 7.5)."""
+
+import functools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fan_mm.models.layers.weight_init import linear
+
+
+def relative_position_index(window: int) -> Tensor:
+    """Row of the bias table for every pair of positions in a window: (window², window²), int64.
+
+    Offsets (dy, dx) of a query from a key, each in ``1-window .. window-1``, in row-major order.
+    """
+    rows, columns = (
+        torch.arange(window).repeat_interleave(window),
+        torch.arange(window).repeat(window),
+    )
+    dy, dx = rows[:, None] - rows, columns[:, None] - columns
+    return (dy + window - 1) * (2 * window - 1) + dx + window - 1
+
+
+@functools.lru_cache(maxsize=64)
+def _regions(height: int, width: int, window: int, shift: int) -> np.ndarray:
+    """Which part of the picture each token of each shifted window is from: (windows, window²).
+
+    NumPy and one byte per token, so that no device, inference mode or tracer ever gets into the
+    cache.
+    """
+
+    def along(length: int) -> np.ndarray:
+        position = np.arange(length)
+        return (position >= length - window).astype(np.int8) + (position >= length - shift)
+
+    regions = 3 * along(height)[:, None] + along(width)
+    regions = regions.reshape(height // window, window, width // window, window)
+    return regions.swapaxes(1, 2).reshape(-1, window**2)
+
+
+def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
+    """Keep tokens apart that only the cyclic shift made neighbours.
+
+    Args:
+        height: rows of the grid, a multiple of the window.
+        width: columns of the grid, a multiple of the window.
+        window: side of a window.
+        shift: rows and columns by which the grid was rolled.
+        like: the mask's device and type.
+
+    Returns:
+        (windows, window², window²): 0 within one part of the picture, -100 across parts.
+    """
+    regions = torch.from_numpy(_regions(height, width, window, shift)).to(like.device)
+    return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * -100
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention in windows of a map, with a learned bias per relative position.
+
+    The map is padded with zeros at its right and bottom to whole windows; padding takes part in
+    the attention, as in the official code.
+
+    Args:
+        dim: channels C.
+        num_heads: heads h; C must be a multiple of h.
+        window: side of the square windows.
+        shift: rows and columns by which the windows are displaced; 0 for none.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window = window
+        self.shift = shift
+        self.relative_position_bias_table = nn.Parameter(
+            torch.empty((2 * window - 1) ** 2, num_heads)
+        )
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer(
+            'relative_position_index', relative_position_index(window), persistent=False
+        )
+        self.qkv = linear(dim, 3 * dim)
+        self.proj = linear(dim, dim)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Mix tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
+        window, shift = self.window, self.shift if min(grid) > self.window else 0
+        down, right = -grid[0] % window, -grid[1] % window
+        x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, right, 0, down))
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+        x = self._within_windows(x, shift)
+        if shift:
+            x = x.roll((shift, shift), (1, 2))
+        return x[:, : grid[0], : grid[1]].flatten(1, 2)
+
+    def _within_windows(self, x: Tensor, shift: int) -> Tensor:
+        batch, height, width, channels = x.shape
+        window, heads = self.window, self.num_heads
+        rows, columns = height // window, width // window
+        # (B, windows * heads, window², d): as one axis, windows and heads share one mask that
+        # broadcasts over the batch.
+        q, k, v = (
+            self.qkv(x)
+            .view(batch, rows, window, columns, window, 3, heads, channels // heads)
+            .permute(5, 0, 1, 3, 6, 2, 4, 7)
+            .reshape(3, batch, rows * columns * heads, window**2, channels // heads)
+        )
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        bias = bias.expand(rows * columns, -1, -1, -1)
+        if shift:
+            bias = bias + shift_mask(height, width, window, shift, bias)[:, None]
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).flatten(0, 1)[None])
+        return self.proj(
+            x.view(batch, rows, columns, heads, window, window, channels // heads)
+            .permute(0, 1, 4, 2, 5, 3, 6)
+            .reshape(batch, height, width, channels)
+        )
