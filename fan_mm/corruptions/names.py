@@ -1,0 +1,67 @@
+"""Names, groups and hold-outs of the 19 corruptions, and the checks of what a user asks for.
+
+Order and names are those of imagecorruptions 1.1.2; the groups are those of Hendrycks and Dietterich,
+"Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (ICLR 2019),
+section 4.1 and appendix B, where each of the four extra corruptions belongs to one of them.
+"""
+
+import difflib
+
+from fan_mm.errors import InputError
+
+CORRUPTIONS: tuple[str, ...] = (
+    'gaussian_noise',
+    'shot_noise',
+    'impulse_noise',
+    'defocus_blur',
+    'glass_blur',
+    'motion_blur',
+    'zoom_blur',
+    'snow',
+    'frost',
+    'fog',
+    'brightness',
+    'contrast',
+    'elastic_transform',
+    'pixelate',
+    'jpeg_compression',
+    'speckle_noise',
+    'gaussian_blur',
+    'spatter',
+    'saturate',
+)
+
+HOLD_OUTS: tuple[str, ...] = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise', 'speckle_noise'),
+    'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur', 'gaussian_blur'),
+    'weather': ('snow', 'frost', 'fog', 'brightness', 'spatter'),
+    'digital': ('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression', 'saturate'),
+}
+
+SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it is one of `CORRUPTIONS`.
+
+    Raises:
+        InputError: it is not; the message names the nearest corruption.
+    """
+    if name in CORRUPTIONS:
+        return name
+    near = difflib.get_close_matches(str(name).lower(), CORRUPTIONS, n=1, cutoff=0.5)
+    hint = f'did you mean {near[0]!r}?' if near else f'choose one of {", ".join(CORRUPTIONS)}'
+    raise InputError(f'unknown corruption {name!r}: {hint}')
+
+
+def check_severity(severity: int) -> int:
+    """Return ``severity`` as an int if it is one of 1, 2, 3, 4, 5.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(severity, bool) or severity not in SEVERITIES:
+        raise InputError(f'severity must be an integer from 1 to 5, got {severity!r}')
+    return int(severity)

@@ -1,0 +1,89 @@
+"""Where randomness comes from: one seed per (image, corruption, severity), one stream per seed.
+
+Streams are raw words of the SFC64 generator, whose output numpy guarantees never to change, turned
+into numbers by our own integer arithmetic and tables. numpy's distributions (`Generator.normal` and
+so on) may change between versions and depend on the C library; nothing here does.
+"""
+
+import functools
+import hashlib
+import math
+from pathlib import PurePath
+from statistics import NormalDist
+
+import numpy as np
+
+
+def image_key(path: str) -> str:
+    """Name an image by ``parent/stem``: its folder's name and its file name without suffix.
+
+    The same picture has the same key wherever the dataset lies and in whatever format it is kept,
+    so a corruption made while loading equals one that was generated before.
+    """
+    path = PurePath(str(path).replace('\\', '/'))
+    return f'{path.parent.name}/{path.stem}'
+
+
+def seed_for(base_seed: int, image_key: str, name: str, severity: int) -> int:
+    """Derive the seed of one corrupted image, independent of order, rank and worker.
+
+    Args:
+        base_seed: the user's seed of the whole benchmark.
+        image_key: which image, see `image_key`.
+        name: the corruption.
+        severity: 1 to 5.
+
+    Returns:
+        64 bits of BLAKE2b over the four.
+    """
+    text = f'{base_seed}\n{image_key}\n{name}\n{severity}'
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), 'little')
+
+
+@functools.lru_cache(maxsize=1)
+def normal_quantiles() -> np.ndarray:
+    """The 65536 equally likely values that stand for a standard normal variable.
+
+    Entry i is the quantile at (i + 1/2) / 65536, float64, rescaled to variance 1. Its distribution
+    function is within 2**-17 of the normal one everywhere; the largest value is 4.33.
+    """
+    inverse = NormalDist().inv_cdf
+    upper = np.array([inverse(0.5 + (i + 0.5) / 65536) for i in range(32768)])
+    values = np.concatenate([-upper[::-1], upper])
+    values /= math.sqrt(np.mean(values**2))
+    values.flags.writeable = False
+    return values
+
+
+class Stream:
+    """A seeded stream of random numbers; nothing outside it is read or written.
+
+    Args:
+        seed: any non-negative integer.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._words = np.random.SFC64(seed)
+
+    def uint16(self, count: int) -> np.ndarray:
+        """Return ``count`` independent uniform 16-bit integers."""
+        return self._words.random_raw((count + 3) // 4).view(np.uint16)[:count]
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return one number, uniform in [low, high), of 53 random bits."""
+        return low + (high - low) * ((self._words.random_raw() >> 11) * 2.0**-53)
+
+    def below(self, stop: int) -> int:
+        """Return one integer, uniform in [0, stop)."""
+        return (self._words.random_raw() * stop) >> 64
+
+    def normal(self, shape: tuple[int, ...], mean: float, std: float) -> np.ndarray:
+        """Return independent normal numbers, float32, of the given shape."""
+        table = (mean + std * normal_quantiles()).astype(np.float32)
+        return table[self.uint16(math.prod(shape))].reshape(shape)
+
+    def symmetric(self, shape: tuple[int, ...], bound: float) -> np.ndarray:
+        """Return independent numbers, uniform in (-bound, bound), float32, of the given shape."""
+        bits = self.uint16(math.prod(shape)).reshape(shape)
+        scale = np.float32(bound / 32768)
+        return (bits - np.float32(32767.5)) * scale
