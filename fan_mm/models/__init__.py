@@ -1,5 +1,5 @@
 """Networks: building blocks (`layers`) and what is assembled from them (`backbones`)."""
 
-from fan_mm.models.backbones import FANHybrid, FANViT
+from fan_mm.models.backbones import FANHybrid, FANSwin, FANViT
 
-__all__ = ['FANHybrid', 'FANViT']
+__all__ = ['FANHybrid', 'FANSwin', 'FANViT']

@@ -1,6 +1,7 @@
 """FAN backbones, registered in mmengine's root ``MODELS``."""
 
 from fan_mm.models.backbones.fan_hybrid import FANHybrid
+from fan_mm.models.backbones.fan_swin import FANSwin
 from fan_mm.models.backbones.fan_vit import FANViT
 
-__all__ = ['FANHybrid', 'FANViT']
+__all__ = ['FANHybrid', 'FANSwin', 'FANViT']

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
+from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone
 from fan_mm.models.layers import (
     CHANNEL_ATTENTIONS,
     ClassAttentionBlock,
@@ -22,7 +22,7 @@ MLP_RATIO = 4
 CLASS_ATTENTION_BLOCKS = 2
 
 
-class FANBackbone(BaseModule):
+class FANBackbone(CheckpointedBackbone):
     """FAN blocks and class attention behind a stem that the subclass makes.
 
     Only what the requested outputs depend on is created: without a class token to return, no
@@ -56,6 +56,7 @@ class FANBackbone(BaseModule):
         InputError: an argument that does not fit, in one line.
     """
 
+    family: str
     arch_zoo: dict[str, dict] = {}
     stem_depth = 1  # the layer depth (`get_layer_depth`) of the first block
     arch_keys: tuple[str, ...] = ('embed_dims', 'depth', 'num_heads')
@@ -87,6 +88,7 @@ class FANBackbone(BaseModule):
                 f'channel_attention must be one of {choices}, not {channel_attention!r}'
             )
         self.arch = self._resolve_arch(arch)
+        self.channel_attention = channel_attention
         self.out_type = out_type
         self.stem_outputs, self.taps = self._outputs()
         self.last_index = self.stem_outputs + len(self.taps)
@@ -157,6 +159,17 @@ class FANBackbone(BaseModule):
         for key, parameter in self.named_parameters():
             if self._is_frozen(key):
                 parameter.requires_grad = False
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What a checkpoint of this architecture looks like."""
+        return Anatomy(
+            self.family,
+            self.arch['embed_dims'],
+            (*self.arch.get('stem_depths', ()), self.arch['depth']),
+            self.channel_attention,
+            self.arch['num_heads'] if self.channel_attention == 'eca' else None,
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs `out_indices` of images (B, 3, H, W), in ascending order.

@@ -35,6 +35,7 @@ class FANHybrid(FANBackbone):
         [(1, 128, 16, 24), (1, 256, 8, 12), (1, 384, 4, 6), (1, 384, 4, 6)]
     """
 
+    family = 'FANHybrid'
     arch_zoo = {
         'tiny': dict(embed_dims=192, depth=8, num_heads=8, stem_depths=(3, 3)),
         'small': dict(embed_dims=384, depth=10, num_heads=8, stem_depths=(3, 3)),

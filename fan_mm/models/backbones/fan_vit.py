@@ -22,6 +22,7 @@ class FANViT(FANBackbone):
         [(1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6)]
     """
 
+    family = 'FANViT'
     arch_zoo = {
         'tiny': dict(embed_dims=192, depth=12, num_heads=4),
         'small': dict(embed_dims=384, depth=12, num_heads=8),

@@ -15,6 +15,7 @@ from fan_mm.models.layers.mlp import ConvMlp, DWConv, Mlp
 from fan_mm.models.layers.patch_embed import ConvPatchEmbed, OverlapDownsample, as_map, as_tokens
 from fan_mm.models.layers.position_encoding import FourierPositionEncoding
 from fan_mm.models.layers.token_mixing import TokenMixing
+from fan_mm.models.layers.window_attention import WindowAttention
 
 __all__ = [
     'CHANNEL_ATTENTIONS',
@@ -34,6 +35,7 @@ __all__ = [
     'OverlapDownsample',
     'SqueezeExciteAttention',
     'TokenMixing',
+    'WindowAttention',
     'as_map',
     'as_tokens',
     'checkpoint',

@@ -68,13 +68,18 @@ class WindowAttention(nn.Module):
         num_heads: heads h; C must be a multiple of h.
         window: side of the square windows.
         shift: rows and columns by which the windows are displaced; 0 for none.
+        always_shift: shift also where the grid is no larger than a window. Swin itself does not,
+            its official segmentation copies do.
     """
 
-    def __init__(self, dim: int, num_heads: int, window: int, shift: int) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, window: int, shift: int, always_shift: bool = False
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window = window
         self.shift = shift
+        self.always_shift = always_shift
         self.relative_position_bias_table = nn.Parameter(
             torch.empty((2 * window - 1) ** 2, num_heads)
         )
@@ -87,7 +92,8 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Mix tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
-        window, shift = self.window, self.shift if min(grid) > self.window else 0
+        window = self.window
+        shift = self.shift if self.always_shift or min(grid) > window else 0
         down, right = -grid[0] % window, -grid[1] % window
         x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, right, 0, down))
         if shift:

@@ -1,0 +1,360 @@
+"""Official FAN checkpoints: their key names, their wrappings, and whether one fits a backbone.
+
+Covers what NVlabs/FAN and NVlabs/STL released or can write: timm training files, bare state dicts,
+and whole mmseg/mmdet models (spec sections 3.6, 15, 17).
+"""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, PretrainedInit
+from torch import Tensor
+
+from fan_mm.errors import InputError
+from fan_mm.torch_files import read_torch_file
+
+# Official name, our name; `#` stands for an index. The first row that matches the start of a key
+# renames it, and names in no row are the same on both sides.
+NAMES = (
+    ('blocks.#.attn.', 'blocks.#.token_mixing.'),
+    ('blocks.#.mlp.mlp_v.', 'blocks.#.channel_attention.mlp.'),
+    ('blocks.#.mlp.', 'blocks.#.channel_attention.'),
+    ('layers.#.blocks.#.attn.', 'layers.#.blocks.#.token_mixing.'),
+    ('layers.#.blocks.#.mlp.mlp_v.', 'layers.#.blocks.#.channel_attention.mlp.'),
+    ('layers.#.blocks.#.mlp.norm_v.', 'layers.#.blocks.#.channel_attention.norm_v.'),
+    ('layers.#.blocks.#.mlp.q.', 'layers.#.blocks.#.channel_attention.q.'),
+    ('layers.#.blocks.#.mlp.temperature', 'layers.#.blocks.#.channel_attention.temperature'),
+    ('pos_embeder.', 'pos_embed.'),  # early official files
+)
+
+# Parts of a network that a backbone may lack although the file has them, each as a whole: heads,
+# and whatever cannot reach the outputs that this backbone was built for (spec 4.2).
+_PART = re.compile(
+    r'patch_embed\.(backbone\.(stem|stages\.\d+)|proj)|blocks\.\d+(\.downsample)?'
+    r'|layers\.\d+\.(blocks\.\d+|downsample)|cls_attn_blocks\.\d+\.\w+|[^.]+'
+)
+# Official FAN-Swin stores what follows from its window and input size.
+_DERIVED = ('.attn_mask', '.relative_position_index')
+# What a file may lack although the backbone has it: layers that dense outputs add (spec 7.5, 8).
+_ADDED_FOR_DENSE = re.compile(r'(learnable_downsample|out_norm\d|norm\d)\.')
+
+
+def _rule(old: str, new: str) -> tuple[re.Pattern, str]:
+    indices = iter(range(1, new.count('#') + 1))
+    pattern = re.escape(old).replace(r'\#', r'(\d+)')
+    return re.compile(pattern), re.sub('#', lambda _: rf'\g<{next(indices)}>', new)
+
+
+_TO_OURS = tuple(_rule(official, ours) for official, ours in NAMES)
+_TO_OFFICIAL = tuple(_rule(ours, official) for official, ours in NAMES[:-1])
+
+
+def _rename(key: str, rules: Iterable[tuple[re.Pattern, str]]) -> str:
+    for pattern, replacement in rules:
+        if pattern.match(key):
+            return pattern.sub(replacement, key, count=1)
+    return key
+
+
+def to_ours(key: str) -> str:
+    """Our name of an official backbone key; our own names come back unchanged."""
+    return _rename(key, _TO_OURS)
+
+
+def to_official(key: str) -> str:
+    """The official name of one of our backbone keys."""
+    return _rename(key, _TO_OFFICIAL)
+
+
+def unwrap(checkpoint: Mapping, weights: str | None = None) -> dict[str, Tensor]:
+    """Find the state dict in a checkpoint: ``state_dict_ema``, ``state_dict``, ``model`` or bare.
+
+    Args:
+        checkpoint: what the file holds.
+        weights: 'ema' or 'model' to insist on one kind; None prefers EMA weights where they are
+            (the official results are theirs).
+
+    Returns:
+        Key to tensor, as named in the file but without a ``module.`` prefix.
+
+    Raises:
+        InputError: there are no weights, or none of the wanted kind.
+    """
+    if weights not in (None, 'ema', 'model'):
+        raise InputError(f"weights must be 'ema' or 'model', not {weights!r}")
+    if not isinstance(checkpoint, Mapping):
+        raise InputError(f'a checkpoint is a dict of weights, not a {type(checkpoint).__name__}')
+    entries = {'ema': ['state_dict_ema'], 'model': ['state_dict', 'model']}
+    for entry in entries.get(weights) or entries['ema'] + entries['model']:
+        if isinstance(checkpoint.get(entry), Mapping):
+            checkpoint = checkpoint[entry]
+            break
+    else:
+        if weights == 'ema':
+            raise InputError("the checkpoint has no EMA weights (state_dict_ema): use 'model'")
+    state = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    if not state:
+        found = ', '.join(map(str, list(checkpoint)[:5]))
+        raise InputError(f'the checkpoint holds no weights, only: {found}')
+    return below('module.', state) or state
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of ``state`` whose keys start with ``prefix``, without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
+
+
+def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a backbone's official keys to ours and split the early files' fused class attention.
+
+    Args:
+        state: a backbone or classifier without prefix; names that are ours already stay.
+    """
+    ours = {}
+    for key, value in state.items():
+        fused = re.fullmatch(r'(cls_attn_blocks\.\d+\.attn\.)qkv\.(weight|bias)', key)
+        if fused:
+            for name, part in zip('qkv', value.chunk(3), strict=True):
+                ours[f'{fused[1]}{name}.{fused[2]}'] = part
+        else:
+            ours[to_ours(key)] = value
+    return ours
+
+
+@dataclasses.dataclass(frozen=True)
+class Anatomy:
+    """What the names and shapes of a FAN backbone's weights tell about it.
+
+    Attributes:
+        family: 'FANViT', 'FANHybrid' or 'FANSwin'.
+        width: channels of the first block.
+        depths: number of blocks; of each stage for FANSwin, and with the two convolutional stages'
+            first for FANHybrid.
+        channel_attention: 'eca', 'se' or 'csa'.
+        channel_heads: of the first block; None where the weights do not tell.
+    """
+
+    family: str
+    width: int
+    depths: tuple[int, ...]
+    channel_attention: str = 'eca'
+    channel_heads: int | None = None
+
+    def __str__(self) -> str:
+        arch = _RELEASED.get((self.family, self.width, self.depths), 'of an unreleased size')
+        depths = '+'.join(map(str, self.depths))
+        heads = f', {self.channel_heads} channel heads' if self.channel_heads else ''
+        return (
+            f'{self.family} {arch} (width {self.width}, {depths} blocks, '
+            f'{self.channel_attention}{heads})'
+        )
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> 'Anatomy | None':
+        """Recognise a whole backbone under our names; None if it is no FAN, or part of one."""
+
+        def count(pattern: str) -> int:
+            return sum(re.fullmatch(pattern, key) is not None for key in state)
+
+        def counts(stages: str) -> tuple[int, ...]:
+            numbers = (count(stages.format(i)) for i in itertools.count())
+            return tuple(itertools.takewhile(bool, numbers))
+
+        block = 'blocks.0'
+        if 'patch_embed.backbone.stem.0.weight' in state:
+            family = 'FANHybrid'
+            stages = counts(r'patch_embed\.backbone\.stages\.{}\.blocks\.\d+\.gamma')
+            depths = *stages, count(r'blocks\.\d+\.gamma1')
+        elif 'patch_embed.proj.0.0.weight' in state:
+            family, depths = 'FANViT', (count(r'blocks\.\d+\.gamma1'),)
+        elif 'layers.0.blocks.0.channel_attention.q.weight' in state:
+            family, block = 'FANSwin', 'layers.0.blocks.0'
+            depths = counts(r'layers\.{}\.blocks\.\d+\.norm1\.weight')
+        else:
+            return None
+        if f'{block}.token_mixing.proj.weight' not in state:
+            return None
+        attention = f'{block}.channel_attention'
+        temperature = state.get(f'{attention}.temperature')
+        return cls(
+            family=family,
+            width=len(state[f'{block}.token_mixing.proj.weight']),
+            depths=depths,
+            channel_attention='se'
+            if f'{attention}.se.conv_reduce.weight' in state
+            else 'csa'
+            if f'{attention}.k.weight' in state
+            else 'eca',
+            channel_heads=None if temperature is None else len(temperature),
+        )
+
+
+# Sizes that were released (spec 1.1, 1.3), by the name that a user writes for `arch`.
+_RELEASED = {
+    ('FANViT', 192, (12,)): 'tiny',
+    ('FANViT', 384, (12,)): 'small',
+    ('FANViT', 448, (18,)): 'base',
+    ('FANViT', 480, (24,)): 'large',
+    ('FANHybrid', 192, (3, 3, 8)): 'tiny',
+    ('FANHybrid', 384, (3, 3, 10)): 'small',
+    ('FANHybrid', 448, (3, 3, 16)): 'base',
+    ('FANHybrid', 480, (3, 5, 22)): 'large',
+    ('FANHybrid', 528, (3, 7, 23)): 'xlarge',
+    ('FANSwin', 96, (2, 2, 6, 2)): 'tiny',
+    ('FANSwin', 96, (2, 2, 18, 2)): 'small',
+    ('FANSwin', 128, (2, 2, 18, 2)): 'base',
+    ('FANSwin', 192, (2, 2, 18, 2)): 'large',
+}
+
+# One key of each that a network of another family has, in the names of its usual files.
+_OTHERS = (
+    (r'layer1\.0\.conv1\.weight', 'a ResNet'),
+    (r'blocks\.0\.local_mp\.', 'an XCiT'),
+    (r'layers\.0\.blocks\.0\.attn\.relative_position_bias_table', 'a Swin Transformer'),
+    (r'stages\.0\.blocks\.0\.attn\.w_msa\.', 'a Swin Transformer'),
+    (r'(blocks|layers)\.0\.attn\.qkv\.weight', 'a plain ViT'),
+    (r'(downsample_layers\.0\.0|stages\.0\.(blocks\.)?0\.(conv_dw|dwconv))\.', 'a ConvNeXt'),
+    (r'(patch_embed1\.proj|block1\.0\.attn\.q|layers\.0\.1\.0\.attn)\.', 'a MiT (SegFormer)'),
+)
+
+
+def _describe(state: Mapping[str, Tensor]) -> str:
+    """What a foreign state dict looks like, for an error's line."""
+    for pattern, name in _OTHERS:
+        if any(re.match(pattern, key) for key in state):
+            return f'looks like {name}'
+    return f'has {len(state)} tensors named {", ".join(list(state)[:3])}, ...'
+
+
+class CheckpointedBackbone(BaseModule):
+    """A backbone that reads official checkpoints as they are.
+
+    Its ``load_state_dict``, alone or as part of any model and through mmengine's loaders too,
+    accepts official and our key names; called on the backbone itself, also wrapped checkpoints
+    (`unwrap`) and whole models' (the part below ``backbone.``). ``init_cfg=dict(type='Pretrained',
+    checkpoint=PATH_OR_URL, weights=None, prefix=None)`` goes through `load_pretrained`; a checkpoint
+    of None loads nothing.
+    """
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What a checkpoint of this architecture looks like."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says; a checkpoint comes last and is read by our own loader."""
+        if self.is_init or not self.init_cfg:
+            super().init_weights()
+            return
+        init_cfg = self.init_cfg
+        cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+        pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+        super().init_weights()
+        self.init_cfg = init_cfg
+        for cfg in pretrained:
+            if cfg['checkpoint'] is not None:
+                load_pretrained(self, cfg['checkpoint'], cfg.get('weights'), cfg.get('prefix'))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        state = below(prefix, state_dict)
+        if state and not prefix:
+            state = unwrap(state)
+            state = below('backbone.', state) or state
+        if state:
+            state = _adapt(state, self)
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            del state_dict[key]
+        state_dict.update({prefix + key: value for key, value in state.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str, Tensor]:
+    """Rename to our names, and leave out the parts that the backbone does without.
+
+    Raises:
+        InputError: it is another network's, or another size's.
+    """
+    ours, own = translate(state), backbone.state_dict()
+    found = Anatomy.of(ours)
+    if found is None and not ours.keys() & own.keys():
+        raise InputError(f'the checkpoint fits no FAN: it {_describe(state)}')
+    if found is not None and found != backbone.anatomy:
+        raise InputError(f'the checkpoint is a {found}, but the model is a {backbone.anatomy}')
+    parts = {_PART.match(key)[0] for key in own}
+    return {
+        key: value
+        for key, value in ours.items()
+        if key in own or (_PART.match(key)[0] in parts and not key.endswith(_DERIVED))
+    }
+
+
+def load_pretrained(
+    backbone: CheckpointedBackbone,
+    checkpoint: str | os.PathLike,
+    weights: str | None = None,
+    prefix: str | None = None,
+) -> None:
+    """Load a released or own checkpoint into a backbone, every key accounted for.
+
+    Classifier heads and layers that the backbone does not have (class attention and final norm in
+    dense use) are left out; detection's own layers (``learnable_downsample``, ``out_norm``) keep
+    their fresh values when the file has none. One log line says both.
+
+    Args:
+        backbone: FANViT, FANHybrid or FANSwin.
+        checkpoint: path, or http(s) address.
+        weights: 'ema', 'model' or None (EMA weights where the file has them).
+        prefix: the part of the file to read; by default all of it, or what lies below
+            ``backbone.`` where there is such a part.
+
+    Raises:
+        InputError: the file cannot be read safely, fits no FAN or another size, or lacks weights.
+    """
+    try:
+        state = unwrap(read_torch_file(checkpoint), weights)
+        if prefix is not None:
+            state = below(prefix.removesuffix('.') + '.', state)
+            if not state:
+                raise InputError(f'the checkpoint has nothing below {prefix!r}')
+        else:
+            state = below('backbone.', state) or state
+        ours, own = _adapt(state, backbone), backbone.state_dict()
+        _compare(ours, own)
+    except InputError as error:
+        raise InputError(f'{checkpoint}: {error}') from None
+    backbone.load_state_dict(ours, strict=False)
+    report = f'{checkpoint}: loaded {len(ours)} tensors'
+    left_out = {key.partition('.')[0] for key in translate(state).keys() - ours.keys()}
+    fresh = {key.partition('.')[0] for key in own.keys() - ours.keys()}
+    if left_out:
+        report += f'; not needed here: {", ".join(sorted(left_out))}'
+    if fresh:
+        report += f'; not in the file, initialised anew: {", ".join(sorted(fresh))}'
+    print_log(report, logger='current')
+
+
+def _compare(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    unknown = [key for key in state if key not in own]
+    missing = [
+        key
+        for key in own
+        if key not in state
+        and not _ADDED_FOR_DENSE.match(key)
+        and not key.endswith('num_batches_tracked')
+    ]
+    unequal = [
+        f'{key} is {tuple(value.shape)}, not {tuple(own[key].shape)}'
+        for key, value in state.items()
+        if key in own and value.shape != own[key].shape
+    ]
+    for problem, keys in (('lacks', missing), ('has unknown', unknown), ('does not fit:', unequal)):
+        if keys:
+            more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
+            raise InputError(f'the checkpoint {problem} {", ".join(keys[:3])}{more}')

@@ -1,0 +1,98 @@
+"""Reading torch files without ever executing pickled code.
+
+torch's ``weights_only=True`` unpickler builds tensors, containers and the types it was told are
+harmless. `SAFE_GLOBALS` tells it the few that honest training state holds beyond tensors.
+"""
+
+import argparse
+import os
+import pickle
+import re
+import urllib.error
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, get_rank
+from mmengine.logging.history_buffer import HistoryBuffer
+
+from fan_mm.errors import InputError
+
+_NUMPY_BUILDERS = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+
+# numpy 2 moved `numpy.core` to `numpy._core`; a file names the module of the numpy that wrote it.
+SAFE_GLOBALS: list = [
+    argparse.Namespace,  # timm's "args"
+    HistoryBuffer,  # mmengine's message hub
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in '?bhilqBHILQefd'},
+    *(
+        (function, f'{package}.multiarray.{function.__name__}')
+        for function in _NUMPY_BUILDERS
+        for package in ('numpy.core', 'numpy._core')
+    ),
+]
+
+
+def allow_known_types() -> None:
+    """Tell torch which types beyond tensors may be rebuilt from a file.
+
+    Idempotent, and called again before every read: onedl-mmengine's loader removes from torch's
+    list what it had added itself, ours included.
+    """
+    torch.serialization.add_safe_globals(SAFE_GLOBALS)
+
+
+def why_refused(error: pickle.UnpicklingError, source: str) -> str:
+    """Put torch's page-long refusal of a pickle into one line.
+
+    Args:
+        error: what ``torch.load(weights_only=True)`` raised.
+        source: the file, as the user named it.
+    """
+    wanted = re.search(r'GLOBAL (\S+)|whose module (\S+) is blocked|function (\S+)', str(error))
+    if wanted is None:
+        return f'{source} is not a torch checkpoint, or damaged'
+    name = next(group for group in wanted.groups() if group)
+    return (
+        f'{source} was refused: loading it means running "{name}", and checkpoints are data here, '
+        'never code; save its weights alone (a dict of tensors) where you trust it'
+    )
+
+
+def read_torch_file(source: str | os.PathLike) -> object:
+    """Read what ``torch.save`` wrote, onto the CPU.
+
+    Args:
+        source: a path, or an http(s) address (kept in torch's hub cache; in a distributed run rank
+            0 downloads first).
+
+    Raises:
+        InputError: the file is missing, damaged, unreachable, or asks for code to be run.
+    """
+    source = os.fspath(source)
+    allow_known_types()
+    try:
+        if source.startswith(('http://', 'https://')):
+            return _read_url(source)
+        return torch.load(os.path.expanduser(source), map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f'no such checkpoint: {source}') from None
+    except pickle.UnpicklingError as error:
+        raise InputError(why_refused(error, source)) from None
+    except urllib.error.URLError as error:
+        raise InputError(f'cannot download {source}: {error.reason}') from None
+    except OSError as error:
+        raise InputError(f'cannot read {source}: {error}') from None
+    except Exception as error:  # bytes that are no pickle make the unpickler fail in any way
+        reason = f'{type(error).__name__} {error}'.partition('. ')[0]
+        raise InputError(f'{source} is not a torch checkpoint, or damaged ({reason})') from None
+
+
+def _read_url(url: str) -> object:
+    if get_rank() > 0:
+        barrier()  # rank 0 is downloading
+    checkpoint = torch.hub.load_state_dict_from_url(url, map_location='cpu', weights_only=True)
+    if get_rank() == 0:
+        barrier()
+    return checkpoint
