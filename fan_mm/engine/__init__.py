@@ -1,0 +1,7 @@
+"""Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers."""
+
+from fan_mm.engine.config_checks import check_config
+from fan_mm.engine.cpu_amp import CpuAmpOptimWrapper
+from fan_mm.engine.runtime import build_runner, prepare_runtime
+
+__all__ = ['CpuAmpOptimWrapper', 'build_runner', 'check_config', 'prepare_runtime']

@@ -15,6 +15,7 @@ model = dict(
     backbone=dict(
         type='FANHybrid',
         arch='small',
+        out_indices=(0, 1, 2, 3),
         norm_cfg=norm_cfg,
         # ImageNet weights, NVIDIA's file as it was released; None: random weights
         init_cfg=dict(type='Pretrained', checkpoint=None),

@@ -1,0 +1,209 @@
+"""Mistakes in a config, found in seconds before a training job starts rather than hours into it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
+
+from fan_mm.errors import InputError
+
+TRAINING_LOADERS = ('train_dataloader', 'val_dataloader')
+TEST_LOADERS = ('test_dataloader',)
+LABEL_FILES = 3  # of each split: the first, the middle, the last
+
+
+def check_config(cfg: Config, training: bool) -> list[str]:
+    """Look for what would fail later: files, backbone and head options, labels.
+
+    Args:
+        cfg: a whole config; its task library is registered.
+        training: check what training and validation use; otherwise what testing uses.
+
+    Returns:
+        Remarks for the log, a line each.
+
+    Raises:
+        InputError: the first mistake, in one line.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        notes = check_checkpoints(cfg, training)
+        check_model(cfg.model)
+        for name in TRAINING_LOADERS if training else TEST_LOADERS:
+            if cfg.get(name):
+                for place, dataset in _datasets(f'{name}.dataset', cfg[name].get('dataset')):
+                    check_dataset(place, dataset)
+    return notes
+
+
+def check_checkpoints(cfg: Config, training: bool) -> list[str]:
+    """Check that the files exist that weights are to come from, and say if none are given.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    wanted = {'load_from': cfg.get('load_from')}
+    notes = []
+    if training:
+        pretrained = dict(_pretrained('model', cfg.model))
+        wanted |= pretrained
+        if not any(wanted.values()):
+            notes.append(
+                'training starts from random weights, while published results start from ImageNet: '
+                '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
+            )
+    for place, path in wanted.items():
+        if path and not _remote(path) and not Path(path).expanduser().is_file():
+            raise InputError(f'{place}: no such checkpoint: {path}')
+    return notes
+
+
+def check_model(model: dict) -> None:
+    """Build the model's FAN backbone and compare its outputs with what neck and heads expect.
+
+    Models with another backbone are left to their own library.
+
+    Raises:
+        InputError: the backbone's options, or channels that do not fit.
+    """
+    model = model.get('module', model)  # test-time augmentation wraps the model
+    backbone = model.get('backbone')
+    if not isinstance(backbone, dict) or not isinstance(backbone.get('type'), str):
+        return
+    cls = MODELS.get(backbone['type'])
+    if cls is None or not cls.__module__.startswith('fan_mm.'):
+        return
+    built: nn.Module = MODELS.build(dict(backbone, init_cfg=None))
+    channels = list(built.out_channels)
+    name = f'{backbone["type"]} ({len(channels)} outputs of {channels} channels)'
+
+    neck = model.get('neck')
+    if isinstance(neck, dict) and 'in_channels' in neck:
+        expected = neck['in_channels']
+        given = channels if isinstance(expected, list | tuple) else channels[-1]
+        _compare('model.neck.in_channels', expected, given, name)
+        return
+    for key in ('decode_head', 'auxiliary_head', 'head'):
+        heads = model.get(key)
+        several = isinstance(heads, list | tuple)
+        for index, head in enumerate(heads if several else [heads]):
+            if isinstance(head, dict) and 'in_channels' in head:
+                place = f'model.{key}.{index}' if several else f'model.{key}'
+                given = _select(place, channels, head.get('in_index', -1), name)
+                _compare(f'{place}.in_channels', head['in_channels'], given, name)
+
+
+def check_dataset(place: str, dataset: dict) -> None:
+    """Check one dataset's folders and, for mmseg, that it has images and labels are class indices.
+
+    Args:
+        place: where the dataset stands in the config, for the error's line.
+        dataset: its config.
+
+    Raises:
+        InputError: a folder or file is missing, the dataset is empty, or a label is out of range.
+    """
+    if (dataset.get('backend_args') or {}).get('backend', 'local') != 'local':
+        return
+    root = dataset.get('data_root') or ''
+    hint = f'put the dataset at {root}, or say --cfg-options {place}.data_root=FOLDER'
+    for path in _dataset_paths(dataset):
+        if not _remote(path) and not Path(path).exists():
+            raise InputError(f'{place}: no such file or folder: {path} ({hint})')
+    cls = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
+    if cls is not None and any(base.__name__ == 'BaseSegDataset' for base in cls.__mro__):
+        _check_labels(place, DATASETS.build(dict(dataset, pipeline=[])))
+
+
+def _check_labels(place: str, dataset: object) -> None:
+    """Look into a few label files of an mmseg dataset."""
+    if len(dataset) == 0:
+        folder = dataset.data_prefix.get('img_path')
+        raise InputError(f'{place}: no *{dataset.img_suffix} below {folder}')
+    if dataset.reduce_zero_label or dataset.label_map:
+        return  # the file's values are not the class indices
+    classes = len(dataset.metainfo['classes'])
+    for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
+        path = dataset.get_data_info(index).get('seg_map_path')
+        if path is None:
+            return
+        if not Path(path).is_file():
+            raise InputError(f'{place}: no label file {path}{_train_ids_hint(path)}')
+        values = np.unique(cv2.imread(path, cv2.IMREAD_UNCHANGED))
+        wrong = values[(values >= classes) & (values != dataset.ignore_index)]
+        if wrong.size:
+            raise InputError(
+                f'{place}: {path} has the label {wrong[0]}, but labels must be class indices '
+                f'0..{classes - 1} or {dataset.ignore_index} (ignored){_train_ids_hint(path)}'
+            )
+
+
+def _train_ids_hint(path: str) -> str:
+    if 'gtFine' not in path:
+        return ''
+    return (
+        '; trainIds are made by: pip install cityscapesscripts && '
+        'CITYSCAPES_DATASET=data/cityscapes csCreateTrainIdLabelImgs'
+    )
+
+
+def _select(place: str, channels: list[int], in_index: int | list[int], name: str) -> object:
+    """The channels of the outputs that a head takes by its ``in_index``."""
+    try:
+        if isinstance(in_index, int):
+            return channels[in_index]
+        return [channels[i] for i in in_index]
+    except IndexError:
+        raise InputError(f'{place}.in_index is {in_index}, but the backbone is {name}') from None
+
+
+def _compare(place: str, expected: object, given: object, name: str) -> None:
+    expected = list(expected) if isinstance(expected, list | tuple) else expected
+    if expected != given:
+        raise InputError(f'{place} is {expected}, but must be {given}: the backbone is {name}')
+
+
+def _datasets(place: str, dataset: dict | None) -> Iterator[tuple[str, dict]]:
+    """The datasets inside any wrappers, each with its place in the config."""
+    if not isinstance(dataset, dict):
+        return
+    if 'dataset' in dataset:
+        yield from _datasets(f'{place}.dataset', dataset['dataset'])
+    elif 'datasets' in dataset:
+        for index, inner in enumerate(dataset['datasets']):
+            yield from _datasets(f'{place}.datasets.{index}', inner)
+    else:
+        yield place, dataset
+
+
+def _dataset_paths(dataset: dict) -> Iterator[str]:
+    """What a dataset reads: its root, its prefixes' folders, its annotation file."""
+    root = dataset.get('data_root') or ''
+    if root:
+        yield root
+    prefixes = dataset.get('data_prefix') or {}
+    prefixes = list(prefixes.values()) if isinstance(prefixes, dict) else [prefixes]
+    for path in [*prefixes, dataset.get('ann_file')]:
+        if path and isinstance(path, str):
+            yield path if _remote(path) else str(Path(root, path))
+
+
+def _pretrained(place: str, node: object) -> Iterator[tuple[str, str | None]]:
+    """Every checkpoint that an ``init_cfg`` names, with its place in the config."""
+    if isinstance(node, dict):
+        if node.get('type') == 'Pretrained' and place.endswith('init_cfg'):
+            yield f'{place}.checkpoint', node.get('checkpoint')
+        for key, value in node.items():
+            yield from _pretrained(f'{place}.{key}', value)
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _pretrained(f'{place}.{index}', value)
+
+
+def _remote(path: str) -> bool:
+    """Whether a path is an address (https://, s3://, open-mmlab://, torchvision://, ...)."""
+    return re.match(r'\w[\w+.-]*:', path) is not None

@@ -1,0 +1,61 @@
+"""Process groups without a GPU: mmengine's own launchers call CUDA before they do anything else."""
+
+import datetime
+import os
+import subprocess
+
+import torch.distributed as dist
+
+from fan_mm.errors import InputError
+
+# launcher -> the variables in which it tells rank, world size and rank on this node
+_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def rank_of(launcher: str) -> tuple[int, int, int]:
+    """Rank, world size and rank on this node, as the launcher says; ``(0, 1, 0)`` for 'none'.
+
+    Raises:
+        InputError: this process was not started by that launcher.
+    """
+    if launcher == 'none':
+        return 0, 1, 0
+    if launcher not in _VARIABLES:
+        raise InputError(
+            f"launcher must be 'none' or one of {', '.join(_VARIABLES)}, not {launcher!r}"
+        )
+    missing = [name for name in _VARIABLES[launcher] if name not in os.environ]
+    if missing:
+        raise InputError(
+            f'--launcher {launcher}, but {missing[0]} is not set: start it with '
+            + ('tools/dist_*.sh or torchrun' if launcher == 'pytorch' else 'srun or mpirun')
+        )
+    rank, world_size, local_rank = (int(os.environ[name]) for name in _VARIABLES[launcher])
+    return rank, world_size, local_rank
+
+
+def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
+    """Join the processes of a launcher into a gloo group, unless there is a group already.
+
+    mmengine's Runner takes an existing group as it is.
+
+    Args:
+        launcher: 'pytorch', 'slurm' or 'mpi'.
+        timeout: seconds after which a collective operation fails; None for torch's default.
+    """
+    if dist.is_initialized():
+        return
+    rank, world_size, local_rank = rank_of(launcher)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        nodes = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    dist.init_process_group(
+        'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
+    )

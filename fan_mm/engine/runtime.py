@@ -1,0 +1,160 @@
+"""Making a config and this process ready before mmengine builds its Runner from them."""
+
+import importlib
+import logging
+import os
+from collections.abc import Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from fan_mm.engine.config_checks import check_config
+from fan_mm.engine.distributed import join_gloo_group, rank_of
+from fan_mm.errors import InputError
+from fan_mm.torch_files import allow_known_types
+from fan_mm.versions import TASK_LIBRARIES, require_task_library
+
+_SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN')
+
+
+def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False) -> list[str]:
+    """Make a config run here: any task library, with or without GPUs, one process or many.
+
+    Torch files are read without executing anything from now on. Without a GPU, SyncBN becomes BN,
+    the processes form a gloo group, and mixed precision means bfloat16. Configs for mmpretrain get
+    the data-loader defaults that its own tools add. Finally `check_config` looks for mistakes.
+
+    Args:
+        cfg: changed in place.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        training: prepare for training and validation, rather than for testing.
+
+    Returns:
+        What should stand in the log, a line each (`build_runner` writes them).
+
+    Raises:
+        InputError: the task library is missing, or the config has a mistake.
+    """
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    allow_known_types()
+    cfg.launcher = launcher
+    _, world_size, local_rank = rank_of(launcher)
+    _register_task_library(cfg)
+    _fill_in_loaders(cfg)
+    notes = []
+    if get_device() == 'cpu':
+        notes.append(_use_cpu(cfg, launcher, training))
+    elif torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f'process {local_rank} of this node has no GPU: there are only '
+            f'{torch.cuda.device_count()}; start at most that many processes for each node'
+        )
+    notes += check_config(cfg, training)
+    if training:
+        notes += _batch_size_notes(cfg, world_size)
+    return notes
+
+
+def build_runner(
+    cfg: Config, launcher: str = 'none', training: bool = False, notes: Sequence[str] = ()
+) -> Runner:
+    """Prepare a config, build its Runner, and log what was prepared.
+
+    Args:
+        cfg: as for `prepare_runtime`, and so are launcher and training.
+        launcher: see there.
+        training: see there.
+        notes: further lines for the log.
+    """
+    notes = [*notes, *prepare_runtime(cfg, launcher, training)]
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for note in notes:
+        print_log(f'fan_mm: {note}', logger=runner.logger, level=logging.WARNING)
+    return runner
+
+
+def _register_task_library(cfg: Config) -> None:
+    """Import the library of the config's default scope, or say in one line why it cannot be."""
+    scope = cfg.get('default_scope')
+    if scope not in [library.module for library in TASK_LIBRARIES]:
+        return
+    require_task_library(scope)
+    try:
+        importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
+    except ModuleNotFoundError as error:
+        if error.name != 'mmcv._ext':
+            raise
+        raise InputError(
+            f'{scope} needs compiled mmcv operators, but mmcv was installed without: '
+            'run tools/setup_env.sh, or install an mmcv wheel for this torch and CUDA'
+        ) from None
+
+
+def _fill_in_loaders(cfg: Config) -> None:
+    """Give mmpretrain's loaders the options that its tools, not its configs, contain."""
+    if cfg.get('default_scope') != 'mmpretrain':
+        return
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if loader := cfg.get(name):
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+            loader.setdefault('pin_memory', get_device() != 'cpu')
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+
+
+def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
+    """Replace what needs a GPU; returns the line that says so."""
+    note = 'no GPU here, running on the CPU'
+    if _replace_types(cfg.model, _SYNC_BATCH_NORMS, 'BN') or cfg.get('sync_bn'):
+        note += ', BN in place of SyncBN'
+        cfg.sync_bn = None
+    if launcher != 'none':
+        join_gloo_group(launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
+        wrapper = cfg.get('model_wrapper_cfg') or dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+        note += ', gloo between processes'
+    if training and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+        for option in ('loss_scale', 'dtype', 'use_fsdp'):
+            cfg.optim_wrapper.pop(option, None)
+        note += ', bfloat16 for --amp'
+    return note
+
+
+def _replace_types(node: object, types: tuple[str, ...], new: str) -> bool:
+    """Replace the ``type`` of every dict below ``node`` that has one of ``types``."""
+    found = False
+    if isinstance(node, dict):
+        if node.get('type') in types:
+            node['type'] = new
+            found = True
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for item in node:
+            found |= _replace_types(item, types, new)
+    return found
+
+
+def _batch_size_notes(cfg: Config, world_size: int) -> list[str]:
+    """A line if the learning rate was made for another batch size than this run's."""
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    if not base or cfg.auto_scale_lr.get('enable'):
+        return []
+    per_process = cfg.train_dataloader.get('batch_size')
+    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if per_process is None or world_size * per_process * steps == base:
+        return []
+    batch = f'{world_size} processes x {per_process} images'
+    if steps > 1:
+        batch += f' x {steps} accumulated steps'
+    return [
+        f'batch size {world_size * per_process * steps} ({batch}), while the learning rate was '
+        f'made for {base}: --auto-scale-lr scales it'
+    ]

@@ -1,0 +1,45 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint with any config: ours, or one for mmseg, mmpretrain or mmdet."""
+
+import argparse
+
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config, test
+
+EXAMPLE = """example, after the one of tools/train.py:
+  python tools/test.py configs/fan_hybrid_t_toy.py work_dirs/toy/best_mIoU_iter_*.pth --show-dir work_dirs/toy/painted
+"""
+
+
+def main() -> None:
+    """Parse the command line and test."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    add_arguments(parser)
+    parser.add_argument(
+        '--out', help='write predictions: for mmseg a folder of label pictures, else a .pkl file'
+    )
+    parser.add_argument('--show', action='store_true', help='show painted predictions in a window')
+    parser.add_argument('--show-dir', metavar='DIR', help='write painted predictions below DIR')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, metavar='SECONDS', help='between two windows'
+    )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    args = parser.parse_args()
+    test(
+        load_config(args),
+        args.checkpoint,
+        args.launcher,
+        out=args.out,
+        show=args.show,
+        show_dir=args.show_dir,
+        wait_time=args.wait_time,
+        tta=args.tta,
+    )
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Train any config: ours, or one for mmseg, mmpretrain or mmdet."""
+
+import argparse
+
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config, train
+
+EXAMPLE = """example, on the embedded dataset:
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
+  python tools/train.py configs/fan_hybrid_t_toy.py --work-dir work_dirs/toy
+"""
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    add_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='go on from a checkpoint; without FILE, from the newest one in the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+    )
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    args = parser.parse_args()
+    train(load_config(args), args.launcher, args.resume, args.amp, args.auto_scale_lr)
+
+
+if __name__ == '__main__':
+    run(main)
