@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,3 +35,8 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     with whole_file(path) as aside:
         aside.write_bytes(data)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is what a killed process left of `whole_file`."""
+    return re.fullmatch(r'\..+\.[0-9a-f]{12}(\.[^.]+)?', name) is not None

@@ -70,11 +70,20 @@ def corrupted_path(
         file_format: 'png', 'jpg' or 'keep', as recorded in the manifest's options. The file keeps
             its name; only where the format differs from the source's does the suffix follow it.
     """
+    return Path(root, cell_folder(layout, corruption, severity), file_name(relative, file_format))
+
+
+def cell_folder(layout: str, corruption: str, severity: int) -> str:
+    """Folder of one corruption at one severity, below the corrupted dataset's root."""
+    return LAYOUTS[layout].cell.format(corruption=corruption, severity=severity)
+
+
+def file_name(relative: str | os.PathLike, file_format: str) -> str:
+    """An image's path below its cell's folder; see `corrupted_path`."""
     relative = PurePath(relative)
     if file_format != 'keep' and _SUFFIXES.get(relative.suffix.lower()) != file_format:
         relative = relative.with_suffix(f'.{file_format}')
-    cell = LAYOUTS[layout].cell.format(corruption=corruption, severity=severity)
-    return Path(root, cell, relative)
+    return relative.as_posix()
 
 
 def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:

@@ -1,0 +1,6 @@
+"""Transforms for mm pipelines, in mmengine's root registry."""
+
+from fan_mm.datasets.transforms.corrupt_image import CorruptImage
+from fan_mm.datasets.transforms.random_corruption import RandomCorruption
+
+__all__ = ['CorruptImage', 'RandomCorruption']

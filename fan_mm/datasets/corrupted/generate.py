@@ -1,0 +1,378 @@
+"""Write the corrupted copies of a dataset: every image decoded once, over all cores, resumable.
+
+A file under its final name is whole, so a run that was stopped in any way continues by looking
+which files exist. Every file's bytes follow from its source, the cell and the options alone (see
+`fan_mm.corruptions.seed_for`), so it ends as if it had never been stopped.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.filesize import decimal as readable
+
+from fan_mm.datasets.corrupted.images import UnreadableImageError
+from fan_mm.datasets.corrupted.layouts import (
+    FORMATS,
+    LAYOUTS,
+    cell_folder,
+    file_name,
+    find_images,
+    image_folder,
+)
+from fan_mm.datasets.corrupted.manifest import (
+    CHECKSUMS,
+    MANIFEST,
+    Options,
+    differences,
+    new_manifest,
+    read_checksums,
+    read_manifest,
+    write_checksums,
+    write_manifest,
+)
+from fan_mm.datasets.corrupted.progress import progress_bar
+from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
+from fan_mm.errors import InputError
+from fan_mm.fileio import is_temporary
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+CHANNEL_ORDERS = ('rgb', 'bgr-as-rgb')
+_TILE = 512  # pixels; side of the pieces that the space estimate encodes
+_BLOCK = 4096  # bytes; a file ends in the middle of one, on average
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        files: corrupted images that are there now.
+        written: how many of them this run wrote.
+        unreadable: reason, by relative path, of each source that could not be used.
+    """
+
+    files: int
+    written: int
+    unreadable: dict[str, str]
+
+
+def generate(
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    layout: str,
+    cells: Mapping[str, Sequence[int]],
+    *,
+    split: str = 'val',
+    seed: int = 0,
+    channel_order: str = 'rgb',
+    file_format: str | None = None,
+    quality: int | None = None,
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> Summary:
+    """Write a dataset's corrupted copies, or what is missing of them.
+
+    Args:
+        source: root of the clean dataset.
+        destination: root of the corrupted dataset: new, empty, or begun with the same options.
+        layout: 'cityscapes', 'coco' or 'imagenet'.
+        cells: severities per corruption, as in `fan_mm.corruptions.Benchmark.severities`.
+        split: of the clean dataset.
+        seed: base seed.
+        channel_order: 'rgb' (physically right) or 'bgr-as-rgb' (OpenCV's BGR pixels corrupted as if
+            they were RGB, as the published FAN and COCO-C sets were made).
+        file_format: 'png', 'jpg', 'keep' (the source's); default by layout.
+        quality: JPEG quality, 1 to 100; default by layout (95; ImageNet 85).
+        jobs: processes, default one per core; 1 stays in this process.
+        console: where progress is shown, default standard output.
+
+    Raises:
+        InputError: wrong arguments, a destination made with other options, a full disk. After
+            this, Ctrl-C or SIGTERM (SystemExit with status 143) the same call continues.
+    """
+    file_format = file_format or LAYOUTS[layout].file_format
+    if file_format == 'png' and quality is not None:
+        raise InputError('--quality is for JPEG; PNG files lose nothing')
+    if file_format != 'png' and quality is None:
+        quality = LAYOUTS[layout].quality
+    cells = {name: tuple(severities) for name, severities in cells.items()}
+    options = Options(layout, split, cells, seed, channel_order, file_format, quality)
+    jobs = _cores() if jobs is None else jobs
+    _check(options, jobs)
+    console = console or Console()
+    folder = image_folder(source, layout, split)
+    destination = Path(os.path.abspath(destination))
+    if destination == folder or folder in destination.parents:
+        raise InputError(f'DST {destination} lies among the clean images of {folder}')
+    run = _Run(folder, destination, options, find_images(folder), console)
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        with _alone(destination):
+            return run.go(jobs)
+    except BrokenProcessPool:
+        raise InputError(
+            'a worker process was killed, for lack of memory perhaps: '
+            'run the same command again with fewer --jobs'
+        ) from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise InputError(
+            f'the disk of {destination} is full: make room and run the same command again'
+            if full
+            else f'cannot write into {destination}: {error}'
+        ) from error
+
+
+def _check(options: Options, jobs: int) -> None:
+    if not options.cells:
+        raise InputError('no corruptions chosen')
+    if options.channel_order not in CHANNEL_ORDERS:
+        raise InputError(f'channel order is one of {CHANNEL_ORDERS}, not {options.channel_order!r}')
+    if options.file_format not in FORMATS:
+        raise InputError(f'format is one of {FORMATS}, not {options.file_format!r}')
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise InputError(f'JPEG quality is from 1 to 100, not {options.quality}')
+    if jobs < 1:
+        raise InputError(f'jobs is at least 1, not {jobs}')
+
+
+def _cores() -> int:
+    """Cores that this process may use (a batch system may grant fewer than the machine has)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+class _Run:
+    """One run of `generate`, after its arguments were checked."""
+
+    def __init__(
+        self,
+        source: Path,
+        destination: Path,
+        options: Options,
+        sources: list[str],
+        console: Console,
+    ) -> None:
+        self.one = CorruptOne(source, destination, options)
+        self.destination = destination
+        self.options = options
+        self.sources = sources
+        self.console = console
+        self.cells = options.cell_list()
+        self.folders = [cell_folder(options.layout, *cell) for cell in self.cells]
+        self.names = [file_name(relative, options.file_format) for relative in sources]
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise InputError(f'two images below {source} would both become {twice}: --format keep')
+        # SHA-256 of every file, zero while unknown.
+        self.digests = np.zeros((len(self.cells), len(sources), 32), np.uint8)
+
+    def go(self, jobs: int) -> Summary:
+        manifest = self.open_manifest()
+        there = self.tidy()
+        self.load_checksums()
+        self.announce(there)
+        try:
+            written, unreadable = self.corrupt_all(jobs, sum(there))
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk must not hide the reason
+                self.tidy()
+                self.save_checksums()
+            raise
+        manifest['folders'] = self.save_checksums()
+        manifest['unreadable'] = unreadable
+        manifest['complete'] = True
+        write_manifest(self.destination, manifest)
+        files = int(self.digests.any(axis=2).sum())
+        return Summary(files, written, unreadable)
+
+    def open_manifest(self) -> dict:
+        """Begin a new destination, or make sure that an old one may be continued."""
+        manifest = new_manifest(self.options, self.sources)
+        if (self.destination / MANIFEST).exists():
+            there = read_manifest(self.destination)
+            if differ := differences(there, manifest):
+                raise InputError(
+                    f'{self.destination} was made otherwise ({"; ".join(differ)}): '
+                    'use the same, or another DST'
+                )
+        elif any(not is_temporary(name) for name in os.listdir(self.destination)):
+            raise InputError(
+                f'{self.destination} is not empty and has no {MANIFEST}: use another DST'
+            )
+        else:
+            write_manifest(self.destination, manifest)
+        return manifest
+
+    def tidy(self) -> list[int]:
+        """Remove what killed runs left half-written; count the images in every cell's folder."""
+        expected = set(self.names)
+        counts = []
+        for folder in (*self.folders, CHECKSUMS, ''):
+            count = 0
+            top = self.destination / folder
+            for parent, below, names in os.walk(top):
+                if not folder:
+                    below.clear()  # the root's own files only
+                for name in names:
+                    path = os.path.join(parent, name)
+                    if is_temporary(name):
+                        os.unlink(path)
+                    elif Path(os.path.relpath(path, top)).as_posix() in expected:
+                        count += 1
+            counts.append(count)
+        return counts[: len(self.folders)]
+
+    def load_checksums(self) -> None:
+        index = {name: i for i, name in enumerate(self.names)}
+        for digests, folder in zip(self.digests, self.folders, strict=True):
+            for name, digest in read_checksums(self.destination, folder)[0].items():
+                if name in index:
+                    digests[index[name]] = np.frombuffer(digest, np.uint8)
+
+    def save_checksums(self) -> dict[str, dict]:
+        """Write the checksums known so far; return the manifest's entry for every folder."""
+        entries = {}
+        for digests, folder in zip(self.digests, self.folders, strict=True):
+            known = np.flatnonzero(digests.any(axis=1))
+            sums = {self.names[i]: digests[i].tobytes() for i in known}
+            checksum = write_checksums(self.destination, folder, sums)
+            entries[folder] = {'images': len(sums), 'sha256': checksum}
+        return entries
+
+    def announce(self, there: list[int]) -> None:
+        """Say how much there is to do and how much space it takes.
+
+        Raises:
+            InputError: it cannot fit.
+        """
+        total = len(self.sources) * len(self.cells)
+        line = (
+            f'{len(self.sources)} images x {len(self.cells)} cells = {total} images '
+            f'in {self.destination}'
+        )
+        if any(there):
+            line += f', {sum(there)} of them there already'
+        missing = [len(self.sources) - count for count in there]
+        if any(missing):
+            need = self.estimate(missing)
+            free = shutil.disk_usage(self.destination).free
+            line += f'; about {readable(need)} to write, {readable(free)} free'
+            if need > 1.2 * free:  # the estimate errs by less
+                raise InputError(f'{line}: make room, choose fewer cells or --format jpg')
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def estimate(self, missing: list[int]) -> int:
+        """Bytes that the missing files will take, from encoding pieces of some images.
+
+        Args:
+            missing: number of files to be written for each cell.
+        """
+        samples = []
+        for index in np.linspace(0, len(self.sources) - 1, 8).round().astype(int):
+            with contextlib.suppress(UnreadableImageError):
+                samples.append((self.sources[index], self.one.read(self.sources[index])))
+        if not samples:
+            return 0
+        pixels = np.mean([image[..., 0].size for _, image in samples])
+        need = 0.0
+        for number, (cell, count) in enumerate(zip(self.cells, missing, strict=True)):
+            if count:
+                relative, image = samples[number % len(samples)]
+                top, left = (max(0, side - _TILE) // 2 for side in image.shape[:2])
+                tile = image[top : top + _TILE, left : left + _TILE]
+                size = len(self.one.encoded(tile, relative, *cell)) / tile[..., 0].size * pixels
+                need += count * (size + _BLOCK / 2)
+        return int(need)
+
+    def corrupt_all(self, jobs: int, before: int) -> tuple[int, dict[str, str]]:
+        """Do the work, with a progress bar.
+
+        Args:
+            jobs: number of processes.
+            before: number of files that are there already.
+
+        Returns:
+            Number of files written, and reason by source that could not be used.
+        """
+        unreadable = {}
+        known = self.digests.any(axis=2)
+        total = known.size
+        with (
+            progress_bar(self.console, before) as progress,
+            Pool(jobs, self.one) as pool,
+            _sigterm_raises(),
+        ):
+            bar = progress.add_task('corrupting', total=total, completed=before)
+            waiting = iter(range(len(self.sources)))
+            running = {}
+            while True:
+                # Few tasks in flight: memory stays bounded, and a stop takes effect at once.
+                for index in itertools.islice(waiting, 2 * jobs - len(running)):
+                    task = pool.submit(self.sources[index], known[:, index].tolist())
+                    running[task] = index
+                if not running:
+                    break
+                done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                for task in done:
+                    index = running.pop(task)
+                    digests, reason = task.result()
+                    for cell, digest in digests.items():
+                        self.digests[cell, index] = np.frombuffer(digest, np.uint8)
+                    if reason is not None:
+                        unreadable[self.sources[index]] = reason
+                        total -= int((~self.digests[:, index].any(axis=1)).sum())
+                progress.update(bar, total=total, completed=before + pool.written.value)
+        return pool.written.value, dict(sorted(unreadable.items()))
+
+
+@contextlib.contextmanager
+def _alone(destination: Path) -> Iterator[None]:
+    """Let no second run write into the destination at the same time."""
+    if fcntl is None:
+        yield
+        return
+    lock = os.open(destination, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise InputError(f'another run is writing into {destination}') from None
+    except OSError:
+        pass  # some network file systems cannot lock a folder
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, by an exception (where signals can be handled)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

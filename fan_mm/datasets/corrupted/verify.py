@@ -1,0 +1,80 @@
+"""Check a corrupted dataset's files against its manifest."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+from fan_mm.datasets.corrupted.manifest import CHECKSUMS, MANIFEST, read_checksums, read_manifest
+from fan_mm.datasets.corrupted.progress import progress_bar
+
+
+def verify(
+    destination: str | os.PathLike, *, jobs: int | None = None, console: Console | None = None
+) -> list[str]:
+    """Name everything that is not as the manifest says.
+
+    Args:
+        destination: root of a corrupted dataset.
+        jobs: number of files read at the same time, default one per core.
+        console: where progress is shown, default standard output.
+
+    Returns:
+        One line for every missing, damaged or unexpected file; empty if all is well.
+
+    Raises:
+        InputError: there is no manifest.
+    """
+    destination = Path(destination)
+    manifest = read_manifest(destination)
+    if not manifest['complete']:
+        return ['not finished: run the same command again, without --verify']
+    problems = [
+        f'unreadable source, not in the dataset: {name} ({reason})'
+        for name, reason in manifest['unreadable'].items()
+    ]
+    expected = {}
+    for folder, entry in manifest['folders'].items():
+        sums, checksum = read_checksums(destination, folder)
+        if checksum != entry['sha256']:
+            problems.append(f'damaged: {CHECKSUMS}/{folder}.sha256, so {folder} was not checked')
+            expected.update(dict.fromkeys(_files(destination / folder, f'{folder}/')))
+        else:
+            expected.update({f'{folder}/{name}': digest for name, digest in sums.items()})
+
+    def check(item: tuple[str, bytes | None]) -> str | None:
+        name, digest = item
+        try:
+            data = (destination / name).read_bytes() if digest else b''
+        except FileNotFoundError:
+            return f'missing: {name}'
+        except OSError as error:
+            return f'unreadable: {name} ({error.strerror})'
+        if digest and hashlib.sha256(data).digest() != digest:
+            return f'damaged: {name}'
+        return None
+
+    with (
+        progress_bar(console or Console()) as progress,
+        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+    ):
+        checked = pool.map(check, expected.items())
+        found = progress.track(checked, total=len(expected), description='verifying')
+        problems += [problem for problem in found if problem]
+
+    expected.update(dict.fromkeys([MANIFEST]))
+    expected.update(dict.fromkeys(f'{CHECKSUMS}/{f}.sha256' for f in manifest['folders']))
+    problems += [f'unexpected: {name}' for name in _files(destination, '') if name not in expected]
+    return problems
+
+
+def _files(top: Path, prefix: str) -> Iterator[str]:
+    """All files below ``top``, as sorted paths relative to it with '/', behind ``prefix``."""
+    for parent, folders, names in os.walk(top):
+        folders.sort()
+        below = Path(parent).relative_to(top)
+        for name in sorted(names):
+            yield prefix + (below / name).as_posix()

@@ -1,0 +1,186 @@
+"""The generator's workers: each does all corrupted copies of one image, then the next."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fan_mm.corruptions import corrupt, image_key, seed_for
+from fan_mm.datasets.corrupted.images import (
+    UnreadableImageError,
+    encode,
+    is_whole,
+    read_image,
+    resize_and_crop,
+)
+from fan_mm.datasets.corrupted.layouts import LAYOUTS, corrupted_path
+from fan_mm.datasets.corrupted.manifest import Options
+from fan_mm.fileio import write_whole
+
+_MIN_SIDE = 32  # pixels; smaller images cannot be corrupted
+
+
+class CorruptOne:
+    """Reads one image and writes its corrupted copies.
+
+    Args:
+        source: folder of the clean images.
+        destination: the corrupted dataset's root.
+        options: of the run.
+    """
+
+    def __init__(self, source: Path, destination: Path, options: Options) -> None:
+        self.source = source
+        self.destination = destination
+        self.options = options
+
+    def path(self, relative: str, corruption: str, severity: int) -> Path:
+        """Where one corrupted copy lies."""
+        return corrupted_path(
+            self.destination,
+            self.options.layout,
+            corruption,
+            severity,
+            relative,
+            self.options.file_format,
+        )
+
+    def read(self, relative: str) -> np.ndarray:
+        """The clean image, uint8 BGR, ready to be corrupted."""
+        image = read_image(self.source / relative)
+        if min(image.shape[:2]) < _MIN_SIDE:
+            height, width = image.shape[:2]
+            raise UnreadableImageError(f'{width}x{height} pixels, smaller than {_MIN_SIDE}')
+        crop = LAYOUTS[self.options.layout].crop
+        return resize_and_crop(image, *crop) if crop else image
+
+    def encoded(self, image: np.ndarray, relative: str, corruption: str, severity: int) -> bytes:
+        """One corrupted copy as the bytes of its file."""
+        key = image_key(self.source / relative)
+        corrupted = corrupt(
+            image,
+            corruption,
+            severity,
+            seed=seed_for(self.options.seed, key, corruption, severity),
+            channel_order='bgr' if self.options.channel_order == 'rgb' else 'bgr-as-rgb',
+        )
+        suffix = self.path(relative, corruption, severity).suffix
+        return encode(corrupted, suffix, self.options.quality)
+
+    def write_missing(
+        self, relative: str, known: list[bool], written: Synchronized, stop: Event
+    ) -> tuple[dict[int, bytes], str | None]:
+        """Write those of one image's corrupted copies that are not there.
+
+        Args:
+            relative: path of the image below the source folder.
+            known: for each cell, whether the checksum of its file is known.
+            written: counter of written files, shared by all workers.
+            stop: set when the run shall end early.
+
+        Returns:
+            SHA-256 digest, by index of the cell, of every file that is there and was not known;
+            and why the source could not be used, or None.
+        """
+        digests = {}
+        missing = []
+        for index, cell in enumerate(self.options.cell_list()):
+            path = self.path(relative, *cell)
+            if not path.exists():
+                missing.append(index)
+            elif not known[index]:
+                data = path.read_bytes()
+                if is_whole(data):
+                    digests[index] = hashlib.sha256(data).digest()
+                else:
+                    missing.append(index)
+        if not missing:
+            return digests, None
+        try:
+            image = self.read(relative)
+        except UnreadableImageError as error:
+            return digests, str(error)
+        for index in missing:
+            if stop.is_set():
+                break
+            cell = self.options.cell_list()[index]
+            data = self.encoded(image, relative, *cell)
+            write_whole(self.path(relative, *cell), data)
+            digests[index] = hashlib.sha256(data).digest()
+            with written.get_lock():
+                written.value += 1
+        return digests, None
+
+
+class Pool:
+    """Workers for `CorruptOne.write_missing`: processes, or for ``jobs=1`` a thread.
+
+    The processes come from a server that has imported this module, not from a fork of the caller,
+    whose OpenCV and OpenMP threads would not survive that. They end with their parent, however it
+    ends.
+
+    Attributes:
+        written: number of files written so far, by all workers.
+    """
+
+    def __init__(self, jobs: int, corrupt_one: CorruptOne) -> None:
+        methods = multiprocessing.get_all_start_methods()
+        method = 'forkserver' if 'forkserver' in methods else 'spawn'
+        context = multiprocessing.get_context(method)
+        self.written = context.Value('q', 0)
+        self._stop = context.Event()
+        self._threads = cv2.getNumThreads()
+        if jobs == 1:
+            cv2.setNumThreads(1)
+            self._executor = ThreadPoolExecutor(1)
+            self._work = partial(corrupt_one.write_missing, written=self.written, stop=self._stop)
+        else:
+            if method == 'forkserver':
+                context.set_forkserver_preload([__name__])
+            self._executor = ProcessPoolExecutor(
+                jobs, context, _start_process, (corrupt_one, self.written, self._stop)
+            )
+            self._work = _work_in_process
+
+    def submit(self, relative: str, known: list[bool]) -> Future:
+        """Have one image done; arguments and result as of `CorruptOne.write_missing`."""
+        return self._executor.submit(self._work, relative, known)
+
+    def __enter__(self) -> 'Pool':
+        return self
+
+    def __exit__(self, *_) -> None:
+        """End after the files that are being written now."""
+        self._stop.set()
+        self._executor.shutdown(cancel_futures=True)
+        cv2.setNumThreads(self._threads)
+
+
+_process_state: tuple[CorruptOne, Synchronized, Event]
+
+
+def _start_process(*state) -> None:
+    global _process_state
+    _process_state = state
+    cv2.setNumThreads(1)  # the processes share the cores already
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _work_in_process(relative: str, known: list[bool]) -> tuple[dict[int, bytes], str | None]:
+    corrupt_one, written, stop = _process_state
+    return corrupt_one.write_missing(relative, known, written, stop)

@@ -1,0 +1,78 @@
+"""Write Cityscapes-C, COCO-C or ImageNet-C: corrupted copies of a dataset's images.
+
+Stopped at any moment, the same command continues. A first try on the embedded dataset:
+
+  python tools/make_toy_dataset.py cityscapes data/toy
+  python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --severities 3
+  python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --verify
+"""
+
+import argparse
+import sys
+
+from fan_mm.cli import run
+from fan_mm.corruptions import BENCHMARKS
+from fan_mm.datasets.corrupted.cells import choose_cells
+from fan_mm.datasets.corrupted.generate import CHANNEL_ORDERS, generate
+from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
+from fan_mm.datasets.corrupted.verify import verify
+
+
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('layout', choices=LAYOUTS, help='how SRC is laid out')
+    add('source', metavar='SRC', help='root of the clean dataset (data/cityscapes, data/coco, ...)')
+    add('destination', metavar='DST', help='root of the corrupted one: new, or begun before')
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument('--benchmark', choices=BENCHMARKS, help="default: the layout's own")
+    which.add_argument(
+        '--corruptions', nargs='+', metavar='NAME|GROUP', help='instead of a benchmark'
+    )
+    add('--severities', nargs='+', type=int, metavar='S', help='only these of 1 to 5')
+    add('--split', default='val', help='of the clean dataset (default val)')
+    add('--seed', type=int, default=0, help='base seed (default 0)')
+    add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
+    add('--quality', type=int, metavar='Q', help='of JPEG (default 95, imagenet 85)')
+    add(
+        '--channel-order',
+        choices=CHANNEL_ORDERS,
+        default='rgb',
+        help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C sets',
+    )
+    add('--jobs', type=int, metavar='N', help='processes (default: one per core)')
+    add('--verify', action='store_true', help='check DST against its manifest instead')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Generate or verify; return 1 if something is missing in the end."""
+    args = parse()
+    if args.verify:
+        problems = verify(args.destination, jobs=args.jobs)
+        print('\n'.join(problems) or f'{args.destination} is as its manifest says')
+        return 1 if problems else 0
+    benchmark = args.benchmark or LAYOUTS[args.layout].benchmark
+    summary = generate(
+        args.source,
+        args.destination,
+        args.layout,
+        choose_cells(benchmark, args.corruptions, args.severities),
+        split=args.split,
+        seed=args.seed,
+        channel_order=args.channel_order,
+        file_format=args.format,
+        quality=args.quality,
+        jobs=args.jobs,
+    )
+    print(f'{summary.files} images in {args.destination}, {summary.written} of them new')
+    for name, reason in summary.unreadable.items():
+        print(f'unreadable, left out: {name} ({reason})', file=sys.stderr)
+    return 1 if summary.unreadable else 0
+
+
+if __name__ == '__main__':
+    run(main)
