@@ -2,9 +2,9 @@
 
 Stopped at any moment, the same command continues. A first try on the embedded dataset:
 
-  python tools/make_toy_dataset.py cityscapes data/toy
-  python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --severities 3
-  python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --verify
+python tools/make_toy_dataset.py cityscapes data/toy
+python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --severities 3
+python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --verify
 """
 
 import argparse

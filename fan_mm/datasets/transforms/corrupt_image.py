@@ -4,10 +4,15 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from fan_mm.corruptions import check_name, check_severity, corrupt, image_key, seed_for
+from fan_mm.corruptions import (
+    CHANNEL_ORDERS,
+    check_name,
+    check_severity,
+    corrupt,
+    image_key,
+    seed_for,
+)
 from fan_mm.errors import InputError
-
-CHANNEL_ORDERS = ('bgr', 'bgr-as-rgb', 'rgb')
 
 
 def corrupt_any(
@@ -38,7 +43,7 @@ def corrupt_any(
 
 
 def check_channel_order(channel_order: str) -> None:
-    """Raise InputError unless ``channel_order`` is one of `CHANNEL_ORDERS`."""
+    """Raise InputError unless ``channel_order`` is one of `fan_mm.corruptions.CHANNEL_ORDERS`."""
     if channel_order not in CHANNEL_ORDERS:
         raise InputError(
             f'channel_order is one of {", ".join(CHANNEL_ORDERS)}, not {channel_order!r}'

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform, cache_randomness
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS
 
 from fan_mm.corruptions import GROUPS, check_name, check_severity
