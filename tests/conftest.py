@@ -1,5 +1,7 @@
 """Fixtures that several test folders use."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -28,3 +30,62 @@ def tiny_cityscapes(tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), array)
     return root
+
+
+TINY_CONFIG = """
+_base_ = '{base}'
+size = (64, 64)
+root = '{root}'
+model = dict(
+    data_preprocessor=dict(size=size),
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=24,
+            depth=2,
+            num_heads=2,
+            stem_depths=(1, 1),
+            stem_channels=(8, 16),
+        ),
+        init_cfg=None,
+    ),
+    decode_head=dict(in_channels=[8, 16, 24, 24], channels=16, dropout_ratio=0.0),
+    test_cfg=dict(crop_size=size, stride=(48, 48)),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='Resize', scale=size),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+loader = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(loader, batch_size=2, dataset=dict(data_root=root, pipeline=train_pipeline))
+val_dataloader = dict(loader, dataset=dict(data_root=root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [dict(type='PolyLR', power=1.0, eta_min=0.0, begin=0, end=13, by_epoch=False)]
+auto_scale_lr = dict(base_batch_size=2)
+train_cfg = dict(max_iters=12, val_interval=3)
+default_hooks = dict(
+    logger=dict(interval=1),
+    checkpoint=dict(interval=3, max_keep_ckpts=2),
+)
+randomness = dict(seed=0)
+"""
+
+
+@pytest.fixture
+def tiny_config(tmp_path, tiny_cityscapes):
+    """Path of a Cityscapes config with a very small FAN-Hybrid for `tiny_cityscapes`.
+
+    Its training has no augmentation and no dropout, so that equal seeds mean equal losses.
+    """
+    base = Path(__file__).parents[1] / 'configs' / 'fan_hybrid_t_cityscapes.py'
+    path = tmp_path / 'tiny.py'
+    path.write_text(TINY_CONFIG.format(base=base, root=tiny_cityscapes))
+    return path

@@ -4,17 +4,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
+import mmcv
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope, Registry
 from torch import nn
 
 from fan_mm.errors import InputError
 
 TRAINING_LOADERS = ('train_dataloader', 'val_dataloader')
 TEST_LOADERS = ('test_dataloader',)
-LABEL_FILES = 3  # of each split: the first, the middle, the last
+LABEL_FILES = 3  # of each split, evenly spread, are looked into
 
 
 def check_config(cfg: Config, training: bool) -> list[str]:
@@ -72,9 +72,9 @@ def check_model(model: dict) -> None:
     """
     model = model.get('module', model)  # test-time augmentation wraps the model
     backbone = model.get('backbone')
-    if not isinstance(backbone, dict) or not isinstance(backbone.get('type'), str):
+    if not isinstance(backbone, dict):
         return
-    cls = MODELS.get(backbone['type'])
+    cls = _registered(MODELS, backbone)
     if cls is None or not cls.__module__.startswith('fan_mm.'):
         return
     built: nn.Module = MODELS.build(dict(backbone, init_cfg=None))
@@ -114,26 +114,26 @@ def check_dataset(place: str, dataset: dict) -> None:
     for path in _dataset_paths(dataset):
         if not _remote(path) and not Path(path).exists():
             raise InputError(f'{place}: no such file or folder: {path} ({hint})')
-    cls = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
+    cls = _registered(DATASETS, dataset)
     if cls is not None and any(base.__name__ == 'BaseSegDataset' for base in cls.__mro__):
-        _check_labels(place, DATASETS.build(dict(dataset, pipeline=[])))
+        _check_labels(place, DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)))
 
 
 def _check_labels(place: str, dataset: object) -> None:
-    """Look into a few label files of an mmseg dataset."""
-    if len(dataset) == 0:
+    """Check that every image of an mmseg dataset has its label file, and look into a few of them."""
+    samples = dataset.load_data_list()
+    if not samples:
         folder = dataset.data_prefix.get('img_path')
         raise InputError(f'{place}: no *{dataset.img_suffix} below {folder}')
+    paths = [sample['seg_map_path'] for sample in samples if 'seg_map_path' in sample]
+    for path in paths:
+        if not Path(path).is_file():
+            raise InputError(f'{place}: no label file {path}{_train_ids_hint(path)}')
     if dataset.reduce_zero_label or dataset.label_map:
         return  # the file's values are not the class indices
     classes = len(dataset.metainfo['classes'])
-    for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
-        path = dataset.get_data_info(index).get('seg_map_path')
-        if path is None:
-            return
-        if not Path(path).is_file():
-            raise InputError(f'{place}: no label file {path}{_train_ids_hint(path)}')
-        values = np.unique(cv2.imread(path, cv2.IMREAD_UNCHANGED))
+    for path in paths[:: max(1, len(paths) // LABEL_FILES)]:
+        values = np.unique(mmcv.imread(path, flag='unchanged', backend='pillow'))  # as mmseg
         wrong = values[(values >= classes) & (values != dataset.ignore_index)]
         if wrong.size:
             raise InputError(
@@ -149,6 +149,14 @@ def _train_ids_hint(path: str) -> str:
         '; trainIds are made by: pip install cityscapesscripts && '
         'CITYSCAPES_DATASET=data/cityscapes csCreateTrainIdLabelImgs'
     )
+
+
+def _registered(registry: Registry, cfg: dict) -> type | None:
+    """The class that a config would be built as, in the current scope."""
+    if not isinstance(cfg.get('type'), str):
+        return cfg.get('type')
+    with registry.switch_scope_and_registry(None) as scoped:
+        return scoped.get(cfg['type'])
 
 
 def _select(place: str, channels: list[int], in_index: int | list[int], name: str) -> object:

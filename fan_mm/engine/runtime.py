@@ -108,9 +108,9 @@ def _fill_in_loaders(cfg: Config) -> None:
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
     """Replace what needs a GPU; returns the line that says so."""
     note = 'no GPU here, running on the CPU'
-    if _replace_types(cfg.model, _SYNC_BATCH_NORMS, 'BN') or cfg.get('sync_bn'):
+    replaced = _replace_types(cfg.model, _SYNC_BATCH_NORMS, 'BN')
+    if cfg.pop('sync_bn', None) or replaced:
         note += ', BN in place of SyncBN'
-        cfg.sync_bn = None
     if launcher != 'none':
         join_gloo_group(launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
         wrapper = cfg.get('model_wrapper_cfg') or dict(

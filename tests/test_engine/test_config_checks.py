@@ -1,0 +1,134 @@
+import cv2
+import pytest
+from mmengine.config import Config
+
+from fan_mm.engine import prepare_runtime
+from fan_mm.engine.config_checks import check_model
+from fan_mm.errors import InputError
+
+pytest.importorskip('mmseg')
+
+
+@pytest.fixture
+def cfg(tiny_config):
+    return Config.fromfile(tiny_config)
+
+
+def complaint(cfg, training=True):
+    with pytest.raises(InputError) as error:
+        prepare_runtime(cfg, training=training)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_good_config_passes(cfg):
+    notes = prepare_runtime(cfg, training=True)
+    assert any('random weights' in note for note in notes)
+    assert not any('random weights' in note for note in prepare_runtime(cfg))
+
+
+def test_missing_dataset_folder(cfg):
+    cfg.train_dataloader.dataset.data_root = 'nowhere'
+    message = complaint(cfg)
+    assert 'train_dataloader.dataset: no such file or folder: nowhere' in message
+    assert 'train_dataloader.dataset.data_root=' in message
+    prepare_runtime(cfg, training=False)  # testing does not need the training data
+
+
+def test_missing_split(cfg, tiny_cityscapes):
+    cfg.val_dataloader.dataset.data_prefix.img_path = 'leftImg8bit/nothing'
+    assert str(tiny_cityscapes / 'leftImg8bit/nothing') in complaint(cfg)
+
+
+def test_folder_inside_wrappers(cfg):
+    inner = dict(cfg.train_dataloader.dataset, data_root='nowhere')
+    repeated = dict(type='RepeatDataset', times=2, dataset=inner)
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[repeated])
+    assert 'train_dataloader.dataset.datasets.0.dataset: no such' in complaint(cfg)
+
+
+def test_addresses_are_not_looked_up(cfg):
+    cfg.train_dataloader.dataset.data_root = 's3://bucket/cityscapes'
+    cfg.train_dataloader.dataset.backend_args = dict(backend='petrel')
+    cfg.load_from = 'https://example.org/weights.pth'
+    prepare_runtime(cfg, training=True)
+
+
+def test_empty_dataset(cfg, tiny_cityscapes):
+    for path in (tiny_cityscapes / 'leftImg8bit' / 'val' / 'town').iterdir():
+        path.unlink()
+    assert 'no *_leftImg8bit.png below' in complaint(cfg)
+
+
+def test_missing_label_file(cfg, tiny_cityscapes):
+    next((tiny_cityscapes / 'gtFine' / 'train' / 'town').iterdir()).unlink()
+    assert 'csCreateTrainIdLabelImgs' in complaint(cfg)
+
+
+def test_labels_that_are_not_train_ids(cfg, tiny_cityscapes):
+    path = sorted((tiny_cityscapes / 'gtFine' / 'train' / 'town').iterdir())[0]
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    label[10, 10] = 26  # the labelId of a car
+    cv2.imwrite(str(path), label)
+    message = complaint(cfg)
+    assert str(path) in message
+    assert 'the label 26' in message
+    assert '0..18 or 255' in message
+
+
+def test_missing_checkpoints(cfg):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
+    assert 'model.backbone.init_cfg.checkpoint: no such checkpoint: nowhere.pth' in complaint(cfg)
+    prepare_runtime(cfg, training=False)  # testing loads other weights
+    cfg.load_from = 'neither.pth'
+    assert 'load_from: no such checkpoint: neither.pth' in complaint(cfg, training=False)
+
+
+def test_unknown_arch(cfg):
+    cfg.model.backbone.arch = 'gigantic'
+    message = complaint(cfg)
+    assert 'gigantic' in message
+    assert 'tiny' in message
+
+
+def test_wrong_out_indices(cfg):
+    cfg.model.backbone.out_indices = (0, 1, 2, 4)
+    assert 'out_indices' in complaint(cfg)
+
+
+def test_head_channels(cfg):
+    cfg.model.decode_head.in_channels = [8, 16, 24, 32]
+    message = complaint(cfg)
+    assert (
+        'model.decode_head.in_channels is [8, 16, 24, 32], but must be [8, 16, 24, 24]' in message
+    )
+
+
+def test_head_index(cfg):
+    cfg.model.backbone.out_indices = (2, 3)
+    assert 'model.decode_head.in_index is [0, 1, 2, 3]' in complaint(cfg)
+
+
+def test_auxiliary_heads_and_necks():
+    vit = dict(type='FANViT', arch='tiny', out_indices=(4, 7, 11, 12))
+    good = dict(in_channels=192, in_index=2)
+    check_model(dict(backbone=vit, decode_head=good, auxiliary_head=[good, good]))
+    with pytest.raises(InputError, match=r'model.auxiliary_head.1.in_channels is 384'):
+        check_model(dict(backbone=vit, auxiliary_head=[good, dict(in_channels=384, in_index=1)]))
+    neck = dict(type='MLANeck', in_channels=[192] * 4)
+    check_model(dict(backbone=vit, neck=neck, decode_head=dict(in_channels=[256] * 4)))
+    with pytest.raises(InputError, match=r'model.neck.in_channels'):
+        check_model(dict(backbone=vit, neck=dict(neck, in_channels=[384] * 4)))
+
+
+def test_classifier_head():
+    backbone = dict(type='FANViT', arch='tiny', out_type='cls_token')
+    pool = dict(type='GlobalAveragePooling')
+    check_model(dict(backbone=backbone, neck=pool, head=dict(in_channels=192)))
+    with pytest.raises(InputError, match=r'model.head.in_channels is 384, but must be 192'):
+        check_model(dict(backbone=backbone, head=dict(in_channels=384)))
+
+
+def test_other_backbones_are_left_alone():
+    check_model(dict(backbone=dict(type='ResNet', depth=-1), decode_head=dict(in_channels=3)))
+    check_model(dict(type='no backbone at all'))

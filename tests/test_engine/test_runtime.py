@@ -1,0 +1,121 @@
+import importlib
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import OPTIM_WRAPPERS
+
+from fan_mm.engine import prepare_runtime
+from fan_mm.engine.distributed import rank_of
+from fan_mm.engine.jobs import train
+from fan_mm.errors import InputError
+from fan_mm.versions import TASK_LIBRARIES, Requirement
+
+pytest.importorskip('mmseg')
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='the fallback is for CPUs')
+
+
+@pytest.fixture
+def cfg(tiny_config):
+    return Config.fromfile(tiny_config)
+
+
+@without_gpu
+def test_sync_batch_norm_becomes_batch_norm_in_one_line(cfg):
+    cfg.sync_bn = 'torch'
+    note, *_ = prepare_runtime(cfg, training=True)
+    assert 'SyncBN' not in str(cfg.model)
+    assert cfg.model.backbone.norm_cfg == dict(type='BN', requires_grad=True)
+    assert 'sync_bn' not in cfg
+    assert note == 'no GPU here, running on the CPU, BN in place of SyncBN'
+
+
+@without_gpu
+def test_mixed_precision_without_gpu_is_bfloat16(cfg):
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
+    note, *_ = prepare_runtime(cfg, training=True)
+    assert note.endswith('bfloat16 for --amp')
+    linear = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.SGD(linear.parameters(), lr=0.1)
+    options = {key: value for key, value in cfg.optim_wrapper.items() if key == 'type'}
+    wrapper = OPTIM_WRAPPERS.build(dict(options, optimizer=optimizer))
+    with wrapper.optim_context(linear):
+        output = linear(torch.ones(1, 3))
+    assert output.dtype == torch.bfloat16
+    before = linear.weight.clone()
+    wrapper.update_params(output.float().sum())
+    assert linear.weight.dtype == torch.float32
+    assert not torch.equal(linear.weight, before)
+
+
+@pytest.mark.parametrize(('batch', 'steps', 'said'), [(2, 1, False), (1, 2, False), (4, 1, True)])
+def test_batch_size_note(cfg, batch, steps, said):
+    cfg.train_dataloader.batch_size = batch
+    cfg.optim_wrapper.accumulative_counts = steps
+    notes = prepare_runtime(cfg, training=True)
+    assert any('--auto-scale-lr' in note for note in notes) == said
+    cfg.auto_scale_lr.enable = True
+    assert not any('--auto-scale-lr' in note for note in prepare_runtime(cfg, training=True))
+
+
+def test_auto_scale_lr_needs_a_base_batch_size(cfg):
+    cfg.auto_scale_lr = None
+    with pytest.raises(InputError, match='base_batch_size'):
+        train(cfg, auto_scale_lr=True)
+
+
+def test_amp_needs_a_plain_optimizer_wrapper(cfg):
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(InputError, match='ApexOptimWrapper'):
+        train(cfg, amp=True)
+
+
+@pytest.mark.parametrize('library', TASK_LIBRARIES, ids=lambda library: library.module)
+def test_missing_task_library(cfg, monkeypatch, library):
+    monkeypatch.setattr(Requirement, 'installed', lambda self: None)
+    cfg.default_scope = library.module
+    with pytest.raises(InputError, match=f'pip install "{library.distributions[0]}') as error:
+        prepare_runtime(cfg)
+    assert '\n' not in str(error.value)
+
+
+def test_missing_compiled_operators(cfg, monkeypatch):
+    def without_operators(name):
+        raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
+
+    monkeypatch.setattr(Requirement, 'installed', lambda self: self.pin)
+    monkeypatch.setattr(importlib, 'import_module', without_operators)
+    cfg.default_scope = 'mmdet'
+    with pytest.raises(InputError, match='compiled mmcv operators'):
+        prepare_runtime(cfg)
+
+
+def test_mmpretrain_loaders_get_their_tools_defaults(monkeypatch):
+    pytest.importorskip('mmpretrain')
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(type='ImageClassifier'),
+            test_dataloader=dict(batch_size=1, num_workers=2, dataset=dict(type='CIFAR10')),
+        )
+    )
+    prepare_runtime(cfg)
+    assert cfg.test_dataloader.collate_fn == dict(type='default_collate')
+    assert cfg.test_dataloader.persistent_workers
+    cfg.test_dataloader = ConfigDict(num_workers=0, collate_fn=dict(type='pseudo_collate'))
+    prepare_runtime(cfg)
+    assert cfg.test_dataloader.collate_fn == dict(type='pseudo_collate')
+    assert not cfg.test_dataloader.persistent_workers
+
+
+def test_rank_of(monkeypatch):
+    assert rank_of('none') == (0, 1, 0)
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(InputError, match='torchrun'):
+        rank_of('pytorch')
+    monkeypatch.setenv('SLURM_PROCID', '5')
+    monkeypatch.setenv('SLURM_NTASKS', '8')
+    monkeypatch.setenv('SLURM_LOCALID', '1')
+    assert rank_of('slurm') == (5, 8, 1)
+    with pytest.raises(InputError, match='launcher must be'):
+        rank_of('kubernetes')
