@@ -1,0 +1,112 @@
+"""Paired bootstrap over images: how far a score would move with another sample of test images.
+
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile
+intervals). Images, not cells, are the sample: one resample draws N images with replacement and uses
+the same draw in every cell, clean included, because all cells show the same pictures. Two models
+evaluated on the same images get the same draws too, so their difference is paired.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 1000
+LEVEL = 0.95
+_CHUNK = 2**24  # resample counts held at once: 128 MiB as float64
+
+
+def resample_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each image occurs in each resample.
+
+    Args:
+        images: number of images N.
+        resamples: number of resamples R.
+        seed: the same seed and N give the same draws, for any model.
+
+    Yields:
+        Chunks ``(r, N)`` of float64 counts, R rows in all; each row sums to N.
+    """
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // images)
+    for start in range(0, resamples, rows):
+        counts = [
+            np.bincount(rng.integers(0, images, images), minlength=images)
+            for _ in range(min(rows, resamples - start))
+        ]
+        yield np.stack(counts).astype(np.float64)
+
+
+def interval(draws: np.ndarray, level: float = LEVEL) -> list[float] | None:
+    """Percentile interval ``[low, high]`` of resampled values ``(R,)``; None if any is NaN."""
+    if np.isnan(draws).any():
+        return None
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """What each image adds to a score that is a function of sums over images.
+
+    Attributes:
+        kind: 'iou' or 'accuracy' (keys of `SCORES`).
+        keys: ``(N,)`` names of the images, in the order of the statistics.
+        cells: per cell ``(corruption, severity)`` the statistics: for 'iou' ``(N, 2, C)`` pixels per
+            class in the intersection and in the union of prediction and ground truth; for 'accuracy'
+            ``(N, 1, 1)``, 1 where the arg max is right.
+    """
+
+    kind: str
+    keys: np.ndarray
+    cells: Mapping[tuple[str, int], np.ndarray]
+
+    def score(self, cell: tuple[str, int]) -> float:
+        """The score of one cell over all images, per cent."""
+        sums = self.cells[cell].sum(axis=0, dtype=np.float64)
+        return float(SCORES[self.kind](sums[None], len(self.keys))[0])
+
+    def resampled(
+        self, resamples: int = RESAMPLES, seed: int = 0
+    ) -> dict[tuple[str, int], np.ndarray]:
+        """Scores ``(R,)`` of every cell, per cent, under the same resampled images."""
+        images = len(self.keys)
+        # Counts of whole numbers: exact in float64, so the result does not depend on the order in
+        # which a BLAS with so many threads adds them up.
+        statistics = np.concatenate(
+            [s.reshape(images, -1) for s in self.cells.values()], axis=1, dtype=np.float64
+        )
+        shape = next(iter(self.cells.values())).shape[1:]
+        scores = []
+        for counts in resample_counts(images, resamples, seed):
+            sums = (counts @ statistics).reshape(len(counts) * len(self.cells), *shape)
+            scores.append(SCORES[self.kind](sums, images).reshape(len(counts), len(self.cells)))
+        return dict(zip(self.cells, np.concatenate(scores).T, strict=True))
+
+
+def mean_iou(sums: np.ndarray, images: int) -> np.ndarray:
+    """Mean IoU in per cent: the mean over classes that occur of intersection / union.
+
+    Args:
+        sums: ``(R, 2, C)`` summed intersections and unions.
+        images: unused; the sums say it all.
+
+    Returns:
+        ``(R,)``
+    """
+    intersection, union = sums[:, 0], sums[:, 1]
+    occurs = union > 0
+    iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=occurs)
+    with np.errstate(invalid='ignore'):
+        return 100 * iou.sum(axis=1) / occurs.sum(axis=1)
+
+
+def accuracy(sums: np.ndarray, images: int) -> np.ndarray:
+    """Top-1 accuracy in per cent, ``(R,)``, from ``(R, 1, 1)`` counts of right answers."""
+    return 100 * sums[:, 0, 0] / images
+
+
+SCORES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    'iou': mean_iou,
+    'accuracy': accuracy,
+}

@@ -1,0 +1,102 @@
+"""One dataset and one loader for a whole sweep, so that workers live through it and read ahead.
+
+An index of the dataset names a cell and a sample. A worker that gets it moves its own copy of the
+pipelines to that cell, so the workers of one loader can be at the borders of two cells at once and
+nobody waits there.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.pipelines import CellPipeline
+
+
+class CellDataset(Dataset):
+    """Every sample in every cell.
+
+    Args:
+        dataset: from `fan_mm.evaluation.pipelines.with_cells`.
+        pipelines: the dataset's pipelines, from there too.
+        cells: K cells.
+        samples: N indices into ``dataset``.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        pipelines: Sequence[CellPipeline],
+        cells: Sequence[Cell],
+        samples: Sequence[int],
+    ) -> None:
+        self.dataset = dataset
+        self.pipelines = pipelines
+        self.cells = cells
+        self.samples = samples
+
+    def __len__(self) -> int:
+        """``K * N``."""
+        return len(self.cells) * len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        """Sample ``index % N`` in cell ``index // N``."""
+        cell, sample = divmod(index, len(self.samples))
+        for pipeline in self.pipelines:
+            pipeline.move_to(self.cells[cell])
+        return self.dataset[self.samples[sample]]
+
+
+class CellBatches(Sampler):
+    """One rank's batches: cell after cell, no batch across a border.
+
+    Batches are cut from the samples' order before they are dealt to the ranks in turn. So the model
+    sees the same batches whatever the number of ranks: which images share a batch can decide their
+    last digits, and, where they are padded to one size, more than that. Nothing is padded to equal
+    lengths; no sample is seen twice.
+
+    Args:
+        cells: indices of the cells to go through.
+        samples: N, samples per cell.
+        batch_size: samples per batch; the last of a cell may be smaller.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self, cells: Sequence[int], samples: int, batch_size: int, rank: int, world_size: int
+    ) -> None:
+        self.cells = cells
+        self.samples = samples
+        starts = range(0, samples, batch_size)[rank::world_size]
+        self.batches = [list(range(s, min(s + batch_size, samples))) for s in starts]
+
+    def __len__(self) -> int:
+        """Number of this rank's batches in all cells."""
+        return len(self.cells) * len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for cell in self.cells:
+            for batch in self.batches:
+                yield [cell * self.samples + sample for sample in batch]
+
+
+def loader_like(loader: DataLoader, dataset: Dataset, batches: Sampler) -> DataLoader:
+    """A loader over ``batches`` of ``dataset``, for the rest as ``loader``."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+    )
+
+
+def batch_size_of(loader: DataLoader) -> int:
+    """Samples per batch of a loader, also if it has a batch sampler of its own."""
+    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)

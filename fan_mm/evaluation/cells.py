@@ -1,0 +1,157 @@
+"""The cells of a sweep, and their store: every finished cell on disk at once, whole or not at all.
+
+A store is a folder: ``sweep.json`` holds the identity (what must be the same for a cell to count),
+``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
+per image, where the metric has them. The record is written last, so a record without its statistics
+cannot be seen.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fan_mm.errors import InputError
+from fan_mm.fileio import whole_file, write_whole
+
+
+class Cell(NamedTuple):
+    """One corruption at one severity; ('clean', 0) is the images as they are."""
+
+    corruption: str
+    severity: int
+
+    def __str__(self) -> str:
+        return f'{self.corruption}/{self.severity}' if self.severity else self.corruption
+
+
+CLEAN = Cell('clean', 0)
+
+
+@dataclass
+class CellRecord:
+    """What is known about one cell.
+
+    Attributes:
+        corruption: name, or 'clean'.
+        severity: 1 to 5, 0 for clean.
+        status: 'done', 'failed' or 'missing'.
+        metrics: name -> value in per cent, None where undefined.
+        per_class: name of a metric -> class -> per cent.
+        samples: images evaluated.
+        seconds: wall time.
+        error: why it failed, one line.
+        images: saved pictures, dicts of 'key' and file names relative to the work dir.
+    """
+
+    corruption: str
+    severity: int
+    status: str
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    samples: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    images: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def cell(self) -> Cell:
+        """The cell this is about."""
+        return Cell(self.corruption, self.severity)
+
+
+class CellStore:
+    """The records of one sweep in a folder, or, without a folder, in memory.
+
+    Args:
+        folder: the work dir; None keeps everything in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._records: dict[Cell, CellRecord] = {}
+        self._statistics: dict[Cell, np.ndarray] = {}
+
+    def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
+        """Begin a sweep, or go on with the one that the folder holds.
+
+        Args:
+            identity: what decides the numbers: 'config', 'checkpoint', 'dataset' and so on, each as
+                a short text. A cell of the folder counts only if all of it is the same.
+            overwrite: forget a sweep of another identity, and all cells of this one.
+
+        Raises:
+            InputError: the folder holds a sweep of another identity; says what differs.
+        """
+        if self.folder is None:
+            return
+        path = self.folder / 'sweep.json'
+        if overwrite:
+            path.unlink(missing_ok=True)
+            for name in ('cells', 'images'):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+        if path.exists():
+            there = json.loads(path.read_text())
+            names = [n for n in {**there, **identity} if there.get(n) != identity.get(n)]
+            if names:
+                differs = '; '.join(
+                    f'{name} was {there.get(name)}, is {identity.get(name)}' for name in names
+                )
+                raise InputError(
+                    f'{self.folder} holds a sweep with another {", ".join(names)} ({differs}): '
+                    'give another --work-dir, or --overwrite to start anew'
+                )
+        else:
+            # Cells without an identity (the file was removed) cannot be told from another sweep's.
+            shutil.rmtree(self.folder / 'cells', ignore_errors=True)
+            write_whole(path, json.dumps(identity, indent=2) + '\n')
+        self._read()
+
+    def _read(self) -> None:
+        for path in sorted((self.folder / 'cells').glob('*.json')):
+            if re.fullmatch(r'\w+_\d', path.stem):
+                record = CellRecord(**json.loads(path.read_text()))
+                self._records[record.cell] = record
+
+    def _path(self, cell: Cell, suffix: str) -> Path:
+        return self.folder / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
+
+    def put(self, record: CellRecord, statistics: np.ndarray | None = None) -> None:
+        """Store a cell; an earlier record of it is replaced."""
+        self._records[record.cell] = record
+        self._statistics.pop(record.cell, None)
+        if self.folder is None:
+            if statistics is not None:
+                self._statistics[record.cell] = statistics
+            return
+        self._path(record.cell, '.json').unlink(missing_ok=True)
+        if statistics is None:
+            self._path(record.cell, '.npz').unlink(missing_ok=True)
+        else:
+            with whole_file(self._path(record.cell, '.npz')) as aside:
+                np.savez_compressed(aside, statistics=statistics)
+        text = json.dumps(asdict(record), indent=1, allow_nan=False)
+        write_whole(self._path(record.cell, '.json'), text + '\n')
+
+    def put_image(self, name: str, content: bytes) -> str:
+        """Write a picture; returns its file name relative to the folder."""
+        write_whole(self.folder / name, content)
+        return name
+
+    def get(self, cell: Cell) -> CellRecord:
+        """The record of a cell; status 'missing' if there is none."""
+        return self._records.get(cell) or CellRecord(*cell, status='missing')
+
+    def statistics(self, cell: Cell) -> np.ndarray | None:
+        """The statistics per image of a cell, None if it has none."""
+        if self.folder is None:
+            return self._statistics.get(cell)
+        path = self._path(cell, '.npz')
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            return file['statistics']

@@ -1,0 +1,95 @@
+"""Two models on the same images: is the difference one?"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fan_mm.corruptions import Benchmark
+from fan_mm.errors import InputError
+from fan_mm.evaluation.bootstrap import LEVEL
+from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.results import read_per_image, read_results
+from fan_mm.evaluation.scope import Scope
+from fan_mm.evaluation.summary import Figure, headline_figures
+
+
+def compare(
+    first: str | os.PathLike, second: str | os.PathLike, level: float = LEVEL
+) -> dict[str, dict[str, Any]]:
+    """Differences ``second - first`` of all headline figures, with paired intervals.
+
+    Both models are resampled by the same draws of images (`fan_mm.evaluation.bootstrap`), so what
+    makes an image hard for both cancels.
+
+    Args:
+        first: a results.json, or its folder.
+        second: the other.
+        level: of the intervals.
+
+    Returns:
+        For 'clean', 'mean', 'retention' and so on: 'difference' (None where one of the two values
+        is missing), 'interval' ([low, high], None where the metric allows none or the images are
+        not the same) and 'significant' (0 lies outside the interval; None without one).
+
+    Raises:
+        InputError: the two have another task, metric or benchmark.
+    """
+    results = [read_results(path) for path in (first, second)]
+    for name, value in (
+        ('task', lambda r: r['task']),
+        ('metric', lambda r: r['metric']['name']),
+        ('benchmark', lambda r: r['benchmark']['severities']),
+    ):
+        if value(results[0]) != value(results[1]):
+            raise InputError(f'{first} and {second} cannot be compared: they have another {name}')
+    draws = _paired_draws(first, second)
+    found = {}
+    for name, figure in _figures(results[0]).items():
+        values = [figure.evaluate(_scores(r))['value'] for r in results]
+        difference = None if None in values else values[1] - values[0]
+        bounds = None
+        if difference is not None and draws and all(c in d for d in draws for c in figure.cells):
+            resampled = figure.formula(draws[1]) - figure.formula(draws[0])
+            low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+            bounds = None if np.isnan(low) else [float(low), float(high)]
+        found[name] = {
+            'difference': difference,
+            'interval': bounds,
+            'significant': None if bounds is None else not bounds[0] <= 0 <= bounds[1],
+        }
+    return found
+
+
+def _figures(results: Mapping) -> dict[str, Figure]:
+    """The figures that a results.json can have, clean included."""
+    stored = results['benchmark']
+    benchmark = Benchmark(
+        name=stored['name'],
+        severities={name: tuple(s) for name, s in stored['severities'].items()},
+        hold_outs=(),
+        groups={group: tuple(names) for group, names in stored['groups'].items()},
+        source=stored['source'],
+    )
+    heads = headline_figures(
+        Scope(benchmark, {}), results['task'], len(results['dataset']['classes'])
+    )
+    return {'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]), **heads}
+
+
+def _scores(results: Mapping) -> dict[Cell, float | None]:
+    name = results['metric']['name']
+    return {
+        Cell(c['corruption'], c['severity']): c['metrics'].get(name)
+        for c in results['cells']
+        if c['status'] == 'done'
+    }
+
+
+def _paired_draws(first: str | os.PathLike, second: str | os.PathLike) -> list[dict] | None:
+    """Resampled scores of both by the same draws; None if that is not possible."""
+    statistics = [read_per_image(path) for path in (first, second)]
+    if None in statistics or not np.array_equal(statistics[0].keys, statistics[1].keys):
+        return None
+    return [s.resampled() for s in statistics]

@@ -1,0 +1,109 @@
+"""Pictures of a sweep: the model's input, its prediction and the ground truth, for some samples.
+
+They are taken while the cells are evaluated, on whatever rank the sample is on; rank 0 writes them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
+
+MAX_WIDTH = 640
+SEVERITY = 3
+
+Painter = Callable[[np.ndarray, Any], Mapping[str, np.ndarray]]
+
+
+class Gallery:
+    """Which pictures are kept, and how they are painted.
+
+    Args:
+        count: number of samples, spread evenly over the dataset.
+        paint: maps the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample to RGB
+            pictures: 'image', 'prediction' and, if known, 'ground_truth'.
+        severities: of all corruptions of the sweep; one of each is kept, 3 or the nearest below.
+        samples: number of samples of the sweep.
+    """
+
+    def __init__(
+        self, count: int, paint: Painter, severities: Mapping[str, Sequence[int]], samples: int
+    ) -> None:
+        count = min(count, samples)
+        self.positions = {i * samples // count for i in range(count)}
+        self.paint = paint
+        self.cells = {CLEAN} | {
+            Cell(name, max((s for s in levels if s <= SEVERITY), default=min(levels)))
+            for name, levels in severities.items()
+        }
+
+    def take(
+        self, cell: Cell, positions: Sequence[int], batch: Mapping, outputs: Sequence
+    ) -> dict[int, dict[str, bytes]]:
+        """Paint what is wanted of one batch.
+
+        Args:
+            cell: that is being evaluated.
+            positions: of the batch's samples, in the sweep's order.
+            batch: from the loader; 'inputs' holds BGR uint8 tensors ``(3, H, W)``.
+            outputs: the predicted data samples.
+
+        Returns:
+            position -> picture -> JPEG file.
+        """
+        if cell not in self.cells:
+            return {}
+        taken = {}
+        for position, image, output in zip(positions, batch['inputs'], outputs, strict=True):
+            if position in self.positions and isinstance(image, torch.Tensor):
+                rgb = np.ascontiguousarray(image.cpu().numpy()[::-1].transpose(1, 2, 0))
+                painted = self.paint(rgb, output)
+                taken[position] = {name: encode(picture) for name, picture in painted.items()}
+        return taken
+
+
+def encode(picture: np.ndarray) -> bytes:
+    """JPEG file of an RGB picture ``(H, W, 3)``, made smaller if it is wider than `MAX_WIDTH`."""
+    height, width = picture.shape[:2]
+    if width > MAX_WIDTH:
+        size = MAX_WIDTH, max(1, round(height * MAX_WIDTH / width))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode('.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return data.tobytes()
+
+
+def file_name(cell: Cell, position: int, picture: str) -> str:
+    """Where a picture lies below the work dir."""
+    return f'images/{cell.corruption}_{cell.severity}/{position:06d}_{picture}.jpg'
+
+
+def entries(records: Sequence[CellRecord]) -> list[dict[str, Any]]:
+    """The 'gallery' of results.json: one entry per sample and corrupted cell with pictures."""
+    clean = {
+        image['key']: image for record in records if record.cell == CLEAN for image in record.images
+    }
+    found = []
+    for record in records:
+        if record.cell == CLEAN:
+            continue
+        for image in record.images:
+            before = clean.get(image['key'], {})
+            pictures = {
+                'clean': before.get('image'),
+                'corrupted': image.get('image'),
+                'prediction_clean': before.get('prediction'),
+                'prediction_corrupted': image.get('prediction'),
+                'ground_truth': before.get('ground_truth'),
+            }
+            found.append(
+                {
+                    'key': image['key'],
+                    'corruption': record.corruption,
+                    'severity': record.severity,
+                    'images': {name: path for name, path in pictures.items() if path},
+                }
+            )
+    return found

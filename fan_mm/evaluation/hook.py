@@ -1,0 +1,79 @@
+"""Robustness while training: a small sweep after validation, logged like any other metric."""
+
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.sweep import RobustnessSweep
+
+
+@HOOKS.register_module()
+class RobustnessHook(Hook):
+    """After every n-th validation, evaluate some corruptions on the validation set.
+
+    Logs, by mmengine's logger and visualizer (TensorBoard, WandB, ...), ``robustness/mean``,
+    ``robustness/retention`` (both per cent), ``robustness/clean`` (on the same images) and one
+    ``robustness/<corruption>`` each. They join the validation's metrics, so
+    ``save_best='robustness/mean'`` works with ``interval=1``.
+
+    Example:
+        >>> custom_hooks = [dict(type='RobustnessHook', interval=4, max_samples=100)]
+
+    Args:
+        corruptions: names or groups; one of each group by default.
+        severities: 1 to 5.
+        interval: validations from one sweep to the next.
+        max_samples: images per cell, spread evenly over the validation set; None for all.
+        seed: of the corruptions; the same images at every validation.
+    """
+
+    # After mmengine's RuntimeInfoHook (VERY_HIGH) has taken the metrics, before EMAHook (NORMAL) puts
+    # the trained weights back and LoggerHook (BELOW_NORMAL) writes.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self,
+        corruptions: Sequence[str] = ('gaussian_noise', 'defocus_blur', 'fog', 'jpeg_compression'),
+        severities: Sequence[int] = (3,),
+        interval: int = 1,
+        max_samples: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if interval < 1:
+            raise InputError(f'RobustnessHook: interval must be at least 1, not {interval}')
+        self.interval = interval
+        self.options = dict(
+            benchmark='all',
+            corruptions=corruptions,
+            severities=severities,
+            max_samples=max_samples,
+            seed=seed,
+            on_error='skip',
+            model_info={'checkpoint_sha256': None},
+        )
+        self.validations = 0
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Run the sweep and log it."""
+        self.validations += 1
+        if self.validations % self.interval:
+            return
+        loop = runner.val_loop
+        sweep = RobustnessSweep(
+            runner.model, loop.dataloader, loop.evaluator, fp16=loop.fp16, **self.options
+        )
+        summary = sweep.run()['summary']
+        scores = {
+            'clean': summary['clean'],
+            **{name: corruption['mean'] for name, corruption in summary['corruptions'].items()},
+            'mean': summary['mean']['value'],
+            'retention': summary['retention']['value'],
+        }
+        for name, score in scores.items():
+            if score is not None:  # a cell failed, or there is nothing to retain yet
+                runner.message_hub.update_scalar(f'val/robustness/{name}', score)
+                if metrics is not None:
+                    metrics[f'robustness/{name}'] = score

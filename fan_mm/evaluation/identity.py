@@ -1,0 +1,119 @@
+"""Short fingerprints of what decides a sweep's numbers: config, weights, data."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from fan_mm.corruptions import image_key
+from fan_mm.errors import InputError
+
+# How batches are read changes how fast, not what comes out.
+_LOADER_SPEED = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout')
+_DECIDING = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg', 'default_scope', 'tta_model')
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return getattr(value, '__qualname__', None) or repr(value)
+
+
+def config_sha256(cfg: Config) -> str:
+    """Hash of the parts of a config that decide the numbers of an evaluation.
+
+    Work dir, logging, training and loader speed are left out, so that the same command with more
+    workers continues a sweep.
+    """
+    parts = {name: cfg.get(name) for name in _DECIDING}
+    parts = Config(parts).to_dict()
+    for name in _LOADER_SPEED:
+        (parts['test_dataloader'] or {}).pop(name, None)
+    return _digest(parts)
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """Hash of a file's content.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with open(path, 'rb') as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(2**22):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f'cannot read the checkpoint {path}: {error.strerror}') from None
+    return digest.hexdigest()
+
+
+def model_sha256(model: torch.nn.Module) -> str:
+    """Hash of a model's parameters and buffers, names included."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        if isinstance(value, torch.Tensor):
+            digest.update(str(value.dtype).encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        else:
+            digest.update(repr(value).encode())
+    return digest.hexdigest()
+
+
+def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
+    """What the dataset knows about its samples before loading them.
+
+    Raises:
+        InputError: it has no ``get_data_info``, or samples without ``img_path``.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        raise InputError(
+            f'{type(dataset).__name__} has no get_data_info: derive it from mmengine BaseDataset'
+        )
+    infos = [dataset.get_data_info(i) for i in samples]
+    if infos and not infos[0].get('img_path'):
+        raise InputError(
+            f'the samples of {type(dataset).__name__} have no img_path: every image is corrupted by '
+            'a seed made of its file name, so the dataset must read images from files'
+        )
+    return infos
+
+
+def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+    """Hash of a dataset: class names, and per sample the image's key, its file's size, its labels.
+
+    Not of the pixels: reading them all would take as long as an evaluation.
+    """
+    meta = getattr(dataset, 'metainfo', {})
+    samples = [
+        {
+            'key': image_key(info['img_path']),
+            'size': _file_size(info['img_path']),
+            'label': info.get('gt_label'),
+            'instances': info.get('instances'),
+            'map': _file_size(info.get('seg_map_path')),
+        }
+        for info in infos
+    ]
+    return _digest([type(dataset).__name__, meta.get('classes'), samples])
+
+
+def _file_size(path: str | None) -> int | None:
+    """Bytes of a file; None if there is none, or it lies on a remote backend."""
+    try:
+        return None if path is None else os.path.getsize(path)
+    except OSError:
+        return None

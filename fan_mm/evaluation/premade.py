@@ -1,0 +1,136 @@
+"""Corrupted images that somebody generated, read in the place of the clean ones.
+
+``tools/make_corrupted_dataset.py``, the official scripts and Hendrycks's ImageNet-C write
+``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`);
+below that lies the same tree as below the clean images' folder. How many folders of the clean path
+belong to that tree is found by looking.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from mmcv.transforms import BaseTransform
+
+from fan_mm.datasets.corrupted import LAYOUTS
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cells import Cell
+
+_SUFFIXES = ('.png', '.jpg', '.jpeg', '.JPEG', '.JPG', '.PNG')
+_CELL_FOLDERS = tuple(dict.fromkeys(layout.cell for layout in LAYOUTS.values()))
+
+
+@dataclass(frozen=True)
+class PremadeImages:
+    """A folder of corrupted images.
+
+    Attributes:
+        root: the folder.
+        cell_folder: folder of a cell below it, such as '{corruption}/{severity}'.
+        depth: how many of the last parts of a clean image's path its copy has, the file name included.
+    """
+
+    root: Path
+    cell_folder: str
+    depth: int
+
+    @classmethod
+    def find(
+        cls, root: str | os.PathLike, cells: Sequence[Cell], clean_paths: Sequence[str]
+    ) -> 'PremadeImages':
+        """Recognise the layout below ``root`` and check that every image of every cell is there.
+
+        Args:
+            root: the folder.
+            cells: the corrupted cells that will be read.
+            clean_paths: paths of all clean images that will be evaluated.
+
+        Raises:
+            InputError: no known layout, or images are missing; says which.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            raise InputError(f'--corrupted-root {root} is not a folder')
+        for cell in cells:
+            for cell_folder in _CELL_FOLDERS:
+                for depth in range(1, len(PurePath(clean_paths[0]).parts)):
+                    candidate = cls(root, cell_folder, depth)
+                    if candidate.path(cell, clean_paths[0]) is not None:
+                        candidate.check(cells, clean_paths)
+                        return candidate
+        first = cells[0]
+        expected = ' or '.join(
+            str(root / folder.format(corruption=first.corruption, severity=first.severity))
+            for folder in _CELL_FOLDERS
+        )
+        raise InputError(
+            f'{root} has no copy of {PurePath(clean_paths[0]).name} for {first}: expected it below '
+            f'{expected}; generate it with tools/make_corrupted_dataset.py'
+        )
+
+    def folder(self, cell: Cell) -> Path:
+        """Folder of a cell."""
+        return self.root / self.cell_folder.format(
+            corruption=cell.corruption, severity=cell.severity
+        )
+
+    def path(self, cell: Cell, clean_path: str) -> Path | None:
+        """The corrupted copy of an image, whatever its suffix; None if there is none."""
+        copy = Path(self.folder(cell), *PurePath(clean_path).parts[-self.depth :])
+        candidates = (copy.with_suffix(suffix) for suffix in (copy.suffix, *_SUFFIXES))
+        return next((path for path in candidates if path.exists()), None)
+
+    def check(self, cells: Sequence[Cell], clean_paths: Sequence[str]) -> None:
+        """Raise InputError unless every image of every cell is there (listing each folder once)."""
+        wanted: dict[PurePath, set[str]] = {}
+        for path in clean_paths:
+            below = PurePath(*PurePath(path).parts[-self.depth :])
+            wanted.setdefault(below.parent, set()).add(below.stem)
+        for cell in cells:
+            for parent, stems in wanted.items():
+                folder = self.folder(cell) / parent
+                there = (
+                    {PurePath(name).stem for name in os.listdir(folder)} if folder.is_dir() else ()
+                )
+                missing = stems.difference(there)
+                if missing:
+                    raise InputError(
+                        f'{folder} lacks {len(missing)} of {len(stems)} images of {cell}, such as '
+                        f'{min(missing)}: generate them with tools/make_corrupted_dataset.py, or '
+                        'leave the cell out'
+                    )
+
+    def identity(self) -> str:
+        """Short text that tells one generated set from another: its manifest's hash, else its path."""
+        manifest = self.root / 'manifest.json'
+        if manifest.exists():
+            return f'manifest {hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]}'
+        return str(self.root.resolve())
+
+
+class ReadPremade(BaseTransform):
+    """Point the sample to its corrupted file, before it is loaded.
+
+    Required and modified key: ``img_path``. ``corruption`` and ``severity`` are set from outside.
+
+    Args:
+        images: where the files are.
+    """
+
+    def __init__(self, images: PremadeImages) -> None:
+        self.images = images
+        self.corruption = 'clean'
+        self.severity = 0
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``results['img_path']``."""
+        path = self.images.path(Cell(self.corruption, self.severity), results['img_path'])
+        if path is None:
+            raise FileNotFoundError(
+                f'{self.images.folder(Cell(self.corruption, self.severity))} has no copy of '
+                f'{results["img_path"]}'
+            )
+        results['img_path'] = str(path)
+        return results

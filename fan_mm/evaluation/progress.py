@@ -1,0 +1,64 @@
+"""Lines in the log that say how far a sweep is."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mmengine.logging import print_log
+
+from fan_mm.evaluation.cells import Cell
+
+INTERVAL = 30.0  # seconds between two lines within a cell
+
+
+class Progress:
+    """Speed and time left of a sweep, over the cells of this run.
+
+    Plain lines through mmengine's logger: in a terminal, a log file and a cluster's output alike.
+
+    Args:
+        cells: of the whole sweep.
+        done: those that were finished before.
+        images: per cell, over all ranks.
+    """
+
+    def __init__(self, cells: Sequence[Cell], done: Sequence[Cell], images: int) -> None:
+        self.cells = cells
+        self.finished = len(done)
+        self.images = images
+        self.seen = 0  # images of this run
+        self.in_cell = 0
+        self.start = self.last_line = time.monotonic()
+        if done:
+            print_log(f'{len(done)} of {len(cells)} cells are done already', 'current')
+
+    def images_per_second(self) -> float:
+        """Of this run, everything counted."""
+        return self.seen / max(time.monotonic() - self.start, 1e-9)
+
+    def time_left(self) -> str:
+        """Like 1:02:03, at the speed so far."""
+        todo = (len(self.cells) - self.finished) * self.images - self.in_cell
+        return str(timedelta(seconds=round(todo / max(self.images_per_second(), 1e-9))))
+
+    def add(self, cell: Cell, images: int) -> None:
+        """Count images of the cell that is being evaluated."""
+        images = min(images, self.images - self.in_cell)
+        self.seen += images
+        self.in_cell += images
+        if time.monotonic() - self.last_line >= INTERVAL and self.in_cell < self.images:
+            self._line(f'{cell}: image {self.in_cell} of {self.images}', self.finished + 1)
+
+    def end_cell(self, cell: Cell, done: bool, outcome: str) -> None:
+        """Close the cell; ``outcome`` is its score or its error."""
+        self.finished += done
+        self.in_cell = 0
+        self._line(f'{cell}: {outcome}', self.finished + (not done))
+
+    def _line(self, text: str, number: int) -> None:
+        self.last_line = time.monotonic()
+        print_log(
+            f'cell {number} of {len(self.cells)}, {text}, {self.images_per_second():.2f} images/s, '
+            f'{self.time_left()} left',
+            'current',
+        )

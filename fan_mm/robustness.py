@@ -1,0 +1,156 @@
+"""What ``tools/test_corruption.py`` does: config and checkpoint in, robustness report out."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import barrier, is_main_process
+
+from fan_mm.engine import build_runner
+from fan_mm.errors import InputError
+from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.results import RESULTS
+from fan_mm.evaluation.scores import headline_metric, known
+from fan_mm.painters import painter
+from fan_mm.report import write_report
+from fan_mm.torch_files import read_torch_file
+
+
+def evaluate_robustness(
+    cfg: Config,
+    checkpoint: str,
+    work_dir: str | Path,
+    launcher: str = 'none',
+    save_images: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on a corruption benchmark and write the report.
+
+    Args:
+        cfg: any config of mmpretrain, mmseg or mmdet; changed in place.
+        checkpoint: path of the weights.
+        work_dir: where results and report go, and from where a stopped sweep goes on.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        save_images: number of samples whose pictures are kept.
+        **options: of `fan_mm.evaluation.RobustnessSweep`.
+
+    Returns:
+        The content of results.json, on every rank.
+
+    Raises:
+        InputError: a mistake in the config, a file or an option.
+    """
+    read_torch_file(checkpoint)
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    notes = use_annotated_split(cfg)
+    work_dir = Path(work_dir)
+    model_info = {
+        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
+        'config': cfg.filename,
+        'checkpoint': checkpoint,
+        'config_sha256': config_sha256(cfg),
+        'checkpoint_sha256': file_sha256(checkpoint),
+    }
+    cfg.work_dir = str(work_dir / 'log')
+    runner = build_runner(cfg, launcher, notes=notes)
+    loop = runner.test_loop
+    # As in Runner.test, so that hooks that change the weights (EMAHook) do.
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    runner.call_hook('before_test')
+    runner.call_hook('before_test_epoch')
+    task = known(loop.evaluator.metrics[headline_metric(loop.evaluator.metrics)]).task
+    sweep = RobustnessSweep(
+        runner.model,
+        loop.dataloader,
+        loop.evaluator,
+        work_dir=work_dir,
+        fp16=loop.fp16,
+        model_info=model_info,
+        save_images=save_images,
+        paint=painter(task, loop.evaluator.dataset_meta or {}),
+        **options,
+    )
+    results = sweep.run()
+    runner.call_hook('after_test_epoch', metrics=_scalars(results))
+    runner.call_hook('after_test')
+    runner.call_hook('after_run')
+    if is_main_process():
+        write_report(work_dir / RESULTS, work_dir)
+    barrier()
+    return results
+
+
+def use_annotated_split(cfg: Config) -> list[str]:
+    """Evaluate the validation split where the config's test split has no annotations.
+
+    Args:
+        cfg: changed in place.
+
+    Returns:
+        A line for the log if it was changed.
+
+    Raises:
+        InputError: the config has neither.
+    """
+    why = None
+    evaluators = cfg.get('test_evaluator')
+    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    if not cfg.get('test_dataloader') or not evaluators[0]:
+        why = 'the config has no test split'
+    elif any(e.get('format_only') for e in evaluators):
+        why = 'the test split has no annotations (format_only)'
+    if why is None:
+        return []
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise InputError(f'{why}, and there is no val_dataloader and val_evaluator to use instead')
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_evaluator = cfg.val_evaluator
+    # mmengine's val and test loops both may be a plain dict() or name a type of their own.
+    cfg.test_cfg = ConfigDict(fp16=bool((cfg.get('test_cfg') or {}).get('fp16', False)))
+    return [f'{why}: evaluating the validation split']
+
+
+def failed_cells(results: dict[str, Any]) -> list[str]:
+    """Names of the cells without a result, with their errors."""
+    return [
+        f'{cell["corruption"]}/{cell["severity"]}: {cell["error"] or cell["status"]}'
+        for cell in results['cells']
+        if cell['status'] != 'done'
+    ]
+
+
+def summary_text(results: dict[str, Any]) -> str:
+    """The headline numbers, as plain text."""
+    summary, metric = results['summary'], results['metric']['name']
+    lines = [
+        f'{results["benchmark"]["name"]}, {metric} in %, {results["dataset"]["samples"]} images'
+    ]
+    lines.append(f'  {"clean":24}{_number(summary["clean"])}')
+    for name, corruption in summary['corruptions'].items():
+        lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')
+    for group, found in summary['groups'].items():
+        lines.append(f'  mean of {group:16}{_number(found["mean"], found["missing"])}')
+    for name in ('mean', 'retention', 'mCE', 'relative_mCE'):
+        if found := summary.get(name):
+            text = _number(found['value'], found['missing'])
+            if found['interval']:
+                text += ' [{:.2f}, {:.2f}]'.format(*found['interval'])
+            lines.append(f'  {name:24}{text}')
+    return '\n'.join(lines)
+
+
+def _number(value: float | None, missing: list | None = None) -> str:
+    if value is not None:
+        return f'{value:6.2f}'
+    return f'incomplete ({len(missing)} cells missing)' if missing else 'undefined'
+
+
+def _scalars(results: dict[str, Any]) -> dict[str, float]:
+    """The headline numbers for mmengine's logs."""
+    summary = results['summary']
+    found = {name: summary[name]['value'] for name in ('mean', 'retention')}
+    found['clean'] = summary['clean']
+    return {f'robustness/{name}': value for name, value in found.items() if value is not None}

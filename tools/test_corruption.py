@@ -1,0 +1,100 @@
+#!/usr/bin/env python
+"""Evaluate the corruption robustness of any mmpretrain, mmseg or mmdet model."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from fan_mm.cli import run
+from fan_mm.corruptions import BENCHMARKS
+from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.robustness import evaluate_robustness, failed_cells, summary_text
+
+EXAMPLE = """example, on the embedded dataset:
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
+  python tools/train.py configs/fan_hybrid_t_toy.py --work-dir work_dirs/toy
+  python tools/test_corruption.py configs/fan_hybrid_t_toy.py work_dirs/toy/iter_*.pth --severities 3
+
+Stopped at any moment, the same command goes on where it was.
+"""
+
+
+def main() -> int:
+    """Parse the command line, run the sweep, print its result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights')
+    add_arguments(parser)
+    parser.add_argument(
+        '--benchmark', choices=list(BENCHMARKS), help="protocol (the dataset's own, else all)"
+    )
+    parser.add_argument(
+        '--corruptions', nargs='+', metavar='NAME', help='only these corruptions or groups'
+    )
+    parser.add_argument(
+        '--severities', nargs='+', type=int, metavar='N', help='only these severities, 1 to 5'
+    )
+    parser.add_argument(
+        '--corrupted-root',
+        metavar='DIR',
+        help='read images that make_corrupted_dataset.py or the official scripts wrote',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the corruptions (%(default)s)')
+    parser.add_argument(
+        '--channel-order',
+        choices=['bgr', 'bgr-as-rgb'],
+        default='bgr',
+        help='bgr-as-rgb: as the published FAN and COCO-C numbers were made (%(default)s)',
+    )
+    parser.add_argument(
+        '--max-samples', type=int, metavar='N', help='evaluate N images, evenly spread'
+    )
+    parser.add_argument(
+        '--save-images',
+        type=int,
+        default=0,
+        metavar='N',
+        help='pictures of N images for the report',
+    )
+    parser.add_argument(
+        '--on-error',
+        choices=['retry', 'skip', 'stop'],
+        default='retry',
+        help='a cell that fails: try it once more, skip it, or stop (%(default)s)',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='forget earlier results in the work dir'
+    )
+    args = parser.parse_args()
+    cfg = load_config(args)
+    work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'robustness')
+    results = evaluate_robustness(
+        cfg,
+        args.checkpoint,
+        work_dir,
+        args.launcher,
+        args.save_images,
+        benchmark=args.benchmark,
+        corruptions=args.corruptions,
+        severities=args.severities,
+        corrupted_root=args.corrupted_root,
+        seed=args.seed,
+        channel_order=args.channel_order,
+        max_samples=args.max_samples,
+        on_error=args.on_error,
+        overwrite=args.overwrite,
+    )
+    failed = failed_cells(results)
+    if is_main_process():
+        print(summary_text(results))
+        for line in failed:
+            print(f'no result: {line}')
+        print(f'report: {work_dir / "report.html"}')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    run(main)
