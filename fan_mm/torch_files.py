@@ -1,7 +1,10 @@
 """Reading torch files without ever executing pickled code.
 
 torch's ``weights_only=True`` unpickler builds tensors, containers and the types it was told are
-harmless. `SAFE_GLOBALS` tells it the few that honest training state holds beyond tensors.
+harmless. `SAFE_GLOBALS` tells it the few that honest training state holds beyond tensors: from the
+import of this module on, mmengine's loaders accept mmengine's own checkpoints in that safe mode too.
+onedl-mmengine falls back to executing the pickle unless ``TORCH_FORCE_WEIGHTS_ONLY_LOAD=1`` is in
+the environment; our entry points set it.
 """
 
 import argparse
@@ -96,3 +99,6 @@ def _read_url(url: str) -> object:
     if get_rank() == 0:
         barrier()
     return checkpoint
+
+
+allow_known_types()

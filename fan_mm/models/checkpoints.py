@@ -38,7 +38,7 @@ _PART = re.compile(
     r'|layers\.\d+\.(blocks\.\d+|downsample)|cls_attn_blocks\.\d+\.\w+|[^.]+'
 )
 # Official FAN-Swin stores what follows from its window and input size.
-_DERIVED = ('.attn_mask', '.relative_position_index')
+DERIVED = ('.attn_mask', '.relative_position_index')
 # What a file may lack although the backbone has it: layers that dense outputs add (spec 7.5, 8).
 _ADDED_FOR_DENSE = re.compile(r'(learnable_downsample|out_norm\d|norm\d)\.')
 
@@ -147,7 +147,7 @@ class Anatomy:
     channel_heads: int | None = None
 
     def __str__(self) -> str:
-        arch = _RELEASED.get((self.family, self.width, self.depths), 'of an unreleased size')
+        arch = RELEASED.get((self.family, self.width, self.depths), 'of an unreleased size')
         depths = '+'.join(map(str, self.depths))
         heads = f', {self.channel_heads} channel heads' if self.channel_heads else ''
         return (
@@ -196,7 +196,7 @@ class Anatomy:
 
 
 # Sizes that were released (spec 1.1, 1.3), by the name that a user writes for `arch`.
-_RELEASED = {
+RELEASED = {
     ('FANViT', 192, (12,)): 'tiny',
     ('FANViT', 384, (12,)): 'small',
     ('FANViT', 448, (18,)): 'base',
@@ -224,7 +224,7 @@ _OTHERS = (
 )
 
 
-def _describe(state: Mapping[str, Tensor]) -> str:
+def describe(state: Mapping[str, Tensor]) -> str:
     """What a foreign state dict looks like, for an error's line."""
     for pattern, name in _OTHERS:
         if any(re.match(pattern, key) for key in state):
@@ -284,14 +284,14 @@ def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[
     ours, own = translate(state), backbone.state_dict()
     found = Anatomy.of(ours)
     if found is None and not ours.keys() & own.keys():
-        raise InputError(f'the checkpoint fits no FAN: it {_describe(state)}')
+        raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
     if found is not None and found != backbone.anatomy:
         raise InputError(f'the checkpoint is a {found}, but the model is a {backbone.anatomy}')
     parts = {_PART.match(key)[0] for key in own}
     return {
         key: value
         for key, value in ours.items()
-        if key in own or (_PART.match(key)[0] in parts and not key.endswith(_DERIVED))
+        if key in own or (_PART.match(key)[0] in parts and not key.endswith(DERIVED))
     }
 
 
@@ -325,14 +325,13 @@ def load_pretrained(
                 raise InputError(f'the checkpoint has nothing below {prefix!r}')
         else:
             state = below('backbone.', state) or state
-        ours, own = _adapt(state, backbone), backbone.state_dict()
-        _compare(ours, own)
+        ours = fit(state, backbone)
     except InputError as error:
         raise InputError(f'{checkpoint}: {error}') from None
     backbone.load_state_dict(ours, strict=False)
     report = f'{checkpoint}: loaded {len(ours)} tensors'
     left_out = {key.partition('.')[0] for key in translate(state).keys() - ours.keys()}
-    fresh = {key.partition('.')[0] for key in own.keys() - ours.keys()}
+    fresh = {key.partition('.')[0] for key in backbone.state_dict().keys() - ours.keys()}
     if left_out:
         report += f'; not needed here: {", ".join(sorted(left_out))}'
     if fresh:
@@ -340,7 +339,18 @@ def load_pretrained(
     print_log(report, logger='current')
 
 
-def _compare(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str, Tensor]:
+    """The part of a state dict that a backbone needs, under our names and complete.
+
+    Args:
+        state: of the backbone or a classifier, without prefix, official or our names.
+        backbone: what it is for.
+
+    Raises:
+        InputError: it is another network's or another size's, keys are missing or unknown, or
+            shapes differ.
+    """
+    state, own = _adapt(state, backbone), backbone.state_dict()
     unknown = [key for key in state if key not in own]
     missing = [
         key
@@ -358,3 +368,4 @@ def _compare(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
         if keys:
             more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
             raise InputError(f'the checkpoint {problem} {", ".join(keys[:3])}{more}')
+    return state

@@ -1,0 +1,231 @@
+"""Turning a released file into a checkpoint in OpenMMLab's layout, every key accounted for.
+
+Backbones read official files as they are (`fan_mm.models.checkpoints`); whole models cannot, as
+their heads belong to mmpretrain, mmseg and mmdet.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from fan_mm.errors import InputError
+from fan_mm.fileio import whole_file
+from fan_mm.models.backbones import FANSwin
+from fan_mm.models.checkpoints import (
+    DERIVED,
+    RELEASED,
+    Anatomy,
+    below,
+    describe,
+    fit,
+    translate,
+    unwrap,
+)
+from fan_mm.torch_files import read_torch_file
+
+_BATCH_NORM_EPS = 1e-5
+
+
+@dataclasses.dataclass
+class Conversion:
+    """A converted checkpoint, and what became of every key of its source.
+
+    Attributes:
+        state_dict: in the layout of mmpretrain's ImageClassifier, mmseg's EncoderDecoder or an
+            mmdet detector.
+        backbone: the backbone's config.
+        names: for every key of the source the keys made from it; none if it was left out.
+        remarks: what a config must say about the rest, a line each.
+    """
+
+    state_dict: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    backbone: dict = dataclasses.field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+
+    def summary(self) -> list[str]:
+        """What was done, in a few lines."""
+        left_out = [key for key, made in self.names.items() if not made]
+        renamed = sum(made != () and made != (key,) for key, made in self.names.items())
+        lines = [
+            f'{len(self.names)} keys read: {renamed} renamed, '
+            f'{len(self.names) - renamed - len(left_out)} kept, {len(left_out)} left out; '
+            f'{len(self.state_dict)} written'
+        ]
+        if left_out:
+            kinds = dict.fromkeys(re.sub(r'\.\d+\.', '.*.', key) for key in left_out)
+            lines.append(
+                f'left out, as they follow from the config or are never used: {", ".join(kinds)}'
+            )
+        options = ', '.join(f'{key}={value!r}' for key, value in self.backbone.items())
+        return [*lines, f'backbone: {options}', *self.remarks]
+
+    def add(self, source: str, **made: Tensor) -> None:
+        """Record what was made from a key of the source."""
+        self.names[source] = tuple(made)
+        self.state_dict.update(made)
+
+
+def convert(checkpoint: Mapping, weights: str | None = None) -> Conversion:
+    """Convert a released backbone, classifier, segmentor or detector.
+
+    Args:
+        checkpoint: what the file holds.
+        weights: 'ema', 'model' or None (EMA weights where the file has them).
+
+    Raises:
+        InputError: it holds no FAN of a released size, or keys are missing or unknown.
+    """
+    state = unwrap(checkpoint, weights)
+    prefix = 'backbone.' if below('backbone.', state) else ''
+    backbone = {
+        key: value
+        for key, value in below(prefix, state).items()
+        if prefix or not key.startswith(('head.', 'aux_head.'))
+    }
+    heads = {key: value for key, value in state.items() if key.removeprefix(prefix) not in backbone}
+
+    conversion = Conversion(backbone=_backbone_config(backbone))
+    for key, value in backbone.items():
+        made = {} if key.endswith(DERIVED) else translate({key: value})
+        conversion.add(prefix + key, **{f'backbone.{name}': part for name, part in made.items()})
+    if 'decode_head.linear_fuse.conv.weight' in heads:
+        _convert_segformer_head(heads, conversion)
+    else:
+        _convert_other_heads(heads, conversion)
+    return conversion
+
+
+def _backbone_config(state: Mapping[str, Tensor]) -> dict:
+    """The config that loads all of a backbone's weights, tried on the spot."""
+    ours = translate(state)
+    anatomy = Anatomy.of(ours)
+    if anatomy is None:
+        raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
+    arch = RELEASED.get((anatomy.family, anatomy.width, anatomy.depths))
+    if arch is None:
+        raise InputError(f'the checkpoint is a {anatomy}, and only released sizes are converted')
+    config: dict = dict(type=anatomy.family, arch=arch)
+    classifier = 'norm.weight' in ours
+    if anatomy.family == 'FANSwin':
+        config |= dict(out_type='avg_featmap') if classifier else dict(out_indices=(0, 1, 2, 3))
+        if anatomy.channel_heads != FANSwin.arch_zoo[arch]['num_heads'][0]:
+            config |= dict(
+                channel_heads=anatomy.channel_heads, mlp_identity=True, always_shift=True
+            )
+    else:
+        if anatomy.channel_attention != 'eca':
+            config |= dict(channel_attention=anatomy.channel_attention)
+        if classifier:
+            config |= dict(out_type='cls_token')
+        elif anatomy.family == 'FANHybrid':
+            config |= dict(out_indices=(0, 1, 2, 3), paired_frequencies=False)
+        else:
+            config |= dict(out_indices=(4, 7, 11, 12), paired_frequencies=False)
+        if 'learnable_downsample.weight' in ours:
+            config |= dict(last_stage_channels=len(ours['learnable_downsample.weight']))
+        if 'out_norm0.weight' in ours:
+            config |= dict(out_norm=True)
+    with torch.device('meta'):
+        backbone = MODELS.build(config)
+    missing = backbone.state_dict().keys() - fit(state, backbone).keys()
+    if missing:
+        raise InputError(f'the checkpoint lacks {", ".join(sorted(missing)[:3])}')
+    return config
+
+
+def _convert_segformer_head(heads: Mapping[str, Tensor], conversion: Conversion) -> None:
+    """Official SegFormer head (spec 7.4) to mmseg's ``SegformerHead(act_cfg=None)``.
+
+    mmseg has a batch norm behind each of the four projections where the official head has none:
+    it gets the projection's bias and otherwise the values with which it changes nothing.
+    """
+    head = 'decode_head'
+    for key, value in heads.items():
+        name = key.removeprefix(f'{head}.')
+        part, _, rest = name.partition('.')
+        if part in ('linear_c1', 'linear_c2', 'linear_c3', 'linear_c4'):
+            conv = f'{head}.convs.{int(part[-1]) - 1}'
+            if rest == 'proj.weight':
+                one = value.new_ones(len(value))
+                made = {
+                    f'{conv}.conv.weight': value[:, :, None, None],
+                    f'{conv}.bn.weight': one,
+                    f'{conv}.bn.running_mean': 0 * one,
+                    f'{conv}.bn.running_var': one - _BATCH_NORM_EPS,
+                    f'{conv}.bn.num_batches_tracked': torch.tensor(0),
+                }
+            elif rest == 'proj.bias':
+                made = {f'{conv}.bn.bias': value}
+            else:
+                raise InputError(f'the checkpoint has unknown {key}')
+        elif name == 'linear_fuse.conv.weight':  # inputs in the order c4..c1, mmseg's is c1..c4
+            made = {f'{head}.fusion_conv.conv.weight': torch.cat(value.chunk(4, 1)[::-1], 1)}
+        elif part == 'linear_fuse':
+            made = {f'{head}.fusion_conv.{rest}': value}
+        elif part == 'linear_pred':
+            made = {f'{head}.conv_seg.{rest}': value}
+        elif part == 'conv_seg':  # inherited by the official head, never used
+            made = {}
+        else:
+            raise InputError(f'the checkpoint has unknown {key}')
+        conversion.add(key, **made)
+    channels = [len(heads[f'{head}.linear_c{i}.proj.weight'][0]) for i in (1, 2, 3, 4)]
+    classes, width = heads[f'{head}.linear_pred.weight'].shape[:2]
+    conversion.remarks.append(
+        f"decode_head: type='SegformerHead', in_channels={channels}, channels={width}, "
+        f'num_classes={classes}, act_cfg=None, with BN or SyncBN'
+    )
+
+
+def _convert_other_heads(heads: Mapping[str, Tensor], conversion: Conversion) -> None:
+    """Classifier heads get mmpretrain's names; heads of mm models have theirs already."""
+    renamed = {'head.': 'head.fc.', 'aux_head.': 'head.token_fc.'}
+    for key, value in heads.items():
+        for official, ours in renamed.items():
+            if key in (f'{official}weight', f'{official}bias'):
+                conversion.add(key, **{key.replace(official, ours, 1): value})
+                break
+        else:
+            conversion.add(key, **{key: value})
+    if 'head.weight' in heads:
+        classes, width = heads['head.weight'].shape
+        conversion.remarks.append(f'head: num_classes={classes}, in_channels={width}')
+    if 'aux_head.weight' in heads:
+        conversion.remarks.append("head.token_fc: STL's classifier of the patch tokens")
+    parts = {key.partition('.')[0] for key in heads} - {'head', 'aux_head'}
+    if parts:
+        conversion.remarks.append(f'kept as they are: {", ".join(sorted(parts))}')
+
+
+def convert_file(
+    source: str | os.PathLike, target: str | os.PathLike, weights: str | None = None
+) -> Conversion:
+    """Convert a file or address; the target appears whole or not at all.
+
+    Args:
+        source: path or http(s) address of the released checkpoint.
+        target: file to write, ``dict(state_dict, meta)``.
+        weights: see `convert`.
+
+    Raises:
+        InputError: as `convert`, naming the source; or it cannot be read safely.
+    """
+    checkpoint = read_torch_file(source)
+    try:
+        conversion = convert(checkpoint, weights)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from None
+    meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
+    old = checkpoint.get('meta')
+    if isinstance(old, Mapping) and 'CLASSES' in old:  # mmseg and mmdet below 1.0 and 3.0
+        names = dict(classes=old['CLASSES'], palette=old.get('PALETTE'))
+        meta['dataset_meta'] = {key: value for key, value in names.items() if value is not None}
+    with whole_file(target) as aside:
+        torch.save(dict(state_dict=conversion.state_dict, meta=meta), aside)
+    return conversion

@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Convert a released FAN or STL checkpoint, whatever it is, to OpenMMLab's layout.
+
+Only for whole models: a backbone reads the released file itself, by
+init_cfg=dict(type='Pretrained', checkpoint=FILE).
+"""
+
+import argparse
+
+from fan_mm.cli import run
+from fan_mm.models.conversion import convert_file
+
+EXAMPLE = """examples:
+  python tools/convert_checkpoint.py fan_hybrid_small.pth.tar checkpoints/fan_hybrid_s.pth
+  python tools/test.py configs/fan_hybrid_s_cityscapes.py converted_segmentor.pth
+"""
+
+
+def main() -> None:
+    """Parse the command line, convert, and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', help='released file, or its http(s) address')
+    parser.add_argument('target', help='file to write')
+    parser.add_argument(
+        '--weights',
+        choices=['ema', 'model'],
+        help='which weights of a training file to take (EMA weights where there are some)',
+    )
+    parser.add_argument('--verbose', action='store_true', help='what became of every single key')
+    args = parser.parse_args()
+    conversion = convert_file(args.source, args.target, args.weights)
+    if args.verbose:
+        for source, made in conversion.names.items():
+            print(f'{source} -> {", ".join(made) or "left out"}')
+    for line in conversion.summary():
+        print(line)
+    print(f'written: {args.target}')
+
+
+if __name__ == '__main__':
+    run(main)
