@@ -2,6 +2,13 @@
 
 from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.cpu_amp import CpuAmpOptimWrapper
+from fan_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from fan_mm.engine.runtime import build_runner, prepare_runtime
 
-__all__ = ['CpuAmpOptimWrapper', 'build_runner', 'check_config', 'prepare_runtime']
+__all__ = [
+    'CpuAmpOptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
+    'build_runner',
+    'check_config',
+    'prepare_runtime',
+]

@@ -138,7 +138,10 @@ class Stage(nn.Module):
 
 @MODELS.register_module()
 class FANSwin(CheckpointedBackbone):
-    """FAN-Swin (https://arxiv.org/abs/2204.12451, Table 7), for images of any size.
+    """FAN-Swin, for images of any size.
+
+    `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_,
+    Table 7.
 
     Outputs 0 to 3 are the stages (strides 4, 8, 16, 32; channels C, 2C, 4C, 8C). Stages behind the
     last output are not created.
