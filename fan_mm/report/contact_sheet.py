@@ -1,11 +1,11 @@
 """One picture of all corruptions: 19 rows, by the clean image and five severities."""
 
+import math
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fan_mm.corruptions import GROUPS, HOLD_OUTS, corrupt, seed_for
@@ -16,7 +16,10 @@ from fan_mm.report.labels import corruption_label
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _AREA = 224 * 224  # pixels of a tile, so that the corruptions look as strong as on ImageNet-C
-_SMALLEST = 96  # pixels; tiles of smaller images are enlarged to this height
+_SMALLEST = (
+    96,
+    208,
+)  # pixels, (H, W); tiles of smaller images are enlarged to leave room for labels
 _ASPECTS = (0.5, 4.0)  # width / height of tiles; longer images are cut
 _FORMATS = ('.png', '.jpg', '.jpeg', '.pdf', '.svg')
 _DPI = 200
@@ -38,9 +41,13 @@ def write_contact_sheet(
     out = Path(out)
     if out.suffix.lower() not in _FORMATS:
         raise InputError(f'--out {out}: choose one of {", ".join(_FORMATS)}')
-    image = cv2.imread(str(image_path), cv2.IMREAD_COLOR)
+    try:
+        data = np.frombuffer(Path(image_path).read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f'cannot read {image_path}: {error.strerror}') from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise InputError(f'cannot read {image_path} as an image')
+        raise InputError(f'{image_path} is not an image that OpenCV can read')
     if min(image.shape[:2]) < 32:
         raise InputError(f'{image_path} is smaller than 32 pixels')
     figure = contact_sheet(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), seed)
@@ -59,7 +66,7 @@ def contact_sheet(image: np.ndarray, seed: int = 0) -> Figure:
     """
     tile = _tile(image)
     height, width = tile.shape[:2]
-    zoom = -(-_SMALLEST // height)
+    zoom = max(1, math.ceil(_SMALLEST[0] / height), math.ceil(_SMALLEST[1] / width))
     rows = [
         [tile] + [corrupt(tile, n, s, seed=seed_for(seed, 'sheet', n, s)) for s in SEVERITIES]
         for names in GROUPS.values()
@@ -89,7 +96,7 @@ def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
     point = _DPI / 72  # pixels
     gap = 4
     group_gap = 5 * gap
-    left, right, top, bottom = (round(p * point) for p in (96, 6, 24, 22))
+    left, right, top, bottom = (round(p * point) for p in (126, 6, 26, 26))
     x_of = [left + column * (width + gap) for column in range(columns)]
     for column in range(1, columns):
         x_of[column] += group_gap - gap  # set the clean column apart
@@ -108,26 +115,25 @@ def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
             page[y : y + height, x : x + width] = tile
 
     figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI)
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(page, extent=(0, total_width, total_height, 0), interpolation='none', aspect='auto')
     axes.axis('off')
-    text = {'fontsize': 8, 'color': INK}
+    text = {'fontsize': 11, 'color': INK}
     for column, x in enumerate(x_of):
         label = f'Severity {SEVERITIES[column - 1]}' if column else 'Clean'
-        axes.text(x + width / 2, top - 5 * point, label, ha='center', va='baseline', **text)
+        axes.text(x + width / 2, top - 6 * point, label, ha='center', va='baseline', **text)
     for group, names in GROUPS.items():
         first, last = y_of[names[0]], y_of[names[-1]] + height
-        bar = 20 * point
-        axes.plot((bar, bar), (first, last), color=LINE, linewidth=1.5, solid_capstyle='butt')
+        bar = 22 * point
+        axes.plot((bar, bar), (first, last), color=LINE, linewidth=2, solid_capstyle='butt')
         axes.text(
-            bar - 4 * point,
+            bar - 5 * point,
             (first + last) / 2,
             group.capitalize(),
             rotation=90,
             ha='right',
             va='center',
-            fontsize=9,
+            fontsize=12,
             fontweight='bold',
             color=INK,
         )
@@ -138,12 +144,12 @@ def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
             )
     axes.text(
         x_of[0],
-        total_height - 6 * point,
+        total_height - 8 * point,
         f'Every picture was corrupted at {size[1]} x {size[0]} pixels.   '
         '* hold-out of ImageNet-C, not in its mean',
         ha='left',
         va='baseline',
-        fontsize=7,
+        fontsize=10,
         color=QUIET,
     )
     return figure
