@@ -57,7 +57,9 @@ class PublishedModel:
 @functools.cache
 def paper() -> dict:
     """The whole data file: 'source', 'protocols' per benchmark, 'tables' by number, 'notes'."""
-    return json.loads(resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text())
+    return json.loads(
+        resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text()
+    )
 
 
 def table_rows(number: int) -> list[dict]:
@@ -142,7 +144,9 @@ def _disagreements(rows: list[dict]) -> list[str]:
     for row in rows:
         if 'retention' in row and not retention_agrees(row):
             ratio = 100 * row['corrupted'] / row['clean']
-            found.append(f'Table {row["table"]} prints {row["retention"]} % retained; it is {ratio:.1f} %.')
+            found.append(
+                f'Table {row["table"]} prints {row["retention"]} % retained; it is {ratio:.1f} %.'
+            )
         if corruption_columns(row):
             tolerance = paper()['tables'][str(row['table'])]['average']['tolerance']
             offset = average_offset(row)

@@ -1,0 +1,325 @@
+"""Several models side by side: what may be compared, ranks, and paired differences.
+
+Results are put into one table only if they are of one task and metric. What else may differ (the
+benchmark's cells, the images, the seed, the channel order, the corruptions' version) is said in
+notices, and decides how far the comparison goes: ranks need the same cells of the same images,
+differences the same everything.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.comparison import compare
+from fan_mm.evaluation.published import PublishedModel, paper, published_models
+from fan_mm.evaluation.results import read_results
+from fan_mm.report.labels import benchmark_label, metric_label
+from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+
+# What must be equal for a rank, and what else for a difference: label -> value in the results.
+_SAME_CELLS = {
+    'benchmark': lambda r: r['benchmark']['name'],
+    'severities': lambda r: r['benchmark']['severities'],
+    'dataset': lambda r: r['dataset']['type'],
+    'number of images': lambda r: r['dataset']['samples'],
+    'images and labels': lambda r: r['dataset']['sha256'],
+}
+_SAME_CORRUPTIONS = {
+    'seed of the corruptions': lambda r: r['seed'],
+    'channel order of the corruptions': lambda r: r['channel_order'],
+    'version of the corruptions': lambda r: r['corruption_version'],
+    'folder of corrupted images': lambda r: r.get('corrupted_root'),
+}
+_LONG = ('severities', 'images and labels')  # said to differ, without the values
+DIFFERENCES = ('clean', 'mean', 'retention', 'mCE', 'relative_mCE')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model in a comparison; values in per cent, None where there is none.
+
+    Attributes:
+        name: unique among the entries.
+        published: where the numbers are printed, such as ('Table 9, row 17', 'Table 13, row 16');
+            empty for results of our own.
+        clean: metric on clean images.
+        mean: benchmark mean.
+        mean_interval: its bootstrap interval.
+        retention: mean / clean.
+        retention_interval: its bootstrap interval.
+        mce: mean corruption error (classification), lower is better.
+        groups: mean per group.
+        corruptions: mean over severities per corruption.
+        notes: what a reader of the row must know.
+    """
+
+    name: str
+    published: tuple[str, ...]
+    clean: float | None
+    mean: float | None
+    mean_interval: tuple[float, float] | None
+    retention: float | None
+    retention_interval: tuple[float, float] | None
+    mce: float | None
+    groups: dict[str, float | None]
+    corruptions: dict[str, float | None]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Another model minus the first one.
+
+    Attributes:
+        name: of the other model.
+        measure: 'clean', 'mean', 'retention', 'mCE' or 'relative_mCE'.
+        points: the difference in points; None where a value is missing.
+        interval: paired bootstrap interval; None without per-image data of both.
+        significant: whether the interval excludes zero; None without one.
+    """
+
+    name: str
+    measure: str
+    points: float | None
+    interval: tuple[float, float] | None
+    significant: bool | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the files of a comparison show.
+
+    Attributes:
+        task: of all entries.
+        metric: of all entries.
+        benchmark: of the first result.
+        level: of its intervals, None without any.
+        groups: corruptions by group, as in the first result's benchmark.
+        entries: own results in the order given, then published ones in the order of the tables.
+        tables: of the own results.
+        ranks: entry -> corruption -> rank (1 is best) among the ranked entries.
+        differences: of the other own results against the first.
+        notices: what differs between the results, and what follows.
+    """
+
+    task: str
+    metric: str
+    benchmark: str
+    level: float | None
+    groups: dict[str, tuple[str, ...]]
+    entries: tuple[Entry, ...]
+    tables: tuple[RobustnessTable, ...]
+    ranks: dict[str, dict[str, int]]
+    differences: tuple[Difference, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """All corruptions of the first result's benchmark."""
+        return tuple(c for names in self.groups.values() for c in names)
+
+    def mean_rank(self, name: str) -> float | None:
+        """An entry's mean rank over the corruptions; None if it is not ranked."""
+        ranks = self.ranks.get(name)
+        return float(np.mean(list(ranks.values()))) if ranks else None
+
+
+def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False) -> Comparison:
+    """Put results side by side.
+
+    Args:
+        paths: results.json files or their folders; the first is the one that the others are
+            compared with.
+        published: add what the FAN paper prints for the same task.
+
+    Raises:
+        InputError: no paths, unreadable results, or results of different tasks or metrics.
+    """
+    if not paths:
+        raise InputError('nothing to compare: give at least one results.json or its folder')
+    results = [read_results(path) for path in paths]
+    first = results[0]
+    for path, other in zip(paths, results, strict=True):
+        for what in ('task', 'metric'):
+            a, b = (r['metric']['name'] if what == 'metric' else r['task'] for r in (first, other))
+            if a != b:
+                raise InputError(
+                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
+                )
+    names = _unique_names(results, paths)
+    tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
+    groups = {g: names for g, names in tables[0].groups.items() if g != HOLD_OUTS}
+    entries = [_own(table) for table in tables]
+    notices, ranked = [], [names[0]]
+    for name, other in zip(names[1:], results[1:], strict=True):
+        cells, corrupted = (
+            _differing(first, other, part) for part in (_SAME_CELLS, _SAME_CORRUPTIONS)
+        )
+        if not cells:
+            ranked.append(name)
+        if cells or corrupted:
+            what = (
+                ' and no difference to it is given'
+                if not cells
+                else ' and it is neither ranked nor subtracted'
+            )
+            notices.append(
+                f'{name} was not measured as {names[0]}: {"; ".join(cells + corrupted)}. Its numbers '
+                f'are its own protocol’s,{what}.'
+            )
+    if published:
+        models = published_models(first['task'])
+        found = [_printed(model, groups, set(names)) for model in models]
+        entries += found
+        obstacle = _not_the_papers(first, models[0])
+        if obstacle is None:
+            ranked += [entry.name for entry in found]
+        notices += _published_notices(models[0], obstacle)
+    notices += [f'{t.name} is incomplete: {_count_absent(t)}.' for t in tables if _count_absent(t)]
+    return Comparison(
+        task=first['task'],
+        metric=first['metric']['name'],
+        benchmark=first['benchmark']['name'],
+        level=tables[0].level,
+        groups=groups,
+        entries=tuple(entries),
+        tables=tables,
+        ranks=_ranks([e for e in entries if e.name in ranked], groups),
+        differences=tuple(_differences(paths, results, names)),
+        notices=tuple(notices),
+    )
+
+
+def _unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
+    """Model names; where two are equal, with the name of their folder, or else with a number."""
+    names = [r['model']['name'] for r in results]
+    folders = [(p if p.is_dir() else p.parent).resolve().name for p in map(Path, paths)]
+    for more in (folders, [str(i) for i in range(1, len(names) + 1)]):
+        names = [
+            f'{n} ({m})' if names.count(n) > 1 else n for n, m in zip(names, more, strict=True)
+        ]
+    return names
+
+
+def _differing(first: dict, other: dict, fields: dict) -> list[str]:
+    found = []
+    for label, value in fields.items():
+        a, b = value(first), value(other)
+        if a != b:
+            found.append(f'other {label}' if label in _LONG else f'{label} {b} instead of {a}')
+    return found
+
+
+def _own(table: RobustnessTable) -> Entry:
+    mean, retention = table.measure('mean'), table.measure('retention')
+    mce = table.measure('mCE').value if 'mCE' in table.results['summary'] else None
+    return Entry(
+        name=table.name,
+        published=(),
+        clean=table.clean,
+        mean=mean.value,
+        mean_interval=mean.interval,
+        retention=retention.value,
+        retention_interval=retention.interval,
+        mce=mce,
+        groups={g: table.group(g)['mean'] for g in table.groups if g != HOLD_OUTS},
+        corruptions={c: table.mean(c) for c in table.corruptions},
+    )
+
+
+def _printed(model: PublishedModel, groups: dict[str, tuple[str, ...]], taken: set[str]) -> Entry:
+    def group_mean(names: tuple[str, ...]) -> float | None:
+        values = [model.corruptions.get(name) for name in names]
+        return None if None in values else float(np.mean(values))
+
+    return Entry(
+        name=f'{model.model} (published)' if model.model in taken else model.model,
+        published=model.sources,
+        clean=model.clean,
+        mean=model.corrupted,
+        mean_interval=None,
+        retention=model.retention,
+        retention_interval=None,
+        mce=model.mce,
+        groups={group: group_mean(names) for group, names in groups.items()},
+        corruptions=dict(model.corruptions),
+        notes=model.notes,
+    )
+
+
+def _not_the_papers(first: dict, model: PublishedModel) -> str | None:
+    """Why the paper's rows are not of the first result's cells and images; None if they are."""
+    protocol = paper()['protocols'][model.benchmark]
+    if first['benchmark']['name'] != model.benchmark:
+        a, b = benchmark_label(model.benchmark), benchmark_label(first['benchmark']['name'])
+        return f'theirs is {a}, the first result’s {b}'
+    if first['dataset']['samples'] != protocol['samples']:
+        return (
+            f'theirs are {protocol["samples"]} images of {protocol["dataset"]}, the first result’s '
+            f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
+        )
+    return None
+
+
+def _published_notices(model: PublishedModel, obstacle: str | None) -> list[str]:
+    protocol = paper()['protocols'][model.benchmark]
+    notices = [
+        f'Rows called published are printed in {paper()["source"]}; nothing of them was measured '
+        f'here. Corrupted images: {protocol["images"]}.'
+    ]
+    tables = paper()['tables'].values()
+    notices += [
+        f'{benchmark_label(model.benchmark)} as printed: {table["average"]["note"]}'
+        for table in tables
+        if table['task'] == model.task and 'average' in table
+    ]
+    if obstacle:
+        notices.append(f'The published rows are not ranked with the results: {obstacle}.')
+    return notices
+
+
+def _count_absent(table: RobustnessTable) -> str:
+    counts = {state: len(table.absent(state)) for state in ('missing', 'failed')}
+    return ', '.join(f'{n} cells {state}' for state, n in counts.items() if n)
+
+
+def _ranks(
+    entries: Sequence[Entry], groups: dict[str, tuple[str, ...]]
+) -> dict[str, dict[str, int]]:
+    """Ranks among the entries that have every corruption; equal values share the better rank."""
+    wanted = [c for names in groups.values() for c in names]
+    whole = [e for e in entries if all(e.corruptions.get(c) is not None for c in wanted)]
+    if len(whole) < 2:
+        return {}
+    ranks = {entry.name: {} for entry in whole}
+    for corruption in wanted:
+        # Ranked as printed, so that 61.04 and 60.96 are equal.
+        values = {e.name: round(e.corruptions[corruption], 1) for e in whole}
+        for name, value in values.items():
+            ranks[name][corruption] = 1 + sum(other > value for other in values.values())
+    return ranks
+
+
+def _differences(
+    paths: Sequence[str | os.PathLike], results: Sequence[dict], names: Sequence[str]
+) -> list[Difference]:
+    found = []
+    for path, other, name in zip(paths[1:], results[1:], names[1:], strict=True):
+        if _differing(results[0], other, _SAME_CELLS | _SAME_CORRUPTIONS):
+            continue
+        differences = compare(paths[0], path)
+        for measure in DIFFERENCES:
+            if measure in differences:
+                d = differences[measure]
+                bounds = tuple(d['interval']) if d['interval'] else None
+                found.append(Difference(name, measure, d['difference'], bounds, d['significant']))
+    return found
+
+
+def column_label(column: str, metric: str) -> str:
+    """Heading of a measure's column."""
+    return {'clean': f'clean {metric_label(metric)}'}.get(column, metric_label(column))

@@ -1,0 +1,324 @@
+"""Figures for papers and for the page: a results table in, a matplotlib Figure out.
+
+Figures are made without pyplot, so no global figure list or backend is touched, and saved as PNG and
+PDF (`save`) or as SVG inside a page (`inline_svg`). The same drawing serves both: in the page its
+tones become CSS variables and its text takes the page's font.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from html import escape
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fan_mm.fileio import whole_file
+from fan_mm.report import colours
+from fan_mm.report.labels import arrow, benchmark_label, corruption_label, number
+from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+
+WIDTH = 7.0  # inches, a text width of most papers
+DPI = 200
+_PAGE_SCALE = 8.5  # rem per inch: 7.5 points of a paper read as the page's small text
+
+
+def style() -> AbstractContextManager:
+    """The rcParams under which figures are made and saved; restored on leaving."""
+    return matplotlib.rc_context(
+        {
+            'font.family': 'sans-serif',
+            'font.sans-serif': ['DejaVu Sans'],  # comes with matplotlib: the same on every machine
+            'font.size': 7.5,
+            'axes.titlesize': 8.5,
+            'axes.titleweight': 'bold',
+            'axes.titlelocation': 'left',
+            'axes.edgecolor': colours.QUIET,
+            'axes.labelcolor': colours.QUIET,
+            'axes.titlecolor': colours.INK,
+            'axes.linewidth': 0.6,
+            'axes.spines.top': False,
+            'axes.spines.right': False,
+            'axes.grid': True,
+            'axes.axisbelow': True,
+            'axes.facecolor': 'none',
+            'grid.color': colours.LINE,
+            'grid.linewidth': 0.6,
+            'text.color': colours.INK,
+            'xtick.color': colours.QUIET,
+            'ytick.color': colours.QUIET,
+            'xtick.major.size': 0,
+            'ytick.major.size': 0,
+            'lines.linewidth': 1.3,
+            'lines.markersize': 3.6,
+            'hatch.linewidth': 0.6,
+            'pdf.fonttype': 42,  # text stays text, as publishers ask
+            'svg.fonttype': 'none',
+        }
+    )
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure (inches) that lays its axes out so that every label is inside."""
+    figure = Figure(figsize=(width, height), layout='constrained', facecolor=colours.PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure."""
+    with style():
+        for suffix, metadata in (('.png', {'Software': None}), ('.pdf', {'CreationDate': None})):
+            with whole_file(stem.with_suffix(suffix)) as aside:
+                figure.savefig(aside, dpi=DPI, metadata=metadata)
+
+
+def inline_svg(figure: Figure, key: str, description: str) -> str:
+    """The figure as an ``<svg>`` element that follows the page's colours and font.
+
+    Args:
+        figure: what one of the functions below returned.
+        key: unique in the page; keeps the ids of several figures apart.
+        description: what a screen reader says.
+    """
+    buffer = io.StringIO()
+    with style(), matplotlib.rc_context({'svg.hashsalt': key}):
+        figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index('<svg') :]
+    svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', '', svg)
+    svg = re.sub(r'<style.*?</style>', '', svg, flags=re.DOTALL)
+    svg = re.sub(r' font-family: [^;\"]*;?', '', svg)
+    svg = re.sub(r'\bid="', f'id="{key}-', svg)
+    svg = re.sub(r'(url\(|xlink:href=")#', rf'\1#{key}-', svg).replace('xlink:href', 'href')
+    for tone, expression in colours.page_colours().items():
+        svg = svg.replace(tone, expression)
+    width, _ = figure.get_size_inches()
+    svg = re.sub(
+        r'<svg [^>]*(viewBox="[^"]*")[^>]*>',
+        rf'<svg role="img" \1 style="max-width: {_PAGE_SCALE * width:.1f}rem">',
+        svg,
+        count=1,
+    )
+    head, rest = svg.split('>', 1)
+    return f'{head}><title>{escape(description)}</title>{rest.strip()}'
+
+
+def heat_map(table: RobustnessTable) -> Figure:
+    """Corruptions by severities, coloured by the share of the clean metric that is lost."""
+    severities = table.severities
+    lines = sum(len(names) + 0.45 for names in table.groups.values())
+    with style():
+        figure = new_figure(WIDTH * 0.72, 0.9 + 0.2 * lines)
+        axes = figure.add_subplot()
+        _bare(axes)
+        columns = [*range(len(severities)), len(severities) + 0.3, len(severities) + 1.6]
+        heads = [*map(str, severities), 'mean', 'retention %']
+        for x, head in zip(columns, heads, strict=True):
+            axes.text(x + 0.5, -0.25, head, ha='center', va='bottom', color=colours.QUIET)
+        y = 0.0
+        for group, names in table.groups.items():
+            axes.text(-2.75, y + 0.5, group.capitalize(), va='center', ha='right', weight='bold')
+            for name in names:
+                axes.text(-0.15, y + 0.5, corruption_label(name), va='center', ha='right')
+                for x, severity in zip(columns, severities, strict=False):
+                    _heat_cell(axes, x, y, table, name, severity)
+                mean, kept = table.mean(name), table.retention(name)
+                _filled_cell(axes, columns[-2], y, mean, table.lost_share(mean))
+                axes.text(columns[-1] + 0.5, y + 0.5, number(kept), ha='center', va='center')
+                y += 1
+            y += 0.45
+        axes.set_xlim(-4.2, columns[-1] + 1.3)
+        axes.set_ylim(y - 0.45, -1.1)
+        title = f'{table.metric_label} {arrow(True)} (%) on {benchmark_label(table.benchmark)}'
+        axes.set_title(f'{table.name}: {title}, clean {number(table.clean)}')
+    return figure
+
+
+def severity_curves(table: RobustnessTable) -> Figure:
+    """The metric against severity, one panel per group, every line labelled at its end."""
+    groups = list(table.groups.items())
+    rows = -(-len(groups) // 2)
+    with style():
+        figure = new_figure(WIDTH, 2.15 * rows + 0.1)
+        panels = figure.subplots(rows, 2, squeeze=False, sharey=True).ravel()
+        values = [
+            v
+            for c in table.corruptions
+            for s in table.severities
+            if (v := table.value(c, s)) is not None
+        ]
+        top = max([*values, table.clean or 0.0, 1.0])
+        bottom = min([*values, top])
+        margin = 0.06 * (top - bottom) + 0.5
+        for axes, (group, names) in zip(panels, groups, strict=False):
+            _curve_panel(axes, table, names)
+            title = 'Hold-outs (not in the mean)' if group == HOLD_OUTS else group.capitalize()
+            axes.set_title(title)
+            axes.set_ylim(max(bottom - margin, 0) if bottom >= 0 else bottom - margin, top + margin)
+            _spread_labels(axes)
+        for axes in panels[len(groups) :]:
+            axes.remove()
+        for axes in panels[: len(groups)][-2:]:
+            axes.set_xlabel('severity')
+        figure.supylabel(f'{table.metric_label} (%)', fontsize=7.5, color=colours.QUIET)
+    return figure
+
+
+def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
+    """Mean under each group of corruptions as bars, the clean metric as a mark.
+
+    One model: a bar per group. Several: a panel per group with a bar per model.
+    """
+    groups = [g for g in tables[0].groups if g != HOLD_OUTS]
+    if len(tables) == 1:
+        panels = {'': [(g.capitalize(), tables[0].group(g), tables[0].clean) for g in groups]}
+    else:
+        panels = {g.capitalize(): [(t.name, t.group(g), t.clean) for t in tables] for g in groups}
+    bars = len(next(iter(panels.values())))
+    highest = max(
+        [t.clean or 0.0 for t in tables]
+        + [e['mean'] or 0.0 for b in panels.values() for _, e, _ in b]
+    )
+    top = 10 * np.ceil(max(highest, 1.0) / 10)
+    with style():
+        figure = new_figure(WIDTH * (0.72 if len(panels) == 1 else 1), 0.8 + 0.26 * bars)
+        subplots = figure.subplots(1, len(panels), squeeze=False, sharey=True, sharex=True)[0]
+        for axes, (title, rows) in zip(subplots, panels.items(), strict=True):
+            axes.set_title(title)
+            axes.grid(visible=False)
+            for y, (_, entry, clean) in enumerate(rows):
+                _bar(axes, y, entry, clean, top)
+            axes.set_yticks(range(bars), [name for name, _, _ in rows])
+            axes.set_ylim(bars - 0.4, -0.6)
+            axes.set_xlim(0, top * (1.25 if len(panels) == 1 else 1.75))
+            axes.set_xticks([0, top / 2, top])
+            axes.spines['left'].set_color(colours.LINE)
+            axes.spines['bottom'].set_bounds(0, top)
+        what = f'{tables[0].metric_label} (%), mean under the group (retention); line: clean images'
+        figure.supxlabel(what, fontsize=7.5, color=colours.QUIET)
+    return figure
+
+
+def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float) -> None:
+    if entry['mean'] is None:
+        axes.text(0.02 * top, y, 'incomplete', va='center', color=colours.ALARM)
+    else:
+        colour, _ = colours.series(0)
+        axes.barh(y, entry['mean'], height=0.56, color=colour)
+        kept = '' if entry['retention'] is None else f' ({entry["retention"]:.0f} %)'
+        axes.text(1.04 * top, y, number(entry['mean']) + kept, va='center')
+    if clean is not None:
+        axes.plot([clean, clean], [y - 0.38, y + 0.38], color=colours.INK, linewidth=1.2)
+
+
+def _bare(axes: Axes) -> None:
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _heat_cell(
+    axes: Axes, x: float, y: float, table: RobustnessTable, name: str, severity: int
+) -> None:
+    value = table.value(name, severity)
+    if value is not None:
+        _filled_cell(axes, x, y, value, table.lost_share(value), table.counts(name, severity))
+        return
+    state = table.state(name, severity)
+    if state == 'outside':
+        axes.text(x + 0.5, y + 0.5, '·', ha='center', va='center', color=colours.QUIET)
+        return
+    axes.add_patch(
+        Rectangle(
+            (x + 0.06, y + 0.06), 0.88, 0.88, fill=False, edgecolor=colours.ALARM, linewidth=0.8
+        )
+    )
+    axes.text(x + 0.5, y + 0.5, state, ha='center', va='center', color=colours.ALARM, fontsize=5.5)
+
+
+def _filled_cell(
+    axes: Axes, x: float, y: float, value: float | None, share: float | None, counts: bool = True
+) -> None:
+    if value is None or share is None:
+        axes.text(x + 0.5, y + 0.5, number(value), ha='center', va='center', color=colours.ALARM)
+        return
+    fill = colours.heat(share)
+    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=colours.PAPER, linewidth=1.2))
+    face = 'normal' if counts else 'italic'
+    axes.text(
+        x + 0.5,
+        y + 0.5,
+        number(value),
+        ha='center',
+        va='center',
+        color=colours.ink_on(fill),
+        style=face,
+    )
+
+
+def _curve_panel(axes: Axes, table: RobustnessTable, names: Sequence[str]) -> None:
+    if table.clean is not None:
+        axes.axhline(table.clean, color=colours.QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+    clean = np.nan if table.clean is None else table.clean
+    for i, name in enumerate(names):
+        colour, marker = colours.series(i)
+        values = [table.value(name, s) for s in table.severities]
+        line = [clean, *(np.nan if v is None else v for v in values)]
+        axes.plot(
+            [0, *table.severities], line, color=colour, marker=marker, markevery=slice(1, None)
+        )
+        known = [(s, v) for s, v in zip(table.severities, values, strict=True) if v is not None]
+        if known:
+            axes.annotate(
+                corruption_label(name),
+                known[-1],
+                xytext=(5, 0),
+                textcoords='offset points',
+                va='center',
+                color=colour,
+                annotation_clip=False,
+            )
+    axes.set_xlim(0, max(table.severities) + 0.1)
+    axes.set_xticks([0, *table.severities], ['clean', *map(str, table.severities)])
+    axes.grid(visible=False, axis='x')
+
+
+def _spread_labels(axes: Axes) -> None:
+    """Move line-end labels that stand at the same severity apart, keeping their order."""
+    low, high = axes.get_ylim()
+    gap = 0.078 * (high - low)  # a line of text in a panel of this height
+    by_end: dict[float, list] = {}
+    for label in axes.texts:
+        by_end.setdefault(label.xy[0], []).append(label)
+    for labels in by_end.values():
+        labels.sort(key=lambda label: label.xy[1])
+        places = spread([label.xy[1] for label in labels], gap)
+        lift = max(0.0, low + gap / 2 - places[0])
+        for label, place in zip(labels, places, strict=True):
+            label.xy = (label.xy[0], place + lift)
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending positions moved as little as needed to stand at least ``gap`` apart.
+
+    The least-squares answer: neighbours that would overlap form a block around the mean of their
+    wishes (pool adjacent violators).
+    """
+    blocks: list[list[float]] = []  # [mean wish of the block's first member, size]
+    for i, place in enumerate(places):
+        blocks.append([place - i * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, n), (b, m) = blocks[-2:]
+            blocks[-2:] = [[(a * n + b * m) / (n + m), n + m]]
+    starts = [start for start, size in blocks for _ in range(size)]
+    return [start + i * gap for i, start in enumerate(starts)]

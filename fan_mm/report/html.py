@@ -1,0 +1,276 @@
+"""The report as one HTML page."""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fan_mm.report import page
+from fan_mm.report.figures import inline_svg
+from fan_mm.report.labels import (
+    arrow,
+    benchmark_label,
+    cells_label,
+    corruption_in_sentence,
+    corruption_label,
+    interval,
+    number,
+    signed,
+    task_label,
+)
+from fan_mm.report.robustness_table import HOLD_OUTS, ClassLosses, Measure, RobustnessTable
+
+MOST_CLASSES = 20  # rows of the per-class table; the rest is in per_class.csv
+_CLEAN_ROLES = {
+    'clean': 'clean',
+    'prediction_clean': 'prediction, clean',
+    'ground_truth': 'ground truth',
+}
+
+
+def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir: Path) -> str:
+    """The whole page.
+
+    Args:
+        table: the results.
+        figures: 'severity_curves' and, if the benchmark has groups, 'groups'.
+        work_dir: folder that the gallery's paths are relative to.
+    """
+    results = table.results
+    sections = {
+        'cells': ('Corruptions and severities', _cells_section(table)),
+        'groups': ('Groups', _groups_section(table, figures.get('groups'))),
+        'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
+        'classes': ('Losses per class', _classes_section(table.class_losses(MOST_CLASSES))),
+        'gallery': ('Gallery', _gallery_section(results, work_dir)),
+        'definitions': ('What the numbers are', _definitions(table)),
+        'provenance': (
+            'Provenance',
+            [page.facts('What was measured, with what.', table.provenance())],
+        ),
+    }
+    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
+    dataset = results['dataset']
+    about = (
+        f'Robustness of {task_label(results["task"])} on {benchmark_label(table.benchmark)}: '
+        f'{dataset["type"]}, {dataset["samples"]} images.'
+    )
+    body = [
+        f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
+        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
+        incomplete_notice(table),
+        _headline(table),
+        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
+        '</main>',
+    ]
+    return page.page(f'{table.name}: {benchmark_label(table.benchmark)}', body)
+
+
+def incomplete_notice(table: RobustnessTable) -> str:
+    """What is missing, why, and what that does to the numbers; nothing if all is there."""
+    lines = []
+    if missing := table.absent('missing'):
+        lines.append(f'<li><strong>Not evaluated:</strong> {escape(cells_label(missing))}</li>')
+    for name, severity in table.absent('failed'):
+        what = cells_label([(name, severity)])
+        lines.append(
+            f'<li><strong>Failed:</strong> {escape(what)}: '
+            f'<code>{escape(table.error(name, severity) or "no message")}</code></li>'
+        )
+    if not lines:
+        return ''
+    return (
+        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
+        '<p>Some cells have no result. Every mean that needs one of them is left out below; '
+        'none is taken over the rest.</p>'
+        f'<ul>{"".join(lines)}</ul></aside>'
+    )
+
+
+def _headline(table: RobustnessTable) -> str:
+    return f'<ul class="headline">{"".join(_card(m, table.level) for m in table.headline())}</ul>'
+
+
+def _card(measure: Measure, level: float | None) -> str:
+    label = f'{measure.label} {arrow(measure.higher_is_better)}'
+    if measure.value is None:
+        value, kind = '<span class="value">incomplete</span>', ' class="absent"'
+    else:
+        value, kind = f'<span class="value">{number(measure.value)}<small> %</small></span>', ''
+    bounds = ''
+    if measure.interval and level:
+        text = f'{100 * level:.0f} % interval {interval(measure.interval)}'
+        bounds = f'<span class="interval">{text}</span>'
+    return f'<li{kind}><span class="label">{escape(label)}</span>{value}{bounds}</li>'
+
+
+def _cells_section(table: RobustnessTable) -> list[str]:
+    head = [page.head_cell('group'), page.head_cell('corruption', kind='left')]
+    head += [page.head_cell(str(s)) for s in table.severities]
+    head += [page.head_cell('mean'), page.head_cell('retention %')]
+    bodies = []
+    for group, names in table.groups.items():
+        rows = []
+        for name in names:
+            cells = ''.join(_cell(table, name, s) for s in table.severities)
+            rows.append(
+                page.head_cell(corruption_label(name), 'row')
+                + cells
+                + _mean_cells(table, table.mean(name), table.retention(name))
+            )
+        if group != HOLD_OUTS:
+            entry = table.group(group)
+            rows.append(_total(table, f'mean of {group}', entry['mean'], entry['retention']))
+        rows[0] = page.head_cell(group.capitalize(), 'rowgroup', rows=len(rows)) + rows[0]
+        bodies.append(rows)
+    mean, retention = table.measure('mean'), table.measure('retention')
+    last = _total(table, f'mean of {benchmark_label(table.benchmark)}', mean.value, retention.value)
+    bodies.append([page.head_cell('All', 'rowgroup') + last])
+    caption = (
+        f'{table.metric_label} {arrow(True)} in per cent at each severity; clean '
+        f'{number(table.clean)}. A dot: not part of the benchmark. In italics: evaluated, but in no mean.'
+    )
+    return [
+        page.table(caption, head, bodies, 'heat'),
+        page.ramp('nothing of the clean metric lost', 'all of it'),
+    ]
+
+
+def _total(table: RobustnessTable, text: str, mean: float | None, retention: float | None) -> str:
+    """A row for the mean of several corruptions, after its group's cell."""
+    head = page.head_cell(text, 'row', 'total', columns=1 + len(table.severities))
+    return head + _mean_cells(table, mean, retention)
+
+
+def _mean_cells(table: RobustnessTable, mean: float | None, retention: float | None) -> str:
+    if mean is None:
+        return page.cell('incomplete', 'absent') + page.cell(number(None))
+    return page.cell(number(mean), 'mean', share=table.lost_share(mean)) + page.cell(
+        number(retention)
+    )
+
+
+def _cell(table: RobustnessTable, name: str, severity: int) -> str:
+    value, state = table.value(name, severity), table.state(name, severity)
+    if value is not None:
+        kind = '' if table.counts(name, severity) else 'extra'
+        return page.cell(number(value), kind, share=table.lost_share(value))
+    if state == 'outside':
+        return page.cell('·', 'outside', title='not part of the benchmark')
+    return page.cell(
+        state if state != 'done' else 'undefined', 'absent', title=table.error(name, severity) or ''
+    )
+
+
+def _groups_section(table: RobustnessTable, figure: Figure | None) -> list[str]:
+    if figure is None:
+        return []
+    svg = inline_svg(figure, 'bars', f'Mean {table.metric_label} by group of corruptions')
+    caption = 'Mean under each group, with retention in parentheses; the line is the clean metric.'
+    return [page.figure(svg, caption)]
+
+
+def _curves_section(table: RobustnessTable, figure: Figure) -> list[str]:
+    svg = inline_svg(
+        figure, 'curves', f'{table.metric_label} against severity, by group of corruptions'
+    )
+    caption = (
+        f'{table.metric_label} at each severity. The dashed line is the clean metric; '
+        'a gap is a cell without a result.'
+    )
+    return [page.figure(svg, caption)]
+
+
+def _classes_section(losses: ClassLosses | None) -> list[str]:
+    if losses is None:
+        return []
+    top = max(float(np.nanmax(losses.losses, initial=0.0)), 1.0)
+    head = [page.head_cell('class'), page.head_cell(f'clean {losses.metric}')]
+    head += [
+        f'<th scope="col" class="turned"><span>{escape(corruption_label(c))}</span></th>'
+        for c in losses.corruptions
+    ]
+    rows = []
+    for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True):
+        cells = page.cell(number(clean))
+        for p in points:
+            known = np.isfinite(p)
+            cells += page.cell(number(p), share=min(max(p / top, 0), 1) if known else None)
+        rows.append(page.head_cell(name, 'row') + cells)
+    shown = (
+        f'the {len(losses.classes)} of {losses.total} classes that lose most'
+        if len(losses.classes) < losses.total
+        else 'the class that loses most first'
+    )
+    caption = (
+        f'Points of {losses.metric} lost, clean minus the mean over severities; {shown}. '
+        'A dash: no such objects in the ground truth, or a cell without a result.'
+    )
+    worst = '; '.join(
+        f'{name} under {corruption_in_sentence(c)} {signed(-p)}' for name, c, p in losses.worst()
+    )
+    return [
+        page.paragraph(f'Largest losses, in points of {losses.metric}: {worst}.') if worst else '',
+        page.table(caption, head, [rows], 'heat classes'),
+        page.ramp('nothing lost', f'{top:.1f} points'),
+    ]
+
+
+def _gallery_section(results: dict, work_dir: Path) -> list[str]:
+    samples: dict[str, list[dict]] = {}
+    for entry in results['gallery']:
+        samples.setdefault(entry['key'], []).append(entry)
+    if not samples:
+        return []
+    parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
+    for key, entries in samples.items():
+        images = entries[0]['images']
+        pictures = [
+            _picture(work_dir, images[role], caption, key)
+            for role, caption in _CLEAN_ROLES.items()
+            if role in images
+        ]
+        parts += [f'<h3>{escape(key)}</h3>', _grid(pictures, 'clean')]
+        pictures = []
+        for entry in entries:
+            what = f'{corruption_in_sentence(entry["corruption"])} {entry["severity"]}'
+            for role, caption in (
+                ('corrupted', what),
+                ('prediction_corrupted', f'prediction, {what}'),
+            ):
+                if role in entry['images']:
+                    pictures.append(_picture(work_dir, entry['images'][role], caption, key))
+        parts.append(_grid(pictures, 'corrupted'))
+    if palette := results['dataset']['palette']:
+        items = ''.join(
+            f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
+            for name, (r, g, b) in zip(results['dataset']['classes'], palette, strict=True)
+        )
+        parts.append(f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>')
+    return parts
+
+
+def _picture(work_dir: Path, relative: str, caption: str, key: str) -> str:
+    image = page.photo(work_dir / relative, f'{key}: {caption}')
+    return page.figure(
+        image or f'<p class="absent">Picture not found: {escape(relative)}</p>', caption
+    )
+
+
+def _grid(pictures: list[str], kind: str) -> str:
+    return f'<div class="gallery {kind}">{"".join(pictures)}</div>'
+
+
+def _definitions(table: RobustnessTable) -> list[str]:
+    meanings = {f'{m.label} {arrow(m.higher_is_better)}': m.meaning for m in table.headline()}
+    texts = [f'{benchmark_label(table.benchmark)}: {table.results["benchmark"]["source"]}.']
+    if bootstrap := table.results['bootstrap']:
+        texts.append(
+            f'Intervals: paired bootstrap over images, {bootstrap["resamples"]} resamples, level '
+            f'{100 * bootstrap["level"]:.0f} %. They say how far a number would move with another '
+            'sample of images, not with another training run.'
+        )
+    facts = page.facts('The arrow points to the better direction.', meanings)
+    return [facts, *map(page.paragraph, texts)]

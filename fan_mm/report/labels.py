@@ -1,0 +1,84 @@
+"""Words and numbers as papers print them: one decimal, units, an arrow for the better direction."""
+
+import math
+
+DASH = '\N{EN DASH}'
+MINUS = '\N{MINUS SIGN}'
+_CORRUPTIONS = {'jpeg_compression': 'JPEG', 'elastic_transform': 'Elastic'}
+_METRICS = {
+    'bbox_mAP': 'box mAP',
+    'segm_mAP': 'mask mAP',
+    'bbox_mAP_50': 'box AP50',
+    'bbox_mAP_75': 'box AP75',
+    'bbox_mAP_s': 'box AP small',
+    'bbox_mAP_m': 'box AP medium',
+    'bbox_mAP_l': 'box AP large',
+    'top1': 'top-1 accuracy',
+    'top5': 'top-5 accuracy',
+    'relative_mCE': 'relative mCE',
+}
+_BENCHMARKS = {'cityscapes-c': 'Cityscapes-C', 'coco-c': 'COCO-C', 'imagenet-c': 'ImageNet-C'}
+_TASKS = {
+    'segmentation': 'semantic segmentation',
+    'detection': 'object detection',
+    'classification': 'image classification',
+}
+
+
+def corruption_label(name: str) -> str:
+    """'gaussian_noise' -> 'Gaussian noise'."""
+    return _CORRUPTIONS.get(name, name.replace('_', ' ').capitalize())
+
+
+def corruption_in_sentence(name: str) -> str:
+    """'motion_blur' -> 'motion blur', 'gaussian_noise' -> 'Gaussian noise', 'jpeg_compression' -> 'JPEG'."""
+    label = corruption_label(name)
+    return label if label.startswith(('Gaussian', 'JPEG')) else label.lower()
+
+
+def metric_label(name: str) -> str:
+    """'bbox_mAP' -> 'box mAP'; an unknown name stays as it is."""
+    return _METRICS.get(name, name)
+
+
+def benchmark_label(name: str) -> str:
+    """'cityscapes-c' -> 'Cityscapes-C'."""
+    return _BENCHMARKS.get(name, name)
+
+
+def task_label(name: str) -> str:
+    """'segmentation' -> 'semantic segmentation'."""
+    return _TASKS.get(name, name)
+
+
+def arrow(higher_is_better: bool) -> str:
+    """The mark that papers put beside a metric's name."""
+    return '↑' if higher_is_better else '↓'
+
+
+def number(value: float | None) -> str:
+    """One decimal, a true minus; a dash where there is no value (None or NaN)."""
+    return DASH if value is None or math.isnan(value) else f'{value:.1f}'.replace('-', MINUS)
+
+
+def signed(value: float | None) -> str:
+    """One decimal with its sign (a true minus); a dash where there is no value (None or NaN)."""
+    if value is None or math.isnan(value):
+        return DASH
+    return f'{value:+.1f}'.replace('-', MINUS) if round(value, 1) else '0.0'
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """'[57.1, 59.3]', or nothing."""
+    return '' if bounds is None else f'[{number(bounds[0])}, {number(bounds[1])}]'
+
+
+def cells_label(cells: list[tuple[str, int]]) -> str:
+    """'Snow 3, 4; Fog 1' for (corruption, severity) pairs in their order; 'Clean' for severity 0."""
+    by_name: dict[str, list[str]] = {}
+    for name, severity in cells:
+        by_name.setdefault(name, []).append(str(severity) if severity else '')
+    return '; '.join(
+        f'{corruption_label(name)} {", ".join(severities)}'.strip()
+        for name, severities in by_name.items()
+    )

@@ -1,0 +1,130 @@
+"""What the report and the comparison pages are made of: one shell, headings, tables, pictures.
+
+A page is one file: its style is inline, figures are inline SVG, photographs are data URIs, and there
+is no script, so it opens anywhere and fetches nothing.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fan_mm.report.colours import css_variables, heat, ink_on
+
+PHOTO_WIDTH = 800  # pixels: twice a gallery column on a laptop
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole HTML document."""
+    css = resources.files('fan_mm.report').joinpath('style.css').read_text()
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # The icon that a browser would otherwise ask a server for.
+        '<link rel="icon" href="data:,">\n'
+        f'<title>{escape(title)}</title>\n<style>\n{css_variables()}{css}</style>\n</head>\n<body>\n'
+        + '\n'.join(body)
+        + '\n</body>\n</html>\n'
+    )
+
+
+def section(key: str, title: str, *parts: str) -> str:
+    """A headed section that the contents link to."""
+    return f'<section id="{key}">\n<h2>{escape(title)}</h2>\n' + '\n'.join(parts) + '\n</section>'
+
+
+def contents(sections: Mapping[str, str]) -> str:
+    """Links to sections, key -> title."""
+    links = ''.join(f'<li><a href="#{key}">{escape(t)}</a></li>' for key, t in sections.items())
+    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+
+
+def paragraph(text: str, kind: str = '') -> str:
+    """Text (escaped) in a paragraph."""
+    return f'<p{_class(kind)}>{escape(text)}</p>'
+
+
+def head_cell(
+    text: str, scope: str = 'col', kind: str = '', rows: int = 1, columns: int = 1
+) -> str:
+    """A ``<th>`` over some rows and columns; ``scope`` is 'col', 'row' or 'rowgroup'."""
+    span = f' rowspan="{rows}"' if rows > 1 else ''
+    span += f' colspan="{columns}"' if columns > 1 else ''
+    return f'<th scope="{scope}"{_class(kind)}{span}>{escape(text)}</th>'
+
+
+def cell(text: str, kind: str = '', *, share: float | None = None, title: str = '') -> str:
+    """A ``<td>``; ``share`` in [0, 1] colours it, ``title`` explains it on hover."""
+    style = (
+        f' style="background-color:{heat(share)};color:{ink_on(heat(share))}"'
+        if share is not None
+        else ''
+    )
+    hint = f' title="{escape(title)}"' if title else ''
+    return f'<td{_class(kind)}{style}{hint}>{escape(text)}</td>'
+
+
+def table(
+    caption: str, head: Sequence[str], bodies: Sequence[Sequence[str]], kind: str = ''
+) -> str:
+    """A table from ready cells; ``bodies`` are groups of rows, a row is its cells in one string."""
+    groups = ''.join(
+        '<tbody>'
+        + ''.join(row if row.startswith('<tr') else f'<tr>{row}</tr>' for row in rows)
+        + '</tbody>\n'
+        for rows in bodies
+    )
+    return (
+        f'<div class="scroll"><table{_class(kind)}><caption>{escape(caption)}</caption>\n'
+        f'<thead><tr>{"".join(head)}</tr></thead>\n{groups}</table></div>'
+    )
+
+
+def facts(caption: str, pairs: Mapping[str, str]) -> str:
+    """A two-column table of names and values."""
+    rows = [head_cell(k, 'row') + f'<td>{escape(v)}</td>' for k, v in pairs.items()]
+    head = [head_cell('what'), head_cell('value')]
+    return table(caption, head, [rows], 'facts lines')
+
+
+def figure(content: str, caption: str) -> str:
+    """A figure with its caption."""
+    return f'<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def ramp(text: str, end: str) -> str:
+    """The legend of the heat colours, from 'nothing lost' to ``end``."""
+    stops = ', '.join(heat(i / 8) for i in range(9))
+    return (
+        f'<p class="ramp"><span>{escape(text)}</span>'
+        f'<i style="background:linear-gradient(90deg, {stops})"></i><span>{escape(end)}</span></p>'
+    )
+
+
+def photo(path: Path, description: str) -> str | None:
+    """An ``<img>`` that carries the picture at ``path``; None if it cannot be read.
+
+    Pictures wider than `PHOTO_WIDTH` are scaled down. A click, or the keyboard's focus, enlarges.
+    """
+    data = path.read_bytes() if path.is_file() else b''
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        return None
+    height, width = image.shape[:2]
+    if width > PHOTO_WIDTH or path.suffix.lower() not in ('.jpg', '.jpeg'):
+        height, width = round(height * min(1, PHOTO_WIDTH / width)), min(width, PHOTO_WIDTH)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    uri = base64.b64encode(data).decode()
+    return (
+        f'<img tabindex="0" width="{width}" height="{height}" alt="{escape(description)}" '
+        f'src="data:image/jpeg;base64,{uri}">'
+    )
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ''

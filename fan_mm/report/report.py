@@ -1,0 +1,49 @@
+"""From ``results.json`` to the report's files."""
+
+import os
+from pathlib import Path
+
+from fan_mm.evaluation.results import read_results
+from fan_mm.fileio import write_whole
+from fan_mm.report import figures
+from fan_mm.report.html import report_page
+from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.tables import cells_csv, per_class_csv, report_markdown
+
+
+def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) -> Path:
+    """Write the report of one sweep.
+
+    Files in ``out_dir``: ``report.html`` (self-contained), ``report.md``, ``results.csv``,
+    ``per_class.csv`` where the results have classes, and ``figures/`` with ``heat_map``,
+    ``severity_curves`` and ``groups`` as PNG and PDF.
+
+    Args:
+        results_path: a results.json, or the folder that holds it. The pictures of its gallery are
+            looked for beside it.
+        out_dir: folder for the files, made if it is not there; it may be the work dir.
+
+    Returns:
+        Path of ``report.html``.
+
+    Raises:
+        InputError: there are no readable results of this schema.
+    """
+    results = read_results(results_path)
+    work_dir = Path(results_path)
+    work_dir = work_dir if work_dir.is_dir() else work_dir.parent
+    out_dir = Path(out_dir)
+    table = RobustnessTable(results)
+
+    drawn = {'heat_map': figures.heat_map(table), 'severity_curves': figures.severity_curves(table)}
+    if results['benchmark']['groups']:
+        drawn['groups'] = figures.group_bars([table])
+    for name, figure in drawn.items():
+        figures.save(figure, out_dir / 'figures' / name)
+    write_whole(out_dir / 'results.csv', cells_csv(table))
+    if (classes := per_class_csv(table)) is not None:
+        write_whole(out_dir / 'per_class.csv', classes)
+    write_whole(out_dir / 'report.md', report_markdown(table, drawn))
+    path = out_dir / 'report.html'
+    write_whole(path, report_page(table, drawn, work_dir))
+    return path

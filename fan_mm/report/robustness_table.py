@@ -1,0 +1,274 @@
+"""The table that a sweep fills: corruptions by group downwards, severities across, means at the end.
+
+Everything the report shows is asked for here, so that all its forms (CSV, Markdown, HTML, figures)
+show the same numbers. Nothing is measured: means, retention and intervals are read from the
+summary that `fan_mm.evaluation` wrote. A value that is not there is None, never a partial mean.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fan_mm.report.labels import metric_label
+
+HOLD_OUTS = 'hold-outs'
+
+# name in the summary: (label, higher is better, what it is)
+_MEASURES = {
+    'mPC': (
+        'mPC',
+        True,
+        'mean performance under corruption: the mean over corruptions of their mean over severities (Michaelis et al. 2019)',
+    ),
+    'rPC': (
+        'rPC',
+        True,
+        'relative performance under corruption, mPC / clean (Michaelis et al. 2019)',
+    ),
+    'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
+    'retention': ('retention', True, 'corrupted mean / clean'),
+    'mCE': (
+        'mCE',
+        False,
+        "mean over corruptions of the error divided by AlexNet's (Hendrycks and Dietterich 2019)",
+    ),
+    'relative_mCE': (
+        'relative mCE',
+        False,
+        'as mCE, of the error added to the clean error (Hendrycks and Dietterich 2019)',
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A headline number in per cent.
+
+    Attributes:
+        name: its key in the summary, 'clean' for the clean metric.
+        label: as printed.
+        value: None where cells are missing.
+        interval: bounds of the bootstrap interval, or None.
+        higher_is_better: the better direction.
+        meaning: the formula in words, with its source.
+        missing: 'corruption/severity' of the cells that the value needs.
+    """
+
+    name: str
+    label: str
+    value: float | None
+    interval: tuple[float, float] | None
+    higher_is_better: bool
+    meaning: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClassLosses:
+    """What each class loses under each corruption.
+
+    Attributes:
+        metric: the per-class metric, such as 'IoU'.
+        classes: names, the class that loses most first.
+        corruptions: names, in the order of the table.
+        clean: `(K,)` metric on clean images, per cent; NaN where the class has none.
+        losses: `(K, C)` clean minus the mean over severities, points; NaN where cells are missing.
+        total: how many classes the dataset has.
+    """
+
+    metric: str
+    classes: tuple[str, ...]
+    corruptions: tuple[str, ...]
+    clean: np.ndarray
+    losses: np.ndarray
+    total: int
+
+    def worst(self, count: int = 5) -> list[tuple[str, str, float]]:
+        """The largest losses as (class, corruption, points)."""
+        flat = [
+            (name, corruption, float(points))
+            for name, row in zip(self.classes, self.losses, strict=True)
+            for corruption, points in zip(self.corruptions, row, strict=True)
+            if points > 0
+        ]
+        return sorted(flat, key=lambda item: -item[2])[:count]
+
+
+class RobustnessTable:
+    """Read access to one results dict (schema ``fan_mm.robustness/1``).
+
+    Args:
+        results: what `fan_mm.evaluation` wrote as ``results.json``.
+        name: of the model, in place of the one in the results.
+
+    Attributes:
+        groups: corruptions by group in the benchmark's order; the hold-outs that were evaluated come
+            last, as a group of their own that enters no mean.
+        severities: all that the benchmark asks for or that were evaluated, ascending.
+    """
+
+    def __init__(self, results: dict, name: str | None = None) -> None:
+        self.results = results
+        self.name: str = name or results['model']['name']
+        self.metric: str = results['metric']['name']
+        self.benchmark: str = results['benchmark']['name']
+        self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
+        self._wanted: dict[str, list[int]] = results['benchmark']['severities']
+        self.groups = {g: tuple(names) for g, names in results['benchmark']['groups'].items()}
+        evaluated = {name for name, _ in self._cells}
+        if hold_outs := tuple(h for h in results['benchmark']['hold_outs'] if h in evaluated):
+            self.groups[HOLD_OUTS] = hold_outs
+        self.corruptions = tuple(c for names in self.groups.values() for c in names)
+        severities = {s for wanted in self._wanted.values() for s in wanted}
+        self.severities = tuple(sorted(severities | {s for _, s in self._cells if s}))
+
+    @property
+    def metric_label(self) -> str:
+        """The metric as printed, such as 'box mAP'."""
+        return metric_label(self.metric)
+
+    @property
+    def clean(self) -> float | None:
+        """The metric on clean images."""
+        return self.results['summary']['clean']
+
+    @property
+    def level(self) -> float | None:
+        """Confidence level of the intervals, None if there are none."""
+        bootstrap = self.results['bootstrap']
+        return bootstrap['level'] if bootstrap else None
+
+    def value(self, corruption: str, severity: int, metric: str | None = None) -> float | None:
+        """One cell's metric (the benchmark's by default); None unless the cell is done."""
+        cell = self._cells.get((corruption, severity))
+        return _finite(cell['metrics'].get(metric or self.metric)) if cell else None
+
+    def state(self, corruption: str, severity: int) -> str:
+        """'done', 'failed', 'missing', or 'outside': not asked for by the benchmark."""
+        if cell := self._cells.get((corruption, severity)):
+            return cell['status']
+        return 'missing' if severity in self._wanted.get(corruption, (0,)) else 'outside'
+
+    def counts(self, corruption: str, severity: int) -> bool:
+        """Whether the cell enters the benchmark's mean."""
+        return severity in self._wanted.get(corruption, ())
+
+    def error(self, corruption: str, severity: int) -> str | None:
+        """Why a cell failed."""
+        cell = self._cells.get((corruption, severity))
+        return cell['error'] if cell else None
+
+    def mean(self, corruption: str) -> float | None:
+        """A corruption's mean over its severities; None if one is missing."""
+        return self.results['summary']['corruptions'].get(corruption, {}).get('mean')
+
+    def retention(self, corruption: str) -> float | None:
+        """A corruption's mean / clean, per cent."""
+        return self.retained(self.mean(corruption))
+
+    def retained(self, value: float | None) -> float | None:
+        """A value / clean, per cent."""
+        return None if value is None or not self.clean else 100 * value / self.clean
+
+    def lost_share(self, value: float | None) -> float | None:
+        """Share of the clean metric that is gone, in [0, 1]; what the heat colours show."""
+        if value is None or not self.clean:
+            return None
+        return min(max(1 - value / self.clean, 0.0), 1.0)
+
+    def group(self, name: str) -> dict:
+        """'mean', 'retention', 'complete' and 'missing' of a group (None for the hold-outs)."""
+        nothing = {'mean': None, 'retention': None, 'complete': True, 'missing': []}
+        return self.results['summary']['groups'].get(name, nothing)
+
+    def measure(self, name: str) -> Measure:
+        """A headline number by its name in the summary, or 'clean'."""
+        if name == 'clean':
+            missing = () if self.clean is not None else ('clean/0',)
+            label = f'clean {self.metric_label}'
+            higher = self.results['metric']['higher_is_better']
+            meaning = f'{self.metric_label} on the images as they are'
+            return Measure('clean', label, self.clean, None, higher, meaning, missing)
+        entry = self.results['summary'][name]
+        label, higher, meaning = _MEASURES[name]
+        bounds = entry['interval']
+        return Measure(
+            name,
+            label,
+            entry['value'],
+            tuple(bounds) if bounds else None,
+            higher,
+            meaning,
+            tuple(entry['missing']),
+        )
+
+    def headline(self) -> list[Measure]:
+        """Clean, then the benchmark's own measures; mPC and rPC replace mean and retention."""
+        present = [name for name in _MEASURES if name in self.results['summary']]
+        if 'mPC' in present:
+            present = [name for name in present if name not in ('mean', 'retention')]
+        return [self.measure(name) for name in ('clean', *present)]
+
+    def absent(self, state: str) -> list[tuple[str, int]]:
+        """All cells of the table in a state ('missing' or 'failed'), the clean one first."""
+        everywhere = [('clean', 0)]
+        everywhere += [(c, s) for c in self.corruptions for s in self.severities]
+        return [cell for cell in everywhere if self.state(*cell) == state]
+
+    def class_losses(self, most: int | None = None) -> ClassLosses | None:
+        """Per-class losses under every corruption of the benchmark, or None without such data.
+
+        Args:
+            most: keep only as many classes, those that lose most on average.
+        """
+        per_class = self._cells.get(('clean', 0), {}).get('per_class') or {}
+        if not per_class:
+            return None
+        metric = next(iter(per_class))
+        classes = list(per_class[metric])
+        corruptions = tuple(c for c in self.corruptions if c in self._wanted)
+
+        def values(corruption: str, severity: int) -> np.ndarray:
+            cell = self._cells.get((corruption, severity))
+            found = cell['per_class'].get(metric, {}) if cell else {}
+            return np.array([_nan(found.get(name)) for name in classes], dtype=float)
+
+        clean = values('clean', 0)
+        corrupted = [np.mean([values(c, s) for s in self._wanted[c]], axis=0) for c in corruptions]
+        losses = clean[:, None] - np.stack(corrupted, axis=1)
+        # Only the order of the rows forgives a missing cell.
+        known = np.isfinite(losses)
+        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
+        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:most]
+        names = tuple(classes[i] for i in order)
+        return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
+
+    def provenance(self) -> dict[str, str]:
+        """Everything that identifies the measurement, as printable pairs."""
+        r = self.results
+        model, dataset = r['model'], r['dataset']
+        pairs = {
+            'created': r['created'],
+            'fan_mm': r['fan_mm'],
+            'config': model['config'],
+            'config SHA-256': model['config_sha256'],
+            'checkpoint': model['checkpoint'],
+            'checkpoint SHA-256': model['checkpoint_sha256'],
+            'dataset': f'{dataset["type"]}, {dataset["samples"]} images',
+            'dataset SHA-256': dataset['sha256'],
+            'folder of corrupted images': r.get('corrupted_root'),
+            'seed of the corruptions': r['seed'],
+            'channel order of the corruptions': r['channel_order'],
+            'version of the corruptions': r['corruption_version'],
+            **r['environment'],
+        }
+        return {name: str(value) for name, value in pairs.items() if value is not None}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,188 @@
+"""The report as CSV and Markdown."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from fan_mm.report.labels import (
+    arrow,
+    benchmark_label,
+    cells_label,
+    corruption_label,
+    interval,
+    metric_label,
+    number,
+    signed,
+    task_label,
+)
+from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+
+MOST_CLASSES = 10  # lines of the per-class table in Markdown
+
+
+def cells_csv(table: RobustnessTable) -> str:
+    """One row per cell.
+
+    Columns: corruption ('clean' for the images as they are), group, severity (0 for clean), in_mean
+    (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric (per
+    cent, empty where there is none), retention (per cent of the clean metric), error.
+    """
+    metrics = [table.metric, *table.results['metric']['others']]
+    group_of = {name: group for group, names in table.groups.items() for name in names}
+    rows = []
+    for cell in table.results['cells']:
+        name, severity = cell['corruption'], cell['severity']
+        share = table.retained(table.value(name, severity))
+        rows.append(
+            [name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
+            + [cell['status'], cell['samples'], cell['seconds']]
+            + [table.value(name, severity, metric) for metric in metrics]
+            + [share, cell['error']]
+        )
+    head = ['corruption', 'group', 'severity', 'in_mean', 'status', 'samples', 'seconds']
+    return _csv([*head, *metrics, 'retention', 'error'], rows)
+
+
+def per_class_csv(table: RobustnessTable) -> str | None:
+    """One row per cell, per-class metric and class; None if the results have no such values.
+
+    Columns: corruption, severity, metric, class, value (per cent, empty where there is none).
+    """
+    rows = [
+        [cell['corruption'], cell['severity'], metric, name, value]
+        for cell in table.results['cells']
+        for metric, values in cell['per_class'].items()
+        for name, value in values.items()
+    ]
+    return _csv(['corruption', 'severity', 'metric', 'class', 'value'], rows) if rows else None
+
+
+def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        table: the results.
+        figures: names of the PNG files in ``figures/``.
+    """
+    results = table.results
+    parts = [
+        f'# {table.name}: {benchmark_label(table.benchmark)}',
+        f'Robustness of {task_label(results["task"])}, {results["dataset"]["type"]}, '
+        f'{results["dataset"]["samples"]} images. All numbers in per cent.',
+        _incomplete(table),
+        _headline(table),
+        '## Corruptions and severities',
+        _cells(table),
+        '`·` not part of the benchmark, *italic* evaluated, but in no mean.',
+        _groups(table),
+        _classes(table),
+        '## Figures',
+        *(f'![{name.replace("_", " ")}](figures/{name}.png)' for name in figures),
+        '## Provenance',
+        markdown_table(['what', 'value'], [[k, f'`{v}`'] for k, v in table.provenance().items()]),
+    ]
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table; the first column is left-aligned, the others right."""
+    lines = [head, ['---', *['---:'] * (len(head) - 1)], *rows]
+    return '\n'.join(
+        '| ' + ' | '.join(c.replace('|', '\\|') for c in line) + ' |' for line in lines
+    )
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _incomplete(table: RobustnessTable) -> str:
+    lines = []
+    if missing := table.absent('missing'):
+        lines.append(f'> - not evaluated: {cells_label(missing)}')
+    for name, severity in table.absent('failed'):
+        error = table.error(name, severity) or 'no message'
+        lines.append(f'> - failed: {cells_label([(name, severity)])}: `{error}`')
+    if not lines:
+        return ''
+    notice = (
+        '> **INCOMPLETE.** Some cells have no result. Every mean that needs one of them is left out; '
+        'none is taken over the rest.\n>\n'
+    )
+    return notice + '\n'.join(lines)
+
+
+def _headline(table: RobustnessTable) -> str:
+    bounds = f'{100 * table.level:.0f} % interval' if table.level else 'interval'
+    rows = [
+        [
+            f'{m.label} {arrow(m.higher_is_better)}',
+            'incomplete' if m.value is None else number(m.value),
+            interval(m.interval),
+        ]
+        for m in table.headline()
+    ]
+    return markdown_table(['', '%', bounds], rows)
+
+
+def _cells(table: RobustnessTable) -> str:
+    rows = []
+    for group, names in table.groups.items():
+        for i, name in enumerate(names):
+            cells = [_cell(table, name, s) for s in table.severities]
+            label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
+            means = [number(table.mean(name)), number(table.retention(name))]
+            rows.append([label if i == 0 else '', corruption_label(name), *cells, *means])
+    head = ['group', 'corruption', *map(str, table.severities), 'mean', 'retention']
+    return markdown_table(head, rows)
+
+
+def _cell(table: RobustnessTable, name: str, severity: int) -> str:
+    value = table.value(name, severity)
+    if value is None:
+        state = table.state(name, severity)
+        return '·' if state == 'outside' else f'**{state}**'
+    return number(value) if table.counts(name, severity) else f'*{number(value)}*'
+
+
+def _groups(table: RobustnessTable) -> str:
+    rows = [
+        [
+            group.capitalize(),
+            'incomplete'
+            if table.group(group)['mean'] is None
+            else number(table.group(group)['mean']),
+            number(table.group(group)['retention']),
+        ]
+        for group in table.groups
+        if group != HOLD_OUTS
+    ]
+    if not rows:
+        return ''
+    return '## Groups\n\n' + markdown_table(
+        ['group', f'mean {table.metric_label}', 'retention'], rows
+    )
+
+
+def _classes(table: RobustnessTable) -> str:
+    losses = table.class_losses(MOST_CLASSES)
+    if losses is None:
+        return ''
+    rows = [
+        [name, number(clean), *(signed(-p) for p in points)]
+        for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True)
+    ]
+    head = [
+        'class',
+        f'clean {metric_label(losses.metric)}',
+        *map(corruption_label, losses.corruptions),
+    ]
+    title = (
+        f'## Losses per class\n\nThe {len(losses.classes)} of {losses.total} classes that lose most'
+    )
+    text = f'{title}, in points of {losses.metric} against clean, mean over severities.'
+    return f'{text}\n\n{markdown_table(head, rows)}'
