@@ -1,10 +1,17 @@
 """Fixtures that several test folders use."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope='session')
+def repo_root() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -30,6 +37,24 @@ def tiny_cityscapes(tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), array)
     return root
+
+
+class Malicious:
+    """What a planted checkpoint holds: unpickling it runs code, here one that leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.fixture
+def malicious(tmp_path):
+    """An object whose unpickling makes the folder `malicious.trace`, which must never exist."""
+    planted = Malicious(tmp_path / 'executed')
+    yield planted
+    assert not planted.trace.exists(), 'a pickle was executed'
 
 
 TINY_CONFIG = """

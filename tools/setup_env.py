@@ -232,10 +232,23 @@ def install_ops(python: Path, package: str) -> None:
     with tempfile.TemporaryDirectory() as built:
         pip(
             python,
-            'wheel', package, '--no-deps', '--no-build-isolation', '--no-cache-dir', '--no-binary', name_of(package), '-w', built,
+            'wheel',
+            package,
+            '--no-deps',
+            '--no-build-isolation',
+            '--no-cache-dir',
+            '--no-binary',
+            name_of(package),
+            '-w',
+            built,
             what='compiling mmcv ops',
-            env={'MMCV_WITH_OPS': '1', 'CFLAGS': '-g0', 'CXXFLAGS': '-g0', 'MAX_JOBS': str(cores)},
-        )  # fmt: skip
+            env={
+                'MMCV_WITH_OPS': '1',
+                'CFLAGS': '-g0',
+                'CXXFLAGS': '-g0',
+                'MAX_JOBS': str(cores),
+            },
+        )
         wheel = next(Path(built).glob('*.whl'))
         cache.mkdir(parents=True, exist_ok=True)
         aside = cache / f'.{os.getpid()}.part'
