@@ -102,17 +102,13 @@ def ask(python: Path, code: str) -> str:
 
 def make_venv(folder: Path) -> Path:
     python = folder / 'bin' / 'python'
-    if not works_as_venv(python):
+    if not (python.exists() and works(python, 'import pip')):
         say(f'making {folder.name}')
         call(
             [sys.executable, '-m', 'venv', '--clear', folder],
             'making the environment (Debian, Ubuntu: apt install python3-venv)',
         )
     return python
-
-
-def works_as_venv(python: Path) -> bool:
-    return python.exists() and works(python, 'import pip')
 
 
 def pip(python: Path, *arguments: str, what: str, env: dict | None = None) -> None:
