@@ -4,6 +4,7 @@ from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.cpu_amp import CpuAmpOptimWrapper
 from fan_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from fan_mm.engine.runtime import build_runner, prepare_runtime
+from fan_mm.engine.safe_loading import use_safe_loading
 
 __all__ = [
     'CpuAmpOptimWrapper',
@@ -11,4 +12,5 @@ __all__ = [
     'build_runner',
     'check_config',
     'prepare_runtime',
+    'use_safe_loading',
 ]

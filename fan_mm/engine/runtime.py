@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import os
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +13,8 @@ from mmengine.runner import Runner
 
 from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.distributed import join_gloo_group, rank_of
+from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.errors import InputError
-from fan_mm.torch_files import allow_known_types
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
 
 _SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN')
@@ -39,8 +38,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     Raises:
         InputError: the task library is missing, or the config has a mistake.
     """
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    allow_known_types()
+    use_safe_loading()
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
     _register_task_library(cfg)

@@ -1,0 +1,103 @@
+"""Training and testing in this process; `tests/test_tools/test_train.py` has the command lines."""
+
+import os
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from fan_mm.engine.jobs import test as evaluate
+from fan_mm.engine.jobs import train
+from fan_mm.errors import InputError
+
+pytest.importorskip('mmseg')
+
+
+@pytest.fixture
+def cfg(tiny_config, tmp_path):
+    cfg = Config.fromfile(tiny_config)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.default_hooks.checkpoint.interval = 1
+    return cfg
+
+
+@pytest.fixture
+def trained(cfg, tmp_path):
+    train(Config(cfg._cfg_dict.to_dict()))
+    return tmp_path / 'work' / 'iter_2.pth'
+
+
+def test_train_then_test(cfg, trained, tmp_path):
+    cfg.test_evaluator = dict(cfg.test_evaluator)
+    metrics = evaluate(
+        cfg, str(trained), out=str(tmp_path / 'out'), show_dir=str(tmp_path / 'show')
+    )
+    assert set(metrics) == {'aAcc', 'mIoU', 'mAcc'}
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 3
+
+
+def test_test_time_augmentation(cfg, trained):
+    assert 'mIoU' in evaluate(cfg, str(trained), tta=True)
+    del cfg._cfg_dict['tta_pipeline']
+    with pytest.raises(InputError, match='tta_pipeline'):
+        evaluate(cfg, str(trained), tta=True)
+
+
+def test_resume_goes_on_with_seed_and_iteration(cfg, trained):
+    seed = 123
+    state = torch.load(trained, weights_only=False)
+    assert state['meta']['seed'] == 0
+    state['meta']['seed'] = seed
+    torch.save(state, trained)
+    cfg.train_cfg.update(max_iters=3)
+    train(cfg, resume='auto')
+    assert cfg.randomness.seed == seed
+    state = torch.load(trained.with_name('iter_3.pth'), weights_only=False)
+    assert state['meta']['iter'] == 3
+    assert state['meta']['seed'] == seed
+
+
+def test_resume_falls_back_to_the_checkpoint_before(cfg, trained):
+    os.truncate(trained, trained.stat().st_size - 100)
+    train(cfg, resume='auto')
+    assert torch.load(trained, weights_only=False)['meta']['iter'] == 2
+    assert cfg.load_from.endswith('iter_1.pth')
+
+
+def test_nothing_to_resume_starts_anew(cfg, tmp_path):
+    train(cfg, resume='auto')
+    assert (tmp_path / 'work' / 'iter_2.pth').is_file()
+
+
+def test_amp_and_auto_scale_lr(cfg, tmp_path):
+    cfg.auto_scale_lr.base_batch_size = 4
+    train(cfg, amp=True, auto_scale_lr=True)
+    state = torch.load(tmp_path / 'work' / 'iter_2.pth', weights_only=False)
+    assert state['optimizer']['param_groups'][0]['initial_lr'] == pytest.approx(1e-3 * 2 / 4)
+
+
+def test_malicious_checkpoints_are_refused(cfg, trained, tmp_path, malicious):
+    evil = tmp_path / 'evil.pth'
+    torch.save(dict(torch.load(trained, weights_only=False), extra=malicious), evil)
+    for job in (
+        lambda: evaluate(cfg, str(evil)),
+        lambda: train(cfg, resume=str(evil)),
+        lambda: train(_with(cfg, load_from=str(evil), resume=False)),
+        lambda: train(_with(cfg, load_from=str(evil), resume=True)),
+    ):
+        with pytest.raises(InputError, match='refused') as error:
+            job()
+        assert '\n' not in str(error.value)
+
+
+def _with(cfg, **entries):
+    cfg = Config(cfg._cfg_dict.to_dict())
+    cfg.update(entries)
+    return cfg
+
+
+def test_output_of_other_tasks_is_a_pickle(cfg, trained, tmp_path):
+    cfg.default_scope = 'mmdet'
+    with pytest.raises(InputError, match=r'must end in .pkl'):
+        evaluate(cfg, str(trained), out=str(tmp_path / 'out'))

@@ -1,0 +1,68 @@
+import os
+
+import pytest
+import torch
+
+from fan_mm.engine.resume import newest_checkpoint, read_training_state
+from fan_mm.errors import InputError
+
+
+def save(path, iteration, **entries):
+    meta = dict(iter=iteration, epoch=0, seed=7)
+    state = dict(meta=meta, state_dict={'w': torch.ones(1000)}, optimizer={}, **entries)
+    torch.save(state, path)
+    (path.parent / 'last_checkpoint').write_text(str(path))
+    return path
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_nothing_to_resume(tmp_path):
+    assert newest_checkpoint(tmp_path) == (None, [])
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert newest_checkpoint(tmp_path / 'nowhere') == (None, [])
+
+
+def test_the_noted_checkpoint_comes_first(tmp_path):
+    first = save(tmp_path / 'iter_900.pth', 900)
+    save(tmp_path / 'iter_1000.pth', 1000)
+    (tmp_path / 'last_checkpoint').write_text(str(first))
+    assert newest_checkpoint(tmp_path) == (first, [])
+
+
+def test_without_a_note_the_highest_number_counts(tmp_path):
+    for step in (900, 1000):
+        save(tmp_path / f'iter_{step}.pth', step)
+    (tmp_path / 'last_checkpoint').unlink()
+    torch.save({}, tmp_path / 'best_mIoU_iter_2000.pth')
+    assert newest_checkpoint(tmp_path)[0].name == 'iter_1000.pth'
+
+
+def test_damaged_files_are_passed_over(tmp_path):
+    for step in (1, 2, 10):
+        save(tmp_path / f'iter_{step}.pth', step)
+    truncate(tmp_path / 'iter_10.pth')
+    path, complaints = newest_checkpoint(tmp_path)
+    assert path.name == 'iter_2.pth'
+    assert len(complaints) == 1
+    assert 'iter_10.pth' in complaints[0]
+    truncate(tmp_path / 'iter_1.pth')
+    truncate(tmp_path / 'iter_2.pth')
+    with pytest.raises(InputError, match='no checkpoint can be read'):
+        newest_checkpoint(tmp_path)
+
+
+def test_malicious_file_is_refused(tmp_path, malicious):
+    path = save(tmp_path / 'iter_1.pth', 1, extra=malicious)
+    with pytest.raises(InputError, match='refused'):
+        read_training_state(path)
+    with pytest.raises(InputError, match='refused'):
+        newest_checkpoint(tmp_path)
+
+
+def test_weights_alone_are_no_training_state(tmp_path):
+    torch.save({'state_dict': {}}, tmp_path / 'weights.pth')
+    with pytest.raises(InputError, match='holds no training state'):
+        read_training_state(tmp_path / 'weights.pth')

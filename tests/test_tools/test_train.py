@@ -1,0 +1,182 @@
+"""The command lines tools/train.py, test.py and their launchers, as a user runs them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('mmseg')
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+
+
+def command(tool, *args):
+    if tool.endswith('.sh'):
+        return ['bash', str(TOOLS / tool), *map(str, args)]
+    return [sys.executable, str(TOOLS / tool), *map(str, args)]
+
+
+def environment(**variables):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    common = dict(PYTHONPATH=path, PYTHON=sys.executable, PORT=str(port), MASTER_PORT=str(port))
+    return dict(os.environ, **common, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', **variables)
+
+
+def run(tool, *args, status=0, **variables):
+    done = subprocess.run(
+        command(tool, *args),
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def scalars(work_dir):
+    """Iteration -> (learning rate, loss) from all runs in a work dir; a later run wins."""
+    found = {}
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if 'loss' in row:
+                found[row['iter']] = row['lr'], row['loss']
+    return found
+
+
+def metrics(work_dir):
+    """The metrics that a test run wrote."""
+    (path,) = Path(work_dir).glob('*/*.json')
+    row = json.loads(path.read_text())
+    return {key: value for key, value in row.items() if key in ('aAcc', 'mIoU', 'mAcc')}
+
+
+@pytest.fixture
+def ema_config(tiny_config):
+    tiny_config.write_text(
+        tiny_config.read_text() + "custom_hooks = [dict(type='EMAHook', momentum=0.1)]\n"
+    )
+    return tiny_config
+
+
+@pytest.mark.slow
+def test_killed_training_resumes_where_it_was(ema_config, tmp_path):
+    """Same iterations, learning rates, losses, weights, EMA and optimizer as if undisturbed."""
+    undisturbed, killed = tmp_path / 'undisturbed', tmp_path / 'killed'
+    run('train.py', ema_config, '--work-dir', undisturbed)
+
+    process = subprocess.Popen(
+        command('train.py', ema_config, '--work-dir', killed),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / 'iter_6.pth').exists():
+        assert process.poll() is None, 'training ended before it could be killed'
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / 'iter_12.pth').exists()
+    # wherever the kill hit, let the noted file be one that was being written again (the best model
+    # makes mmengine do that)
+    last = max(killed.glob('iter_*.pth'), key=lambda path: int(path.stem[5:]))
+    os.truncate(last, last.stat().st_size // 2)
+    (killed / 'last_checkpoint').write_text(str(last))
+
+    done = run('train.py', ema_config, '--work-dir', killed, '--resume')
+    assert f'not resumed: {last}' in done.stdout
+    assert 'resuming from' in done.stdout
+    expected, resumed = scalars(undisturbed), scalars(killed)
+    assert list(expected) == list(range(1, 13))
+    assert resumed == expected
+    ours, theirs = (
+        torch.load(folder / 'iter_12.pth', weights_only=False) for folder in (killed, undisturbed)
+    )
+    assert ours['meta']['iter'] == 12
+    assert ours['meta']['seed'] == theirs['meta']['seed']
+    for part in ('state_dict', 'ema_state_dict'):
+        for key, value in theirs[part].items():
+            assert torch.equal(ours[part][key], value), (part, key)
+    for index, state in theirs['optimizer']['state'].items():
+        for key, value in state.items():
+            assert torch.equal(ours['optimizer']['state'][index][key], value), (index, key)
+    assert ours['param_schedulers'] == theirs['param_schedulers']
+
+
+FAKE_SRUN = """#!/usr/bin/env bash
+# srun on this machine: as many processes as --ntasks says, with slurm's variables
+while [ "${1#-}" != "$1" ]; do
+    case "$1" in
+        -p) shift ;;
+        --ntasks=*) ntasks="${1#*=}" ;;
+    esac
+    shift
+done
+export SLURM_NTASKS=$ntasks SLURM_NODELIST=here
+for ((i = 0; i < ntasks; i++)); do
+    SLURM_PROCID=$i SLURM_LOCALID=$i "$@" &
+done
+for job in $(jobs -p); do wait "$job" || exit 1; done
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_on_a_cpu(tiny_config, tmp_path):
+    """They train together, and their evaluation is one process's to the last digit."""
+    work_dir = tmp_path / 'work'
+    options = ['--cfg-options', 'train_cfg.max_iters=3', 'train_dataloader.batch_size=1']
+    done = run('dist_train.sh', tiny_config, 2, '--work-dir', work_dir, *options)
+    assert done.stdout.count('fan_mm: no GPU here, running on the CPU') == 1
+    assert 'gloo between processes' in done.stdout
+    assert list(scalars(work_dir)) == [1, 2, 3]
+
+    checkpoint = work_dir / 'iter_3.pth'
+    painted = tmp_path / 'painted'
+    run('test.py', tiny_config, checkpoint, '--work-dir', tmp_path / 'one', '--show-dir', painted)
+    assert len(list(painted.rglob('*.png'))) == 3
+    expected = metrics(tmp_path / 'one')
+    assert set(expected) == {'aAcc', 'mIoU', 'mAcc'}
+
+    # three pictures do not divide by two
+    run('dist_test.sh', tiny_config, checkpoint, 2, '--work-dir', tmp_path / 'two')
+    assert metrics(tmp_path / 'two') == expected
+
+    binaries = tmp_path / 'bin'
+    binaries.mkdir()
+    for name, text in (('srun', FAKE_SRUN), ('scontrol', '#!/bin/sh\necho 127.0.0.1\n')):
+        (binaries / name).write_text(text)
+        (binaries / name).chmod(0o755)
+    path = os.pathsep.join([str(binaries), os.environ['PATH']])
+    slurm = ['slurm_test.sh', 'debug', 'job', tiny_config, checkpoint]
+    run(*slurm, '--work-dir', tmp_path / 'slurm', PATH=path, GPUS='2')
+    assert metrics(tmp_path / 'slurm') == expected
+
+
+def test_mistakes_are_one_line(tiny_config, tmp_path, malicious):
+    planted = tmp_path / 'planted.pth'
+    torch.save(dict(state_dict={}, meta=malicious), planted)
+    done = run('test.py', tiny_config, planted, status=2)
+    assert done.stderr.strip().splitlines()[-1].startswith(f'error: {planted} was refused')
+    done = run('train.py', tmp_path / 'nothing.py', status=2)
+    assert done.stderr.strip().splitlines() == [f'error: no such config: {tmp_path / "nothing.py"}']
+
+
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+)
+def test_launchers_say_how_they_are_used(script):
+    done = run(script, status=2)
+    assert script in done.stderr
