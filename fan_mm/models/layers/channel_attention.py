@@ -7,8 +7,8 @@ the paper's Eq. 7 and the released models differ, this is the released models' f
 import torch
 from torch import Tensor, nn
 
+from fan_mm.models.layers.linear import FanOutConv2d, Linear
 from fan_mm.models.layers.mlp import ConvMlp
-from fan_mm.models.layers.weight_init import fan_out_normal, linear
 
 
 class EfficientChannelAttention(nn.Module):
@@ -39,7 +39,7 @@ class EfficientChannelAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
-        self.q = linear(dim, dim)
+        self.q = Linear(dim, dim)
         self.mlp = ConvMlp(dim, hidden_dim, norm_cfg, identity)
         self.norm_v = nn.LayerNorm(dim, eps=1e-5)
 
@@ -65,8 +65,8 @@ class SqueezeExcite(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         squeezed = max(1, int(dim / 4 + 0.5))
-        self.conv_reduce = fan_out_normal(nn.Conv2d(dim, squeezed, 1))
-        self.conv_expand = fan_out_normal(nn.Conv2d(squeezed, dim, 1))
+        self.conv_reduce = FanOutConv2d(dim, squeezed, 1)
+        self.conv_expand = FanOutConv2d(squeezed, dim, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Scale tokens (B, N, C)."""
@@ -111,8 +111,8 @@ class ChannelSelfAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, hidden_dim: int, norm_cfg: dict) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.q = linear(dim, dim)
-        self.k = linear(dim, dim)
+        self.q = Linear(dim, dim)
+        self.k = Linear(dim, dim)
         self.mlp = ConvMlp(dim, hidden_dim, norm_cfg)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

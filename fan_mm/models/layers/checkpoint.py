@@ -10,20 +10,22 @@ from torch.utils.checkpoint import checkpoint as _checkpoint
 
 
 class _RunningStatisticsUntouched:
-    """Within this context a module's batch norms do not count the batch they see."""
+    """Within this context a module's batch norms do not count the batch they see.
+
+    They still do the same operations: recomputation must save as many tensors as the first pass.
+    """
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [
-            m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats
-        ]
+        norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        self.norms = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
 
     def __enter__(self) -> None:
-        for norm in self.norms:
-            norm.track_running_stats = False
+        for norm, _, _ in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
 
     def __exit__(self, *_: object) -> None:
-        for norm in self.norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in self.norms:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def checkpoint(module: nn.Module, *args: Any) -> Any:

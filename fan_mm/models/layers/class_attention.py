@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fan_mm.models.layers.linear import Linear
 from fan_mm.models.layers.mlp import Mlp
-from fan_mm.models.layers.weight_init import linear
 
 
 class ClassAttention(nn.Module):
@@ -19,10 +19,10 @@ class ClassAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.q = linear(dim, dim)
-        self.k = linear(dim, dim)
-        self.v = linear(dim, dim)
-        self.proj = linear(dim, dim)
+        self.q = Linear(dim, dim)
+        self.k = Linear(dim, dim)
+        self.v = Linear(dim, dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """From tokens (B, 1+N, C), the class token first, its new value (B, 1, C)."""

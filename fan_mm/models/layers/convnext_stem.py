@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fan_mm.models.layers.checkpoint import checkpoint
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
-from fan_mm.models.layers.weight_init import convnext_init
+from fan_mm.models.layers.linear import StemConv2d, pointwise
 
 
 def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-class PointwiseConv(nn.Conv2d):
+class PointwiseConv(StemConv2d):
     """A 1x1 convolution (its weight is 4-D) applied to channel-last tensors as a matrix product."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -28,7 +28,7 @@ class PointwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C')."""
-        return F.linear(x, self.weight.flatten(1), self.bias)
+        return pointwise(x, self.weight.flatten(1), self.bias)
 
 
 class PointwiseMlp(nn.Module):
@@ -40,8 +40,8 @@ class PointwiseMlp(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1 = convnext_init(PointwiseConv(channels, 4 * channels))
-        self.fc2 = convnext_init(PointwiseConv(4 * channels, channels))
+        self.fc1 = PointwiseConv(channels, 4 * channels)
+        self.fc2 = PointwiseConv(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
@@ -59,7 +59,7 @@ class ConvNeXtBlock(nn.Module):
     def __init__(self, channels: int, unbiased_norm: bool = True) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
-        self.conv_dw = convnext_init(nn.Conv2d(channels, channels, 7, padding=3, groups=channels))
+        self.conv_dw = StemConv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = ChannelLayerNorm(channels, unbiased=unbiased_norm)
         self.mlp = PointwiseMlp(channels)
 
@@ -96,7 +96,7 @@ class ConvNeXtStage(nn.Module):
             self.downsample = nn.ModuleList(
                 [
                     ChannelLayerNorm(in_channels, unbiased=unbiased_norm),
-                    convnext_init(nn.Conv2d(in_channels, channels, 2, stride=2)),
+                    StemConv2d(in_channels, channels, 2, stride=2),
                 ]
             )
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, unbiased_norm) for _ in range(depth))
@@ -132,7 +132,7 @@ class ConvNeXtStem(nn.Module):
         super().__init__()
         self.stem = nn.ModuleList(
             [
-                convnext_init(nn.Conv2d(3, channels[0], 4, stride=4)),
+                StemConv2d(3, channels[0], 4, stride=4),
                 ChannelLayerNorm(channels[0]),
             ]
         )

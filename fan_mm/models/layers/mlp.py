@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from fan_mm.models.layers.weight_init import fan_out_normal, linear
+from fan_mm.models.layers.linear import FanOutConv2d, Linear
 
 
 class Mlp(nn.Module):
@@ -18,8 +18,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.fc1 = linear(dim, hidden_dim)
-        self.fc2 = linear(hidden_dim, dim)
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
@@ -38,9 +38,9 @@ class DWConv(nn.Module):
 
     def __init__(self, dim: int, norm_cfg: dict) -> None:
         super().__init__()
-        self.conv1 = fan_out_normal(nn.Conv2d(dim, dim, 3, padding=1, groups=dim))
+        self.conv1 = FanOutConv2d(dim, dim, 3, padding=1, groups=dim)
         self.bn = build_norm_layer(norm_cfg, dim)[1]
-        self.conv2 = fan_out_normal(nn.Conv2d(dim, dim, 3, padding=1, groups=dim))
+        self.conv2 = FanOutConv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W), N = H * W, to (B, N, C)."""
@@ -64,9 +64,9 @@ class ConvMlp(nn.Module):
     def __init__(self, dim: int, hidden_dim: int, norm_cfg: dict, identity: bool = True) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(hidden_dim))
-        self.fc1 = linear(dim, hidden_dim)
+        self.fc1 = Linear(dim, hidden_dim)
         self.dwconv = DWConv(hidden_dim, norm_cfg)
-        self.fc2 = linear(hidden_dim, dim)
+        self.fc2 = Linear(hidden_dim, dim)
         self.identity = identity
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

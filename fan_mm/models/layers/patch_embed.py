@@ -6,7 +6,7 @@ import math
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from fan_mm.models.layers.weight_init import fan_out_normal
+from fan_mm.models.layers.linear import FanOutConv2d
 
 
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -53,7 +53,7 @@ class OverlapDownsample(nn.Module):
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
-        self.proj = fan_out_normal(nn.Conv2d(dim, out_dim, 3, stride=2, padding=1))
+        self.proj = FanOutConv2d(dim, out_dim, 3, stride=2, padding=1)
         self.norm = nn.LayerNorm(out_dim, eps=1e-5)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:

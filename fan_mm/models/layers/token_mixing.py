@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fan_mm.models.layers.weight_init import linear
+from fan_mm.models.layers.linear import Linear
 
 
 class TokenMixing(nn.Module):
@@ -17,9 +17,9 @@ class TokenMixing(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.q = linear(dim, dim)
-        self.kv = linear(dim, 2 * dim)
-        self.proj = linear(dim, dim)
+        self.q = Linear(dim, dim)
+        self.kv = Linear(dim, 2 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Mix tokens (B, N, C) to (B, N, C)."""

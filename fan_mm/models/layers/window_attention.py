@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fan_mm.models.layers.weight_init import linear
+from fan_mm.models.layers.linear import Linear
 
 
 def relative_position_index(window: int) -> Tensor:
@@ -87,8 +87,8 @@ class WindowAttention(nn.Module):
         self.register_buffer(
             'relative_position_index', relative_position_index(window), persistent=False
         )
-        self.qkv = linear(dim, 3 * dim)
-        self.proj = linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Mix tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
