@@ -22,10 +22,20 @@ from fan_mm.errors import InputError
 
 _NUMPY_BUILDERS = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 
+
+
+def _history_method(owner: object, name: str) -> object:
+    """``getattr``, for the one thing mmengine's pickles need it: to name a statistic."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError('GLOBAL builtins.getattr')
+
+
 # numpy 2 moved `numpy.core` to `numpy._core`; a file names the module of the numpy that wrote it.
 SAFE_GLOBALS: list = [
     argparse.Namespace,  # timm's "args"
     HistoryBuffer,  # mmengine's message hub
+    (_history_method, 'builtins.getattr'),
     np.ndarray,
     np.dtype,
     *{type(np.dtype(code)) for code in '?bhilqBHILQefd'},
