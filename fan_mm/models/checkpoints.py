@@ -38,7 +38,7 @@ _PART = re.compile(
     r'|layers\.\d+\.(blocks\.\d+|downsample)|cls_attn_blocks\.\d+\.\w+|[^.]+'
 )
 # Official FAN-Swin stores what follows from its window and input size.
-DERIVED = ('.attn_mask', '.relative_position_index')
+DERIVED = ('attn_mask', 'relative_position_index')
 # What a file may lack although the backbone has it: layers that dense outputs add (spec 7.5, 8).
 _ADDED_FOR_DENSE = re.compile(r'(learnable_downsample|out_norm\d|norm\d)\.')
 
@@ -226,10 +226,17 @@ _OTHERS = (
 
 def describe(state: Mapping[str, Tensor]) -> str:
     """What a foreign state dict looks like, for an error's line."""
+    other = _other_network(state)
+    if other is not None:
+        return f'looks like {other}'
+    return f'has {len(state)} tensors named {", ".join(list(state)[:3])}, ...'
+
+
+def _other_network(state: Mapping[str, Tensor]) -> str | None:
     for pattern, name in _OTHERS:
         if any(re.match(pattern, key) for key in state):
-            return f'looks like {name}'
-    return f'has {len(state)} tensors named {", ".join(list(state)[:3])}, ...'
+            return name
+    return None
 
 
 class CheckpointedBackbone(BaseModule):
@@ -283,7 +290,7 @@ def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[
     """
     ours, own = translate(state), backbone.state_dict()
     found = Anatomy.of(ours)
-    if found is None and not ours.keys() & own.keys():
+    if found is None and (_other_network(state) or not ours.keys() & own.keys()):
         raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
     if found is not None and found != backbone.anatomy:
         raise InputError(f'the checkpoint is a {found}, but the model is a {backbone.anatomy}')

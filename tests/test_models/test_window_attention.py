@@ -1,0 +1,97 @@
+import math
+
+import numpy as np
+import official
+import pytest
+import torch
+
+from fan_mm.models.layers.window_attention import (
+    WindowAttention,
+    _regions,
+    relative_position_index,
+    shift_mask,
+)
+
+
+def literal(layer, tokens, grid):
+    """Every window of every picture by itself, from the formulas of spec 6 and 7.5."""
+    window, shift, heads = layer.window, layer.shift, layer.num_heads
+    if not layer.always_shift and min(grid) <= window:
+        shift = 0
+    batch, _, channels = tokens.shape
+    d = channels // heads
+    height, width = (math.ceil(length / window) * window for length in grid)
+    x = torch.zeros(batch, height, width, channels)
+    x[:, : grid[0], : grid[1]] = tokens.reshape(batch, *grid, channels)
+    q, k, v = layer.qkv(x).reshape(batch, height, width, 3, heads, d).unbind(3)
+    out = torch.zeros(batch, height, width, heads, d)
+    for top in range(0, height, window):
+        for left in range(0, width, window):
+            places = [
+                ((top + i + shift) % height, (left + j + shift) % width, i, j)
+                for i in range(window)
+                for j in range(window)
+            ]
+            wrapped = [
+                (top + i + shift >= height, left + j + shift >= width) for *_, i, j in places
+            ]
+            for h in range(heads):
+                for n, (y, x_, i, j) in enumerate(places):
+                    scores = []
+                    for m, (y2, x2, i2, j2) in enumerate(places):
+                        row = (i - i2 + window - 1) * (2 * window - 1) + j - j2 + window - 1
+                        score = (q[:, y, x_, h] * k[:, y2, x2, h]).sum(-1) * d**-0.5
+                        score = score + layer.relative_position_bias_table[row, h]
+                        scores.append(score + (0 if wrapped[n] == wrapped[m] else -100))
+                    weights = torch.stack(scores, -1).softmax(-1)
+                    values = torch.stack([v[:, y2, x2, h] for y2, x2, *_ in places], 1)
+                    out[:, y, x_, h] = (weights[..., None] * values).sum(1)
+    return layer.proj(out.flatten(3))[:, : grid[0], : grid[1]].flatten(1, 2)
+
+
+@pytest.mark.parametrize('always_shift', [False, True])
+@pytest.mark.parametrize('shift', [0, 1])
+@pytest.mark.parametrize('grid', [(6, 9), (5, 7), (3, 4), (2, 8), (1, 1)])
+def test_equals_the_formula(grid, shift, always_shift):
+    torch.manual_seed(0)
+    layer = WindowAttention(8, 2, window=3, shift=shift, always_shift=always_shift)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    tokens = torch.randn(2, grid[0] * grid[1], 8)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(tokens, grid), literal(layer, tokens, grid))
+
+
+def test_index_and_mask_are_those_of_official_checkpoints():
+    unit = official.golden('unit_modules')
+    index = relative_position_index(7)
+    assert np.array_equal(
+        index.numpy(), unit['swin_block_shifted/param/attn.relative_position_index']
+    )
+    mask = shift_mask(14, 14, 7, 3, torch.zeros(1))
+    assert np.array_equal(mask.numpy(), unit['swin_block_shifted/param/attn_mask'])
+
+
+def test_masks_follow_device_type_and_size():
+    mask = shift_mask(6, 9, 3, 1, torch.zeros(1, dtype=torch.bfloat16))
+    assert mask.shape == (6, 9, 9)
+    assert mask.dtype == torch.bfloat16
+    assert set(mask.unique().tolist()) == {-100.0, 0.0}
+    assert shift_mask(6, 9, 3, 1, torch.zeros(1, device='meta')).device.type == 'meta'
+
+
+def test_the_cache_is_bounded_and_usable_after_inference_mode():
+    limit = _regions.cache_info().maxsize
+    assert limit is not None
+    layer = WindowAttention(4, 1, window=2, shift=1)
+    with torch.inference_mode():
+        layer(torch.randn(1, 24, 4), (4, 6))
+    layer(torch.randn(1, 24, 4), (4, 6)).sum().backward()
+    assert layer.relative_position_bias_table.grad.abs().sum() > 0
+    for rows in range(4, 2 * limit + 8, 2):
+        shift_mask(rows, 4, 2, 1, torch.zeros(1))
+    assert _regions.cache_info().currsize == limit
+
+
+def test_the_index_is_not_saved():
+    assert 'relative_position_index' not in WindowAttention(4, 1, 2, 1).state_dict()
