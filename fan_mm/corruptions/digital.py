@@ -6,80 +6,133 @@ All take a contiguous uint8 array ``(H, W, 3)`` in RGB order or ``(H, W)``, a se
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from fan_mm.corruptions.blur import gaussian_kernel, to_uint8
+from fan_mm.corruptions.filters import HAIR, strips, to_uint8
 from fan_mm.corruptions.seeding import Stream
 
 
 def contrast(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Pull every channel towards its mean over the image."""
     keep = (0.4, 0.3, 0.2, 0.1, 0.05)[severity - 1]
-    levels = np.arange(256)
-    channels = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
-    table = np.empty((256, channels.shape[1]), np.uint8)
-    for c in range(channels.shape[1]):
-        mean = np.mean(channels[:, c])
-        table[:, c] = np.clip((levels - mean) * keep + mean + 1e-9, 0, 255)
-    return cv2.LUT(image, table[None])
+    mean = np.array(cv2.sumElems(image)) / (image.shape[0] * image.shape[1])
+    mean = mean[: image.shape[2] if image.ndim == 3 else 1]
+    table = (np.arange(256)[:, None] - mean) * keep + mean
+    return cv2.LUT(image, (table + 1e-9).astype(np.uint8)[None])
+
+
+def _smooth_field(shape: tuple[int, int], bound: float, stream: Stream) -> np.ndarray:
+    """Blur white noise, uniform in (-bound, bound), with a Gaussian of 1 % of the image.
+
+    A field this smooth does not show on how fine a lattice its noise was drawn: one noise value
+    stands for a whole cell of pixels, with as much less variance, as long as a cell's side is at
+    most 0.4 sigma. Cells fill the image exactly, so that the field is reflected where the
+    reference's is.
+
+    Returns:
+        float32 ``(H, W)``.
+    """
+    cells, kernels = [], []
+    for side in shape:
+        sigma = 0.01 * side
+        cell = max(c for c in range(1, max(2, int(0.4 * sigma) + 1)) if side % c == 0)
+        reach = int(3 * sigma + 0.5) / cell  # truncated as in the reference
+        taps = np.arange(-int(reach + 0.5), int(reach + 0.5) + 1)
+        kernels.append([])
+        for pixel in range(cell):
+            distance = taps - (pixel - (cell - 1) / 2) / cell
+            weights = np.exp(-0.5 * (distance * cell / sigma) ** 2) * (abs(distance) <= reach)
+            kernels[-1].append((weights / weights.sum()).astype(np.float32))
+        cells.append(cell)
+    coarse = shape[0] // cells[0], shape[1] // cells[1]
+    noise = stream.symmetric(coarse, bound / np.sqrt(cells[0] * cells[1]))
+    field = np.empty(shape, np.float32)
+    for i, rows in enumerate(kernels[0]):
+        for j, columns in enumerate(kernels[1]):
+            field[i :: cells[0], j :: cells[1]] = cv2.sepFilter2D(
+                noise, cv2.CV_32F, columns, rows, borderType=cv2.BORDER_REFLECT
+            )
+    return field
 
 
 def elastic_transform(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Displace every pixel by a smooth random field."""
     alpha = 250 * (0.05, 0.065, 0.085, 0.1, 0.12)[severity - 1]
     height, width = image.shape[:2]
-    rows = gaussian_kernel(0.01 * height, truncate=3)
-    columns = gaussian_kernel(0.01 * width, truncate=3)
-    grid = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    x, y = (
-        cv2.sepFilter2D(
-            stream.symmetric((height, width), height * 0.005),
-            cv2.CV_32F,
-            columns,
-            rows,
-            borderType=cv2.BORDER_REFLECT,
-        )
-        * np.float32(alpha)
-        + base
-        for base in grid
-    )
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    x = _smooth_field((height, width), alpha * height * 0.005, stream)
+    y = _smooth_field((height, width), alpha * height * 0.005, stream)
+    x += np.arange(width, dtype=np.float32)
+    y += np.arange(height, dtype=np.float32)[:, None]
+    fine = image.astype(np.uint16) << 8  # remap rounds: to 1/256 of a level, to truncate after it
+    out = np.empty_like(image)
+    for rows in strips(image):
+        moved = cv2.remap(fine, x[rows], y[rows], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        out[rows] = moved >> 8
+    return out
+
+
+def _shrink(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Average along the first axis over boxes of whole pixels, as Pillow's BOX filter.
+
+    Args:
+        pixels: uint8 ``(N, ...)``.
+        size: boxes, at most N.
+
+    Returns:
+        uint8 ``(size, ...)``, rounded half up.
+    """
+    scale = len(pixels) / size
+    centre = (np.arange(size) + 0.5) * scale
+    start = (centre - 0.5 * scale + 0.5).astype(int)
+    count = np.minimum((centre + 0.5 * scale + 0.5).astype(int), len(pixels)) - start
+    total = pixels[start].astype(np.uint16)
+    for i in range(1, count.max()):
+        more = count > i
+        total[more] += pixels[start[more] + i]
+    count = count.astype(np.uint16).reshape(-1, *[1] * (pixels.ndim - 1))
+    return ((2 * total + count) // (2 * count)).astype(np.uint8)
 
 
 def pixelate(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average over boxes and show each box as one flat block."""
     scale = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]
-    height, width = image.shape[:2]
-    small = Image.fromarray(image).resize((int(width * scale), int(height * scale)), Image.BOX)
-    return np.array(small.resize((width, height), Image.NEAREST))
+    small = _shrink(image, int(image.shape[0] * scale))
+    small = _shrink(small.swapaxes(0, 1), int(image.shape[1] * scale)).swapaxes(0, 1)
+    for axis in (1, 0):
+        step = small.shape[axis] / image.shape[axis]
+        source = np.add.accumulate(np.r_[step / 2, np.full(image.shape[axis] - 1, step)])
+        small = np.take(small, source.astype(int), axis)
+    return small
 
 
 def jpeg_compression(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Encode as JPEG at quality c and decode."""
-    quality = (25, 18, 15, 10, 7)[severity - 1]
-    grey = image.ndim == 2
-    encoded = cv2.imencode(
-        '.jpg',
-        image if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, quality],
-    )[1]
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
-    return decoded if grey else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, (25, 18, 15, 10, 7)[severity - 1]]
+    if image.ndim == 2:
+        return cv2.imdecode(cv2.imencode('.jpg', image, quality)[1], cv2.IMREAD_GRAYSCALE)
+    encoded = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1]
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def saturate(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
-    """Scale and shift the saturation S of HSV; hue and value stay. A grey image has none."""
+    """Scale and shift the saturation S of HSV; hue and value V stay. Grey has no saturation.
+
+    A channel lies S V below V or less, in proportion; so its distance from V is scaled.
+    """
     if image.ndim == 2:
         return image.copy()
     factor, offset = ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))[severity - 1]
-    x = image.astype(np.float32)
-    value = x.max(axis=2)
-    spread = value - x.min(axis=2)
-    # a channel lies S V below V in proportion; V / spread is 1 / S
-    inverse = value / np.maximum(spread, 1)
-    ratio = np.minimum(factor + offset * inverse, inverse)
-    x = value[..., None] - (value[..., None] - x) * ratio[..., None]
-    # pure grey has hue 0 and so turns red, as in the reference
-    grey = spread == 0
-    x[grey, 1:] = (value[grey] * np.float32(1 - offset))[:, None]
-    return to_uint8(x)
+    out = np.empty_like(image)
+    for rows in strips(image):
+        planes = cv2.split(image[rows])
+        value = cv2.max(cv2.max(*planes[:2]), planes[2])
+        spread = value - cv2.min(cv2.min(*planes[:2]), planes[2])
+        ratio = value / np.maximum(spread, np.float32(1))  # 1 / S
+        ratio = np.minimum(ratio * np.float32(offset) + np.float32(factor), ratio)
+        base = value * (1 - ratio)
+        mixed = [plane * ratio + base for plane in planes]
+        if offset:  # the hue of grey is 0, red
+            drop = value * np.float32(offset) * (spread == 0)
+            mixed[1] -= drop
+            mixed[2] -= drop
+        out[rows] = cv2.merge([to_uint8(plane) for plane in mixed])
+    return out

@@ -6,181 +6,232 @@ All take a contiguous uint8 array ``(H, W, 3)`` in RGB order or ``(H, W)``, a se
 
 import functools
 import importlib.util
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fan_mm.corruptions.blur import (
+from fan_mm.corruptions.filters import (
+    HAIR,
+    TRUNCATE,
     central_crop,
-    gaussian_kernel,
-    motion_blur_along,
+    gaussian,
+    line_blur,
+    over_channels,
     stretch,
+    strips,
     to_uint8,
 )
 from fan_mm.corruptions.seeding import Stream
 from fan_mm.errors import InputError
 
-_LUMA = (0.2989, 0.5870, 0.1140)
+_LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
+
+
+def _flakes(height: int, width: int, parameters: tuple[float, ...], stream: Stream) -> np.ndarray:
+    """Draw one layer of falling snow, uint8 ``(H, W)``."""
+    mean, std, zoom, threshold, radius, sigma = parameters
+    rows, columns = central_crop(height, zoom)[1], central_crop(width, zoom)[1]
+    flakes = stream.normal((rows, columns), mean, std)
+    for _ in range(2):  # one axis, then the other
+        index, weight = stretch(len(flakes), zoom)
+        low = flakes[index]
+        flakes = flakes[index + 1]
+        flakes -= low
+        flakes *= weight[:, None]
+        flakes += low
+        flakes = cv2.transpose(flakes)
+    flakes[flakes < threshold] = 0
+    flakes *= 255
+    np.clip(flakes, 0, 255, out=flakes)
+    angle = stream.uniform(-135, -45)
+    return line_blur(flakes, radius, sigma, angle, offset=0.5)[:height, :width]
 
 
 def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Whiten the image and let snowflakes fall, twice: the second layer is the first, turned."""
-    mean, std, zoom, threshold, radius, sigma, mix = (
+    *parameters, mix = (
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
         (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
         (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
         (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
         (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
     )[severity - 1]
-    height, width = image.shape[:2]
-    rows, columns = (
-        stop - start for start, stop in (central_crop(height, zoom), central_crop(width, zoom))
-    )
-    flakes = stream.normal((rows, columns), mean, std)
-    flakes = stretch(stretch(flakes, zoom, round(rows * zoom), 0), zoom, round(columns * zoom), 1)
-    flakes[flakes < threshold] = 0
-    flakes = motion_blur_along(np.clip(flakes, 0, 1), radius, sigma, stream.uniform(-135, -45))
-    flakes = np.round(flakes[:height, :width] * 255)
-    flakes += flakes[::-1, ::-1].copy()
-    x = image.astype(np.float32)
-    if image.ndim == 3:
-        grey = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None]
-        flakes = flakes[..., None]
-    else:
-        grey = x
-    return to_uint8(mix * x + (1 - mix) * np.maximum(x, grey * 1.5 + 127.5) + flakes)
+    flakes = _flakes(*image.shape[:2], tuple(parameters), stream)
+    flakes = cv2.add(flakes, cv2.rotate(flakes, cv2.ROTATE_180))
+    out = np.empty_like(image)
+    for rows in strips(image):
+        x = image[rows].astype(np.float32)
+        white = x if image.ndim == 2 else cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)
+        white = over_channels(white * 1.5 + 127.5, image)
+        np.maximum(white, x, out=white)
+        white *= 1 - mix
+        x *= mix
+        x += white
+        x += over_channels(flakes[rows], image)
+        out[rows] = to_uint8(x)
+    return out
 
 
-@functools.lru_cache(maxsize=1)
-def _frost_pictures() -> tuple[np.ndarray, ...]:
-    """Decode the five pictures of imagecorruptions 1.1.2 (frost6.jpg is never drawn there), RGB."""
-    spec = importlib.util.find_spec('imagecorruptions')  # found, not imported: see docs
-    if spec is None:
+@functools.lru_cache(maxsize=5)
+def _frost_picture(index: int) -> np.ndarray:
+    """Decode one of the five pictures that imagecorruptions 1.1.2 draws from, RGB."""
+    name = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')[index]
+    # found but not imported: the original package does not import with today's setuptools
+    package = importlib.util.find_spec('imagecorruptions')
+    if package is None or not package.submodule_search_locations:
         raise InputError(
             'frost needs the pictures of the imagecorruptions package: '
             'pip install imagecorruptions-imaug'
         )
-    folder = Path(spec.submodule_search_locations[0]) / 'frost'
-    names = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')
-    pictures = []
-    for name in names:
-        picture = cv2.imread(str(folder / name))
-        if picture is None:
-            raise InputError(
-                f'cannot read {folder / name}: pip install --force-reinstall imagecorruptions-imaug'
-            )
-        pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-    return tuple(pictures)
+    path = Path(package.submodule_search_locations[0], 'frost', name)
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise InputError(
+            f'cannot read {path}: pip install --force-reinstall imagecorruptions-imaug'
+        )
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _enlarge(picture: np.ndarray, scale: float) -> np.ndarray:
+    size = math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+
+
+@functools.lru_cache(maxsize=5)
+def _frost_enlarged(index: int) -> np.ndarray:
+    """A picture at the scale that all images have which are smaller than it."""
+    return _enlarge(_frost_picture(index), 1.1)
 
 
 def frost(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Lay a random part of one of five pictures of frost over the image."""
     keep, add = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[severity - 1]
-    picture = _frost_pictures()[stream.below(5)]
+    index = stream.below(5)
+    picture = _frost_picture(index)
     height, width = image.shape[:2]
-    scale = 1.1 * max(1, height / picture.shape[0], width / picture.shape[1])
-    size = int(np.ceil(picture.shape[1] * scale)), int(np.ceil(picture.shape[0] * scale))
-    picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-    top = stream.below(size[1] - height)
-    left = stream.below(size[0] - width)
-    picture = picture[top : top + height, left : left + width].astype(np.float32)
+    fill = max(height / picture.shape[0], width / picture.shape[1])
+    picture = _frost_enlarged(index) if fill <= 1 else _enlarge(picture, 1.1 * fill)
+    top = stream.below(picture.shape[0] - height)
+    left = stream.below(picture.shape[1] - width)
+    picture = picture[top : top + height, left : left + width]
     if image.ndim == 2:
-        picture = picture[..., ::-1] @ np.float32(_LUMA)  # the reference weighs BGR as if RGB
-    return to_uint8(keep * image.astype(np.float32) + add * picture)
+        # the reference weighs the blue channel as if it were red
+        picture = cv2.transform(picture.astype(np.float32), _LUMA[None, ::-1])
+        return to_uint8(keep * image.astype(np.float32) + add * picture)
+    return cv2.addWeighted(image, keep, picture, add, TRUNCATE)
 
 
 def plasma(size: int, decay: float, stream: Stream) -> np.ndarray:
-    """Return a square fractal height map in [0, 1] by the diamond-square algorithm, float32.
+    """Return a fractal height map by the diamond-square algorithm.
 
     Args:
         size: side, a power of two; the map wraps around.
-        decay: the noise's amplitude falls by decay squared from one level to the next.
+        decay: the noise is decay squared times smaller on each finer level.
         stream: of randomness.
+
+    Returns:
+        float32 ``(size, size)``, of any scale and offset.
     """
-    grid = np.zeros((size, size), np.float32)
-    step, wibble = size, 100.0
-    while step >= 2:
-        half = step // 2
-        count = size // step
-        corners = grid[::step, ::step]
-        across = corners + np.roll(corners, -1, axis=0)
-        across += np.roll(across, -1, axis=1)
-        centres = across / 4 + stream.symmetric((count, count), wibble * wibble)
-        grid[half::step, half::step] = centres
-        top = centres + np.roll(centres, 1, axis=0) + corners + np.roll(corners, -1, axis=1)
-        grid[::step, half::step] = top / 4 + stream.symmetric((count, count), wibble * wibble)
-        left = centres + np.roll(centres, 1, axis=1) + corners + np.roll(corners, -1, axis=0)
-        grid[half::step, ::step] = left / 4 + stream.symmetric((count, count), wibble * wibble)
-        step = half
-        wibble /= decay
-    grid -= grid.min()
-    grid /= grid.max()
+
+    def mean(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+        total = a + b
+        total += c
+        total += d
+        total *= 0.25
+        total += stream.symmetric(total.shape, bound)
+        return total
+
+    grid, bound = np.zeros((1, 1), np.float32), 10000.0
+    while len(grid) < size:
+        corner = np.pad(grid, ((0, 1), (0, 1)), mode='wrap')
+        grid = np.empty((2 * len(grid), 2 * len(grid)), np.float32)
+        upper, lower = corner[:-1], corner[1:]
+        centre = mean(upper[:, :-1], upper[:, 1:], lower[:, :-1], lower[:, 1:])
+        grid[1::2, 1::2] = centre
+        centre = np.pad(centre, ((1, 0), (1, 0)), mode='wrap')
+        inner = centre[1:, 1:]
+        grid[::2, 1::2] = mean(inner, centre[:-1, 1:], upper[:, :-1], upper[:, 1:])
+        grid[1::2, ::2] = mean(inner, centre[1:, :-1], upper[:, :-1], lower[:, :-1])
+        grid[::2, ::2] = corner[:-1, :-1]
+        bound /= decay * decay
     return grid
 
 
 def fog(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Add a plasma fractal and scale the brightest possible value back to the image's brightest."""
     amount, decay = ((1.5, 2), (2.0, 2), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))[severity - 1]
-    height, width = image.shape[:2]
-    size = 1 << (max(height, width) - 1).bit_length()
-    mist = plasma(size, decay, stream)[:height, :width]
+    mist = plasma(1 << (max(image.shape) - 1).bit_length(), decay, stream)
+    low, high, _, _ = cv2.minMaxLoc(mist)
+    mist = mist[: image.shape[0], : image.shape[1]]
     brightest = int(image.max()) / 255
     gain = brightest / (brightest + amount)
-    x = image * np.float32(gain)
-    mist = mist * np.float32(255 * amount * gain)
-    x += mist[..., None] if image.ndim == 3 else mist
-    return to_uint8(x)
+    scale = 255 * amount * gain / (high - low)
+    out = np.empty_like(image)
+    for rows in strips(image):
+        x = image[rows] * np.float32(gain)
+        x += over_channels((mist[rows] - np.float32(low)) * np.float32(scale), image)
+        out[rows] = to_uint8(x)
+    return out
 
 
 def brightness(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Raise the value V of HSV by c: every channel grows in proportion, black becomes grey."""
     step = 255 * (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1]
-    levels = np.arange(256, dtype=np.float64)
+    levels = np.arange(256.0)
+    raised = np.minimum(levels + step, 255)
     if image.ndim == 2:
-        return cv2.LUT(image, to_uint8(levels + step))
-    gain = np.minimum(levels + step, 255) / np.maximum(levels, 1)
-    value = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
-    x = image * gain.astype(np.float32)[value][..., None]
-    x[value == 0] = step
-    return to_uint8(x)
+        return cv2.LUT(image, to_uint8(raised))
+    gain = (raised / np.maximum(levels, 1)).astype(np.float32)
+    out = np.empty_like(image)
+    for rows in strips(image):
+        planes = cv2.split(image[rows])
+        value = cv2.max(cv2.max(*planes[:2]), planes[2])
+        black = (value == 0).view(np.uint8)  # is lifted to 1, whose gain is that of 0
+        factor = cv2.LUT(value, gain)
+        out[rows] = cv2.merge([to_uint8((plane + black) * factor) for plane in planes])
+    return out
+
+
+def _depth(liquid: np.ndarray) -> np.ndarray:
+    """Shade drops by the distance from their edges, embossed; uint8 to uint8."""
+    depth = cv2.distanceTransform(255 - cv2.Canny(liquid, 50, 150), cv2.DIST_L2, 5)
+    np.minimum(depth, 20, out=depth)
+    depth = cv2.equalizeHist(cv2.blur(depth, (3, 3)).astype(np.uint8))
+    emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+    return cv2.blur(cv2.filter2D(depth, cv2.CV_8U, emboss), (3, 3))
 
 
 def spatter(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Splash water (severities 1 to 3) or mud (4 and 5) over the image."""
     mean, std, sigma, threshold, strength, mud = (
-        (0.65, 0.3, 4, 0.69, 0.6, 0),
-        (0.65, 0.3, 3, 0.68, 0.6, 0),
-        (0.65, 0.3, 2, 0.68, 0.5, 0),
-        (0.65, 0.3, 1, 0.65, 1.5, 1),
-        (0.67, 0.4, 1, 0.65, 1.5, 1),
+        (0.65, 0.3, 4, 0.69, 0.6, False),
+        (0.65, 0.3, 3, 0.68, 0.6, False),
+        (0.65, 0.3, 2, 0.68, 0.5, False),
+        (0.65, 0.3, 1, 0.65, 1.5, True),
+        (0.67, 0.4, 1, 0.65, 1.5, True),
     )[severity - 1]
-    liquid = stream.normal(image.shape[:2], mean, std)
-    kernel = gaussian_kernel(sigma, truncate=4)
-    liquid = cv2.sepFilter2D(liquid, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
-    x = image.astype(np.float32)
+    liquid = gaussian(stream.normal(image.shape[:2], mean, std), sigma)
     if mud:
-        cover = (liquid > threshold).astype(np.float32)
-        kernel = gaussian_kernel(strength, truncate=4)
-        cover = cv2.sepFilter2D(cover, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+        cover = gaussian((liquid > threshold).astype(np.float32), strength)
         cover[cover < 0.8] = 0
-        colour = np.array([63, 42, 20], np.float32)
-        if image.ndim == 2:
-            return to_uint8(x * (1 - cover) + cover * np.float32(np.dot(colour, _LUMA)))
-        cover = cover[..., None]
-        return to_uint8(x * (1 - cover) + cover * colour)
-
-    liquid[liquid < threshold] = 0
-    liquid = (liquid * 255).astype(np.uint8)
-    depth = cv2.distanceTransform(255 - cv2.Canny(liquid, 50, 150), cv2.DIST_L2, 5)
-    depth = cv2.blur(np.minimum(depth, 20), (3, 3)).astype(np.uint8)
-    depth = cv2.equalizeHist(depth)
-    emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    depth = cv2.blur(cv2.filter2D(depth, cv2.CV_8U, emboss), (3, 3))
-    water = liquid * depth.astype(np.float32)
-    water *= strength / max(float(water.max()), 1.0)
-    colour = np.array([175, 238, 238], np.float32)
-    if image.ndim == 2:
-        # the reference clips the colour first, then greys it
-        return to_uint8(x + water * np.float32(np.dot(colour, _LUMA)))
-    return to_uint8(x + water[..., None] * colour)
+        keep, colour = 1 - cover, np.array([63, 42, 20], np.float32)
+    else:
+        liquid[liquid < threshold] = 0
+        liquid *= 255
+        liquid = liquid.astype(np.uint8)
+        cover = cv2.multiply(liquid, _depth(liquid), dtype=cv2.CV_32F)
+        cover *= strength / max(float(cover.max()), 1)
+        keep, colour = None, np.array([175, 238, 238], np.float32)
+    out = np.empty_like(image)
+    for rows in strips(image):
+        x = image[rows].astype(np.float32)
+        if keep is not None:
+            x *= over_channels(keep[rows], image)
+        if image.ndim == 3:
+            x += cv2.merge([cover[rows] * level for level in colour])
+        else:
+            x += cover[rows] * np.dot(colour, _LUMA)
+        out[rows] = to_uint8(x)
+    return out

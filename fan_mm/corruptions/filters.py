@@ -1,0 +1,117 @@
+"""What several corruptions share: truncation to grey levels, strips, Gaussians, lines, stretching.
+
+The reference computes in floating point, scaled to [0, 1], and truncates to whole grey levels. Here
+everything is float32 on the scale [0, 255], a hair above: a flat area must keep its level although
+a sum of weights may come out just below 1.
+"""
+
+import math
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+HAIR = 2.0**-11
+#: What to add where OpenCV rounds to the nearest level, so that it truncates.
+TRUNCATE = HAIR - 0.5
+
+
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Clip float values to [0, 255] in place and return them truncated to uint8."""
+    values += HAIR
+    return np.clip(values, 0, 255, out=values).astype(np.uint8)
+
+
+def strips(image: np.ndarray, values: int = 1 << 17) -> Iterator[slice]:
+    """Cut an image into strips of rows with about so many values: few enough for a core's cache."""
+    height = image.shape[0]
+    rows = max(1, values * height // image.size)
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))
+
+
+def over_channels(plane: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Repeat ``(H, W)`` over the channels of an image, if it has any."""
+    return cv2.merge([plane] * 3) if image.ndim == 3 else plane
+
+
+def gaussian_kernel(sigma: float, truncate: float) -> np.ndarray:
+    """Return the sampled 1-D Gaussian of scipy.ndimage, float32, radius round(truncate sigma)."""
+    radius = int(truncate * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur as skimage.filters.gaussian does: up to 4 sigma, edge values continued.
+
+    uint8 stays uint8 and is truncated; float32 stays float32.
+    """
+    kernel = gaussian_kernel(sigma, truncate=4)
+    delta = TRUNCATE if image.dtype == np.uint8 else 0
+    border = cv2.BORDER_REPLICATE
+    return cv2.sepFilter2D(image, -1, kernel, kernel, delta=delta, borderType=border)
+
+
+def line_blur(
+    values: np.ndarray, radius: int, sigma: float, angle: float, offset: float
+) -> np.ndarray:
+    """Average values along a line in one direction, with half a Gaussian as weights.
+
+    Args:
+        values: uint8 or float32 in [0, 255], ``(H, W)`` or ``(H, W, 3)``.
+        radius: the line has ``2 radius + 1`` samples, one pixel apart.
+        sigma: of the Gaussian, pixels.
+        angle: of the line, degrees.
+        offset: added before truncating: `HAIR` to truncate, 0.5 to round.
+
+    Returns:
+        uint8. Beyond its edges the image goes on with its edge values. Samples as far away as
+        the image is wide or high are left out (with their weight, as in the reference).
+    """
+    count = 2 * radius + 1
+    weights = np.exp(-0.5 * (np.arange(count) / sigma) ** 2)
+    weights /= weights.sum()
+    height, width = values.shape[:2]
+    sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    taps = []
+    for i in range(count):
+        dy, dx = math.ceil(i * sine - 0.5), math.ceil(i * cosine - 0.5)
+        if abs(dy) >= height or abs(dx) >= width:
+            break
+        taps.append((dy, dx, float(weights[i])))
+    dys, dxs, _ = zip(*taps, strict=True)
+    top, bottom, left, right = -min(dys), max(dys), -min(dxs), max(dxs)
+    padded = cv2.copyMakeBorder(values, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    out = np.empty(values.shape, np.uint8)
+    for rows in strips(values):
+        source = padded[rows.start : rows.stop + top + bottom].astype(np.float32)
+        total = np.full(out[rows].shape, offset, np.float32)
+        for dy, dx, weight in taps:
+            y, x = top + dy, left + dx
+            cv2.scaleAdd(source[y : y + len(total), x : x + width], weight, total, total)
+        out[rows] = total
+    return out
+
+
+def central_crop(length: int, factor: float) -> tuple[int, int]:
+    """Return start and size of the central 1 / factor of an axis, rounded as clipped_zoom does."""
+    size = math.ceil(length / factor)
+    return (length - size) // 2, size
+
+
+def stretch(size: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Say how to stretch an axis linearly, first sample onto first and last onto last.
+
+    Args:
+        size: samples, at least 2.
+        factor: the stretched axis has ``round(size factor)``.
+
+    Returns:
+        For every stretched sample the index of the one below, of which there is always a next,
+        and the weight of that next one, float32.
+    """
+    stretched = round(size * factor)
+    position = np.arange(stretched) * ((size - 1) / (stretched - 1))
+    below = np.minimum(position.astype(np.intp), size - 2)
+    return below, (position - below).astype(np.float32)
