@@ -1,5 +1,6 @@
 """What ``tools/test_corruption.py`` does: config and checkpoint in, robustness report out."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def evaluate_robustness(
     work_dir = Path(work_dir)
     model_info = {
         'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
-        'config': cfg.filename,
+        'config': cfg.filename and os.path.relpath(cfg.filename),
         'checkpoint': checkpoint,
         'config_sha256': config_sha256(cfg),
         'checkpoint_sha256': file_sha256(checkpoint),

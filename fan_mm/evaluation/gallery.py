@@ -61,7 +61,11 @@ class Gallery:
             if position in self.positions and isinstance(image, torch.Tensor):
                 rgb = np.ascontiguousarray(image.cpu().numpy()[::-1].transpose(1, 2, 0))
                 painted = self.paint(rgb, output)
-                taken[position] = {name: encode(picture) for name, picture in painted.items()}
+                taken[position] = {
+                    name: encode(picture)
+                    for name, picture in painted.items()
+                    if cell == CLEAN or name != 'ground_truth'
+                }
         return taken
 
 

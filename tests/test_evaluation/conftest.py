@@ -1,0 +1,75 @@
+"""Fixtures for the sweep: a dataset of stripes, a model that needs no training, configs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+STRIPE_CONFIG = """
+default_scope = 'mmseg'
+custom_imports = dict(imports=['fan_mm', 'stripe_model'], allow_failed_imports=False)
+model = dict(type='StripeModel')
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CityscapesDataset',
+        data_root='{root}',
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_cfg = dict(type='TestLoop')
+"""
+
+
+@pytest.fixture
+def stripe_config(tmp_path, tiny_cityscapes):
+    """Path of a config that evaluates StripeModel on the three val images of `tiny_cityscapes`."""
+    path = tmp_path / 'stripes.py'
+    path.write_text(STRIPE_CONFIG.format(root=tiny_cityscapes))
+    return path
+
+
+@pytest.fixture
+def stripe_checkpoint(tmp_path):
+    from stripe_model import stripe_colours
+
+    path = tmp_path / 'stripes.pth'
+    torch.save({'state_dict': {'colours': stripe_colours()}, 'meta': {}}, path)
+    return path
+
+
+@pytest.fixture
+def tool():
+    """Starts tools/test_corruption.py as a user does; returns the Popen object."""
+
+    def start(*arguments, processes=1, port=29721, **options):
+        command = [sys.executable]
+        if processes > 1:
+            command += ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}']
+            command += [f'--master_port={port}']
+            arguments = (*arguments, '--launcher', 'pytorch')
+        command += [str(ROOT / 'tools' / 'test_corruption.py'), *map(str, arguments)]
+        path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+        return subprocess.Popen(
+            command,
+            env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+
+    return start

@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pytest
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
+
+IDENTITY = {'checkpoint': 'aaaa', 'seed': '0'}
+FOG = Cell('fog', 3)
+
+
+def opened(folder, identity=IDENTITY, **kwargs):
+    store = CellStore(folder)
+    store.open(identity, **kwargs)
+    return store
+
+
+def done(cell, value):
+    return CellRecord(*cell, status='done', metrics={'mIoU': value}, samples=3)
+
+
+def test_cells_come_back(tmp_path):
+    statistics = np.arange(12, dtype=np.uint32).reshape(3, 2, 2)
+    store = opened(tmp_path)
+    store.put(done(FOG, 50.5), statistics)
+    store.put(CellRecord(*CLEAN, status='failed', error='no memory'))
+    again = opened(tmp_path)
+    assert again.get(FOG) == done(FOG, 50.5)
+    assert np.array_equal(again.statistics(FOG), statistics)
+    assert again.get(CLEAN).error == 'no memory'
+    assert again.statistics(CLEAN) is None
+    assert again.get(Cell('fog', 4)).status == 'missing'
+
+
+def test_without_a_folder_cells_are_kept_in_memory():
+    store = opened(None)
+    store.put(done(FOG, 50.5), np.ones(3))
+    assert store.get(FOG).metrics == {'mIoU': 50.5}
+    assert store.statistics(FOG).sum() == 3
+
+
+@pytest.mark.parametrize('name', ['checkpoint', 'seed', 'new'])
+def test_another_identity_is_refused(tmp_path, name):
+    opened(tmp_path).put(done(FOG, 50.5))
+    with pytest.raises(InputError, match=f'another {name}.*--overwrite'):
+        opened(tmp_path, {**IDENTITY, name: 'bbbb'})
+    assert opened(tmp_path).get(FOG).status == 'done'  # nothing was lost
+
+
+def test_overwrite_forgets(tmp_path):
+    store = opened(tmp_path)
+    store.put(done(FOG, 50.5), np.ones(3))
+    store.put_image('images/fog_3/0.jpg', b'jpeg')
+    again = opened(tmp_path, {**IDENTITY, 'seed': '1'}, overwrite=True)
+    assert again.get(FOG).status == 'missing'
+    assert not list((tmp_path / 'cells').glob('*'))
+    assert not (tmp_path / 'images').exists()
+
+
+def test_cells_without_identity_do_not_count(tmp_path):
+    opened(tmp_path).put(done(FOG, 50.5))
+    (tmp_path / 'sweep.json').unlink()
+    assert opened(tmp_path).get(FOG).status == 'missing'
+
+
+def test_what_a_kill_leaves_is_not_seen(tmp_path):
+    """Killed between the statistics and the record, or while one of them was written."""
+    opened(tmp_path).put(done(CLEAN, 80.0))
+    cells = tmp_path / 'cells'
+    np.savez(cells / 'fog_3.npz', statistics=np.ones(3))
+    (cells / '.snow_1.0123456789ab.json').write_text('{"corruption": "sn')
+    again = opened(tmp_path)
+    assert again.get(FOG).status == 'missing'
+    assert again.get(Cell('snow', 1)).status == 'missing'
+    assert again.get(CLEAN).status == 'done'
+
+
+def test_a_new_record_takes_old_statistics_away(tmp_path):
+    store = opened(tmp_path)
+    store.put(done(FOG, 50.5), np.ones(3))
+    store.put(done(FOG, 51.5))
+    assert opened(tmp_path).statistics(FOG) is None
+    assert opened(tmp_path).get(FOG).metrics == {'mIoU': 51.5}
+
+
+def test_records_are_plain_json(tmp_path):
+    opened(tmp_path).put(done(FOG, None))
+    record = json.loads((tmp_path / 'cells' / 'fog_3.json').read_text())
+    assert record['metrics'] == {'mIoU': None}
+    with pytest.raises(ValueError, match='JSON'):
+        opened(tmp_path).put(done(FOG, float('nan')))

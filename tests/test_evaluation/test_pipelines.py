@@ -1,0 +1,189 @@
+"""Placing a corruption in pipelines as the three libraries' users write them."""
+
+import pytest
+from mmcv.transforms import Compose as Sequential
+from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import TestTimeAug as Augmented
+from mmengine.dataset import BaseDataset, Compose, ConcatDataset, RepeatDataset
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.pipelines import flatten, from_files, insert, on_the_fly, with_cells
+
+FOG = Cell('fog', 3)
+
+
+class Step:
+    """Stands for CorruptImage."""
+
+    corruption, severity = 'clean', 0
+
+    def __call__(self, results):
+        return {**results, 'trace': [*results['trace'], f'{self.corruption}/{self.severity}']}
+
+
+def named(name, **attributes):
+    """A transform class of some name that writes its name into the sample."""
+
+    def call(self, results):
+        return {**results, 'trace': [*results['trace'], name]}
+
+    return type(name, (), {'__call__': call, **attributes})()
+
+
+class Load(LoadImageFromFile):
+    def transform(self, results):
+        return {**results, 'trace': [*results['trace'], 'Load']}
+
+
+class Memory(BaseDataset):
+    def load_data_list(self):
+        return [{'trace': []}, {'trace': []}]
+
+
+def dataset(*transforms):
+    return Memory(pipeline=list(transforms))
+
+
+def trace(data, index=0):
+    return data[index]['trace']
+
+
+def test_after_loading():
+    clean = dataset(named('Before'), Load(), named('Resize'), named('PackSegInputs'))
+    new, (pipeline,) = with_cells(clean, Step, on_the_fly)
+    assert trace(new) == ['Before', 'Load', 'Resize', 'PackSegInputs']
+    pipeline.move_to(FOG)
+    assert trace(new) == ['Before', 'Load', 'fog/3', 'Resize', 'PackSegInputs']
+    pipeline.move_to(CLEAN)
+    assert trace(new) == ['Before', 'Load', 'Resize', 'PackSegInputs']
+
+
+def test_the_original_is_left_alone():
+    clean = dataset(Load(), named('PackSegInputs'))
+    before = clean.pipeline, list(clean.pipeline.transforms), dict(vars(clean))
+    new, (pipeline,) = with_cells(clean, Step, on_the_fly)
+    pipeline.move_to(FOG)
+    assert trace(clean) == ['Load', 'PackSegInputs']
+    assert (clean.pipeline, clean.pipeline.transforms, vars(clean)) == before
+    assert new.data_bytes is clean.data_bytes  # annotations are shared, not copied
+
+
+def test_classification_is_corrupted_after_the_crop():
+    clean = dataset(
+        Load(), named('ResizeEdge', scale=256), named('CenterCrop'), named('PackInputs')
+    )
+    new, (pipeline,) = with_cells(clean, Step, on_the_fly)
+    pipeline.move_to(FOG)
+    assert trace(new) == ['Load', 'ResizeEdge', 'CenterCrop', 'fog/3', 'PackInputs']
+
+
+def test_loaders_of_other_libraries_are_known():
+    clean = dataset(
+        named('LoadMultiChannelImageFromFiles'), named('LoadAnnotations'), named('Pack')
+    )
+    new, (pipeline,) = with_cells(clean, Step, on_the_fly)
+    pipeline.move_to(FOG)
+    assert trace(new)[1] == 'fog/3'
+
+
+def test_images_that_the_dataset_holds_are_corrupted_before_packing():
+    new, (pipeline,) = with_cells(dataset(named('Flip'), named('PackInputs')), Step, on_the_fly)
+    pipeline.move_to(FOG)
+    assert trace(new) == ['Flip', 'fog/3', 'PackInputs']
+
+
+@pytest.mark.parametrize('composed', [Compose, Sequential])
+def test_nested_pipelines(composed):
+    inner = composed([Load(), named('Resize')])
+    new, (pipeline,) = with_cells(dataset(inner, named('PackSegInputs')), Step, on_the_fly)
+    pipeline.move_to(FOG)
+    assert trace(new) == ['Load', 'fog/3', 'Resize', 'PackSegInputs']
+    assert len(inner.transforms) == 2
+
+
+def test_test_time_augmentation():
+    """Loading before TestTimeAug, and, as some write it, packing within."""
+    augment = Augmented([[named('Small'), named('Large')], [named('PackInputs')]])
+    clean = dataset(Load(), augment)
+    new, (pipeline,) = with_cells(clean, Step, on_the_fly)
+    pipeline.move_to(FOG)
+    # mmpretrain's packing: in each branch
+    assert trace(new) == [['Load', size, 'fog/3', 'PackInputs'] for size in ('Small', 'Large')]
+    assert trace(clean) == [['Load', size, 'PackInputs'] for size in ('Small', 'Large')]
+
+
+def test_wrapped_datasets():
+    wrapped = ConcatDataset([dataset(Load(), named('A')), dataset(Load(), named('B'))])
+    new, pipelines = with_cells(wrapped, Step, on_the_fly)
+    assert len(pipelines) == 2
+    for pipeline in pipelines:
+        pipeline.move_to(FOG)
+    assert [trace(new, i)[-1] for i in range(4)] == ['A', 'A', 'B', 'B']
+    assert trace(new, 3) == ['Load', 'fog/3', 'B']
+    assert trace(wrapped, 3) == ['Load', 'B']
+
+
+def test_repeated_dataset():
+    wrapped = RepeatDataset(dataset(Load(), named('A')), times=2)
+    new, (pipeline,) = with_cells(wrapped, Step, on_the_fly)
+    pipeline.move_to(FOG)
+    assert len(new) == 4
+    assert trace(new, 3) == ['Load', 'fog/3', 'A']
+    assert trace(wrapped, 3) == ['Load', 'A']
+
+
+def test_files_are_chosen_before_loading():
+    new, (pipeline,) = with_cells(dataset(named('Before'), Load()), Step, from_files)
+    pipeline.move_to(FOG)
+    assert trace(new) == ['Before', 'fog/3', 'Load']
+
+
+def test_cropped_files_are_not_cropped_again():
+    pytest.importorskip('mmpretrain')
+    from mmcv.transforms import CenterCrop
+    from mmpretrain.datasets.transforms import ResizeEdge
+
+    steps = [Load(), ResizeEdge(256), CenterCrop(224), named('PackInputs')]
+    corrupted = from_files(steps, Step())
+    resize = next(t for t in corrupted if isinstance(t, ResizeEdge))
+    assert resize.scale == 224
+    assert steps[1].scale == 256
+    # Segmentation: a crop is a crop.
+    steps[-1] = named('PackSegInputs')
+    resize = next(t for t in from_files(steps, Step()) if isinstance(t, ResizeEdge))
+    assert resize.scale == 256
+
+
+def test_a_sample_that_fails_is_not_replaced_by_another():
+    """Outside test mode mmengine draws another sample for one that comes out as None."""
+    clean = dataset(Load(), lambda results: None)
+    new, _ = with_cells(clean, Step, on_the_fly)
+    with pytest.raises(Exception, match='should not get `None`'):
+        new[0]
+
+
+@pytest.mark.parametrize(
+    ('bad', 'message'),
+    [
+        (dataset(named('Resize')), 'it needs a LoadImageFromFile'),
+        ([1, 2, 3], 'list has no pipeline'),
+    ],
+)
+def test_no_place_for_a_corruption(bad, message):
+    with pytest.raises(InputError, match=message):
+        with_cells(bad, Step, on_the_fly)
+
+
+def test_insert_takes_the_first_place_only():
+    step = Step()
+    done = insert(
+        [named('A'), named('B'), named('A')], step, lambda t: type(t).__name__ == 'A', True
+    )
+    assert [type(t).__name__ for t in done] == ['A', 'Step', 'B', 'A']
+
+
+def test_flatten_looks_inside():
+    augment = Augmented([[named('Small')], [named('Pack')]])
+    names = [type(t).__name__ for t in flatten([Load(), augment])]
+    assert {'Load', 'TestTimeAug', 'Small', 'Pack'} <= set(names)

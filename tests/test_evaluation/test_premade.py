@@ -1,0 +1,94 @@
+import json
+
+import pytest
+
+from fan_mm.datasets.corrupted import LAYOUTS, corrupted_path
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.premade import PremadeImages, ReadPremade
+
+CELLS = [Cell('snow', 1), Cell('fog', 3)]
+BELOW = {
+    'cityscapes': ['lindau/lindau_0.png', 'munster/munster_0.png'],
+    'imagenet': ['n01440764/val_1.JPEG', 'n01443537/val_2.JPEG'],
+    'coco': ['000000000139.jpg', '000000000285.jpg'],
+}
+
+
+def clean_paths(layout):
+    return [f'data/{layout}/images/val/{below}' for below in BELOW[layout]]
+
+
+def fill(root, layout, cells=CELLS, file_format='keep'):
+    for cell in cells:
+        for below in BELOW[layout]:
+            path = corrupted_path(root, layout, *cell, below, file_format)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+@pytest.mark.parametrize('layout', list(LAYOUTS))
+@pytest.mark.parametrize('file_format', ['keep', 'png', 'jpg'])
+def test_layouts_of_the_generator_are_recognised(tmp_path, layout, file_format):
+    fill(tmp_path, layout, file_format=file_format)
+    images = PremadeImages.find(tmp_path, CELLS, clean_paths(layout))
+    for cell in CELLS:
+        for clean, below in zip(clean_paths(layout), BELOW[layout], strict=True):
+            expected = corrupted_path(tmp_path, layout, *cell, below, file_format)
+            assert images.path(cell, clean) == expected
+
+
+def test_trees_with_more_folders_are_recognised(tmp_path):
+    """As who replaces the last folder of data/cityscapes/leftImg8bit/clean/val by the cell."""
+    for cell in CELLS:
+        for below in BELOW['cityscapes']:
+            path = tmp_path / cell.corruption / str(cell.severity) / 'val' / below
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    images = PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes'))
+    assert images.depth == 3
+
+
+def test_a_missing_image_is_named_before_the_sweep(tmp_path):
+    fill(tmp_path, 'cityscapes')
+    (tmp_path / 'fog/3/munster/munster_0.png').unlink()
+    with pytest.raises(InputError, match=r'lacks 1 of 1 images of fog/3, such as munster_0'):
+        PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes'))
+
+
+def test_a_missing_cell_is_named(tmp_path):
+    fill(tmp_path, 'coco', CELLS[1:])
+    with pytest.raises(InputError, match='2 of 2 images of snow/1'):
+        PremadeImages.find(tmp_path, CELLS, clean_paths('coco'))
+
+
+def test_another_dataset_is_refused(tmp_path):
+    fill(tmp_path, 'cityscapes')
+    with pytest.raises(InputError, match=r'no copy of 000000000139.jpg for snow/1'):
+        PremadeImages.find(tmp_path, CELLS, clean_paths('coco'))
+    with pytest.raises(InputError, match='is not a folder'):
+        PremadeImages.find(tmp_path / 'nowhere', CELLS, clean_paths('coco'))
+
+
+def test_identity_is_the_manifests(tmp_path):
+    fill(tmp_path, 'coco')
+    images = PremadeImages.find(tmp_path, CELLS, clean_paths('coco'))
+    before = images.identity()
+    (tmp_path / 'manifest.json').write_text(json.dumps({'seed': 1}))
+    assert images.identity() != before
+    assert 'manifest' in images.identity()
+
+
+def test_transform_reads_the_copy_or_says_that_it_is_gone(tmp_path):
+    fill(tmp_path, 'cityscapes')
+    step = ReadPremade(PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes')))
+    step.corruption, step.severity = CELLS[1]
+    clean = clean_paths('cityscapes')[0]
+    read = step({'img_path': clean, 'seg_map_path': 'labels.png'})
+    assert read == {
+        'img_path': str(tmp_path / 'fog/3/lindau/lindau_0.png'),
+        'seg_map_path': 'labels.png',
+    }
+    (tmp_path / 'fog/3/lindau/lindau_0.png').unlink()
+    with pytest.raises(FileNotFoundError, match='no copy of'):
+        step({'img_path': clean})

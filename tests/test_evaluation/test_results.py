@@ -1,0 +1,160 @@
+"""results.json and per_image.npz: written, read, compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fan_mm.corruptions import BENCHMARKS
+from fan_mm.errors import InputError
+from fan_mm.evaluation import compare, read_per_image, read_results
+from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.cells import CellRecord
+from fan_mm.evaluation.results import build_results, write_results
+from fan_mm.evaluation.scope import choose_scope
+
+SCOPE = choose_scope(BENCHMARKS['imagenet-c'], ['fog', 'snow', 'spatter'], [1, 3])
+IMAGES = 400
+
+
+def sweep(quality, seed=0, scope=SCOPE, missing=(), images=IMAGES, task='classification'):
+    """Results of an imagined model: each image has a difficulty, the same for every model."""
+    difficulty = np.random.default_rng(42).random(images)
+    noise = np.random.default_rng(seed)
+    records, statistics = [], {}
+    for cell in scope.cells:
+        if cell in missing:
+            records.append(CellRecord(*cell, status='failed', error='no memory'))
+            continue
+        right = difficulty + noise.normal(0, 0.02, images) < quality - 0.1 * cell.severity
+        statistics[cell] = right[:, None, None]
+        score = 100 * float(right.mean())
+        records.append(
+            CellRecord(*cell, status='done', metrics={'top1': score, 'top5': 99.0}, samples=images)
+        )
+    per_image = PerImage('accuracy', np.array([f'val/{i}' for i in range(images)]), statistics)
+    results = build_results(
+        scope=scope,
+        records=records,
+        task=task,
+        headline='top1',
+        model={'name': 'imagined'},
+        dataset={'type': 'ImageNet', 'samples': images, 'classes': ['a', 'b'], 'palette': None},
+        protocol={'seed': 0},
+        per_image=per_image,
+    )
+    return results, per_image
+
+
+def written(folder, *args, **kwargs):
+    write_results(folder, *sweep(*args, **kwargs))
+    return folder
+
+
+def test_what_is_written_is_read(tmp_path):
+    results, per_image = sweep(0.9)
+    path = write_results(tmp_path, results, per_image)
+    assert read_results(path) == read_results(tmp_path) == json.loads(json.dumps(results))
+    again = read_per_image(tmp_path)
+    assert again.kind == 'accuracy'
+    assert np.array_equal(again.keys, per_image.keys)
+    assert list(again.cells) == list(per_image.cells)
+    for cell, statistics in per_image.cells.items():
+        assert np.array_equal(again.cells[cell], statistics)
+
+
+def test_contents():
+    results, _ = sweep(0.9)
+    assert results['schema'] == 'fan_mm.robustness/1'
+    assert results['benchmark']['name'] == 'imagenet-c-subset'
+    assert results['benchmark']['severities'] == {'snow': [1, 3], 'fog': [1, 3]}
+    assert results['benchmark']['hold_outs'] == ['spatter']
+    assert results['metric']['name'] == 'top1'
+    assert results['metric']['others'] == ['top5']
+    assert [c['corruption'] for c in results['cells'][:2]] == ['clean', 'snow']
+    low, high = results['summary']['mean']['interval']
+    assert low < results['summary']['mean']['value'] < high
+    assert results['bootstrap'] == {'resamples': 1000, 'level': 0.95}
+
+
+def test_incomplete_sweeps_say_so():
+    missing = SCOPE.cells[2]
+    results, _ = sweep(0.9, missing=[missing])
+    assert results['summary']['mean']['value'] is None
+    assert results['summary']['mean']['missing'] == [str(missing)]
+    (cell,) = [c for c in results['cells'] if c['status'] == 'failed']
+    assert cell['error'] == 'no memory'
+    assert cell['metrics'] == {}
+
+
+def test_another_model_is_told_from_the_same_one(tmp_path):
+    first = written(tmp_path / 'a', 0.9, seed=1)
+    better = written(tmp_path / 'b', 0.95, seed=2)
+    again = written(tmp_path / 'c', 0.9, seed=3)
+    found = compare(first, better)
+    assert set(found) == {'clean', 'mean', 'retention'}
+    assert found['mean']['difference'] == pytest.approx(
+        read_results(better)['summary']['mean']['value']
+        - read_results(first)['summary']['mean']['value']
+    )
+    assert found['mean']['significant']
+    assert found['mean']['interval'][0] > 0
+    assert not compare(first, again)['mean']['significant']
+    assert compare(first, first)['mean']['interval'] == [0, 0]
+
+
+def test_pairing_narrows_the_interval(tmp_path):
+    """Most of the variation between draws is images that are hard for both models."""
+    first, second = written(tmp_path / 'a', 0.9, seed=1), written(tmp_path / 'b', 0.93, seed=2)
+    paired = compare(first, second)['mean']['interval']
+    alone = read_results(first)['summary']['mean']['interval']
+    assert paired[1] - paired[0] < 0.7 * (alone[1] - alone[0])
+
+
+def test_without_the_same_images_there_is_no_interval(tmp_path):
+    first, second = written(tmp_path / 'a', 0.9), written(tmp_path / 'b', 0.95, images=300)
+    found = compare(first, second)['mean']
+    assert found['difference'] > 0
+    assert found['interval'] is None
+    assert found['significant'] is None
+
+
+def test_no_difference_to_an_incomplete_sweep(tmp_path):
+    first = written(tmp_path / 'a', 0.9)
+    second = written(tmp_path / 'b', 0.95, missing=[SCOPE.cells[1]])
+    found = compare(first, second)
+    assert found['mean'] == {'difference': None, 'interval': None, 'significant': None}
+    assert found['clean']['significant']
+
+
+def test_other_benchmarks_are_not_compared(tmp_path):
+    other = choose_scope(BENCHMARKS['imagenet-c'], ['fog'])
+    first, second = written(tmp_path / 'a', 0.9), written(tmp_path / 'b', 0.9, scope=other)
+    with pytest.raises(InputError, match='another benchmark'):
+        compare(first, second)
+    third = written(tmp_path / 'c', 0.9, task='detection')
+    with pytest.raises(InputError, match='another task'):
+        compare(first, third)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'cannot read'),
+        ('{', 'not JSON'),
+        ('{"schema": "x/2"}', "schema 'x/2'"),
+        ('[]', 'None'),
+    ],
+)
+def test_other_files_are_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / 'results.json').write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_results(tmp_path)
+
+
+def test_stale_statistics_are_removed(tmp_path):
+    results, per_image = sweep(0.9)
+    write_results(tmp_path, results, per_image)
+    write_results(tmp_path, results, None)
+    assert read_per_image(tmp_path) is None

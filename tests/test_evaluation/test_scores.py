@@ -1,0 +1,171 @@
+"""Reading mmseg's, mmpretrain's and mmdet's metrics, on data worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.scores import compute_scores, headline_metric, to_per_cent
+
+
+def iou_metric(**options):
+    evaluation = pytest.importorskip('mmseg.evaluation')
+    metric = evaluation.IoUMetric(**options)
+    metric.dataset_meta = {'classes': ('road', 'car', 'sky')}
+    return metric
+
+
+def segmented(metric, *pairs):
+    for predicted, truth in pairs:
+        sample = {
+            'pred_sem_seg': {'data': torch.tensor([predicted])},
+            'gt_sem_seg': {'data': torch.tensor([truth])},
+        }
+        metric.process({}, [sample])
+    return metric.results
+
+
+def test_segmentation():
+    metric = iou_metric()
+    results = segmented(
+        metric, ([[0, 0], [1, 1]], [[0, 0], [0, 1]]), ([[0, 1], [1, 1]], [[255, 1], [1, 0]])
+    )
+    scores = compute_scores([metric], [results])
+    # road: 2 of 4; car: 1 + 2 of 2 + 3; sky: nowhere
+    assert scores.task == 'segmentation'
+    assert scores.headline == 'mIoU'
+    assert scores.metrics['mIoU'] == 55.0
+    assert scores.metrics['aAcc'] == pytest.approx(71.43)
+    assert scores.per_class['IoU'] == {'road': 50.0, 'car': 60.0, 'sky': None}
+    assert scores.per_class['Acc'] == {'road': 50.0, 'car': 100.0, 'sky': None}
+    expected = [[[2, 1, 0], [3, 2, 0]], [[0, 2, 0], [1, 3, 0]]]
+    assert scores.statistics.tolist() == expected
+    per_image = PerImage(scores.kind, np.array(['a', 'b']), {('clean', 0): scores.statistics})
+    assert per_image.score(('clean', 0)) == pytest.approx(55.0)
+
+
+def test_statistics_that_give_another_score_are_not_kept():
+    metric = iou_metric(nan_to_num=0)
+    results = segmented(metric, ([[0, 0]], [[0, 1]]))
+    scores = compute_scores([metric], [results])
+    assert scores.metrics['mIoU'] == pytest.approx(16.67)  # sky counts as 0
+    assert scores.statistics is None
+
+
+def test_classification():
+    evaluation = pytest.importorskip('mmpretrain.evaluation')
+    metric = evaluation.Accuracy(topk=(1, 2))
+    metric.dataset_meta = {'classes': ('cat', 'dog', 'emu')}
+    for label, scores in ((0, [0.7, 0.2, 0.1]), (0, [0.3, 0.6, 0.1]), (1, [0.5, 0.1, 0.4])):
+        sample = {'pred_score': torch.tensor(scores), 'gt_label': torch.tensor([label])}
+        metric.process({}, [sample])
+    scores = compute_scores([metric], [metric.results])
+    assert scores.headline == 'top1'
+    assert scores.metrics == {'top1': pytest.approx(33.3333), 'top2': pytest.approx(66.6667)}
+    assert scores.per_class == {'Acc': {'cat': 50.0, 'dog': 0.0, 'emu': None}}
+    assert scores.statistics[:, 0, 0].tolist() == [True, False, False]
+
+
+def coco_metric(tmp_path, images=2, **options):
+    import json
+
+    detection = pytest.importorskip('mmdet.evaluation')
+    annotations = {
+        'images': [{'id': 7 + i, 'width': 100, 'height': 100} for i in range(images)],
+        'categories': [{'id': 1, 'name': 'car'}, {'id': 2, 'name': 'dog'}],
+        'annotations': [
+            {
+                'id': i + 1,
+                'image_id': 7 + i,
+                'bbox': [10, 10, 40, 40],
+                'area': 1600,
+                'category_id': 1,
+                'iscrowd': 0,
+            }
+            for i in range(images)
+        ],
+    }
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(annotations))
+    metric = detection.CocoMetric(ann_file=str(path), **options)
+    metric.dataset_meta = {'classes': ('car', 'dog')}
+    return metric
+
+
+def detected(metric, boxes, ids=(7, 8)):
+    for image, found in zip(ids, boxes, strict=True):
+        sample = {
+            'img_id': image,
+            'ori_shape': (100, 100),
+            'pred_instances': {
+                'bboxes': torch.tensor(found, dtype=torch.float32).reshape(-1, 4),
+                'scores': torch.full((len(found),), 0.9),
+                'labels': torch.zeros(len(found), dtype=torch.long),
+            },
+        }
+        metric.process({}, [sample])
+    return metric.results
+
+
+BOX = [10, 10, 50, 50]
+
+
+def test_detection(tmp_path, capsys):
+    metric = coco_metric(tmp_path)
+    results = detected(metric, [[BOX], []])
+    capsys.readouterr()
+    scores = compute_scores([metric], [results])
+    assert capsys.readouterr().out == ''  # pycocotools prints tables
+    assert scores.task == 'detection'
+    assert scores.headline == 'bbox_mAP'
+    # One of two found: precision 1 up to recall 0.5, that is 51 of COCO's 101 points.
+    assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
+    assert scores.metrics['bbox_mAP_l'] is None  # there are no large objects
+    assert scores.per_class == {'bbox_mAP': {'car': pytest.approx(50.5), 'dog': None}}
+    assert scores.statistics is None
+    assert not metric.classwise  # as it was
+
+
+def test_images_that_were_not_evaluated_are_not_missed(tmp_path):
+    metric = coco_metric(tmp_path)
+    results = detected(metric, [[BOX]], ids=(7,))
+    assert compute_scores([metric], [results], [7]).metrics['bbox_mAP'] == 100
+    assert metric.img_ids is None or len(metric.img_ids) == 2
+
+
+def test_no_detections_at_all_are_a_score_of_0(tmp_path):
+    metric = coco_metric(tmp_path)
+    results = detected(metric, [[], []])
+    assert compute_scores([metric], [results]).metrics == {'bbox_mAP': 0.0}
+
+
+def test_unknown_metrics_are_refused():
+    class DepthMetric:
+        pass
+
+    with pytest.raises(InputError, match='DepthMetric: the sweep needs one of IoUMetric'):
+        headline_metric([DepthMetric()])
+    with pytest.raises(InputError, match='no metric'):
+        headline_metric([])
+
+
+def test_metrics_that_measure_nothing_are_refused(tmp_path):
+    metric = iou_metric(format_only=True, output_dir=str(tmp_path))
+    with pytest.raises(InputError, match='format_only'):
+        headline_metric([metric])
+
+
+def test_metrics_without_their_headline_are_refused():
+    metric = iou_metric(iou_metrics=['mDice'])
+    results = segmented(metric, ([[0]], [[0]]))
+    assert compute_scores([metric], [results]).headline == 'mDice'
+    assert compute_scores([metric], [results]).statistics is None
+
+
+@pytest.mark.parametrize(
+    ('value', 'scale', 'expected'),
+    [(0.384, 100, 38.4), (np.float32(71.23), 1, 71.23), (-1.0, 100, None), (np.nan, 1, None)],
+)
+def test_per_cent(value, scale, expected):
+    assert to_per_cent(value, scale) == expected
