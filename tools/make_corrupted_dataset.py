@@ -1,10 +1,7 @@
-"""Write Cityscapes-C, COCO-C or ImageNet-C: corrupted copies of a dataset's images.
+#!/usr/bin/env python
+"""Write Cityscapes-C, COCO-C or ImageNet-C: corrupted copies of a dataset's images, over all cores.
 
-Stopped at any moment, the same command continues. A first try on the embedded dataset:
-
-python tools/make_toy_dataset.py cityscapes data/toy
-python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --severities 3
-python tools/make_corrupted_dataset.py cityscapes data/toy data/toy-c --verify
+Stopped at any moment, the same command continues.
 """
 
 import argparse
@@ -17,11 +14,17 @@ from fan_mm.datasets.corrupted.generate import CHANNEL_ORDERS, generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
 from fan_mm.datasets.corrupted.verify import verify
 
+EXAMPLE = """example:
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
+  python tools/make_corrupted_dataset.py cityscapes data/toy_cityscapes data/toy_cityscapes-c
+  python tools/make_corrupted_dataset.py cityscapes data/toy_cityscapes data/toy_cityscapes-c --verify
+"""
+
 
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add('layout', choices=LAYOUTS, help='how SRC is laid out')

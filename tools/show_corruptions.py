@@ -1,19 +1,23 @@
-"""Draw all 19 corruptions of an image at all severities on one sheet.
-
-python tools/make_toy_dataset.py cityscapes data/toy
-python tools/show_corruptions.py data/toy/leftImg8bit/val/*/*.png --out sheet.png
-"""
+#!/usr/bin/env python
+"""Draw all 19 corruptions of an image, clean and at five severities, on one labelled sheet."""
 
 import argparse
 
 from fan_mm.cli import run
 from fan_mm.report.contact_sheet import write_contact_sheet
 
+EXAMPLE = """example:
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
+  python tools/show_corruptions.py \\
+    data/toy_cityscapes/leftImg8bit/val/toyhafen/toyhafen_000001_000000_leftImg8bit.png \\
+    --out sheet.png
+"""
+
 
 def main() -> None:
     """Parse the command line and draw."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add('image', metavar='IMAGE', help='any image of at least 32x32 pixels')

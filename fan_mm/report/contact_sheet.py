@@ -52,7 +52,7 @@ def write_contact_sheet(
         raise InputError(f'{image_path} is smaller than 32 pixels')
     figure = contact_sheet(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), seed)
     with whole_file(out) as aside:
-        lossy = {'pil_kwargs': {'quality': 90}} if out.suffix.lower() in ('.jpg', '.jpeg') else {}
+        lossy = {'pil_kwargs': {'quality': 80}} if out.suffix.lower() in ('.jpg', '.jpeg') else {}
         figure.savefig(aside, dpi=_DPI, **lossy)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,19 @@ def tree(folder):
 
 def pictures(folder):
     return sorted(p for p in folder.rglob('*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg'))
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    """Run the command line in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr('sys.argv', [str(TOOL), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return ended.value.code, *capsys.readouterr()
+
+    return run
 
 
 # ------------------------------------------------------------------------------------ layouts
@@ -509,7 +523,7 @@ def test_two_runs_at_once(tmp_path, source):
     assert make(source, tmp_path / 'dst').files == 12
 
 
-def test_unreadable_sources_are_named_and_the_rest_goes_on(tmp_path):
+def test_unreadable_sources_are_named_and_the_rest_goes_on(tmp_path, tool):
     make_source(tmp_path / 'src', 'coco', count=5, size=(64, 64))
     folder = tmp_path / 'src' / 'val2017'
     good = pictures(folder)[0].read_bytes()
@@ -517,25 +531,42 @@ def test_unreadable_sources_are_named_and_the_rest_goes_on(tmp_path):
     (folder / 'empty.jpg').write_bytes(b'')
     (folder / 'text.jpg').write_text('not an image')
     cv2.imwrite(str(folder / 'small.jpg'), np.zeros((31, 90, 3), np.uint8))
-    arguments = [sys.executable, str(TOOL), 'coco', str(tmp_path / 'src'), str(tmp_path / 'dst')]
+    arguments = ['coco', str(tmp_path / 'src'), str(tmp_path / 'dst')]
     arguments += ['--corruptions', 'contrast', '--severities', '2', '3', '--jobs', '1']
-    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 1
-    lines = done.stderr.splitlines()
+    status, _, errors = tool(*arguments)
+    assert status == 1
+    lines = errors.splitlines()
     assert len(lines) == 4
     for name in ('cut.jpg', 'empty.jpg', 'text.jpg', 'small.jpg'):
         assert any(f'left out: {name} (' in line for line in lines)
-    assert '90x31 pixels' in done.stderr
+    assert '90x31 pixels' in errors
+    status, output, _ = tool(*arguments, '--verify')
+    assert status == 1
+    assert output.count('unreadable source') == 4
     assert len(pictures(tmp_path / 'dst')) == 10
-    problems = check(tmp_path / 'dst')
-    assert len(problems) == 4
-    assert all('unreadable source' in problem for problem in problems)
     # Mended, they are made up for.
     for name in ('cut.jpg', 'empty.jpg', 'text.jpg', 'small.jpg'):
         (folder / name).write_bytes(good)
     cells = {'contrast': (2, 3)}
     assert make(tmp_path / 'src', tmp_path / 'dst', 'coco', cells).written == 8
-    assert check(tmp_path / 'dst') == []
+    status, output, errors = tool(*arguments)
+    assert (status, errors) == (0, '')
+    assert '18 of them there already' in output
+    assert tool(*arguments, '--verify')[0] == 0
+
+
+def test_the_tools_mistakes_are_one_line(tmp_path, source, tool):
+    for options, message in (
+        (['--corruptions', 'snwo'], "did you mean 'snow'"),
+        (['--severities', '7'], 'severity'),
+        (['--split', 'demo'], 'no folder'),
+        (['--verify'], 'manifest.json'),
+    ):
+        status, _, errors = tool('cityscapes', str(source), str(tmp_path / 'dst'), *options)
+        assert status == 2
+        assert errors.startswith('error: ')
+        assert message in errors
+        assert errors.count('\n') == 1
 
 
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT])
