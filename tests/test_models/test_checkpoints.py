@@ -219,8 +219,8 @@ def test_early_official_files(trained):
     assert same(model, backbone)
 
 
-def test_a_classification_checkpoint_initialises_a_detector(trained, tmp_path, caplog):
-    backbone, state = trained
+def test_a_classification_checkpoint_initialises_a_detector(trained, tmp_path):
+    _, state = trained
     path = tmp_path / 'weights.pth'
     torch.save(state, path)
     detector = small_hybrid(

@@ -1,11 +1,10 @@
 """Layer normalisation over channels with a chosen variance divisor (spec section 2.2)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class ChannelLayerNorm(nn.Module):
+class ChannelLayerNorm(nn.LayerNorm):
     r"""LayerNorm over the last axis whose variance is divided by C or by C-1.
 
     The released FAN-Hybrid models were trained with the sample variance (divisor C-1) in every
@@ -23,10 +22,7 @@ class ChannelLayerNorm(nn.Module):
     """
 
     def __init__(self, channels: int, eps: float = 1e-6, unbiased: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
+        super().__init__(channels, eps)
         self.unbiased = unbiased
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,4 +35,4 @@ class ChannelLayerNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the size, epsilon and divisor."""
-        return f'{self.weight.numel()}, eps={self.eps}, unbiased={self.unbiased}'
+        return f'{super().extra_repr()}, unbiased={self.unbiased}'
