@@ -16,7 +16,7 @@ from fan_mm.models.checkpoints import to_official
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*.py'))
-CITYSCAPES = [path for path in FILES if path.stem.endswith('_cityscapes')]
+CITYSCAPES = [path for path in FILES if '_cityscapes' in path.stem and 'toy' not in path.stem]
 SMALL = CONFIGS / 'fan_hybrid_s_cityscapes.py'
 
 

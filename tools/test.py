@@ -7,7 +7,8 @@ from fan_mm.cli import run
 from fan_mm.engine.jobs import add_arguments, load_config, test
 
 EXAMPLE = """example, after the one of tools/train.py:
-  python tools/test.py configs/fan_hybrid_t_toy.py work_dirs/toy/best_mIoU_iter_*.pth --show-dir work_dirs/toy/painted
+  python tools/test.py configs/fan_hybrid_toy_cityscapes.py \\
+      work_dirs/fan_hybrid_toy_cityscapes/iter_1500.pth --show-dir painted
 """
 
 

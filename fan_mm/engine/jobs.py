@@ -172,7 +172,7 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise InputError('--show and --show-dir need a visualization hook among default_hooks')
-    hook.update(show=show, wait_time=wait_time)
+    hook.update(show=show, wait_time=wait_time, interval=1)
     scope = cfg.get('default_scope')
     hook['enable' if scope == 'mmpretrain' else 'draw'] = True
     if show_dir and scope == 'mmseg':
