@@ -17,7 +17,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import PublishedModel, paper, published_models
 from fan_mm.evaluation.results import read_results
-from fan_mm.report.labels import benchmark_label, metric_label
+from fan_mm.report.labels import benchmark_label
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
@@ -122,11 +122,6 @@ class Comparison:
         """All corruptions of the first result's benchmark."""
         return tuple(c for names in self.groups.values() for c in names)
 
-    def mean_rank(self, name: str) -> float | None:
-        """An entry's mean rank over the corruptions; None if it is not ranked."""
-        ranks = self.ranks.get(name)
-        return float(np.mean(list(ranks.values()))) if ranks else None
-
 
 def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False) -> Comparison:
     """Put results side by side.
@@ -162,14 +157,9 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         if not cells:
             ranked.append(name)
         if cells or corrupted:
-            what = (
-                ' and no difference to it is given'
-                if not cells
-                else ' and it is neither ranked nor subtracted'
-            )
+            follows = 'It is neither ranked nor subtracted.' if cells else 'No difference is given.'
             notices.append(
-                f'{name} was not measured as {names[0]}: {"; ".join(cells + corrupted)}. Its numbers '
-                f'are its own protocol’s,{what}.'
+                f'{name} was not measured like {names[0]}: {"; ".join(cells + corrupted)}. {follows}'
             )
     if published:
         models = published_models(first['task'])
@@ -256,10 +246,10 @@ def _not_the_papers(first: dict, model: PublishedModel) -> str | None:
     protocol = paper()['protocols'][model.benchmark]
     if first['benchmark']['name'] != model.benchmark:
         a, b = benchmark_label(model.benchmark), benchmark_label(first['benchmark']['name'])
-        return f'theirs is {a}, the first result’s {b}'
+        return f'theirs is {a}, that of the first result {b}'
     if first['dataset']['samples'] != protocol['samples']:
         return (
-            f'theirs are {protocol["samples"]} images of {protocol["dataset"]}, the first result’s '
+            f'theirs are {protocol["samples"]} images of {protocol["dataset"]}, those of the first result '
             f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
     return None
@@ -284,23 +274,24 @@ def _published_notices(model: PublishedModel, obstacle: str | None) -> list[str]
 
 def _count_absent(table: RobustnessTable) -> str:
     counts = {state: len(table.absent(state)) for state in ('missing', 'failed')}
-    return ', '.join(f'{n} cells {state}' for state, n in counts.items() if n)
+    return ', '.join(f'{n} cell{"s" * (n > 1)} {state}' for state, n in counts.items() if n)
 
 
 def _ranks(
     entries: Sequence[Entry], groups: dict[str, tuple[str, ...]]
 ) -> dict[str, dict[str, int]]:
-    """Ranks among the entries that have every corruption; equal values share the better rank."""
-    wanted = [c for names in groups.values() for c in names]
-    whole = [e for e in entries if all(e.corruptions.get(c) is not None for c in wanted)]
-    if len(whole) < 2:
-        return {}
-    ranks = {entry.name: {} for entry in whole}
-    for corruption in wanted:
+    """Per corruption, ranks among the entries that have it; equal values share the better rank."""
+    ranks = {entry.name: {} for entry in entries}
+    for corruption in (c for names in groups.values() for c in names):
         # Ranked as printed, so that 61.04 and 60.96 are equal.
-        values = {e.name: round(e.corruptions[corruption], 1) for e in whole}
-        for name, value in values.items():
-            ranks[name][corruption] = 1 + sum(other > value for other in values.values())
+        values = {
+            e.name: round(value, 1)
+            for e in entries
+            if (value := e.corruptions.get(corruption)) is not None
+        }
+        if len(values) > 1:
+            for name, value in values.items():
+                ranks[name][corruption] = 1 + sum(other > value for other in values.values())
     return ranks
 
 
@@ -318,8 +309,3 @@ def _differences(
                 bounds = tuple(d['interval']) if d['interval'] else None
                 found.append(Difference(name, measure, d['difference'], bounds, d['significant']))
     return found
-
-
-def column_label(column: str, metric: str) -> str:
-    """Heading of a measure's column."""
-    return {'clean': f'clean {metric_label(metric)}'}.get(column, metric_label(column))

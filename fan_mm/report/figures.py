@@ -7,6 +7,7 @@ tones become CSS variables and its text takes the page's font.
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from html import escape
@@ -137,8 +138,9 @@ def heat_map(table: RobustnessTable) -> Figure:
             y += 0.45
         axes.set_xlim(-4.2, columns[-1] + 1.3)
         axes.set_ylim(y - 0.45, -1.1)
-        title = f'{table.metric_label} {arrow(True)} (%) on {benchmark_label(table.benchmark)}'
-        axes.set_title(f'{table.name}: {title}, clean {number(table.clean)}')
+        what = f'{table.metric_label} {arrow(True)} (%) on {benchmark_label(table.benchmark)}'
+        name = textwrap.fill(table.name, 52)
+        axes.set_title(f'{name}\n{what}, clean {number(table.clean)}')
     return figure
 
 

@@ -188,10 +188,7 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
         return []
     top = max(float(np.nanmax(losses.losses, initial=0.0)), 1.0)
     head = [page.head_cell('class'), page.head_cell(f'clean {losses.metric}')]
-    head += [
-        f'<th scope="col" class="turned"><span>{escape(corruption_label(c))}</span></th>'
-        for c in losses.corruptions
-    ]
+    head += [page.turned_head_cell(corruption_label(c)) for c in losses.corruptions]
     rows = []
     for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True):
         cells = page.cell(number(clean))

@@ -57,15 +57,31 @@ def head_cell(
     return f'<th scope="{scope}"{_class(kind)}{span}>{escape(text)}</th>'
 
 
-def cell(text: str, kind: str = '', *, share: float | None = None, title: str = '') -> str:
-    """A ``<td>``; ``share`` in [0, 1] colours it, ``title`` explains it on hover."""
+def turned_head_cell(text: str) -> str:
+    """A ``<th>`` of a narrow column, its text turned upright."""
+    return f'<th scope="col" class="turned"><span>{escape(text)}</span></th>'
+
+
+def row(cells: str, kind: str = '') -> str:
+    """A ``<tr>`` from ready cells."""
+    return f'<tr{_class(kind)}>{cells}</tr>'
+
+
+def cell(
+    text: str, kind: str = '', *, share: float | None = None, title: str = '', below: str = ''
+) -> str:
+    """A ``<td>``; ``share`` in [0, 1] colours it, ``title`` explains it on hover.
+
+    ``below`` is small print under the text.
+    """
     style = (
         f' style="background-color:{heat(share)};color:{ink_on(heat(share))}"'
         if share is not None
         else ''
     )
     hint = f' title="{escape(title)}"' if title else ''
-    return f'<td{_class(kind)}{style}{hint}>{escape(text)}</td>'
+    small = f'<small>{escape(below)}</small>' if below else ''
+    return f'<td{_class(kind)}{style}{hint}>{escape(text)}{small}</td>'
 
 
 def table(
@@ -74,7 +90,7 @@ def table(
     """A table from ready cells; ``bodies`` are groups of rows, a row is its cells in one string."""
     groups = ''.join(
         '<tbody>'
-        + ''.join(row if row.startswith('<tr') else f'<tr>{row}</tr>' for row in rows)
+        + ''.join(line if line.startswith('<tr') else row(line) for line in rows)
         + '</tbody>\n'
         for rows in bodies
     )

@@ -14,29 +14,18 @@ from fan_mm.report.labels import metric_label
 
 HOLD_OUTS = 'hold-outs'
 
+_M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
 _MEASURES = {
-    'mPC': (
-        'mPC',
-        True,
-        'mean performance under corruption: the mean over corruptions of their mean over severities (Michaelis et al. 2019)',
-    ),
-    'rPC': (
-        'rPC',
-        True,
-        'relative performance under corruption, mPC / clean (Michaelis et al. 2019)',
-    ),
+    'mPC': ('mPC', True, f'mean performance under corruption: the corrupted mean ({_M19})'),
+    'rPC': ('rPC', True, f'relative performance under corruption, mPC / clean ({_M19})'),
     'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
     'retention': ('retention', True, 'corrupted mean / clean'),
-    'mCE': (
-        'mCE',
-        False,
-        "mean over corruptions of the error divided by AlexNet's (Hendrycks and Dietterich 2019)",
-    ),
+    'mCE': ('mCE', False, f'mean over 15 corruptions of the error / that of AlexNet ({_HD19})'),
     'relative_mCE': (
         'relative mCE',
         False,
-        'as mCE, of the error added to the clean error (Hendrycks and Dietterich 2019)',
+        f'the same of the error added to the clean one ({_HD19})',
     ),
 }
 

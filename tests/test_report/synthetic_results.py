@@ -41,7 +41,7 @@ CITYSCAPES = (
 COCO = 'person bicycle car motorcycle bus train truck boat bench bird cat dog'
 TASKS = {
     'segmentation': {
-        'benchmark': ('cityscapes-c', SIXTEEN, {name: (1, 2, 3) for name in NOISE}, ()),
+        'benchmark': ('cityscapes-c', SIXTEEN, dict.fromkeys(NOISE, (1, 2, 3)), ()),
         'metric': ('mIoU', 'IoU', ['aAcc', 'mAcc']),
         'dataset': ('CityscapesDataset', 500, [c.replace('_', ' ') for c in CITYSCAPES.split()]),
         'clean': 78.3,
@@ -102,7 +102,9 @@ def synthetic_results(
                 * facts['clean']
                 * (1.15 - 0.3 * rng.random(len(classes)))
             )
-            per_class = {class_metric: dict(zip(classes, np.minimum(worn, 99.0).tolist()))}
+            per_class = {
+                class_metric: dict(zip(classes, np.minimum(worn, 99.0).tolist(), strict=True))
+            }
             if task == 'segmentation':
                 per_class[class_metric]['train'] = None  # absent from the ground truth
         return {

@@ -1,0 +1,359 @@
+"""A comparison as Markdown, LaTeX and HTML, with its figures."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from fan_mm.fileio import write_whole
+from fan_mm.report import figures, page
+from fan_mm.report.comparison import Comparison, Difference, Entry, build_comparison
+from fan_mm.report.labels import (
+    DASH,
+    MINUS,
+    arrow,
+    benchmark_label,
+    corruption_label,
+    interval,
+    metric_label,
+    number,
+    signed,
+    task_label,
+)
+from fan_mm.report.scatter import accuracy_scatter, plotted
+from fan_mm.report.tables import markdown_table
+
+_LATEX_SPECIAL = {
+    **{c: f'\\{c}' for c in '&%$#_{}'},
+    **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
+    **{'↑': '$\\uparrow$', '↓': '$\\downarrow$', DASH: '--', MINUS: '$-$'},
+}
+
+
+def write_comparison(
+    paths: Sequence[str | os.PathLike], out_dir: str | os.PathLike, published: bool = False
+) -> Path:
+    """Compare results and write the comparison.
+
+    Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``,
+    ``comparison.tex`` (needs booktabs and graphicx) and ``figures/`` with ``scatter`` and, for two
+    or more results, ``groups`` as PNG and PDF.
+
+    Args:
+        paths: results.json files or their folders; differences are taken to the first.
+        out_dir: folder for the files, made if it is not there.
+        published: add the paper's rows for the same task.
+
+    Returns:
+        Path of ``comparison.html``.
+
+    Raises:
+        InputError: see `build_comparison`.
+    """
+    comparison = build_comparison(paths, published)
+    out_dir = Path(out_dir)
+    drawn = {'scatter': accuracy_scatter(comparison)}
+    if len(comparison.tables) > 1 and comparison.groups:
+        drawn['groups'] = figures.group_bars(comparison.tables)
+    for name, figure in drawn.items():
+        figures.save(figure, out_dir / 'figures' / name)
+    write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
+    write_whole(out_dir / 'comparison.tex', _latex(comparison))
+    svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}
+    path = out_dir / 'comparison.html'
+    write_whole(path, _html(comparison, svgs))
+    return path
+
+
+# ------------------------------------------------------------------------------ shared by all forms
+
+
+def _title(comparison: Comparison) -> str:
+    return f'Robustness on {benchmark_label(comparison.benchmark)}'
+
+
+def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
+    """Heading -> text of an entry."""
+    columns = {
+        f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean),
+        'corrupted mean ↑': lambda e: f'{number(e.mean)} {interval(e.mean_interval)}'.strip(),
+        'retention ↑': lambda e: f'{number(e.retention)} {interval(e.retention_interval)}'.strip(),
+    }
+    if any(e.mce is not None for e in comparison.entries):
+        columns['mCE ↓'] = lambda e: number(e.mce)
+    columns |= {
+        group: lambda e, group=group: number(e.groups.get(group)) for group in comparison.groups
+    }
+    return columns
+
+
+def _difference_row(difference: Difference) -> list[str]:
+    label = {'mean': 'corrupted mean'}.get(difference.measure, metric_label(difference.measure))
+    lower = difference.measure in ('mCE', 'relative_mCE')
+    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    points = signed(difference.points)
+    return [
+        difference.name,
+        f'{label} {arrow(not lower)}',
+        points,
+        interval(difference.interval),
+        verdict,
+    ]
+
+
+_DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
+
+
+def _difference_text(comparison: Comparison) -> str:
+    level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
+    return (
+        f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
+        'paired bootstrap over images. An interval that excludes 0 makes the difference one.'
+    )
+
+
+def _with_corruptions(comparison: Comparison) -> list[Entry]:
+    """The entries that have a value for any corruption."""
+    wanted = comparison.corruptions
+    return [e for e in comparison.entries if any(e.corruptions.get(c) is not None for c in wanted)]
+
+
+def _best(comparison: Comparison, corruption: str) -> set[str]:
+    return {name for name, ranks in comparison.ranks.items() if ranks.get(corruption) == 1}
+
+
+def _labelled(entry: Entry) -> str:
+    return (
+        f'{entry.name} (published)'
+        if entry.published and '(published)' not in entry.name
+        else entry.name
+    )
+
+
+def _not_plotted(comparison: Comparison) -> str:
+    shown = {e.name for e in plotted(comparison)}
+    left_out = [e.name for e in comparison.entries if e.name not in shown]
+    return (
+        f' Without a clean metric or a mean, and so not shown: {", ".join(left_out)}.'
+        if left_out
+        else ''
+    )
+
+
+# ---------------------------------------------------------------------------------------- Markdown
+
+
+def _markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
+    columns = _summary_columns(comparison)
+    rows = [[_labelled(e), *(text(e) for text in columns.values())] for e in comparison.entries]
+    parts = [
+        f'# {_title(comparison)}',
+        f'{task_label(comparison.task).capitalize()}, per cent; in brackets bootstrap intervals.',
+        '\n'.join(f'> - {notice}' for notice in comparison.notices),
+        markdown_table(['model', *columns], rows),
+        '## Corruptions',
+        'Mean over severities, and the rank in parentheses.',
+        markdown_table(
+            ['model', *map(corruption_label, comparison.corruptions)],
+            [[_labelled(e), *_ranked_cells(comparison, e)] for e in _with_corruptions(comparison)],
+        ),
+    ]
+    if comparison.differences:
+        parts += ['## Differences', _difference_text(comparison)]
+        parts.append(markdown_table(_DIFFERENCE_HEAD, map(_difference_row, comparison.differences)))
+    parts += ['## Figures', *(f'![{name}](figures/{name}.png)' for name in drawn)]
+    if notes := [e for e in comparison.entries if e.published]:
+        parts += ['## Sources of the published rows', _sources_markdown(notes)]
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
+    ranks = comparison.ranks.get(entry.name, {})
+    cells = []
+    for corruption in comparison.corruptions:
+        text = number(entry.corruptions.get(corruption))
+        if corruption in ranks:
+            text = f'{text} ({ranks[corruption]})'
+        cells.append(f'**{text}**' if entry.name in _best(comparison, corruption) else text)
+    return cells
+
+
+def _sources_markdown(entries: Sequence[Entry]) -> str:
+    return '\n'.join(
+        f'- {e.name}: {"; ".join(e.published)}.' + ''.join(f' {note}' for note in e.notes)
+        for e in entries
+    )
+
+
+# ------------------------------------------------------------------------------------------- LaTeX
+
+
+def _latex(comparison: Comparison) -> str:
+    """One ``table*`` as papers print it: model, clean, mean, retention, corruptions by group."""
+    heads = [f'clean {metric_label(comparison.metric)}', 'mean', 'retention']
+    with_mce = any(e.mce is not None for e in comparison.entries)
+    heads += ['mCE ↓'] if with_mce else []
+    first = len(heads) + 2
+    spans, rules = [], []
+    for group, names in comparison.groups.items():
+        spans.append(f'\\multicolumn{{{len(names)}}}{{c}}{{{latex(group.capitalize())}}}')
+        rules.append(f'\\cmidrule(lr){{{first}-{first + len(names) - 1}}}')
+        first += len(names)
+    turned = [f'\\rotatebox{{90}}{{{latex(corruption_label(c))}}}' for c in comparison.corruptions]
+    own = [_latex_row(comparison, e, with_mce) for e in comparison.entries if not e.published]
+    printed = [_latex_row(comparison, e, with_mce) for e in comparison.entries if e.published]
+    if printed:
+        width = 1 + len(heads) + len(comparison.corruptions)
+        own += [
+            '\\midrule',
+            f'\\multicolumn{{{width}}}{{l}}{{\\emph{{As published (Zhou et al., 2022)}}}} \\\\',
+        ]
+    caption = (
+        f'{_title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (\\%). '
+        + ' '.join(latex(notice) for notice in comparison.notices)
+    )
+    return '\n'.join(
+        [
+            '% needs \\usepackage{booktabs,graphicx}',
+            '\\begin{table*}',
+            '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
+            f'\\begin{{tabular}}{{l{"r" * (len(heads) + len(comparison.corruptions))}}}',
+            '\\toprule',
+            ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',
+            ''.join(rules),
+            ' & '.join(['model', *map(latex, heads), *turned]) + ' \\\\',
+            '\\midrule',
+            *own,
+            *printed,
+            '\\bottomrule',
+            '\\end{tabular}',
+            f'\\caption{{{caption.strip()}}}',
+            '\\end{table*}',
+            '',
+        ]
+    )
+
+
+def _latex_row(comparison: Comparison, entry: Entry, with_mce: bool) -> str:
+    cells = [latex(number(v)) for v in (entry.clean, entry.mean, entry.retention)]
+    cells += [latex(number(entry.mce))] if with_mce else []
+    for corruption in comparison.corruptions:
+        text = latex(number(entry.corruptions.get(corruption)))
+        best = entry.name in _best(comparison, corruption)
+        cells.append(f'\\textbf{{{text}}}' if best else text)
+    return ' & '.join([latex(entry.name), *cells]) + ' \\\\'
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return re.sub('|'.join(map(re.escape, _LATEX_SPECIAL)), lambda m: _LATEX_SPECIAL[m[0]], text)
+
+
+# -------------------------------------------------------------------------------------------- HTML
+
+
+def _html(comparison: Comparison, svgs: dict[str, str]) -> str:
+    printed = [e for e in comparison.entries if e.published]
+    sections = {
+        'summary': ('Summary', _summary_section(comparison)),
+        'scatter': ('Accuracy against robustness', _scatter_section(comparison, svgs['scatter'])),
+        'groups': (
+            'Groups',
+            [page.figure(svgs['groups'], 'Mean under each group.')] if 'groups' in svgs else [],
+        ),
+        'corruptions': ('Corruptions', _corruptions_section(comparison)),
+        'differences': ('Differences', _differences_section(comparison)),
+        'sources': ('Sources of the published rows', _sources_section(printed)),
+        'provenance': (
+            'Provenance',
+            [page.facts(t.name, t.provenance()) for t in comparison.tables],
+        ),
+    }
+    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
+    notices = ''.join(f'<li>{escape(notice)}</li>' for notice in comparison.notices)
+    body = [
+        f'<header>\n<h1>{escape(_title(comparison))}</h1>',
+        f'<p class="lead">{escape(task_label(comparison.task).capitalize())}, all numbers in per cent.</p>',
+        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
+        f'<aside class="notice" role="note"><ul>{notices}</ul></aside>' if notices else '',
+        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
+        '</main>',
+    ]
+    return page.page(_title(comparison), body)
+
+
+def _summary_section(comparison: Comparison) -> list[str]:
+    columns = _summary_columns(comparison)
+    head = [page.head_cell('model'), *map(page.head_cell, columns)]
+    rows = [
+        page.row(
+            page.head_cell(_labelled(e), 'row')
+            + ''.join(page.cell(text(e)) for text in columns.values()),
+            'published' if e.published else '',
+        )
+        for e in comparison.entries
+    ]
+    level = (
+        f' In brackets the {100 * comparison.level:.0f} % bootstrap interval.'
+        if comparison.level
+        else ''
+    )
+    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over the benchmark.{level}'
+    return [page.table(caption, head, [rows], 'lines')]
+
+
+def _scatter_section(comparison: Comparison, svg: str) -> list[str]:
+    caption = (
+        'Filled: own results, with the interval of the mean. Hollow: published. Dotted lines: equal '
+        f'retention.{_not_plotted(comparison)}'
+    )
+    return [page.figure(svg, caption)]
+
+
+def _corruptions_section(comparison: Comparison) -> list[str]:
+    top = max(
+        [v for e in comparison.entries for v in (e.clean, *e.corruptions.values()) if v], default=1
+    )
+    head = [page.head_cell('model')]
+    head += [page.turned_head_cell(corruption_label(c)) for c in comparison.corruptions]
+    rows = []
+    for entry in _with_corruptions(comparison):
+        ranks = comparison.ranks.get(entry.name, {})
+        cells = ''
+        for corruption in comparison.corruptions:
+            value = entry.corruptions.get(corruption)
+            share = None if value is None else min(max(1 - value / top, 0), 1)
+            kind = 'mean' if entry.name in _best(comparison, corruption) else ''
+            rank = f'({ranks[corruption]})' if corruption in ranks else ''
+            cells += page.cell(number(value), kind, share=share, below=rank)
+        rows.append(
+            page.row(
+                page.head_cell(_labelled(entry), 'row') + cells,
+                'published' if entry.published else '',
+            )
+        )
+    caption = (
+        f'Mean {metric_label(comparison.metric)} over severities; in parentheses the rank among the '
+        'comparable models, the best in bold. A dash: not evaluated, incomplete, or printed under a '
+        'doubtful heading.'
+    )
+    return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
+
+
+def _differences_section(comparison: Comparison) -> list[str]:
+    if not comparison.differences:
+        return []
+    rows = []
+    for d in comparison.differences:
+        name, *texts = _difference_row(d)
+        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
+    head = [page.head_cell(text) for text in _DIFFERENCE_HEAD]
+    return [page.table(_difference_text(comparison), head, [rows], 'lines')]
+
+
+def _sources_section(entries: Sequence[Entry]) -> list[str]:
+    if not entries:
+        return []
+    pairs = {e.name: ' '.join([f'{"; ".join(e.published)}.', *e.notes]) for e in entries}
+    return [page.facts('Where each row is printed, and what contradicts it.', pairs)]

@@ -1,0 +1,145 @@
+"""Accuracy against robustness: one point per model, lines of equal retention."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from fan_mm.report import colours
+from fan_mm.report.comparison import Comparison, Entry
+from fan_mm.report.figures import WIDTH, new_figure, style
+from fan_mm.report.labels import benchmark_label, metric_label
+
+# Where a label may stand beside its point: offset in points, horizontal and vertical alignment.
+_PLACES = [
+    ((6, 0), 'left', 'center'),
+    ((-6, 0), 'right', 'center'),
+    ((0, 6), 'center', 'bottom'),
+    ((0, -6), 'center', 'top'),
+    *(
+        ((x, y), 'left' if x > 0 else 'right', 'center')
+        for y in (8, -8, 16, -16, 24, -24)
+        for x in (5, -5)
+    ),
+]
+
+
+def plotted(comparison: Comparison) -> list[Entry]:
+    """The entries that have both coordinates."""
+    return [e for e in comparison.entries if e.clean is not None and e.mean is not None]
+
+
+def accuracy_scatter(comparison: Comparison) -> Figure:
+    """Benchmark mean against the clean metric; published models are hollow and grey."""
+    entries = plotted(comparison)
+    name, benchmark = metric_label(comparison.metric), benchmark_label(comparison.benchmark)
+    with style():
+        figure = new_figure(WIDTH, 4.6)
+        axes = figure.add_subplot()
+        for i, entry in enumerate(e for e in entries if not e.published):
+            colour, marker = colours.series(i)
+            axes.plot(entry.clean, entry.mean, marker, color=colour, markersize=7, zorder=4)
+            if entry.mean_interval:
+                axes.plot([entry.clean] * 2, entry.mean_interval, color=colour, zorder=3)
+        printed = [e for e in entries if e.published]
+        axes.plot(
+            [e.clean for e in printed],
+            [e.mean for e in printed],
+            linestyle='none',
+            marker='o',
+            markerfacecolor=colours.PAPER,
+            markeredgecolor=colours.QUIET,
+            zorder=3,
+        )
+        _limits(axes, entries)
+        _retention_lines(axes)
+        axes.set_xlabel(f'clean {name} (%)')
+        axes.set_ylabel(f'mean {name} on {benchmark} (%)')
+        figure.draw_without_rendering()  # settles the layout, so that label boxes are final
+        figure.set_layout_engine('none')
+        _labels(axes, entries)
+    return figure
+
+
+def _limits(axes: Axes, entries: Sequence[Entry]) -> None:
+    clean = [e.clean for e in entries] or [0.0, 100.0]
+    means = [v for e in entries for v in (e.mean, *(e.mean_interval or ()))] or [0.0, 100.0]
+    for values, setter, room in ((clean, axes.set_xlim, 0.2), (means, axes.set_ylim, 0.1)):
+        low, high = min(values), max(values)
+        margin = max(room * (high - low), 1.0)
+        setter(low - margin, high + margin)
+
+
+def _retention_lines(axes: Axes) -> None:
+    """Dotted lines of equal retention with their per cent at the right or upper edge."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set_autoscale_on(False)
+    for per_cent in range(10, 100, 10):
+        slope = per_cent / 100
+        axes.plot(
+            [left, right], [slope * left, slope * right], ':', color=colours.QUIET, linewidth=0.7
+        )
+        x = min(right, high / slope)
+        if x <= left or slope * x <= low:
+            continue
+        place = ((3, 0), 'left', 'center') if x == right else ((0, 2), 'center', 'bottom')
+        offset, horizontal, vertical = place
+        text = axes.annotate(
+            f'{per_cent} %',
+            (x, slope * x),
+            xytext=offset,
+            textcoords='offset points',
+            ha=horizontal,
+            va=vertical,
+            color=colours.QUIET,
+            annotation_clip=False,
+        )
+        text.set_in_layout(True)
+
+
+def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
+    """Name every point where the name covers no other point or name; without room, leave it out."""
+    frame = axes.get_window_extent()
+    points = [axes.transData.transform((e.clean, e.mean)) for e in entries]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
+    own_first = sorted(range(len(entries)), key=lambda i: bool(entries[i].published))
+    for i in own_first:
+        entry = entries[i]
+        others = [box for j, box in enumerate(taken) if j != i]
+        for offset, horizontal, vertical in _PLACES:
+            label = _label(axes, entry, offset, horizontal, vertical)
+            box = label.get_window_extent()
+            inside = (
+                frame.x0 <= box.x0
+                and box.x1 <= frame.x1
+                and frame.y0 <= box.y0
+                and box.y1 <= frame.y1
+            )
+            if inside and not any(box.overlaps(other) for other in others):
+                taken.append(box)
+                break
+            label.remove()
+
+
+def _label(
+    axes: Axes, entry: Entry, offset: tuple[float, float], horizontal: str, vertical: str
+) -> Annotation:
+    beside = 0 in offset
+    return axes.annotate(
+        entry.name,
+        (entry.clean, entry.mean),
+        xytext=offset,
+        textcoords='offset points',
+        ha=horizontal,
+        va=vertical,
+        fontsize=6.5 if entry.published else 7.5,
+        fontweight='normal' if entry.published else 'bold',
+        color=colours.QUIET if entry.published else colours.INK,
+        arrowprops=None
+        if beside
+        else {'arrowstyle': '-', 'color': colours.QUIET, 'linewidth': 0.5},
+        bbox={'facecolor': colours.PAPER, 'edgecolor': 'none', 'pad': 0.4, 'alpha': 0.85},
+        zorder=5,
+    )

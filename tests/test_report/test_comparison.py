@@ -1,0 +1,241 @@
+import json
+
+import numpy as np
+import pytest
+from synthetic_results import synthetic_results, write_results
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.results import write_results as write_with_statistics
+from fan_mm.report.comparison import build_comparison
+
+
+def notice_with(comparison, words):
+    return [notice for notice in comparison.notices if words in notice]
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Results of a better, a middling and a worse model on the same images."""
+    models = {'good': 1.4, 'fair': 1.1, 'poor': 0.7}
+    return [write_results(tmp_path / n, name=n, quality=q) for n, q in models.items()]
+
+
+def with_statistics(folder, name, right):
+    """Results whose cells say what their statistics per image say: 40 images, one class each.
+
+    Args:
+        right: for clean and for corrupted images, how many of an image's 10 pixels are right, (40,).
+    """
+    results = synthetic_results(name=name)
+    cells = {}
+    for cell in results['cells']:
+        hits = right['clean' if cell['corruption'] == 'clean' else 'corrupted']
+        statistics = np.stack([hits, np.full(40, 10)], axis=1)[..., None].astype(np.float64)
+        cells[Cell(cell['corruption'], cell['severity'])] = statistics
+        cell['metrics']['mIoU'] = float(100 * hits.sum() / 400)
+    write_with_statistics(folder, results, PerImage('iou', np.arange(40).astype(str), cells))
+    return folder / 'results.json'
+
+
+def test_values_are_those_of_the_results(three):
+    comparison = build_comparison(three)
+    assert [e.name for e in comparison.entries] == ['good', 'fair', 'poor']
+    for path, entry in zip(three, comparison.entries, strict=True):
+        summary = json.loads(path.read_text())['summary']
+        assert entry.clean == summary['clean']
+        assert entry.mean == summary['mean']['value']
+        assert list(entry.mean_interval) == summary['mean']['interval']
+        assert entry.retention == summary['retention']['value']
+        assert entry.groups['noise'] == summary['groups']['noise']['mean']
+        assert entry.corruptions['fog'] == summary['corruptions']['fog']['mean']
+        assert not entry.published
+    assert not comparison.notices
+
+
+def test_ranks(three):
+    comparison = build_comparison([three[2], three[0], three[1]])
+    assert set(comparison.ranks['good'].values()) == {1}
+    assert set(comparison.ranks['fair'].values()) == {2}
+    assert set(comparison.ranks['poor'].values()) == {3}
+
+
+def test_values_that_print_equal_share_a_rank(tmp_path):
+    paths = [
+        write_results(tmp_path / n, name=n, quality=q)
+        for n, q in (('a', 1.0), ('b', 1.0001), ('c', 0.5))
+    ]
+    ranks = build_comparison(paths).ranks
+    assert ranks['a']['snow'] == ranks['b']['snow'] == 1
+    assert ranks['c']['snow'] == 3
+
+
+def test_an_incomplete_corruption_is_not_ranked(tmp_path):
+    paths = [
+        write_results(tmp_path / 'a', name='a'),
+        write_results(tmp_path / 'b', name='b', failed=[('snow', 2)]),
+    ]
+    comparison = build_comparison(paths)
+    assert 'snow' not in comparison.ranks['a'] | comparison.ranks['b']
+    assert comparison.ranks['a']['fog'] == 1
+    assert comparison.entries[1].mean is None
+    assert notice_with(comparison, 'b is incomplete: 1 cell failed.')
+    assert {d.points for d in comparison.differences if d.measure != 'clean'} == {None}
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'seed': 1}, 'seed of the corruptions 1 instead of 0'),
+        (
+            {'channel_order': 'bgr-as-rgb'},
+            'channel order of the corruptions bgr-as-rgb instead of bgr',
+        ),
+        ({'corruption_version': '2'}, 'version of the corruptions 2 instead of 1'),
+    ],
+)
+def test_other_corruptions_are_ranked_but_not_subtracted(tmp_path, change, words):
+    paths = [
+        write_results(tmp_path / 'a', name='a'),
+        write_results(tmp_path / 'b', name='b', **change),
+    ]
+    comparison = build_comparison(paths)
+    [notice] = comparison.notices
+    assert words in notice
+    assert comparison.ranks['b']
+    assert not comparison.differences
+
+
+def test_other_images_or_cells_are_neither_ranked_nor_subtracted(tmp_path):
+    other = synthetic_results(name='b')
+    other['dataset'] |= {'samples': 20, 'sha256': 'another'}
+    other['benchmark']['severities']['snow'] = [1, 2, 3]
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / 'results.json').write_text(json.dumps(other))
+    paths = [
+        write_results(tmp_path / 'a', name='a'),
+        tmp_path / 'b',
+        write_results(tmp_path / 'c', name='c', quality=2.0),
+    ]
+    comparison = build_comparison(paths)
+    [notice] = comparison.notices
+    for words in (
+        'other severities',
+        'number of images 20 instead of 500',
+        'other images and labels',
+    ):
+        assert words in notice
+    assert set(comparison.ranks) == {'a', 'c'}
+    assert {d.name for d in comparison.differences} == {'c'}
+
+
+def test_results_of_two_tasks_or_metrics_are_refused(tmp_path):
+    seg, det = write_results(tmp_path / 'a'), write_results(tmp_path / 'b', 'detection')
+    with pytest.raises(InputError, match='task detection') as caught:
+        build_comparison([seg, det])
+    assert '\n' not in str(caught.value)
+    masks = synthetic_results('detection')
+    masks['metric']['name'] = 'segm_mAP'
+    (tmp_path / 'results.json').write_text(json.dumps(masks))
+    with pytest.raises(InputError, match='metric segm_mAP'):
+        build_comparison([det, tmp_path])
+
+
+def test_nothing_to_compare():
+    with pytest.raises(InputError, match='at least one'):
+        build_comparison([])
+
+
+def test_missing_file(three, tmp_path):
+    with pytest.raises(InputError, match='cannot read'):
+        build_comparison([*three, tmp_path / 'nowhere' / 'results.json'])
+
+
+def test_equal_names_are_told_apart(tmp_path):
+    paths = [write_results(tmp_path / f, name='fan') for f in ('run1', 'run2')]
+    assert [e.name for e in build_comparison(paths).entries] == ['fan (run1)', 'fan (run2)']
+    names = [e.name for e in build_comparison([paths[0], paths[0]]).entries]
+    assert len(set(names)) == 2
+
+
+def test_differences_without_images_have_no_interval(three):
+    differences = build_comparison(three).differences
+    assert [(d.name, d.measure) for d in differences] == [
+        (name, measure) for name in ('fair', 'poor') for measure in ('clean', 'mean', 'retention')
+    ]
+    assert all(d.interval is None and d.significant is None for d in differences)
+    assert differences[0].points == pytest.approx(0)
+    assert differences[1].points < 0
+
+
+def test_paired_differences(tmp_path):
+    hard = np.random.default_rng(0).integers(2, 8, 40)  # pixels right, varying much between images
+    first = with_statistics(tmp_path / 'a', 'a', {'clean': hard + 1, 'corrupted': hard})
+    better = with_statistics(tmp_path / 'b', 'b', {'clean': hard + 1, 'corrupted': hard + 1})
+    same = with_statistics(tmp_path / 'c', 'c', {'clean': hard + 1, 'corrupted': np.roll(hard, 1)})
+    found = {(d.name, d.measure): d for d in build_comparison([first, better, same]).differences}
+    mean = found['b', 'mean']
+    assert mean.points == pytest.approx(10)
+    # Every image gains one pixel of ten: paired, the difference does not depend on the draw.
+    assert mean.interval == pytest.approx((10, 10))
+    assert mean.significant is True
+    assert found['b', 'clean'].significant is False
+    noise = found['c', 'mean']
+    assert noise.points == pytest.approx(0)
+    assert noise.interval[0] < 0 < noise.interval[1]
+    assert noise.significant is False
+    assert found['b', 'retention'].significant is True
+
+
+def test_published_rows_join_the_ranks_on_the_papers_images(tmp_path):
+    path = write_results(tmp_path, name='mine', quality=1.4)
+    comparison = build_comparison([path], published=True)
+    printed = [e for e in comparison.entries if e.published]
+    assert len(printed) == 20
+    fan = next(e for e in printed if e.name == 'FAN-S-Hybrid')
+    assert (fan.clean, fan.mean, fan.retention) == (81.5, 66.4, 81.5)
+    assert fan.published == ('Table 9, row 18', 'Table 13, row 17')
+    assert fan.groups['noise'] == pytest.approx((57.5 + 61.3 + 62.2 + 71.5) / 4)
+    assert comparison.ranks['FAN-L-Hybrid']['gaussian_noise'] == 1
+    assert comparison.ranks['mine']['gaussian_noise'] > 1
+    assert 'jpeg_compression' not in comparison.ranks['SegFormer-B1']
+    assert notice_with(comparison, 'nothing of them was measured here')
+    assert notice_with(comparison, 'bgr-as-rgb')
+    assert notice_with(comparison, 'Kamann and Rother, the source')
+    assert not comparison.differences
+
+
+def test_published_rows_are_not_ranked_with_other_images_or_benchmarks(tmp_path):
+    small = synthetic_results()
+    small['dataset']['samples'] = 20
+    other = synthetic_results()
+    other['benchmark']['name'] = 'fan-official'
+    for results, words in (
+        (small, '500 images of Cityscapes validation'),
+        (other, 'theirs is Cityscapes-C'),
+    ):
+        (tmp_path / 'results.json').write_text(json.dumps(results))
+        comparison = build_comparison([tmp_path], published=True)
+        assert notice_with(comparison, words)
+        assert not any(comparison.ranks.get(e.name) for e in comparison.entries)
+
+
+@pytest.mark.parametrize(('task', 'count'), [('detection', 12), ('classification', 35)])
+def test_published_rows_of_other_tasks(tmp_path, task, count):
+    comparison = build_comparison([write_results(tmp_path, task)], published=True)
+    printed = [e for e in comparison.entries if e.published]
+    assert len(printed) == count
+    if task == 'classification':
+        xcit = next(e for e in printed if e.name == 'XCiT-S12')
+        assert (xcit.clean, xcit.mean, xcit.mce) == (81.9, None, 51.5)
+
+
+def test_a_result_named_like_a_published_model_is_not_taken_for_it(tmp_path):
+    path = write_results(tmp_path, name='FAN-S-Hybrid')
+    entries = build_comparison([path], published=True).entries
+    assert entries[0].name == 'FAN-S-Hybrid'
+    assert not entries[0].published
+    names = [e.name for e in entries]
+    assert 'FAN-S-Hybrid (published)' in names
+    assert len(set(names)) == len(names)

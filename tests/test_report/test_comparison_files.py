@@ -1,0 +1,169 @@
+import re
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.text import Annotation
+from synthetic_results import write_results
+from test_figures import assert_labels_inside
+from test_report import assert_fetches_nothing, read_page
+
+from fan_mm.report.comparison import build_comparison
+from fan_mm.report.comparison_files import latex, write_comparison
+from fan_mm.report.scatter import accuracy_scatter, plotted
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A comparison of two results with the published rows."""
+    root = tmp_path_factory.mktemp('comparison')
+    paths = [
+        write_results(root / name, name=name, quality=quality)
+        for name, quality in (('fan_50%', 1.4), ('segformer_b2', 1.1))
+    ]
+    write_comparison(paths, root / 'out', published=True)
+    return root / 'out'
+
+
+def test_files(folder):
+    found = {str(p.relative_to(folder)) for p in folder.rglob('*.*')}
+    figures = {f'figures/{n}.{s}' for n in ('scatter', 'groups') for s in ('png', 'pdf')}
+    assert found == {'comparison.html', 'comparison.md', 'comparison.tex'} | figures
+
+
+def test_page(folder):
+    text, page = read_page(folder, 'comparison.html')
+    assert_fetches_nothing(text, page)
+    assert text.count('<svg') == 2
+    summary = page.tables[0]
+    assert len(summary) == 1 + 2 + 20
+    row = next(r for r in summary if r[0] == 'FAN-S-Hybrid (published)')
+    assert row[1:4] == ['81.5', '66.4', '81.5']
+    ids = [a['id'] for _, a in page.tags if 'id' in a]
+    assert len(ids) == len(set(ids))
+    assert any('Table 13, row 16.' in r[-1] for table in page.tables for r in table)
+
+
+def test_only_published_rows_are_called_published(folder):
+    _, page = read_page(folder, 'comparison.html')
+    published = [a.get('class') for tag, a in page.tags if tag == 'tr'].count('published')
+    assert published == 20 + 19  # SegFormer-B5 has no values per corruption
+    for line in (folder / 'comparison.md').read_text().splitlines():
+        if line.startswith('| FAN-'):
+            assert '(published)' in line
+        if line.startswith(('| fan_50%', '| segformer_b2')):
+            assert 'published' not in line
+
+
+def test_markdown(folder):
+    text = (folder / 'comparison.md').read_text()
+    assert '> - Rows called published are printed in Zhou' in text
+    assert re.search(
+        r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no per-image data \|',
+        text,
+    )
+    assert '**60.0 (1)**' in text
+    assert '- FAN-T-Hybrid: Table 9, row 17; Table 13, row 16.' in text
+
+
+def test_latex_is_a_rectangular_table(folder):
+    text = (folder / 'comparison.tex').read_text()
+    columns = len(re.search(r'\\begin\{tabular\}\{(l r*|lr*)\}', text)[1])
+    assert columns == 1 + 3 + 16
+    rows = [line for line in text.splitlines() if line.endswith('\\\\')]
+    assert len(rows) == 2 + 2 + 1 + 20
+    for row in rows:
+        width = len(re.findall(r'(?<!\\)&', row)) + 1
+        width += sum(int(n) - 1 for n in re.findall(r'\\multicolumn\{(\d+)\}', row))
+        assert width == columns, row
+    assert text.count('{') == text.count('}')
+    assert 'fan\\_50\\%' in text
+    assert not re.search(r'[^\x00-\x7f]', text)
+    assert text.index('As published') < text.index('FAN-S-Hybrid')
+
+
+@pytest.mark.parametrize(
+    ('text', 'escaped'),
+    [
+        ('a_b & 5%', 'a\\_b \\& 5\\%'),
+        ('x\\y', 'x\\textbackslash{}y'),
+        ('mCE ↓', 'mCE $\\downarrow$'),
+    ],
+)
+def test_latex_escapes(text, escaped):
+    assert latex(text) == escaped
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection', 'classification'])
+def test_scatter(tmp_path, task):
+    names = ('a_model_with_a_rather_long_name', 'another')
+    paths = [
+        write_results(tmp_path / n, task, name=n, quality=q)
+        for n, q in zip(names, (1.4, 1.1), strict=True)
+    ]
+    comparison = build_comparison(paths, published=True)
+    figure = accuracy_scatter(comparison)
+    assert_labels_inside(figure)
+    axes = figure.axes[0]
+    labels = [t for t in axes.findobj(Annotation) if not t.get_text().endswith('%')]
+    shown = {t.get_text() for t in labels}
+    assert set(names) <= shown
+    assert len(shown) > 0.8 * len(plotted(comparison))
+    boxes = [t.get_window_extent() for t in labels]
+    points = [axes.transData.transform((e.clean, e.mean)) for e in plotted(comparison)]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+        inside = [box.x0 < x < box.x1 and box.y0 < y < box.y1 for x, y in points]
+        assert sum(inside) <= 1  # a label with a leader contains its own point
+
+
+def test_scatter_of_one_and_of_none(tmp_path):
+    one = build_comparison([write_results(tmp_path / 'a')])
+    assert_labels_inside(accuracy_scatter(one))
+    none = build_comparison([write_results(tmp_path / 'b', failed=[('clean', 0)])])
+    assert not plotted(none)
+    assert_labels_inside(accuracy_scatter(none))
+
+
+def test_incomplete_results_are_compared_without_partial_means(tmp_path):
+    paths = [
+        write_results(tmp_path / 'a', name='a'),
+        write_results(tmp_path / 'b', name='b', absent=[('snow', 2)]),
+    ]
+    text = write_comparison(paths, tmp_path / 'out').read_text()
+    assert 'b is incomplete: 1 cell missing.' in text
+    assert 'and so not shown: b.' in text
+    _, page = read_page(tmp_path / 'out', 'comparison.html')
+    row = next(r for r in page.tables[0] if r[0] == 'b')
+    assert row[2:4] == ['\N{EN DASH}'] * 2
+
+
+def test_the_tool(tmp_path, repo_root, monkeypatch, capsys):
+    write_results(tmp_path / 'a', name='a')
+    write_results(tmp_path / 'b', 'detection', name='b')
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['compare_robustness.py', *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(repo_root / 'tools' / 'compare_robustness.py'), run_name='__main__')
+        return left.value.code, *capsys.readouterr()
+
+    status, printed, _ = call(tmp_path / 'a', '--published', '--out', tmp_path / 'out')
+    assert not status
+    assert printed == f'wrote {tmp_path}/out/comparison.html\n'
+    assert 'published' in (tmp_path / 'out' / 'comparison.md').read_text()
+    status, _, said = call(tmp_path / 'a', tmp_path / 'b', '--out', tmp_path / 'no')
+    assert status == 2
+    assert said.startswith('error: ')
+    assert said.count('\n') == 1
+    assert not (tmp_path / 'no').exists()
+    status, printed, _ = call('--help')
+    assert status == 0
+    assert 'embedded dataset' in printed
+
+
+def test_picture_of_the_scatter_is_not_empty(folder):
+    image = cv2.imread(str(folder / 'figures' / 'scatter.png'))
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 100

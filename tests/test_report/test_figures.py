@@ -1,0 +1,130 @@
+"""Figures are drawn, hold what they should, and every label lies inside the canvas."""
+
+import re
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
+from synthetic_results import synthetic_results
+
+from fan_mm.report import colours, figures
+from fan_mm.report.robustness_table import RobustnessTable
+
+DRAWN = {
+    'heat_map': figures.heat_map,
+    'severity_curves': figures.severity_curves,
+    'groups': lambda table: figures.group_bars([table]),
+    'groups_of_three': lambda table: figures.group_bars([table] * 3),
+}
+
+
+def texts_of(figure):
+    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+
+
+def assert_labels_inside(figure):
+    figure.draw_without_rendering()
+    drawn = figure.get_tightbbox()  # inches
+    width, height = figure.get_size_inches()
+    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.01, drawn.extents
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection', 'classification'])
+@pytest.mark.parametrize('name', DRAWN)
+def test_labels_lie_inside_the_canvas(name, task):
+    options = {'name': 'a_model_with_a_rather_long_name_of_its_own', 'failed': [('fog', 1)]}
+    assert_labels_inside(DRAWN[name](RobustnessTable(synthetic_results(task, **options))))
+
+
+def test_heat_map_prints_every_value():
+    table = RobustnessTable(synthetic_results(absent=[('snow', 4)], failed=[('fog', 1)]))
+    shown = [t.get_text() for t in texts_of(figures.heat_map(table))]
+    for corruption in table.corruptions:
+        for severity in table.severities:
+            if (value := table.value(corruption, severity)) is not None:
+                assert f'{value:.1f}' in shown
+    assert shown.count('missing') == shown.count('failed') == 1
+    assert shown.count('·') == 8  # four kinds of noise at severities 4 and 5
+
+
+def test_curves_show_the_values_and_leave_gaps():
+    table = RobustnessTable(synthetic_results(absent=[('snow', 4)]))
+    axes = figures.severity_curves(table).axes
+    assert [a.get_title(loc='left') for a in axes] == ['Noise', 'Blur', 'Weather', 'Digital']
+    lines = [line for line in axes[2].lines if len(line.get_xdata()) == 6]
+    assert len(lines) == 4
+    snow = lines[table.groups['weather'].index('snow')].get_ydata()
+    assert snow[0] == table.clean
+    assert snow[3] == table.value('snow', 3)
+    assert np.isnan(snow[4])
+
+
+def test_line_labels_do_not_cover_each_other():
+    results = synthetic_results()
+    for cell in results['cells'][1:]:
+        cell['metrics']['mIoU'] = 50.0  # all lines end at the same point
+    figure = figures.severity_curves(RobustnessTable(results))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = sorted((t.get_window_extent() for t in axes.texts), key=lambda b: b.y0)
+        assert len(boxes) == 4
+        for below, above in pairwise(boxes):
+            assert below.y1 <= above.y0 + 1
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8), st.floats(0.1, 20))
+def test_spread_keeps_order_distance_and_centre(places, gap):
+    places = sorted(places)
+    moved = figures.spread(places, gap)
+    assert np.all(np.diff(moved) >= gap - 1e-6)
+    assert np.mean(moved) == pytest.approx(np.mean(places), abs=1e-6)
+    if len(places) == 1 or min(np.diff(places)) >= gap:
+        assert moved == pytest.approx(places)
+
+
+@pytest.mark.parametrize('name', DRAWN)
+def test_files_are_written_the_same_twice_and_are_pictures(name, tmp_path):
+    figure = DRAWN[name](RobustnessTable(synthetic_results()))
+    figures.save(figure, tmp_path / 'a')
+    figures.save(DRAWN[name](RobustnessTable(synthetic_results())), tmp_path / 'b')
+    for suffix in ('.png', '.pdf'):
+        assert (tmp_path / f'a{suffix}').read_bytes() == (tmp_path / f'b{suffix}').read_bytes()
+    image = cv2.imread(str(tmp_path / 'a.png'))
+    assert image.shape[1] > 900
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
+    assert (image[[0, -1]] == image[0, 0]).all()  # nothing touches the upper or lower edge
+    assert (tmp_path / 'a.pdf').read_bytes().startswith(b'%PDF')
+
+
+def test_no_global_state_is_left():
+    before = dict(matplotlib.rcParams)
+    figures.inline_svg(figures.heat_map(RobustnessTable(synthetic_results())), 'a', 'b')
+    assert dict(matplotlib.rcParams) == before
+    pyplot = pytest.importorskip('matplotlib.pyplot')
+    assert pyplot.get_fignums() == []
+
+
+def test_inline_svg_is_a_tree_that_follows_the_page():
+    table = RobustnessTable(synthetic_results())
+    svg = figures.inline_svg(figures.severity_curves(table), 'curves', 'curves & <lines>')
+    root = ET.fromstring(svg)
+    assert root.tag == 'svg'
+    assert root.attrib['role'] == 'img'
+    assert root.find('title').text == 'curves & <lines>'
+    assert 'http' not in svg
+    assert 'font-family' not in svg
+    for tone in colours.page_colours():
+        assert tone not in svg
+    ids = re.findall(r'\bid="([^"]+)"', svg)
+    assert len(ids) == len(set(ids))
+    assert all(i.startswith('curves-') for i in ids)
+    used = re.findall(r'(?:url\(|href=")#([^")]+)', svg)
+    assert used
+    assert set(used) <= set(ids)
+    assert {'Gaussian noise', 'JPEG'} <= {t.text for t in root.iter('text')}

@@ -1,0 +1,38 @@
+import math
+
+import pytest
+
+from fan_mm.report import labels
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [(78.25, '78.2'), (0, '0.0'), (-3.16, '−3.2'), (None, '–'), (math.nan, '–'), (100, '100.0')],  # noqa: RUF001
+)
+def test_numbers_have_one_decimal(value, text):
+    assert labels.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [(2.04, '+2.0'), (-2.06, '−2.1'), (0.04, '0.0'), (-0.04, '0.0'), (None, '–')],  # noqa: RUF001
+)
+def test_differences_have_a_sign_unless_they_round_to_zero(value, text):
+    assert labels.signed(value) == text
+
+
+def test_intervals():
+    assert labels.interval((57.14, 59.26)) == '[57.1, 59.3]'
+    assert labels.interval(None) == ''
+
+
+def test_corruptions_as_printed():
+    assert labels.corruption_label('gaussian_noise') == 'Gaussian noise'
+    assert labels.corruption_in_sentence('gaussian_noise') == 'Gaussian noise'
+    assert labels.corruption_in_sentence('motion_blur') == 'motion blur'
+    assert labels.corruption_in_sentence('jpeg_compression') == 'JPEG'
+
+
+def test_cells_are_gathered_by_corruption():
+    cells = [('clean', 0), ('snow', 3), ('snow', 4), ('fog', 1)]
+    assert labels.cells_label(cells) == 'Clean; Snow 3, 4; Fog 1'

@@ -1,0 +1,85 @@
+import csv
+import io
+
+import pytest
+from synthetic_results import synthetic_results
+
+from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.tables import cells_csv, per_class_csv, report_markdown
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_has_one_row_per_cell_and_nothing_is_rounded():
+    results = synthetic_results(absent=[('snow', 4)], failed=[('fog', 1)])
+    rows = rows_of(cells_csv(RobustnessTable(results)))
+    assert len(rows) == len(results['cells']) == 1 + 4 * 3 + 12 * 5
+    by_cell = {(r['corruption'], int(r['severity'])): r for r in rows}
+    for cell in results['cells']:
+        row = by_cell[cell['corruption'], cell['severity']]
+        assert row['status'] == cell['status']
+        for metric in ('mIoU', 'aAcc', 'mAcc'):
+            value = cell['metrics'].get(metric)
+            assert row[metric] == ('' if value is None else repr(value))
+    assert by_cell['fog', 1]['error'].startswith('RuntimeError')
+    assert by_cell['snow', 4]['mIoU'] == by_cell['snow', 4]['retention'] == ''
+    assert by_cell['clean', 0]['retention'] == '100.0'
+    assert by_cell['clean', 0]['in_mean'] == '0'
+    assert (by_cell['snow', 3]['in_mean'], by_cell['snow', 3]['group']) == ('1', 'weather')
+
+
+def test_csv_marks_hold_outs():
+    rows = rows_of(cells_csv(RobustnessTable(synthetic_results('classification'))))
+    assert {r['group'] for r in rows if r['in_mean'] == '0'} == {'', 'hold-outs'}
+
+
+def test_per_class_csv_is_long():
+    results = synthetic_results(failed=[('fog', 1)])
+    rows = rows_of(per_class_csv(RobustnessTable(results)))
+    assert len(rows) == 19 * (len(results['cells']) - 1)
+    road = next(r for r in rows if (r['corruption'], r['class']) == ('clean', 'road'))
+    assert float(road['value']) == results['cells'][0]['per_class']['IoU']['road']
+    assert next(r for r in rows if r['class'] == 'train')['value'] == ''
+    assert per_class_csv(RobustnessTable(synthetic_results('classification'))) is None
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection', 'classification'])
+def test_markdown_shows_every_number(task):
+    table = RobustnessTable(synthetic_results(task))
+    text = report_markdown(table, ['heat_map'])
+    for corruption in table.corruptions:
+        assert f'{table.mean(corruption):.1f}' in text
+    for measure in table.headline():
+        assert f'| {measure.label} ' in text
+        assert f'{measure.value:.1f}' in text
+    assert '95 % interval' in text
+    assert 'INCOMPLETE' not in text
+    assert '![heat map](figures/heat_map.png)' in text
+    assert table.results['model']['checkpoint_sha256'] in text
+
+
+def test_markdown_says_what_is_missing():
+    results = synthetic_results(absent=[('snow', 4), ('snow', 5)], failed=[('fog', 1)])
+    text = report_markdown(RobustnessTable(results), [])
+    assert 'INCOMPLETE' in text
+    assert 'not evaluated: Snow 4, 5' in text
+    assert 'failed: Fog 1: `RuntimeError: cannot read frankfurt_000001`' in text
+    assert '| corrupted mean ↑ | incomplete |  |' in text
+    assert '| Weather | incomplete |' in text
+    snow = next(line for line in text.splitlines() if line.startswith('| Weather | Snow'))
+    assert snow.count('**missing**') == 2
+    assert snow.endswith('| \N{EN DASH} | \N{EN DASH} |')
+
+
+def test_markdown_tables_are_rectangular():
+    text = report_markdown(RobustnessTable(synthetic_results(failed=[('fog', 1)])), [])
+    width = None
+    for line in text.splitlines():
+        if not line.startswith('| '):
+            width = None
+            continue
+        columns = line.replace('\\|', '').count('|')
+        assert width in (None, columns)
+        width = columns

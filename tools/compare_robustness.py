@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Put the robustness of several models side by side, as Markdown, LaTeX, HTML and figures.
+
+RESULT is a results.json of tools/test_corruption.py, or the work dir that holds it. The first one is
+the model that the others are compared with.
+"""
+
+import argparse
+
+from fan_mm.cli import run
+from fan_mm.report.comparison_files import write_comparison
+
+EXAMPLE = """example, on the embedded dataset, after tools/test_corruption.py for two checkpoints:
+  python tools/compare_robustness.py work_dirs/first work_dirs/second --out work_dirs/comparison
+"""
+
+
+def main() -> None:
+    """Parse the command line and compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('results', nargs='+', metavar='RESULT', help='results.json, or the folder that holds it')
+    add(
+        '--published',
+        action='store_true',
+        help='add the rows of the FAN paper (tables 8 to 14) for the same task, marked as published',
+    )
+    add('--out', required=True, metavar='DIR', help='folder for the comparison')
+    args = parser.parse_args()
+    print(f'wrote {write_comparison(args.results, args.out, args.published)}')
+
+
+if __name__ == '__main__':
+    run(main)
