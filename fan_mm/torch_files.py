@@ -23,37 +23,35 @@ from fan_mm.errors import InputError
 _NUMPY_BUILDERS = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 
 
-
 def _history_method(owner: object, name: str) -> object:
-    """``getattr``, for the one thing mmengine's pickles need it: to name a statistic."""
+    """``getattr``, for the one thing mmengine's own checkpoints need it: to name a statistic."""
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError('GLOBAL builtins.getattr')
 
 
-# numpy 2 moved `numpy.core` to `numpy._core`; a file names the module of the numpy that wrote it.
-SAFE_GLOBALS: list = [
-    argparse.Namespace,  # timm's "args"
-    HistoryBuffer,  # mmengine's message hub
-    (_history_method, 'builtins.getattr'),
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(code)) for code in '?bhilqBHILQefd'},
+# Each with the name under which a file asks for it. Named pairs also outlive onedl-mmengine's
+# loader, which takes back what it allowed for the time of a load.
+SAFE_GLOBALS = [
+    *(
+        (cls, f'{cls.__module__}.{cls.__qualname__}')
+        for cls in (
+            argparse.Namespace,  # timm's "args"
+            HistoryBuffer,  # mmengine's message hub
+            np.ndarray,
+            np.dtype,
+            *{type(np.dtype(code)) for code in '?bhilqBHILQefd'},
+        )
+    ),
+    (_history_method, 'builtins.getattr'),  # for the message hub too
+    # numpy 2 moved `numpy.core` to `numpy._core`; a file names the one of the numpy that wrote it.
     *(
         (function, f'{package}.multiarray.{function.__name__}')
         for function in _NUMPY_BUILDERS
         for package in ('numpy.core', 'numpy._core')
     ),
 ]
-
-
-def allow_known_types() -> None:
-    """Tell torch which types beyond tensors may be rebuilt from a file.
-
-    Idempotent, and called again before every read: onedl-mmengine's loader removes from torch's
-    list what it had added itself, ours included.
-    """
-    torch.serialization.add_safe_globals(SAFE_GLOBALS)
+torch.serialization.add_safe_globals(SAFE_GLOBALS)
 
 
 def why_refused(error: pickle.UnpicklingError, source: str) -> str:
@@ -84,7 +82,6 @@ def read_torch_file(source: str | os.PathLike) -> object:
         InputError: the file is missing, damaged, unreachable, or asks for code to be run.
     """
     source = os.fspath(source)
-    allow_known_types()
     try:
         if source.startswith(('http://', 'https://')):
             return _read_url(source)
@@ -109,6 +106,3 @@ def _read_url(url: str) -> object:
     if get_rank() == 0:
         barrier()
     return checkpoint
-
-
-allow_known_types()

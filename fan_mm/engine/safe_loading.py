@@ -4,7 +4,7 @@ import os
 
 from mmengine.runner import CheckpointLoader
 
-from fan_mm.torch_files import allow_known_types, read_torch_file
+from fan_mm.torch_files import read_torch_file
 
 
 def use_safe_loading() -> None:
@@ -15,7 +15,6 @@ def use_safe_loading() -> None:
     onedl-mmengine would otherwise leave after a refusal.
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    allow_known_types()
     CheckpointLoader.register_scheme(prefixes='', loader=_read_local, force=True)
 
 
