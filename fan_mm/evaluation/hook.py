@@ -9,6 +9,8 @@ from mmengine.runner import Runner
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import RobustnessSweep
 
+_PREFIX = 'val/robustness/'
+
 
 @HOOKS.register_module()
 class RobustnessHook(Hook):
@@ -60,6 +62,10 @@ class RobustnessHook(Hook):
         """Run the sweep and log it."""
         self.validations += 1
         if self.validations % self.interval:
+            # LoggerHook repeats the last value of everything that was ever logged.
+            logged = runner.message_hub.log_scalars
+            for name in [name for name in logged if name.startswith(_PREFIX)]:
+                del logged[name]
             return
         loop = runner.val_loop
         sweep = RobustnessSweep(
@@ -74,6 +80,6 @@ class RobustnessHook(Hook):
         }
         for name, score in scores.items():
             if score is not None:  # a cell failed, or there is nothing to retain yet
-                runner.message_hub.update_scalar(f'val/robustness/{name}', score)
+                runner.message_hub.update_scalar(f'{_PREFIX}{name}', score)
                 if metrics is not None:
                     metrics[f'robustness/{name}'] = score

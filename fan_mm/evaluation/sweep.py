@@ -260,8 +260,11 @@ class RobustnessSweep:
         except Exception as error:  # whatever a dataset, a model or a metric may raise
             part['error'] = _one_line(error)
             print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+            # The frames of the error hold what filled the memory, and the loader's iterator, in a
+            # cycle that would make it wait ten seconds for its workers.
+            traceback.clear_frames(error.__traceback__)
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the error may have been lack of memory
+                torch.cuda.empty_cache()
         for metric in metrics:
             metric.results.clear()
         part['seconds'] = time.monotonic() - start

@@ -1,0 +1,356 @@
+"""RobustnessSweep in one process, on the stripes of `tiny_cityscapes`."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip('mmseg')
+
+import mmseg.datasets
+import mmseg.evaluation  # noqa: F401  (registers CityscapesDataset, IoUMetric and their transforms)
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from stripe_model import StripeModel
+
+from fan_mm.corruptions import BENCHMARKS, corrupt, image_key, seed_for
+from fan_mm.datasets.corrupted import corrupted_path
+from fan_mm.errors import InputError
+from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
+
+SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
+CELLS = ['clean', *(f'{name}/{s}' for name in ('gaussian_noise', 'fog') for s in (1, 3))]
+
+
+@pytest.fixture
+def cfg(stripe_config):
+    init_default_scope('mmseg')
+    return Config.fromfile(stripe_config, import_custom_modules=False)
+
+
+@pytest.fixture
+def sweep(cfg):
+    def make(model=None, loader=None, evaluator=None, **options):
+        return RobustnessSweep(
+            model or StripeModel(),
+            loader or cfg.test_dataloader,
+            evaluator or cfg.test_evaluator,
+            **{**SMALL, **options},
+        )
+
+    return make
+
+
+def table(results):
+    """What two runs of the same sweep have in common: all but times."""
+    cells = [{k: v for k, v in cell.items() if k != 'seconds'} for cell in results['cells']]
+    return cells, results['summary']
+
+
+def status(results):
+    return {
+        f'{c["corruption"]}/{c["severity"]}' if c['severity'] else 'clean': c['status']
+        for c in results['cells']
+    }
+
+
+def test_cells_and_summary(sweep, tmp_path):
+    results = sweep(work_dir=tmp_path / 'out').run()
+    assert status(results) == dict.fromkeys(CELLS, 'done')
+    scores = [cell['metrics']['mIoU'] for cell in results['cells']]
+    assert scores[0] > 90  # the nearest colour is right but for the noise of the pictures
+    assert scores[0] > scores[1] > scores[2]
+    assert all(cell['samples'] == 3 for cell in results['cells'])
+    mean = np.mean([np.mean(scores[1:3]), np.mean(scores[3:])])
+    assert results['summary']['mean']['value'] == pytest.approx(mean)
+    assert results['summary']['retention']['value'] == pytest.approx(100 * mean / scores[0])
+    assert results['benchmark']['name'] == 'cityscapes-c-subset'
+    assert results['dataset']['type'] == 'CityscapesDataset'
+    assert results['dataset']['palette'][0] == [128, 64, 128]
+    assert read_results(tmp_path / 'out') == json.loads(json.dumps(results))
+    statistics = read_per_image(tmp_path / 'out')
+    assert list(statistics.keys) == [f'town/town_{i:06d}_000019_leftImg8bit' for i in range(3)]
+    for cell, score in zip(statistics.cells, scores, strict=True):
+        assert statistics.score(cell) == pytest.approx(score, abs=0.006)
+
+
+def test_clean_cell_is_what_mmengine_measures(cfg, sweep):
+    model, loader = StripeModel().eval(), Runner.build_dataloader(cfg.test_dataloader)
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.dataset_meta = loader.dataset.metainfo
+    for batch in loader:
+        evaluator.process(model.test_step(batch), batch)
+    metrics = evaluator.evaluate(len(loader.dataset))
+    assert sweep().run()['cells'][0]['metrics'] == {
+        name: pytest.approx(float(value), abs=1e-4) for name, value in metrics.items()
+    }
+
+
+def write_corrupted(root, dataset, seed, cells):
+    for path in dataset.glob('leftImg8bit/val/town/*.png'):
+        for name, severity in cells:
+            key = seed_for(seed, image_key(str(path)), name, severity)
+            image = corrupt(cv2.imread(str(path)), name, severity, seed=key, channel_order='bgr')
+            copy = corrupted_path(root, 'cityscapes', name, severity, f'town/{path.name}')
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(copy), image)
+
+
+def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path):
+    cells = [(name, s) for name in SMALL['corruptions'] for s in SMALL['severities']]
+    write_corrupted(tmp_path / 'c', tiny_cityscapes, 5, cells)
+    read = sweep(corrupted_root=tmp_path / 'c').run()
+    made = sweep(seed=5).run()
+    assert table(read) == table(made)
+    assert read['seed'] is None
+    assert read['corrupted_root'] == str(tmp_path / 'c')
+    assert table(sweep(seed=6).run())[0][1] != table(made)[0][1]  # the seed matters
+
+
+def test_missing_generated_files_are_said_before_the_sweep(sweep, tiny_cityscapes, tmp_path):
+    write_corrupted(tmp_path / 'c', tiny_cityscapes, 5, [('fog', 1)])
+    with pytest.raises(InputError, match='gaussian_noise/1'):
+        sweep(corrupted_root=tmp_path / 'c')
+
+
+@pytest.mark.parametrize('loading', [dict(num_workers=2), dict(batch_size=2)])
+def test_workers_and_batches_change_nothing(cfg, sweep, loading):
+    expected = table(sweep().run())
+    cfg.test_dataloader.update(loading)
+    assert table(sweep().run()) == expected
+
+
+def test_workers_live_through_the_sweep(cfg, sweep, tmp_path):
+    cfg.test_dataloader.num_workers = 2
+    log = tmp_path / 'pids'
+
+    class Spy:
+        def __call__(self, results):
+            import os
+
+            with log.open('a') as file:
+                file.write(f'{os.getpid()}\n')
+            return results
+
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    loader.dataset.pipeline.transforms.insert(0, Spy())
+    sweep(loader=loader).run()
+    pids = log.read_text().split()
+    assert len(pids) == 3 * len(CELLS)
+    assert len(set(pids)) == 2
+
+
+def test_a_sweep_goes_on_where_it_stopped(sweep, tmp_path):
+    expected = table(sweep().run())
+    model = StripeModel()
+    stopping = sweep(model, work_dir=tmp_path)
+    store = stopping._store
+
+    def killed(cell, parts):
+        if str(cell) == 'fog/1':
+            raise KeyboardInterrupt
+        return store(cell, parts)
+
+    stopping._store = killed
+    with pytest.raises(KeyboardInterrupt):
+        stopping.run()
+    assert not (tmp_path / 'results.json').exists()
+    again = StripeModel()
+    assert table(sweep(again, work_dir=tmp_path).run()) == expected
+    assert len(again.seen) == 2 * 3  # fog/1 and fog/3
+    idle = StripeModel()
+    assert table(sweep(idle, work_dir=tmp_path).run()) == expected
+    assert not idle.seen
+
+
+def test_more_cells_can_be_added(sweep, tmp_path):
+    sweep(work_dir=tmp_path, severities=[1]).run()
+    model = StripeModel()
+    results = sweep(model, work_dir=tmp_path).run()
+    assert len(model.seen) == 2 * 3
+    assert table(results) == table(sweep().run())
+
+
+def changed_weights():
+    model = StripeModel()
+    model.colours[0, 0] += 1
+    return {'model': model}
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        (changed_weights, 'checkpoint'),
+        (lambda: {'seed': 1}, 'seed'),
+        (lambda: {'max_samples': 2}, 'dataset'),
+        (lambda: {'channel_order': 'bgr-as-rgb'}, 'channel order'),
+        (lambda: {'fp16': True}, 'precision'),
+    ],
+)
+def test_another_sweep_in_the_same_folder_is_refused(sweep, tmp_path, change, named):
+    sweep(work_dir=tmp_path).run()
+    with pytest.raises(InputError, match=f'holds a sweep with another {named} .*--overwrite'):
+        sweep(work_dir=tmp_path, **change())
+
+
+def test_changed_data_and_changed_corruptions_are_refused(
+    sweep, tiny_cityscapes, tmp_path, monkeypatch
+):
+    sweep(work_dir=tmp_path / 'out').run()
+    with monkeypatch.context() as patch:
+        patch.setattr('fan_mm.evaluation.sweep.ALGORITHM_VERSION', 'next')
+        with pytest.raises(InputError, match='another version of the corruptions'):
+            sweep(work_dir=tmp_path / 'out')
+    label = next(tiny_cityscapes.glob('gtFine/val/town/*.png'))
+    cv2.imwrite(str(label), np.random.default_rng(0).integers(0, 19, (64, 128), np.uint8))
+    with pytest.raises(InputError, match='another dataset'):
+        sweep(work_dir=tmp_path / 'out')
+    assert sweep(work_dir=tmp_path / 'out', overwrite=True).run()['summary']['mean']['complete']
+
+
+class Failing(StripeModel):
+    """Fails on the n-th image it sees, ``times`` times."""
+
+    def __init__(self, at, times):
+        super().__init__()
+        self.at, self.times = at, times
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if len(self.seen) == self.at and self.times:
+            self.times -= 1
+            raise RuntimeError('out of memory\nwith more lines')
+        return super().forward(inputs, data_samples, mode)
+
+
+def test_a_failed_cell_is_tried_again(sweep):
+    assert table(sweep(Failing(at=4, times=1)).run()) == table(sweep().run())
+
+
+@pytest.mark.parametrize(('on_error', 'times'), [('retry', 2), ('skip', 1)])
+def test_a_cell_that_goes_on_failing_is_skipped(sweep, tmp_path, on_error, times):
+    # image 4 is the second of gaussian_noise/1; seen again at every try
+    class Once(Failing):
+        def forward(self, *args, **kwargs):
+            try:
+                return super().forward(*args, **kwargs)
+            except RuntimeError:
+                self.seen = self.seen[: -1 if self.times else None]
+                raise
+
+    results = sweep(Once(at=4, times=times), work_dir=tmp_path, on_error=on_error).run()
+    expected = dict.fromkeys(CELLS, 'done') | {'gaussian_noise/1': 'failed'}
+    assert status(results) == expected
+    (failed,) = [c for c in results['cells'] if c['status'] == 'failed']
+    assert failed['error'] == 'RuntimeError: out of memory'
+    assert results['summary']['mean'] == {
+        'value': None,
+        'interval': None,
+        'complete': False,
+        'missing': ['gaussian_noise/1'],
+    }
+    assert results['summary']['corruptions']['fog']['complete']
+    # The next run evaluates what is missing, and nothing else.
+    model = StripeModel()
+    assert table(sweep(model, work_dir=tmp_path).run()) == table(sweep().run())
+    assert len(model.seen) == 3
+
+
+def test_stop_on_error(sweep):
+    results = sweep(Failing(at=4, times=1), on_error='stop').run()
+    found = list(status(results).values())
+    assert found == ['done', 'failed', 'missing', 'missing', 'missing']
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_unreadable_image_fails_its_cells_and_is_named(cfg, sweep, tiny_cityscapes, workers):
+    cfg.test_dataloader.num_workers = workers
+    image = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[1]
+    image.write_bytes(image.read_bytes()[:100])
+    results = sweep(on_error='skip', corruptions=['fog'], severities=[1]).run()
+    assert list(status(results).values()) == ['failed', 'failed']
+    assert all(image.name in cell['error'] for cell in results['cells'])
+    assert all('\n' not in cell['error'] for cell in results['cells'])
+
+
+def test_a_failing_metric_fails_the_cell(sweep, monkeypatch):
+    from mmseg.evaluation import IoUMetric
+
+    monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: 1 / 0)
+    results = sweep(on_error='skip').run()
+    assert {c['error'] for c in results['cells']} == {'ZeroDivisionError: division by zero'}
+
+
+def test_samples_are_spread(sweep):
+    model = StripeModel()
+    results = sweep(model, max_samples=2).run()
+    names = [Path(path).name for path in model.seen[:2]]
+    assert names == [f'town_{i:06d}_000019_leftImg8bit.png' for i in (0, 1)]
+    assert results['dataset']['samples'] == 2
+    assert results['dataset']['total'] == 3
+    assert sweep(max_samples=99).run()['dataset']['samples'] == 3
+    with pytest.raises(InputError, match='at least 1'):
+        sweep(max_samples=0)
+
+
+def test_what_is_passed_in_stays_as_it_was(cfg, sweep):
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    pipeline = loader.dataset.pipeline
+    transforms = list(pipeline.transforms)
+    model = StripeModel().train()
+    sweep(model, loader=loader).run()
+    assert loader.dataset.pipeline is pipeline
+    assert pipeline.transforms == transforms
+    assert model.training
+    assert torch.equal(loader.dataset[0]['inputs'], loader.dataset[0]['inputs'])
+
+
+def test_pictures(sweep, tmp_path):
+    def paint(image, sample):
+        assert image.dtype == np.uint8
+        labels = sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
+        return {'image': image, 'prediction': np.stack([labels] * 3, -1), 'ground_truth': image}
+
+    results = sweep(work_dir=tmp_path, save_images=2, paint=paint).run()
+    assert [(g['corruption'], g['severity']) for g in results['gallery']] == [
+        ('gaussian_noise', 3),
+        ('gaussian_noise', 3),
+        ('fog', 3),
+        ('fog', 3),
+    ]
+    for entry in results['gallery']:
+        assert set(entry['images']) == {
+            'clean',
+            'corrupted',
+            'prediction_clean',
+            'prediction_corrupted',
+            'ground_truth',
+        }
+        pictures = {n: cv2.imread(str(tmp_path / p)) for n, p in entry['images'].items()}
+        assert all(picture.shape == (64, 128, 3) for picture in pictures.values())
+        assert np.abs(pictures['clean'].astype(int) - pictures['corrupted']).mean() > 5
+    # Red and blue in their places.
+    clean = tmp_path / results['gallery'][0]['images']['clean']
+    source = next((tmp_path / 'cityscapes/leftImg8bit/val/town').glob('*_000000_*.png'))
+    difference = cv2.imread(str(clean)).astype(int) - cv2.imread(str(source))
+    assert np.abs(difference).mean() < 12
+    # A sweep that goes on keeps the pictures.
+    again = sweep(work_dir=tmp_path, save_images=2, paint=paint).run()
+    assert again['gallery'] == results['gallery']
+
+
+def test_default_benchmark(sweep):
+    assert sweep(corruptions=None, severities=None).scope.benchmark is BENCHMARKS['cityscapes-c']
+
+
+def test_bad_options(sweep):
+    with pytest.raises(InputError, match='on_error'):
+        sweep(on_error='ignore')
+    with pytest.raises(InputError, match='did you mean'):
+        sweep(corruptions=['fogg'])
+    with pytest.raises(InputError, match='channel_order'):
+        sweep(channel_order='brg')
