@@ -1,0 +1,74 @@
+"""Scenes in the exact layout of Cityscapes, as mmseg's `CityscapesDataset` reads it."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fan_mm.datasets.scenes.scene import render_scene
+from fan_mm.datasets.scenes.storage import claim_folder
+from fan_mm.errors import InputError
+from fan_mm.fileio import write_whole
+
+CITIES = {'train': 'toyburg', 'val': 'toyhafen'}
+_FIRST = {'train': 0, 'val': 1_000_000}
+"""Number of a split's first scene: the splits never share one."""
+
+
+def write_cityscapes(
+    root: str | os.PathLike,
+    size: tuple[int, int] = (256, 512),
+    train: int = 200,
+    val: int = 40,
+    seed: int = 0,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> int:
+    """Write a toy Cityscapes; what is already there is kept, so a stopped run can go on.
+
+    Args:
+        root: the dataset's folder. Images go to ``leftImg8bit/{train,val}/CITY/*_leftImg8bit.png``,
+            labels (trainIds, 255 is ignored) to ``gtFine/.../*_gtFine_labelTrainIds.png``.
+        size: height and width in pixels.
+        train: number of scenes for training.
+        val: number of scenes for validation.
+        seed: non-negative; the same options give the same bytes.
+        progress: wraps the loop over scenes, to show how far it is.
+
+    Returns:
+        The number of scenes that were not there before.
+
+    Raises:
+        InputError: options out of range, or the folder holds something else.
+    """
+    height, width = size
+    if min(height, width) < 64:
+        raise InputError(f'size {height}x{width}: a street needs at least 64x64 pixels')
+    if min(train, val) < 1:
+        raise InputError('train and val need at least one scene each')
+    if seed < 0:
+        raise InputError(f'seed {seed} is negative')
+    root, counts = Path(root), {'train': train, 'val': val}
+    claim_folder(root, {'layout': 'cityscapes', 'size': [height, width], **counts, 'seed': seed})
+    missing = []
+    for split, count in counts.items():
+        for number in range(count):
+            name = f'{split}/{CITIES[split]}/{CITIES[split]}_{number:06d}_000000'
+            files = (
+                root / f'leftImg8bit/{name}_leftImg8bit.png',
+                root / f'gtFine/{name}_gtFine_labelTrainIds.png',
+            )
+            if not all(file.is_file() for file in files):
+                missing.append((_FIRST[split] + number, files))
+    for index, (image_file, label_file) in progress(missing):
+        scene = render_scene(height, width, seed, index)
+        write_whole(image_file, _png(scene.image[..., ::-1]))
+        write_whole(label_file, _png(scene.labels))
+    return len(missing)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """PNG file of a grey or BGR picture."""
+    _, data = cv2.imencode('.png', pixels)
+    return data.tobytes()

@@ -1,0 +1,133 @@
+"""Daylight of a scene: where the sun stands, what colour it, the shade and the sky have."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+Colour = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Light:
+    """One lighting of a scene; colours are RGB, 1.0 being the white of the picture.
+
+    Attributes:
+        sun: unit vector ``(3,)`` from the scene towards the sun (straight up under clouds).
+        sunlight: colour that a surface facing the sun receives from it.
+        ambient: colour that every surface receives from the sky.
+        zenith, horizon: colours of the sky above and at the horizon; far things fade to the latter.
+        clouds: share of the sky that clouds cover, 0 to 1.
+        visibility: distance in metres at which 63 % of a thing's colour is lost in haze.
+        shadow: darkness of cast shadows, 0 to 1.
+        softness: blur of shadow edges, in metres at the camera's own distance.
+        lamps: whether windows and vehicle lamps are lit.
+    """
+
+    sun: np.ndarray
+    sunlight: np.ndarray
+    ambient: np.ndarray
+    zenith: np.ndarray
+    horizon: np.ndarray
+    clouds: float
+    visibility: float
+    shadow: float
+    softness: float
+    lamps: bool
+
+    @property
+    def overcast(self) -> bool:
+        """Whether clouds hide the sun: light comes from above, without directed shadows."""
+        return self.sun[1] > 0.99
+
+    @cached_property
+    def _floats(self) -> tuple[list[float], ...]:
+        # thousands of small shapes are shaded one by one: plain floats are faster than arrays
+        return tuple(v.tolist() for v in (self.sun, self.sunlight, self.ambient, self.horizon))
+
+    def shade(self, albedo: Colour, normal: Colour | None, distance: float) -> Colour:
+        """The colour in which a surface is seen.
+
+        Args:
+            albedo: its own colour.
+            normal: its outward unit normal (world x, y, z); without one it is lit like a round
+                thing, halfway.
+            distance: metres of air before it.
+        """
+        sun, sunlight, ambient, _ = self._floats
+        direct, sky = 0.5, 1.0
+        if normal is not None:
+            direct = max(0.0, normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2])
+            sky = 0.82 + 0.18 * normal[1]
+        lit = [
+            a * (s * direct + b * sky) for a, s, b in zip(albedo, sunlight, ambient, strict=True)
+        ]
+        return self.haze(lit, distance)
+
+    def haze(self, colour: Colour, distance: float) -> Colour:
+        """A colour seen through ``distance`` metres of air."""
+        clear = math.exp(-max(0.0, distance - 8.0) / self.visibility)
+        return [c * clear + h * (1.0 - clear) for c, h in zip(colour, self._floats[3], strict=True)]
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """Clear noon, a low sun, overcast, or dusk."""
+    kind = rng.choice(4, p=[0.4, 0.22, 0.26, 0.12])
+    azimuth = rng.uniform(0, 2 * np.pi)
+    elevation = np.radians(
+        [rng.uniform(35, 65), rng.uniform(14, 28), 90.0, rng.uniform(8, 14)][kind]
+    )
+    sun = np.array(
+        [
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+            np.cos(elevation) * np.cos(azimuth),
+        ]
+    )
+    tint = 1 + rng.normal(0, 0.02, 3)
+    level = rng.uniform(0.88, 1.1)
+    if kind == 0:
+        sunlight, ambient = np.array([0.78, 0.74, 0.66]), np.array([0.40, 0.43, 0.49])
+        zenith, horizon = np.array([0.29, 0.50, 0.83]), np.array([0.76, 0.86, 0.95])
+        clouds, visibility, shadow, softness = (
+            rng.uniform(0, 0.5),
+            rng.uniform(180, 400),
+            0.48,
+            0.05,
+        )
+    elif kind == 1:
+        sunlight, ambient = np.array([0.85, 0.66, 0.44]), np.array([0.36, 0.37, 0.43])
+        zenith, horizon = np.array([0.42, 0.55, 0.80]), np.array([0.97, 0.87, 0.72])
+        clouds, visibility, shadow, softness = (
+            rng.uniform(0.1, 0.6),
+            rng.uniform(120, 260),
+            0.42,
+            0.08,
+        )
+    elif kind == 2:
+        sunlight, ambient = np.array([0.16, 0.16, 0.17]), np.array([0.66, 0.68, 0.71])
+        zenith, horizon = np.array([0.72, 0.75, 0.79]), np.array([0.88, 0.89, 0.90])
+        clouds, visibility, shadow, softness = rng.uniform(0.6, 1), rng.uniform(70, 220), 0.34, 0.30
+    else:
+        sunlight, ambient = np.array([0.24, 0.15, 0.11]), np.array([0.34, 0.34, 0.42])
+        zenith, horizon = np.array([0.20, 0.24, 0.42]), np.array([0.86, 0.58, 0.42])
+        clouds, visibility, shadow, softness = (
+            rng.uniform(0.1, 0.6),
+            rng.uniform(110, 220),
+            0.22,
+            0.15,
+        )
+    return Light(
+        sun=sun,
+        sunlight=sunlight * tint * level,
+        ambient=ambient * tint * level,
+        zenith=zenith * tint,
+        horizon=horizon * tint,
+        clouds=clouds,
+        visibility=visibility,
+        shadow=shadow,
+        softness=softness,
+        lamps=bool(kind == 3),
+    )

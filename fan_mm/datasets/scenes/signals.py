@@ -1,0 +1,150 @@
+"""Traffic signs and traffic lights."""
+
+import numpy as np
+
+from fan_mm.datasets.scenes.labels import Label
+from fan_mm.datasets.scenes.painter import Frame, Painter
+from fan_mm.datasets.scenes.prop import Prop, circle, metal, pick, rectangle, standing
+
+_RED, _WHITE, _BLACK = (0.78, 0.09, 0.1), (0.95, 0.95, 0.95), (0.05, 0.05, 0.05)
+_BLUE, _YELLOW, _GREEN = (0.08, 0.25, 0.65), (0.97, 0.80, 0.1), (0.05, 0.42, 0.25)
+_LAMPS = ((1.0, 0.12, 0.1), (1.0, 0.72, 0.1), (0.1, 0.95, 0.45))
+_TRIANGLE = np.array([(-1.1, -0.75), (1.1, -0.75), (0.0, 1.1)])
+_ARROW = np.array([(-0.4, 0.2), (0.4, 0.2), (0.0, 0.7)])
+_OCTAGON = circle(1.05, 8) @ np.array([[0.924, 0.383], [-0.383, 0.924]])
+_SIGNS = {
+    'ban': 0.13,
+    'limit': 0.16,
+    'command': 0.14,
+    'danger': 0.12,
+    'yield': 0.1,
+    'priority': 0.1,
+    'stop': 0.07,
+    'parking': 0.1,
+    'direction': 0.08,
+}
+
+
+class _Plate:
+    """A plate before a post, facing the frame's backward direction; each layer covers the last."""
+
+    def __init__(self, painter: Painter, frame: Frame, x: float, y: float) -> None:
+        self.painter, self.frame, self.middle = painter, frame, (x, y)
+        painter.begin(Label.TRAFFIC_SIGN)
+
+    def add(self, outline: np.ndarray, albedo, base: bool = False) -> None:
+        """A shape ``(n, 2)`` about the plate's middle; only the base decides the sign's outline."""
+        points = np.insert(outline + self.middle, 2, -0.08, axis=1)
+        self.painter.face(self.frame, points, albedo, (0, 0, -1), detail=not base)
+
+
+def _sign(painter: Painter, rng: np.random.Generator, frame: Frame, y: float, r: float) -> None:
+    """One sign of about radius r, its middle at height y."""
+    kind = pick(rng, tuple(_SIGNS), tuple(_SIGNS.values()))
+    plate = _Plate(painter, frame, 0.0, y)
+    if kind == 'ban':
+        plate.add(circle(r, 20), _RED, True)
+        plate.add(rectangle(r * 0.6, r * 0.14), _WHITE)
+    elif kind == 'limit':
+        plate.add(circle(r, 20), _RED, True)
+        plate.add(circle(r * 0.76, 18), _WHITE)
+        for x in (-0.3 * r, 0.3 * r):
+            plate.add(rectangle(r * 0.16, r * 0.35, (x, 0)), _BLACK)
+    elif kind == 'command':
+        plate.add(circle(r, 20), _BLUE, True)
+        plate.add(rectangle(r * 0.12, r * 0.55), _WHITE)
+        plate.add(_ARROW * r, _WHITE)
+    elif kind == 'danger':
+        plate.add(_TRIANGLE * r, _RED, True)
+        plate.add(_TRIANGLE * r * 0.62, _WHITE)
+        plate.add(rectangle(r * 0.08, r * 0.28), _BLACK)
+    elif kind == 'yield':
+        plate.add(-_TRIANGLE * r, _RED, True)
+        plate.add(-_TRIANGLE * r * 0.62, _WHITE)
+    elif kind == 'priority':
+        plate.add(circle(r * 1.1, 4), _WHITE, True)
+        plate.add(circle(r * 0.8, 4), _YELLOW)
+    elif kind == 'stop':
+        plate.add(_OCTAGON * r, _RED, True)
+        plate.add(rectangle(r * 0.7, r * 0.2), _WHITE)
+    elif kind == 'parking':
+        plate.add(rectangle(r * 0.9, r * 0.9), _BLUE, True)
+        plate.add(rectangle(r * 0.12, r * 0.6, (-r * 0.3, 0)), _WHITE)
+        plate.add(circle(r * 0.38, 12, (r * 0.08, r * 0.25)), _WHITE)
+    else:
+        ground, ink = pick(rng, ((_YELLOW, _BLACK), (_WHITE, _BLACK), (_BLUE, _WHITE)))
+        plate.add(rectangle(r * 1.8, r * 0.65), ground, True)
+        for row in (-0.28 * r, 0.28 * r):
+            plate.add(rectangle(r * rng.uniform(0.8, 1.5), r * 0.12, (0, row)), ink)
+
+
+def sign_post(rng: np.random.Generator, frame: Frame) -> Prop:
+    """One or two traffic signs on a post, for those who travel along the frame."""
+    colour, height, radius = metal(rng), rng.uniform(2.3, 3.0), 0.36 * rng.uniform(1.0, 1.5)
+    count = 1 if rng.uniform() < 0.7 else 2
+
+    def draw(painter: Painter) -> None:
+        painter.begin(Label.POLE)
+        painter.limb(*frame.place([[0, 0, 0], [0, height, 0]]), 0.055, 0.05, colour)
+        for i in range(count):
+            _sign(painter, rng, frame, height - 0.25 - 2.2 * radius * i, radius)
+
+    return standing(frame, 0.15, 0.2, height, draw)
+
+
+def gantry_sign(rng: np.random.Generator, frame: Frame, reach: float) -> Prop:
+    """A large direction board on an arm over the street (``reach`` metres, left if < 0)."""
+    colour, height = metal(rng), 5.3
+    ground, ink = pick(rng, ((_BLUE, _WHITE), (_YELLOW, _BLACK), (_GREEN, _WHITE)))
+    half, high = rng.uniform(1.0, 1.7), rng.uniform(0.55, 0.9)
+
+    def draw(painter: Painter) -> None:
+        painter.begin(Label.POLE)
+        foot, top, tip = frame.place([[0, 0, 0], [0, height, 0], [reach, height, 0]])
+        painter.limb(foot, top, 0.13, 0.1, colour)
+        painter.limb(top, tip, 0.09, 0.07, colour)
+        plate = _Plate(painter, frame, reach - np.sign(reach) * half * 0.8, height - 0.3)
+        plate.add(rectangle(half, high), ink, True)
+        plate.add(rectangle(half - 0.07, high - 0.07), ground)
+        for row in (-0.5, 0.0, 0.5):
+            wide = half * rng.uniform(0.3, 0.6)
+            plate.add(rectangle(wide, 0.07, (wide - half * 0.7, row * high)), ink)
+
+    return standing(frame, 0.15, 0.3, height, draw)
+
+
+def _signal(painter: Painter, frame: Frame, x: float, y: float, lit: int, big: float) -> None:
+    """A signal head with three lamps, its middle at local (x, y)."""
+    painter.begin(Label.TRAFFIC_LIGHT)
+    world = frame.place([x, 0.0, 0.0])
+    head = Frame(float(world[0]), float(world[2]), frame.heading, big)
+    y = y / big
+    painter.box(head, (y - 0.5, -0.22), (y + 0.5, 0.06), 0.17, (0.09, 0.1, 0.1))
+    for i, colour in enumerate(_LAMPS):
+        lamp = np.insert(circle(0.125, 12, (0.0, y + (1 - i) * 0.32)), 2, -0.23, axis=1)
+        shown = colour if i == lit else np.array(colour) * 0.18 + 0.05
+        painter.face(head, lamp, shown, (0, 0, -1), glow=i == lit, detail=True)
+
+
+def traffic_light(rng: np.random.Generator, frame: Frame, reach: float, state: int) -> Prop:
+    """A signal head on a post; with ``reach`` another one over the street.
+
+    Args:
+        rng: source of randomness.
+        frame: the post; the heads face the frame's backward direction.
+        reach: length of the arm in metres, to the left if negative, 0 for none.
+        state: the lit lamp: 0 red, 1 amber, 2 green.
+    """
+    colour, big = metal(rng), rng.uniform(1.0, 1.35)
+    tall = 5.2 if reach else 3.1
+
+    def draw(painter: Painter) -> None:
+        painter.begin(Label.POLE)
+        foot, top, tip = frame.place([[0, 0, 0], [0, tall, 0], [reach, tall + 0.2, 0]])
+        painter.limb(foot, top, 0.08, 0.07, colour)
+        if reach:
+            painter.limb(top, tip, 0.07, 0.05, colour)
+            _signal(painter, frame, reach * 0.95, tall - 0.35, state, big)
+        _signal(painter, frame, 0.0, 2.7, state, big)
+
+    return standing(frame, 0.2, 0.4, tall, draw)

@@ -1,0 +1,44 @@
+"""What all writers of scenes share: a manifest that says what a folder holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fan_mm.errors import InputError
+from fan_mm.fileio import write_whole
+
+MANIFEST = 'manifest.json'
+
+SCENES_VERSION = '1'
+"""Changes when any rendered byte would."""
+
+
+def claim_folder(root: Path, options: dict[str, Any]) -> None:
+    """Make ``root`` the home of a dataset with these options, or find that it already is.
+
+    Args:
+        root: the dataset's folder; made if missing.
+        options: what decides the dataset's bytes, JSON values only.
+
+    Raises:
+        InputError: the folder holds another dataset, or something else.
+    """
+    wanted = {'scenes_version': SCENES_VERSION, **options}
+    manifest = root / MANIFEST
+    if manifest.is_file():
+        try:
+            found = json.loads(manifest.read_text())
+        except ValueError:
+            raise InputError(
+                f'{manifest} is not a manifest of toy data: choose another folder'
+            ) from None
+        differing = [key for key in wanted | found if wanted.get(key) != found.get(key)]
+        if differing:
+            said = ', '.join(f'{k} {found.get(k)} instead of {wanted.get(k)}' for k in differing)
+            raise InputError(
+                f'{root} holds a dataset with {said}: remove it or choose another folder'
+            )
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(f'{root} is not empty and holds no toy data: choose another folder')
+    else:
+        write_whole(manifest, json.dumps(wanted, indent=2) + '\n')

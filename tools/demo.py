@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Paint the predictions of any mmseg, mmdet or mmpretrain model over pictures."""
+
+import argparse
+
+from rich.progress import track
+
+from fan_mm.cli import run
+from fan_mm.demo import paint_files
+from fan_mm.engine.jobs import add_arguments, load_config
+
+EXAMPLE = """example, after `bash tools/quickstart.sh`:
+  python tools/demo.py data/toy_cityscapes/leftImg8bit/val configs/fan_hybrid_toy_cityscapes.py \\
+      work_dirs/quickstart/iter_1000.pth --out work_dirs/painted
+"""
+
+
+def main() -> int:
+    """Parse the command line, paint, and name what could not be read."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    add_arguments(parser)
+    args = parser.parse_args()
+    written, unreadable = paint_files(
+        load_config(args),
+        args.checkpoint,
+        args.images,
+        args.out,
+        lambda files: track(files, 'painting'),
+    )
+    print(f'{len(written)} pictures in {args.out}')
+    for file in unreadable:
+        print(f'not an image that can be read: {file}')
+    return 1 if unreadable else 0
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Image, ground truth and prediction side by side, for samples of a config's test split."""
+
+import argparse
+
+from rich.progress import track
+
+from fan_mm.cli import run
+from fan_mm.demo import paint_samples
+from fan_mm.engine.jobs import add_arguments, load_config
+
+EXAMPLE = """example, after `bash tools/quickstart.sh`:
+  python tools/show_predictions.py configs/fan_hybrid_toy_cityscapes.py \\
+      work_dirs/quickstart/iter_1000.pth --out work_dirs/predictions
+"""
+
+
+def main() -> None:
+    """Parse the command line and paint."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    parser.add_argument(
+        '--count', type=int, default=8, metavar='N', help='samples, evenly spread (%(default)s)'
+    )
+    add_arguments(parser)
+    args = parser.parse_args()
+    written = paint_samples(
+        load_config(args),
+        args.checkpoint,
+        args.out,
+        args.count,
+        lambda samples: track(samples, 'painting'),
+    )
+    print(f'{len(written)} pictures in {args.out}')
+
+
+if __name__ == '__main__':
+    run(main)
