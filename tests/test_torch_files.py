@@ -1,0 +1,235 @@
+import argparse
+import io
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, load_checkpoint
+from torch import nn
+
+from fan_mm.engine import use_safe_loading
+from fan_mm.errors import InputError
+from fan_mm.torch_files import read_torch_file
+
+
+class Exploit:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+VALUES = {
+    'history': HistoryBuffer([0.5, 0.25], [1, 2]),
+    'args': argparse.Namespace(lr=1e-3, betas=(0.9, 0.999), name=None),
+    'scalars': [np.dtype(code).type(1) for code in '?bhilqBHILQefd'],
+    'arrays': [np.arange(6).reshape(2, 3).astype(code) for code in '?bhilqBHILQefd'],
+    'big endian': np.arange(3, dtype='>f4'),
+    'dtype': np.dtype('float32'),
+}
+
+
+def with_numpy_named(package, data):
+    """The same torch file as another numpy would have written it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, 'w') as new:
+        for info in old.infolist():
+            content = old.read(info)
+            if info.filename.endswith('data.pkl'):
+                content = content.replace(b'numpy._core.', b'numpy.core.')
+                content = content.replace(b'numpy.core.', package.encode() + b'.')
+            new.writestr(info.filename, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize('numpy_package', ['numpy.core', 'numpy._core'])
+@pytest.mark.parametrize('kind', VALUES)
+def test_training_state_is_read_without_executing_anything(kind, numpy_package, tmp_path):
+    path = tmp_path / 'state.pth'
+    torch.save(dict(value=VALUES[kind]), path)
+    path.write_bytes(with_numpy_named(numpy_package, path.read_bytes()))
+    value = read_torch_file(path)['value']
+    if kind == 'history':
+        assert value.mean() == VALUES[kind].mean()
+        assert value.data[0].tolist() == [0.5, 0.25]
+    elif kind == 'args':
+        assert value == VALUES[kind]
+    elif kind in ('scalars', 'arrays'):
+        for a, b in zip(value, VALUES[kind], strict=True):
+            assert a.dtype == b.dtype
+            assert np.array_equal(a, b)
+    else:
+        assert np.array_equal(value, VALUES[kind])
+
+
+def test_the_list_survives_loaders_that_clean_up(tmp_path):
+    path = tmp_path / 'state.pth'
+    torch.save(dict(state_dict=nn.Linear(2, 2).state_dict(), log=VALUES['history']), path)
+    for _ in range(2):
+        load_checkpoint(nn.Linear(2, 2), str(path))  # onedl-mmengine removes what it allowed
+        assert torch.load(path)['log'].current() == 0.25
+
+
+def test_code_is_never_run(tmp_path):
+    for index, exploit in enumerate((Exploit(tmp_path / 'made'), nn.Linear(1, 1), print)):
+        path = tmp_path / f'{index}.pth'
+        torch.save(dict(state_dict=dict(w=torch.ones(1)), extra=exploit), path)
+        with pytest.raises(
+            InputError, match=rf'{index}\.pth was refused: .* running "\S+"'
+        ) as error:
+            read_torch_file(path)
+        assert '\n' not in str(error.value)
+    assert not (tmp_path / 'made').exists()
+
+
+def test_an_executable_pickle_cannot_hide_behind_allowed_types(tmp_path):
+    class Sneaky(HistoryBuffer):
+        def __reduce__(self):
+            return np.dtype(np.float64).type, (Exploit(tmp_path / 'made'),)
+
+    torch.save(Sneaky(), tmp_path / 'sneaky.pth')
+    with pytest.raises(InputError, match='refused'):
+        read_torch_file(tmp_path / 'sneaky.pth')
+    assert not (tmp_path / 'made').exists()
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    torch.save(dict(w=torch.ones(1000)), tmp_path / 'whole.pth')
+    whole = (tmp_path / 'whole.pth').read_bytes()
+    for name, content in {
+        'empty': b'',
+        'text': b'<!DOCTYPE html><title>Too many requests</title>',
+        'half': whole[: len(whole) // 2],
+        'pickle': pickle.dumps(dict(w=1), protocol=2),
+    }.items():
+        path = tmp_path / f'{name}.pth'
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf'{name}\.pth is not a torch checkpoint') as error:
+            read_torch_file(path)
+        assert '\n' not in str(error.value)
+    with pytest.raises(InputError, match='no such checkpoint: '):
+        read_torch_file(tmp_path / 'missing.pth')
+    with pytest.raises(InputError, match=r'cannot read .*Is a directory'):
+        read_torch_file(tmp_path)
+    with pytest.raises(
+        InputError, match=r'cannot download http://127\.0\.0\.1:9/x\.pth: .*refused'
+    ):
+        read_torch_file('http://127.0.0.1:9/x.pth')
+
+
+def test_old_format_files_are_read(tmp_path):
+    path = tmp_path / 'old.pth'
+    torch.save(dict(w=torch.arange(3)), path, _use_new_zipfile_serialization=False)
+    assert read_torch_file(str(path))['w'].tolist() == [0, 1, 2]
+
+
+class Regression(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def forward(self, inputs, target, mode='tensor'):
+        out = self.net(inputs)
+        return dict(loss=(out - target).square().mean()) if mode == 'loss' else [out]
+
+
+class Data(torch.utils.data.Dataset):
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        x = torch.randn(2, generator=generator)
+        return dict(inputs=x, target=x.sum(0, keepdim=True))
+
+
+class Score(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(1)
+
+    def compute_metrics(self, results):
+        return dict(score=np.float64(len(results)))
+
+
+def runner(work_dir, until=8, **options):
+    loader = dict(
+        dataset=Data(),
+        batch_size=4,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    torch.manual_seed(0)
+    return Runner(
+        model=Regression(),
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        val_evaluator=[Score()],
+        val_cfg=dict(),
+        train_cfg=dict(by_epoch=False, max_iters=until, val_interval=4),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.05)),
+        param_scheduler=[dict(type='PolyLR', by_epoch=False, end=8)],
+        default_hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook', by_epoch=False, interval=4, save_best='score', rule='greater'
+            ),
+            logger=dict(type='LoggerHook', interval=1),
+        ),
+        custom_hooks=[dict(type='EMAHook', momentum=0.1)],
+        randomness=dict(seed=0),
+        default_scope='mmengine',
+        experiment_name=f'test_{os.path.basename(work_dir)}',
+        **options,
+    )
+
+
+def test_a_runners_own_checkpoint_resumes(tmp_path):
+    whole = runner(tmp_path / 'whole')
+    whole.train()
+    runner(tmp_path / 'half', until=4).train()
+    saved = read_torch_file(tmp_path / 'half' / 'iter_4.pth')
+    assert isinstance(saved['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
+    assert {'ema_state_dict', 'optimizer', 'param_schedulers'} <= saved.keys()
+
+    resumed = runner(
+        tmp_path / 'rest', resume=True, load_from=str(tmp_path / 'half' / 'iter_4.pth')
+    )
+    resumed.train()
+    assert resumed.iter == 8
+    a, b = (torch.load(tmp_path / name / 'iter_8.pth') for name in ('whole', 'rest'))
+    for part in ('state_dict', 'ema_state_dict'):
+        for key, value in a[part].items():
+            assert torch.equal(value, b[part][key]), key
+    for state, other in zip(
+        a['optimizer']['state'].values(), b['optimizer']['state'].values(), strict=True
+    ):
+        assert all(torch.equal(state[key], other[key]) for key in ('exp_avg', 'exp_avg_sq', 'step'))
+    losses = [
+        checkpoint['message_hub']['log_scalars']['train/loss'].data[0].tolist()
+        for checkpoint in (a, b)
+    ]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 8
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_a_planted_checkpoint_is_refused(resume, tmp_path):
+    use_safe_loading()
+    runner(tmp_path / 'good', until=4).train()
+    planted = torch.load(tmp_path / 'good' / 'iter_4.pth')
+    planted['message_hub']['runtime_info']['note'] = Exploit(tmp_path / 'made')
+    torch.save(planted, tmp_path / 'evil.pth')
+    victim = runner(tmp_path / 'victim', resume=resume, load_from=str(tmp_path / 'evil.pth'))
+    with pytest.raises(InputError, match=r'evil\.pth was refused: .* running "posix') as error:
+        victim.train()
+    assert not (tmp_path / 'made').exists()
+    assert '\n' not in str(error.value)
