@@ -1,5 +1,6 @@
 """Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers."""
 
+from fan_mm.engine.broadcast_buffers import BroadcastBuffersHook
 from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.cpu_amp import CpuAmpOptimWrapper
 from fan_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
@@ -7,6 +8,7 @@ from fan_mm.engine.runtime import build_runner, prepare_runtime
 from fan_mm.engine.safe_loading import use_safe_loading
 
 __all__ = [
+    'BroadcastBuffersHook',
     'CpuAmpOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
     'build_runner',

@@ -117,6 +117,7 @@ def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='BroadcastBuffersHook')]
         note += ', gloo between processes'
     if training and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
         cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'

@@ -1,0 +1,24 @@
+"""One model for all processes to validate, where batch norm statistics are each process's own."""
+
+from mmengine.dist import broadcast
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class BroadcastBuffersHook(Hook):
+    """Give every process the buffers of the first, whose are in the checkpoint, before it validates.
+
+    SyncBN keeps them equal; plain BN, which replaces it on CPUs, does not, and the validation of
+    several processes would be that of no saved model.
+    """
+
+    priority = 'LOW'  # after EMAHook has put its averages into the model
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Broadcast from rank 0; without a process group, nothing happens."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for buffer in model.buffers():
+            broadcast(buffer)
