@@ -273,7 +273,8 @@ def _published_notices(model: PublishedModel, obstacle: str | None) -> list[str]
 
 
 def _count_absent(table: RobustnessTable) -> str:
-    counts = {state: len(table.absent(state)) for state in ('missing', 'failed')}
+    states = ('missing', 'failed', 'undefined')
+    counts = {state: len(table.absent(state)) for state in states}
     return ', '.join(f'{n} cell{"s" * (n > 1)} {state}' for state, n in counts.items() if n)
 
 

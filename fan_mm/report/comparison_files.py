@@ -109,7 +109,8 @@ def _difference_text(comparison: Comparison) -> str:
     level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
     return (
         f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
-        'paired bootstrap over images. An interval that excludes 0 makes the difference one.'
+        'paired bootstrap over images. If it excludes 0, the choice of images does not explain the '
+        'difference.'
     )
 
 
@@ -267,7 +268,7 @@ def _html(comparison: Comparison, svgs: dict[str, str]) -> str:
         'sources': ('Sources of the published rows', _sources_section(printed)),
         'provenance': (
             'Provenance',
-            [page.facts(t.name, t.provenance()) for t in comparison.tables],
+            [page.facts(t.name, ('what', 'value'), t.provenance()) for t in comparison.tables],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
@@ -356,4 +357,8 @@ def _sources_section(entries: Sequence[Entry]) -> list[str]:
     if not entries:
         return []
     pairs = {e.name: ' '.join([f'{"; ".join(e.published)}.', *e.notes]) for e in entries}
-    return [page.facts('Where each row is printed, and what contradicts it.', pairs)]
+    return [
+        page.facts(
+            'Where each row is printed, and what contradicts it.', ('model', 'source'), pairs
+        )
+    ]

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from fan_mm.fileio import whole_file
 from fan_mm.report import colours
-from fan_mm.report.labels import arrow, benchmark_label, corruption_label, number
+from fan_mm.report.labels import DASH, arrow, benchmark_label, corruption_label, number
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 WIDTH = 7.0  # inches, a text width of most papers
@@ -210,7 +210,9 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
 
 
 def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float) -> None:
-    if entry['mean'] is None:
+    if entry['mean'] is None and entry['complete']:
+        axes.text(0.02 * top, y, DASH, va='center', color=colours.QUIET)
+    elif entry['mean'] is None:
         axes.text(0.02 * top, y, 'incomplete', va='center', color=colours.ALARM)
     else:
         colour, _ = colours.series(0)

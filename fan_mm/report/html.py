@@ -48,14 +48,13 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'definitions': ('What the numbers are', _definitions(table)),
         'provenance': (
             'Provenance',
-            [page.facts('What was measured, with what.', table.provenance())],
+            [page.facts('What was measured, with what.', ('what', 'value'), table.provenance())],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
-    dataset = results['dataset']
     about = (
         f'Robustness of {task_label(results["task"])} on {benchmark_label(table.benchmark)}: '
-        f'{dataset["type"]}, {dataset["samples"]} images.'
+        f'{table.images}.'
     )
     body = [
         f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
@@ -71,8 +70,10 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
 def incomplete_notice(table: RobustnessTable) -> str:
     """What is missing, why, and what that does to the numbers; nothing if all is there."""
     lines = []
-    if missing := table.absent('missing'):
-        lines.append(f'<li><strong>Not evaluated:</strong> {escape(cells_label(missing))}</li>')
+    for state, words in (('missing', 'Not evaluated'), ('undefined', 'No metric')):
+        if cells := table.absent(state):
+            text = escape(cells_label(cells))
+            lines.append(f'<li><strong>{words}:</strong> {text}</li>')
     for name, severity in table.absent('failed'):
         what = cells_label([(name, severity)])
         lines.append(
@@ -159,9 +160,7 @@ def _cell(table: RobustnessTable, name: str, severity: int) -> str:
         return page.cell(number(value), kind, share=table.lost_share(value))
     if state == 'outside':
         return page.cell('·', 'outside', title='not part of the benchmark')
-    return page.cell(
-        state if state != 'done' else 'undefined', 'absent', title=table.error(name, severity) or ''
-    )
+    return page.cell(state, 'absent', title=table.error(name, severity) or '')
 
 
 def _groups_section(table: RobustnessTable, figure: Figure | None) -> list[str]:
@@ -269,5 +268,5 @@ def _definitions(table: RobustnessTable) -> list[str]:
             f'{100 * bootstrap["level"]:.0f} %. They say how far a number would move with another '
             'sample of images, not with another training run.'
         )
-    facts = page.facts('The arrow points to the better direction.', meanings)
+    facts = page.facts('The arrow points to the better direction.', ('number', 'meaning'), meanings)
     return [facts, *map(page.paragraph, texts)]

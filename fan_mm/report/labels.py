@@ -42,8 +42,9 @@ def metric_label(name: str) -> str:
 
 
 def benchmark_label(name: str) -> str:
-    """'cityscapes-c' -> 'Cityscapes-C'."""
-    return _BENCHMARKS.get(name, name)
+    """'cityscapes-c' -> 'Cityscapes-C', 'coco-c-subset' -> 'COCO-C (part)'."""
+    whole = name.removesuffix('-subset')
+    return _BENCHMARKS.get(whole, whole) + ('' if whole == name else ' (part)')
 
 
 def task_label(name: str) -> str:

@@ -100,11 +100,10 @@ def table(
     )
 
 
-def facts(caption: str, pairs: Mapping[str, str]) -> str:
-    """A two-column table of names and values."""
+def facts(caption: str, heads: tuple[str, str], pairs: Mapping[str, str]) -> str:
+    """A two-column table of names and texts."""
     rows = [head_cell(k, 'row') + f'<td>{escape(v)}</td>' for k, v in pairs.items()]
-    head = [head_cell('what'), head_cell('value')]
-    return table(caption, head, [rows], 'facts lines')
+    return table(caption, [head_cell(h) for h in heads], [rows], 'facts lines')
 
 
 def figure(content: str, caption: str) -> str:

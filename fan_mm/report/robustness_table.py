@@ -118,6 +118,14 @@ class RobustnessTable:
         return metric_label(self.metric)
 
     @property
+    def images(self) -> str:
+        """The dataset and how many of its images were evaluated."""
+        dataset = self.results['dataset']
+        total = dataset.get('total', dataset['samples'])
+        part = '' if total == dataset['samples'] else f'{dataset["samples"]} of '
+        return f'{dataset["type"]}, {part}{total} images'
+
+    @property
     def clean(self) -> float | None:
         """The metric on clean images."""
         return self.results['summary']['clean']
@@ -134,9 +142,15 @@ class RobustnessTable:
         return _finite(cell['metrics'].get(metric or self.metric)) if cell else None
 
     def state(self, corruption: str, severity: int) -> str:
-        """'done', 'failed', 'missing', or 'outside': not asked for by the benchmark."""
+        """What is known of a cell.
+
+        Returns:
+            'done', 'failed' or 'missing'; 'undefined' if it is done but has no metric (no class of
+            the ground truth occurs); 'outside' if the benchmark does not ask for it.
+        """
         if cell := self._cells.get((corruption, severity)):
-            return cell['status']
+            undefined = cell['status'] == 'done' and self.value(corruption, severity) is None
+            return 'undefined' if undefined else cell['status']
         return 'missing' if severity in self._wanted.get(corruption, (0,)) else 'outside'
 
     def counts(self, corruption: str, severity: int) -> bool:
@@ -200,7 +214,7 @@ class RobustnessTable:
         return [self.measure(name) for name in ('clean', *present)]
 
     def absent(self, state: str) -> list[tuple[str, int]]:
-        """All cells of the table in a state ('missing' or 'failed'), the clean one first."""
+        """All cells of the table in a state (see `state`), the clean one first."""
         everywhere = [('clean', 0)]
         everywhere += [(c, s) for c in self.corruptions for s in self.severities]
         return [cell for cell in everywhere if self.state(*cell) == state]
@@ -236,7 +250,7 @@ class RobustnessTable:
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
         r = self.results
-        model, dataset = r['model'], r['dataset']
+        model = r['model']
         pairs = {
             'created': r['created'],
             'fan_mm': r['fan_mm'],
@@ -244,8 +258,8 @@ class RobustnessTable:
             'config SHA-256': model['config_sha256'],
             'checkpoint': model['checkpoint'],
             'checkpoint SHA-256': model['checkpoint_sha256'],
-            'dataset': f'{dataset["type"]}, {dataset["samples"]} images',
-            'dataset SHA-256': dataset['sha256'],
+            'dataset': self.images,
+            'dataset SHA-256': r['dataset']['sha256'],
             'folder of corrupted images': r.get('corrupted_root'),
             'seed of the corruptions': r['seed'],
             'channel order of the corruptions': r['channel_order'],

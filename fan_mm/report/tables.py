@@ -64,11 +64,9 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         table: the results.
         figures: names of the PNG files in ``figures/``.
     """
-    results = table.results
     parts = [
         f'# {table.name}: {benchmark_label(table.benchmark)}',
-        f'Robustness of {task_label(results["task"])}, {results["dataset"]["type"]}, '
-        f'{results["dataset"]["samples"]} images. All numbers in per cent.',
+        f'Robustness of {task_label(table.results["task"])}, {table.images}. All numbers in per cent.',
         _incomplete(table),
         _headline(table),
         '## Corruptions and severities',
@@ -102,8 +100,9 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence]) -> str:
 
 def _incomplete(table: RobustnessTable) -> str:
     lines = []
-    if missing := table.absent('missing'):
-        lines.append(f'> - not evaluated: {cells_label(missing)}')
+    for state, words in (('missing', 'not evaluated'), ('undefined', 'no metric')):
+        if cells := table.absent(state):
+            lines.append(f'> - {words}: {cells_label(cells)}')
     for name, severity in table.absent('failed'):
         error = table.error(name, severity) or 'no message'
         lines.append(f'> - failed: {cells_label([(name, severity)])}: `{error}`')

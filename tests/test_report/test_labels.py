@@ -36,3 +36,9 @@ def test_corruptions_as_printed():
 def test_cells_are_gathered_by_corruption():
     cells = [('clean', 0), ('snow', 3), ('snow', 4), ('fog', 1)]
     assert labels.cells_label(cells) == 'Clean; Snow 3, 4; Fog 1'
+
+
+def test_a_part_of_a_benchmark_is_not_called_by_its_name():
+    assert labels.benchmark_label('cityscapes-c') == 'Cityscapes-C'
+    assert labels.benchmark_label('cityscapes-c-subset') == 'Cityscapes-C (part)'
+    assert labels.benchmark_label('all') == 'all'

@@ -110,3 +110,18 @@ def test_lost_share_is_clipped(cityscapes):
     assert cityscapes.lost_share(0.0) == 1
     assert cityscapes.lost_share(cityscapes.clean / 2) == pytest.approx(0.5)
     assert cityscapes.lost_share(None) is None
+
+
+def test_a_done_cell_without_a_metric_is_undefined():
+    results = synthetic_results()
+    next(c for c in results['cells'] if c['corruption'] == 'fog')['metrics']['mIoU'] = None
+    table = RobustnessTable(results)
+    assert table.absent('undefined') == [('fog', 1)]
+    assert table.state('fog', 2) == 'done'
+
+
+def test_images_say_if_they_are_a_part():
+    results = synthetic_results()
+    assert RobustnessTable(results).images == 'CityscapesDataset, 500 images'
+    results['dataset'] |= {'samples': 20, 'total': 500}
+    assert RobustnessTable(results).images == 'CityscapesDataset, 20 of 500 images'
