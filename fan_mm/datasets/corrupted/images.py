@@ -21,11 +21,11 @@ def read_image(path: Path) -> np.ndarray:
     """Decode an image to uint8 BGR ``(H, W, 3)``, as mmcv's LoadImageFromFile does.
 
     Raises:
-        UnreadableImageError: not an image, or one cut short. OpenCV alone would fill what is missing
-            with grey; Pillow refuses it.
+        UnreadableImageError: not an image, or one cut short.
     """
     try:
         data = path.read_bytes()
+        # Pillow goes first because it says what is wrong; OpenCV returns nothing.
         with Image.open(io.BytesIO(data)) as image:
             image.load()
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
