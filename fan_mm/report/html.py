@@ -96,10 +96,9 @@ def _headline(table: RobustnessTable) -> str:
 
 def _card(measure: Measure, level: float | None) -> str:
     label = f'{measure.label} {arrow(measure.higher_is_better)}'
-    if measure.value is None:
-        value, kind = '<span class="value">incomplete</span>', ' class="absent"'
-    else:
-        value, kind = f'<span class="value">{number(measure.value)}<small> %</small></span>', ''
+    kind = ' class="absent"' if measure.missing else ''
+    unit = '' if measure.value is None else '<small> %</small>'
+    value = f'<span class="value">{measure.text}{unit}</span>'
     bounds = ''
     if measure.interval and level:
         text = f'{100 * level:.0f} % interval {interval(measure.interval)}'
@@ -126,9 +125,11 @@ def _cells_section(table: RobustnessTable) -> list[str]:
             rows.append(_total(table, f'mean of {group}', entry['mean'], entry['retention']))
         rows[0] = page.head_cell(group.capitalize(), 'rowgroup', rows=len(rows)) + rows[0]
         bodies.append(rows)
-    mean, retention = table.measure('mean'), table.measure('retention')
-    last = _total(table, f'mean of {benchmark_label(table.benchmark)}', mean.value, retention.value)
-    bodies.append([page.head_cell('All', 'rowgroup') + last])
+    if table.results['benchmark']['groups']:
+        mean, retention = table.measure('mean'), table.measure('retention')
+        what = f'mean of {benchmark_label(table.benchmark)}'
+        last = _total(table, what, mean.value, retention.value)
+        bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
         f'{table.metric_label} {arrow(True)} in per cent at each severity; clean '
         f'{number(table.clean)}. A dot: not part of the benchmark. In italics: evaluated, but in no mean.'

@@ -59,14 +59,15 @@ def arrow(higher_is_better: bool) -> str:
 
 def number(value: float | None) -> str:
     """One decimal, a true minus; a dash where there is no value (None or NaN)."""
-    return DASH if value is None or math.isnan(value) else f'{value:.1f}'.replace('-', MINUS)
+    if value is None or math.isnan(value):
+        return DASH
+    return f'{round(value, 1) + 0.0:.1f}'.replace('-', MINUS)  # + 0.0: no minus before a zero
 
 
 def signed(value: float | None) -> str:
-    """One decimal with its sign (a true minus); a dash where there is no value (None or NaN)."""
-    if value is None or math.isnan(value):
-        return DASH
-    return f'{value:+.1f}'.replace('-', MINUS) if round(value, 1) else '0.0'
+    """One decimal with its sign, none for zero; a dash where there is no value (None or NaN)."""
+    text = number(value)
+    return f'+{text}' if text[0].isdigit() and text != '0.0' else text
 
 
 def interval(bounds: tuple[float, float] | None) -> str:

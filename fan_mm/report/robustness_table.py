@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fan_mm.report.labels import metric_label
+from fan_mm.report.labels import metric_label, number
 
 HOLD_OUTS = 'hold-outs'
 
@@ -51,6 +51,11 @@ class Measure:
     higher_is_better: bool
     meaning: str
     missing: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The number, 'incomplete' if cells are missing, a dash if it is not defined."""
+        return 'incomplete' if self.missing else number(self.value)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _headline(table: RobustnessTable) -> str:
     rows = [
         [
             f'{m.label} {arrow(m.higher_is_better)}',
-            'incomplete' if m.value is None else number(m.value),
+            m.text,
             interval(m.interval),
         ]
         for m in table.headline()

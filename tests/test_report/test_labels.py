@@ -7,7 +7,15 @@ from fan_mm.report import labels
 
 @pytest.mark.parametrize(
     ('value', 'text'),
-    [(78.25, '78.2'), (0, '0.0'), (-3.16, '−3.2'), (None, '–'), (math.nan, '–'), (100, '100.0')],  # noqa: RUF001
+    [
+        (78.25, '78.2'),
+        (0, '0.0'),
+        (-3.16, '\N{MINUS SIGN}3.2'),
+        (-0.04, '0.0'),
+        (None, '\N{EN DASH}'),
+        (math.nan, '\N{EN DASH}'),
+        (100, '100.0'),
+    ],
 )
 def test_numbers_have_one_decimal(value, text):
     assert labels.number(value) == text
@@ -15,7 +23,13 @@ def test_numbers_have_one_decimal(value, text):
 
 @pytest.mark.parametrize(
     ('value', 'text'),
-    [(2.04, '+2.0'), (-2.06, '−2.1'), (0.04, '0.0'), (-0.04, '0.0'), (None, '–')],  # noqa: RUF001
+    [
+        (2.04, '+2.0'),
+        (-2.06, '\N{MINUS SIGN}2.1'),
+        (0.04, '0.0'),
+        (-0.04, '0.0'),
+        (None, '\N{EN DASH}'),
+    ],
 )
 def test_differences_have_a_sign_unless_they_round_to_zero(value, text):
     assert labels.signed(value) == text

@@ -195,12 +195,13 @@ def test_hold_outs_alone_and_no_bootstrap(tmp_path):
     results['cells'] = [c for c in results['cells'] if c['corruption'] in ('clean', 'saturate')]
     results['summary']['groups'] = {}
     for name in ('mean', 'retention'):
-        results['summary'][name] |= {'value': None, 'interval': None}
+        results['summary'][name] |= {'value': None, 'interval': None, 'missing': []}
     (tmp_path / 'results.json').write_text(json.dumps(results))
     write_report(tmp_path, tmp_path)
     text, page = read_page(tmp_path)
     assert next(row for row in page.tables[0] if 'Saturate' in row)
     assert 'bootstrap' not in text
+    assert 'incomplete' not in text
     assert not (tmp_path / 'figures' / 'groups.png').exists()
 
 
