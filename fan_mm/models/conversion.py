@@ -126,7 +126,8 @@ def _backbone_config(state: Mapping[str, Tensor]) -> dict:
         elif anatomy.family == 'FANHybrid':
             config |= dict(out_indices=(0, 1, 2, 3), paired_frequencies=False)
         else:
-            config |= dict(out_indices=(4, 7, 11, 12), paired_frequencies=False)
+            last = anatomy.depths[-1]  # spec 7.3 names the taps of the one registered size
+            config |= dict(out_indices=(4, 7, 11, last), paired_frequencies=False)
         if 'learnable_downsample.weight' in ours:
             config |= dict(last_stage_channels=len(ours['learnable_downsample.weight']))
         if 'out_norm0.weight' in ours:

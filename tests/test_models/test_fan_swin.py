@@ -155,7 +155,7 @@ def test_padding_of_the_image_and_of_merging():
             torch.testing.assert_close(a, b)
     merging = PatchMerging(2)
     merging.norm = nn.Identity()
-    merging.reduction = nn.Identity()
+    merging.reduction.weight = nn.Parameter(torch.eye(8))
     tokens = torch.arange(1.0, 13.0).reshape(1, 6, 2)  # 3 rows, 2 columns
     merged, grid = merging(tokens, (3, 2))
     assert grid == (2, 1)
@@ -293,7 +293,7 @@ def test_initial_values():
     ('options', 'message'),
     [
         (dict(arch='huge'), "no arch 'huge'; choose from tiny, small, base, large"),
-        (dict(arch=dict(embed_dims=8)), 'needs embed_dims, depths, num_heads'),
+        (dict(arch=dict(embed_dims=8)), 'missing: depths, num_heads; unknown: none'),
         (dict(arch=dict(TINY, depths=(1, 1))), 'differ in length'),
         (dict(arch=dict(TINY, embed_dims=10)), 'stage 2 .* 40 channels are not a multiple of 4'),
         (dict(channel_heads=7), 'not a multiple of 7 heads'),

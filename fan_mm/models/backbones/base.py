@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
+from fan_mm.models.backbones.options import resolve_arch, resolve_out_indices
 from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone
 from fan_mm.models.layers import (
     CHANNEL_ATTENTIONS,
@@ -277,40 +278,24 @@ class FANBackbone(CheckpointedBackbone):
         return 1 + max((b for b, i in self.taps.items() if i <= out_index), default=-1)
 
     def _resolve_arch(self, arch: str | dict) -> dict:
-        name = type(self).__name__
-        if isinstance(arch, str):
-            if arch not in self.arch_zoo:
-                raise InputError(
-                    f'{name} has no arch {arch!r}; choose from {", ".join(self.arch_zoo)}'
-                )
-            arch = self.arch_zoo[arch]
-        missing = [key for key in self.arch_keys if key not in arch]
-        unknown = [key for key in arch if key not in (*self.arch_keys, *self.arch_defaults)]
-        if missing or unknown:
-            raise InputError(
-                f'arch of {name} needs {", ".join(self.arch_keys)};'
-                f' missing: {", ".join(missing) or "none"}; unknown: {", ".join(unknown) or "none"}'
-            )
+        arch = resolve_arch(
+            type(self).__name__, arch, self.arch_zoo, self.arch_keys, self.arch_defaults
+        )
         if arch['embed_dims'] % arch['num_heads']:
             raise InputError(
                 f'embed_dims {arch["embed_dims"]} is not a multiple of num_heads {arch["num_heads"]}'
             )
-        return {**self.arch_defaults, **arch}
+        return arch
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
-        name, last = type(self).__name__, self.last_index
-        given = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        indices = [i + last + 1 if i < 0 else i for i in given]
-        if not indices or min(indices) < 0 or max(indices) > last:
-            raise InputError(f'out_indices of this {name} must lie in 0..{last}, not {out_indices}')
-        if indices != sorted(set(indices)):
-            raise InputError(f'out_indices must ascend without repeats, not {out_indices}')
-        if self.out_type in ('cls_token', 'raw') and indices != [last]:
+        last = self.last_index
+        indices = resolve_out_indices(type(self).__name__, out_indices, last)
+        if self.out_type in ('cls_token', 'raw') and indices != (last,):
             raise InputError(
                 f'out_type {self.out_type!r} exists after class attention only:'
                 f' out_indices must be {last} (or -1), not {out_indices}'
             )
-        return tuple(indices)
+        return indices
 
     def _is_frozen(self, name: str) -> bool:
         """Whether a parameter or module lies in the frozen stages."""

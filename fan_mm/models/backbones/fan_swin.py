@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
+from fan_mm.models.backbones.options import resolve_arch, resolve_out_indices
 from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone
 from fan_mm.models.layers import (
     EfficientChannelAttention,
@@ -17,6 +18,7 @@ from fan_mm.models.layers import (
     WindowAttention,
     checkpoint,
 )
+from fan_mm.models.layers.linear import pointwise
 
 PATCH_SIZE = 4  # pixels
 WINDOW = 7  # tokens
@@ -63,7 +65,7 @@ class PatchMerging(nn.Module):
         x = x.unflatten(2, (width, 2)).unflatten(1, (height, 2))
         # (B, H/2, 2, W/2, 2, C): rows change fastest among the four
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)
-        return self.reduction(self.norm(x)), (height, width)
+        return pointwise(self.norm(x), self.reduction.weight, None), (height, width)
 
 
 class FANSwinBlock(nn.Module):
@@ -339,13 +341,7 @@ class FANSwin(CheckpointedBackbone):
 
     def _resolve_arch(self, arch: str | dict, channel_heads: int | None) -> dict:
         keys = ('embed_dims', 'depths', 'num_heads')
-        if isinstance(arch, str):
-            if arch not in self.arch_zoo:
-                choices = ', '.join(self.arch_zoo)
-                raise InputError(f'FANSwin has no arch {arch!r}; choose from {choices}')
-            arch = self.arch_zoo[arch]
-        if set(arch) != set(keys):
-            raise InputError(f'arch of FANSwin needs {", ".join(keys)}, not {", ".join(arch)}')
+        arch = resolve_arch('FANSwin', arch, self.arch_zoo, keys)
         if len(arch['depths']) != len(arch['num_heads']):
             raise InputError('arch of FANSwin: depths and num_heads differ in length')
         for i, heads in enumerate(arch['num_heads']):
@@ -359,15 +355,10 @@ class FANSwin(CheckpointedBackbone):
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
         last = len(self.arch['depths']) - 1
-        given = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        indices = [i + last + 1 if i < 0 else i for i in given]
-        if not indices or min(indices) < 0 or max(indices) > last:
-            raise InputError(f'out_indices of FANSwin must lie in 0..{last}, not {out_indices}')
-        if indices != sorted(set(indices)):
-            raise InputError(f'out_indices must ascend without repeats, not {out_indices}')
-        if self.out_type != 'featmap' and indices != [last]:
+        indices = resolve_out_indices('FANSwin', out_indices, last)
+        if self.out_type != 'featmap' and indices != (last,):
             raise InputError(
                 f'out_type {self.out_type!r} exists for the last stage only: out_indices must be'
                 f' {last} (or -1), not {out_indices}'
             )
-        return tuple(indices)
+        return indices
