@@ -79,7 +79,7 @@ def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     weights[:, :-1] -= weights[:, 1:]  # of the box that ends here
     weights[abs(weights) < 1e-7 * kernel.max()] = 0
     channels = image.shape[2] if image.ndim == 3 else 1
-    height, width = image.shape[0], image.shape[1] * channels
+    width = image.shape[1] * channels
     padded = cv2.copyMakeBorder(image, *[reach] * 4, cv2.BORDER_REFLECT_101)
     padded = padded.reshape(len(padded), -1)
     out = np.empty_like(image)

@@ -6,8 +6,9 @@ All take a contiguous uint8 array ``(H, W, 3)`` in RGB order or ``(H, W)``, a se
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from fan_mm.corruptions.filters import HAIR, strips, to_uint8
+from fan_mm.corruptions.filters import strips, to_uint8
 from fan_mm.corruptions.seeding import Stream
 
 
@@ -62,7 +63,8 @@ def elastic_transform(image: np.ndarray, severity: int, stream: Stream) -> np.nd
     y = _smooth_field((height, width), alpha * height * 0.005, stream)
     x += np.arange(width, dtype=np.float32)
     y += np.arange(height, dtype=np.float32)[:, None]
-    fine = image.astype(np.uint16) << 8  # remap rounds: to 1/256 of a level, to truncate after it
+    fine = image.astype(np.uint16)
+    fine <<= 8  # remap rounds: let it be to 1/256 of a level, and truncate after it
     out = np.empty_like(image)
     for rows in strips(image):
         moved = cv2.remap(fine, x[rows], y[rows], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
@@ -70,38 +72,12 @@ def elastic_transform(image: np.ndarray, severity: int, stream: Stream) -> np.nd
     return out
 
 
-def _shrink(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Average along the first axis over boxes of whole pixels, as Pillow's BOX filter.
-
-    Args:
-        pixels: uint8 ``(N, ...)``.
-        size: boxes, at most N.
-
-    Returns:
-        uint8 ``(size, ...)``, rounded half up.
-    """
-    scale = len(pixels) / size
-    centre = (np.arange(size) + 0.5) * scale
-    start = (centre - 0.5 * scale + 0.5).astype(int)
-    count = np.minimum((centre + 0.5 * scale + 0.5).astype(int), len(pixels)) - start
-    total = pixels[start].astype(np.uint16)
-    for i in range(1, count.max()):
-        more = count > i
-        total[more] += pixels[start[more] + i]
-    count = count.astype(np.uint16).reshape(-1, *[1] * (pixels.ndim - 1))
-    return ((2 * total + count) // (2 * count)).astype(np.uint8)
-
-
 def pixelate(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average over boxes and show each box as one flat block."""
     scale = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]
-    small = _shrink(image, int(image.shape[0] * scale))
-    small = _shrink(small.swapaxes(0, 1), int(image.shape[1] * scale)).swapaxes(0, 1)
-    for axis in (1, 0):
-        step = small.shape[axis] / image.shape[axis]
-        source = np.add.accumulate(np.r_[step / 2, np.full(image.shape[axis] - 1, step)])
-        small = np.take(small, source.astype(int), axis)
-    return small
+    height, width = image.shape[:2]
+    small = Image.fromarray(image).resize((int(width * scale), int(height * scale)), Image.BOX)
+    return np.array(small.resize((width, height), Image.NEAREST))
 
 
 def jpeg_compression(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:

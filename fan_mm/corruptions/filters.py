@@ -30,6 +30,13 @@ def strips(image: np.ndarray, values: int = 1 << 17) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
+def pieces(values: np.ndarray, count: int = 1 << 16) -> Iterator[np.ndarray]:
+    """Cut a contiguous array into flat views of so many values."""
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, count):
+        yield flat[start : start + count]
+
+
 def over_channels(plane: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Repeat ``(H, W)`` over the channels of an image, if it has any."""
     return cv2.merge([plane] * 3) if image.ndim == 3 else plane

@@ -7,6 +7,8 @@ section 4.1 and appendix B, where each of the four extra corruptions belongs to 
 
 import difflib
 
+import numpy as np
+
 from fan_mm.errors import InputError
 
 CORRUPTIONS: tuple[str, ...] = (
@@ -47,13 +49,15 @@ def check_name(name: str) -> str:
     """Return ``name`` if it is one of `CORRUPTIONS`.
 
     Raises:
-        InputError: it is not; the message names the nearest corruption.
+        InputError: it is not; the message names the nearest one and all of them.
     """
     if name in CORRUPTIONS:
         return name
-    near = difflib.get_close_matches(str(name).lower(), CORRUPTIONS, n=1, cutoff=0.5)
-    hint = f'did you mean {near[0]!r}?' if near else f'choose one of {", ".join(CORRUPTIONS)}'
-    raise InputError(f'unknown corruption {name!r}: {hint}')
+    plain = str(name).lower().replace(' ', '_').replace('-', '_')
+    near = [known for known in CORRUPTIONS if plain and plain in known]
+    near += difflib.get_close_matches(plain, CORRUPTIONS, n=1, cutoff=0.5)
+    hint = f'did you mean {near[0]!r}? ' if near else ''
+    raise InputError(f'unknown corruption {name!r}: {hint}There are {", ".join(CORRUPTIONS)}')
 
 
 def check_severity(severity: int) -> int:
@@ -62,6 +66,8 @@ def check_severity(severity: int) -> int:
     Raises:
         InputError: it is not.
     """
-    if isinstance(severity, bool) or severity not in SEVERITIES:
+    if isinstance(severity, bool | np.bool_) or not isinstance(severity, int | np.integer):
         raise InputError(f'severity must be an integer from 1 to 5, got {severity!r}')
+    if severity not in SEVERITIES:
+        raise InputError(f'severity must be an integer from 1 to 5, got {severity}')
     return int(severity)

@@ -7,20 +7,11 @@ All take a contiguous uint8 array of any shape, a severity and a `Stream`, and r
 """
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 
+from fan_mm.corruptions.filters import pieces
 from fan_mm.corruptions.seeding import Stream, normal_quantiles
-
-_CHUNK = 1 << 16  # values worked on at once: a few arrays of them fit a core's cache
-
-
-def _chunks(image: np.ndarray, out: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Walk over an image and the result in flat pieces."""
-    flat_in, flat_out = image.reshape(-1), out.reshape(-1)
-    for start in range(0, flat_in.size, _CHUNK):
-        yield flat_in[start : start + _CHUNK], flat_out[start : start + _CHUNK]
 
 
 @functools.lru_cache(maxsize=5)
@@ -33,7 +24,7 @@ def gaussian_noise(image: np.ndarray, severity: int, stream: Stream) -> np.ndarr
     """Add normal noise: floor(clip(x + 255 c z, 0, 255)), which is x plus a whole number."""
     steps = _gaussian_steps((0.08, 0.12, 0.18, 0.26, 0.38)[severity - 1])
     out = np.empty_like(image)
-    for x, y in _chunks(image, out):
+    for x, y in zip(pieces(image), pieces(out), strict=True):
         noise = np.take(steps, stream.uint16(x.size), mode='wrap')
         noise += x
         np.copyto(y, np.clip(noise, 0, 255, out=noise), casting='unsafe')
@@ -50,7 +41,7 @@ def speckle_noise(image: np.ndarray, severity: int, stream: Stream) -> np.ndarra
     """Multiply by normal noise: floor(clip(x (1 + c z), 0, 255))."""
     factors = _speckle_factors((0.15, 0.2, 0.35, 0.45, 0.6)[severity - 1])
     out = np.empty_like(image)
-    for x, y in _chunks(image, out):
+    for x, y in zip(pieces(image), pieces(out), strict=True):
         noisy = np.take(factors, stream.uint16(x.size), mode='wrap')
         noisy *= x
         np.copyto(y, np.clip(noisy, 0, 255, out=noisy), casting='unsafe')
@@ -62,7 +53,7 @@ def impulse_noise(image: np.ndarray, severity: int, stream: Stream) -> np.ndarra
     amount = (0.03, 0.06, 0.09, 0.17, 0.27)[severity - 1]
     salt, pepper = round(65536 * amount / 2), round(65536 * amount)
     out = np.empty_like(image)
-    for x, y in _chunks(image, out):
+    for x, y in zip(pieces(image), pieces(out), strict=True):
         bits = stream.uint16(x.size)
         np.multiply(x, bits >= pepper, out=y)
         y |= -(bits < salt).view(np.uint8)  # 255 where true
@@ -108,7 +99,7 @@ def shot_noise(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Count photons: floor(255 clip(Poisson(c x / 255) / c, 0, 1))."""
     table = _shot_table((60, 25, 12, 5, 3)[severity - 1]).reshape(-1)
     out = np.empty_like(image)
-    for x, y in _chunks(image, out):
+    for x, y in zip(pieces(image), pieces(out), strict=True):
         bits = stream.uint16(x.size)
         slot = x.astype(np.uint16)
         slot <<= 6

@@ -13,6 +13,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from fan_mm.corruptions.filters import pieces
+
 
 def image_key(path: str) -> str:
     """Name an image by ``parent/stem``: its folder's name and its file name without suffix.
@@ -80,7 +82,10 @@ class Stream:
     def normal(self, shape: tuple[int, ...], mean: float, std: float) -> np.ndarray:
         """Return independent normal numbers, float32, of the given shape."""
         table = (mean + std * normal_quantiles()).astype(np.float32)
-        return table[self.uint16(math.prod(shape))].reshape(shape)
+        out = np.empty(shape, np.float32)
+        for piece in pieces(out):
+            np.take(table, self.uint16(piece.size), out=piece, mode='wrap')
+        return out
 
     def symmetric(self, shape: tuple[int, ...], bound: float) -> np.ndarray:
         """Return independent numbers, uniform in (-bound, bound), float32, of the given shape."""

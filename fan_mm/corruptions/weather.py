@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from fan_mm.corruptions.filters import (
-    HAIR,
     TRUNCATE,
     central_crop,
     gaussian,
@@ -42,7 +41,7 @@ def _flakes(height: int, width: int, parameters: tuple[float, ...], stream: Stre
         flakes *= weight[:, None]
         flakes += low
         flakes = cv2.transpose(flakes)
-    flakes[flakes < threshold] = 0
+    flakes *= flakes >= threshold
     flakes *= 255
     np.clip(flakes, 0, 255, out=flakes)
     angle = stream.uniform(-135, -45)
@@ -145,12 +144,12 @@ def plasma(size: int, decay: float, stream: Stream) -> np.ndarray:
 
     grid, bound = np.zeros((1, 1), np.float32), 10000.0
     while len(grid) < size:
-        corner = np.pad(grid, ((0, 1), (0, 1)), mode='wrap')
+        corner = cv2.copyMakeBorder(grid, 0, 1, 0, 1, cv2.BORDER_WRAP)
         grid = np.empty((2 * len(grid), 2 * len(grid)), np.float32)
         upper, lower = corner[:-1], corner[1:]
         centre = mean(upper[:, :-1], upper[:, 1:], lower[:, :-1], lower[:, 1:])
         grid[1::2, 1::2] = centre
-        centre = np.pad(centre, ((1, 0), (1, 0)), mode='wrap')
+        centre = cv2.copyMakeBorder(centre, 1, 0, 1, 0, cv2.BORDER_WRAP)
         inner = centre[1:, 1:]
         grid[::2, 1::2] = mean(inner, centre[:-1, 1:], upper[:, :-1], upper[:, 1:])
         grid[1::2, ::2] = mean(inner, centre[1:, :-1], upper[:, :-1], lower[:, :-1])
@@ -215,13 +214,14 @@ def spatter(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     liquid = gaussian(stream.normal(image.shape[:2], mean, std), sigma)
     if mud:
         cover = gaussian((liquid > threshold).astype(np.float32), strength)
-        cover[cover < 0.8] = 0
+        cover *= cover >= 0.8
         keep, colour = 1 - cover, np.array([63, 42, 20], np.float32)
     else:
-        liquid[liquid < threshold] = 0
+        liquid *= liquid >= threshold
         liquid *= 255
         liquid = liquid.astype(np.uint8)
-        cover = cv2.multiply(liquid, _depth(liquid), dtype=cv2.CV_32F)
+        cover = liquid.astype(np.float32)
+        cover *= _depth(liquid)
         cover *= strength / max(float(cover.max()), 1)
         keep, colour = None, np.array([175, 238, 238], np.float32)
     out = np.empty_like(image)

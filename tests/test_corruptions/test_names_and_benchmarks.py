@@ -1,0 +1,85 @@
+import pytest
+
+from fan_mm.corruptions import (
+    BENCHMARKS,
+    CORRUPTIONS,
+    GROUPS,
+    HOLD_OUTS,
+    check_name,
+    check_severity,
+)
+from fan_mm.errors import InputError
+
+
+def test_names_and_order_are_the_references():
+    reference = pytest.importorskip('imagecorruptions')
+    assert list(CORRUPTIONS) == reference.get_corruption_names('all')
+    assert list(HOLD_OUTS) == reference.get_corruption_names('validation')
+    for group, names in GROUPS.items():
+        standard = [name for name in names if name not in HOLD_OUTS]
+        assert standard == reference.get_corruption_names(group)
+        assert len(names) == len(standard) + 1
+
+
+def test_groups_split_all_corruptions():
+    assert sorted(sum(GROUPS.values(), ())) == sorted(CORRUPTIONS)
+
+
+@pytest.mark.parametrize(
+    ('name', 'corruptions', 'cells'),
+    [
+        ('imagenet-c', 15, 75),
+        ('cityscapes-c', 16, 4 * 3 + 12 * 5),
+        ('coco-c', 16, 80),
+        ('fan-official', 19, 57),
+        ('all', 19, 95),
+    ],
+)
+def test_benchmark_sizes(name, corruptions, cells):
+    benchmark = BENCHMARKS[name]
+    assert benchmark.name == name
+    assert len(benchmark.severities) == corruptions
+    assert sum(len(severities) for severities in benchmark.severities.values()) == cells
+
+
+@pytest.mark.parametrize('benchmark', BENCHMARKS.values(), ids=BENCHMARKS)
+def test_benchmarks_are_consistent(benchmark):
+    assert list(benchmark.severities) == [n for n in CORRUPTIONS if n in benchmark.severities]
+    assert sorted(sum(benchmark.groups.values(), ())) == sorted(benchmark.severities)
+    assert not set(benchmark.hold_outs) & set(benchmark.severities)
+    assert benchmark.source
+
+
+def test_cityscapes_follows_kamann_and_rother():
+    benchmark = BENCHMARKS['cityscapes-c']
+    assert not {'zoom_blur', 'elastic_transform', 'pixelate'} & set(benchmark.severities)
+    for name, severities in benchmark.severities.items():
+        assert severities == ((1, 2, 3) if name.endswith('_noise') else (1, 2, 3, 4, 5))
+    assert 'brightness' in benchmark.groups['digital']
+
+
+@pytest.mark.parametrize(
+    ('given', 'nearest'),
+    [
+        ('snwo', 'snow'),
+        ('Gaussian Noise', 'gaussian_noise'),
+        ('jpeg', 'jpeg_compression'),
+        ('motionblur', 'motion_blur'),
+        ('elastic-transform', 'elastic_transform'),
+    ],
+)
+def test_unknown_name_gets_the_nearest(given, nearest):
+    with pytest.raises(InputError, match=f'{given!r}: did you mean {nearest!r}'):
+        check_name(given)
+
+
+@pytest.mark.parametrize('given', ['xyz', '', None, 3])
+def test_hopeless_name_gets_all(given):
+    with pytest.raises(InputError, match=r'There are gaussian_noise, .*, saturate'):
+        check_name(given)
+
+
+@pytest.mark.parametrize('given', [0, 6, -1, 2.5, 3.0, '3', None, True])
+def test_severity_out_of_range(given):
+    with pytest.raises(InputError, match='integer from 1 to 5, got'):
+        check_severity(given)
