@@ -187,8 +187,10 @@ class _Run:
         there = self.tidy()
         self.load_checksums()
         self.announce(there)
+        written, unreadable = 0, {}
         try:
-            written, unreadable = self.corrupt_all(jobs, sum(there))
+            if sum(there) < self.digests[..., 0].size or not self.digests.any(axis=2).all():
+                written, unreadable = self.corrupt_all(jobs, sum(there))
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk must not hide the reason
                 self.tidy()
