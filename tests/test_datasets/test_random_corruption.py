@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from mmcv.transforms.utils import cache_random_params
+from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from fan_mm.corruptions import GROUPS, corrupt
@@ -84,6 +85,15 @@ def test_several_images_can_share_one_draw(image):
     assert first['corruption'] == second['corruption']
     assert np.array_equal(first['img'], second['img'])
     assert len({transform(dict(img=image))['corruption']['seed'] for _ in range(4)}) == 4
+
+
+def test_a_dumped_config_draws_the_same():
+    config = Config(
+        dict(t=dict(corruptions=dict(snow=2, blur=1), severities={3: 1, 1: 2}, prob=0.7))
+    )
+    dumped = Config.fromstring(config.pretty_text, '.py')
+    assert list(dumped.t.corruptions) != list(config.t.corruptions)
+    assert draws(RandomCorruption(**dumped.t), 50) == draws(RandomCorruption(**config.t), 50)
 
 
 def test_a_single_name_may_be_a_string():

@@ -14,9 +14,10 @@ from fan_mm.errors import InputError
 
 def _weighted(choices: Sequence | Mapping, what: str) -> tuple[list, np.ndarray]:
     """Split choices into a list and its probabilities (summing to 1)."""
-    entries = list(choices)
-    weights = choices.values() if isinstance(choices, Mapping) else [1.0] * len(entries)
-    weights = np.array(list(weights), dtype=float)
+    # Sorted, because dumping a config sorts its dicts, and the draws shall not depend on that.
+    entries = sorted(choices, key=str)
+    weighted = isinstance(choices, Mapping)
+    weights = np.array([choices[entry] if weighted else 1.0 for entry in entries], dtype=float)
     if not entries or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum()):
         raise InputError(
             f'{what}: give at least one, with weights of at least 0, not all 0; got {choices}'
