@@ -144,7 +144,8 @@ def _convert_segformer_head(heads: Mapping[str, Tensor], conversion: Conversion)
     """Official SegFormer head (spec 7.4) to mmseg's ``SegformerHead(act_cfg=None)``.
 
     mmseg has a batch norm behind each of the four projections where the official head has none:
-    it gets the projection's bias and otherwise the values with which it changes nothing.
+    it gets the projection's bias and otherwise the values with which it changes nothing in
+    evaluation. (Training would go on with normalised projections, as mmseg trains this head.)
     """
     head = 'decode_head'
     for key, value in heads.items():
@@ -180,7 +181,7 @@ def _convert_segformer_head(heads: Mapping[str, Tensor], conversion: Conversion)
     classes, width = heads[f'{head}.linear_pred.weight'].shape[:2]
     conversion.remarks.append(
         f"decode_head: type='SegformerHead', in_channels={channels}, channels={width}, "
-        f'num_classes={classes}, act_cfg=None, with BN or SyncBN'
+        f'num_classes={classes}, act_cfg=None, with BN or SyncBN; the same logits in evaluation'
     )
 
 

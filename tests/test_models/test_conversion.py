@@ -34,6 +34,7 @@ def build(library, config):
         return registry.build(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', HEADS)
 def test_segmentors_give_the_official_logits(name, tmp_path):
     torch.save(dict(state_dict=segmentor(name), meta=dict()), tmp_path / 'official.pth')
@@ -41,7 +42,8 @@ def test_segmentors_give_the_official_logits(name, tmp_path):
     width = 192 if 'tiny' in name else 480
     assert conversion.remarks == [
         f"decode_head: type='SegformerHead', in_channels=[128, 256, {width}, {width}], "
-        'channels=768, num_classes=19, act_cfg=None, with BN or SyncBN'
+        'channels=768, num_classes=19, act_cfg=None, with BN or SyncBN; '
+        'the same logits in evaluation'
     ]
     model = build(
         'mmseg',
