@@ -11,6 +11,7 @@ not the loader, is the bottleneck: on a CPU, where both share the cores, that me
 """
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -164,7 +165,7 @@ def main() -> None:
         def cell_by_cell() -> list[float]:
             scores = []
             for name in ['clean', *names]:
-                loader = Config(dict(loader=cfg.loader)).loader
+                loader = copy.deepcopy(cfg.loader)
                 corruption = dict(type='CorruptImage', corruption=name, severity=args.severity)
                 loader.dataset.pipeline.insert(1, corruption)
                 built = build_model(cfg, checkpoint, args.device)

@@ -7,7 +7,6 @@ cannot be seen.
 """
 
 import json
-import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,11 +108,14 @@ class CellStore:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
             shutil.rmtree(self.folder / 'cells', ignore_errors=True)
             write_whole(path, json.dumps(identity, indent=2) + '\n')
+        (self.folder / 'cells').mkdir(exist_ok=True)
         self._read()
 
     def _read(self) -> None:
-        for path in sorted((self.folder / 'cells').glob('*.json')):
-            if re.fullmatch(r'\w+_\d', path.stem):
+        for path in sorted((self.folder / 'cells').iterdir()):
+            if path.name.startswith('.'):
+                path.unlink()  # half a file, left by a kill
+            elif path.suffix == '.json':
                 record = CellRecord(**json.loads(path.read_text()))
                 self._records[record.cell] = record
 

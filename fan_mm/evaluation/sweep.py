@@ -1,6 +1,7 @@
 """The sweep: one model through every cell of a corruption benchmark."""
 
 import logging
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -174,6 +175,8 @@ class RobustnessSweep:
 
     def _open(self, overwrite: bool) -> None:
         """Open the store, on rank 0."""
+        if self.work_dir:
+            shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
         self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, self.infos)
         images = self.premade.identity() if self.premade else 'on the fly'
         self.store.open(

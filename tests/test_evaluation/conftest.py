@@ -47,7 +47,8 @@ def stripe_checkpoint(tmp_path):
     from stripe_model import stripe_colours
 
     path = tmp_path / 'stripes.pth'
-    torch.save({'state_dict': {'colours': stripe_colours()}, 'meta': {}}, path)
+    state = {'colours': stripe_colours(), 'weight': torch.zeros(1)}
+    torch.save({'state_dict': state, 'meta': {}}, path)
     return path
 
 

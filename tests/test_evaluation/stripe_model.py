@@ -1,7 +1,10 @@
 """A segmentor for `tiny_cityscapes` that needs no training: each pixel has the nearest colour's class.
 
-Its colours are a buffer, so that a checkpoint decides what it predicts.
+Its colours are a buffer, so that a checkpoint decides what it predicts. It can be slow, to be killed
+in time.
 """
+
+import time
 
 import numpy as np
 import torch
@@ -17,14 +20,17 @@ def stripe_colours() -> torch.Tensor:
 
 @MODELS.register_module()
 class StripeModel(BaseModel):
-    def __init__(self, data_preprocessor=None, init_cfg=None):
+    def __init__(self, delay=0.0, data_preprocessor=None, init_cfg=None):
         super().__init__(data_preprocessor, init_cfg)
+        self.delay = delay
         self.register_buffer('colours', stripe_colours())
+        self.weight = torch.nn.Parameter(torch.zeros(1))  # DistributedDataParallel wants one
         self.seen = []  # cells and images, in order
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         for image, sample in zip(inputs, data_samples, strict=True):
             self.seen.append(sample.img_path)
+            time.sleep(self.delay)
             pixels = image.permute(1, 2, 0).float()
             distance = torch.cdist(pixels.reshape(-1, 3), self.colours)
             labels = distance.argmin(dim=1).reshape(1, *pixels.shape[:2])

@@ -74,6 +74,7 @@ def test_what_a_kill_leaves_is_not_seen(tmp_path):
     assert again.get(FOG).status == 'missing'
     assert again.get(Cell('snow', 1)).status == 'missing'
     assert again.get(CLEAN).status == 'done'
+    assert not list(cells.glob('.*'))
 
 
 def test_a_new_record_takes_old_statistics_away(tmp_path):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 pytest.importorskip('mmseg')
 
@@ -17,10 +16,6 @@ from fan_mm.evaluation import RobustnessHook
 
 class Learning(StripeModel):
     """A model that "trains": its colours move by 1 at every iteration."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def train_step(self, data, optim_wrapper):
         self.colours += 1
