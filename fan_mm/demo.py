@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 
 from fan_mm.engine.runtime import prepare_runtime
+from fan_mm.engine.weights import check_fit
 from fan_mm.errors import InputError
 from fan_mm.fileio import whole_file
 from fan_mm.painters import painter
@@ -59,7 +60,7 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(self.scope):
             self.model = MODELS.build(cfg.model)
         loaded = load_checkpoint(self.model, checkpoint, map_location='cpu', logger='silent')
-        _check_fit(self.model, loaded, checkpoint)
+        check_fit(self.model, loaded, checkpoint)
         self.model.to(get_device()).eval()
         self.metainfo = dict(loaded.get('meta', {}).get('dataset_meta') or self._dataset_metainfo())
         classes = self.metainfo.setdefault('classes', ())
@@ -101,20 +102,6 @@ class Predictor:
         return (
             [self.metainfo['classes'][i] for i in shown],
             [self.metainfo['palette'][i] for i in shown],
-        )
-
-
-def _check_fit(model: torch.nn.Module, loaded: dict, checkpoint: str) -> None:
-    """Refuse a checkpoint that leaves weights of the model as they were drawn."""
-    given = loaded.get('state_dict', loaded)
-    wanted = model.state_dict()
-    missing = [name for name in wanted if name not in given and 'num_batches' not in name]
-    other = [n for n, v in wanted.items() if n in given and given[n].shape != v.shape]
-    if missing or other:
-        name = (missing or other)[0]
-        raise InputError(
-            f'{checkpoint} does not fit the config: {len(missing)} of {len(wanted)} weights are '
-            f'missing and {len(other)} have another shape, the first is {name}'
         )
 
 

@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 
 from fan_mm.engine import build_runner
+from fan_mm.engine.weights import check_fit
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
@@ -42,7 +43,7 @@ def evaluate_robustness(
     Raises:
         InputError: a mistake in the config, a file or an option.
     """
-    read_torch_file(checkpoint)
+    content = read_torch_file(checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False
     notes = use_annotated_split(cfg)
@@ -56,6 +57,7 @@ def evaluate_robustness(
     }
     cfg.work_dir = str(work_dir / 'log')
     runner = build_runner(cfg, launcher, notes=notes)
+    check_fit(runner.model, content, checkpoint)
     loop = runner.test_loop
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')

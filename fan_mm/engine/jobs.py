@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
+from fan_mm.engine.weights import check_fit
 from fan_mm.errors import InputError
 from fan_mm.torch_files import read_torch_file, why_refused
 
@@ -122,8 +123,8 @@ def test(
     """
     cfg.load_from = checkpoint
     cfg.resume = False
-    if '://' not in checkpoint:
-        read_torch_file(checkpoint)
+    local = '://' not in checkpoint
+    content = read_torch_file(checkpoint) if local else None
     if show or show_dir:
         _set_painting(cfg, show, show_dir, wait_time)
     if tta:
@@ -131,6 +132,8 @@ def test(
     if out:
         _set_output(cfg, out)
     runner = build_runner(cfg, launcher)
+    if local:
+        check_fit(runner.model, content, checkpoint)
     return _safely(runner.test, checkpoint)
 
 

@@ -150,9 +150,9 @@ def _batch_size_notes(cfg: Config, world_size: int) -> list[str]:
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     if per_process is None or world_size * per_process * steps == base:
         return []
-    batch = f'{world_size} processes x {per_process} images'
+    batch = f'processes {world_size} x images {per_process}'
     if steps > 1:
-        batch += f' x {steps} accumulated steps'
+        batch += f' x accumulated steps {steps}'
     return [
         f'batch size {world_size * per_process * steps} ({batch}), while the learning rate was '
         f'made for {base}: --auto-scale-lr scales it'

@@ -1,0 +1,59 @@
+import pytest
+from mmengine.model import BaseTTAModel
+from torch import nn
+
+from fan_mm.engine.weights import check_fit
+from fan_mm.errors import InputError
+from fan_mm.models.backbones import FANHybrid
+
+ARCH = dict(embed_dims=24, depth=2, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
+
+
+class Averaged(BaseTTAModel):
+    def merge_preds(self, data_samples_list):
+        raise NotImplementedError
+
+
+class Segmentor(nn.Module):
+    def __init__(self, embed_dims=24, classes=19):
+        super().__init__()
+        self.backbone = FANHybrid(dict(ARCH, embed_dims=embed_dims))
+        self.decode_head = nn.Sequential(nn.Conv2d(24, classes, 1), nn.BatchNorm2d(classes))
+
+    def test_step(self, data):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def model():
+    return Segmentor()
+
+
+def test_own_weights_fit(model):
+    state = Segmentor().state_dict()
+    check_fit(model, state, 'f.pth')
+    check_fit(model, dict(state_dict=state, meta={}), 'f.pth')
+    check_fit(model, {f'module.{name}': value for name, value in state.items()}, 'f.pth')
+    check_fit(nn.DataParallel(model), state, 'f.pth')
+    check_fit(Averaged(model), state, 'f.pth')
+    assert model.state_dict()['decode_head.0.weight'].equal(state['decode_head.0.weight'])
+
+
+@pytest.mark.parametrize('other', [dict(classes=150), dict(embed_dims=32)])
+def test_other_shapes_are_refused(model, other):
+    with pytest.raises(InputError, match='does not fit the config') as error:
+        check_fit(model, Segmentor(**other).state_dict(), 'f.pth')
+    assert '\n' not in str(error.value)
+
+
+def test_a_part_is_refused(model):
+    state = model.backbone.state_dict(prefix='backbone.')
+    with pytest.raises(InputError, match=r'lacks \d+ of \d+ tensors, such as decode_head.0.weight'):
+        check_fit(model, state, 'f.pth')
+    with pytest.raises(InputError, match='holds no weights'):
+        check_fit(model, [], 'f.pth')
+
+
+def test_old_batch_norms_fit(model):
+    state = model.state_dict()
+    check_fit(model, {k: v for k, v in state.items() if 'num_batches' not in k}, 'f.pth')
