@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from fan_mm.report import colours
@@ -12,16 +13,17 @@ from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.figures import WIDTH, new_figure, style
 from fan_mm.report.labels import benchmark_label, metric_label
 
-# Where a label may stand beside its point: offset in points, horizontal and vertical alignment.
+# Where a label may stand: offset from its point in points, horizontal and vertical alignment. First
+# beside it, then ever farther around it, with a line that leads to it.
 _PLACES = [
-    ((6, 0), 'left', 'center'),
-    ((-6, 0), 'right', 'center'),
-    ((0, 6), 'center', 'bottom'),
-    ((0, -6), 'center', 'top'),
+    ((6.0, 0.0), 'left', 'center'),
+    ((-6.0, 0.0), 'right', 'center'),
+    ((0.0, 6.0), 'center', 'bottom'),
+    ((0.0, -6.0), 'center', 'top'),
     *(
-        ((x, y), 'left' if x > 0 else 'right', 'center')
-        for y in (8, -8, 16, -16, 24, -24)
-        for x in (5, -5)
+        ((r * np.cos(t), r * np.sin(t)), 'left' if np.cos(t) > 0 else 'right', 'center')
+        for r in (10, 16, 24, 34, 46)
+        for t in np.radians([30, 150, -30, -150, 60, 120, -60, -120])
     ),
 ]
 
@@ -110,7 +112,7 @@ def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
         others = [box for j, box in enumerate(taken) if j != i]
         for offset, horizontal, vertical in _PLACES:
             label = _label(axes, entry, offset, horizontal, vertical)
-            box = label.get_window_extent()
+            box = text_box(label)
             inside = (
                 frame.x0 <= box.x0
                 and box.x1 <= frame.x1
@@ -123,10 +125,16 @@ def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
             label.remove()
 
 
+def text_box(label: Annotation) -> Bbox:
+    """Where an annotation's text stands, in pixels, without the line that leads to it."""
+    label.update_positions(label.figure.canvas.get_renderer())
+    return Text.get_window_extent(label)
+
+
 def _label(
     axes: Axes, entry: Entry, offset: tuple[float, float], horizontal: str, vertical: str
 ) -> Annotation:
-    beside = 0 in offset
+    beside = 0.0 in offset
     return axes.annotate(
         entry.name,
         (entry.clean, entry.mean),
