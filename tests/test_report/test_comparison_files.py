@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.text import Annotation
+from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
 from synthetic_results import write_results
-from test_figures import assert_labels_inside
-from test_report import assert_fetches_nothing, read_page
 
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.comparison_files import latex, write_comparison

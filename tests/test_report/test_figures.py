@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
+from report_checks import assert_labels_inside
 from synthetic_results import synthetic_results
 
 from fan_mm.report import colours, figures
@@ -26,13 +27,6 @@ DRAWN = {
 
 def texts_of(figure):
     return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
-
-
-def assert_labels_inside(figure):
-    figure.draw_without_rendering()
-    drawn = figure.get_tightbbox()  # inches
-    width, height = figure.get_size_inches()
-    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.01, drawn.extents
 
 
 @pytest.mark.parametrize('task', ['segmentation', 'detection', 'classification'])

@@ -1,10 +1,9 @@
 """The report's files, read back as a reader's program would."""
 
 import json
-import re
-from html.parser import HTMLParser
 
 import pytest
+from report_checks import Page, assert_fetches_nothing, read_page
 from synthetic_results import add_gallery, synthetic_results
 
 from fan_mm.errors import InputError
@@ -14,64 +13,11 @@ from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
 
 
-class Page(HTMLParser):
-    """Tables as lists of rows, tags in order, and every address that a browser would fetch."""
-
-    VOID = {'meta', 'img', 'link', 'br'}
-
-    def __init__(self, text):
-        super().__init__()
-        self.tables, self.tags, self.addresses, self.open, self.text = [], [], [], [], []
-        self.feed(text)
-        assert not self.open, f'not closed: {self.open}'
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.tags.append((tag, attributes))
-        self.addresses += [
-            v for k, v in attributes.items() if k in ('src', 'href', 'srcset', 'data')
-        ]
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == 'table':
-            self.tables.append([])
-        if tag == 'tr':
-            self.tables[-1].append([])
-        if tag in ('td', 'th'):
-            self.tables[-1][-1].append('')
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in self.VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if 'td' in self.open or ('th' in self.open and 'table' in self.open):
-            self.tables[-1][-1][-1] += data
-        self.text.append(data)
-
-
-def read_page(folder, name='report.html'):
-    text = (folder / name).read_text()
-    return text, Page(text)
-
-
 def page_of(results, folder=None):
     """The page with empty figures, which take most of a report's time."""
     figures = {'severity_curves': new_figure(1, 1), 'groups': new_figure(1, 1)}
     text = report_page(RobustnessTable(results), figures, folder)
     return text, Page(text)
-
-
-def assert_fetches_nothing(text, page):
-    for address in page.addresses:
-        assert address.startswith(('#', 'data:')), address
-    assert not re.search(r'https?://|@import|<script', text)
-    for target in re.findall(r'url\(([^)]*)\)', text):
-        assert target.startswith('#')
 
 
 def test_files(segmentation_report):
