@@ -58,7 +58,7 @@ if __name__ == '__main__':
         long_description_content_type='text/markdown',
         license='Apache-2.0',
         packages=find_packages(include=['fan_mm', 'fan_mm.*']),
-        package_data={'fan_mm': ['evaluation/data/*', '.mim/**/*']},
+        package_data={'fan_mm': ['evaluation/data/*', 'report/*.css', '.mim/**/*']},
         python_requires='>=3.10',
         # Either brand of the stack serves (mmengine and onedl-mmengine share import names), so
         # neither is demanded here; `import fan_mm` says what is missing.

@@ -33,7 +33,7 @@ def test_configs_and_tools_travel_in_the_wheel(repo_root, tmp_path):
     assert 'fan_mm/.mim/configs/fan_hybrid_s_cityscapes.py' in names
     assert 'fan_mm/.mim/configs/_base_/default_runtime.py' in names
     assert 'fan_mm/.mim/tools/test_corruption.py' in names
-    assert 'fan_mm/models/backbones/fan_vit.py' in names
+    assert {'fan_mm/models/backbones/fan_vit.py', 'fan_mm/report/style.css'} <= names
     data = {f.name for f in (repo_root / 'fan_mm' / 'evaluation' / 'data').iterdir()}
     assert {f'fan_mm/evaluation/data/{name}' for name in data} <= names
     assert not any(name.startswith('tests/') for name in names)
