@@ -93,14 +93,18 @@ def _register_task_library(cfg: Config) -> None:
 
 
 def _fill_in_loaders(cfg: Config) -> None:
-    """Give mmpretrain's loaders the options that its tools, not its configs, contain."""
-    if cfg.get('default_scope') != 'mmpretrain':
-        return
+    """Give mmpretrain's loaders the options that its tools, not its configs, contain.
+
+    And take back persistent workers where there are none, which torch refuses.
+    """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if loader := cfg.get(name):
-            loader.setdefault('collate_fn', dict(type='default_collate'))
-            loader.setdefault('pin_memory', get_device() != 'cpu')
-            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            if cfg.get('default_scope') == 'mmpretrain':
+                loader.setdefault('collate_fn', dict(type='default_collate'))
+                loader.setdefault('pin_memory', get_device() != 'cpu')
+                loader.setdefault('persistent_workers', True)
+            if loader.get('persistent_workers') and not loader.get('num_workers'):
+                loader.persistent_workers = False
 
 
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:

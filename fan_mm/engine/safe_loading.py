@@ -15,9 +15,9 @@ def use_safe_loading() -> None:
     onedl-mmengine would otherwise leave after a refusal.
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    CheckpointLoader.register_scheme(prefixes='', loader=_read_local, force=True)
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
 
 
-def _read_local(filename: str, map_location: object = None) -> object:
+def load_from_local(filename: str, map_location: object = None) -> object:
     """Read onto the CPU whatever the ``map_location``: loading a state dict moves it anyway."""
     return read_torch_file(filename)

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import OPTIM_WRAPPERS
 
-from fan_mm.engine import prepare_runtime
+from fan_mm.engine import prepare_runtime, runtime
 from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.jobs import train
 from fan_mm.errors import InputError
@@ -108,6 +108,26 @@ def test_mmpretrain_loaders_get_their_tools_defaults(monkeypatch):
     assert not cfg.test_dataloader.persistent_workers
 
 
+def test_persistent_workers_need_workers(cfg):
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=True)
+    prepare_runtime(cfg)
+    assert not cfg.test_dataloader.persistent_workers
+
+
+def test_more_processes_than_gpus(cfg, monkeypatch):
+    monkeypatch.setattr(runtime, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    for name, value in dict(RANK='2', WORLD_SIZE='3', LOCAL_RANK='2').items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match='there are only 2'):
+        prepare_runtime(cfg, 'pytorch')
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    prepare_runtime(cfg, 'pytorch')
+    assert cfg.model.backbone.norm_cfg.type == 'SyncBN'
+    assert 'model_wrapper_cfg' not in cfg
+
+
 def test_rank_of(monkeypatch):
     assert rank_of('none') == (0, 1, 0)
     monkeypatch.delenv('RANK', raising=False)
@@ -117,5 +137,7 @@ def test_rank_of(monkeypatch):
     monkeypatch.setenv('SLURM_NTASKS', '8')
     monkeypatch.setenv('SLURM_LOCALID', '1')
     assert rank_of('slurm') == (5, 8, 1)
+    with pytest.raises(InputError, match='mpirun'):
+        rank_of('mpi')
     with pytest.raises(InputError, match='launcher must be'):
         rank_of('kubernetes')
