@@ -194,13 +194,18 @@ class RobustnessSweep:
         )
 
     def _on_rank_0(self, function: Callable[[], Any]) -> Any:
-        """Call a function on rank 0 alone; every rank gets what it returns, or its InputError."""
+        """Call a function on rank 0 alone; every rank gets what it returns, or its InputError.
+
+        A full disk or a read-only folder is one, too: what is stored already stays.
+        """
         outcome = [None, None]
         if self.rank == 0:
             try:
                 outcome[0] = function()
             except InputError as error:
                 outcome[1] = str(error)
+            except OSError as error:
+                outcome[1] = f'{error.filename or self.work_dir}: {error.strerror or error}'
         broadcast_object_list(outcome)
         if outcome[1] is not None:
             raise InputError(outcome[1])

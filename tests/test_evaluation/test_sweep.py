@@ -301,12 +301,13 @@ def test_what_is_passed_in_stays_as_it_was(cfg, sweep):
     loader = Runner.build_dataloader(cfg.test_dataloader)
     pipeline = loader.dataset.pipeline
     transforms = list(pipeline.transforms)
+    image = loader.dataset[0]['inputs']
     model = StripeModel().train()
     sweep(model, loader=loader).run()
     assert loader.dataset.pipeline is pipeline
     assert pipeline.transforms == transforms
     assert model.training
-    assert torch.equal(loader.dataset[0]['inputs'], loader.dataset[0]['inputs'])
+    assert torch.equal(loader.dataset[0]['inputs'], image)
 
 
 def test_pictures(sweep, tmp_path):
@@ -345,6 +346,16 @@ def test_pictures(sweep, tmp_path):
 
 def test_default_benchmark(sweep):
     assert sweep(corruptions=None, severities=None).scope.benchmark is BENCHMARKS['cityscapes-c']
+
+
+def test_a_full_disk_is_one_line(sweep, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, 'No space left on device', str(tmp_path / 'cells'))
+
+    started = sweep(work_dir=tmp_path)
+    monkeypatch.setattr('fan_mm.evaluation.cells.write_whole', full)
+    with pytest.raises(InputError, match='cells: No space left on device'):
+        started.run()
 
 
 def test_bad_options(sweep):
