@@ -64,14 +64,16 @@ class Predictor:
         self.model.to(get_device()).eval()
         self.metainfo = dict(loaded.get('meta', {}).get('dataset_meta') or self._dataset_metainfo())
         classes = self.metainfo.setdefault('classes', ())
+        if not classes and self.scope != 'mmpretrain':
+            raise InputError('neither the checkpoint nor the dataset says what the classes are called')
         if not isinstance(self.metainfo.get('palette'), list | tuple):
             self.metainfo['palette'] = distinct_palette(len(classes))
         self._paint = painter(_TASKS[self.scope], self.metainfo)
 
     def _dataset_metainfo(self) -> dict:
         dataset = _innermost(self.dataset_cfg) or {}
-        with DefaultScope.overwrite_default_scope(self.scope):
-            cls = DATASETS.get(dataset.get('type', ''))
+        with DATASETS.switch_scope_and_registry(self.scope) as registry:
+            cls = registry.get(dataset.get('type', ''))
         return {**getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
 
     @torch.inference_mode()

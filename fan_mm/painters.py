@@ -5,6 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from fan_mm.report.panels import (
     distinct_palette,
@@ -54,14 +55,19 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: list) -> 
         boxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
         captions = [classes[i] + score for i, score in zip(labels, scores, strict=True)]
         colours = [palette[i] for i in labels]
-        return paint_detection(image, boxes.cpu().numpy(), captions, colours)
+        masks = instances.get('masks')
+        if isinstance(masks, torch.Tensor):
+            masks = masks.cpu().numpy()
+        elif masks is not None:  # ground truth: mmdet's bitmaps or polygons
+            masks = masks.to_ndarray().astype(bool)
+        return paint_detection(image, boxes.cpu().numpy(), captions, colours, masks)
 
     found = sample.pred_instances
     found = found[found.scores > SCORE_THRESHOLD]
     scores = [f' {score:.2f}' for score in found.scores.tolist()]
     pictures = {'image': image, 'prediction': paint(found, scores)}
-    if 'gt_instances' in sample:
-        truth = sample.gt_instances
+    truth = sample.get('gt_instances')
+    if truth is not None and 'labels' in truth:  # mmdet packs an empty one without annotations
         pictures['ground_truth'] = paint(truth, [''] * len(truth))
     return pictures
 

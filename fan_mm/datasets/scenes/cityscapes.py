@@ -13,7 +13,7 @@ from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 
 CITIES = {'train': 'toyburg', 'val': 'toyhafen'}
-_FIRST = {'train': 0, 'val': 1_000_000}
+FIRST_SCENE = {'train': 0, 'val': 1_000_000}
 """Number of a split's first scene: the splits never share one."""
 
 
@@ -60,7 +60,7 @@ def write_cityscapes(
                 root / f'gtFine/{name}_gtFine_labelTrainIds.png',
             )
             if not all(file.is_file() for file in files):
-                missing.append((_FIRST[split] + number, files))
+                missing.append((FIRST_SCENE[split] + number, files))
     for index, (image_file, label_file) in progress(missing):
         scene = render_scene(height, width, seed, index)
         write_whole(image_file, _png(scene.image[..., ::-1]))

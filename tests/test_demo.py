@@ -1,0 +1,251 @@
+"""Predictions painted over their own pictures, for every task, and over samples with ground truth."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from fan_mm.datasets.scenes import render_scene, write_cityscapes
+from fan_mm.demo import find_images, paint_files, paint_samples
+from fan_mm.engine.runtime import prepare_runtime
+from fan_mm.errors import InputError
+
+NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+ARCH = dict(embed_dims=32, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(16, 24))
+BACKBONE = dict(type='FANHybrid', arch=ARCH, norm_cfg=dict(type='BN'))
+
+
+def segmentation(root='nowhere'):
+    return Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(
+                type='EncoderDecoder',
+                data_preprocessor=dict(
+                    type='SegDataPreProcessor', bgr_to_rgb=True, seg_pad_val=255, **NORMALISE
+                ),
+                backbone=dict(BACKBONE, out_indices=(0, 1, 2, 3)),
+                decode_head=dict(
+                    type='SegformerHead',
+                    in_channels=[16, 24, 32, 32],
+                    in_index=[0, 1, 2, 3],
+                    channels=16,
+                    num_classes=19,
+                    norm_cfg=dict(type='BN'),
+                ),
+                test_cfg=dict(mode='whole'),
+            ),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='CityscapesDataset',
+                    data_root=str(root),
+                    data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='Resize', scale=(96, 64)),
+                        dict(type='LoadAnnotations'),
+                        dict(type='PackSegInputs'),
+                    ],
+                )
+            ),
+        )
+    )
+
+
+def classification():
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='ImageClassifier',
+                data_preprocessor=dict(num_classes=3, to_rgb=True, **NORMALISE),
+                backbone=dict(BACKBONE, out_type='cls_token'),
+                head=dict(type='LinearClsHead', num_classes=3, in_channels=32, topk=(1,)),
+            ),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='CustomDataset',
+                    metainfo=dict(classes=('cat', 'dog', 'tram')),
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='ResizeEdge', scale=64, edge='short'),
+                        dict(type='CenterCrop', crop_size=64),
+                        dict(type='PackInputs'),
+                    ],
+                )
+            ),
+        )
+    )
+
+
+def detection():
+    return Config(
+        dict(
+            default_scope='mmdet',
+            model=dict(
+                type='FCOS',
+                data_preprocessor=dict(
+                    type='DetDataPreprocessor', bgr_to_rgb=True, pad_size_divisor=32, **NORMALISE
+                ),
+                backbone=dict(BACKBONE, out_indices=(0, 1, 2)),
+                neck=dict(type='FPN', in_channels=[16, 24, 32], out_channels=32, num_outs=5),
+                bbox_head=dict(
+                    type='FCOSHead',
+                    num_classes=80,
+                    in_channels=32,
+                    feat_channels=32,
+                    stacked_convs=1,
+                    strides=(4, 8, 16, 32, 64),
+                    init_cfg=None,
+                ),
+                test_cfg=dict(
+                    nms_pre=100,
+                    min_bbox_size=0,
+                    score_thr=0.0,
+                    nms=dict(type='nms', iou_threshold=0.5),
+                    max_per_img=5,
+                ),
+            ),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='CocoDataset',
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='Resize', scale=(128, 64), keep_ratio=True),
+                        dict(type='LoadAnnotations', with_bbox=True),
+                        dict(type='PackDetInputs'),
+                    ],
+                )
+            ),
+        )
+    )
+
+
+CONFIGS = {'mmseg': segmentation, 'mmpretrain': classification, 'mmdet': detection}
+
+
+def save_weights(cfg, path, **change):
+    """A checkpoint of the model as its random initialisation leaves it."""
+    cfg = cfg.copy()
+    cfg.pop('test_dataloader')
+    prepare_runtime(cfg)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    if hasattr(model, 'bbox_head'):  # as sure as a trained detector, so that boxes are drawn
+        torch.nn.init.constant_(model.bbox_head.conv_cls.bias, 2.0)
+    torch.save({'state_dict': {**model.state_dict(), **change}, 'meta': {}}, path)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two readable pictures in nested folders, one damaged, one that is no picture at all."""
+    folder = tmp_path / 'pictures'
+    (folder / 'sub').mkdir(parents=True)
+    for name, index in (('a.png', 0), ('sub/b.jpg', 1)):
+        cv2.imwrite(str(folder / name), render_scene(80, 160, 0, index).image[..., ::-1])
+    (folder / 'broken.png').write_bytes((folder / 'a.png').read_bytes()[:60])
+    (folder / 'notes.txt').write_text('no picture')
+    return folder
+
+
+def require(library):
+    pytest.importorskip(library)
+    if library == 'mmdet':
+        pytest.importorskip('mmcv.ops')
+
+
+@pytest.mark.parametrize('library', CONFIGS)
+def test_paints_a_folder_and_names_what_it_cannot_read(library, folder, tmp_path):
+    require(library)
+    cfg, out = CONFIGS[library](), tmp_path / 'out'
+    before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    written, unreadable = paint_files(cfg, checkpoint, folder, out)
+    assert unreadable == [folder / 'broken.png']
+    assert written == [out / 'a.png', out / 'sub/b.jpg']
+    assert sorted(p for p in out.rglob('*') if p.is_file()) == written
+    for file in written:
+        source = cv2.imread(str(folder / file.relative_to(out)))
+        painted = cv2.imread(str(file))
+        height = source.shape[0]
+        assert painted.shape[1] == source.shape[1]
+        if library == 'mmseg':  # a legend below, and paint over the whole picture
+            assert painted.shape[0] > height
+            assert (painted[:height] != source).any(axis=2).mean() > 0.9
+        else:  # something drawn over the picture, most of which stays
+            assert painted.shape[0] == height
+            difference = np.abs(painted.astype(int) - source).max(axis=2)
+            assert 0.01 < (difference > 40).mean() < 0.6
+    assert before == {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+def test_segmentation_paints_the_models_own_prediction(folder, tmp_path):
+    require('mmseg')
+    cfg = segmentation()
+    bias = torch.zeros(19)
+    bias[13] = 100.0  # everything is car
+    checkpoint = save_weights(cfg, tmp_path / 'w.pth', **{'decode_head.conv_seg.bias': bias})
+    paint_files(cfg, checkpoint, folder / 'a.png', tmp_path / 'out')
+    painted = cv2.imread(str(tmp_path / 'out/a.png'))[..., ::-1]
+    source = cv2.imread(str(folder / 'a.png'))[..., ::-1]
+    expected = source + 0.55 * (np.array([0, 0, 142]) - source)
+    assert np.abs(painted[:80] - expected).max() <= 1
+
+
+def test_image_ground_truth_and_prediction_side_by_side(tmp_path):
+    require('mmseg')
+    write_cityscapes(tmp_path / 'toy', (64, 128), 1, 3)
+    cfg = segmentation(tmp_path / 'toy')
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    written = paint_samples(cfg, checkpoint, tmp_path / 'out', 2)
+    assert [p.name[:5] for p in written] == ['00000', '00001']
+    picture = cv2.imread(str(written[0]))[..., ::-1]
+    assert picture.shape[1] == 3 * 128 + 2 * 6
+    image = render_scene(64, 128, 0, 1_000_000).image
+    rows = [y for y in range(40) if np.array_equal(picture[y : y + 64, :128], image)]
+    assert len(rows) == 1
+    truth = picture[rows[0] : rows[0] + 64, 134:262]
+    assert not np.array_equal(truth, image)
+    assert not np.array_equal(truth, picture[rows[0] : rows[0] + 64, 268:])
+
+
+def test_mistakes_are_said_in_one_line(folder, tmp_path):
+    require('mmseg')
+    cfg = segmentation()
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    with pytest.raises(InputError, match='would overwrite'):
+        paint_files(segmentation(), checkpoint, folder, folder)
+    with pytest.raises(InputError, match='no such file or folder'):
+        paint_files(segmentation(), checkpoint, folder / 'missing', tmp_path / 'out')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(InputError, match='has no images'):
+        find_images(tmp_path / 'empty')
+    with pytest.raises(InputError, match=r'other\.pth'):
+        paint_files(segmentation(), str(tmp_path / 'other.pth'), folder, tmp_path / 'out')
+    smaller = segmentation()
+    smaller.model.decode_head.channels = 8
+    with pytest.raises(InputError, match='does not fit the config'):
+        paint_files(smaller, checkpoint, folder, tmp_path / 'out')
+    foreign = segmentation()
+    foreign.default_scope = 'mmpose'
+    with pytest.raises(InputError, match="default_scope is 'mmpose'"):
+        paint_files(foreign, checkpoint, folder, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_names_of_the_painted_pictures(folder):
+    (folder / 'c.tif').write_bytes(b'')
+    assert find_images(folder / 'notes.txt') == [(folder / 'notes.txt', Path('notes.txt.png'))]
+    assert [str(relative) for _, relative in find_images(folder)] == [
+        'a.png',
+        'broken.png',
+        'c.tif.png',
+        'sub/b.jpg',
+    ]
