@@ -12,9 +12,10 @@ from fan_mm.engine.jobs import add_arguments, load_config
 from fan_mm.robustness import evaluate_robustness, failed_cells, summary_text
 
 EXAMPLE = """example, on the embedded dataset:
-  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
-  python tools/train.py configs/fan_hybrid_t_toy.py --work-dir work_dirs/toy
-  python tools/test_corruption.py configs/fan_hybrid_t_toy.py work_dirs/toy/iter_*.pth --severities 3
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 192x384 --train 320 --val 32
+  python tools/train.py configs/fan_hybrid_toy_cityscapes.py
+  python tools/test_corruption.py configs/fan_hybrid_toy_cityscapes.py \\
+      work_dirs/fan_hybrid_toy_cityscapes/iter_1500.pth --benchmark all --severities 3
 
 Stopped at any moment, the same command goes on where it was.
 """

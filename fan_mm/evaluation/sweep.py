@@ -104,7 +104,7 @@ class RobustnessSweep:
         clean_dataset = self.clean_loader.dataset
         self.metainfo = getattr(clean_dataset, 'metainfo', None) or {}
         self.evaluator.dataset_meta = self.metainfo
-        self.task = known(self.evaluator.metrics[headline_metric(self.evaluator.metrics)]).task
+        self.metric = known(self.evaluator.metrics[headline_metric(self.evaluator.metrics)])
 
         if benchmark is None:
             benchmark = default_benchmark(clean_dataset)
@@ -338,20 +338,20 @@ class RobustnessSweep:
     def _results(self) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
         records = [self.store.get(cell) for cell in self.cells]
-        metric = known(self.evaluator.metrics[headline_metric(self.evaluator.metrics)])
         names = {name for record in records for name in record.metrics}
-        headline = next((n for n in metric.headlines if n in names), metric.headlines[0])
+        headlines = self.metric.headlines
+        headline = next((name for name in headlines if name in names), headlines[0])
         statistics = {r.cell: self.store.statistics(r.cell) for r in records if r.status == 'done'}
         statistics = {cell: s for cell, s in statistics.items() if s is not None}
         per_image = None
         if statistics:
             keys = np.array([image_key(info['img_path']) for info in self.infos])
-            per_image = PerImage(metric.statistics, keys, statistics)
+            per_image = PerImage(self.metric.statistics, keys, statistics)
         palette = self.metainfo.get('palette')
         results = build_results(
             scope=self.scope,
             records=records,
-            task=metric.task,
+            task=self.metric.task,
             headline=headline,
             model=self.model_info,
             dataset={
