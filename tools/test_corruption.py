@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from fan_mm.cli import run
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.evaluation.sweep import CHANNEL_ORDERS, ON_ERROR
 from fan_mm.robustness import evaluate_robustness, failed_cells, summary_text
 
 EXAMPLE = """example, on the embedded dataset:
@@ -46,9 +47,9 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the corruptions (%(default)s)')
     parser.add_argument(
         '--channel-order',
-        choices=['bgr', 'bgr-as-rgb'],
-        default='bgr',
-        help='bgr-as-rgb: as the published FAN and COCO-C numbers were made (%(default)s)',
+        choices=list(CHANNEL_ORDERS),
+        default='rgb',
+        help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers',
     )
     parser.add_argument(
         '--max-samples', type=int, metavar='N', help='evaluate N images, evenly spread'
@@ -62,7 +63,7 @@ def main() -> int:
     )
     parser.add_argument(
         '--on-error',
-        choices=['retry', 'skip', 'stop'],
+        choices=ON_ERROR,
         default='retry',
         help='a cell that fails: try it once more, skip it, or stop (%(default)s)',
     )

@@ -48,7 +48,7 @@ class Gallery:
         Args:
             cell: that is being evaluated.
             positions: of the batch's samples, in the sweep's order.
-            batch: from the loader; 'inputs' holds BGR uint8 tensors ``(3, H, W)``.
+            batch: from the loader; 'inputs' holds tensors ``(3, H, W)``, BGR from 0 to 255.
             outputs: the predicted data samples.
 
         Returns:
@@ -59,7 +59,8 @@ class Gallery:
         taken = {}
         for position, image, output in zip(positions, batch['inputs'], outputs, strict=True):
             if position in self.positions and isinstance(image, torch.Tensor):
-                rgb = np.ascontiguousarray(image.cpu().numpy()[::-1].transpose(1, 2, 0))
+                bgr = image.cpu().numpy().transpose(1, 2, 0)
+                rgb = np.ascontiguousarray(bgr[..., ::-1].astype(np.uint8))
                 painted = self.paint(rgb, output)
                 taken[position] = {
                     name: encode(picture)

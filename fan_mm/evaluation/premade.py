@@ -7,14 +7,17 @@ belong to that tree is found by looking.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from mmcv.transforms import BaseTransform
 
 from fan_mm.datasets.corrupted import LAYOUTS
+from fan_mm.datasets.corrupted.manifest import MANIFEST, read_manifest
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
 
@@ -102,12 +105,34 @@ class PremadeImages:
                         'leave the cell out'
                     )
 
+    def protocol(self) -> dict[str, Any]:
+        """How they were made: 'seed', 'channel_order', 'corruption_version'; None where not known.
+
+        Known of folders with a ``manifest.json`` of ``tools/make_corrupted_dataset.py``.
+        """
+        manifest = self._manifest() or {'options': {}}
+        options = manifest['options']
+        return {
+            'seed': options.get('seed'),
+            'channel_order': options.get('channel_order'),
+            'corruption_version': manifest.get('corruption_version'),
+        }
+
     def identity(self) -> str:
-        """Short text that tells one generated set from another: its manifest's hash, else its path."""
-        manifest = self.root / 'manifest.json'
-        if manifest.exists():
-            return f'manifest {hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]}'
-        return str(self.root.resolve())
+        """Short text that tells one generated set from another: of its manifest, else its path.
+
+        How far the generator has got does not matter.
+        """
+        manifest = self._manifest()
+        if manifest is None:
+            return str(self.root.resolve())
+        deciding = {name: manifest[name] for name in ('corruption_version', 'versions', 'sources')}
+        options = {name: v for name, v in manifest['options'].items() if name != 'cells'}
+        text = json.dumps({**deciding, 'options': options}, sort_keys=True)
+        return f'generated, {hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+    def _manifest(self) -> dict | None:
+        return read_manifest(self.root) if (self.root / MANIFEST).exists() else None
 
 
 class ReadPremade(BaseTransform):

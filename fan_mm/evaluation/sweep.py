@@ -33,6 +33,8 @@ from fan_mm.evaluation.scope import choose_scope, default_benchmark, find_benchm
 from fan_mm.evaluation.scores import compute_scores, headline_metric, known
 
 ON_ERROR = ('retry', 'skip', 'stop')
+# What CorruptImage calls them: mm pipelines hold BGR.
+CHANNEL_ORDERS = {'rgb': 'bgr', 'bgr-as-rgb': 'bgr-as-rgb'}
 
 
 class RobustnessSweep:
@@ -55,7 +57,8 @@ class RobustnessSweep:
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
         seed: of the corruptions on the fly.
-        channel_order: see `fan_mm.datasets.transforms.CorruptImage`.
+        channel_order: in which the corruptions take the colours: 'rgb' (physically right), or
+            'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made).
         max_samples: evaluate this many images, spread evenly over the dataset; None for all.
         work_dir: where cells, pictures and results go, and from where a sweep that was stopped goes
             on; None writes nothing.
@@ -83,7 +86,7 @@ class RobustnessSweep:
         severities: Sequence[int] | None = None,
         corrupted_root: str | None = None,
         seed: int = 0,
-        channel_order: str = 'bgr',
+        channel_order: str = 'rgb',
         max_samples: int | None = None,
         work_dir: str | Path | None = None,
         overwrite: bool = False,
@@ -95,6 +98,10 @@ class RobustnessSweep:
     ) -> None:
         if on_error not in ON_ERROR:
             raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
+        if channel_order not in CHANNEL_ORDERS:
+            raise InputError(
+                f'channel_order is one of {", ".join(CHANNEL_ORDERS)}, not {channel_order!r}'
+            )
         self.rank, self.world_size = get_dist_info()
         self.model = model
         self.fp16 = fp16
@@ -127,7 +134,7 @@ class RobustnessSweep:
                 lambda: (
                     ReadPremade(self.premade)
                     if self.premade
-                    else CorruptImage('clean', seed=seed, channel_order=channel_order)
+                    else CorruptImage('clean', 0, seed, CHANNEL_ORDERS[channel_order])
                 ),
                 from_files if self.premade else on_the_fly,
             ),
@@ -148,11 +155,13 @@ class RobustnessSweep:
             **(model_info or {'checkpoint_sha256': identity.model_sha256(model)}),
         }
         self.protocol = {
-            'seed': seed if self.premade is None else None,
-            'channel_order': channel_order if self.premade is None else None,
-            'corruption_version': ALGORITHM_VERSION if self.premade is None else None,
-            'corrupted_root': None if self.premade is None else str(self.premade.root),
+            'seed': seed,
+            'channel_order': channel_order,
+            'corruption_version': ALGORITHM_VERSION,
+            'corrupted_root': None,
         }
+        if self.premade:
+            self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(overwrite))
@@ -219,6 +228,8 @@ class RobustnessSweep:
         )
         queue = [cell for cell in self.cells if cell not in done]
         progress = Progress(self.cells, done, len(self.samples))
+        if self.gallery and self._on_rank_0(lambda: self._without_pictures(done)):
+            print_log('cells that were done before have no pictures: --overwrite', 'current')
         retried = set()
         loader = None
         while queue:
@@ -238,6 +249,9 @@ class RobustnessSweep:
             if self.on_error == 'retry' and cell not in retried:
                 retried.add(cell)
                 queue.insert(0, cell)
+
+    def _without_pictures(self, done: Sequence[Cell]) -> bool:
+        return any(c in self.gallery.cells and not self.store.get(c).images for c in done)
 
     def _loader(self, cells: Sequence[Cell]) -> DataLoader:
         """This rank's batches of some cells, one after the other."""
@@ -302,6 +316,8 @@ class RobustnessSweep:
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
                 statistics = scores.statistics
+            except InputError:
+                raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
                 record.error = _one_line(error)
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
@@ -348,6 +364,8 @@ class RobustnessSweep:
             keys = np.array([image_key(info['img_path']) for info in self.infos])
             per_image = PerImage(self.metric.statistics, keys, statistics)
         palette = self.metainfo.get('palette')
+        if not isinstance(palette, list | tuple):  # COCO's may be 'random'
+            palette = None
         results = build_results(
             scope=self.scope,
             records=records,

@@ -1,8 +1,8 @@
-import json
-
 import pytest
 
+from fan_mm.corruptions import ALGORITHM_VERSION
 from fan_mm.datasets.corrupted import LAYOUTS, corrupted_path
+from fan_mm.datasets.corrupted.manifest import Options, new_manifest, write_manifest
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
@@ -70,13 +70,35 @@ def test_another_dataset_is_refused(tmp_path):
         PremadeImages.find(tmp_path / 'nowhere', CELLS, clean_paths('coco'))
 
 
-def test_identity_is_the_manifests(tmp_path):
+def test_identity_and_protocol_are_the_manifests(tmp_path):
     fill(tmp_path, 'coco')
     images = PremadeImages.find(tmp_path, CELLS, clean_paths('coco'))
-    before = images.identity()
-    (tmp_path / 'manifest.json').write_text(json.dumps({'seed': 1}))
-    assert images.identity() != before
-    assert 'manifest' in images.identity()
+    assert images.identity() == str(tmp_path.resolve())
+    assert set(images.protocol().values()) == {None}
+
+    def identity(**changes):
+        options = dict(
+            layout='coco',
+            split='val',
+            cells={'fog': (3,)},
+            seed=4,
+            channel_order='rgb',
+            file_format='png',
+            quality=None,
+        )
+        write_manifest(tmp_path, new_manifest(Options(**{**options, **changes}), ['a.png']))
+        return images.identity()
+
+    first = identity()
+    assert first.startswith('generated')
+    assert images.protocol() == {
+        'seed': 4,
+        'channel_order': 'rgb',
+        'corruption_version': ALGORITHM_VERSION,
+    }
+    assert identity(seed=5) != first
+    assert identity(file_format='jpg', quality=90) != first
+    assert identity(cells={'fog': (3,), 'snow': (1,)}) == first  # a folder that grows
 
 
 def test_transform_reads_the_copy_or_says_that_it_is_gone(tmp_path):

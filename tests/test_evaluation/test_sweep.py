@@ -18,8 +18,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from stripe_model import StripeModel
 
-from fan_mm.corruptions import BENCHMARKS, corrupt, image_key, seed_for
-from fan_mm.datasets.corrupted import corrupted_path
+from fan_mm.corruptions import BENCHMARKS
+from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 
@@ -91,29 +91,23 @@ def test_clean_cell_is_what_mmengine_measures(cfg, sweep):
     }
 
 
-def write_corrupted(root, dataset, seed, cells):
-    for path in dataset.glob('leftImg8bit/val/town/*.png'):
-        for name, severity in cells:
-            key = seed_for(seed, image_key(str(path)), name, severity)
-            image = corrupt(cv2.imread(str(path)), name, severity, seed=key, channel_order='bgr')
-            copy = corrupted_path(root, 'cityscapes', name, severity, f'town/{path.name}')
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(copy), image)
-
-
-def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path):
-    cells = [(name, s) for name in SMALL['corruptions'] for s in SMALL['severities']]
-    write_corrupted(tmp_path / 'c', tiny_cityscapes, 5, cells)
-    read = sweep(corrupted_root=tmp_path / 'c').run()
-    made = sweep(seed=5).run()
+@pytest.mark.parametrize('channel_order', ['rgb', 'bgr-as-rgb'])
+def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path, channel_order):
+    cells = dict.fromkeys(SMALL['corruptions'], SMALL['severities'])
+    root = tmp_path / 'c'
+    options = dict(seed=5, channel_order=channel_order)
+    generate(tiny_cityscapes, root, 'cityscapes', cells, jobs=1, **options)
+    read = sweep(corrupted_root=root).run()
+    made = sweep(**options).run()
     assert table(read) == table(made)
-    assert read['seed'] is None
-    assert read['corrupted_root'] == str(tmp_path / 'c')
+    assert read['corrupted_root'] == str(root)
+    for name in ('seed', 'channel_order', 'corruption_version'):
+        assert read[name] == made[name]
     assert table(sweep(seed=6).run())[0][1] != table(made)[0][1]  # the seed matters
 
 
 def test_missing_generated_files_are_said_before_the_sweep(sweep, tiny_cityscapes, tmp_path):
-    write_corrupted(tmp_path / 'c', tiny_cityscapes, 5, [('fog', 1)])
+    generate(tiny_cityscapes, tmp_path / 'c', 'cityscapes', {'fog': [1]}, jobs=1)
     with pytest.raises(InputError, match='gaussian_noise/1'):
         sweep(corrupted_root=tmp_path / 'c')
 
@@ -283,6 +277,16 @@ def test_a_failing_metric_fails_the_cell(sweep, monkeypatch):
     monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: 1 / 0)
     results = sweep(on_error='skip').run()
     assert {c['error'] for c in results['cells']} == {'ZeroDivisionError: division by zero'}
+
+
+def test_a_metric_without_the_score_ends_the_sweep(sweep, monkeypatch):
+    from mmseg.evaluation import IoUMetric
+
+    model = StripeModel()
+    monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: {'aAcc': 1.0})
+    with pytest.raises(InputError, match='IoUMetric gave aAcc: set it to compute mIoU'):
+        sweep(model).run()
+    assert len(model.seen) == 3
 
 
 def test_samples_are_spread(sweep):
