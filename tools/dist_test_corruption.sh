@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Evaluate with several processes: GPUs, or CPU processes where there is no GPU.
-#   bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test_corruption.py]
+# Evaluate corruption robustness with several processes: GPUs, or CPU processes where there is no GPU.
+#   bash tools/dist_test_corruption.sh CONFIG CHECKPOINT GPUS [arguments of tools/test_corruption.py]
 # Several nodes: run it on each with NNODES, NODE_RANK (0, 1, ...), MASTER_ADDR (node 0) and PORT set.
 set -eu
 [ $# -ge 3 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }

@@ -1,6 +1,7 @@
 """Fixtures for the sweep: a dataset of stripes, a model that needs no training, configs."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,23 +55,31 @@ def stripe_checkpoint(tmp_path):
 
 @pytest.fixture
 def tool():
-    """Starts tools/test_corruption.py as a user does; returns the Popen object."""
+    """Runs tools/test_corruption.py as a user does, with dist_test_corruption.sh for several."""
 
-    def start(*arguments, processes=1, port=29721, **options):
-        command = [sys.executable]
-        if processes > 1:
-            command += ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}']
-            command += [f'--master_port={port}']
-            arguments = (*arguments, '--launcher', 'pytorch')
-        command += [str(ROOT / 'tools' / 'test_corruption.py'), *map(str, arguments)]
+    def start(config, checkpoint, *arguments, processes=1):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        if processes == 1:
+            command = [sys.executable, ROOT / 'tools' / 'test_corruption.py', config, checkpoint]
+        else:
+            script = ROOT / 'tools' / 'dist_test_corruption.sh'
+            command = ['bash', script, config, checkpoint, processes]
         path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-        return subprocess.Popen(
-            command,
-            env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+        done = subprocess.run(
+            [str(word) for word in (*command, *arguments)],
+            env={
+                **os.environ,
+                'PYTHON': sys.executable,
+                'PYTHONPATH': path,
+                'OMP_NUM_THREADS': '1',
+                'PORT': str(port),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            **options,
         )
+        return done.returncode, done.stdout
 
     return start

@@ -278,10 +278,10 @@ def test_summary_text():
 def test_the_command_in_one_and_two_processes(tool, stripe_config, stripe_checkpoint, tmp_path):
     """Also: the exit status, the same command again, and a checkpoint that was changed."""
     pytest.importorskip('mmseg')
-    options = ['--corruptions', 'fog', '--severities', 1, 3, '--save-images', 1]
 
     def run(folder, processes=1):
-        process = tool(
+        options = ['--corruptions', 'fog', '--severities', 1, 3, '--save-images', 1]
+        return tool(
             stripe_config,
             stripe_checkpoint,
             *options,
@@ -289,8 +289,6 @@ def test_the_command_in_one_and_two_processes(tool, stripe_config, stripe_checkp
             tmp_path / folder,
             processes=processes,
         )
-        output, _ = process.communicate()
-        return process.returncode, output
 
     status, output = run('one')
     assert status == 0, output
