@@ -1,5 +1,6 @@
 """Process groups without a GPU: mmengine's own launchers call CUDA before they do anything else."""
 
+import atexit
 import datetime
 import os
 import subprocess
@@ -59,3 +60,10 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
     dist.init_process_group(
         'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
     )
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    """End gloo's threads before Python ends: left running, they can abort a finished process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -23,9 +23,10 @@ _SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN')
 def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False) -> list[str]:
     """Make a config run here: any task library, with or without GPUs, one process or many.
 
-    Torch files are read without executing anything from now on. Without a GPU, SyncBN becomes BN,
-    the processes form a gloo group, and mixed precision means bfloat16. Configs for mmpretrain get
-    the data-loader defaults that its own tools add. Finally `check_config` looks for mistakes.
+    Torch files are read without executing anything from now on. Configs for mmpretrain get the
+    data-loader defaults that its own tools add. `check_config` looks for mistakes, before any
+    process waits for another. Without a GPU, SyncBN becomes BN, the processes form a gloo group,
+    and mixed precision means bfloat16.
 
     Args:
         cfg: changed in place.
@@ -43,6 +44,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     _, world_size, local_rank = rank_of(launcher)
     _register_task_library(cfg)
     _fill_in_loaders(cfg)
+    remarks = check_config(cfg, training)
     notes = []
     if get_device() == 'cpu':
         notes.append(_use_cpu(cfg, launcher, training))
@@ -51,10 +53,9 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
             f'process {local_rank} of this node has no GPU: there are only '
             f'{torch.cuda.device_count()}; start at most that many processes for each node'
         )
-    notes += check_config(cfg, training)
     if training:
-        notes += _batch_size_notes(cfg, world_size)
-    return notes
+        remarks += _batch_size_notes(cfg, world_size)
+    return notes + remarks
 
 
 def build_runner(
