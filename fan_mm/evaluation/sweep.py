@@ -163,6 +163,7 @@ class RobustnessSweep:
         if self.premade:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
+        self.collected = 0
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(overwrite))
 
@@ -301,7 +302,9 @@ class RobustnessSweep:
         metric = self.evaluator.metrics[0]
         folder = metric.collect_dir
         if folder is None and metric.collect_device == 'cpu' and self.work_dir:
-            folder = str(self.work_dir / '.collect')
+            # A new name each time: network file systems remember for a while what was removed.
+            self.collected += 1
+            folder = str(self.work_dir / '.collect' / str(self.collected))
         return collect_results([part], self.world_size, metric.collect_device, folder)
 
     def _store(self, cell: Cell, parts: Sequence[dict[str, Any]]) -> tuple[str, str]:
@@ -384,6 +387,7 @@ class RobustnessSweep:
             per_image=per_image,
         )
         if self.work_dir:
+            shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
             write_results(self.work_dir, results, per_image)
         return results
 
