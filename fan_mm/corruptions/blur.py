@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from fan_mm.corruptions.filters import (
-    HAIR,
     central_crop,
     gaussian,
     line_blur,
@@ -56,12 +55,21 @@ def glass_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
 
 
 def _disk(radius: int, sigma: float) -> np.ndarray:
-    """The defocus kernel: a pixelated disk, its rim smoothed by a very small Gaussian."""
-    reach, size = (8, 3) if radius <= 8 else (radius, 5)
+    """The defocus kernel: a pixelated disk, its rim smoothed by a very small Gaussian.
+
+    The reference smooths within its window, mirrored at the border, so that the two largest disks,
+    which touch the border, brighten the image by about 1 %.
+    """
+    reach, smooth = (8, 1) if radius <= 8 else (radius, 2)
     x = np.arange(-reach, reach + 1)
-    disk = (x[:, None] ** 2 + x**2 <= radius**2).astype(np.float32)
-    disk /= np.sum(disk)
-    return cv2.GaussianBlur(disk, (size, size), sigmaX=sigma)
+    disk = (x[:, None] ** 2 + x**2 <= radius**2).astype(np.float64)
+    disk /= disk.sum()
+    weights = np.exp(-0.5 * (np.arange(-smooth, smooth + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    for _ in range(2):
+        padded = np.pad(disk, ((smooth, smooth), (0, 0)), mode='reflect')
+        disk = sum(w * padded[i : i + len(disk)] for i, w in enumerate(weights)).T
+    return disk
 
 
 def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -75,7 +83,7 @@ def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         kernel: square, odd.
     """
     reach = len(kernel) // 2
-    weights = kernel[reach:, reach:].astype(np.float64)
+    weights = kernel[reach:, reach:].copy()
     weights[:, :-1] -= weights[:, 1:]  # of the box that ends here
     weights[abs(weights) < 1e-7 * kernel.max()] = 0
     channels = image.shape[2] if image.ndim == 3 else 1
@@ -83,7 +91,7 @@ def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     padded = cv2.copyMakeBorder(image, *[reach] * 4, cv2.BORDER_REFLECT_101)
     padded = padded.reshape(len(padded), -1)
     out = np.empty_like(image)
-    for rows in strips(image):
+    for rows in strips(image, least=32):
         source = padded[rows.start : rows.stop + 2 * reach].astype(np.uint16)
         count = rows.stop - rows.start
         total = np.zeros((count, width), np.float32)
@@ -110,7 +118,7 @@ def defocus_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray
 def motion_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Blur along a line whose angle is uniform within 45 degrees of the horizontal."""
     radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[severity - 1]
-    return line_blur(image, radius, sigma, stream.uniform(-45, 45), offset=HAIR)
+    return line_blur(image, radius, sigma, stream.uniform(-45, 45), fraction=0, offset=0)
 
 
 _ZOOMS = (  # as written in the reference: floating point decides whether the last one belongs

@@ -1,8 +1,8 @@
 """What several corruptions share: truncation to grey levels, strips, Gaussians, lines, stretching.
 
-The reference computes in floating point, scaled to [0, 1], and truncates to whole grey levels. Here
-everything is float32 on the scale [0, 255], a hair above: a flat area must keep its level although
-a sum of weights may come out just below 1.
+The reference computes in double precision, scaled to [0, 1], and truncates to whole grey levels.
+Here all is integers, or float32 in which either every sum is exact or numpy fixes the order of
+every rounding: OpenCV's own float filters round differently on different processors.
 """
 
 import math
@@ -11,21 +11,20 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-HAIR = 2.0**-11
-#: What to add where OpenCV rounds to the nearest level, so that it truncates.
-TRUNCATE = HAIR - 0.5
+# Rounding must not pull a value that is a whole level, as in flat areas, below it.
+_HAIR = np.float32(2.0**-11)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
     """Clip float values to [0, 255] in place and return them truncated to uint8."""
-    values += HAIR
+    values += _HAIR
     return np.clip(values, 0, 255, out=values).astype(np.uint8)
 
 
-def strips(image: np.ndarray, values: int = 1 << 17) -> Iterator[slice]:
-    """Cut an image into strips of rows with about so many values: few enough for a core's cache."""
+def strips(image: np.ndarray, least: int = 1) -> Iterator[slice]:
+    """Cut an image into strips of rows, of about 2**17 values: few enough for a core's cache."""
     height = image.shape[0]
-    rows = max(1, values * height // image.size)
+    rows = max(least, (1 << 17) * height // image.size)
     for start in range(0, height, rows):
         yield slice(start, min(start + rows, height))
 
@@ -42,35 +41,39 @@ def over_channels(plane: np.ndarray, image: np.ndarray) -> np.ndarray:
     return cv2.merge([plane] * 3) if image.ndim == 3 else plane
 
 
-def gaussian_kernel(sigma: float, truncate: float) -> np.ndarray:
-    """Return the sampled 1-D Gaussian of scipy.ndimage, float32, radius round(truncate sigma)."""
-    radius = int(truncate * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
-
-
 def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur as skimage.filters.gaussian does: up to 4 sigma, edge values continued.
 
-    uint8 stays uint8 and is truncated; float32 stays float32.
+    Args:
+        image: uint8 or uint16.
+        sigma: pixels.
+
+    Returns:
+        The same type; uint8 truncated, uint16 rounded. OpenCV's filter for uint16 is the one that
+        is both accurate (weights of 16 bits) and the same on every processor.
     """
-    kernel = gaussian_kernel(sigma, truncate=4)
-    delta = TRUNCATE if image.dtype == np.uint8 else 0
-    border = cv2.BORDER_REPLICATE
-    return cv2.sepFilter2D(image, -1, kernel, kernel, delta=delta, borderType=border)
+    size = 2 * int(4 * sigma + 0.5) + 1
+    if image.dtype == np.uint8:
+        fine = image.astype(np.uint16)
+        fine <<= 8
+        fine = gaussian(fine, sigma)
+        fine >>= 8
+        return fine.astype(np.uint8)
+    return cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
 def line_blur(
-    values: np.ndarray, radius: int, sigma: float, angle: float, offset: float
+    values: np.ndarray, radius: int, sigma: float, angle: float, fraction: int, offset: float
 ) -> np.ndarray:
     """Average values along a line in one direction, with half a Gaussian as weights.
 
     Args:
-        values: uint8 or float32 in [0, 255], ``(H, W)`` or ``(H, W, 3)``.
+        values: uint8 or uint16 ``(H, W)`` or ``(H, W, 3)``, in units of 2**-fraction grey levels.
         radius: the line has ``2 radius + 1`` samples, one pixel apart.
         sigma: of the Gaussian, pixels.
         angle: of the line, degrees.
-        offset: added before truncating: `HAIR` to truncate, 0.5 to round.
+        fraction: bits; weights get the other ``16 - fraction``, so that float32 adds exactly.
+        offset: added before truncating: 0, or 0.5 to round.
 
     Returns:
         uint8. Beyond its edges the image goes on with its edge values. Samples as far away as
@@ -78,7 +81,10 @@ def line_blur(
     """
     count = 2 * radius + 1
     weights = np.exp(-0.5 * (np.arange(count) / sigma) ** 2)
-    weights /= weights.sum()
+    unit = 1 << (16 - fraction)
+    weights = np.round(weights / weights.sum() * unit)
+    weights[0] += unit - weights.sum()
+    weights /= 65536
     height, width = values.shape[:2]
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
     taps = []
@@ -86,12 +92,12 @@ def line_blur(
         dy, dx = math.ceil(i * sine - 0.5), math.ceil(i * cosine - 0.5)
         if abs(dy) >= height or abs(dx) >= width:
             break
-        taps.append((dy, dx, float(weights[i])))
+        taps.append((dy, dx, weights[i]))
     dys, dxs, _ = zip(*taps, strict=True)
     top, bottom, left, right = -min(dys), max(dys), -min(dxs), max(dxs)
     padded = cv2.copyMakeBorder(values, top, bottom, left, right, cv2.BORDER_REPLICATE)
     out = np.empty(values.shape, np.uint8)
-    for rows in strips(values):
+    for rows in strips(values, least=32):
         source = padded[rows.start : rows.stop + top + bottom].astype(np.float32)
         total = np.full(out[rows].shape, offset, np.float32)
         for dy, dx, weight in taps:

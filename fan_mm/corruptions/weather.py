@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from fan_mm.corruptions.filters import (
-    TRUNCATE,
     central_crop,
     gaussian,
     line_blur,
@@ -42,10 +41,11 @@ def _flakes(height: int, width: int, parameters: tuple[float, ...], stream: Stre
         flakes += low
         flakes = cv2.transpose(flakes)
     flakes *= flakes >= threshold
-    flakes *= 255
-    np.clip(flakes, 0, 255, out=flakes)
+    flakes *= 4 * 255
+    flakes += 0.5
+    flakes = np.clip(flakes, 0, 4 * 255, out=flakes).astype(np.uint16)  # quarters of a level
     angle = stream.uniform(-135, -45)
-    return line_blur(flakes, radius, sigma, angle, offset=0.5)[:height, :width]
+    return line_blur(flakes, radius, sigma, angle, fraction=2, offset=0.5)[:height, :width]
 
 
 def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
@@ -62,8 +62,11 @@ def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     out = np.empty_like(image)
     for rows in strips(image):
         x = image[rows].astype(np.float32)
-        white = x if image.ndim == 2 else cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)
-        white = over_channels(white * 1.5 + 127.5, image)
+        white = x * np.float32(1.5)
+        if image.ndim == 3:
+            red, green, blue = cv2.split(white)
+            white = red * np.float32(0.299) + green * np.float32(0.587) + blue * np.float32(0.114)
+        white = over_channels(white + np.float32(127.5), image)
         np.maximum(white, x, out=white)
         white *= 1 - mix
         x *= mix
@@ -93,15 +96,51 @@ def _frost_picture(index: int) -> np.ndarray:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def _enlarge(picture: np.ndarray, scale: float) -> np.ndarray:
-    size = math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale)
-    return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+def _cubic_taps(size: int, enlarged: int, part: slice) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The four (index, weight) arrays of OpenCV's bicubic interpolation along an axis."""
+    position = (np.arange(enlarged)[part] + 0.5) * (size / enlarged) - 0.5
+    below = np.floor(position).astype(np.intp)
+    x = position - below
+    a = -0.75
+    outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in (x + 1, 2 - x)]
+    inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in (x, 1 - x)]
+    weights = (outer[0], inner[0], inner[1], outer[1])
+    return [
+        (np.clip(below + i, 0, size - 1), np.round(weight * 2048) / np.float32(2048))
+        for i, weight in zip((-1, 0, 1, 2), weights, strict=True)
+    ]
+
+
+def _enlarge(picture: np.ndarray, scale: float, part: tuple[slice, slice]) -> np.ndarray:
+    """Enlarge a picture bicubically and return a part of the result.
+
+    What cv2.resize does, whose result depends on the processor, and which cannot do a part.
+    """
+    rows, columns = (
+        _cubic_taps(size, math.ceil(size * scale), p)
+        for size, p in zip(picture.shape[:2], part, strict=True)
+    )
+    first, last = rows[0][0].min(), rows[3][0].max() + 1
+    pixels = cv2.cvtColor(picture[first:last], cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
+    columns = [(index, np.repeat(weight.astype(np.float32), 4)) for index, weight in columns]
+    wide = np.zeros((len(pixels), 4 * len(columns[0][0])), np.float32)
+    for strip in strips(wide):
+        for index, weight in columns:
+            wide[strip] += np.take(pixels[strip], index, axis=1).view(np.uint8) * weight
+    out = np.empty((len(rows[0][0]), len(columns[0][0]), 3), np.uint8)
+    for strip in strips(out):
+        total = np.zeros((strip.stop - strip.start, wide.shape[1]), np.float32)
+        for index, weight in rows:
+            total += wide[index[strip] - first] * weight[strip, None].astype(np.float32)
+        np.rint(total, out=total)
+        out[strip] = to_uint8(total).reshape(len(total), -1, 4)[..., :3]
+    return out
 
 
 @functools.lru_cache(maxsize=5)
 def _frost_enlarged(index: int) -> np.ndarray:
     """A picture at the scale that all images have which are smaller than it."""
-    return _enlarge(_frost_picture(index), 1.1)
+    return _enlarge(_frost_picture(index), 1.1, (slice(None), slice(None)))
 
 
 def frost(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
@@ -110,16 +149,19 @@ def frost(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     index = stream.below(5)
     picture = _frost_picture(index)
     height, width = image.shape[:2]
-    fill = max(height / picture.shape[0], width / picture.shape[1])
-    picture = _frost_enlarged(index) if fill <= 1 else _enlarge(picture, 1.1 * fill)
-    top = stream.below(picture.shape[0] - height)
-    left = stream.below(picture.shape[1] - width)
-    picture = picture[top : top + height, left : left + width]
-    if image.ndim == 2:
-        # the reference weighs the blue channel as if it were red
-        picture = cv2.transform(picture.astype(np.float32), _LUMA[None, ::-1])
-        return to_uint8(keep * image.astype(np.float32) + add * picture)
-    return cv2.addWeighted(image, keep, picture, add, TRUNCATE)
+    fill = max(height / picture.shape[0], width / picture.shape[1], 1)
+    top = stream.below(math.ceil(picture.shape[0] * fill * 1.1) - height)
+    left = stream.below(math.ceil(picture.shape[1] * fill * 1.1) - width)
+    part = slice(top, top + height), slice(left, left + width)
+    picture = _frost_enlarged(index)[part] if fill == 1 else _enlarge(picture, fill * 1.1, part)
+    out = np.empty_like(image)
+    for rows in strips(image):
+        ice = picture[rows] * np.float32(add)
+        if image.ndim == 2:
+            ice = ice @ _LUMA[::-1]  # the reference weighs the blue channel as if it were red
+        ice += image[rows] * np.float32(keep)
+        out[rows] = to_uint8(ice)
+    return out
 
 
 def plasma(size: int, decay: float, stream: Stream) -> np.ndarray:
@@ -193,11 +235,15 @@ def brightness(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     return out
 
 
-def _depth(liquid: np.ndarray) -> np.ndarray:
+def _depth(drops: np.ndarray) -> np.ndarray:
     """Shade drops by the distance from their edges, embossed; uint8 to uint8."""
-    depth = cv2.distanceTransform(255 - cv2.Canny(liquid, 50, 150), cv2.DIST_L2, 5)
+    edges = cv2.Canny(drops, 50, 150)
+    # with labels because then, unlike without, the distances are the same on every processor
+    depth = cv2.distanceTransformWithLabels(255 - edges, cv2.DIST_L2, 5)[0]
     np.minimum(depth, 20, out=depth)
-    depth = cv2.equalizeHist(cv2.blur(depth, (3, 3)).astype(np.uint8))
+    depth = cv2.boxFilter(depth, -1, (3, 3), normalize=False)
+    depth /= 9
+    depth = cv2.equalizeHist(depth.astype(np.uint8))
     emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
     return cv2.blur(cv2.filter2D(depth, cv2.CV_8U, emboss), (3, 3))
 
@@ -211,17 +257,22 @@ def spatter(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         (0.65, 0.3, 1, 0.65, 1.5, True),
         (0.67, 0.4, 1, 0.65, 1.5, True),
     )[severity - 1]
-    liquid = gaussian(stream.normal(image.shape[:2], mean, std), sigma)
+    # in units of 1 / 20000, shifted by 1: all of the noise fits 16 bits
+    liquid = stream.normal(image.shape[:2], 20000 * (mean + 1), 20000 * std).astype(np.uint16)
+    liquid = gaussian(liquid, sigma)
+    threshold = 20000 * (threshold + 1)
     if mud:
-        cover = gaussian((liquid > threshold).astype(np.float32), strength)
+        cover = gaussian((liquid > threshold).astype(np.uint16) * np.uint16(65535), strength)
+        cover = cover * np.float32(1 / 65535)
         cover *= cover >= 0.8
         keep, colour = 1 - cover, np.array([63, 42, 20], np.float32)
     else:
-        liquid *= liquid >= threshold
-        liquid *= 255
-        liquid = liquid.astype(np.uint8)
-        cover = liquid.astype(np.float32)
-        cover *= _depth(liquid)
+        drops = liquid * np.float32(255 / 20000)
+        drops -= 255
+        drops *= liquid >= threshold
+        drops = drops.astype(np.uint8)
+        cover = drops.astype(np.float32)
+        cover *= _depth(drops)
         cover *= strength / max(float(cover.max()), 1)
         keep, colour = None, np.array([175, 238, 238], np.float32)
     out = np.empty_like(image)

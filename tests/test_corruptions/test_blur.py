@@ -22,7 +22,7 @@ def test_within_one_level_of_the_reference(name, severity, size):
     # Where a sum is a whole level, as in flat areas and often in a box of only 29 pixels (defocus
     # 1), the reference's floating point may truncate it to the level below. Elsewhere all agree.
     if size == (224, 224) and (name, severity) != ('defocus_blur', 1):
-        assert (delta > 0).mean() < 0.002
+        assert (delta > 0).mean() < 0.004
 
 
 @pytest.mark.parametrize('severity', SEVERITIES)
@@ -103,13 +103,12 @@ def test_reference_glass_blur_copies_and_does_not_swap():
     assert (kept[0] != kept[1]).any()
 
 
-def test_gaussian_of_float_is_scikit_images():
+@pytest.mark.parametrize('sigma', [1, 1.5, 2, 4, 6])
+def test_gaussian_is_scikit_images(sigma):
     filters = pytest.importorskip('skimage.filters')
-    field = np.random.default_rng(0).normal(size=(50, 70)).astype(np.float32)
-    for sigma in (1, 1.5, 2, 4):
-        np.testing.assert_allclose(
-            gaussian(field, sigma), filters.gaussian(field, sigma), atol=1e-5
-        )
+    field = np.random.default_rng(0).integers(0, 65536, (50, 70), dtype=np.uint16)
+    exact = filters.gaussian(field.astype(np.float64), sigma)
+    assert np.abs(gaussian(field, sigma) - exact).max() < 65536 * 1e-4
 
 
 def test_missing_numba_is_said_in_one_line(monkeypatch):
@@ -132,7 +131,9 @@ def test_missing_numba_is_said_in_one_line(monkeypatch):
 def test_defocus_kernel_is_the_references():
     reference = pytest.importorskip('imagecorruptions.corruptions')
     for radius, sigma in ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)):
-        assert (blur._disk(radius, sigma) == reference.disk(radius, sigma)).all()
+        np.testing.assert_allclose(
+            blur._disk(radius, sigma), reference.disk(radius, sigma), atol=1e-8
+        )
 
 
 def test_symmetric_filter_is_a_convolution():

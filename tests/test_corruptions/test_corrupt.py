@@ -1,9 +1,15 @@
 """What holds for all 19: any size and layout, one source of randomness, the reference's statistics."""
 
+import ast
 import concurrent.futures
 import functools
+import hashlib
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -102,12 +108,16 @@ def test_grey_is_a_colour_image_with_equal_channels(name):
     assert difference(corrupt(grey, name, 3, seed=4), colour[..., 0]).max() <= 1
 
 
+# Made without OpenCV's resize, whose result may depend on the processor
+STREET = np.kron(static(10, 8), np.ones((15, 25, 1), np.uint8)) + static(150, 200) // 16
+
+
 def results(seeds, order, threads=None):
     """All corruptions of a small image, in some order; runs in other processes too."""
     before = cv2.getNumThreads()
     if threads:
         cv2.setNumThreads(threads)
-    image = street(150, 200)
+    image = STREET
     cells = {}
     for i in order:
         name = CORRUPTIONS[i]
@@ -139,6 +149,43 @@ def test_same_bytes_from_other_processes():
         orders = [list(range(19)), list(range(18, -1, -1)), list(range(0, 19)), list(range(19))]
         for other in pool.map(results, [(0,)] * 4, orders, [1, 2, None, 4]):
             assert_same(once, other)
+
+
+def digest(cells):
+    return {
+        name: hashlib.sha256(b''.join(x.tobytes() for x in cells[name])).hexdigest()
+        for name in CORRUPTIONS
+    }
+
+
+@pytest.mark.slow
+def test_same_bytes_on_a_lesser_processor():
+    # OpenCV then takes the code that it has for older processors, or for another make
+    code = 'import test_corrupt as t; print(t.digest(t.results((0, 1), range(19))))'
+    root = Path(__file__).parents[2]
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(root), str(Path(__file__).parent)]),
+        'OPENCV_CPU_DISABLE': 'AVX512-SKX,AVX2,FMA3,AVX,FP16,SSE4.2,SSE4.1',
+        'OPENCV_IPP': 'disabled',
+    }
+    run = subprocess.run(
+        [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True
+    )
+    other = ast.literal_eval(run.stdout.strip().splitlines()[-1])
+    here = digest(results((0, 1), range(19)))
+    assert [name for name in CORRUPTIONS if here[name] != other[name]] == []
+
+
+@pytest.mark.parametrize('name', CORRUPTIONS)
+def test_memory_stays_below_eight_images(name):
+    image = street(512, 1024)
+    corrupt(image, name, 3, seed=0)  # tables and pictures are made once
+    tracemalloc.start()
+    corrupt(image, name, 3, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * image.nbytes
 
 
 @pytest.mark.parametrize('name', STOCHASTIC)
@@ -321,7 +368,7 @@ def test_wrong_arguments(arguments, message):
 
 
 def golden_cells():
-    image = street(44, 60, seed=3)
+    image = STREET[:44, :60].copy()
     cells = {}
     for name in CORRUPTIONS:
         for severity in (2, 5):
@@ -335,12 +382,11 @@ def test_golden_bytes():
     assert str(golden['version']) == ALGORITHM_VERSION
     for cell, result in golden_cells().items():
         delta = difference(result, golden[cell])
-        if cell.rsplit('_', 1)[0] in (*GROUPS['noise'], 'contrast', 'pixelate'):
-            assert delta.max() == 0, cell  # integers only: the same on every machine
-        else:
-            # another processor may round a float32 sum the other way
-            assert (delta > 1).mean() < 0.01, cell
-            assert (delta > 0).mean() < 0.03, cell
+        # other versions of OpenCV may differ by a rounding in their integer code
+        assert (delta > 1).mean() < 0.01, cell
+        assert (delta > 0).mean() < 0.03, cell
+        if cell.rsplit('_', 1)[0] in (*GROUPS['noise'], 'contrast', 'fog', 'brightness'):
+            assert delta.max() == 0, cell
 
 
 if __name__ == '__main__':

