@@ -158,5 +158,5 @@ def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
             total += np.take(row, x + 1, axis=1).view(np.float32) * right
         total /= len(factors) + 1
         total = to_uint8(total).reshape(source[rows].shape)
-        out[rows] = total[..., :3] if lanes == 4 else total[..., 0]
+        out[rows] = cv2.cvtColor(total, cv2.COLOR_RGBA2RGB) if lanes == 4 else total[..., 0]
     return out

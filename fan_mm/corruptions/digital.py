@@ -80,15 +80,17 @@ def elastic_transform(image: np.ndarray, severity: int, stream: Stream) -> np.nd
     height, width = image.shape[:2]
     x = _smooth_field((height, width), alpha * height * 0.005, stream)
     y = _smooth_field((height, width), alpha * height * 0.005, stream)
+    reach = math.ceil(np.abs(y).max()) + 2
     x += np.arange(width, dtype=np.float32)
-    y += np.arange(height, dtype=np.float32)[:, None]
-    # remap rounds; so let it be to 1/64 of a level, to truncate afterwards. With 14 bits, and
-    # weights of 10, its float32 is exact.
-    fine = image.astype(np.uint16)
-    fine <<= 6
     out = np.empty_like(image)
     for rows in strips(image):
-        moved = cv2.remap(fine, x[rows], y[rows], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        # remap rounds; so let it be to 1/64 of a level, to truncate afterwards. With 14 bits, and
+        # weights of 10, its float32 is exact.
+        start = max(0, rows.start - reach)
+        source = image[start : rows.stop + reach].astype(np.uint16)
+        source <<= 6
+        y[rows] += np.arange(rows.start - start, rows.stop - start, dtype=np.float32)[:, None]
+        moved = cv2.remap(source, x[rows], y[rows], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         out[rows] = moved >> 6
     return out
 

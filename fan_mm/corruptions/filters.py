@@ -52,14 +52,21 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
         The same type; uint8 truncated, uint16 rounded. OpenCV's filter for uint16 is the one that
         is both accurate (weights of 16 bits) and the same on every processor.
     """
-    size = 2 * int(4 * sigma + 0.5) + 1
-    if image.dtype == np.uint8:
-        fine = image.astype(np.uint16)
-        fine <<= 8
-        fine = gaussian(fine, sigma)
-        fine >>= 8
-        return fine.astype(np.uint8)
-    return cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
+    reach = int(4 * sigma + 0.5)
+    size = (2 * reach + 1, 2 * reach + 1)
+    out = np.empty_like(image)
+    for rows in strips(image, least=128):
+        start = max(0, rows.start - reach)
+        fine = image[start : rows.stop + reach]
+        if image.dtype == np.uint8:
+            fine = fine.astype(np.uint16)
+            fine <<= 8
+        fine = cv2.GaussianBlur(fine, size, sigma, borderType=cv2.BORDER_REPLICATE)
+        fine = fine[rows.start - start :][: rows.stop - rows.start]
+        if image.dtype == np.uint8:
+            fine >>= 8
+        out[rows] = fine
+    return out
 
 
 def line_blur(

@@ -79,10 +79,12 @@ class Stream:
         """Return one integer, uniform in [0, stop)."""
         return (self._words.random_raw() * stop) >> 64
 
-    def normal(self, shape: tuple[int, ...], mean: float, std: float) -> np.ndarray:
-        """Return independent normal numbers, float32, of the given shape."""
-        table = (mean + std * normal_quantiles()).astype(np.float32)
-        out = np.empty(shape, np.float32)
+    def normal(
+        self, shape: tuple[int, ...], mean: float, std: float, dtype: type = np.float32
+    ) -> np.ndarray:
+        """Return independent normal numbers of the given shape, truncated if integers."""
+        table = (mean + std * normal_quantiles()).astype(dtype)
+        out = np.empty(shape, dtype)
         for piece in pieces(out):
             np.take(table, self.uint16(piece.size), out=piece, mode='wrap')
         return out

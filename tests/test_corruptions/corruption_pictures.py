@@ -52,10 +52,10 @@ class Fixed:
         assert len(value) == count
         return value
 
-    def normal(self, shape, mean, std):
+    def normal(self, shape, mean, std, dtype=np.float32):
         value = self._next('normal')
         assert value.shape == shape
-        return (mean + std * value).astype(np.float32)
+        return (mean + std * value).astype(dtype)
 
     def symmetric(self, shape, bound):
         value = self._next('symmetric')
