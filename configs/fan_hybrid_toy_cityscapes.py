@@ -15,8 +15,13 @@ norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        arch=dict(_delete_=True, 
-            embed_dims=128, depth=4, num_heads=4, stem_depths=(1, 1), stem_channels=(48, 96)
+        arch=dict(
+            _delete_=True,
+            embed_dims=128,
+            depth=4,
+            num_heads=4,
+            stem_depths=(1, 1),
+            stem_channels=(48, 96),
         ),
         norm_cfg=norm_cfg,
     ),
