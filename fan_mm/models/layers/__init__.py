@@ -12,8 +12,9 @@ from fan_mm.models.layers.convnext_stem import ConvNeXtStem, HybridPatchEmbed
 from fan_mm.models.layers.fan_block import FANBlock
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.mlp import ConvMlp, DWConv, Mlp
-from fan_mm.models.layers.patch_embed import ConvPatchEmbed, OverlapDownsample, as_map, as_tokens
+from fan_mm.models.layers.patch_embed import ConvPatchEmbed, OverlapDownsample
 from fan_mm.models.layers.position_encoding import FourierPositionEncoding
+from fan_mm.models.layers.token_map import as_map, as_tokens
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.window_attention import WindowAttention
 

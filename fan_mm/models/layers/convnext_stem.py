@@ -7,12 +7,12 @@ channels-last view of it.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fan_mm.models.layers.checkpoint import checkpoint
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import StemConv2d, pointwise
+from fan_mm.models.layers.parts import PART_SIZE, eager_on_cpu, gelu, writes_in_place
 
 
 def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -45,11 +45,13 @@ class PointwiseMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class ConvNeXtBlock(nn.Module):
     """``x + gamma * mlp(norm(conv_dw(x)))`` with a 7x7 depthwise convolution.
+
+    Behind the convolution no position sees another, so a CPU takes some rows at a time.
 
     Args:
         channels: C.
@@ -65,7 +67,21 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        return torch.addcmul(x, self.gamma, self.mlp(self.norm(_conv(self.conv_dw, x))))
+        y = _conv(self.conv_dw, x)
+        if not eager_on_cpu(x):
+            return torch.addcmul(x, self.gamma, self.mlp(self.norm(y)))
+        size = max(1, PART_SIZE // self.mlp.fc1.out_channels)
+        y_parts = y.flatten(0, -2).split(size)
+        if not writes_in_place(x):
+            y = torch.cat([self.mlp(self.norm(part)) for part in y_parts])
+            return torch.addcmul(x, self.gamma, y.view(x.shape))
+        out = torch.empty(x.shape, dtype=x.dtype)
+        parts = zip(
+            x.flatten(0, -2).split(size), y_parts, out.flatten(0, -2).split(size), strict=True
+        )
+        for x_part, y_part, out_part in parts:
+            torch.addcmul(x_part, self.gamma, self.mlp(self.norm(y_part)), out=out_part)
+        return out
 
 
 class ConvNeXtStage(nn.Module):
@@ -146,7 +162,8 @@ class ConvNeXtStem(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images (B, 3, H, W) to one (B, H', W', C) tensor per stage."""
         conv, norm = self.stem
-        x = norm(_conv(conv, images.permute(0, 2, 3, 1)))
+        # Made channels-last here, where the copy is smallest, and kept so.
+        x = norm(_conv(conv, images.permute(0, 2, 3, 1).contiguous()))
         outputs = []
         for stage in self.stages:
             x = stage(x)

@@ -2,9 +2,10 @@
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fan_mm.models.layers.parts import eager_on_cpu
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -23,7 +24,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (..., C').
     """
-    if x.device.type != 'cpu' or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if not eager_on_cpu(x):
         return F.linear(x, weight, bias)
     rows = x.flatten(0, -2)[None, :, None].permute(0, 3, 1, 2)
     product = F.conv2d(rows, weight[:, :, None, None], bias)

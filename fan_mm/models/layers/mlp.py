@@ -4,8 +4,11 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from fan_mm.models.layers.linear import FanOutConv2d, Linear
+from fan_mm.models.layers.linear import FanOutConv2d, Linear, pointwise
+from fan_mm.models.layers.parts import PART_SIZE, gelu, writes_in_place
+from fan_mm.models.layers.token_map import as_map, as_tokens
 
 
 class Mlp(nn.Module):
@@ -42,11 +45,20 @@ class DWConv(nn.Module):
         self.bn = build_norm_layer(norm_cfg, dim)[1]
         self.conv2 = FanOutConv2d(dim, dim, 3, padding=1, groups=dim)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Map tokens (B, N, C) on a grid (H, W), N = H * W, to (B, N, C)."""
-        x = tokens.unflatten(1, grid).permute(0, 3, 1, 2)
-        x = self.conv2(self.bn(F.gelu(self.conv1(x))))
-        return x.permute(0, 2, 3, 1).flatten(1, 2)
+    def forward(self, tokens: Tensor, grid: tuple[int, int], gamma: Tensor | None = None) -> Tensor:
+        """Map tokens (B, N, C) on a grid (H, W), N = H * W, to (B, N, C).
+
+        Args:
+            tokens: see above.
+            grid: see above.
+            gamma: a factor (C,) for the output. It scales conv2, which has few weights, rather
+                than the tokens, which are many.
+        """
+        x = self.bn(F.gelu(self.conv1(as_map(tokens, grid))))
+        weight, bias = self.conv2.weight, self.conv2.bias
+        if gamma is not None:
+            weight, bias = weight * gamma[:, None, None, None], bias * gamma
+        return as_tokens(F.conv2d(x, weight, bias, padding=1, groups=len(weight)))
 
 
 class ConvMlp(nn.Module):
@@ -71,7 +83,34 @@ class ConvMlp(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
+        if writes_in_place(tokens) and _is_affine_map(self.dwconv.bn):
+            return self._in_parts(tokens, grid)
         a = self.fc1(tokens)
-        b = self.dwconv(a, grid)
-        b = torch.addcmul(a, self.gamma, b) if self.identity else self.gamma * b
-        return self.fc2(b)
+        b = self.dwconv(a, grid, self.gamma)
+        return self.fc2(a + b if self.identity else b)
+
+    def _in_parts(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The same in inference, some hidden channels at a time: they never mix before fc2."""
+        conv1, bn, conv2 = self.dwconv.conv1, self.dwconv.bn, self.dwconv.conv2
+        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+        shift = bn.bias - bn.running_mean * scale
+        channels = max(64, PART_SIZE // tokens.shape[:2].numel() // 64 * 64)
+        out = self.fc2.bias
+        for start in range(0, len(self.gamma), channels):
+            c = slice(start, start + channels)
+            a = pointwise(tokens, self.fc1.weight[c], self.fc1.bias[c])
+            b = gelu(_depthwise(a, grid, conv1.weight[c], conv1.bias[c]))
+            torch.addcmul(shift[c], scale[c], b, out=b)
+            b = _depthwise(b, grid, conv2.weight[c], conv2.bias[c])
+            b = a.addcmul_(self.gamma[c], b) if self.identity else b.mul_(self.gamma[c])
+            out = pointwise(b, self.fc2.weight[:, c], None).add_(out)
+        return out
+
+
+def _is_affine_map(norm: nn.Module) -> bool:
+    return isinstance(norm, _BatchNorm) and norm.affine and not norm.training
+
+
+def _depthwise(tokens: Tensor, grid: tuple[int, int], weight: Tensor, bias: Tensor) -> Tensor:
+    x = F.conv2d(as_map(tokens, grid), weight, bias, padding=1, groups=len(weight))
+    return as_tokens(x)

@@ -7,16 +7,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from fan_mm.models.layers.linear import FanOutConv2d
-
-
-def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """View tokens (B, H * W, C) as a map (B, C, H, W), channels last in memory, without a copy."""
-    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
-
-
-def as_tokens(x: Tensor) -> Tensor:
-    """View a channels-last map (B, C, H, W) as tokens (B, H * W, C); others are copied."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
+from fan_mm.models.layers.token_map import as_map, as_tokens
 
 
 class ConvPatchEmbed(nn.Module):

@@ -1,0 +1,32 @@
+"""On a CPU, wide hidden layers are computed in parts that fit the cache.
+
+A hidden tensor has four times the channels of what it comes from and goes to. Held whole, it costs
+more time in page faults and cache misses than in arithmetic, and the memory besides. A GPU or a
+compiler wants the whole at once, so there the layers are plain.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PART_SIZE = 2**20  # values of a hidden tensor that are computed at once (4 MB)
+
+
+def eager_on_cpu(x: Tensor) -> bool:
+    """Whether ``x`` is computed on a CPU now, neither traced nor compiled."""
+    return x.device.type == 'cpu' and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
+
+
+def writes_in_place(x: Tensor) -> bool:
+    """Whether a layer with input ``x`` may overwrite its own hidden values: in plain inference."""
+    return (
+        eager_on_cpu(x)
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled('cpu')
+        and x.dtype == torch.float32
+    )
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU (exact, erf); ``x`` must be the caller's own, it is overwritten where that is allowed."""
+    return torch.ops.aten.gelu_(x) if writes_in_place(x) else F.gelu(x)
