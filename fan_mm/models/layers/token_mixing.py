@@ -1,8 +1,8 @@
 """Token mixing: multi-head self-attention over tokens (FAN paper Eq. 1, spec 3.2)."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fan_mm.models.layers.attention import attention
 from fan_mm.models.layers.linear import Linear
 
 
@@ -27,5 +27,5 @@ class TokenMixing(nn.Module):
             t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for t in (self.q(tokens), *self.kv(tokens).chunk(2, dim=-1))
         )
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).flatten(2))
