@@ -24,7 +24,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (..., C').
     """
-    if not eager_on_cpu(x):
+    if not (eager_on_cpu(x) and x.numel()):
         return F.linear(x, weight, bias)
     rows = x.flatten(0, -2)[None, :, None].permute(0, 3, 1, 2)
     product = F.conv2d(rows, weight[:, :, None, None], bias)

@@ -1,13 +1,15 @@
 """From pixels to tokens, and from tokens to fewer and wider ones (spec 2.1 and 3.7)."""
 
 import itertools
-import math
 
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from fan_mm.models.layers.linear import FanOutConv2d
 from fan_mm.models.layers.token_map import as_map, as_tokens
+
+# Patch size: by what the width of the tokens is divided after each convolution.
+_WIDTHS = {16: (8, 4, 2, 1), 8: (4, 2, 1), 4: (4, 1)}
 
 
 class ConvPatchEmbed(nn.Module):
@@ -21,8 +23,7 @@ class ConvPatchEmbed(nn.Module):
 
     def __init__(self, dim: int, norm_cfg: dict, patch_size: int = 16) -> None:
         super().__init__()
-        steps = int(math.log2(patch_size))
-        channels = [3] + [dim // 2**i for i in reversed(range(steps))]
+        channels = [3, *(dim // divisor for divisor in _WIDTHS[patch_size])]
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(channels):
             conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
