@@ -134,29 +134,33 @@ def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average the image with itself zoomed towards the centre in small steps."""
     factors = _ZOOMS[severity - 1]
     height, width = image.shape[:2]
-    # one number per pixel in memory: four float32 count as a complex128
-    lanes, whole = (4, np.complex128) if image.ndim == 3 else (1, np.float32)
-    source = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if lanes == 4 else image
-    source = source.reshape(height, width, lanes)
+    pixels = image  # one number each
+    if image.ndim == 3:
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
     layers = []
     for factor in factors[1:]:  # the first is 1
         top, rows = central_crop(height, factor)
         left, columns = central_crop(width, factor)
         y, below = stretch(rows, factor)
         x, right = stretch(columns, factor)
-        right = np.repeat(right[:width], lanes)
-        crop = slice(left, left + columns)
-        layers.append((crop, y + top, below[:, None, None], x[:width], right))
+        # columns are mixed in 16 bits, by weights of 8, and rows in float32
+        right = np.repeat(np.round(256 * right[:width]).astype(np.uint16), pixels.itemsize)
+        below = below[:, None] / np.float32(256)
+        layers.append((y + top, below, x[:width] + left, right))
     out = np.empty_like(image)
-    for rows in strips(source):
-        total = 2 * source[rows].astype(np.float32).reshape(-1, width * lanes)
-        for crop, y, below, x, right in layers:
-            row = source[y[rows], crop].astype(np.float32)
-            row += (source[y[rows] + 1, crop] - row) * below[rows]
-            row = row.view(whole)[..., 0]
-            total += np.take(row, x, axis=1).view(np.float32) * (1 - right)
-            total += np.take(row, x + 1, axis=1).view(np.float32) * right
+    for rows in strips(image, least=32):
+        total = 2 * pixels[rows].view(np.uint8).astype(np.float32)
+        for y, below, x, right in layers:
+            first, last = y[rows][[0, -1]]
+            source = pixels[first : last + 2]
+            wide = np.take(source, x, axis=1).view(np.uint8) * (256 - right)
+            wide += np.take(source, x + 1, axis=1).view(np.uint8) * right
+            above = y[rows] - first
+            total += wide[above] * (np.float32(1 / 256) - below[rows])
+            total += wide[above + 1] * below[rows]
         total /= len(factors) + 1
-        total = to_uint8(total).reshape(source[rows].shape)
-        out[rows] = cv2.cvtColor(total, cv2.COLOR_RGBA2RGB) if lanes == 4 else total[..., 0]
+        total = to_uint8(total)
+        if image.ndim == 3:
+            total = cv2.cvtColor(total.reshape(len(total), width, 4), cv2.COLOR_RGBA2RGB)
+        out[rows] = total
     return out

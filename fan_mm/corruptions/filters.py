@@ -55,7 +55,7 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
     reach = int(4 * sigma + 0.5)
     size = (2 * reach + 1, 2 * reach + 1)
     out = np.empty_like(image)
-    for rows in strips(image, least=128):
+    for rows in strips(image, least=192):
         start = max(0, rows.start - reach)
         fine = image[start : rows.stop + reach]
         if image.dtype == np.uint8:

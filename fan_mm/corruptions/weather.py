@@ -71,8 +71,7 @@ def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         white *= 1 - mix
         x *= mix
         x += white
-        x += over_channels(flakes[rows], image)
-        out[rows] = to_uint8(x)
+        out[rows] = cv2.add(to_uint8(x), over_channels(flakes[rows], image))
     return out
 
 
@@ -281,13 +280,13 @@ def spatter(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     out = np.empty_like(image)
     for rows in strips(image):
         cover = liquid[rows] * np.float32(scale)
-        x = image[rows].astype(np.float32)
         if mud:
             cover *= cover >= 0.8
-            x *= over_channels(1 - cover, image)
-        if image.ndim == 3:
-            x += cv2.merge([cover * level for level in colour])
+        splash = [cover * level for level in colour]
+        splash = cv2.merge(splash) if image.ndim == 3 else cover * np.dot(colour, _LUMA)
+        if mud:
+            splash += image[rows] * over_channels(1 - cover, image)
+            out[rows] = to_uint8(splash)
         else:
-            x += cover * np.dot(colour, _LUMA)
-        out[rows] = to_uint8(x)
+            out[rows] = cv2.add(image[rows], to_uint8(splash))
     return out
