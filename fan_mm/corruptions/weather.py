@@ -261,17 +261,17 @@ def spatter(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         (0.65, 0.3, 1, 0.65, 1.5, True),
         (0.67, 0.4, 1, 0.65, 1.5, True),
     )[severity - 1]
-    # in units of 1 / 20000, shifted by 1: all of the noise fits 16 bits
-    noise = stream.normal(image.shape[:2], 20000 * (mean + 1), 20000 * std, np.uint16)
+    # in units of 1 / 14000, shifted by 2: all of the noise fits 16 bits
+    noise = stream.normal(image.shape[:2], 14000 * (mean + 2), 14000 * std, np.uint16)
     liquid = gaussian(noise, sigma)
-    threshold = 20000 * (threshold + 1)
+    threshold = 14000 * (threshold + 2)
     if mud:
         liquid = gaussian((liquid > threshold) * np.uint16(65535), strength)
         colour, scale = np.array([63, 42, 20], np.float32), 1 / 65535
     else:
         for rows in strips(liquid):
-            drops = liquid[rows] * np.float32(255 / 20000)
-            drops -= 255
+            drops = liquid[rows] * np.float32(255 / 14000)
+            drops -= 2 * 255
             drops *= liquid[rows] >= threshold
             liquid[rows] = drops
         liquid = liquid.astype(np.uint8)
