@@ -1,5 +1,6 @@
 """Fourier position code, computed for whatever grid the image has (spec 2.3)."""
 
+import contextlib
 import math
 
 import torch
@@ -27,6 +28,13 @@ def fourier_code(length: int, paired: bool, device: torch.device | None = None) 
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos())
 
 
+def _without_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """Keep half precision away: it would blur positions."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
+
+
 class FourierPositionEncoding(nn.Module):
     """Code of row and column, 32 channels each, projected to the width of the tokens.
 
@@ -50,8 +58,7 @@ class FourierPositionEncoding(nn.Module):
             fourier_code(length, self.paired_frequencies, weight.device).to(weight.dtype)
             for length in grid
         )
-        # The code is never rounded below float32: it is tiny, and half precision would blur it.
-        with torch.autocast(weight.device.type, enabled=False):
+        with _without_autocast(weight.device.type):
             rows = F.linear(height, weight[:, :32], self.token_projection.bias)
             columns = F.linear(width, weight[:, 32:])
             return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)
