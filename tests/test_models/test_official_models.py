@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from reference import fan as literal
+from reference import fan_swin as literal_swin
 
-from fan_mm.models import FANHybrid, FANViT
+from fan_mm.models import FANHybrid, FANSwin, FANViT
 from fan_mm.models.checkpoints import to_official
 
 CLASSIFIERS = [
@@ -225,3 +226,18 @@ def test_models_without_a_golden_equal_the_literal_reference(backbone, arch, opt
         torch.testing.assert_close(raw(images)[0], expected, atol=2e-5, rtol=1e-5)
         for x, y in zip(dense(images), maps, strict=True):
             torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('size', [(64, 96), (37, 250)])
+def test_fan_swin_equals_its_literal_reference(size, training):
+    arch = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8))
+    backbone = FANSwin(arch, out_indices=(0, 1, 2, 3), drop_path_rate=0.0).train(training)
+    state = {k: official.value(k, list(v.shape)) for k, v in backbone.state_dict().items()}
+    backbone.load_state_dict(state)
+    parameters = {to_official(key): value for key, value in state.items()}
+    images = official.images(2, 3, *size)
+    with torch.no_grad():
+        expected = literal_swin.forward(parameters, images, training=training)
+        for x, y in zip(backbone(images), expected, strict=True):
+            torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-5)

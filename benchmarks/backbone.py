@@ -1,0 +1,188 @@
+"""Time our backbones against the literal reference of `tests/reference`, and their peak memory.
+
+    python benchmarks/backbone.py --arch fan_hybrid:small --size 224 512 1024
+    python benchmarks/backbone.py --arch fan_vit:tiny fan_swin:tiny --size 512x1024 --train
+
+The reference is the spec's formulas written down with PyTorch's plain functions: explicit
+softmax(QK^T)V, permuted copies around convolutions. Both compute the four maps of dense use from
+the same weights and the same images, in turn within each round; a time is the least of all rounds.
+On a GPU there are rows for bfloat16 (autocast) and torch.compile too. Peak memory is what a run
+needs at once beyond the weights and what was in use before (on a CPU: Linux only).
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import fan_mm.models
+from fan_mm.cli import run
+from fan_mm.errors import InputError
+from fan_mm.models.checkpoints import to_official
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
+from reference import fan, fan_swin
+from reference.memory import peak_memory
+
+BACKBONES = {'fan_vit': 'FANViT', 'fan_hybrid': 'FANHybrid', 'fan_swin': 'FANSwin'}
+
+
+def build(name: str) -> tuple[torch.nn.Module, Callable[[Tensor], list[Tensor]], dict]:
+    """Our backbone, the reference with the same weights as a function, and its parameters."""
+    kind, _, arch = name.partition(':')
+    if kind not in BACKBONES:
+        raise InputError(f'--arch is BACKBONE:SIZE with a BACKBONE of {", ".join(BACKBONES)}')
+    backbone = getattr(fan_mm.models, BACKBONES[kind])
+    zoo = backbone.arch_zoo.get(arch, {})
+    depth = zoo.get('depth', 0)
+    taps = (
+        (depth // 3, depth * 2 // 3, depth - 1)
+        if kind == 'fan_vit'
+        else (zoo.get('tap', depth - 1),)
+    )
+    out_indices = (*taps, depth) if kind == 'fan_vit' else (0, 1, 2, 3)
+    torch.manual_seed(0)
+    ours = backbone(arch, out_indices=out_indices)
+    # The reference knows whole models only: it also has the class token, as the official one.
+    state = ours.state_dict()
+    if kind != 'fan_swin':
+        state = {**backbone(arch, out_type='raw').state_dict(), **state}
+    state = {to_official(key): value.clone() for key, value in state.items()}
+    heads = zoo['num_heads'], (zoo.get('widen') or zoo)['num_heads']
+
+    def reference(images: Tensor) -> list[Tensor]:
+        if kind == 'fan_swin':
+            return fan_swin.forward(state, images, training=ours.training)
+        return fan.forward(state, images, heads, taps, training=ours.training)[0]
+
+    return ours, reference, state
+
+
+def steps(
+    ours: torch.nn.Module, reference: Callable, state: dict, images: Tensor, train: bool
+) -> dict[str, Callable[[], object]]:
+    """What is timed, by name: a forward pass of four maps, or a whole training step of them."""
+    device = images.device.type
+    ours.to(device).train(train)
+    for key, value in state.items():
+        state[key] = value.to(device)
+        if train and value.is_floating_point() and 'running' not in key:
+            state[key].requires_grad_()
+    weights = [value for value in state.values() if value.requires_grad]
+    own = [parameter for parameter in ours.parameters() if parameter.requires_grad]
+
+    def step(model: Callable, parameters: list[Tensor], half: bool) -> Callable[[], object]:
+        optimizer = torch.optim.AdamW(parameters, lr=1e-6) if train else None
+
+        def work() -> object:
+            precision = torch.autocast(device, torch.bfloat16, enabled=half)
+            with precision, torch.set_grad_enabled(train):
+                maps = model(images)
+            if train:
+                sum(x.float().square().mean() for x in maps).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                return None
+            return maps
+
+        return work
+
+    named = {
+        'reference': step(reference, weights, False),
+        'ours': step(ours, own, False),
+    }
+    if device == 'cuda':
+        compiled = torch.compile(ours)
+        named |= {
+            'reference, bfloat16': step(reference, weights, True),
+            'ours, bfloat16': step(ours, own, True),
+            'ours, compiled': step(compiled, own, False),
+            'ours, compiled, bfloat16': step(compiled, own, True),
+        }
+    return named
+
+
+def least_seconds(named: dict[str, Callable], rounds: int, device: str) -> dict[str, float]:
+    """Least seconds of each, called in turn."""
+    best = dict.fromkeys(named, float('inf'))
+    for _ in range(rounds):
+        for name, work in named.items():
+            start = time.perf_counter()
+            work()
+            if device == 'cuda':
+                torch.cuda.synchronize()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def main() -> None:
+    """Print one table per size."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--arch', nargs='+', default=['fan_hybrid:small'], metavar='BACKBONE:SIZE')
+    parser.add_argument('--size', nargs='+', default=['512'], metavar='H[xW]', help='image sizes')
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--train', action='store_true', help='a training step with AdamW')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default=None, help='default: the GPU')
+    parser.add_argument('--threads', type=int, default=None, help='of a CPU (default: all)')
+    parser.add_argument('--rounds', type=int, default=5, help='default: 5')
+    args = parser.parse_args()
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+
+    where = f'{torch.get_num_threads()} threads'
+    if device == 'cuda':
+        where = torch.cuda.get_device_name()
+    what = 'training step' if args.train else 'inference'
+    for size in args.size:
+        height, _, width = size.partition('x')
+        shape = (args.batch, 3, int(height), int(width or height))
+        table = Table(title=f'{what}, batch {shape[0]}, {shape[2]} x {shape[3]}, {where}')
+        table.add_column('backbone')
+        for column in ('ms', 'times faster', 'images/s', 'peak memory, MiB', 'largest difference'):
+            table.add_column(column, justify='right')
+        for arch in args.arch:
+            ours, reference, state = build(arch)
+            images = torch.randn(shape, device=device)
+            named = steps(ours, reference, state, images, args.train)
+            differences = compare(named) if not args.train else {}
+            for work in named.values():
+                work()  # compilation, kernels chosen
+            peaks = {name: peak_memory(work) for name, work in named.items()}
+            seconds = least_seconds(named, args.rounds, device)
+            for name in named:
+                table.add_row(
+                    f'{arch}, {name}',
+                    f'{1e3 * seconds[name]:.1f}',
+                    f'{seconds["reference"] / seconds[name]:.2f}',
+                    f'{args.batch / seconds[name]:.1f}',
+                    f'{peaks[name] / 2**20:.0f}',
+                    f'{differences[name]:.1e}' if name in differences else '',
+                )
+            table.add_section()
+        Console(width=120).print(table)
+
+
+def compare(named: dict[str, Callable]) -> dict[str, float]:
+    """Largest difference of each one's maps from the reference's."""
+    expected = named['reference']()
+    return {
+        name: max(
+            (x.float() - y.float()).abs().max().item()
+            for x, y in zip(work(), expected, strict=True)
+        )
+        for name, work in named.items()
+        if name != 'reference'
+    }
+
+
+if __name__ == '__main__':
+    run(main)
