@@ -3,6 +3,7 @@
 
 import argparse
 import re
+from collections.abc import Iterable
 
 from rich.progress import track
 
@@ -35,12 +36,14 @@ def main() -> None:
     parser.add_argument('--train', type=int, default=200, metavar='N', help='scenes (%(default)s)')
     parser.add_argument('--val', type=int, default=40, metavar='N', help='scenes (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the scenes (%(default)s)')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes (one per core)')
     args = parser.parse_args()
 
-    def progress(scenes: list) -> list:
-        return track(scenes, 'rendering scenes', disable=not scenes)
+    def progress(scenes: Iterable, total: int) -> Iterable:
+        return track(scenes, 'rendering scenes', total, disable=not total)
 
-    new = write_cityscapes(args.out, args.size, args.train, args.val, args.seed, progress)
+    options = (args.size, args.train, args.val, args.seed, args.jobs)
+    new = write_cityscapes(args.out, *options, progress)
     print(f'{args.out}: {args.train} + {args.val} scenes, {new} of them new')
 
 

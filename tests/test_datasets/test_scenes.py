@@ -1,5 +1,6 @@
 """The street scenes: the same bytes again, honest labels, not trivial; and the Cityscapes writer."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -199,8 +200,9 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     class Stop(Exception):
         pass
 
-    def stop_after_three(scenes):
-        yield from scenes[:3]
+    def stop_after_three(scenes, total):
+        assert total == 6
+        yield from itertools.islice(scenes, 3)
         raise Stop
 
     with pytest.raises(Stop):
@@ -211,6 +213,12 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     assert write_cityscapes(tmp_path / 'parts', **options) == 4
     assert snapshot(tmp_path / 'parts') == snapshot(tmp_path / 'whole')
     assert write_cityscapes(tmp_path / 'parts', **options) == 0
+
+
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path):
+    for jobs in (1, 2):
+        write_cityscapes(tmp_path / str(jobs), (64, 64), 30, 4, jobs=jobs)
+    assert snapshot(tmp_path / '1') == snapshot(tmp_path / '2')
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Scenes in the exact layout of Cityscapes, as mmseg's `CityscapesDataset` reads it."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 
 from fan_mm.datasets.scenes.scene import render_scene
-from fan_mm.datasets.scenes.storage import claim_folder
+from fan_mm.datasets.scenes.storage import claim_folder, run_jobs
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 
@@ -23,7 +24,8 @@ def write_cityscapes(
     train: int = 200,
     val: int = 40,
     seed: int = 0,
-    progress: Callable[[Iterable], Iterable] = iter,
+    jobs: int | None = None,
+    progress: Callable[[Iterable, int], Iterable] = lambda scenes, total: scenes,
 ) -> int:
     """Write a toy Cityscapes; what is already there is kept, so a stopped run can go on.
 
@@ -34,7 +36,8 @@ def write_cityscapes(
         train: number of scenes for training.
         val: number of scenes for validation.
         seed: non-negative; the same options give the same bytes.
-        progress: wraps the loop over scenes, to show how far it is.
+        jobs: processes that render; None for one per core.
+        progress: wraps the loop over scenes, given their number, to show how far it is.
 
     Returns:
         The number of scenes that were not there before.
@@ -55,17 +58,22 @@ def write_cityscapes(
     for split, count in counts.items():
         for number in range(count):
             name = f'{split}/{CITIES[split]}/{CITIES[split]}_{number:06d}_000000'
-            files = (
-                root / f'leftImg8bit/{name}_leftImg8bit.png',
-                root / f'gtFine/{name}_gtFine_labelTrainIds.png',
-            )
-            if not all(file.is_file() for file in files):
-                missing.append((FIRST_SCENE[split] + number, files))
-    for index, (image_file, label_file) in progress(missing):
-        scene = render_scene(height, width, seed, index)
-        write_whole(image_file, _png(scene.image[..., ::-1]))
-        write_whole(label_file, _png(scene.labels))
+            image_file = root / f'leftImg8bit/{name}_leftImg8bit.png'
+            label_file = root / f'gtFine/{name}_gtFine_labelTrainIds.png'
+            if not (image_file.is_file() and label_file.is_file()):
+                missing.append((FIRST_SCENE[split] + number, image_file, label_file))
+    write = functools.partial(_write_scene, size, seed)
+    for _ in progress(run_jobs(write, missing, jobs), len(missing)):
+        pass
     return len(missing)
+
+
+def _write_scene(size: tuple[int, int], seed: int, job: tuple[int, Path, Path]) -> None:
+    """Render one scene into its two files."""
+    index, image_file, label_file = job
+    scene = render_scene(*size, seed, index)
+    write_whole(image_file, _png(scene.image[..., ::-1]))
+    write_whole(label_file, _png(scene.labels))
 
 
 def _png(pixels: np.ndarray) -> bytes:

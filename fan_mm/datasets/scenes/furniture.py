@@ -9,7 +9,7 @@ from fan_mm.datasets.scenes.prop import Prop, metal, paint, pick, standing
 
 def lamp_post(rng: np.random.Generator, frame: Frame, arm: float) -> Prop:
     """A tall post whose lamp hangs over the street; ``arm`` metres to the right (left if < 0)."""
-    colour, height, thick = metal(rng), rng.uniform(5.5, 8.5), rng.uniform(0.07, 0.11)
+    colour, height, thick = metal(rng), rng.uniform(5.5, 8.5), rng.uniform(0.09, 0.14)
     arms = (arm, -arm) if rng.uniform() < 0.15 else (arm,)
 
     def draw(painter: Painter) -> None:
@@ -28,7 +28,7 @@ def lamp_post(rng: np.random.Generator, frame: Frame, arm: float) -> Prop:
 
 def bollards(rng: np.random.Generator, frame: Frame, count: int, gap: float) -> list[Prop]:
     """A row of low posts, ``gap`` metres apart, beginning at the frame and going forward."""
-    colour, height, radius = metal(rng), rng.uniform(0.7, 1.05), rng.uniform(0.05, 0.09)
+    colour, height, radius = metal(rng), rng.uniform(0.7, 1.05), rng.uniform(0.06, 0.1)
     ringed = rng.uniform() < 0.5
 
     def post(place: Frame) -> Prop:

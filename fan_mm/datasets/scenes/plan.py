@@ -62,7 +62,7 @@ def random_street(rng: np.random.Generator) -> Street:
         parking = rng.uniform() < 0.5
         kerb = lane / 2 + (count if sign < 0 else count - 1) * lane + (2.3 if parking else 0.4)
         walk = kerb + (rng.uniform(1.0, 2.5) if rng.uniform() < 0.3 else 0.0)
-        verge = walk + rng.uniform(1.8, 4.5)
+        verge = walk + rng.uniform(2.2, 5.5)
         front = verge + (rng.uniform(1.5, 7.0) if rng.uniform() < 0.5 else 0.0)
         sides.append(Side(sign, kerb, walk, verge, front, parking))
     junction = None

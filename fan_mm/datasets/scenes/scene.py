@@ -63,7 +63,7 @@ def _random_camera(rng: np.random.Generator, height: int, width: int) -> Camera:
     return Camera(
         height=height,
         width=width,
-        focal=width * rng.uniform(0.78, 1.0),
+        focal=width * rng.uniform(0.85, 1.1),
         horizon=height * rng.uniform(0.40, 0.50),
         eye=rng.uniform(1.25, 1.75),
         yaw=rng.normal(0, 0.05),

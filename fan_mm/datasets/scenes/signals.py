@@ -85,7 +85,7 @@ def sign_post(rng: np.random.Generator, frame: Frame) -> Prop:
 
     def draw(painter: Painter) -> None:
         painter.begin(Label.POLE)
-        painter.limb(*frame.place([[0, 0, 0], [0, height, 0]]), 0.055, 0.05, colour)
+        painter.limb(*frame.place([[0, 0, 0], [0, height, 0]]), 0.07, 0.065, colour)
         for i in range(count):
             _sign(painter, rng, frame, height - 0.25 - 2.2 * radius * i, radius)
 
@@ -101,7 +101,7 @@ def gantry_sign(rng: np.random.Generator, frame: Frame, reach: float) -> Prop:
     def draw(painter: Painter) -> None:
         painter.begin(Label.POLE)
         foot, top, tip = frame.place([[0, 0, 0], [0, height, 0], [reach, height, 0]])
-        painter.limb(foot, top, 0.13, 0.1, colour)
+        painter.limb(foot, top, 0.16, 0.13, colour)
         painter.limb(top, tip, 0.09, 0.07, colour)
         plate = _Plate(painter, frame, reach - np.sign(reach) * half * 0.8, height - 0.3)
         plate.add(rectangle(half, high), ink, True)
@@ -141,7 +141,7 @@ def traffic_light(rng: np.random.Generator, frame: Frame, reach: float, state: i
     def draw(painter: Painter) -> None:
         painter.begin(Label.POLE)
         foot, top, tip = frame.place([[0, 0, 0], [0, tall, 0], [reach, tall + 0.2, 0]])
-        painter.limb(foot, top, 0.08, 0.07, colour)
+        painter.limb(foot, top, 0.1, 0.09, colour)
         if reach:
             painter.limb(top, tip, 0.07, 0.05, colour)
             _signal(painter, frame, reach * 0.95, tall - 0.35, state, big)

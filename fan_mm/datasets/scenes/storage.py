@@ -1,11 +1,20 @@
-"""What all writers of scenes share: a manifest that says what a folder holds."""
+"""What all writers of scenes share: a manifest that says what a folder holds, and processes."""
 
 import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
+
+_FEW = 16
+"""Scenes that are rendered before other processes would have started."""
 
 MANIFEST = 'manifest.json'
 
@@ -42,3 +51,22 @@ def claim_folder(root: Path, options: dict[str, Any]) -> None:
         raise InputError(f'{root} is not empty and holds no toy data: choose another folder')
     else:
         write_whole(manifest, json.dumps(wanted, indent=2) + '\n')
+
+
+def run_jobs(work: Callable[[Any], Any], jobs: Sequence, processes: int | None = None) -> Iterator:
+    """Do independent jobs in several processes; yields the results in the jobs' order.
+
+    Args:
+        work: a function of a module, or a partial of one.
+        jobs: its arguments.
+        processes: None for one per core.
+    """
+    processes = min(processes or len(os.sched_getaffinity(0)), len(jobs) // _FEW)
+    if processes <= 1:
+        yield from map(work, jobs)
+        return
+    # not a fork of this process, whose threads (OpenCV, torch) would be missing in the copy
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['fan_mm.datasets.scenes'])
+    with ProcessPoolExecutor(processes, context, cv2.setNumThreads, (1,)) as pool:
+        yield from pool.map(work, jobs, chunksize=4)

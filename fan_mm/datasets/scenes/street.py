@@ -58,7 +58,7 @@ class _Furnisher:
             kind = pick(
                 rng,
                 ('building', 'wall', 'fence', 'hedge', 'trees'),
-                (mood, 0.16, 0.17, 0.12 * (1.6 - mood), 0.3 * (1.3 - mood)),
+                (mood, 0.22, 0.22, 0.12 * (1.6 - mood), 0.3 * (1.3 - mood)),
             )
             length = rng.uniform(9, 24) if kind == 'building' else rng.uniform(8, 18)
             end = z + length
@@ -102,7 +102,7 @@ class _Furnisher:
         rng = self.rng
         edge = side.kerb + 0.45
         inward = -side.sign
-        for z in np.arange(rng.uniform(5, 16), 90, rng.uniform(18, 30)):
+        for z in np.arange(rng.uniform(5, 16), 75, rng.uniform(18, 30)):
             if not self.crossed(z, z):
                 reach = inward * rng.uniform(0.8, 2.0)
                 self.add(lamp_post(rng, Frame(side.at(edge), z), reach))
@@ -161,6 +161,11 @@ class _Furnisher:
         """Vehicles in the lanes: ours and those beside it go away, those on the left come."""
         rng, street = self.rng, self.street
         kinds = (car, truck, bus, motorcyclist, cyclist)
+        for make in (cyclist, motorcyclist):  # close by, at the edge of a lane
+            if rng.uniform() < 0.4:
+                heading = pick(rng, (0.0, np.pi), (0.7, 0.3))
+                x = rng.uniform(1.0, 1.8) if heading == 0.0 else rng.uniform(-3.5, -2.0)
+                self.add(make(rng, Frame(x, rng.uniform(4.5, 10), heading + rng.normal(0, 0.15))))
         rails_used = False
         if street.rails is not None and rng.uniform() < 0.85:
             heading = np.pi if rng.uniform() < 0.7 else 0.0
@@ -169,8 +174,8 @@ class _Furnisher:
         for index in range(-street.lanes[0], street.lanes[1]):
             heading = 0.0 if index >= 0 else np.pi
             z = rng.uniform(9, 26) if index == 0 else rng.uniform(5, 18)
-            while z < 80:
-                make = pick(rng, kinds, (0.52, 0.13, 0.12, 0.11, 0.12))
+            while z < 65:
+                make = pick(rng, kinds, (0.46, 0.13, 0.13, 0.14, 0.14))
                 x = index * street.lane + rng.normal(0, 0.2)
                 if make in (motorcyclist, cyclist):
                     x += rng.uniform(-0.3, 1.0) if heading == 0 else rng.uniform(-1.0, 0.3)
@@ -191,16 +196,16 @@ class _Furnisher:
         rng = self.rng
         if side.parking:
             z = rng.uniform(4, 10)
-            while z < 75:
+            while z < 60:
                 if rng.uniform() < 0.75 and not self.crossed(z - 3, z + 3):
                     make = car if rng.uniform() < 0.92 else truck
                     heading = (0.0 if side.sign > 0 else np.pi) + rng.normal(0, 0.03)
                     at = z if make is car else z + 2.5
                     self.add(make(rng, Frame(side.at(side.kerb - 1.2), at, heading)))
                 z += rng.uniform(5.4, 7.5)
-        for make, chance in ((parked_bicycle, 0.45), (parked_motorcycle, 0.30)):
+        for make, chance in ((parked_bicycle, 0.55), (parked_motorcycle, 0.45)):
             if rng.uniform() < chance:
-                z, turn = rng.uniform(4.5, 16), rng.uniform(0, 2 * np.pi)
+                z, turn = rng.uniform(4.0, 13), rng.uniform(0, 2 * np.pi)
                 if not self.crossed(z, z + 3):
                     for i in range(int(rng.integers(1, 5))):
                         place = Frame(
@@ -220,7 +225,7 @@ class _Furnisher:
 
         for side in street.sides:
             for _ in range(rng.integers(0, 6)):
-                z = 4.0 + rng.exponential(11)
+                z = 3.5 + rng.exponential(8)
                 heading = rng.choice([0, np.pi]) + rng.normal(0, 0.4)
                 x = rng.uniform(side.walk + 0.7, side.verge - 0.3)
                 for i in range(pick(rng, (1, 2, 3), (0.65, 0.25, 0.1))):

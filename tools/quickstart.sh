@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# From nothing to a robustness report: environment, toy dataset, training, evaluation, pictures, corruptions.
+#   bash tools/quickstart.sh [--task segmentation] [--work-dir DIR] [--data DIR] [--short] [SETUP OPTIONS]
+#
+#   --task       what to train (segmentation)
+#   --work-dir   where results go (work_dirs/quickstart); run again, it goes on where it was
+#   --data       where the toy dataset goes (data/toy_cityscapes)
+#   --short      a few iterations on a few tiny pictures: tests this script, not the model
+#   SETUP OPTIONS are those of tools/setup_env.sh: --stack, --active, --torch-index URL.
+#   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used as it is.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+task=segmentation work=$root/work_dirs/quickstart data=$root/data/toy_cityscapes short='' setup=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --task | --work-dir | --data)
+            [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }
+            case "$1" in
+                --task) task=$2 ;;
+                --work-dir) work=$(realpath -m "$2") ;;
+                --data) data=$(realpath -m "$2") ;;
+            esac
+            shift 2 ;;
+        --short) short=yes; shift ;;
+        -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; exit ;;
+        *) setup+=("$1"); shift ;;
+    esac
+done
+if [ "$task" != segmentation ]; then
+    echo "error: unknown task '$task': choose segmentation" >&2
+    exit 2
+fi
+
+cd "$root"
+config=configs/fan_hybrid_toy_cityscapes.py
+size=128x256 train=600 val=32 options=() sweep=(--severities 1 2 3 --save-images 6)
+if [ -n "$short" ]; then
+    size=64x128 train=8 val=4 sweep=(--corruptions fog --severities 3 --save-images 1)
+    options=(train_cfg.max_iters=4 train_cfg.val_interval=4 default_hooks.checkpoint.interval=2
+        default_hooks.logger.interval=1 train_pipeline.3.crop_size="(64,64)")
+fi
+for loader in train val test; do
+    options+=("${loader}_dataloader.dataset.data_root=$data/")
+done
+
+begin=$SECONDS
+say() { printf '[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
+# logged LOG FILTER COMMAND...: run with everything in a log; show what the sed filter prints
+logged() {
+    local log=$work/$1 filter=$2
+    shift 2
+    if ! "$@" 2>&1 | tee "$log" | sed -un "$filter"; then
+        tail -n 20 "$log" >&2
+        echo "error: this step failed, see $log" >&2
+        exit 1
+    fi
+}
+progress='s/.*Iter(train) *\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    iteration \1, loss \3, \2 to go/p'
+
+say 'environment'
+python=${FAN_MM_PYTHON:-$(bash tools/setup_env.sh --for quickstart ${setup[@]+"${setup[@]}"})}
+mkdir -p "$work"
+
+say "toy dataset: $data"
+"$python" tools/make_toy_dataset.py cityscapes "$data" --size "$size" --train "$train" --val "$val"
+
+if [ -e "$work/trained" ]; then
+    say "training: finished before"
+else
+    say "training $config (log: $work/train.log)"
+    logged train.log "$progress" "$python" tools/train.py "$config" --work-dir "$work" --resume \
+        --cfg-options "${options[@]}"
+    cp "$work/last_checkpoint" "$work/trained"
+fi
+checkpoint=$(cat "$work/trained")
+
+say "evaluation: $work/miou.txt"
+logged test.log '' "$python" tools/test.py "$config" "$checkpoint" --work-dir "$work" --cfg-options "${options[@]}"
+grep -E '^[+|]|mIoU: ' "$work/test.log" | sed 's/.*aAcc/aAcc/' >"$work/miou.txt"
+cat "$work/miou.txt"
+
+say "pictures (image, ground truth, prediction): $work/predictions"
+logged pictures.log '' "$python" tools/show_predictions.py "$config" "$checkpoint" --out "$work/predictions" \
+    --cfg-options "${options[@]}"
+
+say "corruptions: $work/robustness"
+logged corruptions.log '/%, .* images$/,$p' "$python" tools/test_corruption.py "$config" "$checkpoint" \
+    --work-dir "$work/robustness" --benchmark all "${sweep[@]}" --cfg-options "${options[@]}"
+
+say "done: mIoU in miou.txt, pictures in predictions/, robustness in robustness/report.html, all below"
+echo "$work"
