@@ -163,6 +163,35 @@ def test_every_parameter_gets_a_gradient(backbone, arch, out_type):
         assert not [name for name, p in module.named_parameters() if p.grad is None], out_indices
 
 
+@pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
+def test_gradients_lie_in_memory_as_their_weights(backbone, arch):
+    """Else DDP warns that it reduces them slowly."""
+    module = make(backbone, arch).train()
+    sum(x.square().sum() for x in module(torch.randn(2, 3, 64, 64))).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('backbone', 'arch'), SMALL[1:], ids=SMALL_IDS[1:])
+def test_compiles_into_one_graph(backbone, arch):
+    module = make(backbone, arch, out_indices=(0, 1, 2, 3)).eval()
+    compiled = torch.compile(module, backend='eager', fullgraph=True)
+    with torch.no_grad():
+        for size in ((48, 64), (80, 33)):
+            images = torch.randn(1, 3, *size)
+            for a, b in zip(compiled(images), module(images), strict=True):
+                torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
+def test_traces(backbone, arch):
+    module, images = make(backbone, arch).eval(), torch.randn(1, 3, 48, 64)
+    traced = torch.jit.trace(module, images)
+    with torch.no_grad():
+        torch.testing.assert_close(traced(images), module(images), atol=1e-4, rtol=1e-4)
+
+
 def test_only_what_the_outputs_need_is_made():
     def parts(**options):
         return {

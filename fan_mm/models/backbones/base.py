@@ -204,7 +204,7 @@ class FANBackbone(CheckpointedBackbone):
 
     def _class_attention(self, patches: Tensor) -> Tensor:
         """From patch tokens (B, N, C) the class token (B, C), or all tokens (B, 1+N, C)."""
-        token = self.cls_token.expand(len(patches), -1, -1)
+        token = self.cls_token.expand(patches.shape[0], -1, -1)
         for block in self.cls_attn_blocks:
             token, patches = block(token, patches)
         if self.out_type == 'cls_token':

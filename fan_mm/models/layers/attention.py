@@ -26,7 +26,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, h, N, d), whose transposition to (B, N, h, d) is contiguous.
     """
     batch, heads, tokens, width = q.shape
-    if tokens < MANY_TOKENS or not writes_in_place(q):
+    if not writes_in_place(q) or tokens < MANY_TOKENS:
         return F.scaled_dot_product_attention(q, k, v)
     out = q.new_empty(batch, tokens, heads, width).transpose(1, 2)
     queries = max(1, SCORES // tokens)

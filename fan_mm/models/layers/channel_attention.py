@@ -7,7 +7,8 @@ the paper's Eq. 7 and the released models differ, this is the released models' f
 import torch
 from torch import Tensor, nn
 
-from fan_mm.models.layers.linear import FanOutConv2d, Linear
+from fan_mm.models.layers.convolution import FanOutConv2d
+from fan_mm.models.layers.linear import Linear
 from fan_mm.models.layers.mlp import ConvMlp
 
 

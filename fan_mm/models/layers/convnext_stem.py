@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fan_mm.models.layers.checkpoint import checkpoint
+from fan_mm.models.layers.convolution import StemConv2d, depthwise
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
-from fan_mm.models.layers.linear import StemConv2d, pointwise
+from fan_mm.models.layers.linear import pointwise
 from fan_mm.models.layers.parts import PART_SIZE, eager_on_cpu, gelu, writes_in_place
 
 
@@ -67,7 +68,8 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        y = _conv(self.conv_dw, x)
+        y = depthwise(x.permute(0, 3, 1, 2), self.conv_dw.weight, self.conv_dw.bias)
+        y = y.permute(0, 2, 3, 1)
         if not eager_on_cpu(x):
             return torch.addcmul(x, self.gamma, self.mlp(self.norm(y)))
         size = max(1, PART_SIZE // self.mlp.fc1.out_channels)

@@ -27,11 +27,8 @@ class ChannelLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` of shape (..., C)."""
-        weight, eps = self.weight, self.eps
-        if self.unbiased:
-            ratio = (x.shape[-1] - 1) / x.shape[-1]
-            weight, eps = weight * ratio**0.5, eps * ratio
-        return F.layer_norm(x, x.shape[-1:], weight, self.bias, eps)
+        weight = self.weight * self.ratio**0.5 if self.unbiased else self.weight
+        return F.layer_norm(x, self.weight.shape, weight, self.bias, self.eps * self.ratio)
 
     def extra_repr(self) -> str:
         """Show the size, epsilon and divisor."""

@@ -6,7 +6,8 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fan_mm.models.layers.linear import FanOutConv2d, Linear, pointwise
+from fan_mm.models.layers.convolution import FanOutConv2d, depthwise
+from fan_mm.models.layers.linear import Linear, pointwise
 from fan_mm.models.layers.parts import PART_SIZE, gelu, writes_in_place
 from fan_mm.models.layers.token_map import as_map, as_tokens
 
@@ -54,11 +55,12 @@ class DWConv(nn.Module):
             gamma: a factor (C,) for the output. It scales conv2, which has few weights, rather
                 than the tokens, which are many.
         """
-        x = self.bn(F.gelu(self.conv1(as_map(tokens, grid))))
+        x = depthwise(as_map(tokens, grid), self.conv1.weight, self.conv1.bias)
+        x = self.bn(F.gelu(x))
         weight, bias = self.conv2.weight, self.conv2.bias
         if gamma is not None:
             weight, bias = weight * gamma[:, None, None, None], bias * gamma
-        return as_tokens(F.conv2d(x, weight, bias, padding=1, groups=len(weight)))
+        return as_tokens(depthwise(x, weight, bias))
 
 
 class ConvMlp(nn.Module):
@@ -99,18 +101,14 @@ class ConvMlp(nn.Module):
         for start in range(0, len(self.gamma), channels):
             c = slice(start, start + channels)
             a = pointwise(tokens, self.fc1.weight[c], self.fc1.bias[c])
-            b = gelu(_depthwise(a, grid, conv1.weight[c], conv1.bias[c]))
+            b = gelu(as_tokens(depthwise(as_map(a, grid), conv1.weight[c], conv1.bias[c])))
             torch.addcmul(shift[c], scale[c], b, out=b)
-            b = _depthwise(b, grid, conv2.weight[c], conv2.bias[c])
+            b = as_tokens(depthwise(as_map(b, grid), conv2.weight[c], conv2.bias[c]))
             b = a.addcmul_(self.gamma[c], b) if self.identity else b.mul_(self.gamma[c])
             out = pointwise(b, self.fc2.weight[:, c], None).add_(out)
         return out
 
 
 def _is_affine_map(norm: nn.Module) -> bool:
-    return isinstance(norm, _BatchNorm) and norm.affine and not norm.training
-
-
-def _depthwise(tokens: Tensor, grid: tuple[int, int], weight: Tensor, bias: Tensor) -> Tensor:
-    x = F.conv2d(as_map(tokens, grid), weight, bias, padding=1, groups=len(weight))
-    return as_tokens(x)
+    known = isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+    return known and not norm.training

@@ -5,7 +5,7 @@ import itertools
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from fan_mm.models.layers.linear import FanOutConv2d
+from fan_mm.models.layers.convolution import FanOutConv2d
 from fan_mm.models.layers.token_map import as_map, as_tokens
 
 # Patch size: by what the width of the tokens is divided after each convolution.

@@ -1,10 +1,8 @@
 """Fourier position code, computed for whatever grid the image has (spec 2.3)."""
 
-import contextlib
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -26,13 +24,6 @@ def fourier_code(length: int, paired: bool, device: torch.device | None = None) 
     power = 2 * (channel.div(2, rounding_mode='floor') if paired else channel / 2) / 32
     angle = position[:, None] / 10000**power
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos())
-
-
-def _without_autocast(device_type: str) -> contextlib.AbstractContextManager:
-    """Keep half precision away: it would blur positions."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
 
 
 class FourierPositionEncoding(nn.Module):
@@ -58,7 +49,7 @@ class FourierPositionEncoding(nn.Module):
             fourier_code(length, self.paired_frequencies, weight.device).to(weight.dtype)
             for length in grid
         )
-        with _without_autocast(weight.device.type):
-            rows = F.linear(height, weight[:, :32], self.token_projection.bias)
-            columns = F.linear(width, weight[:, 32:])
-            return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)
+        # Products and sums, no matrix products: autocast would round positions to half precision.
+        rows = (height[:, None] * weight[:, :32]).sum(-1) + self.token_projection.bias
+        columns = (width[:, None] * weight[:, 32:]).sum(-1)
+        return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)
