@@ -24,11 +24,12 @@ class ChannelLayerNorm(nn.LayerNorm):
     def __init__(self, channels: int, eps: float = 1e-6, unbiased: bool = False) -> None:
         super().__init__(channels, eps)
         self.unbiased = unbiased
+        self.ratio = (channels - 1) / channels if unbiased else 1.0  # s above
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` of shape (..., C)."""
         weight = self.weight * self.ratio**0.5 if self.unbiased else self.weight
-        return F.layer_norm(x, self.weight.shape, weight, self.bias, self.eps * self.ratio)
+        return F.layer_norm(x, self.normalized_shape, weight, self.bias, self.eps * self.ratio)
 
     def extra_repr(self) -> str:
         """Show the size, epsilon and divisor."""
