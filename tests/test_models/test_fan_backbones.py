@@ -447,8 +447,12 @@ def test_classifier_of_mmpretrain():
         (FANViT, dict(out_indices=()), r'0\.\.3, not \(\)'),
         (FANViT, dict(out_indices=2, out_type='raw'), "'raw' exists after class attention only"),
         (FANViT, dict(frozen_stages=5), r'-1\.\.4, not 5'),
-        (FANHybrid, dict(out_indices=2, last_stage_channels=8), 'last_stage_channels needs'),
-        (FANHybrid, dict(out_type='raw', out_norm=True), 'out_norm needs'),
+        (
+            FANHybrid,
+            dict(out_indices=2, last_stage_channels=8),
+            'last_stage_channels needs output 3',
+        ),
+        (FANHybrid, dict(out_type='raw', out_norm=True), "out_norm need out_type 'featmap'"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(backbone, options, message):

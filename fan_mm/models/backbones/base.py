@@ -118,48 +118,19 @@ class FANBackbone(CheckpointedBackbone):
             for i, (dim, num_heads, downsample_dim) in enumerate(widths[:blocks])
         )
         self.embed_dims, num_heads, _ = widths[-1]
-        class_token = out_type in ('cls_token', 'raw')
-        self.cls_attn_blocks = self.cls_token = self.norm = self.learnable_downsample = None
+        self.cls_attn_blocks = self.cls_token = self.norm = None
         if whole:
-            self.cls_attn_blocks = nn.ModuleList(
-                ClassAttentionBlock(
-                    self.embed_dims, num_heads, MLP_RATIO * self.embed_dims, class_token
-                )
-                for _ in range(CLASS_ATTENTION_BLOCKS)
-            )
-            if class_token:
-                self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
-                nn.init.trunc_normal_(self.cls_token, std=0.02)
-            if out_type != 'featmap':
-                self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
-
+            self._make_class_attention(num_heads)
         channels = [
             *self.arch.get('stem_channels', ()),
             *(widths[block][0] for block in self.taps),
             last_stage_channels or self.embed_dims,
         ]
         self.out_channels = tuple(channels[i] for i in self.out_indices)
-        if last_stage_channels:
-            if not whole or out_type != 'featmap':
-                raise InputError("last_stage_channels needs out_type 'featmap' and the last output")
-            self.learnable_downsample = nn.Conv2d(
-                self.embed_dims, last_stage_channels, 3, stride=2, padding=1
-            )
-        self.out_norm = out_norm
-        if out_norm:
-            if out_type != 'featmap':
-                raise InputError("out_norm needs out_type 'featmap'")
-            for i, width in zip(self.out_indices, self.out_channels, strict=True):
-                self.add_module(f'out_norm{i}', nn.LayerNorm(width, eps=1e-5))
-
-        if not -1 <= frozen_stages <= self.last_index + 1:
-            raise InputError(
-                f'frozen_stages must lie in -1..{self.last_index + 1}, not {frozen_stages}'
-            )
-        self.frozen_stages = frozen_stages
-        for key, parameter in self.named_parameters():
-            if self._is_frozen(key):
-                parameter.requires_grad = False
+        self.learnable_downsample, self.out_norm = None, out_norm
+        if last_stage_channels or out_norm:
+            self._make_output_layers(last_stage_channels)
+        self._freeze(frozen_stages)
 
     @property
     def anatomy(self) -> Anatomy:
@@ -255,6 +226,42 @@ class FANBackbone(CheckpointedBackbone):
         if module == 'cls_attn_blocks' and rest:
             return depth + int(rest[0]), num_layers
         return num_layers - 1, num_layers
+
+    def _make_class_attention(self, num_heads: int) -> None:
+        dim, class_token = self.embed_dims, self.out_type in ('cls_token', 'raw')
+        self.cls_attn_blocks = nn.ModuleList(
+            ClassAttentionBlock(dim, num_heads, MLP_RATIO * dim, class_token)
+            for _ in range(CLASS_ATTENTION_BLOCKS)
+        )
+        if class_token:
+            self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if self.out_type != 'featmap':
+            self.norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def _make_output_layers(self, last_stage_channels: int | None) -> None:
+        if self.out_type != 'featmap':
+            raise InputError("last_stage_channels and out_norm need out_type 'featmap'")
+        if last_stage_channels:
+            if self.cls_attn_blocks is None:
+                raise InputError(
+                    f'last_stage_channels needs output {self.last_index}, the last one'
+                )
+            self.learnable_downsample = nn.Conv2d(
+                self.embed_dims, last_stage_channels, 3, stride=2, padding=1
+            )
+        if self.out_norm:
+            for i, width in zip(self.out_indices, self.out_channels, strict=True):
+                self.add_module(f'out_norm{i}', nn.LayerNorm(width, eps=1e-5))
+
+    def _freeze(self, frozen_stages: int) -> None:
+        stages = self.last_index + 1
+        if not -1 <= frozen_stages <= stages:
+            raise InputError(f'frozen_stages must lie in -1..{stages}, not {frozen_stages}')
+        self.frozen_stages = frozen_stages
+        for name, parameter in self.named_parameters():
+            if self._is_frozen(name):
+                parameter.requires_grad = False
 
     def _stem_layer(self, name: str) -> int:
         """Depth of a parameter of ``patch_embed`` or ``pos_embed``."""

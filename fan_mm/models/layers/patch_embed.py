@@ -2,6 +2,7 @@
 
 import itertools
 
+import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
@@ -32,7 +33,9 @@ class ConvPatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Map images (B, 3, H, W) to no stage maps and the tokens' map (B, H', W', C)."""
-        return [], self.proj(images).permute(0, 2, 3, 1)
+        # Made channels-last here, where the copy is smallest, and kept so.
+        x = self.proj(images.contiguous(memory_format=torch.channels_last))
+        return [], x.permute(0, 2, 3, 1)
 
 
 class OverlapDownsample(nn.Module):
