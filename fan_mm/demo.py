@@ -65,7 +65,9 @@ class Predictor:
         self.metainfo = dict(loaded.get('meta', {}).get('dataset_meta') or self._dataset_metainfo())
         classes = self.metainfo.setdefault('classes', ())
         if not classes and self.scope != 'mmpretrain':
-            raise InputError('neither the checkpoint nor the dataset says what the classes are called')
+            raise InputError(
+                'neither the checkpoint nor the dataset says what the classes are called'
+            )
         if not isinstance(self.metainfo.get('palette'), list | tuple):
             self.metainfo['palette'] = distinct_palette(len(classes))
         self._paint = painter(_TASKS[self.scope], self.metainfo)
