@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fan_mm.models.layers.linear import pointwise
+from fan_mm.models.layers.linear import pointwise, prefers_onednn
 from fan_mm.models.layers.parts import writes_in_place
 
 SCORES = 2**21  # attention scores held at once (8 MB)
-MANY_TOKENS = 512  # fewer do not pay for the detour
+MANY_TOKENS = 1024  # fewer do not pay for the detour
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, h, N, d), whose transposition to (B, N, h, d) is contiguous.
     """
     batch, heads, tokens, width = q.shape
-    if not writes_in_place(q) or tokens < MANY_TOKENS:
+    if not (writes_in_place(q) and prefers_onednn(q)) or tokens < MANY_TOKENS:
         return F.scaled_dot_product_attention(q, k, v)
     out = q.new_empty(batch, tokens, heads, width).transpose(1, 2)
     queries = max(1, SCORES // tokens)

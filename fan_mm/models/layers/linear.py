@@ -1,9 +1,18 @@
 """Linear layers as FAN initialises them (spec section 5), and the fast way through them."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fan_mm.models.layers.parts import eager_on_cpu
+
+
+def prefers_onednn(x: Tensor) -> bool:
+    """Whether products with ``x`` shall go through oneDNN: on a CPU, eager, with several threads.
+
+    With a single thread PyTorch itself sends 1x1 convolutions elsewhere.
+    """
+    return eager_on_cpu(x) and torch.get_num_threads() > 1
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -22,7 +31,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (..., C').
     """
-    if not (eager_on_cpu(x) and x.numel()):
+    if not prefers_onednn(x) or not x.numel():
         return F.linear(x, weight, bias)
     rows = x.flatten(0, -2)[None, :, None].permute(0, 3, 1, 2)
     product = F.conv2d(rows, weight[:, :, None, None], bias)
