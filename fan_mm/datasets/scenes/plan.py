@@ -56,10 +56,10 @@ class Street:
 def random_street(rng: np.random.Generator) -> Street:
     """Draw the plan of a street."""
     lane = rng.uniform(3.0, 3.5)
-    lanes = tuple(1 + int(rng.uniform() < 0.3) for _ in range(2))
+    lanes = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
     sides = []
     for sign, count in zip((-1, 1), lanes, strict=True):
-        parking = rng.uniform() < 0.4
+        parking = rng.uniform() < 0.5
         kerb = lane / 2 + (count if sign < 0 else count - 1) * lane + (2.3 if parking else 0.4)
         walk = kerb + (rng.uniform(1.0, 2.5) if rng.uniform() < 0.3 else 0.0)
         verge = walk + rng.uniform(2.2, 5.5)

@@ -22,9 +22,6 @@ from fan_mm.datasets.scenes.vehicles import bus, car, tram, truck
 _FAR = 110.0
 """Distance in metres up to which a street is furnished."""
 
-_NEAREST = 1.9
-"""What stands x metres beside the axis is seen from about this times x metres ahead."""
-
 
 class _Furnisher:
     """Puts props on a street without letting them stand inside one another."""
@@ -110,7 +107,7 @@ class _Furnisher:
                 reach = inward * rng.uniform(0.8, 2.0)
                 self.add(lamp_post(rng, Frame(side.at(edge), z), reach))
         for _ in range(rng.integers(1, 5)):
-            z = _NEAREST * edge + rng.uniform(0, 24)
+            z = rng.uniform(5, 34)
             if not self.crossed(z, z):
                 self.add(
                     sign_post(
@@ -134,7 +131,7 @@ class _Furnisher:
             for z in np.arange(rng.uniform(6, 14), 80, rng.uniform(7, 14)):
                 if not self.crossed(z, z):
                     self.add(tree(rng, Frame(side.at(place), z)))
-        if rng.uniform() < 0.3:
+        if rng.uniform() < 0.18:
             z = rng.uniform(3, 14)
             end = z + rng.uniform(8, 22)
             if not self.crossed(z, end):
@@ -208,10 +205,9 @@ class _Furnisher:
                 z += rng.uniform(5.4, 7.5)
         for make, chance in ((parked_bicycle, 0.55), (parked_motorcycle, 0.45)):
             if rng.uniform() < chance:
-                z = _NEAREST * side.walk + rng.uniform(0, 9)
-                turn = rng.uniform(0, 2 * np.pi)
+                z, turn = rng.uniform(4.0, 13), rng.uniform(0, 2 * np.pi)
                 if not self.crossed(z, z + 3):
-                    for i in range(int(rng.integers(2, 6))):
+                    for i in range(int(rng.integers(1, 5))):
                         place = Frame(
                             side.at(rng.uniform(side.walk + 0.9, side.verge - 0.3)),
                             z + i * 0.8,
@@ -229,9 +225,9 @@ class _Furnisher:
 
         for side in street.sides:
             for _ in range(rng.integers(0, 6)):
-                x = rng.uniform(side.walk + 0.6, side.verge - 0.3)
-                z = _NEAREST * x + rng.exponential(7)
+                z = 3.5 + rng.exponential(8)
                 heading = rng.choice([0, np.pi]) + rng.normal(0, 0.4)
+                x = rng.uniform(side.walk + 0.7, side.verge - 0.3)
                 for i in range(pick(rng, (1, 2, 3), (0.65, 0.25, 0.1))):
                     somebody(side.at(x + 0.6 * i), z + rng.uniform(-0.2, 0.2), heading)
         if street.zebra is not None:
