@@ -78,7 +78,7 @@ def steps(
     own = [parameter for parameter in ours.parameters() if parameter.requires_grad]
 
     def step(model: Callable, parameters: list[Tensor], half: bool) -> Callable[[], object]:
-        optimizer = torch.optim.AdamW(parameters, lr=1e-6) if train else None
+        optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True) if train else None
 
         def work() -> object:
             precision = torch.autocast(device, torch.bfloat16, enabled=half)

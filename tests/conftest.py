@@ -6,12 +6,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.runner import CheckpointLoader
 
 
 @pytest.fixture(scope='session')
 def repo_root() -> Path:
     """The checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def loading_put_back(monkeypatch):
+    """What `use_safe_loading` changes in a process lasts no longer than the test that used it."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from fan_mm.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def safe(monkeypatch):
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # put back afterwards
-    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+def safe(loading_put_back):
     use_safe_loading()
 
 

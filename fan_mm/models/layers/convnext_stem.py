@@ -73,15 +73,16 @@ class ConvNeXtBlock(nn.Module):
         if not eager_on_cpu(x):
             return torch.addcmul(x, self.gamma, self.mlp(self.norm(y)))
         size = max(1, PART_SIZE // self.mlp.fc1.out_channels)
-        y_parts = y.flatten(0, -2).split(size)
+        x_parts, y_parts = (t.flatten(0, -2).split(size) for t in (x, y))
         if not writes_in_place(x):
-            y = torch.cat([self.mlp(self.norm(part)) for part in y_parts])
-            return torch.addcmul(x, self.gamma, y.view(x.shape))
+            scaled = (
+                torch.addcmul(x_part, self.gamma, self.mlp(self.norm(y_part)))
+                for x_part, y_part in zip(x_parts, y_parts, strict=True)
+            )
+            return torch.cat(list(scaled)).view(x.shape)
         out = torch.empty(x.shape, dtype=x.dtype)
-        parts = zip(
-            x.flatten(0, -2).split(size), y_parts, out.flatten(0, -2).split(size), strict=True
-        )
-        for x_part, y_part, out_part in parts:
+        out_parts = out.flatten(0, -2).split(size)
+        for x_part, y_part, out_part in zip(x_parts, y_parts, out_parts, strict=True):
             torch.addcmul(x_part, self.gamma, self.mlp(self.norm(y_part)), out=out_part)
         return out
 
