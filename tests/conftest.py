@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
 
@@ -16,8 +17,9 @@ def repo_root() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def loading_put_back(monkeypatch):
-    """What `use_safe_loading` changes in a process lasts no longer than the test that used it."""
+def process_put_back(monkeypatch):
+    """What a run leaves in its process lasts no longer than the test: safe loading, the scope."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
 

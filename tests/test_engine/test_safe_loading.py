@@ -13,7 +13,7 @@ from fan_mm.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def safe(loading_put_back):
+def safe(process_put_back):
     use_safe_loading()
 
 
