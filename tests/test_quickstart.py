@@ -44,7 +44,7 @@ def test_trains_evaluates_paints_and_sweeps(short_run):
     work, _, done = short_run
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == str(work)
-    table = (work / 'miou.txt').read_text()
+    table = (work / 'scores.txt').read_text()
     assert 'traffic light' in table and 'mIoU: ' in table.splitlines()[-1]
     assert table in done.stdout
 

@@ -3,15 +3,15 @@
 #   bash tools/quickstart.sh [--task segmentation] [--work-dir DIR] [--data DIR] [--short] [SETUP OPTIONS]
 #
 #   --task       what to train (segmentation)
-#   --work-dir   where results go (work_dirs/quickstart); run again, it goes on where it was
-#   --data       where the toy dataset goes (data/toy_cityscapes)
+#   --work-dir   where results go (work_dirs/quickstart_TASK); run again, it goes on where it was
+#   --data       where the toy dataset goes (data/toy_LAYOUT)
 #   --short      a few iterations on a few tiny pictures: tests this script, not the model
 #   SETUP OPTIONS are those of tools/setup_env.sh: --stack, --active, --torch-index URL.
 #   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used as it is.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-task=segmentation work=$root/work_dirs/quickstart data=$root/data/toy_cityscapes short='' setup=()
+task=segmentation work='' data='' short='' setup=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --task | --work-dir | --data)
@@ -27,19 +27,29 @@ while [ $# -gt 0 ]; do
         *) setup+=("$1"); shift ;;
     esac
 done
-if [ "$task" != segmentation ]; then
-    echo "error: unknown task '$task': choose segmentation" >&2
-    exit 2
+
+# What differs from task to task: the dataset's layout and size, the config, and the same in short.
+options=()
+case "$task" in
+    segmentation)
+        layout=cityscapes config=configs/fan_hybrid_toy_cityscapes.py
+        scenes=(--size 128x256 --train 600 --val 32)
+        sweep=(--benchmark all --severities 1 2 3 --save-images 6)
+        if [ -n "$short" ]; then
+            scenes=(--size 64x128 --train 8 --val 4)
+            options+=(train_cfg.max_iters=4 train_cfg.val_interval=4 train_pipeline.3.crop_size="(64,64)")
+        fi ;;
+    *)
+        echo "error: unknown task '$task': choose segmentation" >&2
+        exit 2 ;;
+esac
+if [ -n "$short" ]; then
+    options+=(default_hooks.checkpoint.interval=2 default_hooks.logger.interval=1)
+    sweep=(--benchmark all --corruptions fog --severities 3 --save-images 1)
 fi
 
 cd "$root"
-config=configs/fan_hybrid_toy_cityscapes.py
-size=128x256 train=600 val=32 options=() sweep=(--severities 1 2 3 --save-images 6)
-if [ -n "$short" ]; then
-    size=64x128 train=8 val=4 sweep=(--corruptions fog --severities 3 --save-images 1)
-    options=(train_cfg.max_iters=4 train_cfg.val_interval=4 default_hooks.checkpoint.interval=2
-        default_hooks.logger.interval=1 train_pipeline.3.crop_size="(64,64)")
-fi
+work=${work:-$root/work_dirs/quickstart_$task} data=${data:-$root/data/toy_$layout}
 for loader in train val test; do
     options+=("${loader}_dataloader.dataset.data_root=$data/")
 done
@@ -63,7 +73,7 @@ python=${FAN_MM_PYTHON:-$(bash tools/setup_env.sh --for quickstart ${setup[@]+"$
 mkdir -p "$work"
 
 say "toy dataset: $data"
-"$python" tools/make_toy_dataset.py cityscapes "$data" --size "$size" --train "$train" --val "$val"
+"$python" tools/make_toy_dataset.py "$layout" "$data" "${scenes[@]}"
 
 if [ -e "$work/trained" ]; then
     say "training: finished before"
@@ -75,10 +85,11 @@ else
 fi
 checkpoint=$(cat "$work/trained")
 
-say "evaluation: $work/miou.txt"
+say "evaluation: $work/scores.txt"
 logged test.log '' "$python" tools/test.py "$config" "$checkpoint" --work-dir "$work" --cfg-options "${options[@]}"
-grep -E '^[+|]|mIoU: ' "$work/test.log" | sed 's/.*aAcc/aAcc/' >"$work/miou.txt"
-cat "$work/miou.txt"
+grep -E '^[+|]| Average |Iter\(test\).*(mIoU|mAP|accuracy)' "$work/test.log" |
+    sed 's/.*Iter(test)[^]]*\] *//' >"$work/scores.txt"
+cat "$work/scores.txt"
 
 say "pictures (image, ground truth, prediction): $work/predictions"
 logged pictures.log '' "$python" tools/show_predictions.py "$config" "$checkpoint" --out "$work/predictions" \
@@ -86,7 +97,7 @@ logged pictures.log '' "$python" tools/show_predictions.py "$config" "$checkpoin
 
 say "corruptions: $work/robustness"
 logged corruptions.log '/%, .* images$/,$p' "$python" tools/test_corruption.py "$config" "$checkpoint" \
-    --work-dir "$work/robustness" --benchmark all "${sweep[@]}" --cfg-options "${options[@]}"
+    --work-dir "$work/robustness" "${sweep[@]}" --cfg-options "${options[@]}"
 
-say "done: mIoU in miou.txt, pictures in predictions/, robustness in robustness/report.html, all below"
+say "done: scores in scores.txt, pictures in predictions/, robustness in robustness/report.html, all below"
 echo "$work"
