@@ -76,7 +76,8 @@ def retention_figure(benchmark: Benchmark, names: Sequence[str] | None = None) -
     """Retention of that mean."""
     mean = mean_figure(benchmark, names)
     return Figure(
-        (CLEAN, *mean.cells), lambda scores: metrics.retention(mean.formula(scores), scores[CLEAN])
+        (CLEAN, *mean.cells) if mean.cells else (),  # hold-outs alone have no mean
+        lambda scores: metrics.retention(mean.formula(scores), scores[CLEAN]),
     )
 
 

@@ -131,3 +131,11 @@ def test_incomplete_mce_says_what_is_missing():
     summary = summarize(scope, scores, 'classification', 1000)
     assert summary['mCE']['value'] is None
     assert summary['mCE']['missing'] == ['snow/4']
+
+
+def test_hold_outs_alone_have_no_mean():
+    scope = choose_scope(BENCHMARKS['imagenet-c'], ['spatter'], [3])
+    summary = summarize(scope, {CLEAN: 80.0, Cell('spatter', 3): 60.0}, 'classification', 10)
+    assert summary['corruptions']['spatter']['mean'] == 60
+    none = {'value': None, 'interval': None, 'complete': False, 'missing': []}
+    assert summary['mean'] == summary['retention'] == none
