@@ -32,7 +32,7 @@ def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
         front = Surface.beside_street(painter, x, z0, z1, facing)
         near = min(front.length, _DETAILED)
         low = 0.35 if kind == 'rail' else 0.0
-        with painter.translucent({'bars': 0.2, 'mesh': 0.38}.get(kind, 1.0)):
+        with painter.translucent({'bars': 0.3, 'mesh': 0.45}.get(kind, 1.0)):
             front.band(low, height, colour, detail=False)
         if kind == 'bars':
             front.rectangles(

@@ -1,5 +1,7 @@
 """What stands along a street and who is on it."""
 
+import math
+
 import numpy as np
 
 from fan_mm.datasets.scenes.barriers import fence, wall
@@ -21,6 +23,9 @@ from fan_mm.datasets.scenes.vehicles import bus, car, tram, truck
 
 _FAR = 110.0
 """Distance in metres up to which a street is furnished."""
+
+_NEAREST = 1.9
+"""What stands x metres beside the axis is seen from about this times x metres ahead."""
 
 
 class _Furnisher:
@@ -44,6 +49,11 @@ class _Furnisher:
             if free and new.low[1] > 1.2:
                 self.props.append(new)
 
+    def keep_near(self, first: int, reach: float) -> None:
+        """Of the props from number ``first`` on, keep those that begin within ``reach`` metres."""
+        props = self.props
+        self.props = props[:first] + [prop for prop in props[first:] if prop.low[1] < reach]
+
     def crossed(self, z0: float, z1: float) -> bool:
         """Whether the crossing street lies in the way."""
         junction = self.street.junction
@@ -53,12 +63,12 @@ class _Furnisher:
         """Buildings, walls, fences, hedges and gaps, one after the other along a side."""
         rng = self.rng
         z = rng.uniform(-6, 3)
-        mood = rng.uniform(0.3, 1.0)  # how built-up this side is
+        mood = rng.uniform(0.1, 0.9)  # how built-up this side is
         while z < _FAR:
             kind = pick(
                 rng,
                 ('building', 'wall', 'fence', 'hedge', 'trees'),
-                (mood, 0.22, 0.22, 0.12 * (1.6 - mood), 0.3 * (1.3 - mood)),
+                (mood, 0.35, 0.3, 0.12 * (1.6 - mood), 0.3 * (1.3 - mood)),
             )
             length = rng.uniform(9, 24) if kind == 'building' else rng.uniform(8, 18)
             end = z + length
@@ -107,7 +117,7 @@ class _Furnisher:
                 reach = inward * rng.uniform(0.8, 2.0)
                 self.add(lamp_post(rng, Frame(side.at(edge), z), reach))
         for _ in range(rng.integers(1, 5)):
-            z = rng.uniform(5, 34)
+            z = _NEAREST * edge + rng.uniform(0, 24)
             if not self.crossed(z, z):
                 self.add(
                     sign_post(
@@ -131,7 +141,7 @@ class _Furnisher:
             for z in np.arange(rng.uniform(6, 14), 80, rng.uniform(7, 14)):
                 if not self.crossed(z, z):
                     self.add(tree(rng, Frame(side.at(place), z)))
-        if rng.uniform() < 0.18:
+        if rng.uniform() < 0.3:
             z = rng.uniform(3, 14)
             end = z + rng.uniform(8, 22)
             if not self.crossed(z, end):
@@ -203,11 +213,12 @@ class _Furnisher:
                     at = z if make is car else z + 2.5
                     self.add(make(rng, Frame(side.at(side.kerb - 1.2), at, heading)))
                 z += rng.uniform(5.4, 7.5)
-        for make, chance in ((parked_bicycle, 0.55), (parked_motorcycle, 0.45)):
+        for make, chance in ((parked_bicycle, 0.7), (parked_motorcycle, 0.6)):
             if rng.uniform() < chance:
-                z, turn = rng.uniform(4.0, 13), rng.uniform(0, 2 * np.pi)
+                z = _NEAREST * side.walk + rng.uniform(0, 9)
+                turn = rng.uniform(0, 2 * np.pi)
                 if not self.crossed(z, z + 3):
-                    for i in range(int(rng.integers(1, 5))):
+                    for i in range(int(rng.integers(2, 6))):
                         place = Frame(
                             side.at(rng.uniform(side.walk + 0.9, side.verge - 0.3)),
                             z + i * 0.8,
@@ -225,9 +236,9 @@ class _Furnisher:
 
         for side in street.sides:
             for _ in range(rng.integers(0, 6)):
-                z = 3.5 + rng.exponential(8)
+                x = rng.uniform(side.walk + 0.6, side.verge - 0.3)
+                z = _NEAREST * x + rng.exponential(7)
                 heading = rng.choice([0, np.pi]) + rng.normal(0, 0.4)
-                x = rng.uniform(side.walk + 0.7, side.verge - 0.3)
                 for i in range(pick(rng, (1, 2, 3), (0.65, 0.25, 0.1))):
                     somebody(side.at(x + 0.6 * i), z + rng.uniform(-0.2, 0.2), heading)
         if street.zebra is not None:
@@ -245,15 +256,18 @@ class _Furnisher:
             self.add(cyclist(rng, place))
 
 
-def furnish(rng: np.random.Generator, street: Street) -> list[Prop]:
-    """Everything that stands on or along a street."""
+def furnish(rng: np.random.Generator, street: Street, reach: float = math.inf) -> list[Prop]:
+    """Everything that stands on or along a street, people and vehicles up to ``reach`` metres."""
     furnisher = _Furnisher(rng, street)
     furnisher.traffic()
     for side in street.sides:
         furnisher.parked(side)
+    furnisher.keep_near(0, reach)
     furnisher.signals()
     for side in street.sides:
         furnisher.fronts(side)
         furnisher.kerbside(side)
+    others = len(furnisher.props)
     furnisher.pedestrians()
+    furnisher.keep_near(others, reach)
     return furnisher.props
