@@ -22,7 +22,7 @@ def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
         facing: direction of the street seen from the fence, -1 or 1.
     """
     kind = pick(rng, ('bars', 'planks', 'mesh', 'rail'), (0.4, 0.25, 0.15, 0.2))
-    height = {'bars': 1.5, 'planks': 1.7, 'mesh': 2.1, 'rail': 0.85}[kind] * rng.uniform(0.85, 1.15)
+    height = {'bars': 1.7, 'planks': 1.9, 'mesh': 2.6, 'rail': 0.9}[kind] * rng.uniform(0.85, 1.15)
     colour = np.array([0.5, 0.36, 0.22]) * rng.uniform(0.6, 1.3) if kind == 'planks' else metal(rng)
     if rng.uniform() < 0.2:
         colour = np.full(3, 0.9)
@@ -70,7 +70,7 @@ def wall(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) 
         facing: direction of the street seen from the wall, -1 or 1.
     """
     kind = pick(rng, ('concrete', 'brick', 'stone'))
-    height = rng.uniform(1.3, 3.4)
+    height = rng.uniform(1.4, 4.0)
     if kind == 'concrete':
         colour = np.full(3, rng.uniform(0.45, 0.75))
     elif kind == 'brick':

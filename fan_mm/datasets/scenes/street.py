@@ -141,11 +141,12 @@ class _Furnisher:
             for z in np.arange(rng.uniform(6, 14), 80, rng.uniform(7, 14)):
                 if not self.crossed(z, z):
                     self.add(tree(rng, Frame(side.at(place), z)))
-        if rng.uniform() < 0.3:
-            z = rng.uniform(3, 14)
-            end = z + rng.uniform(8, 22)
+        if rng.uniform() < 0.45:
+            make = pick(rng, (fence, wall), (0.7, 0.3))
+            z = rng.uniform(3, 10)
+            end = z + rng.uniform(10, 25)
             if not self.crossed(z, end):
-                self.add(fence(rng, side.at(side.kerb + 0.25), z, end, inward))
+                self.add(make(rng, side.at(side.kerb + 0.1), z, end, inward), gap=0)
         for _ in range(rng.integers(0, 3)):
             z = rng.uniform(5, 30)
             if not self.crossed(z, z):
