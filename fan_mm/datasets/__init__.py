@@ -1,5 +1,10 @@
 """Datasets, their corrupted copies, and transforms."""
 
-from fan_mm.datasets.transforms import CorruptImage, RandomCorruption
+from fan_mm.datasets.transforms import (
+    CorruptImage,
+    JointRandAugment,
+    PackPairedInputs,
+    RandomCorruption,
+)
 
-__all__ = ['CorruptImage', 'RandomCorruption']
+__all__ = ['CorruptImage', 'JointRandAugment', 'PackPairedInputs', 'RandomCorruption']

@@ -2,7 +2,9 @@
 
 from fan_mm.engine.broadcast_buffers import BroadcastBuffersHook
 from fan_mm.engine.config_checks import check_config
+from fan_mm.engine.cosine_schedule import WarmupCosineCooldownLR
 from fan_mm.engine.cpu_amp import CpuAmpOptimWrapper
+from fan_mm.engine.epoch_seed import EpochSeedHook
 from fan_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from fan_mm.engine.runtime import build_runner, prepare_runtime
 from fan_mm.engine.safe_loading import use_safe_loading
@@ -10,7 +12,9 @@ from fan_mm.engine.safe_loading import use_safe_loading
 __all__ = [
     'BroadcastBuffersHook',
     'CpuAmpOptimWrapper',
+    'EpochSeedHook',
     'LayerDecayOptimWrapperConstructor',
+    'WarmupCosineCooldownLR',
     'build_runner',
     'check_config',
     'prepare_runtime',

@@ -1,0 +1,51 @@
+"""Every epoch with random numbers of its own, so that a resumed training repeats none and misses none."""
+
+import functools
+import random
+
+import numpy as np
+import torch
+from mmengine.dataset.utils import worker_init_fn
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from fan_mm.errors import InputError
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed this process and its loader's workers anew at the beginning of every training epoch.
+
+    The seeds follow from the run's seed, the epoch and the rank, so augmentation, mixing, drop path
+    and sampled token labels after a resume are those of a training that was never stopped. Without
+    the hook, mmengine starts every run, resumed or not, with the same random numbers, and gives
+    workers that are started for each epoch the same ones in every epoch.
+
+    Raises:
+        InputError: the training loader keeps its workers from epoch to epoch.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the loader."""
+        if getattr(runner.train_dataloader, 'persistent_workers', False):
+            raise InputError(
+                'EpochSeedHook seeds the workers of every epoch: set '
+                'train_dataloader.persistent_workers=False'
+            )
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed for this epoch."""
+        sequence = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
+        here, workers = (int(seed) for seed in sequence.generate_state(2))
+        random.seed(here)
+        np.random.seed(here)
+        torch.manual_seed(here)
+        loader = runner.train_dataloader
+        # mmengine's adds the worker's number, which must not lead beyond 32 bits
+        loader.worker_init_fn = functools.partial(
+            worker_init_fn, num_workers=loader.num_workers, rank=0, seed=workers % 2**31
+        )
