@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from rich.progress import track
 
 from fan_mm.cli import run
-from fan_mm.datasets.scenes import write_cityscapes
+from fan_mm.datasets.scenes import write_cityscapes, write_coco
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 256x512 --train 200 --val 40
+  python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 400 --val 80
 """
+WRITERS = {'cityscapes': write_cityscapes, 'coco': write_coco}
 
 
 def size(text: str) -> tuple[int, int]:
@@ -28,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('layout', choices=['cityscapes'], help='whose layout')
+    parser.add_argument('layout', choices=list(WRITERS), help='whose layout')
     parser.add_argument('out', metavar='DST', help="the dataset's folder")
     parser.add_argument(
         '--size', type=size, default=(256, 512), metavar='HxW', help='of the pictures (256x512)'
@@ -43,7 +45,7 @@ def main() -> None:
         return track(scenes, 'rendering scenes', total, disable=not total)
 
     options = (args.size, args.train, args.val, args.seed, args.jobs)
-    new = write_cityscapes(args.out, *options, progress)
+    new = WRITERS[args.layout](args.out, *options, progress)
     print(f'{args.out}: {args.train} + {args.val} scenes, {new} of them new')
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from fan_mm.datasets.scenes import CLASSES, THINGS, Label, render_scene, write_cityscapes
 from fan_mm.datasets.scenes.camera import Camera, clip_near
-from fan_mm.datasets.scenes.cityscapes import FIRST_SCENE
 from fan_mm.datasets.scenes.prop import Prop, back_to_front, cuboid
+from fan_mm.datasets.scenes.storage import FIRST_SCENE
 from fan_mm.errors import InputError
 
 ROOT = Path(__file__).parents[2]

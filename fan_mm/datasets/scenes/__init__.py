@@ -1,15 +1,18 @@
 """Procedural street scenes: one model, and writers for the layouts of well-known datasets."""
 
 from fan_mm.datasets.scenes.cityscapes import write_cityscapes
+from fan_mm.datasets.scenes.coco import COCO_CLASSES, write_coco
 from fan_mm.datasets.scenes.labels import CLASSES, THINGS, Label
 from fan_mm.datasets.scenes.scene import Instance, Scene, render_scene
 
 __all__ = [
     'CLASSES',
+    'COCO_CLASSES',
     'THINGS',
     'Instance',
     'Label',
     'Scene',
     'render_scene',
     'write_cityscapes',
+    'write_coco',
 ]

@@ -9,13 +9,10 @@ import cv2
 import numpy as np
 
 from fan_mm.datasets.scenes.scene import render_scene
-from fan_mm.datasets.scenes.storage import claim_folder, run_jobs
-from fan_mm.errors import InputError
+from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
 from fan_mm.fileio import write_whole
 
 CITIES = {'train': 'toyburg', 'val': 'toyhafen'}
-FIRST_SCENE = {'train': 0, 'val': 1_000_000}
-"""Number of a split's first scene: the splits never share one."""
 
 
 def write_cityscapes(
@@ -45,15 +42,9 @@ def write_cityscapes(
     Raises:
         InputError: options out of range, or the folder holds something else.
     """
-    height, width = size
-    if min(height, width) < 64:
-        raise InputError(f'size {height}x{width}: a street needs at least 64x64 pixels')
-    if min(train, val) < 1:
-        raise InputError('train and val need at least one scene each')
-    if seed < 0:
-        raise InputError(f'seed {seed} is negative')
-    root, counts = Path(root), {'train': train, 'val': val}
-    claim_folder(root, {'layout': 'cityscapes', 'size': [height, width], **counts, 'seed': seed})
+    counts = check_options(size, train, val, seed)
+    root = Path(root)
+    claim_folder(root, {'layout': 'cityscapes', 'size': list(size), **counts, 'seed': seed})
     missing = []
     for split, count in counts.items():
         for number in range(count):

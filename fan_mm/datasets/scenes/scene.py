@@ -1,5 +1,6 @@
 """One street scene from a seed and an index: picture, classes, instances."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -59,11 +60,11 @@ class Scene:
     instances: tuple[Instance, ...]
 
 
-def _random_camera(rng: np.random.Generator, height: int, width: int) -> Camera:
+def _random_camera(rng: np.random.Generator, height: int, width: int, zoom: float) -> Camera:
     return Camera(
         height=height,
         width=width,
-        focal=width * rng.uniform(0.85, 1.1),
+        focal=width * rng.uniform(0.85, 1.1) * zoom,
         horizon=height * rng.uniform(0.40, 0.50),
         eye=rng.uniform(1.25, 1.75),
         yaw=rng.normal(0, 0.05),
@@ -84,7 +85,7 @@ def _bonnet(painter: Painter, rng: np.random.Generator) -> None:
     painter.draw([subpixel(outline)], colour)
 
 
-def _photograph(
+def photograph(
     rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, dark: bool
 ) -> np.ndarray:
     """Surface grain, then lens and sensor: slight blur, vignette, exposure and noise."""
@@ -112,7 +113,9 @@ def _photograph(
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def render_scene(height: int, width: int, seed: int, index: int) -> Scene:
+def render_scene(
+    height: int, width: int, seed: int, index: int, *, zoom: float = 1.0, reach: float = math.inf
+) -> Scene:
     """Render scene number ``index`` of the endless series ``seed``.
 
     Args:
@@ -120,17 +123,19 @@ def render_scene(height: int, width: int, seed: int, index: int) -> Scene:
         width: in pixels, at least 32.
         seed: non-negative seed of the series.
         index: non-negative number within it.
+        zoom: of the lens: factor to the focal length of a car's camera.
+        reach: distance in metres up to which there are people and vehicles.
 
     Returns:
         The scene; the same arguments always give the same bytes.
     """
     rng = np.random.default_rng([seed, index])
     camera, light, street = (
-        _random_camera(rng, height, width),
+        _random_camera(rng, height, width, zoom),
         random_light(rng),
         random_street(rng),
     )
-    props = furnish(rng, street)
+    props = furnish(rng, street, reach)
     painter = Painter(camera, light)
     draw_sky(painter, rng)
     draw_skyline(painter, rng, not street.urban)
@@ -149,5 +154,5 @@ def render_scene(height: int, width: int, seed: int, index: int) -> Scene:
         if painter.labels[i] in THINGS
     )
     return Scene(
-        _photograph(rng, painter.image, labels, light.lamps), labels, painter.entities, instances
+        photograph(rng, painter.image, labels, light.lamps), labels, painter.entities, instances
     )

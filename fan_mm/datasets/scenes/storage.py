@@ -21,6 +21,25 @@ MANIFEST = 'manifest.json'
 SCENES_VERSION = '1'
 """Changes when any rendered byte would."""
 
+FIRST_SCENE = {'train': 0, 'val': 1_000_000}
+"""Number of a split's first scene: the splits never share one."""
+
+
+def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dict[str, int]:
+    """Check what every writer takes; returns the number of scenes of each split.
+
+    Raises:
+        InputError: one of them is out of range.
+    """
+    height, width = size
+    if min(height, width) < 64:
+        raise InputError(f'size {height}x{width}: a street needs at least 64x64 pixels')
+    if min(train, val) < 1:
+        raise InputError('train and val need at least one scene each')
+    if seed < 0:
+        raise InputError(f'seed {seed} is negative')
+    return {'train': train, 'val': val}
+
 
 def claim_folder(root: Path, options: dict[str, Any]) -> None:
     """Make ``root`` the home of a dataset with these options, or find that it already is.
