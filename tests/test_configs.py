@@ -15,7 +15,7 @@ from fan_mm.evaluation.published import table_rows
 from fan_mm.models.checkpoints import to_official
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-FILES = sorted(CONFIGS.glob('*.py'))
+FILES = sorted(CONFIGS.glob('*_cityscapes.py'))  # other tasks: test_imagenet_configs.py and others
 CITYSCAPES = [path for path in FILES if '_cityscapes' in path.stem and 'toy' not in path.stem]
 SMALL = CONFIGS / 'fan_hybrid_s_cityscapes.py'
 
@@ -64,7 +64,6 @@ def test_model_builds_and_takes_a_step(path):
     """Every parameter gets a gradient, so DDP needs no find_unused_parameters."""
     cfg = Config.fromfile(path)
     assert not cfg.get('find_unused_parameters', False)
-    assert cfg.default_scope == 'mmseg', 'say below what a batch of the new task looks like'
     model = build(cfg).train()
     with DefaultScope.overwrite_default_scope('mmseg'):
         check_model(cfg.model)

@@ -1,0 +1,86 @@
+"""The student of STL, which learns the classes of images and the token labels of a teacher."""
+
+import os
+
+from mmengine.registry import MODELS
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from fan_mm.errors import InputError
+from fan_mm.models.classifiers.teacher import Teacher
+from fan_mm.models.heads.token_labels import KINDS
+
+
+@MODELS.register_module()
+class STLStudent(ImageClassifier):
+    """An ``ImageClassifier`` whose tokens learn from a frozen token labeler (STL, ICCV 2023).
+
+    The teacher is in none of the student's state: checkpoints are plain classifiers'.
+
+    Args:
+        backbone: with ``out_type='raw'``.
+        head: a `TokenLabelHead`.
+        teacher: checkpoint of the token labeler, NVIDIA's file or one of ours. None, with which
+            nothing can be trained, is for testing a student.
+        teacher_model: its config if it is not built as the student: ``dict(backbone=..., head=...)``.
+        token_labels: 'gumbel', 'argmax' or 'soft'
+            (`fan_mm.models.heads.token_labels.token_labels`).
+        **options: of ``ImageClassifier``; the data preprocessor is a `PairedDataPreprocessor` by
+            default.
+
+    Raises:
+        InputError: the teacher's file, size or classes do not fit; unknown kind of labels.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        teacher: str | os.PathLike | None = None,
+        teacher_model: dict | None = None,
+        token_labels: str = 'gumbel',
+        data_preprocessor: dict | None = None,
+        **options: object,
+    ) -> None:
+        if token_labels not in KINDS:
+            raise InputError(f'token_labels is one of {", ".join(KINDS)}, not {token_labels!r}')
+        model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head) | (teacher_model or {})
+        self_type = dict(type='PairedDataPreprocessor')
+        super().__init__(
+            backbone, head=head, data_preprocessor=self_type | (data_preprocessor or {}), **options
+        )
+        if not hasattr(self.head, 'token_fc'):
+            raise InputError('an STL student needs a TokenLabelHead')
+        self.token_labels = token_labels
+        self.teacher = None if teacher is None else Teacher(model, teacher)
+        if self.teacher and self.teacher.num_classes != self.head.num_classes:
+            raise InputError(
+                f'the teacher knows {self.teacher.num_classes} classes, the student '
+                f'{self.head.num_classes}'
+            )
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+        teacher_inputs: Tensor | None = None,
+    ) -> object:
+        """As ``ImageClassifier``; the loss needs the teacher's images (B, 3, H, W) too."""
+        if mode != 'loss':
+            return super().forward(inputs, data_samples, mode)
+        if self.teacher is None or teacher_inputs is None:
+            raise InputError(
+                'an STL student learns from a teacher: --cfg-options model.teacher=FILE, and a '
+                'pipeline with JointRandAugment(teacher=True) and PackPairedInputs'
+            )
+        labels = self.teacher.label(teacher_inputs, self.token_labels, self.head.tokens == 'mean')
+        feats = self.extract_feat(inputs)
+        tokens = feats[-1].shape[1] - 1
+        if labels.ndim > 1 and self.head.tokens == 'each' and labels.shape[1] != tokens:
+            raise InputError(
+                f'the teacher labels {labels.shape[1]} tokens, the student has {tokens}: both need '
+                'the same stride'
+            )
+        return self.head.loss(feats, data_samples, labels)

@@ -1,0 +1,101 @@
+"""The frozen token labeler behind an STL student."""
+
+import os
+from collections.abc import Mapping
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from fan_mm.errors import InputError
+from fan_mm.models.checkpoints import below, unwrap
+from fan_mm.models.conversion import convert
+from fan_mm.models.heads.token_labels import token_labels
+from fan_mm.torch_files import read_torch_file
+
+
+def classifier_weights(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights of a classifier under mmpretrain's names, EMA weights where the file has them.
+
+    Args:
+        checkpoint: of a training of ours (whose ``state_dict`` are the averaged weights, as
+            mmpretrain's EMAHook saves), of ``tools/convert_checkpoint.py``, or a released file.
+
+    Raises:
+        InputError: it holds no classifier of a FAN.
+    """
+    state = unwrap(checkpoint)
+    if below('backbone.', state) and 'head.fc.weight' in state:
+        return state
+    return convert(checkpoint).state_dict
+
+
+class Teacher:
+    """A token labeler in eval mode, no part of the student's parameters, state or copies.
+
+    Args:
+        model: config of an ``ImageClassifier`` with a `TokenLabelHead`.
+        checkpoint: its weights; see `classifier_weights`.
+
+    Raises:
+        InputError: the checkpoint does not fit, or the head labels no tokens.
+    """
+
+    def __init__(self, model: dict, checkpoint: str | os.PathLike | None) -> None:
+        model = dict(model, data_preprocessor=None)
+        backbone = dict(model['backbone'], out_type='raw', drop_path_rate=0.0, init_cfg=None)
+        self.model = MODELS.build(dict(model, backbone=backbone))
+        if not hasattr(self.model.head, 'token_fc'):
+            raise InputError('the teacher labels no tokens: its head must be a TokenLabelHead')
+        self.num_classes = self.model.head.num_classes
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self.model.eval().requires_grad_(False)
+
+    def _load(self, checkpoint: str | os.PathLike) -> None:
+        content = read_torch_file(checkpoint)
+        try:
+            state = classifier_weights(content)
+            self._check_heads(state)
+            missing = self.model.load_state_dict(state, strict=False).missing_keys
+        except InputError as error:
+            raise InputError(f'teacher {checkpoint}: {error}') from None
+        except RuntimeError as error:
+            first = str(error).partition('size mismatch for ')[2].partition(':')[0]
+            raise InputError(f'teacher {checkpoint}: the shape of {first} is another') from None
+        missing = [name for name in missing if not name.endswith('num_batches_tracked')]
+        if missing:
+            raise InputError(f'teacher {checkpoint}: it lacks {missing[0]}')
+
+    def _check_heads(self, state: Mapping[str, Tensor]) -> None:
+        if 'head.token_fc.weight' not in state:
+            raise InputError('it classifies no tokens; train one with a *_stl_teacher_* config')
+        classes, expected = len(state['head.token_fc.weight']), self.num_classes
+        if classes != expected:
+            raise InputError(f'it knows {classes} classes, the config has {expected}')
+
+    def __deepcopy__(self, memo: dict) -> 'Teacher':
+        """The averaged copy of a student shares its teacher."""
+        return self
+
+    def label(self, images: Tensor, kind: str, mean: bool) -> Tensor:
+        """Label the tokens of normalised images (B, 3, H, W).
+
+        Runs in inference mode; on a GPU, or wherever the training is in mixed precision, under
+        autocast.
+
+        Args:
+            images: the teacher's images.
+            kind: see `fan_mm.models.heads.token_labels.token_labels`.
+            mean: one label for the mean of an image's token logits.
+        """
+        device = images.device
+        if next(self.model.parameters()).device != device:
+            self.model.to(device)
+        mixed = device.type != 'cpu' or torch.is_autocast_enabled('cpu')
+        dtype = torch.bfloat16 if device.type == 'cpu' else torch.float16
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=mixed):
+            _, logits = self.model.head.logits(self.model.backbone(images))
+            logits = logits.float()
+            labels = token_labels(logits.mean(1) if mean else logits, kind)
+        return labels.clone()  # outside: autograd takes no tensors of inference mode

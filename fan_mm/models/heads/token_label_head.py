@@ -1,0 +1,142 @@
+"""The two classifiers of STL: of the class token and of the patch tokens (spec 4.3 and 13)."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from fan_mm.errors import InputError
+from fan_mm.models.heads.token_labels import token_cross_entropy
+
+TOKENS = ('mean', 'each')
+SCORES = ('class', 'ensemble', 'tokens')
+ENSEMBLE_WEIGHT = 0.5
+
+
+@MODELS.register_module()
+class TokenLabelHead(ClsHead):
+    r"""Class and token classifier of a self-emerging token labeling model (STL, ICCV 2023).
+
+    With the class logits :math:`z_c` (K) and token logits :math:`z_t` (N, K) of an image, the
+    smoothed class target :math:`y`, and token labels :math:`l_t` of a teacher, if there are any:
+
+    .. math::
+        L = w_c\,\mathrm{CE}(z_c, y) + w_t \begin{cases}
+            \mathrm{CE}(\mathrm{mean}_t z_t, y) & \text{labeler, tokens='mean'} \\
+            \mathrm{mean}_t\,\mathrm{CE}(z_t, y) & \text{labeler, tokens='each'} \\
+            \mathrm{mean}_t\,\mathrm{CE}(z_t, l_t) & \text{student, tokens='each'} \\
+            \mathrm{CE}(\mathrm{mean}_t z_t, l) & \text{student, tokens='mean'}
+        \end{cases}
+
+    The backbone must have ``out_type='raw'``.
+
+    Args:
+        num_classes: classes K.
+        in_channels: channels of the tokens.
+        cls_weight: :math:`w_c`.
+        dense_weight: :math:`w_t`.
+        tokens: 'mean' for one label for all tokens of an image together, 'each' for one each.
+        label_smoothing: of the class targets, and of token labels that are classes.
+        scores: what predictions are made from: 'class' logits, 'ensemble' (class logits + 0.5 x
+            the maximum over tokens of the token logits, STL's evaluation) or 'tokens' (the mean of
+            the token logits).
+        topk: see ``ClsHead``.
+        init_cfg: mmengine's; the recipe's truncated normal by default.
+
+    Raises:
+        InputError: unknown option; both weights zero.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        cls_weight: float = 1.0,
+        dense_weight: float = 1.0,
+        tokens: str = 'mean',
+        label_smoothing: float = 0.1,
+        scores: str = 'class',
+        topk: int | tuple[int, ...] = (1,),
+        init_cfg: dict | None = None,
+    ) -> None:
+        init_cfg = init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0)
+        super().__init__(topk=topk, init_cfg=init_cfg)
+        if tokens not in TOKENS:
+            raise InputError(f'tokens is one of {", ".join(TOKENS)}, not {tokens!r}')
+        if scores not in SCORES:
+            raise InputError(f'scores is one of {", ".join(SCORES)}, not {scores!r}')
+        if min(cls_weight, dense_weight) < 0 or not cls_weight + dense_weight:
+            raise InputError('cls_weight and dense_weight are at least 0, and not both 0')
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.cls_weight = cls_weight
+        self.dense_weight = dense_weight
+        self.tokens = tokens
+        self.label_smoothing = label_smoothing
+        self.scores = scores
+        self.fc = nn.Linear(in_channels, num_classes)
+        self.token_fc = nn.Linear(in_channels, num_classes)
+
+    def logits(self, feats: tuple[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits (B, K) and token logits (B, N, K) from class and patch tokens (B, 1+N, C)."""
+        tokens = self.pre_logits(feats)
+        return self.fc(tokens[:, 0]), self.token_fc(tokens[:, 1:])
+
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
+        """The scores (B, K) from which classes are predicted."""
+        tokens = self.pre_logits(feats)
+        if self.scores == 'tokens':
+            return self.token_fc(tokens[:, 1:]).mean(1)
+        scores = self.fc(tokens[:, 0])
+        if self.scores == 'ensemble':
+            scores = scores + ENSEMBLE_WEIGHT * self.token_fc(tokens[:, 1:]).amax(1)
+        return scores
+
+    def loss(
+        self,
+        feats: tuple[Tensor],
+        data_samples: list[DataSample],
+        token_labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            feats: tokens (B, 1+N, C) of the backbone, as a tuple of one.
+            data_samples: with ``gt_score`` (mixed targets) or ``gt_label``.
+            token_labels: a teacher's (`fan_mm.models.heads.token_labels`): (B, N) or (B, N, K), for
+                ``tokens='mean'`` (B,) or (B, K); None for a labeler, whose tokens learn the class.
+
+        Returns:
+            'loss_cls' and 'loss_token', those of them whose weight is not 0.
+        """
+        cls_logits, token_logits = (z.float() for z in self.logits(feats))
+        target = self._target(data_samples)
+        losses = {}
+        if self.cls_weight:
+            losses['loss_cls'] = self.cls_weight * self._class_loss(cls_logits, target)
+        if self.dense_weight:
+            if self.tokens == 'mean':
+                token_logits = token_logits.mean(1)
+            if token_labels is not None:
+                loss = token_cross_entropy(token_logits, token_labels, self.label_smoothing)
+            elif self.tokens == 'mean':
+                loss = self._class_loss(token_logits, target)
+            else:
+                count = token_logits.shape[1]
+                loss = self._class_loss(
+                    token_logits.flatten(0, 1), target.repeat_interleave(count, dim=0)
+                )
+            losses['loss_token'] = self.dense_weight * loss
+        return losses
+
+    def _class_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+
+    @staticmethod
+    def _target(data_samples: list[DataSample]) -> Tensor:
+        """Mixed targets (B, K), or classes (B,) where nothing was mixed."""
+        if 'gt_score' in data_samples[0]:
+            return torch.stack([sample.gt_score for sample in data_samples])
+        return torch.cat([sample.gt_label for sample in data_samples])
