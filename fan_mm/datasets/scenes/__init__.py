@@ -2,17 +2,21 @@
 
 from fan_mm.datasets.scenes.cityscapes import write_cityscapes
 from fan_mm.datasets.scenes.coco import COCO_CLASSES, write_coco
+from fan_mm.datasets.scenes.imagenet import IMAGENET_CLASSES, render_thing, write_imagenet
 from fan_mm.datasets.scenes.labels import CLASSES, THINGS, Label
 from fan_mm.datasets.scenes.scene import Instance, Scene, render_scene
 
 __all__ = [
     'CLASSES',
     'COCO_CLASSES',
+    'IMAGENET_CLASSES',
     'THINGS',
     'Instance',
     'Label',
     'Scene',
     'render_scene',
+    'render_thing',
     'write_cityscapes',
     'write_coco',
+    'write_imagenet',
 ]
