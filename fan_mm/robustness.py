@@ -136,7 +136,7 @@ def summary_text(results: dict[str, Any]) -> str:
         lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')
     for group, found in summary['groups'].items():
         lines.append(f'  mean of {group:16}{_number(found["mean"], found["missing"])}')
-    for name in ('mean', 'retention', 'mCE', 'relative_mCE'):
+    for name in ('mean', 'retention', 'mean_16', 'retention_16', 'mCE', 'relative_mCE'):
         if found := summary.get(name):
             text = _number(found['value'], found['missing'])
             if found['interval']:

@@ -41,6 +41,14 @@ ALEXNET_ERRORS = {
 # AlexNet's top-1 error on clean ImageNet, a fraction (HD19, Table 1: 43.5 per cent).
 ALEXNET_CLEAN_ERROR = 0.435
 ALEXNET_SEVERITIES = (1, 2, 3, 4, 5)
+# The 16 types that FAN22 averages on ImageNet-C (Table 12; it prints averages up to 0.8 above the mean
+# of these columns, over a set that it does not name).
+FAN_IMAGENET_C = (
+    *('motion_blur', 'defocus_blur', 'glass_blur', 'gaussian_blur'),
+    *('gaussian_noise', 'impulse_noise', 'shot_noise', 'speckle_noise'),
+    *('contrast', 'saturate', 'jpeg_compression', 'pixelate'),
+    *('brightness', 'snow', 'fog', 'frost'),
+)
 
 
 def mean(scores: Sequence[Score]) -> Score:

@@ -86,7 +86,8 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
 
     Args:
         scope: what was to be evaluated.
-        task: 'segmentation', 'detection' (adds mPC and rPC) or 'classification'.
+        task: 'segmentation', 'detection' (adds mPC and rPC) or 'classification' (adds the mean over
+            the 16 types of FAN's Table 12 and its retention where the scope has them all).
         classes: number of classes; corruption errors, which divide by AlexNet's on ImageNet, are
             added for classification with 1000, where the scope has the 15 corruptions they need.
     """
@@ -101,6 +102,16 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
         figures['relative_mCE'] = Figure(
             (CLEAN, *cells),
             lambda s: metrics.relative_mean_corruption_error(by_name(s), s[CLEAN]),
+        )
+    sixteen = dict.fromkeys(metrics.FAN_IMAGENET_C, metrics.ALEXNET_SEVERITIES)
+    cells, of_sixteen = _sorted_scores(sixteen)
+    if task == 'classification' and set(cells) <= set(scope.cells):
+        figures['mean_16'] = Figure(
+            cells, lambda s: metrics.mean_performance_under_corruption(of_sixteen(s))
+        )
+        figures['retention_16'] = Figure(
+            (CLEAN, *cells),
+            lambda s: metrics.retention(figures['mean_16'].formula(s), s[CLEAN]),
         )
     return figures
 

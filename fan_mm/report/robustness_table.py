@@ -21,6 +21,8 @@ _MEASURES = {
     'rPC': ('rPC', True, f'relative performance under corruption, mPC / clean ({_M19})'),
     'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
     'retention': ('retention', True, 'corrupted mean / clean'),
+    'mean_16': ('mean over 16', True, "mean over the 16 types of FAN's Table 12 (ICML 2022)"),
+    'retention_16': ('retention over 16', True, 'mean over 16 / clean'),
     'mCE': ('mCE', False, f'mean over 15 corruptions of the error / that of AlexNet ({_HD19})'),
     'relative_mCE': (
         'relative mCE',

@@ -5,7 +5,8 @@ import pytest
 
 from fan_mm.corruptions import BENCHMARKS, Benchmark
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.metrics import ALEXNET_ERRORS
+from fan_mm.evaluation.metrics import ALEXNET_ERRORS, FAN_IMAGENET_C
+from fan_mm.evaluation.published import corruption_columns, table_rows
 from fan_mm.evaluation.scope import Scope, choose_scope
 from fan_mm.evaluation.summary import summarize
 
@@ -122,6 +123,23 @@ def test_corruption_errors_are_for_imagenet():
     assert 'mCE' not in summarize(scope, scores, 'segmentation', 1000)
     part = choose_scope(BENCHMARKS['imagenet-c'], severities=[1, 2, 3])
     assert 'mCE' not in summarize(part, scores, 'classification', 1000)
+
+
+def test_fans_sixteen_are_for_imagenet_c():
+    names = ['noise', 'blur', 'weather', 'digital', 'gaussian_blur', 'speckle_noise', 'saturate']
+    scope = choose_scope(BENCHMARKS['imagenet-c'], names)
+    scores = {cell: float(cell.severity) for cell in scope.cells} | {CLEAN: 10.0}
+    scores |= {Cell('speckle_noise', s): 19.0 for s in (1, 2, 3, 4, 5)}
+    summary = summarize(scope, scores, 'classification', 1000)
+    assert summary['mean_16']['value'] == pytest.approx(3 + 16 / 16)
+    assert summary['retention_16']['value'] == pytest.approx(40)
+    assert summary['mean']['value'] == pytest.approx(3)  # the benchmark's own 15
+    assert 'mCE' in summary and len(FAN_IMAGENET_C) == len(set(FAN_IMAGENET_C)) == 16
+    fifteen = choose_scope(BENCHMARKS['imagenet-c'])
+    assert 'mean_16' not in summarize(fifteen, scores, 'classification', 1000)
+    assert 'mean_16' not in summarize(scope, scores, 'segmentation', 1000)
+    printed = table_rows(12)[0]
+    assert set(corruption_columns(printed)) == set(FAN_IMAGENET_C)
 
 
 def test_incomplete_mce_says_what_is_missing():
