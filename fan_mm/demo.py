@@ -116,7 +116,7 @@ def _innermost(dataset_cfg: dict | None) -> dict | None:
     return dataset_cfg
 
 
-def _test_pipeline(predictor: Predictor) -> Compose:
+def test_pipeline(predictor: Predictor) -> Compose:
     """The config's test pipeline without the steps that want annotations."""
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
@@ -172,16 +172,16 @@ def paint_files(
         if (out / relative).exists() and (out / relative).samefile(file):
             raise InputError(f'--out {out} would overwrite {file}: choose another folder')
     predictor = Predictor(cfg, checkpoint)
-    pipeline = _test_pipeline(predictor)
+    pipeline = test_pipeline(predictor)
     written, unreadable = [], []
     for index, (file, relative) in enumerate(loop(files)):
-        image = _read(file)
+        image = read_image(file)
         if image is None:
             unreadable.append(file)
             continue
         sample = predictor(pipeline({'img_path': str(file), 'img_id': index}))
         picture = predictor.pictures(image, sample)['prediction']
-        _write(out / relative, add_legend(picture, *predictor.legend(sample)))
+        write_image(out / relative, add_legend(picture, *predictor.legend(sample)))
         written.append(out / relative)
     return written, unreadable
 
@@ -214,7 +214,7 @@ def paint_samples(
     for index in loop([i * len(dataset) // count for i in range(count)]):
         packed = dataset[index]
         file = Path(packed['data_samples'].img_path)
-        image = _read(file)
+        image = read_image(file)
         if image is None:
             raise InputError(f'{file} cannot be read as an image')
         sample = predictor(packed)
@@ -222,11 +222,11 @@ def paint_samples(
         titles = [t for t in ('image', 'ground_truth', 'prediction') if t in painted]
         row = side_by_side([painted[t] for t in titles], [t.replace('_', ' ') for t in titles])
         written.append(Path(out) / f'{index:05d}_{file.stem}.png')
-        _write(written[-1], add_legend(row, *predictor.legend(sample)))
+        write_image(written[-1], add_legend(row, *predictor.legend(sample)))
     return written
 
 
-def _read(file: Path) -> np.ndarray | None:
+def read_image(file: Path) -> np.ndarray | None:
     """An image file as uint8 RGB ``(H, W, 3)``; None if it is not one."""
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
@@ -236,6 +236,7 @@ def _read(file: Path) -> np.ndarray | None:
     return None if image is None else np.ascontiguousarray(image[..., ::-1])
 
 
-def _write(file: Path, picture: np.ndarray) -> None:
+def write_image(file: Path, picture: np.ndarray) -> None:
+    """Write a uint8 RGB picture, whole or not at all."""
     with whole_file(file) as aside:
         cv2.imwrite(str(aside), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])

@@ -53,7 +53,8 @@ def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -
     Returns:
         (windows, window², window²): 0 within one part of the picture, -100 across parts.
     """
-    regions = torch.from_numpy(_regions(height, width, window, shift)).to(like.device)
+    # int: a tracer's sizes are tensors
+    regions = torch.from_numpy(_regions(int(height), int(width), window, shift)).to(like.device)
     return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * -100
 
 

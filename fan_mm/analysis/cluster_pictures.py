@@ -1,0 +1,155 @@
+"""What `tools/visualize_clusters.py` draws: clusters painted over images (FAN paper Figures 1, 4, 8, 9)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from fan_mm.analysis.clustering import Clusters, cluster_tokens, match_labels
+from fan_mm.analysis.features import choose_blocks, record_tokens
+from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture, enlarge
+from fan_mm.demo import write_image
+from fan_mm.fileio import write_whole
+from fan_mm.report.panels import paint_segmentation, side_by_side
+
+# Ten strong colours, then their light companions for clusters that have no counterpart.
+PALETTE = [
+    tuple(round(255 * channel) for channel in colour)
+    for colour in (
+        *matplotlib.colormaps['tab10'].colors,
+        *matplotlib.colormaps['tab20'].colors[1::2],
+    )
+]
+
+
+def cluster_image(
+    subject: Subject, image: np.ndarray, blocks: Sequence[str], clusters: int | None = None
+) -> dict[str, Clusters]:
+    """Cluster the tokens that chosen blocks compute for one picture.
+
+    Args:
+        subject: the network.
+        image: uint8 RGB (H, W, 3).
+        blocks: names of modules.
+        clusters: K; None takes it from each block's eigenvalues.
+
+    Returns:
+        Block -> its clusters, in the order of ``blocks``.
+    """
+    with record_tokens(subject.backbone, blocks) as tokens:
+        subject(subject.prepare(image))
+    return {
+        name: cluster_tokens(tokens[name].values[0].cpu().numpy(), tokens[name].grid, clusters)
+        for name in blocks
+    }
+
+
+def match_panels(rows: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+    """Give clusters that cover the same region the same label in all panels of one image.
+
+    From the last row up: its first panel sets the labels, the panels of a row follow its first, and
+    the first of each row that of the row below.
+
+    Args:
+        rows: for each block, its label grids under each condition.
+    """
+    matched: list[list[np.ndarray]] = []
+    reference = None
+    for row in reversed(rows):
+        first = row[0] if reference is None else match_labels(row[0], reference)
+        matched.insert(0, [first, *(match_labels(labels, first) for labels in row[1:])])
+        reference = first
+    return matched
+
+
+def draw_clusters(
+    images: dict[str, np.ndarray], clusters: dict[str, dict[str, Clusters]]
+) -> np.ndarray:
+    """The images in the first row, then a row per block.
+
+    Args:
+        images: condition ('clean', 'Snow 3') -> uint8 RGB (H, W, 3).
+        clusters: condition -> block -> clusters.
+
+    Returns:
+        uint8 RGB picture.
+    """
+    images = {condition: enlarge(image) for condition, image in images.items()}
+    names = list(next(iter(clusters.values())))
+    panels = match_panels([[clusters[c][name].labels for c in images] for name in names])
+    rows = [side_by_side(list(images.values()), list(images))]
+    for name, row in zip(names, panels, strict=True):
+        short = name.removeprefix('patch_embed.backbone.')
+        painted = [
+            paint_segmentation(image, _stretch(labels, image.shape[:2]), PALETTE, 0.6)
+            for image, labels in zip(images.values(), row, strict=True)
+        ]
+        titles = [f'{short}: {len(np.unique(labels))} clusters' for labels in row]
+        rows.append(side_by_side(painted, titles))
+    return np.concatenate(rows)
+
+
+def _stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Every token's label on the pixels it stands for."""
+    rows = np.arange(size[0]) * labels.shape[0] // size[0]
+    columns = np.arange(size[1]) * labels.shape[1] // size[1]
+    return labels[rows[:, None], columns]
+
+
+def write_cluster_pictures(
+    subject: Subject,
+    pictures: dict[str, np.ndarray],
+    out: str | Path,
+    blocks: Sequence[str | int] = (-2,),
+    clusters: int | None = None,
+    corruptions: Sequence[tuple[str, int]] = (),
+    seed: int = 0,
+) -> Iterator[str]:
+    """Draw one picture per image, and write what was found beside it as JSON.
+
+    Args:
+        subject: the network.
+        pictures: image key -> uint8 RGB, all of one size (`load_pictures`).
+        out: folder of the files, named by the image's key.
+        blocks: see `choose_blocks`; a row each, in this order.
+        clusters: K, or None to take it from the eigenvalues.
+        corruptions: (name, severity), a column each beside the clean image.
+        seed: of the corruptions.
+
+    Yields:
+        Lines that say what ran, and where the picture is.
+    """
+    names = choose_blocks(subject.backbone, blocks)
+    for key, image in pictures.items():
+        images = {'clean': image}
+        for name, severity in corruptions:
+            label = condition_label(name, severity)
+            images[label] = corrupt_picture(image, key, name, severity, seed)
+        found = {
+            condition: cluster_image(subject, picture, names, clusters)
+            for condition, picture in images.items()
+        }
+        file = Path(out) / f'{key.replace("/", "_")}.png'
+        write_image(file, draw_clusters(images, found))
+        record = [
+            dict(
+                condition=condition,
+                block=block,
+                grid=list(result.labels.shape),
+                clusters=len(np.unique(result.labels)),
+                eigenvalues=[round(float(value), 6) for value in result.eigenvalues],
+                method=result.method,
+                labels=result.labels.tolist(),
+            )
+            for condition, blocks_found in found.items()
+            for block, result in blocks_found.items()
+        ]
+        write_whole(file.with_suffix('.json'), json.dumps(record))
+        for entry in record:
+            yield (
+                f'{key}, {entry["condition"]}, {entry["block"]}: {entry["clusters"]} clusters '
+                f'({entry["method"]})'
+            )
+        yield f'wrote {file}'

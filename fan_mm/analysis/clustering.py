@@ -1,0 +1,156 @@
+r"""Spectral clustering of tokens (FAN paper, section 2.2 and A.6).
+
+The tokens :math:`z_i` of a block are normalised by a softmax over their channels, their
+self-correlation :math:`S_{ij} = z_i^\top z_j` is the affinity, and its leading eigenvectors are
+clustered (Ng et al., NIPS 2002).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse.linalg import LinearOperator, eigsh
+from sklearn.cluster import KMeans, SpectralClustering
+
+from fan_mm.errors import InputError
+
+DENSE_TOKENS = 2048  # more, and the affinity is never written down
+MOST_CLUSTERS = 10  # that `auto` looks for
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The clustering of one grid of tokens.
+
+    Attributes:
+        labels: (H, W), 0 to K-1.
+        eigenvalues: the largest of the normalised affinity, descending; the first is 1.
+        method: what ran, in words.
+    """
+
+    labels: np.ndarray
+    eigenvalues: np.ndarray
+    method: str
+
+
+def normalise_tokens(tokens: np.ndarray) -> np.ndarray:
+    """Softmax of each token (N, C) over its channels, float64."""
+    tokens = np.asarray(tokens, np.float64)
+    exponentials = np.exp(tokens - tokens.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def affinity(tokens: np.ndarray) -> np.ndarray:
+    """Self-correlation (N, N) of softmax-normalised tokens (N, C)."""
+    normalised = normalise_tokens(tokens)
+    return normalised @ normalised.T
+
+
+def leading_eigenvectors(tokens: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    r"""Leading eigenvectors of the normalised affinity, without the N x N matrix.
+
+    With :math:`S = ZZ^\top` without its diagonal and :math:`D` its row sums, the matrix is
+    :math:`D^{-1/2} S D^{-1/2}`. A product with it is two products with Z, (N, C), which is all that
+    Lanczos' method needs: time and memory grow with N, and nothing is approximated.
+
+    Args:
+        tokens: (N, C).
+        count: how many, less than N.
+
+    Returns:
+        Eigenvalues, descending, (count,), and the embedding :math:`D^{-1/2} v`, (N, count), as
+        scikit-learn's ``SpectralClustering`` uses it.
+    """
+    z = normalise_tokens(tokens)
+    diagonal = np.square(z).sum(1)
+    degree = z @ z.sum(0) - diagonal
+    # No token correlates less than nothing with the others; saturated softmaxes come close.
+    scale = 1 / np.sqrt(np.maximum(degree, 1e-12))
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        scaled = scale * np.ravel(vector)
+        return scale * (z @ (scaled @ z) - diagonal * scaled)
+
+    operator = LinearOperator((len(z), len(z)), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(0).uniform(-1, 1, len(z))
+    values, vectors = eigsh(operator, k=count, which='LA', v0=start)
+    order = np.argsort(values)[::-1]
+    return values[order], vectors[:, order] * scale[:, None]
+
+
+def clusters_from_eigenvalues(eigenvalues: np.ndarray) -> int:
+    """How many clusters there are: the place of the largest gap between neighbours, at least 2.
+
+    Eigenvalues of the normalised affinity, descending. K separate groups have K eigenvalues near 1
+    (Ng et al. 2002; Zelnik-Manor and Perona 2004).
+    """
+    return 2 + int(np.argmax(eigenvalues[1:-1] - eigenvalues[2:]))
+
+
+def cluster_tokens(
+    tokens: np.ndarray, grid: tuple[int, int], clusters: int | None = None
+) -> Clusters:
+    """Cluster the tokens of one image.
+
+    Up to `DENSE_TOKENS` tokens scikit-learn's ``SpectralClustering`` does it from the affinity
+    matrix; beyond, its steps are taken one by one, with `leading_eigenvectors` and scikit-learn's
+    ``KMeans``.
+
+    Args:
+        tokens: (N, C), as the block computed them.
+        grid: (H, W), N = H * W.
+        clusters: K; None takes it from the eigenvalues (`clusters_from_eigenvalues`).
+
+    Raises:
+        InputError: fewer tokens than clusters, or values that are not finite.
+    """
+    count = len(tokens)
+    if count < (clusters or MOST_CLUSTERS) + 2:
+        raise InputError(f'{count} tokens are too few to cluster: use a larger --size')
+    if not np.isfinite(tokens).all():
+        raise InputError('the tokens are not all finite numbers')
+    values, embedding = leading_eigenvectors(tokens, max(clusters or 0, MOST_CLUSTERS) + 1)
+    clusters = clusters or clusters_from_eigenvalues(values)
+    if count <= DENSE_TOKENS:
+        method = f'scikit-learn SpectralClustering on the {count} x {count} affinity'
+        labels = SpectralClustering(
+            clusters, affinity='precomputed', eigen_solver='arpack', random_state=0
+        ).fit_predict(affinity(tokens))
+    else:
+        method = f'exact eigenvectors without the {count} x {count} affinity, scikit-learn KMeans'
+        leading = embedding[:, :clusters]
+        labels = KMeans(clusters, n_init=10, random_state=0).fit_predict(leading)
+    return Clusters(labels.reshape(grid), values, method)
+
+
+def match_labels(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Rename clusters so that regions which overlap a reference's share its labels.
+
+    One-to-one, with the largest total intersection over union. Clusters without a counterpart get
+    the smallest labels that neither side uses.
+
+    Args:
+        labels: (H, W).
+        reference: (H', W') of the same picture; resampled if its size differs.
+
+    Returns:
+        (H, W).
+    """
+    rows = np.arange(labels.shape[0]) * reference.shape[0] // labels.shape[0]
+    columns = np.arange(labels.shape[1]) * reference.shape[1] // labels.shape[1]
+    reference = reference[rows[:, None], columns]
+    own, theirs = np.unique(labels), np.unique(reference)
+    masks = labels.ravel() == own[:, None], reference.ravel() == theirs[:, None]
+    common = masks[0].astype(float) @ masks[1].T.astype(float)
+    union = masks[0].sum(1)[:, None] + masks[1].sum(1) - common
+    overlap = common / union
+    renamed = {
+        own[i]: theirs[j]
+        for i, j in zip(*linear_sum_assignment(-overlap), strict=True)
+        if overlap[i, j] > 0
+    }
+    free = (i for i in range(len(own) + len(theirs)) if i not in theirs)
+    for label in own:
+        if label not in renamed:
+            renamed[label] = next(free)
+    return np.vectorize(renamed.get)(labels)

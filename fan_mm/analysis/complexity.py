@@ -1,0 +1,241 @@
+"""Parameters and FLOPs by module: mmengine's counter, with what it does not know registered.
+
+As everywhere in the field a FLOP is one multiplication with its addition. Counted are products and
+sums of products: linear layers, convolutions, both products of attention (``softmax(QK^T)V``), the
+einsum of the channel attention's gate; norms at mmengine's rates (5 per value for layer norms, 2 for
+batch norms). Functions of single values (GELU, softmax, sigmoid, residual sums) are not.
+"""
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.analysis import FlopAnalyzer, parameter_count
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from rich.table import Table
+from torch import Tensor, nn
+
+from fan_mm.engine.runtime import prepare_runtime
+from fan_mm.errors import InputError
+
+# Work on single values, and changes of shape, that mmengine's counter has no rule for.
+_NOT_COUNTED = (
+    'abs',
+    'add',
+    'addcmul',
+    'any',
+    'bernoulli',
+    'ceil',
+    'clone',
+    'cos',
+    'cumsum',
+    'div',
+    'exp',
+    'expand_as',
+    'gelu',
+    'hardsigmoid',
+    'hardswish',
+    'isnan',
+    'item',
+    'le',
+    'leaky_relu',
+    'lift_fresh',
+    'linalg_vector_norm',
+    'log',
+    'log_softmax',
+    'logical_and',
+    'logical_not',
+    'lt',
+    'max_pool2d',
+    'maximum',
+    'mean',
+    'meshgrid',
+    'min',
+    'minimum',
+    'mul',
+    'ne',
+    'neg',
+    'norm',
+    'numpy_T',
+    'pad',
+    'pow',
+    'prod',
+    'rand',
+    'repeat',
+    'repeat_interleave',
+    'rsqrt',
+    'rsub',
+    'sigmoid',
+    'silu',
+    'sin',
+    'softmax',
+    'softplus',
+    'sqrt',
+    'square',
+    'sub',
+    'sum',
+    'swapaxes',
+    'tanh',
+    'tensor',
+    'unflatten',
+    'unsafe_chunk',
+    'var',
+    'where',
+    'zeros_like',
+)
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a model costs for one input.
+
+    Attributes:
+        parameters: module name ('' for the whole) -> number of parameters.
+        flops: module name -> FLOPs of its forward pass.
+        unknown: operator -> calls that the counter has no rule for.
+    """
+
+    parameters: dict[str, int]
+    flops: dict[str, int]
+    unknown: dict[str, int]
+
+
+def attention_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """Both products of scaled dot-product attention: queries by keys, weights by values."""
+    query, key, value = (value.type().sizes() for value in inputs[:3])
+    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+class _Quiet(logging.Filter):
+    """Keeps the counter's remarks on modules that are read rather than called out of the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logger, silence = MMLogger.get_current_instance(), _Quiet()
+    logger.addFilter(silence)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silence)
+
+
+@torch.no_grad()
+def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
+    """Count a model's parameters and the FLOPs of one forward pass.
+
+    Args:
+        model: on a CPU; put into eval mode.
+        inputs: (B, 3, H, W).
+    """
+    counter = FlopAnalyzer(model.eval(), (inputs,))
+    counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    for name in _NOT_COUNTED:
+        counter.set_op_handle(f'aten::{name}', None, f'aten::{name}_', None)
+    counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
+    flops = {name: round(value) for name, value in counter.by_module().items()}
+    unknown = {n: c for n, c in counter.unsupported_ops().items() if n.startswith('aten::')}
+    modules = dict(model.named_modules())
+    parameters = {n: v for n, v in parameter_count(model).items() if n in modules}
+    parameters[''] = sum(p.numel() for p in model.parameters())
+    return Complexity(parameters, flops, unknown)
+
+
+class _WithSamples(nn.Module):
+    """A detector that is given, as its forward pass demands, what is known of the images."""
+
+    def __init__(self, model: nn.Module, samples: list) -> None:
+        super().__init__()
+        self.model = model
+        self.samples = samples
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.model(inputs, self.samples, mode='tensor')
+
+
+def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
+    """Count the model of a config for mmseg, mmdet or mmpretrain, its heads included.
+
+    Args:
+        cfg: changed in place.
+        size: (H, W) of the input in pixels.
+
+    Raises:
+        InputError: a mistake in the config.
+    """
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        cfg.pop(loader, None)  # the data need not be there
+    if 'model' not in cfg:
+        raise InputError(f'{cfg.filename or "the config"} has no model')
+    prepare_runtime(cfg)
+    scope = cfg.get('default_scope', 'mmengine')
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(cfg.model)
+    inputs = torch.zeros(1, 3, *size)
+    if scope != 'mmdet':
+        return measure_complexity(model, inputs)
+    from mmdet.structures import DetDataSample
+
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=size,
+            ori_shape=size,
+            pad_shape=size,
+            batch_input_shape=size,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    found = measure_complexity(_WithSamples(model, [sample]), inputs)
+
+    def inner(counts: dict[str, int]) -> dict[str, int]:
+        below = {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
+        return below
+
+    return Complexity(inner(found.parameters), inner(found.flops), found.unknown)
+
+
+def module_table(complexity: Complexity, depth: int, title: str) -> Table:
+    """Parameters and FLOPs of all modules down to a depth, with their shares.
+
+    Args:
+        complexity: what was counted.
+        depth: 1 for the model's own parts, 2 for the parts of these, ...
+        title: above the table.
+    """
+    table = Table(title=title)
+    table.add_column('module')
+    for column in ('parameters', '%', 'FLOPs', '%'):
+        table.add_column(column, justify='right')
+    total = complexity.parameters[''], complexity.flops['']
+    for name, flops in complexity.flops.items():
+        parameters = complexity.parameters.get(name, 0)
+        if name.count('.') >= depth or not (parameters or flops):
+            continue
+        level = name.count('.') + 1 if name else 0
+        table.add_row(
+            '  ' * level + (name or 'model'),
+            millions(parameters),
+            f'{100 * parameters / max(total[0], 1):.1f}',
+            billions(flops),
+            f'{100 * flops / max(total[1], 1):.1f}',
+        )
+    return table
+
+
+def millions(count: float) -> str:
+    """28345336 -> '28.345 M'."""
+    return f'{count / 1e6:.3f} M'
+
+
+def billions(count: float) -> str:
+    """5478000000 -> '5.478 G'."""
+    return f'{count / 1e9:.3f} G'

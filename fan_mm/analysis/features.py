@@ -1,0 +1,169 @@
+"""Tokens of chosen blocks of any backbone, read through forward hooks.
+
+Nothing in a backbone knows of this, and nothing is hooked outside the ``with`` block.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fan_mm.errors import InputError
+from fan_mm.models.layers.convnext_stem import ConvNeXtBlock
+
+# What a block is called: in FAN-Hybrid's stem, in FAN, in FAN-Swin, in Swin and FAN-ConvNeXt, in
+# MiT and PVT, in ConvNeXt, in ViT, in ResNet. Of names that lie within one another the innermost
+# counts: FAN-Swin's `layers.0` is a stage.
+_BLOCK = re.compile(
+    r'(patch_embed\.backbone\.stages\.\d+\.blocks|blocks|layers\.\d+\.blocks|stages\.\d+\.blocks'
+    r'|layers\.\d+\.1|stages\.\d+|layers|layer\d+)\.\d+'
+)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a block computed.
+
+    Attributes:
+        values: the patch tokens (B, N, C) in row-major order, without class tokens.
+        grid: rows and columns (H, W); N = H * W.
+    """
+
+    values: Tensor
+    grid: tuple[int, int]
+
+
+def block_names(backbone: nn.Module) -> list[str]:
+    """Names of a backbone's blocks from the input to the output.
+
+    Known are FAN-ViT, FAN-Hybrid (the convolutional stem's blocks too), FAN-Swin, FAN-ConvNeXt, and
+    of mmpretrain, mmseg and mmdet ViT, Swin, MiT, PVT, ConvNeXt and ResNet with their relatives.
+
+    Raises:
+        InputError: none is found.
+    """
+    names = [name for name, _ in backbone.named_modules() if _BLOCK.fullmatch(name)]
+    outer = {name for name in names if any(other.startswith(f'{name}.') for other in names)}
+    names = [name for name in names if name not in outer]
+    if not names:
+        raise InputError(
+            f'no blocks are known in a {type(backbone).__name__}: name modules whose outputs are '
+            'maps or tokens'
+        )
+    return names
+
+
+def choose_blocks(backbone: nn.Module, chosen: Sequence[str | int]) -> list[str]:
+    """Module names for what a user chose.
+
+    Args:
+        backbone: the network.
+        chosen: places in `block_names`, negative ones from the end (-2: the second last block, the
+            paper's choice), or names of any modules.
+
+    Raises:
+        InputError: no such block or module.
+    """
+    names = []
+    modules = dict(backbone.named_modules())
+    for choice in chosen:
+        if re.fullmatch(r'-?\d+', str(choice)):
+            blocks, place = block_names(backbone), int(choice)
+            if not -len(blocks) <= place < len(blocks):
+                raise InputError(
+                    f'no block {place}: {type(backbone).__name__} has {len(blocks)}, '
+                    f'{-len(blocks)} to {len(blocks) - 1}'
+                )
+            names.append(blocks[place])
+        elif choice in modules:
+            names.append(str(choice))
+        else:
+            raise InputError(f'{type(backbone).__name__} has no module {choice!r}')
+    return names
+
+
+@contextlib.contextmanager
+def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tokens]]:
+    """Record what modules compute in the forward passes within the ``with`` block.
+
+    A module's output is a map (B, C, H, W), or tokens (B, N, C) whose grid is an argument of the
+    module or what the network's ``patch_embed`` returned; tokens before the grid's (class and
+    distillation tokens) are left out. Each pass replaces the recordings of the one before.
+
+    Args:
+        backbone: the network.
+        names: modules (`block_names`, `choose_blocks`).
+
+    Yields:
+        A dict that each pass fills, in the order in which the modules ran: name -> `Tokens`,
+        detached copies on the network's device.
+
+    Raises:
+        InputError: within the block, an output that is neither.
+
+    Example:
+        >>> with record_tokens(backbone, block_names(backbone)[-2:]) as tokens:
+        ...     backbone(images)
+        >>> tokens['blocks.8'].values.shape, tokens['blocks.8'].grid
+    """
+    recorded: dict[str, Tokens] = {}
+    patch_grid: list[tuple[int, int]] = []
+
+    def record_as(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            grid = _grid_among((*args[1:], *kwargs.values())) or next(iter(patch_grid), None)
+            if isinstance(output, tuple):  # tokens and their grid, as Swin's stages return
+                grid = _grid_among(output[1:]) or grid
+                output = output[0]
+            recorded[name] = _as_tokens(name, module, output, grid)
+
+        return hook
+
+    def start(*_: Any) -> None:
+        recorded.clear()
+        patch_grid.clear()
+
+    def keep_grid(module: nn.Module, args: tuple, output: Any) -> None:
+        if isinstance(output, tuple) and (grid := _grid_among(output[1:])):
+            patch_grid[:] = [grid]
+
+    modules = dict(backbone.named_modules())
+    handles = [backbone.register_forward_pre_hook(start)]
+    if 'patch_embed' in modules:
+        handles.append(modules['patch_embed'].register_forward_hook(keep_grid))
+    handles += [modules[n].register_forward_hook(record_as(n), with_kwargs=True) for n in names]
+    try:
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _grid_among(values: Sequence[Any]) -> tuple[int, int] | None:
+    """The first pair of ints."""
+    for value in values:
+        pair = isinstance(value, tuple | list | torch.Size) and len(value) == 2
+        if pair and all(isinstance(side, int) for side in value):
+            return tuple(value)
+    return None
+
+
+def _as_tokens(name: str, module: nn.Module, output: Any, grid: tuple[int, int] | None) -> Tokens:
+    if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(f'{name} computes neither a map nor tokens, but {shape}')
+    output = output.detach()
+    if output.ndim == 4:
+        if not isinstance(module, ConvNeXtBlock):  # FAN-Hybrid's stem has channels last
+            output = output.permute(0, 2, 3, 1)
+        return Tokens(output.flatten(1, 2).clone(), tuple(output.shape[1:3]))
+    if grid is None:
+        raise InputError(f'the grid of the tokens of {name} is not known')
+    count = grid[0] * grid[1]
+    if output.shape[1] < count:
+        raise InputError(f'{name} computes {output.shape[1]} tokens, not {grid[0]} x {grid[1]}')
+    return Tokens(output[:, output.shape[1] - count :].clone(), grid)

@@ -1,0 +1,123 @@
+"""The gates of the efficient channel attention (FAN paper Eq. 7): one factor per channel and image."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture
+from fan_mm.errors import InputError
+from fan_mm.fileio import write_whole
+from fan_mm.models.layers import EfficientChannelAttention
+from fan_mm.report import colours
+from fan_mm.report.figures import WIDTH, new_figure, save, style
+
+
+@contextlib.contextmanager
+def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Record the gates of every efficient channel attention within the ``with`` block.
+
+    Yields:
+        A dict that each forward pass fills anew: module name -> gates (B, C), detached, the very
+        factors by which the block scaled its channels.
+
+    Raises:
+        InputError: the network has no such attention.
+    """
+    attentions = {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, EfficientChannelAttention)
+    }
+    if not attentions:
+        raise InputError(f'{type(backbone).__name__} has no efficient channel attention')
+    gates: dict[str, Tensor] = {}
+
+    def record_as(name: str) -> Any:
+        def hook(module: EfficientChannelAttention, args: tuple, output: Tensor) -> None:
+            gates[name] = module.gate(args[0]).detach().squeeze(1)
+
+        return hook
+
+    handles = [backbone.register_forward_pre_hook(lambda *_: gates.clear())]
+    handles += [module.register_forward_hook(record_as(n)) for n, module in attentions.items()]
+    try:
+        yield gates
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
+    """Violins of the gates of each block, the median marked.
+
+    Args:
+        gates: a label ('clean', 'snow 3') -> for each block the gates of all images, any shape.
+            The violins of several labels stand beside one another.
+        title: of the figure.
+    """
+    blocks = len(next(iter(gates.values())))
+    with style():
+        figure = new_figure(WIDTH, 2.6)
+        axes = figure.add_subplot()
+        for i, (label, per_block) in enumerate(gates.items()):
+            colour, _ = colours.series(i)
+            values = [np.ravel(block) for block in per_block]
+            width = 0.85 / len(gates)
+            places = np.arange(blocks) + (i - (len(gates) - 1) / 2) * width
+            parts = axes.violinplot(values, places, widths=width, showextrema=False, points=200)
+            for body in parts['bodies']:
+                body.set(facecolor=colour, edgecolor=colour, alpha=0.55, linewidth=0.5)
+            axes.plot(places, [np.median(v) for v in values], '_', color=colour, ms=6, label=label)
+        axes.set(xlabel='block', ylabel='gate', title=title, xlim=(-0.7, blocks - 0.3))
+        axes.set_xticks(range(0, blocks, 1 + (blocks - 1) // 24))
+        axes.grid(False, axis='x')
+        figure.legend(loc='outside upper right', ncols=2, frameon=False)
+    return figure
+
+
+def write_gates(
+    subject: Subject,
+    pictures: dict[str, np.ndarray],
+    out: str | Path,
+    corruptions: Sequence[tuple[str, int]] = (),
+    seed: int = 0,
+) -> list[Path]:
+    """Draw the gates of every block over all pictures, and write them as CSV.
+
+    Args:
+        subject: the network.
+        pictures: image key -> uint8 RGB.
+        out: folder of ``gates.csv``, ``gates.png`` and ``gates.pdf``.
+        corruptions: (name, severity) beside the clean images.
+        seed: of the corruptions.
+
+    Returns:
+        The files.
+    """
+    conditions = {'clean': None, **{condition_label(*c): c for c in corruptions}}
+    found: dict[str, dict[str, list[np.ndarray]]] = {label: {} for label in conditions}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(('condition', 'image', 'block', 'channel', 'gate'))
+    for label, corruption in conditions.items():
+        for key, picture in pictures.items():
+            image = corrupt_picture(picture, key, *corruption, seed) if corruption else picture
+            with record_gates(subject.backbone) as gates:
+                subject(subject.prepare(image))
+            for name, gate in gates.items():
+                block = name.removesuffix('.channel_attention')
+                values = gate[0].double().cpu().numpy()
+                found[label].setdefault(block, []).append(values)
+                writer.writerows((label, key, block, c, f'{v:.6g}') for c, v in enumerate(values))
+    stem = Path(out) / 'gates'
+    write_whole(stem.with_suffix('.csv'), text.getvalue())
+    per_block = {label: list(blocks.values()) for label, blocks in found.items()}
+    save(draw_gates(per_block, f'{subject.name}: channel gates'), stem)
+    return [stem.with_suffix(suffix) for suffix in ('.csv', '.png', '.pdf')]

@@ -1,0 +1,228 @@
+"""Predictions on clean and corrupted images, pictures and videos (FAN paper Figures 6 and 8)."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, DefaultScope
+from PIL import Image
+
+from fan_mm.analysis.subject import condition_label, corrupt_picture, enlarge
+from fan_mm.corruptions import image_key
+from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.demo import Predictor, find_images, read_image, test_pipeline, write_image
+from fan_mm.errors import InputError
+from fan_mm.evaluation.pipelines import on_the_fly
+from fan_mm.fileio import whole_file
+from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
+
+LOST, NEVER = (205, 30, 40), (245, 166, 35)  # colours of errors, RGB
+VIDEO_WIDTH = 1920  # pixels, at most
+LEGEND = 32  # classes at most
+
+
+class Segmentor:
+    """A segmentation model that predicts for an image file and for its corrupted version.
+
+    Args:
+        cfg: of mmseg; changed in place.
+        checkpoint: weights.
+        corruption: name.
+        severity: 1 to 5.
+        seed: base seed.
+
+    Raises:
+        InputError: a mistake in the config, or it is not for mmseg.
+    """
+
+    def __init__(
+        self, cfg: Config, checkpoint: str, corruption: str, severity: int, seed: int = 0
+    ) -> None:
+        self.name = Path(cfg.filename or 'model').stem
+        self.predictor = Predictor(cfg, checkpoint)
+        if self.predictor.scope != 'mmseg':
+            raise InputError(f'{self.name} is for {self.predictor.scope}: this shows segmentation')
+        clean = test_pipeline(self.predictor)
+        step = CorruptImage(corruption, severity, seed)
+        self._pipelines = clean, Compose(on_the_fly(clean.transforms, step))
+
+    def __call__(self, file: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Class labels (H, W) of the clean and of the corrupted image."""
+        clean, corrupted = (
+            self.predictor(pipeline({'img_path': str(file)})).pred_sem_seg.data[0].cpu().numpy()
+            for pipeline in self._pipelines
+        )
+        return clean, corrupted
+
+    def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
+        """Files of the config's test split, evenly spread, and their labels (H, W)."""
+        if self.predictor.dataset_cfg is None:
+            raise InputError(f'{self.name} has no test_dataloader: name --images')
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            dataset = DATASETS.build(self.predictor.dataset_cfg)
+        count = min(count, len(dataset))
+        for i in range(count):
+            sample = dataset[i * len(dataset) // count]['data_samples']
+            yield Path(sample.img_path), sample.gt_sem_seg.data[0].numpy()
+
+
+def paint_errors(
+    image: np.ndarray, clean: np.ndarray, corrupted: np.ndarray, truth: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    """Colour what is wrong on the corrupted image: red what the corruption did, else orange.
+
+    Args:
+        image: uint8 RGB (H, W, 3), shown in pale grey.
+        clean: labels predicted for the clean image, (H, W).
+        corrupted: for the corrupted one.
+        truth: labels; 255 is ignored. Without, the clean prediction takes its place.
+
+    Returns:
+        The picture, and the share of wrong pixels.
+    """
+    truth = clean if truth is None else truth
+    valid = truth != 255
+    wrong = (corrupted != truth) & valid
+    grey = image.mean(-1, keepdims=True) * 0.5 + 127
+    picture = np.repeat(np.rint(grey), 3, axis=-1).astype(np.uint8)
+    picture[wrong & (clean != truth)] = NEVER
+    picture[wrong & (clean == truth)] = LOST
+    return picture, float(wrong.sum() / max(valid.sum(), 1))
+
+
+def draw_segmentation(
+    file: Path,
+    segmentors: Sequence[Segmentor],
+    corruption: tuple[str, int],
+    truth: np.ndarray | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """The image and its corruption in the first row, then a row per model.
+
+    Args:
+        file: of the image.
+        segmentors: the models, all with this corruption and seed.
+        corruption: name and severity.
+        truth: labels (H, W) of the classes of the first model, if they are known.
+        seed: base seed.
+
+    Returns:
+        uint8 RGB picture.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    image = read_image(file)
+    if image is None:
+        raise InputError(f'{file} cannot be read as an image')
+    label = condition_label(*corruption)
+    pictures = [image, corrupt_picture(image, image_key(file), *corruption, seed)]
+    titles = ['image', label]
+    metainfo = segmentors[0].predictor.metainfo
+    if truth is not None:
+        pictures.append(paint_segmentation(image, truth, metainfo['palette']))
+        titles.append('ground truth')
+    rows = [side_by_side([enlarge(p) for p in pictures], titles)]
+    for segmentor in segmentors:
+        clean, corrupted = segmentor(file)
+        palette = segmentor.predictor.metainfo['palette']
+        errors, share = paint_errors(image, clean, corrupted, truth)
+        painted = [
+            paint_segmentation(pictures[0], clean, palette),
+            paint_segmentation(pictures[1], corrupted, palette),
+            errors,
+        ]
+        what = 'changed' if truth is None else 'wrong'
+        titles = [segmentor.name, label, f'{what}: {share:.1%} of the pixels']
+        rows.append(side_by_side([enlarge(p) for p in painted], titles))
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
+    explained = {'lost to the corruption': LOST}
+    if truth is not None:
+        explained['wrong on the clean image too'] = NEVER
+    if len(metainfo['classes']) <= LEGEND:
+        classes = zip(metainfo['classes'], metainfo['palette'], strict=True)
+        explained = {**dict(classes), **explained}
+    return add_legend(np.concatenate(rows), list(explained), list(explained.values()))
+
+
+def write_segmentation(
+    segmentors: Sequence[Segmentor],
+    out: str | Path,
+    corruption: tuple[str, int],
+    images: str | Path | None = None,
+    count: int = 8,
+    seed: int = 0,
+    video: str | Path | None = None,
+    fps: float = 10.0,
+) -> Iterator[Path]:
+    """Draw image files, or samples of the first model's test split with their ground truth.
+
+    Args:
+        segmentors: the models.
+        out: folder of the pictures.
+        corruption: name and severity.
+        images: a file or a folder of images or frames; None for the test split.
+        count: samples of the test split.
+        seed: base seed.
+        video: .mp4, .avi or .gif to write from the pictures, in the order of their names.
+        fps: pictures per second in it.
+
+    Yields:
+        The files written.
+    """
+    if images is None:
+        samples: Iterable = segmentors[0].ground_truths(count)
+    else:
+        samples = ((file, None) for file, _ in find_images(images))
+    written = []
+    for file, truth in samples:
+        target = Path(out) / f'{image_key(file).replace("/", "_")}.png'
+        write_image(target, draw_segmentation(file, segmentors, corruption, truth, seed))
+        written.append(target)
+        yield target
+    if video is not None:
+        write_video((read_image(file) for file in written), video, fps)
+        yield Path(video)
+
+
+def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) -> None:
+    """Write pictures of one size, uint8 RGB, as a video (.mp4, .avi) or an animation (.gif).
+
+    Raises:
+        InputError: another suffix, or OpenCV has no encoder for it.
+    """
+    target = Path(target)
+    codec = {'.mp4': 'mp4v', '.avi': 'MJPG', '.gif': None}
+    if target.suffix.lower() not in codec:
+        raise InputError(f'--video {target}: choose one of {", ".join(codec)}')
+    frames = (_video_frame(frame) for frame in frames)
+    with whole_file(target) as aside:
+        if target.suffix.lower() == '.gif':
+            first, *rest = (Image.fromarray(f).quantize(256, dither=0) for f in frames)
+            milliseconds = round(1000 / fps)
+            first.save(aside, save_all=True, append_images=rest, duration=milliseconds, loop=0)
+            return
+        first = next(frames)
+        fourcc = cv2.VideoWriter_fourcc(*codec[target.suffix.lower()])
+        writer = cv2.VideoWriter(str(aside), fourcc, fps, first.shape[1::-1])
+        if not writer.isOpened():
+            raise InputError(f'this OpenCV cannot write {target.suffix}: choose .gif or .avi')
+        for frame in itertools.chain([first], frames):
+            writer.write(frame[..., ::-1])
+        writer.release()
+
+
+def _video_frame(frame: np.ndarray) -> np.ndarray:
+    """At most `VIDEO_WIDTH` wide, with even sides, as encoders want them."""
+    height, width = frame.shape[:2]
+    if width > VIDEO_WIDTH:
+        size = (VIDEO_WIDTH, round(height * VIDEO_WIDTH / width))
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        height, width = frame.shape[:2]
+    pad = ((0, height % 2), (0, width % 2), (0, 0))
+    return np.ascontiguousarray(np.pad(frame, pad, constant_values=255))

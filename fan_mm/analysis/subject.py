@@ -1,0 +1,151 @@
+"""What is analysed: the backbone of any config with its weights, fed as its own model would feed it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from fan_mm.corruptions import corrupt, image_key, seed_for
+from fan_mm.demo import find_images, read_image
+from fan_mm.engine.runtime import prepare_runtime
+from fan_mm.errors import InputError
+from fan_mm.models.checkpoints import CheckpointedBackbone, below, load_pretrained, unwrap
+from fan_mm.report.labels import corruption_label
+from fan_mm.torch_files import read_torch_file
+
+SIZE = (448, 448)  # pixels, (H, W): the paper's
+
+
+class Subject:
+    """The backbone of a config for mmseg, mmdet or mmpretrain, and the model's own preprocessing.
+
+    Args:
+        cfg: the config; changed in place.
+        checkpoint: weights of the whole model or of the backbone alone; for a FAN, official files
+            as they are.
+
+    Attributes:
+        name: the config's file name without suffix.
+        backbone: in eval mode, on the GPU if there is one.
+
+    Raises:
+        InputError: a mistake in the config, or a checkpoint that does not fit it.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str) -> None:
+        self.name = Path(cfg.filename or 'model').stem
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            cfg.pop(loader, None)  # the data need not be there
+        if 'backbone' not in cfg.get('model', {}):
+            raise InputError(f'{cfg.filename or "the config"} has no model.backbone')
+        prepare_runtime(cfg)
+        scope = cfg.get('default_scope', 'mmengine')
+        preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        if scope == 'mmpretrain':
+            preprocessor.setdefault('type', 'ClsDataPreprocessor')
+        elif 'type' not in preprocessor:
+            preprocessor = dict(type='mmengine.ImgDataPreprocessor')
+        backbone = cfg.model.backbone
+        if 'init_cfg' in backbone:
+            backbone.init_cfg = None
+        with DefaultScope.overwrite_default_scope(scope):
+            self.backbone = MODELS.build(backbone)
+            self._preprocessor = MODELS.build(preprocessor)
+        _load(self.backbone, checkpoint)
+        self.backbone.to(get_device()).eval()
+        self._preprocessor.to(get_device())
+
+    def prepare(self, image: np.ndarray) -> Tensor:
+        """The backbone's input (1, 3, H', W') for a picture, uint8 RGB (H, W, 3)."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+        data = self._preprocessor(dict(inputs=[pixels], data_samples=None), False)
+        return data['inputs']
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor) -> None:
+        """Run the backbone, for the hooks that are on it."""
+        self.backbone(inputs)
+
+
+def _load(backbone: nn.Module, checkpoint: str) -> None:
+    if isinstance(backbone, CheckpointedBackbone):
+        load_pretrained(backbone, checkpoint)
+        return
+    state = unwrap(read_torch_file(checkpoint))
+    state = below('backbone.', state) or state
+    try:
+        missing = backbone.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:  # torch's list of shapes, a line each
+        first = str(error).partition('size mismatch for ')[2].partition(':')[0]
+        raise InputError(f'{checkpoint} does not fit the backbone: the shape of {first}') from None
+    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
+    if missing:
+        raise InputError(
+            f'{checkpoint} does not fit the backbone: it lacks {len(missing)} tensors, such as '
+            f'{missing[0]}'
+        )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'448x448' or '448' -> (height, width).
+
+    Raises:
+        InputError: it is neither.
+    """
+    height, _, width = text.lower().partition('x')
+    if not height.isdigit() or not (width or height).isdigit():
+        raise InputError(f'a size is HEIGHTxWIDTH in pixels, such as 448x448, not {text!r}')
+    return int(height), int(width or height)
+
+
+def load_pictures(
+    paths: Sequence[str | os.PathLike], size: tuple[int, int], count: int | None = None
+) -> dict[str, np.ndarray]:
+    """Read images and resize them, as the paper does, to one size whatever their shape.
+
+    Args:
+        paths: files, and folders that are searched.
+        size: (H, W) in pixels.
+        count: the most to read, spread evenly over what is found; None for all.
+
+    Returns:
+        Key of the image (`fan_mm.corruptions.image_key`) -> uint8 RGB (H, W, 3).
+
+    Raises:
+        InputError: no images, or one that cannot be read.
+    """
+    files = [file for path in paths for file, _ in find_images(path)]
+    if count is not None and count < len(files):
+        files = [files[i * len(files) // count] for i in range(count)]
+    pictures = {}
+    for file in files:
+        image = read_image(file)
+        if image is None:
+            raise InputError(f'{file} cannot be read as an image')
+        shrink = image.shape[0] > size[0]
+        way = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
+        pictures[image_key(file)] = cv2.resize(image, size[::-1], interpolation=way)
+    return pictures
+
+
+def corrupt_picture(image: np.ndarray, key: str, name: str, severity: int, seed: int) -> np.ndarray:
+    """Corrupt what the network sees: the strength of most corruptions depends on the size."""
+    return corrupt(image, name, severity, seed=seed_for(seed, key, name, severity))
+
+
+def condition_label(name: str, severity: int) -> str:
+    """('snow', 3) -> 'Snow 3'."""
+    return f'{corruption_label(name)} {severity}'
+
+
+def enlarge(image: np.ndarray, least: int = 224) -> np.ndarray:
+    """Repeat the pixels of a small picture so often that there is room for its title."""
+    times = -(-least // min(image.shape[:2]))
+    return image.repeat(times, 0).repeat(times, 1)

@@ -1,0 +1,102 @@
+"""Spectral clustering of tokens: planted groups, numpy's eigenvalues, stable labels."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from fan_mm.analysis.clustering import (
+    DENSE_TOKENS,
+    affinity,
+    cluster_tokens,
+    clusters_from_eigenvalues,
+    leading_eigenvectors,
+    match_labels,
+    normalise_tokens,
+)
+from fan_mm.errors import InputError
+
+
+def planted(grid, clusters, channels=384, noise=0.5, seed=0):
+    """Tokens of a grid that belong to known groups, and the groups."""
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, clusters, grid)
+    centres = rng.normal(0, 1.5, (clusters, channels))
+    tokens = centres[groups.ravel()] + rng.normal(0, noise, (groups.size, channels))
+    return tokens, groups
+
+
+@pytest.mark.parametrize('clusters', [2, 3, 5, 8])
+@pytest.mark.parametrize('grid', [(28, 28), (64, 128)], ids=['dense', 'street scene'])
+def test_planted_groups_are_recovered_and_counted(grid, clusters):
+    tokens, groups = planted(grid, clusters)
+    for asked in (None, clusters):
+        found = cluster_tokens(tokens, grid, asked)
+        assert found.labels.shape == grid
+        assert adjusted_rand_score(groups.ravel(), found.labels.ravel()) > 0.99
+    dense = groups.size <= DENSE_TOKENS
+    assert found.method.startswith('scikit-learn SpectralClustering' if dense else 'exact')
+
+
+def test_another_number_of_clusters_on_request():
+    tokens, _ = planted((20, 20), 3)
+    assert len(np.unique(cluster_tokens(tokens, (20, 20), 5).labels)) == 5
+
+
+def test_both_ways_agree(monkeypatch):
+    """On noisy tokens too, where the grouping is not obvious."""
+    tokens, _ = planted((24, 24), 4, noise=2.5)
+    dense = cluster_tokens(tokens, (24, 24), 4)
+    monkeypatch.setattr('fan_mm.analysis.clustering.DENSE_TOKENS', 0)
+    sparse = cluster_tokens(tokens, (24, 24), 4)
+    assert dense.method != sparse.method
+    assert adjusted_rand_score(dense.labels.ravel(), sparse.labels.ravel()) > 0.97
+
+
+def test_eigenvectors_are_those_of_the_matrix():
+    tokens, _ = planted((9, 11), 3, channels=16, noise=1.0)
+    matrix = affinity(tokens)
+    np.testing.assert_allclose(matrix, normalise_tokens(tokens) @ normalise_tokens(tokens).T)
+    np.fill_diagonal(matrix, 0)
+    scale = 1 / np.sqrt(matrix.sum(1))
+    expected, vectors = np.linalg.eigh(scale[:, None] * matrix * scale)
+    values, embedding = leading_eigenvectors(tokens, 5)
+    np.testing.assert_allclose(values, expected[::-1][:5], atol=1e-10)
+    for i in range(5):
+        cosine = (embedding[:, i] / scale) @ vectors[:, -1 - i]
+        assert abs(cosine) == pytest.approx(1, abs=1e-8)
+
+
+def test_tokens_become_distributions():
+    tokens = np.array([[1000.0, 1000.0, -1000.0], [0.0, 0.0, np.log(2)]])
+    np.testing.assert_allclose(normalise_tokens(tokens), [[0.5, 0.5, 0], [0.25, 0.25, 0.5]])
+
+
+def test_saturated_tokens_that_share_nothing():
+    tokens = np.repeat(np.eye(3), 40, axis=0) * 1e4
+    labels = cluster_tokens(tokens, (10, 12), 3).labels.ravel()
+    assert adjusted_rand_score(np.repeat([0, 1, 2], 40), labels) == 1
+
+
+def test_the_gap_of_the_eigenvalues():
+    assert clusters_from_eigenvalues(np.array([1, 0.9, 0.2, 0.1, 0.05])) == 2
+    assert clusters_from_eigenvalues(np.array([1, 0.9, 0.85, 0.1, 0.05])) == 3
+    assert clusters_from_eigenvalues(np.array([1, 0.2, 0.19, 0.18, 0.05])) == 4
+
+
+def test_what_cannot_be_clustered():
+    with pytest.raises(InputError, match='too few'):
+        cluster_tokens(np.zeros((9, 4)), (3, 3))
+    with pytest.raises(InputError, match='finite'):
+        cluster_tokens(np.full((400, 4), np.nan), (20, 20))
+
+
+def test_labels_follow_the_regions_they_overlap():
+    reference = np.repeat([[0, 0, 1, 1, 2, 2]], 6, axis=0)
+    shuffled = np.array([2, 0, 1])[reference]
+    np.testing.assert_array_equal(match_labels(shuffled, reference), reference)
+    coarse = shuffled[::2, ::2]
+    np.testing.assert_array_equal(match_labels(coarse, reference), reference[::2, ::2])
+    split = np.repeat([[0, 0, 1, 1, 2, 3]], 6, axis=0)  # one cluster more: a label of its own
+    renamed = match_labels(split, reference)
+    assert set(np.unique(renamed)) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(renamed[:, :4], reference[:, :4])

@@ -1,0 +1,57 @@
+#!/usr/bin/env python
+"""How tokens group and how input noise decays with depth, for several models (FAN paper Figure 3)."""
+
+import argparse
+
+from rich.progress import track
+
+from fan_mm.analysis.noise_decay import EPSILON, measure, write_noise_decay
+from fan_mm.analysis.subject import Subject, load_pictures, parse_size
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.errors import InputError
+
+EXAMPLE = """example, after `bash tools/quickstart.sh`:
+  python tools/analyze_noise_decay.py \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      --images data/toy_cityscapes/leftImg8bit/val --count 8 --size 128x256 --out work_dirs/noise
+Further models follow as further pairs of CONFIG CHECKPOINT.
+"""
+
+
+def main() -> None:
+    """Parse the command line, measure and draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model')
+    add('--images', nargs='+', required=True, metavar='IMAGE', help='files or folders')
+    add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
+    add('--count', type=int, default=16, metavar='N', help='of the images, evenly spread (16)')
+    add('--size', default='448x448', metavar='HxW', help='that images are resized to (448x448)')
+    add('--noise-std', type=float, default=1.0, help='in units of the normalised input (1.0)')
+    add(
+        '--epsilon',
+        type=float,
+        default=EPSILON,
+        help='eigenvalues up to this share of the largest are insignificant (%(default)s)',
+    )
+    add('--seed', type=int, default=0, help='of the noise (default 0)')
+    add_arguments(parser)
+    args = parser.parse_args()
+    if len(args.models) % 2:
+        raise InputError('models are pairs of CONFIG CHECKPOINT')
+    pictures = load_pictures(args.images, parse_size(args.size), args.count)
+    measurements = []
+    for config, checkpoint in zip(args.models[::2], args.models[1::2], strict=True):
+        args.config = config
+        subject = Subject(load_config(args), checkpoint)
+        rows = measure(subject, pictures, args.noise_std, args.epsilon, args.seed)
+        measurements += track(rows, subject.name, total=None)
+    for file in write_noise_decay(measurements, args.out, args.epsilon):
+        print(f'wrote {file}')
+
+
+if __name__ == '__main__':
+    run(main)

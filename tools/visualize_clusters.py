@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+"""Group the tokens of a backbone's blocks and paint the groups over the image (FAN paper Figures 1, 4, 8, 9)."""
+
+import argparse
+
+from fan_mm.analysis.cluster_pictures import write_cluster_pictures
+from fan_mm.analysis.subject import Subject, load_pictures, parse_size
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.errors import InputError
+
+EXAMPLE = """example, after `bash tools/quickstart.sh`:
+  python tools/visualize_clusters.py \\
+      data/toy_cityscapes/leftImg8bit/val/toyhafen/toyhafen_000001_000000_leftImg8bit.png \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      --size 256x512 --blocks 2 3 -2 --corruption snow --out work_dirs/clusters
+"""
+
+
+def main() -> None:
+    """Parse the command line and draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('images', nargs='+', metavar='IMAGE', help='files or folders')
+    add('config', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain, with any backbone')
+    add('checkpoint', metavar='CHECKPOINT', help='weights of the model or of its backbone')
+    add('--out', required=True, metavar='DIR', help='folder for the pictures')
+    add(
+        '--blocks',
+        nargs='+',
+        default=['-2'],
+        metavar='BLOCK',
+        help='places among the blocks, from 0 or, negative, from the end, or names of modules '
+        '(default -2: the second last block, as in the paper); a row each',
+    )
+    add(
+        '--clusters',
+        default='auto',
+        metavar='K',
+        help='a number, or auto: the largest gap of the eigenvalues (default)',
+    )
+    add(
+        '--corruption',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='corrupted versions beside the clean image',
+    )
+    add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
+    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
+    add('--size', default='448x448', metavar='HxW', help='that images are resized to (448x448)')
+    add_arguments(parser)
+    args = parser.parse_args()
+    if args.clusters != 'auto' and not (args.clusters.isdigit() and int(args.clusters) > 1):
+        raise InputError(f'--clusters is auto or a number of at least 2, not {args.clusters}')
+    pictures = load_pictures(args.images, parse_size(args.size))
+    for line in write_cluster_pictures(
+        Subject(load_config(args), args.checkpoint),
+        pictures,
+        args.out,
+        args.blocks,
+        None if args.clusters == 'auto' else int(args.clusters),
+        [(name, args.severity) for name in args.corruption],
+        args.seed,
+    ):
+        print(line)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Draw how the gates of the efficient channel attention are distributed in each block of a FAN."""
+
+import argparse
+
+from fan_mm.analysis.gates import write_gates
+from fan_mm.analysis.subject import Subject, load_pictures, parse_size
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config
+
+EXAMPLE = """example, after `bash tools/quickstart.sh`:
+  python tools/visualize_gates.py data/toy_cityscapes/leftImg8bit/val \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      --count 8 --size 128x256 --corruption snow --out work_dirs/gates
+"""
+
+
+def main() -> None:
+    """Parse the command line and draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('images', nargs='+', metavar='IMAGE', help='files or folders')
+    add('config', metavar='CONFIG', help='of a model with a FAN backbone')
+    add('checkpoint', metavar='CHECKPOINT', help='weights of the model or of its backbone')
+    add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
+    add('--count', type=int, default=16, metavar='N', help='of the images, evenly spread (16)')
+    add('--corruption', nargs='+', default=[], metavar='NAME', help='beside the clean images')
+    add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
+    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
+    add('--size', default='448x448', metavar='HxW', help='that images are resized to (448x448)')
+    add_arguments(parser)
+    args = parser.parse_args()
+    for file in write_gates(
+        Subject(load_config(args), args.checkpoint),
+        load_pictures(args.images, parse_size(args.size), args.count),
+        args.out,
+        [(name, args.severity) for name in args.corruption],
+        args.seed,
+    ):
+        print(f'wrote {file}')
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""Image, corrupted image, prediction on both and errors, for one or more models (FAN paper Figures 6 and 8)."""
+
+import argparse
+
+from fan_mm.analysis.segmentation import Segmentor, write_segmentation
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.errors import InputError
+
+EXAMPLE = """examples, after `bash tools/quickstart.sh`:
+  python tools/visualize_segmentation.py \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      --corruption impulse_noise --out work_dirs/segmentation
+  python tools/visualize_segmentation.py \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      --images data/toy_cityscapes/leftImg8bit/val/toyhafen --video work_dirs/snow.gif \\
+      --out work_dirs/frames
+Further models follow as further pairs of CONFIG CHECKPOINT.
+"""
+
+
+def main() -> None:
+    """Parse the command line and draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model')
+    add('--out', required=True, metavar='DIR', help='folder for the pictures')
+    add(
+        '--images',
+        metavar='PATH',
+        help='an image, or a folder of images or frames (default: samples of the test split of the '
+        'first config, with their ground truth)',
+    )
+    add('--count', type=int, default=8, metavar='N', help='samples of the test split (8)')
+    add('--corruption', default='snow', metavar='NAME', help='(default snow)')
+    add('--severity', type=int, default=3, help='1 to 5 (default 3)')
+    add('--seed', type=int, default=0, help='of the corruption (default 0)')
+    add('--video', metavar='FILE', help='.mp4, .avi or .gif to make from the pictures')
+    add('--fps', type=float, default=10.0, help='pictures per second of the video (default 10)')
+    add_arguments(parser)
+    args = parser.parse_args()
+    if len(args.models) % 2:
+        raise InputError('models are pairs of CONFIG CHECKPOINT')
+    corruption = (args.corruption, args.severity)
+    segmentors = []
+    for config, checkpoint in zip(args.models[::2], args.models[1::2], strict=True):
+        args.config = config
+        segmentors.append(Segmentor(load_config(args), checkpoint, *corruption, args.seed))
+    for file in write_segmentation(
+        segmentors,
+        args.out,
+        corruption,
+        args.images,
+        args.count,
+        args.seed,
+        args.video,
+        args.fps,
+    ):
+        print(f'wrote {file}')
+
+
+if __name__ == '__main__':
+    run(main)
