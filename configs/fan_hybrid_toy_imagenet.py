@@ -8,7 +8,7 @@ _base_ = [
 ]
 data_root = 'data/toy_imagenet/'
 size = 64
-max_epochs = 12
+max_epochs = 20
 metainfo = dict(
     classes=[
         'bicycle', 'bus', 'car', 'motorcycle', 'person', 'traffic_light', 'traffic_sign', 'tram',
@@ -34,7 +34,7 @@ model = dict(
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)),
+    dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.6, 1.0)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
@@ -59,10 +59,20 @@ val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    type='OptimWrapper', loss_scale=None, optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=1.0)
+    _delete_=True,  # no mixed precision
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='WarmupCosineCooldownLR', epochs=max_epochs, warmup_epochs=1, eta_min=1e-6)
+    dict(
+        type='WarmupCosineCooldownLR',
+        epochs=max_epochs,
+        warmup_epochs=1,
+        warmup_start=5e-4,
+        eta_min=1e-5,
+    )
 ]
 auto_scale_lr = dict(base_batch_size=32)
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

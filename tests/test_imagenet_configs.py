@@ -62,8 +62,6 @@ def ids(paths):
 def load(path):
     cfg = Config.fromfile(path)
     cfg.model.data_preprocessor = cfg.data_preprocessor  # as the Runner does
-    if cfg.get('teacher'):
-        cfg.model.teacher = None
     return cfg
 
 

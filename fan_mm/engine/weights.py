@@ -1,5 +1,7 @@
 """Whether a checkpoint is one of the model that it is to be loaded into."""
 
+import re
+
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
@@ -32,9 +34,11 @@ def check_fit(model: nn.Module, checkpoint: object, source: str) -> None:
     except InputError as error:  # a FAN backbone's own
         raise InputError(f'{source} does not fit the config: {error}') from None
     except RuntimeError as error:  # torch's list of shapes, a line each
-        first = str(error).partition('size mismatch for ')[2].partition(':')[0]
+        first, _, rest = str(error).partition('size mismatch for ')[2].partition(':')
+        shapes = re.findall(r'torch\.Size\((\[[\d, ]*\])\)', rest.partition('\n')[0])
+        hint = ' instead of '.join(shapes)
         raise InputError(
-            f'{source} does not fit the config: the shape of {first} is another'
+            f'{source} does not fit the config: the shape of {first} is another ({hint})'
         ) from None
     missing = [name for name in missing if not name.endswith('num_batches_tracked')]
     if missing:

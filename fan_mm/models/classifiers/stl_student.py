@@ -16,13 +16,13 @@ from fan_mm.models.heads.token_labels import KINDS
 class STLStudent(ImageClassifier):
     """An ``ImageClassifier`` whose tokens learn from a frozen token labeler (STL, ICCV 2023).
 
-    The teacher is in none of the student's state: checkpoints are plain classifiers'.
+    The teacher is in none of the student's state: checkpoints are plain classifiers'. It is loaded by
+    ``init_weights``, with which a Runner begins training, so testing needs no teacher.
 
     Args:
         backbone: with ``out_type='raw'``.
         head: a `TokenLabelHead`.
-        teacher: checkpoint of the token labeler, NVIDIA's file or one of ours. None, with which
-            nothing can be trained, is for testing a student.
+        teacher: checkpoint of the token labeler, NVIDIA's file or one of ours.
         teacher_model: its config if it is not built as the student: ``dict(backbone=..., head=...)``.
         token_labels: 'gumbel', 'argmax' or 'soft'
             (`fan_mm.models.heads.token_labels.token_labels`).
@@ -30,7 +30,8 @@ class STLStudent(ImageClassifier):
             default.
 
     Raises:
-        InputError: the teacher's file, size or classes do not fit; unknown kind of labels.
+        InputError: unknown kind of labels, or a head without token classifier; from
+            ``init_weights``, a teacher whose size or classes do not fit.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class STLStudent(ImageClassifier):
     ) -> None:
         if token_labels not in KINDS:
             raise InputError(f'token_labels is one of {", ".join(KINDS)}, not {token_labels!r}')
-        model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head) | (teacher_model or {})
+        model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head) | (
+            teacher_model or {}
+        )
         self_type = dict(type='PairedDataPreprocessor')
         super().__init__(
             backbone, head=head, data_preprocessor=self_type | (data_preprocessor or {}), **options
@@ -53,8 +56,17 @@ class STLStudent(ImageClassifier):
         if not hasattr(self.head, 'token_fc'):
             raise InputError('an STL student needs a TokenLabelHead')
         self.token_labels = token_labels
-        self.teacher = None if teacher is None else Teacher(model, teacher)
-        if self.teacher and self.teacher.num_classes != self.head.num_classes:
+        self._teacher_options = model, teacher
+        self.teacher: Teacher | None = None
+
+    def init_weights(self) -> None:
+        """Initialise the student and load the teacher."""
+        super().init_weights()
+        model, checkpoint = self._teacher_options
+        if checkpoint is None or self.teacher is not None:
+            return
+        self.teacher = Teacher(model, checkpoint)
+        if self.teacher.num_classes != self.head.num_classes:
             raise InputError(
                 f'the teacher knows {self.teacher.num_classes} classes, the student '
                 f'{self.head.num_classes}'

@@ -1,0 +1,109 @@
+"""ImageNet-A, -R, -V2 and -Sketch: which of the 1000 classes their folders are (spec 12.2)."""
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import torch
+from torch import Tensor
+
+from fan_mm.errors import InputError
+
+
+@dataclass(frozen=True)
+class FolderSet:
+    """A test set of class folders.
+
+    Attributes:
+        name: as in the paper's Table 11.
+        folders: how many there are.
+        subset: key of the list of classes that the folders are; None for all 1000.
+        pattern: what the folders' names look like.
+        source: where it was defined.
+    """
+
+    name: str
+    folders: int
+    subset: str | None
+    pattern: str
+    source: str
+
+    def classes(self, names: Sequence[str]) -> list[int]:
+        """The ImageNet index of every folder.
+
+        Args:
+            names: of the folders, sorted as text.
+
+        Raises:
+            InputError: they are not this set's.
+        """
+        wrong = next((name for name in names if not re.fullmatch(self.pattern, name)), None)
+        if wrong is not None or len(names) != self.folders:
+            found = f'{len(names)} folders' + (f', such as {wrong!r}' if wrong else '')
+            kind = 'numbered 0 to 999' if self.pattern == r'\d+' else 'named by WordNet id'
+            raise InputError(
+                f'not {self.name}: it has {self.folders} class folders {kind}, here are {found}'
+            )
+        if self.pattern == r'\d+':
+            return [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...
+        return list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
+
+
+_WORDNET = r'n\d{8}'
+FOLDER_SETS = {
+    'imagenet_a': FolderSet(
+        'ImageNet-A',
+        200,
+        'imagenet_a',
+        _WORDNET,
+        'Hendrycks et al., Natural Adversarial Examples, CVPR 2021',
+    ),
+    'imagenet_r': FolderSet(
+        'ImageNet-R',
+        200,
+        'imagenet_r',
+        _WORDNET,
+        'Hendrycks et al., The Many Faces of Robustness, ICCV 2021',
+    ),
+    'imagenet_v2': FolderSet(
+        'ImageNet-V2',
+        1000,
+        None,
+        r'\d+',
+        'Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, ICML 2019',
+    ),
+    'imagenet_sketch': FolderSet(
+        'ImageNet-Sketch',
+        1000,
+        None,
+        _WORDNET,
+        'Wang et al., Learning Robust Global Representations, NeurIPS 2019',
+    ),
+}
+
+
+@functools.cache
+def _subsets() -> dict[str, list[int]]:
+    """Ascending class indices; the datasets' folders, sorted by WordNet id, have the same order."""
+    data = resources.files('fan_mm.evaluation').joinpath('data/imagenet_subsets.json')
+    return json.loads(data.read_text())
+
+
+def correct_counts(
+    logits: Tensor, labels: Tensor, classes: Sequence[int], topk: Sequence[int] = (1, 5)
+) -> list[int]:
+    """How many predictions are right, the logits restricted to some classes before arg max.
+
+    Args:
+        logits: ``(B, K)``.
+        labels: ``(B,)`` positions in ``classes``.
+        classes: the class that each label means; all others are out of the question.
+        topk: right means among the first k.
+    """
+    restricted = logits[:, torch.as_tensor(classes, device=logits.device)]
+    best = restricted.topk(min(max(topk), restricted.shape[1]), dim=1).indices
+    right = best == labels.to(logits.device)[:, None]
+    return [int(right[:, :k].any(1).sum()) for k in topk]
