@@ -1,6 +1,6 @@
 # Stage 2 of STL on the embedded pictures, after fan_hybrid_toy_stl_teacher_imagenet.py.
 _base_ = './fan_hybrid_toy_stl_teacher_imagenet.py'
-teacher = 'work_dirs/fan_hybrid_toy_stl_teacher_imagenet/epoch_12.pth'
+teacher = 'work_dirs/fan_hybrid_toy_stl_teacher_imagenet/epoch_20.pth'
 
 model = dict(
     type='STLStudent',

@@ -77,10 +77,28 @@ def test_run_again_it_reuses_what_is_there(short_run):
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
+@pytest.mark.slow
+def test_classification(tmp_path):
+    pytest.importorskip('mmpretrain')
+    work = tmp_path / 'work'
+    task = ['--task', 'classification', '--short']
+    done = quickstart(*task, '--work-dir', str(work), '--data', str(tmp_path / 'data'))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == str(work)
+    assert 'epoch 2, iteration 2/2, loss ' in done.stdout
+    assert len(list((work / 'predictions').glob('*.png'))) == 8
+    results = json.loads((work / 'robustness/results.json').read_text())
+    cells = {(c['corruption'], c['severity']): c for c in results['cells']}
+    assert set(cells) == {('clean', 0), ('fog', 3)}
+    clean = cells['clean', 0]
+    assert clean['samples'] == 10
+    assert f'accuracy/top1: {clean["metrics"]["top1"]:.4f}' in (work / 'scores.txt').read_text()
+
+
 def test_unknown_tasks_are_refused(tmp_path):
     done = quickstart('--task', 'tracking', '--work-dir', str(tmp_path / 'work'))
     assert done.returncode == 2
-    assert done.stderr == "error: unknown task 'tracking': choose segmentation\n"
+    assert done.stderr == "error: unknown task 'tracking': choose segmentation or classification\n"
     assert not (tmp_path / 'work').exists()
 
 

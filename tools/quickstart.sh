@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From nothing to a robustness report: environment, toy dataset, training, evaluation, pictures, corruptions.
-#   bash tools/quickstart.sh [--task segmentation] [--work-dir DIR] [--data DIR] [--short] [SETUP OPTIONS]
+#   bash tools/quickstart.sh [--task TASK] [--work-dir DIR] [--data DIR] [--short] [SETUP OPTIONS]
 #
-#   --task       what to train (segmentation)
+#   --task       segmentation or classification (segmentation)
 #   --work-dir   where results go (work_dirs/quickstart_TASK); run again, it goes on where it was
 #   --data       where the toy dataset goes (data/toy_LAYOUT)
 #   --short      a few iterations on a few tiny pictures: tests this script, not the model
@@ -39,8 +39,16 @@ case "$task" in
             scenes=(--size 64x128 --train 8 --val 4)
             options+=(train_cfg.max_iters=4 train_cfg.val_interval=4 train_pipeline.3.crop_size="(64,64)")
         fi ;;
+    classification)
+        layout=imagenet config=configs/fan_hybrid_toy_imagenet.py
+        scenes=(--size 80x80 --train 3000 --val 400)
+        sweep=(--benchmark all --severities 1 2 3 --save-images 6)
+        if [ -n "$short" ]; then
+            scenes=(--size 64x64 --train 20 --val 10)
+            options+=(train_cfg.max_epochs=2 train_cfg.val_interval=2 train_dataloader.batch_size=10)
+        fi ;;
     *)
-        echo "error: unknown task '$task': choose segmentation" >&2
+        echo "error: unknown task '$task': choose segmentation or classification" >&2
         exit 2 ;;
 esac
 if [ -n "$short" ]; then
@@ -66,7 +74,8 @@ logged() {
         exit 1
     fi
 }
-progress='s/.*Iter(train) *\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    iteration \1, loss \3, \2 to go/p'
+progress='s/.*Iter(train) *\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    iteration \1, loss \3, \2 to go/p
+s/.*Epoch(train) *\[\([0-9]*\)\]\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    epoch \1, iteration \2, loss \4, \3 to go/p'
 
 say 'environment'
 python=${FAN_MM_PYTHON:-$(bash tools/setup_env.sh --for quickstart ${setup[@]+"${setup[@]}"})}
@@ -87,8 +96,8 @@ checkpoint=$(cat "$work/trained")
 
 say "evaluation: $work/scores.txt"
 logged test.log '' "$python" tools/test.py "$config" "$checkpoint" --work-dir "$work" --cfg-options "${options[@]}"
-grep -E '^[+|]| Average |Iter\(test\).*(mIoU|mAP|accuracy)' "$work/test.log" |
-    sed 's/.*Iter(test)[^]]*\] *//' >"$work/scores.txt"
+grep -E '^[+|]| Average |(Iter|Epoch)\(test\).*(mIoU|mAP|accuracy)' "$work/test.log" |
+    sed 's/.*[rh](test)[^]]*\] *//' >"$work/scores.txt"
 cat "$work/scores.txt"
 
 say "pictures (image, ground truth, prediction): $work/predictions"

@@ -17,7 +17,7 @@ EXAMPLE = """example:
       --imagenet-a data/imagenet-a --imagenet-r data/imagenet-r --imagenet-c data/imagenet-c
 without data, the clean part on the embedded dataset:
   python tools/test_ood.py configs/fan_hybrid_toy_imagenet.py \\
-      work_dirs/fan_hybrid_toy_imagenet/epoch_12.pth
+      work_dirs/fan_hybrid_toy_imagenet/epoch_20.pth
 
 As the released scripts evaluate, ImageNet-A is read at 384 pixels (STL's script: --size
 imagenet_a=224), and averaged weights are used for ImageNet-R alone (--weights clean=ema).

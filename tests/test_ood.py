@@ -1,0 +1,251 @@
+"""A row of Table 11: the right classes for every folder, the right size and weights for every set."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+
+pytest.importorskip('mmpretrain')
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
+from fan_mm.evaluation.metrics import ALEXNET_ERRORS
+from fan_mm.ood import FILE, classifier_state, evaluate_ood, table_row
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCH = dict(embed_dims=24, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
+CONFIG = """
+_base_ = '{base}'
+arch = dict(
+    _delete_=True, embed_dims=24, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16)
+)
+data_preprocessor = dict(num_classes=1000)
+model = dict(backbone=dict(arch=arch), head=dict(num_classes=1000, in_channels=24))
+train_dataloader = dict(dataset=dict(data_root='{data}', metainfo=None))
+val_dataloader = dict(batch_size=64, dataset=dict(data_root='{data}', metainfo=None))
+test_dataloader = val_dataloader
+"""
+A = FOLDER_SETS['imagenet_a'].classes([f'n{i:08d}' for i in range(200)])
+R = FOLDER_SETS['imagenet_r'].classes([f'n{i:08d}' for i in range(200)])
+
+
+def pictures(root, folders, size=32):
+    """One small random picture per class folder."""
+    rng = np.random.default_rng(0)
+    for name in folders:
+        path = root / name / f'{name}_0.png'
+        path.parent.mkdir(parents=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
+    return root
+
+
+def wordnet(count):
+    return [f'n{i:08d}' for i in range(count)]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """ImageNet, -A, -R and -V2 in miniature."""
+    root = tmp_path_factory.mktemp('data')
+    pictures(root / 'imagenet/val', wordnet(1000))
+    pictures(root / 'a', wordnet(200))
+    pictures(root / 'r', wordnet(200))
+    pictures(root / 'v2', map(str, range(1000)))
+    return root
+
+
+@pytest.fixture(scope='module')
+def config(data, tmp_path_factory):
+    path = tmp_path_factory.mktemp('config') / 'small.py'
+    base = ROOT / 'configs/fan_hybrid_toy_imagenet.py'
+    path.write_text(CONFIG.format(base=base, data=data / 'imagenet'))
+    return path
+
+
+def model_of(config):
+    cfg = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+
+
+@pytest.fixture(scope='module')
+def checkpoint(config, tmp_path_factory):
+    """As a training with EMAHook leaves it: the average in state_dict."""
+    path = tmp_path_factory.mktemp('weights') / 'epoch_1.pth'
+    states = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = model_of(config)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        states.append(model.state_dict())
+    plain = {f'module.{key}': value for key, value in states[1].items()}
+    plain['steps'] = torch.tensor(7)
+    torch.save(dict(state_dict=states[0], ema_state_dict=plain, meta=dict(epoch=1)), path)
+    return path
+
+
+def expected(config, checkpoint, folder, classes, weights, size):
+    """Top-1 worked out by hand."""
+    model = model_of(config).eval()
+    state, used = classifier_state(torch.load(checkpoint, weights_only=True), weights)
+    assert used == weights
+    model.load_state_dict(state)
+    images = []
+    for name in sorted(path.name for path in folder.iterdir()):
+        image = Image.fromarray(cv2.imread(str(folder / name / f'{name}_0.png')))
+        images.append(np.array(image.resize((size, size), Image.BICUBIC)))
+    inputs = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        logits = model(model.data_preprocessor(dict(inputs=inputs), False)['inputs']).numpy()
+    best = [max(classes, key=row.__getitem__) for row in logits.tolist()]
+    return 100 * float(np.mean(np.equal(best, classes)))
+
+
+def test_subsets():
+    assert len(set(A)) == len(set(R)) == 200 and sorted(A) == A and sorted(R) == R
+    assert A[:3] == [6, 11, 13] and A != R
+    numbers = sorted(map(str, range(1000)))
+    assert FOLDER_SETS['imagenet_v2'].classes(numbers)[:4] == [0, 1, 10, 100]
+    assert FOLDER_SETS['imagenet_sketch'].classes(wordnet(1000)) == list(range(1000))
+
+
+def test_restricted_before_arg_max():
+    logits = torch.tensor([[9.0, 1, 2, 3], [9, 4, 1, 0]])
+    assert correct_counts(logits, torch.tensor([1, 0]), [1, 3], (1, 2)) == [2, 2]
+    assert correct_counts(logits, torch.tensor([0, 1]), [1, 3], (1, 2)) == [0, 2]
+
+
+def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
+    results = evaluate_ood(
+        Config.fromfile(config),
+        str(checkpoint),
+        dict(imagenet_a=str(data / 'a'), imagenet_r=str(data / 'r')),
+        tmp_path,
+        sizes=dict(imagenet_a=48),
+        weights=dict(clean='ema'),
+    )
+    rows = results['test_sets']
+    assert list(rows) == ['clean', 'imagenet_a', 'imagenet_r']
+    found = {name: (row['size'], row['weights'], row['samples']) for name, row in rows.items()}
+    assert found == dict(
+        clean=(64, 'ema', 1000), imagenet_a=(48, 'model', 200), imagenet_r=(64, 'ema', 200)
+    )
+    for name, folder, classes in (('imagenet_a', 'a', A), ('imagenet_r', 'r', R)):
+        row = rows[name]
+        value = expected(config, checkpoint, data / folder, classes, row['weights'], row['size'])
+        assert row['top1'] == pytest.approx(value)
+        assert row['top5'] > row['top1']
+    assert json.loads((tmp_path / FILE).read_text()) == results
+    assert '| small | ' in table_row(results) and '48 pixels, model weights' in table_row(results)
+
+
+def test_imagenet_c_reads_folders_and_crops_nothing_twice(tmp_path):
+    """Copies of the clean pictures at the crop's size are classified as the clean ones are."""
+    from fan_mm.datasets.scenes import write_imagenet
+
+    write_imagenet(tmp_path / 'toy', (80, 80), 10, 10, jobs=1)
+    cfg = Config.fromfile(ROOT / 'configs/fan_hybrid_toy_imagenet.py')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(tmp_path / 'toy')
+    cfg.model.backbone.arch = dict(ARCH)
+    cfg.model.head.in_channels = 24
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'weights.pth')
+    small = tmp_path / 'cropped'
+    for path in (tmp_path / 'toy/val').rglob('*.jpg'):
+        image = Image.open(path).resize((64, 64), Image.BICUBIC)  # what the test pipeline does
+        target = small / path.relative_to(tmp_path / 'toy/val').with_suffix('.png')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image.save(target)
+    root = tmp_path / 'c'
+    for name in ALEXNET_ERRORS:
+        (root / name).mkdir(parents=True)
+        for severity in '12345':
+            (root / name / severity).symlink_to(small)
+    results = evaluate_ood(
+        cfg, str(tmp_path / 'weights.pth'), dict(imagenet_c=str(root)), tmp_path / 'work'
+    )
+    rows = results['test_sets']
+    assert rows['imagenet_c']['clean'] == rows['imagenet_c']['mean'] == rows['clean']['top1']
+    assert rows['imagenet_c']['retention'] == 100 and 'mCE' not in rows['imagenet_c']  # ten classes
+    assert (tmp_path / 'work/imagenet_c/report.html').exists()
+
+
+@pytest.mark.slow
+def test_the_tool(config, checkpoint, data, tmp_path):
+    command = [sys.executable, 'tools/test_ood.py', str(config), str(checkpoint), '--no-clean']
+    command += ['--imagenet-v2', str(data / 'v2'), '--work-dir', str(tmp_path / 'work')]
+    done = subprocess.run(
+        [*command, '--weights', 'imagenet-v2=ema'], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / 'work' / FILE).read_text())['test_sets']['imagenet_v2']
+    classes = FOLDER_SETS['imagenet_v2'].classes(sorted(map(str, range(1000))))
+    value = expected(config, checkpoint, data / 'v2', classes, 'ema', 64)
+    assert row['top1'] == pytest.approx(value)
+    assert 'ImageNet-V2' in done.stdout and 'ema weights, 1000 images' in done.stdout
+    done = subprocess.run([*command, '--size', 'a'], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith('error: a: write NAME')
+
+
+def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    average, plain = (classifier_state(content, kind)[0] for kind in ('ema', 'model'))
+    assert not torch.equal(average['head.fc.weight'], plain['head.fc.weight'])
+    assert set(average) == set(plain)
+    only = dict(state_dict=plain)
+    assert classifier_state(only, 'ema')[1] == 'model'
+    assert classifier_state(dict(state_dict=plain, state_dict_ema=average), 'ema')[1] == 'ema'
+    assert classifier_state(dict(state_dict_ema=average), 'model')[1] == 'ema'
+
+
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        (
+            wordnet(199),
+            'not ImageNet-A: it has 200 class folders named by WordNet id, here are 199',
+        ),
+        (['cat', *wordnet(199)], "such as 'cat'"),
+    ],
+)
+def test_other_folders_are_refused(config, checkpoint, tmp_path, names, message):
+    pictures(tmp_path / 'a', names)
+    with pytest.raises(InputError, match=message):
+        evaluate_ood(
+            Config.fromfile(config),
+            str(checkpoint),
+            dict(imagenet_a=str(tmp_path / 'a')),
+            tmp_path / 'work',
+            clean=False,
+        )
+
+
+def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
+    def attempt(message, folders, **options):
+        with pytest.raises(InputError, match=message):
+            evaluate_ood(
+                Config.fromfile(config), str(checkpoint), folders, tmp_path / 'work', **options
+            )
+
+    attempt('no such folder: nowhere', dict(imagenet_r='nowhere'))
+    attempt('test sets are', dict(imagenet_x='nowhere'))
+    attempt("weights are 'ema' or 'model'", {}, weights=dict(clean='best'))
+    attempt('nothing to evaluate', {}, clean=False)
+    (tmp_path / 'r').mkdir()
+    pictures(tmp_path / 'r', wordnet(200))
+    next((tmp_path / 'r/n00000007').iterdir()).unlink()
+    attempt('n00000007 has no images', dict(imagenet_r=str(tmp_path / 'r')), clean=False)
+    attempt('has no copy of', dict(imagenet_c=str(tmp_path / 'r')), clean=False)
