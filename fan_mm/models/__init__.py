@@ -1,5 +1,6 @@
-"""Networks: building blocks (`layers`) and what is assembled from them (`backbones`)."""
+"""Networks: building blocks (`layers`), `backbones` assembled from them, and `necks`."""
 
-from fan_mm.models.backbones import FANHybrid, FANSwin, FANViT
+from fan_mm.models.backbones import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.necks import SimpleFeaturePyramid
 
-__all__ = ['FANHybrid', 'FANSwin', 'FANViT']
+__all__ = ['FANConvNeXt', 'FANHybrid', 'FANSwin', 'FANViT', 'SimpleFeaturePyramid']

@@ -132,10 +132,10 @@ class Anatomy:
     """What the names and shapes of a FAN backbone's weights tell about it.
 
     Attributes:
-        family: 'FANViT', 'FANHybrid' or 'FANSwin'.
+        family: 'FANViT', 'FANHybrid', 'FANSwin' or 'FANConvNeXt'.
         width: channels of the first block.
-        depths: number of blocks; of each stage for FANSwin, and with the two convolutional stages'
-            first for FANHybrid.
+        depths: number of blocks; of each stage for FANSwin and FANConvNeXt, and with the two
+            convolutional stages' first for FANHybrid.
         channel_attention: 'eca', 'se' or 'csa'.
         channel_heads: of the first block; None where the weights do not tell.
     """
@@ -174,17 +174,20 @@ class Anatomy:
         elif 'patch_embed.proj.0.0.weight' in state:
             family, depths = 'FANViT', (count(r'blocks\.\d+\.gamma1'),)
         elif 'layers.0.blocks.0.channel_attention.q.weight' in state:
-            family, block = 'FANSwin', 'layers.0.blocks.0'
-            depths = counts(r'layers\.{}\.blocks\.\d+\.norm1\.weight')
+            block = 'layers.0.blocks.0'
+            swin = f'{block}.norm1.weight' in state
+            family, norm = ('FANSwin', 'norm1') if swin else ('FANConvNeXt', 'norm')
+            depths = counts(rf'layers\.{{}}\.blocks\.\d+\.{norm}\.weight')
         else:
             return None
-        if f'{block}.token_mixing.proj.weight' not in state:
+        mixing = 'conv_dw' if family == 'FANConvNeXt' else 'token_mixing.proj'
+        if f'{block}.{mixing}.weight' not in state:
             return None
         attention = f'{block}.channel_attention'
         temperature = state.get(f'{attention}.temperature')
         return cls(
             family=family,
-            width=len(state[f'{block}.token_mixing.proj.weight']),
+            width=len(state[f'{block}.{mixing}.weight']),
             depths=depths,
             channel_attention='se'
             if f'{attention}.se.conv_reduce.weight' in state
@@ -292,6 +295,10 @@ def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[
     found = Anatomy.of(ours)
     if found is None and (_other_network(state) or not ours.keys() & own.keys()):
         raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
+    missing = [key for key in own.keys() - ours.keys() if not _ADDED_FOR_DENSE.match(key)]
+    if found is not None and ours.keys() <= own.keys() and not missing:
+        # all it has, which may be no more than the stages up to its last output
+        found = dataclasses.replace(found, depths=backbone.anatomy.depths)
     if found is not None and found != backbone.anatomy:
         raise InputError(f'the checkpoint is a {found}, but the model is a {backbone.anatomy}')
     parts = {_PART.match(key)[0] for key in own}
@@ -315,7 +322,7 @@ def load_pretrained(
     their fresh values when the file has none. One log line says both.
 
     Args:
-        backbone: FANViT, FANHybrid or FANSwin.
+        backbone: FANViT, FANHybrid, FANSwin or FANConvNeXt.
         checkpoint: path, or http(s) address.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
         prefix: the part of the file to read; by default all of it, or what lies below
