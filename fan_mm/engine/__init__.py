@@ -5,6 +5,7 @@ from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.cosine_schedule import WarmupCosineCooldownLR
 from fan_mm.engine.cpu_amp import CpuAmpOptimWrapper
 from fan_mm.engine.epoch_seed import EpochSeedHook
+from fan_mm.engine.feature_amp import FeatureAmpOptimWrapper
 from fan_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from fan_mm.engine.runtime import build_runner, prepare_runtime
 from fan_mm.engine.safe_loading import use_safe_loading
@@ -13,6 +14,7 @@ __all__ = [
     'BroadcastBuffersHook',
     'CpuAmpOptimWrapper',
     'EpochSeedHook',
+    'FeatureAmpOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
     'WarmupCosineCooldownLR',
     'build_runner',

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, Registry
 from torch import nn
 
+from fan_mm.engine.classification_checks import check_class_folders, check_classes, teacher_of
+from fan_mm.engine.detection_checks import check_coco, check_evaluators
 from fan_mm.errors import InputError
 
 TRAINING_LOADERS = ('train_dataloader', 'val_dataloader')
@@ -37,6 +39,8 @@ def check_config(cfg: Config, training: bool) -> list[str]:
             if cfg.get(name):
                 for place, dataset in _datasets(f'{name}.dataset', cfg[name].get('dataset')):
                     check_dataset(place, dataset)
+                    _check_detection(place, dataset, cfg.model, name.partition('_')[0])
+        check_evaluators(cfg, ('val_evaluator',) if training else ('test_evaluator',))
     return notes
 
 
@@ -51,7 +55,9 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     if training:
         pretrained = dict(_pretrained('model', cfg.model))
         wanted |= pretrained
-        if not any(wanted.values()):
+        if 'teacher' in cfg.model:
+            wanted['model.teacher'] = teacher_of(cfg.model)
+        if not any(wanted.values()) and cfg.get('default_scope') != 'mmpretrain':
             notes.append(
                 'training starts from random weights, while published results start from ImageNet: '
                 '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
@@ -59,6 +65,9 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     for place, path in wanted.items():
         if path and not _remote(path) and not Path(path).expanduser().is_file():
             raise InputError(f'{place}: no such checkpoint: {path}')
+    start = wanted['load_from']
+    if training and start and not _remote(start) and not cfg.get('resume'):
+        check_classes(cfg.model, start)
     return notes
 
 
@@ -117,6 +126,22 @@ def check_dataset(place: str, dataset: dict) -> None:
     cls = _registered(DATASETS, dataset)
     if cls is not None and any(base.__name__ == 'BaseSegDataset' for base in cls.__mro__):
         _check_labels(place, DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)))
+    elif cls is not None and any(base.__name__ == 'CustomDataset' for base in cls.__mro__):
+        check_class_folders(place, cls, dataset)
+
+
+def _check_detection(place: str, dataset: dict, model: dict, split: str) -> None:
+    """Check a dataset that is mmdet's `CocoDataset`; its subclasses read files in their own ways."""
+    cls = _registered(DATASETS, dataset)
+    if cls is None or cls.__name__ != 'CocoDataset':
+        return
+    path = dataset.get('ann_file') or ''
+    local = (dataset.get('backend_args') or {}).get('backend', 'local') == 'local'
+    if not path or not local or _remote(path) or _remote(dataset.get('data_root') or ''):
+        return
+    names = (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO.get('classes')
+    if isinstance(names, list | tuple):
+        check_coco(place, dataset, tuple(names), model.get('module', model), split)
 
 
 def _check_labels(place: str, dataset: object) -> None:

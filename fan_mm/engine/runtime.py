@@ -43,6 +43,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
     _register_task_library(cfg)
+    scope = cfg.get('default_scope')
     _fill_in_loaders(cfg)
     remarks = check_config(cfg, training)
     notes = []
@@ -54,6 +55,10 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
             f'{torch.cuda.device_count()}; start at most that many processes for each node'
         )
     if training:
+        wrapper = cfg.optim_wrapper
+        bfloat16 = 'bfloat16' in str(wrapper.get('dtype'))
+        if wrapper.get('type') == 'AmpOptimWrapper' and bfloat16 and scope == 'mmdet':
+            _use_bfloat16(cfg)  # mmcv's operators on GPUs take float16, but not this
         remarks += _batch_size_notes(cfg, world_size)
     return notes + remarks
 
@@ -84,13 +89,15 @@ def _register_task_library(cfg: Config) -> None:
     require_task_library(scope)
     try:
         importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name != 'mmcv._ext':
             raise
         raise InputError(
-            f'{scope} needs compiled mmcv operators, but mmcv was installed without: '
+            f'{scope} needs compiled mmcv operators, but mmcv has none that load here: '
             'run tools/setup_env.sh, or install an mmcv wheel for this torch and CUDA'
         ) from None
+    if scope == 'mmdet':
+        importlib.import_module('fan_mm.engine.fast_coco_metric')
 
 
 def _fill_in_loaders(cfg: Config) -> None:
@@ -125,11 +132,17 @@ def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='BroadcastBuffersHook')]
         note += ', gloo between processes'
     if training and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
-        cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
-        for option in ('loss_scale', 'dtype', 'use_fsdp'):
-            cfg.optim_wrapper.pop(option, None)
+        _use_bfloat16(cfg)
         note += ', bfloat16 for --amp'
     return note
+
+
+def _use_bfloat16(cfg: Config) -> None:
+    """Replace mmengine's wrapper by one that needs no GPU and suits the task's operators."""
+    detector = cfg.get('default_scope') == 'mmdet'
+    cfg.optim_wrapper.type = 'FeatureAmpOptimWrapper' if detector else 'CpuAmpOptimWrapper'
+    for option in ('loss_scale', 'dtype', 'use_fsdp'):
+        cfg.optim_wrapper.pop(option, None)
 
 
 def _replace_types(node: object, types: tuple[str, ...], new: str) -> bool:

@@ -190,7 +190,8 @@ class FANBackbone(CheckpointedBackbone):
             x = self.learnable_downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.out_norm:
             x = getattr(self, f'out_norm{index}')(x)
-        return x.permute(0, 3, 1, 2)
+        # mmcv's operators (RoIAlign) read a map that is laid out channels-last wrongly, in silence
+        return x.permute(0, 3, 1, 2).contiguous()
 
     def train(self, mode: bool = True) -> 'FANBackbone':
         """Set training mode, except for frozen stages and, under ``norm_eval``, batch norms."""

@@ -1,0 +1,51 @@
+"""Mixed precision for detectors, whose operators know no bfloat16."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch import Tensor, nn
+
+
+@OPTIM_WRAPPERS.register_module()
+class FeatureAmpOptimWrapper(OptimWrapper):
+    """bfloat16 autocast of a model's backbone and neck; its heads get float32 maps and stay there.
+
+    mmdet makes anchors and regions of the maps' type, and bfloat16 rounds a coordinate above 512 to
+    a multiple of 4; mmcv's NMS and RoIAlign do not take it at all. The backbone is most of the time
+    and memory anyway. Losses need no scaling, as bfloat16 has the range of float32. Takes the
+    arguments of ``OptimWrapper``, on CPUs and GPUs.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast backbone and neck inside the usual gradient-accumulation context."""
+        inner = model.module if is_model_wrapper(model) else model
+        parts = [getattr(inner, name, None) for name in ('backbone', 'neck')]
+        with super().optim_context(model), ExitStack() as stack:
+            for part in parts:
+                if part is not None:
+                    for handle in _autocast(part):
+                        stack.callback(handle.remove)
+            yield
+
+
+def _autocast(module: nn.Module) -> list:
+    """Let a module run under autocast and give out float32; returns the hooks' handles."""
+    device = next(module.parameters()).device.type
+    autocast = torch.autocast(device, torch.bfloat16)
+
+    def enter(*_: object) -> None:
+        autocast.__enter__()
+
+    def leave(_: nn.Module, __: tuple, outputs: tuple[Tensor, ...] | None) -> tuple | None:
+        autocast.__exit__(None, None, None)
+        return outputs and tuple(x.float() for x in outputs)
+
+    return [
+        module.register_forward_pre_hook(enter),
+        module.register_forward_hook(leave, always_call=True),
+    ]
