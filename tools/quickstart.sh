@@ -33,11 +33,11 @@ options=()
 case "$task" in
     segmentation)
         layout=cityscapes config=configs/fan_hybrid_toy_cityscapes.py
-        scenes=(--size 128x256 --train 600 --val 32)
+        scenes=(--size 128x256 --train 1500 --val 32)
         sweep=(--benchmark all --severities 1 2 3 --save-images 6)
         if [ -n "$short" ]; then
             scenes=(--size 64x128 --train 8 --val 4)
-            options+=(train_cfg.max_iters=4 train_cfg.val_interval=4 train_pipeline.3.crop_size="(64,64)")
+            options+=(train_cfg.max_iters=4 train_cfg.val_interval=4)
         fi ;;
     classification)
         layout=imagenet config=configs/fan_hybrid_toy_imagenet.py

@@ -11,7 +11,7 @@ from fan_mm.engine.jobs import add_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/show_predictions.py configs/fan_hybrid_toy_cityscapes.py \\
-      work_dirs/quickstart_segmentation/iter_2000.pth --out work_dirs/predictions
+      work_dirs/quickstart_segmentation/iter_3200.pth --out work_dirs/predictions
 """
 
 

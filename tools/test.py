@@ -8,7 +8,7 @@ from fan_mm.engine.jobs import add_arguments, load_config, test
 
 EXAMPLE = """example, after the one of tools/train.py:
   python tools/test.py configs/fan_hybrid_toy_cityscapes.py \\
-      work_dirs/fan_hybrid_toy_cityscapes/iter_2000.pth --show-dir painted
+      work_dirs/fan_hybrid_toy_cityscapes/iter_3200.pth --show-dir painted
 """
 
 

@@ -13,10 +13,10 @@ from fan_mm.evaluation.sweep import CHANNEL_ORDERS, ON_ERROR
 from fan_mm.robustness import evaluate_robustness, failed_cells, summary_text
 
 EXAMPLE = """example, on the embedded dataset:
-  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 600 --val 32
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
   python tools/train.py configs/fan_hybrid_toy_cityscapes.py
   python tools/test_corruption.py configs/fan_hybrid_toy_cityscapes.py \\
-      work_dirs/fan_hybrid_toy_cityscapes/iter_2000.pth --benchmark all --severities 3
+      work_dirs/fan_hybrid_toy_cityscapes/iter_3200.pth --benchmark all --severities 3
 
 Stopped at any moment, the same command goes on where it was.
 """

@@ -7,7 +7,7 @@ from fan_mm.cli import run
 from fan_mm.engine.jobs import add_arguments, load_config, train
 
 EXAMPLE = """example, on the embedded dataset:
-  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 600 --val 32
+  python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
   python tools/train.py configs/fan_hybrid_toy_cityscapes.py
 """
 
