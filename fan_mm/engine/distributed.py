@@ -2,6 +2,7 @@
 
 import atexit
 import datetime
+import gc
 import os
 import subprocess
 
@@ -64,6 +65,10 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
 
 
 def _leave_group() -> None:
-    """End gloo's threads before Python ends: left running, they can abort a finished process."""
+    """End gloo's threads before Python ends: left running, they can abort a finished process.
+
+    They live as long as whatever holds the group, such as a model wrapper in a cycle of objects.
+    """
+    gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,0 +1,143 @@
+"""What ``tools/show_token_labels.py`` does: an STL model's token labels beside the image."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from fan_mm.demo import Predictor, find_images, read_image, test_pipeline, write_image
+from fan_mm.errors import InputError
+from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
+
+Loop = Callable[[Sequence], Iterable]
+SIDE = 448  # pixels of a picture's shorter side, at least
+
+
+@torch.inference_mode()
+def label_tokens(model: torch.nn.Module, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest class of every token and how likely the head finds it.
+
+    Args:
+        model: an ``ImageClassifier`` with a ``TokenLabelHead``, in eval mode.
+        inputs: one normalised image (1, 3, H, W).
+
+    Returns:
+        Class indices and probabilities, both ``(H / 16, W / 16)``; of the grid that a backbone with
+        other strides has.
+
+    Raises:
+        InputError: the model has no classifier of tokens, or its grid cannot be told.
+    """
+    if not hasattr(model.head, 'token_fc'):
+        raise InputError('the model labels no tokens: use a config with a TokenLabelHead')
+    _, logits = model.head.logits(model.backbone(inputs))
+    probabilities = logits[0].float().softmax(-1)
+    height, width = inputs.shape[-2:]
+    rows = round((len(probabilities) * height / width) ** 0.5)
+    if len(probabilities) % max(rows, 1):
+        raise InputError(f'{len(probabilities)} tokens of a {height}x{width} image are no grid')
+    confidence, labels = probabilities.max(-1)
+    return labels.view(rows, -1).cpu().numpy(), confidence.view(rows, -1).cpu().numpy()
+
+
+def paint_labels(
+    image: np.ndarray,
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    names: Sequence[str],
+    shown: int = 8,
+) -> np.ndarray:
+    """Image, token labels and confidence side by side, with a legend of the commonest classes.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``, what the model saw.
+        labels: class of every token ``(h, w)``.
+        confidence: its probability ``(h, w)``.
+        names: of all classes.
+        shown: how many classes get a colour; the rest stays unpainted.
+    """
+    scale = max(1, -(-SIDE // min(image.shape[:2])))
+    size = (image.shape[1] * scale, image.shape[0] * scale)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    classes, counts = np.unique(labels, return_counts=True)
+    classes = classes[np.argsort(-counts, kind='stable')][:shown]
+    places = np.full(labels.shape, 255, np.uint8)
+    for place, index in enumerate(classes):
+        places[labels == index] = place
+    palette = [tuple(int(v) for v in colour) for colour in _PALETTE[: len(classes)]]
+    painted = paint_segmentation(
+        image, cv2.resize(places, size, interpolation=cv2.INTER_NEAREST), palette
+    )
+    heat = cv2.resize(confidence.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    heat = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    mean = float(confidence.mean())
+    row = side_by_side(
+        [image, painted, np.ascontiguousarray(heat)],
+        ['image', 'token labels', f'confidence, 0 to 1, mean {mean:.2f}'],
+    )
+    captions = [
+        f'{str(names[i]).partition(",")[0]} {100 * (labels == i).mean():.0f} %' for i in classes
+    ]
+    return add_legend(row, captions, palette)
+
+
+# Okabe and Ito's colours, told apart by colour-blind people too.
+_PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (120, 120, 120),
+)
+
+
+def paint_token_labels(
+    cfg: Config,
+    checkpoint: str,
+    path: str | os.PathLike,
+    out: str | os.PathLike,
+    count: int = 8,
+    loop: Loop = iter,
+) -> list[Path]:
+    """Paint the token labels of image files.
+
+    Args:
+        cfg: a config with a ``TokenLabelHead``; changed in place.
+        checkpoint: path of the weights.
+        path: an image, or a folder of images.
+        out: folder of the pictures.
+        count: at most so many images, spread evenly over the folder.
+        loop: wraps the loop over the images, to show how far it is.
+
+    Returns:
+        The pictures written.
+
+    Raises:
+        InputError: a mistake in the config or in a path, or an image that cannot be read.
+    """
+    files, out = find_images(path), Path(out)
+    count = min(count, len(files))
+    predictor = Predictor(cfg, checkpoint)
+    pipeline = test_pipeline(predictor)
+    names = predictor.metainfo['classes'] or range(10**6)
+    device = next(predictor.model.parameters()).device
+    written = []
+    for file, relative in loop([files[i * len(files) // count] for i in range(count)]):
+        if read_image(file) is None:
+            raise InputError(f'{file} cannot be read as an image')
+        packed = pipeline({'img_path': str(file)})
+        seen = packed['inputs']  # uint8 BGR (3, H, W): what the model sees, resized and cropped
+        batch = predictor.model.data_preprocessor(dict(inputs=seen[None].to(device)), False)
+        labels, confidence = label_tokens(predictor.model, batch['inputs'])
+        image = np.ascontiguousarray(seen.permute(1, 2, 0).numpy()[..., ::-1])
+        written.append(out / relative.with_suffix('.png'))
+        write_image(written[-1], paint_labels(image, labels, confidence, names))
+    return written

@@ -1,0 +1,81 @@
+"""The picture of token labels: every token where it belongs, coloured by its likeliest class."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+pytest.importorskip('mmpretrain')
+
+from fan_mm.datasets.scenes import IMAGENET_CLASSES, write_imagenet
+from fan_mm.errors import InputError
+from fan_mm.token_label_pictures import label_tokens, paint_labels, paint_token_labels
+
+ROOT = Path(__file__).parents[2]
+NAME = 'fan_hybrid_toy_stl_teacher_imagenet'
+
+
+@pytest.fixture(scope='module')
+def setup(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('labels')
+    write_imagenet(folder / 'toy', (80, 80), 10, 10, jobs=1)
+    cfg = Config.fromfile(ROOT / f'configs/{NAME}.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    torch.manual_seed(0)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'weights.pth')
+    return folder, model.eval()
+
+
+def test_labels_are_the_heads(setup):
+    _, model = setup
+    images = torch.randn(1, 3, 64, 96)
+    labels, confidence = label_tokens(model, images)
+    with torch.no_grad():
+        _, logits = model.head.logits(model.backbone(images))
+    assert labels.shape == confidence.shape == (4, 6)
+    assert np.array_equal(labels.ravel(), logits[0].argmax(-1))
+    assert np.allclose(confidence.ravel(), logits[0].softmax(-1).amax(-1))
+
+
+def test_tokens_are_painted_where_they_are():
+    image = np.full((64, 64, 3), 128, np.uint8)
+    labels = np.zeros((4, 4), int)
+    labels[0, 3] = 1
+    picture = paint_labels(image, labels, np.linspace(0, 1, 16).reshape(4, 4), ['tree', 'car, van'])
+    width = 448
+    head = next(y for y in range(60) if (picture[y, :width] == 128).all())
+    middle = picture[head : head + width, width + 6 : 2 * width + 6].astype(int)
+    tree, car = middle[width // 8, width // 8], middle[width // 8, -width // 8]
+    assert (middle[-width // 8, width // 8] == tree).all() and (tree != car).any()
+    assert (picture[head + 5, 2 * width + 20] != picture[head + width - 9, -9]).any()
+    assert picture.shape[0] > head + width  # the legend
+
+
+def test_the_tool(setup, repo_root, tmp_path):
+    folder, _ = setup
+    command = [sys.executable, 'tools/show_token_labels.py', str(folder / 'toy/val')]
+    command += [f'configs/{NAME}.py', str(folder / 'weights.pth'), '--out', str(tmp_path / 'out')]
+    done = subprocess.run([*command, '--count', '3'], capture_output=True, text=True, cwd=repo_root)
+    assert done.returncode == 0, done.stderr
+    pictures = sorted((tmp_path / 'out').rglob('*.png'))
+    assert len(pictures) == 3 and f'3 pictures in {tmp_path / "out"}' in done.stdout
+    assert {path.parent.name for path in pictures} <= set(IMAGENET_CLASSES)
+    assert cv2.imread(str(pictures[0])).shape[1] == 3 * 448 + 2 * 6
+
+
+def test_a_plain_classifier_labels_no_tokens(setup, tmp_path):
+    folder, _ = setup
+    cfg = Config.fromfile(ROOT / 'configs/fan_hybrid_toy_imagenet.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'weights.pth')
+    with pytest.raises(InputError, match='the model labels no tokens'):
+        paint_token_labels(cfg, str(tmp_path / 'weights.pth'), folder / 'toy/val', tmp_path / 'out')

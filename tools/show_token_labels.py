@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Paint what an STL model says about every token: the image, its token labels and their confidence."""
+
+import argparse
+
+from rich.progress import track
+
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.token_label_pictures import paint_token_labels
+
+EXAMPLE = """example, on the embedded dataset:
+  python tools/make_toy_dataset.py imagenet data/toy_imagenet --size 80x80 --train 3000 --val 400
+  python tools/train.py configs/fan_hybrid_toy_stl_teacher_imagenet.py
+  python tools/show_token_labels.py data/toy_imagenet/val \\
+      configs/fan_hybrid_toy_stl_teacher_imagenet.py \\
+      work_dirs/fan_hybrid_toy_stl_teacher_imagenet/epoch_20.pth --out work_dirs/token_labels
+"""
+
+
+def main() -> None:
+    """Parse the command line and paint."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
+    parser.add_argument('config', help='config file of a token labeler or student')
+    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    parser.add_argument(
+        '--count', type=int, default=8, metavar='N', help='images, evenly spread (%(default)s)'
+    )
+    add_arguments(parser)
+    args = parser.parse_args()
+    written = paint_token_labels(
+        load_config(args),
+        args.checkpoint,
+        args.images,
+        args.out,
+        args.count,
+        lambda files: track(files, 'painting'),
+    )
+    print(f'{len(written)} pictures in {args.out}')
+
+
+if __name__ == '__main__':
+    run(main)
