@@ -54,8 +54,7 @@ class Predictor:
         if '://' not in checkpoint:
             read_torch_file(checkpoint)
         self.dataset_cfg = (cfg.get('test_dataloader') or {}).get('dataset')
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            cfg.pop(loader, None)  # the data need not be there
+        drop_data(cfg)
         prepare_runtime(cfg)
         with DefaultScope.overwrite_default_scope(self.scope):
             self.model = MODELS.build(cfg.model)
@@ -107,6 +106,13 @@ class Predictor:
             [self.metainfo['classes'][i] for i in shown],
             [self.metainfo['palette'][i] for i in shown],
         )
+
+
+def drop_data(cfg: Config) -> None:
+    """Take loaders and evaluators out of a config whose data need not be there."""
+    for split in ('train', 'val', 'test'):
+        for part in ('dataloader', 'evaluator', 'cfg'):
+            cfg.pop(f'{split}_{part}', None)
 
 
 def _innermost(dataset_cfg: dict | None) -> dict | None:

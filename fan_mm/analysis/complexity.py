@@ -6,21 +6,19 @@ einsum of the channel attention's gate; norms at mmengine's rates (5 per value f
 batch norms). Functions of single values (GELU, softmax, sigmoid, residual sums) are not.
 """
 
-import contextlib
-import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from rich.table import Table
 from torch import Tensor, nn
 
+from fan_mm.demo import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 
@@ -37,6 +35,7 @@ _NOT_COUNTED = (
     'cumsum',
     'div',
     'exp',
+    'feature_dropout',
     'expand_as',
     'gelu',
     'hardsigmoid',
@@ -98,11 +97,13 @@ class Complexity:
     Attributes:
         parameters: module name ('' for the whole) -> number of parameters.
         flops: module name -> FLOPs of its forward pass.
+        operators: module name -> operator ('linear', 'conv', 'layer_norm', ...) -> FLOPs.
         unknown: operator -> calls that the counter has no rule for.
     """
 
     parameters: dict[str, int]
     flops: dict[str, int]
+    operators: dict[str, dict[str, int]]
     unknown: dict[str, int]
 
 
@@ -110,23 +111,6 @@ def attention_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """Both products of scaled dot-product attention: queries by keys, weights by values."""
     query, key, value = (value.type().sizes() for value in inputs[:3])
     return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-class _Quiet(logging.Filter):
-    """Keeps the counter's remarks on modules that are read rather than called out of the log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return False
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    logger, silence = MMLogger.get_current_instance(), _Quiet()
-    logger.addFilter(silence)
-    try:
-        yield
-    finally:
-        logger.removeFilter(silence)
 
 
 @torch.no_grad()
@@ -142,12 +126,16 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
     for name in _NOT_COUNTED:
         counter.set_op_handle(f'aten::{name}', None, f'aten::{name}_', None)
     counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
-    flops = {name: round(value) for name, value in counter.by_module().items()}
+    operators = {
+        name: {operator: round(value) for operator, value in counts.items()}
+        for name, counts in counter.by_module_and_operator().items()
+    }
+    flops = {name: sum(counts.values()) for name, counts in operators.items()}
     unknown = {n: c for n, c in counter.unsupported_ops().items() if n.startswith('aten::')}
     modules = dict(model.named_modules())
     parameters = {n: v for n, v in parameter_count(model).items() if n in modules}
     parameters[''] = sum(p.numel() for p in model.parameters())
-    return Complexity(parameters, flops, unknown)
+    return Complexity(parameters, flops, operators, unknown)
 
 
 class _WithSamples(nn.Module):
@@ -172,8 +160,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     Raises:
         InputError: a mistake in the config.
     """
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        cfg.pop(loader, None)  # the data need not be there
+    drop_data(cfg)
     if 'model' not in cfg:
         raise InputError(f'{cfg.filename or "the config"} has no model')
     prepare_runtime(cfg)
@@ -196,11 +183,10 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     )
     found = measure_complexity(_WithSamples(model, [sample]), inputs)
 
-    def inner(counts: dict[str, int]) -> dict[str, int]:
-        below = {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
-        return below
+    def inner(counts: dict) -> dict:
+        return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
 
-    return Complexity(inner(found.parameters), inner(found.flops), found.unknown)
+    return Complexity(*map(inner, (found.parameters, found.flops, found.operators)), found.unknown)
 
 
 def module_table(complexity: Complexity, depth: int, title: str) -> Table:

@@ -78,7 +78,7 @@ def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
         axes.set(xlabel='block', ylabel='gate', title=title, xlim=(-0.7, blocks - 0.3))
         axes.set_xticks(range(0, blocks, 1 + (blocks - 1) // 24))
         axes.grid(False, axis='x')
-        figure.legend(loc='outside upper right', ncols=2, frameon=False)
+        figure.legend(loc='outside lower center', ncols=6, frameon=False)
     return figure
 
 

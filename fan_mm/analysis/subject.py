@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
-from fan_mm.demo import find_images, read_image
+from fan_mm.demo import drop_data, find_images, read_image
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import CheckpointedBackbone, below, load_pretrained, unwrap
@@ -41,8 +41,7 @@ class Subject:
 
     def __init__(self, cfg: Config, checkpoint: str) -> None:
         self.name = Path(cfg.filename or 'model').stem
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            cfg.pop(loader, None)  # the data need not be there
+        drop_data(cfg)
         if 'backbone' not in cfg.get('model', {}):
             raise InputError(f'{cfg.filename or "the config"} has no model.backbone')
         prepare_runtime(cfg)

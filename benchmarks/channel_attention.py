@@ -1,0 +1,88 @@
+"""Table 6: FAN-S-ViT with each channel attention, measured beside what the FAN paper prints.
+
+    python benchmarks/channel_attention.py --size 224 --batch 1
+
+Parameters and FLOPs of the ImageNet classifier's backbone, milliseconds and peak memory of inference
+and of a training step. Memory is the weights and what the work needs at once beyond them (on a CPU:
+Linux only). The paper says neither at which batch nor in which step its memory was measured.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from fan_mm.analysis.complexity import measure_complexity
+from fan_mm.cli import run
+from fan_mm.models import FANViT
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
+from reference.memory import peak_memory
+
+# memory (M), ImageNet top-1, ImageNet-C (%)
+PUBLISHED = {'csa': (235, 81.3, 61.7), 'se': (126, 81.2, 62.0), 'eca': (127, 82.5, 64.6)}
+
+
+def steps(model: FANViT, images: torch.Tensor) -> dict[str, Callable[[], None]]:
+    """Inference and a training step without its optimizer."""
+
+    @torch.inference_mode()
+    def inference() -> None:
+        model.eval()(images)
+
+    def training() -> None:
+        model.train()(images)[0].square().mean().backward()
+        model.zero_grad(set_to_none=True)
+
+    return {'inference': inference, 'training': training}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--arch', default='small', choices=list(FANViT.arch_zoo))
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=5)
+    args = parser.parse_args()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    where = (
+        torch.cuda.get_device_name() if device == 'cuda' else f'{torch.get_num_threads()} threads'
+    )
+    table = Table(title=f'FAN-ViT {args.arch}, batch {args.batch}, {args.size} pixels, {where}')
+    for column in (
+        'attention', 'parameters, M', 'FLOPs, G', 'inference, ms', 'MiB', 'training, ms', 'MiB',
+        'paper: memory, M', 'IN-1K', 'IN-C',
+    ):  # fmt: skip
+        table.add_column(column, justify='right')
+    images = torch.randn(args.batch, 3, args.size, args.size)
+    for kind, published in PUBLISHED.items():
+        torch.manual_seed(0)
+        model = FANViT(args.arch, out_type='cls_token', channel_attention=kind)
+        found = measure_complexity(model, images[:1])
+        weights = 4 * found.parameters['']
+        cells = [kind, f'{found.parameters[""] / 1e6:.2f}', f'{found.flops[""] / 1e9:.2f}']
+        for step in steps(model.to(device), images.to(device)).values():
+            step()  # kernels chosen
+            peak = weights + peak_memory(step)
+            best = float('inf')
+            for _ in range(args.rounds):
+                start = time.perf_counter()
+                step()
+                if device == 'cuda':
+                    torch.cuda.synchronize()
+                best = min(best, time.perf_counter() - start)
+            cells += [f'{1e3 * best:.0f}', f'{peak / 2**20:.0f}']
+        table.add_row(*cells, *map(str, published))
+    Console(width=130).print(table)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,165 @@
+"""Pictures of clusters and of segmentation: the right panels, in the right colours."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from PIL import Image
+
+from fan_mm.analysis.cluster_pictures import PALETTE, draw_clusters, match_panels
+from fan_mm.analysis.clustering import Clusters
+from fan_mm.analysis.segmentation import LOST, NEVER, paint_errors, write_video
+from fan_mm.analysis.subject import Subject, corrupt_picture, enlarge, load_pictures, parse_size
+from fan_mm.corruptions import corrupt, seed_for
+from fan_mm.errors import InputError
+from fan_mm.models import FANViT
+
+
+def test_panels_of_one_image_share_their_labels():
+    halves = np.repeat([[0, 0, 1, 1]], 4, axis=0)
+    rows = [[1 - halves, halves], [halves, 1 - halves]]
+    for row in match_panels(rows):
+        for labels in row:
+            np.testing.assert_array_equal(labels, halves)
+
+
+def test_a_row_per_block_and_a_column_per_condition():
+    grey = np.full((224, 224, 3), 128, np.uint8)
+    halves = np.repeat([[0, 0, 1, 1]], 4, axis=0)
+    found = {
+        'blocks.3': Clusters(halves, np.ones(3), ''),
+        'blocks.4': Clusters(halves.T, np.ones(3), ''),
+    }
+    picture = draw_clusters({'clean': grey, 'Snow 3': grey}, {'clean': found, 'Snow 3': found})
+    head = picture.shape[0] // 3 - 224
+    assert picture.shape == (3 * (224 + head), 2 * 224 + 6, 3)
+    panel = picture[224 + 2 * head :, :224][:224]
+    colours = [tuple(panel[100, x]) for x in (20, 200)]
+    expected = [tuple(round(0.6 * c + 0.4 * 128) for c in PALETTE[i]) for i in (0, 1)]
+    assert {colours[0], colours[1]} == set(expected)
+    second = picture[2 * (224 + head) + head :, 230:]
+    assert tuple(second[20, 100]) != tuple(second[200, 100])
+    for row in range(3):  # every panel has its title, and none runs into its border
+        for left in (0, 230):
+            title = picture[row * (224 + head) :][:head, left : left + 224]
+            assert title.min() < 100
+            assert title[:, -3:].min() == 255
+
+
+def test_errors_by_their_cause():
+    image = np.full((2, 3, 3), 90, np.uint8)
+    truth = np.array([[0, 0, 0], [1, 1, 255]])
+    clean = np.array([[0, 0, 1], [1, 0, 0]])
+    corrupted = np.array([[0, 1, 1], [1, 1, 1]])
+    picture, share = paint_errors(image, clean, corrupted, truth)
+    assert share == pytest.approx(2 / 5)
+    assert tuple(picture[0, 1]) == LOST
+    assert tuple(picture[0, 2]) == NEVER
+    grey = [tuple(picture[p]) for p in ((0, 0), (1, 0), (1, 1), (1, 2))]
+    assert grey == [(172, 172, 172)] * 4
+    changed, share = paint_errors(image, clean, corrupted, None)
+    assert share == pytest.approx(3 / 6)
+    assert tuple(changed[1, 2]) == LOST
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'mp4', 'avi'])
+def test_videos(tmp_path, suffix):
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    frames = [np.full((41, 67, 3), colour, np.uint8) for colour in colours]
+    file = tmp_path / f'clip.{suffix}'
+    write_video(frames, file, 5)
+    if suffix == 'gif':
+        clip = Image.open(file)
+        seen = []
+        for i in range(clip.n_frames):
+            clip.seek(i)
+            seen.append(np.asarray(clip.convert('RGB'))[20, 30])
+        assert clip.info['duration'] == 200
+    else:
+        clip = cv2.VideoCapture(str(file))
+        seen = [clip.read()[1][20, 30, ::-1] for _ in range(3)]
+        assert clip.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+        assert not clip.read()[0]
+    np.testing.assert_allclose(seen, colours, atol=20)
+
+
+def test_videos_of_other_kinds(tmp_path):
+    with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):
+        write_video([], tmp_path / 'clip.webm', 5)
+
+
+def test_reading_pictures(tmp_path):
+    for i in range(5):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((20, 30, 3), (40 * i, 0, 255), np.uint8))
+    pictures = load_pictures([tmp_path], (64, 48), 2)
+    assert list(pictures) == [f'{tmp_path.name}/0', f'{tmp_path.name}/2']
+    assert pictures[f'{tmp_path.name}/2'].shape == (64, 48, 3)
+    assert tuple(pictures[f'{tmp_path.name}/2'][5, 5]) == (255, 0, 80)  # RGB
+    (tmp_path / '9.png').write_bytes(b'not a picture')
+    with pytest.raises(InputError, match='cannot be read as an image'):
+        load_pictures([tmp_path / '9.png'], (64, 48))
+    assert parse_size('448') == (448, 448)
+    assert parse_size('1024X2048') == (1024, 2048)
+    for wrong in ('448x', 'big', '4,4', 'x4'):
+        if wrong != '448x':
+            with pytest.raises(InputError, match='HEIGHTxWIDTH'):
+                parse_size(wrong)
+    assert enlarge(np.zeros((100, 300, 3), np.uint8)).shape == (300, 900, 3)
+
+
+def test_pictures_are_corrupted_as_the_benchmark_does():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    expected = corrupt(image, 'fog', 2, seed=seed_for(7, 'town/1', 'fog', 2))
+    np.testing.assert_array_equal(corrupt_picture(image, 'town/1', 'fog', 2, 7), expected)
+
+
+ARCH = dict(embed_dims=16, depth=2, num_heads=2)
+
+
+def classifier(**changes):
+    pytest.importorskip('mmpretrain')
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            data_preprocessor=dict(
+                num_classes=3, to_rgb=True, mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0]
+            ),
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(type='FANViT', arch=dict(ARCH), out_type='cls_token'),
+                head=dict(type='LinearClsHead', num_classes=3, in_channels=16),
+            ),
+            **changes,
+        )
+    )
+
+
+def test_the_subject_sees_what_its_model_sees(tmp_path):
+    torch.manual_seed(0)
+    source = FANViT(dict(ARCH), out_type='cls_token')
+    torch.save({f'backbone.{k}': v for k, v in source.state_dict().items()}, tmp_path / 'w.pth')
+    subject = Subject(classifier(), str(tmp_path / 'w.pth'))
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    inputs = subject.prepare(image)
+    expected = (image - np.array([100.0, 110.0, 120.0])) / np.array([50.0, 60.0, 70.0])
+    np.testing.assert_allclose(inputs[0].permute(1, 2, 0), expected, rtol=1e-5, atol=1e-5)
+    model = MODELS.build(dict(type='FANViT', arch=dict(ARCH), out_type='cls_token')).eval()
+    model.load_state_dict(source.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(subject.backbone(inputs), model(inputs))
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    other = FANViT(dict(ARCH, depth=3), out_type='cls_token')
+    torch.save(dict(state_dict=other.state_dict()), tmp_path / 'other.pth')
+    with pytest.raises(InputError, match='is a FANViT'):
+        Subject(classifier(), str(tmp_path / 'other.pth'))
+    cfg = classifier()
+    cfg.model.backbone = dict(type='ResNet', depth=18)
+    cfg.model.head.in_channels = 512
+    with pytest.raises(InputError, match='it lacks 100 tensors, such as conv1'):
+        Subject(cfg, str(tmp_path / 'other.pth'))
+    with pytest.raises(InputError, match=r'no model\.backbone'):
+        Subject(Config(dict(model=dict(type='Toy'))), 'none.pth')

@@ -1,0 +1,48 @@
+#!/usr/bin/env python
+"""Parameters and FLOPs by module of any config's model, or the table of every FAN."""
+
+import argparse
+
+from rich.console import Console
+
+from fan_mm.analysis.complexity import complexity_of_config, module_table
+from fan_mm.analysis.complexity_table import write_table
+from fan_mm.analysis.subject import parse_size
+from fan_mm.cli import run
+from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.errors import InputError
+
+EXAMPLE = """examples:
+  python tools/model_complexity.py configs/fan_hybrid_toy_cityscapes.py --size 128x256
+  python tools/model_complexity.py configs/fan_hybrid_s_cityscapes.py --size 1024x2048 --depth 3
+  python tools/model_complexity.py --table docs/complexity.md
+"""
+
+
+def main() -> None:
+    """Parse the command line, count and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('config', nargs='?', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain')
+    add('--size', default='224x224', metavar='HxW', help='of the input in pixels (224x224)')
+    add('--depth', type=int, default=2, help='of the modules that are listed (default 2)')
+    add('--table', metavar='FILE', help='write the table of every FAN in Markdown')
+    add_arguments(parser)
+    args = parser.parse_args()
+    if (args.config is None) == (args.table is None):
+        raise InputError('name either a CONFIG or --table FILE')
+    if args.table:
+        write_table(args.table)
+        print(f'wrote {args.table}')
+        return
+    found = complexity_of_config(load_config(args), parse_size(args.size))
+    console = Console()
+    console.print(module_table(found, args.depth, f'{args.config}, {args.size}'))
+    if found.unknown:
+        console.print(f'not counted: {", ".join(sorted(found.unknown))}')
+
+
+if __name__ == '__main__':
+    run(main)
