@@ -28,8 +28,7 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         warmup_epochs: length w of the warm-up.
         warmup_start: learning rate s at its beginning.
         eta_min: learning rate m at the cosine's end.
-        begin: see mmengine.
-        end: see mmengine.
+        end: not used, as the cooldown has no end; mmengine fills in the length of the run.
         last_step: see mmengine.
         by_epoch: count iterations if False.
         verbose: see mmengine.
@@ -45,8 +44,7 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         warmup_epochs: int = 0,
         warmup_start: float = 1e-6,
         eta_min: float = 1e-6,
-        begin: int = 0,
-        end: int = 1_000_000_000,
+        end: int | None = None,
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
@@ -57,7 +55,7 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         self.warmup_epochs = warmup_epochs
         self.warmup_start = warmup_start
         self.eta_min = eta_min
-        super().__init__(optimizer, 'lr', begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, 'lr', last_step=last_step, by_epoch=by_epoch, verbose=verbose)
 
     def _get_value(self) -> list[float]:
         return [self._at(self.last_step, lr) for lr in self.base_values]

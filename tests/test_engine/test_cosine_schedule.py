@@ -47,7 +47,7 @@ def test_goes_on_after_a_resume():
     optimizer = sgd(2e-3)
     whole = rates_of(optimizer, build(optimizer), 40)
     optimizer = sgd(2e-3)
-    scheduler = build(optimizer)
+    scheduler = build(optimizer, end=17)  # mmengine fills in the length of the run
     first = rates_of(optimizer, scheduler, 17)
     state = scheduler.state_dict(), optimizer.state_dict()
     optimizer = sgd(2e-3)
