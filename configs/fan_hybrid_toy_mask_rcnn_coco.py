@@ -42,19 +42,29 @@ model = dict(
         anchor_generator=dict(scales=[4]),  # the smallest are 16 pixels wide
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=channels, finest_scale=28),
-        bbox_head=dict(in_channels=channels, fc_out_channels=256, num_classes=8),
-        mask_roi_extractor=dict(out_channels=channels, finest_scale=28),
+        bbox_roi_extractor=dict(
+            roi_layer=dict(sampling_ratio=1), out_channels=channels, finest_scale=28
+        ),
+        bbox_head=dict(
+            in_channels=channels, fc_out_channels=192, num_classes=8, reg_class_agnostic=True
+        ),
+        mask_roi_extractor=dict(
+            roi_layer=dict(sampling_ratio=1), out_channels=channels, finest_scale=28
+        ),
         mask_head=dict(
-            num_convs=2, in_channels=channels, conv_out_channels=channels, num_classes=8
+            num_convs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            num_classes=8,
+            class_agnostic=True,
         ),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
-        rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=96)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=64, pos_fraction=0.4)),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(max_per_img=50)),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )
 
 train_pipeline = [
@@ -99,7 +109,7 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),
     clip_grad=dict(max_norm=10.0),
 )

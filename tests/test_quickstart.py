@@ -95,10 +95,33 @@ def test_classification(tmp_path):
     assert f'accuracy/top1: {clean["metrics"]["top1"]:.4f}' in (work / 'scores.txt').read_text()
 
 
+@pytest.mark.slow
+def test_detection(tmp_path):
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
+    work = tmp_path / 'work'
+    task = ['--task', 'detection', '--short']
+    done = quickstart(*task, '--work-dir', str(work), '--data', str(tmp_path / 'data'))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == str(work)
+    assert 'iteration 4/4, loss ' in done.stdout
+    assert len(list((work / 'predictions').glob('*.png'))) == 4
+    results = json.loads((work / 'robustness/results.json').read_text())
+    assert results['task'] == 'detection' and results['metric']['name'] == 'bbox_mAP'
+    assert {'segm_mAP', 'bbox_mAP_s', 'segm_mAP_l'} <= set(results['other_summaries'])
+    cells = {(c['corruption'], c['severity']): c for c in results['cells']}
+    assert set(cells) == {('clean', 0), ('fog', 3)}
+    assert all(cell['status'] == 'done' and cell['samples'] == 4 for cell in cells.values())
+    assert 'coco/segm_mAP' in (work / 'scores.txt').read_text()
+
+
 def test_unknown_tasks_are_refused(tmp_path):
     done = quickstart('--task', 'tracking', '--work-dir', str(tmp_path / 'work'))
     assert done.returncode == 2
-    assert done.stderr == "error: unknown task 'tracking': choose segmentation or classification\n"
+    assert (
+        done.stderr
+        == "error: unknown task 'tracking': choose segmentation, detection or classification\n"
+    )
     assert not (tmp_path / 'work').exists()
 
 

@@ -2,7 +2,7 @@
 # From nothing to a robustness report: environment, toy dataset, training, evaluation, pictures, corruptions.
 #   bash tools/quickstart.sh [--task TASK] [--work-dir DIR] [--data DIR] [--short] [SETUP OPTIONS]
 #
-#   --task       segmentation or classification (segmentation)
+#   --task       segmentation, detection or classification (segmentation)
 #   --work-dir   where results go (work_dirs/quickstart_TASK); run again, it goes on where it was
 #   --data       where the toy dataset goes (data/toy_LAYOUT)
 #   --short      a few iterations on a few tiny pictures: tests this script, not the model
@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
 done
 
 # What differs from task to task: the dataset's layout and size, the config, and the same in short.
-options=()
+options=() purpose=quickstart
 case "$task" in
     segmentation)
         layout=cityscapes config=configs/fan_hybrid_toy_cityscapes.py
@@ -37,6 +37,14 @@ case "$task" in
         sweep=(--benchmark all --severities 1 2 3 --save-images 6)
         if [ -n "$short" ]; then
             scenes=(--size 64x128 --train 8 --val 4)
+            options+=(train_cfg.max_iters=4 train_cfg.val_interval=4)
+        fi ;;
+    detection) # needs compiled mmcv ops: a build of some minutes, once per machine
+        layout=coco config=configs/fan_hybrid_toy_mask_rcnn_coco.py purpose=detection
+        scenes=(--size 192x256 --train 400 --val 60)
+        sweep=(--benchmark coco-c --severities 3 --save-images 6)
+        if [ -n "$short" ]; then
+            scenes=(--size 64x96 --train 8 --val 4)
             options+=(train_cfg.max_iters=4 train_cfg.val_interval=4)
         fi ;;
     classification)
@@ -48,7 +56,7 @@ case "$task" in
             options+=(train_cfg.max_epochs=2 train_cfg.val_interval=2 train_dataloader.batch_size=10)
         fi ;;
     *)
-        echo "error: unknown task '$task': choose segmentation or classification" >&2
+        echo "error: unknown task '$task': choose segmentation, detection or classification" >&2
         exit 2 ;;
 esac
 if [ -n "$short" ]; then
@@ -61,6 +69,11 @@ work=${work:-$root/work_dirs/quickstart_$task} data=${data:-$root/data/toy_$layo
 for loader in train val test; do
     options+=("${loader}_dataloader.dataset.data_root=$data/")
 done
+if [ "$task" = detection ]; then
+    for loader in val test; do
+        options+=("${loader}_evaluator.ann_file=$data/annotations/instances_val2017.json")
+    done
+fi
 
 begin=$SECONDS
 say() { printf '[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
@@ -78,7 +91,7 @@ progress='s/.*Iter(train) *\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]
 s/.*Epoch(train) *\[\([0-9]*\)\]\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    epoch \1, iteration \2, loss \4, \3 to go/p'
 
 say 'environment'
-python=${FAN_MM_PYTHON:-$(bash tools/setup_env.sh --for quickstart ${setup[@]+"${setup[@]}"})}
+python=${FAN_MM_PYTHON:-$(bash tools/setup_env.sh --for $purpose ${setup[@]+"${setup[@]}"})}
 mkdir -p "$work"
 
 say "toy dataset: $data"

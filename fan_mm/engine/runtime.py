@@ -42,7 +42,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     use_safe_loading()
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
-    _register_task_library(cfg)
+    register_task_library(cfg)
     scope = cfg.get('default_scope')
     _fill_in_loaders(cfg)
     remarks = check_config(cfg, training)
@@ -81,7 +81,7 @@ def build_runner(
     return runner
 
 
-def _register_task_library(cfg: Config) -> None:
+def register_task_library(cfg: Config) -> None:
     """Import the library of the config's default scope, or say in one line why it cannot be."""
     scope = cfg.get('default_scope')
     if scope not in [library.module for library in TASK_LIBRARIES]:

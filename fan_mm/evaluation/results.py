@@ -56,8 +56,12 @@ def build_results(
         per_image: statistics for intervals, where the metric has them.
     """
     benchmark = scope.benchmark
-    scores = {r.cell: r.metrics.get(headline) for r in records if r.status == 'done'}
-    others = {name: None for r in records for name in r.metrics if name != headline}
+
+    def scores(name: str) -> dict:
+        return {r.cell: r.metrics.get(name) for r in records if r.status == 'done'}
+
+    others = list(dict.fromkeys(n for r in records for n in r.metrics if n != headline))
+    classes = len(dataset['classes'])
     draws = per_image.resampled() if per_image is not None else None
     return {
         'schema': SCHEMA,
@@ -75,14 +79,18 @@ def build_results(
             'name': headline,
             'unit': '%',
             'higher_is_better': True,
-            'others': list(others),
+            'others': others,
         },
         'model': model,
         'dataset': dataset,
         **protocol,
         'environment': environment(),
         'cells': [_public(record) for record in records],
-        'summary': summarize(scope, scores, task, len(dataset['classes']), draws),
+        'summary': summarize(scope, scores(headline), task, classes, draws),
+        # masks, and objects by size: numbers that papers quote beside the box mAP
+        'other_summaries': {name: summarize(scope, scores(name), task, classes) for name in others}
+        if task == 'detection'
+        else {},
         'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
         'gallery': gallery.entries(records),
     }

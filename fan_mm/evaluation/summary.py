@@ -86,8 +86,9 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
 
     Args:
         scope: what was to be evaluated.
-        task: 'segmentation', 'detection' (adds mPC and rPC) or 'classification' (adds the mean over
-            the 16 types of FAN's Table 12 and its retention where the scope has them all).
+        task: 'segmentation', 'detection' (adds mPC and rPC, and the same over the usual 15 types
+            where the scope has them all) or 'classification' (adds the mean over the 16 types of
+            FAN's Table 12 and its retention where the scope has them all).
         classes: number of classes; corruption errors, which divide by AlexNet's on ImageNet, are
             added for classification with 1000, where the scope has the 15 corruptions they need.
     """
@@ -97,6 +98,15 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
         figures |= {'mPC': figures['mean'], 'rPC': figures['retention']}
     needed = dict.fromkeys(metrics.ALEXNET_ERRORS, metrics.ALEXNET_SEVERITIES)
     cells, by_name = _sorted_scores(needed)
+    usual = set(benchmark.severities) == set(needed)  # then mPC is that already
+    if task == 'detection' and set(cells) <= set(scope.cells) and not usual:
+        figures['mPC_15'] = Figure(
+            cells, lambda s: metrics.mean_performance_under_corruption(by_name(s))
+        )
+        figures['rPC_15'] = Figure(
+            (CLEAN, *cells),
+            lambda s: metrics.retention(figures['mPC_15'].formula(s), s[CLEAN]),
+        )
     if task == 'classification' and classes == 1000 and set(cells) <= set(scope.cells):
         figures['mCE'] = Figure(cells, lambda s: metrics.mean_corruption_error(by_name(s)))
         figures['relative_mCE'] = Figure(

@@ -29,6 +29,8 @@ from fan_mm.models.checkpoints import (
 from fan_mm.torch_files import read_torch_file
 
 _BATCH_NORM_EPS = 1e-5
+_DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.')
+_MMDET_1_PARTS = ('bbox_head.', 'mask_head.')
 
 
 @dataclasses.dataclass
@@ -96,6 +98,8 @@ def convert(checkpoint: Mapping, weights: str | None = None) -> Conversion:
         conversion.add(prefix + key, **{f'backbone.{name}': part for name, part in made.items()})
     if 'decode_head.linear_fuse.conv.weight' in heads:
         _convert_segformer_head(heads, conversion)
+    elif any(key.startswith(_DETECTOR_PARTS) for key in heads):
+        _keep_detector_parts(heads, conversion)
     else:
         _convert_other_heads(heads, conversion)
     return conversion
@@ -203,6 +207,43 @@ def _convert_other_heads(heads: Mapping[str, Tensor], conversion: Conversion) ->
     parts = {key.partition('.')[0] for key in heads} - {'head', 'aux_head'}
     if parts:
         conversion.remarks.append(f'kept as they are: {", ".join(sorted(parts))}')
+
+
+def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) -> None:
+    """Pyramid and heads of an official two-stage detector (spec 8.3): mmdet 2's names are mmdet 3's.
+
+    Raises:
+        InputError: parts of mmdet 1, of another detector, or a pyramid that fits another backbone.
+    """
+    for key, value in heads.items():
+        if key.startswith(_MMDET_1_PARTS):
+            raise InputError(
+                f'the checkpoint has {key}, a name of mmdet 1, whose class 0 is the background: '
+                "first run mmdet's tools/model_converters/upgrade_model_version.py"
+            )
+        if not key.startswith(_DETECTOR_PARTS):
+            raise InputError(f'the checkpoint has unknown {key}')
+        conversion.add(key, **{key: value})
+    inputs = {
+        int(key.split('.')[2]): value.shape[1]
+        for key, value in heads.items()
+        if re.fullmatch(r'neck\.lateral_convs\.\d+\.conv\.weight', key)
+    }
+    if inputs:
+        channels = [width for _, width in sorted(inputs.items())]
+        with torch.device('meta'):
+            given = list(MODELS.build(conversion.backbone).out_channels)
+        if channels != given:
+            raise InputError(f'the pyramid takes {channels} channels, but the backbone has {given}')
+        conversion.remarks.append(f"neck: type='FPN', in_channels={channels}")
+    classifiers = [k for k in heads if re.search(r'bbox_head\.(\d+\.)?fc_cls\.weight$', k)]
+    masks = any(key.startswith('roi_head.mask_head.') for key in heads)
+    if classifiers:
+        kind = 'Cascade R-CNN' if len(classifiers) > 1 else 'R-CNN'
+        conversion.remarks.append(
+            f'roi_head: {kind} with {len(classifiers)} box heads, '
+            f'num_classes={len(heads[classifiers[0]]) - 1}, {"masks" if masks else "no masks"}'
+        )
 
 
 def convert_file(

@@ -42,6 +42,8 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
     sections = {
         'cells': ('Corruptions and severities', _cells_section(table)),
         'groups': ('Groups', _groups_section(table, figures.get('groups'))),
+        'metrics': ('Boxes and masks, by object size', _metrics_section(table)),
+        'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
         'classes': ('Losses per class', _classes_section(table.class_losses(MOST_CLASSES))),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
@@ -104,6 +106,33 @@ def _card(measure: Measure, level: float | None) -> str:
         text = f'{100 * level:.0f} % interval {interval(measure.interval)}'
         bounds = f'<span class="interval">{text}</span>'
     return f'<li{kind}><span class="label">{escape(label)}</span>{value}{bounds}</li>'
+
+
+def _metrics_section(table: RobustnessTable) -> list[str]:
+    """One row for each metric that the results sum up; nothing if that is the headline's alone."""
+    if len(table.summed_up()) < 2:
+        return []
+    groups = [group for group in table.groups if group != HOLD_OUTS]
+    head = [page.head_cell('metric', kind='left')]
+    head += [page.head_cell(name) for name in ('clean', 'mPC', 'rPC %')]
+    head += [page.head_cell(f'mean of {group}') for group in groups]
+    rows = []
+    for found in map(table.of, table.summed_up()):
+        cells = [page.cell(found.measure(name).text) for name in ('clean', 'mPC', 'rPC')]
+        for group in groups:
+            value = found.group(group)['mean']
+            cells.append(page.cell(number(value), share=found.lost_share(value)))
+        rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
+    caption = (
+        'Per cent. Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
+        '96\N{SUPERSCRIPT TWO}; a dash: no such objects.'
+    )
+    return [page.table(caption, head, [rows], 'heat')]
+
+
+def _masks_section(table: RobustnessTable) -> list[str]:
+    masks = 'segm_mAP' in table.summed_up()[1:]
+    return _cells_section(table.of('segm_mAP')) if masks else []
 
 
 def _cells_section(table: RobustnessTable) -> list[str]:

@@ -6,13 +6,17 @@ DASH = '\N{EN DASH}'
 MINUS = '\N{MINUS SIGN}'
 _CORRUPTIONS = {'jpeg_compression': 'JPEG', 'elastic_transform': 'Elastic'}
 _METRICS = {
-    'bbox_mAP': 'box mAP',
-    'segm_mAP': 'mask mAP',
-    'bbox_mAP_50': 'box AP50',
-    'bbox_mAP_75': 'box AP75',
-    'bbox_mAP_s': 'box AP small',
-    'bbox_mAP_m': 'box AP medium',
-    'bbox_mAP_l': 'box AP large',
+    f'{key}_{score}': f'{word} {label}'
+    for key, word in (('bbox', 'box'), ('segm', 'mask'))
+    for score, label in (
+        ('mAP', 'mAP'),
+        ('mAP_50', 'AP50'),
+        ('mAP_75', 'AP75'),
+        ('mAP_s', 'AP small'),
+        ('mAP_m', 'AP medium'),
+        ('mAP_l', 'AP large'),
+    )
+} | {
     'top1': 'top-1 accuracy',
     'top5': 'top-5 accuracy',
     'relative_mCE': 'relative mCE',

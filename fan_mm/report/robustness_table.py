@@ -21,6 +21,8 @@ _MEASURES = {
     'rPC': ('rPC', True, f'relative performance under corruption, mPC / clean ({_M19})'),
     'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
     'retention': ('retention', True, 'corrupted mean / clean'),
+    'mPC_15': ('mPC over 15', True, f'mPC over the usual 15 types, severities 1 to 5 ({_M19})'),
+    'rPC_15': ('rPC over 15', True, f'that mean / clean ({_M19})'),
     'mean_16': ('mean over 16', True, "mean over the 16 types of FAN's Table 12 (ICML 2022)"),
     'retention_16': ('retention over 16', True, 'mean over 16 / clean'),
     'mCE': ('mCE', False, f'mean over 15 corruptions of the error / that of AlexNet ({_HD19})'),
@@ -118,6 +120,18 @@ class RobustnessTable:
         self.corruptions = tuple(c for names in self.groups.values() for c in names)
         severities = {s for wanted in self._wanted.values() for s in wanted}
         self.severities = tuple(sorted(severities | {s for _, s in self._cells if s}))
+
+    def of(self, metric: str) -> 'RobustnessTable':
+        """The same table of another metric that the results sum up, such as 'segm_mAP'."""
+        if metric == self.metric:
+            return self
+        summary = self.results['other_summaries'][metric]
+        changed = {'metric': self.results['metric'] | {'name': metric}, 'summary': summary}
+        return RobustnessTable(self.results | changed, self.name)
+
+    def summed_up(self) -> list[str]:
+        """The metrics for which there is such a table, this one's first; none but this one's as a rule."""
+        return [self.metric, *self.results.get('other_summaries', ())]
 
     @property
     def metric_label(self) -> str:

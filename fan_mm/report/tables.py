@@ -73,6 +73,8 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         _cells(table),
         '`·` not part of the benchmark, *italic* evaluated, but in no mean.',
         _groups(table),
+        _other_metrics(table),
+        _masks(table),
         _classes(table),
         '## Figures',
         *(f'![{name.replace("_", " ")}](figures/{name}.png)' for name in figures),
@@ -165,6 +167,29 @@ def _groups(table: RobustnessTable) -> str:
     return '## Groups\n\n' + markdown_table(
         ['group', f'mean {table.metric_label}', 'retention'], rows
     )
+
+
+def _other_metrics(table: RobustnessTable) -> str:
+    """Boxes and masks, at fixed overlaps and by object size; nothing for other tasks."""
+    if len(table.summed_up()) < 2:
+        return ''
+    groups = [group for group in table.groups if group != HOLD_OUTS]
+    rows = [
+        [
+            found.metric_label,
+            *(found.measure(name).text for name in ('clean', 'mPC', 'rPC')),
+            *(number(found.group(group)['mean']) for group in groups),
+        ]
+        for found in map(table.of, table.summed_up())
+    ]
+    head = ['metric', 'clean', 'mPC', 'rPC', *map(str.capitalize, groups)]
+    return '## Boxes and masks, by object size\n\n' + markdown_table(head, rows)
+
+
+def _masks(table: RobustnessTable) -> str:
+    if 'segm_mAP' not in table.summed_up()[1:]:
+        return ''
+    return '## Mask mAP by corruption and severity\n\n' + _cells(table.of('segm_mAP'))
 
 
 def _classes(table: RobustnessTable) -> str:

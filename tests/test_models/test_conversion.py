@@ -7,6 +7,7 @@ import numpy as np
 import official
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 
@@ -137,15 +138,94 @@ def test_converting_twice_changes_nothing():
     assert all(torch.equal(v, once.state_dict[k]) for k, v in twice.state_dict.items())
 
 
-def test_detectors_keep_their_other_parts(tmp_path):
-    name = 'stl_det_fan_tiny_8_p4_hybrid'
-    state = {f'backbone.{k}': v for k, v in official.state_dict(name, device='meta').items()}
-    state |= {'neck.fpn.conv.weight': torch.ones(1), 'rpn_head.rpn_conv.bias': torch.ones(2)}
-    conversion = convert(state)
-    assert conversion.names['rpn_head.rpn_conv.bias'] == ('rpn_head.rpn_conv.bias',)
-    assert conversion.remarks == ['kept as they are: neck, rpn_head']
-    assert conversion.backbone['last_stage_channels'] == 768
-    assert conversion.backbone['out_norm']
+SIZES = dict(tiny='t', small='s', base='b', large='l')
+
+
+def detector_config(name):
+    """Our config of an official detector."""
+    size = next(letter for size, letter in SIZES.items() if size in name)
+    cfg = Config.fromfile(ROOT / f'configs/fan_hybrid_{size}_cascade_mask_rcnn_coco.py')
+    cfg.model.backbone.update(
+        paired_frequencies=False, out_norm='out_norm0.weight' in official.keys(name)
+    )
+    return cfg.model
+
+
+def official_detector(name, heads, device='cpu'):
+    """An official detector's state dict: a golden backbone, heads of spec 8.3 under mmdet 2's names."""
+    state = {f'backbone.{k}': v for k, v in official.state_dict(name, device=device).items()}
+    return state | heads
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in official.BACKBONES if name.startswith(('det_', 'stl_det_'))]
+)
+def test_detectors_convert_key_by_key(name):
+    """spec/keys of every official detector; no key of the config's model is missing or left over."""
+    pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
+    with torch.device('meta'):
+        model = build('mmdet', detector_config(name))
+    heads = {k: v for k, v in model.state_dict().items() if not k.startswith('backbone.')}
+    # names as the official config makes them in mmdet 2
+    for key in (
+        'neck.lateral_convs.3.conv.weight',
+        'neck.fpn_convs.0.conv.bias',
+        'rpn_head.rpn_conv.weight',
+        'rpn_head.rpn_cls.bias',
+        'rpn_head.rpn_reg.weight',
+        'roi_head.bbox_head.2.shared_convs.3.bn.running_var',
+        'roi_head.bbox_head.0.shared_fcs.0.weight',
+        'roi_head.bbox_head.1.fc_cls.weight',
+        'roi_head.bbox_head.1.fc_reg.bias',
+        'roi_head.mask_head.0.convs.3.conv.weight',
+        'roi_head.mask_head.2.upsample.weight',
+        'roi_head.mask_head.1.conv_logits.bias',
+    ):
+        assert key in heads
+    assert heads['roi_head.bbox_head.0.fc_reg.bias'].shape == (4 * 80,)
+    state = official_detector(name, heads, device='meta')
+    conversion = convert(dict(state_dict=state))
+    assert set(conversion.names) == set(state)
+    assert all(conversion.names.values())
+    own = model.state_dict().keys()
+    # of the class attention the maps need one part only, and the backbone takes that
+    assert own <= conversion.state_dict.keys()
+    assert all(k.startswith('backbone.cls_') for k in conversion.state_dict.keys() - own)
+    for key, value in model.state_dict().items():
+        assert conversion.state_dict[key].shape == value.shape
+    assert dict(out_norm=False) | conversion.backbone == official.backbone_config(name)
+    assert 'Cascade R-CNN with 3 box heads, num_classes=80, masks' in conversion.remarks[1]
+
+
+@pytest.mark.parametrize('name', ['det_fan_tiny_8_p4_hybrid', 'stl_det_fan_tiny_8_p4_hybrid'])
+def test_a_converted_detector_gives_the_official_maps(name, tmp_path):
+    pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
+    model = build('mmdet', detector_config(name)).eval()
+    heads = {k: v for k, v in model.state_dict().items() if not k.startswith('backbone.')}
+    torch.save(dict(state_dict=official_detector(name, heads)), tmp_path / 'official.pth')
+    convert_file(tmp_path / 'official.pth', tmp_path / 'ours.pth')
+    model = build('mmdet', detector_config(name)).eval()
+    load_checkpoint(model, str(tmp_path / 'ours.pth'), strict=True)
+    golden = official.golden(name)
+    with torch.no_grad():
+        maps = model.backbone(official.images(1, 3, 256, 320))
+    for i, x in enumerate(maps):
+        expected = golden[f'256x320/out{i}/sample']
+        np.testing.assert_allclose(official.reduced(x), expected, atol=1e-4)
+    assert torch.equal(model.rpn_head.rpn_conv.weight, heads['rpn_head.rpn_conv.weight'])
+
+
+def test_parts_that_fit_no_detector_are_refused():
+    name = 'det_fan_tiny_8_p4_hybrid'
+    good = {'rpn_head.rpn_conv.bias': torch.ones(2)}
+    for key, message in (
+        ('roi_heads.x', 'unknown roi_heads.x'),
+        ('bbox_head.0.fc_cls.weight', 'a name of mmdet 1'),
+        ('neck.lateral_convs.0.conv.weight', r'takes \[3\] channels, but the backbone has'),
+    ):
+        heads = {key: torch.ones(2, 3, 1, 1), **good}
+        with pytest.raises(InputError, match=message):
+            convert(official_detector(name, heads, device='meta'))
 
 
 def test_what_fits_no_released_fan_is_refused(tmp_path):

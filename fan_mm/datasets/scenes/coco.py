@@ -17,11 +17,11 @@ from fan_mm.fileio import write_whole
 COCO_CLASSES = tuple(label.title for label in CLASSES if label in THINGS)
 """The eight classes with instances of Cityscapes; category ids are 1 to 8 in this order."""
 
-MIN_AREA = 48
+MIN_AREA = 64
 """Pixels; of a thing of which less is seen nobody could tell what it is: part of a crowd region."""
 
-_ZOOM = (1.0, 2.6)
-_REACH = (9.0, 30.0)
+_ZOOM = (1.3, 3.0)
+_REACH = (8.0, 24.0)
 _EMPTY = 12
 """One scene in so many is without people and vehicles."""
 
