@@ -7,7 +7,10 @@ model = dict(
     teacher=teacher,
     token_labels='gumbel',
     head=dict(tokens='each'),
-    train_cfg=dict(_delete_=True, augments=[dict(type='Mixup', alpha=0.2)]),
+    train_cfg=dict(
+        _delete_=True,
+        augments=dict(type='fan_mm.models.mixing.MixupCutmix', mixup_alpha=0.2, switch_prob=0.1),
+    ),
 )
 train_pipeline = [
     *_base_.train_pipeline[:-1],

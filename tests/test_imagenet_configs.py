@@ -20,6 +20,7 @@ from mmpretrain.structures import DataSample
 from fan_mm.engine.config_checks import check_model
 from fan_mm.models.checkpoints import to_official
 from fan_mm.models.conversion import convert
+from fan_mm.models.mixing import MixupCutmix
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*_imagenet*.py'))
@@ -149,9 +150,10 @@ def check_common(cfg, lr, warmup, epochs, erase, pair=False):
     assert (erasing['erase_prob'], erasing['mode']) == (erase, 'rand')
     assert erasing['fill_color'] == cfg.data_preprocessor.mean[::-1]
     assert erasing['fill_std'] == cfg.data_preprocessor.std[::-1]
-    assert cfg.model.train_cfg == dict(
-        augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
-    )
+    mixes = dict(type='ClsDataPreprocessor', batch_augments=cfg.model.train_cfg)
+    (mixing,) = build(cfg.data_preprocessor | mixes).batch_augments.augments
+    assert isinstance(mixing, MixupCutmix)
+    assert (mixing.mixup_alpha, mixing.cutmix_alpha, mixing.switch_prob) == (0.8, 1.0, 0.5)
     if cfg.model.head.type == 'LinearClsHead':
         assert cfg.model.head.loss == dict(
             type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'
