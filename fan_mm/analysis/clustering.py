@@ -1,8 +1,14 @@
 r"""Spectral clustering of tokens (FAN paper, section 2.2 and A.6).
 
-The tokens :math:`z_i` of a block are normalised by a softmax over their channels, their
-self-correlation :math:`S_{ij} = z_i^\top z_j` is the affinity, and its leading eigenvectors are
-clustered (Ng et al., NIPS 2002).
+The tokens :math:`z_i` of a block are normalised by a softmax, their self-correlation
+:math:`S_{ij} = z_i^\top z_j` is the affinity, and its leading eigenvectors are clustered (Ng et al.,
+NIPS 2002).
+
+The paper does not say along which axis the softmax runs. We take the one along which it runs
+everywhere else in the paper, the tokens (the sigma of Eq. 7): each channel becomes a distribution
+over the image. Along the channels, the few that are large in every token drown all others. Before
+it stands what every block does to its input, a LayerNorm: without, the size of the features, which
+grows from block to block, would decide how sharp the softmax is.
 """
 
 from dataclasses import dataclass
@@ -34,14 +40,20 @@ class Clusters:
 
 
 def normalise_tokens(tokens: np.ndarray) -> np.ndarray:
-    """Softmax of each token (N, C) over its channels, float64."""
+    """Normalise each token (N, C) over its channels, then each channel by a softmax over tokens.
+
+    Returns:
+        (N, C) float64; every column sums to 1.
+    """
     tokens = np.asarray(tokens, np.float64)
-    exponentials = np.exp(tokens - tokens.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
+    variance = tokens.var(-1, keepdims=True)
+    tokens = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(variance + 1e-6)
+    exponentials = np.exp(tokens - tokens.max(0))
+    return exponentials / exponentials.sum(0)
 
 
 def affinity(tokens: np.ndarray) -> np.ndarray:
-    """Self-correlation (N, N) of softmax-normalised tokens (N, C)."""
+    """Self-correlation (N, N) of normalised tokens (N, C)."""
     normalised = normalise_tokens(tokens)
     return normalised @ normalised.T
 
@@ -64,8 +76,7 @@ def leading_eigenvectors(tokens: np.ndarray, count: int) -> tuple[np.ndarray, np
     z = normalise_tokens(tokens)
     diagonal = np.square(z).sum(1)
     degree = z @ z.sum(0) - diagonal
-    # No token correlates less than nothing with the others; saturated softmaxes come close.
-    scale = 1 / np.sqrt(np.maximum(degree, 1e-12))
+    scale = 1 / np.sqrt(degree)
 
     def product(vector: np.ndarray) -> np.ndarray:
         scaled = scale * np.ravel(vector)

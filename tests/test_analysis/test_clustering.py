@@ -66,14 +66,26 @@ def test_eigenvectors_are_those_of_the_matrix():
         assert abs(cosine) == pytest.approx(1, abs=1e-8)
 
 
-def test_tokens_become_distributions():
-    tokens = np.array([[1000.0, 1000.0, -1000.0], [0.0, 0.0, np.log(2)]])
-    np.testing.assert_allclose(normalise_tokens(tokens), [[0.5, 0.5, 0], [0.25, 0.25, 0.5]])
+def test_channels_become_distributions_over_tokens():
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(5, 3, (7, 4))
+    normalised = normalise_tokens(tokens)
+    np.testing.assert_allclose(normalised.sum(0), 1)
+    standard = (tokens - tokens.mean(1, keepdims=True)) / tokens.std(1, keepdims=True)
+    expected = np.exp(standard) / np.exp(standard).sum(0)
+    np.testing.assert_allclose(normalised, expected, rtol=1e-5)
+    np.testing.assert_allclose(normalise_tokens(100 * tokens - 30), normalised, rtol=1e-5)
 
 
-def test_saturated_tokens_that_share_nothing():
-    tokens = np.repeat(np.eye(3), 40, axis=0) * 1e4
-    labels = cluster_tokens(tokens, (10, 12), 3).labels.ravel()
+def test_channels_that_are_large_everywhere_hide_nothing():
+    tokens, groups = planted((28, 28), 4)
+    tokens[:, :3] += 40  # as in trained transformers
+    labels = cluster_tokens(tokens, (28, 28), 4).labels
+    assert adjusted_rand_score(groups.ravel(), labels.ravel()) > 0.99
+
+
+def test_the_same_token_over_and_over():
+    labels = cluster_tokens(np.repeat(np.eye(3), 40, axis=0) * 1e4, (10, 12), 3).labels.ravel()
     assert adjusted_rand_score(np.repeat([0, 1, 2], 40), labels) == 1
 
 
