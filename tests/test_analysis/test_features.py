@@ -45,6 +45,21 @@ def foreign_backbone(name):
         return MODELS.build(cfgs[name])
 
 
+def segmentation_backbone(name):
+    pytest.importorskip('mmseg')
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    cfgs = {
+        'mit': dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 2, 1]),
+        'vit': dict(
+            type='VisionTransformer', img_size=(64, 96), embed_dims=16, num_layers=2, num_heads=2
+        ),
+    }
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return MODELS.build(cfgs[name])
+
+
 def calls(backbone, names):
     """Arguments and outputs of modules in one forward pass."""
     seen = {}
@@ -114,6 +129,15 @@ def test_networks_of_mmpretrain(name, strides, extra):
             out = out.flatten(2).transpose(1, 2)
         torch.testing.assert_close(tokens[n].values, out[:, extra:])
         assert tokens[n].values.shape[1] == tokens[n].grid[0] * tokens[n].grid[1]
+
+
+@pytest.mark.parametrize(('name', 'strides'), [('mit', [4, 8, 16, 16, 32]), ('vit', [16, 16])])
+def test_networks_of_mmseg(name, strides):
+    backbone = segmentation_backbone(name)
+    names, tokens = recorded(backbone)
+    assert [tokens[n].grid for n in names] == [(64 // s, 96 // s) for s in strides]
+    for n, (_, _, out) in calls(backbone, names).items():
+        torch.testing.assert_close(tokens[n].values, out[:, -tokens[n].values.shape[1] :])
 
 
 def test_recordings_are_of_the_last_pass_and_copies():

@@ -160,6 +160,8 @@ def test_visualize_segmentation(call, model, scenes, tmp_path, frames):
         top = row * (panel + title) + title
         for column in range(3):
             content = picture[top : top + panel, column * (2 * panel + 6) :][:, : 2 * panel]
+            label = picture[top - title : top, column * (2 * panel + 6) :][:, : 2 * panel]
+            assert label[:, -3:].min() == 255  # it ends inside
             if frames and row == 0 and column == 2:
                 assert colours(content) == 1  # no ground truth to show
             else:
