@@ -56,6 +56,8 @@ class Predictor:
         self.dataset_cfg = (cfg.get('test_dataloader') or {}).get('dataset')
         drop_data(cfg)
         prepare_runtime(cfg)
+        if cfg.get('data_preprocessor'):  # beside the model in mmpretrain's configs
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
         with DefaultScope.overwrite_default_scope(self.scope):
             self.model = MODELS.build(cfg.model)
         loaded = load_checkpoint(self.model, checkpoint, map_location='cpu', logger='silent')

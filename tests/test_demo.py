@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from fan_mm.datasets.scenes import render_scene, write_cityscapes
-from fan_mm.demo import find_images, paint_files, paint_samples
+from fan_mm.demo import Predictor, find_images, paint_files, paint_samples
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 
@@ -184,6 +184,18 @@ def test_paints_a_folder_and_names_what_it_cannot_read(library, folder, tmp_path
             difference = np.abs(painted.astype(int) - source).max(axis=2)
             assert 0.01 < (difference > 40).mean() < 0.6
     assert before == {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+def test_preprocessor_beside_the_model_is_used(tmp_path):
+    """Where mmpretrain's configs have it, and where a Runner finds it."""
+    require('mmpretrain')
+    cfg = classification()
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    cfg = classification()
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    preprocessor = Predictor(cfg, checkpoint).model.data_preprocessor
+    assert preprocessor.mean.flatten().tolist() == pytest.approx(NORMALISE['mean'])
+    assert preprocessor.to_rgb
 
 
 def test_segmentation_paints_the_models_own_prediction(folder, tmp_path):
