@@ -50,7 +50,7 @@ def configure(path: str, data: str, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def loader_rate(cfg: Config, steps: int) -> tuple[float, dict]:
+def loader_rate(cfg: Config, seconds: float) -> tuple[float, dict]:
     """Images per second of the training loader alone, and one of its batches."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
@@ -58,10 +58,11 @@ def loader_rate(cfg: Config, steps: int) -> tuple[float, dict]:
     batch = next(batches)  # workers have started
     for _ in range(2 * loader.num_workers):  # what they had fetched ahead
         next(batches)
-    start = time.perf_counter()
-    for _ in range(steps):
+    start, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
         next(batches)
-    return steps * len(batch['inputs']) / (time.perf_counter() - start), batch
+        count += len(batch['inputs'])
+    return count / elapsed, batch
 
 
 def step_rate(cfg: Config, batch: dict, steps: int, device: str) -> float:
@@ -99,7 +100,8 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=200, help='rendered pictures (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=32, help='%(default)s')
     parser.add_argument('--workers', type=int, default=2, help='of the loader (%(default)s)')
-    parser.add_argument('--steps', type=int, default=10, help='that are timed (%(default)s)')
+    parser.add_argument('--seconds', type=float, default=10, help='of the loader (%(default)s)')
+    parser.add_argument('--steps', type=int, default=10, help='of training (%(default)s)')
     parser.add_argument('--amp', action='store_true', help='mixed precision, as the recipe has it')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()
@@ -114,7 +116,7 @@ def main() -> None:
         print(f'{"config":44}{"loader":>10}{"step":>10}{"loader/step":>14}')
         for path in args.configs:
             cfg = configure(path, data, args)
-            loaded, batch = loader_rate(cfg, args.steps)
+            loaded, batch = loader_rate(cfg, args.seconds)
             stepped = step_rate(cfg, batch, args.steps, args.device)
             print(f'{Path(path).stem:44}{loaded:10.1f}{stepped:10.1f}{loaded / stepped:14.1f}')
 

@@ -308,6 +308,12 @@ def test_bad_options_of_the_head_are_refused(options, message):
         TokenLabelHead(10, 24, **options)
 
 
+def test_a_backbone_without_tokens_is_refused():
+    head = TokenLabelHead(10, 24)
+    with pytest.raises(InputError, match="out_type='raw'"):
+        head((torch.zeros(2, 24),))
+
+
 def test_a_student_initialises_dense_backbones(tmp_path):
     """By init_cfg alone: class attention's token, heads and final norm are left out."""
     student = build(tiny())

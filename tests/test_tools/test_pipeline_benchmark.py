@@ -12,7 +12,18 @@ pytest.importorskip('mmpretrain')
 def test_both_pipelines_are_measured(repo_root):
     names = ['fan_hybrid_toy_imagenet', 'fan_hybrid_toy_stl_student_imagenet']
     command = [sys.executable, 'benchmarks/pipeline.py', *(f'configs/{n}.py' for n in names)]
-    command += ['--images', '20', '--batch-size', '4', '--workers', '1', '--steps', '2']
+    command += [
+        '--images',
+        '20',
+        '--batch-size',
+        '4',
+        '--workers',
+        '1',
+        '--steps',
+        '2',
+        '--seconds',
+        '0.5',
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
     assert done.returncode == 0, done.stderr
     for name in names:

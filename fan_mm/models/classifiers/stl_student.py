@@ -26,8 +26,8 @@ class STLStudent(ImageClassifier):
         teacher_model: its config if it is not built as the student: ``dict(backbone=..., head=...)``.
         token_labels: 'gumbel', 'argmax' or 'soft'
             (`fan_mm.models.heads.token_labels.token_labels`).
-        **options: of ``ImageClassifier``; the data preprocessor is a `PairedDataPreprocessor` by
-            default.
+        data_preprocessor: a `PairedDataPreprocessor` unless it says otherwise.
+        **options: of ``ImageClassifier``.
 
     Raises:
         InputError: unknown kind of labels, or a head without token classifier; from
@@ -49,10 +49,8 @@ class STLStudent(ImageClassifier):
         model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head) | (
             teacher_model or {}
         )
-        self_type = dict(type='PairedDataPreprocessor')
-        super().__init__(
-            backbone, head=head, data_preprocessor=self_type | (data_preprocessor or {}), **options
-        )
+        pairs = dict(type='PairedDataPreprocessor') | (data_preprocessor or {})
+        super().__init__(backbone, head=head, data_preprocessor=pairs, **options)
         if not hasattr(self.head, 'token_fc'):
             raise InputError('an STL student needs a TokenLabelHead')
         self.token_labels = token_labels

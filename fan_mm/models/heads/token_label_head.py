@@ -79,6 +79,16 @@ class TokenLabelHead(ClsHead):
         self.fc = nn.Linear(in_channels, num_classes)
         self.token_fc = nn.Linear(in_channels, num_classes)
 
+    def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
+        """Class and patch tokens (B, 1+N, C).
+
+        Raises:
+            InputError: the backbone gives something else.
+        """
+        if feats[-1].ndim != 3:
+            raise InputError("a TokenLabelHead needs all tokens: backbone.out_type='raw'")
+        return feats[-1]
+
     def logits(self, feats: tuple[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (B, K) and token logits (B, N, K) from class and patch tokens (B, 1+N, C)."""
         tokens = self.pre_logits(feats)
