@@ -1,6 +1,6 @@
 # A small FAN-Hybrid Mask R-CNN on the embedded street scenes: what `tools/quickstart.sh --task detection`
 # trains.
-#   python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 400 --val 80
+#   python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 800 --val 60
 _base_ = [
     './_base_/models/fan_mask_rcnn.py',
     './_base_/datasets/coco_instance.py',
@@ -16,7 +16,7 @@ metainfo = dict(
         (0, 0, 230), (119, 11, 32),
     ],
 )  # fmt: skip
-max_iters = 1600
+max_iters = 2200
 norm_cfg = dict(type='BN', requires_grad=True)
 channels = 64
 
@@ -46,7 +46,15 @@ model = dict(
             roi_layer=dict(sampling_ratio=1), out_channels=channels, finest_scale=28
         ),
         bbox_head=dict(
-            in_channels=channels, fc_out_channels=192, num_classes=8, reg_class_agnostic=True
+            type='ConvFCBBoxHead',
+            num_shared_convs=1,
+            num_shared_fcs=1,
+            in_channels=channels,
+            conv_out_channels=channels,
+            fc_out_channels=192,
+            norm_cfg=norm_cfg,
+            num_classes=8,
+            reg_class_agnostic=True,
         ),
         mask_roi_extractor=dict(
             roi_layer=dict(sampling_ratio=1), out_channels=channels, finest_scale=28
@@ -56,6 +64,7 @@ model = dict(
             in_channels=channels,
             conv_out_channels=channels,
             num_classes=8,
+            norm_cfg=norm_cfg,
             class_agnostic=True,
         ),
     ),
@@ -70,8 +79,6 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomResize', scale=size[::-1], ratio_range=(0.8, 1.3), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=size, allow_negative_crop=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]

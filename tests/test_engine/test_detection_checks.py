@@ -127,3 +127,22 @@ def test_a_file_that_is_no_annotation_file(cfg, toy):
 def test_neck_that_does_not_fit_the_backbone(cfg):
     cfg.model.neck.in_channels = [256, 512, 1024, 2048]
     assert 'model.neck.in_channels is [256, 512, 1024, 2048]' in complaint(cfg)
+
+
+@pytest.mark.parametrize(
+    'device, dtype, wrapper',
+    [
+        ('cpu', None, 'FeatureAmpOptimWrapper'),
+        ('cuda', None, 'AmpOptimWrapper'),
+        ('cuda', 'float16', 'AmpOptimWrapper'),
+        ('cuda', 'bfloat16', 'FeatureAmpOptimWrapper'),
+    ],
+)
+def test_mixed_precision_that_the_operators_take(cfg, monkeypatch, device, dtype, wrapper):
+    monkeypatch.setattr('fan_mm.engine.runtime.get_device', lambda: device)
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if dtype:
+        cfg.optim_wrapper.dtype = dtype
+    prepare_runtime(cfg, training=True)
+    assert cfg.optim_wrapper.type == wrapper
+    assert cfg.optim_wrapper.get('dtype') == (dtype if wrapper == 'AmpOptimWrapper' else None)

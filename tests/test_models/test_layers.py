@@ -31,6 +31,7 @@ from fan_mm.models.layers import (
     linear,
     mlp,
 )
+from fan_mm.models.layers.position_encoding import _code as position_code
 from fan_mm.models.layers.position_encoding import fourier_code
 
 BN = dict(type='BN')
@@ -165,6 +166,23 @@ def test_fourier_code_before_its_projection(paired):
     rows, columns = (fourier_code(length, paired).numpy() for length in GRID)
     np.testing.assert_allclose(rows.T[:, :, None].repeat(5, 2), code[:32], atol=1e-6)
     np.testing.assert_allclose(columns.T[:, None].repeat(3, 1), code[32:], atol=1e-6)
+
+
+def test_position_codes_are_made_once_for_a_length():
+    """Bounded, usable for training after inference mode, and nobody can change what is kept."""
+    position_code.cache_clear()
+    with torch.inference_mode():
+        first = fourier_code(37, True)
+        kept = first.clone()
+        first += 1
+    encoding = FourierPositionEncoding(16)
+    encoding((37, 37)).sum().backward()
+    assert torch.equal(fourier_code(37, True), kept)
+    assert position_code.cache_info().misses == 1
+    limit = position_code.cache_info().maxsize
+    for length in range(1, limit + 20):
+        fourier_code(length, False)
+    assert position_code.cache_info().currsize == limit
 
 
 def test_position_code_is_float32_under_autocast():

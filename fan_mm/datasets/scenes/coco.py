@@ -17,11 +17,11 @@ from fan_mm.fileio import write_whole
 COCO_CLASSES = tuple(label.title for label in CLASSES if label in THINGS)
 """The eight classes with instances of Cityscapes; category ids are 1 to 8 in this order."""
 
-MIN_AREA = 64
+MIN_AREA = 100
 """Pixels; of a thing of which less is seen nobody could tell what it is: part of a crowd region."""
 
-_ZOOM = (1.3, 3.0)
-_REACH = (8.0, 24.0)
+_ZOOM = (1.5, 3.5)
+_REACH = (7.0, 20.0)
 _EMPTY = 12
 """One scene in so many is without people and vehicles."""
 
@@ -31,8 +31,8 @@ _CATEGORY = {label: i + 1 for i, label in enumerate(label for label in CLASSES i
 def write_coco(
     root: str | os.PathLike,
     size: tuple[int, int] = (192, 256),
-    train: int = 400,
-    val: int = 80,
+    train: int = 800,
+    val: int = 60,
     seed: int = 0,
     jobs: int | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda scenes, total: scenes,
