@@ -6,10 +6,9 @@ import argparse
 from rich.progress import track
 
 from fan_mm.analysis.noise_decay import EPSILON, measure, write_noise_decay
-from fan_mm.analysis.subject import Subject, load_pictures, parse_size
+from fan_mm.analysis.subject import Subject, load_pictures, parse_models, parse_size
 from fan_mm.cli import run
 from fan_mm.engine.jobs import add_arguments, load_config
-from fan_mm.errors import InputError
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/analyze_noise_decay.py \\
@@ -40,13 +39,12 @@ def main() -> None:
     add('--seed', type=int, default=0, help='of the noise (default 0)')
     add_arguments(parser)
     args = parser.parse_args()
-    if len(args.models) % 2:
-        raise InputError('models are pairs of CONFIG CHECKPOINT')
+    models = parse_models(args.models)
     pictures = load_pictures(args.images, parse_size(args.size), args.count)
     measurements = []
-    for config, checkpoint in zip(args.models[::2], args.models[1::2], strict=True):
+    for config, checkpoint, name in models:
         args.config = config
-        subject = Subject(load_config(args), checkpoint)
+        subject = Subject(load_config(args), checkpoint, name)
         rows = measure(subject, pictures, args.noise_std, args.epsilon, args.seed)
         measurements += track(rows, subject.name, total=None)
     for file in write_noise_decay(measurements, args.out, args.epsilon):

@@ -4,16 +4,16 @@
 import argparse
 
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
+from fan_mm.analysis.subject import parse_models
 from fan_mm.cli import run
 from fan_mm.engine.jobs import add_arguments, load_config
-from fan_mm.errors import InputError
 
 EXAMPLE = """examples, after `bash tools/quickstart.sh`:
   python tools/visualize_segmentation.py \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
       --corruption impulse_noise --out work_dirs/segmentation
   python tools/visualize_segmentation.py \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_2000.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
       --images data/toy_cityscapes/leftImg8bit/val/toyhafen --video work_dirs/snow.gif \\
       --out work_dirs/frames
 Further models follow as further pairs of CONFIG CHECKPOINT.
@@ -42,13 +42,11 @@ def main() -> None:
     add('--fps', type=float, default=10.0, help='pictures per second of the video (default 10)')
     add_arguments(parser)
     args = parser.parse_args()
-    if len(args.models) % 2:
-        raise InputError('models are pairs of CONFIG CHECKPOINT')
     corruption = (args.corruption, args.severity)
     segmentors = []
-    for config, checkpoint in zip(args.models[::2], args.models[1::2], strict=True):
+    for config, checkpoint, name in parse_models(args.models):
         args.config = config
-        segmentors.append(Segmentor(load_config(args), checkpoint, *corruption, args.seed))
+        segmentors.append(Segmentor(load_config(args), checkpoint, *corruption, args.seed, name))
     for file in write_segmentation(
         segmentors,
         args.out,

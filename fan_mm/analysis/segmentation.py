@@ -34,15 +34,22 @@ class Segmentor:
         corruption: name.
         severity: 1 to 5.
         seed: base seed.
+        name: what pictures call it; None for the config's file name without suffix.
 
     Raises:
         InputError: a mistake in the config, or it is not for mmseg.
     """
 
     def __init__(
-        self, cfg: Config, checkpoint: str, corruption: str, severity: int, seed: int = 0
+        self,
+        cfg: Config,
+        checkpoint: str,
+        corruption: str,
+        severity: int,
+        seed: int = 0,
+        name: str | None = None,
     ) -> None:
-        self.name = Path(cfg.filename or 'model').stem
+        self.name = name or Path(cfg.filename or 'model').stem
         self.predictor = Predictor(cfg, checkpoint)
         if self.predictor.scope != 'mmseg':
             raise InputError(f'{self.name} is for {self.predictor.scope}: this shows segmentation')
@@ -147,7 +154,8 @@ def draw_segmentation(
     if len(metainfo['classes']) <= LEGEND:
         classes = zip(metainfo['classes'], metainfo['palette'], strict=True)
         explained = {**dict(classes), **explained}
-    return add_legend(np.concatenate(rows), list(explained), list(explained.values()))
+    rows[-1] = add_legend(rows[-1], list(explained), list(explained.values()))
+    return np.concatenate(rows)
 
 
 def write_segmentation(

@@ -30,17 +30,18 @@ class Subject:
         cfg: the config; changed in place.
         checkpoint: weights of the whole model or of the backbone alone; for a FAN, official files
             as they are.
+        name: what figures call it; None for the config's file name without suffix.
 
     Attributes:
-        name: the config's file name without suffix.
+        name: see above.
         backbone: in eval mode, on the GPU if there is one.
 
     Raises:
         InputError: a mistake in the config, or a checkpoint that does not fit it.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str) -> None:
-        self.name = Path(cfg.filename or 'model').stem
+    def __init__(self, cfg: Config, checkpoint: str, name: str | None = None) -> None:
+        self.name = name or Path(cfg.filename or 'model').stem
         drop_data(cfg)
         if 'backbone' not in cfg.get('model', {}):
             raise InputError(f'{cfg.filename or "the config"} has no model.backbone')
@@ -90,6 +91,27 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
             f'{checkpoint} does not fit the backbone: it lacks {len(missing)} tensors, such as '
             f'{missing[0]}'
         )
+
+
+def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Pairs of CONFIG CHECKPOINT, and a name for each: the config's, where that tells them apart.
+
+    Returns:
+        Config, checkpoint, name of each model.
+
+    Raises:
+        InputError: they are no pairs, or one pair stands twice.
+    """
+    if not arguments or len(arguments) % 2:
+        raise InputError('models are pairs of CONFIG CHECKPOINT')
+    pairs = list(zip(arguments[::2], arguments[1::2], strict=True))
+    if len(set(pairs)) < len(pairs):
+        raise InputError('the same CONFIG CHECKPOINT stands twice')
+    stems = [Path(config).stem for config, _ in pairs]
+    return [
+        (config, checkpoint, f'{stem} ({Path(checkpoint).stem})' if stems.count(stem) > 1 else stem)
+        for (config, checkpoint), stem in zip(pairs, stems, strict=True)
+    ]
 
 
 def parse_size(text: str) -> tuple[int, int]:

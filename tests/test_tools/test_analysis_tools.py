@@ -43,7 +43,8 @@ def model(tiny_config, tmp_path, scenes):
     for name, parameter in network.named_parameters():  # that tell classes apart, if at random
         if parameter.ndim > 1 and not name.endswith('temperature'):
             torch.nn.init.normal_(parameter, std=0.15)
-    torch.save(dict(state_dict=network.state_dict()), tmp_path / 'weights.pth')
+    for name in ('weights.pth', 'others.pth'):
+        torch.save(dict(state_dict=network.state_dict()), tmp_path / name)
     return str(tiny_config), str(tmp_path / 'weights.pth')
 
 
@@ -107,8 +108,9 @@ def test_a_number_of_clusters(call, model, scenes, tmp_path):
 
 
 def test_analyze_noise_decay(call, model, scenes, tmp_path):
+    second = model[0], model[1].replace('weights', 'others')
     call(
-        'analyze_noise_decay', *model, *model, '--images', scenes / 'leftImg8bit/val',
+        'analyze_noise_decay', *model, *second, '--images', scenes / 'leftImg8bit/val',
         '--count', '2', '--size', '64x128', '--out', tmp_path / 'out',
     )  # fmt: skip
     with open(tmp_path / 'out' / 'noise_decay.csv') as lines:
@@ -116,6 +118,7 @@ def test_analyze_noise_decay(call, model, scenes, tmp_path):
     blocks = 4  # two of the stem, two of FAN
     assert len(rows) == 2 * 2 * (blocks + 1)
     assert len({row['image'] for row in rows}) == 2
+    assert {row['model'] for row in rows} == {'tiny (weights)', 'tiny (others)'}
     for row in rows:
         assert 0 < float(row['perturbation']) < 10
         if row['block'] != 'input':
@@ -124,8 +127,9 @@ def test_analyze_noise_decay(call, model, scenes, tmp_path):
     assert min(picture[:, :2].min(), picture[:, -2:].min(), picture[-2:].min()) > 240
     assert colours(picture) > 20
     assert (tmp_path / 'out' / 'noise_decay.pdf').read_bytes().startswith(b'%PDF')
-    with pytest.raises(InputError, match='pairs of CONFIG CHECKPOINT'):
-        call('analyze_noise_decay', model[0], '--images', scenes, '--out', tmp_path)
+    for wrong, message in ((model[:1], 'pairs of CONFIG CHECKPOINT'), (model * 2, 'stands twice')):
+        with pytest.raises(InputError, match=message):
+            call('analyze_noise_decay', *wrong, '--images', scenes, '--out', tmp_path)
 
 
 def test_visualize_gates(call, model, scenes, tmp_path):
@@ -145,8 +149,9 @@ def test_visualize_gates(call, model, scenes, tmp_path):
 @pytest.mark.parametrize('frames', [False, True], ids=['test split', 'frames'])
 def test_visualize_segmentation(call, model, scenes, tmp_path, frames):
     images = ['--images', scenes / 'leftImg8bit/val', '--video', tmp_path / 'clip.gif']
+    second = model[0], model[1].replace('weights', 'others')
     call(
-        'visualize_segmentation', *model, *model, '--corruption', 'impulse_noise',
+        'visualize_segmentation', *model, *second, '--corruption', 'impulse_noise',
         '--severity', '3', '--count', '3', '--out', tmp_path / 'out', *(images if frames else []),
     )  # fmt: skip
     files = sorted((tmp_path / 'out').glob('*.png'))
