@@ -12,7 +12,7 @@ from fan_mm.engine.jobs import add_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/analyze_noise_decay.py \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --images data/toy_cityscapes/leftImg8bit/val --count 8 --size 128x256 --out work_dirs/noise
 Further models follow as further pairs of CONFIG CHECKPOINT.
 """

@@ -12,7 +12,7 @@ from fan_mm.errors import InputError
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/visualize_clusters.py \\
       data/toy_cityscapes/leftImg8bit/val/toyhafen/toyhafen_000001_000000_leftImg8bit.png \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --size 256x512 --blocks 2 3 -2 --corruption snow --out work_dirs/clusters
 """
 

@@ -10,7 +10,7 @@ from fan_mm.engine.jobs import add_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/visualize_gates.py data/toy_cityscapes/leftImg8bit/val \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --count 8 --size 128x256 --corruption snow --out work_dirs/gates
 """
 

@@ -10,10 +10,10 @@ from fan_mm.engine.jobs import add_arguments, load_config
 
 EXAMPLE = """examples, after `bash tools/quickstart.sh`:
   python tools/visualize_segmentation.py \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --corruption impulse_noise --out work_dirs/segmentation
   python tools/visualize_segmentation.py \\
-      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart/iter_3200.pth \\
+      configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --images data/toy_cityscapes/leftImg8bit/val/toyhafen --video work_dirs/snow.gif \\
       --out work_dirs/frames
 Further models follow as further pairs of CONFIG CHECKPOINT.

@@ -148,9 +148,10 @@ def draw_segmentation(
         rows.append(side_by_side([enlarge(p) for p in painted], titles))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
-    explained = {'lost to the corruption': LOST}
-    if truth is not None:
-        explained['wrong on the clean image too'] = NEVER
+    if truth is None:
+        explained = {'changed by the corruption': LOST}
+    else:
+        explained = {'lost to the corruption': LOST, 'wrong on the clean image too': NEVER}
     if len(metainfo['classes']) <= LEGEND:
         classes = zip(metainfo['classes'], metainfo['palette'], strict=True)
         explained = {**dict(classes), **explained}
