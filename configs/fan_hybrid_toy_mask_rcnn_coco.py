@@ -1,6 +1,6 @@
 # A small FAN-Hybrid Mask R-CNN on the embedded street scenes: what `tools/quickstart.sh --task detection`
 # trains.
-#   python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 800 --val 60
+#   python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 600 --val 60
 _base_ = [
     './_base_/models/fan_mask_rcnn.py',
     './_base_/datasets/coco_instance.py',
@@ -16,7 +16,7 @@ metainfo = dict(
         (0, 0, 230), (119, 11, 32),
     ],
 )  # fmt: skip
-max_iters = 2200
+max_iters = 2000
 norm_cfg = dict(type='BN', requires_grad=True)
 channels = 64
 
@@ -54,7 +54,6 @@ model = dict(
             fc_out_channels=192,
             norm_cfg=norm_cfg,
             num_classes=8,
-            reg_class_agnostic=True,
         ),
         mask_roi_extractor=dict(
             roi_layer=dict(sampling_ratio=1), out_channels=channels, finest_scale=28
@@ -65,13 +64,12 @@ model = dict(
             conv_out_channels=channels,
             num_classes=8,
             norm_cfg=norm_cfg,
-            class_agnostic=True,
         ),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64, pos_fraction=0.4)),
+        rcnn=dict(sampler=dict(num=96, pos_fraction=0.33)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )

@@ -12,7 +12,7 @@ from fan_mm.datasets.scenes import write_cityscapes, write_coco, write_imagenet
 
 EXAMPLE = """examples:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 256x512 --train 200 --val 40
-  python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 800 --val 60
+  python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 600 --val 60
   python tools/make_toy_dataset.py imagenet data/toy_imagenet --size 80x80 --train 3000 --val 400
 """
 WRITERS = {'cityscapes': write_cityscapes, 'coco': write_coco, 'imagenet': write_imagenet}

@@ -41,7 +41,7 @@ case "$task" in
         fi ;;
     detection) # needs compiled mmcv ops: a build of some minutes, once per machine
         layout=coco config=configs/fan_hybrid_toy_mask_rcnn_coco.py purpose=detection
-        scenes=(--size 192x256 --train 800 --val 60)
+        scenes=(--size 192x256 --train 600 --val 60)
         sweep=(--benchmark coco-c --severities 3 --save-images 6)
         if [ -n "$short" ]; then
             scenes=(--size 64x96 --train 8 --val 4)

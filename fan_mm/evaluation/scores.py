@@ -112,15 +112,16 @@ def compute_scores(
     per_class = {}
     for metric, result in zip(metrics, results, strict=True):
         how = known(metric)
-        with (
-            _quiet(),
-            _set(metric, classwise=True, **({'img_ids': image_ids} if image_ids else {})),
-        ):
-            values = metric.compute_metrics(result)
+        options = {'img_ids': image_ids} if image_ids else {}
         if how and how.task == 'detection':
-            values = values or _nothing_detected(metric)
-            values, classes = _split_classwise(metric, values)
-            per_class.update(classes)
+            # CocoMetric's values per class are those of the last of its metrics: boxes then
+            options['metrics'] = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
+        with _quiet(), _set(metric, classwise=True, **options):
+            values = metric.compute_metrics(result)
+            if how and how.task == 'detection':
+                values = values or _nothing_detected(metric)
+                values, classes = _split_classwise(metric, values)
+                per_class.update(classes)
         for name, value in values.items():
             if np.isscalar(value) or np.ndim(value) == 0:
                 # The same name from two metrics keeps its prefix.
@@ -186,12 +187,10 @@ def _nothing_detected(metric: BaseMetric) -> dict[str, float]:
 
 
 def _split_classwise(metric: BaseMetric, values: Mapping[str, float]) -> tuple[dict, dict]:
-    """Take the ``<class>_precision`` entries of CocoMetric apart (it runs with ``classwise``).
-
-    With boxes and masks both, the later one has overwritten the earlier.
-    """
+    """Take the ``<class>_precision`` entries of CocoMetric apart (it runs with ``classwise``)."""
     ending = '_precision'
     rest = {name: v for name, v in values.items() if not name.endswith(ending)}
+    rest = dict(sorted(rest.items(), key=lambda item: not item[0].startswith('bbox')))
     classes = {
         name.removesuffix(ending): to_per_cent(v, 100)
         for name, v in values.items()

@@ -16,6 +16,7 @@ from fan_mm.report.labels import (
     corruption_in_sentence,
     corruption_label,
     interval,
+    metric_label,
     number,
     signed,
     task_label,
@@ -216,7 +217,7 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
     if losses is None:
         return []
     top = max(float(np.nanmax(losses.losses, initial=0.0)), 1.0)
-    head = [page.head_cell('class'), page.head_cell(f'clean {losses.metric}')]
+    head = [page.head_cell('class'), page.head_cell(f'clean {metric_label(losses.metric)}')]
     head += [page.turned_head_cell(corruption_label(c)) for c in losses.corruptions]
     rows = []
     for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True):
@@ -231,14 +232,16 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
         else 'the class that loses most first'
     )
     caption = (
-        f'Points of {losses.metric} lost, clean minus the mean over severities; {shown}. '
+        f'Points of {metric_label(losses.metric)} lost, clean minus the mean over severities; {shown}. '
         'A dash: no such objects in the ground truth, or a cell without a result.'
     )
     worst = '; '.join(
         f'{name} under {corruption_in_sentence(c)} {signed(-p)}' for name, c, p in losses.worst()
     )
     return [
-        page.paragraph(f'Largest losses, in points of {losses.metric}: {worst}.') if worst else '',
+        page.paragraph(f'Largest losses, in points of {metric_label(losses.metric)}: {worst}.')
+        if worst
+        else '',
         page.table(caption, head, [rows], 'heat classes'),
         page.ramp('nothing lost', f'{top:.1f} points'),
     ]

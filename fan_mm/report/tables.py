@@ -208,5 +208,7 @@ def _classes(table: RobustnessTable) -> str:
     title = (
         f'## Losses per class\n\nThe {len(losses.classes)} of {losses.total} classes that lose most'
     )
-    text = f'{title}, in points of {losses.metric} against clean, mean over severities.'
+    text = (
+        f'{title}, in points of {metric_label(losses.metric)} against clean, mean over severities.'
+    )
     return f'{text}\n\n{markdown_table(head, rows)}'

@@ -71,6 +71,9 @@ def test_equal_to_pycocotools(annotations, options):
         assert scores[0].per_class == scores[1].per_class
         assert options or 5 < scores[0].metrics['bbox_mAP'] < 95
         assert 'segm_mAP_s' in scores[0].metrics
+        assert list(scores[0].per_class) == ['bbox_mAP'] and scores[0].headline == 'bbox_mAP'
+        assert next(iter(scores[0].metrics)) == 'bbox_mAP'
+        assert made.metrics == ['bbox', 'segm']
 
 
 def test_nothing_detected(annotations):

@@ -20,8 +20,8 @@ COCO_CLASSES = tuple(label.title for label in CLASSES if label in THINGS)
 MIN_AREA = 100
 """Pixels; of a thing of which less is seen nobody could tell what it is: part of a crowd region."""
 
-_ZOOM = (1.5, 3.5)
-_REACH = (7.0, 20.0)
+_ZOOM = (1.3, 2.6)
+_REACH = (12.0, 28.0)
 _EMPTY = 12
 """One scene in so many is without people and vehicles."""
 
@@ -31,7 +31,7 @@ _CATEGORY = {label: i + 1 for i, label in enumerate(label for label in CLASSES i
 def write_coco(
     root: str | os.PathLike,
     size: tuple[int, int] = (192, 256),
-    train: int = 800,
+    train: int = 600,
     val: int = 60,
     seed: int = 0,
     jobs: int | None = None,
