@@ -432,7 +432,7 @@ def test_killed_and_stopped_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     destination = tmp_path / 'dst'
     arguments = command(source, destination, '--jobs', '2')
 
-    status, _ = start_and_signal(arguments, destination, total // 5, signal.SIGKILL)
+    status, _ = start_and_signal(arguments, destination, total // 10, signal.SIGKILL)
     assert status == -signal.SIGKILL
     time.sleep(1)  # the workers notice that their parent is gone
     orphans = len(pictures(destination))
@@ -442,14 +442,14 @@ def test_killed_and_stopped_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     folder = pictures(destination)[0].parent
     (folder / '.aachen_000000.0123456789ab.png').write_bytes(b'\x89PNG half')
 
-    status, output = start_and_signal(arguments, destination, orphans + 10, signal.SIGTERM)
+    status, output = start_and_signal(arguments, destination, orphans + 3, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     assert 'Traceback' not in output
     assert not [name for name in tree(destination) if Path(name).name.startswith('.')]
 
     before = len(pictures(destination))
     alone = command(source, destination, '--jobs', '1')
-    status, output = start_and_signal(alone, destination, before + 10, signal.SIGINT)
+    status, output = start_and_signal(alone, destination, before + 2, signal.SIGINT)
     assert status == 130
     assert 'Traceback' not in output
     before = len(pictures(destination))

@@ -267,10 +267,12 @@ def test_summary_text():
             'mean': missing,
             'retention': {**missing, 'value': 51.0, 'interval': [50.0, 52.0]},
         },
+        'other_summaries': {'segm_mAP': {'clean': 30.0, 'mean': missing}},
     }
     text = summary_text(results)
     assert 'fog                     incomplete (1 cells missing)' in text
     assert 'retention                51.00 [50.00, 52.00]' in text
+    assert 'segm_mAP                clean  30.00, mean incomplete (1 cells missing)' in text
     assert failed_cells(results) == ['fog/2: RuntimeError: no']
 
 
