@@ -297,3 +297,22 @@ def test_simple_feature_pyramid():
     assert isinstance(
         SimpleFeaturePyramid(8, 8, norm_cfg=dict(type='BN')).levels[2][1], nn.BatchNorm2d
     )
+
+
+def test_simple_feature_pyramid_serves_uper_head_of_mmseg():
+    pytest.importorskip('mmseg.models')
+    head = dict(
+        type='UPerHead',
+        in_channels=[16] * 4,
+        in_index=[0, 1, 2, 3],
+        channels=8,
+        num_classes=3,
+        align_corners=False,
+        norm_cfg=dict(type='BN'),
+    )
+    neck = dict(type='SimpleFeaturePyramid', in_channels=192, out_channels=16, num_outs=4)
+    model = dict(type='EncoderDecoder', decode_head=head, neck=neck, test_cfg=dict(mode='whole'))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(dict(model, backbone=dict(type='FANViT', arch='tiny'))).eval()
+        with torch.no_grad():
+            assert model(torch.rand(1, 3, *SIZE)).shape == (1, 3, SIZE[0] // 4, SIZE[1] // 4)
