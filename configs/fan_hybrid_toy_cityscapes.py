@@ -8,7 +8,7 @@ _base_ = [
 ]
 size = (128, 256)
 data_root = 'data/toy_cityscapes/'
-max_iters = 3200
+max_iters, batch = 3200, 4
 norm_cfg = dict(type='BN', requires_grad=True)
 # frequency ** -0.5, mean 1 over pixels: without it the small classes are learned late
 class_weight = [
@@ -33,7 +33,11 @@ model = dict(
         in_channels=[48, 96, 128, 128],
         channels=96,
         norm_cfg=norm_cfg,
-        loss_decode=dict(class_weight=class_weight),
+        # the mean over pixels as a sum: mmseg 1.2.2 takes no mean of weighted classes where labels
+        # have ignored pixels
+        loss_decode=dict(
+            class_weight=class_weight, reduction='sum', loss_weight=1 / (batch * size[0] * size[1])
+        ),
     ),
     test_cfg=dict(mode='whole', crop_size=None, stride=None),
 )
@@ -57,7 +61,7 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=batch,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),
@@ -78,7 +82,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=100, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=0.0, begin=100, end=max_iters, by_epoch=False),
 ]
-auto_scale_lr = dict(base_batch_size=4)
+auto_scale_lr = dict(base_batch_size=batch)
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(
     logger=dict(interval=50),

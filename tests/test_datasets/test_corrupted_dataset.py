@@ -411,7 +411,12 @@ def start_and_signal(arguments, destination, number, signal_number):
     log = destination.with_suffix('.log')
     with log.open('w') as output:
         process = subprocess.Popen(
-            arguments, env=environment(), stdout=output, stderr=subprocess.STDOUT
+            arguments,
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # a test run in the background of a shell hands on an ignored SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     deadline = time.monotonic() + 120
     while len(pictures(destination)) < number:
