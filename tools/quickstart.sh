@@ -65,6 +65,8 @@ if [ -n "$short" ]; then
 fi
 
 cd "$root"
+# Without a GPU, a third of a training step would be glibc giving memory back and asking for it again.
+export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4294967296
 work=${work:-$root/work_dirs/quickstart_$task} data=${data:-$root/data/toy_$layout}
 for loader in train val test; do
     options+=("${loader}_dataloader.dataset.data_root=$data/")
