@@ -10,4 +10,6 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 python="$(bash tools/setup_env.sh --for tests ${setup[@]+"${setup[@]}"})"
-exec "$python" -m pytest "$@"
+# A process per core; more than eight cost more memory than they save time.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec "$python" -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal "$@"

@@ -104,8 +104,8 @@ def cluster_tokens(
     """Cluster the tokens of one image.
 
     Up to `DENSE_TOKENS` tokens scikit-learn's ``SpectralClustering`` does it from the affinity
-    matrix; beyond, its steps are taken one by one, with `leading_eigenvectors` and scikit-learn's
-    ``KMeans``.
+    matrix; beyond, its steps are taken one by one, with a sparse eigensolver
+    (`leading_eigenvectors`) and scikit-learn's ``KMeans``.
 
     Args:
         tokens: (N, C), as the block computed them.
@@ -128,7 +128,10 @@ def cluster_tokens(
             clusters, affinity='precomputed', eigen_solver='arpack', random_state=0
         ).fit_predict(affinity(tokens))
     else:
-        method = f'exact eigenvectors without the {count} x {count} affinity, scikit-learn KMeans'
+        method = (
+            f'sparse eigensolver (Lanczos) without the {count} x {count} affinity, '
+            'scikit-learn KMeans'
+        )
         leading = embedding[:, :clusters]
         labels = KMeans(clusters, n_init=10, random_state=0).fit_predict(leading)
     return Clusters(labels.reshape(grid), values, method)

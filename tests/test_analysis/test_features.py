@@ -8,9 +8,10 @@ from torch import nn
 from fan_mm.analysis.features import block_names, choose_blocks, record_tokens
 from fan_mm.analysis.gates import draw_gates, record_gates
 from fan_mm.errors import InputError
-from fan_mm.models import FANHybrid, FANSwin, FANViT
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 
 FAN = dict(embed_dims=16, depth=3, num_heads=2)
+STAGED = dict(embed_dims=16, depths=(2, 1, 1, 1), num_heads=(1, 2, 4, 8))
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
@@ -19,7 +20,8 @@ def fan_backbones():
         'vit': FANViT(dict(FAN)),
         'hybrid': FANHybrid(dict(FAN, stem_depths=(1, 2), stem_channels=(8, 12))),
         'with_cp': FANHybrid(dict(FAN, stem_depths=(1, 1), stem_channels=(8, 12)), with_cp=True),
-        'swin': FANSwin(dict(embed_dims=16, depths=(2, 1, 1, 1), num_heads=(1, 2, 4, 8))),
+        'swin': FANSwin(dict(STAGED)),
+        'fan_convnext': FANConvNeXt(dict(STAGED)),
     }
 
 
@@ -96,6 +98,7 @@ def recorded(backbone):
         ('hybrid', [4, 8, 8, 16, 16, 16]),
         ('with_cp', [4, 8, 16, 16, 16]),
         ('swin', [4, 4, 8, 16, 32]),
+        ('fan_convnext', [4, 4, 8, 16, 32]),
     ],
 )
 def test_fan(name, strides):
@@ -184,13 +187,13 @@ def test_what_is_no_map_is_refused():
     assert not any(module._forward_hooks for module in backbone.modules())
 
 
-@pytest.mark.parametrize('name', ['vit', 'hybrid', 'swin'])
+@pytest.mark.parametrize('name', ['vit', 'hybrid', 'swin', 'fan_convnext'])
 def test_gates_are_the_factors_of_the_channels(name):
     backbone = fan_backbones()[name].eval()
     for parameter in backbone.parameters():
         nn.init.normal_(parameter, std=0.3)
     names = [n for n, _ in backbone.named_modules() if n.endswith('channel_attention')]
-    if name == 'swin':
+    if name in ('swin', 'fan_convnext'):
         assert len(names) == 4  # the last stage has none
     values = [f'{n}.norm_v' for n in names]
     seen = calls(backbone, [*names, *values])
