@@ -34,7 +34,9 @@ def test_planted_groups_are_recovered_and_counted(grid, clusters):
         assert found.labels.shape == grid
         assert adjusted_rand_score(groups.ravel(), found.labels.ravel()) > 0.99
     dense = groups.size <= DENSE_TOKENS
-    assert found.method.startswith('scikit-learn SpectralClustering' if dense else 'sparse eigensolver')
+    assert found.method.startswith(
+        'scikit-learn SpectralClustering' if dense else 'sparse eigensolver'
+    )
 
 
 def test_another_number_of_clusters_on_request():
