@@ -1,9 +1,11 @@
 # FAN-B-Hybrid: a classifier trained at 224, fine-tuned at 384 x 384 pixels.
-# No recipe for this was released; this one is after ConvNeXt's (A ConvNet for the 2020s, Table 5):
-# 30 epochs, layer-wise learning rates, no mixing.
+# No recipe for this was released; this one is ours, after ConvNeXt's fine-tuning (A ConvNet for the
+# 2020s): 30 epochs, layer-wise learning rates, no mixing.
 #   python tools/convert_checkpoint.py RELEASED.pth.tar classifier.pth    (if it is NVIDIA's file)
-#   bash tools/dist_train.sh configs/fan_hybrid_b_imagenet_384.py 8 --cfg-options load_from=classifier.pth
+#   bash tools/dist_train.sh configs/fan_hybrid_b_imagenet_384.py 8 --auto-scale-lr \
+#       --cfg-options load_from=classifier.pth
 _base_ = './fan_hybrid_b_imagenet.py'
+load_from = 'work_dirs/fan_hybrid_b_imagenet/epoch_310.pth'
 size = 384
 epochs = 30
 model = dict(backbone=dict(drop_path_rate=0.2), train_cfg=None)  # no mixing

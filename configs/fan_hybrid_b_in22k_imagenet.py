@@ -1,16 +1,17 @@
 # FAN-B-Hybrid: a backbone trained on ImageNet-22k, fine-tuned on ImageNet-1k with a new classifier.
 # As published (FAN paper): ImageNet top-1 85.6, ImageNet-C 70.5 (Table 8).
-# No recipe for this was released; this one is after ConvNeXt's (A ConvNet for the 2020s, Table 5):
-# 30 epochs, layer-wise learning rates, no mixing.
+# No recipe for this was released; this one is ours, after ConvNeXt's fine-tuning (A ConvNet for the
+# 2020s): 30 epochs, layer-wise learning rates, no mixing.
 #   bash tools/dist_train.sh configs/fan_hybrid_b_in22k_imagenet.py 8 \
-#       --cfg-options model.backbone.init_cfg.checkpoint=fan_hybrid_base_in22k.pth.tar
+#       --cfg-options model.backbone.init_cfg.checkpoint=FILE
 _base_ = './fan_hybrid_b_imagenet.py'
 size = 224
 epochs = 30
 model = dict(
     backbone=dict(
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=None),  # NVIDIA's file; its head is left out
+        # NVIDIA's file as it was released; its head is left out
+        init_cfg=dict(type='Pretrained', checkpoint='fan_hybrid_base_in22k.pth.tar'),
     ),
     train_cfg=None,  # no mixing
 )
@@ -22,7 +23,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1]['scale'] = size
 test_pipeline[2]['crop_size'] = size
 
-# learning rate 5e-5 is for 64 images x 8 GPUs x 1 nodes = batch 512
+# learning rate 5e-5 is for 64 images x 8 GPUs x 1 node = batch 512
 batch_per_gpu, gpus_per_node, nodes = 64, 8, 1
 optim_wrapper = dict(
     optimizer=dict(lr=5e-5, weight_decay=1e-8),

@@ -7,3 +7,4 @@ _base_ = [
     './_base_/schedules/adamw_160k.py',
     './_base_/default_runtime.py',
 ]
+env_cfg = dict(cudnn_benchmark=True)  # all crops have one size

@@ -81,6 +81,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='EMAHook', momentum=0.01, update_buffers=True, priority='ABOVE_NORMAL'),
+    dict(type='BroadcastBuffersHook'),
     dict(type='EpochSeedHook'),
 ]
 randomness = dict(seed=0)

@@ -16,7 +16,7 @@ model = dict(
         norm_cfg=dict(type='SyncBN', requires_grad=True),
         drop_path_rate=0.2,
         with_cp=True,
-        init_cfg=dict(type='Pretrained', checkpoint=None),
+        init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

@@ -137,7 +137,8 @@ def test_recipe_is_the_published_one(path):
     assert set(cfg.optim_wrapper.paramwise_cfg.custom_keys) == undecayed
     assert cfg.train_cfg.max_epochs == cfg.max_epochs == (24 if vit else 36)
     warmup, steps = cfg.param_scheduler
-    assert (warmup.end, warmup.start_factor, warmup.by_epoch) == (500, 1e-3, False)
+    # mmengine counts the last step inside: full rate at iteration 500
+    assert (warmup.end, warmup.start_factor, warmup.by_epoch) == (501, 1e-3, False)
     assert steps.milestones == ([16, 22] if vit else [27, 33])
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=32)
     assert cfg.train_dataloader.batch_size == 1

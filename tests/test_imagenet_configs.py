@@ -163,7 +163,11 @@ def check_common(cfg, lr, warmup, epochs, erase, pair=False):
     assert (resize['scale'], resize['interpolation']) == (248 if swin else 224, 'bicubic')
     assert crop['crop_size'] == 224
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
-    assert {hook['type'] for hook in cfg.custom_hooks} == {'EMAHook', 'EpochSeedHook'}
+    assert {hook['type'] for hook in cfg.custom_hooks} == {
+        'EMAHook',
+        'BroadcastBuffersHook',
+        'EpochSeedHook',
+    }
     assert not cfg.train_dataloader.persistent_workers
 
 

@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 class BroadcastBuffersHook(Hook):
     """Give every process the buffers of the first, whose are in the checkpoint, before it validates.
 
-    SyncBN keeps them equal; plain BN, which replaces it on CPUs, does not, and the validation of
-    several processes would be that of no saved model.
+    SyncBN keeps them equal; plain BN (the ImageNet recipe's, and SyncBN's stand-in on CPUs) does
+    not, and the validation of several processes would be that of no saved model.
     """
 
     priority = 'LOW'  # after EMAHook has put its averages into the model

@@ -1,10 +1,9 @@
-"""Mistakes in the config of a classifier: class folders, numbers of classes, the teacher of STL."""
+"""Mistakes in the config of a classifier: class folders, the teacher of STL."""
 
 import os
 from pathlib import Path
 
 from fan_mm.errors import InputError
-from fan_mm.torch_files import read_torch_file
 
 
 def check_class_folders(place: str, cls: type, dataset: dict) -> None:
@@ -51,25 +50,3 @@ def teacher_of(model: dict) -> str:
             'config or released: --cfg-options model.teacher=FILE'
         )
     return model['teacher']
-
-
-def check_classes(model: dict, path: str) -> None:
-    """Compare a classifier's number of classes with that of the checkpoint it is to start from.
-
-    Others are left alone, as are files of other layouts; both fail later if they do not fit.
-
-    Raises:
-        InputError: they differ, as with a classifier of ImageNet-22k for ImageNet-1k.
-    """
-    classes = (model.get('head') or {}).get('num_classes')
-    if classes is None:
-        return
-    state = read_torch_file(Path(path).expanduser())
-    state = state.get('state_dict', state) if isinstance(state, dict) else {}
-    weight = state.get('head.fc.weight', state.get('head.weight'))
-    if weight is not None and len(weight) != classes:
-        raise InputError(
-            f'load_from: {path} classifies {len(weight)} classes, the config {classes}: to fine-tune '
-            'its backbone with a new classifier, --cfg-options load_from=None '
-            f'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={path}'
-        )

@@ -10,8 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, Registry
 from torch import nn
 
-from fan_mm.engine.classification_checks import check_class_folders, check_classes, teacher_of
+from fan_mm.engine.classification_checks import check_class_folders, teacher_of
 from fan_mm.engine.detection_checks import check_coco, check_evaluators
+from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
 
 TRAINING_LOADERS = ('train_dataloader', 'val_dataloader')
@@ -45,10 +46,10 @@ def check_config(cfg: Config, training: bool) -> list[str]:
 
 
 def check_checkpoints(cfg: Config, training: bool) -> list[str]:
-    """Check that the files exist that weights are to come from, and say if none are given.
+    """Check the files that weights are to come from, and say if none are given.
 
     Raises:
-        InputError: a file is missing.
+        InputError: a file is missing, or is none to start from.
     """
     wanted = {'load_from': cfg.get('load_from')}
     notes = []
@@ -57,7 +58,8 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
         wanted |= pretrained
         if 'teacher' in cfg.model:
             wanted['model.teacher'] = teacher_of(cfg.model)
-        if not any(wanted.values()) and cfg.get('default_scope') != 'mmpretrain':
+        pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
+        if not any(wanted.values()) and not pre_training:
             notes.append(
                 'training starts from random weights, while published results start from ImageNet: '
                 '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
@@ -67,7 +69,7 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
             raise InputError(f'{place}: no such checkpoint: {path}')
     start = wanted['load_from']
     if training and start and not _remote(start) and not cfg.get('resume'):
-        check_classes(cfg.model, start)
+        check_start(cfg.model, start)
     return notes
 
 

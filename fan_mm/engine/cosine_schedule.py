@@ -1,7 +1,9 @@
 """The learning-rate schedule of the ImageNet recipe (timm's cosine scheduler; spec section 9)."""
 
+import logging
 import math
 
+from mmengine.logging import print_log
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
@@ -20,7 +22,8 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         \end{cases}
 
     mmengine's own warm-up and cosine, one after the other, begin the cosine where the warm-up ends.
-    Every parameter group follows the formula with its own lr.
+    The formula is that of the parameters with the highest lr; others, under layer-wise decay, keep
+    their proportion to it.
 
     Args:
         optimizer: an optimizer or its wrapper.
@@ -28,7 +31,7 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         warmup_epochs: length w of the warm-up.
         warmup_start: learning rate s at its beginning.
         eta_min: learning rate m at the cosine's end.
-        end: not used, as the cooldown has no end; mmengine fills in the length of the run.
+        end: the length of the run, filled in by mmengine; a shorter one than the cosine is said.
         last_step: see mmengine.
         by_epoch: count iterations if False.
         verbose: see mmengine.
@@ -51,6 +54,13 @@ class WarmupCosineCooldownLR(_ParamScheduler):
     ) -> None:
         if not 0 <= warmup_epochs < epochs:
             raise InputError(f'a warm-up of {warmup_epochs} does not fit into {epochs} epochs')
+        if by_epoch and end is not None and end < epochs:
+            print_log(
+                f'fan_mm: training ends at epoch {end}, but the learning rate falls until epoch '
+                f'{epochs}: set epochs of param_scheduler, too',
+                logger='current',
+                level=logging.WARNING,
+            )
         self.epochs = epochs
         self.warmup_epochs = warmup_epochs
         self.warmup_start = warmup_start
@@ -58,7 +68,8 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         super().__init__(optimizer, 'lr', last_step=last_step, by_epoch=by_epoch, verbose=verbose)
 
     def _get_value(self) -> list[float]:
-        return [self._at(self.last_step, lr) for lr in self.base_values]
+        highest = max(self.base_values)
+        return [self._at(self.last_step, highest) * (lr / highest) for lr in self.base_values]
 
     def _at(self, step: int, lr: float) -> float:
         if step < self.warmup_epochs:

@@ -60,6 +60,9 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
         if wrapper.get('type') == 'AmpOptimWrapper' and bfloat16 and scope == 'mmdet':
             _use_bfloat16(cfg)  # mmcv's operators on GPUs take float16, but not this
         remarks += _batch_size_notes(cfg, world_size)
+        if (cfg.get('auto_scale_lr') or {}).get('enable'):
+            # mmengine does not count that several steps are accumulated
+            cfg.auto_scale_lr.base_batch_size /= wrapper.get('accumulative_counts', 1)
     return notes + remarks
 
 
@@ -129,7 +132,9 @@ def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='BroadcastBuffersHook')]
+        hooks = cfg.get('custom_hooks') or []
+        if not any(hook.get('type') == 'BroadcastBuffersHook' for hook in hooks):
+            cfg.custom_hooks = [*hooks, dict(type='BroadcastBuffersHook')]
         note += ', gloo between processes'
     if training and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
         _use_bfloat16(cfg)

@@ -1,18 +1,20 @@
-"""Whether a checkpoint is one of the model that it is to be loaded into."""
+"""Whether a checkpoint is one of the model that it is to be loaded into.
+
+mmengine skips what is missing or has another shape with no more than a line in the log.
+"""
 
 import re
+from pathlib import Path
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from fan_mm.errors import InputError
+from fan_mm.torch_files import read_torch_file
 
 
 def check_fit(model: nn.Module, checkpoint: object, source: str) -> None:
-    """Load a checkpoint's weights, and refuse it if a part of the model stays without.
-
-    mmengine skips what is missing or has another shape with no more than a line in the log, and the
-    metrics that follow mean nothing.
+    """Load a checkpoint's weights to test, and refuse it if a part of the model stays without.
 
     Args:
         model: a model, wrapped for several processes or for test-time augmentation or not.
@@ -45,4 +47,38 @@ def check_fit(model: nn.Module, checkpoint: object, source: str) -> None:
         raise InputError(
             f'{source} does not fit the config: it lacks {len(missing)} of {len(own)} tensors, '
             f'such as {missing[0]}'
+        )
+
+
+def check_start(model: dict, path: str) -> None:
+    """Check the file that a training is to start from (``load_from``).
+
+    Parts may differ, as with another head. It must be a whole model, though: of the backbone alone,
+    as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
+
+    Args:
+        model: the config of the model.
+        path: the file.
+
+    Raises:
+        InputError: it is neither; says what to do instead.
+    """
+    content = read_torch_file(Path(path).expanduser())
+    state = content.get('state_dict', content) if isinstance(content, dict) else {}
+    state = {name.removeprefix('module.'): value for name, value in state.items()}
+    as_backbone = (
+        '--cfg-options load_from=None model.backbone.init_cfg.type=Pretrained '
+        f'model.backbone.init_cfg.checkpoint={path}'
+    )
+    if model.get('backbone') and not any(name.startswith('backbone.') for name in state):
+        raise InputError(
+            f'load_from: {path} is no whole model and nothing of it would be loaded: convert it '
+            f'(tools/convert_checkpoint.py), or take it for the backbone alone: {as_backbone}'
+        )
+    classes = (model.get('head') or {}).get('num_classes')
+    weight = state.get('head.fc.weight')
+    if classes is not None and weight is not None and len(weight) != classes:
+        raise InputError(
+            f'load_from: {path} classifies {len(weight)} classes, the config {classes}: to fine-tune '
+            f'its backbone with a new classifier, {as_backbone}'
         )

@@ -96,6 +96,8 @@ def unwrap(checkpoint: Mapping, weights: str | None = None) -> dict[str, Tensor]
     else:
         if weights == 'ema':
             raise InputError("the checkpoint has no EMA weights (state_dict_ema): use 'model'")
+        if isinstance(checkpoint.get('state_dict_ema'), Mapping):
+            raise InputError("the checkpoint has EMA weights only: use 'ema'")
     state = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not state:
         found = ', '.join(map(str, list(checkpoint)[:5]))

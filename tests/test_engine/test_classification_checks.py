@@ -68,7 +68,10 @@ def test_imagenet_has_a_thousand(repo_root, data):
 def test_a_head_of_imagenet_22k_for_1k(repo_root, data, tmp_path):
     cfg = config(repo_root, data)
     cfg.load_from = str(tmp_path / 'in22k.pth')
-    torch.save(dict(state_dict={'head.fc.weight': torch.zeros(21841, 4)}), cfg.load_from)
+    torch.save(
+        dict(state_dict={'backbone.a': torch.zeros(1), 'head.fc.weight': torch.zeros(21841, 4)}),
+        cfg.load_from,
+    )
     message = complaint(cfg)
     assert 'classifies 21841 classes, the config 10' in message
     assert 'model.backbone.init_cfg.checkpoint=' in message

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.registry import PARAM_SCHEDULERS
 
+from fan_mm.engine import cosine_schedule
 from fan_mm.errors import InputError
 
 
@@ -33,14 +34,14 @@ def test_warms_up_follows_the_unshifted_cosine_and_cools_down(warmup):
     optimizer = sgd(4e-3, 1e-3)
     found = rates_of(optimizer, build(optimizer, warmup_epochs=warmup), 310)
     for epoch, pair in enumerate(found):
-        for lr, base in zip(pair, (4e-3, 1e-3), strict=True):
-            if epoch < warmup:
-                expected = 1e-6 + epoch * (base - 1e-6) / warmup
-            elif epoch < 300:
-                expected = 1e-6 + (base - 1e-6) * 0.5 * (1 + math.cos(math.pi * epoch / 300))
-            else:
-                expected = 1e-6
-            assert lr == pytest.approx(expected, rel=1e-12)
+        if epoch < warmup:
+            expected = 1e-6 + epoch * (4e-3 - 1e-6) / warmup
+        elif epoch < 300:
+            expected = 1e-6 + (4e-3 - 1e-6) * 0.5 * (1 + math.cos(math.pi * epoch / 300))
+        else:
+            expected = 1e-6
+        # decayed layer-wise, the second group keeps its quarter: its floor is lower, too
+        assert pair == pytest.approx([expected, expected / 4], rel=1e-12)
 
 
 def test_goes_on_after_a_resume():
@@ -60,3 +61,12 @@ def test_goes_on_after_a_resume():
 def test_warmup_longer_than_the_whole_is_refused():
     with pytest.raises(InputError, match='300 does not fit into 300 epochs'):
         build(sgd(1e-3), warmup_epochs=300)
+
+
+def test_a_run_shorter_than_the_cosine_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(cosine_schedule, 'print_log', lambda line, **_: said.append(line))
+    build(sgd(1e-3), end=310)
+    assert not said
+    build(sgd(1e-3), end=100)
+    assert 'ends at epoch 100, but the learning rate falls until epoch 300' in said[0]

@@ -58,6 +58,14 @@ def test_batch_size_note(cfg, batch, steps, said):
     assert not any('--auto-scale-lr' in note for note in prepare_runtime(cfg, training=True))
 
 
+def test_accumulated_steps_count_in_scaling(cfg):
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=8)
+    cfg.optim_wrapper.accumulative_counts = 4
+    prepare_runtime(cfg, training=True)
+    # mmengine scales by processes x images / base: 1 x 2 / 2, the four steps of two images make 8
+    assert cfg.auto_scale_lr.base_batch_size == 2
+
+
 def test_auto_scale_lr_needs_a_base_batch_size(cfg):
     cfg.auto_scale_lr = None
     with pytest.raises(InputError, match='base_batch_size'):

@@ -1,8 +1,9 @@
 import pytest
+import torch
 from mmengine.model import BaseTTAModel
 from torch import nn
 
-from fan_mm.engine.weights import check_fit
+from fan_mm.engine.weights import check_fit, check_start
 from fan_mm.errors import InputError
 from fan_mm.models.backbones import FANHybrid
 
@@ -57,3 +58,13 @@ def test_a_part_is_refused(model):
 def test_old_batch_norms_fit(model):
     state = model.state_dict()
     check_fit(model, {k: v for k, v in state.items() if 'num_batches' not in k}, 'f.pth')
+
+
+def test_a_training_starts_from_a_whole_model(model, tmp_path):
+    config, path = dict(backbone=dict(type='FANHybrid')), tmp_path / 'f.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    check_start(config, str(path))
+    torch.save(dict(state_dict=model.backbone.state_dict()), path)  # as NVIDIA's files are
+    with pytest.raises(InputError, match=r'no whole model .* model\.backbone\.init_cfg') as error:
+        check_start(config, str(path))
+    assert '\n' not in str(error.value)

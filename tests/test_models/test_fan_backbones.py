@@ -241,13 +241,15 @@ def test_detection_outputs():
     torch.testing.assert_close(normalised.mean(1), torch.zeros(1, 2, 3), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize('out_norm', [False, True])
 @pytest.mark.parametrize('backbone', [FANViT, FANHybrid])
-def test_frozen_stages(backbone):
+def test_frozen_stages(backbone, out_norm):
     arch = VIT if backbone is FANViT else HYBRID
     images = torch.randn(2, 3, 32, 32)
     outputs = all_outputs(backbone, arch)
+    options = dict(out_indices=outputs, out_norm=out_norm)
     for frozen in range(-1, len(outputs) + 1):
-        module = make(backbone, arch, out_indices=outputs, frozen_stages=frozen).train()
+        module = make(backbone, arch, frozen_stages=frozen, **options).train()
         trainable = {name for name, p in module.named_parameters() if p.requires_grad}
         if frozen == -1:
             assert len(trainable) == len(list(module.parameters()))

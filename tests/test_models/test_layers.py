@@ -373,8 +373,9 @@ def test_patch_tokens_need_no_class_token():
     torch.testing.assert_close(dense.forward_patches(patches), block(token, patches)[1])
 
 
-def test_checkpointing_counts_a_batch_once():
-    plain, saving = (randomised(FANBlock(16, 2, 64, BN)).train() for _ in range(2))
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+def test_checkpointing_counts_a_batch_once(norm):
+    plain, saving = (randomised(FANBlock(16, 2, 64, dict(type=norm))).train() for _ in range(2))
     tokens = torch.randn(2, 15, 16, requires_grad=True)
     outputs = plain(tokens, GRID), checkpoint(saving, tokens, GRID)
     torch.testing.assert_close(*outputs)

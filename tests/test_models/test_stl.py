@@ -68,6 +68,18 @@ def test_labelers_losses(options, expected):
     assert sum(loss(**options).values()) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize('weights', [dict(cls_weight=0), dict(dense_weight=0)])
+def test_weights_of_zero_leave_no_parameter_without_gradient(weights):
+    head = TokenLabelHead(10, 24, **weights)
+    assert head.scores == ('class' if 'dense_weight' in weights else 'tokens')
+    samples = [DataSample().set_gt_label(3) for _ in range(2)]
+    sum(head.loss((torch.randn(2, 5, 24),), samples).values()).backward()
+    silent, taught = head.fc.weight.grad, head.token_fc.weight.grad
+    if 'dense_weight' in weights:
+        silent, taught = taught, silent
+    assert silent.abs().max() == 0 < taught.abs().max()
+
+
 @pytest.mark.parametrize(
     'kind, total, part',
     [

@@ -18,8 +18,9 @@ model = dict(
         norm_cfg=norm_cfg,
         drop_path_rate=0.3,
         with_cp=True,
-        # ImageNet weights, NVIDIA's file as it was released; None: random weights
-        init_cfg=dict(type='Pretrained', checkpoint=None),
+        # ImageNet weights, NVIDIA's file as it was released; None: random weights. The official
+        # recipes start from the plain weights, not from their moving average.
+        init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     neck=dict(type='SimpleFeaturePyramid', in_channels=384, out_channels=256, num_outs=5),
     rpn_head=dict(

@@ -17,8 +17,9 @@ model = dict(
         arch='small',
         out_indices=(0, 1, 2, 3),
         norm_cfg=norm_cfg,
-        # ImageNet weights, NVIDIA's file as it was released; None: random weights
-        init_cfg=dict(type='Pretrained', checkpoint=None),
+        # ImageNet weights, NVIDIA's file as it was released; None: random weights. The official
+        # recipes start from the plain weights, not from their moving average.
+        init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     decode_head=dict(
         type='SegformerHead',
@@ -28,8 +29,10 @@ model = dict(
         dropout_ratio=0.1,
         num_classes=19,
         norm_cfg=norm_cfg,
-        act_cfg=None,  # linear projections, as FAN's and SegFormer's own code; mmseg's default has a ReLU
+        # no ReLU behind the projections, as in FAN's own code; mmseg's batch norm there stays
+        act_cfg=None,
         align_corners=False,
+        init_cfg=None,  # the last convolution starts as PyTorch's do, as in FAN's own code
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
     train_cfg=dict(),

@@ -19,8 +19,9 @@ model = dict(
         arch='small',
         out_indices=(4, 7, 11, 12),  # 12 of 12 blocks: after class attention
         norm_cfg=norm_cfg,
-        # ImageNet weights, NVIDIA's file as it was released; None: random weights
-        init_cfg=dict(type='Pretrained', checkpoint=None),
+        # ImageNet weights, NVIDIA's file as it was released; None: random weights. The official
+        # recipes start from the plain weights, not from their moving average.
+        init_cfg=dict(type='Pretrained', checkpoint=None, weights='model'),
     ),
     decode_head=dict(
         type='SETRUPHead',

@@ -42,6 +42,7 @@ default_hooks = dict(
 custom_hooks = [
     # decay 0.99992 of weights and buffers at every step; validated and saved as the model's weights
     dict(type='EMAHook', momentum=8e-5, update_buffers=True, priority='ABOVE_NORMAL'),
+    dict(type='BroadcastBuffersHook'),  # batch norms are not synchronised
     dict(type='EpochSeedHook'),
 ]
 randomness = dict(seed=42, diff_rank_seed=True)

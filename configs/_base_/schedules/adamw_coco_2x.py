@@ -3,7 +3,7 @@
 _base_ = './adamw_coco_3x.py'
 max_epochs = 24
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=500, by_epoch=False),
+    dict(type='LinearLR', start_factor=1e-3, begin=0, end=501, by_epoch=False),
     dict(
         type='MultiStepLR', milestones=[16, 22], gamma=0.1, begin=0, end=max_epochs, by_epoch=True
     ),

@@ -1,6 +1,7 @@
 # COCO's schedule of FAN's official detectors (spec section 11): 32 GPUs x 1 image = batch 32, 36 epochs,
-# 36 x 117266 images with objects / 32 = 131924 iterations. Learning rate 1e-4, divided by 10 after
-# epochs 27 and 33, warm-up over 500 iterations. Parameters whose name contains `norm`, and Swin's
+# 117266 images with objects / 32 = 3665 iterations an epoch, 131940 in all. Learning rate 1e-4, divided
+# by 10 after epochs 27 and 33, warm-up over 500 iterations (mmengine counts a schedule's last step inside
+# it, hence `end`). Parameters whose name contains `norm`, and Swin's
 # tables of position biases, are not decayed.
 optim_wrapper = dict(
     type='AmpOptimWrapper',  # apex O1 in the official code; on a CPU bfloat16
@@ -15,7 +16,7 @@ optim_wrapper = dict(
 )
 max_epochs = 36
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=500, by_epoch=False),
+    dict(type='LinearLR', start_factor=1e-3, begin=0, end=501, by_epoch=False),
     dict(
         type='MultiStepLR', milestones=[27, 33], gamma=0.1, begin=0, end=max_epochs, by_epoch=True
     ),

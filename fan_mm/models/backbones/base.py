@@ -1,5 +1,6 @@
 """What FAN-ViT and FAN-Hybrid share: FAN blocks, class attention, and mmpretrain's contract."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -309,6 +310,8 @@ class FANBackbone(CheckpointedBackbone):
         """Whether a parameter or module lies in the frozen stages."""
         if self.frozen_stages < 0:
             return False
+        if match := re.match(r'out_norm(\d+)', name):
+            return int(match[1]) < self.frozen_stages
         output = self.frozen_stages - 1
         if output == self.last_index:
             return True

@@ -41,7 +41,7 @@ class TokenLabelHead(ClsHead):
         label_smoothing: of the class targets, and of token labels that are classes.
         scores: what predictions are made from: 'class' logits, 'ensemble' (class logits + 0.5 x
             the maximum over tokens of the token logits, STL's evaluation) or 'tokens' (the mean of
-            the token logits).
+            the token logits). None: 'class', or 'tokens' where the class logits learn nothing.
         topk: see ``ClsHead``.
         init_cfg: mmengine's; the recipe's truncated normal by default.
 
@@ -57,7 +57,7 @@ class TokenLabelHead(ClsHead):
         dense_weight: float = 1.0,
         tokens: str = 'mean',
         label_smoothing: float = 0.1,
-        scores: str = 'class',
+        scores: str | None = None,
         topk: int | tuple[int, ...] = (1,),
         init_cfg: dict | None = None,
     ) -> None:
@@ -65,6 +65,7 @@ class TokenLabelHead(ClsHead):
         super().__init__(topk=topk, init_cfg=init_cfg)
         if tokens not in TOKENS:
             raise InputError(f'tokens is one of {", ".join(TOKENS)}, not {tokens!r}')
+        scores = scores or ('class' if cls_weight else 'tokens')
         if scores not in SCORES:
             raise InputError(f'scores is one of {", ".join(SCORES)}, not {scores!r}')
         if min(cls_weight, dense_weight) < 0 or not cls_weight + dense_weight:
@@ -119,27 +120,24 @@ class TokenLabelHead(ClsHead):
                 ``tokens='mean'`` (B,) or (B, K); None for a labeler, whose tokens learn the class.
 
         Returns:
-            'loss_cls' and 'loss_token', those of them whose weight is not 0.
+            'loss_cls' and 'loss_token'. One whose weight is 0 is there, too: every parameter gets a
+            gradient, and DDP needs no ``find_unused_parameters``.
         """
         cls_logits, token_logits = (z.float() for z in self.logits(feats))
         target = self._target(data_samples)
-        losses = {}
-        if self.cls_weight:
-            losses['loss_cls'] = self.cls_weight * self._class_loss(cls_logits, target)
-        if self.dense_weight:
-            if self.tokens == 'mean':
-                token_logits = token_logits.mean(1)
-            if token_labels is not None:
-                loss = token_cross_entropy(token_logits, token_labels, self.label_smoothing)
-            elif self.tokens == 'mean':
-                loss = self._class_loss(token_logits, target)
-            else:
-                count = token_logits.shape[1]
-                loss = self._class_loss(
-                    token_logits.flatten(0, 1), target.repeat_interleave(count, dim=0)
-                )
-            losses['loss_token'] = self.dense_weight * loss
-        return losses
+        loss_cls = self._class_loss(cls_logits, target)
+        if self.tokens == 'mean':
+            token_logits = token_logits.mean(1)
+        if token_labels is not None:
+            loss_token = token_cross_entropy(token_logits, token_labels, self.label_smoothing)
+        elif self.tokens == 'mean':
+            loss_token = self._class_loss(token_logits, target)
+        else:
+            count = token_logits.shape[1]
+            loss_token = self._class_loss(
+                token_logits.flatten(0, 1), target.repeat_interleave(count, dim=0)
+            )
+        return dict(loss_cls=self.cls_weight * loss_cls, loss_token=self.dense_weight * loss_token)
 
     def _class_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)

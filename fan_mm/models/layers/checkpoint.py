@@ -20,8 +20,10 @@ class _RunningStatisticsUntouched:
         self.norms = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
 
     def __enter__(self) -> None:
-        for norm, _, _ in self.norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+        for norm, _, count in self.norms:
+            norm.momentum = 0.0
+            # a copy to count in: without any, SyncBN refuses to run
+            norm.num_batches_tracked = None if count is None else count.clone()
 
     def __exit__(self, *_: object) -> None:
         for norm, momentum, count in self.norms:
