@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ from rich.console import Console
 from fan_mm.corruptions import BENCHMARKS, CORRUPTIONS, GROUPS
 from fan_mm.datasets.corrupted import corrupted_path, worker
 from fan_mm.datasets.corrupted import generate as generator
+from fan_mm.datasets.corrupted import verify as verifier
 from fan_mm.datasets.corrupted.cells import choose_cells
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
@@ -318,6 +320,35 @@ def test_verify_names_what_is_wrong_and_the_same_call_mends_it(tmp_path, source)
     assert check(destination) == []
 
 
+def test_verify_holds_few_files_at_a_time(tmp_path, source, monkeypatch):
+    """ImageNet-C has 3.75 million."""
+    waiting = most = 0
+
+    class Counted(Future):
+        def result(self, timeout=None):
+            nonlocal waiting
+            waiting -= 1
+            return super().result(timeout)
+
+    class Counting(Executor):
+        def __init__(self, jobs):
+            pass
+
+        def submit(self, function, *arguments):
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            future = Counted()
+            future.set_result(function(*arguments))
+            return future
+
+    make(source, tmp_path / 'dst')
+    monkeypatch.setattr(verifier, 'ThreadPoolExecutor', Counting)
+    pictures(tmp_path / 'dst')[-1].unlink()
+    assert len(check(tmp_path / 'dst')) == 1
+    assert (waiting, most) == (0, 2)
+
+
 def test_verify_notices_changed_checksums(tmp_path, source):
     make(source, tmp_path / 'dst')
     sums = tmp_path / 'dst' / 'checksums' / 'snow' / '5.sha256'
@@ -545,6 +576,7 @@ def test_unreadable_sources_are_named_and_the_rest_goes_on(tmp_path, tool):
     for name in ('cut.jpg', 'empty.jpg', 'text.jpg', 'small.jpg'):
         assert any(f'left out: {name} (' in line for line in lines)
     assert '90x31 pixels' in errors
+    assert 'text.jpg (not an image)' in errors  # Pillow's words hold an address in memory
     assert 'truncated' in errors
     status, output, _ = tool(*arguments, '--verify')
     assert status == 1
@@ -629,6 +661,23 @@ def test_the_space_needed_is_said_before_the_start(tmp_path, monkeypatch):
     assert text.index('to write') < text.index('corrupting')
     assert '16/16' in text
     assert 'images/s' in text
+
+
+def test_names_with_what_some_take_for_line_ends(tmp_path):
+    make_source(tmp_path, 'coco', count=1)
+    first = tmp_path / 'val2017' / '000000000000.jpg'
+    shutil.copy(first, first.with_name('a\u2028b\x85c.jpg'))
+    cells = {'contrast': (1,)}
+    make(tmp_path, tmp_path / 'dst', 'coco', cells)
+    assert check(tmp_path / 'dst') == []
+    assert make(tmp_path, tmp_path / 'dst', 'coco', cells).written == 0
+    for name in (b'a\nb.jpg', b'\xff.jpg'):
+        odd = os.path.join(os.fsencode(first.parent), name)
+        shutil.copy(first, odd)
+        with pytest.raises(InputError, match='rename the file') as caught:
+            make(tmp_path, tmp_path / 'other', 'coco', cells)
+        assert '\n' not in str(caught.value)
+        os.unlink(odd)
 
 
 def test_two_sources_of_one_target(tmp_path):

@@ -244,6 +244,11 @@ def test_another_renderer_version_is_refused(tmp_path):
         write_cityscapes(tmp_path, (64, 64), 1, 1)
 
 
+def test_what_a_kill_left_of_the_manifest_is_nobodys(tmp_path):
+    (tmp_path / '.manifest.0123456789ab.json').write_text('{')
+    assert write_cityscapes(tmp_path, (64, 64), 1, 1) == 2
+
+
 def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / 'thesis.tex').write_text('years of work')
     with pytest.raises(InputError, match='not empty'):

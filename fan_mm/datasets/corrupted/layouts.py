@@ -111,7 +111,7 @@ def find_images(folder: Path) -> list[str]:
     """Relative paths (with '/') of all PNG and JPEG files below ``folder``, sorted.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or one whose name the checksums cannot hold.
     """
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):
@@ -123,4 +123,9 @@ def find_images(folder: Path) -> list[str]:
         ]
     if not found:
         raise InputError(f'no PNG or JPEG images below {folder}')
+    for name in found:
+        if '\n' in name or name.encode(errors='ignore').decode() != name:
+            raise InputError(
+                f'{name!r} below {folder} has a line break, or is not UTF-8: rename the file'
+            )
     return sorted(found)

@@ -153,7 +153,7 @@ def read_checksums(destination: Path, folder: str) -> tuple[dict[str, bytes], st
     except FileNotFoundError:
         data = b''
     sums = {}
-    for line in data.decode().splitlines():
+    for line in data.decode().split('\n')[:-1]:  # names may have what else ends lines: U+2028
         digest, path = line.split('  ', 1)
         sums[path[len(folder) + 1 :]] = bytes.fromhex(digest)
     return sums, hashlib.sha256(data).hexdigest()

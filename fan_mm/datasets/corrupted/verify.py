@@ -1,7 +1,9 @@
 """Check a corrupted dataset's files against its manifest."""
 
 import hashlib
+import itertools
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +12,7 @@ from rich.console import Console
 
 from fan_mm.datasets.corrupted.manifest import CHECKSUMS, MANIFEST, read_checksums, read_manifest
 from fan_mm.datasets.corrupted.progress import progress_bar
+from fan_mm.errors import InputError
 
 
 def verify(
@@ -26,8 +29,11 @@ def verify(
         One line for every missing, damaged or unexpected file; empty if all is well.
 
     Raises:
-        InputError: there is no manifest.
+        InputError: there is no manifest, or jobs is below 1.
     """
+    jobs = os.cpu_count() if jobs is None else jobs
+    if jobs < 1:
+        raise InputError(f'jobs is at least 1, not {jobs}')
     destination = Path(destination)
     manifest = read_manifest(destination)
     if not manifest['complete']:
@@ -45,8 +51,7 @@ def verify(
         else:
             expected.update({f'{folder}/{name}': digest for name, digest in sums.items()})
 
-    def check(item: tuple[str, bytes | None]) -> str | None:
-        name, digest = item
+    def check(name: str, digest: bytes | None) -> str | None:
         try:
             data = (destination / name).read_bytes() if digest else b''
         except FileNotFoundError:
@@ -57,13 +62,14 @@ def verify(
             return f'damaged: {name}'
         return None
 
-    with (
-        progress_bar(console or Console()) as progress,
-        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
-    ):
-        checked = pool.map(check, expected.items())
-        found = progress.track(checked, total=len(expected), description='verifying')
-        problems += [problem for problem in found if problem]
+    with progress_bar(console or Console()) as progress, ThreadPoolExecutor(jobs) as pool:
+        waiting = iter(expected.items())
+        # Few tasks in flight: ImageNet-C has 3.75 million files.
+        running = deque(pool.submit(check, *item) for item in itertools.islice(waiting, 2 * jobs))
+        for _ in progress.track(range(len(expected)), description='verifying'):
+            problem = running.popleft().result()
+            problems += [problem] if problem else []
+            running.extend(pool.submit(check, *item) for item in itertools.islice(waiting, 1))
 
     expected.update(dict.fromkeys([MANIFEST]))
     expected.update(dict.fromkeys(f'{CHECKSUMS}/{f}.sha256' for f in manifest['folders']))

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import write_whole
+from fan_mm.fileio import is_temporary, write_whole
 
 _FEW = 16
 """Scenes that are rendered before other processes would have started."""
@@ -66,7 +66,7 @@ def claim_folder(root: Path, options: dict[str, Any]) -> None:
             raise InputError(
                 f'{root} holds a dataset with {said}: remove it or choose another folder'
             )
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and not (root.is_dir() and all(map(is_temporary, os.listdir(root)))):
         raise InputError(f'{root} is not empty and holds no toy data: choose another folder')
     else:
         write_whole(manifest, json.dumps(wanted, indent=2) + '\n')

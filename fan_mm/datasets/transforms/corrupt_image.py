@@ -56,8 +56,9 @@ class CorruptImage(BaseTransform):
 
     It stands directly after the image is loaded (for ImageNet-C, which is defined on 224x224
     crops, after resize and crop). The random stream of an image depends on the seed, its folder and
-    file name, the corruption and the severity alone, so the pixels are those that
-    ``tools/make_corrupted_dataset.py`` writes as PNG.
+    file name, the corruption and the severity alone, so of the same image the pixels are those that
+    ``tools/make_corrupted_dataset.py`` writes as PNG. (For ImageNet it resizes to 256 bilinearly and
+    crops 224 first, as the original ImageNet-C; a pipeline that resizes otherwise corrupts another.)
 
     Required keys: ``img`` (uint8 ``(H, W, 3)`` or ``(H, W)``; floats if they hold grey levels),
     ``img_path``. Modified: ``img``. Added: ``corruption``, a dict of ``name`` ('clean' if the image
