@@ -71,17 +71,15 @@ class PerImage:
     ) -> dict[tuple[str, int], np.ndarray]:
         """Scores ``(R,)`` of every cell, per cent, under the same resampled images."""
         images = len(self.keys)
-        # Counts of whole numbers: exact in float64, so the result does not depend on the order in
-        # which a BLAS with so many threads adds them up.
-        statistics = np.concatenate(
-            [s.reshape(images, -1) for s in self.cells.values()], axis=1, dtype=np.float64
-        )
-        shape = next(iter(self.cells.values())).shape[1:]
-        scores = []
+        scores = {cell: [] for cell in self.cells}
         for counts in resample_counts(images, resamples, seed):
-            sums = (counts @ statistics).reshape(len(counts) * len(self.cells), *shape)
-            scores.append(SCORES[self.kind](sums, images).reshape(len(counts), len(self.cells)))
-        return dict(zip(self.cells, np.concatenate(scores).T, strict=True))
+            for cell, statistics in self.cells.items():
+                # Counts of whole numbers: exact in float64, so the result does not depend on the
+                # order in which a BLAS with so many threads adds them up.
+                sums = counts @ statistics.reshape(images, -1).astype(np.float64)
+                sums = sums.reshape(len(counts), *statistics.shape[1:])
+                scores[cell].append(SCORES[self.kind](sums, images))
+        return {cell: np.concatenate(drawn) for cell, drawn in scores.items()}
 
 
 def mean_iou(sums: np.ndarray, images: int) -> np.ndarray:

@@ -38,8 +38,10 @@ class Progress:
 
     def time_left(self) -> str:
         """Like 1:02:03, at the speed so far."""
+        if not self.seen:  # the first cell failed at its first batch
+            return 'unknown time'
         todo = (len(self.cells) - self.finished) * self.images - self.in_cell
-        return str(timedelta(seconds=round(todo / max(self.images_per_second(), 1e-9))))
+        return str(timedelta(seconds=round(todo / self.images_per_second())))
 
     def add(self, cell: Cell, images: int) -> None:
         """Count images of the cell that is being evaluated."""

@@ -366,8 +366,12 @@ class RobustnessSweep:
         if statistics:
             keys = np.array([image_key(info['img_path']) for info in self.infos])
             per_image = PerImage(self.metric.statistics, keys, statistics)
+        classes = [str(name) for name in self.metainfo.get('classes') or ()]
         palette = self.metainfo.get('palette')
-        if not isinstance(palette, list | tuple):  # COCO's may be 'random'
+        if isinstance(palette, list | tuple):
+            # mmdet keeps COCO's 80 colours where the config names other classes
+            palette = [[int(v) for v in colour] for colour in palette[: len(classes)]]
+        else:  # COCO's may be 'random'
             palette = None
         results = build_results(
             scope=self.scope,
@@ -379,8 +383,8 @@ class RobustnessSweep:
                 'type': type(self.clean_loader.dataset).__name__,
                 'samples': len(self.samples),
                 'total': self.total,
-                'classes': [str(name) for name in self.metainfo.get('classes') or ()],
-                'palette': None if palette is None else [[int(v) for v in c] for c in palette],
+                'classes': classes,
+                'palette': palette,
                 'sha256': self.dataset_sha256,
             },
             protocol=self.protocol,
@@ -418,7 +422,11 @@ def _in_order(parts: Sequence[dict[str, Any]]) -> list[list]:
 
 def _to_cpu(value: Any) -> Any:
     """What a metric collected, with tensors on the CPU."""
-    if isinstance(value, torch.Tensor | BaseDataElement):
+    if isinstance(value, torch.Tensor):
+        value = value.to('cpu')
+        # A row of a batch would be sent to rank 0 with the storage of the whole batch.
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+    if isinstance(value, BaseDataElement):
         return value.to('cpu')
     if isinstance(value, list | tuple):
         return type(value)(_to_cpu(v) for v in value)

@@ -275,7 +275,7 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     if palette := results['dataset']['palette']:
         items = ''.join(
             f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
-            for name, (r, g, b) in zip(results['dataset']['classes'], palette, strict=True)
+            for name, (r, g, b) in zip(results['dataset']['classes'], palette, strict=False)
         )
         parts.append(f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>')
     return parts

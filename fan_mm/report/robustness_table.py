@@ -247,11 +247,11 @@ class RobustnessTable:
             most: keep only as many classes, those that lose most on average.
         """
         per_class = self._cells.get(('clean', 0), {}).get('per_class') or {}
-        if not per_class:
+        corruptions = tuple(c for c in self.corruptions if c in self._wanted)
+        if not per_class or not corruptions:  # hold-outs alone
             return None
         metric = next(iter(per_class))
         classes = list(per_class[metric])
-        corruptions = tuple(c for c in self.corruptions if c in self._wanted)
 
         def values(corruption: str, severity: int) -> np.ndarray:
             cell = self._cells.get((corruption, severity))

@@ -1,5 +1,7 @@
 """Paired bootstrap: draws, sums and intervals against direct computation and theory."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,18 @@ def test_cells_share_their_draws():
     drawn = per_image.resampled(100)
     assert np.allclose(drawn[A] + drawn[B], 100)  # what is gained in one is lost in the other
     assert drawn[A].std() > 1
+
+
+def test_cells_are_resampled_one_by_one():
+    cells = {('fog', i): np.ones((50, 2, 1000), np.uint8) for i in range(20)}
+    per_image = PerImage('iou', np.arange(50).astype(str), cells)
+    tracemalloc.start()
+    try:
+        per_image.resampled(10)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * sum(s.size for s in cells.values()) / 4  # of all of them as float64
 
 
 def test_interval_of_an_accuracy_is_the_binomial_one():

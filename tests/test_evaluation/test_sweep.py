@@ -22,6 +22,7 @@ from fan_mm.corruptions import BENCHMARKS
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
+from fan_mm.evaluation.sweep import _to_cpu
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = ['clean', *(f'{name}/{s}' for name in ('gaussian_noise', 'fog') for s in (1, 3))]
@@ -312,6 +313,20 @@ def test_what_is_passed_in_stays_as_it_was(cfg, sweep):
     assert pipeline.transforms == transforms
     assert model.training
     assert torch.equal(loader.dataset[0]['inputs'], image)
+
+
+def test_the_palette_is_cut_to_the_classes(sweep):
+    started = sweep(corruptions=['fog'], severities=[1])
+    started.metainfo = {**started.metainfo, 'palette': [(i, i, i) for i in range(80)]}
+    assert started.run()['dataset']['palette'] == [[i, i, i] for i in range(19)]
+
+
+def test_a_row_of_a_batch_is_sent_alone():
+    batch = torch.arange(1000.0).reshape(10, 100)
+    sent = _to_cpu([{'pred_score': batch[3], 'whole': batch}])[0]
+    assert torch.equal(sent['pred_score'], batch[3])
+    assert sent['pred_score'].untyped_storage().nbytes() == 400
+    assert sent['whole'] is batch
 
 
 def test_pictures(sweep, tmp_path):

@@ -135,9 +135,10 @@ def test_a_picture_that_is_gone_is_named(tmp_path):
     assert 'Picture not found: gallery/0_corrupted.png' in text
 
 
-def test_hold_outs_alone_and_no_bootstrap(tmp_path):
-    results = synthetic_results('classification', bootstrap=None)
-    results['benchmark'] |= {'severities': {}, 'groups': {}}
+@pytest.mark.parametrize('task', ['classification', 'segmentation'])
+def test_hold_outs_alone_and_no_bootstrap(tmp_path, task):
+    results = synthetic_results(task, bootstrap=None)
+    results['benchmark'] |= {'severities': {}, 'groups': {}, 'hold_outs': ['saturate']}
     results['cells'] = [c for c in results['cells'] if c['corruption'] in ('clean', 'saturate')]
     results['summary']['groups'] = {}
     for name in ('mean', 'retention'):
@@ -149,6 +150,13 @@ def test_hold_outs_alone_and_no_bootstrap(tmp_path):
     assert 'bootstrap' not in text
     assert 'incomplete' not in text
     assert not (tmp_path / 'figures' / 'groups.png').exists()
+
+
+def test_more_colours_than_classes(tmp_path):
+    results = add_gallery(synthetic_results(), tmp_path, 1)
+    results['dataset']['palette'].append([1, 2, 3])
+    text, _ = page_of(results, tmp_path)
+    assert text.count('<li><i style="background:rgb(') == len(results['dataset']['classes'])
 
 
 def test_no_clean_cell():
