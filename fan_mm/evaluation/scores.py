@@ -119,7 +119,7 @@ def compute_scores(
         with _quiet(), _set(metric, classwise=True, **options):
             values = metric.compute_metrics(result)
             if how and how.task == 'detection':
-                values = values or _nothing_detected(metric)
+                values = values or metric.compute_metrics(_with_a_miss(result))
                 values, classes = _split_classwise(metric, values)
                 per_class.update(classes)
         for name, value in values.items():
@@ -180,10 +180,26 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _nothing_detected(metric: BaseMetric) -> dict[str, float]:
-    """The average precision is 0 where no image has a detection; mmdet's metrics then give nothing."""
-    average = 'AP' if type(metric).__name__ == 'LVISMetric' else 'mAP'
-    return {f'{name}_{average}': 0.0 for name in metric.metrics}
+def _with_a_miss(results: Sequence) -> list:
+    """The same with a detection that finds nothing, outside of the first image, at score 0.
+
+    mmdet's metrics give no scores where no image has a detection. With this one they are 0, and
+    undefined for the sizes and classes that the dataset lacks.
+    """
+    (truth, found), *rest = results
+    miss = {
+        'bboxes': np.float32([[-2, -2, -1, -1]]),
+        'scores': np.zeros(1, np.float32),
+        'labels': np.zeros(1, np.int64),
+    }
+    if 'masks' in found:
+        from pycocotools.mask import encode
+
+        nothing = np.zeros((truth['height'], truth['width']), np.uint8, order='F')
+        miss['masks'] = [encode(nothing)]
+    if 'mask_scores' in found:
+        miss['mask_scores'] = miss['scores']
+    return [(truth, {**found, **miss}), *rest]
 
 
 def _split_classwise(metric: BaseMetric, values: Mapping[str, float]) -> tuple[dict, dict]:

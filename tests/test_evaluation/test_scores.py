@@ -137,7 +137,30 @@ def test_images_that_were_not_evaluated_are_not_missed(tmp_path):
 def test_no_detections_at_all_are_a_score_of_0(tmp_path):
     metric = coco_metric(tmp_path)
     results = detected(metric, [[], []])
-    assert compute_scores([metric], [results]).metrics == {'bbox_mAP': 0.0}
+    scores = compute_scores([metric], [results])
+    # All boxes are of 40 x 40 pixels: there are no small and no large ones.
+    names = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+    values = (0.0, 0.0, 0.0, None, 0.0, None)
+    assert scores.metrics == {f'bbox_{n}': v for n, v in zip(names, values, strict=True)}
+    assert scores.per_class == {'bbox_mAP': {'car': 0.0, 'dog': None}}
+
+
+def test_no_masks_at_all_are_a_score_of_0(tmp_path):
+    metric = coco_metric(tmp_path, metric=['bbox', 'segm'], metric_items=['mAP', 'mAP_50'])
+    for annotation in metric._coco_api.dataset['annotations']:
+        annotation['segmentation'] = [[10, 10, 50, 10, 50, 50, 10, 50]]
+    for image in (7, 8):
+        found = {
+            'bboxes': torch.zeros(0, 4),
+            'scores': torch.zeros(0),
+            'labels': torch.zeros(0, dtype=torch.long),
+            'masks': torch.zeros(0, 100, 100, dtype=torch.bool),
+            'mask_scores': torch.zeros(0),
+        }
+        metric.process({}, [{'img_id': image, 'ori_shape': (100, 100), 'pred_instances': found}])
+    scores = compute_scores([metric], [metric.results])
+    names = ('bbox_mAP', 'bbox_mAP_50', 'segm_mAP', 'segm_mAP_50')
+    assert scores.metrics == dict.fromkeys(names, 0.0)
 
 
 def test_unknown_metrics_are_refused():
