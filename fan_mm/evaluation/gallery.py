@@ -3,12 +3,14 @@
 They are taken while the cells are evaluated, on whatever rank the sample is on; rank 0 writes them.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
 
@@ -45,6 +47,9 @@ class Gallery:
     ) -> dict[int, dict[str, bytes]]:
         """Paint what is wanted of one batch.
 
+        Pictures never fail a cell: if something cannot be painted, the log says so, and no more are
+        taken.
+
         Args:
             cell: that is being evaluated.
             positions: of the batch's samples, in the sweep's order.
@@ -56,6 +61,16 @@ class Gallery:
         """
         if cell not in self.cells:
             return {}
+        try:
+            return self._take(cell, positions, batch, outputs)
+        except Exception as error:  # the input's form and the painter are the user's
+            self.positions = set()
+            print_log(f'no pictures: {type(error).__name__}: {error}', 'current', logging.WARNING)
+            return {}
+
+    def _take(
+        self, cell: Cell, positions: Sequence[int], batch: Mapping, outputs: Sequence
+    ) -> dict[int, dict[str, bytes]]:
         taken = {}
         for position, image, output in zip(positions, batch['inputs'], outputs, strict=True):
             if position in self.positions and isinstance(image, torch.Tensor):

@@ -1,10 +1,11 @@
 """Robustness while training: a small sweep after validation, logged like any other metric."""
 
+import math
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import RobustnessSweep
@@ -19,7 +20,8 @@ class RobustnessHook(Hook):
     Logs, by mmengine's logger and visualizer (TensorBoard, WandB, ...), ``robustness/mean``,
     ``robustness/retention`` (both per cent), ``robustness/clean`` (on the same images) and one
     ``robustness/<corruption>`` each. They join the validation's metrics, so
-    ``save_best='robustness/mean'`` works with ``interval=1``.
+    ``save_best='robustness/mean'`` works. There they are None where a cell failed and, but for the
+    corruptions, at validations between two sweeps.
 
     Example:
         >>> custom_hooks = [dict(type='RobustnessHook', interval=4, max_samples=100)]
@@ -56,16 +58,17 @@ class RobustnessHook(Hook):
             on_error='skip',
             model_info={'checkpoint_sha256': None},
         )
-        self.validations = 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Run the sweep and log it."""
-        self.validations += 1
-        if self.validations % self.interval:
-            # LoggerHook repeats the last value of everything that was ever logged.
-            logged = runner.message_hub.log_scalars
-            for name in [name for name in logged if name.startswith(_PREFIX)]:
-                del logged[name]
+        # LoggerHook repeats the last value of everything that was ever logged.
+        logged = runner.message_hub.log_scalars
+        for name in [name for name in logged if name.startswith(_PREFIX)]:
+            del logged[name]
+        if metrics is not None:
+            # CheckpointHook wants the key of save_best at every validation; None never is the best.
+            metrics |= dict.fromkeys(f'robustness/{n}' for n in ('clean', 'mean', 'retention'))
+        if _number(runner) % self.interval:
             return
         loop = runner.val_loop
         sweep = RobustnessSweep(
@@ -81,5 +84,14 @@ class RobustnessHook(Hook):
         for name, score in scores.items():
             if score is not None:  # a cell failed, or there is nothing to retain yet
                 runner.message_hub.update_scalar(f'{_PREFIX}{name}', score)
-                if metrics is not None:
-                    metrics[f'robustness/{name}'] = score
+            if metrics is not None:
+                metrics[f'robustness/{name}'] = score
+
+
+def _number(runner: Runner) -> int:
+    """Of this validation, counted from the training's begin, also after a resume; 0 without training."""
+    if not runner.iter:
+        return 0
+    by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+    # The last one may come before its turn.
+    return math.ceil((runner.iter if by_iter else runner.epoch) / runner.val_interval)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from stripe_model import StripeModel
 
+from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessHook
 
@@ -35,14 +36,14 @@ class MustNotRun:
         return index
 
 
-def train(cfg, work_dir, hooks, **options):
+def train(cfg, work_dir, hooks, iterations=4, **options):
     runner = Runner(
         Learning(),
         str(work_dir),
         train_dataloader=dict(
             batch_size=1, dataset=MustNotRun(), sampler=dict(type='InfiniteSampler')
         ),
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=4, val_interval=1),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         val_dataloader=cfg.test_dataloader,
         val_evaluator=cfg.test_evaluator,
@@ -88,9 +89,8 @@ def test_logged_every_other_validation(cfg, tmp_path):
         assert scores['retention'] == pytest.approx(100 * mean / scores['clean'])
 
 
-def test_the_best_checkpoint_can_be_the_most_robust(cfg, tmp_path):
-    hook = dict(type='RobustnessHook', corruptions=['fog'], max_samples=1)
-    keep = dict(
+KEEP_BEST = dict(
+    default_hooks=dict(
         checkpoint=dict(
             type='CheckpointHook',
             by_epoch=False,
@@ -98,9 +98,49 @@ def test_the_best_checkpoint_can_be_the_most_robust(cfg, tmp_path):
             save_best='robustness/mean',
             rule='greater',
         )
-    )
-    train(cfg, tmp_path, [hook], default_hooks=keep, log_processor=dict(by_epoch=False))
+    ),
+    log_processor=dict(by_epoch=False),
+)
+
+
+@pytest.mark.parametrize('interval', [1, 2])
+def test_the_best_checkpoint_can_be_the_most_robust(cfg, tmp_path, interval):
+    hook = dict(type='RobustnessHook', corruptions=['fog'], max_samples=1, interval=interval)
+    train(cfg, tmp_path, [hook], **KEEP_BEST)
     assert list(tmp_path.glob('best_robustness_mean_iter_*.pth'))
+
+
+def test_a_failed_cell_does_not_end_the_training(cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(CorruptImage, 'transform', lambda self, results: 1 / 0)
+    seen = []
+
+    class Spy(RobustnessHook):
+        def after_val_epoch(self, runner, metrics=None):
+            super().after_val_epoch(runner, metrics)
+            seen.append(metrics)
+
+    # A single corruption: the clean cell runs the pipeline as it is.
+    train(cfg, tmp_path, [Spy(corruptions=['fog'], max_samples=1)], iterations=1, **KEEP_BEST)
+    (metrics,) = seen
+    assert metrics['robustness/clean'] > 0
+    undefined = ('fog', 'mean', 'retention')
+    assert [metrics[f'robustness/{name}'] for name in undefined] == [None] * 3
+    assert not list(tmp_path.glob('best_*.pth'))
+
+
+def test_a_resumed_training_keeps_step(cfg, tmp_path):
+    swept = []
+
+    class Spy(RobustnessHook):
+        def after_val_epoch(self, runner, metrics=None):
+            super().after_val_epoch(runner, metrics)
+            if metrics['robustness/mean'] is not None:
+                swept.append(runner.iter)
+
+    for iterations in (3, 6):
+        spy = Spy(corruptions=['fog'], max_samples=1, interval=2)
+        train(cfg, tmp_path, [spy], iterations, resume=True, **KEEP_BEST)
+    assert swept == [2, 4, 6]
 
 
 def test_averaged_weights_are_the_ones_evaluated(cfg, tmp_path):

@@ -363,6 +363,19 @@ def test_pictures(sweep, tmp_path):
     assert again['gallery'] == results['gallery']
 
 
+def test_pictures_never_fail_numbers(sweep, tmp_path):
+    tried = []
+
+    def paint(image, sample):
+        tried.append(image)
+        return {'image': image[:0]}  # nothing that a JPEG can hold
+
+    results = sweep(work_dir=tmp_path, save_images=2, paint=paint).run()
+    assert status(results) == dict.fromkeys(CELLS, 'done')
+    assert results['gallery'] == []
+    assert len(tried) == 1  # and said once
+
+
 def test_default_benchmark(sweep):
     assert sweep(corruptions=None, severities=None).scope.benchmark is BENCHMARKS['cityscapes-c']
 
