@@ -1,9 +1,25 @@
 """How every command line of the project ends: one line for the user's mistakes, a traceback for ours."""
 
+import errno
 import sys
 from collections.abc import Callable
 
 from fan_mm.errors import InputError
+
+# What a folder or a disk refuses; a file that is not there (ENOENT) may be our mistake.
+_REFUSALS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -12,12 +28,19 @@ def run(main: Callable[[], int | None]) -> None:
     Args:
         main: parses ``sys.argv`` itself; returns the exit status, None meaning 0.
 
-    Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``; 130 after Ctrl-C.
+    Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``, or where a file or
+    folder cannot be written; 130 after Ctrl-C.
     """
     try:
         sys.exit(main())
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        where = '' if error.filename is None else f'{error.filename}: '
+        print(f'error: {where}{error.strerror}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print('stopped', file=sys.stderr)

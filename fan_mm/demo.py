@@ -17,9 +17,9 @@ from mmengine.runner import load_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import check_fit
 from fan_mm.errors import InputError
-from fan_mm.fileio import whole_file
-from fan_mm.painters import painter
-from fan_mm.report.panels import add_legend, distinct_palette, side_by_side
+from fan_mm.fileio import write_whole
+from fan_mm.painters import painter, palette_of
+from fan_mm.report.panels import add_legend, side_by_side
 from fan_mm.torch_files import read_torch_file
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -69,8 +69,7 @@ class Predictor:
             raise InputError(
                 'neither the checkpoint nor the dataset says what the classes are called'
             )
-        if not isinstance(self.metainfo.get('palette'), list | tuple):
-            self.metainfo['palette'] = distinct_palette(len(classes))
+        self.metainfo['palette'] = palette_of(self.metainfo)
         self._paint = painter(_TASKS[self.scope], self.metainfo)
 
     def _dataset_metainfo(self) -> dict:
@@ -134,11 +133,14 @@ def test_pipeline(predictor: Predictor) -> Compose:
         return Compose(steps)
 
 
-def find_images(path: str | os.PathLike) -> list[tuple[Path, Path]]:
+def find_images(
+    path: str | os.PathLike, out: str | os.PathLike | None = None
+) -> list[tuple[Path, Path]]:
     """Image files and the relative paths of their painted copies.
 
     Args:
         path: one file of any name, or a folder that is searched with all its subfolders.
+        out: the subfolder of painted copies, if it is one: what lies there is no input.
 
     Raises:
         InputError: nothing is there.
@@ -149,6 +151,9 @@ def find_images(path: str | os.PathLike) -> list[tuple[Path, Path]]:
     elif path.is_dir():
         files = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
         found = [(file, file.relative_to(path)) for file in files]
+        top, painted = path.resolve(), out and Path(out).resolve()
+        if painted and top in painted.parents:
+            found = [(f, r) for f, r in found if painted not in (top / r).parents]
         if not found:
             raise InputError(f'{path} has no images ({", ".join(SUFFIXES)})')
     else:
@@ -175,7 +180,7 @@ def paint_files(
     Raises:
         InputError: a mistake in the config or in a path.
     """
-    files, out = find_images(path), Path(out)
+    files, out = find_images(path, out), Path(out)
     for file, relative in files:
         if (out / relative).exists() and (out / relative).samefile(file):
             raise InputError(f'--out {out} would overwrite {file}: choose another folder')
@@ -245,6 +250,14 @@ def read_image(file: Path) -> np.ndarray | None:
 
 
 def write_image(file: Path, picture: np.ndarray) -> None:
-    """Write a uint8 RGB picture, whole or not at all."""
-    with whole_file(file) as aside:
-        cv2.imwrite(str(aside), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    """Write a uint8 RGB picture, whole or not at all.
+
+    Raises:
+        InputError: the format has no room for so large a picture.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95]
+    done, data = cv2.imencode(file.suffix, picture[..., ::-1], options)
+    if not done:
+        height, width = picture.shape[:2]
+        raise InputError(f'{file}: {width}x{height} pixels are too many for {file.suffix}')
+    write_whole(file, data.tobytes())

@@ -1,6 +1,6 @@
 """What a model predicted for one sample, and the ground truth, as pictures, per task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -17,6 +17,17 @@ from fan_mm.report.panels import (
 SCORE_THRESHOLD = 0.3  # of boxes that are shown
 
 
+def palette_of(metainfo: Mapping) -> list[Sequence[int]]:
+    """RGB colours of a dataset's classes, one each: distinct ones where it has none or too few.
+
+    A dataset with classes of the user's own may keep a longer or shorter palette.
+    """
+    count, palette = len(metainfo.get('classes') or ()), metainfo.get('palette')
+    if not isinstance(palette, list | tuple) or len(palette) < count:  # COCO's may be 'random'
+        return distinct_palette(count)
+    return list(palette[:count])
+
+
 def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[str, np.ndarray]]:
     """The function that paints one sample of a task.
 
@@ -29,9 +40,7 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
         returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'.
     """
     classes = [str(name) for name in metainfo.get('classes') or ()]
-    palette = metainfo.get('palette')
-    if not isinstance(palette, list | tuple):
-        palette = distinct_palette(len(classes))
+    palette = palette_of(metainfo)
     paint = {'segmentation': _segmentation, 'detection': _detection}.get(task, _classification)
     return lambda image, sample: paint(image, sample, classes, palette)
 

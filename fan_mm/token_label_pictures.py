@@ -123,7 +123,7 @@ def paint_token_labels(
     Raises:
         InputError: a mistake in the config or in a path, or an image that cannot be read.
     """
-    files, out = find_images(path), Path(out)
+    files, out = find_images(path, out), Path(out)
     count = min(count, len(files))
     predictor = Predictor(cfg, checkpoint)
     pipeline = test_pipeline(predictor)
@@ -138,6 +138,8 @@ def paint_token_labels(
         batch = predictor.model.data_preprocessor(dict(inputs=seen[None].to(device)), False)
         labels, confidence = label_tokens(predictor.model, batch['inputs'])
         image = np.ascontiguousarray(seen.permute(1, 2, 0).numpy()[..., ::-1])
-        written.append(out / relative.with_suffix('.png'))
+        if relative.suffix != '.png':  # and not with_suffix: x.jpg may lie beside x.png
+            relative = relative.with_name(f'{relative.name}.png')
+        written.append(out / relative)
         write_image(written[-1], paint_labels(image, labels, confidence, names))
     return written

@@ -1,7 +1,11 @@
+import errno
+import os
+
 import pytest
 
 from fan_mm.cli import run
 from fan_mm.errors import InputError
+from fan_mm.fileio import write_whole
 
 
 def exit_status(main) -> int:
@@ -23,6 +27,23 @@ def test_bad_input_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == 'error: no such folder\n'
 
 
+def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(tmp_path, capsys):
+    (tmp_path / 'taken').touch()
+    assert exit_status(lambda: write_whole(tmp_path / 'taken' / 'results.json', '{}')) == 2
+    assert capsys.readouterr().err == f'error: {tmp_path / "taken"}: File exists\n'
+
+
+@pytest.mark.parametrize(
+    'number', [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT]
+)
+def test_what_the_disk_refuses_is_one_line_and_status_2(number, capsys):
+    def main():
+        raise OSError(number, os.strerror(number), 'out/a.png')
+
+    assert exit_status(main) == 2
+    assert capsys.readouterr().err == f'error: out/a.png: {os.strerror(number)}\n'
+
+
 def test_ctrl_c_is_status_130(capsys):
     def main():
         raise KeyboardInterrupt
@@ -34,3 +55,5 @@ def test_ctrl_c_is_status_130(capsys):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
+    with pytest.raises(FileNotFoundError):
+        run(lambda: os.stat('no such file'))

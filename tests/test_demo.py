@@ -10,9 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from fan_mm.datasets.scenes import render_scene, write_cityscapes
-from fan_mm.demo import Predictor, find_images, paint_files, paint_samples
+from fan_mm.demo import Predictor, find_images, paint_files, paint_samples, write_image
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
+from fan_mm.painters import palette_of
 
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 ARCH = dict(embed_dims=32, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(16, 24))
@@ -250,6 +251,31 @@ def test_mistakes_are_said_in_one_line(folder, tmp_path):
     with pytest.raises(InputError, match="default_scope is 'mmpose'"):
         paint_files(foreign, checkpoint, folder, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_the_paintings_are_no_input_of_the_next_run(folder, tmp_path, monkeypatch):
+    before = find_images(folder)
+    cv2.imwrite(str(folder / 'sub/c.png'), np.zeros((8, 8, 3), np.uint8))
+    assert find_images(folder, folder / 'sub') == before[:2]
+    assert find_images(folder / 'sub', folder)  # only what lies below it
+    assert find_images(folder, folder) == find_images(folder)  # is refused elsewhere
+    monkeypatch.chdir(folder)
+    assert [file for file, _ in find_images('.', 'sub')] == [Path('a.png'), Path('broken.png')]
+
+
+def test_a_picture_that_cannot_be_encoded_is_said(tmp_path):
+    with pytest.raises(InputError, match='8x70000 pixels are too many'):
+        write_image(tmp_path / 'long.jpg', np.zeros((70000, 8, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_colour_for_each_class():
+    palette = [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
+    assert palette_of(dict(classes='abc', palette=palette)) == palette
+    assert palette_of(dict(classes='ab', palette=palette)) == palette[:2]
+    assert len(set(palette_of(dict(classes='abcd', palette=palette)))) == 4
+    assert len(set(palette_of(dict(classes='ab', palette='random')))) == 2
+    assert palette_of(dict(classes=None)) == []
 
 
 def test_names_of_the_painted_pictures(folder):

@@ -71,6 +71,18 @@ def test_the_tool(setup, repo_root, tmp_path):
     assert cv2.imread(str(pictures[0])).shape[1] == 3 * 448 + 2 * 6
 
 
+def test_no_picture_replaces_another(setup, tmp_path):
+    folder, _ = setup
+    (tmp_path / 'in').mkdir()
+    for name in ('x.jpg', 'x.png'):
+        cv2.imwrite(str(tmp_path / 'in' / name), np.full((64, 64, 3), 90, np.uint8))
+    cfg = Config.fromfile(ROOT / f'configs/{NAME}.py')
+    written = paint_token_labels(
+        cfg, str(folder / 'weights.pth'), tmp_path / 'in', tmp_path / 'out'
+    )
+    assert [file.name for file in written] == ['x.jpg.png', 'x.png']
+
+
 def test_a_plain_classifier_labels_no_tokens(setup, tmp_path):
     folder, _ = setup
     cfg = Config.fromfile(ROOT / 'configs/fan_hybrid_toy_imagenet.py')
