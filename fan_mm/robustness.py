@@ -16,7 +16,7 @@ from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import headline_metric, known
 from fan_mm.painters import painter
 from fan_mm.report import write_report
-from fan_mm.torch_files import read_torch_file
+from fan_mm.torch_files import local_file, read_torch_file
 
 
 def evaluate_robustness(
@@ -31,7 +31,7 @@ def evaluate_robustness(
 
     Args:
         cfg: any config of mmpretrain, mmseg or mmdet; changed in place.
-        checkpoint: path of the weights.
+        checkpoint: path of the weights, or their http(s) address.
         work_dir: where results and report go, and from where a stopped sweep goes on.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         save_images: number of samples whose pictures are kept.
@@ -44,7 +44,7 @@ def evaluate_robustness(
         InputError: a mistake in the config, a file or an option.
     """
     content = read_torch_file(checkpoint)
-    cfg.load_from = checkpoint
+    cfg.load_from = local_file(checkpoint)
     cfg.resume = False
     notes = use_annotated_split(cfg)
     work_dir = Path(work_dir)

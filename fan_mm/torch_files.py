@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import urllib.error
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 
 from fan_mm.errors import InputError
 
+_ADDRESS = 'http://', 'https://'
 _NUMPY_BUILDERS = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 
 
@@ -83,9 +85,9 @@ def read_torch_file(source: str | os.PathLike) -> object:
     """
     source = os.fspath(source)
     try:
-        if source.startswith(('http://', 'https://')):
+        if source.startswith(_ADDRESS):
             return _read_url(source)
-        return torch.load(os.path.expanduser(source), map_location='cpu', weights_only=True)
+        return torch.load(local_file(source), map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise InputError(f'no such checkpoint: {source}') from None
     except pickle.UnpicklingError as error:
@@ -97,6 +99,15 @@ def read_torch_file(source: str | os.PathLike) -> object:
     except Exception as error:  # bytes that are no pickle make the unpickler fail in any way
         reason = f'{type(error).__name__} {error}'.partition('. ')[0]
         raise InputError(f'{source} is not a torch checkpoint, or damaged ({reason})') from None
+
+
+def local_file(source: str | os.PathLike) -> str:
+    """Path of the file that `read_torch_file` reads, or, of an address, downloads."""
+    source = os.fspath(source)
+    if source.startswith(_ADDRESS):
+        name = os.path.basename(urlparse(source).path)
+        return os.path.join(torch.hub.get_dir(), 'checkpoints', name)
+    return os.path.expanduser(source)
 
 
 def _read_url(url: str) -> object:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from fan_mm.corruptions import image_key
 from fan_mm.errors import InputError
+from fan_mm.torch_files import local_file
 
 # How batches are read changes how fast, not what comes out.
 _LOADER_SPEED = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout')
@@ -37,21 +38,29 @@ def config_sha256(cfg: Config) -> str:
     Work dir, logging, training and loader speed are left out, so that the same command with more
     workers continues a sweep.
     """
-    parts = {name: cfg.get(name) for name in _DECIDING}
+    parts = {name: cfg.get(name) for name in (*_DECIDING, 'data_preprocessor')}
     parts = Config(parts).to_dict()
+    preprocessor = parts.pop('data_preprocessor')
+    if preprocessor and parts['model']:
+        parts['model'].setdefault('data_preprocessor', preprocessor)  # as the Runner does
+    if any('EMA' in str(hook.get('type')) for hook in cfg.get('custom_hooks') or ()):
+        parts['averaged_weights'] = True
     for name in _LOADER_SPEED:
         (parts['test_dataloader'] or {}).pop(name, None)
     return _digest(parts)
 
 
 def file_sha256(path: str | os.PathLike) -> str:
-    """Hash of a file's content.
+    """Hash of the content of a checkpoint that was read (`fan_mm.torch_files.read_torch_file`).
+
+    Args:
+        path: of the file, or the address that it was downloaded from.
 
     Raises:
         InputError: the file cannot be read.
     """
     try:
-        with open(path, 'rb') as file:
+        with open(local_file(path), 'rb') as file:
             digest = hashlib.sha256()
             while chunk := file.read(2**22):
                 digest.update(chunk)

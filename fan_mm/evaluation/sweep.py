@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class RobustnessSweep:
         fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
             'checkpoint_sha256', which tell whether cells in ``work_dir`` are this model's. By
-            default the weights' own hash does.
+            default the weights' own hash does, and no change of pipeline or metric is seen.
         save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
 
@@ -121,7 +121,9 @@ class RobustnessSweep:
 
         self.total = len(clean_dataset)
         self.samples = _spread(max_samples, self.total)
-        self.infos = identity.sample_infos(clean_dataset, self.samples)
+        infos = identity.sample_infos(clean_dataset, self.samples)
+        # Not their annotations, which a dataset keeps much more tightly.
+        self.infos = [{name: info.get(name) for name in ('img_path', 'img_id')} for info in infos]
         self.premade = None
         if corrupted_root is not None:
             paths = [info['img_path'] for info in self.infos]
@@ -152,8 +154,10 @@ class RobustnessSweep:
             'config': None,
             'checkpoint': None,
             'config_sha256': None,
-            **(model_info or {'checkpoint_sha256': identity.model_sha256(model)}),
+            **(model_info or {}),
         }
+        if 'checkpoint_sha256' not in self.model_info:
+            self.model_info['checkpoint_sha256'] = identity.model_sha256(model)
         self.protocol = {
             'seed': seed,
             'channel_order': channel_order,
@@ -165,7 +169,7 @@ class RobustnessSweep:
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.collected = 0
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
-        self._on_rank_0(lambda: self._open(overwrite))
+        self._on_rank_0(lambda: self._open(infos, overwrite))
 
     def run(self) -> dict[str, Any]:
         """Evaluate what is not yet done.
@@ -183,11 +187,11 @@ class RobustnessSweep:
 
     # ------------------------------------------------------------------------------ preparation
 
-    def _open(self, overwrite: bool) -> None:
+    def _open(self, infos: Sequence[Mapping], overwrite: bool) -> None:
         """Open the store, on rank 0."""
         if self.work_dir:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
-        self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, self.infos)
+        self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, infos)
         images = self.premade.identity() if self.premade else 'on the fly'
         self.store.open(
             {

@@ -1,7 +1,11 @@
 """The whole command, on untouched configs of the three libraries and on its own."""
 
+import functools
+import hashlib
 import json
 import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -245,6 +249,27 @@ def test_a_split_without_annotations_is_replaced():
 def test_missing_checkpoint_is_one_line(stripe_config, tmp_path):
     with pytest.raises(InputError, match='no such'):
         evaluate_robustness(Config.fromfile(stripe_config), 'nowhere.pth', tmp_path / 'out')
+
+
+def test_a_checkpoint_by_its_address(stripe_config, stripe_checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip('mmseg')
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=stripe_checkpoint.parent)
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/{stripe_checkpoint.name}'
+        results = evaluate_robustness(
+            Config.fromfile(stripe_config),
+            address,
+            tmp_path / 'out',
+            corruptions=['fog'],
+            severities=[1],
+        )
+        server.shutdown()
+    assert metrics_of(results)['mIoU'] > 90
+    assert results['model']['checkpoint'] == address
+    digest = hashlib.sha256(stripe_checkpoint.read_bytes()).hexdigest()
+    assert results['model']['checkpoint_sha256'] == digest
 
 
 def test_summary_text():

@@ -376,6 +376,18 @@ def test_pictures_never_fail_numbers(sweep, tmp_path):
     assert len(tried) == 1  # and said once
 
 
+def test_annotations_are_not_kept(sweep):
+    assert [set(info) for info in sweep().infos] == [{'img_path', 'img_id'}] * 3
+
+
+def test_the_weights_are_the_identity_where_no_other_is_given(sweep, tmp_path):
+    first = sweep(work_dir=tmp_path, model_info={'name': 'mine'}).run()
+    assert first['model']['name'] == 'mine'
+    assert first['model']['checkpoint_sha256'] == sweep().model_info['checkpoint_sha256']
+    with pytest.raises(InputError, match='another checkpoint'):
+        sweep(work_dir=tmp_path, model_info={'name': 'mine'}, **changed_weights())
+
+
 def test_default_benchmark(sweep):
     assert sweep(corruptions=None, severities=None).scope.benchmark is BENCHMARKS['cityscapes-c']
 
