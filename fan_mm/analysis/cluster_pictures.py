@@ -9,7 +9,14 @@ import numpy as np
 
 from fan_mm.analysis.clustering import Clusters, cluster_tokens, match_labels
 from fan_mm.analysis.features import choose_blocks, record_tokens
-from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture, enlarge
+from fan_mm.analysis.subject import (
+    Subject,
+    condition_label,
+    corrupt_picture,
+    distinct,
+    enlarge,
+    file_stem,
+)
 from fan_mm.demo import write_image
 from fan_mm.fileio import write_whole
 from fan_mm.report.panels import paint_segmentation, side_by_side
@@ -100,7 +107,7 @@ def _stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def write_cluster_pictures(
     subject: Subject,
-    pictures: dict[str, np.ndarray],
+    pictures: dict[Path, np.ndarray],
     out: str | Path,
     blocks: Sequence[str | int] = (-2,),
     clusters: int | None = None,
@@ -111,8 +118,8 @@ def write_cluster_pictures(
 
     Args:
         subject: the network.
-        pictures: image key -> uint8 RGB, all of one size (`load_pictures`).
-        out: folder of the files, named by the image's key.
+        pictures: file -> uint8 RGB, all of one size (`load_pictures`).
+        out: folder of what is written, named by the images' folders and names.
         blocks: see `choose_blocks`; a row each, in this order.
         clusters: K, or None to take it from the eigenvalues.
         corruptions: (name, severity), a column each beside the clean image.
@@ -122,16 +129,17 @@ def write_cluster_pictures(
         Lines that say what ran, and where the picture is.
     """
     names = choose_blocks(subject.backbone, blocks)
-    for key, image in pictures.items():
+    stems = distinct(map(file_stem, pictures))
+    for stem, (path, image) in zip(stems, pictures.items(), strict=True):
         images = {'clean': image}
         for name, severity in corruptions:
             label = condition_label(name, severity)
-            images[label] = corrupt_picture(image, key, name, severity, seed)
+            images[label] = corrupt_picture(image, path, name, severity, seed)
         found = {
             condition: cluster_image(subject, picture, names, clusters)
             for condition, picture in images.items()
         }
-        file = Path(out) / f'{key.replace("/", "_")}.png'
+        file = Path(out) / f'{stem}.png'
         write_image(file, draw_clusters(images, found))
         record = [
             dict(
@@ -149,7 +157,7 @@ def write_cluster_pictures(
         write_whole(file.with_suffix('.json'), json.dumps(record))
         for entry in record:
             yield (
-                f'{key}, {entry["condition"]}, {entry["block"]}: {entry["clusters"]} clusters '
+                f'{path}, {entry["condition"]}, {entry["block"]}: {entry["clusters"]} clusters '
                 f'({entry["method"]})'
             )
         yield f'wrote {file}'

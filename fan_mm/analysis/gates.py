@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture
+from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture, distinct
+from fan_mm.corruptions import image_key
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 from fan_mm.models.layers import EfficientChannelAttention
@@ -84,7 +85,7 @@ def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
 
 def write_gates(
     subject: Subject,
-    pictures: dict[str, np.ndarray],
+    pictures: dict[Path, np.ndarray],
     out: str | Path,
     corruptions: Sequence[tuple[str, int]] = (),
     seed: int = 0,
@@ -93,7 +94,7 @@ def write_gates(
 
     Args:
         subject: the network.
-        pictures: image key -> uint8 RGB.
+        pictures: file -> uint8 RGB.
         out: folder of ``gates.csv``, ``gates.png`` and ``gates.pdf``.
         corruptions: (name, severity) beside the clean images.
         seed: of the corruptions.
@@ -107,8 +108,9 @@ def write_gates(
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(('condition', 'image', 'block', 'channel', 'gate'))
     for label, corruption in conditions.items():
-        for key, picture in pictures.items():
-            image = corrupt_picture(picture, key, *corruption, seed) if corruption else picture
+        keys = distinct(map(image_key, pictures))
+        for key, (path, picture) in zip(keys, pictures.items(), strict=True):
+            image = corrupt_picture(picture, path, *corruption, seed) if corruption else picture
             with record_gates(subject.backbone) as gates:
                 subject(subject.prepare(image))
             for name, gate in gates.items():

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 
 from fan_mm.analysis.clustering import normalise_tokens
 from fan_mm.analysis.features import block_names, record_tokens
-from fan_mm.analysis.subject import Subject
-from fan_mm.corruptions import seed_for
+from fan_mm.analysis.subject import Subject, distinct
+from fan_mm.corruptions import image_key, seed_for
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
 from fan_mm.report.figures import WIDTH, new_figure, save, style
@@ -76,7 +76,7 @@ def relative_perturbation(noisy: torch.Tensor, clean: torch.Tensor) -> float:
 
 def measure(
     subject: Subject,
-    pictures: dict[str, np.ndarray],
+    pictures: dict[Path, np.ndarray],
     noise_std: float = 1.0,
     epsilon: float = EPSILON,
     seed: int = 0,
@@ -85,15 +85,17 @@ def measure(
 
     Args:
         subject: the network.
-        pictures: image key -> uint8 RGB, all of one size.
+        pictures: file -> uint8 RGB, all of one size.
         noise_std: of the noise, in units of the normalised input.
         epsilon: threshold of the eigenvalues, relative to the largest.
         seed: of the noise; an image gets the same noise for every network.
     """
     names = block_names(subject.backbone)
-    for key, picture in pictures.items():
+    keys = distinct(map(image_key, pictures))
+    for key, (path, picture) in zip(keys, pictures.items(), strict=True):
         clean = subject.prepare(picture)
-        stream = torch.Generator().manual_seed(seed_for(seed, key, 'gaussian_noise', 1) % 2**63)
+        noise_seed = seed_for(seed, image_key(path), 'gaussian_noise', 1) % 2**63
+        stream = torch.Generator().manual_seed(noise_seed)
         noise = torch.randn(clean.shape, generator=stream).to(clean)
         features = []
         for inputs in (clean, clean + noise_std * noise):

@@ -1,6 +1,7 @@
 """Predictions on clean and corrupted images, pictures and videos (FAN paper Figures 6 and 8)."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +12,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from fan_mm.analysis.subject import condition_label, corrupt_picture, enlarge
-from fan_mm.corruptions import image_key
+from fan_mm.analysis.subject import (
+    condition_label,
+    corrupt_picture,
+    distinct,
+    enlarge,
+    file_stem,
+)
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.demo import Predictor, find_images, read_image, test_pipeline, write_image
 from fan_mm.errors import InputError
@@ -22,6 +28,7 @@ from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 LOST, NEVER = (205, 30, 40), (245, 166, 35)  # colours of errors, RGB
 VIDEO_WIDTH = 1920  # pixels, at most
+VIDEO_CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.gif': None}
 LEGEND = 32  # classes at most
 
 
@@ -127,7 +134,7 @@ def draw_segmentation(
     if image is None:
         raise InputError(f'{file} cannot be read as an image')
     label = condition_label(*corruption)
-    pictures = [image, corrupt_picture(image, image_key(file), *corruption, seed)]
+    pictures = [image, corrupt_picture(image, file, *corruption, seed)]
     titles = ['image', label]
     metainfo = segmentors[0].predictor.metainfo
     if truth is not None:
@@ -183,14 +190,23 @@ def write_segmentation(
 
     Yields:
         The files written.
+
+    Raises:
+        InputError: no images, one that cannot be read, or see `write_video`.
     """
-    if images is None:
-        samples: Iterable = segmentors[0].ground_truths(count)
+    if video is not None:
+        _check_video(Path(video), fps)
+    if images is not None:
+        samples: Iterable = ((file, None) for file, _ in find_images(images, out))
+    elif count > 0:
+        samples = segmentors[0].ground_truths(count)
     else:
-        samples = ((file, None) for file, _ in find_images(images))
+        raise InputError(f'at least one sample is needed, not {count}')
+    named, samples = itertools.tee(samples)
+    stems = distinct(file_stem(file) for file, _ in named)
     written = []
-    for file, truth in samples:
-        target = Path(out) / f'{image_key(file).replace("/", "_")}.png'
+    for stem, (file, truth) in zip(stems, samples, strict=True):
+        target = Path(out) / f'{stem}.png'
         write_image(target, draw_segmentation(file, segmentors, corruption, truth, seed))
         written.append(target)
         yield target
@@ -203,13 +219,11 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
     """Write pictures of one size, uint8 RGB, as a video (.mp4, .avi) or an animation (.gif).
 
     Raises:
-        InputError: another suffix, or OpenCV has no encoder for it.
+        InputError: another suffix, no rate, pictures of several sizes, or OpenCV has no encoder.
     """
     target = Path(target)
-    codec = {'.mp4': 'mp4v', '.avi': 'MJPG', '.gif': None}
-    if target.suffix.lower() not in codec:
-        raise InputError(f'--video {target}: choose one of {", ".join(codec)}')
-    frames = (_video_frame(frame) for frame in frames)
+    _check_video(target, fps)
+    frames = _video_frames(frames)
     with whole_file(target) as aside:
         if target.suffix.lower() == '.gif':
             first, *rest = (Image.fromarray(f).quantize(256, dither=0) for f in frames)
@@ -217,13 +231,34 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
             first.save(aside, save_all=True, append_images=rest, duration=milliseconds, loop=0)
             return
         first = next(frames)
-        fourcc = cv2.VideoWriter_fourcc(*codec[target.suffix.lower()])
+        fourcc = cv2.VideoWriter_fourcc(*VIDEO_CODECS[target.suffix.lower()])
         writer = cv2.VideoWriter(str(aside), fourcc, fps, first.shape[1::-1])
         if not writer.isOpened():
             raise InputError(f'this OpenCV cannot write {target.suffix}: choose .gif or .avi')
         for frame in itertools.chain([first], frames):
             writer.write(frame[..., ::-1])
         writer.release()
+
+
+def _check_video(target: Path, fps: float) -> None:
+    if target.suffix.lower() not in VIDEO_CODECS:
+        raise InputError(f'--video {target}: choose one of {", ".join(VIDEO_CODECS)}')
+    if not 0 < fps < math.inf:
+        raise InputError(f'a video has more than 0 pictures per second, not {fps}')
+
+
+def _video_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Frames as encoders want them; OpenCV would drop those of another size without a word."""
+    first = None
+    for frame in frames:
+        first = first or frame.shape
+        if frame.shape != first:
+            (h, w), (height, width) = frame.shape[:2], first[:2]
+            raise InputError(
+                f'pictures of {width}x{height} and of {w}x{h} pixels make no video: '
+                'take images of one size'
+            )
+        yield _video_frame(frame)
 
 
 def _video_frame(frame: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What is analysed: the backbone of any config with its weights, fed as its own model would feed it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -128,7 +128,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def load_pictures(
     paths: Sequence[str | os.PathLike], size: tuple[int, int], count: int | None = None
-) -> dict[str, np.ndarray]:
+) -> dict[Path, np.ndarray]:
     """Read images and resize them, as the paper does, to one size whatever their shape.
 
     Args:
@@ -137,11 +137,13 @@ def load_pictures(
         count: the most to read, spread evenly over what is found; None for all.
 
     Returns:
-        Key of the image (`fan_mm.corruptions.image_key`) -> uint8 RGB (H, W, 3).
+        File -> uint8 RGB (H, W, 3).
 
     Raises:
         InputError: no images, or one that cannot be read.
     """
+    if count is not None and count < 1:
+        raise InputError(f'at least one image is needed, not {count}')
     files = [file for path in paths for file, _ in find_images(path)]
     if count is not None and count < len(files):
         files = [files[i * len(files) // count] for i in range(count)]
@@ -152,13 +154,31 @@ def load_pictures(
             raise InputError(f'{file} cannot be read as an image')
         shrink = image.shape[0] > size[0]
         way = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-        pictures[image_key(file)] = cv2.resize(image, size[::-1], interpolation=way)
+        pictures[file] = cv2.resize(image, size[::-1], interpolation=way)
     return pictures
 
 
-def corrupt_picture(image: np.ndarray, key: str, name: str, severity: int, seed: int) -> np.ndarray:
+def distinct(names: Iterable[str]) -> Iterator[str]:
+    """Names in their order, with a number behind those that were there before: a, b, a_2."""
+    seen = set()
+    for name in names:
+        new, number = name, 2
+        while new in seen:
+            new, number = f'{name}_{number}', number + 1
+        seen.add(new)
+        yield new
+
+
+def file_stem(path: str | os.PathLike) -> str:
+    """What the pictures of an image are called: 'folder_stem'."""
+    return image_key(path).replace('/', '_')
+
+
+def corrupt_picture(
+    image: np.ndarray, path: str | os.PathLike, name: str, severity: int, seed: int
+) -> np.ndarray:
     """Corrupt what the network sees: the strength of most corruptions depends on the size."""
-    return corrupt(image, name, severity, seed=seed_for(seed, key, name, severity))
+    return corrupt(image, name, severity, seed=seed_for(seed, image_key(path), name, severity))
 
 
 def condition_label(name: str, severity: int) -> str:

@@ -73,15 +73,17 @@ class HandMade:
 
 def test_measurements_of_a_network_worked_out_by_hand():
     rng = np.random.default_rng(0)
-    pictures = {key: rng.integers(0, 256, (32, 64, 3), np.uint8) for key in ('a/1', 'a/2')}
+    files = ('x/a/1.png', 'y/a/1.png')
+    pictures = {file: rng.integers(0, 256, (32, 64, 3), np.uint8) for file in files}
     rows = list(measure(HandMade(), pictures, noise_std=0.5, epsilon=1e-2))
     assert [r.block for r in rows] == ['input', 'blocks.0', 'blocks.1'] * 2
     assert [r.depth for r in rows[:3]] == [0, 0.5, 1]
+    assert [r.image for r in rows[::3]] == ['a/1', 'a/1_2']
     first, pooled, same = rows[:3]
-    level = np.sqrt(np.mean(np.square(pictures['a/1'] / 64)))
+    level = np.sqrt(np.mean(np.square(pictures[files[0]] / 64)))
     assert first.perturbation == pytest.approx(0.5 / level, rel=0.05)
     # means of 64 pixels: the noise is 8 times smaller, the level nearly the same
-    mean = np.sqrt(np.mean(np.square(pictures['a/1'].reshape(4, 8, 8, 8, 3).mean((1, 3)) / 64)))
+    mean = np.sqrt(np.mean(np.square(pictures[files[0]].reshape(4, 8, 8, 8, 3).mean((1, 3)) / 64)))
     assert pooled.perturbation == pytest.approx(0.5 / 8 / mean, rel=0.15)
     assert (pooled.tokens, pooled.channels) == (32, 3)
     assert pooled.insignificant == same.insignificant

@@ -10,8 +10,22 @@ from PIL import Image
 
 from fan_mm.analysis.cluster_pictures import PALETTE, draw_clusters, match_panels
 from fan_mm.analysis.clustering import Clusters
-from fan_mm.analysis.segmentation import LOST, NEVER, paint_errors, write_video
-from fan_mm.analysis.subject import Subject, corrupt_picture, enlarge, load_pictures, parse_size
+from fan_mm.analysis.segmentation import (
+    LOST,
+    NEVER,
+    paint_errors,
+    write_segmentation,
+    write_video,
+)
+from fan_mm.analysis.subject import (
+    Subject,
+    corrupt_picture,
+    distinct,
+    enlarge,
+    file_stem,
+    load_pictures,
+    parse_size,
+)
 from fan_mm.corruptions import corrupt, seed_for
 from fan_mm.errors import InputError
 from fan_mm.models import FANViT
@@ -88,15 +102,31 @@ def test_videos(tmp_path, suffix):
 def test_videos_of_other_kinds(tmp_path):
     with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):
         write_video([], tmp_path / 'clip.webm', 5)
+    for fps in (0, -1, float('nan'), float('inf')):
+        with pytest.raises(InputError, match='more than 0 pictures per second'):
+            write_video([], tmp_path / 'clip.gif', fps)
+    # before anything is painted
+    with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):
+        next(write_segmentation([], tmp_path, ('fog', 3), tmp_path, video=tmp_path / 'clip.webm'))
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'mp4', 'avi'])
+def test_a_video_loses_no_frame_of_another_size(tmp_path, suffix):
+    frames = [np.zeros((64, height, 3), np.uint8) for height in (64, 64, 80)]
+    with pytest.raises(InputError, match='64x64 and of 80x64 pixels'):
+        write_video(frames, tmp_path / f'clip.{suffix}', 5)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_pictures(tmp_path):
     for i in range(5):
         cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((20, 30, 3), (40 * i, 0, 255), np.uint8))
     pictures = load_pictures([tmp_path], (64, 48), 2)
-    assert list(pictures) == [f'{tmp_path.name}/0', f'{tmp_path.name}/2']
-    assert pictures[f'{tmp_path.name}/2'].shape == (64, 48, 3)
-    assert tuple(pictures[f'{tmp_path.name}/2'][5, 5]) == (255, 0, 80)  # RGB
+    assert list(pictures) == [tmp_path / '0.png', tmp_path / '2.png']
+    assert pictures[tmp_path / '2.png'].shape == (64, 48, 3)
+    assert tuple(pictures[tmp_path / '2.png'][5, 5]) == (255, 0, 80)  # RGB
+    with pytest.raises(InputError, match='at least one image'):
+        load_pictures([tmp_path], (64, 48), 0)
     (tmp_path / '9.png').write_bytes(b'not a picture')
     with pytest.raises(InputError, match='cannot be read as an image'):
         load_pictures([tmp_path / '9.png'], (64, 48))
@@ -109,10 +139,22 @@ def test_reading_pictures(tmp_path):
     assert enlarge(np.zeros((100, 300, 3), np.uint8)).shape == (300, 900, 3)
 
 
+def test_no_picture_replaces_another(tmp_path):
+    """Frames of two cameras have the same folder's and files' names; so have x.jpg and x.png."""
+    names = ['a/frames/0.png', 'b/frames/0.png', 'b/frames/x.jpg', 'b/frames/x.png']
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((20, 30, 3), np.uint8))
+    assert list(load_pictures([tmp_path], (64, 48))) == [tmp_path / name for name in names]
+    stems = list(distinct(map(file_stem, names)))
+    assert stems == ['frames_0', 'frames_0_2', 'frames_x', 'frames_x_2']
+    assert list(distinct(['a', 'a_2', 'a', 'a'])) == ['a', 'a_2', 'a_3', 'a_4']
+
+
 def test_pictures_are_corrupted_as_the_benchmark_does():
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    expected = corrupt(image, 'fog', 2, seed=seed_for(7, 'town/1', 'fog', 2))
-    np.testing.assert_array_equal(corrupt_picture(image, 'town/1', 'fog', 2, 7), expected)
+    expected = corrupt(image, 'fog', 2, seed=seed_for(7, 'town/1.x', 'fog', 2))
+    np.testing.assert_array_equal(corrupt_picture(image, 'a/town/1.x.png', 'fog', 2, 7), expected)
 
 
 ARCH = dict(embed_dims=16, depth=2, num_heads=2)

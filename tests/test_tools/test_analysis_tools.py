@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
 
 from fan_mm.datasets.scenes import write_cityscapes
 from fan_mm.errors import InputError
@@ -175,6 +176,25 @@ def test_visualize_segmentation(call, model, scenes, tmp_path, frames):
     assert (legend == (40, 30, 205)).all(-1).any()  # the colour of errors, BGR
     if frames:
         assert (tmp_path / 'clip.gif').stat().st_size > 1000
+
+
+def test_no_picture_replaces_another(call, model, tmp_path):
+    """Frames of two cameras, whose folders and files have the same names."""
+    cameras = tmp_path / 'cameras'
+    for i, site in enumerate('ab'):
+        file = cameras / site / 'frames' / '0.png'
+        file.parent.mkdir(parents=True)
+        cv2.imwrite(str(file), np.full((64, 128, 3), 90 * i, np.uint8))
+    sites, out = (cameras / 'a', cameras / 'b'), cameras / 'out'
+    size = '--size', '64x128', '--out', out
+    call('visualize_clusters', *sites, *model, '--clusters', '2', *size)
+    assert len(list(out.glob('*.png'))) == 2
+    call('visualize_gates', *sites, *model, *size)
+    with open(out / 'gates.csv') as lines:
+        assert {row['image'] for row in csv.DictReader(lines)} == {'frames/0', 'frames/0_2'}
+    images = '--images', cameras, '--out', out  # what is there already is no input
+    call('visualize_segmentation', *model, *images, '--video', tmp_path / 'clip.gif')
+    assert Image.open(tmp_path / 'clip.gif').n_frames == 2
 
 
 def test_model_complexity(call, model, tmp_path, monkeypatch):
