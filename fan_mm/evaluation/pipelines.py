@@ -8,13 +8,15 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import LoadImageFromFile, Resize
 from mmengine.dataset import Compose
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
 
 Transforms = list[Callable[[dict], Any]]
+
+_CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
 
 
 class CellPipeline:
@@ -98,13 +100,14 @@ def insert(transforms: Sequence, step: Any, at: Callable[[Any], bool], after: bo
         if at(transform):
             place = i + 1 if after else i
             return [*transforms[:place], step, *transforms[place:]]
-    return [_insert_inside(transform, step, at, after) for transform in transforms]
+    return [_change_inside(t, lambda inside: insert(inside, step, at, after)) for t in transforms]
 
 
-def _insert_inside(transform: Any, step: Any, at: Callable, after: bool) -> Any:
-    new = copy.copy(transform)
+def _change_inside(transform: Any, change: Callable[[list], list]) -> Any:
+    """A copy of a transform that wraps others, with those changed; any other one as it is."""
+    new = copy.copy(transform) if _inside(transform) else transform
     for name, inside in _inside(transform):
-        changed = insert(inside, step, at, after)
+        changed = change(inside)
         setattr(new, name, changed if isinstance(getattr(new, name), list) else changed[0])
     return new
 
@@ -125,29 +128,51 @@ def from_files(transforms: Sequence, step: Any) -> Transforms:
     """Load the corrupted file in the image's place.
 
     The pictures of ImageNet-C are crops already. So that they are not cropped to a part of
-    themselves, the resize before a centre crop goes straight to the size of the crop: nothing is
-    done to 224x224 files for a model that takes 224, and one resize for a model that takes 384.
+    themselves, centre crops and the resizes before them go straight to the size of the crop:
+    nothing is done to 224x224 files for a model that takes 224, and one resize for one that takes
+    384.
+
+    Raises:
+        InputError: a classification pipeline with other crops, or of several sizes.
     """
     transforms = insert(transforms, step, is_loader, after=False)
-    crop = next((t for t in transforms if type(t).__name__ == 'CenterCrop'), None)
-    if crop is None or not is_classification(transforms):
+    crops = [t for t in flatten(transforms) if _name(t).endswith('Crop')]
+    if not crops or not is_classification(transforms):
         return transforms
-    width_height = _pair(crop.crop_size)
-    return [_resize_to(t, width_height) for t in transforms]
+    known = [t for t in crops if type(t).__name__ in _CENTRE_CROPS]
+    sizes = {_pair(crop.crop_size) for crop in known}
+    if len(known) < len(crops) or len(sizes) > 1:
+        names = ', '.join(dict.fromkeys(map(_name, crops)))
+        raise InputError(
+            f'the files of --corrupted-root are crops already, and the pipeline has {names}: '
+            f'only {" or ".join(_CENTRE_CROPS)} of one size can be left out'
+        )
+    return _uncropped(transforms, sizes.pop())
+
+
+def _name(transform: Any) -> str:
+    """A transform's class, of one of torchvision that which mmpretrain wraps."""
+    return type(getattr(transform, 't', transform)).__name__
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _resize_to(transform: Any, size: tuple[int, int]) -> Any:
-    """A copy of a resize that goes to the given size; any other transform as it is."""
-    name = type(transform).__name__
-    if name not in ('Resize', 'ResizeEdge'):
-        return transform
-    new = copy.copy(transform)
-    new.scale = min(size) if name == 'ResizeEdge' else size
-    return new
+def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
+    """A copy of a list of transforms whose resizes and centre crops all resize to one size."""
+
+    def change(transform: Any) -> Any:
+        name = type(transform).__name__
+        if name in _CENTRE_CROPS:
+            ways = ('interpolation', 'backend')  # EfficientNet's crop resizes too
+            return Resize(size, **{w: getattr(transform, w) for w in ways if hasattr(transform, w)})
+        if name in ('Resize', 'ResizeEdge'):
+            transform = copy.copy(transform)
+            transform.scale = min(size) if name == 'ResizeEdge' else size
+        return _change_inside(transform, lambda inside: _uncropped(inside, size))
+
+    return [change(transform) for transform in transforms]
 
 
 def with_cells(

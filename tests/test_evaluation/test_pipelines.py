@@ -1,5 +1,7 @@
 """Placing a corruption in pipelines as the three libraries' users write them."""
 
+import cv2
+import numpy as np
 import pytest
 from mmcv.transforms import Compose as Sequential
 from mmcv.transforms import LoadImageFromFile
@@ -153,6 +155,53 @@ def test_cropped_files_are_not_cropped_again():
     steps[-1] = named('PackSegInputs')
     resize = next(t for t in from_files(steps, Step()) if isinstance(t, ResizeEdge))
     assert resize.scale == 256
+
+
+def picture_through(steps, file):
+    """What a pipeline for clean pictures makes of a corrupted file."""
+    _, (pipeline,) = with_cells(dataset(*steps), Step, from_files)
+    pipeline.move_to(FOG)
+    return pipeline({'img_path': str(file), 'trace': []})
+
+
+@pytest.mark.parametrize('nested', [False, True])
+@pytest.mark.parametrize('side', [224, 288])
+def test_no_crop_takes_a_part_of_a_file(tmp_path, nested, side):
+    """Of a grey file with a white border the border stays, through either crop."""
+    pytest.importorskip('mmpretrain')
+    from mmcv.transforms import CenterCrop
+    from mmpretrain.datasets.transforms import EfficientNetCenterCrop, ResizeEdge
+
+    image = np.full((224, 224, 3), 255, np.uint8)
+    image[2:-2, 2:-2] = 90
+    cv2.imwrite(str(tmp_path / 'c.png'), image)
+    pack = type('PackInputs', (), {'__call__': lambda self, results: results})()
+    for crop in (
+        [ResizeEdge(256), CenterCrop(side)],
+        [CenterCrop(side)],
+        [EfficientNetCenterCrop(side)],
+    ):
+        augmented = Augmented([[step] for step in (*crop, pack)])
+        steps = [LoadImageFromFile(), *([augmented] if nested else [*crop, pack])]
+        found = picture_through(steps, tmp_path / 'c.png')['img']
+        found = found[0] if nested else found
+        assert found.shape == (side, side, 3)
+        assert found[[0, -1]].min() > 200 and found[:, [0, -1]].min() > 200
+        if side == 224:
+            np.testing.assert_array_equal(found, image)
+
+
+def test_other_crops_are_refused():
+    pytest.importorskip('mmpretrain')
+    from mmcv.transforms import CenterCrop
+    from mmpretrain.datasets.transforms import RandomCrop
+    from mmpretrain.registry import TRANSFORMS
+
+    torchvision = TRANSFORMS.build(dict(type='torchvision/CenterCrop', size=224))
+    for crops in ([RandomCrop(224)], [torchvision], [CenterCrop(224), CenterCrop(192)]):
+        with pytest.raises(InputError, match=r'crops already, and the pipeline has \w+Crop:'):
+            from_files([Load(), *crops, named('PackInputs')], Step())
+        assert len(from_files([Load(), *crops, named('PackSegInputs')], Step())) == len(crops) + 3
 
 
 def test_a_sample_that_fails_is_not_replaced_by_another():
