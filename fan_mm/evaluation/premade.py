@@ -3,14 +3,15 @@
 ``tools/make_corrupted_dataset.py``, the official scripts and Hendrycks's ImageNet-C write
 ``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`);
 below that lies the same tree as below the clean images' folder. How many folders of the clean path
-belong to that tree is found by looking.
+belong to that tree is found by looking. Where ImageNet's clean images lie in one folder, with a list
+of labels beside them, the class folders of ImageNet-C are found by the files' names.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -33,11 +34,14 @@ class PremadeImages:
         root: the folder.
         cell_folder: folder of a cell below it, such as '{corruption}/{severity}'.
         depth: how many of the last parts of a clean image's path its copy has, the file name included.
+        class_folders: folder of a copy below its cell, by file name without suffix, if the clean
+            images have no class folders.
     """
 
     root: Path
     cell_folder: str
     depth: int
+    class_folders: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def find(
@@ -63,6 +67,13 @@ class PremadeImages:
                     if candidate.path(cell, clean_paths[0]) is not None:
                         candidate.check(cells, clean_paths)
                         return candidate
+        for cell in cells:
+            for cell_folder in _CELL_FOLDERS:
+                folder = cls(root, cell_folder, 1).folder(cell)
+                candidate = cls(root, cell_folder, 1, _class_folders(folder, clean_paths))
+                if candidate.class_folders:
+                    candidate.check(cells, clean_paths)
+                    return candidate
         first = cells[0]
         expected = ' or '.join(
             str(root / folder.format(corruption=first.corruption, severity=first.severity))
@@ -81,15 +92,20 @@ class PremadeImages:
 
     def path(self, cell: Cell, clean_path: str) -> Path | None:
         """The corrupted copy of an image, whatever its suffix; None if there is none."""
-        copy = Path(self.folder(cell), *PurePath(clean_path).parts[-self.depth :])
+        copy = self.folder(cell) / self._below(clean_path)
         candidates = (copy.with_suffix(suffix) for suffix in (copy.suffix, *_SUFFIXES))
         return next((path for path in candidates if path.exists()), None)
+
+    def _below(self, clean_path: str) -> PurePath:
+        """Path of an image's copy below the folder of a cell."""
+        path = PurePath(*PurePath(clean_path).parts[-self.depth :])
+        return PurePath(self.class_folders.get(path.stem, ''), path)
 
     def check(self, cells: Sequence[Cell], clean_paths: Sequence[str]) -> None:
         """Raise InputError unless every image of every cell is there (listing each folder once)."""
         wanted: dict[PurePath, set[str]] = {}
         for path in clean_paths:
-            below = PurePath(*PurePath(path).parts[-self.depth :])
+            below = self._below(path)
             wanted.setdefault(below.parent, set()).add(below.stem)
         for cell in cells:
             for parent, stems in wanted.items():
@@ -133,6 +149,22 @@ class PremadeImages:
 
     def _manifest(self) -> dict | None:
         return read_manifest(self.root) if (self.root / MANIFEST).exists() else None
+
+
+def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
+    """Class folder of every image that lies in one of ``folder``'s, by its name without suffix.
+
+    Empty if names do not tell the images apart.
+    """
+    wanted = {PurePath(path).stem for path in clean_paths}
+    found: dict[str, str] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        if (folder / name).is_dir():
+            stems = wanted.intersection(PurePath(file).stem for file in os.listdir(folder / name))
+            if stems & found.keys():
+                return {}
+            found |= dict.fromkeys(stems, name)
+    return found if len(wanted) == len(clean_paths) else {}
 
 
 class ReadPremade(BaseTransform):

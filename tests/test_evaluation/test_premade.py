@@ -49,6 +49,25 @@ def test_trees_with_more_folders_are_recognised(tmp_path):
     assert images.depth == 3
 
 
+def test_class_folders_are_found_for_images_that_have_none(tmp_path):
+    """Released ImageNet-C beside OpenMMLab's flat val folder with meta/val.txt."""
+    fill(tmp_path, 'imagenet')
+    clean = [f'data/imagenet/val/{below.split("/")[1]}' for below in BELOW['imagenet']]
+    images = PremadeImages.find(tmp_path, CELLS, clean)
+    for cell in CELLS:
+        for path, below in zip(clean, BELOW['imagenet'], strict=True):
+            assert images.path(cell, path) == corrupted_path(tmp_path, 'imagenet', *cell, below)
+    (tmp_path / 'fog/3' / BELOW['imagenet'][1]).unlink()
+    with pytest.raises(InputError, match='lacks 1 of 1 images of fog/3, such as val_2'):
+        PremadeImages.find(tmp_path, CELLS, clean)
+    with pytest.raises(InputError, match='no copy of val_1'):  # names of two images
+        PremadeImages.find(tmp_path, CELLS, [*clean, 'data/imagenet/other/val_1.JPEG'])
+    (tmp_path / 'snow/1/n01443537/val_1.JPEG').touch()
+    (tmp_path / 'fog/3/n01443537/val_1.JPEG').touch()
+    with pytest.raises(InputError, match='no copy of val_1'):  # which of two?
+        PremadeImages.find(tmp_path, CELLS, clean)
+
+
 def test_a_missing_image_is_named_before_the_sweep(tmp_path):
     fill(tmp_path, 'cityscapes')
     (tmp_path / 'fog/3/munster/munster_0.png').unlink()
