@@ -1,4 +1,7 @@
-"""Files appear whole or not at all: written aside in the same folder, then renamed."""
+"""Files appear whole or not at all: written aside in the same folder, then renamed.
+
+And no two runs write into one folder at the same time.
+"""
 
 import contextlib
 import os
@@ -6,6 +9,15 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from fan_mm.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_held: set[int] = set()  # descriptors of locked folders
 
 
 @contextlib.contextmanager
@@ -35,6 +47,47 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     with whole_file(path) as aside:
         aside.write_bytes(data)
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike) -> Iterator[None]:
+    """Let no second run write into a folder at the same time. A kill ends this, too.
+
+    Raises:
+        InputError: another run does.
+    """
+    if fcntl is None:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    _held.add(lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _release(lock)
+        raise InputError(f'another run is writing into {folder}') from None
+    except OSError:
+        pass  # some network file systems cannot lock a folder
+    try:
+        yield
+    finally:
+        _release(lock)
+
+
+def _release(lock: int) -> None:
+    if lock in _held:  # not in a forked process, which has closed it
+        _held.remove(lock)
+        os.close(lock)
+
+
+def _release_all() -> None:
+    for lock in tuple(_held):
+        _release(lock)
+
+
+if fcntl is not None:
+    # Otherwise loader workers, which outlive a killed parent by seconds, would hold the lock.
+    os.register_at_fork(after_in_child=_release_all)
 
 
 def is_temporary(name: str) -> bool:

@@ -15,7 +15,7 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import headline_metric, known
 from fan_mm.painters import painter
-from fan_mm.report import write_report
+from fan_mm.report import remove_report, write_report
 from fan_mm.torch_files import local_file, read_torch_file
 
 
@@ -76,6 +76,8 @@ def evaluate_robustness(
         paint=painter(task, loop.evaluator.dataset_meta or {}),
         **options,
     )
+    if options.get('overwrite') and is_main_process():
+        remove_report(work_dir)
     results = sweep.run()
     runner.call_hook('after_test_epoch', metrics=_scalars(results))
     runner.call_hook('after_test')

@@ -1,8 +1,10 @@
 import os
+import signal
 
 import pytest
 
-from fan_mm.fileio import whole_file, write_whole
+from fan_mm.errors import InputError
+from fan_mm.fileio import alone_in, whole_file, write_whole
 
 
 def test_content_appears_under_the_final_name_only(tmp_path):
@@ -33,3 +35,31 @@ def test_permissions_follow_the_umask(tmp_path):
     (tmp_path / 'plain').touch()
     write_whole(tmp_path / 'whole', '')
     assert (tmp_path / 'whole').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+def test_a_second_run_in_a_folder_is_refused(tmp_path):
+    pytest.importorskip('fcntl')
+    with alone_in(tmp_path):
+        with pytest.raises(InputError, match=f'another run is writing into {tmp_path}'):
+            alone_in(tmp_path).__enter__()
+        (tmp_path / 'other').mkdir()
+        with alone_in(tmp_path / 'other'):
+            pass
+    with alone_in(tmp_path):
+        pass
+
+
+def test_forked_workers_do_not_hold_the_folder(tmp_path):
+    pytest.importorskip('fcntl')
+    reader, writer = os.pipe()
+    with alone_in(tmp_path):
+        if not (worker := os.fork()):
+            os.write(writer, b'forked')
+            signal.pause()
+    os.read(reader, 1)
+    try:
+        with alone_in(tmp_path):  # while the worker still lives
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)

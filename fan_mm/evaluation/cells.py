@@ -6,16 +6,27 @@ per image, where the metric has them. The record is written last, so a record wi
 cannot be seen.
 """
 
+import contextlib
 import json
-import shutil
+import logging
+import os
+import re
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from mmengine.logging import print_log
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import whole_file, write_whole
+from fan_mm.fileio import is_temporary, whole_file, write_whole
+
+# What numpy raises where a .npz is not what was written.
+DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
+_PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_name`
 
 
 class Cell(NamedTuple):
@@ -84,17 +95,26 @@ class CellStore:
             overwrite: forget a sweep of another identity, and all cells of this one.
 
         Raises:
-            InputError: the folder holds a sweep of another identity; says what differs.
+            InputError: the folder holds a sweep of another identity (says what differs), one whose
+                identity cannot be read, or files of others among the cells.
         """
         if self.folder is None:
             return
-        path = self.folder / 'sweep.json'
+        path, cells = self.folder / 'sweep.json', self.folder / 'cells'
+        cells.mkdir(parents=True, exist_ok=True)
+        for file in sorted(cells.iterdir()):
+            if not file.name.startswith('.') and not _CELL.fullmatch(file.name):
+                raise InputError(f'{file} is no cell of a sweep: give another --work-dir')
         if overwrite:
             path.unlink(missing_ok=True)
-            for name in ('cells', 'images'):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+            self._remove_pictures()
         if path.exists():
-            there = json.loads(path.read_text())
+            try:
+                there = dict(json.loads(path.read_text()))
+            except (ValueError, TypeError):
+                raise InputError(
+                    f'{path} is damaged: give another --work-dir, or --overwrite to start anew'
+                ) from None
             names = [n for n in {**there, **identity} if there.get(n) != identity.get(n)]
             if names:
                 differs = '; '.join(
@@ -106,18 +126,34 @@ class CellStore:
                 )
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
-            shutil.rmtree(self.folder / 'cells', ignore_errors=True)
+            for file in filter(_CELL.fullmatch, os.listdir(cells)):
+                (cells / file).unlink()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
-        (self.folder / 'cells').mkdir(exist_ok=True)
         self._read()
+
+    def _remove_pictures(self) -> None:
+        """Remove the pictures that `put_image` wrote, and nothing else that lies there."""
+        images = self.folder / 'images'
+        for folder in images.glob('*_[0-9]'):
+            for path in folder.iterdir():
+                if _PICTURE.fullmatch(path.name) or is_temporary(path.name):
+                    path.unlink()
+        for folder in (*images.glob('*_[0-9]'), images):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                folder.rmdir()
 
     def _read(self) -> None:
         for path in sorted((self.folder / 'cells').iterdir()):
-            if path.name.startswith('.'):
+            if is_temporary(path.name):
                 path.unlink()  # half a file, left by a kill
-            elif path.suffix == '.json':
-                record = CellRecord(**json.loads(path.read_text()))
-                self._records[record.cell] = record
+            elif _CELL.fullmatch(path.name) and path.suffix == '.json':
+                try:
+                    record = CellRecord(**json.loads(path.read_text()))
+                except (ValueError, TypeError):
+                    text = f'{path} is damaged: the cell is evaluated again'
+                    print_log(text, 'current', logging.WARNING)
+                else:
+                    self._records[record.cell] = record
 
     def _path(self, cell: Cell, suffix: str) -> Path:
         return self.folder / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
@@ -149,11 +185,21 @@ class CellStore:
         return self._records.get(cell) or CellRecord(*cell, status='missing')
 
     def statistics(self, cell: Cell) -> np.ndarray | None:
-        """The statistics per image of a cell, None if it has none."""
+        """The statistics per image of a cell, None if it has none.
+
+        Raises:
+            InputError: their file is damaged.
+        """
         if self.folder is None:
             return self._statistics.get(cell)
         path = self._path(cell, '.npz')
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            return file['statistics']
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return file['statistics']
+        except DAMAGED:
+            record = path.with_suffix('.json').name
+            raise InputError(
+                f'{path} is damaged: remove {record} beside it, so that the cell is evaluated again'
+            ) from None

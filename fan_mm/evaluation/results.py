@@ -20,7 +20,7 @@ from fan_mm import __version__
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
-from fan_mm.evaluation.cells import Cell, CellRecord
+from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
@@ -153,15 +153,21 @@ def read_per_image(path: str | os.PathLike) -> PerImage | None:
 
     Args:
         path: results.json, or the folder that holds it.
+
+    Raises:
+        InputError: their file is damaged.
     """
     path = Path(path)
     path = (path if path.is_dir() else path.parent) / PER_IMAGE
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        cells = {}
-        for name in file.files:
-            if name not in ('kind', 'keys'):
-                corruption, _, severity = name.rpartition('/')
-                cells[Cell(corruption, int(severity))] = file[name]
-        return PerImage(str(file['kind']), file['keys'], cells)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            cells = {}
+            for name in file.files:
+                if name not in ('kind', 'keys'):
+                    corruption, _, severity = name.rpartition('/')
+                    cells[Cell(corruption, int(severity))] = file[name]
+            return PerImage(str(file['kind']), file['keys'], cells)
+    except DAMAGED:
+        raise InputError(f'{path} is damaged: the command of its sweep writes it anew') from None

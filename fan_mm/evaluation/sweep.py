@@ -1,5 +1,6 @@
 """The sweep: one model through every cell of a corruption benchmark."""
 
+import contextlib
 import logging
 import shutil
 import time
@@ -28,9 +29,10 @@ from fan_mm.evaluation.cells import Cell, CellRecord, CellStore
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
-from fan_mm.evaluation.results import build_results, write_results
+from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_results
 from fan_mm.evaluation.scope import choose_scope, default_benchmark, find_benchmark
 from fan_mm.evaluation.scores import compute_scores, headline_metric, known
+from fan_mm.fileio import alone_in
 
 ON_ERROR = ('retry', 'skip', 'stop')
 # What CorruptImage calls them: mm pipelines hold BGR.
@@ -177,35 +179,45 @@ class RobustnessSweep:
         Returns:
             The content of results.json, on every rank.
         """
-        training = self.model.training
-        self.model.eval()
-        try:
+        with contextlib.ExitStack() as stack:
+            self._on_rank_0(lambda: stack.enter_context(self._alone()))
+            stack.callback(self.model.train, self.model.training)
+            self.model.eval()
             self._run_cells()
-        finally:
-            self.model.train(training)
-        return self._on_rank_0(self._results)
+            return self._on_rank_0(self._results)
 
     # ------------------------------------------------------------------------------ preparation
 
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the work dir against a second sweep, on rank 0."""
+        if self.work_dir is None:
+            return contextlib.nullcontext()
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        return alone_in(self.work_dir)
+
     def _open(self, infos: Sequence[Mapping], overwrite: bool) -> None:
         """Open the store, on rank 0."""
-        if self.work_dir:
-            shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
-        self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, infos)
-        images = self.premade.identity() if self.premade else 'on the fly'
-        self.store.open(
-            {
-                'config': _short(self.model_info['config_sha256']),
-                'checkpoint': _short(self.model_info['checkpoint_sha256']),
-                'dataset': f'{_short(self.dataset_sha256)} ({len(self.samples)} images)',
-                'precision': 'fp16 autocast' if self.fp16 else 'as the weights',
-                'corrupted images': images,
-                'seed': str(self.protocol['seed']),
-                'channel order': str(self.protocol['channel_order']),
-                'version of the corruptions': str(self.protocol['corruption_version']),
-            },
-            overwrite,
-        )
+        with self._alone():
+            if self.work_dir:
+                shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
+            self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, infos)
+            images = self.premade.identity() if self.premade else 'on the fly'
+            self.store.open(
+                {
+                    'config': _short(self.model_info['config_sha256']),
+                    'checkpoint': _short(self.model_info['checkpoint_sha256']),
+                    'dataset': f'{_short(self.dataset_sha256)} ({len(self.samples)} images)',
+                    'precision': 'fp16 autocast' if self.fp16 else 'as the weights',
+                    'corrupted images': images,
+                    'seed': str(self.protocol['seed']),
+                    'channel order': str(self.protocol['channel_order']),
+                    'version of the corruptions': str(self.protocol['corruption_version']),
+                },
+                overwrite,
+            )
+            if self.work_dir and overwrite:
+                for name in (RESULTS, PER_IMAGE):
+                    (self.work_dir / name).unlink(missing_ok=True)
 
     def _on_rank_0(self, function: Callable[[], Any]) -> Any:
         """Call a function on rank 0 alone; every rank gets what it returns, or its InputError.

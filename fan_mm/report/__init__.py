@@ -1,5 +1,5 @@
 """Results in, files out; nothing is measured here."""
 
-from fan_mm.report.report import write_report
+from fan_mm.report.report import remove_report, write_report
 
-__all__ = ['write_report']
+__all__ = ['remove_report', 'write_report']

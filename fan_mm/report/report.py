@@ -10,6 +10,15 @@ from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.tables import cells_csv, per_class_csv, report_markdown
 
+_FILES = (
+    *('report.html', 'report.md', 'results.csv', 'per_class.csv'),
+    *(
+        f'figures/{name}.{kind}'
+        for name in ('heat_map', 'severity_curves', 'groups')
+        for kind in ('png', 'pdf')
+    ),
+)
+
 
 def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) -> Path:
     """Write the report of one sweep.
@@ -38,12 +47,22 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
     drawn = {'heat_map': figures.heat_map(table), 'severity_curves': figures.severity_curves(table)}
     if results['benchmark']['groups']:
         drawn['groups'] = figures.group_bars([table])
+    texts = {
+        'results.csv': cells_csv(table),
+        'per_class.csv': per_class_csv(table),
+        'report.md': report_markdown(table, drawn),
+        'report.html': report_page(table, drawn, work_dir),
+    }
+    remove_report(out_dir)  # what this one lacks must not stay from an earlier one
     for name, figure in drawn.items():
         figures.save(figure, out_dir / 'figures' / name)
-    write_whole(out_dir / 'results.csv', cells_csv(table))
-    if (classes := per_class_csv(table)) is not None:
-        write_whole(out_dir / 'per_class.csv', classes)
-    write_whole(out_dir / 'report.md', report_markdown(table, drawn))
-    path = out_dir / 'report.html'
-    write_whole(path, report_page(table, drawn, work_dir))
-    return path
+    for name, text in texts.items():
+        if text is not None:
+            write_whole(out_dir / name, text)
+    return out_dir / 'report.html'
+
+
+def remove_report(out_dir: str | os.PathLike) -> None:
+    """Remove the files that `write_report` wrote into a folder, if it did."""
+    for name in _FILES:
+        Path(out_dir, name).unlink(missing_ok=True)

@@ -51,11 +51,60 @@ def test_another_identity_is_refused(tmp_path, name):
 def test_overwrite_forgets(tmp_path):
     store = opened(tmp_path)
     store.put(done(FOG, 50.5), np.ones(3))
-    store.put_image('images/fog_3/0.jpg', b'jpeg')
+    store.put_image('images/fog_3/000000_image.jpg', b'jpeg')
     again = opened(tmp_path, {**IDENTITY, 'seed': '1'}, overwrite=True)
     assert again.get(FOG).status == 'missing'
     assert not list((tmp_path / 'cells').glob('*'))
     assert not (tmp_path / 'images').exists()
+
+
+def test_overwrite_removes_nothing_of_others(tmp_path):
+    opened(tmp_path).put(done(FOG, 50.5))
+    mine = ['images/mine.jpg', 'images/fog_3/000000000139.jpg', 'cells/.DS_Store']
+    for name in ('images/fog_3/000000_image.jpg', *mine):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    opened(tmp_path, overwrite=True)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()}
+    assert left == {'sweep.json', *mine}
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+@pytest.mark.parametrize('identity', [False, True])
+def test_cells_of_others_are_refused(tmp_path, identity, overwrite):
+    if identity:
+        opened(tmp_path).put(done(FOG, 50.5))
+    (tmp_path / 'cells').mkdir(exist_ok=True)
+    (tmp_path / 'cells' / 'neurons.csv').touch()
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(InputError, match=r'neurons\.csv is no cell of a sweep'):
+        opened(tmp_path, overwrite=overwrite)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+@pytest.mark.parametrize('content', ['', '{"corruption": "fo', 'null', '{"severity": 3}'])
+def test_a_damaged_record_does_not_count(tmp_path, content):
+    opened(tmp_path).put(done(FOG, 50.5))
+    (tmp_path / 'cells' / 'fog_3.json').write_text(content)
+    assert opened(tmp_path).get(FOG).status == 'missing'
+
+
+@pytest.mark.parametrize('content', ['', '[1]', 'null', '{"seed'])
+def test_a_damaged_identity_is_one_line(tmp_path, content):
+    opened(tmp_path)
+    (tmp_path / 'sweep.json').write_text(content)
+    with pytest.raises(InputError, match=r'sweep\.json is damaged: .*--overwrite'):
+        opened(tmp_path)
+    opened(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize('kept', [0, 20, -20])
+def test_damaged_statistics_are_one_line(tmp_path, kept):
+    opened(tmp_path).put(done(FOG, 50.5), np.ones(3))
+    path = tmp_path / 'cells' / 'fog_3.npz'
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r'fog_3\.npz is damaged: remove fog_3\.json'):
+        opened(tmp_path).statistics(FOG)
 
 
 def test_cells_without_identity_do_not_count(tmp_path):

@@ -153,6 +153,14 @@ def test_other_files_are_refused(tmp_path, content, message):
         read_results(tmp_path)
 
 
+def test_damaged_statistics_are_one_line(tmp_path):
+    write_results(tmp_path, *sweep(0.9))
+    path = tmp_path / 'per_image.npz'
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r'per_image\.npz is damaged'):
+        read_per_image(tmp_path)
+
+
 def test_stale_statistics_are_removed(tmp_path):
     results, per_image = sweep(0.9)
     write_results(tmp_path, results, per_image)

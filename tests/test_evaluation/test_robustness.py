@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from fan_mm.engine import jobs
 from fan_mm.errors import InputError
-from fan_mm.evaluation import read_results
+from fan_mm.evaluation import RobustnessSweep, read_results
 from fan_mm.robustness import (
     evaluate_robustness,
     failed_cells,
@@ -270,6 +270,29 @@ def test_a_checkpoint_by_its_address(stripe_config, stripe_checkpoint, tmp_path,
     assert results['model']['checkpoint'] == address
     digest = hashlib.sha256(stripe_checkpoint.read_bytes()).hexdigest()
     assert results['model']['checkpoint_sha256'] == digest
+
+
+def test_overwrite_removes_the_report_at_once(
+    stripe_config, stripe_checkpoint, tmp_path, monkeypatch
+):
+    pytest.importorskip('mmseg')
+    options = dict(corruptions=['fog'], severities=[1], overwrite=True)
+
+    def evaluate():
+        cfg = Config.fromfile(stripe_config)
+        return evaluate_robustness(cfg, str(stripe_checkpoint), tmp_path / 'out', **options)
+
+    evaluate()
+    assert (tmp_path / 'out' / 'report.html').exists()
+
+    def stopped(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RobustnessSweep, 'run', stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate()
+    assert not [p for p in (tmp_path / 'out').glob('**/*') if p.suffix in ('.html', '.md', '.csv')]
+    assert not list((tmp_path / 'out' / 'figures').iterdir())
 
 
 def test_summary_text():

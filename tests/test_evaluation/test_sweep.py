@@ -388,6 +388,26 @@ def test_the_weights_are_the_identity_where_no_other_is_given(sweep, tmp_path):
         sweep(work_dir=tmp_path, model_info={'name': 'mine'}, **changed_weights())
 
 
+def test_a_second_sweep_in_a_work_dir_is_refused(sweep, tmp_path):
+    pytest.importorskip('fcntl')
+
+    class Meanwhile(StripeModel):
+        def forward(self, *args, **kwargs):
+            with pytest.raises(InputError, match='another run is writing into'):
+                sweep(work_dir=tmp_path)
+            return super().forward(*args, **kwargs)
+
+    assert status(sweep(Meanwhile(), work_dir=tmp_path).run()) == dict.fromkeys(CELLS, 'done')
+    assert sweep(work_dir=tmp_path).run()['summary']['mean']['complete']
+
+
+def test_overwrite_forgets_the_results_at_once(sweep, tmp_path):
+    sweep(work_dir=tmp_path).run()
+    sweep(work_dir=tmp_path, overwrite=True, **changed_weights())
+    assert not (tmp_path / 'results.json').exists()
+    assert not (tmp_path / 'per_image.npz').exists()
+
+
 def test_default_benchmark(sweep):
     assert sweep(corruptions=None, severities=None).scope.benchmark is BENCHMARKS['cityscapes-c']
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from report_checks import Page, assert_fetches_nothing, read_page
-from synthetic_results import add_gallery, synthetic_results
+from synthetic_results import add_gallery, synthetic_results, write_results
 
 from fan_mm.errors import InputError
 from fan_mm.report import write_report
@@ -170,6 +170,17 @@ def test_a_second_report_replaces_the_first(segmentation_report):
     write_report(segmentation_report, segmentation_report)
     assert (segmentation_report / 'report.html').read_text() == first
     assert not list(segmentation_report.rglob('.*'))
+
+
+def test_nothing_of_an_earlier_report_stays(tmp_path):
+    write_report(write_results(tmp_path), tmp_path)
+    first = {path.name for path in tmp_path.rglob('*')}
+    results = synthetic_results('classification')  # has no per_class.csv
+    results['benchmark']['groups'] = {}
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    write_report(tmp_path, tmp_path)
+    gone = first - {path.name for path in tmp_path.rglob('*')}
+    assert gone == {'per_class.csv', 'groups.png', 'groups.pdf'}
 
 
 @pytest.mark.parametrize(

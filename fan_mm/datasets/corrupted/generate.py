@@ -45,12 +45,7 @@ from fan_mm.datasets.corrupted.manifest import (
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
 from fan_mm.errors import InputError
-from fan_mm.fileio import is_temporary
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from fan_mm.fileio import alone_in, is_temporary
 
 CHANNEL_ORDERS = ('rgb', 'bgr-as-rgb')
 _TILE = 512  # pixels; side of the pieces that the space estimate encodes
@@ -123,7 +118,7 @@ def generate(
     run = _Run(folder, destination, options, find_images(folder), console)
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        with _alone(destination):
+        with alone_in(destination):
             return run.go(jobs)
     except BrokenProcessPool:
         raise InputError(
@@ -341,26 +336,6 @@ class _Run:
                         total -= int((~self.digests[:, index].any(axis=1)).sum())
                 progress.update(bar, total=total, completed=before + pool.written.value)
         return pool.written.value, dict(sorted(unreadable.items()))
-
-
-@contextlib.contextmanager
-def _alone(destination: Path) -> Iterator[None]:
-    """Let no second run write into the destination at the same time."""
-    if fcntl is None:
-        yield
-        return
-    lock = os.open(destination, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise InputError(f'another run is writing into {destination}') from None
-    except OSError:
-        pass  # some network file systems cannot lock a folder
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 @contextlib.contextmanager
