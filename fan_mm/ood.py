@@ -26,7 +26,7 @@ from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.models.checkpoints import below, unwrap
 from fan_mm.models.conversion import convert
-from fan_mm.report import write_report
+from fan_mm.report import remove_report, write_report
 from fan_mm.torch_files import read_torch_file
 
 SCHEMA = 'fan_mm.ood/1'
@@ -76,8 +76,11 @@ def evaluate_ood(
     sizes: Mapping[str, int] | None = None,
     weights: Mapping[str, str] | None = None,
     clean: bool = True,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a classifier, a row of the FAN paper's Table 11, and write ``ood.json``.
+
+    The file is written after every test set, so that a run that is stopped leaves what is done.
 
     Args:
         cfg: an mmpretrain config whose test split is ImageNet's validation set; changed in place.
@@ -88,6 +91,7 @@ def evaluate_ood(
         sizes: input size of test sets in pixels, where it shall not be that of `SIZES`.
         weights: 'ema' or 'model' of test sets, where it shall not be that of `WEIGHTS`.
         clean: evaluate the clean validation set too.
+        overwrite: forget the sweep over ImageNet-C in ``work_dir``.
 
     Returns:
         The content of the file, on every rank.
@@ -121,26 +125,39 @@ def evaluate_ood(
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         built = {name: Runner.build_dataloader(loader) for name, loader in loaders.items()}
     classes = {name: _classes(name, built[name].dataset, model) for name in names}
-
-    rows: dict[str, Any] = {}
-    for name in names:
-        state, used = classifier_state(content, weights[name])
+    states = {kind: classifier_state(content, kind) for kind in {weights[name] for name in names}}
+    for state, _ in states.values():
         check_fit(model, dict(state_dict=state), checkpoint)
-        protocol = {'size': _crop_size(loaders[name]), 'weights': used}
-        if name == 'imagenet_c':
-            rows[name] = protocol | _sweep(
-                runner, built[name], folders[name], work_dir, model_name, checkpoint, digests, used
-            )
-        else:
-            rows[name] = protocol | _accuracy(model, built[name], classes[name])
+    info = {'name': model_name, 'checkpoint': checkpoint, **digests}
+    if 'imagenet_c' in names:
+        sweep = _sweep(
+            runner,
+            built['imagenet_c'],
+            folders['imagenet_c'],
+            work_dir / 'imagenet_c',
+            _with_protocol(info, cfg, loaders['imagenet_c'], states[weights['imagenet_c']][1]),
+            overwrite,
+        )
+
     results = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-        'model': {'name': model_name, 'checkpoint': checkpoint, **digests},
-        'test_sets': rows,
+        'model': info,
+        'test_sets': {},
     }
-    if is_main_process():
-        write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
+    for name in names:
+        state, used = states[weights[name]]
+        check_fit(model, dict(state_dict=state), checkpoint)  # loads it
+        row = {'size': _crop_size(loaders[name]), 'weights': used}
+        if name == 'imagenet_c':
+            row |= _sweep_values(sweep.run())
+            if is_main_process():
+                write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
+        else:
+            row |= _accuracy(model, built[name], classes[name])
+        results['test_sets'][name] = row
+        if is_main_process():
+            write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
     return results
 
 
@@ -226,39 +243,60 @@ def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[
     return {'top1': top1, 'top5': top5, 'samples': total}
 
 
+def _with_protocol(info: Mapping[str, Any], cfg: Config, loader: dict, used: str) -> dict[str, Any]:
+    """What tells the cells of a model from those of another input size or of other weights."""
+    cfg = copy.deepcopy(cfg)
+    cfg.test_dataloader = loader
+    return {
+        'name': info['name'],
+        'config': cfg.filename,
+        'config_sha256': config_sha256(cfg),
+        'checkpoint': f'{info["checkpoint"]} ({used} weights)',
+        'checkpoint_sha256': f'{used} {info["checkpoint_sha256"]}',
+    }
+
+
 def _sweep(
     runner: Runner,
     loader: Any,
     root: str,
     work_dir: Path,
-    name: str,
-    checkpoint: str,
-    digests: Mapping[str, str],
-    used: str,
-) -> dict[str, Any]:
-    """ImageNet-C from its original folders: mCE, mean and retention."""
-    results = RobustnessSweep(
+    model_info: dict[str, Any],
+    overwrite: bool,
+) -> RobustnessSweep:
+    """The sweep over ImageNet-C in its original folders, which finds every mistake in them."""
+    sweep = RobustnessSweep(
         runner.model,
         loader,
         runner.test_loop.evaluator,
         benchmark='imagenet-c',
         corrupted_root=root,
-        work_dir=work_dir / 'imagenet_c',
-        model_info={
-            'name': name,
-            'config': runner.cfg.filename,
-            'checkpoint': f'{checkpoint} ({used} weights)',
-            **digests,
-            'checkpoint_sha256': f'{used} {digests["checkpoint_sha256"]}',
-        },
-    ).run()
-    if is_main_process():
-        write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
+        work_dir=work_dir,
+        overwrite=overwrite,
+        model_info=model_info,
+    )
+    if overwrite and is_main_process():
+        remove_report(work_dir)
+    return sweep
+
+
+def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean, retention and mCE, None if cells are missing."""
     summary = results['summary']
     found = {
         name: summary[name]['value'] for name in ('mean', 'retention', 'mCE') if name in summary
     }
     return found | {'clean': summary['clean'], 'samples': results['dataset']['samples']}
+
+
+def missing_values(results: Mapping[str, Any]) -> list[str]:
+    """What could not be computed, such as 'imagenet_c: mCE'."""
+    return [
+        f'{name}: {value}'
+        for name, row in results['test_sets'].items()
+        for value in row
+        if row[value] is None and value != 'size'
+    ]
 
 
 def table_row(results: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A row of Table 11: the right classes for every folder, the right size and weights for every set."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ from PIL import Image
 
 pytest.importorskip('mmpretrain')
 
+from fan_mm import ood
 from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
-from fan_mm.ood import FILE, classifier_state, evaluate_ood, table_row
+from fan_mm.ood import FILE, classifier_state, evaluate_ood, missing_values, table_row
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCH = dict(embed_dims=24, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
@@ -148,39 +150,105 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
     assert '| small | ' in table_row(results) and '48 pixels, model weights' in table_row(results)
 
 
-def test_imagenet_c_reads_folders_and_crops_nothing_twice(tmp_path):
-    """Copies of the clean pictures at the crop's size are classified as the clean ones are."""
-    from fan_mm.datasets.scenes import write_imagenet
+class Toy:
+    """Ten classes, and an ImageNet-C whose pictures are the clean ones at the crop's size."""
 
-    write_imagenet(tmp_path / 'toy', (80, 80), 10, 10, jobs=1)
-    cfg = Config.fromfile(ROOT / 'configs/fan_hybrid_toy_imagenet.py')
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset.data_root = str(tmp_path / 'toy')
-    cfg.model.backbone.arch = dict(ARCH)
-    cfg.model.head.in_channels = 24
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'weights.pth')
-    small = tmp_path / 'cropped'
-    for path in (tmp_path / 'toy/val').rglob('*.jpg'):
-        image = Image.open(path).resize((64, 64), Image.BICUBIC)  # what the test pipeline does
-        target = small / path.relative_to(tmp_path / 'toy/val').with_suffix('.png')
-        target.parent.mkdir(parents=True, exist_ok=True)
-        image.save(target)
-    root = tmp_path / 'c'
-    for name in ALEXNET_ERRORS:
-        (root / name).mkdir(parents=True)
-        for severity in '12345':
-            (root / name / severity).symlink_to(small)
-    results = evaluate_ood(
-        cfg, str(tmp_path / 'weights.pth'), dict(imagenet_c=str(root)), tmp_path / 'work'
-    )
+    def __init__(self, folder):
+        from fan_mm.datasets.scenes import write_imagenet
+
+        self.folder = folder
+        self.checkpoint = str(folder / 'weights.pth')
+        write_imagenet(folder / 'toy', (80, 80), 10, 10, jobs=1)
+        cfg = self.config()
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        torch.save(dict(state_dict=model.state_dict(), meta={}), self.checkpoint)
+        small = folder / 'cropped'
+        for path in (folder / 'toy/val').rglob('*.jpg'):
+            image = Image.open(path).resize((64, 64), Image.BICUBIC)  # what the test pipeline does
+            target = small / path.relative_to(folder / 'toy/val').with_suffix('.png')
+            target.parent.mkdir(parents=True, exist_ok=True)
+            image.save(target)
+        for name in ALEXNET_ERRORS:
+            (folder / 'c' / name).mkdir(parents=True)
+            for severity in '12345':
+                (folder / 'c' / name / severity).symlink_to(small)
+
+    def config(self):
+        cfg = Config.fromfile(ROOT / 'configs/fan_hybrid_toy_imagenet.py')
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            loader.num_workers = 0
+            loader.persistent_workers = False
+            loader.dataset.data_root = str(self.folder / 'toy')
+        cfg.model.backbone.arch = dict(ARCH)
+        cfg.model.head.in_channels = 24
+        return cfg
+
+    def evaluate(self, work_dir, **options):
+        folders = dict(imagenet_c=str(self.folder / 'c'))
+        return evaluate_ood(self.config(), self.checkpoint, folders, work_dir, **options)
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+    return Toy(tmp_path_factory.mktemp('toy'))
+
+
+def test_imagenet_c_reads_folders_and_crops_nothing_twice(toy, tmp_path):
+    """Copies of the clean pictures at the crop's size are classified as the clean ones are."""
+    results = toy.evaluate(tmp_path)
     rows = results['test_sets']
     assert rows['imagenet_c']['clean'] == rows['imagenet_c']['mean'] == rows['clean']['top1']
     assert rows['imagenet_c']['retention'] == 100 and 'mCE' not in rows['imagenet_c']  # ten classes
-    assert (tmp_path / 'work/imagenet_c/report.html').exists()
+    assert (tmp_path / 'imagenet_c/report.html').exists()
+    assert missing_values(results) == []
+
+
+def test_cells_of_another_input_size_are_not_taken_over(toy, tmp_path):
+    toy.evaluate(tmp_path, clean=False)
+    toy.evaluate(tmp_path, clean=False)  # goes on
+    with pytest.raises(InputError, match=r'holds a sweep with another config .* --overwrite'):
+        toy.evaluate(tmp_path, clean=False, sizes=dict(imagenet_c=96))
+    again = toy.evaluate(tmp_path, clean=False, sizes=dict(imagenet_c=96), overwrite=True)
+    fresh = toy.evaluate(tmp_path / 'fresh', clean=False, sizes=dict(imagenet_c=96))
+    assert again['test_sets'] == fresh['test_sets']
+    assert again['test_sets']['imagenet_c']['size'] == 96
+
+
+def test_a_missing_file_of_imagenet_c_is_said_before_anything_is_evaluated(
+    toy, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ood, '_accuracy', lambda *_: pytest.fail('evaluated'))
+    folder = toy.folder / 'c/fog/3'
+    target = folder.readlink()
+    folder.unlink()
+    try:
+        with pytest.raises(InputError, match='images of fog/3'):
+            toy.evaluate(tmp_path)
+    finally:
+        folder.symlink_to(target)
+
+
+def test_what_is_done_is_kept_when_the_sweep_is_stopped(toy, tmp_path, monkeypatch):
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ood.RobustnessSweep, 'run', stop)
+        with pytest.raises(KeyboardInterrupt):
+            toy.evaluate(tmp_path)
+    kept = json.loads((tmp_path / FILE).read_text())['test_sets']
+    assert list(kept) == ['clean'] and kept['clean']['samples'] == 10
+    summary = dict(mean=dict(value=None), retention=dict(value=None), mCE=dict(value=None))
+    incomplete = dict(summary=summary | dict(clean=50.0), dataset=dict(samples=10))
+    monkeypatch.setattr(ood.RobustnessSweep, 'run', lambda self: incomplete)
+    monkeypatch.setattr(ood, 'write_report', lambda *_: None)
+    results = toy.evaluate(tmp_path)
+    assert missing_values(results) == [f'imagenet_c: {v}' for v in ('mean', 'retention', 'mCE')]
+    assert table_row(results).count('incomplete') == 2
 
 
 @pytest.mark.slow
@@ -198,6 +266,26 @@ def test_the_tool(config, checkpoint, data, tmp_path):
     assert 'ImageNet-V2' in done.stdout and 'ema weights, 1000 images' in done.stdout
     done = subprocess.run([*command, '--size', 'a'], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith('error: a: write NAME')
+
+
+def test_the_tools_status_says_what_is_missing(config, tmp_path, monkeypatch, capsys):
+    row = dict(size=None, weights='ema', mean=None, mCE=50.0, clean=60.0, samples=10)
+    given = []
+
+    def evaluate(*arguments):
+        given.extend(arguments)
+        return dict(model=dict(name='small'), test_sets=dict(imagenet_c=row))
+
+    monkeypatch.setattr(ood, 'evaluate_ood', evaluate)
+    command = ['test_ood.py', str(config), 'w.pth', '--imagenet-c', 'c', '--overwrite']
+    monkeypatch.setattr('sys.argv', [*command, '--work-dir', str(tmp_path)])
+    for status, mean in ((1, None), (0, 40.0)):
+        row['mean'] = mean
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / 'tools/test_ood.py'), run_name='__main__')
+        assert ended.value.code == status
+        assert ('no result: imagenet_c: mean' in capsys.readouterr().out) == bool(status)
+    assert given[-1] is True
 
 
 def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):

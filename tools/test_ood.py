@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 from fan_mm.cli import run
 from fan_mm.engine.jobs import add_arguments, load_config
 from fan_mm.errors import InputError
-from fan_mm.ood import FILE, TEST_SETS, evaluate_ood, table_row
+from fan_mm.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
 
 EXAMPLE = """example:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar fan_s.pth
@@ -32,8 +32,8 @@ def pairs(texts: list[str]) -> dict[str, str]:
     return {name.replace('-', '_'): value for name, value in found.items()}
 
 
-def main() -> None:
-    """Parse the command line, evaluate, print the row."""
+def main() -> int:
+    """Parse the command line, evaluate, print the row; return 1 if a value is missing."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,6 +49,9 @@ def main() -> None:
         '--weights', nargs='+', default=[], metavar='SET=KIND', help='ema or model for test sets'
     )
     parser.add_argument('--no-clean', action='store_true', help='leave the clean set out')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='forget the sweep over ImageNet-C in the work dir'
+    )
     args = parser.parse_args()
     cfg = load_config(args)
     work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'ood')
@@ -64,10 +67,15 @@ def main() -> None:
         {name: int(value) for name, value in sizes.items()},
         pairs(args.weights),
         not args.no_clean,
+        args.overwrite,
     )
+    missing = missing_values(results)
     if is_main_process():
         print(table_row(results))
+        for value in missing:
+            print(f'no result: {value}')
         print(f'results: {work_dir / FILE}')
+    return 1 if missing else 0
 
 
 if __name__ == '__main__':
