@@ -231,6 +231,7 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
             first.save(aside, save_all=True, append_images=rest, duration=milliseconds, loop=0)
             return
         first = next(frames)
+        aside.touch()  # OpenCV does not say that a folder cannot be written
         fourcc = cv2.VideoWriter_fourcc(*VIDEO_CODECS[target.suffix.lower()])
         writer = cv2.VideoWriter(str(aside), fourcc, fps, first.shape[1::-1])
         if not writer.isOpened():

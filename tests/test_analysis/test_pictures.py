@@ -1,5 +1,8 @@
 """Pictures of clusters and of segmentation: the right panels, in the right colours."""
 
+import errno
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -116,6 +119,15 @@ def test_a_video_loses_no_frame_of_another_size(tmp_path, suffix):
     with pytest.raises(InputError, match='64x64 and of 80x64 pixels'):
         write_video(frames, tmp_path / f'clip.{suffix}', 5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Path, 'touch', refuse)
+    with pytest.raises(PermissionError):
+        write_video([np.zeros((64, 64, 3), np.uint8)], tmp_path / 'clip.avi', 5)
 
 
 def test_reading_pictures(tmp_path):
