@@ -180,17 +180,25 @@ def _loader_config(cfg: Config, name: str, folder: str | None, size: int | None)
 
 def _resize(pipeline: list[dict], size: int) -> None:
     """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop."""
-    crop = next((step for step in pipeline if step['type'] == 'CenterCrop'), None)
+    crop = _centre_crop(pipeline)
+    if crop is not None and crop['crop_size'] == size:
+        return
     edge = next((step for step in pipeline if step['type'] == 'ResizeEdge'), None)
-    if crop is None or edge is None:
-        raise InputError('another size needs ResizeEdge and CenterCrop in the test pipeline')
+    if crop is None or crop['type'] == 'EfficientNetCenterCrop' or edge is None:
+        own = '' if crop is None else f', --size SET={crop["crop_size"]} keeps its own'
+        raise InputError(f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline{own}')
     edge['scale'] = int(size * edge['scale'] / crop['crop_size'])
     crop['crop_size'] = size
 
 
 def _crop_size(loader: dict) -> int | None:
-    steps = loader.dataset.get('pipeline', [])
-    return next((s['crop_size'] for s in steps if s['type'] == 'CenterCrop'), None)
+    crop = _centre_crop(loader.dataset.get('pipeline', []))
+    return None if crop is None else crop['crop_size']
+
+
+def _centre_crop(pipeline: list[dict]) -> dict | None:
+    steps = (step for step in pipeline if str(step['type']).endswith('CenterCrop'))
+    return next((step for step in steps if 'crop_size' in step), None)  # not torchvision's
 
 
 def _classes(name: str, dataset: Any, model: nn.Module) -> list[int] | None:

@@ -321,6 +321,22 @@ def test_other_folders_are_refused(config, checkpoint, tmp_path, names, message)
         )
 
 
+def test_a_pipeline_that_cannot_be_resized_keeps_its_size(config, checkpoint, data, tmp_path):
+    """ImageNet-A is read at 384 pixels unless it is told otherwise."""
+    folders = dict(imagenet_a=str(data / 'a'))
+    for sizes in (None, dict(imagenet_a=64)):
+        cfg = Config.fromfile(config)
+        crop = dict(type='EfficientNetCenterCrop', crop_size=64, crop_padding=0)
+        cfg.test_dataloader.dataset.pipeline[1:-1] = [crop]
+        arguments = cfg, str(checkpoint), folders, tmp_path
+        if sizes is None:
+            with pytest.raises(InputError, match='--size SET=64 keeps its own'):
+                evaluate_ood(*arguments, clean=False)
+        else:
+            row = evaluate_ood(*arguments, sizes=sizes, clean=False)['test_sets']['imagenet_a']
+            assert (row['size'], row['samples']) == (64, 200)
+
+
 def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
     def attempt(message, folders, **options):
         with pytest.raises(InputError, match=message):
