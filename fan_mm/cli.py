@@ -1,6 +1,7 @@
 """How every command line of the project ends: one line for the user's mistakes, a traceback for ours."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -29,13 +30,18 @@ def run(main: Callable[[], int | None]) -> None:
         main: parses ``sys.argv`` itself; returns the exit status, None meaning 0.
 
     Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``, or where a file or
-    folder cannot be written; 130 after Ctrl-C.
+    folder cannot be written; 130 after Ctrl-C; 141 where a pipe's reader (``| head``) has enough.
     """
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        sys.exit(141)
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise

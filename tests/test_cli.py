@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,17 @@ def test_a_bug_keeps_its_traceback():
         run(lambda: 1 // 0)
     with pytest.raises(FileNotFoundError):
         run(lambda: os.stat('no such file'))
+
+
+def test_a_reader_that_has_enough_is_no_error(repo_root):
+    lines = 'from fan_mm.cli import run; run(lambda: [print(i) for i in range(100000)] and None)'
+    process = subprocess.Popen(
+        [sys.executable, '-c', lines],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=repo_root,
+        text=True,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (141, '')

@@ -269,6 +269,7 @@ def convert_file(
     if isinstance(old, Mapping) and 'CLASSES' in old:  # mmseg and mmdet below 1.0 and 3.0
         names = dict(classes=old['CLASSES'], palette=old.get('PALETTE'))
         meta['dataset_meta'] = {key: value for key, value in names.items() if value is not None}
-    with whole_file(target) as aside:
-        torch.save(dict(state_dict=conversion.state_dict, meta=meta), aside)
+    # an open file: torch's own complaint of a folder that it cannot write is no OSError
+    with whole_file(target) as aside, open(aside, 'wb') as file:
+        torch.save(dict(state_dict=conversion.state_dict, meta=meta), file)
     return conversion
