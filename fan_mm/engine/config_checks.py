@@ -1,5 +1,7 @@
 """Mistakes in a config, found in seconds before a training job starts rather than hours into it."""
 
+import difflib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +81,7 @@ def check_model(model: dict) -> None:
     Models with another backbone are left to their own library.
 
     Raises:
-        InputError: the backbone's options, or channels that do not fit.
+        InputError: the backbone's options, channels that do not fit, maps for a head of vectors.
     """
     model = model.get('module', model)  # test-time augmentation wraps the model
     backbone = model.get('backbone')
@@ -88,6 +90,7 @@ def check_model(model: dict) -> None:
     cls = _registered(MODELS, backbone)
     if cls is None or not cls.__module__.startswith('fan_mm.'):
         return
+    _check_arguments(cls, backbone)
     built: nn.Module = MODELS.build(dict(backbone, init_cfg=None))
     channels = list(built.out_channels)
     name = f'{backbone["type"]} ({len(channels)} outputs of {channels} channels)'
@@ -98,6 +101,8 @@ def check_model(model: dict) -> None:
         given = channels if isinstance(expected, list | tuple) else channels[-1]
         _compare('model.neck.in_channels', expected, given, name)
         return
+    if isinstance(model.get('head'), dict):
+        _check_pooling(backbone['type'], built.out_type, neck)
     for key in ('decode_head', 'auxiliary_head', 'head'):
         heads = model.get(key)
         several = isinstance(heads, list | tuple)
@@ -106,6 +111,35 @@ def check_model(model: dict) -> None:
                 place = f'model.{key}.{index}' if several else f'model.{key}'
                 given = _select(place, channels, head.get('in_index', -1), name)
                 _compare(f'{place}.in_channels', head['in_channels'], given, name)
+
+
+def _check_arguments(cls: type, backbone: dict) -> None:
+    """Check that a backbone of ours, whose classes pass options on, has every argument."""
+    known = set()
+    for base in cls.__mro__:
+        if base.__module__.startswith('fan_mm.') and '__init__' in vars(base):
+            parameters = list(inspect.signature(base).parameters.values())
+            known |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    for name in backbone.keys() - known - {'type'}:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f'did you mean {near[0]}?' if near else f'it has {", ".join(sorted(known))}'
+        raise InputError(f'model.backbone: {backbone["type"]} has no argument {name}; {hint}')
+
+
+def _check_pooling(name: str, out_type: str, neck: dict | None) -> None:
+    """Check that a classifier's head gets a vector of each image, once."""
+    pools = isinstance(neck, dict) and str(neck.get('type')).endswith('Pooling')
+    if out_type == 'featmap' and neck is None:
+        raise InputError(
+            f'model.head takes a vector of each image, and {name} gives maps: set '
+            "model.backbone.out_type='cls_token' ('avg_featmap' where there is no class token), or "
+            "model.neck=dict(type='GlobalAveragePooling')"
+        )
+    if out_type != 'featmap' and pools:
+        raise InputError(
+            f'model.neck pools maps, and {name} gives none with out_type={out_type!r}: set '
+            'model.neck=None'
+        )
 
 
 def check_dataset(place: str, dataset: dict) -> None:

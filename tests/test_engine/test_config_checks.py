@@ -122,11 +122,25 @@ def test_auxiliary_heads_and_necks():
 
 
 def test_classifier_head():
-    backbone = dict(type='FANViT', arch='tiny', out_type='cls_token')
-    pool = dict(type='GlobalAveragePooling')
-    check_model(dict(backbone=backbone, neck=pool, head=dict(in_channels=192)))
+    maps = dict(type='FANViT', arch='tiny')
+    vectors = dict(maps, out_type='cls_token')
+    pool, head = dict(type='GlobalAveragePooling'), dict(in_channels=192)
+    check_model(dict(backbone=vectors, head=head))
+    check_model(dict(backbone=maps, neck=pool, head=head))
     with pytest.raises(InputError, match=r'model.head.in_channels is 384, but must be 192'):
-        check_model(dict(backbone=backbone, head=dict(in_channels=384)))
+        check_model(dict(backbone=vectors, head=dict(in_channels=384)))
+    with pytest.raises(InputError, match=r"FANViT gives maps: set model.backbone.out_type='cls_"):
+        check_model(dict(backbone=maps, head=head))
+    with pytest.raises(InputError, match=r"out_type='cls_token': set model.neck=None"):
+        check_model(dict(backbone=vectors, neck=pool, head=head))
+
+
+@pytest.mark.parametrize('backbone', ['FANViT', 'FANHybrid', 'FANSwin', 'FANConvNeXt'])
+def test_misspelt_arguments(backbone):
+    with pytest.raises(InputError, match=rf'{backbone} has no argument archh; did you mean arch'):
+        check_model(dict(backbone=dict(type=backbone, archh='small')))
+    with pytest.raises(InputError, match=r'has no argument depths; it has .*arch'):
+        check_model(dict(backbone=dict(type=backbone, depths=3)))
 
 
 def test_other_backbones_are_left_alone():
