@@ -17,7 +17,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import PublishedModel, paper, published_models
 from fan_mm.evaluation.results import read_results
-from fan_mm.report.labels import benchmark_label
+from fan_mm.report.labels import benchmark_label, scope_label
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
@@ -96,7 +96,7 @@ class Comparison:
     Attributes:
         task: of all entries.
         metric: of all entries.
-        benchmark: of the first result.
+        benchmark: of the first result, as printed.
         level: of its intervals, None without any.
         groups: corruptions by group, as in the first result's benchmark.
         entries: own results in the order given, then published ones in the order of the tables.
@@ -173,7 +173,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     return Comparison(
         task=first['task'],
         metric=first['metric']['name'],
-        benchmark=first['benchmark']['name'],
+        benchmark=scope_label(first['benchmark']),
         level=tables[0].level,
         groups=groups,
         entries=tuple(entries),
@@ -245,7 +245,7 @@ def _not_the_papers(first: dict, model: PublishedModel) -> str | None:
     """Why the paper's rows are not of the first result's cells and images; None if they are."""
     protocol = paper()['protocols'][model.benchmark]
     if first['benchmark']['name'] != model.benchmark:
-        a, b = benchmark_label(model.benchmark), benchmark_label(first['benchmark']['name'])
+        a, b = benchmark_label(model.benchmark), scope_label(first['benchmark'])
         return f'theirs is {a}, that of the first result {b}'
     if first['dataset']['samples'] != protocol['samples']:
         return (

@@ -13,7 +13,6 @@ from fan_mm.report.labels import (
     DASH,
     MINUS,
     arrow,
-    benchmark_label,
     corruption_label,
     interval,
     metric_label,
@@ -70,7 +69,7 @@ def write_comparison(
 
 
 def _title(comparison: Comparison) -> str:
-    return f'Robustness on {benchmark_label(comparison.benchmark)}'
+    return f'Robustness on {comparison.benchmark}'
 
 
 def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:

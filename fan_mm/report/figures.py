@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from fan_mm.fileio import whole_file
 from fan_mm.report import colours
-from fan_mm.report.labels import DASH, arrow, benchmark_label, corruption_label, number
+from fan_mm.report.labels import DASH, arrow, corruption_label, number
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 WIDTH = 7.0  # inches, a text width of most papers
@@ -117,13 +117,15 @@ def heat_map(table: RobustnessTable) -> Figure:
     severities = table.severities
     lines = sum(len(names) + 0.45 for names in table.groups.values())
     with style():
-        figure = new_figure(WIDTH * 0.72, 0.9 + 0.2 * lines)
+        figure = new_figure(WIDTH * 0.72, 1.05 + 0.2 * lines)
         axes = figure.add_subplot()
         _bare(axes)
         columns = [*range(len(severities)), len(severities) + 0.3, len(severities) + 1.6]
         heads = [*map(str, severities), 'mean', 'retention %']
         for x, head in zip(columns, heads, strict=True):
             axes.text(x + 0.5, -0.25, head, ha='center', va='bottom', color=colours.QUIET)
+        middle = len(severities) / 2
+        axes.text(middle, -1.05, 'severity', ha='center', va='bottom', color=colours.QUIET)
         y = 0.0
         for group, names in table.groups.items():
             axes.text(-2.75, y + 0.5, group.capitalize(), va='center', ha='right', weight='bold')
@@ -137,8 +139,8 @@ def heat_map(table: RobustnessTable) -> Figure:
                 y += 1
             y += 0.45
         axes.set_xlim(-4.2, columns[-1] + 1.3)
-        axes.set_ylim(y - 0.45, -1.1)
-        what = f'{table.metric_label} {arrow(True)} (%) on {benchmark_label(table.benchmark)}'
+        axes.set_ylim(y - 0.45, -1.85)
+        what = f'{table.metric_label} {arrow(True)} (%) on {table.benchmark}'
         name = textwrap.fill(table.name, 52)
         axes.set_title(f'{name}\n{what}, clean {number(table.clean)}')
     return figure

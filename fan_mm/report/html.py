@@ -11,19 +11,16 @@ from fan_mm.report import page
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.labels import (
     arrow,
-    benchmark_label,
     cells_label,
     corruption_in_sentence,
     corruption_label,
     interval,
     metric_label,
     number,
-    signed,
     task_label,
 )
 from fan_mm.report.robustness_table import HOLD_OUTS, ClassLosses, Measure, RobustnessTable
 
-MOST_CLASSES = 20  # rows of the per-class table; the rest is in per_class.csv
 _CLEAN_ROLES = {
     'clean': 'clean',
     'prediction_clean': 'prediction, clean',
@@ -46,7 +43,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'metrics': ('Boxes and masks, by object size', _metrics_section(table)),
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
-        'classes': ('Losses per class', _classes_section(table.class_losses(MOST_CLASSES))),
+        'classes': ('Losses per class', _classes_section(table.class_losses())),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
         'provenance': (
@@ -55,10 +52,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
-    about = (
-        f'Robustness of {task_label(results["task"])} on {benchmark_label(table.benchmark)}: '
-        f'{table.images}.'
-    )
+    about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
     body = [
         f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
         page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
@@ -67,7 +61,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
         '</main>',
     ]
-    return page.page(f'{table.name}: {benchmark_label(table.benchmark)}', body)
+    return page.page(f'{table.name}: {table.benchmark}', body)
 
 
 def incomplete_notice(table: RobustnessTable) -> str:
@@ -138,7 +132,7 @@ def _masks_section(table: RobustnessTable) -> list[str]:
 
 def _cells_section(table: RobustnessTable) -> list[str]:
     head = [page.head_cell('group'), page.head_cell('corruption', kind='left')]
-    head += [page.head_cell(str(s)) for s in table.severities]
+    head += [page.head_cell(f'severity {s}') for s in table.severities]
     head += [page.head_cell('mean'), page.head_cell('retention %')]
     bodies = []
     for group, names in table.groups.items():
@@ -157,7 +151,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         bodies.append(rows)
     if table.results['benchmark']['groups']:
         mean, retention = table.measure('mean'), table.measure('retention')
-        what = f'mean of {benchmark_label(table.benchmark)}'
+        what = f'mean of {table.benchmark}'
         last = _total(table, what, mean.value, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
@@ -226,17 +220,13 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
             known = np.isfinite(p)
             cells += page.cell(number(p), share=min(max(p / top, 0), 1) if known else None)
         rows.append(page.head_cell(name, 'row') + cells)
-    shown = (
-        f'the {len(losses.classes)} of {losses.total} classes that lose most'
-        if len(losses.classes) < losses.total
-        else 'the class that loses most first'
-    )
     caption = (
-        f'Points of {metric_label(losses.metric)} lost, clean minus the mean over severities; {shown}. '
+        f'Points of {metric_label(losses.metric)} lost, clean minus the mean over severities; '
+        f'{losses.shown}. '
         'A dash: no such objects in the ground truth, or a cell without a result.'
     )
     worst = '; '.join(
-        f'{name} under {corruption_in_sentence(c)} {signed(-p)}' for name, c, p in losses.worst()
+        f'{name} under {corruption_in_sentence(c)} {number(p)}' for name, c, p in losses.worst()
     )
     return [
         page.paragraph(f'Largest losses, in points of {metric_label(losses.metric)}: {worst}.')
@@ -254,6 +244,12 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     if not samples:
         return []
     parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
+    if palette := results['dataset']['palette']:
+        items = ''.join(
+            f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
+            for name, (r, g, b) in zip(results['dataset']['classes'], palette, strict=False)
+        )
+        parts.append(f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>')
     for key, entries in samples.items():
         images = entries[0]['images']
         pictures = [
@@ -272,12 +268,6 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
                 if role in entry['images']:
                     pictures.append(_picture(work_dir, entry['images'][role], caption, key))
         parts.append(_grid(pictures, 'corrupted'))
-    if palette := results['dataset']['palette']:
-        items = ''.join(
-            f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
-            for name, (r, g, b) in zip(results['dataset']['classes'], palette, strict=False)
-        )
-        parts.append(f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>')
     return parts
 
 
@@ -294,7 +284,7 @@ def _grid(pictures: list[str], kind: str) -> str:
 
 def _definitions(table: RobustnessTable) -> list[str]:
     meanings = {f'{m.label} {arrow(m.higher_is_better)}': m.meaning for m in table.headline()}
-    texts = [f'{benchmark_label(table.benchmark)}: {table.results["benchmark"]["source"]}.']
+    texts = [f'{table.benchmark}: {table.results["benchmark"]["source"]}.']
     if bootstrap := table.results['bootstrap']:
         texts.append(
             f'Intervals: paired bootstrap over images, {bootstrap["resamples"]} resamples, level '

@@ -51,6 +51,18 @@ def benchmark_label(name: str) -> str:
     return _BENCHMARKS.get(whole, whole) + ('' if whole == name else ' (part)')
 
 
+def scope_label(benchmark: dict) -> str:
+    """What results cover: the benchmark, or of 'all', which is none, '19 corruptions, severity 3'."""
+    if benchmark['name'].removesuffix('-subset') != 'all':
+        return benchmark_label(benchmark['name'])
+    levels = sorted({s for levels in benchmark['severities'].values() for s in levels})
+    count = len(benchmark['severities'])
+    return (
+        f'{count} corruption{"s" * (count > 1)}, '
+        f'{"severity" if len(levels) == 1 else "severities"} {", ".join(map(str, levels))}'
+    )
+
+
 def task_label(name: str) -> str:
     """'segmentation' -> 'semantic segmentation'."""
     return _TASKS.get(name, name)
@@ -65,7 +77,8 @@ def number(value: float | None) -> str:
     """One decimal, a true minus; a dash where there is no value (None or NaN)."""
     if value is None or math.isnan(value):
         return DASH
-    return f'{round(value, 1) + 0.0:.1f}'.replace('-', MINUS)  # + 0.0: no minus before a zero
+    # float: NumPy's own rounding differs in the last digit. + 0.0: no minus before a zero.
+    return f'{round(float(value), 1) + 0.0:.1f}'.replace('-', MINUS)
 
 
 def signed(value: float | None) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fan_mm.report.labels import metric_label, number
+from fan_mm.report.labels import metric_label, number, scope_label
 
 HOLD_OUTS = 'hold-outs'
+MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -82,6 +83,13 @@ class ClassLosses:
     losses: np.ndarray
     total: int
 
+    @property
+    def shown(self) -> str:
+        """Which classes these are, in words."""
+        if len(self.classes) < self.total:
+            return f'the {len(self.classes)} of {self.total} classes that lose most'
+        return 'the class that loses most first'
+
     def worst(self, count: int = 5) -> list[tuple[str, str, float]]:
         """The largest losses as (class, corruption, points)."""
         flat = [
@@ -101,6 +109,7 @@ class RobustnessTable:
         name: of the model, in place of the one in the results.
 
     Attributes:
+        benchmark: as printed.
         groups: corruptions by group in the benchmark's order; the hold-outs that were evaluated come
             last, as a group of their own that enters no mean.
         severities: all that the benchmark asks for or that were evaluated, ascending.
@@ -110,7 +119,7 @@ class RobustnessTable:
         self.results = results
         self.name: str = name or results['model']['name']
         self.metric: str = results['metric']['name']
-        self.benchmark: str = results['benchmark']['name']
+        self.benchmark: str = scope_label(results['benchmark'])
         self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
         self._wanted: dict[str, list[int]] = results['benchmark']['severities']
         self.groups = {g: tuple(names) for g, names in results['benchmark']['groups'].items()}
@@ -240,11 +249,11 @@ class RobustnessTable:
         everywhere += [(c, s) for c in self.corruptions for s in self.severities]
         return [cell for cell in everywhere if self.state(*cell) == state]
 
-    def class_losses(self, most: int | None = None) -> ClassLosses | None:
+    def class_losses(self, most: int | None = MOST_CLASSES) -> ClassLosses | None:
         """Per-class losses under every corruption of the benchmark, or None without such data.
 
         Args:
-            most: keep only as many classes, those that lose most on average.
+            most: keep only as many classes, those that lose most on average; None for all.
         """
         per_class = self._cells.get(('clean', 0), {}).get('per_class') or {}
         corruptions = tuple(c for c in self.corruptions if c in self._wanted)

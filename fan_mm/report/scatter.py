@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from fan_mm.report import colours
 from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.figures import WIDTH, new_figure, style
-from fan_mm.report.labels import benchmark_label, metric_label
+from fan_mm.report.labels import metric_label
 
 # Where a label may stand: offset from its point in points, horizontal and vertical alignment. First
 # beside it, then ever farther around it, with a line that leads to it.
@@ -36,7 +36,7 @@ def plotted(comparison: Comparison) -> list[Entry]:
 def accuracy_scatter(comparison: Comparison) -> Figure:
     """Benchmark mean against the clean metric; published models are hollow and grey."""
     entries = plotted(comparison)
-    name, benchmark = metric_label(comparison.metric), benchmark_label(comparison.benchmark)
+    name = metric_label(comparison.metric)
     with style():
         figure = new_figure(WIDTH, 4.6)
         axes = figure.add_subplot()
@@ -58,7 +58,7 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
         _limits(axes, entries)
         _retention_lines(axes)
         axes.set_xlabel(f'clean {name} (%)')
-        axes.set_ylabel(f'mean {name} on {benchmark} (%)')
+        axes.set_ylabel(f'mean {name} on {comparison.benchmark} (%)')
         figure.draw_without_rendering()  # settles the layout, so that label boxes are final
         figure.set_layout_engine('none')
         _labels(axes, entries)

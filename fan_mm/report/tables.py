@@ -6,18 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from fan_mm.report.labels import (
     arrow,
-    benchmark_label,
     cells_label,
     corruption_label,
     interval,
     metric_label,
     number,
-    signed,
     task_label,
 )
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
-
-MOST_CLASSES = 10  # lines of the per-class table in Markdown
 
 
 def cells_csv(table: RobustnessTable) -> str:
@@ -65,7 +61,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         figures: names of the PNG files in ``figures/``.
     """
     parts = [
-        f'# {table.name}: {benchmark_label(table.benchmark)}',
+        f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. All numbers in per cent.',
         _incomplete(table),
         _headline(table),
@@ -138,7 +134,8 @@ def _cells(table: RobustnessTable) -> str:
             label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
             means = [number(table.mean(name)), number(table.retention(name))]
             rows.append([label if i == 0 else '', corruption_label(name), *cells, *means])
-    head = ['group', 'corruption', *map(str, table.severities), 'mean', 'retention']
+    severities = (f'severity {s}' for s in table.severities)
+    head = ['group', 'corruption', *severities, 'mean', 'retention']
     return markdown_table(head, rows)
 
 
@@ -193,11 +190,11 @@ def _masks(table: RobustnessTable) -> str:
 
 
 def _classes(table: RobustnessTable) -> str:
-    losses = table.class_losses(MOST_CLASSES)
+    losses = table.class_losses()
     if losses is None:
         return ''
     rows = [
-        [name, number(clean), *(signed(-p) for p in points)]
+        [name, number(clean), *map(number, points)]
         for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True)
     ]
     head = [
@@ -205,10 +202,8 @@ def _classes(table: RobustnessTable) -> str:
         f'clean {metric_label(losses.metric)}',
         *map(corruption_label, losses.corruptions),
     ]
-    title = (
-        f'## Losses per class\n\nThe {len(losses.classes)} of {losses.total} classes that lose most'
-    )
     text = (
-        f'{title}, in points of {metric_label(losses.metric)} against clean, mean over severities.'
+        f'Points of {metric_label(losses.metric)} lost, clean minus the mean over severities; '
+        f'{losses.shown}.'
     )
-    return f'{text}\n\n{markdown_table(head, rows)}'
+    return f'## Losses per class\n\n{text}\n\n{markdown_table(head, rows)}'

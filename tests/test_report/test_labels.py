@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from fan_mm.report import labels
@@ -15,6 +16,7 @@ from fan_mm.report import labels
         (None, '\N{EN DASH}'),
         (math.nan, '\N{EN DASH}'),
         (100, '100.0'),
+        (np.float64(72.65), '72.7'),  # as a Python float, where NumPy rounds to 72.6
     ],
 )
 def test_numbers_have_one_decimal(value, text):
@@ -55,4 +57,14 @@ def test_cells_are_gathered_by_corruption():
 def test_a_part_of_a_benchmark_is_not_called_by_its_name():
     assert labels.benchmark_label('cityscapes-c') == 'Cityscapes-C'
     assert labels.benchmark_label('cityscapes-c-subset') == 'Cityscapes-C (part)'
-    assert labels.benchmark_label('all') == 'all'
+
+
+def test_all_corruptions_are_counted():
+    levels = {'snow': [3], 'fog': [3]}
+    assert labels.scope_label({'name': 'all-subset', 'severities': levels}) == (
+        '2 corruptions, severity 3'
+    )
+    assert labels.scope_label({'name': 'all', 'severities': {'fog': [1, 2]}}) == (
+        '1 corruption, severities 1, 2'
+    )
+    assert labels.scope_label({'name': 'coco-c-subset', 'severities': levels}) == 'COCO-C (part)'

@@ -70,6 +70,8 @@ def test_page_holds_the_tables_curves_and_gallery(segmentation_report):
     assert weather[1:] == [f'{group["mean"]:.1f}', f'{group["retention"]:.1f}']
     assert len(page.tables[1]) == 1 + 19  # losses per class
     assert text.count('<svg') == 2
+    gallery = text[text.index('id="gallery"') :]
+    assert gallery.index('class="legend"') < gallery.index('<img')
     pictures = [a for tag, a in page.tags if tag == 'img']
     assert len(pictures) == 2 * (3 + 3 * 2)
     assert 'Incomplete' not in text

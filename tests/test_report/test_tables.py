@@ -4,6 +4,9 @@ import io
 import pytest
 from synthetic_results import synthetic_results
 
+from fan_mm.report.figures import new_figure
+from fan_mm.report.html import report_page
+from fan_mm.report.labels import MINUS, number
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.tables import cells_csv, per_class_csv, report_markdown
 
@@ -58,6 +61,21 @@ def test_markdown_shows_every_number(task):
     assert 'INCOMPLETE' not in text
     assert '![heat map](figures/heat_map.png)' in text
     assert table.results['model']['checkpoint_sha256'] in text
+
+
+def test_losses_per_class_have_one_sign_and_the_same_rows_everywhere():
+    table = RobustnessTable(synthetic_results('detection'))
+    losses = table.class_losses()
+    text = report_markdown(table, []).partition('## Losses per class')[2]
+    assert 'the class that loses most first' in text
+    row = next(line for line in text.splitlines() if line.startswith(f'| {losses.classes[0]} '))
+    assert row.split(' | ')[2] == number(losses.losses[0][0])
+    assert losses.losses[0][0] > 0
+    page = report_page(table, {'severity_curves': new_figure(1, 1)}, None)
+    name, _, points = losses.worst()[0]
+    assert f': {name} under ' in page and f' {number(points)}; ' in page
+    assert f'>{number(points)}</td>' in page
+    assert MINUS not in page.partition('Largest losses')[2].partition('.</p>')[0]
 
 
 def test_markdown_says_what_is_missing():
