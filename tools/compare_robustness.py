@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Put the robustness of several models side by side, as Markdown, LaTeX, HTML and figures.
 
-RESULT is a results.json of tools/test_corruption.py, or the work dir that holds it. The first one is
-the model that the others are compared with.
+RESULT is a results.json of tools/test_corruption.py, or the folder that holds it
+(WORK_DIR/robustness by default). The first one is the model that the others are compared with.
 """
 
 import argparse

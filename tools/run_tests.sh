@@ -5,6 +5,9 @@ set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 setup=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    case "$1" in
+        -h | --help) sed -n '2,3s/^# //p' tools/run_tests.sh; exit ;;
+    esac
     setup+=("$1")
     shift
 done

@@ -29,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
-    add_arguments(parser)
+    add_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
         '--benchmark', choices=list(BENCHMARKS), help="protocol (the dataset's own, else all)"
     )

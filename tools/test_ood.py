@@ -39,7 +39,7 @@ def main() -> int:
     )
     parser.add_argument('config', help='config file of mmpretrain')
     parser.add_argument('checkpoint', help='weights, converted ones or a released file')
-    add_arguments(parser)
+    add_arguments(parser, './work_dirs/CONFIG_NAME/ood')
     for name in TEST_SETS[1:]:
         parser.add_argument(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
     parser.add_argument(

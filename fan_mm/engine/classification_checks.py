@@ -30,7 +30,9 @@ def check_class_folders(place: str, cls: type, dataset: dict) -> None:
         raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
     if wanted is not None and len(wanted) != len(names):
         raise InputError(
-            f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} classes'
+            f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} '
+            "classes: list yours as metainfo=dict(classes=[...]) of every split's dataset, and set "
+            f'model.head.num_classes={len(names)}'
         )
     for name in names:
         files = (path for _, _, paths in os.walk(folder / name) for path in paths)

@@ -14,11 +14,21 @@ from fan_mm.engine.weights import check_fit
 from fan_mm.errors import InputError
 from fan_mm.torch_files import read_torch_file, why_refused
 
+_CONFIGS = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
+_PICKLES = ('.pkl', '.pickle')
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every command with a config has, in OpenMMLab's conventions."""
+
+def add_arguments(
+    parser: argparse.ArgumentParser, work_dir: str = './work_dirs/CONFIG_NAME'
+) -> None:
+    """Add the arguments that every command with a config has, in OpenMMLab's conventions.
+
+    Args:
+        parser: of the command.
+        work_dir: the default one, for the help.
+    """
     parser.add_argument(
-        '--work-dir', metavar='DIR', help='logs, checkpoints, results (./work_dirs/CONFIG_NAME)'
+        '--work-dir', metavar='DIR', help=f'logs, checkpoints, results ({work_dir})'
     )
     parser.add_argument(
         '--cfg-options',
@@ -41,11 +51,15 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that `add_arguments` and a positional ``config`` describe.
 
     Raises:
-        InputError: there is no such config file.
+        InputError: there is no such file, or it is no config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
+    if not Path(args.config).exists():
         raise InputError(f'no such config: {args.config}')
+    if not args.config.endswith(_CONFIGS):
+        raise InputError(
+            f'{args.config} is no config (.py): the order is CONFIG CHECKPOINT, see --help'
+        )
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
@@ -200,8 +214,10 @@ def _set_output(cfg: Config, out: str) -> None:
     evaluators = cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
     if cfg.get('default_scope') == 'mmseg':
+        if out.endswith(_PICKLES) or Path(out).is_file():
+            raise InputError(f'for mmseg --out is a folder of label pictures, not a file: {out}')
         evaluators[0].update(output_dir=out, keep_results=True)
-    elif out.endswith(('.pkl', '.pickle')):
+    elif out.endswith(_PICKLES):
         dump = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         evaluators.append(ConfigDict(type=dump, out_file_path=out))
     else:

@@ -139,7 +139,9 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text())
     except OSError as error:
-        raise InputError(f'cannot read {path}: {error.strerror}') from None
+        below = path.parent / 'robustness'  # where tools/test_corruption.py writes by default
+        hint = f'; did you mean {below}?' if (below / RESULTS).is_file() else ''
+        raise InputError(f'cannot read {path}: {error.strerror}{hint}') from None
     except ValueError:
         raise InputError(f'{path} is not JSON') from None
     schema = results.get('schema') if isinstance(results, dict) else None

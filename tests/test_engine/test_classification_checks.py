@@ -62,7 +62,10 @@ def test_class_folders(repo_root, data):
 def test_imagenet_has_a_thousand(repo_root, data):
     cfg = config(repo_root, data)
     del cfg.train_dataloader.dataset['metainfo']
-    assert 'has 10 class folders, but there are 1000 classes' in complaint(cfg)
+    message = complaint(cfg)
+    assert 'has 10 class folders, but there are 1000 classes' in message
+    assert 'metainfo=dict(classes=[...])' in message
+    assert message.endswith('model.head.num_classes=10')
 
 
 def test_a_head_of_imagenet_22k_for_1k(repo_root, data, tmp_path):

@@ -1,13 +1,14 @@
 """Training and testing in this process; `tests/test_tools/test_train.py` has the command lines."""
 
 import os
+from argparse import Namespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from fan_mm.engine.jobs import load_config, train
 from fan_mm.engine.jobs import test as evaluate
-from fan_mm.engine.jobs import train
 from fan_mm.errors import InputError
 
 pytest.importorskip('mmseg')
@@ -97,7 +98,22 @@ def _with(cfg, **entries):
     return cfg
 
 
+def test_output_of_mmseg_is_a_folder(cfg, trained, tmp_path):
+    (tmp_path / 'file').touch()
+    for out in ('labels.pkl', 'file'):
+        with pytest.raises(InputError, match='for mmseg --out is a folder'):
+            evaluate(cfg, str(trained), out=str(tmp_path / out))
+
+
 def test_output_of_other_tasks_is_a_pickle(cfg, trained, tmp_path):
     cfg.default_scope = 'mmdet'
     with pytest.raises(InputError, match=r'must end in .pkl'):
         evaluate(cfg, str(trained), out=str(tmp_path / 'out'))
+
+
+@pytest.mark.parametrize('name', ['seg.pth', 'README.md', ''])
+def test_what_is_no_config(tmp_path, name):
+    (tmp_path / 'seg.pth').touch()
+    (tmp_path / 'README.md').touch()
+    with pytest.raises(InputError, match=r'is no config .* the order is CONFIG CHECKPOINT'):
+        load_config(Namespace(config=str(tmp_path / name), local_rank=0))

@@ -6,6 +6,7 @@ from torch import nn
 from fan_mm.engine.weights import check_fit, check_start
 from fan_mm.errors import InputError
 from fan_mm.models.backbones import FANHybrid
+from fan_mm.models.checkpoints import to_official
 
 ARCH = dict(embed_dims=24, depth=2, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
 
@@ -53,6 +54,31 @@ def test_a_part_is_refused(model):
         check_fit(model, state, 'f.pth')
     with pytest.raises(InputError, match='holds no weights'):
         check_fit(model, [], 'f.pth')
+
+
+def test_another_models_file_is_said_first(model):
+    other = {
+        'decode_head.0.weight': torch.zeros(150, 24, 1, 1),
+        'backbone.conv1.weight': torch.zeros(1),
+    }
+    for state in (
+        other,
+        {'backbone.conv1.weight': torch.zeros(1), 'decode_head.0.bias': torch.zeros(19)},
+    ):
+        model.backbone = nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))
+        with pytest.raises(
+            InputError, match="it has 1 of the model's 25 tensors, so it is another"
+        ):
+            check_fit(model, state, 'f.pth')
+
+
+def test_official_names_count_as_the_models(model):
+    backbone = model.backbone.state_dict()
+    state = {f'backbone.{to_official(name)}': value for name, value in backbone.items()}
+    state['decode_head.0.weight'] = torch.zeros(150, 24, 1, 1)
+    assert len(state.keys() & model.state_dict().keys()) < len(backbone)
+    with pytest.raises(InputError, match=r'the shape of decode_head.0.weight is another'):
+        check_fit(model, state, 'f.pth')
 
 
 def test_old_batch_norms_fit(model):

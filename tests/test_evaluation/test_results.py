@@ -51,6 +51,15 @@ def written(folder, *args, **kwargs):
     return folder
 
 
+def test_the_folder_above_is_no_result(tmp_path):
+    with pytest.raises(InputError, match=r'cannot read .*results.json: No such file or directory$'):
+        read_results(tmp_path)
+    (tmp_path / 'robustness').mkdir()
+    written(tmp_path / 'robustness', 0.9)
+    with pytest.raises(InputError, match=r'did you mean .*robustness'):
+        read_results(tmp_path)
+
+
 def test_what_is_written_is_read(tmp_path):
     results, per_image = sweep(0.9)
     path = write_results(tmp_path, results, per_image)

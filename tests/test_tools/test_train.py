@@ -191,3 +191,21 @@ def test_mistakes_are_one_line(tiny_config, tmp_path, malicious):
 def test_launchers_say_how_they_are_used(script):
     done = run(script, status=2)
     assert script in done.stderr
+
+
+@pytest.mark.parametrize(
+    'script, arguments',
+    [
+        ('dist_train.sh', ['config.py']),
+        ('dist_test.sh', ['config.py', 'f.pth']),
+        ('dist_test_corruption.sh', ['config.py', 'f.pth']),
+    ],
+)
+@pytest.mark.parametrize('gpus', ['--resume', '0', '2x', ''])
+def test_launchers_want_a_number_of_processes(script, arguments, gpus):
+    done = run(script, *arguments, gpus, status=2)
+    assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+
+
+def test_run_tests_says_how_it_is_used():
+    assert 'tools/run_tests.sh' in run('run_tests.sh', '--help').stdout
