@@ -85,7 +85,8 @@ def generate(
 
     Args:
         source: root of the clean dataset.
-        destination: root of the corrupted dataset: new, empty, or begun with the same options.
+        destination: root of the corrupted dataset: new, empty, or begun with the same options and
+            no cells but these.
         layout: 'cityscapes', 'coco' or 'imagenet'.
         cells: severities per corruption, as in `fan_mm.corruptions.Benchmark.severities`.
         split: of the clean dataset.
@@ -178,10 +179,13 @@ class _Run:
         self.digests = np.zeros((len(self.cells), len(sources), 32), np.uint8)
 
     def go(self, jobs: int) -> Summary:
-        manifest = self.open_manifest()
+        manifest = new_manifest(self.options, self.sources)
+        recorded = self.check_destination(manifest)
         there = self.tidy()
         self.load_checksums()
         self.announce(there)
+        if not recorded:
+            write_manifest(self.destination, manifest)
         written, unreadable = 0, {}
         try:
             if sum(there) < self.digests[..., 0].size or not self.digests.any(axis=2).all():
@@ -198,23 +202,25 @@ class _Run:
         files = int(self.digests.any(axis=2).sum())
         return Summary(files, written, unreadable)
 
-    def open_manifest(self) -> dict:
-        """Begin a new destination, or make sure that an old one may be continued."""
-        manifest = new_manifest(self.options, self.sources)
+    def check_destination(self, manifest: dict) -> bool:
+        """Make sure that a destination is new, or may be continued or extended with this manifest.
+
+        Returns:
+            Whether the manifest there is of the same cells.
+        """
         if (self.destination / MANIFEST).exists():
             there = read_manifest(self.destination)
             if differ := differences(there, manifest):
                 raise InputError(
                     f'{self.destination} was made otherwise ({"; ".join(differ)}): '
-                    'use the same, or another DST'
+                    'use the same (corruptions and severities may be added), or another DST'
                 )
-        elif any(not is_temporary(name) for name in os.listdir(self.destination)):
+            return there['options'] == manifest['options']
+        if any(not is_temporary(name) for name in os.listdir(self.destination)):
             raise InputError(
                 f'{self.destination} is not empty and has no {MANIFEST}: use another DST'
             )
-        else:
-            write_manifest(self.destination, manifest)
-        return manifest
+        return False
 
     def tidy(self) -> list[int]:
         """Remove what killed runs left half-written; count the images in every cell's folder."""

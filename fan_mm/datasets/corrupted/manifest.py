@@ -104,7 +104,10 @@ def write_manifest(destination: Path, manifest: dict) -> None:
 
 
 def differences(there: dict, now: dict) -> list[str]:
-    """What makes two manifests' images differ, one phrase each; empty if they may be mixed."""
+    """What makes two manifests' images differ, one phrase each; empty if they may be mixed.
+
+    Cells that are there and more may be: no image depends on which others are made.
+    """
     phrases = []
 
     def compare(what: str, old: object, new: object) -> None:
@@ -117,9 +120,14 @@ def differences(there: dict, now: dict) -> list[str]:
     for option, value in now['options'].items():
         if option != 'cells':
             compare(option.replace('_', ' '), there['options'].get(option), value)
-    for corruption in {**there['options']['cells'], **now['options']['cells']}:
-        severities = [m['options']['cells'].get(corruption, 'none') for m in (there, now)]
-        compare(f'severities of {corruption}', *severities)
+    fewer = {}  # corruptions, by the severities of both
+    for corruption, old in there['options']['cells'].items():
+        new = now['options']['cells'].get(corruption, [])
+        if not {*old} <= {*new}:
+            fewer.setdefault(f'{old} there, {new or "none"} now', []).append(corruption)
+    for severities, names in fewer.items():
+        more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+        phrases.append(f'severities of {", ".join(names[:3])}{more} {severities}')
     if there['sources']['images'] != now['sources']['images']:
         compare('source images', there['sources']['images'], now['sources']['images'])
     elif there['sources'] != now['sources']:
