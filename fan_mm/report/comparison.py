@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import PublishedModel, paper, published_models
 from fan_mm.evaluation.results import read_results
-from fan_mm.report.labels import benchmark_label, scope_label
+from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
 _SAME_CELLS = {
     'benchmark': lambda r: r['benchmark']['name'],
-    'severities': lambda r: r['benchmark']['severities'],
     'dataset': lambda r: r['dataset']['type'],
     'number of images': lambda r: r['dataset']['samples'],
     'images and labels': lambda r: r['dataset']['sha256'],
@@ -32,9 +32,11 @@ _SAME_CORRUPTIONS = {
     'seed of the corruptions': lambda r: r['seed'],
     'channel order of the corruptions': lambda r: r['channel_order'],
     'version of the corruptions': lambda r: r['corruption_version'],
-    'folder of corrupted images': lambda r: r.get('corrupted_root'),
+    'corrupted images': lambda r: (
+        f'read from {root}' if (root := r.get('corrupted_root')) else 'made on the fly'
+    ),
 }
-_LONG = ('severities', 'images and labels')  # said to differ, without the values
+_LONG = ('images and labels',)  # said to differ, without the values
 DIFFERENCES = ('clean', 'mean', 'retention', 'mCE', 'relative_mCE')
 
 
@@ -54,6 +56,9 @@ class Entry:
         mce: mean corruption error (classification), lower is better.
         groups: mean per group.
         corruptions: mean over severities per corruption.
+        comparable: whether it is of the cells and images of the first result, and so ranked.
+        unlike: which of its means are over other cells than those of the first result: groups,
+            corruptions, and 'mean' for the benchmark's own.
         notes: what a reader of the row must know.
     """
 
@@ -67,6 +72,8 @@ class Entry:
     mce: float | None
     groups: dict[str, float | None]
     corruptions: dict[str, float | None]
+    comparable: bool
+    unlike: frozenset[str]
     notes: tuple[str, ...] = ()
 
 
@@ -148,27 +155,25 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     names = _unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
     groups = {g: names for g, names in tables[0].groups.items() if g != HOLD_OUTS}
-    entries = [_own(table) for table in tables]
-    notices, ranked = [], [names[0]]
-    for name, other in zip(names[1:], results[1:], strict=True):
-        cells, corrupted = (
-            _differing(first, other, part) for part in (_SAME_CELLS, _SAME_CORRUPTIONS)
-        )
-        if not cells:
-            ranked.append(name)
+    entries, notices = [], []
+    for table, other in zip(tables, results, strict=True):
+        cells, corrupted = _other_cells(first, other), _differing(first, other, _SAME_CORRUPTIONS)
+        entries.append(_own(table, tables[0], comparable=not cells))
         if cells or corrupted:
             follows = 'It is neither ranked nor subtracted.' if cells else 'No difference is given.'
             notices.append(
-                f'{name} was not measured like {names[0]}: {"; ".join(cells + corrupted)}. {follows}'
+                f'{table.name} was not measured like {names[0]}: '
+                f'{"; ".join(cells + corrupted)}. {follows}'
             )
     if published:
         models = published_models(first['task'])
-        found = [_printed(model, groups, set(names)) for model in models]
-        entries += found
         obstacle = _not_the_papers(first, models[0])
-        if obstacle is None:
-            ranked += [entry.name for entry in found]
+        entries += [_printed(m, tables[0], set(names), comparable=not obstacle) for m in models]
         notices += _published_notices(models[0], obstacle)
+    if any(entry.unlike for entry in entries):
+        notices.append(
+            f'{UNLIKE} marks a mean over other corruptions or severities than those of {names[0]}.'
+        )
     notices += [f'{t.name} is incomplete: {_count_absent(t)}.' for t in tables if _count_absent(t)]
     return Comparison(
         task=first['task'],
@@ -178,7 +183,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         groups=groups,
         entries=tuple(entries),
         tables=tables,
-        ranks=_ranks([e for e in entries if e.name in ranked], groups),
+        ranks=_ranks([e for e in entries if e.comparable], groups),
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
     )
@@ -200,11 +205,51 @@ def _differing(first: dict, other: dict, fields: dict) -> list[str]:
     for label, value in fields.items():
         a, b = value(first), value(other)
         if a != b:
+            a, b = ('unknown' if v is None else v for v in (a, b))
             found.append(f'other {label}' if label in _LONG else f'{label} {b} instead of {a}')
     return found
 
 
-def _own(table: RobustnessTable) -> Entry:
+def _other_cells(first: dict, other: dict) -> list[str]:
+    """What forbids a rank: see `_SAME_CELLS`, other corruptions, other severities."""
+    found = _differing(first, other, _SAME_CELLS)
+    a, b = (r['benchmark']['severities'] for r in (first, other))
+    sides = {'without': [c for c in a if c not in b], 'with': [c for c in b if c not in a]}
+    if any(sides.values()):
+        words = '; '.join(f'{side} {_some(names)}' for side, names in sides.items() if names)
+        found.append(f'other corruptions ({words})')
+    if any(a[c] != b[c] for c in a if c in b):
+        found.append('other severities')
+    return found
+
+
+def _some(corruptions: Sequence[str], most: int = 3) -> str:
+    """'snow, fog, frost and 12 more'."""
+    more = len(corruptions) - most
+    names = ', '.join(map(corruption_in_sentence, corruptions[:most]))
+    return f'{names} and {more} more' if more > 0 else names
+
+
+def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:
+    """The means that are over other cells than ours.
+
+    Args:
+        ours: the first result.
+        theirs: severities by corruption.
+        groups: corruptions by group.
+    """
+    wanted = ours.results['benchmark']['severities']
+    wanted_groups = {g: names for g, names in ours.groups.items() if g != HOLD_OUTS}
+    found = {c for c, levels in theirs.items() if list(levels) != list(wanted.get(c, levels))}
+    found |= {
+        group
+        for group, names in wanted_groups.items()
+        if set(names) != set(groups.get(group, ())) or found & set(names)
+    }
+    return frozenset(found | {'mean'} if found or theirs.keys() != wanted.keys() else found)
+
+
+def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> Entry:
     mean, retention = table.measure('mean'), table.measure('retention')
     mce = table.measure('mCE').value if 'mCE' in table.results['summary'] else None
     return Entry(
@@ -218,10 +263,14 @@ def _own(table: RobustnessTable) -> Entry:
         mce=mce,
         groups={g: table.group(g)['mean'] for g in table.groups if g != HOLD_OUTS},
         corruptions={c: table.mean(c) for c in table.corruptions},
+        comparable=comparable,
+        unlike=_unlike(first, table.results['benchmark']['severities'], table.groups),
     )
 
 
-def _printed(model: PublishedModel, groups: dict[str, tuple[str, ...]], taken: set[str]) -> Entry:
+def _printed(
+    model: PublishedModel, first: RobustnessTable, taken: set[str], comparable: bool
+) -> Entry:
     def group_mean(names: tuple[str, ...]) -> float | None:
         values = [model.corruptions.get(name) for name in names]
         return None if None in values else float(np.mean(values))
@@ -235,8 +284,10 @@ def _printed(model: PublishedModel, groups: dict[str, tuple[str, ...]], taken: s
         retention=model.retention,
         retention_interval=None,
         mce=model.mce,
-        groups={group: group_mean(names) for group, names in groups.items()},
+        groups={group: group_mean(names) for group, names in first.groups.items()},
         corruptions=dict(model.corruptions),
+        comparable=comparable,
+        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups),
         notes=model.notes,
     )
 
@@ -301,7 +352,7 @@ def _differences(
 ) -> list[Difference]:
     found = []
     for path, other, name in zip(paths[1:], results[1:], names[1:], strict=True):
-        if _differing(results[0], other, _SAME_CELLS | _SAME_CORRUPTIONS):
+        if _other_cells(results[0], other) or _differing(results[0], other, _SAME_CORRUPTIONS):
             continue
         differences = compare(paths[0], path)
         for measure in DIFFERENCES:

@@ -12,6 +12,7 @@ from fan_mm.report.comparison import Comparison, Difference, Entry, build_compar
 from fan_mm.report.labels import (
     DASH,
     MINUS,
+    UNLIKE,
     arrow,
     corruption_label,
     interval,
@@ -26,7 +27,7 @@ from fan_mm.report.tables import markdown_table
 _LATEX_SPECIAL = {
     **{c: f'\\{c}' for c in '&%$#_{}'},
     **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
-    **{'↑': '$\\uparrow$', '↓': '$\\downarrow$', DASH: '--', MINUS: '$-$'},
+    **{'↑': '$\\uparrow$', '↓': '$\\downarrow$', DASH: '--', MINUS: '$-$', UNLIKE: '$^\\dagger$'},
 }
 
 
@@ -76,15 +77,27 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
     """Heading -> text of an entry."""
     columns = {
         f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean),
-        'corrupted mean ↑': lambda e: f'{number(e.mean)} {interval(e.mean_interval)}'.strip(),
-        'retention ↑': lambda e: f'{number(e.retention)} {interval(e.retention_interval)}'.strip(),
+        'corrupted mean ↑': lambda e: _with_interval(_mean(e, 'mean', e.mean), e.mean_interval),
+        'retention ↑': lambda e: _with_interval(
+            _mean(e, 'mean', e.retention), e.retention_interval
+        ),
     }
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     columns |= {
-        group: lambda e, group=group: number(e.groups.get(group)) for group in comparison.groups
+        group: lambda e, group=group: _mean(e, group, e.groups.get(group))
+        for group in comparison.groups
     }
     return columns
+
+
+def _mean(entry: Entry, of: str, value: float | None) -> str:
+    """A mean of an entry, marked if it is over other cells than the first result's."""
+    return number(value) + (UNLIKE if value is not None and of in entry.unlike else '')
+
+
+def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
+    return f'{text} {interval(bounds)}'.strip()
 
 
 def _difference_row(difference: Difference) -> list[str]:
@@ -172,7 +185,7 @@ def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
     ranks = comparison.ranks.get(entry.name, {})
     cells = []
     for corruption in comparison.corruptions:
-        text = number(entry.corruptions.get(corruption))
+        text = _mean(entry, corruption, entry.corruptions.get(corruption))
         if corruption in ranks:
             text = f'{text} ({ranks[corruption]})'
         cells.append(f'**{text}**' if entry.name in _best(comparison, corruption) else text)
@@ -236,10 +249,11 @@ def _latex(comparison: Comparison) -> str:
 
 
 def _latex_row(comparison: Comparison, entry: Entry, with_mce: bool) -> str:
-    cells = [latex(number(v)) for v in (entry.clean, entry.mean, entry.retention)]
+    cells = [latex(number(entry.clean))]
+    cells += [latex(_mean(entry, 'mean', value)) for value in (entry.mean, entry.retention)]
     cells += [latex(number(entry.mce))] if with_mce else []
     for corruption in comparison.corruptions:
-        text = latex(number(entry.corruptions.get(corruption)))
+        text = latex(_mean(entry, corruption, entry.corruptions.get(corruption)))
         best = entry.name in _best(comparison, corruption)
         cells.append(f'\\textbf{{{text}}}' if best else text)
     return ' & '.join([latex(entry.name), *cells]) + ' \\\\'
@@ -305,8 +319,9 @@ def _summary_section(comparison: Comparison) -> list[str]:
 
 def _scatter_section(comparison: Comparison, svg: str) -> list[str]:
     caption = (
-        'Filled: own results, with the interval of the mean. Hollow: published. Dotted lines: equal '
-        f'retention.{_not_plotted(comparison)}'
+        'In colour: own results, with the interval of the mean. Grey: published. Hollow: of other '
+        f'cells or images than {comparison.entries[0].name}, not comparable with it. Dotted lines: '
+        f'equal retention.{_not_plotted(comparison)}'
     )
     return [page.figure(svg, caption)]
 
@@ -326,7 +341,8 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
             share = None if value is None else min(max(1 - value / top, 0), 1)
             kind = 'mean' if entry.name in _best(comparison, corruption) else ''
             rank = f'({ranks[corruption]})' if corruption in ranks else ''
-            cells += page.cell(number(value), kind, share=share, below=rank)
+            text = _mean(entry, corruption, value)
+            cells += page.cell(text, kind, share=share, below=rank)
         rows.append(
             page.row(
                 page.head_cell(_labelled(entry), 'row') + cells,

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from fan_mm.fileio import whole_file
 from fan_mm.report import colours
-from fan_mm.report.labels import DASH, arrow, corruption_label, number
+from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 WIDTH = 7.0  # inches, a text width of most papers
@@ -183,14 +183,15 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
     """
     groups = [g for g in tables[0].groups if g != HOLD_OUTS]
     if len(tables) == 1:
-        panels = {'': [(g.capitalize(), tables[0].group(g), tables[0].clean) for g in groups]}
+        panels = {'': [(g.capitalize(), tables[0], g) for g in groups]}
     else:
-        panels = {g.capitalize(): [(t.name, t.group(g), t.clean) for t in tables] for g in groups}
+        panels = {g.capitalize(): [(t.name, t, g) for t in tables] for g in groups}
     bars = len(next(iter(panels.values())))
     highest = max(
         [t.clean or 0.0 for t in tables]
-        + [e['mean'] or 0.0 for b in panels.values() for _, e, _ in b]
+        + [t.group(g)['mean'] or 0.0 for t in tables for g in groups]
     )
+    marked = False
     top = 10 * np.ceil(max(highest, 1.0) / 10)
     with style():
         figure = new_figure(WIDTH * (0.72 if len(panels) == 1 else 1), 0.8 + 0.26 * bars)
@@ -198,8 +199,10 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
         for axes, (title, rows) in zip(subplots, panels.items(), strict=True):
             axes.set_title(title)
             axes.grid(visible=False)
-            for y, (_, entry, clean) in enumerate(rows):
-                _bar(axes, y, entry, clean, top)
+            for y, (_, table, group) in enumerate(rows):
+                unlike = table.cells_of(group) != tables[0].cells_of(group)
+                marked |= unlike and table.group(group)['mean'] is not None
+                _bar(axes, y, table.group(group), table.clean, top, UNLIKE if unlike else '')
             axes.set_yticks(range(bars), [name for name, _, _ in rows])
             axes.set_ylim(bars - 0.4, -0.6)
             axes.set_xlim(0, top * (1.25 if len(panels) == 1 else 1.75))
@@ -207,11 +210,16 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
         what = f'{tables[0].metric_label} (%), mean under the group (retention); line: clean images'
+        what += (
+            f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
+            if marked
+            else ''
+        )
         figure.supxlabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 
 
-def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float) -> None:
+def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float, mark: str) -> None:
     if entry['mean'] is None and entry['complete']:
         axes.text(0.02 * top, y, DASH, va='center', color=colours.QUIET)
     elif entry['mean'] is None:
@@ -220,7 +228,7 @@ def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float) -> 
         colour, _ = colours.series(0)
         axes.barh(y, entry['mean'], height=0.56, color=colour)
         kept = '' if entry['retention'] is None else f' ({entry["retention"]:.0f} %)'
-        axes.text(1.04 * top, y, number(entry['mean']) + kept, va='center')
+        axes.text(1.04 * top, y, number(entry['mean']) + mark + kept, va='center')
     if clean is not None:
         axes.plot([clean, clean], [y - 0.38, y + 0.38], color=colours.INK, linewidth=1.2)
 

@@ -4,6 +4,7 @@ import math
 
 DASH = '\N{EN DASH}'
 MINUS = '\N{MINUS SIGN}'
+UNLIKE = '†'  # beside a mean over other cells than those it stands with
 _CORRUPTIONS = {'jpeg_compression': 'JPEG', 'elastic_transform': 'Elastic'}
 _METRICS = {
     f'{key}_{score}': f'{word} {label}'

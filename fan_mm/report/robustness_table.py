@@ -215,6 +215,10 @@ class RobustnessTable:
         nothing = {'mean': None, 'retention': None, 'complete': True, 'missing': []}
         return self.results['summary']['groups'].get(name, nothing)
 
+    def cells_of(self, group: str) -> dict[str, tuple[int, ...]]:
+        """What a group's mean is over: severities by corruption."""
+        return {c: tuple(self._wanted.get(c, ())) for c in self.groups.get(group, ())}
+
     def measure(self, name: str) -> Measure:
         """A headline number by its name in the summary, or 'clean'."""
         if name == 'clean':

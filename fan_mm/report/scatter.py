@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
@@ -34,7 +35,7 @@ def plotted(comparison: Comparison) -> list[Entry]:
 
 
 def accuracy_scatter(comparison: Comparison) -> Figure:
-    """Benchmark mean against the clean metric; published models are hollow and grey."""
+    """Benchmark mean against the clean metric; published models are grey, incomparable ones hollow."""
     entries = plotted(comparison)
     name = metric_label(comparison.metric)
     with style():
@@ -42,27 +43,52 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
         axes = figure.add_subplot()
         for i, entry in enumerate(e for e in entries if not e.published):
             colour, marker = colours.series(i)
-            axes.plot(entry.clean, entry.mean, marker, color=colour, markersize=7, zorder=4)
+            _point(axes, [entry], colour, marker, entry.comparable, markersize=7, zorder=4)
             if entry.mean_interval:
                 axes.plot([entry.clean] * 2, entry.mean_interval, color=colour, zorder=3)
         printed = [e for e in entries if e.published]
-        axes.plot(
-            [e.clean for e in printed],
-            [e.mean for e in printed],
-            linestyle='none',
-            marker='o',
-            markerfacecolor=colours.PAPER,
-            markeredgecolor=colours.QUIET,
-            zorder=3,
-        )
+        if printed:  # all of them are comparable, or none
+            _point(axes, printed, colours.QUIET, 'o', printed[0].comparable, zorder=3)
         _limits(axes, entries)
         _retention_lines(axes)
         axes.set_xlabel(f'clean {name} (%)')
-        axes.set_ylabel(f'mean {name} on {comparison.benchmark} (%)')
+        one_mean = not any('mean' in e.unlike for e in entries)
+        where = f'on {comparison.benchmark}' if one_mean else 'of corrupted images'
+        axes.set_ylabel(f'mean {name} {where} (%)')
+        _legend(axes, comparison, entries)
         figure.draw_without_rendering()  # settles the layout, so that label boxes are final
         figure.set_layout_engine('none')
         _labels(axes, entries)
     return figure
+
+
+def _point(
+    axes: Axes, entries: Sequence[Entry], colour: str, marker: str, filled: bool, **style: float
+) -> None:
+    axes.plot(
+        [e.clean for e in entries],
+        [e.mean for e in entries],
+        linestyle='none',
+        marker=marker,
+        markerfacecolor=colour if filled else colours.PAPER,
+        markeredgecolor=colour,
+        **style,
+    )
+
+
+def _legend(axes: Axes, comparison: Comparison, entries: Sequence[Entry]) -> None:
+    """What grey and hollow mean, where there are such points."""
+    kinds = {}
+    if printed := [e for e in entries if e.published]:
+        kinds['published'] = colours.QUIET if printed[0].comparable else colours.PAPER
+    if not all(e.comparable for e in entries):
+        kinds[f'hollow: not comparable with {comparison.entries[0].name}'] = colours.PAPER
+    handles = [
+        Line2D([], [], ls='', marker='o', mfc=face, mec=colours.QUIET, label=label)
+        for label, face in kinds.items()
+    ]
+    if handles:
+        axes.figure.legend(handles=handles, loc='outside upper right', ncols=2, frameon=False)
 
 
 def _limits(axes: Axes, entries: Sequence[Entry]) -> None:

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from synthetic_results import synthetic_results, write_results
+from synthetic_results import summarise, synthetic_results, write_results
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
@@ -119,7 +119,7 @@ def test_other_images_or_cells_are_neither_ranked_nor_subtracted(tmp_path):
         write_results(tmp_path / 'c', name='c', quality=2.0),
     ]
     comparison = build_comparison(paths)
-    [notice] = comparison.notices
+    [notice] = notice_with(comparison, 'b was not')
     for words in (
         'other severities',
         'number of images 20 instead of 500',
@@ -128,6 +128,54 @@ def test_other_images_or_cells_are_neither_ranked_nor_subtracted(tmp_path):
         assert words in notice
     assert set(comparison.ranks) == {'a', 'c'}
     assert {d.name for d in comparison.differences} == {'c'}
+
+
+def weather_at_1_and_2(folder, name, weather):
+    """Results of a part of Cityscapes-C that has no more of the weather than named."""
+    results = synthetic_results(name=name)
+    groups = {'weather': list(weather)}
+    severities = {c: [1, 2] for c in weather}
+    results['benchmark'] |= {
+        'name': 'cityscapes-c-subset',
+        'groups': groups,
+        'severities': severities,
+    }
+    results['summary'] = summarise('segmentation', 'mIoU', severities, groups, (), results['cells'])
+    folder.mkdir()
+    (folder / 'results.json').write_text(json.dumps(results))
+    return folder
+
+
+def test_means_over_other_corruptions_are_told_apart(tmp_path):
+    paths = [
+        weather_at_1_and_2(tmp_path / 'a', 'a', ('snow', 'frost', 'fog', 'spatter')),
+        weather_at_1_and_2(tmp_path / 'b', 'b', ('snow',)),
+    ]
+    comparison = build_comparison(paths, published=True)
+    [notice] = notice_with(comparison, 'b was not')
+    assert 'other corruptions (without frost, fog, spatter)' in notice
+    assert 'severities' not in notice
+    a, b, *printed = comparison.entries
+    assert a.comparable and not a.unlike
+    assert not b.comparable and b.unlike == {'mean', 'weather'}
+    assert not printed[0].comparable
+    assert printed[0].unlike >= {'mean', 'weather', 'snow'}  # at severities 1 to 5
+    assert notice_with(comparison, 'marks a mean over other corruptions or severities')
+    back = build_comparison(paths[::-1])
+    assert notice_with(back, 'other corruptions (with frost, fog, spatter)')
+    assert back.entries[1].unlike == {'mean', 'weather'}
+
+
+def test_images_from_files_are_told_from_those_made_on_the_fly(tmp_path):
+    unknown = dict.fromkeys(('seed', 'channel_order', 'corruption_version'))
+    paths = [
+        write_results(tmp_path / 'a', name='a'),
+        write_results(tmp_path / 'b', name='b', corrupted_root='/x', **unknown),
+    ]
+    [notice] = build_comparison(paths).notices
+    assert 'corrupted images read from /x instead of made on the fly' in notice
+    assert 'seed of the corruptions unknown instead of 0' in notice
+    assert 'None' not in notice + build_comparison(paths[::-1]).notices[0]
 
 
 def test_results_of_two_tasks_or_metrics_are_refused(tmp_path):

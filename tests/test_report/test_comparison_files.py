@@ -1,3 +1,4 @@
+import json
 import re
 import runpy
 import sys
@@ -5,12 +6,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
-from synthetic_results import write_results
+from synthetic_results import synthetic_results, write_results
 
+from fan_mm.report import colours
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.comparison_files import latex, write_comparison
+from fan_mm.report.figures import group_bars
+from fan_mm.report.labels import UNLIKE
 from fan_mm.report.scatter import accuracy_scatter, plotted, text_box
 
 
@@ -137,6 +141,52 @@ def test_incomplete_results_are_compared_without_partial_means(tmp_path):
     _, page = read_page(tmp_path / 'out', 'comparison.html')
     row = next(r for r in page.tables[0] if r[0] == 'b')
     assert row[2:4] == ['\N{EN DASH}'] * 2
+
+
+def test_means_over_other_cells_are_marked_everywhere(tmp_path):
+    other = synthetic_results(name='b')
+    other['benchmark']['severities']['snow'] = [1, 2]
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / 'results.json').write_text(json.dumps(other))
+    paths = [write_results(tmp_path / 'a', name='a'), tmp_path / 'b']
+    write_comparison(paths, tmp_path / 'out')
+    _, page = read_page(tmp_path / 'out', 'comparison.html')
+    a, b = page.tables[0][1:]
+    assert UNLIKE not in ''.join(a)
+    assert [UNLIKE in text for text in b[1:]] == [False, True, True, False, False, True, False]
+    markdown = (tmp_path / 'out' / 'comparison.md').read_text()
+    assert f'{UNLIKE} marks a mean over other' in markdown
+    latex_text = (tmp_path / 'out' / 'comparison.tex').read_text()
+    assert latex_text.count('$^\\dagger$') == 3 + 1  # mean, retention, snow; the caption
+    tables = build_comparison(paths).tables
+    bars = [t.get_text() for t in group_bars(tables).findobj(Text) if UNLIKE in t.get_text()]
+    assert len(bars) == 2  # the bar under weather, and what the mark says
+
+
+def test_the_scatter_tells_what_is_not_comparable(tmp_path):
+    paths = [write_results(tmp_path / 'a', name='a')]
+    few = synthetic_results(name='b')
+    few['dataset']['samples'] = 20
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / 'results.json').write_text(json.dumps(few))
+    figure = accuracy_scatter(build_comparison([*paths, tmp_path / 'b'], published=True))
+    axes = figure.axes[0]
+    assert axes.get_ylabel() == 'mean mIoU on Cityscapes-C (%)'
+    points = {line.get_marker(): line for line in axes.lines if line.get_marker() in ('o', 's')}
+    assert points['s'].get_markerfacecolor() == colours.PAPER  # b
+    [legend] = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == [
+        'published',
+        'hollow: not comparable with a',
+    ]
+    assert_labels_inside(figure)
+    part = synthetic_results(name='a')
+    part['benchmark']['name'] = 'cityscapes-c-subset'
+    part['benchmark']['severities']['snow'] = [1, 2]
+    (tmp_path / 'b' / 'results.json').write_text(json.dumps(part))
+    label = accuracy_scatter(build_comparison([tmp_path / 'b'], published=True)).axes[0]
+    assert label.get_ylabel() == 'mean mIoU of corrupted images (%)'
+    assert not accuracy_scatter(build_comparison(paths)).legends
 
 
 def test_the_tool(tmp_path, repo_root, monkeypatch, capsys):
