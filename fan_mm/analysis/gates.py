@@ -65,7 +65,7 @@ def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
     """
     blocks = len(next(iter(gates.values())))
     with style():
-        figure = new_figure(WIDTH, 2.6)
+        figure = new_figure(WIDTH, 2.4 + 0.15 * -(-len(gates) // 2))
         axes = figure.add_subplot()
         for i, (label, per_block) in enumerate(gates.items()):
             colour, _ = colours.series(i)
@@ -79,8 +79,20 @@ def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
         axes.set(xlabel='block', ylabel='gate', title=title, xlim=(-0.7, blocks - 0.3))
         axes.set_xticks(range(0, blocks, 1 + (blocks - 1) // 24))
         axes.grid(False, axis='x')
-        figure.legend(loc='outside lower center', ncols=6, frameon=False)
+        figure.legend(loc='outside lower center', ncols=2, frameon=False)
     return figure
+
+
+def change_in_words(clean: Sequence[np.ndarray], corrupted: Sequence[np.ndarray]) -> str:
+    """How far gates are from the clean ones: violins that look alike may hardly differ.
+
+    Args:
+        clean: for each block the gates of all images, any shape.
+        corrupted: the same under a corruption.
+    """
+    pairs = zip(clean, corrupted, strict=True)
+    change = np.concatenate([np.ravel(np.abs(np.subtract(a, b))) for a, b in pairs])
+    return f'changed by {change.mean():.1e} on average, {change.max():.1e} at most'
 
 
 def write_gates(
@@ -121,5 +133,9 @@ def write_gates(
     stem = Path(out) / 'gates'
     write_whole(stem.with_suffix('.csv'), text.getvalue())
     per_block = {label: list(blocks.values()) for label, blocks in found.items()}
+    clean = per_block.pop('clean')
+    per_block = {'clean': clean} | {
+        f'{label}: {change_in_words(clean, blocks)}': blocks for label, blocks in per_block.items()
+    }
     save(draw_gates(per_block, f'{subject.name}: channel gates'), stem)
     return [stem.with_suffix(suffix) for suffix in ('.csv', '.png', '.pdf')]

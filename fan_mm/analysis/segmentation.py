@@ -150,19 +150,22 @@ def draw_segmentation(
             paint_segmentation(pictures[1], corrupted, palette),
             errors,
         ]
-        what = 'changed' if truth is None else 'wrong'
-        titles = [segmentor.name, label, f'{what}: {share:.1%} of the pixels']
+        what = 'changed' if truth is None else 'wrong, both kinds'
+        titles = [segmentor.name, label, f'{what}: {share:.1%} of pixels']
         rows.append(side_by_side([enlarge(p) for p in painted], titles))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
-    if truth is None:
-        explained = {'changed by the corruption': LOST}
-    else:
-        explained = {'lost to the corruption': LOST, 'wrong on the clean image too': NEVER}
     if len(metainfo['classes']) <= LEGEND:
-        classes = zip(metainfo['classes'], metainfo['palette'], strict=True)
-        explained = {**dict(classes), **explained}
-    rows[-1] = add_legend(rows[-1], list(explained), list(explained.values()))
+        rows[-1] = add_legend(rows[-1], metainfo['classes'], metainfo['palette'])
+    if truth is None:
+        errors, heading = {'by the corruption': LOST}, 'changed:'
+    else:
+        errors, heading = (
+            {'lost to the corruption': LOST, 'on the clean image too': NEVER},
+            'wrong:',
+        )
+    # Apart from the classes, whose colours may be the same.
+    rows[-1] = add_legend(rows[-1], list(errors), list(errors.values()), heading)
     return np.concatenate(rows)
 
 

@@ -115,18 +115,22 @@ def _caption(draw: ImageDraw.ImageDraw, place, text: str, size: int, colour, lim
     draw.text((x + 2, y + 1), text, fill=_INK if brightness > 140 else _PAPER, font=_font(size))
 
 
-def add_legend(picture: np.ndarray, names: Sequence[str], colours: Palette) -> np.ndarray:
+def add_legend(
+    picture: np.ndarray, names: Sequence[str], colours: Palette, heading: str = ''
+) -> np.ndarray:
     """Append a legend below a picture, in as many lines as its width asks for.
 
     Args:
         picture: uint8 RGB ``(H, W, 3)``.
         names: of the classes to explain.
         colours: their RGB colours, 0 to 255.
+        heading: words before the first.
     """
     if not names:
         return picture
     width, size = picture.shape[1], _text_size(picture)
-    font, places, x, row = _font(size), [], _GAP, 0
+    font, places, row = _font(size), [], 0
+    x = _GAP + (int(font.getlength(heading)) + 2 * _GAP if heading else 0)
     for name in names:
         needed = size + 5 + int(font.getlength(name)) + 2 * _GAP
         if x > _GAP and x + needed > width:
@@ -135,6 +139,7 @@ def add_legend(picture: np.ndarray, names: Sequence[str], colours: Palette) -> n
         x += needed
     canvas = Image.new('RGB', (width, (row + 1) * (size + 8) + _GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
+    draw.text((_GAP, _GAP), heading, fill=_INK, font=font)
     for (x, y), name, colour in zip(places, names, colours, strict=True):
         draw.rectangle(
             (x, y + 1, x + size, y + size + 1), fill=tuple(map(int, colour)), outline=_INK

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from fan_mm.analysis.features import block_names, choose_blocks, record_tokens
-from fan_mm.analysis.gates import draw_gates, record_gates
+from fan_mm.analysis.gates import change_in_words, draw_gates, record_gates
 from fan_mm.errors import InputError
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 
@@ -221,3 +221,9 @@ def test_the_figure_of_gates_has_a_violin_for_each_block():
     (axes,) = draw_gates(gates, 'a model').axes
     assert len(axes.collections) == 8
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(gates)
+
+
+def test_the_change_of_gates_in_words():
+    clean = [[torch.zeros(2).numpy()] * 3, [torch.ones(4).numpy()]]
+    corrupted = [[torch.zeros(2).numpy()] * 3, [torch.tensor([1, 1, 0.9, 1]).numpy()]]
+    assert change_in_words(clean, corrupted) == 'changed by 1.0e-02 on average, 1.0e-01 at most'

@@ -94,6 +94,14 @@ def test_legend_is_appended_and_wraps(image):
     assert np.array_equal(add_legend(image, [], []), image)
 
 
+def test_a_legend_begins_with_its_heading():
+    image = np.zeros((40, 400, 3), np.uint8)
+    found = [add_legend(image, ['lost'], [(255, 0, 0)], heading)[40:] for heading in ('', 'wrong:')]
+    starts = [(strip == (255, 0, 0)).all(2).any(0).argmax() for strip in found]
+    assert starts[1] > starts[0] + 30
+    assert (found[1][:, : starts[1] - 5] < 100).any()  # the words
+
+
 def test_side_by_side(image):
     half = np.full((30, 20, 3), 7, np.uint8)
     row = side_by_side([image, half], ['first', 'second'])
