@@ -30,7 +30,8 @@ def run(main: Callable[[], int | None]) -> None:
         main: parses ``sys.argv`` itself; returns the exit status, None meaning 0.
 
     Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``, or where a file or
-    folder cannot be written; 130 after Ctrl-C; 141 where a pipe's reader (``| head``) has enough.
+    folder cannot be written; 130 after Ctrl-C (with the KeyboardInterrupt's text, if it has one); 141
+    where a pipe's reader (``| head``) has enough.
     """
     try:
         status = main()
@@ -48,6 +49,6 @@ def run(main: Callable[[], int | None]) -> None:
         where = '' if error.filename is None else f'{error.filename}: '
         print(f'error: {where}{error.strerror}', file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print('stopped', file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(': '.join(['stopped', *map(str, error.args)]), file=sys.stderr)
         sys.exit(130)

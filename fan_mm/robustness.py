@@ -14,6 +14,7 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import headline_metric, known
+from fan_mm.evaluation.sweep import check_options
 from fan_mm.painters import painter
 from fan_mm.report import remove_report, write_report
 from fan_mm.torch_files import local_file, read_torch_file
@@ -43,6 +44,7 @@ def evaluate_robustness(
     Raises:
         InputError: a mistake in the config, a file or an option.
     """
+    check_options(**options)
     content = read_torch_file(checkpoint)
     cfg.load_from = local_file(checkpoint)
     cfg.resume = False
@@ -78,7 +80,12 @@ def evaluate_robustness(
     )
     if options.get('overwrite') and is_main_process():
         remove_report(work_dir)
-    results = sweep.run()
+    try:
+        results = sweep.run()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(sweep, options)) from None
+    # LoggerHook says its length.
+    loop.dataloader = sweep.loader(sweep.cells)
     runner.call_hook('after_test_epoch', metrics=_scalars(results))
     runner.call_hook('after_test')
     runner.call_hook('after_run')
@@ -156,6 +163,14 @@ def _number(value: float | None, missing: list | None = None) -> str:
     if value is not None:
         return f'{value:6.2f}'
     return f'incomplete ({len(missing)} cells missing)' if missing else 'undefined'
+
+
+def _how_to_go_on(sweep: RobustnessSweep, options: dict[str, Any]) -> str:
+    without = ' without --overwrite' if options.get('overwrite') else ''
+    return (
+        f'{len(sweep.stored())} of {len(sweep.cells)} cells are stored; '
+        f'the same command{without} goes on'
+    )
 
 
 def _scalars(results: dict[str, Any]) -> dict[str, float]:

@@ -51,7 +51,15 @@ def test_ctrl_c_is_status_130(capsys):
         raise KeyboardInterrupt
 
     assert exit_status(main) == 130
-    assert 'stopped' in capsys.readouterr().err
+    assert capsys.readouterr().err == 'stopped\n'
+
+
+def test_ctrl_c_may_say_how_to_go_on(capsys):
+    def main():
+        raise KeyboardInterrupt('1 of 3 cells are stored')
+
+    assert exit_status(main) == 130
+    assert capsys.readouterr().err == 'stopped: 1 of 3 cells are stored\n'
 
 
 def test_a_bug_keeps_its_traceback():

@@ -58,8 +58,6 @@ class PremadeImages:
             InputError: no known layout, or images are missing; says which.
         """
         root = Path(root)
-        if not root.is_dir():
-            raise InputError(f'--corrupted-root {root} is not a folder')
         for cell in cells:
             for cell_folder in _CELL_FOLDERS:
                 for depth in range(1, len(PurePath(clean_paths[0]).parts)):

@@ -39,6 +39,34 @@ ON_ERROR = ('retry', 'skip', 'stop')
 CHANNEL_ORDERS = {'rgb': 'bgr', 'bgr-as-rgb': 'bgr-as-rgb'}
 
 
+def check_options(
+    benchmark: str | None = None,
+    corruptions: Sequence[str] | None = None,
+    severities: Sequence[int] | None = None,
+    corrupted_root: str | None = None,
+    channel_order: str = 'rgb',
+    max_samples: int | None = None,
+    on_error: str = 'retry',
+    **_: Any,
+) -> None:
+    """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
+
+    Raises:
+        InputError: one of the options is wrong.
+    """
+    if on_error not in ON_ERROR:
+        raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
+    if channel_order not in CHANNEL_ORDERS:
+        raise InputError(
+            f'channel_order is one of {", ".join(CHANNEL_ORDERS)}, not {channel_order!r}'
+        )
+    if max_samples is not None and max_samples < 1:
+        raise InputError(f'max_samples must be at least 1, not {max_samples}')
+    choose_scope(find_benchmark(benchmark or 'all'), corruptions, severities)
+    if corrupted_root is not None and not Path(corrupted_root).is_dir():
+        raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
+
+
 class RobustnessSweep:
     """Evaluate a model on clean images and on every cell of a corruption benchmark.
 
@@ -98,12 +126,15 @@ class RobustnessSweep:
         save_images: int = 0,
         paint: gallery.Painter | None = None,
     ) -> None:
-        if on_error not in ON_ERROR:
-            raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
-        if channel_order not in CHANNEL_ORDERS:
-            raise InputError(
-                f'channel_order is one of {", ".join(CHANNEL_ORDERS)}, not {channel_order!r}'
-            )
+        check_options(
+            benchmark=benchmark,
+            corruptions=corruptions,
+            severities=severities,
+            corrupted_root=corrupted_root,
+            channel_order=channel_order,
+            max_samples=max_samples,
+            on_error=on_error,
+        )
         self.rank, self.world_size = get_dist_info()
         self.model = model
         self.fp16 = fp16
@@ -122,7 +153,9 @@ class RobustnessSweep:
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
-        self.samples = _spread(max_samples, self.total)
+        count = self.total if max_samples is None else min(max_samples, self.total)
+        # Spread evenly: the first ones may be one city or class.
+        self.samples = [i * self.total // count for i in range(count)]
         infos = identity.sample_infos(clean_dataset, self.samples)
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos = [{name: info.get(name) for name in ('img_path', 'img_id')} for info in infos]
@@ -186,6 +219,15 @@ class RobustnessSweep:
             self._run_cells()
             return self._on_rank_0(self._results)
 
+    def stored(self) -> list[Cell]:
+        """The cells that are done; none but on rank 0."""
+        return [cell for cell in self.cells if self.store.get(cell).status == 'done']
+
+    def loader(self, cells: Sequence[Cell]) -> DataLoader:
+        """This rank's batches of some cells, one after the other."""
+        indices = [self.cells.index(cell) for cell in cells]
+        return loader_like(self.clean_loader, self.dataset, self._batches(indices))
+
     # ------------------------------------------------------------------------------ preparation
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
@@ -240,9 +282,7 @@ class RobustnessSweep:
     # -------------------------------------------------------------------------------- evaluation
 
     def _run_cells(self) -> None:
-        done = self._on_rank_0(
-            lambda: [cell for cell in self.cells if self.store.get(cell).status == 'done']
-        )
+        done = self._on_rank_0(self.stored)
         queue = [cell for cell in self.cells if cell not in done]
         progress = Progress(self.cells, done, len(self.samples))
         if self.gallery and self._on_rank_0(lambda: self._without_pictures(done)):
@@ -252,7 +292,7 @@ class RobustnessSweep:
         while queue:
             cell = queue.pop(0)
             if loader is None:
-                loader = iter(self._loader([cell, *queue]))
+                loader = iter(self.loader([cell, *queue]))
             parts = self._collect(self._predict(cell, loader, progress))
             status, outcome = self._on_rank_0(
                 lambda cell=cell, parts=parts: self._store(cell, parts)
@@ -269,11 +309,6 @@ class RobustnessSweep:
 
     def _without_pictures(self, done: Sequence[Cell]) -> bool:
         return any(c in self.gallery.cells and not self.store.get(c).images for c in done)
-
-    def _loader(self, cells: Sequence[Cell]) -> DataLoader:
-        """This rank's batches of some cells, one after the other."""
-        indices = [self.cells.index(cell) for cell in cells]
-        return loader_like(self.clean_loader, self.dataset, self._batches(indices))
 
     def _batches(self, cells: Sequence[int] = ()) -> CellBatches:
         batch_size = batch_size_of(self.clean_loader)
@@ -410,14 +445,6 @@ class RobustnessSweep:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
             write_results(self.work_dir, results, per_image)
         return results
-
-
-def _spread(count: int | None, total: int) -> list[int]:
-    """``count`` indices spread evenly over ``total``: the first ones may be one city or class."""
-    if count is not None and count < 1:
-        raise InputError(f'max_samples must be at least 1, not {count}')
-    count = total if count is None else min(count, total)
-    return [i * total // count for i in range(count)]
 
 
 def _in_order(parts: Sequence[dict[str, Any]]) -> list[list]:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmengine.registry import MODELS, DefaultScope
 from fan_mm.engine import jobs
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_results
+from fan_mm.evaluation.progress import Progress
 from fan_mm.robustness import (
     evaluate_robustness,
     failed_cells,
@@ -293,6 +295,55 @@ def test_overwrite_removes_the_report_at_once(
         evaluate()
     assert not [p for p in (tmp_path / 'out').glob('**/*') if p.suffix in ('.html', '.md', '.csv')]
     assert not list((tmp_path / 'out' / 'figures').iterdir())
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(severities=[6]), 'severity'),
+        (dict(corruptions=['gausian_noise']), "did you mean 'gaussian_noise'"),
+        (dict(max_samples=0), 'max_samples must be at least 1'),
+        (dict(corrupted_root='/nope'), '--corrupted-root /nope is not a folder'),
+    ],
+)
+def test_wrong_options_are_said_before_anything_is_read(stripe_config, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        evaluate_robustness(
+            Config.fromfile(stripe_config), 'nowhere.pth', tmp_path / 'out', **options
+        )
+    assert not (tmp_path / 'out').exists()
+
+
+def test_ctrl_c_says_how_to_go_on(stripe_config, stripe_checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip('mmseg')
+    end_cell = Progress.end_cell
+
+    def stopped(self, cell, *args):
+        end_cell(self, cell, *args)
+        if cell == ('fog', 1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, 'end_cell', stopped)
+    for overwrite, words in ((False, 'command goes on'), (True, 'without --overwrite goes on')):
+        with pytest.raises(KeyboardInterrupt, match=f'2 of 3 cells are stored; the same .*{words}'):
+            evaluate_robustness(
+                Config.fromfile(stripe_config),
+                str(stripe_checkpoint),
+                tmp_path / 'out',
+                corruptions=['fog'],
+                severities=[1, 2],
+                overwrite=overwrite,
+            )
+
+
+def test_the_log_counts_the_batches_of_all_cells(stripe_config, stripe_checkpoint, tmp_path):
+    pytest.importorskip('mmseg')
+    options = dict(corruptions=['fog'], severities=[1, 2], max_samples=2)
+    evaluate_robustness(
+        Config.fromfile(stripe_config), str(stripe_checkpoint), tmp_path / 'out', **options
+    )
+    (log,) = (tmp_path / 'out').glob('log/*/*.log')
+    assert re.findall(r'\(test\) \[(\d+/\d+)\]', log.read_text()) == ['6/6']
 
 
 def test_summary_text():

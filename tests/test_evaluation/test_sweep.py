@@ -429,3 +429,5 @@ def test_bad_options(sweep):
         sweep(corruptions=['fogg'])
     with pytest.raises(InputError, match='channel_order'):
         sweep(channel_order='brg')
+    with pytest.raises(InputError, match='is not a folder'):
+        sweep(corrupted_root='nowhere')
