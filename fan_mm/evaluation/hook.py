@@ -19,12 +19,13 @@ class RobustnessHook(Hook):
 
     Logs, by mmengine's logger and visualizer (TensorBoard, WandB, ...), ``robustness/mean``,
     ``robustness/retention`` (both per cent), ``robustness/clean`` (on the same images) and one
-    ``robustness/<corruption>`` each. They join the validation's metrics, so
-    ``save_best='robustness/mean'`` works. There they are None where a cell failed and, but for the
-    corruptions, at validations between two sweeps.
+    ``robustness/<corruption>`` each. They join the validation's metrics, so ``save_best``
+    can name them. There they are None where a cell failed and, but for the corruptions, at
+    validations between two sweeps.
 
     Example:
         >>> custom_hooks = [dict(type='RobustnessHook', interval=4, max_samples=100)]
+        >>> default_hooks = dict(checkpoint=dict(save_best='robustness/mean', rule='greater'))
 
     Args:
         corruptions: names or groups; one of each group by default.
