@@ -338,10 +338,11 @@ def test_ctrl_c_says_how_to_go_on(stripe_config, stripe_checkpoint, tmp_path, mo
 
 def test_the_log_counts_the_batches_of_all_cells(stripe_config, stripe_checkpoint, tmp_path):
     pytest.importorskip('mmseg')
+    cfg = Config.fromfile(stripe_config)
+    # mmengine names loggers by config and second: the one of the test before may be taken for this
+    cfg.experiment_name = 'log of all cells'
     options = dict(corruptions=['fog'], severities=[1, 2], max_samples=2)
-    evaluate_robustness(
-        Config.fromfile(stripe_config), str(stripe_checkpoint), tmp_path / 'out', **options
-    )
+    evaluate_robustness(cfg, str(stripe_checkpoint), tmp_path / 'out', **options)
     (log,) = (tmp_path / 'out').glob('log/*/*.log')
     assert re.findall(r'\(test\) \[(\d+/\d+)\]', log.read_text()) == ['6/6']
 
