@@ -181,6 +181,8 @@ def paint_files(
         InputError: a mistake in the config or in a path.
     """
     files, out = find_images(path, out), Path(out)
+    if out.is_file():
+        raise InputError(f'--out {out} is a file: the pictures need a folder')
     for file, relative in files:
         if (out / relative).exists() and (out / relative).samefile(file):
             raise InputError(f'--out {out} would overwrite {file}: choose another folder')

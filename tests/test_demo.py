@@ -235,6 +235,8 @@ def test_mistakes_are_said_in_one_line(folder, tmp_path):
     checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
     with pytest.raises(InputError, match='would overwrite'):
         paint_files(segmentation(), checkpoint, folder, folder)
+    with pytest.raises(InputError, match='is a file'):
+        paint_files(segmentation(), 'unread.pth', folder, checkpoint)
     with pytest.raises(InputError, match='no such file or folder'):
         paint_files(segmentation(), checkpoint, folder / 'missing', tmp_path / 'out')
     (tmp_path / 'empty').mkdir()
