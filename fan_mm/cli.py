@@ -1,7 +1,9 @@
-"""How every command line of the project ends: one line for the user's mistakes, a traceback for ours."""
+"""What every command line shares: its end (one line for the user's mistakes, a traceback for ours), sizes."""
 
+import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -21,6 +23,14 @@ _REFUSALS = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
+
+
+def size(text: str) -> tuple[int, int]:
+    """The ``type`` of an argument: '448x224' or '448' -> (height, width) in pixels."""
+    match = re.fullmatch(r'([1-9]\d*)(?:[xX]([1-9]\d*))?', text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r} is not HEIGHTxWIDTH in pixels, such as 256x512')
+    return int(match[1]), int(match[2] or match[1])
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -56,6 +56,11 @@ SAFE_GLOBALS = [
 torch.serialization.add_safe_globals(SAFE_GLOBALS)
 
 
+def is_foreign(source: str) -> bool:
+    """Whether only mmengine's loaders know an address, such as ``s3://`` or ``torchvision://``."""
+    return '://' in source and not source.startswith(_ADDRESS)
+
+
 def why_refused(error: pickle.UnpicklingError, source: str) -> str:
     """Put torch's page-long refusal of a pickle into one line.
 

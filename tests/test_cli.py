@@ -1,3 +1,4 @@
+import argparse
 import errno
 import os
 import subprocess
@@ -5,7 +6,7 @@ import sys
 
 import pytest
 
-from fan_mm.cli import run
+from fan_mm.cli import run, size
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 
@@ -81,3 +82,11 @@ def test_a_reader_that_has_enough_is_no_error(repo_root):
     process.stdout.readline()
     process.stdout.close()
     assert (process.wait(), process.stderr.read()) == (141, '')
+
+
+def test_sizes_are_height_and_width():
+    assert size('448') == (448, 448)
+    assert size('1024X2048') == (1024, 2048)
+    for wrong in ('448x', 'big', '4,4', 'x4', '0x0', '0', '-3', '\u00b2', ''):
+        with pytest.raises(argparse.ArgumentTypeError, match='HEIGHTxWIDTH'):
+            size(wrong)

@@ -6,9 +6,9 @@ import argparse
 from rich.progress import track
 
 from fan_mm.analysis.noise_decay import EPSILON, measure, write_noise_decay
-from fan_mm.analysis.subject import Subject, load_pictures, parse_models, parse_size
-from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.analysis.subject import SIZE, Subject, load_pictures, parse_models
+from fan_mm.cli import run, size
+from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/analyze_noise_decay.py \\
@@ -28,7 +28,13 @@ def main() -> None:
     add('--images', nargs='+', required=True, metavar='IMAGE', help='files or folders')
     add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
     add('--count', type=int, default=16, metavar='N', help='of the images, evenly spread (16)')
-    add('--size', default='448x448', metavar='HxW', help='that images are resized to (448x448)')
+    add(
+        '--size',
+        type=size,
+        default=SIZE,
+        metavar='HxW',
+        help='that images are resized to (448x448)',
+    )
     add('--noise-std', type=float, default=1.0, help='in units of the normalised input (1.0)')
     add(
         '--epsilon',
@@ -37,10 +43,10 @@ def main() -> None:
         help='eigenvalues up to this share of the largest are insignificant (%(default)s)',
     )
     add('--seed', type=int, default=0, help='of the noise (default 0)')
-    add_arguments(parser)
+    add_config_arguments(parser)
     args = parser.parse_args()
     models = parse_models(args.models)
-    pictures = load_pictures(args.images, parse_size(args.size), args.count)
+    pictures = load_pictures(args.images, args.size, args.count)
     measurements = []
     for config, checkpoint, name in models:
         args.config = config

@@ -6,8 +6,8 @@ import argparse
 from rich.progress import track
 
 from fan_mm.cli import run
-from fan_mm.demo import paint_files
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.jobs.demo import paint_files
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/demo.py data/toy_cityscapes/leftImg8bit/val configs/fan_hybrid_toy_cityscapes.py \\
@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
-    add_arguments(parser)
+    add_config_arguments(parser)
     args = parser.parse_args()
     written, unreadable = paint_files(
         load_config(args),

@@ -2,28 +2,23 @@
 """Write an embedded toy dataset: rendered street scenes in the layout of a well-known dataset."""
 
 import argparse
-import re
 from collections.abc import Iterable
 
 from rich.progress import track
 
-from fan_mm.cli import run
+from fan_mm.cli import run, size
 from fan_mm.datasets.scenes import write_cityscapes, write_coco, write_imagenet
 
-EXAMPLE = """examples:
+EXAMPLE = """examples, with the defaults of each layout:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 256x512 --train 200 --val 40
   python tools/make_toy_dataset.py coco data/toy_coco --size 192x256 --train 600 --val 60
   python tools/make_toy_dataset.py imagenet data/toy_imagenet --size 80x80 --train 3000 --val 400
 """
-WRITERS = {'cityscapes': write_cityscapes, 'coco': write_coco, 'imagenet': write_imagenet}
-
-
-def size(text: str) -> tuple[int, int]:
-    """Read HEIGHTxWIDTH."""
-    if not re.fullmatch(r'\d+x\d+', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not HEIGHTxWIDTH, such as 256x512')
-    height, width = text.split('x')
-    return int(height), int(width)
+LAYOUTS = {  # writer, size, training and validation scenes
+    'cityscapes': (write_cityscapes, (256, 512), 200, 40),
+    'coco': (write_coco, (192, 256), 600, 60),
+    'imagenet': (write_imagenet, (80, 80), 3000, 400),
+}
 
 
 def main() -> None:
@@ -31,13 +26,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('layout', choices=list(WRITERS), help='whose layout')
+    parser.add_argument('layout', choices=list(LAYOUTS), help='whose layout')
     parser.add_argument('out', metavar='DST', help="the dataset's folder")
-    parser.add_argument(
-        '--size', type=size, default=(256, 512), metavar='HxW', help='of the pictures (256x512)'
-    )
-    parser.add_argument('--train', type=int, default=200, metavar='N', help='scenes (%(default)s)')
-    parser.add_argument('--val', type=int, default=40, metavar='N', help='scenes (%(default)s)')
+    parser.add_argument('--size', type=size, metavar='HxW', help='of the pictures')
+    parser.add_argument('--train', type=int, metavar='N', help='scenes to train on')
+    parser.add_argument('--val', type=int, metavar='N', help='scenes to validate on')
     parser.add_argument('--seed', type=int, default=0, help='of the scenes (%(default)s)')
     parser.add_argument('--jobs', type=int, metavar='N', help='processes (one per core)')
     args = parser.parse_args()
@@ -45,9 +38,11 @@ def main() -> None:
     def progress(scenes: Iterable, total: int) -> Iterable:
         return track(scenes, 'rendering scenes', total, disable=not total)
 
-    options = (args.size, args.train, args.val, args.seed, args.jobs)
-    new = WRITERS[args.layout](args.out, *options, progress)
-    print(f'{args.out}: {args.train} + {args.val} scenes, {new} of them new')
+    write, *defaults = LAYOUTS[args.layout]
+    given = (args.size, args.train, args.val)
+    shape, train, val = (d if g is None else g for g, d in zip(given, defaults, strict=True))
+    new = write(args.out, shape, train, val, args.seed, args.jobs, progress)
+    print(f'{args.out}: {train} + {val} scenes, {new} of them new')
 
 
 if __name__ == '__main__':

@@ -7,9 +7,8 @@ from rich.console import Console
 
 from fan_mm.analysis.complexity import complexity_of_config, module_table
 from fan_mm.analysis.complexity_table import write_table
-from fan_mm.analysis.subject import parse_size
-from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.cli import run, size
+from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
 
 EXAMPLE = """examples:
@@ -26,10 +25,16 @@ def main() -> None:
     )
     add = parser.add_argument
     add('config', nargs='?', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain')
-    add('--size', default='224x224', metavar='HxW', help='of the input in pixels (224x224)')
+    add(
+        '--size',
+        type=size,
+        default=(224, 224),
+        metavar='HxW',
+        help='of the input in pixels (224x224)',
+    )
     add('--depth', type=int, default=2, help='of the modules that are listed (default 2)')
     add('--table', metavar='FILE', help='write the table of every FAN in Markdown')
-    add_arguments(parser)
+    add_config_arguments(parser)
     args = parser.parse_args()
     if (args.config is None) == (args.table is None):
         raise InputError('name either a CONFIG or --table FILE')
@@ -37,9 +42,9 @@ def main() -> None:
         write_table(args.table)
         print(f'wrote {args.table}')
         return
-    found = complexity_of_config(load_config(args), parse_size(args.size))
+    found = complexity_of_config(load_config(args), args.size)
     console = Console()
-    console.print(module_table(found, args.depth, f'{args.config}, {args.size}'))
+    console.print(module_table(found, args.depth, f'{args.config}, {args.size[0]}x{args.size[1]}'))
     if found.unknown:
         console.print(f'not counted: {", ".join(sorted(found.unknown))}')
 

@@ -6,8 +6,8 @@ import argparse
 from rich.progress import track
 
 from fan_mm.cli import run
-from fan_mm.demo import paint_samples
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.jobs.demo import paint_samples
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/show_predictions.py configs/fan_hybrid_toy_cityscapes.py \\
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument(
         '--count', type=int, default=8, metavar='N', help='samples, evenly spread (%(default)s)'
     )
-    add_arguments(parser)
+    add_config_arguments(parser)
     args = parser.parse_args()
     written = paint_samples(
         load_config(args),

@@ -5,9 +5,9 @@ import argparse
 
 from rich.progress import track
 
+from fan_mm.analysis.token_labels import paint_token_labels
 from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
-from fan_mm.token_label_pictures import paint_token_labels
+from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """example, on the embedded dataset:
   python tools/make_toy_dataset.py imagenet data/toy_imagenet --size 80x80 --train 3000 --val 400
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument(
         '--count', type=int, default=8, metavar='N', help='images, evenly spread (%(default)s)'
     )
-    add_arguments(parser)
+    add_config_arguments(parser)
     args = parser.parse_args()
     written = paint_token_labels(
         load_config(args),

@@ -4,7 +4,8 @@
 import argparse
 
 from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config, test
+from fan_mm.engine.arguments import add_run_arguments, load_config
+from fan_mm.jobs.training import test
 
 EXAMPLE = """example, after the one of tools/train.py:
   python tools/test.py configs/fan_hybrid_toy_cityscapes.py \\
@@ -19,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    add_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument(
         '--out', help='write predictions: for mmseg a folder of label pictures, else a .pkl file'
     )

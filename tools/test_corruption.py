@@ -8,9 +8,9 @@ from mmengine.dist import is_main_process
 
 from fan_mm.cli import run
 from fan_mm.corruptions import BENCHMARKS
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.evaluation.sweep import CHANNEL_ORDERS, ON_ERROR
-from fan_mm.robustness import evaluate_robustness, failed_cells, summary_text
+from fan_mm.jobs.robustness import evaluate_robustness, failed_cells, summary_text
 
 EXAMPLE = """example, on the embedded dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
@@ -29,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
-    add_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
+    add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
         '--benchmark', choices=list(BENCHMARKS), help="protocol (the dataset's own, else all)"
     )

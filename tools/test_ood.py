@@ -7,9 +7,9 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.errors import InputError
-from fan_mm.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
+from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
 
 EXAMPLE = """example:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar fan_s.pth
@@ -39,7 +39,7 @@ def main() -> int:
     )
     parser.add_argument('config', help='config file of mmpretrain')
     parser.add_argument('checkpoint', help='weights, converted ones or a released file')
-    add_arguments(parser, './work_dirs/CONFIG_NAME/ood')
+    add_run_arguments(parser, './work_dirs/CONFIG_NAME/ood')
     for name in TEST_SETS[1:]:
         parser.add_argument(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
     parser.add_argument(

@@ -4,7 +4,8 @@
 import argparse
 
 from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config, train
+from fan_mm.engine.arguments import add_run_arguments, load_config
+from fan_mm.jobs.training import train
 
 EXAMPLE = """example, on the embedded dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
@@ -18,7 +19,7 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    add_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',

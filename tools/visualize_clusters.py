@@ -4,9 +4,9 @@
 import argparse
 
 from fan_mm.analysis.cluster_pictures import write_cluster_pictures
-from fan_mm.analysis.subject import Subject, load_pictures, parse_size
-from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.analysis.subject import SIZE, Subject, load_pictures
+from fan_mm.cli import run, size
+from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
@@ -50,12 +50,18 @@ def main() -> None:
     )
     add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
     add('--seed', type=int, default=0, help='of the corruptions (default 0)')
-    add('--size', default='448x448', metavar='HxW', help='that images are resized to (448x448)')
-    add_arguments(parser)
+    add(
+        '--size',
+        type=size,
+        default=SIZE,
+        metavar='HxW',
+        help='that images are resized to (448x448)',
+    )
+    add_config_arguments(parser)
     args = parser.parse_args()
     if args.clusters != 'auto' and not (args.clusters.isdigit() and int(args.clusters) > 1):
         raise InputError(f'--clusters is auto or a number of at least 2, not {args.clusters}')
-    pictures = load_pictures(args.images, parse_size(args.size))
+    pictures = load_pictures(args.images, args.size)
     for line in write_cluster_pictures(
         Subject(load_config(args), args.checkpoint),
         pictures,

@@ -4,9 +4,9 @@
 import argparse
 
 from fan_mm.analysis.gates import write_gates
-from fan_mm.analysis.subject import Subject, load_pictures, parse_size
-from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.analysis.subject import SIZE, Subject, load_pictures
+from fan_mm.cli import run, size
+from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/visualize_gates.py data/toy_cityscapes/leftImg8bit/val \\
@@ -29,12 +29,18 @@ def main() -> None:
     add('--corruption', nargs='+', default=[], metavar='NAME', help='beside the clean images')
     add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
     add('--seed', type=int, default=0, help='of the corruptions (default 0)')
-    add('--size', default='448x448', metavar='HxW', help='that images are resized to (448x448)')
-    add_arguments(parser)
+    add(
+        '--size',
+        type=size,
+        default=SIZE,
+        metavar='HxW',
+        help='that images are resized to (448x448)',
+    )
+    add_config_arguments(parser)
     args = parser.parse_args()
     for file in write_gates(
         Subject(load_config(args), args.checkpoint),
-        load_pictures(args.images, parse_size(args.size), args.count),
+        load_pictures(args.images, args.size, args.count),
         args.out,
         [(name, args.severity) for name in args.corruption],
         args.seed,

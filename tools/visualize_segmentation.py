@@ -6,7 +6,7 @@ import argparse
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
 from fan_mm.analysis.subject import parse_models
 from fan_mm.cli import run
-from fan_mm.engine.jobs import add_arguments, load_config
+from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """examples, after `bash tools/quickstart.sh`:
   python tools/visualize_segmentation.py \\
@@ -40,7 +40,7 @@ def main() -> None:
     add('--seed', type=int, default=0, help='of the corruption (default 0)')
     add('--video', metavar='FILE', help='.mp4, .avi or .gif to make from the pictures')
     add('--fps', type=float, default=10.0, help='pictures per second of the video (default 10)')
-    add_arguments(parser)
+    add_config_arguments(parser)
     args = parser.parse_args()
     corruption = (args.corruption, args.severity)
     segmentors = []

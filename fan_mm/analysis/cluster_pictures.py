@@ -17,8 +17,8 @@ from fan_mm.analysis.subject import (
     enlarge,
     file_stem,
 )
-from fan_mm.demo import write_image
 from fan_mm.fileio import write_whole
+from fan_mm.images import write_image
 from fan_mm.report.panels import paint_segmentation, side_by_side
 
 # Ten strong colours, then their light companions for clusters that have no counterpart.

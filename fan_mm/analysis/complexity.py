@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 from rich.table import Table
 from torch import Tensor, nn
 
-from fan_mm.demo import drop_data
+from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 

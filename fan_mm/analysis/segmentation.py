@@ -20,10 +20,12 @@ from fan_mm.analysis.subject import (
     file_stem,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.demo import Predictor, find_images, read_image, test_pipeline, write_image
+from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.pipelines import on_the_fly
 from fan_mm.fileio import whole_file
+from fan_mm.images import find_images, read_image, write_image
+from fan_mm.report.painters import palette_of
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 LOST, NEVER = (205, 30, 40), (245, 166, 35)  # colours of errors, RGB
@@ -138,12 +140,12 @@ def draw_segmentation(
     titles = ['image', label]
     metainfo = segmentors[0].predictor.metainfo
     if truth is not None:
-        pictures.append(paint_segmentation(image, truth, metainfo['palette']))
+        pictures.append(paint_segmentation(image, truth, palette_of(metainfo)))
         titles.append('ground truth')
     rows = [side_by_side([enlarge(p) for p in pictures], titles)]
     for segmentor in segmentors:
         clean, corrupted = segmentor(file)
-        palette = segmentor.predictor.metainfo['palette']
+        palette = palette_of(segmentor.predictor.metainfo)
         errors, share = paint_errors(image, clean, corrupted, truth)
         painted = [
             paint_segmentation(pictures[0], clean, palette),
@@ -156,7 +158,7 @@ def draw_segmentation(
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
     if len(metainfo['classes']) <= LEGEND:
-        rows[-1] = add_legend(rows[-1], metainfo['classes'], metainfo['palette'])
+        rows[-1] = add_legend(rows[-1], metainfo['classes'], palette_of(metainfo))
     if truth is None:
         errors, heading = {'by the corruption': LOST}, 'changed:'
     else:

@@ -13,9 +13,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
-from fan_mm.demo import drop_data, find_images, read_image
+from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
+from fan_mm.images import find_images, read_image
 from fan_mm.models.checkpoints import CheckpointedBackbone, below, load_pretrained, unwrap
 from fan_mm.report.labels import corruption_label
 from fan_mm.torch_files import read_torch_file
@@ -112,18 +113,6 @@ def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
         (config, checkpoint, f'{stem} ({Path(checkpoint).stem})' if stems.count(stem) > 1 else stem)
         for (config, checkpoint), stem in zip(pairs, stems, strict=True)
     ]
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """'448x448' or '448' -> (height, width).
-
-    Raises:
-        InputError: it is neither.
-    """
-    height, _, width = text.lower().partition('x')
-    if not height.isdigit() or not (width or height).isdigit():
-        raise InputError(f'a size is HEIGHTxWIDTH in pixels, such as 448x448, not {text!r}')
-    return int(height), int(width or height)
 
 
 def load_pictures(

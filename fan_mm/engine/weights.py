@@ -1,4 +1,4 @@
-"""Whether a checkpoint is one of the model that it is to be loaded into.
+"""Loading a checkpoint into the model that it must be of.
 
 mmengine skips what is missing or has another shape with no more than a line in the log.
 """
@@ -15,7 +15,7 @@ from fan_mm.models.checkpoints import to_ours
 from fan_mm.torch_files import read_torch_file
 
 
-def check_fit(model: nn.Module, checkpoint: object, source: str) -> None:
+def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     """Load a checkpoint's weights to test, and refuse it if a part of the model stays without.
 
     Args:

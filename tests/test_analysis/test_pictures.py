@@ -27,7 +27,6 @@ from fan_mm.analysis.subject import (
     enlarge,
     file_stem,
     load_pictures,
-    parse_size,
 )
 from fan_mm.corruptions import corrupt, seed_for
 from fan_mm.errors import InputError
@@ -142,12 +141,6 @@ def test_reading_pictures(tmp_path):
     (tmp_path / '9.png').write_bytes(b'not a picture')
     with pytest.raises(InputError, match='cannot be read as an image'):
         load_pictures([tmp_path / '9.png'], (64, 48))
-    assert parse_size('448') == (448, 448)
-    assert parse_size('1024X2048') == (1024, 2048)
-    for wrong in ('448x', 'big', '4,4', 'x4'):
-        if wrong != '448x':
-            with pytest.raises(InputError, match='HEIGHTxWIDTH'):
-                parse_size(wrong)
     assert enlarge(np.zeros((100, 300, 3), np.uint8)).shape == (300, 900, 3)
 
 

@@ -7,8 +7,8 @@ from mmengine.registry import OPTIM_WRAPPERS
 
 from fan_mm.engine import prepare_runtime, runtime
 from fan_mm.engine.distributed import rank_of
-from fan_mm.engine.jobs import train
 from fan_mm.errors import InputError
+from fan_mm.jobs.training import train
 from fan_mm.versions import TASK_LIBRARIES, Requirement
 
 pytest.importorskip('mmseg')

@@ -8,8 +8,8 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from fan_mm.engine import use_safe_loading
-from fan_mm.engine.jobs import train
 from fan_mm.errors import InputError
+from fan_mm.jobs.training import train
 
 
 @pytest.fixture(autouse=True)

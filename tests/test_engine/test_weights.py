@@ -3,7 +3,7 @@ import torch
 from mmengine.model import BaseTTAModel
 from torch import nn
 
-from fan_mm.engine.weights import check_fit, check_start
+from fan_mm.engine.weights import check_start, load_weights
 from fan_mm.errors import InputError
 from fan_mm.models.backbones import FANHybrid
 from fan_mm.models.checkpoints import to_official
@@ -33,27 +33,27 @@ def model():
 
 def test_own_weights_fit(model):
     state = Segmentor().state_dict()
-    check_fit(model, state, 'f.pth')
-    check_fit(model, dict(state_dict=state, meta={}), 'f.pth')
-    check_fit(model, {f'module.{name}': value for name, value in state.items()}, 'f.pth')
-    check_fit(nn.DataParallel(model), state, 'f.pth')
-    check_fit(Averaged(model), state, 'f.pth')
+    load_weights(model, state, 'f.pth')
+    load_weights(model, dict(state_dict=state, meta={}), 'f.pth')
+    load_weights(model, {f'module.{name}': value for name, value in state.items()}, 'f.pth')
+    load_weights(nn.DataParallel(model), state, 'f.pth')
+    load_weights(Averaged(model), state, 'f.pth')
     assert model.state_dict()['decode_head.0.weight'].equal(state['decode_head.0.weight'])
 
 
 @pytest.mark.parametrize('other', [dict(classes=150), dict(embed_dims=32)])
 def test_other_shapes_are_refused(model, other):
     with pytest.raises(InputError, match='does not fit the config') as error:
-        check_fit(model, Segmentor(**other).state_dict(), 'f.pth')
+        load_weights(model, Segmentor(**other).state_dict(), 'f.pth')
     assert '\n' not in str(error.value)
 
 
 def test_a_part_is_refused(model):
     state = model.backbone.state_dict(prefix='backbone.')
     with pytest.raises(InputError, match=r'lacks \d+ of \d+ tensors, such as decode_head.0.weight'):
-        check_fit(model, state, 'f.pth')
+        load_weights(model, state, 'f.pth')
     with pytest.raises(InputError, match='holds no weights'):
-        check_fit(model, [], 'f.pth')
+        load_weights(model, [], 'f.pth')
 
 
 def test_another_models_file_is_said_first(model):
@@ -69,7 +69,7 @@ def test_another_models_file_is_said_first(model):
         with pytest.raises(
             InputError, match="it has 1 of the model's 25 tensors, so it is another"
         ):
-            check_fit(model, state, 'f.pth')
+            load_weights(model, state, 'f.pth')
 
 
 def test_official_names_count_as_the_models(model):
@@ -78,12 +78,12 @@ def test_official_names_count_as_the_models(model):
     state['decode_head.0.weight'] = torch.zeros(150, 24, 1, 1)
     assert len(state.keys() & model.state_dict().keys()) < len(backbone)
     with pytest.raises(InputError, match=r'the shape of decode_head.0.weight is another'):
-        check_fit(model, state, 'f.pth')
+        load_weights(model, state, 'f.pth')
 
 
 def test_old_batch_norms_fit(model):
     state = model.state_dict()
-    check_fit(model, {k: v for k, v in state.items() if 'num_batches' not in k}, 'f.pth')
+    load_weights(model, {k: v for k, v in state.items() if 'num_batches' not in k}, 'f.pth')
 
 
 def test_a_training_starts_from_a_whole_model(model, tmp_path):

@@ -8,10 +8,10 @@ from fan_mm.evaluation.metrics import ALEXNET_ERRORS
 from fan_mm.evaluation.results import build_results, write_results
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.summary import summarize
+from fan_mm.jobs.robustness import summary_text
 from fan_mm.report import write_report
 from fan_mm.report.labels import metric_label
 from fan_mm.report.robustness_table import RobustnessTable
-from fan_mm.robustness import summary_text
 
 SCOPE = choose_scope(BENCHMARKS['coco-c'], ['fog', 'snow'], [1, 3])
 

@@ -7,7 +7,7 @@ import sys
 
 from mmengine.config import Config
 
-from fan_mm.engine.jobs import train
+from fan_mm.jobs.training import train
 
 
 def main() -> None:

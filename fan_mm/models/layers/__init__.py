@@ -1,12 +1,12 @@
 """The building blocks of FAN, one file per idea of the paper."""
 
+from fan_mm.models.layers.activation_checkpoint import checkpoint
 from fan_mm.models.layers.channel_attention import (
     CHANNEL_ATTENTIONS,
     ChannelSelfAttention,
     EfficientChannelAttention,
     SqueezeExciteAttention,
 )
-from fan_mm.models.layers.checkpoint import checkpoint
 from fan_mm.models.layers.class_attention import ClassAttention, ClassAttentionBlock
 from fan_mm.models.layers.convnext_stem import ConvNeXtStem, HybridPatchEmbed
 from fan_mm.models.layers.fan_block import FANBlock

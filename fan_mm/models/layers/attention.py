@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fan_mm.models.layers.cpu_inference import writes_in_place
 from fan_mm.models.layers.linear import pointwise, prefers_onednn
-from fan_mm.models.layers.parts import writes_in_place
 
 SCORES = 2**21  # attention scores held at once (8 MB)
 MANY_TOKENS = 1024  # fewer do not pay for the detour

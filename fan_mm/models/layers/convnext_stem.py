@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fan_mm.models.layers.checkpoint import checkpoint
+from fan_mm.models.layers.activation_checkpoint import checkpoint
 from fan_mm.models.layers.convolution import StemConv2d, depthwise
+from fan_mm.models.layers.cpu_inference import PART_SIZE, eager_on_cpu, gelu, writes_in_place
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import pointwise
-from fan_mm.models.layers.parts import PART_SIZE, eager_on_cpu, gelu, writes_in_place
 
 
 def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fan_mm.models.layers.parts import eager_on_cpu
+from fan_mm.models.layers.cpu_inference import eager_on_cpu
 
 
 def prefers_onednn(x: Tensor) -> bool:

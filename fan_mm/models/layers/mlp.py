@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.models.layers.convolution import FanOutConv2d, depthwise
+from fan_mm.models.layers.cpu_inference import PART_SIZE, gelu, writes_in_place
 from fan_mm.models.layers.linear import Linear, pointwise
-from fan_mm.models.layers.parts import PART_SIZE, gelu, writes_in_place
 from fan_mm.models.layers.token_map import as_map, as_tokens
 
 

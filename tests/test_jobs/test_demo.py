@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from fan_mm.datasets.scenes import render_scene, write_cityscapes
-from fan_mm.demo import Predictor, find_images, paint_files, paint_samples, write_image
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
-from fan_mm.painters import palette_of
+from fan_mm.jobs.demo import Predictor, find_images, paint_files, paint_samples, write_image
+from fan_mm.report.painters import palette_of
 
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 ARCH = dict(embed_dims=32, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(16, 24))

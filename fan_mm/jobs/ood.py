@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fan_mm.engine import build_runner
-from fan_mm.engine.weights import check_fit
+from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
@@ -127,7 +127,7 @@ def evaluate_ood(
     classes = {name: _classes(name, built[name].dataset, model) for name in names}
     states = {kind: classifier_state(content, kind) for kind in {weights[name] for name in names}}
     for state, _ in states.values():
-        check_fit(model, dict(state_dict=state), checkpoint)
+        load_weights(model, dict(state_dict=state), checkpoint)
     info = {'name': model_name, 'checkpoint': checkpoint, **digests}
     if 'imagenet_c' in names:
         sweep = _sweep(
@@ -147,7 +147,7 @@ def evaluate_ood(
     }
     for name in names:
         state, used = states[weights[name]]
-        check_fit(model, dict(state_dict=state), checkpoint)  # loads it
+        load_weights(model, dict(state_dict=state), checkpoint)  # loads it
         row = {'size': _crop_size(loaders[name]), 'weights': used}
         if name == 'imagenet_c':
             row |= _sweep_values(sweep.run())

@@ -1,73 +1,18 @@
 """What ``tools/train.py`` and ``tools/test.py`` do, for any task."""
 
-import argparse
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
-from fan_mm.engine.weights import check_fit
+from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
-from fan_mm.torch_files import read_torch_file, why_refused
+from fan_mm.torch_files import is_foreign, read_torch_file, why_refused
 
-_CONFIGS = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
 _PICKLES = ('.pkl', '.pickle')
-
-
-def add_arguments(
-    parser: argparse.ArgumentParser, work_dir: str = './work_dirs/CONFIG_NAME'
-) -> None:
-    """Add the arguments that every command with a config has, in OpenMMLab's conventions.
-
-    Args:
-        parser: of the command.
-        work_dir: the default one, for the help.
-    """
-    parser.add_argument(
-        '--work-dir', metavar='DIR', help=f'logs, checkpoints, results ({work_dir})'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config: model.backbone.arch=tiny; lists as key="[a,b]"',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # torch.distributed.launch passes the first or the second, torchrun sets LOCAL_RANK
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config that `add_arguments` and a positional ``config`` describe.
-
-    Raises:
-        InputError: there is no such file, or it is no config.
-    """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).exists():
-        raise InputError(f'no such config: {args.config}')
-    if not args.config.endswith(_CONFIGS):
-        raise InputError(
-            f'{args.config} is no config (.py): the order is CONFIG CHECKPOINT, see --help'
-        )
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
-    return cfg
 
 
 def train(
@@ -137,8 +82,7 @@ def test(
     """
     cfg.load_from = checkpoint
     cfg.resume = False
-    local = '://' not in checkpoint
-    content = read_torch_file(checkpoint) if local else None
+    content = None if is_foreign(checkpoint) else read_torch_file(checkpoint)
     if show or show_dir:
         _set_painting(cfg, show, show_dir, wait_time)
     if tta:
@@ -146,8 +90,8 @@ def test(
     if out:
         _set_output(cfg, out)
     runner = build_runner(cfg, launcher)
-    if local:
-        check_fit(runner.model, content, checkpoint)
+    if content is not None:
+        load_weights(runner.model, content, checkpoint)
     return _safely(runner.test, checkpoint)
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from fan_mm.engine.jobs import load_config, train
-from fan_mm.engine.jobs import test as evaluate
+from fan_mm.engine.arguments import load_config
 from fan_mm.errors import InputError
+from fan_mm.jobs.training import test as evaluate
+from fan_mm.jobs.training import train
 
 pytest.importorskip('mmseg')
 
@@ -116,4 +117,4 @@ def test_what_is_no_config(tmp_path, name):
     (tmp_path / 'seg.pth').touch()
     (tmp_path / 'README.md').touch()
     with pytest.raises(InputError, match=r'is no config .* the order is CONFIG CHECKPOINT'):
-        load_config(Namespace(config=str(tmp_path / name), local_rank=0))
+        load_config(Namespace(config=str(tmp_path / name)))

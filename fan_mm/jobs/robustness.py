@@ -8,15 +8,15 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 
 from fan_mm.engine import build_runner
-from fan_mm.engine.weights import check_fit
+from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import headline_metric, known
 from fan_mm.evaluation.sweep import check_options
-from fan_mm.painters import painter
 from fan_mm.report import remove_report, write_report
+from fan_mm.report.painters import painter
 from fan_mm.torch_files import local_file, read_torch_file
 
 
@@ -59,7 +59,7 @@ def evaluate_robustness(
     }
     cfg.work_dir = str(work_dir / 'log')
     runner = build_runner(cfg, launcher, notes=notes)
-    check_fit(runner.model, content, checkpoint)
+    load_weights(runner.model, content, checkpoint)
     loop = runner.test_loop
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')

@@ -13,9 +13,9 @@ from mmengine.registry import MODELS, DefaultScope
 
 pytest.importorskip('mmpretrain')
 
+from fan_mm.analysis.token_labels import label_tokens, paint_labels, paint_token_labels
 from fan_mm.datasets.scenes import IMAGENET_CLASSES, write_imagenet
 from fan_mm.errors import InputError
-from fan_mm.token_label_pictures import label_tokens, paint_labels, paint_token_labels
 
 ROOT = Path(__file__).parents[2]
 NAME = 'fan_hybrid_toy_stl_teacher_imagenet'

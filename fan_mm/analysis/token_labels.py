@@ -10,8 +10,9 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from fan_mm.demo import Predictor, find_images, read_image, test_pipeline, write_image
+from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
+from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 Loop = Callable[[Sequence], Iterable]

@@ -28,6 +28,17 @@ def palette_of(metainfo: Mapping) -> list[Sequence[int]]:
     return list(palette[:count])
 
 
+def legend_of(sample: Any, metainfo: Mapping) -> tuple[list[str], list[Sequence[int]]]:
+    """Names and colours of the classes whose regions a segmented sample shows; none for others."""
+    if 'pred_sem_seg' not in sample:
+        return [], []
+    maps = [sample.pred_sem_seg, *([sample.gt_sem_seg] if 'gt_sem_seg' in sample else [])]
+    shown = sorted({label for map_ in maps for label in torch.unique(map_.data).tolist()})
+    classes, palette = metainfo['classes'], palette_of(metainfo)
+    shown = [label for label in shown if label < len(classes)]
+    return [classes[label] for label in shown], [palette[label] for label in shown]
+
+
 def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[str, np.ndarray]]:
     """The function that paints one sample of a task.
 

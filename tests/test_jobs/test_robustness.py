@@ -16,11 +16,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from fan_mm.engine import jobs
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_results
 from fan_mm.evaluation.progress import Progress
-from fan_mm.robustness import (
+from fan_mm.jobs import training
+from fan_mm.jobs.robustness import (
     evaluate_robustness,
     failed_cells,
     summary_text,
@@ -71,7 +71,7 @@ def test_segmentation_resnet_config_of_mmseg(tiny_cityscapes, tmp_path):
         return cfg
 
     weights = save_weights(config(), tmp_path / 'weights.pth')
-    expected = jobs.test(config(), weights)
+    expected = training.test(config(), weights)
     results = evaluate_robustness(
         config(),
         weights,
@@ -133,7 +133,7 @@ def test_classification_config_of_mmpretrain(tiny_imagenet, tmp_path):
         return cfg
 
     weights = save_weights(config(), tmp_path / 'weights.pth')
-    expected = jobs.test(config(), weights)
+    expected = training.test(config(), weights)
     results = evaluate_robustness(
         config(),
         weights,
@@ -202,7 +202,7 @@ def test_detection_config_of_mmdet(request, tmp_path):
         return cfg
 
     weights = save_weights(config(), tmp_path / 'weights.pth')
-    expected = jobs.test(config(), weights)
+    expected = training.test(config(), weights)
     results = evaluate_robustness(
         config(), weights, tmp_path / 'out', corruptions=['fog'], severities=[1, 5], save_images=1
     )

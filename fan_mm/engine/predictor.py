@@ -1,0 +1,95 @@
+"""A model with its weights, ready to predict for one image."""
+
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+
+from fan_mm.engine.runtime import prepare_runtime
+from fan_mm.engine.weights import load_weights
+from fan_mm.errors import InputError
+from fan_mm.torch_files import read_torch_file
+
+TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection', 'mmpretrain': 'classification'}
+
+
+class Predictor:
+    """A model of any task library with its weights.
+
+    Args:
+        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        checkpoint: path of the weights, or their http(s) address.
+
+    Attributes:
+        model: in eval mode, on the GPU if there is one.
+        dataset_cfg: the config of the test split, None if the config has none.
+        task: 'segmentation', 'detection' or 'classification'.
+        metainfo: 'classes', and 'palette' if known, from the checkpoint, else from the dataset.
+
+    Raises:
+        InputError: a mistake in the config, or a checkpoint that does not fit it.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str) -> None:
+        self.scope = cfg.get('default_scope')
+        self.task = TASKS.get(self.scope)
+        if self.task is None:
+            raise InputError(
+                f"the config's default_scope is {self.scope!r}: predictions are made for "
+                f'{", ".join(TASKS)}'
+            )
+        content = read_torch_file(checkpoint)
+        self.dataset_cfg = (cfg.get('test_dataloader') or {}).get('dataset')
+        drop_data(cfg)
+        prepare_runtime(cfg)
+        if cfg.get('data_preprocessor'):  # beside the model in mmpretrain's configs
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        with DefaultScope.overwrite_default_scope(self.scope):
+            self.model = MODELS.build(cfg.model)
+        load_weights(self.model, content, checkpoint)
+        self.model.to(get_device()).eval()
+        known = (content.get('meta') or {}).get('dataset_meta')
+        self.metainfo = dict(known or self._dataset_metainfo())
+        classes = self.metainfo.setdefault('classes', ())
+        if not classes and self.scope != 'mmpretrain':
+            raise InputError(
+                'neither the checkpoint nor the dataset says what the classes are called'
+            )
+
+    def _dataset_metainfo(self) -> dict:
+        dataset = _innermost(self.dataset_cfg) or {}
+        with DATASETS.switch_scope_and_registry(self.scope) as registry:
+            cls = registry.get(dataset.get('type', ''))
+        return {**getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+
+    @torch.inference_mode()
+    def __call__(self, packed: dict) -> Any:
+        """Predict for one sample as a test pipeline packs it; returns the data sample."""
+        return self.model.test_step(pseudo_collate([packed]))[0]
+
+
+def drop_data(cfg: Config) -> None:
+    """Take loaders and evaluators out of a config whose data need not be there."""
+    for split in ('train', 'val', 'test'):
+        for part in ('dataloader', 'evaluator', 'cfg'):
+            cfg.pop(f'{split}_{part}', None)
+
+
+def _innermost(dataset_cfg: dict | None) -> dict | None:
+    """The config of the dataset inside wrappers such as RepeatDataset."""
+    while dataset_cfg and 'dataset' in dataset_cfg:
+        dataset_cfg = dataset_cfg['dataset']
+    return dataset_cfg
+
+
+def test_pipeline(predictor: Predictor) -> Compose:
+    """The config's test pipeline without the steps that want annotations."""
+    pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
+    if not pipeline:
+        raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')
+    steps = [s for s in pipeline if not ('Load' in s['type'] and 'Annotations' in s['type'])]
+    with DefaultScope.overwrite_default_scope(predictor.scope):
+        return Compose(steps)
