@@ -8,8 +8,7 @@ from fan_mm.datasets.scenes.prop import hsv
 from fan_mm.datasets.scenes.surface import Surface
 from fan_mm.datasets.scenes.texture import noise, tiled
 
-_CLOUD_LAYER = 40.0
-"""Texels of the cloud texture per unit of distance in the layer of clouds."""
+_CLOUD_LAYER = 40.0  # texels of the cloud texture per unit of distance in the layer of clouds
 
 
 def draw_sky(painter: Painter, rng: np.random.Generator) -> None:

@@ -7,8 +7,8 @@ from fan_mm.datasets.scenes.painter import Painter
 from fan_mm.datasets.scenes.prop import Prop, circle, cuboid, hsv, metal, paint, pick
 from fan_mm.datasets.scenes.surface import Surface
 
+# Metres of a barrier, from its near end, on which joints and bars are drawn one by one.
 _DETAILED = 25.0
-"""Metres of a barrier, from its near end, on which joints and bars are drawn one by one."""
 
 
 def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) -> Prop:

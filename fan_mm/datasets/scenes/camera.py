@@ -9,8 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-NEAR = 0.6
-"""Distance in metres of the plane at which shapes are clipped."""
+NEAR = 0.6  # distance in metres of the plane at which shapes are clipped
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,13 @@ from fan_mm.datasets.scenes.scene import Scene, render_scene
 from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
 from fan_mm.fileio import write_whole
 
+# The eight classes with instances of Cityscapes; category ids are 1 to 8 in this order.
 COCO_CLASSES = tuple(label.title for label in CLASSES if label in THINGS)
-"""The eight classes with instances of Cityscapes; category ids are 1 to 8 in this order."""
-
+# Pixels; of a thing of which less is seen nobody could tell what it is: part of a crowd region.
 MIN_AREA = 100
-"""Pixels; of a thing of which less is seen nobody could tell what it is: part of a crowd region."""
-
 _ZOOM = (1.3, 2.6)
 _REACH = (12.0, 28.0)
-_EMPTY = 12
-"""One scene in so many is without people and vehicles."""
+_EMPTY = 12  # one scene in so many is without people and vehicles
 
 _CATEGORY = {label: i + 1 for i, label in enumerate(label for label in CLASSES if label in THINGS)}
 
@@ -131,7 +128,7 @@ def annotate(scene: Scene) -> list[dict]:
     for instance in scene.instances:
         mask = scene.entities == instance.id
         category = _CATEGORY[instance.label]
-        if instance.crowd or np.count_nonzero(mask) < MIN_AREA:
+        if np.count_nonzero(mask) < MIN_AREA:
             crowds[category] = crowds.get(category, False) | mask
         else:
             annotations.append(_annotation(category, mask, False))

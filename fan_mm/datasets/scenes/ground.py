@@ -1,5 +1,6 @@
 """The ground: land, sidewalks, the road with its markings, and the shadows that fall on it."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
@@ -14,10 +15,9 @@ from fan_mm.datasets.scenes.texture import noise, tiled
 
 _UP = (0.0, 1.0, 0.0)
 _END = 260.0
+# Where long bands of ground are cut, in metres, so that they bend and fade with the distance.
 _STEPS = np.array([0.0, 1.5, 3, 4.5, 6.5, 9, 12, 16, 22, 30, 42, 60, 90, 140, _END])
-"""Where long bands of ground are cut, in metres, so that they bend and fade with the distance."""
-_PAVED = 26.0
-"""Metres of sidewalk on which single stones are drawn."""
+_PAVED = 26.0  # metres of sidewalk on which single stones are drawn
 
 
 class _Ground:
@@ -150,7 +150,7 @@ def roughen_ground(painter: Painter, rng: np.random.Generator) -> None:
     painter.image[top:] = np.clip(painter.image[top:] * (1 + contrast)[..., None], 0, 255)
 
 
-def draw_shadows(painter: Painter, props: list[Prop]) -> None:
+def draw_shadows(painter: Painter, props: Sequence[Prop]) -> None:
     """Darken the ground where props keep the sun away; under clouds only close to them."""
     camera, light = painter.camera, painter.light
     mask = np.zeros((camera.height, camera.width), np.uint8)

@@ -8,17 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fan_mm.datasets.scenes.backdrop import draw_sky, draw_skyline
 from fan_mm.datasets.scenes.buildings import building
 from fan_mm.datasets.scenes.camera import Camera
-from fan_mm.datasets.scenes.ground import draw_ground, draw_shadows, roughen_ground
 from fan_mm.datasets.scenes.light import random_light
 from fan_mm.datasets.scenes.painter import Frame, Painter
 from fan_mm.datasets.scenes.people import person
 from fan_mm.datasets.scenes.plan import random_street
 from fan_mm.datasets.scenes.plants import hedge, tree
-from fan_mm.datasets.scenes.prop import Prop, back_to_front
-from fan_mm.datasets.scenes.scene import photograph
+from fan_mm.datasets.scenes.prop import Prop
+from fan_mm.datasets.scenes.scene import paint_street, photograph
 from fan_mm.datasets.scenes.signals import sign_post, traffic_light
 from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
 from fan_mm.datasets.scenes.two_wheelers import parked_bicycle, parked_motorcycle
@@ -43,8 +41,8 @@ _THINGS: dict[str, tuple[Callable[[np.random.Generator, Frame], Prop], float, fl
     'tree': (tree, 6.0, np.pi),
     'truck': (truck, 3.4, np.pi),
 }
+# In the order of their labels, which is the alphabet's, as mmpretrain sorts them.
 IMAGENET_CLASSES = tuple(_THINGS)
-"""The ten classes in the order of their labels, which is the alphabet's, as mmpretrain sorts them."""
 
 _QUALITY = 92
 
@@ -84,13 +82,7 @@ def render_thing(height: int, width: int, seed: int, index: int) -> np.ndarray:
     camera = Camera(height, width, focal, horizon, eye)
     props = [thing, *_surroundings(rng, thing.high[1] + 1.0, distance)]
     painter = Painter(camera, light)
-    draw_sky(painter, rng)
-    draw_skyline(painter, rng, not street.urban)
-    draw_ground(painter, rng, street)
-    roughen_ground(painter, rng)
-    draw_shadows(painter, props)
-    for prop in back_to_front([prop for prop in props if painter.shows(prop.hull)]):
-        prop.draw(painter)
+    paint_street(painter, rng, street, props)
     labels = np.array(painter.labels, np.uint8)[painter.entities]
     return photograph(rng, painter.image, labels, light.lamps)
 

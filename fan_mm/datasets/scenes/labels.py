@@ -33,8 +33,7 @@ class Label(IntEnum):
         return self.name.lower().replace('_', ' ')
 
 
+# The evaluated classes in the order of their trainIds.
 CLASSES = tuple(label for label in Label if label is not Label.IGNORE)
-"""The evaluated classes in the order of their trainIds."""
-
+# The classes with instances, as in Cityscapes.
 THINGS = frozenset(label for label in CLASSES if label >= Label.PERSON)
-"""The classes with instances, as in Cityscapes."""

@@ -72,62 +72,40 @@ class Light:
         return [c * clear + h * (1.0 - clear) for c, h in zip(colour, self._floats[3], strict=True)]
 
 
+# Each row: at clear noon, under a low sun, overcast, at dusk.
+_WEATHERS = dict(
+    sunlight=((0.78, 0.74, 0.66), (0.85, 0.66, 0.44), (0.16, 0.16, 0.17), (0.24, 0.15, 0.11)),
+    ambient=((0.40, 0.43, 0.49), (0.36, 0.37, 0.43), (0.66, 0.68, 0.71), (0.34, 0.34, 0.42)),
+    zenith=((0.29, 0.50, 0.83), (0.42, 0.55, 0.80), (0.72, 0.75, 0.79), (0.20, 0.24, 0.42)),
+    horizon=((0.76, 0.86, 0.95), (0.97, 0.87, 0.72), (0.88, 0.89, 0.90), (0.86, 0.58, 0.42)),
+    clouds=((0, 0.5), (0.1, 0.6), (0.6, 1), (0.1, 0.6)),  # from, to
+    visibility=((180, 400), (120, 260), (70, 220), (110, 220)),  # from, to
+    shadow=(0.48, 0.42, 0.34, 0.22),
+    softness=(0.05, 0.08, 0.30, 0.15),
+)
+
+
 def random_light(rng: np.random.Generator) -> Light:
     """Clear noon, a low sun, overcast, or dusk."""
-    kind = rng.choice(4, p=[0.4, 0.22, 0.26, 0.12])
+    kind = int(rng.choice(4, p=[0.4, 0.22, 0.26, 0.12]))
+    weather = {name: row[kind] for name, row in _WEATHERS.items()}
     azimuth = rng.uniform(0, 2 * np.pi)
-    elevation = np.radians(
-        [rng.uniform(35, 65), rng.uniform(14, 28), 90.0, rng.uniform(8, 14)][kind]
-    )
-    sun = np.array(
-        [
-            np.cos(elevation) * np.sin(azimuth),
-            np.sin(elevation),
-            np.cos(elevation) * np.cos(azimuth),
-        ]
-    )
+    # all are drawn, whichever is used: the draws that follow would be others
+    elevations = rng.uniform(35, 65), rng.uniform(14, 28), 90.0, rng.uniform(8, 14)
+    elevation = np.radians(elevations[kind])
+    flat = np.cos(elevation)
+    sun = np.array([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])
     tint = 1 + rng.normal(0, 0.02, 3)
     level = rng.uniform(0.88, 1.1)
-    if kind == 0:
-        sunlight, ambient = np.array([0.78, 0.74, 0.66]), np.array([0.40, 0.43, 0.49])
-        zenith, horizon = np.array([0.29, 0.50, 0.83]), np.array([0.76, 0.86, 0.95])
-        clouds, visibility, shadow, softness = (
-            rng.uniform(0, 0.5),
-            rng.uniform(180, 400),
-            0.48,
-            0.05,
-        )
-    elif kind == 1:
-        sunlight, ambient = np.array([0.85, 0.66, 0.44]), np.array([0.36, 0.37, 0.43])
-        zenith, horizon = np.array([0.42, 0.55, 0.80]), np.array([0.97, 0.87, 0.72])
-        clouds, visibility, shadow, softness = (
-            rng.uniform(0.1, 0.6),
-            rng.uniform(120, 260),
-            0.42,
-            0.08,
-        )
-    elif kind == 2:
-        sunlight, ambient = np.array([0.16, 0.16, 0.17]), np.array([0.66, 0.68, 0.71])
-        zenith, horizon = np.array([0.72, 0.75, 0.79]), np.array([0.88, 0.89, 0.90])
-        clouds, visibility, shadow, softness = rng.uniform(0.6, 1), rng.uniform(70, 220), 0.34, 0.30
-    else:
-        sunlight, ambient = np.array([0.24, 0.15, 0.11]), np.array([0.34, 0.34, 0.42])
-        zenith, horizon = np.array([0.20, 0.24, 0.42]), np.array([0.86, 0.58, 0.42])
-        clouds, visibility, shadow, softness = (
-            rng.uniform(0.1, 0.6),
-            rng.uniform(110, 220),
-            0.22,
-            0.15,
-        )
     return Light(
         sun=sun,
-        sunlight=sunlight * tint * level,
-        ambient=ambient * tint * level,
-        zenith=zenith * tint,
-        horizon=horizon * tint,
-        clouds=clouds,
-        visibility=visibility,
-        shadow=shadow,
-        softness=softness,
-        lamps=bool(kind == 3),
+        sunlight=weather['sunlight'] * tint * level,
+        ambient=weather['ambient'] * tint * level,
+        zenith=weather['zenith'] * tint,
+        horizon=weather['horizon'] * tint,
+        clouds=rng.uniform(*weather['clouds']),
+        visibility=rng.uniform(*weather['visibility']),
+        shadow=weather['shadow'],
+        softness=weather['softness'],
+        lamps=kind == 3,
     )

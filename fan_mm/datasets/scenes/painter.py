@@ -17,8 +17,7 @@ from fan_mm.datasets.scenes.camera import NEAR, Camera, clip_near
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.light import Light
 
-_SHIFT = 4
-"""Fractional bits of the coordinates given to OpenCV: 1/16 pixel."""
+_SHIFT = 4  # fractional bits of the coordinates given to OpenCV: 1/16 pixel
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,6 @@ class Painter:
 
     Attributes:
         labels: the class of each entity, indexed by the values of ``entities``.
-        crowds: the entities that stand for several things at once.
     """
 
     def __init__(self, camera: Camera, light: Light):
@@ -73,13 +71,10 @@ class Painter:
         self.image = np.zeros((camera.height, camera.width, 3), np.uint8)
         self.entities = np.zeros((camera.height, camera.width), np.int32)
         self.labels: list[Label] = [Label.IGNORE]
-        self.crowds: set[int] = set()
 
-    def begin(self, label: Label, crowd: bool = False) -> None:
+    def begin(self, label: Label) -> None:
         """Open a new entity of a class."""
         self.labels.append(label)
-        if crowd:
-            self.crowds.add(len(self.labels) - 1)
 
     def _colour(self, albedo, normal, distance: float, glow: bool) -> tuple[float, ...]:
         light = self.light
@@ -182,14 +177,13 @@ class Painter:
         (y0, z0), (y1, z1) = low, high
         self.prism(frame, [(z0, y0, half), (z1, y0, half), (z1, y1, half), (z0, y1, half)], albedo)
 
-    def hull(self, points, albedo, *, glow=False, detail=False) -> None:
+    def hull(self, points, albedo) -> None:
         """The outline of a convex round body, given by points ``(n, 3)`` of its surface."""
         view = self.camera.view(np.asarray(points, float))
         if (view[:, 2] < NEAR).any():
             return
         outline = cv2.convexHull(subpixel(self.camera.pixels(view)))
-        colour = self._colour(albedo, None, float(view[:, 2].mean()), glow)
-        self.draw([outline], colour, detail)
+        self.draw([outline], self._colour(albedo, None, float(view[:, 2].mean()), False))
 
     def ring(self, points, thickness: float, albedo) -> None:
         """A closed curve of world points ``(n, 3)``; what it encloses belongs to the entity."""
@@ -257,9 +251,9 @@ class Painter:
             colour = self._colour(albedos[i], None, float(depths[i]), glow)
             self._disc(pixels[i], float(radii[i]), colour, detail)
 
-    def ball(self, centre, radius: float, albedo, *, glow=False, detail=False) -> None:
+    def ball(self, centre, radius: float, albedo, *, glow=False) -> None:
         """One ball around a world point ``(3,)``."""
-        self.balls(np.asarray(centre, float)[None], [radius], albedo, glow=glow, detail=detail)
+        self.balls(np.asarray(centre, float)[None], [radius], albedo, glow=glow)
 
     def _disc(self, centre: np.ndarray, radius: float, colour, detail: bool) -> None:
         x, y = subpixel(centre).tolist()

@@ -1,6 +1,7 @@
 """One street scene from a seed and an index: picture, classes, instances."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,8 +13,8 @@ from fan_mm.datasets.scenes.ground import draw_ground, draw_shadows, roughen_gro
 from fan_mm.datasets.scenes.labels import THINGS, Label
 from fan_mm.datasets.scenes.light import random_light
 from fan_mm.datasets.scenes.painter import Painter, subpixel
-from fan_mm.datasets.scenes.plan import random_street
-from fan_mm.datasets.scenes.prop import back_to_front
+from fan_mm.datasets.scenes.plan import Street, random_street
+from fan_mm.datasets.scenes.prop import Prop, back_to_front
 from fan_mm.datasets.scenes.street import furnish
 from fan_mm.datasets.scenes.texture import noise
 
@@ -35,12 +36,10 @@ class Instance:
     Attributes:
         id: its value in `Scene.entities`; a larger one was drawn later and may cover a smaller.
         label: its class.
-        crowd: whether it stands for several things at once.
     """
 
     id: int
     label: Label
-    crowd: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,19 @@ def _random_camera(rng: np.random.Generator, height: int, width: int, zoom: floa
         yaw=rng.normal(0, 0.05),
         bend=rng.normal(0, 0.0009) if rng.uniform() < 0.6 else 0.0,
     )
+
+
+def paint_street(
+    painter: Painter, rng: np.random.Generator, street: Street, props: Sequence[Prop]
+) -> None:
+    """Sky, skyline, ground and shadows, then what stands on the street, the farthest first."""
+    draw_sky(painter, rng)
+    draw_skyline(painter, rng, not street.urban)
+    draw_ground(painter, rng, street)
+    roughen_ground(painter, rng)
+    draw_shadows(painter, props)
+    for prop in back_to_front([prop for prop in props if painter.shows(prop.hull)]):
+        prop.draw(painter)
 
 
 def _bonnet(painter: Painter, rng: np.random.Generator) -> None:
@@ -130,28 +142,17 @@ def render_scene(
         The scene; the same arguments always give the same bytes.
     """
     rng = np.random.default_rng([seed, index])
-    camera, light, street = (
-        _random_camera(rng, height, width, zoom),
-        random_light(rng),
-        random_street(rng),
-    )
+    camera = _random_camera(rng, height, width, zoom)
+    light, street = random_light(rng), random_street(rng)
     props = furnish(rng, street, reach)
     painter = Painter(camera, light)
-    draw_sky(painter, rng)
-    draw_skyline(painter, rng, not street.urban)
-    draw_ground(painter, rng, street)
-    roughen_ground(painter, rng)
-    draw_shadows(painter, props)
-    for prop in back_to_front([prop for prop in props if painter.shows(prop.hull)]):
-        prop.draw(painter)
+    paint_street(painter, rng, street, props)
     if rng.uniform() < 0.3:
         _bonnet(painter, rng)
     labels = np.array(painter.labels, np.uint8)[painter.entities]
     seen = np.flatnonzero(np.bincount(painter.entities.ravel(), minlength=len(painter.labels)))
     instances = tuple(
-        Instance(int(i), painter.labels[i], int(i) in painter.crowds)
-        for i in seen
-        if painter.labels[i] in THINGS
+        Instance(int(i), painter.labels[i]) for i in seen if painter.labels[i] in THINGS
     )
     return Scene(
         photograph(rng, painter.image, labels, light.lamps), labels, painter.entities, instances

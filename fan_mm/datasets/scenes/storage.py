@@ -13,16 +13,11 @@ import cv2
 from fan_mm.errors import InputError
 from fan_mm.fileio import is_temporary, write_whole
 
-_FEW = 16
-"""Scenes that are rendered before other processes would have started."""
-
+_FEW = 16  # scenes that are rendered before other processes would have started
 MANIFEST = 'manifest.json'
-
-SCENES_VERSION = '1'
-"""Changes when any rendered byte would."""
-
+SCENES_VERSION = '1'  # changes when any rendered byte would
+# Number of a split's first scene: the splits never share one.
 FIRST_SCENE = {'train': 0, 'val': 1_000_000}
-"""Number of a split's first scene: the splits never share one."""
 
 
 def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dict[str, int]:

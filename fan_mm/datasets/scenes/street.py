@@ -21,11 +21,8 @@ from fan_mm.datasets.scenes.two_wheelers import (
 )
 from fan_mm.datasets.scenes.vehicles import bus, car, tram, truck
 
-_FAR = 110.0
-"""Distance in metres up to which a street is furnished."""
-
-_NEAREST = 1.9
-"""What stands x metres beside the axis is seen from about this times x metres ahead."""
+_FAR = 110.0  # distance in metres up to which a street is furnished
+_NEAREST = 1.9  # what stands x metres beside the axis is seen from about this times x metres ahead
 
 
 class _Furnisher:

@@ -6,8 +6,8 @@ import numpy as np
 
 from fan_mm.datasets.scenes.painter import Painter
 
+# Length in metres of the pieces into which long bands are cut, so that a bent street bends them.
 _PIECE = 6.0
-"""Length in metres of the pieces into which long bands are cut, so that a bent street bends them."""
 
 
 class Surface:
@@ -40,11 +40,11 @@ class Surface:
         outline = np.asarray(outline, float)
         return self.corner + outline[..., :1] * self.along + outline[..., 1:] * [0.0, 1.0, 0.0]
 
-    def band(self, low: float, high: float, albedo, *, glow=False, detail=True) -> None:
+    def band(self, low: float, high: float, albedo, *, detail=True) -> None:
         """A horizontal band over the whole length."""
         for a, b in pairwise(np.linspace(0, self.length, max(2, int(self.length / _PIECE) + 1))):
             points = self.points([(a, low), (b, low), (b, high), (a, high)])
-            self.painter.polygon(points, albedo, self.normal, glow=glow, detail=detail)
+            self.painter.polygon(points, albedo, self.normal, detail=detail)
 
     def rectangles(
         self, lefts, lows, wide: float, high: float, albedo, *, glow=False, smallest=0.9

@@ -16,8 +16,7 @@ _RED, _WHITE, _AMBER = (
     np.array([0.95, 0.94, 0.86]),
     np.array([1.0, 0.62, 0.12]),
 )
-_FINE = 9.0
-"""Pixels per metre below which small parts are not drawn."""
+_FINE = 9.0  # pixels per metre below which small parts are not drawn
 
 
 def _glass(painter: Painter) -> np.ndarray:

@@ -10,8 +10,8 @@ from mmengine.registry import TRANSFORMS
 from fan_mm.errors import InputError
 from fan_mm.versions import require_task_library
 
+# Operations that move pixels: where they fire, they do so on both images.
 GEOMETRIC = ('Rotate', 'Shear', 'Translate')
-"""Operations that move pixels: where they fire, they do so on both images."""
 
 
 @TRANSFORMS.register_module()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from fan_mm.errors import InputError
 
+# Of the levels made from a map of stride 16; further ones are subsampled from the last.
 STRIDES = (4, 8, 16, 32)
-"""Of the levels made from a map of stride 16; further ones are subsampled from the last."""
 
 
 class LayerNorm2d(nn.LayerNorm):
