@@ -8,8 +8,7 @@ import argparse
 import sys
 
 from fan_mm.cli import run
-from fan_mm.corruptions import BENCHMARKS
-from fan_mm.datasets.corrupted.cells import choose_cells
+from fan_mm.corruptions import BENCHMARKS, choose_cells
 from fan_mm.datasets.corrupted.generate import CHANNEL_ORDERS, generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
 from fan_mm.datasets.corrupted.verify import verify
@@ -30,12 +29,9 @@ def parse() -> argparse.Namespace:
     add('layout', choices=LAYOUTS, help='how SRC is laid out')
     add('source', metavar='SRC', help='root of the clean dataset (data/cityscapes, data/coco, ...)')
     add('destination', metavar='DST', help='root of the corrupted one: new, or begun before')
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument('--benchmark', choices=BENCHMARKS, help="default: the layout's own")
-    which.add_argument(
-        '--corruptions', nargs='+', metavar='NAME|GROUP', help='instead of a benchmark'
-    )
-    add('--severities', nargs='+', type=int, metavar='S', help='only these of 1 to 5')
+    add('--benchmark', choices=BENCHMARKS, help="default: the layout's own")
+    add('--corruptions', nargs='+', metavar='NAME|GROUP', help='default: all of the benchmark')
+    add('--severities', nargs='+', type=int, metavar='S', help='default: all of the benchmark')
     add('--split', default='val', help='of the clean dataset (default val)')
     add('--seed', type=int, default=0, help='base seed (default 0)')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
@@ -58,7 +54,7 @@ def main() -> int:
         problems = verify(args.destination, jobs=args.jobs)
         print('\n'.join(problems) or f'{args.destination} is as its manifest says')
         return 1 if problems else 0
-    benchmark = args.benchmark or LAYOUTS[args.layout].benchmark
+    benchmark = BENCHMARKS[args.benchmark or LAYOUTS[args.layout].benchmark]
     summary = generate(
         args.source,
         args.destination,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fan_mm.corruptions import blur, digital, noise, weather
-from fan_mm.corruptions.benchmarks import BENCHMARKS, Benchmark
+from fan_mm.corruptions.benchmarks import BENCHMARKS, Benchmark, choose_cells, find_benchmark
 from fan_mm.corruptions.names import (
     CORRUPTIONS,
     GROUPS,
@@ -32,12 +32,14 @@ __all__ = [
     'Benchmark',
     'check_name',
     'check_severity',
+    'choose_cells',
     'corrupt',
+    'find_benchmark',
     'image_key',
     'seed_for',
 ]
 
-#: Changes whenever any output byte would.
+# Changes whenever any output byte would.
 ALGORITHM_VERSION = '1'
 
 CHANNEL_ORDERS = ('rgb', 'bgr', 'bgr-as-rgb')

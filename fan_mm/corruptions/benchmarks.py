@@ -1,8 +1,17 @@
 """The named corruption benchmarks: which corruptions at which severities make the headline mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fan_mm.corruptions.names import CORRUPTIONS, GROUPS, HOLD_OUTS, SEVERITIES
+from fan_mm.corruptions.names import (
+    CORRUPTIONS,
+    GROUPS,
+    HOLD_OUTS,
+    SEVERITIES,
+    check_name,
+    check_severity,
+)
+from fan_mm.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -84,3 +93,54 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     )
 }
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """A benchmark by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in BENCHMARKS:
+        raise InputError(f'unknown benchmark {name!r}: choose one of {", ".join(BENCHMARKS)}')
+    return BENCHMARKS[name]
+
+
+def choose_cells(
+    benchmark: Benchmark,
+    corruptions: Sequence[str] | None = None,
+    severities: Sequence[int] | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """The cells that were asked for: the same for who generates images and who evaluates on them.
+
+    Args:
+        benchmark: the whole.
+        corruptions: names, or groups for their members in the benchmark. None for all of the mean.
+        severities: 1 to 5, intersected with the benchmark's own (Cityscapes-C has noise at 1 to 3
+            only; a corruption outside the mean has all five). None for all.
+
+    Returns:
+        Severities per corruption, in canonical order.
+
+    Raises:
+        InputError: unknown names or severities, or nothing remains.
+    """
+    names = set(benchmark.severities if corruptions is None else ())
+    for name in corruptions or ():
+        if name in GROUPS:
+            names.update(benchmark.groups.get(name, ()))
+        else:
+            names.add(check_name(name))
+    allowed = sorted({check_severity(s) for s in severities or SEVERITIES})
+    cells = {
+        name: kept
+        for name in CORRUPTIONS
+        if name in names
+        and (kept := tuple(s for s in benchmark.severities.get(name, SEVERITIES) if s in allowed))
+    }
+    if not cells:
+        raise InputError(
+            f'{benchmark.name} has none of the chosen corruptions at severities '
+            f'{", ".join(map(str, allowed))}'
+        )
+    return cells

@@ -4,15 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fan_mm.corruptions import (
-    BENCHMARKS,
-    CORRUPTIONS,
-    GROUPS,
-    Benchmark,
-    check_name,
-    check_severity,
-)
-from fan_mm.errors import InputError
+from fan_mm.corruptions import Benchmark, choose_cells
 from fan_mm.evaluation.cells import CLEAN, Cell
 
 # Dataset class -> benchmark that is meant if none is named.
@@ -35,17 +27,6 @@ def default_benchmark(dataset: Any) -> str:
             dataset = dataset.dataset
         else:
             return 'all'
-
-
-def find_benchmark(name: str) -> Benchmark:
-    """A benchmark by name.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in BENCHMARKS:
-        raise InputError(f'unknown benchmark {name!r}: choose one of {", ".join(BENCHMARKS)}')
-    return BENCHMARKS[name]
 
 
 @dataclass(frozen=True)
@@ -81,28 +62,16 @@ def choose_scope(
 
     Args:
         benchmark: the whole.
-        corruptions: names, or groups for their members in the benchmark. A corruption that the
-            benchmark's mean does not cover becomes a hold-out. None for all of the mean and no
-            hold-outs.
-        severities: 1 to 5, intersected with the benchmark's own (Cityscapes-C has noise at 1 to 3
-            only). None for all.
+        corruptions: see `choose_cells`. One that the benchmark's mean does not cover becomes a
+            hold-out.
+        severities: see `choose_cells`.
 
     Raises:
         InputError: unknown names, or nothing remains.
     """
-    names = _names(benchmark, corruptions)
-    allowed = tuple(sorted({check_severity(s) for s in severities or range(1, 6)}))
-    covered = {
-        name: kept
-        for name, levels in benchmark.severities.items()
-        if name in names and (kept := tuple(s for s in levels if s in allowed))
-    }
-    hold_outs = {name: allowed for name in names if name not in benchmark.severities}
-    if not covered and not hold_outs:
-        raise InputError(
-            f'{benchmark.name} has none of the chosen corruptions at severities '
-            f'{", ".join(map(str, allowed))}'
-        )
+    cells = choose_cells(benchmark, corruptions, severities)
+    covered = {name: levels for name, levels in cells.items() if name in benchmark.severities}
+    hold_outs = {name: levels for name, levels in cells.items() if name not in covered}
     if covered == benchmark.severities:
         return Scope(benchmark, hold_outs)
     groups = {
@@ -118,16 +87,3 @@ def choose_scope(
         source=f'part of {benchmark.name}: {benchmark.source}',
     )
     return Scope(part, hold_outs)
-
-
-def _names(benchmark: Benchmark, corruptions: Sequence[str] | None) -> tuple[str, ...]:
-    """Corruptions by name or group, in canonical order."""
-    if corruptions is None:
-        return tuple(benchmark.severities)
-    names = set()
-    for name in corruptions:
-        if name in GROUPS:
-            names.update(benchmark.groups.get(name, ()))
-        else:
-            names.add(check_name(name))
-    return tuple(name for name in CORRUPTIONS if name in names)

@@ -19,7 +19,7 @@ from mmengine.runner.amp import autocast
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from fan_mm.corruptions import ALGORITHM_VERSION, image_key
+from fan_mm.corruptions import ALGORITHM_VERSION, find_benchmark, image_key
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
@@ -30,7 +30,7 @@ from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_results
-from fan_mm.evaluation.scope import choose_scope, default_benchmark, find_benchmark
+from fan_mm.evaluation.scope import choose_scope, default_benchmark
 from fan_mm.evaluation.scores import compute_scores, headline_metric, known
 from fan_mm.fileio import alone_in
 

@@ -7,6 +7,8 @@ from fan_mm.corruptions import (
     HOLD_OUTS,
     check_name,
     check_severity,
+    choose_cells,
+    find_benchmark,
 )
 from fan_mm.errors import InputError
 
@@ -56,6 +58,48 @@ def test_cityscapes_follows_kamann_and_rother():
     for name, severities in benchmark.severities.items():
         assert severities == ((1, 2, 3) if name.endswith('_noise') else (1, 2, 3, 4, 5))
     assert 'brightness' in benchmark.groups['digital']
+
+
+def test_unknown_benchmark():
+    with pytest.raises(InputError, match="'imagenet': choose one of imagenet-c"):
+        find_benchmark('imagenet')
+
+
+@pytest.mark.parametrize('benchmark', BENCHMARKS.values(), ids=BENCHMARKS)
+def test_the_cells_of_a_benchmark(benchmark):
+    assert choose_cells(benchmark) == benchmark.severities
+    for group, names in benchmark.groups.items():
+        cells = choose_cells(benchmark, [group])
+        assert list(cells) == [name for name in CORRUPTIONS if name in names]
+        assert all(cells[name] == benchmark.severities[name] for name in names)
+
+
+def test_chosen_cells():
+    city, everything = BENCHMARKS['cityscapes-c'], BENCHMARKS['all']
+    assert choose_cells(everything, ['snow', 'fog', 'snow'], [5, 1]) == {
+        'snow': (1, 5),
+        'fog': (1, 5),
+    }
+    assert not set(choose_cells(city, severities=[4])) & set(GROUPS['noise'])
+    # outside the mean: on request, at all severities
+    assert choose_cells(city, ['pixelate', 'shot_noise']) == {
+        'shot_noise': (1, 2, 3),
+        'pixelate': (1, 2, 3, 4, 5),
+    }
+
+
+@pytest.mark.parametrize(
+    ('corruptions', 'severities', 'message'),
+    [
+        (['fogg'], None, "did you mean 'fog'"),
+        (None, [6], 'from 1 to 5'),
+        (['gaussian_noise'], [5], 'cityscapes-c has none of the chosen corruptions at'),
+        ([], None, 'none of the chosen corruptions'),
+    ],
+)
+def test_bad_choices_of_cells(corruptions, severities, message):
+    with pytest.raises(InputError, match=message):
+        choose_cells(BENCHMARKS['cityscapes-c'], corruptions, severities)
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from rich.console import Console
 
-from fan_mm.corruptions import BENCHMARKS, CORRUPTIONS, GROUPS
+from fan_mm.corruptions import BENCHMARKS, choose_cells
 from fan_mm.datasets.corrupted import corrupted_path, worker
 from fan_mm.datasets.corrupted import generate as generator
 from fan_mm.datasets.corrupted import verify as verifier
-from fan_mm.datasets.corrupted.cells import choose_cells
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
+from fan_mm.evaluation.scope import choose_scope
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'make_corrupted_dataset.py'
@@ -152,23 +152,15 @@ def test_other_splits(tmp_path):
 # -------------------------------------------------------------------------------------- cells
 
 
-def test_choose_cells():
-    for name, benchmark in BENCHMARKS.items():
-        assert choose_cells(name) == benchmark.severities
-    assert choose_cells('all', ['snow', 'fog', 'snow'], [5, 1]) == {'snow': (1, 5), 'fog': (1, 5)}
-    assert list(choose_cells('all', ['noise', 'frost'])) == [
-        name for name in CORRUPTIONS if name in (*GROUPS['noise'], 'frost')
-    ]
-    # Cityscapes-C has noise at severities 1 to 3 only.
-    assert not set(choose_cells('cityscapes-c', severities=[4])) & set(GROUPS['noise'])
-    for arguments, message in (
-        (('city-c',), 'unknown benchmark'),
-        (('all', ['sow']), "did you mean 'snow'"),
-        (('all', ['snow'], [6]), 'severity'),
-        (('all', []), 'no corruption'),
-    ):
-        with pytest.raises(InputError, match=message):
-            choose_cells(*arguments)
+def test_names_and_groups_mean_the_cells_that_a_sweep_reads(tmp_path, source, tool):
+    asked = ['--corruptions', 'digital', 'noise', 'pixelate', '--severities', '3', '4']
+    assert tool('cityscapes', str(source), str(tmp_path / 'dst'), *asked, '--jobs', '1')[0] == 0
+    wanted = choose_scope(BENCHMARKS['cityscapes-c'], ['digital', 'noise', 'pixelate'], [3, 4])
+    there = {
+        path.parent.parent.relative_to(tmp_path / 'dst') for path in pictures(tmp_path / 'dst')
+    }
+    assert Path('brightness/4') in there
+    assert there == {Path(str(cell)) for cell in wanted.cells[1:]}
 
 
 # -------------------------------------------------------------------------------------- bytes
@@ -420,7 +412,8 @@ def test_files_that_a_power_cut_left_incomplete_are_made_again(tmp_path, source,
 
 
 def command(source, destination, *options):
-    cells = ['--corruptions', 'noise', 'fog', 'snow', '--severities', '1', '2', '4']
+    cells = ['--benchmark', 'all', '--corruptions', 'noise', 'fog', 'snow']
+    cells += ['--severities', '1', '2', '4']
     return [
         sys.executable,
         str(TOOL),
@@ -462,7 +455,7 @@ def start_and_signal(arguments, destination, number, signal_number):
 def test_killed_and_stopped_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     # Six images of 512x1024 by 18 cells, two processes: some seconds of work.
     source = make_source(tmp_path / 'src', 'cityscapes', count=6, size=(512, 1024))
-    cells = choose_cells('all', ['noise', 'fog', 'snow'], [1, 2, 4])
+    cells = choose_cells(BENCHMARKS['all'], ['noise', 'fog', 'snow'], [1, 2, 4])
     make(source, tmp_path / 'whole', cells=cells, jobs=2)
     total = len(pictures(tmp_path / 'whole'))
     destination = tmp_path / 'dst'

@@ -1,9 +1,8 @@
 import pytest
 
 from fan_mm.corruptions import BENCHMARKS, CORRUPTIONS
-from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.scope import choose_scope, default_benchmark, find_benchmark
+from fan_mm.evaluation.scope import choose_scope, default_benchmark
 
 CITYSCAPES, IMAGENET = BENCHMARKS['cityscapes-c'], BENCHMARKS['imagenet-c']
 
@@ -19,7 +18,7 @@ CITYSCAPES, IMAGENET = BENCHMARKS['cityscapes-c'], BENCHMARKS['imagenet-c']
     ],
 )
 def test_whole_benchmark(name, cells):
-    scope = choose_scope(find_benchmark(name))
+    scope = choose_scope(BENCHMARKS[name])
     assert scope.benchmark is BENCHMARKS[name]
     assert len(scope.cells) == cells + 1
     assert scope.cells[0] == CLEAN
@@ -51,24 +50,6 @@ def test_all_names_keep_the_benchmarks_name():
     scope = choose_scope(IMAGENET, CORRUPTIONS)
     assert scope.benchmark.name == 'imagenet-c'
     assert set(scope.hold_outs) == set(IMAGENET.hold_outs)
-
-
-@pytest.mark.parametrize(
-    ('corruptions', 'severities', 'message'),
-    [
-        (['fogg'], None, "did you mean 'fog'"),
-        (None, [6], 'from 1 to 5'),
-        (['gaussian_noise'], [5], 'none of the chosen corruptions'),
-    ],
-)
-def test_bad_requests(corruptions, severities, message):
-    with pytest.raises(InputError, match=message):
-        choose_scope(CITYSCAPES, corruptions, severities)
-
-
-def test_unknown_benchmark():
-    with pytest.raises(InputError, match='choose one of imagenet-c'):
-        find_benchmark('imagenet')
 
 
 def test_default_follows_the_dataset():
