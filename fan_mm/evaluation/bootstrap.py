@@ -37,11 +37,11 @@ def resample_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> I
         yield np.stack(counts).astype(np.float64)
 
 
-def interval(draws: np.ndarray, level: float = LEVEL) -> list[float] | None:
+def interval(draws: np.ndarray) -> list[float] | None:
     """Percentile interval ``[low, high]`` of resampled values ``(R,)``; None if any is NaN."""
     if np.isnan(draws).any():
         return None
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return [float(low), float(high)]
 
 

@@ -8,17 +8,15 @@ import numpy as np
 
 from fan_mm.corruptions import Benchmark
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import LEVEL
+from fan_mm.evaluation.bootstrap import interval
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import read_per_image, read_results
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import Figure, headline_figures
 
 
-def compare(
-    first: str | os.PathLike, second: str | os.PathLike, level: float = LEVEL
-) -> dict[str, dict[str, Any]]:
-    """Differences ``second - first`` of all headline figures, with paired intervals.
+def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Differences ``second - first`` of all headline figures of the first, with paired intervals.
 
     Both models are resampled by the same draws of images (`fan_mm.evaluation.bootstrap`), so what
     makes an image hard for both cancels.
@@ -26,7 +24,6 @@ def compare(
     Args:
         first: a results.json, or its folder.
         second: the other.
-        level: of the intervals.
 
     Returns:
         For 'clean', 'mean', 'retention' and so on: 'difference' (None where one of the two values
@@ -51,9 +48,7 @@ def compare(
         difference = None if None in values else values[1] - values[0]
         bounds = None
         if difference is not None and draws and all(c in d for d in draws for c in figure.cells):
-            resampled = figure.formula(draws[1]) - figure.formula(draws[0])
-            low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-            bounds = None if np.isnan(low) else [float(low), float(high)]
+            bounds = interval(figure.formula(draws[1]) - figure.formula(draws[0]))
         found[name] = {
             'difference': difference,
             'interval': bounds,
@@ -72,9 +67,12 @@ def _figures(results: Mapping) -> dict[str, Figure]:
         groups={group: tuple(names) for group, names in stored['groups'].items()},
         source=stored['source'],
     )
-    heads = headline_figures(
-        Scope(benchmark, {}), results['task'], len(results['dataset']['classes'])
-    )
+    hold_outs = {
+        name: tuple(c['severity'] for c in results['cells'] if c['corruption'] == name)
+        for name in stored['hold_outs']
+    }
+    scope = Scope(benchmark, hold_outs)
+    heads = headline_figures(scope, results['task'], len(results['dataset']['classes']))
     return {'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]), **heads}
 
 

@@ -40,7 +40,6 @@ ALEXNET_ERRORS = {
 }
 # AlexNet's top-1 error on clean ImageNet, a fraction (HD19, Table 1: 43.5 per cent).
 ALEXNET_CLEAN_ERROR = 0.435
-ALEXNET_SEVERITIES = (1, 2, 3, 4, 5)
 # The 16 types that FAN22 averages on ImageNet-C (Table 12; it prints averages up to 0.8 above the mean
 # of these columns, over a set that it does not name).
 FAN_IMAGENET_C = (
@@ -63,6 +62,8 @@ def mean(scores: Sequence[Score]) -> Score:
 def retention(corrupted: Score, clean: Score) -> Score:
     """``R = 100 * corrupted / clean``: the share of the clean score that is kept (FAN22, A.2).
 
+    Of mPC it is ``rPC = 100 * mPC / P_clean`` (M19, equation 2).
+
     Args:
         corrupted: mean score over corruptions, of a group or of the benchmark, per cent.
         clean: the same model's score on clean images, per cent.
@@ -82,11 +83,6 @@ def mean_performance_under_corruption(scores: Mapping[str, Sequence[Score]]) -> 
         scores: per corruption the scores of its severities, per cent.
     """
     return mean([mean(severities) for severities in scores.values()])
-
-
-def relative_performance_under_corruption(mpc: Score, clean: Score) -> Score:
-    """``rPC = 100 * mPC / P_clean`` (M19, equation 2); the same ratio as `retention`."""
-    return retention(mpc, clean)
 
 
 def corruption_error(top1: Sequence[Score], corruption: str) -> Score:

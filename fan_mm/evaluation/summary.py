@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.corruptions import Benchmark
+from fan_mm.corruptions import SEVERITIES
 from fan_mm.evaluation import metrics
-from fan_mm.evaluation.bootstrap import LEVEL, interval
+from fan_mm.evaluation.bootstrap import interval
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scope import Scope
 
@@ -27,15 +27,12 @@ class Figure:
     cells: tuple[Cell, ...]
     formula: Callable[[Scores], Any]
 
-    def evaluate(
-        self, scores: Scores, draws: Scores | None = None, level: float = LEVEL
-    ) -> dict[str, Any]:
+    def evaluate(self, scores: Scores, draws: Scores | None = None) -> dict[str, Any]:
         """The number, or, if cells are missing, which.
 
         Args:
             scores: per finished cell its score, per cent; None where undefined.
             draws: per cell its resampled scores, for the interval.
-            level: of the interval.
 
         Returns:
             'value' (None if incomplete or undefined), 'interval' ([low, high] or None), 'complete',
@@ -47,7 +44,7 @@ class Figure:
         value = float(self.formula(scores))
         bounds = None
         if draws is not None and all(cell in draws for cell in self.cells):
-            bounds = interval(np.asarray(self.formula(draws)), level)
+            bounds = interval(np.asarray(self.formula(draws)))
         return {
             'value': None if np.isnan(value) else value,
             'interval': bounds,
@@ -65,16 +62,19 @@ def _sorted_scores(
     return flat, lambda scores: {name: [scores[c] for c in cells[name]] for name in cells}
 
 
-def mean_figure(benchmark: Benchmark, names: Sequence[str] | None = None) -> Figure:
-    """Mean over severities, then over corruptions: of a group, or of the whole benchmark."""
-    chosen = {n: benchmark.severities[n] for n in names or benchmark.severities}
-    cells, by_name = _sorted_scores(chosen)
+def mean_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
+    """Mean over severities, then over corruptions.
+
+    Args:
+        severities: of each corruption, be they a group's or a whole benchmark's.
+    """
+    cells, by_name = _sorted_scores(severities)
     return Figure(cells, lambda scores: metrics.mean_performance_under_corruption(by_name(scores)))
 
 
-def retention_figure(benchmark: Benchmark, names: Sequence[str] | None = None) -> Figure:
+def retention_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
     """Retention of that mean."""
-    mean = mean_figure(benchmark, names)
+    mean = mean_figure(severities)
     return Figure(
         (CLEAN, *mean.cells) if mean.cells else (),  # hold-outs alone have no mean
         lambda scores: metrics.retention(mean.formula(scores), scores[CLEAN]),
@@ -92,37 +92,25 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
         classes: number of classes; corruption errors, which divide by AlexNet's on ImageNet, are
             added for classification with 1000, where the scope has the 15 corruptions they need.
     """
-    benchmark = scope.benchmark
-    figures = {'mean': mean_figure(benchmark), 'retention': retention_figure(benchmark)}
+    severities = scope.benchmark.severities
+    figures = {'mean': mean_figure(severities), 'retention': retention_figure(severities)}
     if task == 'detection':
         figures |= {'mPC': figures['mean'], 'rPC': figures['retention']}
-    needed = dict.fromkeys(metrics.ALEXNET_ERRORS, metrics.ALEXNET_SEVERITIES)
-    cells, by_name = _sorted_scores(needed)
-    usual = set(benchmark.severities) == set(needed)  # then mPC is that already
-    if task == 'detection' and set(cells) <= set(scope.cells) and not usual:
-        figures['mPC_15'] = Figure(
-            cells, lambda s: metrics.mean_performance_under_corruption(by_name(s))
-        )
-        figures['rPC_15'] = Figure(
-            (CLEAN, *cells),
-            lambda s: metrics.retention(figures['mPC_15'].formula(s), s[CLEAN]),
-        )
-    if task == 'classification' and classes == 1000 and set(cells) <= set(scope.cells):
-        figures['mCE'] = Figure(cells, lambda s: metrics.mean_corruption_error(by_name(s)))
-        figures['relative_mCE'] = Figure(
-            (CLEAN, *cells),
-            lambda s: metrics.relative_mean_corruption_error(by_name(s), s[CLEAN]),
-        )
-    sixteen = dict.fromkeys(metrics.FAN_IMAGENET_C, metrics.ALEXNET_SEVERITIES)
-    cells, of_sixteen = _sorted_scores(sixteen)
-    if task == 'classification' and set(cells) <= set(scope.cells):
-        figures['mean_16'] = Figure(
-            cells, lambda s: metrics.mean_performance_under_corruption(of_sixteen(s))
-        )
-        figures['retention_16'] = Figure(
-            (CLEAN, *cells),
-            lambda s: metrics.retention(figures['mean_16'].formula(s), s[CLEAN]),
-        )
+    fifteen = dict.fromkeys(metrics.ALEXNET_ERRORS, SEVERITIES)
+    cells, by_name = _sorted_scores(fifteen)
+    if set(cells) <= set(scope.cells):
+        if task == 'detection' and severities.keys() != fifteen.keys():  # else mPC is that already
+            figures |= {'mPC_15': mean_figure(fifteen), 'rPC_15': retention_figure(fifteen)}
+        if task == 'classification' and classes == 1000:
+            figures['mCE'] = Figure(cells, lambda s: metrics.mean_corruption_error(by_name(s)))
+            figures['relative_mCE'] = Figure(
+                (CLEAN, *cells),
+                lambda s: metrics.relative_mean_corruption_error(by_name(s), s[CLEAN]),
+            )
+    sixteen = dict.fromkeys(metrics.FAN_IMAGENET_C, SEVERITIES)
+    mean_16 = mean_figure(sixteen)
+    if task == 'classification' and set(mean_16.cells) <= set(scope.cells):
+        figures |= {'mean_16': mean_16, 'retention_16': retention_figure(sixteen)}
     return figures
 
 
@@ -132,7 +120,6 @@ def summarize(
     task: str,
     classes: int,
     draws: Scores | None = None,
-    level: float = LEVEL,
 ) -> dict[str, Any]:
     """The 'summary' of results.json.
 
@@ -142,18 +129,11 @@ def summarize(
         task: see `headline_figures`.
         classes: see `headline_figures`.
         draws: resampled scores per cell, for intervals.
-        level: of the intervals.
     """
     benchmark = scope.benchmark
     corruptions = {}
     for name, severities in scope.severities.items():
-        figure = Figure(
-            tuple(Cell(name, s) for s in severities),
-            lambda s, name=name, levels=severities: metrics.mean(
-                [s[Cell(name, x)] for x in levels]
-            ),
-        )
-        found = figure.evaluate(scores)
+        found = mean_figure({name: severities}).evaluate(scores)
         corruptions[name] = {
             'mean': found['value'],
             'complete': found['complete'],
@@ -161,10 +141,11 @@ def summarize(
         }
     groups = {}
     for group, names in benchmark.groups.items():
-        mean = mean_figure(benchmark, names).evaluate(scores)
+        severities = {name: benchmark.severities[name] for name in names}
+        mean = mean_figure(severities).evaluate(scores)
         groups[group] = {
             'mean': mean['value'],
-            'retention': retention_figure(benchmark, names).evaluate(scores)['value'],
+            'retention': retention_figure(severities).evaluate(scores)['value'],
             'complete': mean['complete'],
             'missing': mean['missing'],
         }
@@ -173,5 +154,5 @@ def summarize(
         'clean': scores.get(CLEAN),
         'corruptions': corruptions,
         'groups': groups,
-        **{name: figure.evaluate(scores, draws, level) for name, figure in heads.items()},
+        **{name: figure.evaluate(scores, draws) for name, figure in heads.items()},
     }

@@ -24,7 +24,6 @@ def test_mean_weighs_corruptions_not_cells():
     scores = {'gaussian_noise': [10.0, 20.0, 30.0], 'fog': [50.0, 60.0, 70.0, 80.0, 90.0]}
     # (20 + 70) / 2; over the eight cells it would be 51.25
     assert metrics.mean_performance_under_corruption(scores) == 45.0
-    assert metrics.relative_performance_under_corruption(45.0, 90.0) == 50.0
 
 
 def test_alexnet_covers_the_standard_corruptions():

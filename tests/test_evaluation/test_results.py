@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fan_mm.corruptions import BENCHMARKS
+from fan_mm.corruptions import BENCHMARKS, CORRUPTIONS
 from fan_mm.errors import InputError
 from fan_mm.evaluation import compare, read_per_image, read_results
 from fan_mm.evaluation.bootstrap import PerImage
@@ -110,6 +110,28 @@ def test_another_model_is_told_from_the_same_one(tmp_path):
     assert found['mean']['interval'][0] > 0
     assert not compare(first, again)['mean']['significant']
     assert compare(first, first)['mean']['interval'] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ('benchmark', 'task', 'more'),
+    [
+        ('imagenet-c', 'classification', {'mean_16', 'retention_16'}),
+        ('coco-c', 'detection', {'mPC_15', 'rPC_15'}),
+    ],
+)
+def test_figures_over_hold_outs_are_compared(tmp_path, benchmark, task, more):
+    scope = choose_scope(BENCHMARKS[benchmark], CORRUPTIONS)
+    options = dict(scope=scope, task=task, images=50)
+    first = written(tmp_path / 'a', 0.9, seed=1, **options)
+    second = written(tmp_path / 'b', 0.95, seed=2, **options)
+    summaries = [read_results(path)['summary'] for path in (first, second)]
+    found = compare(first, second)
+    assert found.keys() == summaries[0].keys() - {'corruptions', 'groups'}
+    assert found.keys() >= more
+    for name in more:
+        a, b = (summary[name]['value'] for summary in summaries)
+        assert found[name]['difference'] == pytest.approx(b - a)
+        assert found[name]['interval'][0] <= b - a <= found[name]['interval'][1]
 
 
 def test_pairing_narrows_the_interval(tmp_path):
