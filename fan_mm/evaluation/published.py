@@ -16,12 +16,9 @@ from importlib import resources
 
 import numpy as np
 
+from fan_mm.corruptions import CORRUPTIONS
+
 ROUNDING = 0.05  # the tables print one decimal
-_NOT_CORRUPTIONS = (
-    *('table', 'row', 'model', 'printed'),
-    *('params', 'params_flops', 'encoder_params', 'clean', 'corrupted', 'retention'),
-    *('imagenet_a', 'imagenet_r', 'mCE'),
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def table_rows(number: int) -> list[dict]:
 
 def corruption_columns(row: dict) -> dict[str, float]:
     """The corruptions among a row's columns, in printed order."""
-    return {name: value for name, value in row.items() if name not in _NOT_CORRUPTIONS}
+    return {name: value for name, value in row.items() if name in CORRUPTIONS}
 
 
 def retention_agrees(row: dict) -> bool:
