@@ -8,13 +8,12 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from fan_mm.corruptions import GROUPS, HOLD_OUTS, corrupt, seed_for
+from fan_mm.corruptions import GROUPS, HOLD_OUTS, SEVERITIES, corrupt, seed_for
 from fan_mm.errors import InputError
 from fan_mm.fileio import whole_file
 from fan_mm.report.colours import INK, LINE, QUIET
 from fan_mm.report.labels import corruption_label
 
-SEVERITIES = (1, 2, 3, 4, 5)
 _AREA = 224 * 224  # pixels of a tile, so that the corruptions look as strong as on ImageNet-C
 _SMALLEST = (
     96,

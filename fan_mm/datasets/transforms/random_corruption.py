@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS
 
-from fan_mm.corruptions import GROUPS, check_name, check_severity
+from fan_mm.corruptions import GROUPS, SEVERITIES, check_name, check_severity
 from fan_mm.datasets.transforms.corrupt_image import check_channel_order, corrupt_any
 from fan_mm.errors import InputError
 
@@ -55,7 +55,7 @@ class RandomCorruption(BaseTransform):
     def __init__(
         self,
         corruptions: Sequence[str] | Mapping[str, float],
-        severities: Sequence[int] | Mapping[int, float] = (1, 2, 3, 4, 5),
+        severities: Sequence[int] | Mapping[int, float] = SEVERITIES,
         prob: float = 0.5,
         channel_order: str = 'bgr',
     ) -> None:
