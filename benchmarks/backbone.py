@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 import fan_mm.models
-from fan_mm.cli import run
+from fan_mm.cli import run, size
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import to_official
 
@@ -98,7 +98,8 @@ def steps(
         'ours': step(ours, own, False),
     }
     if device == 'cuda':
-        compiled = torch.compile(ours)
+        torch._dynamo.reset()  # it compiles one function for a few models only
+        compiled = torch.compile(ours, dynamic=False)
         named |= {
             'reference, bfloat16': step(reference, weights, True),
             'ours, bfloat16': step(ours, own, True),
@@ -127,7 +128,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--arch', nargs='+', default=['fan_hybrid:small'], metavar='BACKBONE:SIZE')
-    parser.add_argument('--size', nargs='+', default=['512'], metavar='H[xW]', help='image sizes')
+    parser.add_argument('--size', type=size, nargs='+', default=[(512, 512)], metavar='H[xW]')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--train', action='store_true', help='a training step with AdamW')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default=None, help='default: the GPU')
@@ -142,9 +143,8 @@ def main() -> None:
     if device == 'cuda':
         where = torch.cuda.get_device_name()
     what = 'training step' if args.train else 'inference'
-    for size in args.size:
-        height, _, width = size.partition('x')
-        shape = (args.batch, 3, int(height), int(width or height))
+    for height, width in args.size:
+        shape = (args.batch, 3, height, width)
         table = Table(title=f'{what}, batch {shape[0]}, {shape[2]} x {shape[3]}, {where}')
         table.add_column('backbone')
         for column in ('ms', 'times faster', 'images/s', 'peak memory, MiB', 'largest difference'):
@@ -156,7 +156,7 @@ def main() -> None:
             differences = compare(named) if not args.train else {}
             for work in named.values():
                 work()  # compilation, kernels chosen
-            peaks = {name: peak_memory(work) for name, work in named.items()}
+            peaks = {name: peak_memory(work, device) for name, work in named.items()}
             seconds = least_seconds(named, args.rounds, device)
             for name in named:
                 table.add_row(

@@ -71,7 +71,7 @@ def main() -> None:
         cells = [kind, f'{found.parameters[""] / 1e6:.2f}', f'{found.flops[""] / 1e9:.2f}']
         for step in steps(model.to(device), images.to(device)).values():
             step()  # kernels chosen
-            peak = weights + peak_memory(step)
+            peak = weights + peak_memory(step, device)
             best = float('inf')
             for _ in range(args.rounds):
                 start = time.perf_counter()

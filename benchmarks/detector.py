@@ -137,7 +137,7 @@ def main() -> None:
                 seconds.append(time.perf_counter() - start)
 
             for _ in range(args.rounds):
-                memory = max(memory, peak_memory(timed))
+                memory = max(memory, peak_memory(timed, device))
             words = ['yes' if on else 'no' for on in (with_cp, half)]
             table.add_row(*words, f'{min(seconds):.2f}', f'{memory / 2**20:.0f}')
             del step, timed

@@ -5,7 +5,7 @@ _base_ = [
     './_base_/models/fan_classifier.py',
     './_base_/datasets/imagenet_224.py',
     './_base_/schedules/adamw_310e.py',
-    './_base_/default_runtime.py',
+    './_base_/fixed_size_runtime.py',
 ]
 model = dict(
     backbone=dict(type='FANHybrid', arch='large', drop_path_rate=0.45),

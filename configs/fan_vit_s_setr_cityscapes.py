@@ -5,6 +5,5 @@ _base_ = [
     './_base_/models/fan_setr.py',
     './_base_/datasets/cityscapes_1024x1024.py',
     './_base_/schedules/adamw_160k.py',
-    './_base_/default_runtime.py',
+    './_base_/fixed_size_runtime.py',
 ]
-env_cfg = dict(cudnn_benchmark=True)  # all crops have one size

@@ -1,4 +1,7 @@
-"""Process groups without a GPU: mmengine's own launchers call CUDA before they do anything else."""
+"""What launchers tell their processes, and process groups without a GPU.
+
+mmengine's own launchers call CUDA before they do anything else.
+"""
 
 import atexit
 import datetime
@@ -40,6 +43,26 @@ def rank_of(launcher: str) -> tuple[int, int, int]:
     return rank, world_size, local_rank
 
 
+def export_ranks(launcher: str) -> None:
+    """Put what a launcher tells into torch's variables.
+
+    mmengine takes the GPU of a process from LOCAL_RANK, but under 'mpi' it does not set it.
+
+    Raises:
+        InputError: not started by that launcher; under 'mpi', several nodes without a meeting point.
+    """
+    if launcher == 'none':
+        return
+    rank, world_size, local_rank = rank_of(launcher)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    if launcher == 'mpi' and 'MASTER_ADDR' not in os.environ:
+        if os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE', str(world_size)) != str(world_size):
+            raise InputError(
+                '--launcher mpi on several nodes: name the first one, mpirun -x MASTER_ADDR=HOST'
+            )
+        os.environ['MASTER_ADDR'] = '127.0.0.1'
+
+
 def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
     """Join the processes of a launcher into a gloo group, unless there is a group already.
 
@@ -51,8 +74,7 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
     """
     if dist.is_initialized():
         return
-    rank, world_size, local_rank = rank_of(launcher)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    export_ranks(launcher)
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         nodes = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
         os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]

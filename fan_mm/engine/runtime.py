@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from fan_mm.engine.config_checks import check_config
-from fan_mm.engine.distributed import join_gloo_group, rank_of
+from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.errors import InputError
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
@@ -42,6 +43,10 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     use_safe_loading()
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
+    export_ranks(launcher)
+    _set_patience(cfg)
+    if _deterministic(cfg):  # cuBLAS reads it once, when it starts
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     register_task_library(cfg)
     scope = cfg.get('default_scope')
     _fill_in_loaders(cfg)
@@ -79,9 +84,24 @@ def build_runner(
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if _deterministic(cfg):
+        # mmengine has every operation refused that has no deterministic form on a GPU, the losses
+        # and the resizing of every mmseg head among them: these warn instead.
+        torch.use_deterministic_algorithms(True, warn_only=True)
     for note in notes:
         print_log(f'fan_mm: {note}', logger=runner.logger, level=logging.WARNING)
     return runner
+
+
+def _deterministic(cfg: Config) -> bool:
+    return bool((cfg.get('randomness') or {}).get('deterministic'))
+
+
+def _set_patience(cfg: Config) -> None:
+    """Let processes wait an hour for one that lists files or evaluates; NCCL gives up in ten minutes."""
+    environment = cfg.get('env_cfg') or {}
+    group = environment.get('dist_cfg') or dict(backend='nccl')
+    cfg.env_cfg = dict(environment, dist_cfg=dict(dict(timeout=3600), **group))
 
 
 def register_task_library(cfg: Config) -> None:

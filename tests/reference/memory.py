@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 
-def peak_memory(work: Callable[[], object]) -> int:
-    """Bytes that ``work`` needed at once beyond what was in use before it.
+def peak_memory(work: Callable[[], object], device: str) -> int:
+    """Bytes that ``work`` needed at once beyond what was in use before it, on the device it uses.
 
     On a GPU the allocator's count; on a CPU (Linux) the growth of the resident set, after what
     earlier work left free has gone back to the system.
     """
-    if torch.cuda.is_available():
+    if device == 'cuda':
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

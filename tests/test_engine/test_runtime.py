@@ -1,12 +1,13 @@
 import importlib
+import os
 
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import OPTIM_WRAPPERS
 
-from fan_mm.engine import prepare_runtime, runtime
-from fan_mm.engine.distributed import rank_of
+from fan_mm.engine import build_runner, prepare_runtime, runtime
+from fan_mm.engine.distributed import export_ranks, rank_of
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import train
 from fan_mm.versions import TASK_LIBRARIES, Requirement
@@ -149,3 +150,42 @@ def test_rank_of(monkeypatch):
         rank_of('mpi')
     with pytest.raises(InputError, match='launcher must be'):
         rank_of('kubernetes')
+
+
+def test_mpi_processes_learn_their_gpu_and_where_to_meet(monkeypatch):
+    """mmengine sets neither."""
+    for name, value in dict(RANK=5, SIZE=8, LOCAL_RANK=1, LOCAL_SIZE=4).items():
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{name}', str(value))
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR'):
+        monkeypatch.setenv(name, '0')  # put back afterwards
+    monkeypatch.delenv('MASTER_ADDR')
+    with pytest.raises(InputError, match='-x MASTER_ADDR=HOST'):
+        export_ranks('mpi')
+    monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_SIZE', '8')
+    export_ranks('mpi')
+    assert [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == ['5', '8', '1']
+    assert os.environ['MASTER_ADDR'] == '127.0.0.1'
+
+
+def test_processes_wait_for_one_that_works_alone(cfg):
+    prepare_runtime(cfg)
+    assert cfg.env_cfg.dist_cfg.timeout == 3600
+    assert cfg.env_cfg.dist_cfg.backend == 'nccl'
+    cfg.env_cfg.dist_cfg.timeout = 60
+    prepare_runtime(cfg)
+    assert cfg.env_cfg.dist_cfg.timeout == 60
+
+
+def test_deterministic_runs_are_possible_on_gpus(cfg, tmp_path, monkeypatch):
+    """Where an operation has no deterministic form, the run goes on."""
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', '')
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
+    cfg.randomness = dict(seed=0, deterministic=True)
+    cfg.work_dir = str(tmp_path / 'out')
+    try:
+        build_runner(cfg)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    finally:
+        torch.use_deterministic_algorithms(False)

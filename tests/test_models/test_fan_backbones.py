@@ -109,6 +109,18 @@ def test_checkpointing_changes_nothing(backbone, arch, attention):
     torch.testing.assert_close(dict(plain.named_buffers()), dict(saving.named_buffers()))
 
 
+def test_compiled_checkpointing_changes_nothing():
+    """In one graph, and batch statistics are counted once."""
+    backbone, arch = SMALL[0]
+    plain, saving = (make(backbone, arch, with_cp=cp).train() for cp in (False, True))
+    images = torch.randn(2, 3, 48, 64)
+    plain(images)[0].square().mean().backward()
+    torch.compile(saving, backend='aot_eager', fullgraph=True)(images)[0].square().mean().backward()
+    for a, b in zip(plain.named_parameters(), saving.named_parameters(), strict=True):
+        torch.testing.assert_close(a[1].grad, b[1].grad, msg=a[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(dict(plain.named_buffers()), dict(saving.named_buffers()))
+
+
 @pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
 def test_checkpointing_saves_memory(backbone, arch):
     kept = []

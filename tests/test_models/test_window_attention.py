@@ -7,7 +7,6 @@ import torch
 
 from fan_mm.models.layers.window_attention import (
     WindowAttention,
-    _regions,
     relative_position_index,
     shift_mask,
 )
@@ -80,17 +79,12 @@ def test_masks_follow_device_type_and_size():
     assert shift_mask(6, 9, 3, 1, torch.zeros(1, device='meta')).device.type == 'meta'
 
 
-def test_the_cache_is_bounded_and_usable_after_inference_mode():
-    limit = _regions.cache_info().maxsize
-    assert limit is not None
+def test_trains_after_inference_mode():
     layer = WindowAttention(4, 1, window=2, shift=1)
     with torch.inference_mode():
         layer(torch.randn(1, 24, 4), (4, 6))
     layer(torch.randn(1, 24, 4), (4, 6)).sum().backward()
     assert layer.relative_position_bias_table.grad.abs().sum() > 0
-    for rows in range(4, 2 * limit + 8, 2):
-        shift_mask(rows, 4, 2, 1, torch.zeros(1))
-    assert _regions.cache_info().currsize == limit
 
 
 def test_the_index_is_not_saved():

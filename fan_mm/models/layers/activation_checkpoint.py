@@ -37,6 +37,8 @@ def checkpoint(module: nn.Module, *args: Any) -> Any:
     """
     if not torch.is_grad_enabled():
         return module(*args)
+    if torch.compiler.is_compiling():  # which updates statistics once, and takes no contexts
+        return _checkpoint(module, *args, use_reentrant=False)
 
     def contexts() -> tuple:
         return contextlib.nullcontext(), _RunningStatisticsUntouched(module)

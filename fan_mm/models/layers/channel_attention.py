@@ -46,10 +46,18 @@ class EfficientChannelAttention(nn.Module):
 
     def gate(self, tokens: Tensor) -> Tensor:
         """One factor per channel, between 0.5 and 0.7311 times the temperature: (B, 1, C)."""
-        prototype = tokens.softmax(1).unflatten(-1, (self.num_heads, -1)).mean(-1)
-        query = self.q(tokens).softmax(1).unflatten(-1, (self.num_heads, -1))
-        similarity = torch.einsum('bnhd,bnh->bhd', query, prototype)
+        prototype = self._softmax_of_tokens(tokens).mean(2)
+        similarity = torch.einsum(
+            'bhdn,bhn->bhd', self._softmax_of_tokens(self.q(tokens)), prototype
+        )
         return (similarity.sigmoid() * self.temperature.flatten(1)).flatten(1).unsqueeze(1)
+
+    def _softmax_of_tokens(self, x: Tensor) -> Tensor:
+        """Softmax over the tokens of (B, N, C), as (B, h, d, N)."""
+        # On a GPU, PyTorch gives a softmax along rows a block of threads, one along columns a single
+        # thread, which would walk through all tokens alone. On a CPU columns are fast as they are.
+        x = x.transpose(1, 2).softmax(-1) if x.is_cuda else x.softmax(1).transpose(1, 2)
+        return x.unflatten(1, (self.num_heads, -1))
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""

@@ -1,40 +1,29 @@
 """Fourier position code, computed for whatever grid the image has (spec 2.3)."""
 
-import functools
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 
-@functools.lru_cache(maxsize=256)
-def _code(length: int, paired: bool) -> np.ndarray:
-    """`fourier_code` as NumPy, so that no device, inference mode or tracer gets into the cache.
-
-    256 lengths of 32 numbers; pictures of many sizes have few rows and columns of tokens.
-    """
-    position = np.arange(1, length + 1, dtype=np.float32)
-    position = position / np.float32(length + 1e-6) * np.float32(2 * math.pi)
-    channel = np.arange(32, dtype=np.float32)
-    power = 2 * (channel // 2 if paired else channel / 2) / 32
-    angle = position[:, None] / np.float32(10000) ** power
-    return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
-
-
 def fourier_code(length: int, paired: bool, device: torch.device | None = None) -> Tensor:
-    """Sines and cosines of the positions along one axis, computed once for each length.
+    """Sines and cosines of the positions along one axis.
 
     Args:
         length: rows or columns of the grid.
         paired: channels 2j and 2j+1 share one frequency (classification models); False gives each
             channel its own (the official segmentation and detection code).
-        device: where to compute.
+        device: where to compute: a copy from elsewhere would make a GPU wait.
 
     Returns:
         (length, 32) float32: even channels are sines, odd ones cosines.
     """
-    return torch.from_numpy(_code(length, paired)).to(device, copy=True)
+    position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+    position = position / (length + 1e-6) * (2 * math.pi)
+    channel = torch.arange(32, dtype=torch.float32, device=device)
+    power = 2 * ((channel / 2).floor() if paired else channel / 2) / 32
+    angle = position[:, None] / 10000**power
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos())
 
 
 class FourierPositionEncoding(nn.Module):

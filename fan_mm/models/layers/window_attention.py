@@ -1,8 +1,5 @@
 """Attention within windows, the token mixing of FAN-Swin (Swin v1; spec sections 6 and 7.5)."""
 
-import functools
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,23 +20,6 @@ def relative_position_index(window: int) -> Tensor:
     return (dy + window - 1) * (2 * window - 1) + dx + window - 1
 
 
-@functools.lru_cache(maxsize=64)
-def _regions(height: int, width: int, window: int, shift: int) -> np.ndarray:
-    """Which part of the picture each token of each shifted window is from: (windows, window²).
-
-    NumPy and one byte per token, so that no device, inference mode or tracer ever gets into the
-    cache.
-    """
-
-    def along(length: int) -> np.ndarray:
-        position = np.arange(length)
-        return (position >= length - window).astype(np.int8) + (position >= length - shift)
-
-    regions = 3 * along(height)[:, None] + along(width)
-    regions = regions.reshape(height // window, window, width // window, window)
-    return regions.swapaxes(1, 2).reshape(-1, window**2)
-
-
 def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
     """Keep tokens apart that only the cyclic shift made neighbours.
 
@@ -48,13 +28,21 @@ def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -
         width: columns of the grid, a multiple of the window.
         window: side of a window.
         shift: rows and columns by which the grid was rolled.
-        like: the mask's device and type.
+        like: the mask's device and type. It is made there: a copy would make a GPU wait.
 
     Returns:
         (windows, window², window²): 0 within one part of the picture, -100 across parts.
     """
-    # int: a tracer's sizes are tensors
-    regions = torch.from_numpy(_regions(int(height), int(width), window, shift)).to(like.device)
+
+    def along(
+        length: int,
+    ) -> Tensor:  # 0, and in the last window 1 and 2: before and after the seam
+        position = torch.arange(length, device=like.device)
+        return (position >= length - window).int() + (position >= length - shift)
+
+    regions = 3 * along(height)[:, None] + along(width)
+    regions = regions.reshape(height // window, window, width // window, window)
+    regions = regions.transpose(1, 2).reshape(-1, window**2)
     return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * -100
 
 
