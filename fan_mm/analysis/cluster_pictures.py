@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from fan_mm.analysis.clustering import Clusters, cluster_tokens, match_labels
+from fan_mm.analysis.clustering import METHOD, Clusters, cluster_tokens, match_labels, stretch
 from fan_mm.analysis.features import choose_blocks, record_tokens
 from fan_mm.analysis.subject import (
     Subject,
@@ -90,19 +90,12 @@ def draw_clusters(
     for name, row in zip(names, panels, strict=True):
         short = name.removeprefix('patch_embed.backbone.')
         painted = [
-            paint_segmentation(image, _stretch(labels, image.shape[:2]), PALETTE, 0.6)
+            paint_segmentation(image, stretch(labels, image.shape[:2]), PALETTE, 0.6)
             for image, labels in zip(images.values(), row, strict=True)
         ]
         titles = [f'{short}: {len(np.unique(labels))} clusters' for labels in row]
         rows.append(side_by_side(painted, titles))
     return np.concatenate(rows)
-
-
-def _stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Every token's label on the pixels it stands for."""
-    rows = np.arange(size[0]) * labels.shape[0] // size[0]
-    columns = np.arange(size[1]) * labels.shape[1] // size[1]
-    return labels[rows[:, None], columns]
 
 
 def write_cluster_pictures(
@@ -148,7 +141,7 @@ def write_cluster_pictures(
                 grid=list(result.labels.shape),
                 clusters=len(np.unique(result.labels)),
                 eigenvalues=[round(float(value), 6) for value in result.eigenvalues],
-                method=result.method,
+                method=METHOD,
                 labels=result.labels.tolist(),
             )
             for condition, blocks_found in found.items()
@@ -158,6 +151,6 @@ def write_cluster_pictures(
         for entry in record:
             yield (
                 f'{path}, {entry["condition"]}, {entry["block"]}: {entry["clusters"]} clusters '
-                f'({entry["method"]})'
+                f'({METHOD})'
             )
         yield f'wrote {file}'

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.linalg import LinearOperator, eigsh
-from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.cluster import KMeans
 
 from fan_mm.errors import InputError
 
-DENSE_TOKENS = 2048  # more, and the affinity is never written down
 MOST_CLUSTERS = 10  # that `auto` looks for
+METHOD = 'sparse eigensolver (Lanczos), scikit-learn KMeans'
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,10 @@ class Clusters:
     Attributes:
         labels: (H, W), 0 to K-1.
         eigenvalues: the largest of the normalised affinity, descending; the first is 1.
-        method: what ran, in words.
     """
 
     labels: np.ndarray
     eigenvalues: np.ndarray
-    method: str
 
 
 def normalise_tokens(tokens: np.ndarray) -> np.ndarray:
@@ -50,12 +48,6 @@ def normalise_tokens(tokens: np.ndarray) -> np.ndarray:
     tokens = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(variance + 1e-6)
     exponentials = np.exp(tokens - tokens.max(0))
     return exponentials / exponentials.sum(0)
-
-
-def affinity(tokens: np.ndarray) -> np.ndarray:
-    """Self-correlation (N, N) of normalised tokens (N, C)."""
-    normalised = normalise_tokens(tokens)
-    return normalised @ normalised.T
 
 
 def leading_eigenvectors(tokens: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,9 +95,8 @@ def cluster_tokens(
 ) -> Clusters:
     """Cluster the tokens of one image.
 
-    Up to `DENSE_TOKENS` tokens scikit-learn's ``SpectralClustering`` does it from the affinity
-    matrix; beyond, its steps are taken one by one, with a sparse eigensolver
-    (`leading_eigenvectors`) and scikit-learn's ``KMeans``.
+    The steps of scikit-learn's ``SpectralClustering``, without the N x N affinity that it asks for:
+    `leading_eigenvectors`, then ``KMeans``.
 
     Args:
         tokens: (N, C), as the block computed them.
@@ -120,21 +111,19 @@ def cluster_tokens(
         raise InputError(f'{count} tokens are too few to cluster: use a larger --size')
     if not np.isfinite(tokens).all():
         raise InputError('the tokens are not all finite numbers')
-    values, embedding = leading_eigenvectors(tokens, max(clusters or 0, MOST_CLUSTERS) + 1)
+    # of a small grid there are fewer eigenvectors than `auto` looks at
+    number = min(max(clusters or 0, MOST_CLUSTERS) + 1, count - 1)
+    values, embedding = leading_eigenvectors(tokens, number)
     clusters = clusters or clusters_from_eigenvalues(values)
-    if count <= DENSE_TOKENS:
-        method = f'scikit-learn SpectralClustering on the {count} x {count} affinity'
-        labels = SpectralClustering(
-            clusters, affinity='precomputed', eigen_solver='arpack', random_state=0
-        ).fit_predict(affinity(tokens))
-    else:
-        method = (
-            f'sparse eigensolver (Lanczos) without the {count} x {count} affinity, '
-            'scikit-learn KMeans'
-        )
-        leading = embedding[:, :clusters]
-        labels = KMeans(clusters, n_init=10, random_state=0).fit_predict(leading)
-    return Clusters(labels.reshape(grid), values, method)
+    labels = KMeans(clusters, n_init=10, random_state=0).fit_predict(embedding[:, :clusters])
+    return Clusters(labels.reshape(grid), values)
+
+
+def stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Every token's label on the pixels, (H, W), that it stands for."""
+    rows = np.arange(size[0]) * labels.shape[0] // size[0]
+    columns = np.arange(size[1]) * labels.shape[1] // size[1]
+    return labels[rows[:, None], columns]
 
 
 def match_labels(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -150,9 +139,7 @@ def match_labels(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     Returns:
         (H, W).
     """
-    rows = np.arange(labels.shape[0]) * reference.shape[0] // labels.shape[0]
-    columns = np.arange(labels.shape[1]) * reference.shape[1] // labels.shape[1]
-    reference = reference[rows[:, None], columns]
+    reference = stretch(reference, labels.shape)
     own, theirs = np.unique(labels), np.unique(reference)
     masks = labels.ravel() == own[:, None], reference.ravel() == theirs[:, None]
     common = masks[0].astype(float) @ masks[1].T.astype(float)

@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 import torch
+from reference.clustering import affinity
 from torch import nn
 
-from fan_mm.analysis.clustering import affinity
 from fan_mm.analysis.noise_decay import (
     Measurement,
     as_csv,

@@ -45,8 +45,8 @@ def test_a_row_per_block_and_a_column_per_condition():
     grey = np.full((224, 224, 3), 128, np.uint8)
     halves = np.repeat([[0, 0, 1, 1]], 4, axis=0)
     found = {
-        'blocks.3': Clusters(halves, np.ones(3), ''),
-        'blocks.4': Clusters(halves.T, np.ones(3), ''),
+        'blocks.3': Clusters(halves, np.ones(3)),
+        'blocks.4': Clusters(halves.T, np.ones(3)),
     }
     picture = draw_clusters({'clean': grey, 'Snow 3': grey}, {'clean': found, 'Snow 3': found})
     head = picture.shape[0] // 3 - 224

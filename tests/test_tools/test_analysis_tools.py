@@ -74,8 +74,7 @@ def test_visualize_clusters(call, model, scenes, tmp_path):
         'visualize_clusters', image, *model, '--blocks', '0', 'blocks.0', '-1', '--size', '224x448',
         '--corruption', 'snow', '--out', tmp_path / 'out',
     )  # fmt: skip
-    assert 'scikit-learn SpectralClustering on the 392 x 392 affinity' in printed
-    assert 'sparse eigensolver (Lanczos) without the 6272 x 6272 affinity' in printed
+    assert printed.count('(sparse eigensolver (Lanczos), scikit-learn KMeans)') == 6
     (file,) = (tmp_path / 'out').glob('*.png')
     picture = cv2.imread(str(file))
     rows, columns = 4, 2
