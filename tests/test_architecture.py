@@ -2,7 +2,7 @@
 
 import ast
 
-BASEMENT = {'errors', 'cli', 'fileio', 'images', 'torch_files', 'versions', '__version__'}
+BASEMENT = {'errors', 'cli', 'cores', 'fileio', 'images', 'torch_files', 'versions', '__version__'}
 FLOORS = {
     'corruptions': set(),
     'models': set(),

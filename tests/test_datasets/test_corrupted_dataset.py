@@ -752,3 +752,18 @@ def test_a_killed_worker_is_one_line(tmp_path, source, monkeypatch):
     monkeypatch.setattr(worker.Pool, 'submit', submit_and_kill)
     with pytest.raises(InputError, match='fewer --jobs'):
         make(source, tmp_path / 'dst', jobs=2)
+
+
+def test_verifying_takes_the_granted_cores(tmp_path, source, monkeypatch):
+    make(source, tmp_path / 'dst')
+    threads = []
+
+    class Pool(verifier.ThreadPoolExecutor):
+        def __init__(self, number):
+            threads.append(number)
+            super().__init__(number)
+
+    monkeypatch.setattr(verifier, 'ThreadPoolExecutor', Pool)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {2, 5, 6}, raising=False)
+    assert verify(tmp_path / 'dst', console=Console(quiet=True)) == []
+    assert threads == [3]

@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.filesize import decimal as readable
 
+from fan_mm.cores import usable_cores
 from fan_mm.datasets.corrupted.images import UnreadableImageError
 from fan_mm.datasets.corrupted.layouts import (
     FORMATS,
@@ -109,7 +110,7 @@ def generate(
         quality = LAYOUTS[layout].quality
     cells = {name: tuple(severities) for name, severities in cells.items()}
     options = Options(layout, split, cells, seed, channel_order, file_format, quality)
-    jobs = _cores() if jobs is None else jobs
+    jobs = usable_cores() if jobs is None else jobs
     _check(options, jobs)
     console = console or Console()
     folder = image_folder(source, layout, split)
@@ -146,11 +147,6 @@ def _check(options: Options, jobs: int) -> None:
         raise InputError(f'JPEG quality is from 1 to 100, not {options.quality}')
     if jobs < 1:
         raise InputError(f'jobs is at least 1, not {jobs}')
-
-
-def _cores() -> int:
-    """Cores that this process may use (a batch system may grant fewer than the machine has)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 class _Run:

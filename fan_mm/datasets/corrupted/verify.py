@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fan_mm.cores import usable_cores
 from fan_mm.datasets.corrupted.manifest import CHECKSUMS, MANIFEST, read_checksums, read_manifest
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.errors import InputError
@@ -31,7 +32,7 @@ def verify(
     Raises:
         InputError: there is no manifest, or jobs is below 1.
     """
-    jobs = os.cpu_count() if jobs is None else jobs
+    jobs = usable_cores() if jobs is None else jobs
     if jobs < 1:
         raise InputError(f'jobs is at least 1, not {jobs}')
     destination = Path(destination)

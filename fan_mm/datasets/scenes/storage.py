@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 
+from fan_mm.cores import usable_cores
 from fan_mm.errors import InputError
 from fan_mm.fileio import is_temporary, write_whole
 
@@ -75,7 +76,7 @@ def run_jobs(work: Callable[[Any], Any], jobs: Sequence, processes: int | None =
         jobs: its arguments.
         processes: None for one per core.
     """
-    processes = min(processes or len(os.sched_getaffinity(0)), len(jobs) // _FEW)
+    processes = min(processes or usable_cores(), len(jobs) // _FEW)
     if processes <= 1:
         yield from map(work, jobs)
         return
