@@ -82,7 +82,9 @@ def check_evaluators(cfg: Config, names: tuple[str, ...]) -> None:
     for name in names:
         evaluators = cfg.get(name) or []
         for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-            file = evaluator.get('ann_file') if isinstance(evaluator, dict) else None
+            if not isinstance(evaluator, dict):  # a metric that was built already
+                continue
+            file = evaluator.get('ann_file')
             local = not (evaluator.get('backend_args') or {}) and '://' not in str(file)
             if file and local and not Path(file).is_file():
                 raise InputError(f'{name}.ann_file: no such file: {file}')

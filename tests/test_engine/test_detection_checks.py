@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from fan_mm.datasets.scenes import write_coco
 from fan_mm.engine import prepare_runtime
+from fan_mm.engine.detection_checks import check_evaluators
 from fan_mm.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / 'configs/fan_hybrid_toy_mask_rcnn_coco.py'
@@ -117,6 +118,13 @@ def test_missing_annotation_file(cfg, toy):
     assert 'no such file' in complaint(cfg)
     cfg.val_dataloader.dataset = cfg.train_dataloader.dataset
     assert 'val_evaluator.ann_file: no such file' in complaint(cfg)
+
+
+def test_a_metric_that_was_built_already_has_no_file_to_check(tmp_path):
+    check_evaluators({'val_evaluator': [object()]}, ('val_evaluator',))
+    missing = [object(), dict(ann_file=str(tmp_path / 'none.json'))]
+    with pytest.raises(InputError, match=r'none\.json'):
+        check_evaluators({'val_evaluator': missing}, ('val_evaluator',))
 
 
 def test_a_file_that_is_no_annotation_file(cfg, toy):
