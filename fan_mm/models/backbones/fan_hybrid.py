@@ -4,12 +4,12 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from fan_mm.errors import InputError
-from fan_mm.models.backbones.base import FANBackbone
+from fan_mm.models.backbones.columnar import ColumnarBackbone
 from fan_mm.models.layers import HybridPatchEmbed
 
 
 @MODELS.register_module()
-class FANHybrid(FANBackbone):
+class FANHybrid(ColumnarBackbone):
     """FAN-Hybrid: convolutional stages at strides 4 and 8 before the FAN blocks.
 
     `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_.
@@ -27,7 +27,7 @@ class FANHybrid(FANBackbone):
         arch: see above.
         unbiased_stem_norm: divide the variance of the stem's norms, but the first, by C-1, as the
             released models were trained (spec 2.2).
-        **kwargs: the other arguments of `FANBackbone`.
+        **kwargs: the other arguments of `ColumnarBackbone`.
 
     Example:
         >>> backbone = FANHybrid('small', out_indices=(0, 1, 2, 3))

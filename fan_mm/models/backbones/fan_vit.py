@@ -3,18 +3,18 @@
 from mmengine.registry import MODELS
 from torch import nn
 
-from fan_mm.models.backbones.base import FANBackbone
+from fan_mm.models.backbones.columnar import ColumnarBackbone
 from fan_mm.models.layers import ConvPatchEmbed
 
 
 @MODELS.register_module()
-class FANViT(FANBackbone):
+class FANViT(ColumnarBackbone):
     """FAN-ViT: stride 16 throughout.
 
     `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_.
 
     Outputs: 0 to ``depth - 1`` are the patch tokens after each block, ``depth`` those after class
-    attention. All arguments are those of `FANBackbone`.
+    attention. All arguments are those of `ColumnarBackbone`.
 
     Example:
         >>> backbone = FANViT('small', out_indices=(4, 7, 11, 12))

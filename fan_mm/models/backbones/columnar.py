@@ -24,7 +24,7 @@ MLP_RATIO = 4
 CLASS_ATTENTION_BLOCKS = 2
 
 
-class FANBackbone(CheckpointedBackbone):
+class ColumnarBackbone(CheckpointedBackbone):
     """FAN blocks and class attention behind a stem that the subclass makes.
 
     Only what the requested outputs depend on is created: without a class token to return, no
@@ -194,7 +194,7 @@ class FANBackbone(CheckpointedBackbone):
         # mmcv's operators (RoIAlign) read a map that is laid out channels-last wrongly, in silence
         return x.permute(0, 3, 1, 2).contiguous()
 
-    def train(self, mode: bool = True) -> 'FANBackbone':
+    def train(self, mode: bool = True) -> 'ColumnarBackbone':
         """Set training mode, except for frozen stages and, under ``norm_eval``, batch norms."""
         super().train(mode)
         for name, module in self.named_modules():
