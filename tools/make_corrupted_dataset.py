@@ -8,8 +8,8 @@ import argparse
 import sys
 
 from fan_mm.cli import run
-from fan_mm.corruptions import BENCHMARKS, choose_cells
-from fan_mm.datasets.corrupted.generate import CHANNEL_ORDERS, generate
+from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
+from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
 from fan_mm.datasets.corrupted.verify import verify
 
@@ -38,7 +38,7 @@ def parse() -> argparse.Namespace:
     add('--quality', type=int, metavar='Q', help='of JPEG (default 95, imagenet 85)')
     add(
         '--channel-order',
-        choices=CHANNEL_ORDERS,
+        choices=BENCHMARK_ORDERS,
         default='rgb',
         help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C sets',
     )

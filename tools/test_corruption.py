@@ -7,9 +7,9 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from fan_mm.cli import run
-from fan_mm.corruptions import BENCHMARKS
+from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_run_arguments, load_config
-from fan_mm.evaluation.sweep import CHANNEL_ORDERS, ON_ERROR
+from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.robustness import evaluate_robustness, failed_cells, summary_text
 
 EXAMPLE = """example, on the embedded dataset:
@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the corruptions (%(default)s)')
     parser.add_argument(
         '--channel-order',
-        choices=list(CHANNEL_ORDERS),
+        choices=list(BENCHMARK_ORDERS),
         default='rgb',
         help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers',
     )

@@ -11,10 +11,13 @@ import numpy as np
 from fan_mm.corruptions import blur, digital, noise, weather
 from fan_mm.corruptions.benchmarks import BENCHMARKS, Benchmark, choose_cells, find_benchmark
 from fan_mm.corruptions.names import (
+    BENCHMARK_ORDERS,
+    CHANNEL_ORDERS,
     CORRUPTIONS,
     GROUPS,
     HOLD_OUTS,
     SEVERITIES,
+    check_channel_order,
     check_name,
     check_severity,
 )
@@ -24,12 +27,14 @@ from fan_mm.errors import InputError
 __all__ = [
     'ALGORITHM_VERSION',
     'BENCHMARKS',
+    'BENCHMARK_ORDERS',
     'CHANNEL_ORDERS',
     'CORRUPTIONS',
     'GROUPS',
     'HOLD_OUTS',
     'SEVERITIES',
     'Benchmark',
+    'check_channel_order',
     'check_name',
     'check_severity',
     'choose_cells',
@@ -41,8 +46,6 @@ __all__ = [
 
 # Changes whenever any output byte would.
 ALGORITHM_VERSION = '1'
-
-CHANNEL_ORDERS = ('rgb', 'bgr', 'bgr-as-rgb')
 
 _FUNCTIONS = {
     name: function
@@ -96,8 +99,7 @@ def corrupt(
     check_name(name)
     severity = check_severity(severity)
     _check_image(image)
-    if channel_order not in CHANNEL_ORDERS:
-        raise InputError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
+    check_channel_order(channel_order)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f'seed must be a non-negative integer, got {seed!r}')
     swap = channel_order == 'bgr' and image.ndim == 3

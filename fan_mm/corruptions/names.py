@@ -1,4 +1,4 @@
-"""Names, groups and hold-outs of the 19 corruptions, and the checks of what a user asks for.
+"""Names, groups and hold-outs of the 19 corruptions, channel orders, and the checks of what a user asks for.
 
 Order and names are those of imagecorruptions 1.1.2; the groups are those of Hendrycks and Dietterich,
 "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (ICLR 2019),
@@ -6,6 +6,7 @@ section 4.1 and appendix B, where each of the four extra corruptions belongs to 
 """
 
 import difflib
+from collections.abc import Collection
 
 import numpy as np
 
@@ -44,6 +45,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 
+#: In which `fan_mm.corruptions.corrupt` takes an image.
+CHANNEL_ORDERS = ('rgb', 'bgr', 'bgr-as-rgb')
+
+#: In which a benchmark is made -> what that is for `corrupt` of an image as OpenCV and mm pipelines load it.
+BENCHMARK_ORDERS = {'rgb': 'bgr', 'bgr-as-rgb': 'bgr-as-rgb'}
+
 
 def check_name(name: str) -> str:
     """Return ``name`` if it is one of `CORRUPTIONS`.
@@ -71,3 +78,16 @@ def check_severity(severity: int) -> int:
     if severity not in SEVERITIES:
         raise InputError(f'severity must be an integer from 1 to 5, got {severity}')
     return int(severity)
+
+
+def check_channel_order(channel_order: str, accepted: Collection[str] = CHANNEL_ORDERS) -> str:
+    """Return ``channel_order`` if it is one of those accepted.
+
+    Raises:
+        InputError: it is not.
+    """
+    if channel_order not in accepted:
+        raise InputError(
+            f'channel_order must be one of {", ".join(accepted)}, got {channel_order!r}'
+        )
+    return channel_order

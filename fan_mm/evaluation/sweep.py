@@ -19,7 +19,13 @@ from mmengine.runner.amp import autocast
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from fan_mm.corruptions import ALGORITHM_VERSION, find_benchmark, image_key
+from fan_mm.corruptions import (
+    ALGORITHM_VERSION,
+    BENCHMARK_ORDERS,
+    check_channel_order,
+    find_benchmark,
+    image_key,
+)
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
@@ -35,8 +41,6 @@ from fan_mm.evaluation.scores import compute_scores, headline_metric, known
 from fan_mm.fileio import alone_in
 
 ON_ERROR = ('retry', 'skip', 'stop')
-# What CorruptImage calls them: mm pipelines hold BGR.
-CHANNEL_ORDERS = {'rgb': 'bgr', 'bgr-as-rgb': 'bgr-as-rgb'}
 
 
 def check_options(
@@ -56,10 +60,7 @@ def check_options(
     """
     if on_error not in ON_ERROR:
         raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
-    if channel_order not in CHANNEL_ORDERS:
-        raise InputError(
-            f'channel_order is one of {", ".join(CHANNEL_ORDERS)}, not {channel_order!r}'
-        )
+    check_channel_order(channel_order, BENCHMARK_ORDERS)
     if max_samples is not None and max_samples < 1:
         raise InputError(f'max_samples must be at least 1, not {max_samples}')
     choose_scope(find_benchmark(benchmark or 'all'), corruptions, severities)
@@ -171,7 +172,7 @@ class RobustnessSweep:
                 lambda: (
                     ReadPremade(self.premade)
                     if self.premade
-                    else CorruptImage('clean', 0, seed, CHANNEL_ORDERS[channel_order])
+                    else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
                 ),
                 from_files if self.premade else on_the_fly,
             ),

@@ -65,15 +65,14 @@ def test_does_not_write_into_the_loaded_array(image_file):
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize('name', [None, 'clean'])
-def test_clean_leaves_the_image_alone(image_file, name):
-    results = load(image_file, corruption=name)
+def test_clean_leaves_the_image_alone(image_file):
+    results = load(image_file, corruption='clean')
     assert np.array_equal(results['img'], cv2.imread(str(image_file)))
     assert results['corruption'] == dict(name='clean', severity=0, seed=0)
 
 
 def test_one_built_transform_moves_from_cell_to_cell(image_file):
-    transform = CorruptImage(None)
+    transform = CorruptImage('clean')
     for name, severity in (('fog', 1), ('fog', 4), ('pixelate', 4)):
         transform.corruption, transform.severity = name, severity
         results = transform(dict(img=cv2.imread(str(image_file)), img_path=str(image_file)))

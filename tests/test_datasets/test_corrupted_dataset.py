@@ -166,11 +166,14 @@ def test_names_and_groups_mean_the_cells_that_a_sweep_reads(tmp_path, source, to
 # -------------------------------------------------------------------------------------- bytes
 
 
-@pytest.mark.parametrize('order', ['rgb', 'bgr-as-rgb'])
-def test_png_files_hold_the_pixels_that_the_transform_makes(tmp_path, source, order):
+@pytest.mark.parametrize(
+    ('order', 'inside'), [('rgb', 'bgr'), ('bgr-as-rgb', 'bgr-as-rgb')], ids=['rgb', 'bgr-as-rgb']
+)
+def test_png_files_hold_the_pixels_that_the_transform_makes(tmp_path, source, order, inside):
     make(source, tmp_path / 'dst', seed=4, channel_order=order)
-    inside = {'rgb': 'bgr', 'bgr-as-rgb': 'bgr-as-rgb'}[order]
-    for path in sorted(source.rglob('*.png')):
+    sources = pictures(source)
+    assert len(sources) == 3
+    for path in sources:
         relative = path.relative_to(source / 'leftImg8bit' / 'val')
         for corruption, severities in CELLS.items():
             for severity in severities:
@@ -207,7 +210,9 @@ def test_imagenet_is_cropped_first_as_mmpretrain_does(tmp_path):
             TRANSFORMS.build(dict(type='CorruptImage', corruption='snow', severity=3)),
         ]
     )
-    for path in pictures(tmp_path / 'src'):
+    sources = pictures(tmp_path / 'src')
+    assert len(sources) == 3
+    for path in sources:
         relative = path.relative_to(tmp_path / 'src' / 'val')
         written = corrupted_path(tmp_path / 'dst', 'imagenet', 'snow', 3, relative, 'png')
         pixels = cv2.imread(str(written))
@@ -723,7 +728,7 @@ def test_two_sources_of_one_target(tmp_path):
         (dict(quality=101, file_format='jpg'), 'quality'),
         (dict(quality=90), 'quality'),
         (dict(file_format='webp'), 'format'),
-        (dict(channel_order='bgr'), 'channel order'),
+        (dict(channel_order='bgr'), 'channel_order must be one of rgb, bgr-as-rgb'),
         (dict(split='test'), 'leftImg8bit/test'),
     ],
 )

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.filesize import decimal as readable
 
 from fan_mm.cores import usable_cores
+from fan_mm.corruptions import BENCHMARK_ORDERS, check_channel_order
 from fan_mm.datasets.corrupted.images import UnreadableImageError
 from fan_mm.datasets.corrupted.layouts import (
     FORMATS,
@@ -48,7 +49,6 @@ from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
 from fan_mm.errors import InputError
 from fan_mm.fileio import alone_in, is_temporary
 
-CHANNEL_ORDERS = ('rgb', 'bgr-as-rgb')
 _TILE = 512  # pixels; side of the pieces that the space estimate encodes
 _BLOCK = 4096  # bytes; a file ends in the middle of one, on average
 
@@ -139,8 +139,7 @@ def generate(
 def _check(options: Options, jobs: int) -> None:
     if not options.cells:
         raise InputError('no corruptions chosen')
-    if options.channel_order not in CHANNEL_ORDERS:
-        raise InputError(f'channel order is one of {CHANNEL_ORDERS}, not {options.channel_order!r}')
+    check_channel_order(options.channel_order, BENCHMARK_ORDERS)
     if options.file_format not in FORMATS:
         raise InputError(f'format is one of {FORMATS}, not {options.file_format!r}')
     if options.quality is not None and not 1 <= options.quality <= 100:

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fan_mm.corruptions import corrupt, image_key, seed_for
+from fan_mm.corruptions import BENCHMARK_ORDERS, corrupt, image_key, seed_for
 from fan_mm.datasets.corrupted.images import (
     UnreadableImageError,
     encode,
@@ -71,7 +71,7 @@ class CorruptOne:
             corruption,
             severity,
             seed=seed_for(self.options.seed, key, corruption, severity),
-            channel_order='bgr' if self.options.channel_order == 'rgb' else 'bgr-as-rgb',
+            channel_order=BENCHMARK_ORDERS[self.options.channel_order],
         )
         suffix = self.path(relative, corruption, severity).suffix
         return encode(corrupted, suffix, self.options.quality)

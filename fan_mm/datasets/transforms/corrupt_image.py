@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from fan_mm.corruptions import (
-    CHANNEL_ORDERS,
+    check_channel_order,
     check_name,
     check_severity,
     corrupt,
@@ -42,14 +42,6 @@ def corrupt_any(
     return corrupted.astype(image.dtype, copy=False)
 
 
-def check_channel_order(channel_order: str) -> None:
-    """Raise InputError unless ``channel_order`` is one of `fan_mm.corruptions.CHANNEL_ORDERS`."""
-    if channel_order not in CHANNEL_ORDERS:
-        raise InputError(
-            f'channel_order is one of {", ".join(CHANNEL_ORDERS)}, not {channel_order!r}'
-        )
-
-
 @TRANSFORMS.register_module()
 class CorruptImage(BaseTransform):
     """Corrupt the image, the same way in every epoch, process and order of images.
@@ -66,7 +58,7 @@ class CorruptImage(BaseTransform):
     the packing transform to keep it.
 
     Args:
-        corruption: one of `fan_mm.corruptions.CORRUPTIONS`; None or 'clean' leaves the image alone.
+        corruption: one of `fan_mm.corruptions.CORRUPTIONS`; 'clean' leaves the image alone.
             This and ``severity`` may be set anew at any time, to move a built pipeline to another
             cell.
         severity: 1 to 5 (ignored for clean).
@@ -81,12 +73,12 @@ class CorruptImage(BaseTransform):
 
     def __init__(
         self,
-        corruption: str | None,
+        corruption: str,
         severity: int = 0,
         seed: int = 0,
         channel_order: str = 'bgr',
     ) -> None:
-        if corruption not in (None, 'clean'):
+        if corruption != 'clean':
             check_name(corruption)
             check_severity(severity)
         check_channel_order(channel_order)
@@ -97,7 +89,7 @@ class CorruptImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Corrupt ``results['img']``."""
-        if self.corruption in (None, 'clean'):
+        if self.corruption == 'clean':
             results['corruption'] = dict(name='clean', severity=0, seed=self.seed)
             return results
         if not results.get('img_path'):

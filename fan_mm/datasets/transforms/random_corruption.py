@@ -7,8 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS
 
-from fan_mm.corruptions import GROUPS, SEVERITIES, check_name, check_severity
-from fan_mm.datasets.transforms.corrupt_image import check_channel_order, corrupt_any
+from fan_mm.corruptions import GROUPS, SEVERITIES, check_channel_order, check_name, check_severity
+from fan_mm.datasets.transforms.corrupt_image import corrupt_any
 from fan_mm.errors import InputError
 
 
