@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +18,10 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     # For a channels-last input the weight's gradient has strides of its own where the size is 1;
     # the detour over two dimensions brings back the weight's, else DDP warns of slow gradients.
     weight = weight.flatten(1).view(weight.shape)
+    if x.is_cuda and x.dtype != torch.float16:
+        # cuDNN's channels-last kernels are made for float16; PyTorch's own, for the other types, are
+        # for contiguous maps. The copy is cheap beside the wrong kernel.
+        x = x.contiguous()
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
 

@@ -1,0 +1,85 @@
+"""What a GPU would be asked to do, seen without one: fake CUDA tensors have shapes, no values."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.layers import EfficientChannelAttention
+
+CASES = {
+    'vit': (FANViT, dict(out_indices=(3, 11, -1))),
+    'vit, class token': (FANViT, dict(out_type='cls_token')),
+    'hybrid': (FANHybrid, dict(out_indices=(0, 1, 2, 3), last_stage_channels=768, out_norm=True)),
+    'hybrid, tokens': (FANHybrid, dict(out_type='raw')),
+    'swin': (FANSwin, dict(out_indices=(0, 1, 2, 3))),
+    'convnext': (FANConvNeXt, dict(out_indices=(0, 1, 2, 3))),
+}
+
+
+class Calls(TorchDispatchMode):
+    """Every operation with its tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.seen.append((function.overloadpacket.__name__, args, result))
+        return result
+
+
+def calls_of(module, *inputs, precision=None):
+    """Outputs, and the operations of a forward pass on fake CUDA tensors."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), Calls() as calls:
+        module = module.to_empty(device='cuda')
+        inputs = [torch.empty(x, device='cuda') if isinstance(x, torch.Size) else x for x in inputs]
+        calls.seen.clear()
+        # torch.autocast('cuda') would switch itself off where there is none
+        torch.set_autocast_enabled('cuda', precision is not None)
+        torch.set_autocast_dtype('cuda', precision or torch.float16)
+        try:
+            return module(*inputs), calls.seen
+        finally:
+            torch.set_autocast_enabled('cuda', False)
+
+
+@pytest.mark.parametrize('precision', [None, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(('backbone', 'options'), CASES.values(), ids=CASES)
+def test_forward_stays_on_the_gpu(backbone, options, precision):
+    with torch.device('meta'):
+        module = backbone('tiny', **options).eval()
+    outputs, calls = calls_of(module, torch.Size((2, 3, 90, 130)), precision=precision)
+    for output in outputs:
+        assert output.device.type == 'cuda'
+        assert output.is_contiguous()
+    assert len(calls) > 100
+    for name, args, result in calls:
+        tensors = [x for x in (*args, result) if isinstance(x, torch.Tensor) and x.ndim]
+        assert {x.device.type for x in tensors} <= {'cuda'}, f'{name} waits for the CPU'
+
+
+def test_softmax_over_tokens_runs_along_rows():
+    """Along columns a single thread would go through all tokens."""
+    with torch.device('meta'):
+        module = EfficientChannelAttention(64, 4, 256, dict(type='BN')).eval()
+    _, calls = calls_of(module, torch.Size((2, 300, 64)), (15, 20))
+    shapes = [(args[0].shape, args[1]) for name, args, _ in calls if name == '_softmax']
+    assert shapes == 2 * [((2, 64, 300), -1)]
+
+
+@pytest.mark.parametrize(
+    ('precision', 'channels_last'), [(None, False), (torch.float16, True), (torch.bfloat16, False)]
+)
+def test_depthwise_layout(precision, channels_last):
+    with torch.device('meta'):
+        module = EfficientChannelAttention(64, 4, 256, dict(type='BN')).eval()
+    _, calls = calls_of(module, torch.Size((2, 300, 64)), (15, 20), precision=precision)
+    layouts = [
+        args[0].is_contiguous(memory_format=torch.channels_last)
+        for name, args, _ in calls
+        if name == 'convolution'
+    ]
+    assert layouts == 2 * [channels_last]
