@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
+from mmengine.registry import MODELS
 from torch import Tensor
 
 from fan_mm.errors import InputError
@@ -129,6 +130,12 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
+def size_of(arch: Mapping) -> tuple[int, tuple[int, ...]]:
+    """`Anatomy.width` and `Anatomy.depths` of a backbone's resolved ``arch``."""
+    depths = arch.get('depths') or (*arch.get('stem_depths', ()), arch['depth'])
+    return arch['embed_dims'], tuple(depths)
+
+
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
     """What the names and shapes of a FAN backbone's weights tell about it.
@@ -148,8 +155,15 @@ class Anatomy:
     channel_attention: str = 'eca'
     channel_heads: int | None = None
 
+    @property
+    def arch(self) -> str | None:
+        """The name that its size has in the family, as a user writes it for ``arch``."""
+        zoo = MODELS.get(self.family).arch_zoo
+        size = self.width, self.depths
+        return next((name for name, arch in zoo.items() if size_of(arch) == size), None)
+
     def __str__(self) -> str:
-        arch = RELEASED.get((self.family, self.width, self.depths), 'of an unreleased size')
+        arch = self.arch or 'of an unreleased size'
         depths = '+'.join(map(str, self.depths))
         heads = f', {self.channel_heads} channel heads' if self.channel_heads else ''
         return (
@@ -199,23 +213,6 @@ class Anatomy:
             channel_heads=None if temperature is None else len(temperature),
         )
 
-
-# Sizes that were released (spec 1.1, 1.3), by the name that a user writes for `arch`.
-RELEASED = {
-    ('FANViT', 192, (12,)): 'tiny',
-    ('FANViT', 384, (12,)): 'small',
-    ('FANViT', 448, (18,)): 'base',
-    ('FANViT', 480, (24,)): 'large',
-    ('FANHybrid', 192, (3, 3, 8)): 'tiny',
-    ('FANHybrid', 384, (3, 3, 10)): 'small',
-    ('FANHybrid', 448, (3, 3, 16)): 'base',
-    ('FANHybrid', 480, (3, 5, 22)): 'large',
-    ('FANHybrid', 528, (3, 7, 23)): 'xlarge',
-    ('FANSwin', 96, (2, 2, 6, 2)): 'tiny',
-    ('FANSwin', 96, (2, 2, 18, 2)): 'small',
-    ('FANSwin', 128, (2, 2, 18, 2)): 'base',
-    ('FANSwin', 192, (2, 2, 18, 2)): 'large',
-}
 
 # One key of each that a network of another family has, in the names of its usual files.
 _OTHERS = (

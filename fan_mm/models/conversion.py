@@ -18,7 +18,6 @@ from fan_mm.fileio import whole_file
 from fan_mm.models.backbones import FANSwin
 from fan_mm.models.checkpoints import (
     DERIVED,
-    RELEASED,
     Anatomy,
     below,
     describe,
@@ -111,8 +110,8 @@ def _backbone_config(state: Mapping[str, Tensor]) -> dict:
     anatomy = Anatomy.of(ours)
     if anatomy is None:
         raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
-    arch = RELEASED.get((anatomy.family, anatomy.width, anatomy.depths))
-    if arch is None:
+    arch = anatomy.arch
+    if arch is None or anatomy.family == 'FANConvNeXt':
         raise InputError(f'the checkpoint is a {anatomy}, and only released sizes are converted')
     config: dict = dict(type=anatomy.family, arch=arch)
     classifier = 'norm.weight' in ours

@@ -14,9 +14,9 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from fan_mm.errors import InputError
-from fan_mm.models import FANHybrid, FANSwin, FANViT
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.backbones.staged import StagedBackbone
 from fan_mm.models.checkpoints import (
-    RELEASED,
     Anatomy,
     fit,
     load_pretrained,
@@ -95,13 +95,27 @@ def test_names_translate_both_ways(name):
     assert not any('.mlp_v.' in key for key in ours)
 
 
-def test_released_sizes_are_those_of_the_backbones():
-    sizes = {}
-    for cls in (FANViT, FANHybrid, FANSwin):
-        for arch in cls.arch_zoo:
-            anatomy = meta(dict(type=cls.__name__, arch=arch, out_indices=0)).anatomy
-            sizes[anatomy.family, anatomy.width, anatomy.depths] = arch
-    assert sizes == RELEASED
+@pytest.mark.parametrize('cls', [FANViT, FANHybrid, FANSwin, FANConvNeXt])
+def test_sizes_are_told_apart_by_their_names(cls):
+    for arch in cls.arch_zoo:
+        anatomy = meta(dict(type=cls.__name__, arch=arch, out_indices=0)).anatomy
+        assert anatomy.arch == arch
+        assert str(anatomy).startswith(f'{cls.__name__} {arch} (width ')
+
+
+@pytest.mark.parametrize('cls', [FANViT, FANHybrid, FANSwin, FANConvNeXt])
+def test_a_subclass_reads_checkpoints_of_its_family(cls):
+    class Mine(cls):
+        """With something of the user's."""
+
+    staged = issubclass(cls, StagedBackbone)
+    size = dict(depths=(1, 1), num_heads=(2, 2)) if staged else dict(depth=1, num_heads=2)
+    if cls is FANHybrid:
+        size |= dict(stem_depths=(1, 1))
+    state = cls(dict(embed_dims=16, **size)).state_dict()
+    mine = Mine(dict(embed_dims=16, **size))
+    mine.load_state_dict(state)
+    assert all(torch.equal(value, state[key]) for key, value in mine.state_dict().items())
 
 
 def test_a_custom_size_is_recognised_by_its_weights():

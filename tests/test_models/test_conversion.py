@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 
 from fan_mm.errors import InputError
+from fan_mm.models import FANConvNeXt
 from fan_mm.models.conversion import convert, convert_file
 
 ROOT = Path(__file__).parents[2]
@@ -235,6 +236,10 @@ def test_what_fits_no_released_fan_is_refused(tmp_path):
     short = {key: value for key, value in state.items() if not key.startswith('blocks.7.')}
     with pytest.raises(InputError, match=r'3\+3\+7 blocks.* only released sizes'):
         convert(short)
+    with torch.device('meta'):
+        convnext = FANConvNeXt('tiny', out_indices=(0, 1, 2, 3)).state_dict()
+    with pytest.raises(InputError, match=r'a FANConvNeXt tiny .* only released sizes'):
+        convert(convnext)
     with pytest.raises(InputError, match=r'lacks blocks\.3\.token_mixing\.q\.bias'):
         convert({key: value for key, value in state.items() if key != 'blocks.3.attn.q.bias'})
     head = segmentor('seg_fan_tiny_8_p4_hybrid', device='meta')

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
 from fan_mm.models.backbones.options import resolve_arch, resolve_out_indices
-from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone
+from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
 from fan_mm.models.layers import (
     CHANNEL_ATTENTIONS,
     ClassAttentionBlock,
@@ -138,8 +138,7 @@ class ColumnarBackbone(CheckpointedBackbone):
         """What a checkpoint of this architecture looks like."""
         return Anatomy(
             self.family,
-            self.arch['embed_dims'],
-            (*self.arch.get('stem_depths', ()), self.arch['depth']),
+            *size_of(self.arch),
             self.channel_attention,
             self.arch['num_heads'] if self.channel_attention == 'eca' else None,
         )

@@ -125,6 +125,7 @@ class FANConvNeXt(StagedBackbone):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
+    family = 'FANConvNeXt'
     arch_zoo = {
         'tiny': dict(embed_dims=96, depths=(3, 3, 9, 3), num_heads=(3, 6, 12, 24)),
         'small': dict(embed_dims=96, depths=(3, 3, 27, 3), num_heads=(3, 6, 12, 24)),
@@ -132,9 +133,6 @@ class FANConvNeXt(StagedBackbone):
         'large': dict(embed_dims=192, depths=(3, 3, 27, 3), num_heads=(6, 12, 24, 48)),
     }
     norm_eps = 1e-6
-
-    def __init__(self, arch: str | dict = 'tiny', **kwargs) -> None:
-        super().__init__(arch, **kwargs)
 
     def _make_patch_embed(self, dim: int) -> ConvNeXtPatchEmbed:
         return ConvNeXtPatchEmbed(dim)

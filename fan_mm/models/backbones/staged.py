@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
 from fan_mm.models.backbones.options import resolve_arch, resolve_out_indices
-from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone
+from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
 from fan_mm.models.layers import checkpoint
 
 PATCH_SIZE = 4  # pixels
@@ -68,6 +68,7 @@ class StagedBackbone(CheckpointedBackbone):
         InputError: an argument that does not fit, in one line.
     """
 
+    family: str
     arch_zoo: dict[str, dict] = {}
     norm_eps: float
 
@@ -158,8 +159,7 @@ class StagedBackbone(CheckpointedBackbone):
     def anatomy(self) -> Anatomy:
         """What a checkpoint of this architecture looks like."""
         heads = self.channel_heads or self.arch['num_heads'][0]
-        depths = tuple(self.arch['depths'])
-        return Anatomy(type(self).__name__, self.arch['embed_dims'], depths, 'eca', heads)
+        return Anatomy(self.family, *size_of(self.arch), 'eca', heads)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs `out_indices` of images (B, 3, H, W), in ascending order.
