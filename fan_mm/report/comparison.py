@@ -19,7 +19,7 @@ from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import PublishedModel, paper, published_models
 from fan_mm.evaluation.results import read_results
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
-from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+from fan_mm.report.robustness_table import RobustnessTable
 
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
 _SAME_CELLS = {
@@ -154,7 +154,6 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
                 )
     names = _unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
-    groups = {g: names for g, names in tables[0].groups.items() if g != HOLD_OUTS}
     entries, notices = [], []
     for table, other in zip(tables, results, strict=True):
         cells, corrupted = _other_cells(first, other), _differing(first, other, _SAME_CORRUPTIONS)
@@ -180,10 +179,10 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         metric=first['metric']['name'],
         benchmark=scope_label(first['benchmark']),
         level=tables[0].level,
-        groups=groups,
+        groups=tables[0].groups,
         entries=tuple(entries),
         tables=tables,
-        ranks=_ranks([e for e in entries if e.comparable], groups),
+        ranks=_ranks([e for e in entries if e.comparable], tables[0].groups),
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
     )
@@ -239,11 +238,10 @@ def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]
         groups: corruptions by group.
     """
     wanted = ours.results['benchmark']['severities']
-    wanted_groups = {g: names for g, names in ours.groups.items() if g != HOLD_OUTS}
     found = {c for c, levels in theirs.items() if list(levels) != list(wanted.get(c, levels))}
     found |= {
         group
-        for group, names in wanted_groups.items()
+        for group, names in ours.groups.items()
         if set(names) != set(groups.get(group, ())) or found & set(names)
     }
     return frozenset(found | {'mean'} if found or theirs.keys() != wanted.keys() else found)
@@ -261,7 +259,7 @@ def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> En
         retention=retention.value,
         retention_interval=retention.interval,
         mce=mce,
-        groups={g: table.group(g)['mean'] for g in table.groups if g != HOLD_OUTS},
+        groups={g: table.group(g)['mean'] for g in table.groups},
         corruptions={c: table.mean(c) for c in table.corruptions},
         comparable=comparable,
         unlike=_unlike(first, table.results['benchmark']['severities'], table.groups),

@@ -115,7 +115,7 @@ def inline_svg(figure: Figure, key: str, description: str) -> str:
 def heat_map(table: RobustnessTable) -> Figure:
     """Corruptions by severities, coloured by the share of the clean metric that is lost."""
     severities = table.severities
-    lines = sum(len(names) + 0.45 for names in table.groups.values())
+    lines = sum(len(names) + 0.45 for names in table.rows.values())
     with style():
         figure = new_figure(WIDTH * 0.72, 1.05 + 0.2 * lines)
         axes = figure.add_subplot()
@@ -127,7 +127,7 @@ def heat_map(table: RobustnessTable) -> Figure:
         middle = len(severities) / 2
         axes.text(middle, -1.05, 'severity', ha='center', va='bottom', color=colours.QUIET)
         y = 0.0
-        for group, names in table.groups.items():
+        for group, names in table.rows.items():
             axes.text(-2.75, y + 0.5, group.capitalize(), va='center', ha='right', weight='bold')
             for name in names:
                 axes.text(-0.15, y + 0.5, corruption_label(name), va='center', ha='right')
@@ -148,7 +148,7 @@ def heat_map(table: RobustnessTable) -> Figure:
 
 def severity_curves(table: RobustnessTable) -> Figure:
     """The metric against severity, one panel per group, every line labelled at its end."""
-    groups = list(table.groups.items())
+    groups = list(table.rows.items())
     rows = -(-len(groups) // 2)
     with style():
         figure = new_figure(WIDTH, 2.15 * rows + 0.1)
@@ -181,7 +181,7 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
 
     One model: a bar per group. Several: a panel per group with a bar per model.
     """
-    groups = [g for g in tables[0].groups if g != HOLD_OUTS]
+    groups = tables[0].groups
     if len(tables) == 1:
         panels = {'': [(g.capitalize(), tables[0], g) for g in groups]}
     else:

@@ -19,7 +19,7 @@ from fan_mm.report.labels import (
     number,
     task_label,
 )
-from fan_mm.report.robustness_table import HOLD_OUTS, ClassLosses, Measure, RobustnessTable
+from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
 
 _CLEAN_ROLES = {
     'clean': 'clean',
@@ -107,14 +107,13 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     """One row for each metric that the results sum up; nothing if that is the headline's alone."""
     if len(table.summed_up()) < 2:
         return []
-    groups = [group for group in table.groups if group != HOLD_OUTS]
     head = [page.head_cell('metric', kind='left')]
     head += [page.head_cell(name) for name in ('clean', 'mPC', 'rPC %')]
-    head += [page.head_cell(f'mean of {group}') for group in groups]
+    head += [page.head_cell(f'mean of {group}') for group in table.groups]
     rows = []
     for found in map(table.of, table.summed_up()):
         cells = [page.cell(found.measure(name).text) for name in ('clean', 'mPC', 'rPC')]
-        for group in groups:
+        for group in table.groups:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
         rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
@@ -135,7 +134,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
     head += [page.head_cell(f'severity {s}') for s in table.severities]
     head += [page.head_cell('mean'), page.head_cell('retention %')]
     bodies = []
-    for group, names in table.groups.items():
+    for group, names in table.rows.items():
         rows = []
         for name in names:
             cells = ''.join(_cell(table, name, s) for s in table.severities)
@@ -144,7 +143,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
                 + cells
                 + _mean_cells(table, table.mean(name), table.retention(name))
             )
-        if group != HOLD_OUTS:
+        if group in table.groups:
             entry = table.group(group)
             rows.append(_total(table, f'mean of {group}', entry['mean'], entry['retention']))
         rows[0] = page.head_cell(group.capitalize(), 'rowgroup', rows=len(rows)) + rows[0]

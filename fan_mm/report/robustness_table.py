@@ -110,8 +110,10 @@ class RobustnessTable:
 
     Attributes:
         benchmark: as printed.
-        groups: corruptions by group in the benchmark's order; the hold-outs that were evaluated come
-            last, as a group of their own that enters no mean.
+        groups: corruptions by group in the benchmark's order.
+        rows: the same, and last the hold-outs that were evaluated, as a group of their own that
+            enters no mean.
+        corruptions: all of the rows.
         severities: all that the benchmark asks for or that were evaluated, ascending.
     """
 
@@ -123,10 +125,11 @@ class RobustnessTable:
         self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
         self._wanted: dict[str, list[int]] = results['benchmark']['severities']
         self.groups = {g: tuple(names) for g, names in results['benchmark']['groups'].items()}
+        self.rows = dict(self.groups)
         evaluated = {name for name, _ in self._cells}
         if hold_outs := tuple(h for h in results['benchmark']['hold_outs'] if h in evaluated):
-            self.groups[HOLD_OUTS] = hold_outs
-        self.corruptions = tuple(c for names in self.groups.values() for c in names)
+            self.rows[HOLD_OUTS] = hold_outs
+        self.corruptions = tuple(c for names in self.rows.values() for c in names)
         severities = {s for wanted in self._wanted.values() for s in wanted}
         self.severities = tuple(sorted(severities | {s for _, s in self._cells if s}))
 
@@ -211,7 +214,7 @@ class RobustnessTable:
         return min(max(1 - value / self.clean, 0.0), 1.0)
 
     def group(self, name: str) -> dict:
-        """'mean', 'retention', 'complete' and 'missing' of a group (None for the hold-outs)."""
+        """'mean', 'retention', 'complete' and 'missing' of a group; nothing of one that is not there."""
         nothing = {'mean': None, 'retention': None, 'complete': True, 'missing': []}
         return self.results['summary']['groups'].get(name, nothing)
 

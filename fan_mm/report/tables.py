@@ -24,7 +24,7 @@ def cells_csv(table: RobustnessTable) -> str:
     cent, empty where there is none), retention (per cent of the clean metric), error.
     """
     metrics = [table.metric, *table.results['metric']['others']]
-    group_of = {name: group for group, names in table.groups.items() for name in names}
+    group_of = {name: group for group, names in table.rows.items() for name in names}
     rows = []
     for cell in table.results['cells']:
         name, severity = cell['corruption'], cell['severity']
@@ -128,7 +128,7 @@ def _headline(table: RobustnessTable) -> str:
 
 def _cells(table: RobustnessTable) -> str:
     rows = []
-    for group, names in table.groups.items():
+    for group, names in table.rows.items():
         for i, name in enumerate(names):
             cells = [_cell(table, name, s) for s in table.severities]
             label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
@@ -157,7 +157,6 @@ def _groups(table: RobustnessTable) -> str:
             number(table.group(group)['retention']),
         ]
         for group in table.groups
-        if group != HOLD_OUTS
     ]
     if not rows:
         return ''
@@ -170,16 +169,15 @@ def _other_metrics(table: RobustnessTable) -> str:
     """Boxes and masks, at fixed overlaps and by object size; nothing for other tasks."""
     if len(table.summed_up()) < 2:
         return ''
-    groups = [group for group in table.groups if group != HOLD_OUTS]
     rows = [
         [
             found.metric_label,
             *(found.measure(name).text for name in ('clean', 'mPC', 'rPC')),
-            *(number(found.group(group)['mean']) for group in groups),
+            *(number(found.group(group)['mean']) for group in table.groups),
         ]
         for found in map(table.of, table.summed_up())
     ]
-    head = ['metric', 'clean', 'mPC', 'rPC', *map(str.capitalize, groups)]
+    head = ['metric', 'clean', 'mPC', 'rPC', *map(str.capitalize, table.groups)]
     return '## Boxes and masks, by object size\n\n' + markdown_table(head, rows)
 
 

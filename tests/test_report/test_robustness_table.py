@@ -62,11 +62,12 @@ def test_headlines_are_those_of_the_task():
 
 def test_hold_outs_are_a_group_that_counts_in_no_mean():
     table = RobustnessTable(synthetic_results('classification'))
-    assert table.groups[HOLD_OUTS] == ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
+    assert table.rows[HOLD_OUTS] == ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
+    assert list(table.rows) == [*table.groups, HOLD_OUTS]
     assert not table.counts('spatter', 3)
     assert table.counts('snow', 3)
     assert table.mean('spatter') is not None
-    assert HOLD_OUTS not in RobustnessTable(synthetic_results()).groups
+    assert HOLD_OUTS not in RobustnessTable(synthetic_results()).rows
 
 
 def test_class_losses(cityscapes):
