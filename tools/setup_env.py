@@ -5,8 +5,10 @@ What pip alone gets wrong, and what is done about it:
 * mmcv from an index has no compiled ops (or, out of pip's own cache, ops built for another torch): the
   wheel is built here against the installed torch, without build isolation and without pip's cache,
   and kept in the user's cache under a key of everything it depends on.
-* Compiled ops are believed only after one NMS has run; otherwise they are built again.
-* A torch that is already there and imports is kept.
+* Compiled ops are believed only after one NMS has run, on the GPU if there is one; otherwise they are
+  built again.
+* A torch that is already there and imports is kept, but for one of another index in the checkout's own .venv.
+* A driver too old for torch's CUDA means a CPU run without an error: that is said.
 * OpenCV with a GUI needs libGL, which a fresh server lacks: the headless build replaces it then.
 """
 
@@ -32,9 +34,26 @@ STACKS = {
 BUILD_TOOLS = ['setuptools>=77,<82', 'wheel', 'ninja', 'packaging']
 NMS = (
     'import torch; from mmcv.ops import nms; '
-    'boxes = torch.tensor([[0., 0., 10., 10.], [1., 1., 10., 10.], [20., 20., 30., 30.]]); '
-    'assert nms(boxes, torch.tensor([.9, .8, .7]), .5)[1].tolist() == [0, 2]'
+    'device = "cuda" if torch.cuda.is_available() else "cpu"; '
+    'boxes = [[0., 0., 10., 10.], [1., 1., 10., 10.], [20., 20., 30., 30.]]; '
+    'boxes, scores = (torch.tensor(values, device=device) for values in (boxes, [.9, .8, .7])); '
+    'assert nms(boxes, scores, .5)[1].tolist() == [0, 2]'
 )
+# the visible cards' architectures are what torch compiles for when TORCH_CUDA_ARCH_LIST is not set
+CARDS = (
+    'import torch; count = torch.cuda.device_count() if torch.cuda.is_available() else 0; '
+    'cards = sorted({torch.cuda.get_device_capability(card) for card in range(count)}); '
+    'print(torch.__version__, torch.version.cuda, *("%d.%d" % card for card in cards))'
+)
+NO_GPU = """
+import torch
+if torch.version.cuda:
+    try:
+        torch.cuda.init()
+    except Exception as error:
+        print(f'torch for CUDA {torch.version.cuda} says: {error}'.split('. ')[0])
+"""
+DRIVER = Path('/proc/driver/nvidia/version')
 
 
 class SetupError(Exception):
@@ -64,7 +83,9 @@ def parse() -> argparse.Namespace:
         '--active', action='store_true', help='use the active environment instead of a .venv here'
     )
     parser.add_argument(
-        '--torch-index', metavar='URL', help='package index for torch: CPU-only, or another CUDA'
+        '--torch-index',
+        metavar='URL',
+        help='package index for torch: CPU-only, or another CUDA; with --active, a torch that is there is kept',
     )
     return parser.parse_args()
 
@@ -115,6 +136,10 @@ def pip(python: Path, *arguments: str, what: str, env: dict | None = None) -> No
     call([python, '-m', 'pip', '--disable-pip-version-check', *arguments], what, env)
 
 
+def reinstall(python: Path, *arguments: str, what: str) -> None:
+    pip(python, 'install', '--no-deps', '--force-reinstall', *arguments, what=what)
+
+
 def requirement_lines(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line and not line.startswith('#')]
 
@@ -123,20 +148,32 @@ def name_of(requirement: str) -> str:
     return re.split(r'[=<>! ]', requirement)[0]
 
 
-def install_torch(python: Path, pins: list[str], index: str | None) -> None:
-    if works(python, 'import torch, torchvision; torchvision.ops.nms'):
-        say(
-            'torch '
-            + ask(python, 'import torch; print(torch.__version__)')
-            + ' is there and is kept'
-        )
+def install_torch(python: Path, pins: list[str], index: str | None, again: bool) -> None:
+    """Leave a torch that imports: the one that is there, unless it is to come again from an index."""
+    if not again and works(python, 'import torch, torchvision; torchvision.ops.nms'):
+        version = ask(python, 'import torch; print(torch.__version__)')
+        say(f'torch {version} is there and is kept')
         return
     say('installing torch (several GB unless --torch-index names a CPU-only index)')
     where = ['--index-url', index] if index else []
+    if again:  # to pip, the same version of another index is there already
+        reinstall(python, *pins, *where, what='installing torch')
     pip(python, 'install', *pins, *where, what='installing torch')
     if not works(python, 'import torch, torchvision; torchvision.ops.nms'):
         raise SetupError(
             'torch was installed but does not import: give a build that fits this machine with --torch-index URL'
+        )
+
+
+def warn_of_driver(python: Path) -> None:
+    """Say why torch does not get the GPU of a driver that is there."""
+    if not DRIVER.exists() or os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1'):
+        return
+    if reason := ask(python, NO_GPU):
+        driver = ' '.join(re.findall(r'\d+\.[\d.]+', DRIVER.read_text())[:1])
+        say(
+            f'warning: everything will run on the CPU: NVIDIA driver {driver} is there, but {reason} '
+            '(--torch-index URL takes torch from an index for an older CUDA)'
         )
 
 
@@ -163,31 +200,69 @@ def refuse_other_brand(python: Path, stack: str) -> None:
         )
 
 
+def cuda_forced() -> bool:
+    """Whether CUDA ops are wanted even without a GPU (mmcv's own variable)."""
+    return os.environ.get('FORCE_CUDA') == '1'
+
+
+def ops_target(python: Path) -> tuple[str, str, str]:
+    """The torch, the CUDA (or 'cpu') and the architectures that ops are compiled for."""
+    torch, cuda, *cards = ask(python, CARDS).split()
+    if not (cards or cuda_forced()):
+        return torch, 'cpu', ''
+    archs = os.environ.get('TORCH_CUDA_ARCH_LIST', '').replace(';', ' ').split() or cards
+    if not archs or (cuda == 'None' and not cards):
+        raise SetupError(
+            'FORCE_CUDA=1 without a GPU needs a torch with CUDA (see --torch-index) and '
+            f'TORCH_CUDA_ARCH_LIST, such as "8.0;9.0": torch is {torch}, the list is {archs}'
+        )
+    return torch, cuda, '+'.join(archs)
+
+
 def ops_key(python: Path, package: str) -> str:
     """Everything a compiled wheel depends on, as a folder name."""
-    torch, cuda = ask(
-        python,
-        'import torch; cuda = torch.cuda.is_available(); '
-        'print(torch.__version__, torch.version.cuda if cuda else "cpu")',
-    ).split()
+    torch, cuda, archs = ops_target(python)
     tag = ask(
         python,
         'import sys, sysconfig; '
         'print(f"cp{sys.version_info[0]}{sys.version_info[1]}-{sysconfig.get_platform()}")',
-    )
-    archs = (
-        os.environ.get('TORCH_CUDA_ARCH_LIST', '').replace(' ', '+').replace(';', '+')
-        if cuda != 'cpu'
-        else ''
     )
     return '-'.join(
         part for part in (package.replace('==', '-'), tag, f'torch{torch}', cuda, archs) if part
     )
 
 
+def need_toolkit(python: Path) -> None:
+    """CUDA ops need the compiler and headers of torch's own CUDA, which a driver does not bring."""
+    cuda = ops_target(python)[1]
+    if cuda in ('cpu', 'None'):  # None: torch for AMD's GPUs
+        return
+    found = ask(python, 'from torch.utils.cpp_extension import CUDA_HOME; print(CUDA_HOME or "")')
+    home = Path(found or '/usr/local/cuda')
+    nvcc = home / 'bin' / 'nvcc'
+    if not nvcc.exists():
+        missing = f'there is no {nvcc}'
+    else:
+        printed = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
+        release = re.search(r'release ([\d.]+)', printed)
+        if release and release[1].split('.')[0] != cuda.split('.')[0]:
+            missing = f'{nvcc} is of CUDA {release[1]}'
+        elif not [*home.glob('include/cusparse.h'), *home.glob('targets/*/include/cusparse.h')]:
+            missing = f'{home}/include has no cusparse.h'
+        else:
+            return
+    raise SetupError(
+        f'mmcv ops for a GPU are compiled with the toolkit of CUDA {cuda}, but {missing}: install that '
+        'toolkit (CUDA_HOME says where it is), or put CUDA_VISIBLE_DEVICES= before this command '
+        '(and leave out FORCE_CUDA) for ops and runs on the CPU'
+    )
+
+
 def install_ops(python: Path, package: str) -> None:
     """Leave an mmcv whose ops have been seen to work, out of the cache or newly built."""
-    if works(python, NMS):
+    # with FORCE_CUDA and no GPU the proof says nothing of CUDA: then only a wheel's key does
+    believed = not cuda_forced() or works(python, 'import torch; torch.cuda.init()')
+    if believed and works(python, NMS):
         say('compiled mmcv ops work (one NMS was run)')
         return
     cache = (
@@ -198,15 +273,7 @@ def install_ops(python: Path, package: str) -> None:
     )
     for wheel in sorted(cache.glob('*.whl')):
         say(f'installing compiled mmcv ops kept in {cache}')
-        pip(
-            python,
-            'install',
-            '--no-deps',
-            '--force-reinstall',
-            '--no-index',
-            str(wheel),
-            what='installing the kept wheel',
-        )
+        reinstall(python, '--no-index', str(wheel), what='installing the kept wheel')
         if works(python, NMS):
             return
         say('the kept wheel does not work here: building it again')
@@ -220,9 +287,12 @@ def install_ops(python: Path, package: str) -> None:
         raise SetupError(
             'compiled mmcv ops need the headers of Python (Debian, Ubuntu: apt install python3-dev)'
         )
+    need_toolkit(python)
+    cache.mkdir(parents=True, exist_ok=True)
     cores = len(os.sched_getaffinity(0))
     say(
-        f'compiling mmcv ops on {cores} cores: about {max(1, round(18 / cores))} minutes, once per machine'
+        f'compiling mmcv ops on {cores} cores: about {max(1, round(18 / cores))} minutes '
+        '(longer for CUDA), once per machine'
     )
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as built:
@@ -246,19 +316,10 @@ def install_ops(python: Path, package: str) -> None:
             },
         )
         wheel = next(Path(built).glob('*.whl'))
-        cache.mkdir(parents=True, exist_ok=True)
         aside = cache / f'.{os.getpid()}.part'
         shutil.copy(wheel, aside)
         kept = aside.rename(cache / wheel.name)
-    pip(
-        python,
-        'install',
-        '--no-deps',
-        '--force-reinstall',
-        '--no-index',
-        str(kept),
-        what='installing the compiled wheel',
-    )
+    reinstall(python, '--no-index', str(kept), what='installing the compiled wheel')
     if not works(python, NMS):
         kept.unlink()
         raise SetupError(
@@ -274,14 +335,7 @@ def mend_opencv(python: Path, lines: list[str]) -> None:
         return
     say('OpenCV does not import here (no libGL?): the headless build takes its place')
     headless = next(line for line in lines if name_of(line) == 'opencv-python-headless')
-    pip(
-        python,
-        'install',
-        '--no-deps',
-        '--force-reinstall',
-        headless,
-        what='installing headless OpenCV',
-    )
+    reinstall(python, headless, what='installing headless OpenCV')
     if not works(python, 'import cv2'):
         raise SetupError(f'OpenCV does not import: {python} -c "import cv2"')
 
@@ -301,12 +355,20 @@ def main() -> None:
         files.append(ROOT / 'requirements' / 'tests.txt')
     with_ops = options.purpose != 'quickstart' or options.stack == 'openmmlab'
 
+    forced = os.environ.get('TORCH_CUDA_ARCH_LIST', '') if cuda_forced() else None
     fingerprint = hashlib.sha256(
-        b'\0'.join(file.read_bytes() for file in files) + str(ROOT).encode()
+        b'\0'.join(file.read_bytes() for file in files) + f'{ROOT} {forced}'.encode()
     ).hexdigest()
     done = stamp.read_text().split() if stamp.exists() else []
     token = f'{options.purpose}:{fingerprint}'
-    if token in done and works(python, NMS if with_ops else 'import fan_mm, mmseg.models'):
+    index = f'torch:{options.torch_index}'
+    other_torch = bool(options.torch_index) and not options.active and index not in done
+    if (
+        token in done
+        and not other_torch
+        and works(python, NMS if with_ops else 'import fan_mm, mmseg.models')
+    ):
+        warn_of_driver(python)
         say(f'{options.purpose}: everything is there')
         print(python)
         return
@@ -314,7 +376,11 @@ def main() -> None:
     lines = requirement_lines(ROOT / requirements)
     pip(python, 'install', '--upgrade', *BUILD_TOOLS, what='installing the build tools')
     torch_pins = [line for line in lines if name_of(line) in ('torch', 'torchvision')]
-    install_torch(python, torch_pins, options.torch_index)
+    install_torch(python, torch_pins, options.torch_index, other_torch)
+    if other_torch:
+        done = [index]
+        stamp.write_text(index)
+    warn_of_driver(python)
     mmcv_pin = next(line for line in lines if name_of(line) == mmcv)
     others = [
         line
@@ -350,7 +416,7 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -1,12 +1,19 @@
 """The decisions of the set-up script; what it installs for real is proved by every CI run."""
 
+import contextlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch.utils import cpp_extension
+
+PYTHON = Path(sys.executable)
 
 
 @pytest.fixture
@@ -15,15 +22,41 @@ def setup_env(repo_root, monkeypatch, tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv('FORCE_CUDA', raising=False)
+    monkeypatch.delenv('TORCH_CUDA_ARCH_LIST', raising=False)
     return module
+
+
+@pytest.fixture
+def asked_here(setup_env, monkeypatch):
+    """What the script asks the environment's Python, this process answers: it can play a GPU."""
+
+    def ask(python, code):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, {})
+        return printed.getvalue().strip()
+
+    monkeypatch.setattr(setup_env, 'ask', ask)
+    monkeypatch.setattr(torch, '__version__', '2.11.0+cu130')
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+
+
+@pytest.fixture
+def gpus(asked_here, monkeypatch):
+    cards = [(9, 0), (8, 0), (9, 0)]
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: len(cards))
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda card: cards[card])
 
 
 class Machine:
     """Stands for pip and the environment: ops work once a good wheel is installed."""
 
     def __init__(self, module, monkeypatch):
-        self.good, self.calls = False, []
-        monkeypatch.setattr(module, 'works', lambda python, code: self.good)
+        self.good, self.gpu, self.calls = False, False, []
+        monkeypatch.setattr(
+            module, 'works', lambda python, code: self.gpu if 'init' in code else self.good
+        )
         monkeypatch.setattr(module, 'pip', self.pip)
 
     def pip(self, python, command, *arguments, what, env=None):
@@ -40,7 +73,7 @@ def cache_of(module) -> Path:
     return Path(os.environ['XDG_CACHE_HOME']) / 'fan_mm' / 'wheels' / key
 
 
-def test_the_wheel_is_built_once_and_kept(setup_env, monkeypatch):
+def test_the_wheel_is_built_once_and_kept(setup_env, asked_here, monkeypatch):
     machine = Machine(setup_env, monkeypatch)
     setup_env.install_ops(Path(sys.executable), 'mmcv==2.1.0')
     assert machine.calls == ['compiling mmcv ops', 'installing the compiled wheel']
@@ -49,7 +82,7 @@ def test_the_wheel_is_built_once_and_kept(setup_env, monkeypatch):
     assert machine.calls == ['installing the kept wheel']
 
 
-def test_a_stale_wheel_is_built_again(setup_env, monkeypatch):
+def test_a_stale_wheel_is_built_again(setup_env, asked_here, monkeypatch):
     machine = Machine(setup_env, monkeypatch)
     folder = cache_of(setup_env)
     folder.mkdir(parents=True)
@@ -65,16 +98,132 @@ def test_ops_that_work_are_left_alone(setup_env, monkeypatch):
     assert machine.calls == []
 
 
-def test_the_cache_key_names_all_that_a_wheel_depends_on(setup_env, monkeypatch):
-    import torch
-
+def test_the_cache_key_names_all_that_a_wheel_depends_on(setup_env):
     key = setup_env.ops_key(Path(sys.executable), 'onedl-mmcv==2.3.6')
     assert 'onedl-mmcv-2.3.6' in key and f'torch{torch.__version__}' in key
     assert f'cp{sys.version_info[0]}{sys.version_info[1]}' in key
     assert (torch.version.cuda if torch.cuda.is_available() else 'cpu') in key
 
 
-def test_without_a_compiler_it_says_so(setup_env, monkeypatch):
+def test_the_cache_key_names_the_cards(setup_env, gpus, monkeypatch):
+    assert setup_env.ops_key(PYTHON, 'mmcv==2.1.0').endswith('-torch2.11.0+cu130-13.0-8.0+9.0')
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0;8.6 9.0+PTX')
+    assert setup_env.ops_key(PYTHON, 'mmcv==2.1.0').endswith('-13.0-8.0+8.6+9.0+PTX')
+
+
+def test_forced_cuda_is_in_the_key_without_a_gpu(setup_env, asked_here, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0')
+    assert setup_env.ops_key(PYTHON, 'mmcv==2.1.0').endswith('+cu130-cpu')
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    assert setup_env.ops_key(PYTHON, 'mmcv==2.1.0').endswith('+cu130-13.0-8.0')
+    monkeypatch.delenv('TORCH_CUDA_ARCH_LIST')
+    with pytest.raises(setup_env.SetupError, match='TORCH_CUDA_ARCH_LIST, such as'):
+        setup_env.ops_key(PYTHON, 'mmcv==2.1.0')
+
+
+def test_forced_cuda_ops_are_not_believed_without_a_gpu(setup_env, asked_here, monkeypatch):
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0')
+    machine = Machine(setup_env, monkeypatch)
+    machine.good = True
+    cache_of(setup_env).mkdir(parents=True)
+    (cache_of(setup_env) / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl').write_text('good')
+    setup_env.install_ops(PYTHON, 'mmcv==2.1.0')
+    assert machine.calls == ['installing the kept wheel']
+    machine.gpu = True
+    setup_env.install_ops(PYTHON, 'mmcv==2.1.0')
+    assert machine.calls == ['installing the kept wheel']
+
+
+def test_the_proof_runs_on_the_gpu(setup_env, gpus, monkeypatch):
+    devices, kept = [], SimpleNamespace(tolist=lambda: [0, 2])
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', SimpleNamespace(nms=lambda *_: (None, kept)))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, 'tensor', lambda values, device: devices.append(device))
+        exec(setup_env.NMS, {})
+    assert devices == ['cuda', 'cuda']
+
+
+def test_cuda_ops_need_the_toolkit_of_torchs_cuda(setup_env, gpus, monkeypatch, tmp_path):
+    def refused(match):
+        with pytest.raises(setup_env.SetupError, match=match) as error:
+            setup_env.need_toolkit(PYTHON)
+        assert 'the toolkit of CUDA 13.0' in str(error.value) and '\n' not in str(error.value)
+
+    monkeypatch.setattr(cpp_extension, 'CUDA_HOME', str(tmp_path))
+    refused('there is no .*/bin/nvcc')
+    nvcc = tmp_path / 'bin' / 'nvcc'
+    nvcc.parent.mkdir()
+    nvcc.write_text('#!/bin/sh\necho Cuda compilation tools, release 12.4, V12.4.131\n')
+    nvcc.chmod(0o755)
+    refused('nvcc is of CUDA 12.4')
+    nvcc.write_text('#!/bin/sh\necho Cuda compilation tools, release 13.1, V13.1.80\n')
+    refused('has no cusparse.h')
+    (tmp_path / 'include').mkdir()
+    (tmp_path / 'include' / 'cusparse.h').touch()
+    setup_env.need_toolkit(PYTHON)
+    (tmp_path / 'bin' / 'nvcc').unlink()
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    setup_env.need_toolkit(PYTHON)
+
+
+def test_a_driver_that_does_not_fit_is_said(setup_env, asked_here, monkeypatch, tmp_path, capsys):
+    def init():
+        raise RuntimeError(
+            'The NVIDIA driver on your system is too old (found version 12020). Please update'
+        )
+
+    monkeypatch.setattr(torch.cuda, 'init', init)
+    monkeypatch.setattr(setup_env, 'DRIVER', tmp_path / 'version')
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    setup_env.warn_of_driver(PYTHON)
+    (tmp_path / 'version').write_text(
+        'NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 2023\nGCC 12.3.0\n'
+    )
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    setup_env.warn_of_driver(PYTHON)
+    assert capsys.readouterr().err == ''
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    setup_env.warn_of_driver(PYTHON)
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and 'NVIDIA driver 535.104.05 is there' in said
+    assert 'torch for CUDA 13.0 says' in said and 'too old (found version 12020) (' in said
+    monkeypatch.setattr(torch.cuda, 'init', lambda: None)
+    setup_env.warn_of_driver(PYTHON)
+    assert capsys.readouterr().err == ''
+
+
+def test_another_torch_index_brings_another_torch(setup_env, monkeypatch, tmp_path, repo_root):
+    """In the .venv of the checkout; what is noted there is not installed again."""
+    (tmp_path / '.venv').mkdir()
+    for name in ('requirements.txt', 'setup.py'):
+        (tmp_path / name).write_text((repo_root / name).read_text())
+    calls = []
+    monkeypatch.setattr(setup_env, 'ROOT', tmp_path)
+    monkeypatch.setattr(setup_env, 'DRIVER', tmp_path / 'none')
+    monkeypatch.setattr(setup_env, 'make_venv', lambda folder: PYTHON)
+    monkeypatch.setattr(setup_env, 'works', lambda python, code: True)
+    monkeypatch.setattr(setup_env, 'pip', lambda python, *words, what: calls.append((what, *words)))
+    monkeypatch.setattr(setup_env, 'refuse_other_brand', lambda python, stack: None)
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
+
+    def torch_from(*options):
+        calls.clear()
+        monkeypatch.setattr(sys, 'argv', ['setup_env', *options])
+        setup_env.main()
+        return [words[-1] for words in calls if '--force-reinstall' in words], len(calls)
+
+    assert torch_from()[0] == []
+    assert torch_from() == ([], 0)
+    assert torch_from('--torch-index', 'index/cpu', '--active') == ([], 0)
+    assert torch_from('--torch-index', 'index/cpu')[0] == ['index/cpu']
+    assert torch_from('--torch-index', 'index/cpu') == ([], 0)
+    assert torch_from() == ([], 0)
+    assert torch_from('--torch-index', 'index/cu126')[0] == ['index/cu126']
+
+
+def test_without_a_compiler_it_says_so(setup_env, asked_here, monkeypatch):
     Machine(setup_env, monkeypatch)
     monkeypatch.setattr(setup_env.shutil, 'which', lambda name: None)
     monkeypatch.delenv('CXX', raising=False)
@@ -82,10 +231,10 @@ def test_without_a_compiler_it_says_so(setup_env, monkeypatch):
         setup_env.install_ops(Path(sys.executable), 'mmcv==2.1.0')
 
 
-def test_a_torch_that_works_is_kept(setup_env, monkeypatch):
+def test_a_torch_that_works_is_kept(setup_env, asked_here, monkeypatch):
     machine = Machine(setup_env, monkeypatch)
     machine.good = True
-    setup_env.install_torch(Path(sys.executable), ['torch==2.11.0'], None)
+    setup_env.install_torch(Path(sys.executable), ['torch==2.11.0'], None, False)
     assert machine.calls == []
 
 
