@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import get_dist_info, is_main_process
+from mmengine.dist import all_reduce, get_dist_info, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -20,6 +19,7 @@ from fan_mm.engine import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.cell_dataset import batch_size_of
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
@@ -27,6 +27,7 @@ from fan_mm.fileio import write_whole
 from fan_mm.models.checkpoints import below, unwrap
 from fan_mm.models.conversion import convert
 from fan_mm.report import remove_report, write_report
+from fan_mm.report.tables import markdown_table
 from fan_mm.torch_files import read_torch_file
 
 SCHEMA = 'fan_mm.ood/1'
@@ -229,9 +230,7 @@ def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[
     part = torch.utils.data.Subset(loader.dataset, range(rank, total, world_size))
     part = torch.utils.data.DataLoader(
         part,
-        batch_size=loader.batch_sampler.batch_size
-        if loader.batch_size is None
-        else loader.batch_size,
+        batch_size=batch_size_of(loader),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
     )
@@ -243,10 +242,7 @@ def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[
         labels = torch.cat([sample.gt_label for sample in data['data_samples']])
         chosen = range(logits.shape[1]) if classes is None else classes
         right += torch.tensor(correct_counts(logits, labels, chosen))
-    if world_size > 1:
-        device = 'cpu' if dist.get_backend() == 'gloo' else 'cuda'
-        right = right.to(device)
-        dist.all_reduce(right)
+    all_reduce(right)
     top1, top5 = (100 * count / total for count in right.tolist())
     return {'top1': top1, 'top5': top5, 'samples': total}
 
@@ -317,13 +313,11 @@ def table_row(results: Mapping[str, Any]) -> str:
         else:
             heads.append('clean' if name == 'clean' else FOLDER_SETS[name].name)
             cells.append(_number(row['top1']))
-    lines = [heads, ['---', *['---:'] * (len(heads) - 1)], cells]
-    table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
     notes = [
         f'{name}: {row["size"]} pixels, {row["weights"]} weights, {row["samples"]} images'
         for name, row in results['test_sets'].items()
     ]
-    return '\n'.join([table, *notes])
+    return '\n'.join([markdown_table(heads, [cells]), *notes])
 
 
 def _number(value: float | None) -> str:

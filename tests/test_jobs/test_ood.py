@@ -2,9 +2,11 @@
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -242,13 +244,55 @@ def test_what_is_done_is_kept_when_the_sweep_is_stopped(toy, tmp_path, monkeypat
             toy.evaluate(tmp_path)
     kept = json.loads((tmp_path / FILE).read_text())['test_sets']
     assert list(kept) == ['clean'] and kept['clean']['samples'] == 10
-    summary = dict(mean=dict(value=None), retention=dict(value=None), mCE=dict(value=None))
-    incomplete = dict(summary=summary | dict(clean=50.0), dataset=dict(samples=10))
-    monkeypatch.setattr(ood.RobustnessSweep, 'run', lambda self: incomplete)
-    monkeypatch.setattr(ood, 'write_report', lambda *_: None)
-    results = toy.evaluate(tmp_path)
-    assert missing_values(results) == [f'imagenet_c: {v}' for v in ('mean', 'retention', 'mCE')]
-    assert table_row(results).count('incomplete') == 2
+
+
+def test_an_incomplete_sweep_says_what_is_missing_and_goes_on_when_mended(toy, tmp_path):
+    cell = toy.folder / 'c/fog/3'
+    whole = cell.readlink()
+    cell.unlink()
+    shutil.copytree(whole, cell)
+    damaged = sorted(cell.rglob('*.png'))[4]
+    content = damaged.read_bytes()
+    try:
+        damaged.write_bytes(content[:50])
+        results = toy.evaluate(tmp_path, clean=False)
+        row = results['test_sets']['imagenet_c']
+        assert (row['mean'], row['retention'], row['samples']) == (None, None, 10)
+        assert row['clean'] is not None
+        assert missing_values(results) == ['imagenet_c: mean', 'imagenet_c: retention']
+        assert '| incomplete |' in table_row(results)
+        damaged.write_bytes(content)
+        assert missing_values(toy.evaluate(tmp_path, clean=False)) == []
+    finally:
+        shutil.rmtree(cell)
+        cell.symlink_to(whole)
+
+
+def test_two_processes_count_every_picture_once(monkeypatch):
+    """Each has its part before the sum is taken over both."""
+
+    class Model(torch.nn.Module):
+        def data_preprocessor(self, batch, training):
+            return dict(
+                inputs=torch.stack([x for x, _ in batch]), data_samples=[s for _, s in batch]
+            )
+
+        def forward(self, inputs, mode):
+            return inputs
+
+    logits = torch.randn(11, 7, generator=torch.Generator().manual_seed(0))
+    labels = [SimpleNamespace(gt_label=torch.tensor([i % 7])) for i in range(11)]
+    pictures = list(zip(logits, labels, strict=True))
+    loader = torch.utils.data.DataLoader(pictures, batch_size=3, collate_fn=list)
+    alone = ood._accuracy(Model(), loader, None)
+    parts = []
+    monkeypatch.setattr(ood, 'all_reduce', lambda counts: parts.append(counts.clone()))
+    for rank in (0, 1):
+        monkeypatch.setattr(ood, 'get_dist_info', lambda rank=rank: (rank, 2))
+        ood._accuracy(Model(), loader, None)
+    assert all(part[1] > 0 for part in parts)
+    top1, top5 = (100 * count / 11 for count in sum(parts).tolist())
+    assert alone == dict(top1=top1, top5=top5, samples=11)
 
 
 @pytest.mark.slow
@@ -297,6 +341,9 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     assert classifier_state(only, 'ema')[1] == 'model'
     assert classifier_state(dict(state_dict=plain, state_dict_ema=average), 'ema')[1] == 'ema'
     assert classifier_state(dict(state_dict_ema=average), 'model')[1] == 'ema'
+    for nothing in (5, [average], dict(ema_state_dict=average)):
+        with pytest.raises(InputError):
+            classifier_state(nothing, 'ema')
 
 
 @pytest.mark.parametrize(
