@@ -17,7 +17,13 @@ from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 from fan_mm.images import find_images, read_image
-from fan_mm.models.checkpoints import CheckpointedBackbone, below, load_pretrained, unwrap
+from fan_mm.models.checkpoints import (
+    CheckpointedBackbone,
+    below,
+    load_pretrained,
+    load_strictly,
+    unwrap,
+)
 from fan_mm.report.labels import corruption_label
 from fan_mm.torch_files import read_torch_file
 
@@ -81,17 +87,7 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
         return
     state = unwrap(read_torch_file(checkpoint))
     state = below('backbone.', state) or state
-    try:
-        missing = backbone.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:  # torch's list of shapes, a line each
-        first = str(error).partition('size mismatch for ')[2].partition(':')[0]
-        raise InputError(f'{checkpoint} does not fit the backbone: the shape of {first}') from None
-    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
-    if missing:
-        raise InputError(
-            f'{checkpoint} does not fit the backbone: it lacks {len(missing)} tensors, such as '
-            f'{missing[0]}'
-        )
+    load_strictly(backbone, state, f'{checkpoint} does not fit the backbone')
 
 
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:

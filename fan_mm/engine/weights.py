@@ -1,17 +1,12 @@
-"""Loading a checkpoint into the model that it must be of.
+"""Loading a checkpoint into the model that it must be of."""
 
-mmengine skips what is missing or has another shape with no more than a line in the log.
-"""
-
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from fan_mm.errors import InputError
-from fan_mm.models.checkpoints import to_ours
+from fan_mm.models.checkpoints import load_strictly
 from fan_mm.torch_files import read_torch_file
 
 
@@ -32,37 +27,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     if not isinstance(state, dict):
         raise InputError(f'{source} holds no weights')
     state = {name.removeprefix('module.'): value for name, value in state.items()}
-    own = model.state_dict()
-    try:
-        missing = model.load_state_dict(state, strict=False).missing_keys
-    except InputError as error:  # a FAN backbone's own
-        raise InputError(f'{source} does not fit the config: {error}') from None
-    except RuntimeError as error:  # torch's list of shapes, a line each
-        _check_names(own, state, source)
-        first, _, rest = str(error).partition('size mismatch for ')[2].partition(':')
-        shapes = re.findall(r'torch\.Size\((\[[\d, ]*\])\)', rest.partition('\n')[0])
-        hint = ' instead of '.join(shapes)
-        raise InputError(
-            f'{source} does not fit the config: the shape of {first} is another ({hint})'
-        ) from None
-    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
-    if missing:
-        _check_names(own, state, source)
-        raise InputError(
-            f'{source} does not fit the config: it lacks {len(missing)} of {len(own)} tensors, '
-            f'such as {missing[0]}'
-        )
-
-
-def _check_names(own: Mapping, state: Mapping, source: str) -> None:
-    """Raise InputError if the file has no half of the model's tensors, whatever their shapes."""
-    known = {*state, *(to_ours(name.removeprefix('backbone.')) for name in state)}
-    found = [name for name in own if name in known or name.removeprefix('backbone.') in known]
-    if 2 * len(found) < len(own):
-        raise InputError(
-            f"{source} does not fit the config: it has {len(found)} of the model's {len(own)} "
-            "tensors, so it is another model's file"
-        )
+    load_strictly(model, state, f'{source} does not fit the config')
 
 
 def check_start(model: dict, path: str) -> None:

@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce, get_dist_info, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 
 from fan_mm.engine import build_runner
 from fan_mm.engine.weights import load_weights
@@ -24,8 +24,7 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
-from fan_mm.models.checkpoints import below, unwrap
-from fan_mm.models.conversion import convert
+from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.tables import markdown_table
 from fan_mm.torch_files import read_torch_file
@@ -37,35 +36,6 @@ TEST_SETS = ('clean', *FOLDER_SETS, 'imagenet_c')
 # weights for ImageNet-R alone. None is the config's own size.
 SIZES: dict[str, int | None] = dict.fromkeys(TEST_SETS) | {'imagenet_a': 384}
 WEIGHTS = dict.fromkeys(TEST_SETS, 'model') | {'imagenet_r': 'ema'}
-
-
-def classifier_state(content: Mapping, weights: str) -> tuple[dict[str, Tensor], str]:
-    """The averaged or the plain weights of a classifier under mmpretrain's names.
-
-    Args:
-        content: of the file: a training of ours or of mmpretrain (which with an EMAHook has the
-            averaged weights in ``state_dict`` and the plain ones in ``ema_state_dict``), a released
-            file, or one that has only one kind.
-        weights: 'ema' or 'model'.
-
-    Returns:
-        The weights, and which they are: the only kind there is if the wanted one is not there.
-
-    Raises:
-        InputError: no weights, or not a classifier's.
-    """
-    if 'ema_state_dict' in content:
-        if weights == 'ema':
-            return unwrap(dict(state_dict=content['state_dict'])), 'ema'
-        return below('module.', content['ema_state_dict']), 'model'
-    if 'state_dict_ema' not in content:
-        weights = 'model'
-    elif not isinstance(content.get('state_dict', content.get('model')), Mapping):
-        weights = 'ema'
-    state = unwrap(content, weights)
-    if not below('backbone.', state):
-        state = convert(content, weights).state_dict
-    return state, weights
 
 
 def evaluate_ood(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from fan_mm.errors import InputError
 from fan_mm.torch_files import read_torch_file
@@ -382,3 +382,47 @@ def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str
             more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
             raise InputError(f'the checkpoint {problem} {", ".join(keys[:3])}{more}')
     return state
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load a state dict, and refuse it if a part of the module stays without.
+
+    mmengine skips what is missing or has another shape with no more than a line in the log. What
+    the module has no place for is left out.
+
+    Args:
+        module: a model or a part of one.
+        state: under the module's names, a FAN inside it under official ones too.
+        source: what the error's line begins with: the file, and what it should fit.
+
+    Raises:
+        InputError: the state is another model's, another size's, or a part.
+    """
+    own = module.state_dict()
+    try:
+        missing = module.load_state_dict(state, strict=False).missing_keys
+    except InputError as error:  # a FAN backbone's own
+        raise InputError(f'{source}: {error}') from None
+    except RuntimeError as error:  # torch's list of shapes, a line each
+        _check_names(own, state, source)
+        first, _, rest = str(error).partition('size mismatch for ')[2].partition(':')
+        shapes = re.findall(r'torch\.Size\((\[[\d, ]*\])\)', rest.partition('\n')[0])
+        hint = ' instead of '.join(shapes)
+        raise InputError(f'{source}: the shape of {first} is another ({hint})') from None
+    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
+    if missing:
+        _check_names(own, state, source)
+        raise InputError(
+            f'{source}: it lacks {len(missing)} of {len(own)} tensors, such as {missing[0]}'
+        )
+
+
+def _check_names(own: Mapping, state: Mapping, source: str) -> None:
+    """Raise InputError if the file has no half of the model's tensors, whatever their shapes."""
+    known = {*state, *(to_ours(name.removeprefix('backbone.')) for name in state)}
+    found = [name for name in own if name in known or name.removeprefix('backbone.') in known]
+    if 2 * len(found) < len(own):
+        raise InputError(
+            f"{source}: it has {len(found)} of the model's {len(own)} tensors, so it is another "
+            "model's file"
+        )

@@ -104,6 +104,36 @@ def convert(checkpoint: Mapping, weights: str | None = None) -> Conversion:
     return conversion
 
 
+def classifier_state(content: Mapping, weights: str) -> tuple[dict[str, Tensor], str]:
+    """The averaged or the plain weights of a classifier under mmpretrain's names.
+
+    Args:
+        content: of the file: a training of ours or of mmpretrain (which with an EMAHook has the
+            averaged weights in ``state_dict`` and the plain ones in ``ema_state_dict``), a released
+            file, or one that has only one kind.
+        weights: 'ema' or 'model'.
+
+    Returns:
+        The weights, and which they are: the only kind there is if the wanted one is not there.
+
+    Raises:
+        InputError: no weights, or not a classifier's.
+    """
+    unwrap(content)  # first of all: whether it holds weights
+    if 'ema_state_dict' in content:
+        if weights == 'ema':
+            return unwrap(dict(state_dict=content['state_dict'])), 'ema'
+        return below('module.', content['ema_state_dict']), 'model'
+    if 'state_dict_ema' not in content:
+        weights = 'model'
+    elif not isinstance(content.get('state_dict', content.get('model')), Mapping):
+        weights = 'ema'
+    state = unwrap(content, weights)
+    if not below('backbone.', state):
+        state = convert(content, weights).state_dict
+    return state, weights
+
+
 def _backbone_config(state: Mapping[str, Tensor]) -> dict:
     """The config that loads all of a backbone's weights, tried on the spot."""
     ours = translate(state)

@@ -22,7 +22,8 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
 from fan_mm.jobs import ood
-from fan_mm.jobs.ood import FILE, classifier_state, evaluate_ood, missing_values, table_row
+from fan_mm.jobs.ood import FILE, evaluate_ood, missing_values, table_row
+from fan_mm.models.conversion import classifier_state
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCH = dict(embed_dims=24, depth=1, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))

@@ -8,26 +8,10 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from fan_mm.errors import InputError
-from fan_mm.models.checkpoints import below, unwrap
-from fan_mm.models.conversion import convert
+from fan_mm.models.checkpoints import load_strictly
+from fan_mm.models.conversion import classifier_state
 from fan_mm.models.heads.token_labels import token_labels
 from fan_mm.torch_files import read_torch_file
-
-
-def classifier_weights(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The weights of a classifier under mmpretrain's names, EMA weights where the file has them.
-
-    Args:
-        checkpoint: of a training of ours (whose ``state_dict`` are the averaged weights, as
-            mmpretrain's EMAHook saves), of ``tools/convert_checkpoint.py``, or a released file.
-
-    Raises:
-        InputError: it holds no classifier of a FAN.
-    """
-    state = unwrap(checkpoint)
-    if below('backbone.', state) and 'head.fc.weight' in state:
-        return state
-    return convert(checkpoint).state_dict
 
 
 class Teacher:
@@ -35,7 +19,7 @@ class Teacher:
 
     Args:
         model: config of an ``ImageClassifier`` with a `TokenLabelHead`.
-        checkpoint: its weights; see `classifier_weights`.
+        checkpoint: its weights, averaged ones where there are some; see `classifier_state`.
 
     Raises:
         InputError: the checkpoint does not fit, or the head labels no tokens.
@@ -55,17 +39,11 @@ class Teacher:
     def _load(self, checkpoint: str | os.PathLike) -> None:
         content = read_torch_file(checkpoint)
         try:
-            state = classifier_weights(content)
+            state, _ = classifier_state(content, 'ema')
             self._check_heads(state)
-            missing = self.model.load_state_dict(state, strict=False).missing_keys
         except InputError as error:
             raise InputError(f'teacher {checkpoint}: {error}') from None
-        except RuntimeError as error:
-            first = str(error).partition('size mismatch for ')[2].partition(':')[0]
-            raise InputError(f'teacher {checkpoint}: the shape of {first} is another') from None
-        missing = [name for name in missing if not name.endswith('num_batches_tracked')]
-        if missing:
-            raise InputError(f'teacher {checkpoint}: it lacks {missing[0]}')
+        load_strictly(self.model, state, f'teacher {checkpoint}')
 
     def _check_heads(self, state: Mapping[str, Tensor]) -> None:
         if 'head.token_fc.weight' not in state:
