@@ -52,23 +52,21 @@ def test_a_missing_task_library_is_said_when_it_is_asked_for(monkeypatch):
 
 
 def test_importing_needs_no_task_library_and_nothing_heavy():
-    heavy = ('mmseg', 'mmdet', 'mmpretrain', 'sklearn', 'numba', 'matplotlib.pyplot', 'skimage')
-    # mmengine's visualizer imports pyplot only when it draws; what mmengine and mmcv themselves
-    # import does not count against us.
+    heavy = {
+        *('mmseg', 'mmdet', 'mmpretrain', 'matplotlib', 'rich'),
+        *('scipy', 'sklearn', 'skimage', 'numba', 'imagecorruptions'),
+    }
+    # What mmengine and mmcv themselves import does not count against us.
     code = (
         'import sys, torch, mmengine.runner, mmcv.transforms, mmcv.cnn\n'
         'before = set(sys.modules)\n'
-        'import time; begin = time.perf_counter()\n'
         'import fan_mm\n'
-        'seconds = time.perf_counter() - begin\n'
-        f'print([m for m in {heavy!r} if m in set(sys.modules) - before], seconds)'
+        'print(*{m.partition(".")[0] for m in set(sys.modules) - before})'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    modules, seconds = done.stdout.rsplit(' ', 1)
-    assert modules == '[]'
-    assert (
-        float(seconds) < 5
-    )  # 0.2 s on an idle machine; a stray scipy.stats or numba costs seconds
+    modules = set(done.stdout.split())
+    assert 'fan_mm' in modules
+    assert not heavy & modules
 
 
 def test_pins_agree_with_the_requirements_file(repo_root):
