@@ -3,7 +3,9 @@
 import importlib
 import logging
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -19,6 +21,7 @@ from fan_mm.errors import InputError
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
 
 _SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN')
+_DRIVER = Path('/proc/driver/nvidia/version')
 
 
 def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False) -> list[str]:
@@ -140,7 +143,7 @@ def _fill_in_loaders(cfg: Config) -> None:
 
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
     """Replace what needs a GPU; returns the line that says so."""
-    note = 'no GPU here, running on the CPU'
+    note = 'no GPU here, running on the CPU' + _complaint_of_cuda()
     replaced = _replace_types(cfg.model, _SYNC_BATCH_NORMS, 'BN')
     if cfg.pop('sync_bn', None) or replaced:
         note += ', BN in place of SyncBN'
@@ -160,6 +163,20 @@ def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
         _use_bfloat16(cfg)
         note += ', bfloat16 for --amp'
     return note
+
+
+def _complaint_of_cuda() -> str:
+    """Why torch does not get the GPU of a driver that is there, most often an old one."""
+    hidden = os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
+    if hidden or not torch.version.cuda or not _DRIVER.exists():
+        return ''
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        driver = ' '.join(re.findall(r'\d+\.[\d.]+', _DRIVER.read_text())[:1])
+        reason = str(error).split('. ')[0]
+        return f' (NVIDIA driver {driver} is there, but torch for CUDA {torch.version.cuda} says: {reason})'
+    return ''
 
 
 def _use_bfloat16(cfg: Config) -> None:

@@ -32,6 +32,25 @@ def test_sync_batch_norm_becomes_batch_norm_in_one_line(cfg):
 
 
 @without_gpu
+def test_a_driver_that_does_not_fit_is_said(cfg, monkeypatch, tmp_path):
+    def init():
+        raise RuntimeError('The driver is too old (found version 12020). Please update it')
+
+    driver = tmp_path / 'version'
+    driver.write_text('NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19\n')
+    monkeypatch.setattr(runtime, '_DRIVER', driver)
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setattr(torch.cuda, 'init', init)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    assert 'driver' not in prepare_runtime(cfg.copy())[0]
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    assert prepare_runtime(cfg)[0].startswith(
+        'no GPU here, running on the CPU (NVIDIA driver 535.104.05 is there, but torch for CUDA 13.0 '
+        'says: The driver is too old (found version 12020))'
+    )
+
+
+@without_gpu
 def test_mixed_precision_without_gpu_is_bfloat16(cfg):
     cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
     note, *_ = prepare_runtime(cfg, training=True)
