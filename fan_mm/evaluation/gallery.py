@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import print_log
 
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
+from fan_mm.evaluation.samples import spread
 
 MAX_WIDTH = 640
 SEVERITY = 3
@@ -34,8 +35,7 @@ class Gallery:
     def __init__(
         self, count: int, paint: Painter, severities: Mapping[str, Sequence[int]], samples: int
     ) -> None:
-        count = min(count, samples)
-        self.positions = {i * samples // count for i in range(count)}
+        self.positions = set(spread(samples, count))
         self.paint = paint
         self.cells = {CLEAN} | {
             Cell(name, max((s for s in levels if s <= SEVERITY), default=min(levels)))

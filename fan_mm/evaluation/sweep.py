@@ -30,12 +30,19 @@ from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.bootstrap import PerImage
-from fan_mm.evaluation.cell_dataset import CellBatches, CellDataset, batch_size_of, loader_like
+from fan_mm.evaluation.cell_dataset import (
+    CellBatches,
+    CellDataset,
+    batch_size_of,
+    loader_like,
+    sample_infos,
+)
 from fan_mm.evaluation.cells import Cell, CellRecord, CellStore
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_results
+from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
 from fan_mm.evaluation.scores import compute_scores, headline_metric, known
 from fan_mm.fileio import alone_in
@@ -154,10 +161,8 @@ class RobustnessSweep:
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
-        count = self.total if max_samples is None else min(max_samples, self.total)
-        # Spread evenly: the first ones may be one city or class.
-        self.samples = [i * self.total // count for i in range(count)]
-        infos = identity.sample_infos(clean_dataset, self.samples)
+        self.samples = spread(self.total, max_samples or self.total)
+        infos = sample_infos(clean_dataset, self.samples)
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos = [{name: info.get(name) for name in ('img_path', 'img_id')} for info in infos]
         self.premade = None
