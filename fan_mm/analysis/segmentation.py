@@ -23,6 +23,7 @@ from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.pipelines import on_the_fly
+from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import whole_file
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.painters import palette_of
@@ -80,9 +81,8 @@ class Segmentor:
             raise InputError(f'{self.name} has no test_dataloader: name --images')
         with DefaultScope.overwrite_default_scope('mmseg'):
             dataset = DATASETS.build(self.predictor.dataset_cfg)
-        count = min(count, len(dataset))
-        for i in range(count):
-            sample = dataset[i * len(dataset) // count]['data_samples']
+        for i in spread(len(dataset), count):
+            sample = dataset[i]['data_samples']
             yield Path(sample.img_path), sample.gt_sem_seg.data[0].numpy()
 
 
@@ -203,10 +203,8 @@ def write_segmentation(
         _check_video(Path(video), fps)
     if images is not None:
         samples: Iterable = ((file, None) for file, _ in find_images(images, out))
-    elif count > 0:
-        samples = segmentors[0].ground_truths(count)
     else:
-        raise InputError(f'at least one sample is needed, not {count}')
+        samples = segmentors[0].ground_truths(count)
     named, samples = itertools.tee(samples)
     stems = distinct(file_stem(file) for file, _ in named)
     written = []

@@ -16,6 +16,7 @@ from fan_mm.corruptions import corrupt, image_key, seed_for
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
+from fan_mm.evaluation.samples import spread
 from fan_mm.images import find_images, read_image
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
@@ -127,11 +128,9 @@ def load_pictures(
     Raises:
         InputError: no images, or one that cannot be read.
     """
-    if count is not None and count < 1:
-        raise InputError(f'at least one image is needed, not {count}')
     files = [file for path in paths for file, _ in find_images(path)]
-    if count is not None and count < len(files):
-        files = [files[i * len(files) // count] for i in range(count)]
+    if count is not None:
+        files = [files[i] for i in spread(len(files), count)]
     pictures = {}
     for file in files:
         image = read_image(file)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
+from fan_mm.evaluation.samples import spread
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
@@ -122,16 +123,17 @@ def paint_token_labels(
         The pictures written.
 
     Raises:
-        InputError: a mistake in the config or in a path, or an image that cannot be read.
+        InputError: a mistake in the config or in a path, no images are asked for, or one cannot be
+            read.
     """
     files, out = find_images(path, out), Path(out)
-    count = min(count, len(files))
+    files = [files[i] for i in spread(len(files), count)]
     predictor = Predictor(cfg, checkpoint)
     pipeline = test_pipeline(predictor)
     names = predictor.metainfo['classes'] or range(10**6)
     device = next(predictor.model.parameters()).device
     written = []
-    for file, relative in loop([files[i * len(files) // count] for i in range(count)]):
+    for file, relative in loop(files):
         if read_image(file) is None:
             raise InputError(f'{file} cannot be read as an image')
         packed = pipeline({'img_path': str(file)})

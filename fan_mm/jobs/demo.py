@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
+from fan_mm.evaluation.samples import spread
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.painters import legend_of, painter
 from fan_mm.report.panels import add_legend, side_by_side
@@ -73,7 +74,7 @@ def paint_samples(
         The pictures written.
 
     Raises:
-        InputError: a mistake in the config.
+        InputError: a mistake in the config, or no samples are asked for.
     """
     predictor = Predictor(cfg, checkpoint)
     if predictor.dataset_cfg is None:
@@ -81,9 +82,8 @@ def paint_samples(
     with DefaultScope.overwrite_default_scope(predictor.scope):
         dataset = DATASETS.build(predictor.dataset_cfg)
     paint = painter(predictor.task, predictor.metainfo)
-    count = min(count, len(dataset))
     written = []
-    for index in loop([i * len(dataset) // count for i in range(count)]):
+    for index in loop(spread(len(dataset), count)):
         packed = dataset[index]
         file = Path(packed['data_samples'].img_path)
         image = read_image(file)

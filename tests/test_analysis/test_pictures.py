@@ -136,7 +136,7 @@ def test_reading_pictures(tmp_path):
     assert list(pictures) == [tmp_path / '0.png', tmp_path / '2.png']
     assert pictures[tmp_path / '2.png'].shape == (64, 48, 3)
     assert tuple(pictures[tmp_path / '2.png'][5, 5]) == (255, 0, 80)  # RGB
-    with pytest.raises(InputError, match='at least one image'):
+    with pytest.raises(InputError, match='at least one sample is needed, not 0'):
         load_pictures([tmp_path], (64, 48), 0)
     (tmp_path / '9.png').write_bytes(b'not a picture')
     with pytest.raises(InputError, match='cannot be read as an image'):

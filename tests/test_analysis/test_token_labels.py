@@ -81,6 +81,8 @@ def test_no_picture_replaces_another(setup, tmp_path):
         cfg, str(folder / 'weights.pth'), tmp_path / 'in', tmp_path / 'out'
     )
     assert [file.name for file in written] == ['x.jpg.png', 'x.png']
+    with pytest.raises(InputError, match='at least one sample is needed, not -3'):
+        paint_token_labels(cfg, 'unread.pth', tmp_path / 'in', tmp_path / 'none', -3)
 
 
 def test_a_plain_classifier_labels_no_tokens(setup, tmp_path):

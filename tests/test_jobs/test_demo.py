@@ -227,6 +227,8 @@ def test_image_ground_truth_and_prediction_side_by_side(tmp_path):
     truth = picture[rows[0] : rows[0] + 64, 134:262]
     assert not np.array_equal(truth, image)
     assert not np.array_equal(truth, picture[rows[0] : rows[0] + 64, 268:])
+    with pytest.raises(InputError, match='at least one sample is needed, not 0'):
+        paint_samples(segmentation(tmp_path / 'toy'), checkpoint, tmp_path / 'none', 0)
 
 
 def test_mistakes_are_said_in_one_line(folder, tmp_path):
