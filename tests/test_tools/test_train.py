@@ -136,7 +136,7 @@ while [ "${1#-}" != "$1" ]; do
     esac
     shift
 done
-export SLURM_NTASKS=$ntasks SLURM_NODELIST=here
+export SLURM_NTASKS=$ntasks SLURM_NODELIST=here SLURM_JOB_ID=1237654
 for ((i = 0; i < ntasks; i++)); do
     SLURM_PROCID=$i SLURM_LOCALID=$i "$@" &
 done
@@ -144,8 +144,19 @@ for job in $(jobs -p); do wait "$job" || exit 1; done
 """
 
 
+@pytest.fixture
+def fake_slurm(tmp_path):
+    """A PATH with srun and scontrol for this machine."""
+    binaries = tmp_path / 'bin'
+    binaries.mkdir()
+    for name, text in (('srun', FAKE_SRUN), ('scontrol', '#!/bin/sh\necho 127.0.0.1\n')):
+        (binaries / name).write_text(text)
+        (binaries / name).chmod(0o755)
+    return os.pathsep.join([str(binaries), os.environ['PATH']])
+
+
 @pytest.mark.slow
-def test_two_processes_on_a_cpu(tiny_config, tmp_path):
+def test_two_processes_on_a_cpu(tiny_config, tmp_path, fake_slurm):
     """They train together, and their evaluation is one process's to the last digit."""
     work_dir = tmp_path / 'work'
     options = ['--cfg-options', 'train_cfg.max_iters=3', 'train_dataloader.batch_size=1']
@@ -165,14 +176,8 @@ def test_two_processes_on_a_cpu(tiny_config, tmp_path):
     run('dist_test.sh', tiny_config, checkpoint, 2, '--work-dir', tmp_path / 'two')
     assert metrics(tmp_path / 'two') == expected
 
-    binaries = tmp_path / 'bin'
-    binaries.mkdir()
-    for name, text in (('srun', FAKE_SRUN), ('scontrol', '#!/bin/sh\necho 127.0.0.1\n')):
-        (binaries / name).write_text(text)
-        (binaries / name).chmod(0o755)
-    path = os.pathsep.join([str(binaries), os.environ['PATH']])
     slurm = ['slurm_test.sh', 'debug', 'job', tiny_config, checkpoint]
-    run(*slurm, '--work-dir', tmp_path / 'slurm', PATH=path, GPUS='2')
+    run(*slurm, '--work-dir', tmp_path / 'slurm', PATH=fake_slurm, GPUS='2')
     assert metrics(tmp_path / 'slurm') == expected
 
 
@@ -205,6 +210,30 @@ def test_launchers_say_how_they_are_used(script):
 def test_launchers_want_a_number_of_processes(script, arguments, gpus):
     done = run(script, *arguments, gpus, status=2)
     assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+
+
+@pytest.mark.parametrize(
+    'variables, port',
+    [
+        ({}, '27654'),
+        ({'MASTER_PORT': '1234'}, '1234'),
+        ({'MASTER_PORT': '1234', 'PORT': '567'}, '567'),
+    ],
+)
+@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+def test_each_slurm_job_has_its_port(script, variables, port, fake_slurm, tmp_path):
+    """Two jobs on one node do not meet."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\necho $SLURM_PROCID $MASTER_PORT $# >>$0.ports\n')
+    python.chmod(0o755)
+    kept = {k: v for k, v in os.environ.items() if k not in ('PORT', 'MASTER_PORT')}
+    subprocess.run(
+        command(script, 'debug', 'job', 'config.py', 'a b'),
+        env=dict(kept, PATH=fake_slurm, GPUS='2', PYTHON=str(python), **variables),
+        check=True,
+    )
+    lines = sorted((tmp_path / 'python.ports').read_text().splitlines())
+    assert lines == [f'0 {port} 6', f'1 {port} 6']
 
 
 def test_run_tests_says_how_it_is_used():
