@@ -5,11 +5,12 @@ pipelines to that cell, so the workers of one loader can be at the borders of tw
 nobody waits there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.pipelines import CellPipeline
 
@@ -100,3 +101,22 @@ def loader_like(loader: DataLoader, dataset: Dataset, batches: Sampler) -> DataL
 def batch_size_of(loader: DataLoader) -> int:
     """Samples per batch of a loader, also if it has a batch sampler of its own."""
     return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+
+
+def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
+    """What the dataset knows about its samples before loading them.
+
+    Raises:
+        InputError: it has no ``get_data_info``, or samples without ``img_path``.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        raise InputError(
+            f'{type(dataset).__name__} has no get_data_info: derive it from mmengine BaseDataset'
+        )
+    infos = [dataset.get_data_info(i) for i in samples]
+    if infos and not infos[0].get('img_path'):
+        raise InputError(
+            f'the samples of {type(dataset).__name__} have no img_path: every image is corrupted by '
+            'a seed made of its file name, so the dataset must read images from files'
+        )
+    return infos

@@ -82,25 +82,6 @@ def model_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
-    """What the dataset knows about its samples before loading them.
-
-    Raises:
-        InputError: it has no ``get_data_info``, or samples without ``img_path``.
-    """
-    if not hasattr(dataset, 'get_data_info'):
-        raise InputError(
-            f'{type(dataset).__name__} has no get_data_info: derive it from mmengine BaseDataset'
-        )
-    infos = [dataset.get_data_info(i) for i in samples]
-    if infos and not infos[0].get('img_path'):
-        raise InputError(
-            f'the samples of {type(dataset).__name__} have no img_path: every image is corrupted by '
-            'a seed made of its file name, so the dataset must read images from files'
-        )
-    return infos
-
-
 def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     """Hash of a dataset: class names, and per sample the image's key, its file's size, its labels.
 

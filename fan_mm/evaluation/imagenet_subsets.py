@@ -92,18 +92,15 @@ def _subsets() -> dict[str, list[int]]:
     return json.loads(data.read_text())
 
 
-def correct_counts(
-    logits: Tensor, labels: Tensor, classes: Sequence[int], topk: Sequence[int] = (1, 5)
-) -> list[int]:
-    """How many predictions are right, the logits restricted to some classes before arg max.
+def correct_counts(logits: Tensor, labels: Tensor, classes: Sequence[int]) -> list[int]:
+    """How many predictions are right (top-1, top-5) if only some classes may be predicted.
 
     Args:
         logits: ``(B, K)``.
         labels: ``(B,)`` positions in ``classes``.
         classes: the class that each label means; all others are out of the question.
-        topk: right means among the first k.
     """
     restricted = logits[:, torch.as_tensor(classes, device=logits.device)]
-    best = restricted.topk(min(max(topk), restricted.shape[1]), dim=1).indices
+    best = restricted.topk(min(5, restricted.shape[1]), dim=1).indices
     right = best == labels.to(logits.device)[:, None]
-    return [int(right[:, :k].any(1).sum()) for k in topk]
+    return [int(right[:, :k].any(1).sum()) for k in (1, 5)]

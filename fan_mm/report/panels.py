@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _PAPER, _INK = (255, 255, 255), (29, 39, 51)
 _GAP = 6
+_MASK = 0.5  # opacity of an instance's mask
 
 Palette = Sequence[Sequence[int]]
 
@@ -61,7 +62,6 @@ def paint_detection(
     captions: Sequence[str],
     colours: Palette,
     masks: np.ndarray | None = None,
-    alpha: float = 0.5,
 ) -> np.ndarray:
     """Draw boxes, captions and masks of instances over an image, the first on top.
 
@@ -71,14 +71,13 @@ def paint_detection(
         captions: of each instance, e.g. ``car 0.93``.
         colours: RGB colour of each instance, 0 to 255.
         masks: ``(n, H, W)`` of bool, if there are any.
-        alpha: opacity of the masks, 0 to 1.
     """
     picture = image.copy()
     if masks is not None:
         for mask, colour in reversed(list(zip(masks, colours, strict=True))):
             inside = np.asarray(mask, bool)
             paint = np.asarray(colour, np.float32)
-            picture[inside] = np.rint(picture[inside] * (1 - alpha) + paint * alpha)
+            picture[inside] = np.rint(_MASK * paint + (1 - _MASK) * picture[inside])
     size = max(10, _text_size(image) - 2)
     line = max(1, size // 7)
     canvas = Image.fromarray(picture)

@@ -90,15 +90,15 @@ class ClassLosses:
             return f'the {len(self.classes)} of {self.total} classes that lose most'
         return 'the class that loses most first'
 
-    def worst(self, count: int = 5) -> list[tuple[str, str, float]]:
-        """The largest losses as (class, corruption, points)."""
+    def worst(self) -> list[tuple[str, str, float]]:
+        """The five largest losses as (class, corruption, points)."""
         flat = [
             (name, corruption, float(points))
             for name, row in zip(self.classes, self.losses, strict=True)
             for corruption, points in zip(self.corruptions, row, strict=True)
             if points > 0
         ]
-        return sorted(flat, key=lambda item: -item[2])[:count]
+        return sorted(flat, key=lambda item: -item[2])[:5]
 
 
 class RobustnessTable:
@@ -256,11 +256,10 @@ class RobustnessTable:
         everywhere += [(c, s) for c in self.corruptions for s in self.severities]
         return [cell for cell in everywhere if self.state(*cell) == state]
 
-    def class_losses(self, most: int | None = MOST_CLASSES) -> ClassLosses | None:
+    def class_losses(self) -> ClassLosses | None:
         """Per-class losses under every corruption of the benchmark, or None without such data.
 
-        Args:
-            most: keep only as many classes, those that lose most on average; None for all.
+        Of the classes those that lose most on average.
         """
         per_class = self._cells.get(('clean', 0), {}).get('per_class') or {}
         corruptions = tuple(c for c in self.corruptions if c in self._wanted)
@@ -280,7 +279,7 @@ class RobustnessTable:
         # Only the order of the rows forgives a missing cell.
         known = np.isfinite(losses)
         rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
-        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:most]
+        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
         names = tuple(classes[i] for i in order)
         return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
 

@@ -125,8 +125,8 @@ def test_subsets():
 
 def test_restricted_before_arg_max():
     logits = torch.tensor([[9.0, 1, 2, 3], [9, 4, 1, 0]])
-    assert correct_counts(logits, torch.tensor([1, 0]), [1, 3], (1, 2)) == [2, 2]
-    assert correct_counts(logits, torch.tensor([0, 1]), [1, 3], (1, 2)) == [0, 2]
+    assert correct_counts(logits, torch.tensor([1, 0]), [1, 3]) == [2, 2]
+    assert correct_counts(logits, torch.tensor([0, 1]), [1, 3]) == [0, 2]
 
 
 def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):

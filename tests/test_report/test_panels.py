@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fan_mm.report import panels
 from fan_mm.report.panels import (
     add_legend,
     distinct_palette,
@@ -50,12 +51,13 @@ def test_segmentation_extremes(image, alpha, expected):
     assert np.array_equal(painted, wanted)
 
 
-def test_detection_draws_boxes_and_masks_first_on_top(image):
+def test_detection_draws_boxes_and_masks_first_on_top(image, monkeypatch):
+    monkeypatch.setattr(panels, '_MASK', 1.0)
     masks = np.zeros((2, 60, 90), bool)
     masks[0, 30:50, 30:60] = True
     masks[1, 30:50, 40:80] = True
     boxes = np.array([[30, 30, 60, 50], [40, 30, 80, 50]], float)
-    painted = paint_detection(image, boxes, ['a 0.9', 'b 0.8'], PALETTE[:2], masks, alpha=1.0)
+    painted = paint_detection(image, boxes, ['a 0.9', 'b 0.8'], PALETTE[:2], masks)
     assert tuple(painted[40, 50]) == PALETTE[0]  # where they overlap, the first wins
     assert tuple(painted[40, 70]) == PALETTE[1]
     assert tuple(painted[50, 45]) == PALETTE[0]  # lower edge of the first box
