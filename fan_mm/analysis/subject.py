@@ -29,6 +29,7 @@ from fan_mm.report.labels import corruption_label
 from fan_mm.torch_files import read_torch_file
 
 SIZE = (448, 448)  # pixels, (H, W): the paper's
+TITLE_ROOM = 224  # pixels
 
 
 class Subject:
@@ -170,7 +171,7 @@ def condition_label(name: str, severity: int) -> str:
     return f'{corruption_label(name)} {severity}'
 
 
-def enlarge(image: np.ndarray, least: int = 224) -> np.ndarray:
+def enlarge(image: np.ndarray) -> np.ndarray:
     """Repeat the pixels of a small picture so often that there is room for its title."""
-    times = -(-least // min(image.shape[:2]))
+    times = -(-TITLE_ROOM // min(image.shape[:2]))
     return image.repeat(times, 0).repeat(times, 1)

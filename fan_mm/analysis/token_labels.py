@@ -18,6 +18,17 @@ from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 Loop = Callable[[Sequence], Iterable]
 SIDE = 448  # pixels of a picture's shorter side, at least
+# Okabe and Ito's colours, told apart by colour-blind people too.
+_PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (120, 120, 120),
+)
 
 
 @torch.inference_mode()
@@ -52,26 +63,26 @@ def paint_labels(
     labels: np.ndarray,
     confidence: np.ndarray,
     names: Sequence[str],
-    shown: int = 8,
 ) -> np.ndarray:
     """Image, token labels and confidence side by side, with a legend of the commonest classes.
+
+    Eight classes get a colour; the rest stays unpainted.
 
     Args:
         image: uint8 RGB ``(H, W, 3)``, what the model saw.
         labels: class of every token ``(h, w)``.
         confidence: its probability ``(h, w)``.
         names: of all classes.
-        shown: how many classes get a colour; the rest stays unpainted.
     """
     scale = max(1, -(-SIDE // min(image.shape[:2])))
     size = (image.shape[1] * scale, image.shape[0] * scale)
     image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     classes, counts = np.unique(labels, return_counts=True)
-    classes = classes[np.argsort(-counts, kind='stable')][:shown]
+    classes = classes[np.argsort(-counts, kind='stable')][: len(_PALETTE)]
     places = np.full(labels.shape, 255, np.uint8)
     for place, index in enumerate(classes):
         places[labels == index] = place
-    palette = [tuple(int(v) for v in colour) for colour in _PALETTE[: len(classes)]]
+    palette = _PALETTE[: len(classes)]
     painted = paint_segmentation(
         image, cv2.resize(places, size, interpolation=cv2.INTER_NEAREST), palette
     )
@@ -86,19 +97,6 @@ def paint_labels(
         f'{str(names[i]).partition(",")[0]} {100 * (labels == i).mean():.0f} %' for i in classes
     ]
     return add_legend(row, captions, palette)
-
-
-# Okabe and Ito's colours, told apart by colour-blind people too.
-_PALETTE = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (120, 120, 120),
-)
 
 
 def paint_token_labels(

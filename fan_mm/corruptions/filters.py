@@ -29,11 +29,11 @@ def strips(image: np.ndarray, least: int = 1) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
-def pieces(values: np.ndarray, count: int = 1 << 16) -> Iterator[np.ndarray]:
-    """Cut a contiguous array into flat views of so many values."""
+def pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut a contiguous array into flat views of 2**16 values."""
     flat = values.reshape(-1)
-    for start in range(0, flat.size, count):
-        yield flat[start : start + count]
+    for start in range(0, flat.size, 1 << 16):
+        yield flat[start : start + (1 << 16)]
 
 
 def over_channels(plane: np.ndarray, image: np.ndarray) -> np.ndarray:
