@@ -289,7 +289,7 @@ def install_ops(python: Path, package: str) -> None:
         )
     need_toolkit(python)
     cache.mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0))
+    cores = int(os.environ.get('MAX_JOBS') or len(os.sched_getaffinity(0)))
     say(
         f'compiling mmcv ops on {cores} cores: about {max(1, round(18 / cores))} minutes '
         '(longer for CUDA), once per machine'

@@ -62,6 +62,7 @@ class Machine:
     def pip(self, python, command, *arguments, what, env=None):
         self.calls.append(what)
         if command == 'wheel':
+            self.env = env
             folder = Path(arguments[arguments.index('-w') + 1])
             (folder / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl').write_text('good')
         else:
@@ -75,8 +76,10 @@ def cache_of(module) -> Path:
 
 def test_the_wheel_is_built_once_and_kept(setup_env, asked_here, monkeypatch):
     machine = Machine(setup_env, monkeypatch)
+    monkeypatch.setenv('MAX_JOBS', '3')  # where memory is for fewer than the cores
     setup_env.install_ops(Path(sys.executable), 'mmcv==2.1.0')
     assert machine.calls == ['compiling mmcv ops', 'installing the compiled wheel']
+    assert machine.env['MAX_JOBS'] == '3'
     machine.good, machine.calls = False, []
     setup_env.install_ops(Path(sys.executable), 'mmcv==2.1.0')
     assert machine.calls == ['installing the kept wheel']
