@@ -9,7 +9,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_PAPER, _INK = (255, 255, 255), (29, 39, 51)
+from fan_mm.report.colours import INK, ink_on
+
+_PAPER = '#ffffff'  # of pictures, whatever page they are on
 _GAP = 6
 _MASK = 0.5  # opacity of an instance's mask
 
@@ -84,7 +86,7 @@ def paint_detection(
     draw = ImageDraw.Draw(canvas)
     for box, caption, colour in reversed(list(zip(boxes, captions, colours, strict=True))):
         x0, y0, x1, y1 = (round(float(v)) for v in box)
-        colour = tuple(map(int, colour))
+        colour = '#' + bytes(map(int, colour)).hex()
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=colour, width=line)
         _caption(draw, (x0, y0 - size - 4), caption, size, colour, canvas.size)
     return np.asarray(canvas)
@@ -100,18 +102,17 @@ def paint_classification(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     canvas = Image.fromarray(image)
     draw, size = ImageDraw.Draw(canvas), _text_size(image)
     for i, line in enumerate(lines):
-        _caption(draw, (3, 3 + i * (size + 5)), line, size, _INK, canvas.size)
+        _caption(draw, (3, 3 + i * (size + 5)), line, size, INK, canvas.size)
     return np.asarray(canvas)
 
 
-def _caption(draw: ImageDraw.ImageDraw, place, text: str, size: int, colour, limits) -> None:
-    """Text on a plate of a colour, moved so that it lies inside the picture."""
+def _caption(draw: ImageDraw.ImageDraw, place, text: str, size: int, colour: str, limits) -> None:
+    """Text on a plate of a hex colour, moved so that it lies inside the picture."""
     width = int(draw.textlength(text, font=_font(size))) + 4
     x = max(0, min(int(place[0]), limits[0] - width))
     y = max(0, min(int(place[1]), limits[1] - size - 4))
     draw.rectangle((x, y, x + width, y + size + 3), fill=colour)
-    brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    draw.text((x + 2, y + 1), text, fill=_INK if brightness > 140 else _PAPER, font=_font(size))
+    draw.text((x + 2, y + 1), text, fill=ink_on(colour), font=_font(size))
 
 
 def add_legend(
@@ -138,12 +139,12 @@ def add_legend(
         x += needed
     canvas = Image.new('RGB', (width, (row + 1) * (size + 8) + _GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_GAP, _GAP), heading, fill=_INK, font=font)
+    draw.text((_GAP, _GAP), heading, fill=INK, font=font)
     for (x, y), name, colour in zip(places, names, colours, strict=True):
         draw.rectangle(
-            (x, y + 1, x + size, y + size + 1), fill=tuple(map(int, colour)), outline=_INK
+            (x, y + 1, x + size, y + size + 1), fill=tuple(map(int, colour)), outline=INK
         )
-        draw.text((x + size + 5, y), name, fill=_INK, font=font)
+        draw.text((x + size + 5, y), name, fill=INK, font=font)
     return np.concatenate([picture, np.asarray(canvas)])
 
 
@@ -165,7 +166,7 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         head = Image.new('RGB', (width, size + 9), _PAPER)
-        ImageDraw.Draw(head).text((2, 3), title, fill=_INK, font=_font(size))
+        ImageDraw.Draw(head).text((2, 3), title, fill=INK, font=_font(size))
         columns += [np.concatenate([np.asarray(head), image])]
         columns += [np.full((height + size + 9, _GAP, 3), 255, np.uint8)]
     return np.concatenate(columns[:-1], axis=1)

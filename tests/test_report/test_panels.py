@@ -77,6 +77,15 @@ def test_captions_stay_inside(image, box):
     assert (painted != image).any()
 
 
+@pytest.mark.parametrize(
+    'plate, letters', [((160, 120, 120), 0), ((20, 60, 90), 255), ((250, 170, 30), 0)]
+)
+def test_captions_are_written_in_the_ink_that_reads_better(image, plate, letters):
+    painted = paint_detection(image, np.array([[0, 30, 80, 50]], float), ['WWW'], [plate])
+    written = painted[17:29, 1:30].astype(int)  # of the image itself nothing is seen here
+    assert (abs(written - letters) < 30).all(axis=2).sum() > 4
+
+
 def test_classification_writes_into_the_corner(image):
     painted = paint_classification(image, ['tram 93 %'])
     changed = (painted != image).any(axis=2)
