@@ -222,10 +222,10 @@ def _other_cells(first: dict, other: dict) -> list[str]:
     return found
 
 
-def _some(corruptions: Sequence[str], most: int = 3) -> str:
+def _some(corruptions: Sequence[str]) -> str:
     """'snow, fog, frost and 12 more'."""
-    more = len(corruptions) - most
-    names = ', '.join(map(corruption_in_sentence, corruptions[:most]))
+    more = len(corruptions) - 3
+    names = ', '.join(map(corruption_in_sentence, corruptions[:3]))
     return f'{names} and {more} more' if more > 0 else names
 
 
