@@ -206,6 +206,7 @@ def test_imagenet_c_reads_folders_and_crops_nothing_twice(toy, tmp_path):
     rows = results['test_sets']
     assert rows['imagenet_c']['clean'] == rows['imagenet_c']['mean'] == rows['clean']['top1']
     assert rows['imagenet_c']['retention'] == 100 and 'mCE' not in rows['imagenet_c']  # ten classes
+    assert '| undefined | ' in table_row(results)
     assert (tmp_path / 'imagenet_c/report.html').exists()
     assert missing_values(results) == []
 
