@@ -39,6 +39,12 @@ NMS = (
     'boxes, scores = (torch.tensor(values, device=device) for values in (boxes, [.9, .8, .7])); '
     'assert nms(boxes, scores, .5)[1].tolist() == [0, 2]'
 )
+VISION = 'import torch, torchvision; torchvision.ops.nms'
+# without importing mmcv, which may lack what it imports
+HAS_OPS = (
+    'from importlib.util import find_spec; from pathlib import Path; '
+    'assert [*Path(find_spec("mmcv").origin).parent.glob("_ext*")]'
+)
 # the visible cards' architectures are what torch compiles for when TORCH_CUDA_ARCH_LIST is not set
 CARDS = (
     'import torch; count = torch.cuda.device_count() if torch.cuda.is_available() else 0; '
@@ -149,20 +155,29 @@ def name_of(requirement: str) -> str:
 
 
 def install_torch(python: Path, pins: list[str], index: str | None, again: bool) -> None:
-    """Leave a torch that imports: the one that is there, unless it is to come again from an index."""
-    if not again and works(python, 'import torch, torchvision; torchvision.ops.nms'):
+    """Leave a torch that imports (the one that is there, unless it is to come again) and its torchvision."""
+    where = ['--index-url', index] if index else []
+    if not again and works(python, 'import torch'):
         version = ask(python, 'import torch; print(torch.__version__)')
         say(f'torch {version} is there and is kept')
-        return
-    say('installing torch (several GB unless --torch-index names a CPU-only index)')
-    where = ['--index-url', index] if index else []
-    if again:  # to pip, the same version of another index is there already
-        reinstall(python, *pins, *where, what='installing torch')
-    pip(python, 'install', *pins, *where, what='installing torch')
-    if not works(python, 'import torch, torchvision; torchvision.ops.nms'):
-        raise SetupError(
-            'torch was installed but does not import: give a build that fits this machine with --torch-index URL'
-        )
+        if works(python, VISION):
+            return
+        say('installing the torchvision that fits it')
+        # one built for another torch may have the right version
+        pip(python, 'uninstall', '--yes', 'torchvision', what='removing torchvision')
+        fitting = ['torchvision', f'torch=={version}']
+        pip(python, 'install', *fitting, *where, what='installing torchvision')
+    else:
+        say('installing torch (several GB unless --torch-index names a CPU-only index)')
+        if again:  # to pip, the same version of another index is there already
+            reinstall(python, *pins, *where, what='installing torch')
+        pip(python, 'install', *pins, *where, what='installing torch')
+    for module, proof in (('torch', 'import torch'), ('torchvision', VISION)):
+        if not works(python, proof):
+            raise SetupError(
+                f'{module} was installed but does not import: give a build that fits this machine '
+                'with --torch-index URL'
+            )
 
 
 def warn_of_driver(python: Path) -> None:
@@ -381,6 +396,8 @@ def main() -> None:
         done = [index]
         stamp.write_text(index)
     warn_of_driver(python)
+    # ops of an earlier purpose, stale by now, would break every import of mmcv.ops
+    with_ops = with_ops or (works(python, HAS_OPS) and not works(python, NMS))
     mmcv_pin = next(line for line in lines if name_of(line) == mmcv)
     others = [
         line

@@ -197,8 +197,9 @@ def test_a_driver_that_does_not_fit_is_said(setup_env, asked_here, monkeypatch, 
     assert capsys.readouterr().err == ''
 
 
-def test_another_torch_index_brings_another_torch(setup_env, monkeypatch, tmp_path, repo_root):
-    """In the .venv of the checkout; what is noted there is not installed again."""
+@pytest.fixture
+def set_up(setup_env, monkeypatch, tmp_path, repo_root):
+    """The whole script on a checkout where everything works; gives the calls of pip."""
     (tmp_path / '.venv').mkdir()
     for name in ('requirements.txt', 'setup.py'):
         (tmp_path / name).write_text((repo_root / name).read_text())
@@ -211,10 +212,20 @@ def test_another_torch_index_brings_another_torch(setup_env, monkeypatch, tmp_pa
     monkeypatch.setattr(setup_env, 'refuse_other_brand', lambda python, stack: None)
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
 
-    def torch_from(*options):
+    def run(*options):
         calls.clear()
         monkeypatch.setattr(sys, 'argv', ['setup_env', *options])
         setup_env.main()
+        return calls
+
+    return run
+
+
+def test_another_torch_index_brings_another_torch(set_up):
+    """In the .venv of the checkout; what is noted there is not installed again."""
+
+    def torch_from(*options):
+        calls = set_up(*options)
         return [words[-1] for words in calls if '--force-reinstall' in words], len(calls)
 
     assert torch_from()[0] == []
@@ -226,6 +237,38 @@ def test_another_torch_index_brings_another_torch(setup_env, monkeypatch, tmp_pa
     assert torch_from('--torch-index', 'index/cu126')[0] == ['index/cu126']
 
 
+@pytest.mark.parametrize('installed', [True, False])
+def test_stale_ops_are_built_again_for_any_purpose(setup_env, set_up, monkeypatch, installed):
+    """The quickstart needs none, but an mmcv with ops for another torch does not import."""
+    built = []
+    monkeypatch.setattr(
+        setup_env,
+        'works',
+        lambda python, code: {setup_env.HAS_OPS: installed, setup_env.NMS: bool(built)}.get(
+            code, True
+        ),
+    )
+    monkeypatch.setattr(setup_env, 'install_ops', lambda python, package: built.append(package))
+    others = next(words for words in set_up() if words[0].startswith('installing requirements'))
+    lines = setup_env.requirement_lines(setup_env.ROOT / 'requirements.txt')
+    pin = next(line for line in lines if line.startswith('onedl-mmcv=='))
+    assert built == ([pin] if installed else [])
+    assert (pin in others) is not installed
+
+
+def test_ops_are_found_without_importing_mmcv(setup_env, tmp_path):
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv' / '__init__.py').write_text('import no_such_module')
+
+    def found():
+        code = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); {setup_env.HAS_OPS}'
+        return setup_env.works(PYTHON, code)
+
+    assert not found()
+    (tmp_path / 'mmcv' / '_ext.cpython-311-x86_64-linux-gnu.so').touch()
+    assert found()
+
+
 def test_without_a_compiler_it_says_so(setup_env, asked_here, monkeypatch):
     Machine(setup_env, monkeypatch)
     monkeypatch.setattr(setup_env.shutil, 'which', lambda name: None)
@@ -234,11 +277,37 @@ def test_without_a_compiler_it_says_so(setup_env, asked_here, monkeypatch):
         setup_env.install_ops(Path(sys.executable), 'mmcv==2.1.0')
 
 
-def test_a_torch_that_works_is_kept(setup_env, asked_here, monkeypatch):
-    machine = Machine(setup_env, monkeypatch)
-    machine.good = True
-    setup_env.install_torch(Path(sys.executable), ['torch==2.11.0'], None, False)
-    assert machine.calls == []
+@pytest.mark.parametrize('index', [None, 'index/cpu'])
+def test_a_torch_that_works_is_kept(setup_env, asked_here, monkeypatch, index):
+    """Also where torchvision is missing or broken: then the one that fits that torch comes."""
+    calls, seen = [], {'torchvision': True}
+
+    def pip(python, *words, what):
+        calls.append(words)
+        seen['torchvision'] = words[0] == 'install'
+
+    monkeypatch.setattr(setup_env, 'pip', pip)
+    monkeypatch.setattr(
+        setup_env, 'works', lambda python, code: 'torchvision' not in code or seen['torchvision']
+    )
+    pins = ['torch==9.9', 'torchvision==9.9']
+    setup_env.install_torch(PYTHON, pins, index, False)
+    assert calls == []
+    seen['torchvision'] = False
+    setup_env.install_torch(PYTHON, pins, index, False)
+    where = ('--index-url', index) if index else ()
+    assert calls == [
+        ('uninstall', '--yes', 'torchvision'),
+        ('install', 'torchvision', 'torch==2.11.0+cu130', *where),
+    ]
+
+
+@pytest.mark.parametrize('broken', ['torch', 'torchvision'])
+def test_a_torch_that_stays_broken_is_one_line(setup_env, asked_here, monkeypatch, broken):
+    monkeypatch.setattr(setup_env, 'pip', lambda *words, what: None)
+    monkeypatch.setattr(setup_env, 'works', lambda python, code: broken not in code)
+    with pytest.raises(setup_env.SetupError, match=f'^{broken} was installed but does not import'):
+        setup_env.install_torch(PYTHON, ['torch==9.9', 'torchvision==9.9'], None, False)
 
 
 def test_the_other_brand_in_the_active_environment_is_refused(setup_env):
