@@ -163,10 +163,18 @@ def install_torch(python: Path, pins: list[str], index: str | None, again: bool)
         if works(python, VISION):
             return
         say('installing the torchvision that fits it')
-        # one built for another torch may have the right version
+        # pip's name for that torch may lack the +cu130 of torch's own
+        known = ask(python, 'from importlib.metadata import version; print(version("torch"))')
+        # a torchvision built for another torch may have the right version
         pip(python, 'uninstall', '--yes', 'torchvision', what='removing torchvision')
-        fitting = ['torchvision', f'torch=={version}']
-        pip(python, 'install', *fitting, *where, what='installing torchvision')
+        pip(
+            python,
+            'install',
+            'torchvision',
+            f'torch=={known}',
+            *where,
+            what='installing torchvision',
+        )
     else:
         say('installing torch (several GB unless --torch-index names a CPU-only index)')
         if again:  # to pip, the same version of another index is there already
