@@ -17,24 +17,29 @@ class Requirement:
         module: the import name.
         at_least: the oldest version that works.
         below: the first version that does not (or that nobody has tried).
-        distributions: the distributions that provide the module; the first is what we recommend.
-        pin: the version in ``requirements.txt``.
+        pins: the distributions that provide the module, each with the version we recommend; the first
+            is in ``requirements.txt``, an original OpenMMLab package in ``requirements/openmmlab.txt``.
     """
 
     module: str
     at_least: str
     below: str
-    distributions: tuple[str, ...]
-    pin: str
+    pins: dict[str, str]
+
+    def distribution(self) -> str | None:
+        """The installed distribution, or None."""
+        for name in self.pins:
+            try:
+                metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+            return name
+        return None
 
     def installed(self) -> str | None:
         """The installed version, or None."""
-        for distribution in self.distributions:
-            try:
-                return metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                continue
-        return None
+        name = self.distribution()
+        return None if name is None else metadata.version(name)
 
     def complaint(self) -> str | None:
         """One line that says what is wrong with what is installed; None if it is fine or absent."""
@@ -50,35 +55,55 @@ class Requirement:
         return f'{self.module} {version} is {verdict}: {self.remedy()}'
 
     def remedy(self) -> str:
-        """The pip command that mends it."""
-        return f'pip install "{self.distributions[0]}=={self.pin}"'
+        """The pip command that mends it, of the brand that is installed."""
+        name = self.distribution() or next(iter(self.pins))
+        if self.distribution() is None and _originals_installed():
+            name = next(name for name in self.pins if not _is_fork(name))
+        return f'pip install "{name}=={self.pins[name]}"'
+
+
+def _is_fork(distribution: str) -> bool:
+    return distribution.startswith('onedl-')
+
+
+def _originals_installed() -> bool:
+    """Whether the original OpenMMLab packages are installed, not the maintained forks."""
+    brands = [r.distribution() for r in (*REQUIRED, *TASK_LIBRARIES) if r.module.startswith('mm')]
+    found = [name for name in brands if name is not None]
+    return bool(found) and not any(map(_is_fork, found))
 
 
 REQUIRED = (
-    Requirement('torch', '2.1', '3', ('torch',), '2.11.0'),
-    Requirement('numpy', '1.23', '3', ('numpy',), '2.2.6'),
+    Requirement('torch', '2.1', '3', {'torch': '2.11.0'}),
+    Requirement('numpy', '1.23', '3', {'numpy': '2.2.6'}),
     Requirement(
         'cv2',
         '4.5',
         '6',
-        (
-            'opencv-python',
-            'opencv-python-headless',
-            'opencv-contrib-python-headless',
-            'opencv-contrib-python',
-        ),
-        '4.12.0.88',
+        {
+            'opencv-python': '4.12.0.88',
+            'opencv-python-headless': '4.12.0.88',
+            'opencv-contrib-python-headless': '4.12.0.88',
+            'opencv-contrib-python': '4.12.0.88',
+        },
     ),
     Requirement(
-        'mmengine', '0.10.4', '1', ('onedl-mmengine', 'mmengine', 'mmengine-lite'), '0.10.12'
+        'mmengine',
+        '0.10.4',
+        '1',
+        {'onedl-mmengine': '0.10.12', 'mmengine': '0.10.7', 'mmengine-lite': '0.10.7'},
     ),
-    Requirement('mmcv', '2.0.0', '3', ('onedl-mmcv', 'mmcv', 'mmcv-lite'), '2.3.6'),
+    Requirement(
+        'mmcv', '2.0.0', '3', {'onedl-mmcv': '2.3.6', 'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'}
+    ),
 )
 
 TASK_LIBRARIES = (
-    Requirement('mmseg', '1.2.0', '2', ('onedl-mmsegmentation', 'mmsegmentation'), '1.4.2'),
-    Requirement('mmpretrain', '1.2.0', '2', ('onedl-mmpretrain', 'mmpretrain'), '1.3.6'),
-    Requirement('mmdet', '3.3.0', '4', ('onedl-mmdetection', 'mmdet'), '3.5.1'),
+    Requirement(
+        'mmseg', '1.2.0', '2', {'onedl-mmsegmentation': '1.4.2', 'mmsegmentation': '1.2.2'}
+    ),
+    Requirement('mmpretrain', '1.2.0', '2', {'onedl-mmpretrain': '1.3.6', 'mmpretrain': '1.2.0'}),
+    Requirement('mmdet', '3.3.0', '4', {'onedl-mmdetection': '3.5.1', 'mmdet': '3.3.0'}),
 )
 
 

@@ -10,7 +10,7 @@ from fan_mm.versions import Requirement
 
 
 def requirement(**changes) -> Requirement:
-    fields = dict(module='numpy', at_least='1.0', below='3', distributions=('numpy',), pin='2.2.6')
+    fields = dict(module='numpy', at_least='1.0', below='3', pins={'numpy': '2.2.6'})
     return Requirement(**{**fields, **changes})
 
 
@@ -32,9 +32,34 @@ def test_a_version_out_of_range_is_one_line_with_the_command(monkeypatch, change
 
 
 def test_a_missing_requirement_is_one_line_with_the_command(monkeypatch):
-    absent = requirement(module='absent', distributions=('no-such-distribution',), pin='1.0')
+    absent = requirement(module='absent', pins={'no-such-distribution': '1.0'})
     monkeypatch.setattr(versions, 'REQUIRED', (absent,))
     with pytest.raises(ImportError, match='needs absent: pip install "no-such'):
+        versions.check_versions()
+
+
+@pytest.mark.parametrize(
+    'installed, command',
+    [
+        ({'mmengine': '0.8.0', 'mmcv': '2.1.0'}, 'mmengine==0.10.7'),
+        ({'onedl-mmengine': '0.8.0', 'onedl-mmcv': '2.3.6'}, 'onedl-mmengine==0.10.12'),
+        ({'mmcv': '2.1.0'}, 'mmengine==0.10.7'),
+        ({'onedl-mmcv': '2.3.6'}, 'onedl-mmengine==0.10.12'),
+        ({}, 'onedl-mmengine==0.10.12'),
+        ({'mmengine': '0.10.7', 'mmdet': '3.3.0'}, 'mmcv==2.1.0'),
+        ({'mmengine-lite': '0.8.0'}, 'mmengine-lite==0.10.7'),
+    ],
+)
+def test_the_command_is_of_the_brand_that_is_installed(monkeypatch, installed, command):
+    everything = {'torch': '2.11.0', 'numpy': '2.2.6', 'opencv-python': '4.12.0.88', **installed}
+
+    def version(name):
+        if name not in everything:
+            raise metadata.PackageNotFoundError(name)
+        return everything[name]
+
+    monkeypatch.setattr(metadata, 'version', version)
+    with pytest.raises(ImportError, match=f'pip install "{command}"$'):
         versions.check_versions()
 
 
@@ -45,7 +70,7 @@ def test_a_task_library_out_of_range_only_warns(monkeypatch):
 
 
 def test_a_missing_task_library_is_said_when_it_is_asked_for(monkeypatch):
-    absent = requirement(module='mmseg', distributions=('no-such-distribution',), pin='1.4.2')
+    absent = requirement(module='mmseg', pins={'no-such-distribution': '1.4.2'})
     monkeypatch.setattr(versions, 'TASK_LIBRARIES', (absent,))
     with pytest.raises(InputError, match='needs mmseg'):
         versions.require_task_library('mmseg')
@@ -69,8 +94,12 @@ def test_importing_needs_no_task_library_and_nothing_heavy():
     assert not heavy & modules
 
 
-def test_pins_agree_with_the_requirements_file(repo_root):
-    lines = (repo_root / 'requirements.txt').read_text().splitlines()
-    pinned = dict(line.split('==') for line in lines if '==' in line)
+def test_pins_agree_with_the_requirements_files(repo_root):
+    pinned = {}
+    for name in ('requirements.txt', 'requirements/openmmlab.txt'):
+        lines = (repo_root / name).read_text().splitlines()
+        pinned.update(line.split('==') for line in lines if '==' in line)
     for r in (*versions.REQUIRED, *versions.TASK_LIBRARIES):
-        assert pinned[r.distributions[0]] == r.pin
+        for name, pin in r.pins.items():
+            assert pinned.get(name.removesuffix('-lite'), pin) == pin
+        assert next(iter(r.pins)) in pinned

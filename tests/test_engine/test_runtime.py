@@ -100,9 +100,9 @@ def test_amp_needs_a_plain_optimizer_wrapper(cfg):
 
 @pytest.mark.parametrize('library', TASK_LIBRARIES, ids=lambda library: library.module)
 def test_missing_task_library(cfg, monkeypatch, library):
-    monkeypatch.setattr(Requirement, 'installed', lambda self: None)
+    monkeypatch.setattr(Requirement, 'distribution', lambda self: None)
     cfg.default_scope = library.module
-    with pytest.raises(InputError, match=f'pip install "{library.distributions[0]}') as error:
+    with pytest.raises(InputError, match=f'pip install "{next(iter(library.pins))}') as error:
         prepare_runtime(cfg)
     assert '\n' not in str(error.value)
 
@@ -111,7 +111,7 @@ def test_missing_compiled_operators(cfg, monkeypatch):
     def without_operators(name):
         raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
 
-    monkeypatch.setattr(Requirement, 'installed', lambda self: self.pin)
+    monkeypatch.setattr(Requirement, 'installed', lambda self: '3.3.0')
     monkeypatch.setattr(importlib, 'import_module', without_operators)
     cfg.default_scope = 'mmdet'
     with pytest.raises(InputError, match='compiled mmcv operators'):
