@@ -100,7 +100,7 @@ def read_torch_file(source: str | os.PathLike) -> object:
     except urllib.error.URLError as error:
         raise InputError(f'cannot download {source}: {error.reason}') from None
     except OSError as error:
-        raise InputError(f'cannot read {source}: {error}') from None
+        raise InputError(f'cannot read {source}: {error.strerror or error}') from None
     except Exception as error:  # bytes that are no pickle make the unpickler fail in any way
         reason = f'{type(error).__name__} {error}'.partition('. ')[0]
         raise InputError(f'{source} is not a torch checkpoint, or damaged ({reason})') from None

@@ -217,11 +217,15 @@ class Anatomy:
 # One key of each that a network of another family has, in the names of its usual files.
 _OTHERS = (
     (r'layer1\.0\.conv1\.weight', 'a ResNet'),
-    (r'blocks\.0\.local_mp\.', 'an XCiT'),
+    (r'(blocks\.0\.local_mp|xca_layers\.0)\.', 'an XCiT'),
     (r'layers\.0\.blocks\.0\.attn\.relative_position_bias_table', 'a Swin Transformer'),
     (r'stages\.0\.blocks\.0\.attn\.w_msa\.', 'a Swin Transformer'),
+    (r'features\.1\.0\.attn\.relative_position_index', 'a Swin Transformer'),
     (r'(blocks|layers)\.0\.attn\.qkv\.weight', 'a plain ViT'),
+    (r'encoder\.layers\.encoder_layer_0\.self_attention\.', 'a plain ViT'),
     (r'(downsample_layers\.0\.0|stages\.0\.(blocks\.)?0\.(conv_dw|dwconv))\.', 'a ConvNeXt'),
+    (r'features\.1\.0\.layer_scale', 'a ConvNeXt'),
+    (r'network\.0\.0\.(layer_scale_1|norm1\.)', 'a PoolFormer'),
     (r'(patch_embed1\.proj|block1\.0\.attn\.q|layers\.0\.1\.0\.attn)\.', 'a MiT (SegFormer)'),
 )
 
@@ -292,7 +296,8 @@ def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[
     """
     ours, own = translate(state), backbone.state_dict()
     found = Anatomy.of(ours)
-    if found is None and (_other_network(state) or not ours.keys() & own.keys()):
+    shared = len(ours.keys() & own.keys())  # one name in common happens
+    if found is None and (_other_network(state) or 2 * shared < min(len(ours), len(own))):
         raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
     missing = [key for key in own.keys() - ours.keys() if not _ADDED_FOR_DENSE.match(key)]
     if found is not None and ours.keys() <= own.keys() and not missing:
@@ -330,8 +335,9 @@ def load_pretrained(
     Raises:
         InputError: the file cannot be read safely, fits no FAN or another size, or lacks weights.
     """
+    content = read_torch_file(checkpoint)
     try:
-        state = unwrap(read_torch_file(checkpoint), weights)
+        state = unwrap(content, weights)
         if prefix is not None:
             state = below(prefix.removesuffix('.') + '.', state)
             if not state:

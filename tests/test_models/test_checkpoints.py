@@ -363,6 +363,15 @@ FOREIGN = {
     'a Swin Transformer': dict(type='mmpretrain.SwinTransformer', arch='tiny'),
     'a ConvNeXt': dict(type='mmpretrain.ConvNeXt', arch='tiny'),
     'a MiT (SegFormer)': dict(type='mmseg.MixVisionTransformer'),
+    'a PoolFormer': dict(type='mmpretrain.PoolFormer', arch='s12'),
+    'an XCiT': dict(
+        type='mmpretrain.XCiT', embed_dims=128, depth=1, num_heads=4, mlp_ratio=4, cls_attn_layers=1
+    ),
+}
+TORCHVISION = {
+    'a plain ViT': 'vit_b_16',
+    'a Swin Transformer': 'swin_t',
+    'a ConvNeXt': 'convnext_tiny',
 }
 TIMM = {
     'a plain ViT': 'blocks.0.attn.qkv.weight',
@@ -385,6 +394,16 @@ def test_networks_of_the_task_libraries_are_refused_by_name(what):
         assert str(error.value).endswith(what)
 
 
+@pytest.mark.parametrize('what', TORCHVISION)
+def test_networks_of_torchvision_are_refused_by_name(what):
+    models = pytest.importorskip('torchvision.models')
+    with torch.device('meta'):
+        state = getattr(models, TORCHVISION[what])().state_dict()
+    with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+        fit(state, FANSwin('tiny'))
+    assert str(error.value).endswith(what)
+
+
 @pytest.mark.parametrize('what', TIMM)
 def test_networks_of_timm_are_refused_by_name(what):
     with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
@@ -395,6 +414,9 @@ def test_networks_of_timm_are_refused_by_name(what):
 def test_an_unknown_network_is_refused_by_its_keys():
     with pytest.raises(InputError, match=r'fits no FAN: it has 1 tensors named foo\.bar'):
         fit({'foo.bar': torch.zeros(1)}, small_hybrid())
+    named_alike = {'patch_embed.proj.weight': torch.zeros(1), 'foo.a': torch.zeros(1)}
+    with pytest.raises(InputError, match=r'fits no FAN: it has 3 tensors named patch_embed\.proj'):
+        fit({**named_alike, 'foo.b': torch.zeros(1)}, FANSwin('tiny'))
 
 
 def test_incomplete_files_are_refused(trained, tmp_path):
@@ -423,6 +445,12 @@ def test_incomplete_files_are_refused(trained, tmp_path):
     )
     refused(dict(epoch=1, args='x'), 'holds no weights, only: epoch, args')
     refused([1, 2], 'not a list')
+
+    path = tmp_path / 'weights.pth'
+    path.write_bytes(b'no torch file')
+    with pytest.raises(InputError, match=r'is not a torch checkpoint') as error:
+        small_hybrid(init_cfg=dict(type='Pretrained', checkpoint=str(path))).init_weights()
+    assert str(error.value).count('weights.pth') == 1
 
 
 def test_a_checkpoint_that_wants_to_run_code_is_refused(trained, tmp_path):
