@@ -19,6 +19,8 @@ from fan_mm.errors import InputError
 
 TRAINING_LOADERS = ('train_dataloader', 'val_dataloader')
 TEST_LOADERS = ('test_dataloader',)
+_HEADS = ('decode_head', 'auxiliary_head', 'head')
+_NECKS_OF_ALL_OUTPUTS = ('FPN', 'PAFPN', 'ChannelMapper', 'SimpleFeaturePyramid')
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
 
 
@@ -78,39 +80,75 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
 def check_model(model: dict) -> None:
     """Build the model's FAN backbone and compare its outputs with what neck and heads expect.
 
-    Models with another backbone are left to their own library.
+    Models with another backbone are left to their own library, but for names that nobody has.
 
     Raises:
         InputError: the backbone's options, channels that do not fit, maps for a head of vectors.
     """
     model = model.get('module', model)  # test-time augmentation wraps the model
+    for key in ('backbone', 'neck', *_HEADS):
+        for place, part in _parts(model, key):
+            _registered(MODELS, place, part)
     backbone = model.get('backbone')
     if not isinstance(backbone, dict):
         return
-    cls = _registered(MODELS, backbone)
-    if cls is None or not cls.__module__.startswith('fan_mm.'):
+    cls = _registered(MODELS, 'model.backbone', backbone)
+    if not cls.__module__.startswith('fan_mm.'):
         return
+    if model.get('pretrained'):
+        raise InputError(
+            f'model.pretrained ({model["pretrained"]}) is for another backbone: set '
+            'model.pretrained=None, and model.backbone.init_cfg for weights of this one'
+        )
     _check_arguments(cls, backbone)
     built: nn.Module = MODELS.build(dict(backbone, init_cfg=None))
     channels = list(built.out_channels)
-    name = f'{backbone["type"]} ({len(channels)} outputs of {channels} channels)'
+    name = f'{cls.__name__} ({len(channels)} outputs of {channels} channels)'
 
     neck = model.get('neck')
     if isinstance(neck, dict) and 'in_channels' in neck:
-        expected = neck['in_channels']
-        given = channels if isinstance(expected, list | tuple) else channels[-1]
-        _compare('model.neck.in_channels', expected, given, name)
+        _check_neck(neck, channels, name)
         return
     if isinstance(model.get('head'), dict):
-        _check_pooling(backbone['type'], built.out_type, neck)
-    for key in ('decode_head', 'auxiliary_head', 'head'):
-        heads = model.get(key)
-        several = isinstance(heads, list | tuple)
-        for index, head in enumerate(heads if several else [heads]):
-            if isinstance(head, dict) and 'in_channels' in head:
-                place = f'model.{key}.{index}' if several else f'model.{key}'
-                given = _select(place, channels, head.get('in_index', -1), name)
-                _compare(f'{place}.in_channels', head['in_channels'], given, name)
+        _check_pooling(cls.__name__, built.out_type, neck, model['head'])
+    if neck and not type_name(neck).endswith('Pooling'):
+        return  # it may give heads other channels
+    for key in _HEADS:
+        for place, head in _parts(model, key):
+            if 'in_channels' in head:
+                several = isinstance(head['in_channels'], list | tuple)
+                index = head.get('in_index', list(range(len(channels))) if several else -1)
+                _compare(
+                    f'{place}.in_channels',
+                    head['in_channels'],
+                    _select(place, channels, index, name),
+                    name,
+                )
+
+
+def type_name(cfg: dict) -> str:
+    """The name of what a config builds, be its type a name or a class; '' without one."""
+    kind = cfg.get('type') or ''
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def _parts(model: dict, key: str) -> Iterator[tuple[str, dict]]:
+    """The configs under a key of a model, which may be one or several, each with its place."""
+    parts = model.get(key)
+    several = isinstance(parts, list | tuple)
+    for index, part in enumerate(parts if several else [parts]):
+        if isinstance(part, dict):
+            yield f'model.{key}.{index}' if several else f'model.{key}', part
+
+
+def _check_neck(neck: dict, channels: list[int], name: str) -> None:
+    """Compare a neck's input with the backbone's outputs, as strictly as the neck is known."""
+    expected = neck['in_channels']
+    if not isinstance(expected, list | tuple):
+        _compare('model.neck.in_channels', expected, channels[-1], name)
+    elif type_name(neck) in _NECKS_OF_ALL_OUTPUTS or not set(expected) <= set(channels):
+        # others may take some of the outputs only, or from the deepest on
+        _compare('model.neck.in_channels', expected, channels, name)
 
 
 def _check_arguments(cls: type, backbone: dict) -> None:
@@ -126,9 +164,14 @@ def _check_arguments(cls: type, backbone: dict) -> None:
         raise InputError(f'model.backbone: {backbone["type"]} has no argument {name}; {hint}')
 
 
-def _check_pooling(name: str, out_type: str, neck: dict | None) -> None:
+def _check_pooling(name: str, out_type: str, neck: dict | None, head: dict) -> None:
     """Check that a classifier's head gets a vector of each image, once."""
-    pools = isinstance(neck, dict) and str(neck.get('type')).endswith('Pooling')
+    pools = isinstance(neck, dict) and type_name(neck).endswith('Pooling')
+    if out_type == 'raw' and type_name(head).endswith('ClsHead'):
+        raise InputError(
+            f'model.head takes a vector of each image, and {name} gives all tokens: set '
+            "model.backbone.out_type='cls_token' ('avg_featmap' where there is no class token)"
+        )
     if out_type == 'featmap' and neck is None:
         raise InputError(
             f'model.head takes a vector of each image, and {name} gives maps: set '
@@ -156,20 +199,22 @@ def check_dataset(place: str, dataset: dict) -> None:
         return
     root = dataset.get('data_root') or ''
     hint = f'put the dataset at {root}, or say --cfg-options {place}.data_root=FOLDER'
+    cls = _registered(DATASETS, place, dataset)
+    if 'download' in inspect.signature(cls).parameters and dataset.get('download', True):
+        return  # it fetches what is not there
     for path in _dataset_paths(dataset):
         if not _remote(path) and not Path(path).exists():
             raise InputError(f'{place}: no such file or folder: {path} ({hint})')
-    cls = _registered(DATASETS, dataset)
-    if cls is not None and any(base.__name__ == 'BaseSegDataset' for base in cls.__mro__):
+    if any(base.__name__ == 'BaseSegDataset' for base in cls.__mro__):
         _check_labels(place, DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)))
-    elif cls is not None and any(base.__name__ == 'CustomDataset' for base in cls.__mro__):
+    elif any(base.__name__ == 'CustomDataset' for base in cls.__mro__):
         check_class_folders(place, cls, dataset)
 
 
 def _check_detection(place: str, dataset: dict, model: dict, split: str) -> None:
     """Check a dataset that is mmdet's `CocoDataset`; its subclasses read files in their own ways."""
-    cls = _registered(DATASETS, dataset)
-    if cls is None or cls.__name__ != 'CocoDataset':
+    cls = _registered(DATASETS, place, dataset)
+    if cls.__name__ != 'CocoDataset':
         return
     path = dataset.get('ann_file') or ''
     local = (dataset.get('backend_args') or {}).get('backend', 'local') == 'local'
@@ -212,12 +257,22 @@ def _train_ids_hint(path: str) -> str:
     )
 
 
-def _registered(registry: Registry, cfg: dict) -> type | None:
-    """The class that a config would be built as, in the current scope."""
+def _registered(registry: Registry, place: str, cfg: dict) -> type:
+    """The class that a config would be built as, in the current scope.
+
+    Raises:
+        InputError: nothing of that name is registered.
+    """
     if not isinstance(cfg.get('type'), str):
         return cfg.get('type')
     with registry.switch_scope_and_registry(None) as scoped:
-        return scoped.get(cfg['type'])
+        cls = scoped.get(cfg['type'])
+        known = [*scoped.module_dict, *registry.module_dict]
+    if cls is None:
+        near = difflib.get_close_matches(cfg['type'], known, 1)
+        hint = f'did you mean {near[0]}?' if near else 'custom_imports names the module that has it'
+        raise InputError(f'{place}: nothing is registered as {cfg["type"]}; {hint}')
+    return cls
 
 
 def _select(place: str, channels: list[int], in_index: int | list[int], name: str) -> object:

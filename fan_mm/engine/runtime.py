@@ -14,13 +14,13 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from fan_mm.engine.config_checks import check_config
+from fan_mm.engine.config_checks import check_config, type_name
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.errors import InputError
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
 
-_SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN')
+_SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')  # the last is the class of both
 _DRIVER = Path('/proc/driver/nvidia/version')
 
 
@@ -65,7 +65,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     if training:
         wrapper = cfg.optim_wrapper
         bfloat16 = 'bfloat16' in str(wrapper.get('dtype'))
-        if wrapper.get('type') == 'AmpOptimWrapper' and bfloat16 and scope == 'mmdet':
+        if type_name(wrapper) == 'AmpOptimWrapper' and bfloat16 and scope == 'mmdet':
             _use_bfloat16(cfg)  # mmcv's operators on GPUs take float16, but not this
         remarks += _batch_size_notes(cfg, world_size)
         if (cfg.get('auto_scale_lr') or {}).get('enable'):
@@ -156,10 +156,10 @@ def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
         )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
         hooks = cfg.get('custom_hooks') or []
-        if not any(hook.get('type') == 'BroadcastBuffersHook' for hook in hooks):
+        if not any(type_name(hook) == 'BroadcastBuffersHook' for hook in hooks):
             cfg.custom_hooks = [*hooks, dict(type='BroadcastBuffersHook')]
         note += ', gloo between processes'
-    if training and cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+    if training and type_name(cfg.optim_wrapper) == 'AmpOptimWrapper':
         _use_bfloat16(cfg)
         note += ', bfloat16 for --amp'
     return note
@@ -191,7 +191,7 @@ def _replace_types(node: object, types: tuple[str, ...], new: str) -> bool:
     """Replace the ``type`` of every dict below ``node`` that has one of ``types``."""
     found = False
     if isinstance(node, dict):
-        if node.get('type') in types:
+        if type_name(node) in types:
             node['type'] = new
             found = True
         node = list(node.values())

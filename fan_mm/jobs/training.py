@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from fan_mm.engine.config_checks import type_name
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
@@ -49,7 +50,7 @@ def train(
             )
         cfg.auto_scale_lr.enable = True
     runner = build_runner(cfg, launcher, training=True, notes=notes)
-    _safely(runner.train, cfg.load_from)
+    _safely(runner.train, cfg.get('load_from'))
 
 
 def test(
@@ -121,7 +122,7 @@ def _set_resume(cfg: Config, resume: str) -> list[str]:
 
 
 def _set_amp(cfg: Config) -> None:
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise InputError(f'--amp replaces an OptimWrapper, but the config has {kind}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'

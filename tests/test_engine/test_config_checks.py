@@ -1,9 +1,11 @@
 import cv2
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from fan_mm.engine import prepare_runtime
-from fan_mm.engine.config_checks import check_model
+from fan_mm.engine.config_checks import check_dataset, check_model
+from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
 pytest.importorskip('mmseg')
@@ -109,30 +111,93 @@ def test_head_index(cfg):
     assert 'model.decode_head.in_index is [0, 1, 2, 3]' in complaint(cfg)
 
 
+def check_in(scope, **model):
+    """Check a model as one of a library's."""
+    pytest.importorskip(scope)
+    register_task_library(Config(dict(default_scope=scope)))
+    with DefaultScope.overwrite_default_scope(scope):
+        check_model(model)
+
+
 def test_auxiliary_heads_and_necks():
     vit = dict(type='FANViT', arch='tiny', out_indices=(4, 7, 11, 12))
-    good = dict(in_channels=192, in_index=2)
-    check_model(dict(backbone=vit, decode_head=good, auxiliary_head=[good, good]))
+    good = dict(type='FCNHead', in_channels=192, in_index=2)
+    wrong = dict(good, in_channels=384, in_index=1)
+    check_in('mmseg', backbone=vit, decode_head=good, auxiliary_head=[good, good])
     with pytest.raises(InputError, match=r'model.auxiliary_head.1.in_channels is 384'):
-        check_model(dict(backbone=vit, auxiliary_head=[good, dict(in_channels=384, in_index=1)]))
+        check_in('mmseg', backbone=vit, auxiliary_head=[good, wrong])
     neck = dict(type='MLANeck', in_channels=[192] * 4)
-    check_model(dict(backbone=vit, neck=neck, decode_head=dict(in_channels=[256] * 4)))
+    mla = dict(type='SETRMLAHead', in_channels=[256] * 4)
+    check_in('mmseg', backbone=vit, neck=neck, decode_head=mla)
     with pytest.raises(InputError, match=r'model.neck.in_channels'):
-        check_model(dict(backbone=vit, neck=dict(neck, in_channels=[384] * 4)))
+        check_in('mmseg', backbone=vit, neck=dict(neck, in_channels=[384] * 4))
+
+
+def test_heads_and_necks_that_take_outputs_in_their_own_way():
+    """What Mask2Former, FastFCN, YOLOv3 and ViT's pyramid of one map ask for."""
+    hybrid = dict(type='FANHybrid', arch='tiny', out_indices=(0, 1, 2, 3))
+    channels = [128, 256, 192, 192]
+    check_in(
+        'mmseg', backbone=hybrid, decode_head=dict(type='Mask2FormerHead', in_channels=channels)
+    )
+    with pytest.raises(InputError, match=r'model.decode_head.in_channels'):
+        head = dict(type='Mask2FormerHead', in_channels=channels[:3])
+        check_in('mmseg', backbone=hybrid, decode_head=head)
+    check_in(
+        'mmseg', backbone=hybrid, neck=dict(type='JPU', in_channels=channels[1:], start_level=1)
+    )
+    pyramid = dict(type='Feature2Pyramid', embed_dim=384)
+    head = dict(type='FCNHead', in_channels=384)
+    check_in('mmseg', backbone=hybrid, neck=pyramid, decode_head=head)
+
+
+def test_a_pyramid_takes_all_outputs():
+    pytest.importorskip('mmcv.ops', exc_type=ImportError)
+    hybrid = dict(type='FANHybrid', arch='tiny', out_indices=(0, 1, 2, 3))
+    check_in('mmdet', backbone=hybrid, neck=dict(type='YOLOV3Neck', in_channels=[192, 192, 256]))
+    check_in('mmdet', backbone=hybrid, neck=dict(type='FPN', in_channels=[128, 256, 192, 192]))
+    with pytest.raises(InputError, match=r'model.neck.in_channels is \[256, 192, 192\]'):
+        check_in('mmdet', backbone=hybrid, neck=dict(type='FPN', in_channels=[256, 192, 192]))
+
+
+def test_weights_for_the_backbone_that_was_there_before():
+    with pytest.raises(InputError, match=r'set model.pretrained=None'):
+        check_in('mmseg', backbone=dict(type='FANViT'), pretrained='open-mmlab://resnet50_v1c')
+    check_in('mmseg', backbone=dict(type='FANViT'), pretrained=None)
+
+
+def test_names_that_nobody_has():
+    with pytest.raises(InputError, match=r'model.backbone: .* FANHybird; did you mean FANHybrid'):
+        check_in('mmseg', backbone=dict(type='FANHybird'))
+    with pytest.raises(InputError, match=r'model.auxiliary_head.0: nothing is registered as Nope;'):
+        check_in('mmseg', backbone=dict(type='FANViT'), auxiliary_head=[dict(type='Nope')])
 
 
 def test_classifier_head():
     maps = dict(type='FANViT', arch='tiny')
-    vectors = dict(maps, out_type='cls_token')
-    pool, head = dict(type='GlobalAveragePooling'), dict(in_channels=192)
-    check_model(dict(backbone=vectors, head=head))
-    check_model(dict(backbone=maps, neck=pool, head=head))
+    vectors, tokens = (dict(maps, out_type=kind) for kind in ('cls_token', 'raw'))
+    pool = dict(type='GlobalAveragePooling')
+    head = dict(type='LinearClsHead', in_channels=192)
+    check_in('mmpretrain', backbone=vectors, head=head)
+    check_in('mmpretrain', backbone=maps, neck=pool, head=head)
     with pytest.raises(InputError, match=r'model.head.in_channels is 384, but must be 192'):
-        check_model(dict(backbone=vectors, head=dict(in_channels=384)))
+        check_in('mmpretrain', backbone=vectors, head=dict(head, in_channels=384))
     with pytest.raises(InputError, match=r"FANViT gives maps: set model.backbone.out_type='cls_"):
-        check_model(dict(backbone=maps, head=head))
+        check_in('mmpretrain', backbone=maps, head=head)
     with pytest.raises(InputError, match=r"out_type='cls_token': set model.neck=None"):
-        check_model(dict(backbone=vectors, neck=pool, head=head))
+        check_in('mmpretrain', backbone=vectors, neck=pool, head=head)
+    with pytest.raises(InputError, match=r'FANViT gives all tokens'):
+        check_in('mmpretrain', backbone=tokens, head=head)
+
+
+def test_datasets_that_fetch_themselves():
+    pytest.importorskip('mmpretrain')
+    register_task_library(Config(dict(default_scope='mmpretrain')))
+    cifar = dict(type='CIFAR10', data_root='nowhere/cifar10', split='train', pipeline=[])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        check_dataset('train_dataloader.dataset', cifar)
+        with pytest.raises(InputError, match='no such file or folder: nowhere/cifar10'):
+            check_dataset('train_dataloader.dataset', dict(cifar, download=False))
 
 
 @pytest.mark.parametrize('backbone', ['FANViT', 'FANHybrid', 'FANSwin', 'FANConvNeXt'])
@@ -144,5 +209,6 @@ def test_misspelt_arguments(backbone):
 
 
 def test_other_backbones_are_left_alone():
-    check_model(dict(backbone=dict(type='ResNet', depth=-1), decode_head=dict(in_channels=3)))
+    head = dict(type='FCNHead', in_channels=3)
+    check_in('mmseg', backbone=dict(type='ResNet', depth=-1), decode_head=head)
     check_model(dict(type='no backbone at all'))

@@ -6,6 +6,7 @@ from argparse import Namespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
 from fan_mm.engine.arguments import load_config
 from fan_mm.errors import InputError
@@ -70,6 +71,17 @@ def test_resume_falls_back_to_the_checkpoint_before(cfg, trained):
 def test_nothing_to_resume_starts_anew(cfg, tmp_path):
     train(cfg, resume='auto')
     assert (tmp_path / 'work' / 'iter_2.pth').is_file()
+
+
+def test_configs_with_classes_for_types_and_without_load_from(cfg, tmp_path):
+    """As mmengine's new style of configs (``read_base``) has them."""
+    cfg.optim_wrapper.type = OptimWrapper
+    cfg.model.backbone.norm_cfg.type = torch.nn.SyncBatchNorm
+    for name in ('load_from', 'resume'):
+        cfg._cfg_dict.pop(name, None)
+    train(cfg, amp=True)
+    assert cfg.optim_wrapper.type == 'CpuAmpOptimWrapper'
+    assert cfg.model.backbone.norm_cfg.type == 'BN'
 
 
 def test_amp_and_auto_scale_lr(cfg, tmp_path):

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
-from fan_mm.models import FANHybrid, FANViT
+from fan_mm.models import FANHybrid, FANSwin, FANViT
 from fan_mm.models.layers import OverlapDownsample, attention
 
 VARIANTS = [(backbone, arch) for backbone in (FANViT, FANHybrid) for arch in backbone.arch_zoo]
@@ -107,6 +107,40 @@ def test_checkpointing_changes_nothing(backbone, arch, attention):
     for a, b in zip(plain.named_parameters(), saving.named_parameters(), strict=True):
         torch.testing.assert_close(a[1].grad, b[1].grad, msg=a[0])
     torch.testing.assert_close(dict(plain.named_buffers()), dict(saving.named_buffers()))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(arch=None),
+        dict(arch=3),
+        dict(arch=dict(VIT, num_heads=0)),
+        dict(arch=dict(VIT, depth='4')),
+        dict(arch=dict(VIT, embed_dims=-128)),
+        dict(out_indices=None),
+        dict(out_indices='abc'),
+        dict(out_indices=(0, 1.5)),
+        dict(frozen_stages='all'),
+        dict(last_stage_channels=-3),
+        dict(last_stage_channels=True),
+        dict(norm_cfg='BN'),
+        dict(norm_cfg=dict(type='NoSuch')),
+        dict(drop_path_rate=1.5),
+        dict(drop_path_rate='x'),
+    ],
+    ids=str,
+)
+def test_options_of_wrong_kinds_are_said(options):
+    (name,) = options
+    with pytest.raises(InputError, match=name):
+        FANViT(**options)
+
+
+def test_stages_are_lists_of_numbers():
+    with pytest.raises(InputError, match=r'arch.stem_depths of FANHybrid must be a list'):
+        FANHybrid(dict(HYBRID, stem_depths=3))
+    with pytest.raises(InputError, match=r'arch.depths of FANSwin must be a list'):
+        FANSwin(dict(FANSwin.arch_zoo['tiny'], depths=(2, 2, 0, 2)))
 
 
 def test_compiled_checkpointing_changes_nothing():

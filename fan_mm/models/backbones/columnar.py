@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
-from fan_mm.models.backbones.options import resolve_arch, resolve_out_indices
+from fan_mm.models.backbones.options import check_options, resolve_arch, resolve_out_indices
 from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
 from fan_mm.models.layers import (
     CHANNEL_ATTENTIONS,
@@ -97,7 +97,14 @@ class ColumnarBackbone(CheckpointedBackbone):
         self.out_indices = self._resolve_out_indices(out_indices)
         self.with_cp = with_cp
         self.norm_eval = norm_eval
-        norm_cfg = norm_cfg or dict(type='BN')
+        norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
+        check_options(norm_cfg, drop_path_rate, frozen_stages)
+        if last_stage_channels is not None and (
+            type(last_stage_channels) is not int or last_stage_channels < 1
+        ):
+            raise InputError(
+                f'last_stage_channels must be a positive number or None, not {last_stage_channels!r}'
+            )
 
         widths = self._widths()
         whole = self.out_indices[-1] == self.last_index

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
-from fan_mm.models.backbones.options import resolve_arch, resolve_out_indices
+from fan_mm.models.backbones.options import check_options, resolve_arch, resolve_out_indices
 from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
 from fan_mm.models.layers import checkpoint
 
@@ -99,7 +99,8 @@ class StagedBackbone(CheckpointedBackbone):
         self.channel_heads = channel_heads
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages
-        norm_cfg = norm_cfg or dict(type='BN')
+        norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
+        check_options(norm_cfg, drop_path_rate, frozen_stages)
 
         depths, last_stage = arch['depths'], self.out_indices[-1]
         widths = [arch['embed_dims'] * 2**i for i in range(len(depths))]
