@@ -16,7 +16,7 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 
 def main() -> int:
-    """Parse the command line, paint, and name what could not be read."""
+    """Parse the command line, paint, and say what could not be painted."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
     add_config_arguments(parser)
     args = parser.parse_args()
-    written, unreadable = paint_files(
+    written, left_out = paint_files(
         load_config(args),
         args.checkpoint,
         args.images,
@@ -34,9 +34,9 @@ def main() -> int:
         lambda files: track(files, 'painting'),
     )
     print(f'{len(written)} pictures in {args.out}')
-    for file in unreadable:
-        print(f'not an image that can be read: {file}')
-    return 1 if unreadable else 0
+    for file, reason in left_out.items():
+        print(f'not painted: {file}: {reason}')
+    return 1 if left_out else 0
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ set -eu
 config=$1 gpus=$2
 shift 2
 case "$gpus" in
-    '' | 0 | *[!0-9]*) echo "error: GPUS is a number from 1, not '$gpus'" >&2; exit 2 ;;
+    '' | 0* | *[!0-9]*) echo "error: GPUS is a number from 1, not '$gpus'" >&2; exit 2 ;;
 esac
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m torch.distributed.run \

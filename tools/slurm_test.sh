@@ -7,6 +7,9 @@ set -eu
 partition=$1 job_name=$2 config=$3 checkpoint=$4
 shift 4
 gpus=${GPUS:-8}
+case "$gpus" in
+    0* | *[!0-9]*) echo "error: GPUS is a number from 1, not '$gpus'" >&2; exit 2 ;;
+esac
 gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # SRUN_ARGS is a list of words; the job's number is known in the job only

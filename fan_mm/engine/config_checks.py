@@ -111,8 +111,8 @@ def check_model(model: dict) -> None:
         return
     if isinstance(model.get('head'), dict):
         _check_pooling(cls.__name__, built.out_type, neck, model['head'])
-    if neck and not type_name(neck).endswith('Pooling'):
-        return  # it may give heads other channels
+    if neck and not (isinstance(neck, dict) and type_name(neck).endswith('Pooling')):
+        return  # one or several that may give heads other channels
     for key in _HEADS:
         for place, head in _parts(model, key):
             if 'in_channels' in head:
@@ -261,10 +261,12 @@ def _registered(registry: Registry, place: str, cfg: dict) -> type:
     """The class that a config would be built as, in the current scope.
 
     Raises:
-        InputError: nothing of that name is registered.
+        InputError: nothing of that name is registered, or no name is given.
     """
-    if not isinstance(cfg.get('type'), str):
-        return cfg.get('type')
+    if not cfg.get('type'):
+        raise InputError(f'{place} has no type')
+    if not isinstance(cfg['type'], str):
+        return cfg['type']
     with registry.switch_scope_and_registry(None) as scoped:
         cls = scoped.get(cfg['type'])
         known = [*scoped.module_dict, *registry.module_dict]

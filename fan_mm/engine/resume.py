@@ -50,14 +50,25 @@ def read_training_state(path: str | Path) -> dict:
 
 
 def _candidates(work_dir: Path) -> list[Path]:
-    """The last checkpoint as mmengine noted it, then the others, newest first."""
-    note = work_dir / 'last_checkpoint'
-    last = note.read_text().strip() if note.is_file() else ''
-    noted = [Path(last)] if last and Path(last).is_file() else []
-    folder = noted[0].parent if noted else work_dir
+    """The checkpoints, newest first; one that was noted under a name without a step leads.
+
+    A kill between the two leaves a checkpoint that mmengine has written, but not yet noted.
+    """
+    noted = _noted(work_dir)
+    folder = noted.parent if noted else work_dir
     steps = {}
     for path in folder.glob('*.pth'):
         if match := re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', path.name):
             steps[path] = int(match[1])
-    others = sorted(steps, key=steps.get, reverse=True)
-    return noted + [path for path in others if path not in noted]
+    newest_first = sorted(steps, key=steps.get, reverse=True)
+    return newest_first if noted is None or noted in steps else [noted, *newest_first]
+
+
+def _noted(work_dir: Path) -> Path | None:
+    """The last checkpoint as mmengine noted it, if the note is readable and the file there."""
+    note = work_dir / 'last_checkpoint'
+    last = note.read_text(errors='replace').strip() if note.is_file() else ''
+    try:
+        return Path(last) if last and Path(last).is_file() else None
+    except (OSError, ValueError):  # no name that a file can have
+        return None

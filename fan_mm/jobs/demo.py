@@ -19,7 +19,7 @@ Loop = Callable[[Sequence], Iterable]
 
 def paint_files(
     cfg: Config, checkpoint: str, path: str | os.PathLike, out: str | os.PathLike, loop: Loop = iter
-) -> tuple[list[Path], list[Path]]:
+) -> tuple[list[Path], dict[Path, str]]:
     """Paint predictions over image files, with a legend of the classes that are present.
 
     Args:
@@ -30,7 +30,8 @@ def paint_files(
         loop: wraps the loop over the images, to show how far it is.
 
     Returns:
-        The pictures written, and the files that cannot be read as images.
+        The pictures written; and why there is none of a file: it is no image, or too small for the
+        model.
 
     Raises:
         InputError: a mistake in the config or in a path.
@@ -44,18 +45,22 @@ def paint_files(
     predictor = Predictor(cfg, checkpoint)
     paint = painter(predictor.task, predictor.metainfo)
     pipeline = test_pipeline(predictor)
-    written, unreadable = [], []
+    written, left_out = [], {}
     for index, (file, relative) in enumerate(loop(files)):
         image = read_image(file)
         if image is None:
-            unreadable.append(file)
+            left_out[file] = 'not an image that can be read'
             continue
-        sample = predictor(pipeline({'img_path': str(file), 'img_id': index}))
-        picture = paint(image, sample)['prediction']
-        legend = legend_of(sample, predictor.metainfo)
-        write_image(out / relative, add_legend(picture, *legend))
-        written.append(out / relative)
-    return written, unreadable
+        try:
+            sample = predictor(pipeline({'img_path': str(file), 'img_id': index}))
+            picture = paint(image, sample)['prediction']
+            legend = legend_of(sample, predictor.metainfo)
+            write_image(out / relative, add_legend(picture, *legend))
+        except InputError as error:
+            left_out[file] = str(error)
+        else:
+            written.append(out / relative)
+    return written, left_out
 
 
 def paint_samples(

@@ -155,7 +155,9 @@ def test_a_pyramid_takes_all_outputs():
     pytest.importorskip('mmcv.ops', exc_type=ImportError)
     hybrid = dict(type='FANHybrid', arch='tiny', out_indices=(0, 1, 2, 3))
     check_in('mmdet', backbone=hybrid, neck=dict(type='YOLOV3Neck', in_channels=[192, 192, 256]))
-    check_in('mmdet', backbone=hybrid, neck=dict(type='FPN', in_channels=[128, 256, 192, 192]))
+    fpn = dict(type='FPN', in_channels=[128, 256, 192, 192])
+    check_in('mmdet', backbone=hybrid, neck=fpn)
+    check_in('mmdet', backbone=hybrid, neck=[fpn, dict(type='BFP', in_channels=256, num_levels=5)])
     with pytest.raises(InputError, match=r'model.neck.in_channels is \[256, 192, 192\]'):
         check_in('mmdet', backbone=hybrid, neck=dict(type='FPN', in_channels=[256, 192, 192]))
 
@@ -171,6 +173,8 @@ def test_names_that_nobody_has():
         check_in('mmseg', backbone=dict(type='FANHybird'))
     with pytest.raises(InputError, match=r'model.auxiliary_head.0: nothing is registered as Nope;'):
         check_in('mmseg', backbone=dict(type='FANViT'), auxiliary_head=[dict(type='Nope')])
+    with pytest.raises(InputError, match=r'model.backbone has no type'):
+        check_in('mmseg', backbone=dict(arch='tiny'))
 
 
 def test_classifier_head():

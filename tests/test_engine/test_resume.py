@@ -25,11 +25,27 @@ def test_nothing_to_resume(tmp_path):
     assert newest_checkpoint(tmp_path / 'nowhere') == (None, [])
 
 
-def test_the_noted_checkpoint_comes_first(tmp_path):
-    first = save(tmp_path / 'iter_900.pth', 900)
+def test_a_noted_checkpoint_without_a_step_comes_first(tmp_path):
+    noted = save(tmp_path / 'named.pth', 900)
     save(tmp_path / 'iter_1000.pth', 1000)
+    (tmp_path / 'last_checkpoint').write_text(str(noted))
+    assert newest_checkpoint(tmp_path) == (noted, [])
+
+
+def test_a_checkpoint_written_but_not_yet_noted_counts(tmp_path):
+    first = save(tmp_path / 'iter_900.pth', 900)
+    newest = save(tmp_path / 'iter_1000.pth', 1000)
     (tmp_path / 'last_checkpoint').write_text(str(first))
-    assert newest_checkpoint(tmp_path) == (first, [])
+    assert newest_checkpoint(tmp_path) == (newest, [])
+    truncate(newest)
+    assert newest_checkpoint(tmp_path)[0] == first
+
+
+@pytest.mark.parametrize('note', [b'\xff\xfe\x80', b'a\0b', b'x' * 5000])
+def test_a_damaged_note_is_no_note(note, tmp_path):
+    saved = save(tmp_path / 'iter_900.pth', 900)
+    (tmp_path / 'last_checkpoint').write_bytes(note)
+    assert newest_checkpoint(tmp_path) == (saved, [])
 
 
 def test_without_a_note_the_highest_number_counts(tmp_path):

@@ -168,8 +168,8 @@ def test_paints_a_folder_and_names_what_it_cannot_read(library, folder, tmp_path
     cfg, out = CONFIGS[library](), tmp_path / 'out'
     before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
     checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
-    written, unreadable = paint_files(cfg, checkpoint, folder, out)
-    assert unreadable == [folder / 'broken.png']
+    written, left_out = paint_files(cfg, checkpoint, folder, out)
+    assert left_out == {folder / 'broken.png': 'not an image that can be read'}
     assert written == [out / 'a.png', out / 'sub/b.jpg']
     assert sorted(p for p in out.rglob('*') if p.is_file()) == written
     for file in written:
@@ -185,6 +185,18 @@ def test_paints_a_folder_and_names_what_it_cannot_read(library, folder, tmp_path
             difference = np.abs(painted.astype(int) - source).max(axis=2)
             assert 0.01 < (difference > 40).mean() < 0.6
     assert before == {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+def test_a_picture_that_is_too_small_is_named_and_the_rest_goes_on(folder, tmp_path):
+    require('mmseg')
+    cfg = segmentation()
+    cfg.test_dataloader.dataset.pipeline[1].keep_ratio = True
+    cv2.imwrite(str(folder / 'a0_strip.png'), np.zeros((8, 200, 3), np.uint8))  # becomes 4 rows
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    written, left_out = paint_files(cfg, checkpoint, folder, tmp_path / 'out')
+    assert [file.name for file in written] == ['a.png', 'b.jpg']
+    assert left_out.keys() == {folder / 'a0_strip.png', folder / 'broken.png'}
+    assert 'a token is' in left_out[folder / 'a0_strip.png']
 
 
 def test_preprocessor_beside_the_model_is_used(tmp_path):

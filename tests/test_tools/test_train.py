@@ -206,9 +206,16 @@ def test_launchers_say_how_they_are_used(script):
         ('dist_test_corruption.sh', ['config.py', 'f.pth']),
     ],
 )
-@pytest.mark.parametrize('gpus', ['--resume', '0', '2x', ''])
+@pytest.mark.parametrize('gpus', ['--resume', '0', '08', '2x', ''])
 def test_launchers_want_a_number_of_processes(script, arguments, gpus):
     done = run(script, *arguments, gpus, status=2)
+    assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+
+
+@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+@pytest.mark.parametrize('gpus', ['abc', '0', '08', '-1'])
+def test_slurm_wants_a_number_of_processes(script, gpus):
+    done = run(script, 'debug', 'job', 'config.py', 'f.pth', status=2, GPUS=gpus)
     assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
 
 
