@@ -1,5 +1,6 @@
 """Which checkpoint an interrupted training continues from."""
 
+import math
 import re
 from pathlib import Path
 
@@ -50,25 +51,35 @@ def read_training_state(path: str | Path) -> dict:
 
 
 def _candidates(work_dir: Path) -> list[Path]:
-    """The checkpoints, newest first; one that was noted under a name without a step leads.
+    """The last checkpoint as mmengine noted it, then the others, newest first.
 
-    A kill between the two leaves a checkpoint that mmengine has written, but not yet noted.
+    Before it stand later ones that were written after the note: the kill came before theirs. (Older
+    files of later steps are those of another run.)
     """
-    noted = _noted(work_dir)
+    note = work_dir / 'last_checkpoint'
+    noted = _read_note(note)
     folder = noted.parent if noted else work_dir
     steps = {}
     for path in folder.glob('*.pth'):
         if match := re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', path.name):
             steps[path] = int(match[1])
-    newest_first = sorted(steps, key=steps.get, reverse=True)
-    return newest_first if noted is None or noted in steps else [noted, *newest_first]
+    others = sorted(steps, key=steps.get, reverse=True)
+    if noted is None:
+        return others
+    written = note.stat().st_mtime_ns
+    not_noted = [
+        path
+        for path in others
+        if steps[path] > steps.get(noted, math.inf) and path.stat().st_mtime_ns > written
+    ]
+    first = [*not_noted, noted]
+    return first + [path for path in others if path not in first]
 
 
-def _noted(work_dir: Path) -> Path | None:
-    """The last checkpoint as mmengine noted it, if the note is readable and the file there."""
-    note = work_dir / 'last_checkpoint'
+def _read_note(note: Path) -> Path | None:
+    """The file that ``last_checkpoint`` names, if it says one that is there."""
     last = note.read_text(errors='replace').strip() if note.is_file() else ''
     try:
         return Path(last) if last and Path(last).is_file() else None
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError):  # damaged: no file can have such a name
         return None

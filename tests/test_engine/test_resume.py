@@ -15,6 +15,10 @@ def save(path, iteration, **entries):
     return path
 
 
+def set_age(path, seconds):
+    os.utime(path, (path.stat().st_mtime - seconds,) * 2)
+
+
 def truncate(path):
     os.truncate(path, path.stat().st_size // 2)
 
@@ -25,20 +29,22 @@ def test_nothing_to_resume(tmp_path):
     assert newest_checkpoint(tmp_path / 'nowhere') == (None, [])
 
 
-def test_a_noted_checkpoint_without_a_step_comes_first(tmp_path):
-    noted = save(tmp_path / 'named.pth', 900)
-    save(tmp_path / 'iter_1000.pth', 1000)
-    (tmp_path / 'last_checkpoint').write_text(str(noted))
+def test_the_noted_checkpoint_comes_first(tmp_path):
+    save(tmp_path / 'iter_1000.pth', 1000)  # of an earlier run
+    first = save(tmp_path / 'iter_900.pth', 900)
+    assert newest_checkpoint(tmp_path) == (first, [])
+    noted = save(tmp_path / 'named.pth', 950)
+    set_age(tmp_path / 'last_checkpoint', 60)
     assert newest_checkpoint(tmp_path) == (noted, [])
 
 
 def test_a_checkpoint_written_but_not_yet_noted_counts(tmp_path):
-    first = save(tmp_path / 'iter_900.pth', 900)
     newest = save(tmp_path / 'iter_1000.pth', 1000)
-    (tmp_path / 'last_checkpoint').write_text(str(first))
+    noted = save(tmp_path / 'iter_900.pth', 900)
+    set_age(tmp_path / 'last_checkpoint', 60)
     assert newest_checkpoint(tmp_path) == (newest, [])
     truncate(newest)
-    assert newest_checkpoint(tmp_path)[0] == first
+    assert newest_checkpoint(tmp_path)[0] == noted
 
 
 @pytest.mark.parametrize('note', [b'\xff\xfe\x80', b'a\0b', b'x' * 5000])
