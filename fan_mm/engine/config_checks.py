@@ -44,6 +44,7 @@ def check_config(cfg: Config, training: bool) -> list[str]:
             if cfg.get(name):
                 for place, dataset in _datasets(f'{name}.dataset', cfg[name].get('dataset')):
                     check_dataset(place, dataset)
+                    _check_class_count(place, dataset, cfg.model)
                     _check_detection(place, dataset, cfg.model, name.partition('_')[0])
         check_evaluators(cfg, ('val_evaluator',) if training else ('test_evaluator',))
     return notes
@@ -209,6 +210,22 @@ def check_dataset(place: str, dataset: dict) -> None:
         _check_labels(place, DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)))
     elif any(base.__name__ == 'CustomDataset' for base in cls.__mro__):
         check_class_folders(place, cls, dataset)
+
+
+def _check_class_count(place: str, dataset: dict, model: dict) -> None:
+    """Check that mmseg's heads know every class of a dataset: on a GPU its labels fail far from here."""
+    cls = _registered(DATASETS, place, dataset)
+    classes = (dataset.get('metainfo') or {}).get('classes') or getattr(cls, 'METAINFO', {}).get(
+        'classes'
+    )
+    for key in ('decode_head', 'auxiliary_head'):
+        for head_place, head in _parts(model.get('module', model), key):
+            number = head.get('num_classes')
+            if number and isinstance(classes, list | tuple) and number < len(classes):
+                raise InputError(
+                    f'{place} has {len(classes)} classes, but {head_place}.num_classes is {number}: set '
+                    'that, or metainfo.classes of the datasets'
+                )
 
 
 def _check_detection(place: str, dataset: dict, model: dict, split: str) -> None:

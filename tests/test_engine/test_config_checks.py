@@ -106,6 +106,13 @@ def test_head_channels(cfg):
     )
 
 
+def test_head_with_too_few_classes(cfg):
+    cfg.model.decode_head.num_classes = 5
+    message = complaint(cfg)
+    assert 'train_dataloader.dataset has 19 classes' in message
+    assert 'model.decode_head.num_classes is 5' in message
+
+
 def test_head_index(cfg):
     cfg.model.backbone.out_indices = (2, 3)
     assert 'model.decode_head.in_index is [0, 1, 2, 3]' in complaint(cfg)
