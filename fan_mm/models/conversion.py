@@ -25,7 +25,7 @@ from fan_mm.models.checkpoints import (
     translate,
     unwrap,
 )
-from fan_mm.torch_files import read_torch_file
+from fan_mm.torch_files import local_file, read_torch_file
 
 _BATCH_NORM_EPS = 1e-5
 _DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.')
@@ -286,8 +286,14 @@ def convert_file(
         weights: see `convert`.
 
     Raises:
-        InputError: as `convert`, naming the source; or it cannot be read safely.
+        InputError: as `convert`, naming the source; it cannot be read safely; or the target is a
+            folder or the source itself.
     """
+    if os.path.isdir(target):
+        raise InputError(f'{target} is a folder: name the file to write')
+    read = local_file(source)
+    if os.path.exists(read) and os.path.exists(target) and os.path.samefile(read, target):
+        raise InputError(f'{target} is the file to convert: name another to write')
     checkpoint = read_torch_file(source)
     try:
         conversion = convert(checkpoint, weights)

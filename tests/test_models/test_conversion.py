@@ -245,7 +245,13 @@ def test_what_fits_no_released_fan_is_refused(tmp_path):
     head = segmentor('seg_fan_tiny_8_p4_hybrid', device='meta')
     with pytest.raises(InputError, match=r'unknown decode_head\.linear_c5'):
         convert(head | {'decode_head.linear_c5.proj.weight': torch.ones(1)})
+    with pytest.raises(InputError, match=r'test_\S+ is a folder'):
+        convert_file('unread.pth', tmp_path)
     torch.save(dict(epoch=1), tmp_path / 'empty.pth')
+    (tmp_path / 'link.pth').symlink_to('empty.pth')
+    for target in ('empty.pth', 'link.pth'):
+        with pytest.raises(InputError, match=rf'{target} is the file to convert'):
+            convert_file(tmp_path / 'empty.pth', tmp_path / target)
     with pytest.raises(InputError, match=r'empty\.pth: the checkpoint holds no weights'):
         convert_file(tmp_path / 'empty.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
