@@ -6,21 +6,34 @@ import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_CONTENT = ('configs', 'tools')
 
 
-def add_mim_content() -> None:
-    """Put configs and tools under ``fan_mm/.mim``: links for an editable install, copies in a wheel."""
+def link_mim_content() -> None:
+    """Put links to configs and tools under ``fan_mm/.mim``, for an editable install."""
     mim = ROOT / 'fan_mm' / '.mim'
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir()
-    editable = 'develop' in sys.argv or 'editable_wheel' in sys.argv
     for name in MIM_CONTENT:
-        if editable:
-            os.symlink(Path('..', '..', name), mim / name, target_is_directory=True)
-        else:
+        os.symlink(Path('..', '..', name), mim / name, target_is_directory=True)
+
+
+class BuildWithMimContent(build_py):
+    """Copies configs and tools to ``fan_mm/.mim`` of what is built, never of the checkout.
+
+    The checkout may be installed editable at the same time: copies in it would go stale.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        mim = Path(self.build_lib, 'fan_mm', '.mim')
+        shutil.rmtree(mim, ignore_errors=True)  # an earlier build's
+        for name in MIM_CONTENT:
             shutil.copytree(ROOT / name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
 
 
@@ -49,7 +62,8 @@ EXTRAS['all'] = sorted({line for lines in EXTRAS.values() for line in lines})
 EXTRAS['tests'] = (ROOT / 'requirements' / 'tests.txt').read_text().split()
 
 if __name__ == '__main__':
-    add_mim_content()
+    if {'develop', 'editable_wheel'} & set(sys.argv):
+        link_mim_content()
     setup(
         name='fan_mm',
         version=version(),
@@ -58,7 +72,8 @@ if __name__ == '__main__':
         long_description_content_type='text/markdown',
         license='Apache-2.0',
         packages=find_packages(include=['fan_mm', 'fan_mm.*']),
-        package_data={'fan_mm': ['evaluation/data/*', 'report/*.css', '.mim/**/*']},
+        package_data={'fan_mm': ['evaluation/data/*', 'report/*.css']},
+        cmdclass={'build_py': BuildWithMimContent},
         python_requires='>=3.10',
         # Either brand of the stack serves (mmengine and onedl-mmengine share import names), so
         # neither is demanded here; `import fan_mm` says what is missing.

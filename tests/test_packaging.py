@@ -21,6 +21,11 @@ def test_configs_and_tools_travel_in_the_wheel(repo_root, tmp_path):
     source = tmp_path / 'source'
     for name in ('fan_mm', 'configs', 'tools', 'requirements'):
         shutil.copytree(repo_root / name, source / name, symlinks=True)
+    mim = source / 'fan_mm' / '.mim'  # as an editable install leaves it
+    shutil.rmtree(mim, ignore_errors=True)
+    mim.mkdir()
+    for name in ('configs', 'tools'):
+        (mim / name).symlink_to(f'../../{name}')
     for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'requirements.txt'):
         shutil.copy(repo_root / name, source)
     subprocess.run(
@@ -37,6 +42,7 @@ def test_configs_and_tools_travel_in_the_wheel(repo_root, tmp_path):
     data = {f.name for f in (repo_root / 'fan_mm' / 'evaluation' / 'data').iterdir()}
     assert {f'fan_mm/evaluation/data/{name}' for name in data} <= names
     assert not any(name.startswith('tests/') for name in names)
+    assert all((mim / name).is_symlink() for name in ('configs', 'tools'))
 
 
 def test_no_machine_path_and_no_registry_host_in_the_tree(repo_root):
