@@ -12,7 +12,9 @@ from fan_mm.models.conversion import convert_file
 
 EXAMPLE = """examples:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar checkpoints/fan_hybrid_s.pth
-  python tools/test.py configs/fan_hybrid_s_cityscapes.py converted_segmentor.pth
+  python tools/convert_checkpoint.py fan_segmentor.pth checkpoints/fan_segmentor.pth
+  python tools/test.py configs/fan_hybrid_s_cityscapes.py checkpoints/fan_segmentor.pth \\
+      --cfg-options model.backbone.paired_frequencies=False
 """
 
 

@@ -1,13 +1,17 @@
 """Loading a checkpoint into the model that it must be of."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from fan_mm.errors import InputError
-from fan_mm.models.checkpoints import load_strictly
+from fan_mm.models.checkpoints import CheckpointedBackbone, load_strictly
 from fan_mm.torch_files import read_torch_file
+
+# What a converted file means (`fan_mm.models.conversion`) where it names none of them.
+_DEFAULTS = dict(paired_frequencies=True, out_norm=False, mlp_identity=False, always_shift=False)
 
 
 def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
@@ -19,7 +23,8 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
         source: the file, for the error's line.
 
     Raises:
-        InputError: the file holds no weights, or not this model's.
+        InputError: the file holds no weights, or not this model's, or was converted for a backbone
+            with other options.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -28,6 +33,27 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
         raise InputError(f'{source} holds no weights')
     state = {name.removeprefix('module.'): value for name, value in state.items()}
     load_strictly(model, state, f'{source} does not fit the config')
+    _check_options(getattr(model, 'backbone', None), checkpoint, source)
+
+
+def _check_options(backbone: object, checkpoint: Mapping, source: str) -> None:
+    """Compare the options that weights do not show with those that the converter wrote down."""
+    meta = checkpoint.get('meta')
+    needed = meta.get('backbone') if isinstance(meta, Mapping) else None
+    if not isinstance(needed, Mapping) or not isinstance(backbone, CheckpointedBackbone):
+        return
+    needed = {**_DEFAULTS, **needed}
+    wrong = [
+        f'model.backbone.{name}={needed[name]}'.replace(' ', '')
+        for name, value in backbone.unseen_options.items()
+        if needed.get(name, value) != value
+    ]
+    if wrong:
+        options = ' '.join(f'"{option}"' if '(' in option else option for option in wrong)
+        raise InputError(
+            f'{source} was converted from weights that need another backbone than the '
+            f"config's: add --cfg-options {options}"
+        )
 
 
 def check_start(model: dict, path: str) -> None:

@@ -260,6 +260,11 @@ class CheckpointedBackbone(BaseModule):
         """What a checkpoint of this architecture looks like."""
         raise NotImplementedError
 
+    @property
+    def unseen_options(self) -> dict[str, object]:
+        """Options that change the outputs although every weight would fit with others, too."""
+        return {}
+
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says; a checkpoint comes last and is read by our own loader."""
         if self.is_init or not self.init_cfg:

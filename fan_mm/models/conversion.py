@@ -301,6 +301,9 @@ def convert_file(
         raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
     old = checkpoint.get('meta')
+    if all(made in ((), (key,)) for key, made in conversion.names.items()):
+        # in our names already, so trained here with whatever options, or converted before
+        meta['backbone'] = old.get('backbone') if isinstance(old, Mapping) else None
     if isinstance(old, Mapping) and 'CLASSES' in old:  # mmseg and mmdet below 1.0 and 3.0
         names = dict(classes=old['CLASSES'], palette=old.get('PALETTE'))
         meta['dataset_meta'] = {key: value for key, value in names.items() if value is not None}

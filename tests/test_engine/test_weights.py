@@ -5,7 +5,7 @@ from torch import nn
 
 from fan_mm.engine.weights import check_start, load_weights
 from fan_mm.errors import InputError
-from fan_mm.models.backbones import FANHybrid
+from fan_mm.models.backbones import FANHybrid, FANSwin
 from fan_mm.models.checkpoints import to_official
 
 ARCH = dict(embed_dims=24, depth=2, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
@@ -79,6 +79,36 @@ def test_official_names_count_as_the_models(model):
     assert len(state.keys() & model.state_dict().keys()) < len(backbone)
     with pytest.raises(InputError, match=r'the shape of decode_head.0.weight is another'):
         load_weights(model, state, 'f.pth')
+
+
+@pytest.mark.parametrize(
+    ('options', 'needed', 'message'),
+    [
+        (dict(), dict(paired_frequencies=False), r'model\.backbone\.paired_frequencies=False$'),
+        (dict(paired_frequencies=False), dict(), r'model\.backbone\.paired_frequencies=True$'),
+        (dict(), dict(out_norm=True), r'model\.backbone\.out_norm=True$'),
+        (dict(), dict(out_indices=(2, 3)), r'"model\.backbone\.out_indices=\(2,3\)"$'),
+    ],
+)
+def test_options_that_a_converted_file_needs(model, options, needed, message):
+    model.backbone = FANHybrid(ARCH, **options)
+    meta = dict(backbone=dict(type='FANHybrid', arch='small', **needed))
+    content = dict(state_dict=model.state_dict(), meta=meta)
+    with pytest.raises(InputError, match=message) as error:
+        load_weights(model, content, 'f.pth')
+    assert '\n' not in str(error.value)
+    model.backbone = FANHybrid(ARCH, **needed)
+    if not needed.get('out_norm'):  # it has weights of its own
+        load_weights(model, content, 'f.pth')
+    load_weights(model, dict(content, state_dict=model.state_dict(), meta=dict(backbone='x')), 'f')
+
+
+def test_the_form_of_a_converted_fan_swin(model):
+    arch = dict(embed_dims=24, depths=(1, 1), num_heads=(2, 4))
+    model.backbone = FANSwin(arch, mlp_identity=True)
+    content = dict(state_dict=model.state_dict(), meta=dict(backbone=dict(always_shift=True)))
+    with pytest.raises(InputError, match=r'always_shift=True model\.backbone\.mlp_identity=False$'):
+        load_weights(model, content, 'f.pth')
 
 
 def test_old_batch_norms_fit(model):

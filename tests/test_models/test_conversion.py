@@ -139,6 +139,19 @@ def test_converting_twice_changes_nothing():
     assert all(torch.equal(v, once.state_dict[k]) for k, v in twice.state_dict.items())
 
 
+def test_options_are_those_of_the_first_conversion(tmp_path):
+    files = [tmp_path / f'{i}.pth' for i in range(5)]
+    torch.save(segmentor('seg_fan_tiny_8_p4_hybrid'), files[0])
+    options = convert_file(files[0], files[1]).backbone
+    convert_file(files[1], files[2])
+    for file in files[1:3]:
+        assert torch.load(file, weights_only=True)['meta']['backbone'] == options
+    trained = torch.load(files[1], weights_only=True)['state_dict']  # as if, with any options
+    torch.save(dict(state_dict=trained, meta=dict(epoch=1)), files[3])
+    convert_file(files[3], files[4])
+    assert torch.load(files[4], weights_only=True)['meta']['backbone'] is None
+
+
 SIZES = dict(tiny='t', small='s', base='b', large='l')
 
 

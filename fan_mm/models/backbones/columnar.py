@@ -150,6 +150,16 @@ class ColumnarBackbone(CheckpointedBackbone):
             self.arch['num_heads'] if self.channel_attention == 'eca' else None,
         )
 
+    @property
+    def unseen_options(self) -> dict[str, object]:
+        """What a converted checkpoint must say of itself."""
+        options = dict(out_norm=self.out_norm)
+        if self.pos_embed is not None:
+            options['paired_frequencies'] = self.pos_embed.paired_frequencies
+        if self.out_type == 'featmap':
+            options['out_indices'] = self.out_indices
+        return options
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs `out_indices` of images (B, 3, H, W), in ascending order.
 

@@ -143,6 +143,15 @@ class FANSwin(StagedBackbone):
     ) -> None:
         super().__init__(arch, mlp_identity=mlp_identity, always_shift=always_shift, **kwargs)
 
+    @property
+    def unseen_options(self) -> dict[str, object]:
+        """What a converted checkpoint must say of itself."""
+        block = self.layers[0].blocks[0]
+        options = dict(always_shift=block.token_mixing.always_shift)
+        if block.channel_attention is not None:
+            options['mlp_identity'] = block.channel_attention.mlp.identity
+        return options
+
     def _make_patch_embed(self, dim: int) -> PatchEmbed:
         return PatchEmbed(dim)
 
