@@ -48,7 +48,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.stdout.flush()
         sys.exit(status)
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
+        _say(f'error: {error}')
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
@@ -57,8 +57,13 @@ def run(main: Callable[[], int | None]) -> None:
         if error.errno not in _REFUSALS:
             raise
         where = '' if error.filename is None else f'{error.filename}: '
-        print(f'error: {where}{error.strerror}', file=sys.stderr)
+        _say(f'error: {where}{error.strerror}')
         sys.exit(2)
     except KeyboardInterrupt as error:
-        print(': '.join(['stopped', *map(str, error.args)]), file=sys.stderr)
+        _say(': '.join(['stopped', *map(str, error.args)]))
         sys.exit(130)
+
+
+def _say(line: str) -> None:
+    """Print to stderr in one write: the lines of several processes do not run into each other."""
+    sys.stderr.write(f'{line}\n')

@@ -3,6 +3,7 @@ import errno
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,21 @@ def test_bad_input_is_one_line_and_status_2(capsys):
 
     assert exit_status(main) == 2
     assert capsys.readouterr().err == 'error: no such folder\n'
+
+
+@pytest.mark.parametrize(
+    'mistake', [InputError('x'), OSError(errno.EIO, 'x'), KeyboardInterrupt('x')]
+)
+def test_the_line_is_one_write(monkeypatch, mistake):
+    """Processes of one node share stderr: two writes each, and their lines are mixed."""
+    writes = []
+    monkeypatch.setattr(sys, 'stderr', SimpleNamespace(write=writes.append, flush=lambda: None))
+
+    def main():
+        raise mistake
+
+    exit_status(main)
+    assert len(writes) == 1 and writes[0].endswith(': x\n')
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(tmp_path, capsys):
