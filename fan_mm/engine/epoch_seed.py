@@ -1,4 +1,4 @@
-"""Every epoch with random numbers of its own, so that a resumed training repeats none and misses none."""
+"""Random numbers of their own for every epoch, or at least for what follows a resume."""
 
 import functools
 import random
@@ -39,13 +39,33 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed for this epoch."""
-        sequence = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
-        here, workers = (int(seed) for seed in sequence.generate_state(2))
-        random.seed(here)
-        np.random.seed(here)
-        torch.manual_seed(here)
-        loader = runner.train_dataloader
-        # mmengine's adds the worker's number, which must not lead beyond 32 bits
-        loader.worker_init_fn = functools.partial(
-            worker_init_fn, num_workers=loader.num_workers, rank=0, seed=workers % 2**31
-        )
+        _seed(runner, runner.epoch)
+
+
+class ResumeSeedHook(Hook):
+    """Seed this process and its loader's workers anew where a training goes on.
+
+    The seeds follow from the run's seed, the iteration and the rank: what follows repeats none of
+    the numbers of the beginning, with which mmengine would start again. A training that is not
+    resumed is left as it is, and an `EpochSeedHook` has the last word.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Seed if iterations lie behind."""
+        if runner.iter > 0:
+            _seed(runner, runner.iter)
+
+
+def _seed(runner: Runner, step: int) -> None:
+    sequence = np.random.SeedSequence([runner.seed, step, get_rank()])
+    here, workers = (int(seed) for seed in sequence.generate_state(2))
+    random.seed(here)
+    np.random.seed(here)
+    torch.manual_seed(here)
+    loader = runner.train_dataloader
+    # mmengine's adds the worker's number, which must not lead beyond 32 bits
+    loader.worker_init_fn = functools.partial(
+        worker_init_fn, num_workers=loader.num_workers, rank=0, seed=workers % 2**31
+    )

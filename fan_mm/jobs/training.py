@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from fan_mm.engine.config_checks import type_name
+from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
@@ -50,6 +51,7 @@ def train(
             )
         cfg.auto_scale_lr.enable = True
     runner = build_runner(cfg, launcher, training=True, notes=notes)
+    runner.register_hook(ResumeSeedHook())
     _safely(runner.train, cfg.get('load_from'))
 
 

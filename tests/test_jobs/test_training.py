@@ -1,12 +1,16 @@
 """Training and testing in this process; `tests/test_tools/test_train.py` has the command lines."""
 
 import os
+import random
 from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
 
 from fan_mm.engine.arguments import load_config
 from fan_mm.errors import InputError
@@ -59,6 +63,30 @@ def test_resume_goes_on_with_seed_and_iteration(cfg, trained):
     state = torch.load(trained.with_name('iter_3.pth'), weights_only=False)
     assert state['meta']['iter'] == 3
     assert state['meta']['seed'] == seed
+
+
+@HOOKS.register_module()
+class DrawHook(Hook):
+    """Notes the random numbers that an iteration meets."""
+
+    seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen.append((random.random(), np.random.rand(), torch.rand(()).item()))
+
+
+def test_a_resumed_training_repeats_no_random_numbers(cfg):
+    cfg.custom_hooks = [dict(type='DrawHook')]
+    DrawHook.seen.clear()
+    fresh = Config(cfg._cfg_dict.to_dict())
+    fresh.train_cfg.update(max_iters=1)
+    train(fresh)
+    for _ in range(2):
+        rest = Config(cfg._cfg_dict.to_dict())
+        train(rest, resume=f'{cfg.work_dir}/iter_1.pth')
+    first, second, again = DrawHook.seen
+    assert all(a != b for a, b in zip(first, second, strict=True))
+    assert again == second
 
 
 def test_resume_falls_back_to_the_checkpoint_before(cfg, trained):
