@@ -57,11 +57,11 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
 
 
 def _segmentation(image: np.ndarray, sample: Any, classes: list, palette: list) -> dict:
-    predicted = sample.pred_sem_seg.data.squeeze().cpu().numpy()
+    predicted = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
     image = cv2.resize(image, predicted.shape[::-1], interpolation=cv2.INTER_AREA)
     pictures = {'image': image, 'prediction': paint_segmentation(image, predicted, palette)}
     if 'gt_sem_seg' in sample:
-        truth = sample.gt_sem_seg.data.squeeze().cpu().numpy()
+        truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
         pictures['ground_truth'] = paint_segmentation(image, truth, palette)
     return pictures
 

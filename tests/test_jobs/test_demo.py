@@ -199,6 +199,17 @@ def test_a_picture_that_is_too_small_is_named_and_the_rest_goes_on(folder, tmp_p
     assert 'a token is' in left_out[folder / 'a0_strip.png']
 
 
+@pytest.mark.parametrize('shape', [(1, 1), (1, 40), (40, 1)])
+def test_a_picture_of_one_row_or_column(shape, tmp_path):
+    require('mmseg')
+    cfg = segmentation()
+    cv2.imwrite(str(tmp_path / 'thin.png'), np.zeros((*shape, 3), np.uint8))
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    written, left_out = paint_files(cfg, checkpoint, tmp_path / 'thin.png', tmp_path / 'out')
+    assert left_out == {}
+    assert cv2.imread(str(written[0])).shape[1] >= shape[1]
+
+
 def test_preprocessor_beside_the_model_is_used(tmp_path):
     """Where mmpretrain's configs have it, and where a Runner finds it."""
     require('mmpretrain')
