@@ -87,7 +87,7 @@ def check_model(model: dict) -> None:
         InputError: the backbone's options, channels that do not fit, maps for a head of vectors.
     """
     model = model.get('module', model)  # test-time augmentation wraps the model
-    for key in ('backbone', 'neck', *_HEADS):
+    for key in ('neck', *_HEADS):
         for place, part in _parts(model, key):
             _registered(MODELS, place, part)
     backbone = model.get('backbone')

@@ -1,5 +1,6 @@
 """A model with its weights, ready to predict for one image."""
 
+import re
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from fan_mm.engine.config_checks import type_name
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -61,8 +63,10 @@ class Predictor:
 
     def _dataset_metainfo(self) -> dict:
         dataset = _innermost(self.dataset_cfg) or {}
-        with DATASETS.switch_scope_and_registry(self.scope) as registry:
-            cls = registry.get(dataset.get('type', ''))
+        cls = dataset.get('type', '')
+        if isinstance(cls, str):
+            with DATASETS.switch_scope_and_registry(self.scope) as registry:
+                cls = registry.get(cls)
         return {**getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
 
     @torch.inference_mode()
@@ -90,6 +94,6 @@ def test_pipeline(predictor: Predictor) -> Compose:
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')
-    steps = [s for s in pipeline if not ('Load' in s['type'] and 'Annotations' in s['type'])]
+    steps = [s for s in pipeline if not re.search('Load.*Annotations', type_name(s))]
     with DefaultScope.overwrite_default_scope(predictor.scope):
         return Compose(steps)

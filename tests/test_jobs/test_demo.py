@@ -222,6 +222,23 @@ def test_preprocessor_beside_the_model_is_used(tmp_path):
     assert preprocessor.to_rgb
 
 
+def test_types_may_be_classes(folder, tmp_path):
+    """As mmengine's new style of configs (``read_base``) has them."""
+    require('mmseg')
+    from mmseg.datasets import CityscapesDataset
+    from mmseg.datasets.transforms import LoadAnnotations
+
+    cfg = segmentation()
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    dataset = cfg.test_dataloader.dataset
+    dataset.type = CityscapesDataset
+    for step in dataset.pipeline:
+        if step.type == 'LoadAnnotations':
+            step.type = LoadAnnotations
+    written, left_out = paint_files(cfg, checkpoint, folder / 'a.png', tmp_path / 'out')
+    assert len(written) == 1 and not left_out
+
+
 def test_segmentation_paints_the_models_own_prediction(folder, tmp_path):
     require('mmseg')
     cfg = segmentation()
