@@ -2,7 +2,17 @@
 
 import ast
 
-BASEMENT = {'errors', 'cli', 'cores', 'fileio', 'images', 'torch_files', 'versions', '__version__'}
+BASEMENT = {
+    'errors',
+    'cli',
+    'config_parts',
+    'cores',
+    'fileio',
+    'images',
+    'torch_files',
+    'versions',
+    '__version__',
+}
 FLOORS = {
     'corruptions': set(),
     'models': set(),

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope, Registry
 from torch import nn
 
+from fan_mm.config_parts import datasets_of, type_name
 from fan_mm.engine.classification_checks import check_class_folders, teacher_of
 from fan_mm.engine.detection_checks import check_coco, check_evaluators
 from fan_mm.engine.weights import check_start
@@ -42,7 +43,7 @@ def check_config(cfg: Config, training: bool) -> list[str]:
         check_model(cfg.model)
         for name in TRAINING_LOADERS if training else TEST_LOADERS:
             if cfg.get(name):
-                for place, dataset in _datasets(f'{name}.dataset', cfg[name].get('dataset')):
+                for place, dataset in datasets_of(f'{name}.dataset', cfg[name].get('dataset')):
                     check_dataset(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
                     _check_detection(place, dataset, cfg.model, name.partition('_')[0])
@@ -125,12 +126,6 @@ def check_model(model: dict) -> None:
                     _select(place, channels, index, name),
                     name,
                 )
-
-
-def type_name(cfg: dict) -> str:
-    """The name of what a config builds, be its type a name or a class; '' without one."""
-    kind = cfg.get('type') or ''
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
 def _parts(model: dict, key: str) -> Iterator[tuple[str, dict]]:
@@ -308,19 +303,6 @@ def _compare(place: str, expected: object, given: object, name: str) -> None:
     expected = list(expected) if isinstance(expected, list | tuple) else expected
     if expected != given:
         raise InputError(f'{place} is {expected}, but must be {given}: the backbone is {name}')
-
-
-def _datasets(place: str, dataset: dict | None) -> Iterator[tuple[str, dict]]:
-    """The datasets inside any wrappers, each with its place in the config."""
-    if not isinstance(dataset, dict):
-        return
-    if 'dataset' in dataset:
-        yield from _datasets(f'{place}.dataset', dataset['dataset'])
-    elif 'datasets' in dataset:
-        for index, inner in enumerate(dataset['datasets']):
-            yield from _datasets(f'{place}.datasets.{index}', inner)
-    else:
-        yield place, dataset
 
 
 def _dataset_paths(dataset: dict) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from fan_mm.config_parts import metrics_of, type_name
 from fan_mm.errors import InputError
 
 
@@ -80,12 +81,11 @@ def check_evaluators(cfg: Config, names: tuple[str, ...]) -> None:
         InputError: one does not.
     """
     for name in names:
-        evaluators = cfg.get(name) or []
-        for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-            if not isinstance(evaluator, dict):  # a metric that was built already
+        for metric in metrics_of(cfg.get(name)):
+            if not isinstance(metric, dict):  # built already
                 continue
-            file = evaluator.get('ann_file')
-            local = not (evaluator.get('backend_args') or {}) and '://' not in str(file)
+            file = metric.get('ann_file')
+            local = not (metric.get('backend_args') or {}) and '://' not in str(file)
             if file and local and not Path(file).is_file():
                 raise InputError(f'{name}.ann_file: no such file: {file}')
 
@@ -108,7 +108,7 @@ def _check_masks(place: str, dataset: dict, file: Path, annotations: list, mask_
             f'which model.{mask_head} needs: use a Faster R-CNN, or annotations with masks'
         )
     for step in dataset.get('pipeline') or ():
-        if str(step.get('type')).endswith('LoadAnnotations') and not step.get('with_mask'):
+        if type_name(step).endswith('LoadAnnotations') and not step.get('with_mask'):
             raise InputError(
                 f'{place}.pipeline: LoadAnnotations needs with_mask=True for model.{mask_head}'
             )

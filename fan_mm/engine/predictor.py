@@ -9,7 +9,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.engine.config_checks import type_name
+from fan_mm.config_parts import type_name
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError

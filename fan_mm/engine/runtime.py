@@ -14,7 +14,8 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from fan_mm.engine.config_checks import check_config, type_name
+from fan_mm.config_parts import type_name
+from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from fan_mm.engine.config_checks import type_name
+from fan_mm.config_parts import type_name
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
