@@ -33,7 +33,9 @@ from reference.memory import peak_memory
 BACKBONES = {'fan_vit': 'FANViT', 'fan_hybrid': 'FANHybrid', 'fan_swin': 'FANSwin'}
 
 
-def build(name: str) -> tuple[torch.nn.Module, Callable[[Tensor], list[Tensor]], dict]:
+def build(
+    name: str, **options: object
+) -> tuple[torch.nn.Module, Callable[[Tensor], list[Tensor]], dict]:
     """Our backbone, the reference with the same weights as a function, and its parameters."""
     kind, _, arch = name.partition(':')
     if kind not in BACKBONES:
@@ -48,7 +50,7 @@ def build(name: str) -> tuple[torch.nn.Module, Callable[[Tensor], list[Tensor]],
     )
     out_indices = (*taps, depth) if kind == 'fan_vit' else (0, 1, 2, 3)
     torch.manual_seed(0)
-    ours = backbone(arch, out_indices=out_indices)
+    ours = backbone(arch, out_indices=out_indices, **options)
     # The reference knows whole models only: it also has the class token, as the official one.
     state = ours.state_dict()
     if kind != 'fan_swin':
@@ -64,6 +66,31 @@ def build(name: str) -> tuple[torch.nn.Module, Callable[[Tensor], list[Tensor]],
     return ours, reference, state
 
 
+def step(
+    model: Callable[[Tensor], list[Tensor]],
+    parameters: list[Tensor],
+    images: Tensor,
+    train: bool,
+    half: bool,
+) -> Callable[[], object]:
+    """A function that computes a model's maps, or takes a training step of them with AdamW."""
+    device = images.device.type
+    optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True) if train else None
+
+    def work() -> object:
+        precision = torch.autocast(device, torch.bfloat16, enabled=half)
+        with precision, torch.set_grad_enabled(train):
+            maps = model(images)
+        if train:
+            sum(x.float().square().mean() for x in maps).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return None
+        return maps
+
+    return work
+
+
 def steps(
     ours: torch.nn.Module, reference: Callable, state: dict, images: Tensor, train: bool
 ) -> dict[str, Callable[[], object]]:
@@ -76,35 +103,18 @@ def steps(
             state[key].requires_grad_()
     weights = [value for value in state.values() if value.requires_grad]
     own = [parameter for parameter in ours.parameters() if parameter.requires_grad]
-
-    def step(model: Callable, parameters: list[Tensor], half: bool) -> Callable[[], object]:
-        optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True) if train else None
-
-        def work() -> object:
-            precision = torch.autocast(device, torch.bfloat16, enabled=half)
-            with precision, torch.set_grad_enabled(train):
-                maps = model(images)
-            if train:
-                sum(x.float().square().mean() for x in maps).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                return None
-            return maps
-
-        return work
-
     named = {
-        'reference': step(reference, weights, False),
-        'ours': step(ours, own, False),
+        'reference': step(reference, weights, images, train, False),
+        'ours': step(ours, own, images, train, False),
     }
     if device == 'cuda':
         torch._dynamo.reset()  # it compiles one function for a few models only
         compiled = torch.compile(ours, dynamic=False)
         named |= {
-            'reference, bfloat16': step(reference, weights, True),
-            'ours, bfloat16': step(ours, own, True),
-            'ours, compiled': step(compiled, own, False),
-            'ours, compiled, bfloat16': step(compiled, own, True),
+            'reference, bfloat16': step(reference, weights, images, train, True),
+            'ours, bfloat16': step(ours, own, images, train, True),
+            'ours, compiled': step(compiled, own, images, train, False),
+            'ours, compiled, bfloat16': step(compiled, own, images, train, True),
         }
     return named
 

@@ -1,0 +1,135 @@
+"""Runs every section in a process of its own, each with its time limit, the most important first.
+
+    bash benchmarks/gpu/run.sh OUT
+
+OUT/acceptance.jsonl gets a row as soon as it is known, OUT/acceptance.md shows them all, OUT/acceptance.log
+has what was printed. Exit status: 0 if everything that is claimed holds.
+"""
+
+import argparse
+import contextlib
+import importlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fan_mm.fileio import write_whole
+from gpu.results import Results, markdown, read
+
+SECTIONS = (  # what runs at one time, with limits in seconds; where time is measured, one thing alone
+    dict(exactness=90, host_waits=90, compilation=110),
+    dict(speed=140),
+    dict(choices=50),
+    dict(kernels=30),
+    dict(runs=110),
+)
+PATIENCE = 5.0  # seconds between asking a section to stop and making it
+
+
+class Run:
+    """One section's process.
+
+    Args:
+        out: folder of the results.
+        section: name of its module.
+        limit: seconds until it is stopped.
+    """
+
+    def __init__(self, out: Path, section: str, limit: float) -> None:
+        self.results = Results(out / 'acceptance.jsonl', section)
+        self.begin, self.limit = time.monotonic(), limit
+        with (out / 'acceptance.log').open('a') as log:
+            # a group of its own, with whatever it starts
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', 'gpu.acceptance', str(out), '--section', section],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def goes_on(self) -> bool:
+        """Whether it is at work; stops it at its limit, and says how it ended if not well."""
+        status = self.process.poll()
+        if status is None and time.monotonic() < self.begin + self.limit:
+            return True
+        row = dict(
+            section=self.results.section, case=f'the section, {time.monotonic() - self.begin:.0f} s'
+        )
+        if status is None:
+            self.stop()
+            self.results.add(row | dict(note='stopped at its time limit'))
+        elif status:
+            self.results.add(
+                row | dict(holds=False, error=f'exit status {status}, see acceptance.log')
+            )
+        else:
+            self.results.add(row | dict(note='complete'))
+        return False
+
+    def stop(self) -> None:
+        """End it and what it started."""
+        for ending in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, ending)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+
+
+def machine() -> str:
+    """What is measured, in a line."""
+    cuda = torch.cuda.is_available()
+    where = torch.cuda.get_device_name() if cuda else f'CPU ({platform.machine()}), small form'
+    cudnn = f', CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}' if cuda else ''
+    return f'{where}: torch {torch.__version__}{cudnn}, numpy {np.__version__}, Python {platform.python_version()}'
+
+
+def accept(out: Path) -> bool:
+    """Run all sections; whether everything that is claimed holds."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, title = out / 'acceptance.jsonl', machine()
+    for name in ('acceptance.jsonl', 'acceptance.log'):
+        (out / name).write_text('')
+    groups = SECTIONS
+    if not torch.cuda.is_available():  # nothing is measured in earnest
+        groups = ({name: 600 for group in SECTIONS for name in group},)
+    for group in groups:
+        runs = [Run(out, section, limit) for section, limit in group.items()]
+        try:
+            while runs:
+                runs = [run for run in runs if run.goes_on()]
+                write_whole(out / 'acceptance.md', markdown(title, read(path)))
+                time.sleep(0.5)
+        finally:
+            for run in runs:
+                run.stop()
+    rows = read(path)
+    print(markdown(title, rows))
+    return all(row.get('holds', True) for row in rows)
+
+
+def main() -> int:
+    """All sections, or one of them in this process."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', type=Path, help='folder of the results')
+    names = [name for group in SECTIONS for name in group]
+    parser.add_argument('--section', choices=names, help='only this one, in this process')
+    args = parser.parse_args()
+    if args.section is None:
+        return int(not accept(args.out))
+    results = Results(args.out / 'acceptance.jsonl', args.section)
+    module = importlib.import_module(f'gpu.{args.section}')
+    module.measure(results, small=not torch.cuda.is_available())
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""`torch.compile` takes every backbone in one graph, for one size and for any, and changes no result.
+
+Shallow backbones: the graph of a deep one has the same parts, only more of them, and takes minutes to
+compile; `speed` compiles whole ones.
+"""
+
+import time
+from collections.abc import Callable
+
+import official
+import torch
+from torch import Tensor, nn
+
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from gpu.exactness import gradients, make
+from gpu.results import Results
+from gpu.timing import device
+
+ARCHS = {
+    FANHybrid: dict(embed_dims=192, depth=2, num_heads=4, stem_depths=(1, 1), tap=0),
+    FANViT: dict(embed_dims=192, depth=2, num_heads=4),
+    FANSwin: dict(embed_dims=96, depths=(2, 2, 2, 2), num_heads=(3, 6, 12, 24)),
+    FANConvNeXt: dict(embed_dims=96, depths=(1, 1, 1, 1), num_heads=(3, 6, 12, 24)),
+}
+SIZES, SMALL_SIZES = ((256, 320), (224, 448), (333, 250)), ((32, 64), (48, 80))
+MAPS, GRADIENTS = 1e-4, 1e-3  # relative
+
+
+def measure(results: Results, small: bool) -> None:
+    """Add a row for every backbone: static, dynamic, a training step."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    backend = 'eager' if small else 'inductor'
+    sizes = SMALL_SIZES if small else SIZES
+    for name, compare in (
+        ('forward, one size', compare_static),
+        ('forward, any size', compare_dynamic),
+        ('training step', compare_training),
+    ):
+        for backbone in [FANViT] if small else ARCHS:
+            with results.case(f'{name}, {backbone.__name__}') as row:
+                torch._dynamo.reset()
+                module = make(backbone, dict(ARCHS[backbone]), (0, -1)).to(device())
+                start = time.perf_counter()
+                row |= compare(
+                    module, [official.images(2, 3, *s).to(device()) for s in sizes], backend
+                )
+                row['seconds'] = time.perf_counter() - start
+
+
+def compare_static(module: nn.Module, images: list[Tensor], backend: str) -> dict:
+    """One size, one graph."""
+    compiled = torch.compile(module, fullgraph=True, dynamic=False, backend=backend)
+    return compare_maps(module, compiled, images[:1])
+
+
+def compare_dynamic(module: nn.Module, images: list[Tensor], backend: str) -> dict:
+    """Several sizes, each in one graph; ``graphs`` says how often it was compiled for them."""
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend=backend)
+    before = torch._dynamo.utils.counters['stats']['unique_graphs']
+    row = compare_maps(module, compiled, images)
+    row['sizes'] = len(images)
+    row['graphs'] = torch._dynamo.utils.counters['stats']['unique_graphs'] - before
+    return row
+
+
+@torch.no_grad()
+def compare_maps(module: nn.Module, compiled: Callable, images: list[Tensor]) -> dict:
+    """The largest relative difference of a map."""
+    worst = max(
+        relative(x, y)
+        for batch in images
+        for x, y in zip(compiled(batch), module(batch), strict=True)
+    )
+    return dict(worst=worst, holds=worst <= MAPS)
+
+
+def compare_training(module: nn.Module, images: list[Tensor], backend: str) -> dict:
+    """The largest relative difference of all gradients together."""
+    expected = gradients(module, images[0])
+    compiled = torch.compile(module, fullgraph=True, dynamic=False, backend=backend)
+    found = gradients(compiled, images[0])
+    flat = [torch.cat([g.flatten() for g in d.values()]) for d in (found, expected)]
+    worst = relative(*flat)
+    return dict(worst=worst, holds=worst <= GRADIENTS)
+
+
+def relative(x: Tensor, y: Tensor) -> float:
+    """Norm of the difference over the norm."""
+    return ((x - y).norm() / y.norm()).item()

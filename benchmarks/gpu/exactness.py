@@ -1,0 +1,188 @@
+"""The GPU computes what the CPU does: maps, gradients, half precision within bounds, the same twice.
+
+Float32 is float32 here, without TF32. Weights are those of the goldens, far from initial values that
+would hide mistakes.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import official
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.checkpoints import to_official
+from gpu.results import Results
+from gpu.timing import device
+
+BACKBONES = (FANHybrid, FANViT, FANSwin, FANConvNeXt)
+GRADIENTS_OF = 'fan_tiny_8_p4_hybrid'  # the golden with gradients
+LOGITS, MAPS = 2e-5, 1e-4  # the goldens' tolerances
+GRADIENTS = 1e-3  # of float32, relative to the gradient in float64
+AUTOCAST = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of a map, relative to float32
+SHAPE, SMALL_SHAPE = (2, 3, 96, 160), (2, 3, 32, 64)
+
+
+def measure(results: Results, small: bool) -> None:
+    """Add a row for every golden, architecture and precision."""
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read once, when cuBLAS starts
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    backbones = BACKBONES[:1] if small else BACKBONES
+    shape = SMALL_SHAPE if small else SHAPE
+    for name in [GRADIENTS_OF] if small else golden_models():
+        with results.case(f'golden {name}') as row:
+            row |= compare_golden(name)
+    with results.case(f'gradients of a training step, float64, golden {GRADIENTS_OF}') as row:
+        row |= compare_golden_gradients(GRADIENTS_OF)
+    for backbone in backbones:
+        with results.case(
+            f'gradients of a training step, float32, {backbone.__name__} tiny'
+        ) as row:
+            row |= compare_gradients(backbone, shape)
+    for backbone in backbones:
+        for arch in ['tiny'] if small else backbone.arch_zoo:
+            with results.case(f'maps, float32 and halves, {backbone.__name__} {arch}') as row:
+                row |= compare_devices(backbone, arch, shape)
+    for warn_only, way in ((False, 'strict'), (True, 'as randomness.deterministic, warning')):
+        for half in (False, True):
+            for backbone in backbones:
+                precision = 'bfloat16' if half else 'float32'
+                name = f'the same gradients twice, {way}, {precision}, {backbone.__name__} tiny'
+                with results.case(name) as row:
+                    row |= compare_twice(backbone, warn_only, half, small)
+
+
+def golden_models() -> list[str]:
+    """Every official model of which outputs are kept."""
+    stems = (path.stem.split('__')[0] for path in (official.DATA / 'golden').glob('*.npz'))
+    return sorted(stem for stem in stems if stem in official.VARIANTS)
+
+
+def golden_outputs(name: str) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """What the GPU computes of a golden model, what the golden has, and the tolerance."""
+    golden = official.golden(name + '__call_fixed' * ('_se_' in name))
+    backbone = MODELS.build(official.backbone_config(name))
+    backbone.load_state_dict(official.state_dict(name))
+    backbone.eval().to(device())
+    for logits in ('logits', 'cls_logits'):
+        if logits in golden:
+            (feature,) = backbone(official.images(2, 3, 224, 224).to(device()))
+            yield F.linear(feature, *head(name)).cpu().numpy(), golden[logits], LOGITS
+    for size, shape in (('224', (2, 3, 224, 224)), ('256x320', (1, 3, 256, 320))):
+        if f'{size}/out0/sample' in golden:
+            for i, x in enumerate(backbone(official.images(*shape).to(device()))):
+                yield official.reduced(x.cpu()), golden[f'{size}/out{i}/sample'], MAPS
+
+
+def head(name: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Weight and bias of a golden classifier's head."""
+    shapes = official.keys(name)
+    keys = ('head.weight', 'head.bias')
+    return [official.value(key, shapes[key]).to(device(), dtype) for key in keys]
+
+
+@torch.no_grad()
+def compare_golden(name: str) -> dict:
+    """The largest difference of any output from a golden, in units of its tolerance."""
+    ratios = [
+        np.abs(found - expected).max() / tolerance
+        for found, expected, tolerance in golden_outputs(name)
+    ]
+    return dict(worst=max(ratios), unit='tolerance', holds=bool(np.max(ratios) <= 1))
+
+
+def compare_golden_gradients(name: str) -> dict:
+    """The largest relative difference of a gradient's norm from the golden's, in float64."""
+    golden = json.loads((official.DATA / f'golden/train_float64_{name}.json').read_text())
+    backbone = MODELS.build(official.backbone_config(name))
+    backbone.load_state_dict(official.state_dict(name))
+    backbone.double().train().to(device())
+    weight, bias = (tensor.requires_grad_() for tensor in head(name, torch.float64))
+    (feature,) = backbone(official.images(2, 3, 224, 224).double().to(device()))
+    loss = F.cross_entropy(F.linear(feature, weight, bias), torch.tensor([3, 7], device=device()))
+    loss.backward()
+    norms = {to_official(key): p.grad.norm().item() for key, p in backbone.named_parameters()}
+    norms |= {'head.weight': weight.grad.norm().item(), 'head.bias': bias.grad.norm().item()}
+    worst = max(
+        abs(norms[key] - expected) / max(expected, 1e-6)
+        for key, expected in golden['grad_l2'].items()
+    )
+    same_loss = abs(loss.item() - golden['loss']) <= 1e-9
+    return dict(worst=worst, unit='relative', holds=same_loss and worst <= 1e-6)
+
+
+def make(
+    backbone: type[nn.Module], arch: str | dict, indices: tuple[int, ...] | None = None
+) -> nn.Module:
+    """A dense backbone on the CPU, with the goldens' kind of weights and nothing random in it."""
+    if indices is None:
+        indices = (3, 7, 11, -1) if backbone is FANViT else (0, 1, 2, 3)
+    module = backbone(arch, out_indices=indices, drop_path_rate=0.0)
+    state = module.state_dict()
+    for key, value in state.items():
+        if value.is_floating_point():
+            state[key] = official.value(key, list(value.shape))
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def gradients(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Gradients of one training step, by name."""
+    module.train().zero_grad()
+    sum(x.square().mean() for x in module(images)).backward()
+    return {key: p.grad.clone() for key, p in module.named_parameters()}
+
+
+def compare_gradients(backbone: type[nn.Module], shape: tuple[int, ...]) -> dict:
+    """The largest relative error of a parameter's gradient, the GPU's float32 against float64."""
+    module, images = make(backbone, 'tiny'), official.images(*shape)
+    expected = gradients(copy.deepcopy(module).double(), images.double())
+    found = gradients(module.to(device()), images.to(device()))
+    largest = max(gradient.norm() for gradient in expected.values())
+    errors = {
+        key: ((found[key].cpu().double() - g).norm() / (g.norm() + 1e-4 * largest)).item()
+        for key, g in expected.items()
+    }
+    worst = max(errors, key=errors.get)
+    holds = all(error <= GRADIENTS for error in errors.values())
+    return dict(worst=errors[worst], unit='relative', of=worst, holds=holds)
+
+
+def compare_twice(backbone: type[nn.Module], warn_only: bool, half: bool, small: bool) -> dict:
+    """How many gradients differ in any bit between two equal steps with many tokens."""
+    module = make(backbone, 'tiny').to(device())
+    images = official.images(*(SMALL_SHAPE if small else (1, 3, 512, 512))).to(device())
+    torch.use_deterministic_algorithms(True, warn_only=warn_only)
+    try:
+        with torch.autocast(device(), torch.bfloat16, enabled=half):
+            first, second = (gradients(module, images) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    differing = sum(not torch.equal(first[key], second[key]) for key in first)
+    return dict(worst=differing, unit=f'of {len(first)} gradients', holds=differing == 0)
+
+
+@torch.no_grad()
+def compare_devices(backbone: type[nn.Module], arch: str, shape: tuple[int, ...]) -> dict:
+    """Maps of the GPU against the CPU's, and half precision against the GPU's float32."""
+    module, images = make(backbone, arch), official.images(*shape)
+    expected = module(images)
+    module, images = module.to(device()), images.to(device())
+    maps = module(images)
+    worst = max((x.cpu() - y).abs().max().item() for x, y in zip(maps, expected, strict=True))
+    row = dict(worst=worst / MAPS, unit='tolerance', holds=worst <= MAPS)
+    for dtype, bound in AUTOCAST.items():
+        with torch.autocast(device(), dtype):
+            halves = module(images)
+        errors = [
+            ((x.float() - y).norm() / y.norm()).item() for x, y in zip(halves, maps, strict=True)
+        ]
+        row[str(dtype).removeprefix('torch.')] = max(errors)
+        row['holds'] &= all(error <= bound for error in errors)
+    return row

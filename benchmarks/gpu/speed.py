@@ -1,0 +1,154 @@
+"""Time and peak memory against the literal reference, and beside what a user would pick instead.
+
+PyTorch's defaults: TF32 in convolutions, not in matrix products. Goals, like with like: forward at
+1024 in bfloat16 4 times the reference, a training step 2.5 times, in a third of its peak memory.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from backbone import build, step, steps
+from reference.memory import peak_memory
+
+from gpu.results import Results, Row, read
+from gpu.segmentors import segmentor
+from gpu.timing import device, medians
+
+Ways = dict[str, Callable[[], object]]
+Shape = tuple[int, int, int]  # images, height, width
+ARCHS = ('fan_hybrid:small', 'fan_hybrid:base', 'fan_vit:small', 'fan_swin:tiny')
+FORWARDS = ((1, 1024, 1024), (64, 224, 224), (8, 512, 512), (1, 1024, 2048))
+TRAINING = (2, 1024, 1024)
+SMALL_SHAPE = (2, 32, 64)
+EAGER = ('reference', 'ours', 'reference, bfloat16', 'ours, bfloat16')
+COMPILED = ('ours, compiled', 'ours, compiled, bfloat16')
+GOALS = {False: 4.0, True: 2.5}  # times the reference: forward, training step
+
+
+def measure(results: Results, small: bool) -> None:
+    """Add a row for every backbone, shape and way; the goals' first."""
+    ceilings(results, 256 if small else 8192)
+    archs = ('fan_hybrid:tiny',) if small else ARCHS
+    forwards, training = ((SMALL_SHAPE,), SMALL_SHAPE) if small else (FORWARDS, TRAINING)
+    compared(results, archs[0], forwards[0], False, EAGER)
+    compared(results, archs[0], training, True, EAGER)
+    goals(results, archs[0], forwards[0], training)
+    checkpointed(results, archs[0], training)
+    compared(results, archs[0], forwards[0], False, COMPILED)
+    for train, shape in ((False, forwards[0]), (True, training)):
+        beside(results, shape, train, small)
+    compared(results, archs[0], training, True, COMPILED[1:])
+    for arch, shape in itertools.product(archs, forwards):
+        if (arch, shape) != (archs[0], forwards[0]):
+            compared(results, arch, shape, False, EAGER)
+    for arch in archs[1:]:
+        compared(results, arch, training, True, EAGER)
+        checkpointed(results, arch, training)
+    for arch, shape in itertools.product(archs, forwards):  # as many as the time allows
+        if (arch, shape) != (archs[0], forwards[0]):
+            compared(results, arch, shape, False, COMPILED[1:])
+
+
+def ceilings(results: Results, side: int) -> None:
+    """The machine's best matrix product and copy: what other figures are a part of."""
+    for dtype in (torch.bfloat16, torch.float32):
+        with results.case(f'matrix product, {side} x {side}, {dtype}'.replace('torch.', '')) as row:
+            a, b = torch.randn(2, side, side, device=device()).to(dtype)
+            row['ms'] = medians({'': lambda a=a, b=b: a @ b})['']
+            row['TFLOP/s'] = 2 * side**3 / row['ms'] / 1e9
+    with results.case('copy within memory') as row:
+        source = torch.randn(16 * side, side, device=device())
+        target = torch.empty_like(source)
+        row['ms'] = medians({'': lambda: target.copy_(source)})['']
+        row['GB/s'] = 2 * source.nbytes / row['ms'] / 1e6
+
+
+def title(name: str, shape: Shape, train: bool) -> str:
+    """What is measured, in words."""
+    batch, height, width = shape
+    return f'{name}, {"training step" if train else "forward"}, {batch} x {height}x{width}'
+
+
+def compared(
+    results: Results, arch: str, shape: Shape, train: bool, names: tuple[str, ...]
+) -> None:
+    """Some of the ways of ``benchmarks/backbone.py``, and whether the goals are reached."""
+    ours, reference, state = build(arch)
+    batch, height, width = shape
+    images = torch.randn(batch, 3, height, width, device=device())
+    named = steps(ours, reference, state, images, train)
+    ways = {name: named[name] for name in names if name in named}  # a CPU has fewer
+    add_rows(results, title(arch, shape, train), ways, batch)
+
+
+def goals(results: Results, arch: str, forward: Shape, training: Shape) -> None:
+    """Whether the goals are reached, by what was measured."""
+    for shape, train in ((forward, False), (training, True)):
+        name = title(arch, shape, train)
+        found = measured(results, name).get('ours, bfloat16')
+        if found is None or 'times faster' not in found:
+            continue  # without a GPU
+        with results.case(f'goal: {name}, bfloat16, {GOALS[train]} times faster') as row:
+            row['times faster'] = found['times faster']
+            row['holds'] = row['times faster'] >= GOALS[train]
+        if train:
+            with results.case(f'goal: {name}, bfloat16, a third of the peak memory') as row:
+                reference = measured(results, name)['reference, bfloat16']
+                row['peak MiB'] = found['peak MiB']
+                row['holds'] = found['peak MiB'] <= reference['peak MiB'] / 3
+
+
+def checkpointed(results: Results, arch: str, shape: Shape) -> None:
+    """A training step that recomputes activations."""
+    batch, height, width = shape
+    ours, _, _ = build(arch, with_cp=True)
+    ours.to(device()).train()
+    images = torch.randn(batch, 3, height, width, device=device())
+    ways = {
+        f'ours, with_cp{", bfloat16" * half}': step(
+            ours, list(ours.parameters()), images, True, half
+        )
+        for half in (False, True)
+    }
+    add_rows(results, title(arch, shape, True), ways, batch)
+
+
+def beside(results: Results, shape: Shape, train: bool, small: bool) -> None:
+    """Segmentors of like size, logits included."""
+    names = ('FAN-Hybrid-T',) if small else ('FAN-Hybrid-S', 'MiT-B2', 'ResNet-50')
+    batch, height, width = shape
+    images = torch.randn(batch, 3, height, width, device=device())
+    for name in names:
+        model = segmentor(name).train(train)
+
+        def logits(x: torch.Tensor, model: torch.nn.Module = model) -> list[torch.Tensor]:
+            return [model(x, mode='tensor')]
+
+        ways = {
+            'bfloat16' if half else 'float32': step(
+                logits, list(model.parameters()), images, train, half
+            )
+            for half in (True, False)
+        }
+        add_rows(results, title(f'{name} and SegFormer head', shape, train), ways, batch)
+
+
+def measured(results: Results, name: str) -> dict[str, Row]:
+    """The rows of a case that are complete, by their way."""
+    rows = [row for row in read(results.path) if row['section'] == results.section]
+    return {row['way']: row for row in rows if row['case'] == name and 'images/s' in row}
+
+
+def add_rows(results: Results, name: str, ways: Ways, batch: int) -> None:
+    """A row with time and memory for each way, against the reference in the same precision."""
+    for way, work in ways.items():
+        with results.case(name) as row:
+            row['way'] = way
+            work()  # compilation, kernels chosen, the optimizer's state
+            row['peak MiB'] = peak_memory(work, device()) / 2**20
+            row['ms'] = medians({way: work})[way]
+            row['images/s'] = 1000 * batch / row['ms']
+            like = 'reference, bfloat16' if 'bfloat16' in way else 'reference'
+            if like in (rows := measured(results, name)):
+                row['times faster'] = rows[like]['ms'] / row['ms']

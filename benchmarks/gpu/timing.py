@@ -1,0 +1,64 @@
+"""Times of GPU work: events on the device, after a warm-up, medians of rounds that take turns.
+
+Without a GPU nothing is measured in earnest: one call of each, to see that it runs.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+WARM_UP = 3
+LEAST_MS = 5.0  # work is repeated between two events until it lasts this long
+ROUNDS = (3, 30)
+
+
+def device() -> str:
+    """Where everything is measured: the GPU; without one, the CPU in a small form."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def synchronize() -> None:
+    """Wait for the GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def medians(named: dict[str, Callable[[], object]], seconds: float = 1.0) -> dict[str, float]:
+    """Median milliseconds of a call of each, called in turn within each round.
+
+    Args:
+        named: what is timed, by name.
+        seconds: about how long each of them is measured.
+    """
+    if not torch.cuda.is_available():
+        return {name: _elapsed(work, 1) for name, work in named.items()}
+    for work in named.values():
+        for _ in range(WARM_UP):
+            work()
+    calls = {name: max(1, round(LEAST_MS / _elapsed(work, 1))) for name, work in named.items()}
+    round_ms = sum(calls[name] * _elapsed(work, calls[name]) for name, work in named.items())
+    rounds = min(ROUNDS[1], max(ROUNDS[0], int(1000 * seconds * len(named) / round_ms)))
+    times: dict[str, list[float]] = {name: [] for name in named}
+    for _ in range(rounds):
+        for name, work in named.items():
+            times[name].append(_elapsed(work, calls[name]))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _elapsed(work: Callable[[], object], calls: int) -> float:
+    """Milliseconds of one of some calls in a row."""
+    if not torch.cuda.is_available():
+        start = time.perf_counter()
+        for _ in range(calls):
+            work()
+        return 1000 * (time.perf_counter() - start) / calls
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(calls):
+        work()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / calls
