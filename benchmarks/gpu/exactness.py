@@ -24,8 +24,9 @@ from gpu.timing import device
 BACKBONES = (FANHybrid, FANViT, FANSwin, FANConvNeXt)
 GRADIENTS_OF = 'fan_tiny_8_p4_hybrid'  # the golden with gradients
 LOGITS, MAPS = 2e-5, 1e-4  # the goldens' tolerances
-GRADIENTS = 1e-3  # of float32, relative to the gradient in float64
-AUTOCAST = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of a map, relative to float32
+# Relative bounds of norms, two to four times what a CPU has
+GRADIENTS = 2e-3  # float32 against float64, each parameter
+AUTOCAST = {torch.bfloat16: 0.03, torch.float16: 0.005}  # against float32, each map
 SHAPE, SMALL_SHAPE = (2, 3, 96, 160), (2, 3, 32, 64)
 
 

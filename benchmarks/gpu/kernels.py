@@ -42,7 +42,11 @@ def costliest(work: Callable[[], object]) -> dict[str, dict]:
         work()
         synchronize()
     kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    events = [event for event in profiler.key_averages() if event.device_type == kind]
+    events = [
+        event
+        for event in profiler.key_averages()
+        if event.device_type == kind and not event.is_user_annotation
+    ]
     time = {
         event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000
         for event in events

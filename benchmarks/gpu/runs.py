@@ -128,7 +128,7 @@ def resumed(plan: dict, data: Path, work: Path) -> dict:
             ("'nccl'", "'SyncBN'", "'AmpOptimWrapper'") if cuda else ("'CpuAmpOptimWrapper'",)
         )
     )
-    later = [row for iteration, row in rows.items() if iteration > done + 5]  # loaders have started
+    later = [row for iteration, row in rows.items() if iteration > done]
     row = {'iterations': len(rows), 'last loss': rows[plan['iterations']]['loss']}
     row['ms'] = 1000 * statistics.median(entry['time'] for entry in later)
     if 'memory' in later[-1]:

@@ -7,6 +7,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+import fan_mm.models  # noqa: F401  (registration)
 from gpu.timing import device
 
 CONFIG = Path(__file__).parents[2] / 'configs/_base_/models/fan_segformer.py'

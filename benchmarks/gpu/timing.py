@@ -25,7 +25,7 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def medians(named: dict[str, Callable[[], object]], seconds: float = 1.0) -> dict[str, float]:
+def medians(named: dict[str, Callable[[], object]], seconds: float = 0.5) -> dict[str, float]:
     """Median milliseconds of a call of each, called in turn within each round.
 
     Args:
@@ -37,7 +37,9 @@ def medians(named: dict[str, Callable[[], object]], seconds: float = 1.0) -> dic
     for work in named.values():
         for _ in range(WARM_UP):
             work()
-    calls = {name: max(1, round(LEAST_MS / _elapsed(work, 1))) for name, work in named.items()}
+    calls = {
+        name: max(1, round(LEAST_MS / max(1e-3, _elapsed(work, 1)))) for name, work in named.items()
+    }
     round_ms = sum(calls[name] * _elapsed(work, calls[name]) for name, work in named.items())
     rounds = min(ROUNDS[1], max(ROUNDS[0], int(1000 * seconds * len(named) / round_ms)))
     times: dict[str, list[float]] = {name: [] for name in named}

@@ -1,0 +1,100 @@
+"""benchmarks/gpu runs from end to end, in the small form that it has without a GPU."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('mmseg')
+
+
+@pytest.fixture(scope='module')
+def gpu(repo_root):
+    """The benchmark's modules."""
+    sys.path[:0] = [str(repo_root / 'benchmarks'), str(repo_root)]
+    yield pytest.importorskip('gpu.acceptance'), pytest.importorskip('gpu.results')
+    del sys.path[:2]
+
+
+@pytest.mark.slow
+def test_every_section_runs(repo_root, tmp_path):
+    out = tmp_path / 'out'
+    done = subprocess.run(
+        ['bash', repo_root / 'benchmarks/gpu/run.sh', out],
+        env=os.environ | dict(PYTHON=sys.executable, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr + (out / 'acceptance.log').read_text()
+    rows = [json.loads(line) for line in (out / 'acceptance.jsonl').read_text().splitlines()]
+    sections = dict.fromkeys(('exactness', 'host_waits', 'compilation', 'speed'), 0)
+    sections |= dict.fromkeys(('choices', 'kernels', 'runs'), 0)
+    for row in rows:
+        sections[row['section']] += 1
+        assert row.get('holds', True), row
+    assert all(count > 3 for count in sections.values()), sections
+    assert {path.name for path in out.iterdir()} == {
+        f'acceptance.{s}' for s in ('jsonl', 'md', 'log')
+    }
+    page = (out / 'acceptance.md').read_text()
+    assert page in done.stdout + '\n'
+    assert 'small form' in page.splitlines()[0]
+    assert page.count('## ') == len(sections)
+
+
+def test_it_fits_into_eight_minutes(gpu):
+    acceptance, _ = gpu
+    limits = [max(group.values()) + acceptance.PATIENCE for group in acceptance.SECTIONS]
+    assert sum(limits) <= 480
+
+
+def alive(pid):
+    try:
+        return Path('/proc', pid, 'stat').read_text().split()[2] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_a_section_that_fails_or_takes_too_long_is_a_row(gpu, tmp_path, monkeypatch):
+    acceptance, results = gpu
+    started = tmp_path / 'started'
+    programs = dict(
+        good='',
+        broken='raise SystemExit(3)',
+        # with a process of its own, which must end too
+        slow=f"import subprocess; subprocess.run('echo $$ > {started}; exec sleep 60', shell=True)",
+    )
+    monkeypatch.setattr(
+        acceptance, 'command', lambda out, section: [sys.executable, '-c', programs[section]]
+    )
+    runs = [acceptance.Run(tmp_path, section, 3.0) for section in programs]
+    while runs:
+        runs = [run for run in runs if run.goes_on()]
+    deadline = time.monotonic() + 10
+    while alive(started.read_text().strip()):
+        assert time.monotonic() < deadline
+    rows = {row['section']: row for row in results.read(tmp_path / 'acceptance.jsonl')}
+    assert [rows[section]['holds'] for section in programs] == [True, False, False]
+    assert rows['broken']['error'] == 'exit status 3, see acceptance.log'
+    assert rows['slow']['error'] == 'stopped at its time limit'
+
+
+def test_a_case_that_fails_is_a_row_and_the_next_goes_on(gpu, tmp_path, capsys):
+    _, results = gpu
+    found = results.Results(tmp_path / 'rows.jsonl', 'speed')
+    with found.case('too large') as row:
+        row['way'] = 'ours'
+        raise RuntimeError('out of memory\nmore of it')
+    with found.case('fits') as row:
+        row |= dict(ms=0.001234, holds=True)
+    first, second = results.read(found.path)
+    assert first['error'] == 'RuntimeError: out of memory' and first['holds'] is False
+    assert 'more of it' in capsys.readouterr().err
+    page = results.markdown('GPU', [first, second])
+    assert '1 of 2 claims hold.' in page and '- speed: too large' in page
+    assert '| case | way | holds | error | ms |' in page
+    assert '| fits |  | yes |  | 1.2e-03 |' in page
