@@ -24,13 +24,13 @@ from fan_mm.fileio import write_whole
 from gpu.results import Results, markdown, read
 
 SECTIONS = (  # what runs at one time, with limits in seconds; where time is measured, one thing alone
-    dict(exactness=100, host_waits=100, compilation=100),
+    dict(exactness=100, host_waits=100, compilation=100, whole_models=100),
     dict(speed=170),
     dict(choices=50),
     dict(kernels=30),
     dict(runs=105),
 )
-PATIENCE = 5.0  # seconds between asking a section to stop and making it
+PATIENCE = 2.0  # seconds between asking a section to stop and making it
 
 
 def command(out: Path, section: str) -> list[str]:
@@ -126,15 +126,19 @@ def main() -> int:
     )
     parser.add_argument('out', type=Path, help='folder of the results')
     names = [name for group in SECTIONS for name in group]
-    parser.add_argument('--section', choices=names, help='only this one, in this process')
+    parser.add_argument(
+        '--section', choices=names, help='only this one, its rows behind those there'
+    )
     args = parser.parse_args()
     if args.section is None:
         # so that sections, each a session of its own, end with this process
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return int(not accept(args.out))
+    args.out.mkdir(parents=True, exist_ok=True)
     results = Results(args.out / 'acceptance.jsonl', args.section)
     module = importlib.import_module(f'gpu.{args.section}')
     module.measure(results, small=not torch.cuda.is_available())
+    write_whole(args.out / 'acceptance.md', markdown(machine(), read(results.path)))
     return 0
 
 

@@ -51,7 +51,7 @@ def measure(results: Results, small: bool) -> None:
             with results.case(f'maps, float32 and halves, {backbone.__name__} {arch}') as row:
                 row |= compare_devices(backbone, arch, shape)
     for warn_only, way in ((False, 'strict'), (True, 'as randomness.deterministic, warning')):
-        for half in (False, True):
+        for half in (False,) if small else (False, True):
             for backbone in backbones:
                 precision = 'bfloat16' if half else 'float32'
                 name = f'the same gradients twice, {way}, {precision}, {backbone.__name__} tiny'

@@ -10,7 +10,8 @@ root=$here/../..
 python=${PYTHON:-python3}
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
-if [ -d "$here/wheels" ] && ! "$python" -c 'import mmengine, mmcv, mmseg, mmpretrain' 2>/dev/null; then
+if ! "$python" -c 'import mmengine, mmcv, mmseg, mmpretrain' 2>/dev/null; then
+    [ -d "$here/wheels" ] || { echo 'error: mmseg is not installed: run benchmarks/gpu/collect.sh beforehand' >&2; exit 2; }
     "$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile --no-cache-dir \
         --target "$site" "$here"/wheels/*.whl
 fi

@@ -24,7 +24,13 @@ TRAINING = (2, 1024, 1024)
 SMALL_SHAPE = (2, 32, 64)
 EAGER = ('reference', 'ours', 'reference, bfloat16', 'ours, bfloat16')
 COMPILED = ('ours, compiled', 'ours, compiled, bfloat16')
-ENOUGH = 110  # seconds after which nothing more is compiled, which may take a minute
+COMPILATIONS = (  # in bfloat16; `whole_models` compiles them beforehand
+    (ARCHS[0], FORWARDS[0], False),
+    (ARCHS[0], TRAINING, True),
+    *((ARCHS[0], shape, False) for shape in FORWARDS[1:]),
+    *((arch, FORWARDS[0], False) for arch in ARCHS[1:]),
+)
+ENOUGH = 130  # seconds after which nothing more is compiled, which may take half a minute
 GOALS = {False: 4.0, True: 2.5}  # times the reference: forward, training step
 
 
@@ -46,19 +52,18 @@ def measure(results: Results, small: bool) -> None:
 
 def measure_rest(results: Results, begin: float) -> None:
     """The other backbones and sizes, and what is compiled as far as the time goes."""
-    others = list(itertools.product(ARCHS, FORWARDS))[1:]
-    compared(results, ARCHS[0], FORWARDS[0], False, COMPILED[1:])
-    for arch, shape in others:
+    for arch, shape, train in COMPILATIONS[:2]:
+        compared(results, arch, shape, train, COMPILED[1:])
+    for arch, shape in list(itertools.product(ARCHS, FORWARDS))[1:]:
         compared(results, arch, shape, False, EAGER)
     for arch in ARCHS[1:]:
         compared(results, arch, TRAINING, True, EAGER)
         checkpointed(results, arch, TRAINING)
-    compilations = [(ARCHS[0], TRAINING, True, COMPILED[1:])]
-    compilations += [(ARCHS[0], FORWARDS[0], False, COMPILED[:1])]
-    compilations += [(arch, shape, False, COMPILED[1:]) for arch, shape in others]
-    for compilation in compilations:
+    for arch, shape, train in COMPILATIONS[2:]:
         if time.monotonic() < begin + ENOUGH:
-            compared(results, *compilation)
+            compared(results, arch, shape, train, COMPILED[1:])
+    if time.monotonic() < begin + ENOUGH:
+        compared(results, ARCHS[0], FORWARDS[0], False, COMPILED[:1])
 
 
 def ceilings(results: Results, side: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-WARM_UP = 3
+WARM_UP = 3  # calls
 LEAST_MS = 5.0  # work is repeated between two events until it lasts this long
 ROUNDS = (3, 30)
 
@@ -34,19 +34,23 @@ def medians(named: dict[str, Callable[[], object]], seconds: float = 0.5) -> dic
     """
     if not torch.cuda.is_available():
         return {name: _elapsed(work, 1) for name, work in named.items()}
-    for work in named.values():
-        for _ in range(WARM_UP):
-            work()
-    calls = {
-        name: max(1, round(LEAST_MS / max(1e-3, _elapsed(work, 1)))) for name, work in named.items()
-    }
-    round_ms = sum(calls[name] * _elapsed(work, calls[name]) for name, work in named.items())
+    first = {name: _warm(work) for name, work in named.items()}
+    calls = {name: max(1, round(LEAST_MS / ms)) for name, ms in first.items()}
+    round_ms = sum(calls[name] * ms for name, ms in first.items())
     rounds = min(ROUNDS[1], max(ROUNDS[0], int(1000 * seconds * len(named) / round_ms)))
     times: dict[str, list[float]] = {name: [] for name in named}
     for _ in range(rounds):
         for name, work in named.items():
             times[name].append(_elapsed(work, calls[name]))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _warm(work: Callable[[], object]) -> float:
+    """Milliseconds of a call after some others, of which slow ones need fewer."""
+    for _ in range(WARM_UP):
+        if _elapsed(work, 1) > 100 * LEAST_MS:
+            break
+    return max(1e-3, _elapsed(work, 1))
 
 
 def _elapsed(work: Callable[[], object], calls: int) -> float:
