@@ -26,16 +26,23 @@ class Results:
         """One row, filled in within, written at the end of the block.
 
         ``row['holds']`` says whether what is claimed of the case is true, where something is
-        claimed. An exception ends the case, not the section: it is the row's ``error``, and its
-        traceback is printed.
+        claimed. An exception ends the case, not the section (see `guard`).
         """
         row: Row = dict(section=self.section, case=name)
-        try:
+        with self.guard(name, row):
             yield row
+            self.add(row)
+
+    @contextlib.contextmanager
+    def guard(self, name: str, row: Row | None = None) -> Iterator[None]:
+        """Make an exception a row with an ``error``; its traceback is printed."""
+        try:
+            yield
         except Exception as error:
             traceback.print_exc()
-            row |= dict(holds=False, error=f'{type(error).__name__}: {error}'.splitlines()[0][:200])
-        self.add(row)
+            row = row or dict(section=self.section, case=name)
+            line = f'{type(error).__name__}: {error}'.splitlines()[0][:200]
+            self.add(row | dict(holds=False, error=line))
 
     def add(self, row: Row) -> None:
         """Append a row in one piece."""

@@ -86,16 +86,21 @@ def title(name: str, shape: Shape, train: bool) -> str:
     return f'{name}, {"training step" if train else "forward"}, {batch} x {height}x{width}'
 
 
+def random_images(shape: Shape) -> torch.Tensor:
+    """What is computed on."""
+    batch, height, width = shape
+    return torch.randn(batch, 3, height, width, device=device())
+
+
 def compared(
     results: Results, arch: str, shape: Shape, train: bool, names: tuple[str, ...]
 ) -> None:
     """Some of the ways of ``benchmarks/backbone.py``."""
-    ours, reference, state = build(arch)
-    batch, height, width = shape
-    images = torch.randn(batch, 3, height, width, device=device())
-    named = steps(ours, reference, state, images, train)
-    ways = {name: named[name] for name in names if name in named}  # fewer on a CPU
-    add_rows(results, title(arch, shape, train), ways, batch)
+    with results.guard(title(arch, shape, train)):
+        ours, reference, state = build(arch)
+        named = steps(ours, reference, state, random_images(shape), train)
+        ways = {name: named[name] for name in names if name in named}  # fewer on a CPU
+        add_rows(results, title(arch, shape, train), ways, shape[0])
 
 
 def goals(results: Results, arch: str, forward: Shape, training: Shape) -> None:
@@ -117,37 +122,34 @@ def goals(results: Results, arch: str, forward: Shape, training: Shape) -> None:
 
 def checkpointed(results: Results, arch: str, shape: Shape) -> None:
     """A training step that recomputes activations."""
-    batch, height, width = shape
-    ours, _, _ = build(arch, with_cp=True)
-    ours.to(device()).train()
-    images = torch.randn(batch, 3, height, width, device=device())
-    ways = {
-        f'ours, with_cp{", bfloat16" * half}': step(
-            ours, list(ours.parameters()), images, True, half
-        )
-        for half in (False, True)
-    }
-    add_rows(results, title(arch, shape, True), ways, batch)
+    with results.guard(title(arch, shape, True)):
+        ours, _, _ = build(arch, with_cp=True)
+        ours.to(device()).train()
+        parameters, images = list(ours.parameters()), random_images(shape)
+        ways = {
+            f'ours, with_cp{", bfloat16" * half}': step(ours, parameters, images, True, half)
+            for half in (False, True)
+        }
+        add_rows(results, title(arch, shape, True), ways, shape[0])
 
 
 def beside(results: Results, shape: Shape, train: bool, small: bool) -> None:
     """Segmentors of like size, logits included."""
     names = ('FAN-Hybrid-T',) if small else ('FAN-Hybrid-S', 'MiT-B2', 'ResNet-50')
-    batch, height, width = shape
-    images = torch.randn(batch, 3, height, width, device=device())
     for name in names:
-        model = segmentor(name).train(train)
+        case = title(f'{name} and SegFormer head', shape, train)
+        with results.guard(case):
+            model = segmentor(name).train(train)
+            parameters, images = list(model.parameters()), random_images(shape)
 
-        def logits(x: torch.Tensor, model: torch.nn.Module = model) -> list[torch.Tensor]:
-            return [model(x, mode='tensor')]
+            def logits(x: torch.Tensor, model: torch.nn.Module = model) -> list[torch.Tensor]:
+                return [model(x, mode='tensor')]
 
-        ways = {
-            'bfloat16' if half else 'float32': step(
-                logits, list(model.parameters()), images, train, half
-            )
-            for half in (True, False)
-        }
-        add_rows(results, title(f'{name} and SegFormer head', shape, train), ways, batch)
+            ways = {
+                'bfloat16' if half else 'float32': step(logits, parameters, images, train, half)
+                for half in (True, False)
+            }
+            add_rows(results, case, ways, shape[0])
 
 
 def measured(results: Results, name: str) -> dict[str, Row]:

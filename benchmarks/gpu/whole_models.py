@@ -9,7 +9,7 @@ import torch
 from backbone import build, step
 
 from gpu.results import Results
-from gpu.speed import COMPILATIONS, SMALL_SHAPE, title
+from gpu.speed import COMPILATIONS, SMALL_SHAPE, random_images, title
 from gpu.timing import device, synchronize
 
 
@@ -20,8 +20,7 @@ def measure(results: Results, small: bool) -> None:
             torch._dynamo.reset()
             module, _, _ = build(arch)
             module.to(device()).train(train)
-            batch, height, width = shape
-            images = torch.randn(batch, 3, height, width, device=device())
+            images = random_images(shape)
             compiled = torch.compile(
                 module, fullgraph=True, dynamic=False, backend='eager' if small else 'inductor'
             )

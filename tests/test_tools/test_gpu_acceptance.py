@@ -168,6 +168,8 @@ def test_a_case_that_fails_is_a_row_and_the_next_goes_on(gpu, tmp_path, capsys):
         raise RuntimeError('out of memory\nmore of it')
     with found.case('fits') as row:
         row |= dict(ms=0.001234, holds=True)
+    with found.guard('built'):
+        pass
     first, second = results.read(found.path)
     assert first['error'] == 'RuntimeError: out of memory' and first['holds'] is False
     assert 'more of it' in capsys.readouterr().err
