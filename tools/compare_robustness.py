@@ -25,7 +25,8 @@ def main() -> None:
     add(
         '--published',
         action='store_true',
-        help='add the rows of the FAN paper (tables 8 to 14) for the same task, marked as published',
+        help="add others' results of the same protocol, marked as published: the FAN paper's tables "
+        "8 to 14 and TAPADL's, or SemSegBench's 76 models after --benchmark semsegbench",
     )
     add('--out', required=True, metavar='DIR', help='folder for the comparison')
     args = parser.parse_args()

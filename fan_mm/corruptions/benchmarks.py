@@ -24,6 +24,9 @@ class Benchmark:
         hold_outs: corruptions evaluated on request and never part of the mean.
         groups: the grouping that the benchmark's tables use, over ``severities`` only.
         source: where the protocol is defined.
+        channel_order: key in `BENCHMARK_ORDERS`, in which its numbers were made.
+        resized: whether pictures are corrupted as the model gets them, after the test pipeline's
+            resize, rather than as they lie on the disk.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Benchmark:
     hold_outs: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]
     source: str
+    channel_order: str = 'rgb'
+    resized: bool = False
 
 
 def _grouped(corruptions: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -90,6 +95,15 @@ BENCHMARKS: dict[str, Benchmark] = {
             hold_outs=(),
             groups=GROUPS,
             source='all 19 corruptions of imagecorruptions 1.1.2 at all five severities',
+        ),
+        Benchmark(
+            name='semsegbench',
+            severities=dict.fromkeys(_STANDARD, (3,)),
+            hold_outs=(),
+            groups=_grouped(_STANDARD),
+            source='SemSegBench (arXiv 2505.18015): severity 3, after the resize, BGR taken as RGB',
+            channel_order='bgr-as-rgb',
+            resized=True,
         ),
     )
 }

@@ -85,6 +85,15 @@ def mean_performance_under_corruption(scores: Mapping[str, Sequence[Score]]) -> 
     return mean([mean(severities) for severities in scores.values()])
 
 
+def worst_corruption(scores: Mapping[str, Sequence[Score]]) -> Score:
+    """``min_c 1/N_s sum_s P_{c,s}``: the mean of the worst corruption (SemSegBench's GAM).
+
+    Args:
+        scores: per corruption the scores of its severities, per cent.
+    """
+    return np.min([mean(severities) for severities in scores.values()], axis=0)
+
+
 def corruption_error(top1: Sequence[Score], corruption: str) -> Score:
     """``CE_c = 100 * sum_s E_{s,c} / sum_s E^AlexNet_{s,c}``, with ``E = 1 - accuracy`` (HD19).
 

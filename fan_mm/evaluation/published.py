@@ -1,4 +1,4 @@
-"""The results that the FAN paper prints (ICML 2022, tables 8 to 14), as data.
+"""The results that the FAN paper (ICML 2022, tables 8 to 14) and its successors print, as data.
 
 `data/published.json` holds the tables row by row as they are printed. Nothing is corrected there: a
 row whose columns cannot stand under their headings carries a note that says so, and the corruptions
@@ -11,7 +11,7 @@ These are other people's measurements. Whoever shows them must label them as pub
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 import numpy as np
@@ -23,7 +23,7 @@ ROUNDING = 0.05  # the tables print one decimal
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """What the paper prints about one model on one task, gathered from all its tables.
+    """What others print about one model on one task, gathered from all their tables.
 
     Attributes:
         model: one name for the model across tables; a detector in parentheses.
@@ -38,6 +38,9 @@ class PublishedModel:
         corruptions: metric per corruption, mean over severities, per cent.
         sources: where it stands, such as 'Table 13, row 17'.
         notes: contradictions in and between the tables, one sentence each.
+        worst: printed metric of the worst corruption, per cent.
+        real: condition of a real data set -> metric, per cent, such as 'ACDC val, fog'.
+        broken: whether the numbers contradict themselves so that the model has no rank.
     """
 
     model: str
@@ -50,7 +53,37 @@ class PublishedModel:
     mce: float | None
     corruptions: dict[str, float]
     sources: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    worst: float | None = None
+    real: dict[str, float] = field(default_factory=dict)
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Models that one source evaluates in one way.
+
+    Attributes:
+        source: who prints it.
+        short: the same in few words, for a heading.
+        benchmark: name of the benchmark (`fan_mm.corruptions.BENCHMARKS`).
+        dataset: class of the data set.
+        images: the pictures evaluated, such as 'Cityscapes validation'.
+        samples: their number.
+        corrupted: how the corrupted pictures were made.
+        models: in the order of the source.
+        remarks: what holds for all of them, one sentence each.
+    """
+
+    source: str
+    short: str
+    benchmark: str
+    dataset: str
+    images: str
+    samples: int
+    corrupted: str
+    models: tuple[PublishedModel, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -101,6 +134,65 @@ def published_models(task: str) -> list[PublishedModel]:
             rows.setdefault(row['model'], []).append(row)
     table = tables[min(tables)]
     return [_gather(name, task, table, found) for name, found in rows.items()]
+
+
+def publications(task: str) -> list[Publication]:
+    """The FAN paper and its successors, for one task.
+
+    Args:
+        task: 'segmentation', 'detection' or 'classification'.
+    """
+    table = next(t for t in paper()['tables'].values() if t['task'] == task)
+    protocol = paper()['protocols'][table['benchmark']]
+    shared = dict(
+        benchmark=table['benchmark'],
+        dataset=protocol['type'],
+        images=protocol['dataset'],
+        samples=protocol['samples'],
+    )
+    averages = [
+        t['average'] for t in paper()['tables'].values() if t['task'] == task and 'average' in t
+    ]
+    found = [
+        Publication(
+            source=paper()['source'],
+            short='Zhou et al., 2022',
+            corrupted=protocol['images'],
+            models=tuple(published_models(task)),
+            remarks=tuple(average['note'] for average in averages),
+            **shared,
+        )
+    ]
+    for successor in paper()['successors']:
+        rows = [row for row in successor['rows'] if row['task'] == task]
+        if rows:
+            models = tuple(
+                PublishedModel(
+                    model=row['model'],
+                    task=task,
+                    benchmark=shared['benchmark'],
+                    metric=table['metric'],
+                    clean=row['clean'],
+                    corrupted=row.get('corrupted'),
+                    retention=None,
+                    mce=row.get('mCE'),
+                    corruptions={},
+                    sources=(row['printed'],),
+                    notes=(row['note'],),
+                    real=row.get('real', {}),
+                )
+                for row in rows
+            )
+            found.append(
+                Publication(
+                    source=successor['source'],
+                    short=successor['short'],
+                    corrupted='not said',
+                    models=models,
+                    **shared,
+                )
+            )
+    return found
 
 
 def _gather(model: str, task: str, table: dict, rows: list[dict]) -> PublishedModel:

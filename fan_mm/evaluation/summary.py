@@ -81,8 +81,16 @@ def retention_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
     )
 
 
+def worst_figure(severities: Mapping[str, Sequence[int]]) -> Figure:
+    """The mean over severities of the corruption where that is lowest."""
+    cells, by_name = _sorted_scores(severities)
+    return Figure(cells, lambda scores: metrics.worst_corruption(by_name(scores)))
+
+
 def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]:
     """The figures of the summary's head, by their names in results.json.
+
+    'mean', 'retention' and 'worst' (the corruption with the lowest mean) are there always.
 
     Args:
         scope: what was to be evaluated.
@@ -93,7 +101,11 @@ def headline_figures(scope: Scope, task: str, classes: int) -> dict[str, Figure]
             added for classification with 1000, where the scope has the 15 corruptions they need.
     """
     severities = scope.benchmark.severities
-    figures = {'mean': mean_figure(severities), 'retention': retention_figure(severities)}
+    figures = {
+        'mean': mean_figure(severities),
+        'retention': retention_figure(severities),
+        'worst': worst_figure(severities),
+    }
     if task == 'detection':
         figures |= {'mPC': figures['mean'], 'rPC': figures['retention']}
     fifteen = dict.fromkeys(metrics.ALEXNET_ERRORS, SEVERITIES)
@@ -149,10 +161,12 @@ def summarize(
             'complete': mean['complete'],
             'missing': mean['missing'],
         }
-    heads = headline_figures(scope, task, classes)
-    return {
-        'clean': scores.get(CLEAN),
-        'corruptions': corruptions,
-        'groups': groups,
-        **{name: figure.evaluate(scores, draws) for name, figure in heads.items()},
+    heads = {
+        name: figure.evaluate(scores, draws)
+        for name, figure in headline_figures(scope, task, classes).items()
     }
+    if heads['worst']['complete']:
+        heads['worst']['corruption'] = min(
+            benchmark.severities, key=lambda name: corruptions[name]['mean']
+        )
+    return {'clean': scores.get(CLEAN), 'corruptions': corruptions, 'groups': groups, **heads}

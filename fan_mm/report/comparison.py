@@ -15,8 +15,9 @@ import numpy as np
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
+from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import compare
-from fan_mm.evaluation.published import PublishedModel, paper, published_models
+from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import read_results
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import RobustnessTable
@@ -37,7 +38,8 @@ _SAME_CORRUPTIONS = {
     ),
 }
 _LONG = ('images and labels',)  # said to differ, without the values
-DIFFERENCES = ('clean', 'mean', 'retention', 'mCE', 'relative_mCE')
+DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
+PLACED = ('clean', 'mean', 'worst')
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,16 @@ class Entry:
 
     Attributes:
         name: unique among the entries.
-        published: where the numbers are printed, such as ('Table 9, row 17', 'Table 13, row 16');
-            empty for results of our own.
+        publication: who prints the numbers, in few words; '' for results of our own.
+        published: where they are printed, such as ('Table 9, row 17', 'Table 13, row 16').
         clean: metric on clean images.
         mean: benchmark mean.
         mean_interval: its bootstrap interval.
         retention: mean / clean.
         retention_interval: its bootstrap interval.
+        worst: mean of the worst corruption.
         mce: mean corruption error (classification), lower is better.
+        real: condition of a real data set -> metric, of published rows.
         groups: mean per group.
         corruptions: mean over severities per corruption.
         comparable: whether it is of the cells and images of the first result, and so ranked.
@@ -63,13 +67,16 @@ class Entry:
     """
 
     name: str
+    publication: str
     published: tuple[str, ...]
     clean: float | None
     mean: float | None
     mean_interval: tuple[float, float] | None
     retention: float | None
     retention_interval: tuple[float, float] | None
+    worst: float | None
     mce: float | None
+    real: dict[str, float]
     groups: dict[str, float | None]
     corruptions: dict[str, float | None]
     comparable: bool
@@ -83,7 +90,7 @@ class Difference:
 
     Attributes:
         name: of the other model.
-        measure: 'clean', 'mean', 'retention', 'mCE' or 'relative_mCE'.
+        measure: one of `DIFFERENCES`.
         points: the difference in points; None where a value is missing.
         interval: paired bootstrap interval; None without per-image data of both.
         significant: whether the interval excludes zero; None without one.
@@ -109,6 +116,8 @@ class Comparison:
         entries: own results in the order given, then published ones in the order of the tables.
         tables: of the own results.
         ranks: entry -> corruption -> rank (1 is best) among the ranked entries.
+        places: own entry -> 'clean', 'mean', 'worst' -> rank among the ranked entries that have it, and
+            their number; empty without published rows that are ranked.
         differences: of the other own results against the first.
         notices: what differs between the results, and what follows.
     """
@@ -121,6 +130,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     tables: tuple[RobustnessTable, ...]
     ranks: dict[str, dict[str, int]]
+    places: dict[str, dict[str, tuple[int, int]]]
     differences: tuple[Difference, ...]
     notices: tuple[str, ...]
 
@@ -136,7 +146,8 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     Args:
         paths: results.json files or their folders; the first is the one that the others are
             compared with.
-        published: add what the FAN paper prints for the same task.
+        published: add what others print of the first result's protocol: SemSegBench's models for its
+            own, for others the FAN paper's and its successors'.
 
     Raises:
         InputError: no paths, unreadable results, or results of different tasks or metrics.
@@ -165,10 +176,13 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
                 f'{"; ".join(cells + corrupted)}. {follows}'
             )
     if published:
-        models = published_models(first['task'])
-        obstacle = _not_the_papers(first, models[0])
-        entries += [_printed(m, tables[0], set(names), comparable=not obstacle) for m in models]
-        notices += _published_notices(models[0], obstacle)
+        for publication in _publications(first):
+            obstacle = _measured_otherwise(first, publication)
+            entries += [
+                _printed(model, publication, tables[0], set(names), comparable=not obstacle)
+                for model in publication.models
+            ]
+            notices += _published_notices(publication, obstacle)
     if any(entry.unlike for entry in entries):
         notices.append(
             f'{UNLIKE} marks a mean over other corruptions or severities than those of {names[0]}.'
@@ -183,6 +197,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         entries=tuple(entries),
         tables=tables,
         ranks=_ranks([e for e in entries if e.comparable], tables[0].groups),
+        places=_places([e for e in entries if e.comparable]),
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
     )
@@ -250,15 +265,19 @@ def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]
 def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> Entry:
     mean, retention = table.measure('mean'), table.measure('retention')
     mce = table.measure('mCE').value if 'mCE' in table.results['summary'] else None
+    worst = table.measure('worst').value if 'worst' in table.results['summary'] else None
     return Entry(
         name=table.name,
+        publication='',
         published=(),
         clean=table.clean,
         mean=mean.value,
         mean_interval=mean.interval,
         retention=retention.value,
         retention_interval=retention.interval,
+        worst=worst,
         mce=mce,
+        real={},
         groups={g: table.group(g)['mean'] for g in table.groups},
         corruptions={c: table.mean(c) for c in table.corruptions},
         comparable=comparable,
@@ -267,57 +286,74 @@ def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> En
 
 
 def _printed(
-    model: PublishedModel, first: RobustnessTable, taken: set[str], comparable: bool
+    model: PublishedModel,
+    publication: Publication,
+    first: RobustnessTable,
+    taken: set[str],
+    comparable: bool,
 ) -> Entry:
     def group_mean(names: tuple[str, ...]) -> float | None:
         values = [model.corruptions.get(name) for name in names]
         return None if None in values else float(np.mean(values))
 
+    every = [model.corruptions.get(name) for name in BENCHMARKS[model.benchmark].severities]
     return Entry(
         name=f'{model.model} (published)' if model.model in taken else model.model,
+        publication=publication.short,
         published=model.sources,
         clean=model.clean,
         mean=model.corrupted,
         mean_interval=None,
         retention=model.retention,
         retention_interval=None,
+        worst=model.worst if None in every else min(every),
         mce=model.mce,
+        real=model.real,
         groups={group: group_mean(names) for group, names in first.groups.items()},
         corruptions=dict(model.corruptions),
-        comparable=comparable,
+        comparable=comparable and not model.broken,
         unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups),
         notes=model.notes,
     )
 
 
-def _not_the_papers(first: dict, model: PublishedModel) -> str | None:
-    """Why the paper's rows are not of the first result's cells and images; None if they are."""
-    protocol = paper()['protocols'][model.benchmark]
-    if first['benchmark']['name'] != model.benchmark:
-        a, b = benchmark_label(model.benchmark), scope_label(first['benchmark'])
+def _publications(first: dict) -> list[Publication]:
+    """Who prints results of the first result's protocol; of a protocol of our own the papers."""
+    if first['benchmark']['name'].removesuffix('-subset') != 'semsegbench':
+        return publications(first['task'])
+    found = semsegbench.publications(first['dataset']['type'])
+    if not found:
+        known = ', '.join(kind for kind, *_ in semsegbench.DATASETS.values())
+        raise InputError(
+            f'SemSegBench has no models on {first["dataset"]["type"]}, only on {known}: '
+            'leave --published out'
+        )
+    return found
+
+
+def _measured_otherwise(first: dict, publication: Publication) -> str | None:
+    """Why published rows are not of the first result's cells and images; None if they are."""
+    if first['benchmark']['name'] != publication.benchmark:
+        a, b = benchmark_label(publication.benchmark), scope_label(first['benchmark'])
         return f'theirs is {a}, that of the first result {b}'
-    if first['dataset']['samples'] != protocol['samples']:
+    if first['dataset']['samples'] != publication.samples:
         return (
-            f'theirs are {protocol["samples"]} images of {protocol["dataset"]}, those of the first result '
-            f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
+            f'theirs are {publication.samples} images of {publication.images}, those of the first '
+            f'result {first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
     return None
 
 
-def _published_notices(model: PublishedModel, obstacle: str | None) -> list[str]:
-    protocol = paper()['protocols'][model.benchmark]
+def _published_notices(publication: Publication, obstacle: str | None) -> list[str]:
     notices = [
-        f'Rows called published are printed in {paper()["source"]}; nothing of them was measured '
-        f'here. Corrupted images: {protocol["images"]}.'
+        f'Rows of {publication.short} are printed in {publication.source}; nothing of them was '
+        f'measured here. Corrupted images: {publication.corrupted}.'
     ]
-    tables = paper()['tables'].values()
-    notices += [
-        f'{benchmark_label(model.benchmark)} as printed: {table["average"]["note"]}'
-        for table in tables
-        if table['task'] == model.task and 'average' in table
-    ]
+    benchmark = benchmark_label(publication.benchmark)
+    notices += [f'{benchmark} as printed: {remark}' for remark in publication.remarks]
+    notices += [f'{m.model}: {note}' for m in publication.models if m.broken for note in m.notes]
     if obstacle:
-        notices.append(f'The published rows are not ranked with the results: {obstacle}.')
+        notices.append(f'These rows are not ranked with the results: {obstacle}.')
     return notices
 
 
@@ -343,6 +379,24 @@ def _ranks(
             for name, value in values.items():
                 ranks[name][corruption] = 1 + sum(other > value for other in values.values())
     return ranks
+
+
+def _places(entries: Sequence[Entry]) -> dict[str, dict[str, tuple[int, int]]]:
+    """The places of our own results among the published ones; see `Comparison.places`."""
+    places: dict[str, dict[str, tuple[int, int]]] = {}
+    if not any(entry.publication for entry in entries):
+        return places
+    for measure in PLACED:
+        values = {
+            e.name: round(value, 1)  # ranked as printed
+            for e in entries
+            if (value := getattr(e, measure)) is not None
+        }
+        for entry in entries:
+            if not entry.publication and entry.name in values:
+                better = sum(other > values[entry.name] for other in values.values())
+                places.setdefault(entry.name, {})[measure] = better + 1, len(values)
+    return places
 
 
 def _differences(

@@ -43,7 +43,7 @@ def write_comparison(
     Args:
         paths: results.json files or their folders; differences are taken to the first.
         out_dir: folder for the files, made if it is not there.
-        published: add the paper's rows for the same task.
+        published: see `build_comparison`.
 
     Returns:
         Path of ``comparison.html``.
@@ -82,11 +82,18 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
             _mean(e, 'mean', e.retention), e.retention_interval
         ),
     }
+    if any(e.worst is not None for e in comparison.entries):
+        columns['worst ↑'] = lambda e: _mean(e, 'mean', e.worst)
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     columns |= {
         group: lambda e, group=group: _mean(e, group, e.groups.get(group))
         for group in comparison.groups
+    }
+    conditions = dict.fromkeys(name for e in comparison.entries for name in e.real)
+    columns |= {
+        f'{condition} ↑': lambda e, condition=condition: number(e.real.get(condition))
+        for condition in conditions
     }
     return columns
 
@@ -94,6 +101,23 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
 def _mean(entry: Entry, of: str, value: float | None) -> str:
     """A mean of an entry, marked if it is over other cells than the first result's."""
     return number(value) + (UNLIKE if value is not None and of in entry.unlike else '')
+
+
+def _places(comparison: Comparison) -> list[str]:
+    """Sentences that say where own results stand among published ones."""
+    words = {
+        'clean': 'on clean images',
+        'mean': 'by the corrupted mean',
+        'worst': 'by the worst corruption',
+    }
+    return [
+        f'{name}: '
+        + ', '.join(
+            f'place {place} of {of} {words[measure]}' for measure, (place, of) in found.items()
+        )
+        + '.'
+        for name, found in comparison.places.items()
+    ]
 
 
 def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
@@ -165,6 +189,7 @@ def _markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         f'{task_label(comparison.task).capitalize()}, per cent; in brackets bootstrap intervals.',
         '\n'.join(f'> - {notice}' for notice in comparison.notices),
         markdown_table(['model', *columns], rows),
+        '\n'.join(f'- {place}' for place in _places(comparison)),
         '## Corruptions',
         'Mean over severities, and the rank in parentheses.',
         markdown_table(
@@ -215,12 +240,17 @@ def _latex(comparison: Comparison) -> str:
         first += len(names)
     turned = [f'\\rotatebox{{90}}{{{latex(corruption_label(c))}}}' for c in comparison.corruptions]
     own = [_latex_row(comparison, e, with_mce) for e in comparison.entries if not e.published]
-    printed = [_latex_row(comparison, e, with_mce) for e in comparison.entries if e.published]
-    if printed:
-        width = 1 + len(heads) + len(comparison.corruptions)
-        own += [
+    width = 1 + len(heads) + len(comparison.corruptions)
+    printed = []
+    for publication in dict.fromkeys(e.publication for e in comparison.entries if e.published):
+        printed += [
             '\\midrule',
-            f'\\multicolumn{{{width}}}{{l}}{{\\emph{{As published (Zhou et al., 2022)}}}} \\\\',
+            f'\\multicolumn{{{width}}}{{l}}{{\\emph{{As published ({latex(publication)})}}}} \\\\',
+        ]
+        printed += [
+            _latex_row(comparison, e, with_mce)
+            for e in comparison.entries
+            if e.publication == publication
         ]
     caption = (
         f'{_title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (\\%). '
@@ -314,7 +344,11 @@ def _summary_section(comparison: Comparison) -> list[str]:
         else ''
     )
     caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over the benchmark.{level}'
-    return [page.table(caption, head, [rows], 'lines')]
+    places = ''.join(f'<li>{escape(place)}</li>' for place in _places(comparison))
+    return [
+        page.table(caption, head, [rows], 'lines'),
+        *([f'<ul>{places}</ul>'] if places else []),
+    ]
 
 
 def _scatter_section(comparison: Comparison, svg: str) -> list[str]:

@@ -22,7 +22,12 @@ _METRICS = {
     'top5': 'top-5 accuracy',
     'relative_mCE': 'relative mCE',
 }
-_BENCHMARKS = {'cityscapes-c': 'Cityscapes-C', 'coco-c': 'COCO-C', 'imagenet-c': 'ImageNet-C'}
+_BENCHMARKS = {
+    'cityscapes-c': 'Cityscapes-C',
+    'coco-c': 'COCO-C',
+    'imagenet-c': 'ImageNet-C',
+    'semsegbench': 'SemSegBench',
+}
 _TASKS = {
     'segmentation': 'semantic segmentation',
     'detection': 'object detection',

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fan_mm.report.labels import metric_label, number, scope_label
+from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
@@ -22,6 +22,7 @@ _MEASURES = {
     'rPC': ('rPC', True, f'relative performance under corruption, mPC / clean ({_M19})'),
     'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
     'retention': ('retention', True, 'corrupted mean / clean'),
+    'worst': ('worst', True, 'mean over severities of the corruption where it is lowest'),
     'mPC_15': ('mPC over 15', True, f'mPC over the usual 15 types, severities 1 to 5 ({_M19})'),
     'rPC_15': ('rPC over 15', True, f'that mean / clean ({_M19})'),
     'mean_16': ('mean over 16', True, "mean over the 16 types of FAN's Table 12 (ICML 2022)"),
@@ -232,6 +233,8 @@ class RobustnessTable:
             return Measure('clean', label, self.clean, None, higher, meaning, missing)
         entry = self.results['summary'][name]
         label, higher, meaning = _MEASURES[name]
+        if 'corruption' in entry:
+            label += f' ({corruption_in_sentence(entry["corruption"])})'
         bounds = entry['interval']
         return Measure(
             name,

@@ -101,7 +101,7 @@ def test_another_model_is_told_from_the_same_one(tmp_path):
     better = written(tmp_path / 'b', 0.95, seed=2)
     again = written(tmp_path / 'c', 0.9, seed=3)
     found = compare(first, better)
-    assert set(found) == {'clean', 'mean', 'retention'}
+    assert set(found) == {'clean', 'mean', 'retention', 'worst'}
     assert found['mean']['difference'] == pytest.approx(
         read_results(better)['summary']['mean']['value']
         - read_results(first)['summary']['mean']['value']

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from synthetic_results import summarise, synthetic_results, write_results
 
+from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
-from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.cells import Cell, CellRecord
+from fan_mm.evaluation.results import build_results
 from fan_mm.evaluation.results import write_results as write_with_statistics
+from fan_mm.evaluation.scope import choose_scope
+from fan_mm.evaluation.semsegbench import rows
 from fan_mm.report.comparison import build_comparison
 
 
@@ -210,7 +214,9 @@ def test_equal_names_are_told_apart(tmp_path):
 def test_differences_without_images_have_no_interval(three):
     differences = build_comparison(three).differences
     assert [(d.name, d.measure) for d in differences] == [
-        (name, measure) for name in ('fair', 'poor') for measure in ('clean', 'mean', 'retention')
+        (name, measure)
+        for name in ('fair', 'poor')
+        for measure in ('clean', 'mean', 'retention', 'worst')
     ]
     assert all(d.interval is None and d.significant is None for d in differences)
     assert differences[0].points == pytest.approx(0)
@@ -240,7 +246,7 @@ def test_published_rows_join_the_ranks_on_the_papers_images(tmp_path):
     path = write_results(tmp_path, name='mine', quality=1.4)
     comparison = build_comparison([path], published=True)
     printed = [e for e in comparison.entries if e.published]
-    assert len(printed) == 20
+    assert len(printed) == 20 + 1
     fan = next(e for e in printed if e.name == 'FAN-S-Hybrid')
     assert (fan.clean, fan.mean, fan.retention) == (81.5, 66.4, 81.5)
     assert fan.published == ('Table 9, row 18', 'Table 13, row 17')
@@ -252,6 +258,82 @@ def test_published_rows_join_the_ranks_on_the_papers_images(tmp_path):
     assert notice_with(comparison, 'bgr-as-rgb')
     assert notice_with(comparison, 'Kamann and Rother, the source')
     assert not comparison.differences
+    assert fan.worst == 47.4
+    tap = printed[-1]
+    assert (tap.name, tap.clean, tap.mean) == ('TAP-ADL-FAN-B-Hybrid', 82.9, 69.7)
+    assert (tap.publication, tap.real, tap.worst) == ('Guo et al., 2023', {'ACDC test': 63.6}, None)
+
+
+def semsegbench(tmp_path, dataset='CityscapesDataset', samples=500, **clean_and_corrupted):
+    """Results of SemSegBench's protocol: the same score for every corruption but snow."""
+    scope = choose_scope(BENCHMARKS['semsegbench'])
+    values = {'clean': 80.0, 'corrupted': 60.0, 'snow': 40.0, **clean_and_corrupted}
+    scores = {cell: values.get(cell.corruption, values['corrupted']) for cell in scope.cells}
+    dataset = {'type': dataset, 'samples': samples, 'total': samples, 'sha256': '2'}
+    results = build_results(
+        scope=scope,
+        records=[CellRecord(*cell, 'done', {'mIoU': value}) for cell, value in scores.items()],
+        task='segmentation',
+        headline='mIoU',
+        model=dict.fromkeys(('config', 'checkpoint', 'config_sha256', 'checkpoint_sha256'))
+        | {'name': 'mine'},
+        dataset=dataset | {'classes': ['a', 'b'], 'palette': None},
+        protocol=dict.fromkeys(('seed', 'channel_order', 'corruption_version', 'corrupted_root')),
+        per_image=None,
+    )
+    write_with_statistics(tmp_path, results, None)
+    return tmp_path
+
+
+def test_a_result_by_semsegbench_takes_its_place_among_its_models(tmp_path):
+    comparison = build_comparison([semsegbench(tmp_path)], published=True)
+    printed = [e for e in comparison.entries if e.published]
+    assert len(printed) == 32
+    sound = [row for row in rows() if row['dataset'] == 'cityscapes' and row['mean'] > 30]
+    assert len(sound) == 31
+    mean = (14 * 60 + 40) / 15
+    wanted = BENCHMARKS['semsegbench'].severities
+    places = {
+        'clean': 1 + sum(round(row['clean'], 1) > 80 for row in sound),
+        'mean': 1 + sum(round(row['mean'], 1) > round(mean, 1) for row in sound),
+        'worst': 1 + sum(min(row[c] for c in wanted) > 40 for row in sound),
+    }
+    assert comparison.places == {'mine': {name: (place, 32) for name, place in places.items()}}
+    assert len(set(places.values())) == 3
+    best = next(e for e in printed if e.name == 'UPerNet InternImage-XL 512x1024')
+    assert (best.clean, best.mean, best.real['ACDC val']) == (83.62, 74.26, 62.81)
+
+
+def test_a_broken_published_sweep_is_shown_and_has_no_rank(tmp_path):
+    comparison = build_comparison([semsegbench(tmp_path)], published=True)
+    broken = next(e for e in comparison.entries if e.name == 'DeepLabV3+ R18 512x1024')
+    assert list(broken.corruptions.values()).count(1.98) == 11
+    assert not comparison.ranks.get(broken.name)
+    assert notice_with(comparison, '11 of 15 corruptions have the same mIoU, 1.98')
+
+
+@pytest.mark.parametrize(('change', 'words'), [(dict(samples=20), '500 images of Cityscapes')])
+def test_a_part_of_the_images_has_no_place(tmp_path, change, words):
+    comparison = build_comparison([semsegbench(tmp_path, **change)], published=True)
+    assert notice_with(comparison, words)
+    assert comparison.places == {}
+
+
+def test_protocols_are_not_mixed(tmp_path):
+    theirs, ours = semsegbench(tmp_path), write_results(tmp_path / 'ours', name='ours')
+    comparison = build_comparison([ours, theirs], published=True)
+    assert 'mine' not in {name for name, ranks in comparison.ranks.items() if ranks}
+    assert {e.publication for e in comparison.entries} == {
+        '',
+        'Zhou et al., 2022',
+        'Guo et al., 2023',
+    }
+
+
+def test_no_published_models_of_a_dataset(tmp_path):
+    path = semsegbench(tmp_path, dataset='LoveDADataset')
+    with pytest.raises(InputError, match=r'no models on LoveDADataset.*CityscapesDataset'):
+        build_comparison([path], published=True)
 
 
 def test_published_rows_are_not_ranked_with_other_images_or_benchmarks(tmp_path):
@@ -269,7 +351,7 @@ def test_published_rows_are_not_ranked_with_other_images_or_benchmarks(tmp_path)
         assert not any(comparison.ranks.get(e.name) for e in comparison.entries)
 
 
-@pytest.mark.parametrize(('task', 'count'), [('detection', 12), ('classification', 35)])
+@pytest.mark.parametrize(('task', 'count'), [('detection', 12), ('classification', 35 + 1)])
 def test_published_rows_of_other_tasks(tmp_path, task, count):
     comparison = build_comparison([write_results(tmp_path, task)], published=True)
     printed = [e for e in comparison.entries if e.published]

@@ -41,7 +41,7 @@ def test_page(folder):
     assert_fetches_nothing(text, page)
     assert text.count('<svg') == 2
     summary = page.tables[0]
-    assert len(summary) == 1 + 2 + 20
+    assert len(summary) == 1 + 2 + 20 + 1
     row = next(r for r in summary if r[0] == 'FAN-S-Hybrid (published)')
     assert row[1:4] == ['81.5', '66.4', '81.5']
     ids = [a['id'] for _, a in page.tags if 'id' in a]
@@ -52,7 +52,7 @@ def test_page(folder):
 def test_only_published_rows_are_called_published(folder):
     _, page = read_page(folder, 'comparison.html')
     published = [a.get('class') for tag, a in page.tags if tag == 'tr'].count('published')
-    assert published == 20 + 19  # SegFormer-B5 has no values per corruption
+    assert published == 21 + 19  # SegFormer-B5 and TAPADL have no values per corruption
     for line in (folder / 'comparison.md').read_text().splitlines():
         if line.startswith('| FAN-'):
             assert '(published)' in line
@@ -62,7 +62,7 @@ def test_only_published_rows_are_called_published(folder):
 
 def test_markdown(folder):
     text = (folder / 'comparison.md').read_text()
-    assert '> - Rows called published are printed in Zhou' in text
+    assert '> - Rows of Zhou et al., 2022 are printed in Zhou' in text
     assert re.search(
         r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no per-image data \|',
         text,
@@ -76,7 +76,8 @@ def test_latex_is_a_rectangular_table(folder):
     columns = len(re.search(r'\\begin\{tabular\}\{(l r*|lr*)\}', text)[1])
     assert columns == 1 + 3 + 16
     rows = [line for line in text.splitlines() if line.endswith('\\\\')]
-    assert len(rows) == 2 + 2 + 1 + 20
+    assert len(rows) == 2 + 2 + 1 + 20 + 1 + 1
+    assert 'As published (Guo et al., 2023)' in text
     for row in rows:
         width = len(re.findall(r'(?<!\\)&', row)) + 1
         width += sum(int(n) - 1 for n in re.findall(r'\\multicolumn\{(\d+)\}', row))
