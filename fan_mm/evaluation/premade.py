@@ -18,10 +18,13 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
+from fan_mm.corruptions import CORRUPTIONS, SEVERITIES
 from fan_mm.datasets.corrupted import LAYOUTS
 from fan_mm.datasets.corrupted.manifest import MANIFEST, read_manifest
 from fan_mm.errors import InputError
+from fan_mm.evaluation import identity
 from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.samples import spread
 from fan_mm.images import SUFFIXES
 
 _SUFFIXES = tuple(s for suffix in SUFFIXES for s in (suffix, suffix.upper()))
@@ -178,18 +181,48 @@ class PremadeImages:
             'corruption_version': manifest.get('corruption_version'),
         }
 
-    def identity(self) -> str:
-        """Short text that tells one generated set from another: of its manifest, else its path.
+    def origin(self) -> str:
+        """Short text that tells how a set was made: of its manifest, where it has one.
 
         How far the generator has got does not matter.
         """
         manifest = self._manifest()
         if manifest is None:
-            return str(self.root.resolve())
-        deciding = {name: manifest[name] for name in ('corruption_version', 'versions', 'sources')}
+            return 'files without a manifest'
+        deciding = {name: manifest[name] for name in ('corruption_version', 'versions')}
+        deciding['sources'] = {n: manifest['sources'][n] for n in ('images', 'sha256')}
         options = {name: v for name, v in manifest['options'].items() if name != 'cells'}
         text = json.dumps({**deciding, 'options': options}, sort_keys=True)
         return f'generated, {hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+    def identity(self) -> str:
+        """Short text that tells one generated set from another, wherever it lies.
+
+        `origin`; without a manifest, a fingerprint of all that lies there besides.
+        """
+        if self._manifest() is not None:
+            return self.origin()
+        cells = {str(cell): self.contents(cell) for cell in self._cells()}
+        return f'{self.origin()}, {hashlib.sha256(repr(cells).encode()).hexdigest()[:16]}'
+
+    def contents(self, cell: Cell, clean_paths: Sequence[str] | None = None) -> str:
+        """Fingerprint of a cell's copies: the names, sizes and bytes of a sample.
+
+        Args:
+            cell: which.
+            clean_paths: of the images whose copies count; None for all that lie there.
+        """
+        if clean_paths is None:
+            files = sorted(p for p in self.folder(cell).rglob('*') if p.suffix in _SUFFIXES)
+        else:
+            chosen = spread(len(clean_paths), identity.SAMPLE)
+            files = [path for i in chosen if (path := self.path(cell, clean_paths[i]))]
+        return identity.sample_sha256(files, identity.BLOCK)[:16]
+
+    def _cells(self) -> list[Cell]:
+        """The cells that have a folder."""
+        cells = [Cell(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+        return [cell for cell in cells if self.folder(cell).is_dir()]
 
     def _manifest(self) -> dict | None:
         return read_manifest(self.root) if (self.root / MANIFEST).exists() else None

@@ -37,7 +37,7 @@ from fan_mm.evaluation.cell_dataset import (
     loader_like,
     sample_infos,
 )
-from fan_mm.evaluation.cells import Cell, CellRecord, CellStore
+from fan_mm.evaluation.cells import COPIES, Cell, CellRecord, CellStore
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
@@ -249,9 +249,15 @@ class RobustnessSweep:
             if self.work_dir:
                 shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
             self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, infos)
-            images = self.premade.identity() if self.premade else 'on the fly'
+            images, copies = 'on the fly', {}
+            if self.premade:
+                images = self.premade.origin()
+                paths = [info['img_path'] for info in self.infos]
+                for cell in self.cells[1:]:
+                    copies[COPIES + str(cell)] = self.premade.contents(cell, paths)
             self.store.open(
                 {
+                    'fingerprints': identity.VERSION,
                     'config': _short(self.model_info['config_sha256']),
                     'checkpoint': _short(self.model_info['checkpoint_sha256']),
                     'dataset': f'{_short(self.dataset_sha256)} ({len(self.samples)} images)',
@@ -260,6 +266,7 @@ class RobustnessSweep:
                     'seed': str(self.protocol['seed']),
                     'channel order': str(self.protocol['channel_order']),
                     'version of the corruptions': str(self.protocol['corruption_version']),
+                    **copies,
                 },
                 overwrite,
             )
