@@ -100,9 +100,9 @@ def shortened(name: str, limit: int) -> str:
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write text or bytes to ``path`` in one step (see `whole_file`).
+    r"""Write text or bytes to ``path`` in one step (see `whole_file`).
 
-    Text becomes UTF-8; the bytes of a file name that is none are written as ``\\udcff``.
+    Text becomes UTF-8; the bytes of a file name that is none are written as ``\udcff``.
     """
     data = content.encode(errors='backslashreplace') if isinstance(content, str) else content
     with whole_file(path) as aside:

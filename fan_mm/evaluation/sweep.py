@@ -38,6 +38,7 @@ from fan_mm.evaluation.cell_dataset import (
     sample_infos,
 )
 from fan_mm.evaluation.cells import COPIES, Cell, CellRecord, CellStore
+from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
@@ -169,7 +170,7 @@ class RobustnessSweep:
         if corrupted_root is not None:
             paths = [info['img_path'] for info in self.infos]
             self.premade = self._on_rank_0(
-                lambda: PremadeImages.find(corrupted_root, self.cells[1:], paths)
+                lambda: self._find_copies(corrupted_root, paths, clean_dataset)
             )
         self.dataset = CellDataset(
             *with_cells(
@@ -235,6 +236,12 @@ class RobustnessSweep:
         return loader_like(self.clean_loader, self.dataset, self._batches(indices))
 
     # ------------------------------------------------------------------------------ preparation
+
+    def _find_copies(self, root: str, clean_paths: Sequence[str], dataset: Any) -> PremadeImages:
+        """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""
+        images = PremadeImages.find(root, self.cells[1:], clean_paths)
+        check_fit(images, self.cells[1:], clean_paths, dataset)
+        return images
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the work dir against a second sweep, on rank 0."""
