@@ -33,6 +33,7 @@ from fan_mm.datasets.corrupted.layouts import (
     file_name,
     find_images,
     image_folder,
+    is_kept,
 )
 from fan_mm.datasets.corrupted.manifest import (
     CHECKSUMS,
@@ -127,9 +128,10 @@ def generate(
     if destination == folder or folder in destination.parents:
         raise InputError(f'DST {destination} lies among the clean images of {folder}')
     sources, others = find_images(folder)
-    if others:
-        line = f'left out: {named(others)} below {folder}: no picture by the suffix'
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    sources, doubles = _without_doubles(sources, file_format)
+    for names, reason in ((others, 'no picture by the suffix'), (doubles, 'its name is taken')):
+        if names:
+            _say(console, f'left out: {named(names)} below {folder}: {reason}')
     run = _Run(folder, destination, options, sources, console)
     try:
         destination.mkdir(parents=True, exist_ok=True)
@@ -167,6 +169,17 @@ class _Outcome:
 
     unreadable: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _without_doubles(sources: list[str], file_format: str) -> tuple[list[str], list[str]]:
+    """Sources, and those whose copies would have the names of PNG or JPEG sources' copies."""
+    taken = {file_name(name, file_format) for name in sources if is_kept(name)}
+    doubles = [n for n in sources if not is_kept(n) and file_name(n, file_format) in taken]
+    return [name for name in sources if name not in doubles], doubles
 
 
 def named(names: Sequence[str]) -> str:
@@ -286,12 +299,12 @@ class _Run:
             InputError: some have changed since copies were made of them.
         """
         noted = read_sources(self.destination)
-        if noted is None:
-            if (self.destination / MANIFEST).exists():
-                self.say(
-                    f'{self.destination} was begun by an earlier fan_mm, which did not note what the '
-                    'sources were like: whether they have changed since is not known'
-                )
+        if noted is None and (self.destination / MANIFEST).exists():
+            _say(
+                self.console,
+                f'{self.destination} was begun by an earlier fan_mm, which did not note what the '
+                'sources were like: whether they have changed since is not known',
+            )
         self.noted = noted or {}
         names = [name for name in self.sources if name in self.noted]
         sample = (
@@ -337,9 +350,6 @@ class _Run:
                 f'({named(gone)}): run the same command again'
             )
 
-    def say(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
-
     def save_checksums(self) -> dict[str, dict]:
         """Write the checksums known so far; return the manifest's entry for every folder."""
         write_sources(self.destination, self.noted)
@@ -371,7 +381,7 @@ class _Run:
             line += f'; about {readable(need)} to write, {readable(free)} free'
             if need > 1.2 * free:  # the estimate errs by less
                 raise InputError(f'{line}: make room, choose fewer cells or --format jpg')
-        self.say(line)
+        _say(self.console, line)
 
     def estimate(self, missing: list[int]) -> int:
         """Bytes that the missing files will take, from encoding pieces of some images.

@@ -90,6 +90,11 @@ def file_name(relative: str | os.PathLike, file_format: str) -> str:
     return relative.as_posix()
 
 
+def is_kept(relative: str | os.PathLike) -> bool:
+    """Whether an image's format is one that 'keep' keeps."""
+    return PurePath(relative).suffix.lower() in _SUFFIXES
+
+
 def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
     """The folder that holds a split's images.
 
