@@ -26,6 +26,7 @@ from fan_mm.evaluation.pipelines import on_the_fly
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import whole_file
 from fan_mm.images import find_images, read_image, write_image
+from fan_mm.report.fonts import drawable
 from fan_mm.report.painters import palette_of
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
@@ -158,7 +159,7 @@ def draw_segmentation(
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
     if len(metainfo['classes']) <= LEGEND:
-        rows[-1] = add_legend(rows[-1], metainfo['classes'], palette_of(metainfo))
+        rows[-1] = add_legend(rows[-1], drawable(metainfo['classes']), palette_of(metainfo))
     if truth is None:
         errors, heading = {'by the corruption': LOST}, 'changed:'
     else:

@@ -14,6 +14,7 @@ from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import find_images, read_image, write_image
+from fan_mm.report.fonts import drawable
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 Loop = Callable[[Sequence], Iterable]
@@ -128,7 +129,7 @@ def paint_token_labels(
     files = [files[i] for i in spread(len(files), count)]
     predictor = Predictor(cfg, checkpoint)
     pipeline = test_pipeline(predictor)
-    names = predictor.metainfo['classes'] or range(10**6)
+    names = drawable(predictor.metainfo['classes']) or range(10**6)
     device = next(predictor.model.parameters()).device
     written = []
     for file, relative in loop(files):
