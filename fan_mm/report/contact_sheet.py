@@ -41,8 +41,10 @@ def write_contact_sheet(
     out = Path(out)
     if out.suffix.lower() not in _FORMATS:
         raise InputError(f'--out {out}: choose one of {", ".join(_FORMATS)}')
-    if not Path(image_path).is_file():
-        raise InputError(f'cannot read {image_path}: no such file')
+    try:
+        Path(image_path).open('rb').close()
+    except OSError as error:
+        raise InputError(f'cannot read {image_path}: {error.strerror}') from error
     image = read_image(Path(image_path))
     if image is None:
         raise InputError(f'{image_path} is not an image that OpenCV can read')
