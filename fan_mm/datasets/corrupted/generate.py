@@ -352,7 +352,8 @@ class _Run:
 
     def save_checksums(self) -> dict[str, dict]:
         """Write the checksums known so far; return the manifest's entry for every folder."""
-        write_sources(self.destination, self.noted)
+        # Of what was stopped half-way only the file knows.
+        write_sources(self.destination, read_sources(self.destination) or {})
         entries = {}
         for digests, folder in zip(self.digests, self.folders, strict=True):
             known = np.flatnonzero(digests.any(axis=1))
@@ -447,8 +448,6 @@ class _Run:
                         self.digests[cell, index] = np.frombuffer(digest, np.uint8)
                     if outcome.changed:
                         raise self.changed([name])
-                    if outcome.source is not None:
-                        self.noted[name] = outcome.source
                     if outcome.unreadable is not None:
                         unreadable[name] = outcome.unreadable
                         total -= int((~self.digests[:, index].any(axis=1)).sum())

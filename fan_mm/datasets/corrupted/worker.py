@@ -37,14 +37,12 @@ class Outcome:
     Attributes:
         digests: SHA-256 digest, by index of the cell, of every file that is there and was not known.
         unreadable: why the source could not be used, if so.
-        source: what the source is like, if it was read.
         changed: whether it is not what earlier copies were made of; then none were made now.
         remarks: see `fan_mm.datasets.corrupted.images.decode`.
     """
 
     digests: dict[int, bytes] = field(default_factory=dict)
     unreadable: str | None = None
-    source: Source | None = None
     changed: bool = False
     remarks: list[str] = field(default_factory=list)
 
@@ -144,7 +142,6 @@ class CorruptOne:
         except UnreadableImageError as error:
             outcome.unreadable = str(error)
             return outcome
-        outcome.source = source
         if source != before:
             add_source(self.destination, relative, source)
         for index in missing:
