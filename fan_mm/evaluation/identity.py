@@ -174,6 +174,8 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     as on a remote backend, count by their names; the log says so.
     """
     meta = getattr(dataset, 'metainfo', None) or {}
+    several = isinstance(meta, list)  # mmdet's ConcatDataset of datasets with classes of their own
+    classes = [part.get('classes') for part in meta] if several else meta.get('classes')
     samples = [_sample(info) for info in infos]
     chosen = spread(len(infos), SAMPLE)
     files = [Path(path) for i in chosen for path in _files(infos[i]).values()]
@@ -184,7 +186,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
             'current',
             logging.WARNING,
         )
-    return _digest([type(dataset).__name__, meta.get('classes'), samples, sample_sha256(files)])
+    return _digest([type(dataset).__name__, classes, samples, sample_sha256(files)])
 
 
 def _sample(info: Mapping) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.pipelines import flatten, is_loader
@@ -30,12 +32,20 @@ def loader_in(transforms: Sequence) -> Loader | None:
 
 
 def load(loader: Loader, file: str | Path) -> np.ndarray | None:
-    """The array that a loader gives for an image file; None where it cannot read it.
+    """The array that a loader gives for an image file, ``(H, W)`` or BGR ``(H, W, C)``.
 
-    The reason is the loader's own, of whatever type.
+    Pillow's pictures and tensors ``(C, H, W)``, as of torchvision, are RGB and are turned into that.
+
+    Returns:
+        None where it cannot read the file; the reason is the loader's own, of whatever type.
     """
     try:
-        return np.asarray(loader({'img_path': str(file), 'img_id': 0})['img'])
+        image = loader({'img_path': str(file), 'img_id': 0})['img']
+        if isinstance(image, Image.Image):
+            return np.asarray(image.convert('RGB'))[..., ::-1]
+        if isinstance(image, torch.Tensor):
+            return image.numpy().transpose(1, 2, 0)[..., ::-1]
+        return np.asarray(image)
     except Exception:  # the loader may be anybody's
         return None
 

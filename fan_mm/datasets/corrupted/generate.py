@@ -236,6 +236,8 @@ class _Run:
             with contextlib.suppress(OSError):  # a full disk must not hide the reason
                 self.tidy()
                 self.save_checksums()
+                if not (self.destination / MANIFEST).exists():  # taken away meanwhile
+                    write_manifest(self.destination, manifest)
             raise
         manifest['folders'] = self.save_checksums()
         manifest['unreadable'] = outcome.unreadable
@@ -344,7 +346,7 @@ class _Run:
                 digests[lost] = 0
                 gone += [f'{folder}/{self.names[i]}' for i in lost]
         if gone:
-            write_manifest(self.destination, manifest)
+            (self.destination / MANIFEST).unlink(missing_ok=True)  # of fewer cells, but complete
             raise InputError(
                 f'{len(gone)} images are gone that this run wrote into {self.destination} '
                 f'({named(gone)}): run the same command again'
