@@ -620,7 +620,7 @@ def test_what_was_taken_away_meanwhile_is_said(tmp_path, source, monkeypatch, wh
     with monkeypatch.context() as patch:
         patch.setattr(generator._Run, 'corrupt_all', take_away)
         number = {'one': 1, 'a cell': 3, 'all': 12}[what]
-        with pytest.raises(InputError, match=f'{number} images are gone that this run wrote'):
+        with pytest.raises(InputError, match=f'{number} images that were written are gone'):
             make(source, tmp_path / 'dst')
     assert json.loads((tmp_path / 'dst/manifest.json').read_text())['complete'] is False
     assert make(source, tmp_path / 'dst').written == number

@@ -348,7 +348,7 @@ class _Run:
         if gone:
             (self.destination / MANIFEST).unlink(missing_ok=True)  # of fewer cells, but complete
             raise InputError(
-                f'{len(gone)} images are gone that this run wrote into {self.destination} '
+                f'{len(gone)} images that were written are gone from {self.destination} '
                 f'({named(gone)}): run the same command again'
             )
 
