@@ -45,6 +45,7 @@ _PLACES = (
 _NAMES_A_FILE = re.compile(
     r'(^|_)(path|paths|file|files|root|dir|folder|filename|checkpoint|ckpt|pretrained)$|_prefix$'
 )
+_LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
 SAMPLE = 64  # pictures of which the bytes are read
 BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
 
@@ -167,15 +168,33 @@ def model_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
-    """Hash of a dataset: class names, and per sample its image's key, the sizes of its files, its labels.
+def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+    """Hash of a dataset's class names, and per sample its image's key, its file's size, its labels.
 
-    And of the bytes of the files of `SAMPLE` samples, evenly spread. Files that cannot be read here,
-    as on a remote backend, count by their names; the log says so.
+    Results carry it, of whatever version they are, so that comparisons see which have the same images.
     """
     meta = getattr(dataset, 'metainfo', None) or {}
     several = isinstance(meta, list)  # mmdet's ConcatDataset of datasets with classes of their own
     classes = [part.get('classes') for part in meta] if several else meta.get('classes')
+    samples = [
+        {
+            'key': image_key(info['img_path']),
+            'size': _file_size(info['img_path']),
+            'label': info.get('gt_label'),
+            'instances': info.get('instances'),
+            'map': _file_size(info.get('seg_map_path')),
+        }
+        for info in infos
+    ]
+    return _digest([type(dataset).__name__, classes, samples])
+
+
+def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+    """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
+
+    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spread. Files
+    that cannot be read here, as on a remote backend, count by their names; the log says so.
+    """
     samples = [_sample(info) for info in infos]
     chosen = spread(len(infos), SAMPLE)
     files = [Path(path) for i in chosen for path in _files(infos[i]).values()]
@@ -186,19 +205,18 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
             'current',
             logging.WARNING,
         )
-    return _digest([type(dataset).__name__, classes, samples, sample_sha256(files)])
+    return _digest([listing_sha256(dataset, infos), samples, sample_sha256(files)])
 
 
 def _sample(info: Mapping) -> dict[str, Any]:
-    """What of a sample decides: all but where its files lie."""
+    """What of a sample may decide besides its listing: all but where its files lie."""
     files = _files(info)
     rest = {
         str(name): value
         for name, value in info.items()
-        if name != 'sample_idx' and not _NAMES_A_FILE.search(str(name))
+        if name not in _LISTED and not _NAMES_A_FILE.search(str(name))
     }
-    sizes = {name: _file_size(path) for name, path in files.items()}
-    return {**rest, 'key': image_key(info['img_path']), 'sizes': sizes}
+    return {**rest, 'sizes': {name: _file_size(path) for name, path in files.items()}}
 
 
 def _files(info: Mapping) -> dict[str, str]:

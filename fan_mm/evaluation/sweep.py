@@ -205,6 +205,7 @@ class RobustnessSweep:
             'channel_order': channel_order,
             'corruption_version': ALGORITHM_VERSION,
             'corrupted_root': None,
+            'corrupted_images': None,
         }
         if self.premade:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
@@ -255,25 +256,28 @@ class RobustnessSweep:
         with self._alone():
             if self.work_dir:
                 shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
-            self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, infos)
+            dataset = self.clean_loader.dataset
+            self.dataset_sha256 = identity.listing_sha256(dataset, infos)
+            content = identity.dataset_sha256(dataset, infos)
             images, copies = 'on the fly', {}
             if self.premade:
                 images = self.premade.origin()
                 paths = [info['img_path'] for info in self.infos]
                 for cell in self.cells[1:]:
-                    copies[COPIES + str(cell)] = self.premade.contents(cell, paths)
+                    copies[str(cell)] = self.premade.contents(cell, paths)
+                self.protocol['corrupted_images'] = copies
             self.store.open(
                 {
                     'fingerprints': identity.VERSION,
                     'config': _short(self.model_info['config_sha256']),
                     'checkpoint': _short(self.model_info['checkpoint_sha256']),
-                    'dataset': f'{_short(self.dataset_sha256)} ({len(self.samples)} images)',
+                    'dataset': f'{_short(content)} ({len(self.samples)} images)',
                     'precision': 'fp16 autocast' if self.fp16 else 'as the weights',
                     'corrupted images': images,
                     'seed': str(self.protocol['seed']),
                     'channel order': str(self.protocol['channel_order']),
                     'version of the corruptions': str(self.protocol['corruption_version']),
-                    **copies,
+                    **{COPIES + cell: text for cell, text in copies.items()},
                 },
                 overwrite,
             )

@@ -15,6 +15,7 @@ from fan_mm.evaluation.identity import (
     _digest,
     config_sha256,
     dataset_sha256,
+    listing_sha256,
     sample_sha256,
 )
 
@@ -273,3 +274,11 @@ def test_large_files_are_looked_at_in_three_places(tmp_path, size):
         assert sample_sha256([one], 30) != sample_sha256([two], 30)
     two.write_bytes(bytes(size))
     assert sample_sha256([one], 30) == sample_sha256([two], 30)
+
+
+def test_results_of_all_versions_name_a_dataset_alike(tmp_path):
+    class Toy:
+        metainfo = dict(classes=('cat', 'dog'))
+
+    digest = 'dfee8a3aa1cd9b69d23459140536b1725482bf7cb2ad3836f2d9415315ece908'
+    assert listing_sha256(Toy(), samples(tmp_path)) == digest
