@@ -45,6 +45,7 @@ _PLACES = (
 _NAMES_A_FILE = re.compile(
     r'(^|_)(path|paths|file|files|root|dir|folder|filename|checkpoint|ckpt|pretrained)$|_prefix$'
 )
+_WRITTEN = re.compile(r'(^|_)(out|outfile|output|save|dump|results?|log|cache|tmp|vis)(_|$)')
 _LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
 SAMPLE = 64  # pictures of which the bytes are read
 BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
@@ -66,7 +67,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return [value.func, list(value.args), value.keywords]
     if isinstance(value, types.FunctionType):
-        return [value.__qualname__, _plain(value.__code__)]
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        held = [part for part in held if not callable(part)]  # which may be itself
+        return [value.__qualname__, _plain(value.__code__), held, value.__defaults__]
     if isinstance(value, types.CodeType):
         constants = [c if isinstance(c, types.CodeType) else repr(c) for c in value.co_consts]
         return [value.co_code.hex(), list(value.co_names), constants]
@@ -102,16 +105,18 @@ def _content(value: Any, key: str = '') -> Any:
 def _file_or_text(text: str, key: str) -> str:
     """A text; of one that names a file the hash of its content; of a path to nothing its last part.
 
-    What lies on a remote backend is known by its name.
+    What lies on a remote backend is known by its name; where something is written does not count.
     """
     if '://' in text or not ('/' in text or os.sep in text or '.' in text):
         return text
+    if _WRITTEN.search(key):
+        return ''
     path = os.path.expanduser(text)
     try:
         if os.path.isfile(path):
             return file_sha256(path)
         if os.path.isdir(path) and ('/' in text or os.sep in text):
-            return sample_sha256(sorted(filter(Path.is_file, Path(path).iterdir())))
+            return sample_sha256(sorted(filter(Path.is_file, Path(path).iterdir())), BLOCK)
     except (OSError, ValueError, InputError):  # no permission; no name of a file
         pass
     return os.path.basename(path.rstrip('/')) if _NAMES_A_FILE.search(key) else text

@@ -116,10 +116,11 @@ def test_other_objects_are_others():
         _digest(_content([value]))
         for value in (
             *(lambda x: x + 1, lambda x: x + 2, lambda x: [x for _ in 'a'], len, Made, times),
+            *(times(2), times(3), lambda x, y=1: x, lambda x, y=2: x),
             *(np.arange(3), np.arange(4), {'a'}, {'b'}, functools.partial(round, ndigits=1)),
         )
     }
-    assert len(found) == 11
+    assert len(found) == 15
 
 
 # ------------------------------------------------------------------------------------- places
@@ -171,6 +172,14 @@ def test_the_content_of_files_counts_wherever_they_lie(tmp_path, key):
     assert digest(**{key: one}) == digest(**{key: two}) != digest(**{key: three})
     one, two, three = (str(tmp_path / n) for n in ('one', 'two', 'three'))
     assert digest(**{key: one}) == digest(**{key: two}) != digest(**{key: three})
+
+
+def test_folders_that_are_written_do_not_count(tmp_path):
+    """A metric's own files are there when the sweep goes on."""
+    before = digest(test_evaluator__save_dir=str(tmp_path))
+    (tmp_path / 'predictions.json').write_text('{}')
+    assert digest(test_evaluator__save_dir=str(tmp_path)) == before
+    assert digest(model__output_stride=8) != digest(model__output_stride=16)
 
 
 def test_names_that_are_no_places_count():
