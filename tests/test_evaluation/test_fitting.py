@@ -1,5 +1,7 @@
 """Copies of another size, or turned otherwise, than their originals as the dataset's loader reads them."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from fan_mm.datasets.corrupted.images import decode
+from fan_mm.datasets.corrupted.images import read_image
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.fitting import check_fit
@@ -64,8 +66,7 @@ def write_copies(root, clean, read, change=lambda image: image, noise=40):
 
 
 def applied(path):
-    with open(path, 'rb') as file:
-        return decode(file.read())[0]
+    return read_image(Path(path))
 
 
 def ignored(path):

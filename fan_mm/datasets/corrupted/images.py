@@ -1,6 +1,7 @@
 """Read clean images as mm pipelines do, and encode corrupted ones to the same bytes every time."""
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +19,27 @@ _ENDS = {b'\x89PNG': b'IEND\xaeB`\x82', b'\xff\xd8\xff': b'\xff\xd9'}
 
 class UnreadableImageError(Exception):
     """A source image that cannot be decoded; the message is the reason."""
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture's file as uint8 BGR ``(H, W, 3)``; see `decode`.
+
+    Raises:
+        UnreadableImageError: the file cannot be read, is no image, or one cut short.
+    """
+    return decode(read_bytes(path))[0]
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        UnreadableImageError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
 
 
 def decode(data: bytes) -> tuple[np.ndarray, list[str]]:

@@ -21,6 +21,7 @@ from fan_mm.datasets.corrupted.images import (
     decode,
     encode,
     is_whole,
+    read_bytes,
     resize_and_crop,
 )
 from fan_mm.datasets.corrupted.layouts import LAYOUTS, corrupted_path
@@ -74,10 +75,7 @@ class CorruptOne:
 
     def read(self, relative: str) -> bytes:
         """The file of a clean image."""
-        try:
-            return (self.source / relative).read_bytes()
-        except OSError as error:
-            raise UnreadableImageError(error.strerror or str(error)) from error
+        return read_bytes(self.source / relative)
 
     def prepared(self, data: bytes) -> tuple[np.ndarray, list[str]]:
         """A clean image from its file, uint8 BGR, ready to be corrupted; and remarks (`decode`)."""
