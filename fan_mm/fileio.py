@@ -17,7 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_held: set[int] = set()  # descriptors of locked folders
+_held: set[int] = set()  # descriptors of locked folders and files
+_STEM, _SUFFIX = 160, 32  # bytes of a temporary name
 
 
 @contextlib.contextmanager
@@ -26,25 +27,84 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name keeps the suffix (writers such as OpenCV choose the format by it) and starts
     with a dot, so that a reader listing the folder never takes it for data. After an exception, or
-    a kill, ``path`` is what it was before.
+    a kill, ``path`` is what it was before. The temporary file is locked meanwhile, by which
+    `remove_temporaries` knows it from what a kill has left.
 
     Args:
         path: where the finished file shall be; parent folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.stem}.{secrets.token_hex(6)}{path.suffix}')
+    # A name may have 255 bytes, with what we put around it too.
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX else ''
+    aside = path.with_name(f'.{shortened(path.stem, _STEM)}.{secrets.token_hex(6)}{suffix}')
     try:
-        yield aside
+        with _locked(aside):
+            yield aside
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
 
 
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Make an empty file and hold a lock on it; without a lock where that cannot be."""
+    if fcntl is None:
+        yield
+        return
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _held.add(file)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        _release(file)
+
+
+def remove_temporaries(*folders: str | os.PathLike) -> None:
+    """Remove the temporary files that killed runs left in some folders, and not below them.
+
+    What a run is writing at this moment stays, where files can be locked. A folder need not be there.
+    """
+    for folder in folders:
+        try:
+            left = [entry.path for entry in os.scandir(folder) if is_temporary(entry.name)]
+        except OSError:  # no such folder, or none that may be read
+            continue
+        for path in left:
+            with contextlib.suppress(OSError):  # somebody else removed it, or is writing it
+                if not _is_being_written(path):
+                    os.unlink(path)
+
+
+def _is_being_written(path: str) -> bool:
+    if fcntl is None:
+        return False
+    file = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def shortened(name: str, limit: int) -> str:
+    """A file name, or the beginning of it that has at most ``limit`` bytes."""
+    while len(os.fsencode(name)) > limit:
+        name = name[:-1]
+    return name
+
+
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write text (UTF-8) or bytes to ``path`` in one step (see `whole_file`)."""
-    data = content.encode() if isinstance(content, str) else content
+    r"""Write text or bytes to ``path`` in one step (see `whole_file`).
+
+    Text becomes UTF-8; the bytes of a file name that is none are written as ``\udcff``.
+    """
+    data = content.encode(errors='backslashreplace') if isinstance(content, str) else content
     with whole_file(path) as aside:
         aside.write_bytes(data)
 
@@ -92,4 +152,4 @@ if fcntl is not None:
 
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is what a killed process left of `whole_file`."""
-    return re.fullmatch(r'\..+\.[0-9a-f]{12}(\.[^.]+)?', name) is not None
+    return re.fullmatch(r'\..+\.[0-9a-f]{12}(\.[^.]+)?', name, re.DOTALL) is not None

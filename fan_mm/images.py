@@ -1,15 +1,24 @@
-"""Image files of the user's: found in folders, read and written as RGB."""
+"""Image files of the user's: found in folders, read and written as RGB, told by their headers."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+# Of what OpenCV reads, in any case; those that lose nothing or little first: where a picture is there
+# in several forms, the first counts.
+SUFFIXES = (
+    *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.dib', '.tif', '.tiff'),
+    *('.ppm', '.pgm', '.pnm', '.jp2', '.gif', '.avif'),
+)
+_NAME = 255  # bytes of a file name
+_ORIENTATION = 0x0112  # EXIF
 
 
 def find_images(
@@ -37,18 +46,72 @@ def find_images(
             raise InputError(f'{path} has no images ({", ".join(SUFFIXES)})')
     else:
         raise InputError(f'no such file or folder: {path}')
-    keep = ('.jpg', '.jpeg', '.png')
-    return [(f, r if r.suffix.lower() in keep else r.with_name(r.name + '.png')) for f, r in found]
+    return [(file, _painted(relative)) for file, relative in found]
+
+
+def _painted(relative: Path) -> Path:
+    """The name of a picture's painted copy: its own, with .png behind where that is another format."""
+    if relative.suffix.lower() in ('.jpg', '.jpeg', '.png'):
+        return relative
+    if len(os.fsencode(relative.name)) > _NAME - len('.png'):
+        return relative.with_suffix('.png')
+    return relative.with_name(relative.name + '.png')
 
 
 def read_image(file: Path) -> np.ndarray | None:
-    """An image file as uint8 RGB ``(H, W, 3)``; None if it is not one."""
+    """An image file as uint8 RGB ``(H, W, 3)``, as mmcv's default loader reads it; None if it is none.
+
+    That is: turned as EXIF says, without transparency, cut to 8 bits, the first of several frames.
+    """
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
-    except OSError:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):  # the latter: more pixels than OpenCV takes
         return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     return None if image is None else np.ascontiguousarray(image[..., ::-1])
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's header says.
+
+    Attributes:
+        size: width and height in pixels, as they are stored: not turned.
+        orientation: of EXIF, 1 to 8; 1 is upright.
+        several: whether it has several frames or pages.
+        transparent: whether it has an alpha channel or a transparent colour.
+        deep: whether it has more than 8 bits per channel.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    several: bool
+    transparent: bool
+    deep: bool
+
+
+def read_header(file: str | os.PathLike) -> Header | None:
+    """Read a picture's header, and not its pixels; None if there is none that Pillow knows."""
+    try:
+        with Image.open(file) as image:
+            return header_of(image)
+    except Exception:  # Pillow's plugins raise many kinds
+        return None
+
+
+def header_of(image: Image.Image) -> Header:
+    """What the header of a picture says that Pillow has opened."""
+    # Pillow would decode a whole PNG to look for EXIF behind the pixels.
+    exif = image.getexif() if image.format != 'PNG' or 'exif' in image.info else {}
+    orientation = exif.get(_ORIENTATION, 1)
+    return Header(
+        size=image.size,
+        orientation=orientation if orientation in range(1, 9) else 1,
+        # MPO: a photo and its previews
+        several=image.format != 'MPO' and getattr(image, 'is_animated', False),
+        transparent='A' in image.getbands() or 'transparency' in image.info,
+        deep=image.mode.startswith(('I', 'F')),
+    )
 
 
 def write_image(file: Path, picture: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import alone_in, whole_file, write_whole
+from fan_mm.fileio import alone_in, is_temporary, remove_temporaries, whole_file, write_whole
 
 
 def test_content_appears_under_the_final_name_only(tmp_path):
@@ -63,3 +63,46 @@ def test_forked_workers_do_not_hold_the_folder(tmp_path):
     finally:
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
+
+
+@pytest.mark.parametrize(
+    'name', ['a' * 255, 'a' * 250 + '.json', 'ü' * 125 + '.jpg', 'a.' + 'b' * 240, '.a', 'a\nb.png']
+)
+def test_names_as_long_as_a_file_system_takes(tmp_path, name):
+    with whole_file(tmp_path / name) as aside:
+        aside.write_text('whole')
+        assert is_temporary(aside.name) and os.listdir(tmp_path) == [aside.name]
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_names_that_are_no_utf8_do_not_break_texts(tmp_path):
+    name = os.fsdecode(b'\xff.jpg')
+    write_whole(tmp_path / name, f'left out: {name}')
+    assert (tmp_path / name).read_text() == 'left out: \\udcff.jpg'
+
+
+def test_what_a_kill_left_is_removed_and_what_is_being_written_stays(tmp_path):
+    for name in ('.sweep.0123456789ab.json', '.x.0123456789ab', '.hidden', 'a.0123456789ab.json'):
+        (tmp_path / name).touch()
+    (tmp_path / 'below').mkdir()
+    (tmp_path / 'below' / '.y.0123456789ab.png').touch()
+    with whole_file(tmp_path / 'new.json') as aside:
+        aside.write_text('half')
+        remove_temporaries(tmp_path, tmp_path / 'nothing')
+        left = set(os.listdir(tmp_path))
+        if pytest.importorskip('fcntl'):
+            assert left == {'.hidden', 'a.0123456789ab.json', 'below', aside.name}
+    assert (tmp_path / 'new.json').read_text() == 'half'
+    assert (tmp_path / 'below' / '.y.0123456789ab.png').exists()
+
+
+def test_a_killed_writer_leaves_what_the_next_run_removes(tmp_path):
+    pytest.importorskip('fcntl')
+    if not (writer := os.fork()):
+        with whole_file(tmp_path / 'new.json') as aside:
+            aside.write_text('half')
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(writer, 0)
+    assert len(os.listdir(tmp_path)) == 1
+    remove_temporaries(tmp_path)
+    assert os.listdir(tmp_path) == []

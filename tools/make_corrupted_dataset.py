@@ -9,9 +9,10 @@ import sys
 
 from fan_mm.cli import run
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
-from fan_mm.datasets.corrupted.generate import generate
-from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
+from fan_mm.datasets.corrupted.generate import generate, named
+from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS, image_folder
 from fan_mm.datasets.corrupted.verify import verify
+from fan_mm.errors import InputError
 
 EXAMPLE = """example:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
@@ -51,7 +52,12 @@ def main() -> int:
     """Generate or verify; return 1 if something is missing in the end."""
     args = parse()
     if args.verify:
-        problems = verify(args.destination, jobs=args.jobs)
+        try:
+            source = image_folder(args.source, args.layout, args.split)
+        except InputError:
+            source = None
+            print(f'{args.source} is not here: whether it has changed is not checked')
+        problems = verify(args.destination, source, jobs=args.jobs)
         print('\n'.join(problems) or f'{args.destination} is as its manifest says')
         return 1 if problems else 0
     benchmark = BENCHMARKS[args.benchmark or LAYOUTS[args.layout].benchmark]
@@ -68,6 +74,8 @@ def main() -> int:
         jobs=args.jobs,
     )
     print(f'{summary.files} images in {args.destination}, {summary.written} of them new')
+    for remark, names in summary.remarks.items():
+        print(f'{len(names)} of the images read now {remark}: {named(names)}')
     for name, reason in summary.unreadable.items():
         print(f'unreadable, left out: {name} ({reason})', file=sys.stderr)
     return 1 if summary.unreadable else 0

@@ -20,8 +20,8 @@ Further models follow as further pairs of CONFIG CHECKPOINT.
 """
 
 
-def main() -> None:
-    """Parse the command line and draw."""
+def main() -> int:
+    """Parse the command line, draw, and say what could not be drawn."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,6 +47,7 @@ def main() -> None:
     for config, checkpoint, name in parse_models(args.models):
         args.config = config
         segmentors.append(Segmentor(load_config(args), checkpoint, *corruption, args.seed, name))
+    left_out = {}
     for file in write_segmentation(
         segmentors,
         args.out,
@@ -56,8 +57,12 @@ def main() -> None:
         args.seed,
         args.video,
         args.fps,
+        left_out,
     ):
         print(f'wrote {file}')
+    for file, reason in left_out.items():
+        print(f'left out: {file}: {reason}')
+    return 1 if left_out else 0
 
 
 if __name__ == '__main__':

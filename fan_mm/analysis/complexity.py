@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 from rich.table import Table
 from torch import Tensor, nn
 
+from fan_mm.analysis.subject import fitting_memory
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
@@ -158,7 +159,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         size: (H, W) of the input in pixels.
 
     Raises:
-        InputError: a mistake in the config.
+        InputError: a mistake in the config, or a size that does not fit into memory.
     """
     drop_data(cfg)
     if 'model' not in cfg:
@@ -167,9 +168,20 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     scope = cfg.get('default_scope', 'mmengine')
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
-    inputs = torch.zeros(1, 3, *size)
-    if scope != 'mmdet':
-        return measure_complexity(model, inputs)
+    with fitting_memory(f'a picture of {size[0]}x{size[1]}'):
+        inputs = torch.zeros(1, 3, *size)
+        if scope != 'mmdet':
+            return measure_complexity(model, inputs)
+        found = measure_complexity(_with_sample(model, size), inputs)
+
+    def inner(counts: dict) -> dict:
+        return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
+
+    return Complexity(*map(inner, (found.parameters, found.flops, found.operators)), found.unknown)
+
+
+def _with_sample(model: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """A detector that takes an image alone."""
     from mmdet.structures import DetDataSample
 
     sample = DetDataSample(
@@ -181,12 +193,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
             scale_factor=(1.0, 1.0),
         )
     )
-    found = measure_complexity(_WithSamples(model, [sample]), inputs)
-
-    def inner(counts: dict) -> dict:
-        return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
-
-    return Complexity(*map(inner, (found.parameters, found.flops, found.operators)), found.unknown)
+    return _WithSamples(model, [sample])
 
 
 def module_table(complexity: Complexity, depth: int, title: str) -> Table:

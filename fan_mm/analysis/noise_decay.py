@@ -12,6 +12,7 @@ Two numbers per block and image, both free of the scale of the features:
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -24,6 +25,7 @@ from fan_mm.analysis.clustering import normalise_tokens
 from fan_mm.analysis.features import block_names, record_tokens
 from fan_mm.analysis.subject import Subject, distinct
 from fan_mm.corruptions import image_key, seed_for
+from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
 from fan_mm.report.figures import WIDTH, new_figure, save, style
@@ -89,7 +91,14 @@ def measure(
         noise_std: of the noise, in units of the normalised input.
         epsilon: threshold of the eigenvalues, relative to the largest.
         seed: of the noise; an image gets the same noise for every network.
+
+    Raises:
+        InputError: no such noise or threshold.
     """
+    if not 0 < noise_std < math.inf:
+        raise InputError(f'the noise has a standard deviation above 0, not {noise_std}')
+    if not 0 <= epsilon < 1:
+        raise InputError(f'epsilon is a share of the largest eigenvalue, 0 to 1, not {epsilon}')
     names = block_names(subject.backbone)
     keys = distinct(map(image_key, pictures))
     for key, (path, picture) in zip(keys, pictures.items(), strict=True):

@@ -22,10 +22,12 @@ from fan_mm.analysis.subject import (
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
+from fan_mm.evaluation.loading import load_picture, load_sample, loader_in
 from fan_mm.evaluation.pipelines import on_the_fly
 from fan_mm.evaluation.samples import spread
-from fan_mm.fileio import whole_file
+from fan_mm.fileio import remove_temporaries, whole_file
 from fan_mm.images import find_images, read_image, write_image
+from fan_mm.report.fonts import drawable
 from fan_mm.report.painters import palette_of
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
@@ -64,6 +66,7 @@ class Segmentor:
         if self.predictor.scope != 'mmseg':
             raise InputError(f'{self.name} is for {self.predictor.scope}: this shows segmentation')
         clean = test_pipeline(self.predictor)
+        self.loader = loader_in(clean.transforms)
         step = CorruptImage(corruption, severity, seed)
         self._pipelines = clean, Compose(on_the_fly(clean.transforms, step))
 
@@ -82,7 +85,7 @@ class Segmentor:
         with DefaultScope.overwrite_default_scope('mmseg'):
             dataset = DATASETS.build(self.predictor.dataset_cfg)
         for i in spread(len(dataset), count):
-            sample = dataset[i]['data_samples']
+            sample = load_sample(dataset, i)['data_samples']
             yield Path(sample.img_path), sample.gt_sem_seg.data[0].numpy()
 
 
@@ -130,11 +133,10 @@ def draw_segmentation(
         uint8 RGB picture.
 
     Raises:
-        InputError: the image cannot be read.
+        InputError: the image cannot be read, is too small, or a model reads it in another size.
     """
-    image = read_image(file)
-    if image is None:
-        raise InputError(f'{file} cannot be read as an image')
+    image = load_picture(segmentors[0].loader, file)
+    _check_shape(file, image, truth, 'its label map has')
     label = condition_label(*corruption)
     pictures = [image, corrupt_picture(image, file, *corruption, seed)]
     titles = ['image', label]
@@ -145,6 +147,7 @@ def draw_segmentation(
     rows = [side_by_side([enlarge(p) for p in pictures], titles)]
     for segmentor in segmentors:
         clean, corrupted = segmentor(file)
+        _check_shape(file, image, clean, f'{segmentor.name} reads')
         palette = palette_of(segmentor.predictor.metainfo)
         errors, share = paint_errors(image, clean, corrupted, truth)
         painted = [
@@ -158,7 +161,7 @@ def draw_segmentation(
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
     if len(metainfo['classes']) <= LEGEND:
-        rows[-1] = add_legend(rows[-1], metainfo['classes'], palette_of(metainfo))
+        rows[-1] = add_legend(rows[-1], drawable(metainfo['classes']), palette_of(metainfo))
     if truth is None:
         errors, heading = {'by the corruption': LOST}, 'changed:'
     else:
@@ -171,6 +174,12 @@ def draw_segmentation(
     return np.concatenate(rows)
 
 
+def _check_shape(file: Path, image: np.ndarray, labels: np.ndarray | None, what: str) -> None:
+    if labels is not None and labels.shape != image.shape[:2]:
+        (height, width), (h, w) = image.shape[:2], labels.shape
+        raise InputError(f'{file} has {width}x{height} pixels, but {what} {w}x{h}')
+
+
 def write_segmentation(
     segmentors: Sequence[Segmentor],
     out: str | Path,
@@ -180,8 +189,11 @@ def write_segmentation(
     seed: int = 0,
     video: str | Path | None = None,
     fps: float = 10.0,
+    left_out: dict[Path, str] | None = None,
 ) -> Iterator[Path]:
     """Draw image files, or samples of the first model's test split with their ground truth.
+
+    Of a folder, what cannot be read or is too small is left out.
 
     Args:
         segmentors: the models.
@@ -192,12 +204,13 @@ def write_segmentation(
         seed: base seed.
         video: .mp4, .avi or .gif to write from the pictures, in the order of their names.
         fps: pictures per second in it.
+        left_out: takes the reason of each file that is left out.
 
     Yields:
         The files written.
 
     Raises:
-        InputError: no images, one that cannot be read, or see `write_video`.
+        InputError: no images that can be drawn, or see `write_video`.
     """
     if video is not None:
         _check_video(Path(video), fps)
@@ -207,12 +220,20 @@ def write_segmentation(
         samples = segmentors[0].ground_truths(count)
     named, samples = itertools.tee(samples)
     stems = distinct(file_stem(file) for file, _ in named)
-    written = []
+    remove_temporaries(out)
+    written, left_out = [], {} if left_out is None else left_out
     for stem, (file, truth) in zip(stems, samples, strict=True):
         target = Path(out) / f'{stem}.png'
-        write_image(target, draw_segmentation(file, segmentors, corruption, truth, seed))
+        try:
+            write_image(target, draw_segmentation(file, segmentors, corruption, truth, seed))
+        except InputError as error:
+            left_out[file] = str(error)
+            continue
         written.append(target)
         yield target
+    if not written:
+        file, reason = next(iter(left_out.items()))
+        raise InputError(reason if str(file) in reason else f'{file}: {reason}')
     if video is not None:
         write_video((read_image(file) for file in written), video, fps)
         yield Path(video)

@@ -1,6 +1,9 @@
 """What is analysed: the backbone of any config with its weights, fed as its own model would feed it."""
 
+import contextlib
+import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
@@ -17,6 +21,7 @@ from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
 from fan_mm.evaluation.samples import spread
+from fan_mm.fileio import shortened
 from fan_mm.images import find_images, read_image
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
@@ -30,6 +35,9 @@ from fan_mm.torch_files import read_torch_file
 
 SIZE = (448, 448)  # pixels, (H, W): the paper's
 TITLE_ROOM = 224  # pixels
+# What torch says on the CPU, on a GPU, and of sizes beyond its numbers.
+_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|overflow", re.I)
+_STEM = 240  # bytes of a file name without number and suffix
 
 
 class Subject:
@@ -79,8 +87,19 @@ class Subject:
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> None:
-        """Run the backbone, for the hooks that are on it."""
-        self.backbone(inputs)
+        """Run the backbone, for the hooks that are on it.
+
+        Raises:
+            InputError: its features are not finite numbers, or do not fit into memory.
+        """
+        height, width = inputs.shape[-2:]
+        with fitting_memory(f'a picture of {height}x{width}'):
+            features = self.backbone(inputs)
+        outputs = features if isinstance(features, list | tuple) else [features]
+        if not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
+            raise InputError(
+                f'{self.name} gives features that are not finite: its checkpoint is damaged'
+            )
 
 
 def _load(backbone: nn.Module, checkpoint: str) -> None:
@@ -90,6 +109,17 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
     state = unwrap(read_torch_file(checkpoint))
     state = below('backbone.', state) or state
     load_strictly(backbone, state, f'{checkpoint} does not fit the backbone')
+
+
+@contextlib.contextmanager
+def fitting_memory(what: str) -> Iterator[None]:
+    """Turn an error of too little memory into an `InputError` that says for what."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _OF_MEMORY.search(str(error)):
+            raise
+        raise InputError(f'too little memory for {what}: choose a smaller size') from None
 
 
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -118,6 +148,8 @@ def load_pictures(
 ) -> dict[Path, np.ndarray]:
     """Read images and resize them, as the paper does, to one size whatever their shape.
 
+    What cannot be read in a folder is left out, and named in the log.
+
     Args:
         paths: files, and folders that are searched.
         size: (H, W) in pixels.
@@ -127,19 +159,25 @@ def load_pictures(
         File -> uint8 RGB (H, W, 3).
 
     Raises:
-        InputError: no images, or one that cannot be read.
+        InputError: no images that can be read, or a file that cannot.
     """
     files = [file for path in paths for file, _ in find_images(path)]
+    asked = {Path(path) for path in paths}
     if count is not None:
         files = [files[i] for i in spread(len(files), count)]
     pictures = {}
     for file in files:
         image = read_image(file)
         if image is None:
-            raise InputError(f'{file} cannot be read as an image')
+            if file in asked or len(files) == 1:
+                raise InputError(f'{file} cannot be read as an image')
+            print_log(f'left out: {file} cannot be read as an image', 'current', logging.WARNING)
+            continue
         shrink = image.shape[0] > size[0]
         way = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
         pictures[file] = cv2.resize(image, size[::-1], interpolation=way)
+    if not pictures:
+        raise InputError(f'none of {len(files)} files, such as {files[0]}, can be read as an image')
     return pictures
 
 
@@ -156,7 +194,7 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
 
 def file_stem(path: str | os.PathLike) -> str:
     """What the pictures of an image are called: 'folder_stem'."""
-    return image_key(path).replace('/', '_')
+    return shortened(image_key(path).replace('/', '_'), _STEM)
 
 
 def corrupt_picture(

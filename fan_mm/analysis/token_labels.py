@@ -1,5 +1,6 @@
 """What ``tools/show_token_labels.py`` does: an STL model's token labels beside the image."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -8,12 +9,15 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import Tensor
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.samples import spread
+from fan_mm.fileio import remove_temporaries
 from fan_mm.images import find_images, read_image, write_image
+from fan_mm.report.fonts import drawable
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 Loop = Callable[[Sequence], Iterable]
@@ -121,18 +125,24 @@ def paint_token_labels(
         The pictures written.
 
     Raises:
-        InputError: a mistake in the config or in a path, no images are asked for, or one cannot be
-            read.
+        InputError: a mistake in the config or in a path, no images are asked for, or none of them
+            can be read.
     """
     files, out = find_images(path, out), Path(out)
     files = [files[i] for i in spread(len(files), count)]
     predictor = Predictor(cfg, checkpoint)
     pipeline = test_pipeline(predictor)
-    names = predictor.metainfo['classes'] or range(10**6)
+    names = drawable(predictor.metainfo['classes']) or range(10**6)
     device = next(predictor.model.parameters()).device
+    remove_temporaries(*{(out / relative).parent for _, relative in files})
     written = []
     for file, relative in loop(files):
         if read_image(file) is None:
+            if len(files) > 1:
+                print_log(
+                    f'left out: {file} cannot be read as an image', 'current', logging.WARNING
+                )
+                continue
             raise InputError(f'{file} cannot be read as an image')
         packed = pipeline({'img_path': str(file)})
         seen = packed['inputs']  # uint8 BGR (3, H, W): what the model sees, resized and cropped
@@ -143,4 +153,6 @@ def paint_token_labels(
             relative = relative.with_name(f'{relative.name}.png')
         written.append(out / relative)
         write_image(written[-1], paint_labels(image, labels, confidence, names))
+    if not written:
+        raise InputError(f'none of the {len(files)} images of {path} can be read')
     return written

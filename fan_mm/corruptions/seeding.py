@@ -39,7 +39,8 @@ def seed_for(base_seed: int, image_key: str, name: str, severity: int) -> int:
         64 bits of BLAKE2b over the four.
     """
     text = f'{base_seed}\n{image_key}\n{name}\n{severity}'
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), 'little')
+    data = text.encode(errors='surrogateescape')  # a file name may be no UTF-8
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), 'little')
 
 
 @functools.lru_cache(maxsize=1)

@@ -25,6 +25,7 @@ from fan_mm.fileio import is_temporary, whole_file, write_whole
 
 # What numpy raises where a .npz is not what was written.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+COPIES = 'copies of '  # entries of an identity that are about one cell
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
 _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_name`
 
@@ -74,6 +75,13 @@ class CellRecord:
         return Cell(self.corruption, self.severity)
 
 
+def _differ(name: str, there: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether an entry of two identities says that cells must not be mixed."""
+    if name.startswith(COPIES) and not (name in there and name in now):
+        return False  # more cells, or other ones
+    return there.get(name) != now.get(name)
+
+
 class CellStore:
     """The records of one sweep in a folder, or, without a folder, in memory.
 
@@ -115,7 +123,12 @@ class CellStore:
                 raise InputError(
                     f'{path} is damaged: give another --work-dir, or --overwrite to start anew'
                 ) from None
-            names = [n for n in {**there, **identity} if there.get(n) != identity.get(n)]
+            if there.get('fingerprints') != identity.get('fingerprints'):
+                raise InputError(
+                    f'{self.folder} holds a sweep that another version of fan_mm has begun: finish '
+                    'it with that one, give another --work-dir, or --overwrite to start anew'
+                )
+            names = [n for n in {**there, **identity} if _differ(n, there, identity)]
             if names:
                 differs = '; '.join(
                     f'{name} was {there.get(name)}, is {identity.get(name)}' for name in names
@@ -124,6 +137,8 @@ class CellStore:
                     f'{self.folder} holds a sweep with another {", ".join(names)} ({differs}): '
                     'give another --work-dir, or --overwrite to start anew'
                 )
+            if (more := {**there, **identity}) != there:
+                write_whole(path, json.dumps(more, indent=2) + '\n')
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
             for file in filter(_CELL.fullmatch, os.listdir(cells)):

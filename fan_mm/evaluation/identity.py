@@ -1,22 +1,54 @@
-"""Short fingerprints of what decides a sweep's numbers: config, weights, data."""
+"""Short fingerprints of what decides a sweep's numbers: config, weights, data.
 
+Content counts, not its place: data, annotation files and weights may move. Of pictures and label maps
+the names and sizes count and the bytes of a sample; reading them all would take as long as an
+evaluation.
+"""
+
+import functools
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 
+from fan_mm.config_parts import type_name
 from fan_mm.corruptions import image_key
 from fan_mm.errors import InputError
+from fan_mm.evaluation.samples import spread
 from fan_mm.torch_files import local_file
 
+# Of what is written here; another number makes stored sweeps those of another version.
+VERSION = '2'
 # How batches are read changes how fast, not what comes out.
-_LOADER_SPEED = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout')
+_LOADER_SPEED = (
+    *('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout'),
+    'multiprocessing_context',
+)
 _DECIDING = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg', 'default_scope', 'tta_model')
+# Where a dataset lies, whose content `dataset_sha256` knows.
+_DATA = ('data_root', 'data_prefix', 'ann_file', 'img_prefix', 'seg_prefix', 'img_dir', 'ann_dir')
+# Where something is read from, or a metric's output goes.
+_PLACES = (
+    *('backend_args', 'file_client_args', 'collect_dir', 'collect_device', 'work_dir'),
+    *('outfile_prefix', 'output_dir', 'out_dir', 'out_file_path'),
+)
+_NAMES_A_FILE = re.compile(
+    r'(^|_)(path|paths|file|files|root|dir|folder|filename|checkpoint|ckpt|pretrained)$|_prefix$'
+)
+_WRITTEN = re.compile(r'(^|_)(out|outfile|output|save|dump|results?|log|cache|tmp|vis)(_|$)')
+_LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
+SAMPLE = 64  # pictures of which the bytes are read
+BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
 
 
 def _digest(content: Any) -> str:
@@ -25,29 +57,88 @@ def _digest(content: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+    """What JSON has no form for, in one that is the same in every process."""
+    if isinstance(value, np.ndarray | torch.Tensor):
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    return getattr(value, '__qualname__', None) or repr(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, functools.partial):
+        return [value.func, list(value.args), value.keywords]
+    if isinstance(value, types.FunctionType):
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        held = [part for part in held if not callable(part)]  # which may be itself
+        return [value.__qualname__, _plain(value.__code__), held, value.__defaults__]
+    if isinstance(value, types.CodeType):
+        constants = [c if isinstance(c, types.CodeType) else repr(c) for c in value.co_consts]
+        return [value.co_code.hex(), list(value.co_names), constants]
+    name = getattr(value, '__qualname__', None) or repr(value)
+    return re.sub(r' at 0x[0-9a-fA-F]+', '', name)
+
+
+def _content(value: Any, key: str = '') -> Any:
+    """A part of a config in the form in which equal content is equal.
+
+    Types are told by their names, files by their bytes, numbers by their values.
+
+    Args:
+        value: the part.
+        key: under which it stands.
+    """
+    if isinstance(value, Mapping):
+        left_out = (*_PLACES, *_DATA) if key in ('dataset', 'datasets') else _PLACES
+        return {
+            str(name): (name == 'type' and type_name(value)) or _content(part, str(name))
+            for name, part in value.items()
+            if name not in left_out
+        }
+    if isinstance(value, list | tuple):
+        return [_content(part, key) for part in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str | PurePath):
+        return _file_or_text(os.fspath(value), key)
+    return value
+
+
+def _file_or_text(text: str, key: str) -> str:
+    """A text; of one that names a file the hash of its content; of a path to nothing its last part.
+
+    What lies on a remote backend is known by its name; where something is written does not count.
+    """
+    if '://' in text or not ('/' in text or os.sep in text or '.' in text):
+        return text
+    if _WRITTEN.search(key):
+        return ''
+    path = os.path.expanduser(text)
+    try:
+        if os.path.isfile(path):
+            return file_sha256(path)
+        if os.path.isdir(path) and ('/' in text or os.sep in text):
+            return sample_sha256(sorted(filter(Path.is_file, Path(path).iterdir())), BLOCK)
+    except (OSError, ValueError, InputError):  # no permission; no name of a file
+        pass
+    return os.path.basename(path.rstrip('/')) if _NAMES_A_FILE.search(key) else text
 
 
 def config_sha256(cfg: Config) -> str:
     """Hash of the parts of a config that decide the numbers of an evaluation.
 
     Work dir, logging, training and loader speed are left out, so that the same command with more
-    workers continues a sweep.
+    workers continues a sweep; and so is where things lie.
     """
     parts = {name: cfg.get(name) for name in (*_DECIDING, 'data_preprocessor')}
     parts = Config(parts).to_dict()
     preprocessor = parts.pop('data_preprocessor')
     if preprocessor and parts['model']:
         parts['model'].setdefault('data_preprocessor', preprocessor)  # as the Runner does
-    if any('EMA' in str(hook.get('type')) for hook in cfg.get('custom_hooks') or ()):
+    hooks = [*(cfg.get('custom_hooks') or ()), *(cfg.get('default_hooks') or {}).values()]
+    if any('EMA' in type_name(hook) for hook in hooks):
         parts['averaged_weights'] = True
     for name in _LOADER_SPEED:
         (parts['test_dataloader'] or {}).pop(name, None)
-    return _digest(parts)
+    return _digest(_content(parts))
 
 
 def file_sha256(path: str | os.PathLike) -> str:
@@ -82,12 +173,14 @@ def model_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
-    """Hash of a dataset: class names, and per sample the image's key, its file's size, its labels.
+def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+    """Hash of a dataset's class names, and per sample its image's key, its file's size, its labels.
 
-    Not of the pixels: reading them all would take as long as an evaluation.
+    Results carry it, of whatever version they are, so that comparisons see which have the same images.
     """
-    meta = getattr(dataset, 'metainfo', {})
+    meta = getattr(dataset, 'metainfo', None) or {}
+    several = isinstance(meta, list)  # mmdet's ConcatDataset of datasets with classes of their own
+    classes = [part.get('classes') for part in meta] if several else meta.get('classes')
     samples = [
         {
             'key': image_key(info['img_path']),
@@ -98,7 +191,72 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
         }
         for info in infos
     ]
-    return _digest([type(dataset).__name__, meta.get('classes'), samples])
+    return _digest([type(dataset).__name__, classes, samples])
+
+
+def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+    """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
+
+    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spread. Files
+    that cannot be read here, as on a remote backend, count by their names; the log says so.
+    """
+    samples = [_sample(info) for info in infos]
+    chosen = spread(len(infos), SAMPLE)
+    files = [Path(path) for i in chosen for path in _files(infos[i]).values()]
+    unread = sum(size is None for sample in samples for size in sample['sizes'].values())
+    if unread:
+        print_log(
+            f'{unread} files of the dataset cannot be looked at from here: they are known by name',
+            'current',
+            logging.WARNING,
+        )
+    return _digest([listing_sha256(dataset, infos), samples, sample_sha256(files)])
+
+
+def _sample(info: Mapping) -> dict[str, Any]:
+    """What of a sample may decide besides its listing: all but where its files lie."""
+    files = _files(info)
+    rest = {
+        str(name): value
+        for name, value in info.items()
+        if name not in _LISTED and not _NAMES_A_FILE.search(str(name))
+    }
+    return {**rest, 'sizes': {name: _file_size(path) for name, path in files.items()}}
+
+
+def _files(info: Mapping) -> dict[str, str]:
+    """Key -> path of the files that a sample is read from: its image, label map and so on."""
+    return {
+        str(name): os.fspath(value)
+        for name, value in info.items()
+        if _NAMES_A_FILE.search(str(name)) and isinstance(value, str | os.PathLike)
+    }
+
+
+def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
+    """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spread.
+
+    Args:
+        files: in an order that does not change; of those that cannot be read, the name counts.
+        block: bytes read at the beginning, in the middle and at the end of each; None for all.
+    """
+    files = list(files)
+    digest = hashlib.sha256()
+    for file in (files[i] for i in spread(len(files), SAMPLE)):
+        digest.update(os.fsencode(file.name) + b'\0')
+        try:
+            with open(file, 'rb') as content:
+                size = os.fstat(content.fileno()).st_size
+                digest.update(f'{size}\0'.encode())
+                if block is None or size <= 3 * block:
+                    digest.update(content.read())
+                    continue
+                for start in (0, (size - block) // 2, size - block):
+                    content.seek(start)
+                    digest.update(content.read(block))
+        except OSError:
+            continue
+    return digest.hexdigest()
 
 
 def _file_size(path: str | None) -> int | None:

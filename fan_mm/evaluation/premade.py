@@ -8,21 +8,26 @@ of labels beside them, the class folders of ImageNet-C are found by the files' n
 """
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from mmcv.transforms import BaseTransform
 
+from fan_mm.corruptions import CORRUPTIONS, SEVERITIES
 from fan_mm.datasets.corrupted import LAYOUTS
 from fan_mm.datasets.corrupted.manifest import MANIFEST, read_manifest
 from fan_mm.errors import InputError
+from fan_mm.evaluation import identity
 from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.samples import spread
+from fan_mm.images import SUFFIXES
 
-_SUFFIXES = ('.png', '.jpg', '.jpeg', '.JPEG', '.JPG', '.PNG')
+_SUFFIXES = tuple(s for suffix in SUFFIXES for s in (suffix, suffix.upper()))
 _CELL_FOLDERS = tuple(dict.fromkeys(layout.cell for layout in LAYOUTS.values()))
 
 
@@ -58,20 +63,16 @@ class PremadeImages:
             InputError: no known layout, or images are missing; says which.
         """
         root = Path(root)
-        for cell in cells:
-            for cell_folder in _CELL_FOLDERS:
-                for depth in range(1, len(PurePath(clean_paths[0]).parts)):
-                    candidate = cls(root, cell_folder, depth)
-                    if candidate.path(cell, clean_paths[0]) is not None:
-                        candidate.check(cells, clean_paths)
-                        return candidate
-        for cell in cells:
-            for cell_folder in _CELL_FOLDERS:
-                folder = cls(root, cell_folder, 1).folder(cell)
-                candidate = cls(root, cell_folder, 1, _class_folders(folder, clean_paths))
-                if candidate.class_folders:
-                    candidate.check(cells, clean_paths)
-                    return candidate
+        refused = []
+        for candidate in cls._candidates(root, cells, clean_paths):
+            try:
+                candidate.check(cells, clean_paths)
+            except InputError as error:
+                refused.append(error)
+            else:
+                return candidate
+        if refused:
+            raise refused[0]
         first = cells[0]
         expected = ' or '.join(
             str(root / folder.format(corruption=first.corruption, severity=first.severity))
@@ -81,6 +82,26 @@ class PremadeImages:
             f'{root} has no copy of {PurePath(clean_paths[0]).name} for {first}: expected it below '
             f'{expected}; generate it with tools/make_corrupted_dataset.py'
         )
+
+    @classmethod
+    def _candidates(
+        cls, root: Path, cells: Sequence[Cell], clean_paths: Sequence[str]
+    ) -> Iterator['PremadeImages']:
+        """The layouts in which the first clean image has a copy for some cell."""
+        tried = set()
+        depths = range(1, len(PurePath(clean_paths[0]).parts))
+        for cell, cell_folder, depth in itertools.product(cells, _CELL_FOLDERS, depths):
+            candidate = cls(root, cell_folder, depth)
+            if (cell_folder, depth) not in tried and candidate.path(cell, clean_paths[0]):
+                tried.add((cell_folder, depth))
+                yield candidate
+        if tried:
+            return
+        for cell, cell_folder in itertools.product(cells, _CELL_FOLDERS):
+            folder = cls(root, cell_folder, 1).folder(cell)
+            if class_folders := _class_folders(folder, clean_paths):
+                yield cls(root, cell_folder, 1, class_folders)
+                return
 
     def folder(self, cell: Cell) -> Path:
         """Folder of a cell."""
@@ -100,24 +121,52 @@ class PremadeImages:
         return PurePath(self.class_folders.get(path.stem, ''), path)
 
     def check(self, cells: Sequence[Cell], clean_paths: Sequence[str]) -> None:
-        """Raise InputError unless every image of every cell is there (listing each folder once)."""
-        wanted: dict[PurePath, set[str]] = {}
+        """Raise InputError unless every image of every cell is there, and each has its own.
+
+        Every folder is listed once; no file is looked at where names do not ask for it.
+        """
+        wanted: dict[PurePath, dict[str, str]] = {}  # folder -> name -> clean image
         for path in clean_paths:
             below = self._below(path)
-            wanted.setdefault(below.parent, set()).add(below.stem)
+            names = wanted.setdefault(below.parent, {})
+            if not _same(names.setdefault(below.name, path), path):
+                raise _shared(names[below.name], path, self.folder(cells[0]) / below)
+        alike = {parent: _alike(names) for parent, names in wanted.items()}
+        stems = {
+            parent: {os.path.splitext(name)[0] for name in names}
+            for parent, names in wanted.items()
+        }
         for cell in cells:
-            for parent, stems in wanted.items():
+            listed: dict[tuple[int, int], PurePath] = {}  # folders may be links to one
+            for parent in wanted:
                 folder = self.folder(cell) / parent
-                there = (
-                    {PurePath(name).stem for name in os.listdir(folder)} if folder.is_dir() else ()
-                )
-                missing = stems.difference(there)
-                if missing:
-                    raise InputError(
-                        f'{folder} lacks {len(missing)} of {len(stems)} images of {cell}, such as '
-                        f'{min(missing)}: generate them with tools/make_corrupted_dataset.py, or '
-                        'leave the cell out'
-                    )
+                self._check_folder(cell, folder, stems[parent])
+                for group in alike[parent]:
+                    self._check_apart(cell, [wanted[parent][name] for name in group])
+                place = os.stat(folder)
+                other = listed.setdefault((place.st_dev, place.st_ino), parent)
+                if other != parent and (both := stems[other] & stems[parent]):
+                    pair = [_of_stem(wanted[p], min(both)) for p in (other, parent)]
+                    self._check_apart(cell, pair)
+
+    def _check_folder(self, cell: Cell, folder: Path, stems: set[str]) -> None:
+        there = (
+            {os.path.splitext(name)[0] for name in os.listdir(folder)} if folder.is_dir() else set()
+        )
+        missing = stems - there
+        if missing:
+            raise InputError(
+                f'{folder} lacks {len(missing)} of {len(stems)} images of {cell}, such as '
+                f'{min(missing)}: generate them with tools/make_corrupted_dataset.py, or '
+                'leave the cell out'
+            )
+
+    def _check_apart(self, cell: Cell, clean_paths: Sequence[str]) -> None:
+        """Raise InputError where clean images of similar names would read one copy."""
+        copies = {path: self.path(cell, path) for path in clean_paths}
+        for (first, copy), (second, other) in itertools.combinations(copies.items(), 2):
+            if copy and other and os.path.samefile(copy, other) and not _same(first, second):
+                raise _shared(first, second, copy)
 
     def protocol(self) -> dict[str, Any]:
         """How they were made: 'seed', 'channel_order', 'corruption_version'; None where not known.
@@ -132,37 +181,107 @@ class PremadeImages:
             'corruption_version': manifest.get('corruption_version'),
         }
 
-    def identity(self) -> str:
-        """Short text that tells one generated set from another: of its manifest, else its path.
+    def origin(self) -> str:
+        """Short text that tells how a set was made: of its manifest, where it has one.
 
         How far the generator has got does not matter.
         """
         manifest = self._manifest()
         if manifest is None:
-            return str(self.root.resolve())
-        deciding = {name: manifest[name] for name in ('corruption_version', 'versions', 'sources')}
+            return 'files without a manifest'
+        deciding = {name: manifest[name] for name in ('corruption_version', 'versions')}
+        deciding['sources'] = {n: manifest['sources'][n] for n in ('images', 'sha256')}
         options = {name: v for name, v in manifest['options'].items() if name != 'cells'}
         text = json.dumps({**deciding, 'options': options}, sort_keys=True)
         return f'generated, {hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+    def identity(self) -> str:
+        """Short text that tells one generated set from another, wherever it lies.
+
+        `origin`; without a manifest, a fingerprint of all that lies there besides.
+        """
+        if self._manifest() is not None:
+            return self.origin()
+        cells = {str(cell): self.contents(cell) for cell in self._cells()}
+        return f'{self.origin()}, {hashlib.sha256(repr(cells).encode()).hexdigest()[:16]}'
+
+    def contents(self, cell: Cell, clean_paths: Sequence[str] | None = None) -> str:
+        """Fingerprint of a cell's copies: the names, sizes and bytes of a sample.
+
+        Args:
+            cell: which.
+            clean_paths: of the images whose copies count; None for all that lie there.
+        """
+        if clean_paths is None:
+            files = sorted(p for p in self.folder(cell).rglob('*') if p.suffix in _SUFFIXES)
+        else:
+            chosen = spread(len(clean_paths), identity.SAMPLE)
+            files = [path for i in chosen if (path := self.path(cell, clean_paths[i]))]
+        return identity.sample_sha256(files, identity.BLOCK)[:16]
+
+    def _cells(self) -> list[Cell]:
+        """The cells that have a folder."""
+        cells = [Cell(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+        return [cell for cell in cells if self.folder(cell).is_dir()]
 
     def _manifest(self) -> dict | None:
         return read_manifest(self.root) if (self.root / MANIFEST).exists() else None
 
 
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of several names that differ in suffix or case alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _of_stem(names: Mapping[str, str], stem: str) -> str:
+    """The clean image whose name without suffix is ``stem``."""
+    return next(path for name, path in names.items() if os.path.splitext(name)[0] == stem)
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two paths name one image."""
+    if first == second or os.path.abspath(first) == os.path.abspath(second):
+        return True
+    try:
+        return os.path.samefile(first, second)
+    except OSError:  # on a remote backend
+        return False
+
+
+def _shared(first: str, second: str, copy: PurePath) -> InputError:
+    return InputError(
+        f'{first} and {second} would both read {copy}, which is the copy of one of them: '
+        'generate copies that have the same folders as the images, or evaluate them one by one'
+    )
+
+
 def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
     """Class folder of every image that lies in one of ``folder``'s, by its name without suffix.
 
-    Empty if names do not tell the images apart.
+    Empty if a name lies in two of them.
+
+    Raises:
+        InputError: names do not tell the clean images apart.
     """
-    wanted = {PurePath(path).stem for path in clean_paths}
+    images: dict[str, str] = {}
+    twice = [p for p in clean_paths if not _same(images.setdefault(PurePath(p).stem, p), p)]
     found: dict[str, str] = {}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         if (folder / name).is_dir():
-            stems = wanted.intersection(PurePath(file).stem for file in os.listdir(folder / name))
+            stems = images.keys() & {PurePath(file).stem for file in os.listdir(folder / name)}
             if stems & found.keys():
                 return {}
             found |= dict.fromkeys(stems, name)
-    return found if len(wanted) == len(clean_paths) else {}
+    if found and twice:
+        name = PurePath(twice[0])
+        raise InputError(
+            f'{folder} has no copy of {name.name} alone: {images[name.stem]} and {name} would both '
+            'read it; images in one folder need names of their own'
+        )
+    return found
 
 
 class ReadPremade(BaseTransform):

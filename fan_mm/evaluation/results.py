@@ -52,7 +52,8 @@ def build_results(
         headline: name of the score that the means are of.
         model: 'name', 'config', 'checkpoint', 'checkpoint_sha256', 'config_sha256'.
         dataset: 'type', 'samples', 'total', 'classes', 'palette', 'sha256'.
-        protocol: 'seed', 'channel_order', 'corruption_version', 'corrupted_root'.
+        protocol: 'seed', 'channel_order', 'corruption_version', 'corrupted_root',
+            'corrupted_images'.
         per_image: statistics for intervals, where the metric has them.
     """
     benchmark = scope.benchmark

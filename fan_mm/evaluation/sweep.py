@@ -37,7 +37,8 @@ from fan_mm.evaluation.cell_dataset import (
     loader_like,
     sample_infos,
 )
-from fan_mm.evaluation.cells import Cell, CellRecord, CellStore
+from fan_mm.evaluation.cells import COPIES, Cell, CellRecord, CellStore
+from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
@@ -169,7 +170,7 @@ class RobustnessSweep:
         if corrupted_root is not None:
             paths = [info['img_path'] for info in self.infos]
             self.premade = self._on_rank_0(
-                lambda: PremadeImages.find(corrupted_root, self.cells[1:], paths)
+                lambda: self._find_copies(corrupted_root, paths, clean_dataset)
             )
         self.dataset = CellDataset(
             *with_cells(
@@ -204,6 +205,7 @@ class RobustnessSweep:
             'channel_order': channel_order,
             'corruption_version': ALGORITHM_VERSION,
             'corrupted_root': None,
+            'corrupted_images': None,
         }
         if self.premade:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
@@ -236,6 +238,12 @@ class RobustnessSweep:
 
     # ------------------------------------------------------------------------------ preparation
 
+    def _find_copies(self, root: str, clean_paths: Sequence[str], dataset: Any) -> PremadeImages:
+        """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""
+        images = PremadeImages.find(root, self.cells[1:], clean_paths)
+        check_fit(images, self.cells[1:], clean_paths, dataset)
+        return images
+
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the work dir against a second sweep, on rank 0."""
         if self.work_dir is None:
@@ -248,18 +256,28 @@ class RobustnessSweep:
         with self._alone():
             if self.work_dir:
                 shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
-            self.dataset_sha256 = identity.dataset_sha256(self.clean_loader.dataset, infos)
-            images = self.premade.identity() if self.premade else 'on the fly'
+            dataset = self.clean_loader.dataset
+            self.dataset_sha256 = identity.listing_sha256(dataset, infos)
+            content = identity.dataset_sha256(dataset, infos)
+            images, copies = 'on the fly', {}
+            if self.premade:
+                images = self.premade.origin()
+                paths = [info['img_path'] for info in self.infos]
+                for cell in self.cells[1:]:
+                    copies[str(cell)] = self.premade.contents(cell, paths)
+                self.protocol['corrupted_images'] = copies
             self.store.open(
                 {
+                    'fingerprints': identity.VERSION,
                     'config': _short(self.model_info['config_sha256']),
                     'checkpoint': _short(self.model_info['checkpoint_sha256']),
-                    'dataset': f'{_short(self.dataset_sha256)} ({len(self.samples)} images)',
+                    'dataset': f'{_short(content)} ({len(self.samples)} images)',
                     'precision': 'fp16 autocast' if self.fp16 else 'as the weights',
                     'corrupted images': images,
                     'seed': str(self.protocol['seed']),
                     'channel order': str(self.protocol['channel_order']),
                     'version of the corruptions': str(self.protocol['corruption_version']),
+                    **{COPIES + cell: text for cell, text in copies.items()},
                 },
                 overwrite,
             )

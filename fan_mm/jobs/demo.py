@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
+from fan_mm.evaluation.loading import load_picture, load_sample, loader_in, pipelines_of
 from fan_mm.evaluation.samples import spread
-from fan_mm.images import find_images, read_image, write_image
+from fan_mm.fileio import remove_temporaries, shortened
+from fan_mm.images import find_images, read_header, write_image
 from fan_mm.report.painters import legend_of, painter
 from fan_mm.report.panels import add_legend, side_by_side
 
 Loop = Callable[[Sequence], Iterable]
+_STEM = 240  # bytes of a file name without number and suffix
 
 
 def paint_files(
@@ -45,12 +49,17 @@ def paint_files(
     predictor = Predictor(cfg, checkpoint)
     paint = painter(predictor.task, predictor.metainfo)
     pipeline = test_pipeline(predictor)
+    loader = loader_in(pipeline.transforms)
+    remove_temporaries(*{(out / relative).parent for _, relative in files})
     written, left_out = [], {}
     for index, (file, relative) in enumerate(loop(files)):
-        image = read_image(file)
-        if image is None:
+        try:
+            image = load_picture(loader, file)
+        except InputError:
             left_out[file] = 'not an image that can be read'
             continue
+        if (header := read_header(file)) and header.several:
+            print_log(f'{file}: only the first of its frames or pages is painted', 'current')
         try:
             sample = predictor(pipeline({'img_path': str(file), 'img_id': index}))
             picture = paint(image, sample)['prediction']
@@ -79,7 +88,7 @@ def paint_samples(
         The pictures written.
 
     Raises:
-        InputError: a mistake in the config, or no samples are asked for.
+        InputError: a mistake in the config, no samples are asked for, or one that cannot be read.
     """
     predictor = Predictor(cfg, checkpoint)
     if predictor.dataset_cfg is None:
@@ -87,17 +96,17 @@ def paint_samples(
     with DefaultScope.overwrite_default_scope(predictor.scope):
         dataset = DATASETS.build(predictor.dataset_cfg)
     paint = painter(predictor.task, predictor.metainfo)
+    loader = loader_in([t for pipeline in pipelines_of(dataset) for t in pipeline])
+    remove_temporaries(out)
     written = []
     for index in loop(spread(len(dataset), count)):
-        packed = dataset[index]
+        packed = load_sample(dataset, index)
         file = Path(packed['data_samples'].img_path)
-        image = read_image(file)
-        if image is None:
-            raise InputError(f'{file} cannot be read as an image')
+        image = load_picture(loader, file)
         sample = predictor(packed)
         painted = paint(image, sample)
         titles = [t for t in ('image', 'ground_truth', 'prediction') if t in painted]
         row = side_by_side([painted[t] for t in titles], [t.replace('_', ' ') for t in titles])
-        written.append(Path(out) / f'{index:05d}_{file.stem}.png')
+        written.append(Path(out) / f'{index:05d}_{shortened(file.stem, _STEM)}.png')
         write_image(written[-1], add_legend(row, *legend_of(sample, predictor.metainfo)))
     return written

@@ -22,6 +22,7 @@ from fan_mm.evaluation.results import read_results
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import RobustnessTable
 
+_COPIES = 'corrupted images'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
 _SAME_CELLS = {
     'benchmark': lambda r: r['benchmark']['name'],
@@ -33,7 +34,7 @@ _SAME_CORRUPTIONS = {
     'seed of the corruptions': lambda r: r['seed'],
     'channel order of the corruptions': lambda r: r['channel_order'],
     'version of the corruptions': lambda r: r['corruption_version'],
-    'corrupted images': lambda r: (
+    _COPIES: lambda r: (
         f'read from {root}' if (root := r.get('corrupted_root')) else 'made on the fly'
     ),
 }
@@ -218,10 +219,17 @@ def _differing(first: dict, other: dict, fields: dict) -> list[str]:
     found = []
     for label, value in fields.items():
         a, b = value(first), value(other)
-        if a != b:
+        if a != b and not (label == _COPIES and _same_copies(first, other)):
             a, b = ('unknown' if v is None else v for v in (a, b))
             found.append(f'other {label}' if label in _LONG else f'{label} {b} instead of {a}')
     return found
+
+
+def _same_copies(first: dict, other: dict) -> bool:
+    """Whether two sweeps read the same corrupted images, wherever they lay; not of older results."""
+    a, b = (r.get('corrupted_images') or {} for r in (first, other))
+    both = a.keys() & b.keys()
+    return bool(both) and all(a[cell] == b[cell] for cell in both)
 
 
 def _other_cells(first: dict, other: dict) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from fan_mm.fileio import write_whole
+from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures, page
 from fan_mm.report.comparison import Comparison, Difference, Entry, build_comparison
 from fan_mm.report.labels import (
@@ -53,6 +53,7 @@ def write_comparison(
     """
     comparison = build_comparison(paths, published)
     out_dir = Path(out_dir)
+    remove_temporaries(out_dir, out_dir / 'figures')
     drawn = {'scatter': accuracy_scatter(comparison)}
     if len(comparison.tables) > 1 and comparison.groups:
         drawn['groups'] = figures.group_bars(comparison.tables)

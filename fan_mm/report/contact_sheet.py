@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from fan_mm.corruptions import GROUPS, HOLD_OUTS, SEVERITIES, corrupt, seed_for
 from fan_mm.errors import InputError
 from fan_mm.fileio import whole_file
+from fan_mm.images import read_image
 from fan_mm.report.colours import INK, LINE, QUIET
 from fan_mm.report.labels import corruption_label
 
@@ -41,15 +42,15 @@ def write_contact_sheet(
     if out.suffix.lower() not in _FORMATS:
         raise InputError(f'--out {out}: choose one of {", ".join(_FORMATS)}')
     try:
-        data = np.frombuffer(Path(image_path).read_bytes(), np.uint8)
+        Path(image_path).open('rb').close()
     except OSError as error:
         raise InputError(f'cannot read {image_path}: {error.strerror}') from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = read_image(Path(image_path))
     if image is None:
         raise InputError(f'{image_path} is not an image that OpenCV can read')
     if min(image.shape[:2]) < 32:
         raise InputError(f'{image_path} is smaller than 32 pixels')
-    figure = contact_sheet(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), seed)
+    figure = contact_sheet(image, seed)
     with whole_file(out) as aside:
         lossy = {'pil_kwargs': {'quality': 80}} if out.suffix.lower() in ('.jpg', '.jpeg') else {}
         figure.savefig(aside, dpi=_DPI, **lossy)

@@ -22,6 +22,7 @@ from matplotlib.patches import Rectangle
 
 from fan_mm.fileio import whole_file
 from fan_mm.report import colours
+from fan_mm.report.fonts import drawable_figure, letters_of_the_page
 from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
@@ -74,7 +75,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, stem: Path) -> None:
     """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure."""
-    with style():
+    with style(), drawable_figure(figure):
         for suffix, metadata in (('.png', {'Software': None}), ('.pdf', {'CreationDate': None})):
             with whole_file(stem.with_suffix(suffix)) as aside:
                 figure.savefig(aside, dpi=DPI, metadata=metadata)
@@ -89,7 +90,8 @@ def inline_svg(figure: Figure, key: str, description: str) -> str:
         description: what a screen reader says.
     """
     buffer = io.StringIO()
-    with style(), matplotlib.rc_context({'svg.hashsalt': key}):
+    salt = matplotlib.rc_context({'svg.hashsalt': key})
+    with style(), salt, letters_of_the_page():
         figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
     svg = buffer.getvalue()
     svg = svg[svg.index('<svg') :]

@@ -2,25 +2,20 @@
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fan_mm.report.colours import INK, ink_on
+from fan_mm.report.fonts import TextFont
 
 _PAPER = '#ffffff'  # of pictures, whatever page they are on
 _GAP = 6
 _MASK = 0.5  # opacity of an instance's mask
+_font = functools.cache(TextFont)
 
 Palette = Sequence[Sequence[int]]
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'), size)
 
 
 def _text_size(picture: np.ndarray) -> int:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fan_mm.evaluation.results import read_results
-from fan_mm.fileio import write_whole
+from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures
 from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
@@ -63,6 +63,7 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
 
 
 def remove_report(out_dir: str | os.PathLike) -> None:
-    """Remove the files that `write_report` wrote into a folder, if it did."""
+    """Remove the files that `write_report` wrote into a folder, whole or half, if it did."""
+    remove_temporaries(out_dir, Path(out_dir, 'figures'))
     for name in _FILES:
         Path(out_dir, name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from fan_mm.analysis.complexity import complexity_of_config, measure_complexity
 from fan_mm.analysis.complexity_table import PUBLISHED, _off, markdown, measure_row, models
+from fan_mm.errors import InputError
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 
 ROOT = Path(__file__).parents[2]
@@ -147,3 +148,11 @@ def test_models_of_the_task_libraries(library):
     parts = [n for n in found.flops if n and '.' not in n]
     assert sum(found.parameters.get(n, 0) for n in parts) == found.parameters['']
     assert sum(found.flops[n] for n in parts) == pytest.approx(found.flops[''], rel=0.02)
+
+
+@pytest.mark.parametrize('size', [(10**6, 10**6), (10**12, 10**12)])
+def test_a_size_beyond_memory_is_one_line(size):
+    pytest.importorskip('mmseg')
+    cfg = Config.fromfile(ROOT / 'configs' / 'fan_hybrid_toy_cityscapes.py')
+    with pytest.raises(InputError, match=f'too little memory for a picture of {size[0]}x'):
+        complexity_of_config(cfg, size)

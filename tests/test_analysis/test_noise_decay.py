@@ -17,6 +17,7 @@ from fan_mm.analysis.noise_decay import (
     measure,
     relative_perturbation,
 )
+from fan_mm.errors import InputError
 
 
 @pytest.mark.parametrize('shape', [(12, 5), (6, 20), (9, 9)])
@@ -124,3 +125,19 @@ def test_the_figure_shows_means_and_spread():
     figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -0.01
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(noise_std=float('nan')), 'standard deviation above 0, not nan'),
+        (dict(noise_std=float('inf')), 'standard deviation above 0, not inf'),
+        (dict(noise_std=-1.0), 'standard deviation above 0, not -1.0'),
+        (dict(epsilon=-1.0), 'epsilon is a share of the largest eigenvalue, 0 to 1, not -1.0'),
+        (dict(epsilon=float('nan')), 'epsilon is a share .* not nan'),
+        (dict(epsilon=1.0), 'epsilon is a share'),
+    ],
+)
+def test_nonsense_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        next(measure(None, {}, **options))

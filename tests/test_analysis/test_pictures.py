@@ -142,6 +142,44 @@ def test_reading_pictures(tmp_path):
     with pytest.raises(InputError, match='cannot be read as an image'):
         load_pictures([tmp_path / '9.png'], (64, 48))
     assert enlarge(np.zeros((100, 300, 3), np.uint8)).shape == (300, 900, 3)
+    assert len(load_pictures([tmp_path], (64, 48))) == 5  # the rest of a folder goes on
+    for i in range(5):
+        (tmp_path / f'{i}.png').write_bytes(b'')
+    with pytest.raises(InputError, match='none of 6 files'):
+        load_pictures([tmp_path], (64, 48))
+
+
+class Painter:
+    """As much of a Segmentor as is needed: labels of the size of the picture that it loads."""
+
+    name, loader = 'model', None
+
+    def __init__(self, turn=False):
+        self.turn = turn
+        self.predictor = type('', (), dict(metainfo=dict(classes='ab', palette=[[1, 2, 3]] * 2)))
+
+    def __call__(self, file):
+        labels = np.zeros(cv2.imread(str(file)).shape[:2], int)
+        return (labels.T, labels.T) if self.turn else (labels, labels)
+
+
+def test_what_cannot_be_drawn_is_left_out_and_named(tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    for name in ('0.png', '2.png', f'{"n" * 251}.png'):
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / name), np.full((40, 60, 3), 90, np.uint8))
+    cv2.imwrite(str(folder / '1.png'), np.zeros((1, 1, 3), np.uint8))
+    (folder / '3.png').touch()
+    left_out = {}
+    written = list(write_segmentation([Painter()], out, ('fog', 3), folder, left_out=left_out))
+    assert len(written) == 3 and sorted(out.iterdir()) == sorted(written)
+    assert left_out.keys() == {folder / '1.png', folder / '3.png'}
+    assert '1 x 1' in left_out[folder / '1.png'] or '32' in left_out[folder / '1.png']
+    for name in ('1.png', '3.png'):
+        with pytest.raises(InputError, match=f'{name}'):
+            list(write_segmentation([Painter()], out, ('fog', 3), folder / name))
+    with pytest.raises(InputError, match='60x40 pixels, but model reads 40x60'):
+        list(write_segmentation([Painter(turn=True)], out, ('fog', 3), folder / '0.png'))
 
 
 def test_no_picture_replaces_another(tmp_path):

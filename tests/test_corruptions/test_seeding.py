@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -75,3 +77,8 @@ def test_scalars_are_uniform():
     counts = np.bincount([stream.below(7) for _ in range(7000)], minlength=7)
     assert len(counts) == 7
     assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_file_names_that_are_no_utf8_have_seeds_of_their_own():
+    keys = [image_key(os.fsdecode(name)) for name in (b'town/\xff.png', b'town/\xfe.png')]
+    assert len({seed_for(0, key, 'fog', 1) for key in keys}) == 2

@@ -255,6 +255,128 @@ def test_images_with_exif_orientation_and_grey_ones_are_read_as_mmcv_does(tmp_pa
     assert np.array_equal(cv2.imread(str(tmp_path / 'dst' / 'fog_1' / 'turned.png')), expected)
 
 
+# ----------------------------------------------------------------------------- kinds of pictures
+
+
+def scene():
+    """A picture of which every turn looks different."""
+    small = np.zeros((4, 6, 3), np.uint8)
+    small[0, :3], small[1:, 0], small[2, 4] = (250, 90, 30), (30, 200, 60), (90, 60, 220)
+    return cv2.resize(small, (96, 64), interpolation=cv2.INTER_LINEAR)
+
+
+def save_as(path, convert=lambda image: image, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    convert(Image.fromarray(scene())).save(path, **options)
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return dict(exif=exif)
+
+
+def deep(image):
+    return Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
+
+
+def with_alpha(image):
+    image = image.convert('RGBA')
+    image.putalpha(100)
+    return image
+
+
+ANIMATED = dict(save_all=True, append_images=[Image.new('RGB', (96, 64))])
+# name -> how it is converted and saved, what is said of it
+KINDS = {
+    'a.jpg': (None, {}, None),
+    'b.JPG': (None, {}, None),
+    'c.jpeg': (None, {}, None),
+    'd.jfif': (None, dict(format='JPEG'), None),
+    'turned.jpg': (None, turned(6), 'turned as EXIF says'),
+    'flipped.jpg': (None, turned(3), 'turned as EXIF says'),
+    'turned.png': (None, turned(8), 'turned as EXIF says'),
+    'grey.png': (lambda image: image.convert('L'), {}, None),
+    'bits.png': (lambda image: image.convert('1'), {}, None),
+    'palette.png': (lambda image: image.convert('P'), {}, None),
+    'cmyk.jpg': (lambda image: image.convert('CMYK'), {}, None),
+    'deep.png': (deep, {}, 'cut to 8 bits'),
+    'alpha.png': (with_alpha, {}, 'without transparency'),
+    'moving.png': (None, ANIMATED, 'only the first of several frames or pages'),
+    'moving.webp': (None, ANIMATED, 'only the first of several frames or pages'),
+    'pages.tif': (None, ANIMATED, 'only the first of several frames or pages'),
+    'e.bmp': (None, {}, None),
+    'f.webp': (None, {}, None),
+    'g.TIFF': (None, {}, None),
+    'h.ppm': (None, {}, None),
+    f'{"n" * 251}.png': (None, {}, None),
+}
+
+
+@pytest.mark.parametrize('name', KINDS, ids=lambda name: name[-12:])
+def test_every_kind_of_picture_is_made_as_mmcv_reads_it(tmp_path, name):
+    convert, options, said = KINDS[name]
+    path = tmp_path / 'src/val2017' / name
+    save_as(path, convert or (lambda image: image), **options)
+    summary = make(tmp_path / 'src', tmp_path / 'dst', 'coco', {'fog': (1,)}, file_format='png')
+    assert (summary.files, summary.unreadable) == (1, {})
+    assert bool(summary.remarks) == bool(said)  # Pillow takes a moving WebP for transparent, too
+    assert not said or summary.remarks[said] == [name]
+    load = TRANSFORMS.build(dict(type='LoadImageFromFile'))
+    fog = TRANSFORMS.build(dict(type='CorruptImage', corruption='fog', severity=1))
+    expected = fog(load(dict(img_path=str(path))))['img']
+    written = tmp_path / 'dst/fog_1' / Path(name).with_suffix('.png')
+    assert np.array_equal(cv2.imread(str(written), cv2.IMREAD_UNCHANGED), expected)
+    assert cv2.imread(str(written)).shape == (
+        (96, 64, 3) if name.startswith('turned') else (64, 96, 3)
+    )
+    with Image.open(written) as copy:
+        assert 'exif' not in copy.info
+    assert check(tmp_path / 'dst') == []
+
+
+def test_formats_that_are_kept(tmp_path):
+    for name in ('a.jpg', 'b.JPG', 'c.jfif', 'd.png', 'e.bmp', 'f.webp', 'g.tif'):
+        save_as(tmp_path / 'src/val2017' / name, **KINDS['d.jfif'][1] if name == 'c.jfif' else {})
+    make(tmp_path / 'src', tmp_path / 'dst', 'coco', {'fog': (1,)}, file_format='keep')
+    assert sorted(os.listdir(tmp_path / 'dst/fog_1')) == [
+        *('a.jpg', 'b.JPG', 'c.jfif', 'd.png', 'e.png', 'f.png', 'g.png')
+    ]
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path, tool):
+    folder = tmp_path / 'src/val2017'
+    save_as(folder / 'a.png')
+    save_as(folder / 'b.bmp')
+    save_as(folder / 'a.gif')  # a.png is taken
+    for name in ('notes.txt', 'a.xml', '.DS_Store', 'more/b.npy', 'more/c.csv'):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    Image.fromarray(scene()[..., 0].astype(np.float32)).save(folder / 'heights.tif')
+    arguments = ['coco', str(tmp_path / 'src'), str(tmp_path / 'dst')]
+    status, out, errors = tool(
+        *arguments, '--corruptions', 'fog', '--severities', '1', '--jobs', '1'
+    )
+    assert status == 1
+    assert f'left out: a.xml, more/b.npy, more/c.csv and 1 more below {folder}: no picture' in out
+    assert f'left out: a.gif below {folder}: its name is taken' in out
+    assert errors == 'unreadable, left out: heights.tif (OpenCV cannot decode it)\n'
+    assert sorted(os.listdir(tmp_path / 'dst/fog_1')) == ['a.png', 'b.png']
+
+
+def test_pictures_beyond_a_librarys_limit(tmp_path, monkeypatch):
+    save_as(tmp_path / 'src/val2017/a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)  # mmcv's loader has no such limit
+    assert make(tmp_path / 'src', tmp_path / 'dst', 'coco', {'fog': (1,)}).files == 1
+
+    def too_large(*_):
+        raise cv2.error('pixels <= CV_IO_MAX_IMAGE_PIXELS\n in function')
+
+    monkeypatch.setattr(cv2, 'imdecode', too_large)
+    summary = make(tmp_path / 'src', tmp_path / 'other', 'coco', {'fog': (1,)})
+    assert summary.unreadable == {'a.png': 'pixels <= CV_IO_MAX_IMAGE_PIXELS in function'}
+
+
 # ------------------------------------------------------------------------------- manifest, verify
 
 
@@ -361,6 +483,150 @@ def test_verify_of_what_is_no_corrupted_dataset(tmp_path):
     (tmp_path / 'manifest.json').write_text('[]')
     with pytest.raises(InputError, match='not a manifest'):
         check(tmp_path)
+
+
+# --------------------------------------------------------------------------- sources that change
+
+
+def edit(path):
+    """Another picture of equal length."""
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+
+
+def replace(path):
+    cv2.imwrite(str(path), scene())
+
+
+@pytest.mark.parametrize('change', [edit, replace])
+@pytest.mark.parametrize('ended', ['whole', 'stopped', 'killed'])
+def test_a_changed_source_is_refused_and_named(tmp_path, source, monkeypatch, change, ended):
+    if ended == 'whole':
+        make(source, tmp_path / 'dst')
+    else:
+        with monkeypatch.context() as patch:
+            stop_after(patch, 5, Interrupted())
+            if ended == 'killed':
+                patch.setattr(generator._Run, 'save_checksums', lambda self: {})
+            with pytest.raises(Interrupted):
+                make(source, tmp_path / 'dst')
+    before = tree(tmp_path / 'dst')
+    first = pictures(source)[0]
+    data = first.read_bytes()
+    change(first)
+    with pytest.raises(InputError, match=f'{first.name} below .* changed since copies were made'):
+        make(source, tmp_path / 'dst')
+    with pytest.raises(InputError, match='changed since'):
+        make(source, tmp_path / 'dst', cells=CELLS | {'fog': (1,)})
+    assert {n: d for n, d in tree(tmp_path / 'dst').items() if n.endswith('.png')} == {
+        n: d for n, d in before.items() if n.endswith('.png')
+    }
+    first.write_bytes(data)
+    make(source, tmp_path / 'dst')
+    make(source, tmp_path / 'whole')
+    assert tree(tmp_path / 'dst') == tree(tmp_path / 'whole')
+
+
+def test_an_edit_among_many_is_found_when_the_picture_is_read(tmp_path, monkeypatch):
+    source = make_source(tmp_path / 'src', 'coco', count=8)
+    make(source, tmp_path / 'dst', 'coco', {'fog': (1,)})
+    monkeypatch.setattr(generator, '_SAMPLE', 1)
+    edited = pictures(source)[5]
+    edit(edited)
+    make(source, tmp_path / 'dst', 'coco', {'fog': (1,)})  # nothing is read
+    folder = source / 'val2017'
+    line = f'source changed since its copies were made: {edited.name}'
+    assert verify(tmp_path / 'dst', folder, jobs=1, console=Console(quiet=True)) == [line]
+    for jobs in (1, 2):
+        with pytest.raises(InputError, match=f'{edited.name} below .* changed since'):
+            make(source, tmp_path / 'dst', 'coco', {'fog': (1, 2)}, jobs=jobs)
+    assert not (tmp_path / 'dst/fog_2' / edited.name).exists()
+
+
+def test_a_source_without_copies_may_change(tmp_path, source, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 0, Interrupted())
+        with pytest.raises(Interrupted):
+            make(source, tmp_path / 'dst')
+    replace(pictures(source)[0])
+    make(source, tmp_path / 'dst')
+    make(source, tmp_path / 'whole')
+    assert tree(tmp_path / 'dst') == tree(tmp_path / 'whole')
+
+
+def test_a_dataset_of_an_earlier_version_goes_on_and_says_what_is_not_known(tmp_path, source):
+    make(source, tmp_path / 'dst')
+    (tmp_path / 'dst/checksums/sources.txt').unlink()
+    console = Console(record=True, width=300, file=io.StringIO())
+    cells = CELLS | {'fog': (1,)}
+    assert make(source, tmp_path / 'dst', cells=cells, console=console).written == 3
+    assert 'whether they have changed since is not known' in console.export_text()
+    make(source, tmp_path / 'whole', cells=cells)
+    assert tree(tmp_path / 'dst') == tree(tmp_path / 'whole')
+
+
+# ------------------------------------------------------------------------ damaged, and taken away
+
+
+@pytest.mark.parametrize(
+    'content', [b'xx', b'no digest  snow/5/a.png\n', b'\xff\xfe\n', b'ab  c\n']
+)
+@pytest.mark.parametrize('name', ['snow/5.sha256', 'sources.txt'])
+def test_damaged_notes_are_one_line(tmp_path, source, tool, name, content):
+    make(source, tmp_path / 'dst')
+    (tmp_path / 'dst/checksums' / name).write_bytes(content)
+    status, output, errors = tool('cityscapes', str(source), str(tmp_path / 'dst'), '--verify')
+    if name != 'sources.txt' or content != b'xx':  # a line that a power cut has ended
+        assert f'damaged: checksums/{name}' in output
+        assert (status, errors) == (1, '')
+    if content != b'xx':
+        with pytest.raises(InputError, match=f'damaged: .*{name}: remove it'):
+            make(source, tmp_path / 'dst')
+        (tmp_path / 'dst/checksums' / name).unlink()
+    make(source, tmp_path / 'dst')
+    assert check(tmp_path / 'dst') == []
+
+
+@pytest.mark.parametrize(
+    'key',
+    ['corruption_version', 'versions', 'options', 'sources', 'complete', 'unreadable', 'folders'],
+)
+@pytest.mark.parametrize('value', [None, 3, [], {'snow/5': 3}])
+def test_a_manifest_without_its_parts_is_one_line(tmp_path, source, key, value):
+    make(source, tmp_path / 'dst')
+    path = tmp_path / 'dst/manifest.json'
+    manifest = json.loads(path.read_text())
+    for content in (manifest | {key: value}, {k: v for k, v in manifest.items() if k != key}):
+        path.write_text(json.dumps(content))
+        for run in (lambda: check(tmp_path / 'dst'), lambda: make(source, tmp_path / 'dst')):
+            if isinstance(value, dict) and key in ('unreadable', 'versions') and key in content:
+                continue  # of the right kind
+            with pytest.raises(InputError, match=r'damaged: .*manifest\.json'):
+                run()
+
+
+@pytest.mark.parametrize('what', ['one', 'a cell', 'all'])
+def test_what_was_taken_away_meanwhile_is_said(tmp_path, source, monkeypatch, what):
+    make(source, tmp_path / 'whole')
+    corrupt_all = generator._Run.corrupt_all
+
+    def take_away(run, *arguments):
+        done = corrupt_all(run, *arguments)
+        gone = {'one': 'snow/5/bonn', 'a cell': 'snow', 'all': ''}[what]
+        shutil.rmtree(tmp_path / 'dst' / gone)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generator._Run, 'corrupt_all', take_away)
+        number = {'one': 1, 'a cell': 3, 'all': 12}[what]
+        with pytest.raises(InputError, match=f'{number} images that were written are gone'):
+            make(source, tmp_path / 'dst')
+    assert json.loads((tmp_path / 'dst/manifest.json').read_text())['complete'] is False
+    assert make(source, tmp_path / 'dst').written == number
+    if what != 'all':  # with it the notes of the sources are gone
+        assert tree(tmp_path / 'dst') == tree(tmp_path / 'whole')
+    assert check(tmp_path / 'dst') == []
 
 
 # -------------------------------------------------------------------------------- interruptions

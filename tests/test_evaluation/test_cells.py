@@ -140,3 +140,20 @@ def test_records_are_plain_json(tmp_path):
     assert record['metrics'] == {'mIoU': None}
     with pytest.raises(ValueError, match='JSON'):
         opened(tmp_path).put(done(FOG, float('nan')))
+
+
+def test_copies_of_more_cells_are_no_other_identity(tmp_path):
+    """Somebody downloads ImageNet-C archive by archive."""
+    CellStore(tmp_path).open({'config': 'a', 'copies of fog/1': 'x'})
+    CellStore(tmp_path).open({'config': 'a', 'copies of fog/2': 'y'})
+    CellStore(tmp_path).open({'config': 'a', 'copies of fog/1': 'x', 'copies of fog/2': 'y'})
+    for name in ('copies of fog/1', 'copies of fog/2'):
+        with pytest.raises(InputError, match=f'another {name}'):
+            CellStore(tmp_path).open({'config': 'a', name: 'edited'})
+
+
+def test_a_sweep_of_another_version_of_the_identity(tmp_path):
+    (tmp_path / 'sweep.json').write_text('{"config": "a"}')
+    with pytest.raises(InputError, match='another version of fan_mm has begun'):
+        CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'})
+    CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'}, overwrite=True)

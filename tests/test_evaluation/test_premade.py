@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from fan_mm.corruptions import ALGORITHM_VERSION
@@ -60,8 +62,10 @@ def test_class_folders_are_found_for_images_that_have_none(tmp_path):
     (tmp_path / 'fog/3' / BELOW['imagenet'][1]).unlink()
     with pytest.raises(InputError, match='lacks 1 of 1 images of fog/3, such as val_2'):
         PremadeImages.find(tmp_path, CELLS, clean)
-    with pytest.raises(InputError, match='no copy of val_1'):  # names of two images
-        PremadeImages.find(tmp_path, CELLS, [*clean, 'data/imagenet/other/val_1.JPEG'])
+    PremadeImages.find(tmp_path, CELLS[:1], [*clean, clean[0]])  # listed twice
+    for other in ('data/imagenet/other/val_1.JPEG', 'data/imagenet/val/val_1.png'):
+        with pytest.raises(InputError, match=f'no copy of val_1.*{clean[0]} and {other}'):
+            PremadeImages.find(tmp_path, CELLS, [*clean, other])
     (tmp_path / 'snow/1/n01443537/val_1.JPEG').touch()
     (tmp_path / 'fog/3/n01443537/val_1.JPEG').touch()
     with pytest.raises(InputError, match='no copy of val_1'):  # which of two?
@@ -90,7 +94,7 @@ def test_another_dataset_is_refused(tmp_path):
 def test_identity_and_protocol_are_the_manifests(tmp_path):
     fill(tmp_path, 'coco')
     images = PremadeImages.find(tmp_path, CELLS, clean_paths('coco'))
-    assert images.identity() == str(tmp_path.resolve())
+    assert images.origin() == 'files without a manifest'
     assert set(images.protocol().values()) == {None}
 
     def identity(**changes):
@@ -116,6 +120,113 @@ def test_identity_and_protocol_are_the_manifests(tmp_path):
     assert identity(seed=5) != first
     assert identity(file_format='jpg', quality=90) != first
     assert identity(cells={'fog': (3,), 'snow': (1,)}) == first  # a folder that grows
+
+
+SHARED = {
+    'sites': ['a/val/cat/0001.jpg', 'b/val/cat/0001.jpg'],
+    'sequences': ['data/seq01/cat/0001.jpg', 'data/seq02/cat/0001.jpg'],
+    'formats': ['a/val/cat/0001.jpg', 'a/val/cat/0001.png'],
+    'formats in another case': ['a/val/cat/0001.JPG', 'a/val/cat/0001.jpeg'],
+    'absolute and not': ['a/val/cat/0001.jpg', '/b/val/cat/0001.jpg'],
+}
+
+
+@pytest.mark.parametrize('clean', SHARED.values(), ids=SHARED)
+@pytest.mark.parametrize('suffix', ['.png', '.JPEG', '.webp'])
+def test_one_copy_of_two_images_is_refused(tmp_path, clean, suffix):
+    copy = tmp_path / 'fog/1/cat' / f'0001{suffix}'
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    other = copy.with_name('0002.png')
+    other.touch()
+    images = [clean[0], 'a/val/cat/0002.jpg', clean[1]]
+    with pytest.raises(InputError, match='would both read') as error:
+        PremadeImages.find(tmp_path, [Cell('fog', 1)], images)
+    assert all(path in str(error.value) for path in clean)
+    PremadeImages.find(tmp_path, [Cell('fog', 1)], images[:2])
+    PremadeImages.find(tmp_path, [Cell('fog', 1)], [*images[:2], clean[0], f'./{clean[0]}'])
+
+
+def test_images_of_one_name_with_a_copy_each(tmp_path):
+    """As ``make_corrupted_dataset.py --format keep`` makes them."""
+    clean = ['val/0001.jpg', 'val/0001.png']
+    for cell in CELLS:
+        for name in ('0001.jpg', '0001.png'):
+            path = tmp_path / f'{cell.corruption}_{cell.severity}' / name
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    images = PremadeImages.find(tmp_path, CELLS, clean)
+    assert [images.path(CELLS[0], path).name for path in clean] == ['0001.jpg', '0001.png']
+    (tmp_path / 'fog_3/0001.jpg').unlink()
+    with pytest.raises(InputError, match=r'would both read .*fog_3/0001.png'):
+        PremadeImages.find(tmp_path, CELLS, clean)
+
+
+def test_links_to_one_copy_or_one_folder_of_copies(tmp_path):
+    copy = tmp_path / 'fog/1/seq01/0001.png'
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    clean = ['data/seq01/0001.png', 'data/seq02/0001.png']
+    (tmp_path / 'fog/1/seq02').symlink_to('seq01')
+    with pytest.raises(InputError, match='would both read'):
+        PremadeImages.find(tmp_path, [Cell('fog', 1)], clean)
+    clean = ['data/seq01/IMG.png', 'data/seq01/img.png']
+    copy.rename(copy.with_name('IMG.png'))
+    copy.with_name('img.png').symlink_to('IMG.png')  # as a file system without cases has it
+    with pytest.raises(InputError, match='would both read'):
+        PremadeImages.find(tmp_path, [Cell('fog', 1)], clean)
+    copy.with_name('img.png').unlink()
+    copy.with_name('img.png').touch()
+    PremadeImages.find(tmp_path, [Cell('fog', 1)], clean)
+
+
+def test_a_stray_copy_does_not_hide_the_tree(tmp_path):
+    fill(tmp_path, 'cityscapes')
+    (tmp_path / 'snow/1/lindau_0.png').touch()
+    images = PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes'))
+    assert images.depth == 2
+
+
+def test_fifty_thousand_images_are_looked_for_by_listing_folders(tmp_path, monkeypatch):
+    clean = [f'val/n{i % 50:08d}/val_{i:08d}.JPEG' for i in range(5000)]
+    for cell in CELLS:
+        for path in clean:
+            copy = tmp_path / cell.corruption / str(cell.severity) / path.removeprefix('val/')
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.touch()
+    looked = []
+    real = os.stat
+
+    def stat(path, *args, **options):
+        looked.append(path)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, 'stat', stat)
+    PremadeImages.find(tmp_path, CELLS, clean)
+    assert len(looked) < 500
+
+
+def copies(root, cells=CELLS, pixels=b'the same'):
+    for cell in cells:
+        for name in ('a.png', 'b.png'):
+            path = root / cell.corruption / str(cell.severity) / 'town' / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(pixels + name.encode())
+    return PremadeImages(root, '{corruption}/{severity}', 2)
+
+
+def test_a_set_without_a_manifest_is_told_by_content(tmp_path):
+    first = copies(tmp_path / 'job1')
+    moved = copies(tmp_path / 'job2')
+    other = copies(tmp_path / 'job3', pixels=b'not same')
+    clean = ['data/town/a.png', 'data/town/b.png']
+    assert first.identity() == moved.identity() != other.identity()
+    for cell in CELLS:
+        one = first.contents(cell, clean)
+        assert one == moved.contents(cell, clean) != other.contents(cell, clean)
+    (tmp_path / 'job2/fog/3/town/b.png').write_bytes(b'edited, bb.png')
+    assert first.contents(CELLS[0], clean) == moved.contents(CELLS[0], clean)
+    assert first.contents(CELLS[1], clean) != moved.contents(CELLS[1], clean)
 
 
 def test_transform_reads_the_copy_or_says_that_it_is_gone(tmp_path):

@@ -1,5 +1,6 @@
 """Predictions painted over their own pictures, for every task, and over samples with ground truth."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
 
 from fan_mm.datasets.scenes import render_scene, write_cityscapes
 from fan_mm.engine.runtime import prepare_runtime
@@ -331,3 +333,75 @@ def test_names_of_the_painted_pictures(folder):
         'c.tif.png',
         'sub/b.jpg',
     ]
+
+
+# ----------------------------------------------------------------------------- kinds of pictures
+
+
+def save_kinds(folder):
+    """Pictures of every kind; returns the names of those that can be read."""
+    folder.mkdir()
+    image = Image.fromarray(render_scene(80, 160, 0, 0).image)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(folder / 'turned.jpg', exif=exif)
+    image.convert('L').save(folder / 'grey.png')
+    image.convert('P').save(folder / 'palette.PNG')
+    image.convert('CMYK').save(folder / 'cmyk.jpg')
+    image.convert('RGBA').save(folder / 'alpha.png')
+    Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257).save(folder / 'deep.png')
+    image.save(folder / 'moving.gif', save_all=True, append_images=[image.rotate(180)])
+    for name in ('a.bmp', 'b.webp', 'c.TIFF', f'{"n" * 251}.png', f'{"m" * 251}.bmp'):
+        image.save(folder / name)
+    image.save(folder / 'd.jfif', 'JPEG')
+    image.save(os.path.join(os.fsencode(folder), b'\xff.png'), 'PNG')
+    readable = sorted(os.listdir(folder))
+    (folder / 'empty.png').touch()
+    (folder / 'text.jpg').write_text('text')
+    return readable
+
+
+@pytest.mark.parametrize(
+    'loader', [dict(), dict(color_type='color_ignore_orientation'), dict(imdecode_backend='pillow')]
+)
+def test_every_kind_of_picture_is_painted_as_the_config_loads_it(tmp_path, loader):
+    require('mmseg')
+    cfg = segmentation()
+    cfg.test_dataloader.dataset.pipeline[0].update(loader)
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    readable = save_kinds(tmp_path / 'in')
+    written, left_out = paint_files(cfg, checkpoint, tmp_path / 'in', tmp_path / 'out')
+    assert {file.name for file in left_out} == {'empty.png', 'text.jpg'}
+    assert len(written) == len(readable) == len(set(written))
+    for file in written:
+        picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        upright = file.name == 'turned.jpg' and 'color_type' not in loader
+        assert picture.shape[1] == (80 if upright else 160)
+
+
+def test_what_a_kill_left_goes_with_the_next_run(tmp_path, folder):
+    require('mmseg')
+    cfg = segmentation()
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    left = tmp_path / 'out/sub/.b.0123456789ab.jpg'
+    left.parent.mkdir(parents=True)
+    left.touch()
+    paint_files(cfg, checkpoint, folder, tmp_path / 'out')
+    assert not left.exists()
+
+
+@pytest.mark.parametrize('damage', ['image', 'label', 'label gone'])
+def test_a_sample_that_cannot_be_loaded_is_one_line_with_the_file(tmp_path, damage):
+    require('mmseg')
+    write_cityscapes(tmp_path / 'toy', (64, 128), 1, 1)
+    kind = 'leftImg8bit' if damage == 'image' else 'gtFine'
+    names = (tmp_path / 'toy' / kind).glob('val/*/*')
+    file = next(f for f in names if f.name.endswith(('leftImg8bit.png', 'labelTrainIds.png')))
+    file.write_text('text')
+    if damage == 'label gone':
+        file.unlink()
+    cfg = segmentation(tmp_path / 'toy')
+    checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
+    with pytest.raises(InputError, match=f'{file.name} cannot be read') as error:
+        paint_samples(cfg, checkpoint, tmp_path / 'out', 1)
+    assert '\n' not in str(error.value)

@@ -371,3 +371,27 @@ def test_a_result_named_like_a_published_model_is_not_taken_for_it(tmp_path):
     names = [e.name for e in entries]
     assert 'FAN-S-Hybrid (published)' in names
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    'copies, same',
+    [
+        ({'fog/1': 'x', 'fog/2': 'y'}, True),
+        ({'fog/1': 'x', 'snow/1': 'z'}, True),
+        ({'fog/1': 'edited', 'fog/2': 'y'}, False),
+        ({'snow/1': 'z'}, False),
+        (None, False),
+    ],
+)
+def test_copies_are_compared_by_content_not_place(tmp_path, copies, same):
+    paths = [
+        write_results(
+            tmp_path / 'a',
+            name='a',
+            corrupted_root='/job1',
+            corrupted_images={'fog/1': 'x', 'fog/2': 'y'},
+        ),
+        write_results(tmp_path / 'b', name='b', corrupted_root='/job2', corrupted_images=copies),
+    ]
+    notices = ' '.join(build_comparison(paths).notices)
+    assert ('corrupted images read from /job2 instead of read from /job1' in notices) != same

@@ -7,7 +7,7 @@ from report_checks import Page, assert_fetches_nothing, read_page
 from synthetic_results import add_gallery, synthetic_results, write_results
 
 from fan_mm.errors import InputError
-from fan_mm.report import write_report
+from fan_mm.report import remove_report, write_report
 from fan_mm.report.figures import new_figure
 from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
@@ -202,3 +202,13 @@ def test_unreadable_results(tmp_path, content, message):
         write_report(tmp_path / 'results.json', tmp_path / 'out')
     assert '\n' not in str(caught.value)
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('folder', ['', 'figures'])
+def test_what_a_kill_left_goes_with_the_next_report(tmp_path, folder):
+    left = tmp_path / folder / '.report.0123456789ab.html'
+    left.parent.mkdir(exist_ok=True)
+    left.touch()
+    (left.parent / 'mine.html').touch()
+    remove_report(tmp_path)
+    assert not left.exists() and (left.parent / 'mine.html').exists()

@@ -7,6 +7,7 @@ which files exist. Every file's bytes follow from its source, the cell and the o
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import shutil
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +33,28 @@ from fan_mm.datasets.corrupted.layouts import (
     file_name,
     find_images,
     image_folder,
+    is_kept,
 )
 from fan_mm.datasets.corrupted.manifest import (
     CHECKSUMS,
     MANIFEST,
     Options,
+    Source,
     differences,
     new_manifest,
     read_checksums,
     read_manifest,
+    read_sources,
     write_checksums,
     write_manifest,
+    write_sources,
 )
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
 from fan_mm.errors import InputError
 from fan_mm.fileio import alone_in, is_temporary
 
+_SAMPLE = 64  # sources whose content is compared before the start
 _TILE = 512  # pixels; side of the pieces that the space estimate encodes
 _BLOCK = 4096  # bytes; a file ends in the middle of one, on average
 
@@ -61,11 +67,14 @@ class Summary:
         files: corrupted images that are there now.
         written: how many of them this run wrote.
         unreadable: reason, by relative path, of each source that could not be used.
+        remarks: what was done to sources that this run read, or left away of them ('turned as EXIF
+            says'), each with their relative paths.
     """
 
     files: int
     written: int
     unreadable: dict[str, str]
+    remarks: dict[str, list[str]]
 
 
 def generate(
@@ -100,8 +109,9 @@ def generate(
         console: where progress is shown, default standard output.
 
     Raises:
-        InputError: wrong arguments, a destination made with other options, a full disk. After
-            this, Ctrl-C or SIGTERM (SystemExit with status 143) the same call continues.
+        InputError: wrong arguments, a destination made with other options or of sources that have
+            changed since, a full disk, a destination that was removed meanwhile. After this, Ctrl-C
+            or SIGTERM (SystemExit with status 143) the same call continues.
     """
     file_format = file_format or LAYOUTS[layout].file_format
     if file_format == 'png' and quality is not None:
@@ -117,7 +127,12 @@ def generate(
     destination = Path(os.path.abspath(destination))
     if destination == folder or folder in destination.parents:
         raise InputError(f'DST {destination} lies among the clean images of {folder}')
-    run = _Run(folder, destination, options, find_images(folder), console)
+    sources, others = find_images(folder)
+    sources, doubles = _without_doubles(sources, file_format)
+    for names, reason in ((others, 'no picture by the suffix'), (doubles, 'its name is taken')):
+        if names:
+            _say(console, f'left out: {named(names)} below {folder}: {reason}')
+    run = _Run(folder, destination, options, sources, console)
     try:
         destination.mkdir(parents=True, exist_ok=True)
         with alone_in(destination):
@@ -148,6 +163,31 @@ def _check(options: Options, jobs: int) -> None:
         raise InputError(f'jobs is at least 1, not {jobs}')
 
 
+@dataclass
+class _Outcome:
+    """What became of the sources: see `Summary`."""
+
+    unreadable: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _without_doubles(sources: list[str], file_format: str) -> tuple[list[str], list[str]]:
+    """Sources, and those whose copies would have the names of PNG or JPEG sources' copies."""
+    taken = {file_name(name, file_format) for name in sources if is_kept(name)}
+    doubles = [n for n in sources if not is_kept(n) and file_name(n, file_format) in taken]
+    return [name for name in sources if name not in doubles], doubles
+
+
+def named(names: Sequence[str]) -> str:
+    """'a.png', or 'a.png, b.png, c.png and 2 more'."""
+    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+    return ', '.join(names[:3]) + more
+
+
 class _Run:
     """One run of `generate`, after its arguments were checked."""
 
@@ -169,7 +209,11 @@ class _Run:
         self.names = [file_name(relative, options.file_format) for relative in sources]
         if len(set(self.names)) < len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
-            raise InputError(f'two images below {source} would both become {twice}: --format keep')
+            raise InputError(
+                f'two images below {source} would both become {twice}: rename one, or --format keep '
+                'where one is PNG and the other JPEG'
+            )
+        self.noted: dict[str, Source] = {}
         # SHA-256 of every file, zero while unknown.
         self.digests = np.zeros((len(self.cells), len(sources), 32), np.uint8)
 
@@ -178,24 +222,29 @@ class _Run:
         recorded = self.check_destination(manifest)
         there = self.tidy()
         self.load_checksums()
+        self.load_sources()
         self.announce(there)
         if not recorded:
             write_manifest(self.destination, manifest)
-        written, unreadable = 0, {}
+        write_sources(self.destination, self.noted)
+        written, outcome = 0, _Outcome()
         try:
             if sum(there) < self.digests[..., 0].size or not self.digests.any(axis=2).all():
-                written, unreadable = self.corrupt_all(jobs, sum(there))
+                written, outcome = self.corrupt_all(jobs, sum(there))
+                self.check_there(manifest)
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk must not hide the reason
                 self.tidy()
                 self.save_checksums()
+                if not (self.destination / MANIFEST).exists():  # taken away meanwhile
+                    write_manifest(self.destination, manifest)
             raise
         manifest['folders'] = self.save_checksums()
-        manifest['unreadable'] = unreadable
+        manifest['unreadable'] = outcome.unreadable
         manifest['complete'] = True
         write_manifest(self.destination, manifest)
         files = int(self.digests.any(axis=2).sum())
-        return Summary(files, written, unreadable)
+        return Summary(files, written, outcome.unreadable, outcome.remarks)
 
     def check_destination(self, manifest: dict) -> bool:
         """Make sure that a destination is new, or may be continued or extended with this manifest.
@@ -243,8 +292,70 @@ class _Run:
                 if name in index:
                     digests[index[name]] = np.frombuffer(digest, np.uint8)
 
+    def load_sources(self) -> None:
+        """Read what the sources were like, and compare their sizes, and the content of some.
+
+        The content of the others is compared when they are read.
+
+        Raises:
+            InputError: some have changed since copies were made of them.
+        """
+        noted = read_sources(self.destination)
+        if noted is None and (self.destination / MANIFEST).exists():
+            _say(
+                self.console,
+                f'{self.destination} was begun by an earlier fan_mm, which did not note what the '
+                'sources were like: whether they have changed since is not known',
+            )
+        self.noted = noted or {}
+        names = [name for name in self.sources if name in self.noted]
+        sample = (
+            {names[i] for i in np.linspace(0, len(names) - 1, _SAMPLE, dtype=int)} if names else ()
+        )
+        changed = []
+        for name in names:
+            file = self.one.source / name
+            with contextlib.suppress(OSError):  # named when it is read
+                same = file.stat().st_size == self.noted[name].size
+                if same and name in sample:
+                    same = hashlib.sha256(file.read_bytes()).digest() == self.noted[name].sha256
+                if not same and any(self.one.path(name, *cell).exists() for cell in self.cells):
+                    changed.append(name)
+        if changed:
+            raise self.changed(changed)
+
+    def changed(self, names: Sequence[str]) -> InputError:
+        """What is said where sources have changed."""
+        return InputError(
+            f'{named(names)} below {self.one.source} changed since copies were made: put the '
+            'earlier pictures back, or use another DST'
+        )
+
+    def check_there(self, manifest: dict) -> None:
+        """Make sure that every file that was written is still there.
+
+        Raises:
+            InputError: some are not; they are forgotten, so that the same command makes them anew.
+        """
+        gone = []
+        for digests, folder, count in zip(self.digests, self.folders, self.tidy(), strict=True):
+            known = np.flatnonzero(digests.any(axis=1))
+            if count < len(known):
+                top = self.destination / folder
+                lost = [i for i in known if not (top / self.names[i]).exists()]
+                digests[lost] = 0
+                gone += [f'{folder}/{self.names[i]}' for i in lost]
+        if gone:
+            (self.destination / MANIFEST).unlink(missing_ok=True)  # of fewer cells, but complete
+            raise InputError(
+                f'{len(gone)} images that were written are gone from {self.destination} '
+                f'({named(gone)}): run the same command again'
+            )
+
     def save_checksums(self) -> dict[str, dict]:
         """Write the checksums known so far; return the manifest's entry for every folder."""
+        # Of what was stopped half-way only the file knows.
+        write_sources(self.destination, read_sources(self.destination) or {})
         entries = {}
         for digests, folder in zip(self.digests, self.folders, strict=True):
             known = np.flatnonzero(digests.any(axis=1))
@@ -273,7 +384,7 @@ class _Run:
             line += f'; about {readable(need)} to write, {readable(free)} free'
             if need > 1.2 * free:  # the estimate errs by less
                 raise InputError(f'{line}: make room, choose fewer cells or --format jpg')
-        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        _say(self.console, line)
 
     def estimate(self, missing: list[int]) -> int:
         """Bytes that the missing files will take, from encoding pieces of some images.
@@ -284,7 +395,8 @@ class _Run:
         samples = []
         for index in np.linspace(0, len(self.sources) - 1, 8).round().astype(int):
             with contextlib.suppress(UnreadableImageError):
-                samples.append((self.sources[index], self.one.read(self.sources[index])))
+                image, _ = self.one.prepared(self.one.read(self.sources[index]))
+                samples.append((self.sources[index], image))
         if not samples:
             return 0
         pixels = np.mean([image[..., 0].size for _, image in samples])
@@ -298,7 +410,7 @@ class _Run:
                 need += count * (size + _BLOCK / 2)
         return int(need)
 
-    def corrupt_all(self, jobs: int, before: int) -> tuple[int, dict[str, str]]:
+    def corrupt_all(self, jobs: int, before: int) -> tuple[int, '_Outcome']:
         """Do the work, with a progress bar.
 
         Args:
@@ -306,9 +418,12 @@ class _Run:
             before: number of files that are there already.
 
         Returns:
-            Number of files written, and reason by source that could not be used.
+            Number of files written, and what became of the sources.
+
+        Raises:
+            InputError: a source has changed since copies were made of it.
         """
-        unreadable = {}
+        unreadable, remarks = {}, {}
         known = self.digests.any(axis=2)
         total = known.size
         with (
@@ -322,21 +437,27 @@ class _Run:
             while True:
                 # Few tasks in flight: memory stays bounded, and a stop takes effect at once.
                 for index in itertools.islice(waiting, 2 * jobs - len(running)):
-                    task = pool.submit(self.sources[index], known[:, index].tolist())
+                    name = self.sources[index]
+                    task = pool.submit(name, known[:, index].tolist(), self.noted.get(name))
                     running[task] = index
                 if not running:
                     break
                 done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
                 for task in done:
                     index = running.pop(task)
-                    digests, reason = task.result()
-                    for cell, digest in digests.items():
+                    outcome, name = task.result(), self.sources[index]
+                    for cell, digest in outcome.digests.items():
                         self.digests[cell, index] = np.frombuffer(digest, np.uint8)
-                    if reason is not None:
-                        unreadable[self.sources[index]] = reason
+                    if outcome.changed:
+                        raise self.changed([name])
+                    if outcome.unreadable is not None:
+                        unreadable[name] = outcome.unreadable
                         total -= int((~self.digests[:, index].any(axis=1)).sum())
+                    for remark in outcome.remarks:
+                        remarks.setdefault(remark, []).append(name)
                 progress.update(bar, total=total, completed=before + pool.written.value)
-        return pool.written.value, dict(sorted(unreadable.items()))
+        remarks = {remark: sorted(names) for remark, names in sorted(remarks.items())}
+        return pool.written.value, _Outcome(dict(sorted(unreadable.items())), remarks)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fan_mm.images import Header, header_of
+
 # Run-length strategy and, where OpenCV has the choice (4.12), one filter for all rows: 70 ms for a
 # 1024x2048 image instead of 130 ms and more, for files 5 to 10 % larger.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -20,24 +22,85 @@ class UnreadableImageError(Exception):
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode an image to uint8 BGR ``(H, W, 3)``, as mmcv's LoadImageFromFile does.
+    """A picture's file as uint8 BGR ``(H, W, 3)``; see `decode`.
+
+    Raises:
+        UnreadableImageError: the file cannot be read, is no image, or one cut short.
+    """
+    return decode(read_bytes(path))[0]
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        UnreadableImageError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
+
+
+def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
+    """Decode a picture's file as mmcv's LoadImageFromFile does by default.
+
+    Args:
+        data: the file's bytes.
+
+    Returns:
+        uint8 BGR ``(H, W, 3)``; and what was done to the picture, or of it left away, each a phrase.
 
     Raises:
         UnreadableImageError: not an image, or one cut short.
     """
+    header = _checked_header(data)
     try:
-        data = path.read_bytes()
-        # Pillow goes first because it says what is wrong; OpenCV returns nothing.
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except UnidentifiedImageError:  # its message has an address in memory, another one every time
-        raise UnreadableImageError('not an image') from None
-    except Exception as error:  # Pillow's decoders raise many kinds, each with a telling message
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
+        image = _decode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:  # more pixels than it takes
+        raise UnreadableImageError(_one_line(error)) from None
     if image is None:
-        raise UnreadableImageError('OpenCV cannot decode it')
-    return image
+        raise UnreadableImageError('OpenCV cannot decode it' if header else 'not an image')
+    return image, _remarks(data, header, image) if header else []
+
+
+def _checked_header(data: bytes) -> Header | None:
+    """What the header says of a picture that is whole; None of one that Pillow does not know.
+
+    Pillow goes first because it says what is wrong; OpenCV returns nothing, or half a picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            header = header_of(image)
+            image.load()
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return None
+    except Exception as error:  # Pillow's decoders raise many kinds, each with a telling message
+        raise UnreadableImageError(_one_line(error)) from error
+    return header
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+
+
+def _remarks(data: bytes, header: Header, image: np.ndarray) -> list[str]:
+    remarks = []
+    if header.orientation > 1:  # not of every format does OpenCV apply it
+        stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if not np.array_equal(stored, image):
+            remarks.append('turned as EXIF says')
+    if header.several:
+        remarks.append('only the first of several frames or pages')
+    if header.transparent:
+        remarks.append('without transparency')
+    if header.deep or (data.startswith(b'\x89PNG') and data[24] > 8):
+        remarks.append('cut to 8 bits')
+    return remarks
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def resize_and_crop(image: np.ndarray, short: int, crop: int) -> np.ndarray:
@@ -65,15 +128,16 @@ def resize_and_crop(image: np.ndarray, short: int, crop: int) -> np.ndarray:
 
 
 def encode(image: np.ndarray, suffix: str, quality: int) -> bytes:
-    """Encode uint8 BGR ``(H, W, 3)`` to the bytes of a '.png', '.jpg' or '.jpeg' file.
+    """Encode uint8 BGR ``(H, W, 3)`` to the bytes of a PNG or JPEG file.
 
     Args:
         image: the pixels.
-        suffix: of the file name, in any case.
+        suffix: of the file name, in any case; what is not '.png' is JPEG.
         quality: of JPEG, 1 to 100.
     """
-    parameters = _PNG if suffix.lower() == '.png' else [cv2.IMWRITE_JPEG_QUALITY, quality]
-    done, data = cv2.imencode(suffix.lower(), image, parameters)
+    png = suffix.lower() == '.png'
+    parameters = _PNG if png else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    done, data = cv2.imencode('.png' if png else '.jpg', image, parameters)
     if not done:
         raise RuntimeError(f'OpenCV could not encode a {image.shape} image as {suffix}')
     return data.tobytes()

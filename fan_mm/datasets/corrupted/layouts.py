@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fan_mm.errors import InputError
+from fan_mm.images import SUFFIXES
 
 FORMATS = ('png', 'jpg', 'keep')
-_SUFFIXES = {'.png': 'png', '.jpg': 'jpg', '.jpeg': 'jpg'}
+_SUFFIXES = {'.png': 'png', '.jpg': 'jpg', '.jpeg': 'jpg', '.jpe': 'jpg', '.jfif': 'jpg'}
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def corrupted_path(
             ``val`` (ImageNet).
         file_format: 'png', 'jpg' or 'keep', as recorded in the manifest's options. The file keeps
             its name; only where the format differs from the source's does the suffix follow it.
+            What is neither PNG nor JPEG is not kept but becomes PNG.
     """
     return Path(root, cell_folder(layout, corruption, severity), file_name(relative, file_format))
 
@@ -81,9 +83,16 @@ def cell_folder(layout: str, corruption: str, severity: int) -> str:
 def file_name(relative: str | os.PathLike, file_format: str) -> str:
     """An image's path below its cell's folder; see `corrupted_path`."""
     relative = PurePath(relative)
-    if file_format != 'keep' and _SUFFIXES.get(relative.suffix.lower()) != file_format:
-        relative = relative.with_suffix(f'.{file_format}')
+    own = _SUFFIXES.get(relative.suffix.lower(), 'png')
+    wanted = own if file_format == 'keep' else file_format
+    if _SUFFIXES.get(relative.suffix.lower()) != wanted:
+        relative = relative.with_suffix(f'.{wanted}')
     return relative.as_posix()
+
+
+def is_kept(relative: str | os.PathLike) -> bool:
+    """Whether an image's format is one that 'keep' keeps."""
+    return PurePath(relative).suffix.lower() in _SUFFIXES
 
 
 def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
@@ -107,25 +116,27 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
     )
 
 
-def find_images(folder: Path) -> list[str]:
-    """Relative paths (with '/') of all PNG and JPEG files below ``folder``, sorted.
+def find_images(folder: Path) -> tuple[list[str], list[str]]:
+    """Relative paths (with '/') of all picture files below ``folder``, and of the other files, sorted.
+
+    What is a picture is told by the suffix; hidden files are neither.
 
     Raises:
-        InputError: there is none, or one whose name the checksums cannot hold.
+        InputError: there is no picture, or one whose name the checksums cannot hold.
     """
-    found = []
+    found, others = [], []
     for parent, _, names in os.walk(folder, followlinks=True):
         below = PurePath(os.path.relpath(parent, folder))
-        found += [
-            (below / name).as_posix()
-            for name in names
-            if os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith('.')
-        ]
+        for name in names:
+            if not name.startswith('.'):
+                is_picture = os.path.splitext(name)[1].lower() in SUFFIXES
+                (found if is_picture else others).append((below / name).as_posix())
     if not found:
-        raise InputError(f'no PNG or JPEG images below {folder}')
+        kinds = ', '.join(sorted(SUFFIXES))
+        raise InputError(f'no PNG or JPEG images, or others ({kinds}), below {folder}')
     for name in found:
         if '\n' in name or name.encode(errors='ignore').decode() != name:
             raise InputError(
                 f'{name!r} below {folder} has a line break, or is not UTF-8: rename the file'
             )
-    return sorted(found)
+    return sorted(found), sorted(others)

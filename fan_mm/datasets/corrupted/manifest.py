@@ -3,12 +3,18 @@
 The folder checksums are SHA-256 sums of the files ``checksums/<folder>.sha256``, which list the
 SHA-256 sum of every image in the format of the ``sha256sum`` program, sorted by name. Nothing in
 them depends on time or machine, so two runs with the same options give the same bytes.
+
+``checksums/sources.txt`` lists SHA-256 sum, size in bytes and name of every clean picture that was
+read. A line is there before the first copy of its picture, so a changed picture is known after a kill
+too.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +28,7 @@ from fan_mm.fileio import write_whole
 SCHEMA = 'fan_mm.corrupted_dataset/1'
 MANIFEST = 'manifest.json'
 CHECKSUMS = 'checksums'
+SOURCES = 'sources.txt'
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def read_manifest(destination: Path) -> dict:
     """Read a corrupted dataset's manifest.
 
     Raises:
-        InputError: there is none, or it is not one.
+        InputError: there is none, it is not one, or lacks parts.
     """
     path = destination / MANIFEST
     try:
@@ -95,7 +102,35 @@ def read_manifest(destination: Path) -> dict:
         raise InputError(f'{path} is not a manifest of a corrupted dataset') from None
     if schema != SCHEMA:
         raise InputError(f'{path} has schema {schema}, this fan_mm reads {SCHEMA}')
+    if lacking := _lacking(manifest):
+        raise InputError(f'damaged: {path} (no proper {lacking})')
     return manifest
+
+
+def _lacking(manifest: dict) -> str | None:
+    """The first part that a manifest lacks, or that is not of its kind."""
+    parts = {
+        'corruption_version': str,
+        'versions': dict,
+        'options': dict,
+        'sources': dict,
+        'complete': bool,
+        'unreadable': dict,
+        'folders': dict,
+    }
+    for name, kind in parts.items():
+        if not isinstance(manifest.get(name), kind):
+            return name
+    cells = manifest['options'].get('cells')
+    lists = isinstance(cells, dict) and all(isinstance(c, list) for c in cells.values())
+    if not lists or not all(isinstance(s, int) for c in cells.values() for s in c):
+        return 'options.cells'
+    if not {'images', 'sha256'} <= manifest['sources'].keys():
+        return 'sources'
+    for folder, entry in manifest['folders'].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get('sha256'), str):
+            return f'folders.{folder}'
+    return None
 
 
 def write_manifest(destination: Path, manifest: dict) -> None:
@@ -155,13 +190,79 @@ def read_checksums(destination: Path, folder: str) -> tuple[dict[str, bytes], st
     """Read what `write_checksums` wrote: (digest by path below ``folder``, the folder's checksum).
 
     A missing file gives an empty dict.
+
+    Raises:
+        InputError: the file is damaged.
     """
+    path = destination / CHECKSUMS / f'{folder}.sha256'
     try:
-        data = (destination / CHECKSUMS / f'{folder}.sha256').read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError:
         data = b''
     sums = {}
-    for line in data.decode().split('\n')[:-1]:  # names may have what else ends lines: U+2028
-        digest, path = line.split('  ', 1)
-        sums[path[len(folder) + 1 :]] = bytes.fromhex(digest)
+    try:
+        for line in data.decode().split('\n')[:-1]:  # names may have what else ends lines: U+2028
+            digest, name = line.split('  ', 1)
+            sums[name[len(folder) + 1 :]] = _sha256(digest)
+    except ValueError:
+        raise _damaged(path) from None
     return sums, hashlib.sha256(data).hexdigest()
+
+
+class Source(NamedTuple):
+    """What is known of the content of a clean picture."""
+
+    size: int
+    sha256: bytes
+
+
+def add_source(destination: Path, name: str, source: Source) -> None:
+    """Note what a clean picture was like, before copies are made of it. Several processes may."""
+    path = destination / CHECKSUMS / SOURCES
+    path.parent.mkdir(exist_ok=True)
+    with open(path, 'ab', buffering=0) as file:
+        file.write(_source_line(name, source))
+
+
+def write_sources(destination: Path, sources: Mapping[str, Source]) -> None:
+    """Write what is known of the clean pictures anew, sorted by name."""
+    lines = b''.join(_source_line(name, sources[name]) for name in sorted(sources))
+    write_whole(destination / CHECKSUMS / SOURCES, lines)
+
+
+def read_sources(destination: Path) -> dict[str, Source] | None:
+    """What the clean pictures were like; None if that was not noted, as by earlier versions.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = destination / CHECKSUMS / SOURCES
+    try:
+        lines = path.read_bytes().split(b'\n')[:-1]  # the last one may be cut short by a power cut
+    except FileNotFoundError:
+        return None
+    sources: dict[str, Source] = {}
+    try:
+        for line in lines:
+            digest, size, name = line.decode().split('  ', 2)
+            sources[name] = Source(int(size), _sha256(digest))
+    except ValueError:
+        raise _damaged(path) from None
+    return sources
+
+
+def _source_line(name: str, source: Source) -> bytes:
+    return f'{source.sha256.hex()}  {source.size}  {name}\n'.encode()
+
+
+def _sha256(text: str) -> bytes:
+    digest = bytes.fromhex(text)
+    if len(digest) != hashlib.sha256().digest_size:
+        raise ValueError(text)
+    return digest
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f'damaged: {path}: remove it, and the command that made the dataset writes it anew'
+    )

@@ -11,23 +11,38 @@ from pathlib import Path
 from rich.console import Console
 
 from fan_mm.cores import usable_cores
-from fan_mm.datasets.corrupted.manifest import CHECKSUMS, MANIFEST, read_checksums, read_manifest
+from fan_mm.datasets.corrupted.manifest import (
+    CHECKSUMS,
+    MANIFEST,
+    SOURCES,
+    Source,
+    read_checksums,
+    read_manifest,
+    read_sources,
+)
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.errors import InputError
 
 
 def verify(
-    destination: str | os.PathLike, *, jobs: int | None = None, console: Console | None = None
+    destination: str | os.PathLike,
+    source: str | os.PathLike | None = None,
+    *,
+    jobs: int | None = None,
+    console: Console | None = None,
 ) -> list[str]:
     """Name everything that is not as the manifest says.
 
     Args:
         destination: root of a corrupted dataset.
+        source: folder of the clean images, to see whether they have changed since; None looks at
+            the copies alone.
         jobs: number of files read at the same time, default one per core.
         console: where progress is shown, default standard output.
 
     Returns:
-        One line for every missing, damaged or unexpected file; empty if all is well.
+        One line for every missing, damaged or unexpected file and every changed source; empty if
+        all is well.
 
     Raises:
         InputError: there is no manifest, or jobs is below 1.
@@ -45,12 +60,21 @@ def verify(
     ]
     expected = {}
     for folder, entry in manifest['folders'].items():
-        sums, checksum = read_checksums(destination, folder)
+        try:
+            sums, checksum = read_checksums(destination, folder)
+        except InputError:
+            sums, checksum = {}, None
         if checksum != entry['sha256']:
             problems.append(f'damaged: {CHECKSUMS}/{folder}.sha256, so {folder} was not checked')
             expected.update(dict.fromkeys(_files(destination / folder, f'{folder}/')))
         else:
             expected.update({f'{folder}/{name}': digest for name, digest in sums.items()})
+    originals = {}
+    if source is not None:
+        try:
+            originals = read_sources(destination) or {}
+        except InputError:
+            problems.append(f'damaged: {CHECKSUMS}/{SOURCES}, so the sources were not checked')
 
     def check(name: str, digest: bytes | None) -> str | None:
         try:
@@ -63,16 +87,27 @@ def verify(
             return f'damaged: {name}'
         return None
 
+    def check_source(name: str, was: Source) -> str | None:
+        try:
+            data = Path(source, name).read_bytes()
+        except OSError as error:
+            return f'unreadable source: {name} ({error.strerror})'
+        if hashlib.sha256(data).digest() != was.sha256:
+            return f'source changed since its copies were made: {name}'
+        return None
+
+    tasks = [(check, *item) for item in expected.items()]
+    tasks += [(check_source, *item) for item in originals.items()]
     with progress_bar(console or Console()) as progress, ThreadPoolExecutor(jobs) as pool:
-        waiting = iter(expected.items())
+        waiting = iter(tasks)
         # Few tasks in flight: ImageNet-C has 3.75 million files.
-        running = deque(pool.submit(check, *item) for item in itertools.islice(waiting, 2 * jobs))
-        for _ in progress.track(range(len(expected)), description='verifying'):
+        running = deque(pool.submit(*task) for task in itertools.islice(waiting, 2 * jobs))
+        for _ in progress.track(range(len(tasks)), description='verifying'):
             problem = running.popleft().result()
             problems += [problem] if problem else []
-            running.extend(pool.submit(check, *item) for item in itertools.islice(waiting, 1))
+            running.extend(pool.submit(*task) for task in itertools.islice(waiting, 1))
 
-    expected.update(dict.fromkeys([MANIFEST]))
+    expected.update(dict.fromkeys([MANIFEST, f'{CHECKSUMS}/{SOURCES}']))
     expected.update(dict.fromkeys(f'{CHECKSUMS}/{f}.sha256' for f in manifest['folders']))
     problems += [f'unexpected: {name}' for name in _files(destination, '') if name not in expected]
     return problems

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -17,16 +18,34 @@ import numpy as np
 from fan_mm.corruptions import BENCHMARK_ORDERS, corrupt, image_key, seed_for
 from fan_mm.datasets.corrupted.images import (
     UnreadableImageError,
+    decode,
     encode,
     is_whole,
-    read_image,
+    read_bytes,
     resize_and_crop,
 )
 from fan_mm.datasets.corrupted.layouts import LAYOUTS, corrupted_path
-from fan_mm.datasets.corrupted.manifest import Options
+from fan_mm.datasets.corrupted.manifest import Options, Source, add_source
 from fan_mm.fileio import write_whole
 
 _MIN_SIDE = 32  # pixels; smaller images cannot be corrupted
+
+
+@dataclass
+class Outcome:
+    """What became of one image.
+
+    Attributes:
+        digests: SHA-256 digest, by index of the cell, of every file that is there and was not known.
+        unreadable: why the source could not be used, if so.
+        changed: whether it is not what earlier copies were made of; then none were made now.
+        remarks: see `fan_mm.datasets.corrupted.images.decode`.
+    """
+
+    digests: dict[int, bytes] = field(default_factory=dict)
+    unreadable: str | None = None
+    changed: bool = False
+    remarks: list[str] = field(default_factory=list)
 
 
 class CorruptOne:
@@ -54,14 +73,18 @@ class CorruptOne:
             self.options.file_format,
         )
 
-    def read(self, relative: str) -> np.ndarray:
-        """The clean image, uint8 BGR, ready to be corrupted."""
-        image = read_image(self.source / relative)
+    def read(self, relative: str) -> bytes:
+        """The file of a clean image."""
+        return read_bytes(self.source / relative)
+
+    def prepared(self, data: bytes) -> tuple[np.ndarray, list[str]]:
+        """A clean image from its file, uint8 BGR, ready to be corrupted; and remarks (`decode`)."""
+        image, remarks = decode(data)
         if min(image.shape[:2]) < _MIN_SIDE:
             height, width = image.shape[:2]
             raise UnreadableImageError(f'{width}x{height} pixels, smaller than {_MIN_SIDE}')
         crop = LAYOUTS[self.options.layout].crop
-        return resize_and_crop(image, *crop) if crop else image
+        return resize_and_crop(image, *crop) if crop else image, remarks
 
     def encoded(self, image: np.ndarray, relative: str, corruption: str, severity: int) -> bytes:
         """One corrupted copy as the bytes of its file."""
@@ -77,21 +100,23 @@ class CorruptOne:
         return encode(corrupted, suffix, self.options.quality)
 
     def write_missing(
-        self, relative: str, known: list[bool], written: Synchronized, stop: Event
-    ) -> tuple[dict[int, bytes], str | None]:
+        self,
+        relative: str,
+        known: list[bool],
+        before: Source | None,
+        written: Synchronized,
+        stop: Event,
+    ) -> Outcome:
         """Write those of one image's corrupted copies that are not there.
 
         Args:
             relative: path of the image below the source folder.
             known: for each cell, whether the checksum of its file is known.
+            before: what the image was when copies of it were made; None where that is not known.
             written: counter of written files, shared by all workers.
             stop: set when the run shall end early.
-
-        Returns:
-            SHA-256 digest, by index of the cell, of every file that is there and was not known;
-            and why the source could not be used, or None.
         """
-        digests = {}
+        outcome = Outcome()
         missing = []
         for index, cell in enumerate(self.options.cell_list()):
             path = self.path(relative, *cell)
@@ -100,25 +125,33 @@ class CorruptOne:
             elif not known[index]:
                 data = path.read_bytes()
                 if is_whole(data):
-                    digests[index] = hashlib.sha256(data).digest()
+                    outcome.digests[index] = hashlib.sha256(data).digest()
                 else:
                     missing.append(index)
         if not missing:
-            return digests, None
+            return outcome
         try:
-            image = self.read(relative)
+            data = self.read(relative)
+            source = Source(len(data), hashlib.sha256(data).digest())
+            if source != (before or source) and len(missing) < len(known):
+                outcome.changed = True
+                return outcome
+            image, outcome.remarks = self.prepared(data)
         except UnreadableImageError as error:
-            return digests, str(error)
+            outcome.unreadable = str(error)
+            return outcome
+        if source != before:
+            add_source(self.destination, relative, source)
         for index in missing:
             if stop.is_set():
                 break
             cell = self.options.cell_list()[index]
             data = self.encoded(image, relative, *cell)
             write_whole(self.path(relative, *cell), data)
-            digests[index] = hashlib.sha256(data).digest()
+            outcome.digests[index] = hashlib.sha256(data).digest()
             with written.get_lock():
                 written.value += 1
-        return digests, None
+        return outcome
 
 
 class Pool:
@@ -151,9 +184,9 @@ class Pool:
             )
             self._work = _work_in_process
 
-    def submit(self, relative: str, known: list[bool]) -> Future:
+    def submit(self, relative: str, known: list[bool], before: Source | None) -> Future:
         """Have one image done; arguments and result as of `CorruptOne.write_missing`."""
-        return self._executor.submit(self._work, relative, known)
+        return self._executor.submit(self._work, relative, known, before)
 
     def __enter__(self) -> 'Pool':
         return self
@@ -181,6 +214,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work_in_process(relative: str, known: list[bool]) -> tuple[dict[int, bytes], str | None]:
+def _work_in_process(relative: str, known: list[bool], before: Source | None) -> Outcome:
     corrupt_one, written, stop = _process_state
-    return corrupt_one.write_missing(relative, known, written, stop)
+    return corrupt_one.write_missing(relative, known, before, written, stop)

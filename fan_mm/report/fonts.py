@@ -1,0 +1,149 @@
+"""Letters of every script: users call classes and models as they like.
+
+DejaVu Sans, which comes with matplotlib, draws what it can. For what it lacks (汽车) an installed
+font is looked for; where none has it, pictures show the letters' code points (U+6C7D), or what the
+caller puts in the place of the name, and the log says so once.
+"""
+
+import contextlib
+import functools
+import logging
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+from mmengine.logging import print_log
+from PIL import ImageFont
+
+_DEJAVU = str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'))
+_NO_LETTERS = {'Zs', 'Zl', 'Zp', 'Cc', 'Cf', 'Mn'}  # spaces, controls, marks that change a letter
+
+_said: set[str] = set()  # the first text that could not be drawn
+
+
+class TextFont(ImageFont.FreeTypeFont):
+    """A Pillow font that has the letters of every text: DejaVu Sans, or another for the whole text.
+
+    Args:
+        size: height in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(_DEJAVU, size)
+
+    def getmask2(self, text: str | bytes, *args, **options):
+        font, text = self._for(text)
+        return ImageFont.FreeTypeFont.getmask2(font, text, *args, **options)
+
+    def getbbox(self, text: str | bytes, *args, **options):
+        font, text = self._for(text)
+        return ImageFont.FreeTypeFont.getbbox(font, text, *args, **options)
+
+    def getlength(self, text: str | bytes, *args, **options):
+        font, text = self._for(text)
+        return ImageFont.FreeTypeFont.getlength(font, text, *args, **options)
+
+    def _for(self, text: str | bytes) -> tuple[ImageFont.FreeTypeFont, str | bytes]:
+        if not isinstance(text, str) or text.isascii():
+            return self, text
+        file = _file_with(_letters(text))
+        if file is None:
+            return self, spelled(text)
+        return (self, text) if file == _DEJAVU else (_truetype(file, self.size), text)
+
+
+def drawable(names: Sequence[str]) -> list[str]:
+    """Names of classes, and 'class 3' in the place of those that no installed font can draw."""
+    names = [str(name) for name in names]
+    return [
+        name if name.isascii() or _file_with(_letters(name)) else _instead(name, f'class {i}')
+        for i, name in enumerate(names)
+    ]
+
+
+def spelled(text: str) -> str:
+    """A text with the code points of the letters that DejaVu Sans lacks: 'U+6C7D U+8F66'."""
+    lacking = {c for c in _letters(text) if not _has(_DEJAVU, c)}
+    words = [f' U+{ord(c):04X} ' if c in lacking else c for c in text]
+    return _instead(text, ' '.join(''.join(words).split())) if lacking else text
+
+
+@contextlib.contextmanager
+def drawable_figure(figure: Figure) -> Iterator[None]:
+    """Let the texts of a matplotlib figure have fonts with their letters meanwhile."""
+    texts = [t for t in figure.findobj(Text) if not t.get_text().isascii()]
+    before = [(text, text.get_text(), text.get_fontfamily()) for text in texts]
+    try:
+        for text, words, _ in before:
+            file = _file_with(_letters(words))
+            if file is None:
+                text.set_text(spelled(words))
+            elif file != _DEJAVU:
+                font_manager.fontManager.addfont(file)
+                name = font_manager.FontProperties(fname=file).get_name()
+                text.set_fontfamily(['DejaVu Sans', name])
+        yield
+    finally:
+        for text, words, family in before:
+            text.set_text(words)
+            text.set_fontfamily(family)
+
+
+@contextlib.contextmanager
+def letters_of_the_page() -> Iterator[None]:
+    """Without matplotlib's warnings of letters that its font lacks: a page's reader has others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph .* missing from')
+        yield
+
+
+def _letters(text: str) -> frozenset[str]:
+    return frozenset(c for c in text if unicodedata.category(c) not in _NO_LETTERS)
+
+
+@functools.cache
+def _file_with(letters: frozenset[str]) -> str | None:
+    """The file of a font that has all of some letters: DejaVu Sans if it does; None if none has."""
+    return next((f for f in (_DEJAVU, *_installed()) if all(_has(f, c) for c in letters)), None)
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    return tuple(sorted(font_manager.findSystemFonts()))
+
+
+@functools.cache
+def _truetype(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _has(file: str, letter: str) -> bool:
+    face = _face(file)
+    return face is not None and bool(face.get_char_index(ord(letter)))
+
+
+@functools.lru_cache(maxsize=64)
+def _face(file: str) -> FT2Font | None:
+    try:
+        return FT2Font(file)
+    except (OSError, RuntimeError):  # damaged, or of a kind that matplotlib does not take
+        return None
+
+
+def _instead(text: str, shown: str) -> str:
+    if not _said:
+        _said.add(text)
+        print_log(
+            f'no installed font has the letters of {text!r}: pictures show {shown!r}; install one, '
+            'such as Noto Sans of that script',
+            'current',
+            logging.WARNING,
+        )
+    return shown
