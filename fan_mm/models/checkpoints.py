@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from torch import Size, Tensor, nn
 
 from fan_mm.errors import InputError
-from fan_mm.models.weight_tree import WeightTree, below, check_kind
+from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
 from fan_mm.torch_files import read_torch_file
 
 # Official name, our name; `#` stands for an index. The first row that matches the start of a key
@@ -250,12 +250,28 @@ def unwrap(
     Raises:
         InputError: there are no weights, or none of the wanted kind, or two models.
     """
-    check_kind(weights)
     tree = WeightTree(checkpoint, prefix)
+    return tree.below(model_around(find_fan(tree, weights, ('ema', 'model'))))
+
+
+def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str] = ()) -> str:
+    """Where in a file its FAN lies, or, without one, the most of its tensors.
+
+    Args:
+        tree: of the file.
+        weights: see `WeightTree.choose`, as ``prefer``.
+        prefer: see there.
+
+    Raises:
+        InputError: none of the wanted kind, or several and nothing says which.
+    """
     scores = dict.fromkeys(fan_places(tree), 0) or tree.largest()
-    ask = 'say which with --prefix {place}'
-    place = tree.choose(scores, weights, ('ema', 'model'), ask)
-    return tree.below(re.sub(r'(^|\.)backbone\.$', r'\1', place))
+    return tree.choose(scores, weights, prefer, _ASK_CONVERTER)
+
+
+def model_around(place: str) -> str:
+    """Where the model lies of which a FAN is the backbone."""
+    return re.sub(r'(^|\.)backbone\.$', r'\1', place)
 
 
 def find_module(
@@ -263,7 +279,7 @@ def find_module(
     module: nn.Module,
     weights: str | None = None,
     prefer: Sequence[str] = (),
-    ask: str = 'convert the one that is meant with tools/convert_checkpoint.py --prefix {place}',
+    ask: str | None = None,
 ) -> str:
     """Where in a file a module's weights lie.
 
@@ -272,7 +288,7 @@ def find_module(
         module: a model or a part of one.
         weights: see `WeightTree.choose`, as ``prefer`` and ``ask``.
         prefer: see there.
-        ask: see there.
+        ask: see there; by default how to get a file that holds one model.
 
     Returns:
         The place with most of the module's tensors; for a FAN backbone, of the FANs in the file.
@@ -290,20 +306,30 @@ def find_module(
             for place, (shaped, named) in scores.items()
             if 2 * named >= min(size, len(tree.below(place)))  # a few names in common happen
         } or tree.largest()
+    if ask is None:
+        ask = _ASK_CONVERTER if fans_inside(module) else SAVE_ALONE
     return tree.choose(scores, weights, prefer, ask)
+
+
+def fans_inside(module: nn.Module) -> dict[str, 'CheckpointedBackbone']:
+    """The FAN backbones of a model by what stands in front of their tensors' names."""
+    return {
+        f'{path}.' if path else '': part
+        for path, part in module.named_modules()
+        if isinstance(part, CheckpointedBackbone)
+    }
 
 
 def _wanted(module: nn.Module) -> dict[str, Size]:
     """Shapes of a module's tensors by their names; of FANs inside by the official ones, too."""
     wanted = {name: value.shape for name, value in module.state_dict().items()}
-    for path, part in module.named_modules():
-        if isinstance(part, CheckpointedBackbone):
-            prefix = f'{path}.' if path else ''
-            for name, value in part.state_dict().items():
-                wanted[prefix + to_official(name)] = value.shape
+    for prefix, fan in fans_inside(module).items():
+        for name, value in fan.state_dict().items():
+            wanted[prefix + to_official(name)] = value.shape
     return wanted
 
 
+_ASK_CONVERTER = 'take one out with tools/convert_checkpoint.py --prefix {place}'
 _ASK_INIT_CFG = 'say which with init_cfg.prefix={place}'
 
 
@@ -410,7 +436,6 @@ def load_pretrained(
     """
     content = read_torch_file(checkpoint)
     try:
-        check_kind(weights)
         tree = WeightTree(content, prefix)
         place = find_module(tree, backbone, weights, ('ema', 'model'), _ASK_INIT_CFG)
         state = tree.below(place)
@@ -516,7 +541,7 @@ def load_strictly(
     """
     own = module.state_dict()
     try:
-        check_values(_in_our_names(module, state), own)
+        check_values(in_our_names(module, state), own)
         missing = module.load_state_dict(state, strict=False).missing_keys
     except InputError as error:  # a FAN backbone's own, too
         raise InputError(f'{source}: {error}') from None
@@ -538,14 +563,12 @@ def load_strictly(
         )
 
 
-def _in_our_names(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def in_our_names(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict with the names of a module, FANs inside it under ours."""
     named = dict(state)
-    for path, part in module.named_modules():
-        if isinstance(part, CheckpointedBackbone):
-            prefix = f'{path}.' if path else ''
-            for key, value in translate(below(prefix, state)).items():
-                named[prefix + key] = value
+    for prefix in fans_inside(module):
+        for key, value in translate(below(prefix, state)).items():
+            named[prefix + key] = value
     return named
 
 

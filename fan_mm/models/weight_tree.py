@@ -22,6 +22,9 @@ _AVERAGE = re.compile(r'(.*_)?ema(_.*)?')
 _NO_WEIGHTS = ('param_groups', '_last_lr')
 
 
+SAVE_ALONE = 'save the weights below the one that is meant in a file of their own'
+
+
 class WeightTree:
     """All tensors of a checkpoint by their paths, such as ``state_dict.module.head.weight``.
 
@@ -38,7 +41,8 @@ class WeightTree:
 
     def __init__(self, content: object, prefix: str | None = None) -> None:
         if not isinstance(content, Mapping):
-            raise InputError(f'a checkpoint is a dict of weights, not a {type(content).__name__}')
+            kind = type(content).__name__
+            raise InputError(f'it holds no weights: a checkpoint is a dict of them, not a {kind}')
         if content.get('state_dict_encrypted') or isinstance(content.get('state_dict'), bytes):
             raise InputError(
                 'its weights are encrypted: export them without encryption (with TAO and its key)'
@@ -109,7 +113,7 @@ class WeightTree:
         scores: Mapping[str, object],
         weights: str | None = None,
         prefer: Sequence[str] = (),
-        ask: str = 'save the one that is meant alone',
+        ask: str = SAVE_ALONE,
     ) -> str:
         """The one place that is meant, of those where weights fit best.
 
@@ -120,8 +124,10 @@ class WeightTree:
             ask: how to say which, where ``{place}`` stands for a place's name.
 
         Raises:
-            InputError: there are none of the wanted kind, or nothing says which of several.
+            InputError: no such kind, none of it in the file, or nothing says which of several.
         """
+        if weights not in (None, *KINDS):
+            raise InputError(f"weights must be 'ema' or 'model', not {weights!r}")
         if weights is not None:
             scores = {place: scores[place] for place in scores if self.kind(place) == weights}
             if not scores and weights == 'ema':
@@ -159,12 +165,6 @@ class WeightTree:
             for path, place in self._dicts.items()
         )
         return {place: -i for i, (place, _) in enumerate(places.most_common())}
-
-
-def check_kind(weights: str | None) -> None:
-    """Raise InputError unless it is 'ema', 'model' or None."""
-    if weights not in (None, *KINDS):
-        raise InputError(f"weights must be 'ema' or 'model', not {weights!r}")
 
 
 def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
