@@ -171,6 +171,7 @@ class RobustnessSweep:
             self.premade = self._on_rank_0(
                 lambda: PremadeImages.find(corrupted_root, self.cells[1:], paths)
             )
+            self.premade.check_labels(paths, [info.get('gt_label') for info in infos])
         self.dataset = CellDataset(
             *with_cells(
                 clean_dataset,

@@ -274,17 +274,14 @@ def test_two_processes_count_every_picture_once(monkeypatch):
     """Each has its part before the sum is taken over both."""
 
     class Model(torch.nn.Module):
-        def data_preprocessor(self, batch, training):
-            return dict(
-                inputs=torch.stack([x for x, _ in batch]), data_samples=[s for _, s in batch]
-            )
+        def test_step(self, batch):
+            return batch
 
-        def forward(self, inputs, mode):
-            return inputs
-
-    logits = torch.randn(11, 7, generator=torch.Generator().manual_seed(0))
-    labels = [SimpleNamespace(gt_label=torch.tensor([i % 7])) for i in range(11)]
-    pictures = list(zip(logits, labels, strict=True))
+    scores = torch.rand(11, 7, generator=torch.Generator().manual_seed(0))
+    pictures = [
+        SimpleNamespace(pred_score=row, gt_label=torch.tensor([i % 7]))
+        for i, row in enumerate(scores)
+    ]
     loader = torch.utils.data.DataLoader(pictures, batch_size=3, collate_fn=list)
     alone = ood._accuracy(Model(), loader, None)
     parts = []
@@ -343,7 +340,8 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     assert classifier_state(only, 'ema')[1] == 'model'
     assert classifier_state(dict(state_dict=plain, state_dict_ema=average), 'ema')[1] == 'ema'
     assert classifier_state(dict(state_dict_ema=average), 'model')[1] == 'ema'
-    for nothing in (5, [average], dict(ema_state_dict=average)):
+    assert classifier_state(dict(ema_state_dict=average), 'ema')[1] == 'ema'
+    for nothing in (5, [average], dict(ema_state_dict={})):
         with pytest.raises(InputError):
             classifier_state(nothing, 'ema')
 
