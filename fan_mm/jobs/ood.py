@@ -360,9 +360,7 @@ class _Readable(torch.utils.data.Dataset):
             raise InputError(f'{path} cannot be read: {_first_line(error)}') from None
 
 
-def _accuracy(
-    name: str, model: nn.Module, loader: Any, classes: list[int] | None
-) -> dict[str, Any]:
+def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[str, Any]:
     """Top-1 and top-5 in per cent; every rank evaluates a part of the images."""
     rank, world_size = get_dist_info()
     total = len(loader.dataset)
