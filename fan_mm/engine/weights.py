@@ -75,7 +75,7 @@ def _find(model: nn.Module, content: object, source: str) -> tuple[str, WeightTr
     except InputError as error:
         raise InputError(f'{source}: {error}') from None
     fans, own = fans_inside(model), model.state_dict().keys()
-    bare = [fan for fan in fan_places(tree) if model_around(fan) == fan]
+    bare = [fan for fan in fan_places(tree) if model_around(tree, fan) == fan]
     if bare and fans and '' not in fans and not own & in_our_names(model, tree.below(place)).keys():
         raise InputError(
             f'{source} holds a FAN without a model around it, as released files do: make a '

@@ -251,7 +251,7 @@ def unwrap(
         InputError: there are no weights, or none of the wanted kind, or two models.
     """
     tree = WeightTree(checkpoint, prefix)
-    return tree.below(model_around(find_fan(tree, weights, ('ema', 'model'))))
+    return tree.below(model_around(tree, find_fan(tree, weights, ('ema', 'model'))))
 
 
 def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str] = ()) -> str:
@@ -269,8 +269,10 @@ def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str]
     return tree.choose(scores, weights, prefer, _ASK_CONVERTER)
 
 
-def model_around(place: str) -> str:
-    """Where the model lies of which a FAN is the backbone."""
+def model_around(tree: WeightTree, place: str) -> str:
+    """Where the model lies of which a FAN is the backbone; a classifier with its own head is one."""
+    if f'{place}head.weight' in tree.tensors:
+        return place
     return re.sub(r'(^|\.)backbone\.$', r'\1', place)
 
 

@@ -145,7 +145,7 @@ def classifier_state(
     tree = WeightTree(content)
     fan = model is None or isinstance(getattr(model, 'backbone', None), CheckpointedBackbone)
     place = find_fan(tree, prefer=order) if fan else find_module(tree, model, prefer=order)
-    state = tree.below(model_around(place) if fan else place)
+    state = tree.below(model_around(tree, place) if fan else place)
     if fan and not below('backbone.', state):
         state = convert(content, tree.kind(place)).state_dict
     return state, tree.kind(place)
