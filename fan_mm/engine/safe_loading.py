@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mmengine.runner import CheckpointLoader
 
+from fan_mm.errors import InputError
 from fan_mm.models.weight_tree import WeightTree
 from fan_mm.torch_files import read_torch_file
 
@@ -32,12 +33,17 @@ def load_from_local(filename: str, map_location: object = None) -> object:
     content = read_torch_file(filename)
     if not isinstance(content, Mapping):
         return content
-    tree = WeightTree(content)
-    places = (
-        ['state_dict.'] if isinstance(content.get('state_dict'), Mapping) else [*tree.largest()]
-    )
-    state = tree.below(places[0])
-    compiled = any('_orig_mod.' in name for name in state)
-    if len(places) > 1 or (places[0] in ('', 'state_dict.') and not compiled):
+    try:
+        tree = WeightTree(content)
+    except InputError as error:
+        raise InputError(f'{filename}: {error}') from None
+    usual = isinstance(content.get('state_dict'), Mapping)
+    place = 'state_dict.' if usual else next(iter(tree.largest()))
+    state = tree.below(place)
+    if place in ('', 'state_dict.') and not any('_orig_mod.' in name for name in state):
+        return content
+    if not usual and len(state) < 0.9 * len(
+        tree.tensors
+    ):  # no counter beside it, but another model
         return content
     return {**content, 'state_dict': {_WRAPPERS.sub('', name): v for name, v in state.items()}}
