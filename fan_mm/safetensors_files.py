@@ -22,6 +22,7 @@ except ImportError:
 
 _LENGTH = 8  # bytes, little-endian, in front of the header
 _MAX_HEADER = 100_000_000  # bytes, the format's own limit
+_TORCH = (b'PK\3\4', b'\x80\2\x8a\n')  # how torch's files begin, misnamed ones too
 _DTYPES = {
     'BOOL': 'bool',
     'U8': 'uint8',
@@ -44,10 +45,12 @@ _DTYPES = {
 
 def is_safetensors(path: str | os.PathLike) -> bool:
     """Whether a file is one, by its suffix or by how it begins."""
-    if os.fspath(path).lower().endswith('.safetensors'):
-        return True
     with open(path, 'rb') as file:
         start = file.read(_LENGTH + 2)
+    if start.startswith(_TORCH):
+        return False
+    if os.fspath(path).lower().endswith('.safetensors'):
+        return True
     if len(start) < _LENGTH + 2 or start[_LENGTH:] not in (b'{"', b'{}', b'{ ', b'{\n'):
         return False
     return struct.unpack('<Q', start[:_LENGTH])[0] <= os.path.getsize(path) - _LENGTH

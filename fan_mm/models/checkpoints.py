@@ -559,9 +559,12 @@ def load_strictly(
     given = set(given)
     missing = [n for n in missing if n not in given and not n.endswith('num_batches_tracked')]
     if missing:
-        _check_names(own, {*state, *given}, source)
+        part = state.keys() <= own.keys() and 2 * len(missing) > len(own)
+        if not part:
+            _check_names(own, {*state, *given}, source)
+        what = 'it holds a part of the model and lacks' if part else 'it lacks'
         raise InputError(
-            f'{source}: it lacks {len(missing)} of {len(own)} tensors, such as {missing[0]}'
+            f'{source}: {what} {len(missing)} of {len(own)} tensors, such as {missing[0]}'
         )
 
 

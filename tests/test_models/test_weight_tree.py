@@ -1,8 +1,6 @@
 """A model is found in a file under whatever prefix and in whatever container, by every reader."""
 
-import json
 import logging
-import struct
 from types import SimpleNamespace
 
 import official
@@ -10,6 +8,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
+from safetensors_writer import safetensors
 from torch import nn
 
 from fan_mm.engine import use_safe_loading
@@ -64,34 +63,6 @@ CONTAINERS = {
     'two levels more': lambda state: {'ema': {'module': {'state_dict': state}, 'updates': 7}},
 }
 OPTIMIZER = {'state': {0: {'exp_avg': torch.zeros(3)}}, 'param_groups': [dict(lr=0.1, params=[0])]}
-DTYPES = {
-    torch.float64: 'F64',
-    torch.float32: 'F32',
-    torch.float16: 'F16',
-    torch.bfloat16: 'BF16',
-    torch.float8_e4m3fn: 'F8_E4M3',
-    torch.float8_e5m2: 'F8_E5M2',
-    torch.int64: 'I64',
-    torch.int32: 'I32',
-    torch.int16: 'I16',
-    torch.int8: 'I8',
-    torch.uint8: 'U8',
-    torch.bool: 'BOOL',
-}
-
-
-def safetensors(state):
-    """The bytes of a file as the format's documentation says."""
-    header, data = {'__metadata__': {'format': 'pt'}}, b''
-    for name, value in state.items():
-        raw = value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        offsets = [len(data), len(data) + len(raw)]
-        header[name] = dict(
-            dtype=DTYPES[value.dtype], shape=list(value.shape), data_offsets=offsets
-        )
-        data += raw
-    text = json.dumps(header).encode()
-    return struct.pack('<Q', len(text)) + text + data
 
 
 class Classifier(BaseModel):
