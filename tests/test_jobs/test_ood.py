@@ -635,7 +635,9 @@ def test_labels_that_fit_and_do_not_fit_class_folders(tmp_path):
     check(['n00000001', 'n00000002'], [None, None])
     with pytest.raises(InputError, match='the list of labels is of other images'):
         check(['n00000001', 'n00000001'], [4, 5])
-    with pytest.raises(InputError, match='n00000001 has label 4 and n00000002 3: .* another order'):
+    with pytest.raises(
+        InputError, match=r'n00000001 has label 4 and n00000002 3: .* another order'
+    ):
         check(['n00000002', 'n00000001'], [3, 4])
 
 
