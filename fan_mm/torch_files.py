@@ -35,6 +35,42 @@ def _history_method(owner: object, name: str) -> object:
     raise pickle.UnpicklingError('GLOBAL builtins.getattr')
 
 
+class _Settings:
+    """Stands in for objects that hold a training's settings and are none of ours: it keeps nothing."""
+
+    def __new__(cls, *_: object) -> '_Settings':
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Forget it."""
+
+
+class _SettingsDict:
+    """Stands in for classes of dicts: what is read is a plain one."""
+
+    def __new__(cls, *_: object) -> dict:
+        return {}
+
+
+# Beside the weights in files of Lightning, of TAO, which uses it with OmegaConf, and of others.
+_SETTINGS = [
+    *('omegaconf.dictconfig.DictConfig', 'omegaconf.listconfig.ListConfig'),
+    *('omegaconf.base.ContainerMetadata', 'omegaconf.base.Metadata', 'typing.Any'),
+    *(
+        f'omegaconf.nodes.{kind}Node'
+        for kind in ('Any', 'String', 'Integer', 'Float', 'Boolean', 'Bytes', 'Path', 'Enum')
+    ),
+    *(f'builtins.{kind}' for kind in ('int', 'float', 'bool', 'str', 'dict', 'list', 'tuple')),
+    *('pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath'),
+]
+_SETTINGS_DICTS = [
+    *('collections.defaultdict', 'easydict.EasyDict', 'yacs.config.CfgNode', 'addict.addict.Dict'),
+    *('mmengine.config.config.ConfigDict', 'mmcv.utils.config.ConfigDict'),
+    'pytorch_lightning.utilities.parsing.AttributeDict',
+    'lightning_fabric.utilities.data.AttributeDict',
+    'lightning.fabric.utilities.data.AttributeDict',
+]
+
 # Each with the name under which a file asks for it. Named pairs also outlive onedl-mmengine's
 # loader, which takes back what it allowed for the time of a load.
 SAFE_GLOBALS = [
@@ -49,6 +85,8 @@ SAFE_GLOBALS = [
         )
     ),
     (_history_method, 'builtins.getattr'),  # for the message hub too
+    *((_Settings, name) for name in _SETTINGS),
+    *((_SettingsDict, name) for name in _SETTINGS_DICTS),
     # numpy 2 moved `numpy.core` to `numpy._core`; a file names the one of the numpy that wrote it.
     *(
         (function, f'{package}.multiarray.{function.__name__}')

@@ -1,8 +1,12 @@
 import argparse
+import collections
 import io
 import os
 import pickle
+import sys
+import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +128,37 @@ def test_files_that_are_no_checkpoints(tmp_path):
         InputError, match=r'cannot download http://127\.0\.0\.1:9/x\.pth: .*refused'
     ):
         read_torch_file('http://127.0.0.1:9/x.pth')
+
+
+def test_settings_beside_the_weights_are_passed_over(tmp_path, monkeypatch):
+    """As Lightning and TAO save them; the classes are fakes under the names that files ask for."""
+
+    def fake(name, base=object):
+        module, _, cls = name.rpartition('.')
+        parts = module.split('.')
+        for i in range(len(parts)):
+            part = '.'.join(parts[: i + 1])
+            if part not in sys.modules:
+                monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+        kind = type(cls, (base,), {'__module__': module})
+        monkeypatch.setattr(sys.modules[module], cls, kind, raising=False)
+        return kind
+
+    config = fake('omegaconf.dictconfig.DictConfig')()
+    node = fake('omegaconf.nodes.AnyNode')()
+    node.__dict__.update(_val=3, _metadata=fake('omegaconf.base.Metadata')())
+    config.__dict__.update(
+        _content={'lr': node}, kind=int, flags=collections.defaultdict(list, a=[1])
+    )
+    hparams = fake('lightning_fabric.utilities.data.AttributeDict', dict)(lr=0.1)
+    state = collections.defaultdict(None, w=torch.arange(3))
+    content = dict(state_dict=state, hyper_parameters=config, hparams=hparams, path=Path('a/b'))
+    content |= dict(hparams_type=type(config))
+    torch.save(content, tmp_path / 'f.ckpt')
+    found = read_torch_file(tmp_path / 'f.ckpt')
+    assert found['state_dict']['w'].tolist() == [0, 1, 2]
+    assert type(found['hparams']) is dict
+    assert not hasattr(found['hyper_parameters'], '_content')
 
 
 ELSE = {
