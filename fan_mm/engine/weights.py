@@ -7,10 +7,11 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, BaseTTAModel, PretrainedInit, is_model_wrapper
+from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
@@ -90,7 +91,7 @@ def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, BaseModule, Mappi
     for path, part in model.named_modules():
         cfgs = getattr(part, 'init_cfg', None) or ()
         for cfg in [cfgs] if isinstance(cfgs, Mapping) else cfgs:
-            if cfg.get('type') in ('Pretrained', PretrainedInit) and cfg.get('checkpoint'):
+            if type_name(cfg) in ('Pretrained', 'PretrainedInit') and cfg.get('checkpoint'):
                 yield (f'{path}.' if path else ''), part, cfg
 
 
@@ -107,7 +108,7 @@ def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -
     own, there = model.state_dict().keys(), in_our_names(model, state).keys()
     given = set()
     for prefix, part, cfg in _pretrained_parts(model):
-        needed = {name for name in own if name.startswith(prefix)} - there
+        needed = {n for n in own if n.startswith(prefix) and not n.endswith('_tracked')} - there
         if not needed or not own & there or is_foreign(cfg['checkpoint']):
             continue
         try:

@@ -27,7 +27,6 @@ from fan_mm.models.checkpoints import (
     fit,
     model_around,
     translate,
-    unwrap,
     with_final_norm,
 )
 from fan_mm.models.weight_tree import KINDS, WeightTree, below
@@ -95,7 +94,9 @@ def convert(
     Raises:
         InputError: it holds no FAN of a released size, or several; keys are missing or unknown.
     """
-    state = unwrap(checkpoint, weights, prefix)
+    tree = WeightTree(checkpoint, prefix)
+    root = model_around(tree, find_fan(tree, weights, KINDS))
+    state = tree.below(root)
     before = 'backbone.' if below('backbone.', state) else ''
     backbone = {
         key: value
@@ -110,8 +111,9 @@ def convert(
         made = translate({names[key]: value}) if key in names else {}
         conversion.add(before + key, **{f'backbone.{name}': part for name, part in made.items()})
     toolkit = checkpoint.get('tao_model')
-    if toolkit and not all(key.startswith(_CLASSIFIERS) for key in heads):
-        for key in heads:
+    beside = [path for path in tree.tensors if not path.startswith(root)]
+    if toolkit and (beside or not all(key.startswith(_CLASSIFIERS) for key in heads)):
+        for key in (*heads, *beside):
             conversion.add(key)
         conversion.remarks.append(f"a model of TAO's {toolkit}: only its backbone is converted")
     elif 'decode_head.linear_fuse.conv.weight' in heads:
