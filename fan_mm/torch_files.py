@@ -1,4 +1,4 @@
-"""Reading torch files without ever executing pickled code.
+"""Reading files of weights, torch's and ``.safetensors``, without ever executing pickled code.
 
 torch's ``weights_only=True`` unpickler builds tensors, containers and the types it was told are
 harmless. `SAFE_GLOBALS` tells it the few that honest training state holds beyond tensors: from the
@@ -12,6 +12,8 @@ import os
 import pickle
 import re
 import urllib.error
+import zipfile
+from pathlib import Path
 from urllib.parse import urlparse
 
 import numpy as np
@@ -20,6 +22,7 @@ from mmengine.dist import barrier, get_rank
 from mmengine.logging.history_buffer import HistoryBuffer
 
 from fan_mm.errors import InputError
+from fan_mm.safetensors_files import is_safetensors, read_safetensors
 
 _ADDRESS = 'http://', 'https://'
 _NUMPY_BUILDERS = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
@@ -31,6 +34,42 @@ def _history_method(owner: object, name: str) -> object:
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError('GLOBAL builtins.getattr')
 
+
+class _Settings:
+    """Stands in for objects that hold a training's settings and are none of ours: it keeps nothing."""
+
+    def __new__(cls, *_: object) -> '_Settings':
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Forget it."""
+
+
+class _SettingsDict:
+    """Stands in for classes of dicts: what is read is a plain one."""
+
+    def __new__(cls, *_: object) -> dict:
+        return {}
+
+
+# Beside the weights in files of Lightning, of TAO, which uses it with OmegaConf, and of others.
+_SETTINGS = [
+    *('omegaconf.dictconfig.DictConfig', 'omegaconf.listconfig.ListConfig'),
+    *('omegaconf.base.ContainerMetadata', 'omegaconf.base.Metadata', 'typing.Any'),
+    *(
+        f'omegaconf.nodes.{kind}Node'
+        for kind in ('Any', 'String', 'Integer', 'Float', 'Boolean', 'Bytes', 'Path', 'Enum')
+    ),
+    *(f'builtins.{kind}' for kind in ('int', 'float', 'bool', 'str', 'dict', 'list', 'tuple')),
+    *('pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath'),
+]
+_SETTINGS_DICTS = [
+    *('collections.defaultdict', 'easydict.EasyDict', 'yacs.config.CfgNode', 'addict.addict.Dict'),
+    *('mmengine.config.config.ConfigDict', 'mmcv.utils.config.ConfigDict'),
+    'pytorch_lightning.utilities.parsing.AttributeDict',
+    'lightning_fabric.utilities.data.AttributeDict',
+    'lightning.fabric.utilities.data.AttributeDict',
+]
 
 # Each with the name under which a file asks for it. Named pairs also outlive onedl-mmengine's
 # loader, which takes back what it allowed for the time of a load.
@@ -46,6 +85,8 @@ SAFE_GLOBALS = [
         )
     ),
     (_history_method, 'builtins.getattr'),  # for the message hub too
+    *((_Settings, name) for name in _SETTINGS),
+    *((_SettingsDict, name) for name in _SETTINGS_DICTS),
     # numpy 2 moved `numpy.core` to `numpy._core`; a file names the one of the numpy that wrote it.
     *(
         (function, f'{package}.multiarray.{function.__name__}')
@@ -54,6 +95,10 @@ SAFE_GLOBALS = [
     ),
 ]
 torch.serialization.add_safe_globals(SAFE_GLOBALS)
+
+
+class DamagedFileError(InputError):
+    """The file is no checkpoint, or no longer a whole one."""
 
 
 def is_foreign(source: str) -> bool:
@@ -70,7 +115,7 @@ def why_refused(error: pickle.UnpicklingError, source: str) -> str:
     """
     wanted = re.search(r'GLOBAL (\S+)|whose module (\S+) is blocked|function (\S+)', str(error))
     if wanted is None:
-        return f'{source} is not a torch checkpoint, or damaged'
+        return f'{source} is not a torch checkpoint, {_what_else(source) or "or damaged"}'
     name = next(group for group in wanted.groups() if group)
     return (
         f'{source} was refused: loading it means running "{name}", and checkpoints are data here, '
@@ -79,7 +124,7 @@ def why_refused(error: pickle.UnpicklingError, source: str) -> str:
 
 
 def read_torch_file(source: str | os.PathLike) -> object:
-    """Read what ``torch.save`` wrote, onto the CPU.
+    """Read what ``torch.save`` wrote, or a ``.safetensors`` file, onto the CPU.
 
     Args:
         source: a path, or an http(s) address (kept in torch's hub cache; in a distributed run rank
@@ -91,19 +136,78 @@ def read_torch_file(source: str | os.PathLike) -> object:
     source = os.fspath(source)
     try:
         if source.startswith(_ADDRESS):
-            return _read_url(source)
-        return torch.load(local_file(source), map_location='cpu', weights_only=True)
+            _download(source)
+        path = local_file(source)
+        if is_safetensors(path):
+            return read_safetensors(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except InputError as error:
+        other = _what_else(source)
+        raise InputError(
+            f'{source} is not a .safetensors file, {other}' if other else error
+        ) from None
     except FileNotFoundError:
         raise InputError(f'no such checkpoint: {source}') from None
     except pickle.UnpicklingError as error:
-        raise InputError(why_refused(error, source)) from None
+        refused = 'was refused' in (line := why_refused(error, source))
+        raise (InputError if refused else DamagedFileError)(line) from None
     except urllib.error.URLError as error:
         raise InputError(f'cannot download {source}: {error.reason}') from None
+    except IsADirectoryError as error:
+        raise InputError(f'cannot read {source}: {_sharded(source) or error.strerror}') from None
     except OSError as error:
         raise InputError(f'cannot read {source}: {error.strerror or error}') from None
     except Exception as error:  # bytes that are no pickle make the unpickler fail in any way
-        reason = f'{type(error).__name__} {error}'.partition('. ')[0]
-        raise InputError(f'{source} is not a torch checkpoint, or damaged ({reason})') from None
+        reason = f'{type(error).__name__} {error}'.partition('\n')[0].partition('. ')[0]
+        other = _what_else(source) or f'or damaged ({reason})'
+        raise DamagedFileError(f'{source} is not a torch checkpoint, {other}') from None
+
+
+def _what_else(source: str) -> str | None:
+    """What a file is that is no checkpoint, and what to do; None where its beginning does not say."""
+    try:
+        path = Path(local_file(source))
+        with open(path, 'rb') as file:
+            start = file.read(4096)
+        if zipfile.is_zipfile(path):
+            return _archive(zipfile.ZipFile(path).namelist())
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if not start:
+        return 'but empty (0 bytes): get it again'
+    text = start.lstrip().lower()
+    if text.startswith(b'version https://git-lfs'):
+        return 'but the pointer to one in Git LFS: git lfs pull gets the file'
+    if text.startswith((b'<!doctype', b'<html', b'<?xml')):
+        return 'but a web page: the download went wrong, open it in a browser to see why'
+    if text.startswith(b'{') and (b'"weight_map"' in start or path.name.endswith('.index.json')):
+        return 'but the index of one in several files: save it as one (max_shard_size)'
+    if start.startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'7z\xbc\xaf', b'Rar!')):
+        return 'but a compressed archive: unpack it'
+    return 'but an HDF5 file' if start.startswith(b'\x89HDF') else None
+
+
+def _archive(names: list[str]) -> str | None:
+    """What a zip archive is; None for what torch wrote."""
+    inside = {name.rpartition('/')[2] for name in names}
+    if 'constants.pkl' in inside:
+        return 'but a TorchScript program: save its state_dict'
+    if 'data.pkl' in inside:
+        return None
+    return f'but an archive of {", ".join(names[:3]) or "nothing"}: unpack it'
+
+
+def _sharded(folder: str) -> str | None:
+    """How to gather a checkpoint that fills a folder; None if it holds none of a known kind."""
+    names = os.listdir(local_file(folder))
+    if '.metadata' in names and any(name.endswith('.distcp') for name in names):
+        gather = 'python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE'
+        return f'a checkpoint in shards (FSDP), which {gather} gathers'
+    if 'zero_to_fp32.py' in names or any('mp_rank_' in name for name in names):
+        return "a checkpoint in shards (DeepSpeed), which its folder's zero_to_fp32.py gathers"
+    if any(name.endswith('.index.json') for name in names):
+        return 'a checkpoint in several files: save it as one (max_shard_size)'
+    return None
 
 
 def local_file(source: str | os.PathLike) -> str:
@@ -115,10 +219,12 @@ def local_file(source: str | os.PathLike) -> str:
     return os.path.expanduser(source)
 
 
-def _read_url(url: str) -> object:
-    if get_rank() > 0:
-        barrier()  # rank 0 is downloading
-    checkpoint = torch.hub.load_state_dict_from_url(url, map_location='cpu', weights_only=True)
-    if get_rank() == 0:
-        barrier()
-    return checkpoint
+def _download(url: str) -> None:
+    """Fetch a file into torch's hub cache, unless it is there."""
+    path = local_file(url)
+    try:
+        if get_rank() == 0 and not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            torch.hub.download_url_to_file(url, path)
+    finally:
+        barrier()  # others wait for rank 0

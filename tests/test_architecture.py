@@ -9,6 +9,7 @@ BASEMENT = {
     'cores',
     'fileio',
     'images',
+    'safetensors_files',
     'torch_files',
     'versions',
     '__version__',

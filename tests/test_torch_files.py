@@ -1,8 +1,12 @@
 import argparse
+import collections
 import io
 import os
 import pickle
+import sys
+import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +128,91 @@ def test_files_that_are_no_checkpoints(tmp_path):
         InputError, match=r'cannot download http://127\.0\.0\.1:9/x\.pth: .*refused'
     ):
         read_torch_file('http://127.0.0.1:9/x.pth')
+
+
+def test_settings_beside_the_weights_are_passed_over(tmp_path, monkeypatch):
+    """As Lightning and TAO save them; the classes are fakes under the names that files ask for."""
+
+    def fake(name, base=object):
+        module, _, cls = name.rpartition('.')
+        parts = module.split('.')
+        for i in range(len(parts)):
+            part = '.'.join(parts[: i + 1])
+            if part not in sys.modules:
+                monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+        kind = type(cls, (base,), {'__module__': module})
+        monkeypatch.setattr(sys.modules[module], cls, kind, raising=False)
+        return kind
+
+    config = fake('omegaconf.dictconfig.DictConfig')()
+    node = fake('omegaconf.nodes.AnyNode')()
+    node.__dict__.update(_val=3, _metadata=fake('omegaconf.base.Metadata')())
+    config.__dict__.update(
+        _content={'lr': node}, kind=int, flags=collections.defaultdict(list, a=[1])
+    )
+    hparams = fake('lightning_fabric.utilities.data.AttributeDict', dict)(lr=0.1)
+    state = collections.defaultdict(None, w=torch.arange(3))
+    content = dict(state_dict=state, hyper_parameters=config, hparams=hparams, path=Path('a/b'))
+    content |= dict(hparams_type=type(config))
+    torch.save(content, tmp_path / 'f.ckpt')
+    found = read_torch_file(tmp_path / 'f.ckpt')
+    assert found['state_dict']['w'].tolist() == [0, 1, 2]
+    assert type(found['hparams']) is dict
+    assert not hasattr(found['hyper_parameters'], '_content')
+
+
+ELSE = {
+    'empty.pth': (b'', 'but empty'),
+    'lfs.pth': (
+        b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n',
+        'git lfs pull',
+    ),
+    'page.pth': (b'\n<!DOCTYPE html><title>Too many requests</title>', 'but a web page'),
+    'page2.pth': (b'<html lang="en">', 'but a web page'),
+    'pytorch_model.bin.index.json': (b'{"metadata": {}, "weight_map": {}}', 'in several files'),
+    'model.tar.gz': (b'\x1f\x8b\x08\0\0', 'a compressed archive: unpack it'),
+    'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
+    'words.pth': (b'hello world', 'or damaged'),
+}
+
+
+@pytest.mark.parametrize('name', ELSE)
+def test_what_a_file_is_instead(name, tmp_path):
+    content, message = ELSE[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f'{name} is not a torch checkpoint, .*{message}') as error:
+        read_torch_file(path)
+    assert '\n' not in str(error.value)
+
+
+def test_archives_of_other_things(tmp_path):
+    path = tmp_path / 'f.pth'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('fan.pth', b'x')
+    with pytest.raises(InputError, match=r'but an archive of fan\.pth: unpack it'):
+        read_torch_file(path)
+    torch.jit.script(nn.Linear(1, 1)).save(path)
+    with pytest.raises(InputError, match='but a TorchScript program: save its state_dict'):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['.metadata', '__0_0.distcp'], 'in shards .FSDP.*dcp_to_torch'),
+        (['latest', 'zero_to_fp32.py'], 'in shards .DeepSpeed.*zero_to_fp32'),
+        (['mp_rank_00_model_states.pt'], 'in shards .DeepSpeed'),
+        (['model.safetensors.index.json'], 'in several files'),
+        (['a.txt'], 'Is a directory'),
+    ],
+)
+def test_folders(names, message, tmp_path):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf'cannot read \S+: .*{message}') as error:
+        read_torch_file(tmp_path)
+    assert '\n' not in str(error.value)
 
 
 def test_old_format_files_are_read(tmp_path):

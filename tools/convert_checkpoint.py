@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert a released FAN or STL checkpoint, whatever it is, to OpenMMLab's layout.
+"""Convert a released FAN, STL or TAO checkpoint, whatever it is, to OpenMMLab's layout.
 
 Only for whole models: a backbone reads the released file itself, by
 init_cfg=dict(type='Pretrained', checkpoint=FILE).
@@ -30,9 +30,12 @@ def main() -> None:
         choices=['ema', 'model'],
         help='which weights of a training file to take (EMA weights where there are some)',
     )
+    parser.add_argument(
+        '--prefix', help='which part of the file to take, such as student, if it holds several FANs'
+    )
     parser.add_argument('--verbose', action='store_true', help='what became of every single key')
     args = parser.parse_args()
-    conversion = convert_file(args.source, args.target, args.weights)
+    conversion = convert_file(args.source, args.target, args.weights, args.prefix)
     if args.verbose:
         for source, made in conversion.names.items():
             print(f'{source} -> {", ".join(made) or "left out"}')

@@ -56,8 +56,8 @@ def main() -> int:
     cfg = load_config(args)
     work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'ood')
     sizes = pairs(args.size)
-    if not all(value.isdigit() for value in sizes.values()):
-        raise InputError('--size: pixels are whole numbers')
+    if not all(value.isascii() and value.isdigit() for value in sizes.values()):
+        raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
     results = evaluate_ood(
         cfg,
         args.checkpoint,

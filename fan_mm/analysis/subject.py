@@ -25,11 +25,11 @@ from fan_mm.fileio import shortened
 from fan_mm.images import find_images, read_image
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
-    below,
+    find_module,
     load_pretrained,
     load_strictly,
-    unwrap,
 )
+from fan_mm.models.weight_tree import WeightTree
 from fan_mm.report.labels import corruption_label
 from fan_mm.torch_files import read_torch_file
 
@@ -106,8 +106,11 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
     if isinstance(backbone, CheckpointedBackbone):
         load_pretrained(backbone, checkpoint)
         return
-    state = unwrap(read_torch_file(checkpoint))
-    state = below('backbone.', state) or state
+    try:
+        tree = WeightTree(read_torch_file(checkpoint))
+        state = tree.below(find_module(tree, backbone, prefer=('ema', 'model')))
+    except InputError as error:
+        raise InputError(f'{checkpoint}: {error}') from None
     load_strictly(backbone, state, f'{checkpoint} does not fit the backbone')
 
 

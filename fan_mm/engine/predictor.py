@@ -53,7 +53,8 @@ class Predictor:
             self.model = MODELS.build(cfg.model)
         load_weights(self.model, content, checkpoint)
         self.model.to(get_device()).eval()
-        known = (content.get('meta') or {}).get('dataset_meta')
+        meta = content.get('meta')
+        known = meta.get('dataset_meta') if isinstance(meta, dict) else None
         self.metainfo = dict(known or self._dataset_metainfo())
         classes = self.metainfo.setdefault('classes', ())
         if not classes and self.scope != 'mmpretrain':

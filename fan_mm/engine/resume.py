@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from fan_mm.errors import InputError
-from fan_mm.torch_files import read_torch_file
+from fan_mm.torch_files import DamagedFileError, read_torch_file
 
 
 def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[str]]:
@@ -17,21 +17,25 @@ def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[str]]:
         work_dir: the folder of ``last_checkpoint`` and ``iter_*.pth`` or ``epoch_*.pth``.
 
     Returns:
-        The file, or None if there is no checkpoint at all; and a line for the log about each
-        damaged one that was passed over.
+        The file, or None if there is nothing to go on from, because there is no checkpoint at all or
+        a kill in the first save left the only one damaged; and a line for the log about each damaged
+        one that was passed over.
 
     Raises:
         InputError: there are checkpoints, but none can be read.
     """
     candidates = _candidates(Path(work_dir))
-    complaints = []
+    complaints, damaged = [], True
     for path in candidates:
         try:
             read_training_state(path)
         except InputError as error:
             complaints.append(f'not resumed: {error}')
+            damaged = damaged and isinstance(error, DamagedFileError)
         else:
             return path, complaints
+    if len(complaints) == 1 and damaged:
+        return None, complaints
     if complaints:
         raise InputError(f'{work_dir}: no checkpoint can be read; {complaints[0]}')
     return None, []

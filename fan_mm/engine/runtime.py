@@ -18,6 +18,7 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.safe_loading import use_safe_loading
+from fan_mm.engine.weights import LoadFromHook
 from fan_mm.errors import InputError
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
 
@@ -88,6 +89,7 @@ def build_runner(
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(LoadFromHook())
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses
         # and the resizing of every mmseg head among them: these warn instead.

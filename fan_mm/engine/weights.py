@@ -1,17 +1,37 @@
 """Loading a checkpoint into the model that it must be of."""
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from torch import nn
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
 
+from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
-from fan_mm.models.checkpoints import CheckpointedBackbone, load_strictly
-from fan_mm.torch_files import read_torch_file
+from fan_mm.models.checkpoints import (
+    CheckpointedBackbone,
+    check_values,
+    fan_places,
+    fans_inside,
+    find_module,
+    in_our_names,
+    load_pretrained,
+    load_strictly,
+    model_around,
+)
+from fan_mm.models.weight_tree import WeightTree, below
+from fan_mm.torch_files import is_foreign, read_torch_file
 
 # What a converted file means (`fan_mm.models.conversion`) where it names none of them.
 _DEFAULTS = dict(paired_frequencies=True, out_norm=False, mlp_identity=False, always_shift=False)
+
+# A model's backbone; the stem of a hybrid network has one, too.
+_BACKBONE = re.compile(r'(^|\.)(?<!patch_embed\.)backbone\.')
 
 
 def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
@@ -26,14 +46,139 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
         InputError: the file holds no weights, or not this model's, or was converted for a backbone
             with other options.
     """
+    model = _unwrapped(model)
+    place, tree = _find(model, checkpoint, source)
+    state = tree.below(place)
+    _check_adapters(model, state, source)
+    given = _from_init_cfg(model, state, source)
+    load_strictly(model, state, f'{source} does not fit the config', given)
+    if given:
+        parts = ', '.join(sorted({name.partition('.')[0] for name in given}))
+        print_log(f'{source} has no {parts}: taken from the file of its init_cfg', 'current')
+    _check_options(getattr(model, 'backbone', None), checkpoint, source)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict):
-        raise InputError(f'{source} holds no weights')
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
-    load_strictly(model, state, f'{source} does not fit the config')
-    _check_options(getattr(model, 'backbone', None), checkpoint, source)
+    return model
+
+
+def _find(model: nn.Module, content: object, source: str) -> tuple[str, WeightTree]:
+    """Where a model's weights lie in a file, and all that the file holds.
+
+    Raises:
+        InputError: no weights, several models, or a released FAN, which has other names.
+    """
+    try:
+        tree = WeightTree(content)
+        place = find_module(tree, model)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from None
+    fans, own = fans_inside(model), model.state_dict().keys()
+    bare = [fan for fan in fan_places(tree) if model_around(tree, fan) == fan]
+    if bare and fans and '' not in fans and not own & in_our_names(model, tree.below(place)).keys():
+        raise InputError(
+            f'{source} holds a FAN without a model around it, as released files do: make a '
+            'classifier of it with tools/convert_checkpoint.py; other models take it by '
+            "their backbone's init_cfg"
+        )
+    return place, tree
+
+
+def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, BaseModule, Mapping]]:
+    """Parts whose weights come from a file of their own: what their names begin with, and the config."""
+    for path, part in model.named_modules():
+        cfgs = getattr(part, 'init_cfg', None) or ()
+        for cfg in [cfgs] if isinstance(cfgs, Mapping) else cfgs:
+            if type_name(cfg) in ('Pretrained', 'PretrainedInit') and cfg.get('checkpoint'):
+                yield (f'{path}.' if path else ''), part, cfg
+
+
+def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -> set[str]:
+    """Load what a file of a head or of adapters was trained upon.
+
+    Returns:
+        Names of the tensors that have their weights now. None of a part of which the file itself has
+        some: two trainings are not mixed in silence.
+
+    Raises:
+        InputError: the file of an ``init_cfg`` that is needed cannot be loaded.
+    """
+    own, there = model.state_dict().keys(), in_our_names(model, state).keys()
+    given = set()
+    for prefix, part, cfg in _pretrained_parts(model):
+        needed = {n for n in own if n.startswith(prefix) and not n.endswith('_tracked')} - there
+        if not needed or not own & there or is_foreign(cfg['checkpoint']):
+            continue
+        try:
+            loaded = _load_part(part, cfg)
+        except InputError as error:
+            name = prefix.removesuffix('.') or 'model'
+            raise InputError(
+                f'{source} lacks {min(needed)}, and the init_cfg of {name} cannot give it: {error}'
+            ) from None
+        loaded = {prefix + name for name in loaded}
+        if not loaded & there:
+            given |= loaded
+    return given
+
+
+def _load_part(part: BaseModule, cfg: Mapping) -> set[str]:
+    """Load the file of an ``init_cfg``; returns the names of the part's tensors that it has."""
+    if isinstance(part, CheckpointedBackbone):
+        return load_pretrained(part, cfg['checkpoint'], cfg.get('weights'), cfg.get('prefix'))
+    tree, own = WeightTree(read_torch_file(cfg['checkpoint']), cfg.get('prefix')), part.state_dict()
+    state = tree.below(find_module(tree, part))
+    fitting = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
+    check_values(fitting, own)
+    part.load_state_dict(fitting, strict=False)
+    return set(fitting)
+
+
+def _check_adapters(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse adapters upon random weights: mmpretrain's LoRAModel neither saves nor misses the base."""
+    for path, part in model.named_modules():
+        if type(part).__name__ != 'LoRAModel' or not isinstance(part.module, BaseModule):
+            continue
+        prefix = f'{path}.' if path else ''
+        base = [name for name in below(prefix, state) if '.lora_' not in name]
+        if not base and not any(part.module is inner for _, inner, _ in _pretrained_parts(part)):
+            raise InputError(
+                f'{source} holds adapters only, and what they adapt has random weights: set '
+                f'{prefix}module.init_cfg to the file that they were trained upon'
+            )
+
+
+class LoadFromHook(Hook):
+    """Hand mmengine the weights of ``load_from`` under the model's own names, wherever they lay.
+
+    mmengine looks below ``state_dict`` only, drops ``module.``, and skips what it does not find. Parts
+    may be missing in a training; all may not.
+    """
+
+    priority = 'HIGHEST'  # before mmengine's EMAHook takes its copy
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace ``checkpoint['state_dict']`` where the weights lie elsewhere."""
+        model, source = _unwrapped(runner.model), str(runner._load_from)
+        place, tree = _find(model, checkpoint, source)
+        state, own = tree.below(place), model.state_dict()
+        named = in_our_names(model, state)
+        if own and not own.keys() & named.keys():
+            raise InputError(
+                f'{source} has none of the {len(own)} tensors of the model: nothing would be loaded'
+            )
+        try:
+            check_values(named, own)
+        except InputError as error:
+            raise InputError(f'{source}: {error}') from None
+        if place != 'state_dict.':
+            checkpoint['state_dict'] = state
+            if place:
+                runner.logger.log(
+                    logging.INFO, f'fan_mm: {source}: weights from below {place[:-1]}'
+                )
 
 
 def _check_options(backbone: object, checkpoint: Mapping, source: str) -> None:
@@ -69,22 +214,25 @@ def check_start(model: dict, path: str) -> None:
     Raises:
         InputError: it is neither; says what to do instead.
     """
-    content = read_torch_file(Path(path).expanduser())
-    state = content.get('state_dict', content) if isinstance(content, dict) else {}
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
+    try:
+        tree = WeightTree(read_torch_file(Path(path).expanduser()))
+    except InputError as error:
+        raise InputError(f'load_from: {error}') from None
     as_backbone = (
         '--cfg-options load_from=None model.backbone.init_cfg.type=Pretrained '
         f'model.backbone.init_cfg.checkpoint={path}'
     )
-    if model.get('backbone') and not any(name.startswith('backbone.') for name in state):
+    if model.get('backbone') and not any(_BACKBONE.search(name) for name in tree.tensors):
         raise InputError(
             f'load_from: {path} is no whole model and nothing of it would be loaded: convert it '
             f'(tools/convert_checkpoint.py), or take it for the backbone alone: {as_backbone}'
         )
     classes = (model.get('head') or {}).get('num_classes')
-    weight = state.get('head.fc.weight')
-    if classes is not None and weight is not None and len(weight) != classes:
+    found = {
+        len(v) for name, v in tree.tensors.items() if re.search(r'(^|\.)head\.fc\.weight$', name)
+    }
+    if classes is not None and found and classes not in found:
         raise InputError(
-            f'load_from: {path} classifies {len(weight)} classes, the config {classes}: to fine-tune '
+            f'load_from: {path} classifies {max(found)} classes, the config {classes}: to fine-tune '
             f'its backbone with a new classifier, {as_backbone}'
         )

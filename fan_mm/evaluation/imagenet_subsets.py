@@ -15,20 +15,18 @@ from fan_mm.errors import InputError
 
 @dataclass(frozen=True)
 class FolderSet:
-    """A test set of class folders.
+    """A test set of class folders, named by WordNet id or by class index.
 
     Attributes:
         name: as in the paper's Table 11.
         folders: how many there are.
         subset: key of the list of classes that the folders are; None for all 1000.
-        pattern: what the folders' names look like.
         source: where it was defined.
     """
 
     name: str
     folders: int
     subset: str | None
-    pattern: str
     source: str
 
     def classes(self, names: Sequence[str]) -> list[int]:
@@ -38,48 +36,49 @@ class FolderSet:
             names: of the folders, sorted as text.
 
         Raises:
-            InputError: they are not this set's.
+            InputError: they are not this set's, or do not say which class each is.
         """
-        wrong = next((name for name in names if not re.fullmatch(self.pattern, name)), None)
-        if wrong is not None or len(names) != self.folders:
-            found = f'{len(names)} folders' + (f', such as {wrong!r}' if wrong else '')
-            kind = 'numbered 0 to 999' if self.pattern == r'\d+' else 'named by WordNet id'
-            raise InputError(
-                f'not {self.name}: it has {self.folders} class folders {kind}, here are {found}'
-            )
-        if self.pattern == r'\d+':
-            return [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...
-        return list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
+        expected = list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
+        wordnet = [_WORDNET.match(name) for name in names]
+        if all(wordnet) and len({match[0] for match in wordnet}) == len(names) == self.folders:
+            return expected  # ImageNet's classes are numbered in the order of their WordNet ids
+        if all(re.fullmatch('[0-9]+', name) for name in names):
+            indices = [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...
+            if sorted(indices) == expected:
+                return indices
+        odd = next(
+            (n for n in names if not re.fullmatch('[0-9]+', n) and not _WORDNET.match(n)), None
+        )
+        found = f'{len(names)} folders' + (f', such as {odd!r}' if odd else '')
+        raise InputError(
+            f'not {self.name}: it has {self.folders} class folders named by WordNet id, here are {found}'
+        )
 
 
-_WORDNET = r'n\d{8}'
+_WORDNET = re.compile(r'n\d{8}(?![0-9A-Za-z])')
 FOLDER_SETS = {
     'imagenet_a': FolderSet(
         'ImageNet-A',
         200,
         'imagenet_a',
-        _WORDNET,
         'Hendrycks et al., Natural Adversarial Examples, CVPR 2021',
     ),
     'imagenet_r': FolderSet(
         'ImageNet-R',
         200,
         'imagenet_r',
-        _WORDNET,
         'Hendrycks et al., The Many Faces of Robustness, ICCV 2021',
     ),
     'imagenet_v2': FolderSet(
         'ImageNet-V2',
         1000,
         None,
-        r'\d+',
         'Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, ICML 2019',
     ),
     'imagenet_sketch': FolderSet(
         'ImageNet-Sketch',
         1000,
         None,
-        _WORDNET,
         'Wang et al., Learning Robust Global Representations, NeurIPS 2019',
     ),
 }
@@ -92,15 +91,15 @@ def _subsets() -> dict[str, list[int]]:
     return json.loads(data.read_text())
 
 
-def correct_counts(logits: Tensor, labels: Tensor, classes: Sequence[int]) -> list[int]:
+def correct_counts(scores: Tensor, labels: Tensor, classes: Sequence[int]) -> list[int]:
     """How many predictions are right (top-1, top-5) if only some classes may be predicted.
 
     Args:
-        logits: ``(B, K)``.
+        scores: ``(B, K)``, logits or probabilities.
         labels: ``(B,)`` positions in ``classes``.
         classes: the class that each label means; all others are out of the question.
     """
-    restricted = logits[:, torch.as_tensor(classes, device=logits.device)]
+    restricted = scores[:, torch.as_tensor(classes, device=scores.device)]
     best = restricted.topk(min(5, restricted.shape[1]), dim=1).indices
-    right = best == labels.to(logits.device)[:, None]
+    right = best == labels.to(scores.device)[:, None]
     return [int(right[:, :k].any(1).sum()) for k in (1, 5)]

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -167,6 +168,42 @@ class PremadeImages:
         for (first, copy), (second, other) in itertools.combinations(copies.items(), 2):
             if copy and other and os.path.samefile(copy, other) and not _same(first, second):
                 raise _shared(first, second, copy)
+
+    def check_labels(self, clean_paths: Sequence[str], labels: Sequence[int | None]) -> None:
+        """Compare the labels of clean images without class folders with the class folders of their copies.
+
+        A list of labels in another order of classes than ImageNet's gives a wrong score in silence.
+
+        Args:
+            clean_paths: of the clean images.
+            labels: of the same images.
+
+        Raises:
+            InputError: a class folder has copies of images of two labels, or the labels do not follow
+                the order of the folders, which are WordNet ids.
+        """
+        if not self.class_folders or not all(isinstance(label, int) for label in labels):
+            return
+        label_of: dict[str, int] = {}
+        for path, label in zip(clean_paths, labels, strict=True):
+            folder = self._below(path).parent.name
+            if label_of.setdefault(folder, label) != label:
+                raise InputError(
+                    f'{path} has label {label}, but its copy lies in {folder} with those of label '
+                    f'{label_of[folder]}: the list of labels is of other images'
+                )
+        folders = sorted(label_of)
+        if len(set(label_of.values())) < len(folders):
+            return  # labels of coarser classes, in whatever order
+        if not all(re.fullmatch(r'n\d{8}', folder) for folder in folders):
+            return
+        for before, after in itertools.pairwise(folders):
+            if label_of[before] > label_of[after]:
+                raise InputError(
+                    f'{before} has label {label_of[before]} and {after} {label_of[after]}: the list of '
+                    'labels beside the clean images has another order of classes than the WordNet '
+                    "ids' (ImageNet's, in which models are trained)"
+                )
 
     def protocol(self) -> dict[str, Any]:
         """How they were made: 'seed', 'channel_order', 'corruption_version'; None where not known.

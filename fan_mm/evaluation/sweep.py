@@ -172,6 +172,7 @@ class RobustnessSweep:
             self.premade = self._on_rank_0(
                 lambda: self._find_copies(corrupted_root, paths, clean_dataset)
             )
+            self.premade.check_labels(paths, [info.get('gt_label') for info in infos])
         self.dataset = CellDataset(
             *with_cells(
                 clean_dataset,

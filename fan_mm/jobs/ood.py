@@ -3,7 +3,7 @@
 import copy
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from mmengine.dist import all_reduce, get_dist_info, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
+from fan_mm.config_parts import datasets_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -36,6 +37,8 @@ TEST_SETS = ('clean', *FOLDER_SETS, 'imagenet_c')
 # weights for ImageNet-R alone. None is the config's own size.
 SIZES: dict[str, int | None] = dict.fromkeys(TEST_SETS) | {'imagenet_a': 384}
 WEIGHTS = dict.fromkeys(TEST_SETS, 'model') | {'imagenet_r': 'ema'}
+LARGEST = 4096  # pixels
+_OTHER_TASKS = ('mmseg', 'mmdet')
 
 
 def evaluate_ood(
@@ -54,7 +57,8 @@ def evaluate_ood(
     The file is written after every test set, so that a run that is stopped leaves what is done.
 
     Args:
-        cfg: an mmpretrain config whose test split is ImageNet's validation set; changed in place.
+        cfg: of any classifier that ``tools/test.py`` evaluates, whose test split is ImageNet's
+            validation set; changed in place.
         checkpoint: path of the weights.
         folders: test set (a key of `TEST_SETS`, not 'clean') to its folder.
         work_dir: where the results go; a sweep over ImageNet-C goes on where it was.
@@ -77,15 +81,19 @@ def evaluate_ood(
             raise InputError(f'test sets are {", ".join(TEST_SETS)}, not {name!r}')
     if set(weights.values()) - {'ema', 'model'}:
         raise InputError("weights are 'ema' or 'model'")
-    if cfg.get('default_scope') != 'mmpretrain':
-        raise InputError('out-of-distribution sets of ImageNet need a config of mmpretrain')
+    scope = cfg.get('default_scope')
+    if scope in _OTHER_TASKS:
+        raise InputError(f"ImageNet's test sets are for classifiers, but the config is for {scope}")
+    for name, size in sizes.items():
+        if size is not None and not 1 <= size <= LARGEST:
+            raise InputError(f'{name}: {size} pixels, but sizes are 1 to {LARGEST}')
     content = read_torch_file(checkpoint)
     names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
     if not names:
         raise InputError('nothing to evaluate: give a test set, such as --imagenet-r DIR')
     if cfg.model.get('teacher', None) is not None:
         cfg.model.teacher = None
-    model_name = Path(cfg.filename).stem if cfg.filename else cfg.model.type
+    model_name = Path(cfg.filename).stem if cfg.filename else type_name(cfg.model)
     digests = dict(config_sha256=config_sha256(cfg), checkpoint_sha256=file_sha256(checkpoint))
     cfg.load_from, cfg.resume = None, False
     work_dir = Path(work_dir)
@@ -93,12 +101,15 @@ def evaluate_ood(
     loaders = {name: _loader_config(cfg, name, folders.get(name), sizes[name]) for name in names}
     runner = build_runner(cfg, launcher)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        built = {name: Runner.build_dataloader(loader) for name, loader in loaders.items()}
-    classes = {name: _classes(name, built[name].dataset, model) for name in names}
-    states = {kind: classifier_state(content, kind) for kind in {weights[name] for name in names}}
+    built = {name: _build(name, loader, scope) for name, loader in loaders.items()}
+    classes = {name: _classes(name, built[name].dataset) for name in names}
+    states = {
+        kind: _weights(content, kind, model, checkpoint) for kind in {weights[n] for n in names}
+    }
     for state, _ in states.values():
-        load_weights(model, dict(state_dict=state), checkpoint)
+        load_weights(model, state, checkpoint)
+    for name in names:
+        _check_first_batch(name, model, built[name])
     info = {'name': model_name, 'checkpoint': checkpoint, **digests}
     if 'imagenet_c' in names:
         sweep = _sweep(
@@ -118,7 +129,7 @@ def evaluate_ood(
     }
     for name in names:
         state, used = states[weights[name]]
-        load_weights(model, dict(state_dict=state), checkpoint)  # loads it
+        load_weights(model, state, checkpoint)
         row = {'size': _crop_size(loaders[name]), 'weights': used}
         if name == 'imagenet_c':
             row |= _sweep_values(sweep.run())
@@ -132,47 +143,140 @@ def evaluate_ood(
     return results
 
 
+def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[dict, str]:
+    """The averaged or plain weights as a checkpoint's content, and which they are."""
+    try:
+        state, used = classifier_state(content, kind, model)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from None
+    return dict(state_dict=state, meta=content.get('meta')), used
+
+
 def _loader_config(cfg: Config, name: str, folder: str | None, size: int | None) -> dict:
     """The config's test loader, reading another folder at another size."""
     loader = copy.deepcopy(cfg.test_dataloader)
-    dataset = loader.dataset
-    if size is not None:
-        _resize(dataset.pipeline, size)
     if folder is not None and not Path(folder).is_dir():
         raise InputError(f'{name}: no such folder: {folder}')
+    pipelines = [dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)]
+    if not all(pipelines):
+        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read pictures with')
     if name in FOLDER_SETS:
+        if any(pipeline != pipelines[0] for pipeline in pipelines):
+            raise InputError(f'{name}: the test datasets have several pipelines: keep one dataset')
+        pipelines = pipelines[:1]
         loader.dataset = dict(
-            type='CustomDataset', data_root=folder, with_label=True, pipeline=dataset.pipeline
+            type='mmpretrain.CustomDataset',
+            data_root=folder,
+            with_label=True,
+            pipeline=pipelines[0],
+            test_mode=True,
         )
+    if size is not None:
+        for pipeline in pipelines:
+            _resize(pipeline, size)
     loader.setdefault('collate_fn', dict(type='default_collate'))
     loader.persistent_workers = False
     return loader
 
 
+def _build(name: str, loader: dict, scope: str | None) -> Any:
+    """Build a loader; what is wrong with a folder of pictures is one line."""
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            return Runner.build_dataloader(loader)
+    except InputError:
+        raise
+    except Exception as error:
+        if name not in FOLDER_SETS:
+            raise
+        folder = loader['dataset']['data_root']
+        raise InputError(f'{name}: {folder} cannot be read: {_first_line(error)}') from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _steps(pipeline: Sequence[dict]) -> Iterator[dict]:
+    """The transforms of a pipeline, those inside wrapping ones too."""
+    for step in pipeline:
+        if isinstance(step, list | tuple):
+            yield from _steps(step)
+        elif isinstance(step, dict):
+            yield step
+            yield from _steps(step.get('transforms') or ())
+
+
+def _key(step: dict, *names: str) -> str | None:
+    """Which of the options is a size, one number or twice the same."""
+    for name in names:
+        value = step.get(name)
+        if isinstance(value, list | tuple) and len(set(value)) == 1:
+            value = value[0]
+        if isinstance(value, int) and value > 0:
+            return name
+    return None
+
+
+def _pixels(step: dict, name: str) -> int:
+    return step[name] if isinstance(step[name], int) else step[name][0]
+
+
+def _set_pixels(step: dict, name: str, size: int) -> None:
+    step[name] = size if isinstance(step[name], int) else type(step[name])([size] * len(step[name]))
+
+
 def _resize(pipeline: list[dict], size: int) -> None:
-    """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop."""
+    """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop.
+
+    A pipeline that resizes to a square and crops nothing resizes to the new one.
+    """
+    resizes = [step for step in _steps(pipeline) if _is_resize(step)]
     crop = _centre_crop(pipeline)
-    if crop is not None and crop['crop_size'] == size:
+    if crop is None:
+        if not resizes:
+            raise InputError(
+                f'{size} pixels need ResizeEdge and CenterCrop, or Resize, in the test pipeline'
+            )
+        _set_pixels(resizes[-1], _key(resizes[-1], 'scale', 'size'), size)
         return
-    edge = next((step for step in pipeline if step['type'] == 'ResizeEdge'), None)
-    if crop is None or crop['type'] == 'EfficientNetCenterCrop' or edge is None:
-        own = '' if crop is None else f', --size SET={crop["crop_size"]} keeps its own'
-        raise InputError(f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline{own}')
-    edge['scale'] = int(size * edge['scale'] / crop['crop_size'])
-    crop['crop_size'] = size
+    option = _key(crop, 'crop_size', 'size')
+    own = _pixels(crop, option)
+    if own == size:
+        return
+    if 'EfficientNet' in type_name(crop) or not resizes:
+        raise InputError(
+            f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline, '
+            f'--size SET={own} keeps its own'
+        )
+    edge = _key(resizes[-1], 'scale', 'size')
+    _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))
+    _set_pixels(crop, option, size)
+
+
+def _is_resize(step: dict) -> bool:
+    name = type_name(step).rpartition('/')[2]
+    return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') is not None
 
 
 def _crop_size(loader: dict) -> int | None:
-    crop = _centre_crop(loader.dataset.get('pipeline', []))
-    return None if crop is None else crop['crop_size']
+    """What the model gets, in pixels; None where the pipeline does not say."""
+    pipeline = next(datasets_of('', loader.dataset))[1].get('pipeline') or []
+    crop = _centre_crop(pipeline)
+    if crop is not None:
+        return _pixels(crop, _key(crop, 'crop_size', 'size'))
+    resizes = [step for step in _steps(pipeline) if type_name(step).rpartition('/')[2] == 'Resize']
+    if resizes and (name := _key(resizes[-1], 'scale', 'size')):
+        return _pixels(resizes[-1], name)
+    return None
 
 
-def _centre_crop(pipeline: list[dict]) -> dict | None:
-    steps = (step for step in pipeline if str(step['type']).endswith('CenterCrop'))
-    return next((step for step in steps if 'crop_size' in step), None)  # not torchvision's
+def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
+    crops = (step for step in _steps(pipeline) if type_name(step).endswith('CenterCrop'))
+    return next((step for step in crops if _key(step, 'crop_size', 'size')), None)
 
 
-def _classes(name: str, dataset: Any, model: nn.Module) -> list[int] | None:
+def _classes(name: str, dataset: Any) -> list[int] | None:
     """The class of every label; None where labels are classes."""
     if name not in FOLDER_SETS:
         return None
@@ -184,34 +288,104 @@ def _classes(name: str, dataset: Any, model: nn.Module) -> list[int] | None:
     if empty:
         folder = Path(dataset.data_root, dataset.CLASSES[min(empty)])
         raise InputError(f'{folder} has no images')
-    outputs = getattr(model.head, 'num_classes', 1000)
-    if outputs != 1000:
-        raise InputError(
-            f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
-        )
     return classes
 
 
 @torch.no_grad()
+def _predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Scores (B, K) and labels (B,) of a batch.
+
+    Raises:
+        InputError: the model gives no scores of classes, or the pictures have no label each.
+    """
+    samples = model.test_step(batch)
+    scores = [getattr(sample, 'pred_score', None) for sample in samples]
+    if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
+        raise InputError(
+            f'{type(model).__name__} predicts no pred_score, a score for each class, and so cannot be '
+            "evaluated on ImageNet's test sets"
+        )
+    labels = [getattr(sample, 'gt_label', None) for sample in samples]
+    if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):
+        raise InputError('there are pictures without one label each: PackInputs packs it')
+    return torch.stack(scores).float(), torch.cat([label.reshape(1) for label in labels])
+
+
+def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
+    """Let the model predict once, so that what it cannot do is said before the long part.
+
+    Raises:
+        InputError: it cannot take these pictures, or has other classes than they.
+    """
+    model.eval()
+    batch = loader.collate_fn([_Readable(loader.dataset)[0]])
+    try:
+        scores, labels = _predict(model, batch)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f'{name}: the model cannot take its pictures: {_first_line(error)}'
+        ) from None
+    outputs = scores.shape[1]
+    if name in FOLDER_SETS and outputs != 1000:
+        raise InputError(
+            f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
+        )
+    if not torch.isfinite(scores).all():
+        raise InputError(f'{name}: the scores of the first picture are NaN or infinite')
+    if int(labels.max()) >= outputs:
+        raise InputError(
+            f'{name}: a label is {int(labels.max())}, but the model has {outputs} classes'
+        )
+
+
+class _Readable(torch.utils.data.Dataset):
+    """A dataset, or some of it, that says which file it cannot read."""
+
+    def __init__(self, dataset: Any, indices: Sequence[int] | None = None) -> None:
+        self.dataset = dataset
+        self.indices = range(len(dataset)) if indices is None else indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[self.indices[index]]
+        except InputError:
+            raise
+        except Exception as error:
+            path = self.dataset.get_data_info(self.indices[index]).get('img_path')
+            raise InputError(f'{path} cannot be read: {_first_line(error)}') from None
+
+
 def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[str, Any]:
-    """Top-1 and top-5 in per cent, in float32; every rank evaluates a part of the images."""
+    """Top-1 and top-5 in per cent; every rank evaluates a part of the images."""
     rank, world_size = get_dist_info()
     total = len(loader.dataset)
-    part = torch.utils.data.Subset(loader.dataset, range(rank, total, world_size))
     part = torch.utils.data.DataLoader(
-        part,
+        _Readable(loader.dataset, range(rank, total, world_size)),
         batch_size=batch_size_of(loader),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
     )
     model.eval()
     right = torch.zeros(2, dtype=torch.long)
-    for batch in part:
-        data = model.data_preprocessor(batch, False)
-        logits = model(data['inputs'], mode='tensor').float()
-        labels = torch.cat([sample.gt_label for sample in data['data_samples']])
-        chosen = range(logits.shape[1]) if classes is None else classes
-        right += torch.tensor(correct_counts(logits, labels, chosen))
+    try:
+        for batch in part:
+            scores, labels = _predict(model, batch)
+            if not torch.isfinite(scores).all():
+                raise InputError("the model's scores are NaN or infinite")
+            chosen = range(scores.shape[1]) if classes is None else classes
+            if not scores[:, chosen].any(1).all():
+                raise InputError(
+                    "the scores of all the test set's classes are 0, so none is the best"
+                )
+            right += torch.tensor(correct_counts(scores, labels, chosen))
+    except InputError as error:  # a worker's is a whole traceback
+        line = str(error).strip().splitlines()[-1]
+        raise InputError(line.removeprefix('fan_mm.errors.InputError: ')) from None
     all_reduce(right)
     top1, top5 = (100 * count / total for count in right.tolist())
     return {'top1': top1, 'top5': top5, 'samples': total}

@@ -113,7 +113,7 @@ def _set_resume(cfg: Config, resume: str) -> list[str]:
         path, notes = newest_checkpoint(cfg.work_dir)
         if path is None:
             cfg.resume = False
-            return [f'nothing to resume in {cfg.work_dir}, starting from the beginning']
+            return [*notes, f'nothing to resume in {cfg.work_dir}, starting from the beginning']
         resume = str(path)
     cfg.resume = True
     cfg.load_from = resume

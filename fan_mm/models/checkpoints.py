@@ -8,14 +8,16 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from fan_mm.errors import InputError
+from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
 from fan_mm.torch_files import read_torch_file
 
 # Official name, our name; `#` stands for an index. The first row that matches the start of a key
@@ -32,6 +34,13 @@ NAMES = (
     ('pos_embeder.', 'pos_embed.'),  # early official files
 )
 
+# One key of each family that is in every whole FAN, official and ours.
+_SIGNATURES = (
+    'patch_embed.backbone.stem.0.weight',
+    'patch_embed.proj.0.0.weight',
+    'layers.0.blocks.0.mlp.q.weight',
+    'layers.0.blocks.0.channel_attention.q.weight',
+)
 # Parts of a network that a backbone may lack although the file has them, each as a whole: heads,
 # and whatever cannot reach the outputs that this backbone was built for (spec 4.2).
 _PART = re.compile(
@@ -71,48 +80,6 @@ def to_official(key: str) -> str:
     return _rename(key, _TO_OFFICIAL)
 
 
-def unwrap(checkpoint: Mapping, weights: str | None = None) -> dict[str, Tensor]:
-    """Find the state dict in a checkpoint: ``state_dict_ema``, ``state_dict``, ``model`` or bare.
-
-    Args:
-        checkpoint: what the file holds.
-        weights: 'ema' or 'model' to insist on one kind; None prefers EMA weights where they are
-            (the official results are theirs).
-
-    Returns:
-        Key to tensor, as named in the file but without a ``module.`` prefix.
-
-    Raises:
-        InputError: there are no weights, or none of the wanted kind.
-    """
-    if weights not in (None, 'ema', 'model'):
-        raise InputError(f"weights must be 'ema' or 'model', not {weights!r}")
-    if not isinstance(checkpoint, Mapping):
-        raise InputError(f'a checkpoint is a dict of weights, not a {type(checkpoint).__name__}')
-    entries = {'ema': ['state_dict_ema'], 'model': ['state_dict', 'model']}
-    for entry in entries.get(weights) or entries['ema'] + entries['model']:
-        if isinstance(checkpoint.get(entry), Mapping):
-            checkpoint = checkpoint[entry]
-            break
-    else:
-        if weights == 'ema':
-            raise InputError("the checkpoint has no EMA weights (state_dict_ema): use 'model'")
-        if isinstance(checkpoint.get('state_dict_ema'), Mapping):
-            raise InputError("the checkpoint has EMA weights only: use 'ema'")
-    state = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
-    if not state:
-        found = ', '.join(map(str, list(checkpoint)[:5]))
-        raise InputError(f'the checkpoint holds no weights, only: {found}')
-    return below('module.', state) or state
-
-
-def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of ``state`` whose keys start with ``prefix``, without it."""
-    return {
-        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
-    }
-
-
 def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a backbone's official keys to ours and split the early files' fused class attention.
 
@@ -128,6 +95,15 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             ours[to_ours(key)] = value
     return ours
+
+
+def with_final_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A classifier's state dict with the last of TAO's ``norm0`` to ``norm3`` (FAN-Swin) as ``norm``."""
+    norms = [key for key in state if re.fullmatch(r'norm\d\.weight', key)]
+    if not norms or 'norm.weight' in state:
+        return dict(state)
+    last = max(norms).partition('.')[0]
+    return {re.sub(rf'^{last}\.', 'norm.', key): value for key, value in state.items()}
 
 
 def size_of(arch: Mapping) -> tuple[int, tuple[int, ...]]:
@@ -245,6 +221,120 @@ def _other_network(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def fan_places(tree: WeightTree) -> list[str]:
+    """Where in a file whole FAN backbones lie."""
+    places = {
+        path.removesuffix(key): None
+        for key in _SIGNATURES
+        for path in tree.tensors
+        if path == key or path.endswith(f'.{key}')
+    }
+    return [place for place in places if Anatomy.of(translate(tree.below(place)))]
+
+
+def unwrap(
+    checkpoint: object, weights: str | None = None, prefix: str | None = None
+) -> dict[str, Tensor]:
+    """Find the model with a FAN backbone in a checkpoint, under whatever containers and prefixes.
+
+    Args:
+        checkpoint: what the file holds.
+        weights: 'ema' or 'model' to insist on one kind; None prefers EMA weights where they are
+            (the official results are theirs).
+        prefix: the part of the file to look into; None for all of it.
+
+    Returns:
+        Key to tensor: of a backbone or classifier as the official files name them, or of a whole
+        model with ``backbone.`` among them. Of a file without a FAN all of the wanted kind.
+
+    Raises:
+        InputError: there are no weights, or none of the wanted kind, or two models.
+    """
+    tree = WeightTree(checkpoint, prefix)
+    return tree.below(model_around(tree, find_fan(tree, weights, ('ema', 'model'))))
+
+
+def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str] = ()) -> str:
+    """Where in a file its FAN lies, or, without one, the most of its tensors.
+
+    Args:
+        tree: of the file.
+        weights: see `WeightTree.choose`, as ``prefer``.
+        prefer: see there.
+
+    Raises:
+        InputError: none of the wanted kind, or several and nothing says which.
+    """
+    scores = dict.fromkeys(fan_places(tree), 0) or tree.largest()
+    return tree.choose(scores, weights, prefer, _ASK_CONVERTER)
+
+
+def model_around(tree: WeightTree, place: str) -> str:
+    """Where the model lies of which a FAN is the backbone; a classifier with its own head is one."""
+    if f'{place}head.weight' in tree.tensors:
+        return place
+    return re.sub(r'(^|\.)backbone\.$', r'\1', place)
+
+
+def find_module(
+    tree: WeightTree,
+    module: nn.Module,
+    weights: str | None = None,
+    prefer: Sequence[str] = (),
+    ask: str | None = None,
+) -> str:
+    """Where in a file a module's weights lie.
+
+    Args:
+        tree: of the file.
+        module: a model or a part of one.
+        weights: see `WeightTree.choose`, as ``prefer`` and ``ask``.
+        prefer: see there.
+        ask: see there; by default how to get a file that holds one model.
+
+    Returns:
+        The place with most of the module's tensors; for a FAN backbone, of the FANs in the file.
+
+    Raises:
+        InputError: none of the wanted kind, or several that fit and nothing says which.
+    """
+    scores = tree.scores(_wanted(module))
+    if isinstance(module, CheckpointedBackbone) and (fans := fan_places(tree)):
+        scores = {place: scores.get(place, (0, 0)) for place in fans}
+    else:
+        size = len(module.state_dict())
+        scores = {
+            place: (shaped, named)
+            for place, (shaped, named) in scores.items()
+            if 2 * named >= min(size, len(tree.below(place)))  # a few names in common happen
+        } or tree.largest()
+    if ask is None:
+        ask = _ASK_CONVERTER if fans_inside(module) else SAVE_ALONE
+    return tree.choose(scores, weights, prefer, ask)
+
+
+def fans_inside(module: nn.Module) -> dict[str, 'CheckpointedBackbone']:
+    """The FAN backbones of a model by what stands in front of their tensors' names."""
+    return {
+        f'{path}.' if path else '': part
+        for path, part in module.named_modules()
+        if isinstance(part, CheckpointedBackbone)
+    }
+
+
+def _wanted(module: nn.Module) -> dict[str, Size]:
+    """Shapes of a module's tensors by their names; of FANs inside by the official ones, too."""
+    wanted = {name: value.shape for name, value in module.state_dict().items()}
+    for prefix, fan in fans_inside(module).items():
+        for name, value in fan.state_dict().items():
+            wanted[prefix + to_official(name)] = value.shape
+    return wanted
+
+
+_ASK_CONVERTER = 'take one out with tools/convert_checkpoint.py --prefix {place}'
+_ASK_INIT_CFG = 'say which with init_cfg.prefix={place}'
+
+
 class CheckpointedBackbone(BaseModule):
     """A backbone that reads official checkpoints as they are.
 
@@ -283,8 +373,8 @@ class CheckpointedBackbone(BaseModule):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         state = below(prefix, state_dict)
         if state and not prefix:
-            state = unwrap(state)
-            state = below('backbone.', state) or state
+            tree = WeightTree(state)
+            state = tree.below(find_module(tree, self, prefer=('ema', 'model'), ask=_ASK_INIT_CFG))
         if state:
             state = _adapt(state, self)
         for key in [key for key in state_dict if key.startswith(prefix)]:
@@ -299,7 +389,10 @@ def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[
     Raises:
         InputError: it is another network's, or another size's.
     """
-    ours, own = translate(state), backbone.state_dict()
+    own = backbone.state_dict()
+    ours = translate(state)
+    if 'norm.weight' in own:
+        ours = with_final_norm(ours)
     found = Anatomy.of(ours)
     shared = len(ours.keys() & own.keys())  # one name in common happens
     if found is None and (_other_network(state) or 2 * shared < min(len(ours), len(own))):
@@ -323,7 +416,7 @@ def load_pretrained(
     checkpoint: str | os.PathLike,
     weights: str | None = None,
     prefix: str | None = None,
-) -> None:
+) -> set[str]:
     """Load a released or own checkpoint into a backbone, every key accounted for.
 
     Classifier heads and layers that the backbone does not have (class attention and final norm in
@@ -334,26 +427,28 @@ def load_pretrained(
         backbone: FANViT, FANHybrid, FANSwin or FANConvNeXt.
         checkpoint: path, or http(s) address.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to read; by default all of it, or what lies below
-            ``backbone.`` where there is such a part.
+        prefix: the part of the file to read, such as ``student``; by default the FAN is looked for.
+
+    Returns:
+        The names of the backbone's tensors that were loaded.
 
     Raises:
-        InputError: the file cannot be read safely, fits no FAN or another size, or lacks weights.
+        InputError: the file cannot be read safely, fits no FAN or another size, lacks weights, or
+            holds several FANs that fit.
     """
     content = read_torch_file(checkpoint)
     try:
-        state = unwrap(content, weights)
-        if prefix is not None:
-            state = below(prefix.removesuffix('.') + '.', state)
-            if not state:
-                raise InputError(f'the checkpoint has nothing below {prefix!r}')
-        else:
-            state = below('backbone.', state) or state
+        tree = WeightTree(content, prefix)
+        place = find_module(tree, backbone, weights, ('ema', 'model'), _ASK_INIT_CFG)
+        state = tree.below(place)
         ours = fit(state, backbone)
+        check_values(ours, backbone.state_dict())
     except InputError as error:
         raise InputError(f'{checkpoint}: {error}') from None
     backbone.load_state_dict(ours, strict=False)
     report = f'{checkpoint}: loaded {len(ours)} tensors'
+    if place and not 'state_dict.'.startswith(place):
+        report += f' from below {place.removesuffix(".")}'
     left_out = {key.partition('.')[0] for key in translate(state).keys() - ours.keys()}
     fresh = {key.partition('.')[0] for key in backbone.state_dict().keys() - ours.keys()}
     if left_out:
@@ -361,6 +456,40 @@ def load_pretrained(
     if fresh:
         report += f'; not in the file, initialised anew: {", ".join(sorted(fresh))}'
     print_log(report, logger='current')
+    return set(ours)
+
+
+def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse weights that a model would take and compute nonsense with.
+
+    Args:
+        state: what is to be loaded.
+        own: the state dict of the module that takes it.
+
+    Raises:
+        InputError: a tensor that is not finite (masks may hold infinities), or is quantised.
+    """
+    for name, value in state.items():
+        if name not in own:
+            continue
+        mine = own[name]
+        if value.is_quantized or (mine.is_floating_point() and not value.is_floating_point()):
+            kind = str(value.dtype).removeprefix('torch.')
+            raise InputError(f'{name} is quantised ({kind}): save the weights as float')
+        if value.is_meta or 'mask' in name or not _finite(value):
+            if value.is_meta or 'mask' in name:
+                continue
+            raise InputError(
+                f'{name} has values that are NaN or infinite, so the weights are useless'
+            )
+
+
+def _finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel():
+        return True
+    if value.dtype.itemsize == 1:  # torch knows too little about eight bits
+        value = value.float()
+    return bool(torch.isfinite(torch.stack(value.aminmax())).all())
 
 
 def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str, Tensor]:
@@ -395,7 +524,9 @@ def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str
     return state
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_strictly(
+    module: nn.Module, state: Mapping[str, Tensor], source: str, given: Iterable[str] = ()
+) -> None:
     """Load a state dict, and refuse it if a part of the module stays without.
 
     mmengine skips what is missing or has another shape with no more than a line in the log. What
@@ -405,30 +536,48 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         module: a model or a part of one.
         state: under the module's names, a FAN inside it under official ones too.
         source: what the error's line begins with: the file, and what it should fit.
+        given: names of the module's tensors that have their weights already.
 
     Raises:
-        InputError: the state is another model's, another size's, or a part.
+        InputError: the state is another model's, another size's, a part, or no sound weights.
     """
     own = module.state_dict()
     try:
+        check_values(in_our_names(module, state), own)
         missing = module.load_state_dict(state, strict=False).missing_keys
-    except InputError as error:  # a FAN backbone's own
+    except InputError as error:  # a FAN backbone's own, too
         raise InputError(f'{source}: {error}') from None
     except RuntimeError as error:  # torch's list of shapes, a line each
         _check_names(own, state, source)
         first, _, rest = str(error).partition('size mismatch for ')[2].partition(':')
+        if not first:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise InputError(f'{source}: {lines[-1]}') from None
         shapes = re.findall(r'torch\.Size\((\[[\d, ]*\])\)', rest.partition('\n')[0])
         hint = ' instead of '.join(shapes)
         raise InputError(f'{source}: the shape of {first} is another ({hint})') from None
-    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
+    given = set(given)
+    missing = [n for n in missing if n not in given and not n.endswith('num_batches_tracked')]
     if missing:
-        _check_names(own, state, source)
+        part = state.keys() <= own.keys() and 2 * len(missing) > len(own)
+        if not part:
+            _check_names(own, {*state, *given}, source)
+        what = 'it holds a part of the model and lacks' if part else 'it lacks'
         raise InputError(
-            f'{source}: it lacks {len(missing)} of {len(own)} tensors, such as {missing[0]}'
+            f'{source}: {what} {len(missing)} of {len(own)} tensors, such as {missing[0]}'
         )
 
 
-def _check_names(own: Mapping, state: Mapping, source: str) -> None:
+def in_our_names(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the names of a module, FANs inside it under ours."""
+    named = dict(state)
+    for prefix in fans_inside(module):
+        for key, value in translate(below(prefix, state)).items():
+            named[prefix + key] = value
+    return named
+
+
+def _check_names(own: Mapping, state: Iterable[str], source: str) -> None:
     """Raise InputError if the file has no half of the model's tensors, whatever their shapes."""
     known = {*state, *(to_ours(name.removeprefix('backbone.')) for name in state)}
     found = [name for name in own if name in known or name.removeprefix('backbone.') in known]

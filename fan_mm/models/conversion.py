@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from fan_mm.errors import InputError
 from fan_mm.fileio import whole_file
@@ -19,15 +19,21 @@ from fan_mm.models.backbones import FANSwin
 from fan_mm.models.checkpoints import (
     DERIVED,
     Anatomy,
-    below,
+    CheckpointedBackbone,
+    check_values,
     describe,
+    find_fan,
+    find_module,
     fit,
+    model_around,
     translate,
-    unwrap,
+    with_final_norm,
 )
+from fan_mm.models.weight_tree import KINDS, WeightTree, below
 from fan_mm.torch_files import local_file, read_torch_file
 
 _BATCH_NORM_EPS = 1e-5
+_CLASSIFIERS = ('head.', 'aux_head.')
 _DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.')
 _MMDET_1_PARTS = ('bbox_head.', 'mask_head.')
 
@@ -72,30 +78,45 @@ class Conversion:
         self.state_dict.update(made)
 
 
-def convert(checkpoint: Mapping, weights: str | None = None) -> Conversion:
+def convert(
+    checkpoint: Mapping, weights: str | None = None, prefix: str | None = None
+) -> Conversion:
     """Convert a released backbone, classifier, segmentor or detector.
+
+    Of NVIDIA TAO's models other than classifiers the backbone alone: their heads are those of other
+    toolkits.
 
     Args:
         checkpoint: what the file holds.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
+        prefix: the part of the file to convert, such as ``student``; by default the FAN is looked for.
 
     Raises:
-        InputError: it holds no FAN of a released size, or keys are missing or unknown.
+        InputError: it holds no FAN of a released size, or several; keys are missing or unknown.
     """
-    state = unwrap(checkpoint, weights)
-    prefix = 'backbone.' if below('backbone.', state) else ''
+    tree = WeightTree(checkpoint, prefix)
+    root = model_around(tree, find_fan(tree, weights, KINDS))
+    state = tree.below(root)
+    before = 'backbone.' if below('backbone.', state) else ''
     backbone = {
         key: value
-        for key, value in below(prefix, state).items()
-        if prefix or not key.startswith(('head.', 'aux_head.'))
+        for key, value in below(before, state).items()
+        if before or not key.startswith(_CLASSIFIERS)
     }
-    heads = {key: value for key, value in state.items() if key.removeprefix(prefix) not in backbone}
+    heads = {key: value for key, value in state.items() if key.removeprefix(before) not in backbone}
 
-    conversion = Conversion(backbone=_backbone_config(backbone))
+    conversion = Conversion(backbone=_backbone_config(backbone, bool(heads)))
+    names = _names(backbone, conversion.backbone)
     for key, value in backbone.items():
-        made = {} if key.endswith(DERIVED) else translate({key: value})
-        conversion.add(prefix + key, **{f'backbone.{name}': part for name, part in made.items()})
-    if 'decode_head.linear_fuse.conv.weight' in heads:
+        made = translate({names[key]: value}) if key in names else {}
+        conversion.add(before + key, **{f'backbone.{name}': part for name, part in made.items()})
+    toolkit = checkpoint.get('tao_model')
+    beside = [path for path in tree.tensors if not path.startswith(root)]
+    if toolkit and (beside or not all(key.startswith(_CLASSIFIERS) for key in heads)):
+        for key in (*heads, *beside):
+            conversion.add(key)
+        conversion.remarks.append(f"a model of TAO's {toolkit}: only its backbone is converted")
+    elif 'decode_head.linear_fuse.conv.weight' in heads:
         _convert_segformer_head(heads, conversion)
     elif any(key.startswith(_DETECTOR_PARTS) for key in heads):
         _keep_detector_parts(heads, conversion)
@@ -104,7 +125,9 @@ def convert(checkpoint: Mapping, weights: str | None = None) -> Conversion:
     return conversion
 
 
-def classifier_state(content: Mapping, weights: str) -> tuple[dict[str, Tensor], str]:
+def classifier_state(
+    content: object, weights: str, model: nn.Module | None = None
+) -> tuple[dict[str, Tensor], str]:
     """The averaged or the plain weights of a classifier under mmpretrain's names.
 
     Args:
@@ -112,6 +135,7 @@ def classifier_state(content: Mapping, weights: str) -> tuple[dict[str, Tensor],
             averaged weights in ``state_dict`` and the plain ones in ``ema_state_dict``), a released
             file, or one that has only one kind.
         weights: 'ema' or 'model'.
+        model: what they are for; None for any classifier with a FAN backbone.
 
     Returns:
         The weights, and which they are: the only kind there is if the wanted one is not there.
@@ -119,22 +143,26 @@ def classifier_state(content: Mapping, weights: str) -> tuple[dict[str, Tensor],
     Raises:
         InputError: no weights, or not a classifier's.
     """
-    unwrap(content)  # first of all: whether it holds weights
-    if 'ema_state_dict' in content:
-        if weights == 'ema':
-            return unwrap(dict(state_dict=content['state_dict'])), 'ema'
-        return below('module.', content['ema_state_dict']), 'model'
-    if 'state_dict_ema' not in content:
-        weights = 'model'
-    elif not isinstance(content.get('state_dict', content.get('model')), Mapping):
-        weights = 'ema'
-    state = unwrap(content, weights)
-    if not below('backbone.', state):
-        state = convert(content, weights).state_dict
-    return state, weights
+    order = sorted(KINDS, key=weights.__ne__)
+    tree = WeightTree(content)
+    fan = model is None or isinstance(getattr(model, 'backbone', None), CheckpointedBackbone)
+    place = find_fan(tree, prefer=order) if fan else find_module(tree, model, prefer=order)
+    state = tree.below(model_around(tree, place) if fan else place)
+    if fan and not below('backbone.', state):
+        state = convert(content, tree.kind(place)).state_dict
+    return state, tree.kind(place)
 
 
-def _backbone_config(state: Mapping[str, Tensor]) -> dict:
+def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
+    """Of every key that a backbone of this config takes, its name."""
+    kept = {key: key for key in state if not key.endswith(DERIVED)}
+    if 'out_type' not in config:
+        return kept
+    renamed = with_final_norm(kept)  # a mapping of new names to old ones
+    return {old: new for new, old in renamed.items() if not re.match(r'norm\d\.', new)}
+
+
+def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
     """The config that loads all of a backbone's weights, tried on the spot."""
     ours = translate(state)
     anatomy = Anatomy.of(ours)
@@ -144,7 +172,7 @@ def _backbone_config(state: Mapping[str, Tensor]) -> dict:
     if arch is None or anatomy.family == 'FANConvNeXt':
         raise InputError(f'the checkpoint is a {anatomy}, and only released sizes are converted')
     config: dict = dict(type=anatomy.family, arch=arch)
-    classifier = 'norm.weight' in ours
+    classifier = 'norm.weight' in (with_final_norm(ours) if heads else ours)
     if anatomy.family == 'FANSwin':
         config |= dict(out_type='avg_featmap') if classifier else dict(out_indices=(0, 1, 2, 3))
         if anatomy.channel_heads != FANSwin.arch_zoo[arch]['num_heads'][0]:
@@ -276,7 +304,10 @@ def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) ->
 
 
 def convert_file(
-    source: str | os.PathLike, target: str | os.PathLike, weights: str | None = None
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    weights: str | None = None,
+    prefix: str | None = None,
 ) -> Conversion:
     """Convert a file or address; the target appears whole or not at all.
 
@@ -284,6 +315,7 @@ def convert_file(
         source: path or http(s) address of the released checkpoint.
         target: file to write, ``dict(state_dict, meta)``.
         weights: see `convert`.
+        prefix: see `convert`.
 
     Raises:
         InputError: as `convert`, naming the source; it cannot be read safely; or the target is a
@@ -296,7 +328,8 @@ def convert_file(
         raise InputError(f'{target} is the file to convert: name another to write')
     checkpoint = read_torch_file(source)
     try:
-        conversion = convert(checkpoint, weights)
+        conversion = convert(checkpoint, weights, prefix)
+        check_values(conversion.state_dict, conversion.state_dict)
     except InputError as error:
         raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)

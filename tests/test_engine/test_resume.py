@@ -2,9 +2,11 @@ import os
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.errors import InputError
+from fan_mm.jobs.training import _set_resume
 
 
 def save(path, iteration, **entries):
@@ -74,6 +76,25 @@ def test_damaged_files_are_passed_over(tmp_path):
     truncate(tmp_path / 'iter_2.pth')
     with pytest.raises(InputError, match='no checkpoint can be read'):
         newest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize('size', [0, 100, 2000])
+def test_a_kill_in_the_first_save_means_the_beginning(size, tmp_path):
+    only = save(tmp_path / 'iter_1.pth', 1)
+    os.truncate(only, size)
+    (tmp_path / 'last_checkpoint').unlink()
+    path, complaints = newest_checkpoint(tmp_path)
+    assert path is None
+    assert len(complaints) == 1 and 'iter_1.pth is not a torch checkpoint' in complaints[0]
+
+
+def test_the_training_says_so_and_begins(tmp_path):
+    only = save(tmp_path / 'iter_1.pth', 1)
+    truncate(only)
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    lines = _set_resume(cfg, 'auto')
+    assert cfg.resume is False and cfg.get('load_from') is None
+    assert 'iter_1.pth' in lines[0] and 'starting from the beginning' in lines[1]
 
 
 def test_malicious_file_is_refused(tmp_path, malicious):

@@ -1,10 +1,17 @@
+import logging
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmengine.model import BaseTTAModel
+from mmengine.config import Config
+from mmengine.model import BaseModule, BaseTTAModel
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from fan_mm.engine.weights import check_start, load_weights
+from fan_mm.engine.runtime import register_task_library
+from fan_mm.engine.weights import LoadFromHook, check_start, load_weights
 from fan_mm.errors import InputError
+from fan_mm.jobs.training import train
 from fan_mm.models.backbones import FANHybrid, FANSwin
 from fan_mm.models.checkpoints import to_official
 
@@ -114,6 +121,144 @@ def test_the_form_of_a_converted_fan_swin(model):
 def test_old_batch_norms_fit(model):
     state = model.state_dict()
     load_weights(model, {k: v for k, v in state.items() if 'num_batches' not in k}, 'f.pth')
+
+
+# --- files of a head on top of init_cfg
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A backbone's file, a model whose init_cfg names it, and the state of a head alone."""
+    torch.manual_seed(3)
+    backbone, path = FANHybrid(ARCH), tmp_path / 'backbone.pth'
+    torch.save({to_official(k): v for k, v in backbone.state_dict().items()}, path)
+    target = Segmentor()
+    target.backbone = FANHybrid(ARCH, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    head = Segmentor().decode_head.state_dict(prefix='decode_head.')
+    return backbone, target, head
+
+
+@pytest.mark.parametrize('container', [dict, lambda state: dict(state_dict=state)])
+def test_a_head_alone_gets_the_backbone_of_init_cfg(pretrained, container):
+    backbone, target, head = pretrained
+    load_weights(target, container(head), 'f.pth')
+    own = target.state_dict()
+    assert all(torch.equal(own[f'backbone.{k}'], v) for k, v in backbone.state_dict().items())
+    assert all(torch.equal(own[k], v) for k, v in head.items())
+
+
+def test_a_whole_file_does_not_read_init_cfg(pretrained, tmp_path):
+    _, target, _ = pretrained
+    (tmp_path / 'backbone.pth').unlink()
+    load_weights(target, Segmentor().state_dict(), 'f.pth')
+
+
+def test_what_is_missing_is_said(pretrained, model, tmp_path):
+    _, target, head = pretrained
+    with pytest.raises(
+        InputError, match=r'holds a part .* lacks \d+ of \d+ tensors, such as backbone\.'
+    ):  # no init_cfg: random weights
+        load_weights(model, head, 'f.pth')
+    half = dict(list(model.backbone.state_dict(prefix='backbone.').items())[:-2]) | head
+    with pytest.raises(InputError, match='lacks 2 of'):  # two trainings are not mixed
+        load_weights(target, half, 'f.pth')
+    bias = {k: v for k, v in head.items() if k != 'decode_head.0.bias'}
+    with pytest.raises(InputError, match=r'lacks 1 of \d+ tensors, such as decode_head\.0\.bias'):
+        load_weights(target, bias, 'f.pth')
+    (tmp_path / 'backbone.pth').unlink()
+    with pytest.raises(
+        InputError, match=r'f\.pth lacks backbone\.\S+, and the init_cfg .* no such'
+    ):
+        load_weights(target, head, 'f.pth')
+
+
+def test_other_backbones_get_their_init_cfg_too(tmp_path):
+    class Net(BaseModule):
+        def __init__(self, init_cfg=None):
+            super().__init__(init_cfg)
+            self.body = nn.Linear(3, 3)
+
+    class Model(nn.Module):
+        def __init__(self, init_cfg=None):
+            super().__init__()
+            self.trunk, self.top = Net(init_cfg), nn.Linear(3, 2)
+
+    torch.save({f'module.trunk.{k}': v for k, v in Net().state_dict().items()}, tmp_path / 'n.pth')
+    target = Model(dict(type='Pretrained', checkpoint=str(tmp_path / 'n.pth')))
+    load_weights(target, nn.Linear(3, 2).state_dict(prefix='top.'), 'f.pth')
+    stored = torch.load(tmp_path / 'n.pth')
+    assert torch.equal(target.trunk.body.weight, stored['module.trunk.body.weight'])
+
+
+def test_adapters_upon_random_weights_are_refused(tmp_path):
+    mmpretrain = pytest.importorskip('mmpretrain.models')
+
+    def built(init_cfg=None):
+        torch.manual_seed(0)
+        base = dict(type='FANHybrid', arch=dict(ARCH), init_cfg=init_cfg)
+        lora = mmpretrain.LoRAModel(
+            module=base, alpha=4, rank=2, targets=[dict(type=r'.*token_mixing\.q')]
+        )
+        return nn.ModuleDict({'backbone': lora, 'head': nn.Linear(2, 2)})
+
+    with pytest.raises(InputError, match=r'adapters only, .*set backbone\.module\.init_cfg'):
+        load_weights(built(), built().state_dict(), 'f.pth')
+    torch.save(FANHybrid(ARCH).state_dict(), tmp_path / 'n.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'n.pth'))
+    load_weights(built(init_cfg), built().state_dict(), 'f.pth')
+
+
+def test_a_released_file_is_no_whole_model(model):
+    state = {to_official(k): v for k, v in model.backbone.state_dict().items()}
+    with pytest.raises(InputError, match='a FAN without a model around it') as error:
+        load_weights(model, dict(state_dict=state), 'f.pth')
+    assert '\n' not in str(error.value)
+
+
+# --- load_from
+
+
+def hook(model, checkpoint):
+    runner = SimpleNamespace(model=model, _load_from='f.pth', logger=logging.getLogger())
+    LoadFromHook().after_load_checkpoint(runner, checkpoint)
+    return checkpoint
+
+
+def test_the_usual_file_is_left_alone(model):
+    state = Segmentor(classes=3).state_dict()
+    content = dict(state_dict=state, ema_state_dict={f'module.{k}': v for k, v in state.items()})
+    assert hook(model, content)['state_dict'] is state
+
+
+def test_a_file_of_which_nothing_would_be_loaded(model):
+    with pytest.raises(InputError, match=r'has none of the .* nothing would be loaded'):
+        hook(model, {'layer1.0.conv1.weight': torch.ones(1), 'fc.bias': torch.ones(1)})
+    state = Segmentor().state_dict()
+    state['decode_head.0.bias'] *= float('nan')
+    with pytest.raises(InputError, match=r'f\.pth: decode_head\.0\.bias has values that are NaN'):
+        hook(model, dict(state_dict=state))
+
+
+@pytest.mark.parametrize('prefix', ['', '_orig_mod.', 'net.', 'student.'])
+def test_a_training_really_starts_from_it(prefix, tmp_path, tiny_config):
+    pytest.importorskip('mmseg')
+    cfg = Config.fromfile(tiny_config)
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    cfg.optim_wrapper.optimizer.lr = 0.0
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    cfg.work_dir = str(tmp_path / 'work')
+    register_task_library(cfg)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        source = MODELS.build(cfg.model)
+    for parameter in source.parameters():
+        nn.init.constant_(parameter, 0.02)
+    state = {prefix + name: value for name, value in source.state_dict().items()}
+    torch.save(state, tmp_path / 'start.pth')
+    cfg.load_from = str(tmp_path / 'start.pth')
+    train(cfg)
+    saved = torch.load(f'{cfg.work_dir}/iter_1.pth', weights_only=True)['state_dict']
+    for name, parameter in source.named_parameters():
+        assert torch.equal(saved[name], parameter), name
 
 
 def test_a_training_starts_from_a_whole_model(model, tmp_path):

@@ -18,9 +18,14 @@ from PIL import Image
 
 pytest.importorskip('mmpretrain')
 
+from mmpretrain.models import BaseClassifier, LinearClsHead
+from mmpretrain.registry import MODELS as PRETRAIN_MODELS
+from mmpretrain.registry import TRANSFORMS
+
 from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
+from fan_mm.evaluation.premade import PremadeImages
 from fan_mm.jobs import ood
 from fan_mm.jobs.ood import FILE, evaluate_ood, missing_values, table_row
 from fan_mm.models.conversion import classifier_state
@@ -274,17 +279,14 @@ def test_two_processes_count_every_picture_once(monkeypatch):
     """Each has its part before the sum is taken over both."""
 
     class Model(torch.nn.Module):
-        def data_preprocessor(self, batch, training):
-            return dict(
-                inputs=torch.stack([x for x, _ in batch]), data_samples=[s for _, s in batch]
-            )
+        def test_step(self, batch):
+            return batch
 
-        def forward(self, inputs, mode):
-            return inputs
-
-    logits = torch.randn(11, 7, generator=torch.Generator().manual_seed(0))
-    labels = [SimpleNamespace(gt_label=torch.tensor([i % 7])) for i in range(11)]
-    pictures = list(zip(logits, labels, strict=True))
+    scores = torch.rand(11, 7, generator=torch.Generator().manual_seed(0))
+    pictures = [
+        SimpleNamespace(pred_score=row, gt_label=torch.tensor([i % 7]))
+        for i, row in enumerate(scores)
+    ]
     loader = torch.utils.data.DataLoader(pictures, batch_size=3, collate_fn=list)
     alone = ood._accuracy(Model(), loader, None)
     parts = []
@@ -343,7 +345,8 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     assert classifier_state(only, 'ema')[1] == 'model'
     assert classifier_state(dict(state_dict=plain, state_dict_ema=average), 'ema')[1] == 'ema'
     assert classifier_state(dict(state_dict_ema=average), 'model')[1] == 'ema'
-    for nothing in (5, [average], dict(ema_state_dict=average)):
+    assert classifier_state(dict(ema_state_dict=average), 'ema')[1] == 'ema'
+    for nothing in (5, [average], dict(ema_state_dict={})):
         with pytest.raises(InputError):
             classifier_state(nothing, 'ema')
 
@@ -384,6 +387,258 @@ def test_a_pipeline_that_cannot_be_resized_keeps_its_size(config, checkpoint, da
         else:
             row = evaluate_ood(*arguments, sizes=sizes, clean=False)['test_sets']['imagenet_a']
             assert (row['size'], row['samples']) == (64, 200)
+
+
+# --- classifiers that are no `backbone.` plus one linear head
+
+
+@PRETRAIN_MODELS.register_module(force=True)
+class Wrapped(BaseClassifier):
+    """A network of another library, as mmpretrain's TimmClassifier and HuggingFaceClassifier wrap it."""
+
+    outputs = 1000
+
+    def __init__(self, data_preprocessor=None, **_):
+        super().__init__(data_preprocessor=data_preprocessor)
+        parts = torch.nn.Conv2d(3, 8, 8, 8), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        self.net = torch.nn.Sequential(*parts, torch.nn.Linear(8, self.outputs))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        scores = self.net(inputs)
+        for sample, score in zip(data_samples, scores.softmax(1), strict=True):
+            self.set(sample, score)
+        return data_samples
+
+    def set(self, sample, score):
+        sample.set_pred_score(score).set_pred_label(score.argmax())
+
+    def extract_feat(self, inputs):
+        raise NotImplementedError
+
+    def loss(self, inputs, data_samples):
+        raise NotImplementedError
+
+
+@PRETRAIN_MODELS.register_module(force=True)
+class Tens(Wrapped):
+    outputs = 10
+
+
+@PRETRAIN_MODELS.register_module(force=True)
+class Unsure(Wrapped):
+    def set(self, sample, score):
+        sample.set_pred_label(score.argmax())
+
+
+@PRETRAIN_MODELS.register_module(force=True)
+class Failing(Wrapped):
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        raise RuntimeError('the kernel is larger than the input\nand more')
+
+
+@PRETRAIN_MODELS.register_module(force=True)
+class TwoScoresHead(LinearClsHead):
+    """Two score tensors, as mmpretrain's ConformerHead."""
+
+    def forward(self, feats):
+        scores = super().forward(feats)
+        return scores, scores
+
+    def predict(self, feats, data_samples=None):
+        return self._get_predictions(sum(self(feats)), data_samples)
+
+
+def two_scores(cfg):
+    cfg.model.head.type = 'TwoScoresHead'
+
+
+def as_class(cfg):
+    cfg.model = dict(type=Wrapped)
+
+
+def scoped(cfg):
+    cfg.model = dict(type='mmpretrain.Wrapped')
+
+
+def wrapped_dataset(cfg):
+    cfg.test_dataloader.dataset = dict(
+        type='RepeatDataset', times=1, dataset=cfg.test_dataloader.dataset
+    )
+
+
+def classes_for_types(cfg):
+    for step in cfg.test_dataloader.dataset.pipeline:
+        name = step['type']
+        step['type'] = f'mmpretrain.{name}' if name == 'ResizeEdge' else TRANSFORMS.get(name)
+
+
+def torchvision_pipeline(cfg):
+    cfg.test_dataloader.dataset.pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='NumpyToPIL', to_rgb=True),
+        dict(type='torchvision/Resize', size=72),
+        dict(type='torchvision/CenterCrop', size=64),
+        dict(type='PILToNumpy', to_bgr=True),
+        dict(type='PackInputs'),
+    ]
+
+
+def no_crop(cfg):
+    cfg.test_dataloader.dataset.pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(64, 64)),
+        dict(type='PackInputs'),
+    ]
+
+
+def attempt_ood(config, data, tmp_path, change, folders=('r',), **options):
+    cfg = Config.fromfile(config)
+    change(cfg)
+    preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor')
+    cfg.data_preprocessor = preprocessor
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+    path = tmp_path / 'model.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    sets = {f'imagenet_{name}': str(data / name) for name in folders}
+    return evaluate_ood(cfg, str(path), sets, tmp_path / 'ood', clean=False, **options)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        two_scores,
+        as_class,
+        scoped,
+        wrapped_dataset,
+        classes_for_types,
+        torchvision_pipeline,
+        no_crop,
+    ],
+)
+def test_any_classifier_and_config_that_can_be_tested(change, config, data, tmp_path):
+    row = attempt_ood(config, data, tmp_path, change, sizes=dict(imagenet_r=96))
+    row = row['test_sets']['imagenet_r']
+    assert (row['samples'], row['size']) == (200, 96)
+
+
+@pytest.mark.parametrize(
+    ('model', 'message'),
+    [
+        ('Tens', 'needs a classifier of 1000 classes, not 10'),
+        ('Unsure', 'Unsure predicts no pred_score'),
+        ('Failing', 'the model cannot take its pictures: the kernel is larger than the input$'),
+    ],
+)
+def test_models_that_cannot_are_refused_first(model, message, config, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ood, '_accuracy', lambda *_: pytest.fail('evaluated'))
+    with pytest.raises(InputError, match=message):
+        attempt_ood(config, data, tmp_path, lambda cfg: cfg.update(model=dict(type=model)))
+
+
+def test_sizes_of_pipelines():
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomApply', transforms=[dict(type='mmpretrain.ResizeEdge', scale=256)]),
+        [dict(type=TRANSFORMS.get('CenterCrop'), crop_size=(224, 224))],
+    ]
+    ood._resize(pipeline, 384)
+    assert pipeline[1]['transforms'][0]['scale'] == 438
+    assert pipeline[2][0]['crop_size'] == (384, 384)
+
+
+@pytest.mark.parametrize('size', [0, -1, 10**9])
+def test_impossible_sizes(size, config, checkpoint, tmp_path):
+    with pytest.raises(InputError, match=rf'clean: {size} pixels, but sizes are 1 to'):
+        evaluate_ood(Config.fromfile(config), str(checkpoint), {}, tmp_path, sizes=dict(clean=size))
+
+
+def test_folders_of_other_names():
+    sets, numbers = FOLDER_SETS, sorted(map(str, range(1000)))
+    for name in ('imagenet_v2', 'imagenet_sketch'):
+        assert sets[name].classes(wordnet(1000)) == list(range(1000))
+        assert sets[name].classes(numbers) == [int(number) for number in numbers]
+        padded = [f'{i:04d}' for i in range(1000)]
+        assert sets[name].classes(padded) == list(range(1000))
+    assert sets['imagenet_a'].classes(sorted(map(str, A))) == [int(n) for n in sorted(map(str, A))]
+    named = [f'{name}_goldfish' for name in wordnet(200)]
+    assert sets['imagenet_r'].classes(named) == R
+    for names in (
+        sorted(map(str, range(200))),  # ImageNet's first 200, or positions? Nobody knows
+        ['²', *numbers[1:]],
+        [*wordnet(199), 'n00000000 copy'],
+        ['__MACOSX', *wordnet(199)],
+    ):
+        with pytest.raises(InputError, match='class folders named by WordNet id'):
+            sets['imagenet_a' if len(names) == 200 else 'imagenet_v2'].classes(names)
+
+
+def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
+    (tmp_path / 'r').mkdir()
+    with pytest.raises(InputError, match=r'imagenet_r: \S+ cannot be read: ') as error:
+        attempt_ood(config, tmp_path, tmp_path, as_class)
+    assert '\n' not in str(error.value)
+    pictures(tmp_path / 'a', wordnet(200))
+    damaged = tmp_path / 'a/n00000150/n00000150_0.png'
+    damaged.write_bytes(b'no picture')
+    for workers in (0, 1):
+
+        def change(cfg, workers=workers):
+            cfg.model = dict(type='Wrapped')
+            cfg.test_dataloader.num_workers = workers
+
+        with pytest.raises(InputError, match=rf'^{damaged} cannot be read: ') as error:
+            attempt_ood(config, tmp_path, tmp_path, change, ('a',), sizes=dict(imagenet_a=64))
+        assert '\n' not in str(error.value)
+
+
+def test_labels_in_another_order_than_the_class_folders(toy, tmp_path):
+    """A flat clean folder with a list of labels, beside ImageNet-C's class folders."""
+    flat, copies = tmp_path / 'data', tmp_path / 'c'
+    names = sorted(path.name for path in (toy.folder / 'toy/val').iterdir())
+    lines = []
+    for index, name in enumerate(names):
+        for path in (toy.folder / 'toy/val' / name).iterdir():
+            (flat / 'val').mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, flat / 'val' / f'{name}_{path.name}')
+            lines.append((f'{name}_{path.name}', index))
+            for corruption in ALEXNET_ERRORS:
+                for severity in '12345':
+                    copy = copies / corruption / severity / f'n{index:08d}' / f'{name}_{path.name}'
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.symlink_to(path)
+
+    def evaluate(label, work_dir):
+        (flat / 'meta').mkdir(exist_ok=True)
+        text = ''.join(f'{name} {label(index)}\n' for name, index in lines)
+        (flat / 'meta/val.txt').write_text(text)
+        cfg = toy.config()
+        cfg.test_dataloader.dataset.update(data_root=str(flat), split='val')
+        folders = dict(imagenet_c=str(copies))
+        return evaluate_ood(cfg, toy.checkpoint, folders, work_dir, clean=False)
+
+    with pytest.raises(InputError, match='another order of classes than the WordNet'):
+        evaluate(lambda index: (index + 3) % 10, tmp_path / 'shifted')
+
+
+def test_labels_that_fit_and_do_not_fit_class_folders(tmp_path):
+    def check(folders, labels):
+        names = [f'{i}' for i in range(len(folders))]
+        images = PremadeImages(
+            tmp_path, '{corruption}/{severity}', 1, dict(zip(names, folders, strict=True))
+        )
+        images.check_labels([f'val/{name}.jpg' for name in names], labels)
+
+    check(['n00000001', 'n00000001', 'n00000002'], [4, 4, 9])
+    check(['n00000001', 'n00000002', 'n00000003'], [1, 0, 1])  # coarser classes
+    check(['cat', 'dog'], [1, 0])  # no WordNet ids
+    check(['n00000001', 'n00000002'], [None, None])
+    with pytest.raises(InputError, match='the list of labels is of other images'):
+        check(['n00000001', 'n00000001'], [4, 5])
+    with pytest.raises(
+        InputError, match=r'n00000001 has label 4 and n00000002 3: .* another order'
+    ):
+        check(['n00000002', 'n00000001'], [3, 4])
 
 
 def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):

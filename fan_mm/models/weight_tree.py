@@ -1,0 +1,191 @@
+"""Where in a file a model's weights lie, under whatever containers and prefixes.
+
+A checkpoint is a tree of names: timm, mmengine, Lightning, TAO, torch.compile, DDP and people's own
+trainers each put the same network below other ones. So it is looked for where its own names are.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Size, Tensor
+
+from fan_mm.errors import InputError
+
+KINDS = ('ema', 'model')
+# Names that say nothing about which network lies below them.
+WRAPPERS = ('module', '_orig_mod')
+CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'module', 'network', 'net', 'weights')
+_AVERAGE = re.compile(r'(.*_)?ema(_.*)?')
+# What the states of optimizers and schedulers have.
+_NO_WEIGHTS = ('param_groups', '_last_lr')
+
+
+SAVE_ALONE = 'save the weights below the one that is meant in a file of their own'
+
+
+class WeightTree:
+    """All tensors of a checkpoint by their paths, such as ``state_dict.module.head.weight``.
+
+    Args:
+        content: what the file holds.
+        prefix: look only below this name, which may stand below containers; None for everywhere.
+
+    Attributes:
+        tensors: path to tensor.
+
+    Raises:
+        InputError: there are no weights, they are encrypted, or nothing lies below ``prefix``.
+    """
+
+    def __init__(self, content: object, prefix: str | None = None) -> None:
+        if not isinstance(content, Mapping):
+            kind = type(content).__name__
+            raise InputError(f'it holds no weights: a checkpoint is a dict of them, not a {kind}')
+        if content.get('state_dict_encrypted') or isinstance(content.get('state_dict'), bytes):
+            raise InputError(
+                'its weights are encrypted: export them without encryption (with TAO and its key)'
+            )
+        self.tensors, self._dicts = {}, {}
+        self._collect(content, '')
+        if not self.tensors:
+            found = ', '.join(map(str, list(content)[:5])) or 'nothing'
+            raise InputError(f'the checkpoint holds no weights, only: {found}')
+        average = content.get('ema_state_dict')
+        # mmengine's EMAHook saves the average as state_dict and the plain weights as ema_state_dict.
+        self._swapped = (
+            'state_dict' in content and isinstance(average, Mapping) and 'steps' in average
+        )
+        if prefix:
+            self._narrow(prefix.removesuffix('.') + '.')
+            if not self.tensors:
+                raise InputError(f'the checkpoint has nothing below {prefix!r}')
+
+    def _collect(self, node: Mapping, place: str) -> None:
+        if any(name in node for name in _NO_WEIGHTS):
+            return
+        for key, value in node.items():
+            if isinstance(value, Tensor):
+                self.tensors[f'{place}{key}'] = value
+                self._dicts[f'{place}{key}'] = place
+            elif isinstance(value, Mapping):
+                self._collect(value, f'{place}{key}.')
+
+    def _narrow(self, part: str) -> None:
+        """Forget what does not lie below ``part``, directly or below names that say nothing."""
+        self._dicts = {
+            path: path[:start] + part
+            for path in self.tensors
+            for start in _starts(path)
+            if path.startswith(part, start) and all(map(_idle, path[:start].split('.')[:-1]))
+        }
+        self.tensors = {path: self.tensors[path] for path in self._dicts}
+
+    def below(self, place: str) -> dict[str, Tensor]:
+        """The tensors below a place, by the rest of their paths."""
+        return below(place, self.tensors)
+
+    def scores(self, wanted: Mapping[str, Size]) -> dict[str, tuple[int, int]]:
+        """How many of the wanted tensors lie at each place: with their shape, and by name alone.
+
+        Args:
+            wanted: name to shape.
+        """
+        shaped, named = Counter(), Counter()
+        for path, value in self.tensors.items():
+            for start in _starts(path):
+                shape = wanted.get(path[start:])
+                if shape is not None:
+                    named[path[:start]] += 1
+                    shaped[path[:start]] += shape == value.shape
+        return {place: (shaped[place], named[place]) for place in named}
+
+    def kind(self, place: str) -> str:
+        """'ema' for averaged weights, else 'model'."""
+        average = any(map(_AVERAGE.fullmatch, place.split('.')))
+        if self._swapped and place.startswith(('state_dict.', 'ema_state_dict.')):
+            average = not average
+        return 'ema' if average else 'model'
+
+    def choose(
+        self,
+        scores: Mapping[str, object],
+        weights: str | None = None,
+        prefer: Sequence[str] = (),
+        ask: str = SAVE_ALONE,
+    ) -> str:
+        """The one place that is meant, of those where weights fit best.
+
+        Args:
+            scores: of the places, the higher the better.
+            weights: 'ema' or 'model' to insist on one kind.
+            prefer: the kinds in the order in which they are wanted where both fit as well.
+            ask: how to say which, where ``{place}`` stands for a place's name.
+
+        Raises:
+            InputError: no such kind, none of it in the file, or nothing says which of several.
+        """
+        if weights not in (None, *KINDS):
+            raise InputError(f"weights must be 'ema' or 'model', not {weights!r}")
+        if weights is not None:
+            scores = {place: scores[place] for place in scores if self.kind(place) == weights}
+            if not scores and weights == 'ema':
+                raise InputError("the checkpoint has no EMA weights (state_dict_ema): use 'model'")
+            if not scores:
+                raise InputError("the checkpoint has EMA weights only: use 'ema'")
+        best = [place for place in scores if scores[place] == max(scores.values())]
+        for kind in prefer:
+            of_kind = [place for place in best if self.kind(place) == kind]
+            if of_kind:
+                best = of_kind
+                break
+        usual = min(map(_unusual, best))
+        best = sorted(place for place in best if _unusual(place) == usual)
+        if len(best) > 1 and not all(self._same(best[0], place) for place in best[1:]):
+            names = [place.removeprefix('state_dict.').removesuffix('.') for place in best]
+            raise InputError(
+                f'the checkpoint holds several models that fit, below {", ".join(names)}: '
+                f'{ask.format(place=names[0])}'
+            )
+        return best[0]
+
+    def _same(self, a: str, b: str) -> bool:
+        a, b = self.below(a), self.below(b)
+        return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+    def largest(self) -> dict[str, int]:
+        """The dicts with most of the tensors, with the wrappers in front of their names.
+
+        Returns:
+            Place to a score for `choose`, higher for the larger; no two are equal.
+        """
+        places = Counter(
+            place + re.match(r'((module|_orig_mod)\.)*', path[len(place) :])[0]
+            for path, place in self._dicts.items()
+        )
+        return {place: -i for i, (place, _) in enumerate(places.most_common())}
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of ``state`` whose keys start with ``prefix``, without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
+
+
+def _starts(path: str) -> Iterable[int]:
+    """Where the names in a path begin."""
+    return (0, *(match.end() for match in re.finditer(r'\.', path)))
+
+
+def _idle(name: str) -> bool:
+    return name in WRAPPERS or name in CONTAINERS or _AVERAGE.fullmatch(name) is not None
+
+
+def _unusual(place: str) -> int:
+    """0 where OpenMMLab puts weights, 1 below containers only, 2 elsewhere."""
+    names = [name for name in place.split('.')[:-1] if name not in WRAPPERS]
+    if names in ([], ['state_dict'], ['backbone'], ['state_dict', 'backbone']):
+        return 0
+    return 1 if [name for name in names if not _idle(name)] in ([], ['backbone']) else 2
