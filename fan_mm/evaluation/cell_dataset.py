@@ -48,6 +48,10 @@ class CellDataset(Dataset):
             pipeline.move_to(self.cells[cell])
         return self.dataset[self.samples[sample]]
 
+    def get_data_info(self, index: int) -> Mapping:
+        """What the dataset knows about a sample before loading it."""
+        return self.dataset.get_data_info(self.samples[index % len(self.samples)])
+
 
 class CellBatches(Sampler):
     """One rank's batches: cell after cell, no batch across a border.
