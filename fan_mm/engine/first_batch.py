@@ -36,6 +36,7 @@ from fan_mm.engine.evaluators import (
     options_set,
     parts_of,
     set_metainfo,
+    truth_ids,
     with_sizes,
     writing_aside,
 )
@@ -104,6 +105,29 @@ def _is_picture(path: str) -> bool:
     return True
 
 
+def try_model(step: Callable, loader: DataLoader, name: str) -> None:
+    """Let a model take the first batch of a loader, whose order is not used up.
+
+    Args:
+        step: takes a batch.
+        loader: with a dataset that has indices.
+        name: of the loader, for the error's line.
+
+    Raises:
+        InputError: a sample cannot be loaded, or the model cannot take the batch.
+    """
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    samples = load_samples(loader.dataset, range(min(size, len(loader.dataset))), name)
+    try:
+        step(loader.collate_fn(samples))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model may raise
+        raise InputError(
+            f'{name}: the model fails on the first batch: {one_line(error)}'
+        ) from error
+
+
 def not_finite(outputs: Any, name: str = '') -> str | None:
     """The name of a predicted value that is NaN or infinite; None if all are finite.
 
@@ -153,7 +177,9 @@ def check_outputs(outputs: Any) -> None:
 def without_losses(outputs: Any) -> Any:
     """A model's outputs without the losses that some put behind them, as mmengine's loops take them."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None
-    return outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs
+    return (
+        outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs
+    )
 
 
 def needs_no_more(evaluator: Evaluator) -> bool:
@@ -231,6 +257,7 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
     if own:
         return
     evaluator = loop.evaluator
+    _say_missed(evaluator, total, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):
         ids = [_process(loader, samples, step, loop, name) for samples in loaded]
         ends = list(itertools.accumulate(len(batch) for batch in batches))
@@ -249,7 +276,19 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
             line = _try_metrics(evaluator, ids)
     if line is not None:
-        print_log(f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING)
+        print_log(
+            f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
+        )
+
+
+def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
+    """Say that a metric counts objects of images as missed that the dataset does not have."""
+    for metric in evaluator.metrics:
+        truth = truth_ids(metric)
+        if truth is not None and len(truth) > total:
+            text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
+            text += f', the dataset {total}: what the others show counts as missed'
+            print_log(f'fan_mm: {text}', 'current', logging.WARNING)
 
 
 def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name: str) -> list:
@@ -260,7 +299,9 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
             outputs = without_losses(step(batch))
     except Exception as error:  # whatever a model may raise
         line = one_line(error)
-        raise InputError(f'{name}_dataloader: the model fails on the first batch: {line}') from error
+        raise InputError(
+            f'{name}_dataloader: the model fails on the first batch: {line}'
+        ) from error
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
     try:

@@ -65,7 +65,9 @@ class RobustnessHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find now what is wrong with the options, the validation set or its evaluator."""
         if runner.val_loop is None:
-            raise InputError('RobustnessHook needs a validation: val_dataloader, val_evaluator, val_cfg')
+            raise InputError(
+                'RobustnessHook needs a validation: val_dataloader, val_evaluator, val_cfg'
+            )
         self._sweep(runner)
 
     def _sweep(self, runner: Runner) -> RobustnessSweep:

@@ -88,6 +88,8 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     Not of the pixels: reading them all would take as long as an evaluation.
     """
     meta = getattr(dataset, 'metainfo', {})
+    several = isinstance(meta, list)  # mmdet's ConcatDataset of datasets with classes of their own
+    classes = [part.get('classes') for part in meta] if several else meta.get('classes')
     samples = [
         {
             'key': image_key(info['img_path']),
@@ -98,7 +100,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
         }
         for info in infos
     ]
-    return _digest([type(dataset).__name__, meta.get('classes'), samples])
+    return _digest([type(dataset).__name__, classes, samples])
 
 
 def _file_size(path: str | None) -> int | None:

@@ -90,7 +90,10 @@ KNOWN_METRICS = {
 }
 _UNKNOWN = KnownMetric('other', (), None)
 # What these write beside their scores would be each cell's in turn.
-_WRITERS = {'outfile_prefix': ('CocoMetric', 'LVISMetric'), 'output_dir': ('IoUMetric', 'DepthMetric')}
+_WRITERS = {
+    'outfile_prefix': ('CocoMetric', 'LVISMetric'),
+    'output_dir': ('IoUMetric', 'DepthMetric'),
+}
 
 
 def _base(metric: BaseMetric) -> type | None:

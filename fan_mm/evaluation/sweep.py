@@ -57,6 +57,7 @@ from fan_mm.evaluation.cell_dataset import (
     CellDataset,
     batch_size_of,
     loader_like,
+    metainfo_of,
     sample_infos,
 )
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
@@ -203,7 +204,7 @@ class RobustnessSweep:
         self.samples = spread(self.total, max_samples or self.total)
         sizes = getattr(clean_dataset, 'cumulative_sizes', [])
         sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
-        metainfo = getattr(clean_dataset, 'metainfo', None) or {}
+        metainfo = metainfo_of(clean_dataset)
         set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
         # of mmdet's datasets with classes of their own it is a list: no classes stand for all
         self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
@@ -617,7 +618,6 @@ class RobustnessSweep:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
             write_results(self.work_dir, results, per_image)
         return results
-
 
     def _named(self) -> str:
         """A name for the score where no cell has one."""

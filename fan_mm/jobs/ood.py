@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from fan_mm.engine import build_runner
+from fan_mm.engine.first_batch import try_model
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -110,6 +111,9 @@ def evaluate_ood(
             overwrite,
         )
 
+    for name in names:
+        if name != 'imagenet_c':  # the sweep tries its own
+            try_model(lambda batch: _logits(model.eval(), batch), built[name], name)
     results = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
@@ -207,14 +211,20 @@ def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[
     model.eval()
     right = torch.zeros(2, dtype=torch.long)
     for batch in part:
-        data = model.data_preprocessor(batch, False)
-        logits = model(data['inputs'], mode='tensor').float()
-        labels = torch.cat([sample.gt_label for sample in data['data_samples']])
+        logits, labels = _logits(model, batch)
         chosen = range(logits.shape[1]) if classes is None else classes
         right += torch.tensor(correct_counts(logits, labels, chosen))
     all_reduce(right)
     top1, top5 = (100 * count / total for count in right.tolist())
     return {'top1': top1, 'top5': top5, 'samples': total}
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``(N, C)`` in float32 and labels ``(N,)`` of a batch."""
+    data = model.data_preprocessor(batch, False)
+    logits = model(data['inputs'], mode='tensor').float()
+    return logits, torch.cat([sample.gt_label for sample in data['data_samples']])
 
 
 def _with_protocol(info: Mapping[str, Any], cfg: Config, loader: dict, used: str) -> dict[str, Any]:

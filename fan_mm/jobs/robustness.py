@@ -139,8 +139,10 @@ def failed_cells(results: dict[str, Any]) -> list[str]:
 def summary_text(results: dict[str, Any]) -> str:
     """The headline numbers, as plain text."""
     summary, metric = results['summary'], results['metric']['name']
+    unit = results['metric'].get('unit', '%')
+    unit = f'in {unit}' if unit else 'as the metric gives it'
     lines = [
-        f'{results["benchmark"]["name"]}, {metric} in %, {results["dataset"]["samples"]} images'
+        f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
     lines.append(f'  {"clean":24}{_number(summary["clean"])}')
     for name, corruption in summary['corruptions'].items():
