@@ -152,22 +152,53 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@contextlib.contextmanager
-def left_as_it_was(evaluator: Evaluator) -> Iterator[None]:
-    """Undo what a block does to an evaluator: results, truth read lazily, counts of the user's own.
+class Memory:
+    """What an evaluator and its metrics hold: results, truth read lazily, counts of the user's own.
 
-    Containers and arrays get their content back; what lies deeper is not looked into.
+    Containers and arrays are remembered with their content; what lies deeper is not looked into.
+
+    Args:
+        evaluator: built.
     """
-    objects = [evaluator, *(m for metric in evaluator.metrics for m in collectors(metric))]
-    before = [(vars(o), dict(vars(o)), [(v, _copy(v)) for v in vars(o).values()]) for o in objects]
-    try:
-        yield
-    finally:
-        for attributes, values, contents in before:
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
+        self._before = [
+            (vars(o), dict(vars(o)), [(v, _copy(v)) for v in vars(o).values()])
+            for o in (evaluator, *self.metrics)
+        ]
+
+    def put_back(self) -> None:
+        """Make them hold it again."""
+        for attributes, values, contents in self._before:
             attributes.clear()
             attributes.update(values)
             for value, content in contents:
                 _restore(value, content)
+
+    def counting(self) -> str | None:
+        """The name of a metric that has changed a number or an array of its own since; else None."""
+        for metric, (_, values, contents) in zip(self.metrics, self._before[1:], strict=True):
+            for name, (value, content) in zip(values, contents, strict=True):
+                if isinstance(value, torch.Tensor | np.ndarray):
+                    same = value is vars(metric).get(name) and (value == content).all()
+                elif isinstance(value, int | float) and not isinstance(value, bool):
+                    same = value == vars(metric).get(name)
+                else:
+                    continue
+                if not same:
+                    return type(metric).__name__
+        return None
+
+
+@contextlib.contextmanager
+def left_as_it_was(evaluator: Evaluator) -> Iterator[None]:
+    """Undo at the end what a block does to an evaluator (see `Memory`)."""
+    memory = Memory(evaluator)
+    try:
+        yield
+    finally:
+        memory.put_back()
 
 
 def _copy(value: Any) -> Any:

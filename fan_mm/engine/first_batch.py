@@ -61,39 +61,42 @@ def one_line(error: BaseException) -> str:
     return f'{type(error).__name__}: {lines[0].strip()}'
 
 
-def load_samples(dataset: Any, indices: Sequence[int], name: str) -> list:
+def load_samples(
+    dataset: Any, indices: Sequence[int], name: str, numbers: Sequence[int] | None = None
+) -> list:
     """Load samples in this process.
 
     Args:
         dataset: of a loader.
         indices: which.
         name: of the loader, for the error's line.
+        numbers: what the line calls those of which no file is known; by default the indices.
 
     Raises:
         InputError: one cannot be loaded; the line names its file.
     """
     samples = []
-    for index in indices:
+    for index, number in zip(indices, numbers or indices, strict=True):
         try:
             samples.append(dataset[index])
         except InputError:
             raise
         except Exception as error:  # whatever a dataset or a transform may raise
-            line = _with_file(one_line(error), dataset, index)
-            raise InputError(f'{name}: cannot load sample {index}: {line}') from error
+            line = one_line(error)
+            what = _file_of(line, dataset, index) or f'sample {number}'
+            raise InputError(f'{name} cannot load {what}: {line}') from error
     return samples
 
 
-def _with_file(line: str, dataset: Any, index: int) -> str:
-    """An error's line, with the sample's file before it unless it names that."""
+def _file_of(line: str, dataset: Any, index: int) -> str | None:
+    """The file of a sample that an error is about, if that can be told."""
     try:
         info = dataset.get_data_info(index)
         files = [str(info[key]) for key in _FILES if info.get(key)]
     except Exception:  # an own dataset, which may be none of mmengine's
-        return line
-    if not files or any(file in line for file in files):
-        return line
-    return f'{next((file for file in files if not _is_picture(file)), files[0])}: {line}'
+        return None
+    named = [file for file in files if file in line]
+    return next((f for f in named or files if not _is_picture(f)), (named or files or [None])[0])
 
 
 def _is_picture(path: str) -> bool:

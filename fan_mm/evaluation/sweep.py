@@ -35,6 +35,7 @@ from fan_mm.corruptions import (
 )
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import (
+    Memory,
     collectors,
     left_as_it_was,
     parts_of,
@@ -257,6 +258,7 @@ class RobustnessSweep:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.collected = 0
+        self.memory = None  # of the evaluator, as it was before the cell
         self.clean_failed_on = None  # what the metrics said of its first batch alone
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
@@ -418,6 +420,7 @@ class RobustnessSweep:
         start = time.monotonic()
         part = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
         untried = cell == CLEAN
+        self.memory = Memory(self.evaluator)
         positions, loaded = [], True
         try:
             for positions in self._batches().batches:
@@ -442,6 +445,7 @@ class RobustnessSweep:
         except _EveryCell:
             raise
         except Exception as error:  # whatever a dataset, a model or a metric may raise
+            self.memory.put_back()
             part['error'] = self._why(cell, error, [] if loaded else positions)
             if not untried:
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
@@ -466,12 +470,18 @@ class RobustnessSweep:
 
     def _try_metrics(self, positions: Sequence[int]) -> str | None:
         """Let the metrics compute on the first batch alone; returns what is wrong with every cell."""
-        for metric in self.evaluator.metrics:
-            held = [inner.results for inner in collectors(metric)]
-            if self.world_size > 1 and not any(isinstance(r, list) and r for r in held):
+        if self.world_size > 1:
+            held = [[m.results for m in collectors(top)] for top in self.evaluator.metrics]
+            alone = [not any(isinstance(r, list) and r for r in results) for results in held]
+            names = [
+                type(m).__name__
+                for m, own in zip(self.evaluator.metrics, alone, strict=True)
+                if own
+            ]
+            if name := next(iter(names), None) or self.memory.counting():
                 return (
-                    f'{type(metric).__name__} keeps what it collects in a way of its own, which cannot '
-                    'be gathered from several processes: use one'
+                    f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
+                    'several processes: use one'
                 )
         evaluator = self.evaluator
         parts = None
@@ -507,7 +517,7 @@ class RobustnessSweep:
         if positions and not copies and not any(file in line for file in files):
             start = self.cells.index(cell) * len(self.samples)
             try:
-                load_samples(self.dataset, [start + p for p in positions], str(cell))
+                load_samples(self.dataset, [start + p for p in positions], 'the loader', positions)
             except InputError as found:
                 return str(found)
         return line
@@ -557,6 +567,9 @@ class RobustnessSweep:
         ids = [info['img_id'] for info in self.infos]
         try:
             return compute_scores(self.evaluator, results, ids, self.parts)
+        except Exception:
+            self.memory.put_back()
+            raise
         finally:
             for metric in self.collectors:
                 metric.results = type(metric.results)()
