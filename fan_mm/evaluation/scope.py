@@ -17,12 +17,16 @@ _BENCHMARK_OF = {
 
 def default_benchmark(dataset: Any) -> str:
     """Name of the benchmark made for a dataset (or the one in its wrappers); 'all' for others."""
-    for base in type(dataset).__mro__:
-        if base.__name__ in _BENCHMARK_OF:
-            return _BENCHMARK_OF[base.__name__]
-    inside = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    found = {'all' if part is None else default_benchmark(part) for part in inside}
-    return found.pop() if len(found) == 1 else 'all'
+    while True:
+        for base in type(dataset).__mro__:
+            if base.__name__ in _BENCHMARK_OF:
+                return _BENCHMARK_OF[base.__name__]
+        if hasattr(dataset, 'datasets'):
+            dataset = dataset.datasets[0]
+        elif hasattr(dataset, 'dataset'):
+            dataset = dataset.dataset
+        else:
+            return 'all'
 
 
 @dataclass(frozen=True)

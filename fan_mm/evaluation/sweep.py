@@ -432,8 +432,9 @@ class RobustnessSweep:
                 check_outputs(outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
                 if untried:
+                    mistake = self._try_metrics(positions) if self.rank == 0 else None
                     untried = False
-                    self._agree(self._try_metrics(positions) if self.rank == 0 else None)
+                    self._agree(mistake)
                 part['positions'] += positions
                 if self.gallery:
                     part['pictures'] |= self.gallery.take(cell, positions, batch, outputs)
@@ -483,9 +484,23 @@ class RobustnessSweep:
                     f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
                     'several processes: use one'
                 )
-        evaluator = self.evaluator
-        parts = None
-        if self.parts:  # the first batch is of the first dataset
+        try:
+            with left_as_it_was(self.evaluator):
+                self._score_first(positions)
+        except NoScore as error:
+            return str(error) if error.names or needs_no_more(self.evaluator) else None
+        except Exception as error:  # whatever a metric may raise
+            if needs_no_more(self.evaluator):
+                return one_line(error)
+            self.clean_failed_on = one_line(error)
+            text = f'{self.clean_failed_on} (the metric on the first batch; perhaps not on all)'
+            print_log(text, 'current', logging.WARNING)
+        return None
+
+    def _score_first(self, positions: Sequence[int]) -> None:
+        """Compute the scores of the first batch, of several datasets' evaluator those of the first."""
+        evaluator, parts = self.evaluator, None
+        if self.parts:
             evaluator = copy_of(evaluator)
             positions = [p for p in positions if p < self.parts[0].stop]
             parts = [slice(0, len(positions))]
@@ -493,21 +508,9 @@ class RobustnessSweep:
             evaluator.dataset_prefixes = evaluator.dataset_prefixes[:1]
             meta = with_sizes(evaluator.dataset_meta, [len(positions)])
             set_metainfo(evaluator, meta[:1] if isinstance(meta, list) else meta)
-        ids = [self.infos[position]['img_id'] for position in positions]
-        with left_as_it_was(self.evaluator), left_as_it_was(evaluator):
-            holders = [m for metric in evaluator.metrics for m in collectors(metric)]
-            results = copy.deepcopy([holder.results for holder in holders])
-            try:
-                compute_scores(evaluator, results, ids, parts)
-            except NoScore as error:
-                return str(error) if error.names or needs_no_more(evaluator) else None
-            except Exception as error:  # whatever a metric may raise
-                if needs_no_more(evaluator):
-                    return one_line(error)
-                self.clean_failed_on = one_line(error)
-                text = f'{self.clean_failed_on} (the metric on the first batch; perhaps not on all)'
-                print_log(text, 'current', logging.WARNING)
-        return None
+        holders = [m for metric in evaluator.metrics for m in collectors(metric)]
+        results = copy.deepcopy([holder.results for holder in holders])
+        compute_scores(evaluator, results, [self.infos[p]['img_id'] for p in positions], parts)
 
     def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
         """An error as one line, which names the file where one of some samples cannot be loaded."""

@@ -24,6 +24,8 @@ from test_sweep_processes import on_ranks
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
+from fan_mm.jobs.robustness import summary_text
+from fan_mm.report import write_report
 
 SMALL = dict(corruptions=['fog'], severities=[1])
 
@@ -195,7 +197,7 @@ IoUMetricNamesake.__name__ = 'IoUMetric'
     ],
 )
 @pytest.mark.parametrize('kind', [Own, IoUMetricNamesake])
-def test_metrics_that_nobody_knows(cfg, kind, scores, headline):
+def test_metrics_that_nobody_knows(cfg, kind, scores, headline, tmp_path):
     metric = kind(lambda shares: {name: -sum(shares) for name in scores}, prefix='own')
     model = StripeModel()
     if headline is None:
@@ -204,8 +206,10 @@ def test_metrics_that_nobody_knows(cfg, kind, scores, headline):
         assert '\n' not in str(error.value)
         assert len(model.seen) <= 3  # not the other cells
         return
-    results = run(cfg, metric, model)
+    results = run(cfg, metric, model, work_dir=tmp_path)
     assert results['metric']['name'] == headline
+    assert write_report(tmp_path, tmp_path).is_file()
+    assert 'as the metric gives it' in summary_text(results)
     assert results['metric']['unit'] is None  # per cent or not, who knows
     assert results['task'] == 'other'
     expected = measured(cfg, Evaluator(kind(metric.compute, prefix='own')))
@@ -382,8 +386,9 @@ def multi(kind=IoUMetric, **options):
     return evaluator([kind(), kind()], **{'dataset_prefixes': ['a', 'b'], **options})
 
 
-def test_each_dataset_has_its_scores(cfg, two_datasets):
-    results = run(cfg, multi(), loader=two_datasets)
+def test_each_dataset_has_its_scores(cfg, two_datasets, tmp_path):
+    results = run(cfg, multi(), loader=two_datasets, work_dir=tmp_path)
+    assert 'b/mIoU' in write_report(tmp_path, tmp_path).with_suffix('.md').read_text()
     assert results['metric']['name'] == 'a/mIoU'
     assert list(results['other_summaries']) == ['b/mIoU']
     for name, samples in (('a', [0]), ('b', [1, 2])):
