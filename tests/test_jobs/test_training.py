@@ -207,7 +207,7 @@ def test_predictions_are_written_beside_any_evaluator(tmp_path, evaluator):
 def test_a_metric_that_does_not_fit_is_said_at_the_first_batch(tmp_path):
     cfg, weights = classifier(tmp_path, dict(type='Accuracy', topk=(1, 50)))
     with pytest.raises(
-        InputError, match='test_evaluator: Accuracy cannot compute: .*Top-50'
+        InputError, match=r'test_evaluator: Accuracy cannot compute: .*Top-50'
     ) as error:
         evaluate(cfg, weights)
     assert '\n' not in str(error.value)
