@@ -160,8 +160,7 @@ def test_the_first_training_step_is_one_line(cfg, monkeypatch):
         train(cfg)
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-@pytest.mark.parametrize('index', [0, 2])
+@pytest.mark.parametrize(('workers', 'index'), [(0, 0), (1, 2)])
 def test_an_unreadable_picture_of_a_test_is_named(cfg, tiny_cityscapes, tmp_path, workers, index):
     train(Config(cfg._cfg_dict.to_dict()))
     file = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[index]
