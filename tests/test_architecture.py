@@ -19,7 +19,7 @@ FLOORS = {
     'models': set(),
     'datasets': {'corruptions'},
     'engine': {'models'},
-    'evaluation': {'corruptions', 'datasets'},
+    'evaluation': {'corruptions', 'datasets', 'engine'},
     'report': {'corruptions', 'evaluation'},
     'analysis': {'corruptions', 'models', 'datasets', 'engine', 'evaluation', 'report'},
     'jobs': {'models', 'engine', 'evaluation', 'report'},

@@ -5,10 +5,11 @@ pipelines to that cell, so the workers of one loader can be at the borders of tw
 nobody waits there.
 """
 
+import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
@@ -47,6 +48,10 @@ class CellDataset(Dataset):
         for pipeline in self.pipelines:
             pipeline.move_to(self.cells[cell])
         return self.dataset[self.samples[sample]]
+
+    def get_data_info(self, index: int) -> Mapping:
+        """What the dataset knows about a sample before loading it."""
+        return data_info(self.dataset, self.samples[index % len(self.samples)])
 
 
 class CellBatches(Sampler):
@@ -103,17 +108,44 @@ def batch_size_of(loader: DataLoader) -> int:
     return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
 
 
+def data_info(dataset: Any, index: int) -> Mapping:
+    """What a dataset knows about a sample before loading it; torch's Subset and ConcatDataset too.
+
+    Raises:
+        AttributeError: it has no ``get_data_info``.
+    """
+    if isinstance(dataset, Subset):
+        return data_info(dataset.dataset, dataset.indices[index])
+    if isinstance(dataset, ConcatDataset) and not hasattr(dataset, 'get_data_info'):
+        part = bisect.bisect_right(dataset.cumulative_sizes, index)
+        start = dataset.cumulative_sizes[part - 1] if part else 0
+        return data_info(dataset.datasets[part], index - start)
+    return dataset.get_data_info(index)
+
+
+def metainfo_of(dataset: Any) -> Any:
+    """The metainfo of a dataset, or of what torch's Subset or ConcatDataset wraps; {} without."""
+    if isinstance(dataset, Subset):
+        return metainfo_of(dataset.dataset)
+    if isinstance(dataset, ConcatDataset) and not hasattr(dataset, 'metainfo'):
+        return metainfo_of(dataset.datasets[0])
+    return getattr(dataset, 'metainfo', None) or {}
+
+
 def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
     """What the dataset knows about its samples before loading them.
 
     Raises:
         InputError: it has no ``get_data_info``, or samples without ``img_path``.
     """
-    if not hasattr(dataset, 'get_data_info'):
+    try:
+        infos = [data_info(dataset, i) for i in samples]
+    except AttributeError as error:
+        if error.name != 'get_data_info':
+            raise
         raise InputError(
-            f'{type(dataset).__name__} has no get_data_info: derive it from mmengine BaseDataset'
-        )
-    infos = [dataset.get_data_info(i) for i in samples]
+            f'{type(error.obj).__name__} has no get_data_info: derive it from mmengine BaseDataset'
+        ) from None
     if infos and not infos[0].get('img_path'):
         raise InputError(
             f'the samples of {type(dataset).__name__} have no img_path: every image is corrupted by '

@@ -27,6 +27,8 @@ from fan_mm.fileio import is_temporary, whole_file, write_whole
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
+# What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
+_OURS = re.compile(r'\.(sweep|results|per_image|report|per_class|per_severity)\..+')
 _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_name`
 
 
@@ -91,6 +93,7 @@ class CellStore:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._identity: dict[str, str] = {}
         self._records: dict[Cell, CellRecord] = {}
         self._statistics: dict[Cell, np.ndarray] = {}
 
@@ -106,6 +109,7 @@ class CellStore:
             InputError: the folder holds a sweep of another identity (says what differs), one whose
                 identity cannot be read, or files of others among the cells.
         """
+        self._identity = identity
         if self.folder is None:
             return
         path, cells = self.folder / 'sweep.json', self.folder / 'cells'
@@ -137,14 +141,59 @@ class CellStore:
                     f'{self.folder} holds a sweep with another {", ".join(names)} ({differs}): '
                     'give another --work-dir, or --overwrite to start anew'
                 )
-            if (more := {**there, **identity}) != there:
-                write_whole(path, json.dumps(more, indent=2) + '\n')
+            self._identity = {
+                **there,
+                **identity,
+            }  # with copies of cells that are not asked for now
+            if self._identity != there:
+                write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
             for file in filter(_CELL.fullmatch, os.listdir(cells)):
                 (cells / file).unlink()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
+        self._remove_temporaries()
         self._read()
+
+    def reopen(self) -> None:
+        """Look again at what the folder holds, now that no other run can write into it.
+
+        Raises:
+            InputError: another sweep has begun there since it was opened.
+        """
+        self._records.clear()
+        self.open(self._identity)
+
+    def check(self) -> None:
+        """Check that the folder still holds this sweep, and every cell that is done.
+
+        Raises:
+            InputError: it was removed, or taken by another sweep, while this one ran.
+        """
+        if self.folder is None:
+            return
+        path = self.folder / 'sweep.json'
+        try:
+            same = json.loads(path.read_text()) == self._identity
+        except (OSError, ValueError):
+            same = False
+        cells = self.folder / 'cells'
+        there = set(os.listdir(cells)) if cells.is_dir() else ()
+        lost = [str(c) for c in self._records if self._path(c, '.json').name not in there]
+        if not same or lost:
+            what = f'the cells {", ".join(lost)} of {self.folder}' if same else str(path)
+            raise InputError(
+                f'{what} were removed or changed while the sweep ran: nothing of it counts; run it again'
+            )
+
+    def _remove_temporaries(self) -> None:
+        """Remove half files that a kill left, of the names that a sweep and its report write."""
+        folders = [self.folder / 'figures', *(self.folder / 'images').glob('*_[0-9]')]
+        files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+        files += [file for file in self.folder.iterdir() if _OURS.fullmatch(file.name)]
+        for file in files:
+            if is_temporary(file.name) and file.is_file():
+                file.unlink()
 
     def _remove_pictures(self) -> None:
         """Remove the pictures that `put_image` wrote, and nothing else that lies there."""
@@ -174,7 +223,12 @@ class CellStore:
         return self.folder / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
 
     def put(self, record: CellRecord, statistics: np.ndarray | None = None) -> None:
-        """Store a cell; an earlier record of it is replaced."""
+        """Store a cell; an earlier record of it is replaced.
+
+        Raises:
+            InputError: see `check`.
+        """
+        self.check()
         self._records[record.cell] = record
         self._statistics.pop(record.cell, None)
         if self.folder is None:

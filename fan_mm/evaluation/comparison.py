@@ -73,6 +73,8 @@ def _figures(results: Mapping) -> dict[str, Figure]:
     }
     scope = Scope(benchmark, hold_outs)
     heads = headline_figures(scope, results['task'], len(results['dataset']['classes']))
+    # corruption errors exist for one score only
+    heads = {name: figure for name, figure in heads.items() if name in results['summary']}
     return {'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]), **heads}
 
 

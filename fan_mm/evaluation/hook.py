@@ -1,9 +1,11 @@
 """Robustness while training: a small sweep after validation, logged like any other metric."""
 
+import logging
 import math
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -60,6 +62,20 @@ class RobustnessHook(Hook):
             model_info={'checkpoint_sha256': None},
         )
 
+    def before_train(self, runner: Runner) -> None:
+        """Find now what is wrong with the options, the validation set or its evaluator."""
+        if runner.val_loop is None:
+            raise InputError(
+                'RobustnessHook needs a validation: val_dataloader, val_evaluator, val_cfg'
+            )
+        self._sweep(runner)
+
+    def _sweep(self, runner: Runner) -> RobustnessSweep:
+        loop = runner.val_loop
+        return RobustnessSweep(
+            runner.model, loop.dataloader, loop.evaluator, fp16=loop.fp16, **self.options
+        )
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Run the sweep and log it."""
         # LoggerHook repeats the last value of everything that was ever logged.
@@ -71,11 +87,11 @@ class RobustnessHook(Hook):
             metrics |= dict.fromkeys(f'robustness/{n}' for n in ('clean', 'mean', 'retention'))
         if _number(runner) % self.interval:
             return
-        loop = runner.val_loop
-        sweep = RobustnessSweep(
-            runner.model, loop.dataloader, loop.evaluator, fp16=loop.fp16, **self.options
-        )
-        summary = sweep.run()['summary']
+        try:
+            summary = self._sweep(runner).run()['summary']
+        except InputError as error:  # hours of training are worth more
+            print_log(f'RobustnessHook: {error}', 'current', logging.WARNING)
+            return
         scores = {
             'clean': summary['clean'],
             **{name: corruption['mean'] for name, corruption in summary['corruptions'].items()},

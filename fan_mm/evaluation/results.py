@@ -42,6 +42,8 @@ def build_results(
     dataset: dict[str, Any],
     protocol: dict[str, Any],
     per_image: PerImage | None,
+    unit: str | None = '%',
+    summarized: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Everything that results.json holds.
 
@@ -55,6 +57,8 @@ def build_results(
         protocol: 'seed', 'channel_order', 'corruption_version', 'corrupted_root',
             'corrupted_images'.
         per_image: statistics for intervals, where the metric has them.
+        unit: of the headline; None where its metric is not known.
+        summarized: other scores that get a summary; None for all in detection, none otherwise.
     """
     benchmark = scope.benchmark
 
@@ -62,7 +66,11 @@ def build_results(
         return {r.cell: r.metrics.get(name) for r in records if r.status == 'done'}
 
     others = list(dict.fromkeys(n for r in records for n in r.metrics if n != headline))
-    classes = len(dataset['classes'])
+    if summarized is None:
+        # masks, and objects by size: numbers that papers quote beside the box mAP
+        summarized = others if task == 'detection' else []
+    # corruption errors are those of top-1 accuracy
+    classes = len(dataset['classes']) if headline == 'top1' or task != 'classification' else 0
     draws = per_image.resampled() if per_image is not None else None
     return {
         'schema': SCHEMA,
@@ -78,7 +86,7 @@ def build_results(
         },
         'metric': {
             'name': headline,
-            'unit': '%',
+            'unit': unit,
             'higher_is_better': True,
             'others': others,
         },
@@ -88,10 +96,7 @@ def build_results(
         'environment': environment(),
         'cells': [_public(record) for record in records],
         'summary': summarize(scope, scores(headline), task, classes, draws),
-        # masks, and objects by size: numbers that papers quote beside the box mAP
-        'other_summaries': {name: summarize(scope, scores(name), task, classes) for name in others}
-        if task == 'detection'
-        else {},
+        'other_summaries': {n: summarize(scope, scores(n), task, classes) for n in summarized},
         'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
         'gallery': gallery.entries(records),
     }

@@ -1,23 +1,49 @@
-"""What the metrics of mmseg, mmdet and mmpretrain say about one cell, in one form.
+"""What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
 
-Metrics are told by their class names, so that none of the three libraries is imported here.
+The evaluator's own ``evaluate`` says the scores. Of metrics that are known, and are what their library
+made them, values per class and statistics per image are read besides. They are told by their class
+names, so that none of the three libraries is imported here.
 """
 
 import contextlib
-import io
-import logging
+import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import numbers
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger
+from mmengine.evaluator import BaseMetric, Evaluator
 
+from fan_mm.engine.evaluators import (
+    build_evaluator,
+    collectors,
+    computes_as,
+    evaluate_here,
+    library_class,
+    measures,
+    only_these,
+    options_set,
+)
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import SCORES
+
+_AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
+# Scores of which the field knows that higher is better, the first ones first. Of metrics that are not
+# known, one of these must be among what they give.
+_SCORES = (
+    *('miou', 'bbox_map', 'segm_map', 'map', 'pq', 'top1', 'accuracy', 'acc', 'mdice', 'mfscore'),
+    *('f1-score', 'f1', 'iou', 'dice', 'ap', 'ap50', 'auc', 'auroc', 'ar', 'recall', 'precision'),
+    *('psnr', 'ssim', 'pck', 'top5', 'macc', 'aacc'),
+)
+# Words of errors and losses, of which lower is better.
+_ERRORS = re.compile(
+    r'(^|[^a-z])(loss|err|error|errors|m?mr|rmse|mse|mae|rel|log10|silog|epe|fpr\d*|ece|nll|'
+    r'distance|dist|hd95|hausdorff|fid|perplexity|miss)($|[^a-z])'
+)
 
 
 @dataclass(frozen=True)
@@ -25,52 +51,164 @@ class KnownMetric:
     """How to read one metric class.
 
     Attributes:
-        task: 'segmentation', 'detection' or 'classification'.
+        task: 'segmentation', 'detection', 'classification', or another one's name.
         headlines: names of the score that stands for the metric; the first that it gives counts.
-        scale: factor to per cent.
+        scale: factor to per cent; None where it is not known, and scores stay as they are.
         statistics: kind of its statistics per image (`fan_mm.evaluation.bootstrap.SCORES`), or None
             where the score is no function of sums over images (mAP).
+        units: scores that are no shares, but metres, say: not scaled.
     """
 
     task: str
     headlines: tuple[str, ...]
-    scale: float
+    scale: float | None
     statistics: str | None = None
+    units: tuple[str, ...] = ()
 
 
+_COCO = KnownMetric('detection', ('bbox_mAP', 'segm_mAP', 'AR'), 100)
+_LABELS = KnownMetric('classification', ('f1-score', 'precision', 'recall'), 1)
+_DEPTHS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
 KNOWN_METRICS = {
     'IoUMetric': KnownMetric('segmentation', ('mIoU', 'mDice', 'mFscore'), 1, 'iou'),
-    'LVISMetric': KnownMetric('detection', ('bbox_AP', 'segm_AP'), 100),
-    'CocoMetric': KnownMetric('detection', ('bbox_mAP', 'segm_mAP'), 100),
-    'VOCMetric': KnownMetric('detection', ('mAP',), 100),
-    'Accuracy': KnownMetric('classification', ('top1',), 1, 'accuracy'),
+    'CityscapesMetric': KnownMetric('segmentation', ('averageScoreCategories',), 100),
+    'DepthMetric': KnownMetric('depth estimation', ('d1', 'd2', 'd3'), 100, units=_DEPTHS),
+    'LVISMetric': KnownMetric('detection', ('bbox_AP', 'segm_AP', 'AR'), 100),
+    'FastCocoMetric': _COCO,
+    'FasterCocoMetric': _COCO,
+    'CocoMetric': _COCO,
+    'VOCMetric': KnownMetric('detection', ('mAP', 'AR', 'recall'), 100),
+    'OpenImagesMetric': KnownMetric('detection', ('mAP',), 100),
+    'CrowdHumanMetric': KnownMetric('detection', ('mAP', 'JI'), 100),
+    'CityScapesMetric': KnownMetric('detection', ('mAP',), 100),
+    'SemSegMetric': KnownMetric('segmentation', ('mIoU', 'mDice', 'mFscore'), 1),
+    'CocoPanopticMetric': KnownMetric('panoptic segmentation', ('PQ',), 1),
+    'Accuracy': KnownMetric('classification', ('top1', 'top5'), 1, 'accuracy'),
+    'SingleLabelMetric': _LABELS,
+    'MultiLabelMetric': _LABELS,
+    'AveragePrecision': KnownMetric('classification', ('mAP',), 1),
 }
+_UNKNOWN = KnownMetric('other', (), None)
+# What these write beside their scores would be each cell's in turn.
+_WRITERS = {
+    'outfile_prefix': ('CocoMetric', 'LVISMetric'),
+    'output_dir': ('IoUMetric', 'DepthMetric'),
+}
+
+
+def _base(metric: BaseMetric) -> type | None:
+    return library_class(metric, KNOWN_METRICS)
 
 
 def known(metric: BaseMetric) -> KnownMetric | None:
     """How to read a metric; a subclass is read as its base."""
-    names = [base.__name__ for base in type(metric).__mro__]
-    return next((KNOWN_METRICS[name] for name in names if name in KNOWN_METRICS), None)
+    base = _base(metric)
+    return KNOWN_METRICS[base.__name__] if base else None
+
+
+def as_in_library(metric: BaseMetric) -> bool:
+    """Whether a metric is a known one and computes what its library computes."""
+    base = _base(metric)
+    return base is not None and computes_as(metric, base)
 
 
 def headline_metric(metrics: Sequence[BaseMetric]) -> int:
-    """Position of the metric that the sweep is about.
+    """Position of the metric that the sweep is about: the first known one, else the first.
 
     Raises:
-        InputError: none of them is known, or it writes files for a server instead of evaluating.
+        InputError: none measures anything.
     """
-    for i, metric in enumerate(metrics):
-        if known(metric):
-            if getattr(metric, 'format_only', False):
-                raise InputError(
-                    f'{type(metric).__name__} is set to format_only: it writes files for a test '
-                    'server and measures nothing; evaluate a split with annotations'
-                )
-            return i
-    raise InputError(
-        f'the evaluator has {", ".join(type(m).__name__ for m in metrics) or "no metric"}: the sweep '
-        f'needs one of {", ".join(KNOWN_METRICS)}'
-    )
+    measuring = [i for i, metric in enumerate(metrics) if measures(metric)]
+    if not measuring:
+        names = ', '.join(type(m).__name__ for m in metrics) or 'no metric'
+        written = ' set to format_only' if any(vars(m).get('format_only') for m in metrics) else ''
+        raise InputError(
+            f'the evaluator has {names}{written}: nothing that measures; evaluate a split with '
+            'annotations, and a metric'
+        )
+    return next((i for i in measuring if known(metrics[i])), measuring[0])
+
+
+def how_to_read(evaluator: Evaluator) -> KnownMetric:
+    """How to read the metric that a sweep with an evaluator is about."""
+    return known(evaluator.metrics[headline_metric(evaluator.metrics)]) or _UNKNOWN
+
+
+def for_sweep(evaluator: Any) -> Evaluator:
+    """An evaluator that writes no predictions, from any that mmengine takes; that one is not changed.
+
+    Raises:
+        InputError: it is none, or measures nothing.
+    """
+    given = build_evaluator(evaluator)
+    headline_metric(given.metrics)
+    new = copy_of(given)
+    if type(given).evaluate is Evaluator.evaluate:
+        new.metrics = [metric for metric in given.metrics if measures(metric)]
+    return new
+
+
+def copy_of(evaluator: Evaluator) -> Evaluator:
+    """Another evaluator with the same metrics."""
+    new = object.__new__(type(evaluator))
+    vars(new).update(vars(evaluator), metrics=list(evaluator.metrics))
+    return new
+
+
+def headline_of(evaluator: Evaluator, names: Sequence[str]) -> str | None:
+    """The score that the means of a sweep are of; None if there is none that can be.
+
+    Args:
+        evaluator: built.
+        names: of the scores that it gives, in its order.
+    """
+    metric = evaluator.metrics[headline_metric(evaluator.metrics)]
+    wanted = list(how_to_read(evaluator).headlines)
+    loosely = not as_in_library(metric) or type(evaluator).evaluate is not Evaluator.evaluate
+    if loosely:
+        wanted += _SCORES
+    ranks = {
+        (place, *fit, number): name
+        for number, name in enumerate(names)
+        for place, score in enumerate(wanted)
+        if (fit := _fit(name, score, loosely)) is not None
+    }
+    return ranks[min(ranks)] if ranks else None
+
+
+def _fit(name: str, score: str, loosely: bool) -> tuple[int, int] | None:
+    """How well a name is that of a score: 'a/mIoU' best, then 'top1_thr-0.50', then 'mean_mIoU'."""
+    if lower_is_better(name):
+        return None
+    last = name.rpartition('/')[2]
+    if loosely and score == score.lower():
+        last = last.lower()
+    if last == score:
+        return 0, int('/' in name)
+    if last.startswith(score) and last[len(score)] in '_@':
+        return 1, 0
+    if loosely and last.endswith(f'_{score}'):
+        return 2, int(not _AGGREGATES & set(last.lower().split('_')))
+    return None
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a score is an error or a loss by its name."""
+    return _ERRORS.search(name.lower()) is not None
+
+
+def like(headline: str, names: Sequence[str]) -> list[str]:
+    """The scores that are the headline's of another dataset or part ('b/mIoU' beside 'a/mIoU')."""
+    last = re.split('[/_]', headline)[-1]
+    return [n for n in names if n != headline and re.split('[/_]', n)[-1] == last]
+
+
+class NoScore(InputError):
+    """An evaluator gives no score that a sweep can be about; ``names`` are those that it gives."""
+
+    def __init__(self, message: str, names: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @dataclass
@@ -95,124 +233,188 @@ class Scores:
 
 
 def compute_scores(
-    metrics: Sequence[BaseMetric], results: Sequence[list], image_ids: list | None = None
+    evaluator: Evaluator | Sequence[BaseMetric],
+    results: Sequence[list],
+    image_ids: Sequence | None = None,
+    parts: Sequence[slice] | None = None,
 ) -> Scores:
-    """Let the metrics compute what they compute, and read it.
+    """Let an evaluator compute what it computes, and read it.
 
     Args:
-        metrics: of the evaluator.
-        results: per metric what its ``process`` collected, in the order of the samples.
+        evaluator: or its metrics.
+        results: per collecting metric (`fan_mm.engine.evaluators.collectors`) what its ``process``
+            collected, in the order of the samples.
         image_ids: COCO ids of the images evaluated; None for all of the annotation file.
+        parts: which samples each metric is for, where it is not for all (`parts_of`).
 
     Raises:
-        InputError: no known metric, or it does not give the score that it is known for.
+        InputError: it does not give a score that the means of a sweep can be of.
     """
-    main = headline_metric(metrics)
-    found: dict[str, float | None] = {}
-    per_class = {}
-    for metric, result in zip(metrics, results, strict=True):
-        how = known(metric)
-        options = {'img_ids': image_ids} if image_ids else {}
-        if how and how.task == 'detection':
-            # CocoMetric's values per class are those of the last of its metrics: boxes then
-            options['metrics'] = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
-        with _quiet(), _set(metric, classwise=True, **options):
-            values = metric.compute_metrics(result)
-            if how and how.task == 'detection':
-                values = values or metric.compute_metrics(_with_a_miss(result))
-                values, classes = _split_classwise(metric, values)
-                per_class.update(classes)
-        for name, value in values.items():
-            if np.isscalar(value) or np.ndim(value) == 0:
-                # The same name from two metrics keeps its prefix.
-                name = f'{metric.prefix}/{name}' if name in found and metric.prefix else name
-                found[name] = to_per_cent(value, how.scale if how else 1)
-    how = known(metrics[main])
-    headline = next((name for name in how.headlines if name in found), None)
+    evaluator = build_evaluator(evaluator)
+    metrics = evaluator.metrics
+    how = how_to_read(evaluator)
+    main = metrics[headline_metric(metrics)]
+    plain = type(evaluator).evaluate is Evaluator.evaluate
+    size = max((len(r) for r in results if isinstance(r, list)), default=0)
+    starts = _prefixes(evaluator, parts)
+    classwise = {}
+    holders = [holder for metric in metrics for holder in collectors(metric)]
+    held = dict(zip(map(id, holders), results, strict=True))
+    with contextlib.ExitStack() as stack:
+        for number, metric in enumerate(metrics):
+            part = parts[number] if parts else slice(None)
+            options = only_these(metric, image_ids[part]) if image_ids else {}
+            if (plain or parts) and as_in_library(metric) and known(metric).task == 'detection':
+                # CocoMetric's values per class are those of the last of its metrics: boxes then
+                names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
+                options |= {'classwise': True, 'metrics': names}
+                if names and isinstance(metric.metrics, list):
+                    classwise[starts[number]] = f'{names[-1]}_mAP'
+            for name, bases in _WRITERS.items():
+                if as_in_library(metric) and _base(metric).__name__ in bases:
+                    options[name] = None
+            stack.enter_context(options_set(metric, **options))
+            if known(metric) and known(metric).task == 'detection':
+                held[id(metric)] = _with_a_miss(held[id(metric)], part)
+        for holder in holders:
+            holder.results = copy.copy(held[id(holder)])  # evaluating clears it
+        values = evaluate_here(evaluator, size)
+    values, per_class = _split_classwise(values, classwise)
+    found = {
+        name: to_per_cent(number, _scale_of(name, starts, metrics, how))
+        for name, value in values.items()
+        if (number := _number(value)) is not None
+    }
+    if plain:
+        found = _without_prefixes(found, metrics)
+        per_class = _without_prefixes(per_class, metrics)
+    headline = headline_of(evaluator, list(found))
     if headline is None:
-        raise InputError(
-            f'{type(metrics[main]).__name__} gave {", ".join(found) or "nothing"}: set it to compute '
-            f'{" or ".join(how.headlines)}'
-        )
+        raise NoScore(_without_headline(main, how, list(values)), list(values))
     scores = Scores(how.task, headline, found, per_class)
-    if how.statistics == 'iou':
-        _read_iou(metrics[main], results[main], scores)
-    elif how.statistics == 'accuracy':
-        _read_accuracy(metrics[main], results[main], scores)
+    if plain and as_in_library(main) and how.statistics:
+        read = {'iou': _read_iou, 'accuracy': _read_accuracy}[how.statistics]
+        read(main, held[id(main)], scores)
     return scores
 
 
-def to_per_cent(value: float, scale: float) -> float | None:
-    """A score in per cent; None for NaN and for the -1 by which COCO says "no such objects".
+def _prefixes(evaluator: Evaluator, parts: Sequence[slice] | None) -> list[str]:
+    """How the names of each metric's scores begin."""
+    datasets = evaluator.dataset_prefixes if parts else [''] * len(evaluator.metrics)
+    pairs = zip(datasets, evaluator.metrics, strict=True)
+    return [''.join(f'{word}/' for word in (d, m.prefix) if word) for d, m in pairs]
+
+
+def _scale_of(
+    name: str, starts: Sequence[str], metrics: Sequence[BaseMetric], main: KnownMetric
+) -> float | None:
+    """The factor to per cent of the metric that a score is of; of the sweep's metric if in doubt."""
+    pairs = list(zip(starts, metrics, strict=True))
+    owners = [known(m) or _UNKNOWN for start, m in pairs if start and name.startswith(start)]
+    owners = owners or [known(m) or _UNKNOWN for start, m in pairs if not start]
+    last = name.rpartition('/')[2]
+    how = next((o for o in owners if last in (*o.headlines, *o.units)), (owners or [main])[0])
+    return None if last in how.units else how.scale
+
+
+def _without_prefixes(values: Mapping[str, Any], metrics: Sequence[BaseMetric]) -> dict[str, Any]:
+    """Names without the metric's prefix; the same name from two metrics keeps it."""
+    short = {}
+    for name, value in values.items():
+        for metric in metrics:
+            if metric.prefix and name.startswith(f'{metric.prefix}/'):
+                bare = name.removeprefix(f'{metric.prefix}/')
+                name = name if bare in short or bare in values else bare
+                break
+        short[name] = value
+    return short
+
+
+def _number(value: Any) -> float | None:
+    """A score as a number; None for matrices, lists and words."""
+    if isinstance(value, numbers.Number | np.generic) and not isinstance(value, complex | str):
+        return float(value)
+    if isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1:
+        return float(value)
+    return None
+
+
+def _without_headline(metric: BaseMetric, how: KnownMetric, names: Sequence[str]) -> str:
+    name, given = type(metric).__name__, ', '.join(names) or 'nothing'
+    if as_in_library(metric):
+        return f'{name} gave {given}: set it to compute {" or ".join(how.headlines)}'
+    return (
+        f'{name} gave {given}: the sweep needs a score of which it knows that higher is better, '
+        'such as mIoU, mAP, top1 or accuracy, also as the last word of a name (mean_accuracy)'
+    )
+
+
+def to_per_cent(value: float, scale: float | None) -> float | None:
+    """A score in per cent; None for what is not finite and for the -1 of COCO's "no such objects".
 
     Libraries round to 2 decimals or more coarsely, some in float32; four decimals drop that type's
     noise and nothing else.
+
+    Args:
+        value: as the metric gives it.
+        scale: factor; None for a score whose unit is not known or is no share, which stays as it is.
     """
     value = float(value)
-    if math.isnan(value) or value < 0:
+    if not math.isfinite(value) or (value < 0 and scale is not None):
         return None
-    return round(value * scale, 4)
+    return round(value * (1 if scale is None else scale), 6 if scale is None else 4)
 
 
-@contextlib.contextmanager
-def _set(metric: BaseMetric, **options: Any) -> Iterator[None]:
-    """Set options of a metric, those that it has, for the length of a block."""
-    before = {name: getattr(metric, name) for name in options if hasattr(metric, name)}
-    for name in before:
-        setattr(metric, name, options[name])
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(metric, name, value)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tables that metrics print to themselves: dozens of cells would bury the progress."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _with_a_miss(results: Sequence) -> list:
-    """The same with a detection that finds nothing, outside of the first image, at score 0.
+def _with_a_miss(results: Any, part: slice) -> Any:
+    """The same with a detection that finds nothing, outside of the part's first image, at score 0.
 
     mmdet's metrics give no scores where no image has a detection. With this one they are 0, and
     undefined for the sizes and classes that the dataset lacks.
     """
-    (truth, found), *rest = results
+    if not isinstance(results, list):
+        return results
+    found = [r[1] if isinstance(r, tuple) and len(r) == 2 else None for r in results[part]]
+    keys = {'bboxes', 'scores', 'labels'}
+    if not found or any(not isinstance(f, dict) or not keys <= f.keys() for f in found):
+        return results  # not CocoMetric's way of collecting
+    if any(len(f['bboxes']) for f in found):
+        return results
+    first = part.start or 0
+    truth, nothing = results[first]
     miss = {
         'bboxes': np.float32([[-2, -2, -1, -1]]),
         'scores': np.zeros(1, np.float32),
         'labels': np.zeros(1, np.int64),
     }
-    if 'masks' in found:
+    if 'masks' in nothing:
         from pycocotools.mask import encode
 
-        nothing = np.zeros((truth['height'], truth['width']), np.uint8, order='F')
-        miss['masks'] = [encode(nothing)]
-    if 'mask_scores' in found:
+        mask = np.zeros((truth['height'], truth['width']), np.uint8, order='F')
+        miss['masks'] = [encode(mask)]
+    if 'mask_scores' in nothing:
         miss['mask_scores'] = miss['scores']
-    return [(truth, {**found, **miss}), *rest]
+    return [*results[:first], (truth, {**nothing, **miss}), *results[first + 1 :]]
 
 
-def _split_classwise(metric: BaseMetric, values: Mapping[str, float]) -> tuple[dict, dict]:
-    """Take the ``<class>_precision`` entries of CocoMetric apart (it runs with ``classwise``)."""
-    ending = '_precision'
-    rest = {name: v for name, v in values.items() if not name.endswith(ending)}
-    rest = dict(sorted(rest.items(), key=lambda item: not item[0].startswith('bbox')))
-    classes = {
-        name.removesuffix(ending): to_per_cent(v, 100)
-        for name, v in values.items()
-        if name.endswith(ending)
-    }
-    return rest, {f'{metric.metrics[-1]}_mAP': classes} if classes else {}
+def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dict, dict]:
+    """Take the ``<class>_precision`` entries apart that metrics give with ``classwise``.
+
+    Args:
+        values: all scores.
+        classwise: how the names of such a metric's scores begin -> its score that is per class.
+    """
+    ending, rest, classes = '_precision', {}, {}
+    for name, value in values.items():
+        start = next((s for s in classwise if name.startswith(s)), None)
+        if start is not None and name.endswith(ending):
+            per_class = classes.setdefault(f'{start}{classwise[start]}', {})
+            per_class[name.removeprefix(start).removesuffix(ending)] = to_per_cent(value, 100)
+        else:
+            rest[name] = value
+    # as CocoMetric has it where its boxes are not made to come last
+    segm = {f'{start}segm' for start in classwise}
+    ordered = sorted(rest, key=lambda name: name.startswith(tuple(segm)))
+    return {name: rest[name] for name in ordered}, classes
 
 
 def _class_names(metric: BaseMetric, count: int) -> list[str]:

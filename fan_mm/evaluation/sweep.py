@@ -1,6 +1,8 @@
 """The sweep: one model through every cell of a corruption benchmark."""
 
+import bisect
 import contextlib
+import copy
 import logging
 import shutil
 import time
@@ -11,8 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, collect_results, get_dist_info
-from mmengine.evaluator import Evaluator
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    collect_results,
+    get_dist_info,
+)
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -27,6 +34,22 @@ from fan_mm.corruptions import (
     image_key,
 )
 from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.engine.evaluators import (
+    Memory,
+    collectors,
+    left_as_it_was,
+    parts_of,
+    set_metainfo,
+    truth_ids,
+    with_sizes,
+)
+from fan_mm.engine.first_batch import (
+    check_outputs,
+    load_samples,
+    needs_no_more,
+    one_line,
+    without_losses,
+)
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.bootstrap import PerImage
@@ -35,9 +58,10 @@ from fan_mm.evaluation.cell_dataset import (
     CellDataset,
     batch_size_of,
     loader_like,
+    metainfo_of,
     sample_infos,
 )
-from fan_mm.evaluation.cells import COPIES, Cell, CellRecord, CellStore
+from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
 from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
@@ -45,10 +69,21 @@ from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_results
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
-from fan_mm.evaluation.scores import compute_scores, headline_metric, known
+from fan_mm.evaluation.scores import (
+    NoScore,
+    Scores,
+    compute_scores,
+    copy_of,
+    for_sweep,
+    headline_of,
+    how_to_read,
+    like,
+    lower_is_better,
+)
 from fan_mm.fileio import alone_in
 
 ON_ERROR = ('retry', 'skip', 'stop')
+_FAILED = 'failed, '
 
 
 def check_options(
@@ -76,6 +111,10 @@ def check_options(
         raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
 
 
+class _EveryCell(InputError):
+    """What would be the same in every cell, and ends the sweep."""
+
+
 class RobustnessSweep:
     """Evaluate a model on clean images and on every cell of a corruption benchmark.
 
@@ -89,8 +128,9 @@ class RobustnessSweep:
     Args:
         model: with mmengine's ``test_step``, weights loaded, on its device.
         dataloader: of the clean test set, or its config.
-        evaluator: mmengine's, or its config; must have a metric of
-            `fan_mm.evaluation.scores.KNOWN_METRICS`.
+        evaluator: mmengine's, a metric or a list of them, or their config. Its own ``evaluate`` says
+            the scores; one of them must be of a metric of `fan_mm.evaluation.scores.KNOWN_METRICS`,
+            or be named like a score of which higher is better.
         benchmark: a key of `fan_mm.corruptions.BENCHMARKS`; None for the dataset's own.
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
@@ -118,7 +158,7 @@ class RobustnessSweep:
         self,
         model: torch.nn.Module,
         dataloader: DataLoader | dict,
-        evaluator: Evaluator | dict | list,
+        evaluator: Evaluator | BaseMetric | dict | list,
         *,
         benchmark: str | None = None,
         corruptions: Sequence[str] | None = None,
@@ -149,11 +189,10 @@ class RobustnessSweep:
         self.fp16 = fp16
         self.on_error = on_error
         self.clean_loader = Runner.build_dataloader(dataloader)
-        self.evaluator = evaluator if isinstance(evaluator, Evaluator) else Evaluator(evaluator)
+        self.evaluator = for_sweep(evaluator)
+        self.collectors = [m for metric in self.evaluator.metrics for m in collectors(metric)]
+        self.how = how_to_read(self.evaluator)
         clean_dataset = self.clean_loader.dataset
-        self.metainfo = getattr(clean_dataset, 'metainfo', None) or {}
-        self.evaluator.dataset_meta = self.metainfo
-        self.metric = known(self.evaluator.metrics[headline_metric(self.evaluator.metrics)])
 
         if benchmark is None:
             benchmark = default_benchmark(clean_dataset)
@@ -162,10 +201,20 @@ class RobustnessSweep:
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
+        if not self.total:
+            raise InputError(f'the {type(clean_dataset).__name__} of the sweep is empty')
         self.samples = spread(self.total, max_samples or self.total)
+        sizes = getattr(clean_dataset, 'cumulative_sizes', [])
+        sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
+        metainfo = metainfo_of(clean_dataset)
+        set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
+        # of mmdet's datasets with classes of their own it is a list: no classes stand for all
+        self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
+        self.parts = parts_of(self.evaluator, sizes)
         infos = sample_infos(clean_dataset, self.samples)
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos = [{name: info.get(name) for name in ('img_path', 'img_id')} for info in infos]
+        self._check_truth()
         self.premade = None
         if corrupted_root is not None:
             paths = [info['img_path'] for info in self.infos]
@@ -212,6 +261,8 @@ class RobustnessSweep:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.collected = 0
+        self.memory = None  # of the evaluator, as it was before the cell
+        self.clean_failed_on = None  # what the metrics said of its first batch alone
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -223,6 +274,7 @@ class RobustnessSweep:
         """
         with contextlib.ExitStack() as stack:
             self._on_rank_0(lambda: stack.enter_context(self._alone()))
+            self._on_rank_0(self.store.reopen)
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
             self._run_cells()
@@ -286,6 +338,29 @@ class RobustnessSweep:
                 for name in (RESULTS, PER_IMAGE):
                     (self.work_dir / name).unlink(missing_ok=True)
 
+    def _check_truth(self) -> None:
+        """Check that the metrics' own annotation files have every image, and that none lacks any.
+
+        Raises:
+            InputError: a file lacks an image that is evaluated, or a metric has no images at all.
+        """
+        for number, metric in enumerate(self.evaluator.metrics):
+            infos = self.infos[self.parts[number]] if self.parts else self.infos
+            if not infos:
+                raise InputError(
+                    f'no image is left for {type(metric).__name__} of '
+                    f'{self.evaluator.dataset_prefixes[number]}: give more than max_samples '
+                    f'{len(self.samples)}'
+                )
+            truth = truth_ids(metric)
+            missing = [] if truth is None else [i for i in infos if i['img_id'] not in truth]
+            if missing and missing[0]['img_id'] is not None:
+                raise InputError(
+                    f'the annotation file of {type(metric).__name__} lacks {len(missing)} of '
+                    f'{len(infos)} images of the dataset, the first is {missing[0]["img_path"]} (id '
+                    f'{missing[0]["img_id"]}): give both the same ann_file'
+                )
+
     def _on_rank_0(self, function: Callable[[], Any]) -> Any:
         """Call a function on rank 0 alone; every rank gets what it returns, or its InputError.
 
@@ -314,6 +389,7 @@ class RobustnessSweep:
             print_log('cells that were done before have no pictures: --overwrite', 'current')
         retried = set()
         loader = None
+        failed = None  # the cell before, where nothing is done yet, and why it failed
         while queue:
             cell = queue.pop(0)
             if loader is None:
@@ -324,13 +400,31 @@ class RobustnessSweep:
             )
             progress.end_cell(cell, status == 'done', outcome)
             if status == 'done':
+                done.append(cell)
                 continue
             loader = None  # ranks have stopped at different batches
             if self.on_error == 'stop':
                 break
+            if not done and queue:
+                failed = self._unless_alike(failed, cell, outcome)
             if self.on_error == 'retry' and cell not in retried:
                 retried.add(cell)
                 queue.insert(0, cell)
+
+    def _unless_alike(
+        self, before: tuple[Cell, str] | None, cell: Cell, outcome: str
+    ) -> tuple[Cell, str]:
+        """A failed cell and its error; nothing is done yet.
+
+        Raises:
+            InputError: another cell failed just so, and so would all.
+        """
+        error = outcome.removeprefix(_FAILED)
+        alike = before is not None and before[0] != cell and before[1] == error
+        if alike or self._on_rank_0(lambda: self.clean_failed_on == error):
+            first = before[0] if alike else 'its first batch'
+            raise InputError(f'{cell} fails as {first} does, and so would every cell: {error}')
+        return cell, error
 
     def _without_pictures(self, done: Sequence[Cell]) -> bool:
         return any(c in self.gallery.cells and not self.store.get(c).images for c in done)
@@ -344,30 +438,111 @@ class RobustnessSweep:
         """This rank's part of a cell: what the metrics collected, or the error that ended it."""
         start = time.monotonic()
         part = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
-        metrics = self.evaluator.metrics
+        untried = cell == CLEAN
+        self.memory = Memory(self.evaluator)
+        positions, loaded = [], True
         try:
             for positions in self._batches().batches:
+                loaded = False
                 batch = next(loader)
+                loaded = True
                 with autocast(enabled=self.fp16):
-                    outputs = self.model.test_step(batch)
+                    outputs = without_losses(self.model.test_step(batch))
+                check_outputs(outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
+                if untried:
+                    mistake = self._try_metrics(positions) if self.rank == 0 else None
+                    untried = False
+                    self._agree(mistake)
                 part['positions'] += positions
                 if self.gallery:
                     part['pictures'] |= self.gallery.take(cell, positions, batch, outputs)
                 progress.add(cell, len(positions) * self.world_size)
-            part['results'] = [_to_cpu(metric.results) for metric in metrics]
+            if untried:  # no batch of the cell is this rank's
+                untried = False
+                self._agree(None)
+            part['results'] = [_to_cpu(metric.results) for metric in self.collectors]
+        except _EveryCell:
+            raise
         except Exception as error:  # whatever a dataset, a model or a metric may raise
-            part['error'] = _one_line(error)
-            print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+            self.memory.put_back()
+            part['error'] = self._why(cell, error, [] if loaded else positions)
+            if not untried:
+                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
             # The frames of the error hold what filled the memory, and the loader's iterator, in a
             # cycle that would make it wait ten seconds for its workers.
             traceback.clear_frames(error.__traceback__)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        for metric in metrics:
-            metric.results.clear()
+            if untried:
+                self._agree(part['error'])
+        finally:
+            for metric in self.collectors:
+                metric.results = type(metric.results)()
         part['seconds'] = time.monotonic() - start
         return part
+
+    def _agree(self, mistake: str | None) -> None:
+        """End the sweep on all ranks if the first clean batch of one of them failed."""
+        for said in all_gather_object(mistake):
+            if said is not None:
+                raise _EveryCell(f'the first batch fails: {said}')
+
+    def _try_metrics(self, positions: Sequence[int]) -> str | None:
+        """Let the metrics compute on the first batch alone; returns what is wrong with every cell."""
+        if self.world_size > 1:
+            held = [[m.results for m in collectors(top)] for top in self.evaluator.metrics]
+            alone = [not any(isinstance(r, list) and r for r in results) for results in held]
+            names = [
+                type(m).__name__
+                for m, own in zip(self.evaluator.metrics, alone, strict=True)
+                if own
+            ]
+            if name := next(iter(names), None) or self.memory.counting():
+                return (
+                    f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
+                    'several processes: use one'
+                )
+        try:
+            with left_as_it_was(self.evaluator):
+                self._score_first(positions)
+        except NoScore as error:
+            return str(error) if error.names or needs_no_more(self.evaluator) else None
+        except Exception as error:  # whatever a metric may raise
+            if needs_no_more(self.evaluator):
+                return one_line(error)
+            self.clean_failed_on = one_line(error)
+            text = f'{self.clean_failed_on} (the metric on the first batch; perhaps not on all)'
+            print_log(text, 'current', logging.WARNING)
+        return None
+
+    def _score_first(self, positions: Sequence[int]) -> None:
+        """Compute the scores of the first batch, of several datasets' evaluator those of the first."""
+        evaluator, parts = self.evaluator, None
+        if self.parts:
+            evaluator = copy_of(evaluator)
+            positions = [p for p in positions if p < self.parts[0].stop]
+            parts = [slice(0, len(positions))]
+            evaluator.metrics = evaluator.metrics[:1]
+            evaluator.dataset_prefixes = evaluator.dataset_prefixes[:1]
+            meta = with_sizes(evaluator.dataset_meta, [len(positions)])
+            set_metainfo(evaluator, meta[:1] if isinstance(meta, list) else meta)
+        holders = [m for metric in evaluator.metrics for m in collectors(metric)]
+        results = copy.deepcopy([holder.results for holder in holders])
+        compute_scores(evaluator, results, [self.infos[p]['img_id'] for p in positions], parts)
+
+    def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
+        """An error as one line, which names the file where one of some samples cannot be loaded."""
+        line = one_line(error)
+        files = [str(self.infos[position]['img_path']) for position in positions]
+        copies = self.premade is not None and cell != CLEAN  # other files than these
+        if positions and not copies and not any(file in line for file in files):
+            start = self.cells.index(cell) * len(self.samples)
+            try:
+                load_samples(self.dataset, [start + p for p in positions], 'the loader', positions)
+            except InputError as found:
+                return str(found)
+        return line
 
     def _collect(self, part: dict[str, Any]) -> list[dict[str, Any]] | None:
         """All ranks' parts on rank 0, None elsewhere.
@@ -391,29 +566,35 @@ class RobustnessSweep:
         record.error = next((part['error'] for part in parts if part['error']), None)
         if record.error is None:
             try:
-                scores = compute_scores(self.evaluator.metrics, _in_order(parts), self._image_ids())
+                scores = self._scores(_in_order(parts))
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
                 statistics = scores.statistics
             except InputError:
                 raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
-                record.error = _one_line(error)
+                record.error = one_line(error)
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
         record.seconds = round(max(part['seconds'] for part in parts) + time.monotonic() - start, 3)
         if record.status == 'done':
             record.images = self._store_pictures(cell, parts)
             outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
         else:
-            outcome = f'failed, {record.error}'
+            outcome = f'{_FAILED}{record.error}'
         self.store.put(record, statistics)
         return record.status, outcome
 
-    def _image_ids(self) -> list | None:
-        """Ids of the evaluated images if they are not all: COCO counts the others as missed."""
-        if len(self.samples) == self.total:
-            return None
-        return [info.get('img_id') for info in self.infos]
+    def _scores(self, results: Sequence[list]) -> Scores:
+        """What the evaluator says about a cell; it may be reused, whatever it raises."""
+        ids = [info['img_id'] for info in self.infos]
+        try:
+            return compute_scores(self.evaluator, results, ids, self.parts)
+        except Exception:
+            self.memory.put_back()
+            raise
+        finally:
+            for metric in self.collectors:
+                metric.results = type(metric.results)()
 
     def _store_pictures(self, cell: Cell, parts: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         pictures = {position: p for part in parts for position, p in part['pictures'].items()}
@@ -432,16 +613,16 @@ class RobustnessSweep:
 
     def _results(self) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
+        self.store.check()
         records = [self.store.get(cell) for cell in self.cells]
-        names = {name for record in records for name in record.metrics}
-        headlines = self.metric.headlines
-        headline = next((name for name in headlines if name in names), headlines[0])
+        names = list(dict.fromkeys(name for record in records for name in record.metrics))
+        headline = headline_of(self.evaluator, names) or self._named()
         statistics = {r.cell: self.store.statistics(r.cell) for r in records if r.status == 'done'}
         statistics = {cell: s for cell, s in statistics.items() if s is not None}
         per_image = None
         if statistics:
             keys = np.array([image_key(info['img_path']) for info in self.infos])
-            per_image = PerImage(self.metric.statistics, keys, statistics)
+            per_image = PerImage(self.how.statistics, keys, statistics)
         classes = [str(name) for name in self.metainfo.get('classes') or ()]
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):
@@ -452,8 +633,10 @@ class RobustnessSweep:
         results = build_results(
             scope=self.scope,
             records=records,
-            task=self.metric.task,
+            task=self.how.task,
             headline=headline,
+            unit=None if self.how.scale is None else '%',
+            summarized=self._summarized(headline, names),
             model=self.model_info,
             dataset={
                 'type': type(self.clean_loader.dataset).__name__,
@@ -471,12 +654,24 @@ class RobustnessSweep:
             write_results(self.work_dir, results, per_image)
         return results
 
+    def _named(self) -> str:
+        """A name for the score where no cell has one."""
+        return self.how.headlines[0] if self.how.headlines else 'score'
+
+    def _summarized(self, headline: str, names: Sequence[str]) -> list[str]:
+        """The other scores that get a summary: the same of other datasets, in detection all."""
+        if self.how.task != 'detection':
+            return like(headline, names)
+        return [n for n in names if n != headline and not lower_is_better(n)]
+
 
 def _in_order(parts: Sequence[dict[str, Any]]) -> list[list]:
     """Per metric what it collected on all ranks, in the order of the samples.
 
     A metric that does not keep one entry per sample gets its entries rank after rank.
     """
+    if len(parts) == 1:  # whatever it is that a metric collects in
+        return parts[0]['results']
     ordered = []
     for results in zip(*(part['results'] for part in parts), strict=True):
         pairs = [(part['positions'], r) for part, r in zip(parts, results, strict=True)]
@@ -496,19 +691,13 @@ def _to_cpu(value: Any) -> Any:
         return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
     if isinstance(value, BaseDataElement):
         return value.to('cpu')
+    if isinstance(value, tuple) and hasattr(value, '_fields'):  # of names
+        return type(value)(*(_to_cpu(v) for v in value))
     if isinstance(value, list | tuple):
         return type(value)(_to_cpu(v) for v in value)
     if isinstance(value, dict):
         return {key: _to_cpu(v) for key, v in value.items()}
     return value
-
-
-def _one_line(error: Exception) -> str:
-    """An error as one line; of a worker's error, which carries a traceback, the last line."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or ['']
-    if lines[0].startswith('Caught '):
-        return lines[-1].strip()
-    return f'{type(error).__name__}: {lines[0].strip()}'
 
 
 def _short(digest: str | None) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fan_mm.config_parts import datasets_of, type_name
 from fan_mm.engine import build_runner
+from fan_mm.engine.first_batch import load_samples, try_model
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -136,7 +137,7 @@ def evaluate_ood(
             if is_main_process():
                 write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
         else:
-            row |= _accuracy(model, built[name], classes[name])
+            row |= _accuracy(name, model, built[name], classes[name])
         results['test_sets'][name] = row
         if is_main_process():
             write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
@@ -317,55 +318,46 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
     Raises:
         InputError: it cannot take these pictures, or has other classes than they.
     """
-    model.eval()
-    batch = loader.collate_fn([_Readable(loader.dataset)[0]])
-    try:
-        scores, labels = _predict(model, batch)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f'{name}: the model cannot take its pictures: {_first_line(error)}'
-        ) from None
-    outputs = scores.shape[1]
-    if name in FOLDER_SETS and outputs != 1000:
-        raise InputError(
-            f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
-        )
-    if not torch.isfinite(scores).all():
-        raise InputError(f'{name}: the scores of the first picture are NaN or infinite')
-    if int(labels.max()) >= outputs:
-        raise InputError(
-            f'{name}: a label is {int(labels.max())}, but the model has {outputs} classes'
-        )
+
+    def step(batch: Any) -> None:
+        scores, labels = _predict(model.eval(), batch)
+        outputs = scores.shape[1]
+        if name in FOLDER_SETS and outputs != 1000:
+            raise InputError(
+                f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
+            )
+        if not torch.isfinite(scores).all():
+            raise InputError(f'{name}: the scores of the first pictures are NaN or infinite')
+        if int(labels.max()) >= outputs:
+            raise InputError(
+                f'{name}: a label is {int(labels.max())}, but the model has {outputs} classes'
+            )
+
+    try_model(step, loader, name)
 
 
 class _Readable(torch.utils.data.Dataset):
-    """A dataset, or some of it, that says which file it cannot read."""
+    """A part of a dataset that says which file it cannot read."""
 
-    def __init__(self, dataset: Any, indices: Sequence[int] | None = None) -> None:
-        self.dataset = dataset
-        self.indices = range(len(dataset)) if indices is None else indices
+    def __init__(self, dataset: Any, indices: Sequence[int], name: str) -> None:
+        self.dataset, self.indices, self.name = dataset, indices, name
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[self.indices[index]]
-        except InputError:
-            raise
-        except Exception as error:
-            path = self.dataset.get_data_info(self.indices[index]).get('img_path')
-            raise InputError(f'{path} cannot be read: {_first_line(error)}') from None
+        return load_samples(self.dataset, [self.indices[index]], self.name)[0]
 
 
-def _accuracy(model: nn.Module, loader: Any, classes: list[int] | None) -> dict[str, Any]:
+@torch.no_grad()
+def _accuracy(
+    name: str, model: nn.Module, loader: Any, classes: list[int] | None
+) -> dict[str, Any]:
     """Top-1 and top-5 in per cent; every rank evaluates a part of the images."""
     rank, world_size = get_dist_info()
     total = len(loader.dataset)
     part = torch.utils.data.DataLoader(
-        _Readable(loader.dataset, range(rank, total, world_size)),
+        _Readable(loader.dataset, range(rank, total, world_size), name),
         batch_size=batch_size_of(loader),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,

@@ -7,13 +7,15 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 
+from fan_mm.config_parts import metrics_of
 from fan_mm.engine import build_runner
+from fan_mm.engine.evaluators import measures
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
-from fan_mm.evaluation.scores import headline_metric, known
+from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.painters import painter
@@ -66,7 +68,8 @@ def evaluate_robustness(
     runner.load_or_resume()
     runner.call_hook('before_test')
     runner.call_hook('before_test_epoch')
-    task = known(loop.evaluator.metrics[headline_metric(loop.evaluator.metrics)]).task
+    task = how_to_read(for_sweep(loop.evaluator)).task
+    meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
     sweep = RobustnessSweep(
         runner.model,
         loop.dataloader,
@@ -75,7 +78,7 @@ def evaluate_robustness(
         fp16=loop.fp16,
         model_info=model_info,
         save_images=save_images,
-        paint=painter(task, loop.evaluator.dataset_meta or {}),
+        paint=painter(task, meta if isinstance(meta, dict) else {}),
         **options,
     )
     if options.get('overwrite') and is_main_process():
@@ -108,11 +111,10 @@ def use_annotated_split(cfg: Config) -> list[str]:
         InputError: the config has neither.
     """
     why = None
-    evaluators = cfg.get('test_evaluator')
-    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
-    if not cfg.get('test_dataloader') or not evaluators[0]:
+    metrics = metrics_of(cfg.get('test_evaluator'))
+    if not cfg.get('test_dataloader') or not metrics:
         why = 'the config has no test split'
-    elif any(e.get('format_only') for e in evaluators):
+    elif not any(measures(metric) for metric in metrics):
         why = 'the test split has no annotations (format_only)'
     if why is None:
         return []
@@ -137,8 +139,10 @@ def failed_cells(results: dict[str, Any]) -> list[str]:
 def summary_text(results: dict[str, Any]) -> str:
     """The headline numbers, as plain text."""
     summary, metric = results['summary'], results['metric']['name']
+    unit = results['metric'].get('unit', '%')
+    unit = f'in {unit}' if unit else 'as the metric gives it'
     lines = [
-        f'{results["benchmark"]["name"]}, {metric} in %, {results["dataset"]["samples"]} images'
+        f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
     lines.append(f'  {"clean":24}{_number(summary["clean"])}')
     for name, corruption in summary['corruptions'].items():

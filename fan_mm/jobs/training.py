@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.registry import METRICS, DefaultScope
+from mmengine.runner import Runner
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import metrics_of, type_name
 from fan_mm.engine.epoch_seed import ResumeSeedHook
+from fan_mm.engine.first_batch import FirstBatchHook
+from fan_mm.engine.prediction_dump import PredictionDumpHook
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
@@ -15,6 +20,7 @@ from fan_mm.errors import InputError
 from fan_mm.torch_files import is_foreign, read_torch_file, why_refused
 
 _PICKLES = ('.pkl', '.pickle')
+_LABEL_WRITERS = ('IoUMetric', 'CityscapesMetric', 'DepthMetric')  # mmseg's, with an output_dir
 
 
 def train(
@@ -52,7 +58,7 @@ def train(
         cfg.auto_scale_lr.enable = True
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     runner.register_hook(ResumeSeedHook())
-    _safely(runner.train, cfg.get('load_from'))
+    _safely(runner, runner.train, cfg.get('load_from'))
 
 
 def test(
@@ -90,20 +96,30 @@ def test(
         _set_painting(cfg, show, show_dir, wait_time)
     if tta:
         _set_tta(cfg)
-    if out:
-        _set_output(cfg, out)
+    dump = _set_output(cfg, out) if out else None
     runner = build_runner(cfg, launcher)
+    if dump:
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            runner.register_hook(PredictionDumpHook(METRICS.build(dump)))
     if content is not None:
         load_weights(runner.model, content, checkpoint)
-    return _safely(runner.test, checkpoint)
+    return _safely(runner, runner.test, checkpoint)
 
 
-def _safely(run: Callable, source: str | None) -> object:
-    """Run, turning torch's refusal of a pickle into one line."""
+def _safely(runner: Runner, run: Callable, source: str | None) -> object:
+    """Run, turning into one line what is no bug: a refused pickle, a bad sample, a first batch."""
+    first = FirstBatchHook()
+    runner.register_hook(first)
     try:
         return run()
     except pickle.UnpicklingError as error:
         raise InputError(why_refused(error, source or 'a checkpoint')) from None
+    except InputError:
+        raise
+    except Exception as error:
+        if explained := first.explain(error):
+            raise explained from error
+        raise
 
 
 def _set_resume(cfg: Config, resume: str) -> list[str]:
@@ -156,17 +172,31 @@ def _set_tta(cfg: Config) -> None:
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
-def _set_output(cfg: Config, out: str) -> None:
-    """Make the evaluator write predictions: pictures for mmseg, a pickle for the others."""
-    evaluators = cfg.test_evaluator
-    evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
-    if cfg.get('default_scope') == 'mmseg':
-        if out.endswith(_PICKLES) or Path(out).is_file():
-            raise InputError(f'for mmseg --out is a folder of label pictures, not a file: {out}')
-        evaluators[0].update(output_dir=out, keep_results=True)
-    elif out.endswith(_PICKLES):
-        dump = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
-        evaluators.append(ConfigDict(type=dump, out_file_path=out))
-    else:
-        raise InputError(f'--out must end in .pkl for this task, not be {out}')
-    cfg.test_evaluator = evaluators
+def _set_output(cfg: Config, out: str) -> dict | None:
+    """Have predictions written: by mmseg's metric as pictures, for the others as a pickle.
+
+    Returns:
+        The config of the metric that is to dump them; None for mmseg.
+    """
+    if cfg.get('default_scope') != 'mmseg':
+        if not out.endswith(_PICKLES):
+            raise InputError(f'--out must end in .pkl for this task, not be {out}')
+        kind = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+        return dict(type=kind, out_file_path=out)
+    if out.endswith(_PICKLES) or Path(out).is_file():
+        raise InputError(f'for mmseg --out is a folder of label pictures, not a file: {out}')
+    metrics = metrics_of(cfg.test_evaluator)
+    # the first one, unless another is known to write
+    metrics.sort(key=lambda metric: type_name(metric) not in _LABEL_WRITERS)
+    for metric in metrics:
+        if isinstance(metric, dict):
+            metric.update(output_dir=out, keep_results=True)
+            return None
+        if hasattr(metric, 'output_dir'):  # built already
+            metric.output_dir, metric.keep_results = out, True
+            if is_main_process():
+                Path(out).mkdir(parents=True, exist_ok=True)
+            return None
+    raise InputError(
+        f'--out: the evaluator has no metric that writes label pictures ({", ".join(_LABEL_WRITERS)})'
+    )

@@ -40,7 +40,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
     sections = {
         'cells': ('Corruptions and severities', _cells_section(table)),
         'groups': ('Groups', _groups_section(table, figures.get('groups'))),
-        'metrics': ('Boxes and masks, by object size', _metrics_section(table)),
+        'metrics': (table.others_title, _metrics_section(table)),
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
         'classes': ('Losses per class', _classes_section(table.class_losses())),
@@ -108,19 +108,22 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     if len(table.summed_up()) < 2:
         return []
     head = [page.head_cell('metric', kind='left')]
-    head += [page.head_cell(name) for name in ('clean', 'mPC', 'rPC %')]
+    clean, mean, kept = table.overall()
+    head += [page.head_cell(name) for name in (clean, mean, f'{kept} %')]
     head += [page.head_cell(f'mean of {group}') for group in table.groups]
     rows = []
     for found in map(table.of, table.summed_up()):
-        cells = [page.cell(found.measure(name).text) for name in ('clean', 'mPC', 'rPC')]
+        cells = [page.cell(found.measure(name).text) for name in table.overall()]
         for group in table.groups:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
         rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
-    caption = (
-        'Per cent. Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
-        '96\N{SUPERSCRIPT TWO}; a dash: no such objects.'
-    )
+    caption = 'Per cent.'
+    if mean == 'mPC':
+        caption += (
+            ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
+            '96\N{SUPERSCRIPT TWO}; a dash: no such objects.'
+        )
     return [page.table(caption, head, [rows], 'heat')]
 
 

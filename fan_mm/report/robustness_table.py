@@ -253,6 +253,17 @@ class RobustnessTable:
             present = [name for name in present if name not in ('mean', 'retention')]
         return [self.measure(name) for name in ('clean', *present)]
 
+    def overall(self) -> tuple[str, str, str]:
+        """The measures of the whole benchmark: clean, mean and retention, as the task calls them."""
+        detection = 'mPC' in self.results['summary']
+        return ('clean', 'mPC', 'rPC') if detection else ('clean', 'mean', 'retention')
+
+    @property
+    def others_title(self) -> str:
+        """The heading of the scores that the results sum up beside their metric."""
+        detection = 'mPC' in self.results['summary']
+        return 'Boxes and masks, by object size' if detection else 'Other scores'
+
     def absent(self, state: str) -> list[tuple[str, int]]:
         """All cells of the table in a state (see `state`), the clean one first."""
         everywhere = [('clean', 0)]

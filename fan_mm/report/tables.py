@@ -166,19 +166,19 @@ def _groups(table: RobustnessTable) -> str:
 
 
 def _other_metrics(table: RobustnessTable) -> str:
-    """Boxes and masks, at fixed overlaps and by object size; nothing for other tasks."""
+    """Boxes and masks, at fixed overlaps and by object size; in other tasks other datasets, if any."""
     if len(table.summed_up()) < 2:
         return ''
     rows = [
         [
             found.metric_label,
-            *(found.measure(name).text for name in ('clean', 'mPC', 'rPC')),
+            *(found.measure(name).text for name in table.overall()),
             *(number(found.group(group)['mean']) for group in table.groups),
         ]
         for found in map(table.of, table.summed_up())
     ]
-    head = ['metric', 'clean', 'mPC', 'rPC', *map(str.capitalize, table.groups)]
-    return '## Boxes and masks, by object size\n\n' + markdown_table(head, rows)
+    head = ['metric', *table.overall(), *map(str.capitalize, table.groups)]
+    return f'## {table.others_title}\n\n' + markdown_table(head, rows)
 
 
 def _masks(table: RobustnessTable) -> str:

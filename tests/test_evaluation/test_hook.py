@@ -12,7 +12,7 @@ from stripe_model import StripeModel
 
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
-from fan_mm.evaluation import RobustnessHook
+from fan_mm.evaluation import RobustnessHook, RobustnessSweep
 
 
 class Learning(StripeModel):
@@ -158,6 +158,22 @@ def test_averaged_weights_are_the_ones_evaluated(cfg, tmp_path):
     assert runner.model.weight.item() == 4
     assert all(value < 4 for value in seen)
     assert seen != [1, 2, 3, 4]
+
+
+def test_what_cannot_be_swept_is_said_before_the_training(cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(Learning, 'train_step', lambda *args: 1 / 0)
+    hook = dict(type='RobustnessHook', corruptions=['fogg'])
+    with pytest.raises(InputError, match='did you mean'):
+        train(cfg, tmp_path, [hook])
+
+
+def test_a_sweep_that_cannot_begin_does_not_end_the_training(cfg, tmp_path, monkeypatch):
+    def refused(self):
+        raise InputError('not today')
+
+    monkeypatch.setattr(RobustnessSweep, 'run', refused)
+    runner = train(cfg, tmp_path, [dict(type='RobustnessHook')], iterations=2)
+    assert runner.iter == 2
 
 
 def test_bad_interval():

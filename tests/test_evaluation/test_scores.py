@@ -6,7 +6,12 @@ import torch
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
-from fan_mm.evaluation.scores import compute_scores, headline_metric, to_per_cent
+from fan_mm.evaluation.scores import (
+    compute_scores,
+    headline_metric,
+    lower_is_better,
+    to_per_cent,
+)
 
 
 def iou_metric(**options):
@@ -163,14 +168,98 @@ def test_no_masks_at_all_are_a_score_of_0(tmp_path):
     assert scores.metrics == dict.fromkeys(names, 0.0)
 
 
-def test_unknown_metrics_are_refused():
-    class DepthMetric:
-        pass
-
-    with pytest.raises(InputError, match='DepthMetric: the sweep needs one of IoUMetric'):
-        headline_metric([DepthMetric()])
+def test_no_metric_at_all_is_refused():
     with pytest.raises(InputError, match='no metric'):
         headline_metric([])
+
+
+def test_depth():
+    evaluation = pytest.importorskip('mmseg.evaluation')
+    assert_depth(evaluation.DepthMetric())
+    only = evaluation.DepthMetric()
+    only.metrics = ['rmse', 'abs_rel']
+    with pytest.raises(InputError, match='gave rmse, abs_rel: set it to compute d1'):
+        compute_scores([only], [DEPTHS])  # lower is better: no retention is made of them
+
+
+DEPTHS = [(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))]
+
+
+def assert_depth(metric):
+    scores = compute_scores([metric], [DEPTHS])
+    assert scores.task == 'depth estimation'
+    assert scores.headline == 'd1'
+    assert scores.metrics['d1'] == 50.0
+    assert scores.metrics['rmse'] == pytest.approx(2**0.5, abs=1e-4)  # metres, not per cent
+    assert lower_is_better('rmse')
+
+
+@pytest.mark.parametrize(
+    ('options', 'headline'),
+    [
+        (dict(topk=(1, 2)), 'top1'),
+        (dict(topk=(5,)), 'top5'),
+        (dict(topk=(1,), thrs=(0.0, 0.5)), 'top1_thr-0.00'),
+    ],
+)
+def test_names_of_accuracy(options, headline):
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy(**options)
+    results = [{'pred_score': torch.eye(6)[i], 'gt_label': torch.tensor([i])} for i in range(6)]
+    scores = compute_scores([metric], [results])
+    assert scores.headline == headline
+    assert scores.metrics[headline] == 100.0
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'headline'),
+    [
+        ('SingleLabelMetric', {}, 'f1-score'),
+        ('SingleLabelMetric', dict(items=('precision', 'support')), 'precision'),
+        ('SingleLabelMetric', dict(average='micro'), 'f1-score_micro'),
+        ('MultiLabelMetric', dict(topk=1), 'f1-score_top1'),
+        ('AveragePrecision', {}, 'mAP'),
+        ('VOCAveragePrecision', {}, 'mAP'),
+        ('SingleLabelMetric', dict(average=None), None),
+        ('AveragePrecision', dict(average=None), None),
+        ('ConfusionMatrix', {}, None),
+    ],
+)
+def test_other_metrics_of_mmpretrain(name, options, headline):
+    metric = getattr(pytest.importorskip('mmpretrain.evaluation'), name)(**options)
+    metric.dataset_meta = {'classes': ('cat', 'dog', 'emu')}
+    for label in range(3):
+        sample = {
+            'pred_score': torch.eye(3)[label],
+            'gt_label': torch.tensor([label]),
+            'gt_score': torch.eye(3)[label],
+            'gt_label_difficult': [],
+        }
+        metric.process({}, [sample])
+    if headline is None:
+        with pytest.raises(InputError, match=f'{name} gave'):
+            compute_scores([metric], [metric.results])
+        return
+    scores = compute_scores([metric], [metric.results])
+    assert scores.headline == headline
+    assert scores.metrics[headline] == 100.0
+
+
+def test_two_metrics_of_different_units(tmp_path):
+    """Each has the scale of its own library; IoUMetric, which has no prefix, too."""
+    coco, iou = coco_metric(tmp_path), iou_metric()
+    results = [detected(coco, [[BOX], []]), segmented(iou, ([[0, 0]], [[0, 1]]))]
+    scores = compute_scores([coco, iou], results)
+    assert scores.headline == 'bbox_mAP'
+    assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
+    assert scores.metrics['mIoU'] == 25.0
+
+
+def test_proposals(tmp_path):
+    made = coco_metric(tmp_path, metric='proposal')
+    results = detected(made, [[BOX], []])
+    scores = compute_scores([made], [results], [7, 8])
+    assert scores.headline.startswith('AR@')
+    assert scores.metrics[scores.headline] == pytest.approx(50.0)
 
 
 def test_metrics_that_measure_nothing_are_refused(tmp_path):
@@ -188,7 +277,14 @@ def test_metrics_without_their_headline_are_refused():
 
 @pytest.mark.parametrize(
     ('value', 'scale', 'expected'),
-    [(0.384, 100, 38.4), (np.float32(71.23), 1, 71.23), (-1.0, 100, None), (np.nan, 1, None)],
+    [
+        (0.384, 100, 38.4),
+        (np.float32(71.23), 1, 71.23),
+        (-1.0, 100, None),
+        (np.nan, 1, None),
+        (np.inf, 1, None),
+        (-0.25, None, -0.25),
+    ],
 )
 def test_per_cent(value, scale, expected):
     assert to_per_cent(value, scale) == expected

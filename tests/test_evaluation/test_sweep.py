@@ -1,6 +1,7 @@
 """RobustnessSweep in one process, on the stripes of `tiny_cityscapes`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
 from stripe_model import StripeModel
 
 from fan_mm.corruptions import BENCHMARKS
@@ -272,12 +274,89 @@ def test_an_unreadable_image_fails_its_cells_and_is_named(cfg, sweep, tiny_citys
     assert all('\n' not in cell['error'] for cell in results['cells'])
 
 
-def test_a_failing_metric_fails_the_cell(sweep, monkeypatch):
+def test_a_metric_of_mmseg_that_fails_on_the_first_batch_ends_the_sweep(sweep, monkeypatch):
     from mmseg.evaluation import IoUMetric
 
+    model = StripeModel()
     monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: 1 / 0)
+    with pytest.raises(InputError, match='first batch fails: ZeroDivisionError: division by zero'):
+        sweep(model, on_error='skip').run()
+    assert len(model.seen) == 1
+
+
+def test_a_metric_that_fails_in_one_cell_fails_the_cell(sweep, monkeypatch):
+    from mmseg.evaluation import IoUMetric
+
+    compute, calls = IoUMetric.compute_metrics, []
+
+    def failing(self, results):
+        calls.append(len(results))
+        if calls == [1, 3, 3]:  # the first batch, clean, gaussian_noise/1
+            raise ZeroDivisionError
+        return compute(self, results)
+
+    monkeypatch.setattr(IoUMetric, 'compute_metrics', failing)
     results = sweep(on_error='skip').run()
-    assert {c['error'] for c in results['cells']} == {'ZeroDivisionError: division by zero'}
+    assert status(results) == dict.fromkeys(CELLS, 'done') | {'gaussian_noise/1': 'failed'}
+
+
+@pytest.mark.parametrize('on_error', ['retry', 'skip'])
+def test_cells_that_fail_alike_end_the_sweep(cfg, sweep, tiny_cityscapes, on_error):
+    image = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[1]
+    image.write_bytes(b'')
+    model = StripeModel()
+    with pytest.raises(InputError, match='gaussian_noise/1 fails as clean does') as error:
+        sweep(model, on_error=on_error).run()
+    assert str(image) in str(error.value)
+    assert '\n' not in str(error.value)
+    assert len(model.seen) == (3 if on_error == 'retry' else 2)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('folder', ['leftImg8bit', 'gtFine'])
+def test_what_is_wrong_with_the_first_sample_ends_the_sweep(
+    cfg, sweep, tiny_cityscapes, folder, workers
+):
+    cfg.test_dataloader.num_workers = workers
+    file = sorted(tiny_cityscapes.glob(f'{folder}/val/town/*.png'))[0]
+    file.write_bytes(b'no picture')
+    model = StripeModel()
+    with pytest.raises(InputError, match='the first batch fails') as error:
+        sweep(model).run()
+    assert str(file) in str(error.value)
+    assert '\n' not in str(error.value)
+    assert not model.seen
+
+
+class NaN(StripeModel):
+    """Gives values that are not finite from the n-th image on."""
+
+    def __init__(self, at, value=float('nan')):
+        super().__init__()
+        self.at, self.value = at, value
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        samples = super().forward(inputs, data_samples, mode)
+        for sample in samples:
+            logits = torch.zeros(19, 64, 128)
+            logits[0] = -torch.inf  # a class that is masked out
+            if len(self.seen) > self.at:
+                logits[3, 5, 7] = self.value
+            sample.seg_logits = PixelData(data=logits)
+        return samples
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_model_that_gives_nothing_finite_is_a_finding(sweep, value):
+    with pytest.raises(
+        InputError, match=r'first batch fails: the model gives data .* not finite for'
+    ):
+        sweep(NaN(0, value)).run()
+    results = sweep(NaN(4, value), on_error='skip').run()
+    assert list(status(results).values()) == ['done', *['failed'] * 4]
+    assert 'not finite' in results['cells'][1]['error']
+    assert results['summary']['retention']['value'] is None
+    assert status(sweep(NaN(99)).run()) == dict.fromkeys(CELLS, 'done')
 
 
 def test_a_metric_without_the_score_ends_the_sweep(sweep, monkeypatch):
@@ -287,7 +366,7 @@ def test_a_metric_without_the_score_ends_the_sweep(sweep, monkeypatch):
     monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: {'aAcc': 1.0})
     with pytest.raises(InputError, match='IoUMetric gave aAcc: set it to compute mIoU'):
         sweep(model).run()
-    assert len(model.seen) == 3
+    assert len(model.seen) == 1
 
 
 def test_samples_are_spread(sweep):
@@ -399,6 +478,70 @@ def test_a_second_sweep_in_a_work_dir_is_refused(sweep, tmp_path):
 
     assert status(sweep(Meanwhile(), work_dir=tmp_path).run()) == dict.fromkeys(CELLS, 'done')
     assert sweep(work_dir=tmp_path).run()['summary']['mean']['complete']
+
+
+def test_a_sweep_that_another_has_overtaken_does_not_run(sweep, tmp_path):
+    """The other one came between its opening of the folder and its first cell."""
+    late = sweep(work_dir=tmp_path)
+    sweep(work_dir=tmp_path, overwrite=True, **changed_weights()).run()
+    before = {path: path.read_bytes() for path in tmp_path.glob('**/*.json')}
+    with pytest.raises(InputError, match='holds a sweep with another checkpoint'):
+        late.run()
+    assert {path: path.read_bytes() for path in tmp_path.glob('**/*.json')} == before
+
+
+def test_cells_of_the_same_sweep_that_came_meanwhile_are_taken(sweep, tmp_path):
+    model = StripeModel()
+    late = sweep(model, work_dir=tmp_path)
+    expected = table(sweep(work_dir=tmp_path).run())
+    assert table(late.run()) == expected
+    assert not model.seen
+
+
+@pytest.mark.parametrize('what', ['work dir', 'identity', 'cell'])
+def test_what_is_removed_meanwhile_is_said(sweep, tmp_path, what):
+    class Removing(StripeModel):
+        def forward(self, *args, **kwargs):
+            if len(self.seen) == 7:
+                if what == 'work dir':
+                    shutil.rmtree(tmp_path / 'out')
+                else:
+                    names = {'identity': 'sweep.json', 'cell': 'cells/gaussian_noise_1.json'}
+                    (tmp_path / 'out' / names[what]).unlink()
+            return super().forward(*args, **kwargs)
+
+    with pytest.raises(InputError, match='removed or changed while the sweep ran'):
+        sweep(Removing(), work_dir=tmp_path / 'out').run()
+    assert not (tmp_path / 'out' / 'results.json').exists()
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_what_a_kill_left_is_removed_and_nothing_else(sweep, tmp_path, overwrite):
+    sweep(work_dir=tmp_path).run()
+    left = ['.sweep.{}.json', '.results.{}.json', '.per_image.{}.npz', '.report.{}.html']
+    left += ['.per_class.{}.csv', 'figures/.heat_map.{}.pdf', 'images/fog_1/.000001_image.{}.jpg']
+    left += ['cells/.fog_1.{}.npz']
+    left = [tmp_path / name.format('0123456789ab') for name in left]
+    others = [tmp_path / name for name in ('.mine.0123456789ab.txt', '.results', 'figures/.a.png')]
+    for path in (*left, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    sweep(work_dir=tmp_path, overwrite=overwrite).run()
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+
+
+def test_subsets_of_torch(cfg, sweep):
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    parts = [torch.utils.data.Subset(loader.dataset, [i]) for i in (2, 0)]
+    dataset = torch.utils.data.ConcatDataset(parts)
+    model = StripeModel()
+    part = torch.utils.data.DataLoader(dataset, collate_fn=loader.collate_fn)
+    results = sweep(model, loader=part).run()
+    names = [Path(path).name[:11] for path in model.seen[:2]]
+    assert names == ['town_000002', 'town_000000']
+    assert results['dataset']['classes'][0] == 'road'
+    assert results['benchmark']['name'] == 'cityscapes-c-subset'
 
 
 def test_overwrite_forgets_the_results_at_once(sweep, tmp_path):

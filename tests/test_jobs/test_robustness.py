@@ -248,6 +248,36 @@ def test_a_split_without_annotations_is_replaced():
         use_annotated_split(Config(dict(test_dataloader=dict(batch_size=1))))
 
 
+SERVER = dict(type='CocoMetric', ann_file='a.json', format_only=True, outfile_prefix='x')
+TRUTH = dict(type='CocoMetric', ann_file='b.json')
+
+
+@pytest.mark.parametrize(
+    ('evaluator', 'replaced'),
+    [
+        (dict(metrics=[SERVER]), True),
+        (dict(type='Evaluator', metrics=SERVER), True),
+        ([SERVER], True),
+        ([], True),
+        (dict(metrics=[]), True),
+        ([dict(type='DumpResults', out_file_path='a.pkl')], True),
+        ([TRUTH, SERVER], False),
+        (dict(metrics=[TRUTH]), False),
+    ],
+)
+def test_a_split_without_annotations_in_any_evaluator(evaluator, replaced):
+    split = dict(dataset=dict(type='CocoDataset'))
+    cfg = Config(
+        dict(
+            test_dataloader=split,
+            test_evaluator=evaluator,
+            val_dataloader=dict(split),
+            val_evaluator=dict(TRUTH),
+        )
+    )
+    assert bool(use_annotated_split(cfg)) == replaced
+
+
 def test_missing_checkpoint_is_one_line(stripe_config, tmp_path):
     with pytest.raises(InputError, match='no such'):
         evaluate_robustness(Config.fromfile(stripe_config), 'nowhere.pth', tmp_path / 'out')

@@ -1,23 +1,29 @@
 """Training and testing in this process; `tests/test_tools/test_train.py` has the command lines."""
 
 import os
+import pickle
 import random
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS, DefaultScope
 
+from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine.arguments import load_config
+from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import test as evaluate
 from fan_mm.jobs.training import train
 
 pytest.importorskip('mmseg')
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 @pytest.fixture
@@ -158,3 +164,60 @@ def test_what_is_no_config(tmp_path, name):
     (tmp_path / 'README.md').touch()
     with pytest.raises(InputError, match=r'is no config .* the order is CONFIG CHECKPOINT'):
         load_config(Namespace(config=str(tmp_path / name)))
+
+
+def classifier(tmp_path, evaluator):
+    """A config of the toy classifier, and untrained weights."""
+    pytest.importorskip('mmpretrain')
+    write_imagenet(tmp_path / 'toy', (80, 80), 10, 10, jobs=1)
+    cfg = Config.fromfile(CONFIGS / 'fan_hybrid_toy_imagenet.py')
+    cfg.test_dataloader.dataset.data_root = str(tmp_path / 'toy')
+    cfg.test_evaluator = evaluator
+    cfg.work_dir = str(tmp_path / 'work')
+    register_task_library(cfg)
+    preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    return cfg, str(tmp_path / 'model.pth')
+
+
+ACCURACY = dict(type='Accuracy', topk=(1,))
+
+
+@pytest.mark.parametrize(
+    'evaluator',
+    [
+        ACCURACY,
+        [ACCURACY],
+        dict(metrics=ACCURACY),
+        dict(type='Evaluator', metrics=[ACCURACY]),
+        dict(type=Evaluator, metrics=[dict(ACCURACY, type='mmpretrain.Accuracy')]),
+    ],
+)
+def test_predictions_are_written_beside_any_evaluator(tmp_path, evaluator):
+    cfg, weights = classifier(tmp_path, evaluator)
+    file = tmp_path / 'predictions.pkl'
+    assert 'accuracy/top1' in evaluate(cfg, weights, out=str(file))
+    predictions = pickle.loads(file.read_bytes())
+    assert len(predictions) == 10
+    assert all('pred_score' in prediction for prediction in predictions)
+
+
+def test_a_metric_that_does_not_fit_is_said_at_the_first_batch(tmp_path):
+    cfg, weights = classifier(tmp_path, dict(type='Accuracy', topk=(1, 50)))
+    with pytest.raises(
+        InputError, match=r'test_evaluator: Accuracy cannot compute: .*Top-50'
+    ) as error:
+        evaluate(cfg, weights)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'form', [lambda m: [m], lambda m: dict(metrics=m), lambda m: dict(type=Evaluator, metrics=[m])]
+)
+def test_labels_are_written_by_any_evaluator(cfg, trained, tmp_path, form):
+    cfg._cfg_dict['test_evaluator'] = ConfigDict(e=form(dict(cfg.test_evaluator))).e
+    metrics = evaluate(cfg, str(trained), out=str(tmp_path / 'out'))
+    assert 'mIoU' in metrics
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 3

@@ -1,0 +1,314 @@
+"""Other people's evaluators: built, asked for their scores by one process alone, left as they were.
+
+An evaluator is whatever mmengine's Runner takes for one. Its own ``evaluate`` says the scores.
+"""
+
+import contextlib
+import copy
+import inspect
+import io
+import logging
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import MMLogger
+from mmengine.registry import EVALUATOR
+from torch.distributed import GroupMember
+
+from fan_mm.errors import InputError
+
+_LIBRARIES = ('mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
+# Metrics that are none: they write predictions to files.
+_WRITERS = ('DumpResults', 'DumpDetResults', 'DumpProposals', 'DumpODVGResults')
+# Attributes that name files which a metric writes: outfile_prefix, output_dir, out_file_path, ...
+_OUTPUT = re.compile(r'(^|_)(out|outfile|output|save|dump|submission|proposals)(_|$)')
+
+
+def build_evaluator(evaluator: Any) -> Evaluator:
+    """The evaluator that mmengine's Runner builds from a config or an object.
+
+    Args:
+        evaluator: a metric, a list of them, ``dict(metrics=...)`` with or without a type, or an
+            evaluator; as configs or built. Not changed.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        evaluator = EVALUATOR.build({'type': 'Evaluator', **evaluator})
+    elif isinstance(evaluator, Mapping | BaseMetric):
+        evaluator = Evaluator([evaluator])
+    elif isinstance(evaluator, list | tuple):
+        evaluator = Evaluator(list(evaluator))
+    if not all(hasattr(evaluator, name) for name in ('metrics', 'process', 'evaluate')):
+        raise InputError(
+            f'{type(evaluator).__name__} is no evaluator: give an Evaluator of mmengine, a metric or a '
+            'list of metrics'
+        )
+    return evaluator
+
+
+def measures(metric: Any) -> bool:
+    """Whether a metric measures something, rather than only writing predictions to files.
+
+    Args:
+        metric: built, or its config.
+    """
+    if isinstance(metric, Mapping):
+        kind = metric.get('type') or ''
+        names = [kind if isinstance(kind, str) else kind.__name__]
+        format_only = metric.get('format_only')
+    else:
+        names = [base.__name__ for base in type(metric).__mro__]
+        format_only = getattr(metric, 'format_only', False)
+    return not format_only and not any(n.rpartition('.')[2] in _WRITERS for n in names)
+
+
+def library_class(metric: BaseMetric, names: Iterable[str]) -> type | None:
+    """The class of mmseg, mmdet, mmpretrain or here, one of ``names``, that a metric is derived from."""
+    for base in type(metric).__mro__:
+        if base.__name__ in names and base.__module__.split('.')[0] in _LIBRARIES:
+            return base
+    return None
+
+
+def computes_as(metric: BaseMetric, base: type) -> bool:
+    """Whether a metric computes what a base class of it computes, all its functions being the same.
+
+    It may process samples in its own way: what it collects is computed from as before.
+    """
+    names = [name for name in dir(base) if name != 'process' and not name.startswith('__')]
+    own = {name: inspect.getattr_static(base, name) for name in names}
+    return all(
+        inspect.getattr_static(metric, name) is function
+        for name, function in own.items()
+        if isinstance(function, FunctionType | staticmethod | classmethod)
+    )
+
+
+def collectors(metric: BaseMetric) -> list[BaseMetric]:
+    """A metric and those inside it (mmpretrain's MultiTasksMetric has some), which collect results."""
+    found = [metric]
+    for name, value in vars(metric).items():
+        if name != 'results':
+            found += [inner for part in _parts(value) for inner in collectors(part)]
+    return found
+
+
+def _parts(value: Any) -> Iterator[BaseMetric]:
+    if isinstance(value, BaseMetric):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (part for inner in value.values() for part in _parts(inner))
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], BaseMetric | Mapping):
+        yield from (part for inner in value for part in _parts(inner))
+
+
+def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
+    """The scores that an evaluator gives for what its metrics hold, computed by this process alone.
+
+    Args:
+        evaluator: its metrics hold the results of all processes.
+        size: number of samples; more results than that are not dropped.
+    """
+    held = [m.results for metric in evaluator.metrics for m in collectors(metric)]
+    size = max([size, *(len(results) for results in held if isinstance(results, list))])
+    with one_process(), quiet():
+        return dict(evaluator.evaluate(size) or {})
+
+
+@contextlib.contextmanager
+def one_process() -> Iterator[None]:
+    """Let mmengine take this process for the only one, for the length of a block.
+
+    Metrics collect results from all processes and tell them the scores. Where rank 0 has them all
+    already, and may fail, the others would wait for ever; and no two evaluators collect alike.
+    """
+    group = GroupMember.WORLD
+    GroupMember.WORLD = None
+    try:
+        yield
+    finally:
+        GroupMember.WORLD = group
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the tables that metrics print to themselves: dozens of cells would bury the progress."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+class Memory:
+    """What an evaluator and its metrics hold: results, truth read lazily, counts of the user's own.
+
+    Containers and arrays are remembered with their content; what lies deeper is not looked into.
+
+    Args:
+        evaluator: built.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
+        self._before = [
+            (vars(o), dict(vars(o)), [(v, _copy(v)) for v in vars(o).values()])
+            for o in (evaluator, *self.metrics)
+        ]
+
+    def put_back(self) -> None:
+        """Make them hold it again."""
+        for attributes, values, contents in self._before:
+            attributes.clear()
+            attributes.update(values)
+            for value, content in contents:
+                _restore(value, content)
+
+    def counting(self) -> str | None:
+        """The name of a metric that has changed a number or an array of its own since; else None."""
+        for metric, (_, values, contents) in zip(self.metrics, self._before[1:], strict=True):
+            for name, (value, content) in zip(values, contents, strict=True):
+                if isinstance(value, torch.Tensor | np.ndarray):
+                    same = value is vars(metric).get(name) and (value == content).all()
+                elif isinstance(value, int | float) and not isinstance(value, bool):
+                    same = value == vars(metric).get(name)
+                else:
+                    continue
+                if not same:
+                    return type(metric).__name__
+        return None
+
+
+@contextlib.contextmanager
+def left_as_it_was(evaluator: Evaluator) -> Iterator[None]:
+    """Undo at the end what a block does to an evaluator (see `Memory`)."""
+    memory = Memory(evaluator)
+    try:
+        yield
+    finally:
+        memory.put_back()
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return copy.deepcopy(value)
+    return copy.copy(value) if isinstance(value, list | dict | set) else None
+
+
+def _restore(value: Any, content: Any) -> None:
+    if content is None:
+        return
+    if isinstance(value, torch.Tensor):
+        value.data.copy_(content)
+    elif isinstance(value, np.ndarray):
+        value[...] = content
+    elif isinstance(value, list):
+        value[:] = content
+    else:
+        value.clear()
+        value.update(content)
+
+
+@contextlib.contextmanager
+def writing_aside(evaluator: Evaluator) -> Iterator[None]:
+    """Let metrics write their files into a folder that is removed at the end of the block.
+
+    Use it within `left_as_it_was`, which puts the names of their files back.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for number, metric in enumerate(m for top in evaluator.metrics for m in collectors(top)):
+            for name, value in vars(metric).items():
+                if isinstance(value, str) and value and _OUTPUT.search(name):
+                    aside = Path(folder, str(number), name, Path(value).name or 'results')
+                    (aside if name.endswith('dir') else aside.parent).mkdir(parents=True)
+                    setattr(metric, name, str(aside))
+        yield
+
+
+@contextlib.contextmanager
+def options_set(metric: BaseMetric, **options: Any) -> Iterator[None]:
+    """Set options of a metric, those that it has, for the length of a block."""
+    before = {name: getattr(metric, name) for name in options if hasattr(metric, name)}
+    for name in before:
+        setattr(metric, name, options[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(metric, name, value)
+
+
+def truth_ids(metric: BaseMetric) -> set | None:
+    """Ids of the images of a metric's own annotation file; None where it has none (COCO, LVIS do)."""
+    for name in ('_coco_api', '_lvis_api'):
+        api = getattr(metric, name, None)
+        if api is not None and hasattr(api, 'get_img_ids') and hasattr(metric, 'img_ids'):
+            return set(api.get_img_ids())
+    return None
+
+
+def only_these(metric: BaseMetric, ids: Iterable) -> dict[str, list]:
+    """The option of a metric that counts no other images of its annotation file as missed.
+
+    Args:
+        metric: any.
+        ids: of the images that are evaluated, in their order; None for images without.
+
+    Returns:
+        ``{'img_ids': ids}``, or nothing where the metric has no file or the file no other images.
+    """
+    truth, ids = truth_ids(metric), list(dict.fromkeys(ids))
+    if truth is None or not ids or None in ids or truth == set(ids):
+        return {}
+    return {'img_ids': ids}
+
+
+def parts_of(evaluator: Evaluator, sizes: Sequence[int]) -> list[slice] | None:
+    """Which samples each metric of mmdet's MultiDatasetsEvaluator is for; None for other evaluators.
+
+    Args:
+        evaluator: built.
+        sizes: of the dataset's parts, ``cumulative_sizes`` of a ConcatDataset.
+
+    Raises:
+        InputError: not as many metrics and prefixes as datasets; it would leave some out in silence.
+    """
+    if all(base.__name__ != 'MultiDatasetsEvaluator' for base in type(evaluator).__mro__):
+        return None
+    counts = len(sizes), len(evaluator.dataset_prefixes), len(evaluator.metrics)
+    if len(set(counts)) > 1:
+        raise InputError(
+            'MultiDatasetsEvaluator needs one metric and one prefix for each dataset, but there are '
+            '{} datasets, {} dataset_prefixes and {} metrics'.format(*counts)
+        )
+    return [slice(start, end) for start, end in zip([0, *sizes], sizes, strict=False)]
+
+
+def with_sizes(metainfo: Any, sizes: Sequence[int]) -> Any:
+    """The metainfo of a dataset with parts of other sizes; mmdet's may be a list, one for each part."""
+    if isinstance(metainfo, list | tuple):
+        return [with_sizes(part, sizes) for part in metainfo]
+    return {**(metainfo or {}), 'cumulative_sizes': list(sizes)} if sizes else metainfo
+
+
+def set_metainfo(evaluator: Evaluator, metainfo: Any) -> None:
+    """Tell an evaluator, and each metric of it, what the dataset says of itself.
+
+    Of a list, mmdet's MultiDatasetsEvaluator tells each metric its own part, but once, and late.
+    """
+    evaluator.dataset_meta = metainfo
+    if isinstance(metainfo, list | tuple):
+        for metric, own in zip(evaluator.metrics, metainfo, strict=False):
+            metric.dataset_meta = own

@@ -1,0 +1,438 @@
+"""The first batch, before anything long starts: loaded, taken by the model, computed on by the metric.
+
+What is wrong with all batches shows in the first one. Found there it costs seconds, and one line;
+found in a metric after an evaluation, or at the first validation, it costs hours.
+"""
+
+import contextlib
+import copy
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, TestLoop, ValLoop
+from mmengine.runner.amp import autocast
+from mmengine.structures import BaseDataElement
+from PIL import Image
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from fan_mm.engine.evaluators import (
+    collectors,
+    computes_as,
+    evaluate_here,
+    left_as_it_was,
+    library_class,
+    only_these,
+    options_set,
+    parts_of,
+    set_metainfo,
+    truth_ids,
+    with_sizes,
+    writing_aside,
+)
+from fan_mm.errors import InputError
+
+# Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
+_ON_ANY_PART = (
+    *('IoUMetric', 'DepthMetric', 'SemSegMetric', 'CocoMetric', 'FastCocoMetric', 'LVISMetric'),
+    *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
+)
+_FILES = ('img_path', 'seg_map_path')
+_MORE = 8  # samples for a metric that does not compute on the first batch
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line; of a worker's error, which carries a traceback, the last line."""
+    if isinstance(error, InputError):
+        return str(error)
+    lines = [line for line in str(error).splitlines() if line.strip()] or ['']
+    if lines[0].startswith('Caught '):
+        return lines[-1].strip()
+    return f'{type(error).__name__}: {lines[0].strip()}'
+
+
+def load_samples(
+    dataset: Any, indices: Sequence[int], name: str, numbers: Sequence[int] | None = None
+) -> list:
+    """Load samples in this process.
+
+    Args:
+        dataset: of a loader.
+        indices: which.
+        name: of the loader, for the error's line.
+        numbers: what the line calls those of which no file is known; by default the indices.
+
+    Raises:
+        InputError: one cannot be loaded; the line names its file.
+    """
+    samples = []
+    for index, number in zip(indices, numbers or indices, strict=True):
+        try:
+            samples.append(dataset[index])
+        except InputError:
+            raise
+        except Exception as error:  # whatever a dataset or a transform may raise
+            line = one_line(error)
+            what = _file_of(line, dataset, index) or f'sample {number}'
+            raise InputError(f'{name} cannot load {what}: {line}') from error
+    return samples
+
+
+def _file_of(line: str, dataset: Any, index: int) -> str | None:
+    """The file of a sample that an error is about, if that can be told."""
+    try:
+        info = dataset.get_data_info(index)
+        files = [str(info[key]) for key in _FILES if info.get(key)]
+    except Exception:  # an own dataset, which may be none of mmengine's
+        return None
+    named = [file for file in files if file in line]
+    return next((f for f in named or files if not _is_picture(f)), (named or files or [None])[0])
+
+
+def _is_picture(path: str) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except Exception:  # PIL raises many kinds
+        return False
+    return True
+
+
+def try_model(step: Callable, loader: DataLoader, name: str) -> None:
+    """Let a model take the first batch of a loader, whose order is not used up.
+
+    Args:
+        step: takes a batch.
+        loader: with a dataset that has indices.
+        name: of the loader, for the error's line.
+
+    Raises:
+        InputError: a sample cannot be loaded, or the model cannot take the batch.
+    """
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    samples = load_samples(loader.dataset, range(min(size, len(loader.dataset))), name)
+    try:
+        step(loader.collate_fn(samples))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model may raise
+        raise InputError(
+            f'{name}: the model fails on the first batch: {one_line(error)}'
+        ) from error
+
+
+def not_finite(outputs: Any, name: str = '') -> str | None:
+    """The name of a predicted value that is NaN or infinite; None if all are finite.
+
+    Masked out classes may have the score minus infinity.
+
+    Args:
+        outputs: predicted data samples, or a part of one.
+        name: of that part.
+    """
+    if isinstance(outputs, torch.Tensor):
+        if not outputs.is_floating_point() or not outputs.numel():
+            return None
+        # one pass without a copy; only if it is not finite a second one
+        if torch.isfinite(outputs.sum(dtype=torch.float32)):
+            return None
+        bad = outputs.isnan() | outputs.isposinf()
+        return name if bad.any() else None
+    if isinstance(outputs, BaseDataElement | Mapping):
+        top = not name
+        parts = [
+            (key, value)
+            for key, value in outputs.items()
+            if not top or key.startswith('pred') or key == 'seg_logits'
+        ]
+    elif isinstance(outputs, list | tuple):
+        parts = [(name, part) for part in outputs]
+    else:
+        parts = []
+    return next((found for key, part in parts if (found := not_finite(part, key))), None)
+
+
+def check_outputs(outputs: Any) -> None:
+    """Look for values that are not finite, from which metrics make numbers nevertheless.
+
+    Raises:
+        InputError: there are some; names the first picture.
+    """
+    for sample in outputs if isinstance(outputs, list | tuple) else ():
+        if name := not_finite(sample):
+            path = sample.get('img_path') if hasattr(sample, 'get') else None
+            raise InputError(
+                f'the model gives {name} with values that are not finite'
+                f'{f" for {path}" if path else ""}: its weights or its precision are broken'
+            )
+
+
+def without_losses(outputs: Any) -> Any:
+    """A model's outputs without the losses that some put behind them, as mmengine's loops take them."""
+    last = outputs[-1] if isinstance(outputs, list) and outputs else None
+    return (
+        outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs
+    )
+
+
+def needs_no_more(evaluator: Evaluator) -> bool:
+    """Whether an evaluator computes on any part of a dataset, if it computes on the whole."""
+    metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
+    bases = [library_class(metric, _ON_ANY_PART) for metric in metrics]
+    return type(evaluator).evaluate is Evaluator.evaluate and all(
+        base and computes_as(metric, base) for metric, base in zip(metrics, bases, strict=True)
+    )
+
+
+def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
+    """Try the first batch of a validation or a test, and leave everything as it was.
+
+    Rank 0 tries it, and all ranks hear of a mistake; all try where the model needs them all.
+
+    Args:
+        loop: of a Runner, with its model ready.
+        step: the model's ``val_step`` or ``test_step``.
+        name: 'val' or 'test'.
+
+    Raises:
+        InputError: what fails on it would fail on the others.
+    """
+    rank, world_size = get_dist_info()
+    model = loop.runner.model
+    together = is_model_wrapper(model) and not isinstance(model, DistributedDataParallel)
+    mistake = None
+    if rank == 0 or together:
+        try:
+            with _nothing_changed(model):
+                _try_loop(loop, step, name)
+        except InputError as error:
+            if world_size == 1:
+                raise
+            mistake = str(error)
+    for said in all_gather_object(mistake):
+        if said is not None:
+            raise InputError(said)
+
+
+@contextlib.contextmanager
+def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluate in a block, with random numbers and modes put back after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    state, numpy_state = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        for module, training in modes:
+            module.training = training
+
+
+def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
+    loader = loop.dataloader
+    dataset = loader.dataset
+    if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__'):
+        return  # a stream, which has no first batch to be put back
+    total = len(dataset)
+    if not total:
+        raise InputError(f'{name}_dataloader: the dataset is empty')
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    sizes = getattr(dataset, 'cumulative_sizes', [])
+    batches = [range(min(size, total))]
+    own = type(loop) not in (ValLoop, TestLoop)  # may use them in another way
+    parts = None if own else parts_of(loop.evaluator, sizes)
+    if parts:
+        batches = [range(part.start, min(part.start + size, part.stop)) for part in parts]
+    loaded = [load_samples(dataset, batch, f'{name}_dataloader') for batch in batches]
+    if own:
+        return
+    evaluator = loop.evaluator
+    _say_missed(evaluator, total, name)
+    with left_as_it_was(evaluator), writing_aside(evaluator):
+        ids = [_process(loader, samples, step, loop, name) for samples in loaded]
+        ends = list(itertools.accumulate(len(batch) for batch in batches))
+        if parts:
+            set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
+        line = _try_metrics(evaluator, ids)
+        if line is None:
+            return
+        mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {line}'
+        if parts is None and needs_no_more(evaluator):
+            raise InputError(mistake)
+        if parts is None:
+            more = [i * total // _MORE for i in range(min(_MORE, total))]
+            samples = load_samples(dataset, more, f'{name}_dataloader')
+            for start in range(0, len(more), size):
+                ids.append(_process(loader, samples[start : start + size], step, loop, name))
+            line = _try_metrics(evaluator, ids)
+    if line is not None:
+        print_log(
+            f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
+        )
+
+
+def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
+    """Say that a metric counts objects of images as missed that the dataset does not have."""
+    for metric in evaluator.metrics:
+        truth = truth_ids(metric)
+        if truth is not None and len(truth) > total:
+            text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
+            text += f', the dataset {total}: what the others show counts as missed'
+            print_log(f'fan_mm: {text}', 'current', logging.WARNING)
+
+
+def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name: str) -> list:
+    """Let the model and the metrics take a batch; returns the ids of its images."""
+    try:
+        batch = loader.collate_fn(samples)
+        with autocast(enabled=loop.fp16):
+            outputs = without_losses(step(batch))
+    except Exception as error:  # whatever a model may raise
+        line = one_line(error)
+        raise InputError(
+            f'{name}_dataloader: the model fails on the first batch: {line}'
+        ) from error
+    if name == 'test':  # while training they may be what they are
+        check_outputs(outputs)
+    try:
+        loop.evaluator.process(data_samples=outputs, data_batch=batch)
+    except Exception as error:  # whatever a metric may raise
+        line = one_line(error)
+        raise InputError(
+            f'{name}_evaluator: {_names(loop.evaluator)} cannot take what the model gives: {line}'
+        ) from error
+    return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
+
+
+def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> str | None:
+    """Let the metrics compute on what they hold, and keep it; returns the error that they raise.
+
+    Args:
+        evaluator: its metrics have processed some batches.
+        ids: of the images of each batch: the other ones of an annotation file are left out, for time.
+    """
+    flat = [id_ for batch in ids for id_ in batch]
+    sliced = parts_of(evaluator, list(itertools.accumulate(map(len, ids))))
+    with left_as_it_was(evaluator), contextlib.ExitStack() as stack:
+        for number, metric in enumerate(evaluator.metrics):
+            for holder in collectors(metric):
+                holder.results = copy.deepcopy(holder.results)
+            part = sliced[number] if sliced else slice(None)
+            stack.enter_context(options_set(metric, **only_these(metric, flat[part])))
+        try:
+            evaluate_here(evaluator, len(flat))
+        except Exception as error:  # whatever a metric may raise
+            return one_line(error)
+    return None
+
+
+def _names(evaluator: Evaluator) -> str:
+    return ', '.join(type(metric).__name__ for metric in evaluator.metrics)
+
+
+class FirstBatchHook(Hook):
+    """Tries the first batch of what comes late, and knows which batch a run has come to.
+
+    Before a training it tries the validation, hours before it comes; the first training step is the
+    first thing that a training does anyway. Before a test it tries the test.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self.began = False  # the first batch of what the run is for is being read
+        self.finished_one = False  # and that is done
+        self.at = None  # loader, and the number of batches that came from it in this epoch
+
+    def before_train(self, runner: Runner) -> None:
+        """Try the validation."""
+        if runner.val_loop is not None:
+            try_loop(runner.val_loop, runner.model.val_step, 'val')
+        self.began = True
+        self.at = runner.train_dataloader, runner.iter
+
+    def before_test(self, runner: Runner) -> None:
+        """Try the test."""
+        try_loop(runner.test_loop, runner.model.test_step, 'test')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Count from the begin of the epoch, which is the whole training if it counts iterations."""
+        self.at = runner.train_dataloader, runner.iter if runner.max_epochs == 1 else 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.finished_one = True
+        self.at = runner.train_dataloader, batch_idx + 1
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Count from here."""
+        self.at = runner.val_dataloader, 0
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.at = runner.val_dataloader, batch_idx + 1
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Back to the training's batches."""
+        if runner.train_loop is not None:
+            self.at = runner.train_dataloader, runner.iter
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Count from here."""
+        self.at = runner.test_dataloader, 0
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.at = runner.test_dataloader, batch_idx + 1
+
+    def explain(self, error: Exception) -> InputError | None:
+        """One line for an error of the first training step, or of a sample at any time; else None."""
+        if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
+            return InputError(line)
+        if self.began and not self.finished_one:
+            return InputError(f'the first training step fails: {one_line(error)}')
+        return None
+
+
+def _while_loading(error: BaseException) -> bool:
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.endswith('torch/utils/data/dataloader.py'):
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def failed_sample(loader: DataLoader, batch: int) -> str | None:
+    """Which sample of a batch cannot be loaded, and why, in one line; None if that cannot be told.
+
+    Args:
+        loader: of mmengine's Runner, whose samplers give the same order again.
+        batch: its number in the epoch.
+    """
+    name = type(loader.dataset).__name__
+    try:
+        sampler = copy.copy(loader.batch_sampler.sampler)
+        if hasattr(sampler, '_indices_of_rank'):  # an InfiniteSampler, which has moved on
+            sampler.indices = sampler._indices_of_rank()
+        size = loader.batch_size or loader.batch_sampler.batch_size
+        indices = list(itertools.islice(iter(sampler), batch * size, (batch + 1) * size))
+        load_samples(loader.dataset, indices, name)
+    except InputError as error:
+        return str(error)
+    except Exception:  # a sampler of the user's own: the error itself is what is known
+        return None
+    return None

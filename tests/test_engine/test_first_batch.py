@@ -1,0 +1,247 @@
+"""What is wrong with the first batch is said before anything long; nothing else is changed."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, METRICS
+from mmengine.structures import BaseDataElement, InstanceData
+
+from fan_mm.engine import first_batch
+from fan_mm.engine.first_batch import load_samples, not_finite, one_line
+from fan_mm.errors import InputError
+from fan_mm.jobs.training import test as evaluate
+from fan_mm.jobs.training import train
+
+pytest.importorskip('mmseg')
+
+
+@pytest.fixture
+def cfg(tiny_config, tmp_path):
+    cfg = Config.fromfile(tiny_config)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    return cfg
+
+
+@HOOKS.register_module(force=True)
+class StateHook(Hook):
+    """Notes what the first iteration begins with, and each iteration's losses."""
+
+    priority = 'LOWEST'
+    seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        model = {name: value.clone() for name, value in runner.model.state_dict().items()}
+        modes = [module.training for module in runner.model.modules()]
+        states = [repr(random.getstate()), repr(np.random.get_state()), torch.get_rng_state()]
+        paths = [sample.img_path for sample in data_batch['data_samples']]
+        scalars = dict(runner.message_hub.log_scalars)
+        self.seen.append((model, modes, states, paths, sorted(scalars), runner.iter))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append({name: value.item() for name, value in outputs.items()})
+
+
+def same(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
+    """Weights, batch norm, modes, random numbers, order, logs, losses, EMA: to the digit."""
+    cfg.custom_hooks = [dict(type='StateHook'), dict(type='EMAHook', momentum=0.5)]
+    cfg.model.decode_head.dropout_ratio = 0.5
+    runs = []
+    for tried in (True, False):
+        if not tried:
+            monkeypatch.setattr(first_batch, 'try_loop', lambda *args: None)
+        StateHook.seen.clear()
+        run = Config(cfg._cfg_dict.to_dict())
+        run.work_dir = str(tmp_path / f'tried {tried}')
+        train(run)
+        weights = torch.load(f'{run.work_dir}/iter_2.pth', weights_only=False)
+        runs.append((list(StateHook.seen), weights['state_dict'], weights['ema_state_dict']))
+    assert same(*runs)
+    assert len(runs[0][0]) == 4
+
+
+@METRICS.register_module(force=True)
+class OwnMetric(BaseMetric):
+    """Takes or refuses what it is given, as ``fails`` says: 'process', 'always', 'on few', 'never'."""
+
+    def __init__(self, fails, file=None):
+        super().__init__()
+        self.fails, self.out_file = fails, file
+
+    def process(self, data_batch, data_samples):
+        if self.fails == 'process':
+            raise KeyError('gt_sem_seg')
+        self.results += [0] * len(data_samples)
+
+    def compute_metrics(self, results):
+        if self.out_file:
+            with open(self.out_file, 'w') as file:
+                file.write('scores')
+        if self.fails == 'always' or (self.fails == 'on few' and len(results) < 3):
+            raise ValueError('only one class present')
+        return {'auc': 0.5}
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda cfg: setattr(cfg, 'val_evaluator', dict(type='OwnMetric', fails='process')),
+            "val_evaluator: OwnMetric cannot take what the model gives: KeyError: 'gt_sem_seg'",
+        ),
+        (
+            lambda cfg: cfg.val_dataloader.dataset.pipeline.pop(1),
+            'val_evaluator: IoUMetric cannot take what the model gives: KeyError',
+        ),
+        (
+            lambda cfg: cfg.model.test_cfg.update(mode='slide', crop_size=(64, 64, 3)),
+            'val_dataloader: the model fails on the first batch',
+        ),
+    ],
+)
+def test_a_mistake_in_the_validation_is_said_before_the_training(cfg, change, message):
+    change(cfg)
+    cfg.custom_hooks = [dict(type='StateHook')]
+    StateHook.seen.clear()
+    with pytest.raises(InputError, match=message) as error:
+        train(cfg)
+    assert '\n' not in str(error.value)
+    assert not StateHook.seen
+
+
+@pytest.mark.parametrize('fails', ['never', 'on few', 'always'])
+def test_metrics_that_need_more_than_a_batch_are_not_refused(cfg, fails, tmp_path, caplog):
+    cfg.train_cfg.update(max_iters=1, val_interval=5)
+    file = tmp_path / 'scores.txt'
+    cfg.val_evaluator = [cfg.val_evaluator, dict(type='OwnMetric', fails=fails, file=str(file))]
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def before(self, runner):
+        seen.append(file.exists())
+        raise Stop
+
+    StateHook.before_train_epoch = before
+    cfg.custom_hooks = [dict(type='StateHook')]
+    try:
+        with pytest.raises((Stop, InputError)) as error:
+            train(cfg)
+        assert 'Stop' in repr(error.value)  # it came as far as the first epoch
+    finally:
+        del StateHook.before_train_epoch
+    assert seen == [False]  # and left no file
+
+
+def test_the_first_training_step_is_one_line(cfg, monkeypatch):
+    from mmseg.models import EncoderDecoder
+
+    def fails(self, *args, **kwargs):
+        raise RuntimeError('shapes do not fit\nand more')
+
+    monkeypatch.setattr(EncoderDecoder, 'loss', fails)
+    with pytest.raises(InputError, match=r'step fails: RuntimeError: shapes do not fit$'):
+        train(cfg)
+
+
+@pytest.mark.parametrize(('workers', 'index'), [(0, 0), (1, 2)])
+def test_an_unreadable_picture_of_a_test_is_named(cfg, tiny_cityscapes, tmp_path, workers, index):
+    train(Config(cfg._cfg_dict.to_dict()))
+    file = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[index]
+    file.write_bytes(b'')
+    cfg.test_dataloader.num_workers = workers
+    with pytest.raises(InputError, match='cannot load') as error:
+        evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
+    assert str(file) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_an_unreadable_picture_of_a_training_is_named(cfg, tiny_cityscapes):
+    cfg.train_cfg.max_iters = 8
+    for file in sorted(tiny_cityscapes.glob('leftImg8bit/train/town/*.png'))[1:]:
+        file.write_bytes(b'')
+    with pytest.raises(
+        InputError, match=r'CityscapesDataset cannot load .*leftImg8bit\.png'
+    ) as error:
+        train(cfg)
+    assert '\n' not in str(error.value)
+
+
+def test_a_test_is_tried_too(cfg):
+    train(Config(cfg._cfg_dict.to_dict()))
+    cfg.test_evaluator = dict(type='OwnMetric', fails='process')
+    with pytest.raises(InputError, match='test_evaluator: OwnMetric cannot take'):
+        evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
+
+
+class Samples:
+    """A dataset whose second sample cannot be read, by an error that names no file."""
+
+    def __init__(self, paths):
+        self.paths = paths
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise OSError('cannot identify image file <BytesIO>')
+        return index
+
+    def get_data_info(self, index):
+        return dict(img_path=self.paths[0], seg_map_path=self.paths[1])
+
+
+@pytest.mark.parametrize('bad', [0, 1])
+def test_the_file_is_found_where_the_error_names_none(tmp_path, bad):
+    from PIL import Image
+
+    paths = [str(tmp_path / name) for name in ('image.png', 'label.png')]
+    for index, path in enumerate(paths):
+        Image.new('L', (2, 2)).save(path)
+        if index == bad:
+            open(path, 'wb').close()
+    with pytest.raises(InputError, match=f'set cannot load {paths[bad]}: OSError: cannot identify'):
+        load_samples(Samples(paths), [0, 1], 'set')
+    assert load_samples(Samples(paths), [0], 'set') == [0]
+
+
+@pytest.mark.parametrize(
+    ('sample', 'found'),
+    [
+        (dict(pred_score=torch.tensor([0.1, torch.nan])), 'pred_score'),
+        (dict(pred_score=torch.tensor([0.1, -torch.inf])), None),
+        (dict(pred_instances=InstanceData(scores=torch.tensor([torch.inf]))), 'scores'),
+        (dict(seg_logits=torch.full((2, 2), torch.nan)), 'seg_logits'),
+        (dict(pred_score=torch.full((9,), 6e4, dtype=torch.float16)), None),
+        (dict(pred_label=torch.tensor([1]), gt_depth=torch.tensor([torch.nan])), None),
+        (dict(pred_score=torch.zeros(0)), None),
+    ],
+)
+@pytest.mark.parametrize('as_dict', [False, True])
+def test_values_that_are_not_finite(sample, found, as_dict):
+    element = BaseDataElement()
+    for name, value in sample.items():
+        element.set_data({name: value})
+    assert not_finite(element.to_dict() if as_dict else element) == found
+
+
+def test_errors_as_one_line():
+    assert one_line(RuntimeError('a\nb')) == 'RuntimeError: a'
+    assert one_line(InputError('as it is')) == 'as it is'
+    assert (
+        one_line(ValueError('Caught E in worker 0.\nOriginal:\n\nKeyError: 3\n')) == 'KeyError: 3'
+    )

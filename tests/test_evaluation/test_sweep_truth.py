@@ -1,0 +1,183 @@
+"""The metric's annotation file and the dataset of a sweep need not have the same images.
+
+The model answers with the truth, so every mAP must be 100.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmcv.ops')
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, EVALUATOR, METRICS, DefaultScope
+from mmengine.structures import InstanceData
+
+import fan_mm
+from fan_mm.datasets.scenes import write_coco
+from fan_mm.engine.runtime import register_task_library
+from fan_mm.errors import InputError
+from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.cell_dataset import data_info
+
+CONFIG = Path(fan_mm.__file__).parents[1] / 'configs/fan_hybrid_toy_mask_rcnn_coco.py'
+ANN = 'annotations/instances_val2017.json'
+
+
+class Truth(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def test_step(self, batch):
+        self.asked += len(batch['data_samples'])
+        for sample in batch['data_samples']:
+            gt = sample.gt_instances
+            sample.pred_instances = InstanceData(
+                bboxes=gt.bboxes.tensor, labels=gt.labels, scores=torch.ones(len(gt.labels))
+            )
+        return batch['data_samples']
+
+
+@pytest.fixture(scope='module')
+def toys(tmp_path_factory):
+    """Two datasets, of four and six pictures, whose ids are the same."""
+    roots = [tmp_path_factory.mktemp('coco') / name for name in 'ab']
+    for seed, (root, count) in enumerate(zip(roots, (4, 6), strict=True)):
+        write_coco(root, (96, 128), 1, count, seed=seed, jobs=1)
+        content = json.loads((root / ANN).read_text())
+        content['images'] = content['images'][:3]
+        ids = {image['id'] for image in content['images']}
+        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in ids]
+        (root / 'annotations/first.json').write_text(json.dumps(content))
+    return roots
+
+
+@pytest.fixture
+def cfg():
+    cfg = Config.fromfile(CONFIG)
+    register_task_library(cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield cfg
+
+
+def loader_of(dataset):
+    collate = dict(type='pseudo_collate')
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    return dict(dataset=dataset, batch_size=2, num_workers=0, collate_fn=collate, sampler=sampler)
+
+
+def dataset_of(cfg, root, **options):
+    return DATASETS.build(dict(cfg.test_dataloader.dataset, data_root=str(root), **options))
+
+
+def metric_of(truth, **options):
+    return METRICS.build(dict(type='CocoMetric', metric='bbox', ann_file=str(truth), **options))
+
+
+def clean_cell(dataset, evaluator, model=None, **options):
+    sweep = RobustnessSweep(
+        model or Truth(),
+        loader_of(dataset),
+        evaluator,
+        **{**dict(corruptions=['fog'], severities=[1]), **options},
+    )
+    return sweep.run()['cells'][0]
+
+
+PARTS = {
+    'whole': lambda whole: whole,
+    'subset': lambda whole: torch.utils.data.Subset(whole, [3, 1]),
+    'subset of mmengine': lambda whole: whole.get_subset([2, 0]),
+}
+
+
+@pytest.mark.parametrize('part', PARTS)
+@pytest.mark.parametrize('samples', [None, 1])
+def test_images_of_the_file_that_are_not_evaluated_are_not_missed(cfg, toys, part, samples):
+    dataset = PARTS[part](dataset_of(cfg, toys[0]))
+    cell = clean_cell(dataset, metric_of(toys[0] / ANN), max_samples=samples)
+    assert cell['metrics']['bbox_mAP'] == 100.0
+    assert cell['per_class']['bbox_mAP']
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(indices=3),
+        dict(ann_file='annotations/first.json'),
+        dict(test_mode=False, filter_cfg=dict(filter_empty_gt=True, min_size=40)),
+    ],
+)
+def test_datasets_that_read_a_part_of_the_file(cfg, toys, options):
+    dataset = dataset_of(cfg, toys[0], **options)
+    cell = clean_cell(dataset, metric_of(toys[0] / ANN))
+    assert cell['metrics']['bbox_mAP'] == 100.0
+    assert len(dataset) <= 4
+
+
+def test_truth_that_lacks_images_is_refused_before_the_first(cfg, toys):
+    model = Truth()
+    with pytest.raises(
+        InputError, match='lacks 1 of 4 images of the dataset, the first is'
+    ) as error:
+        clean_cell(dataset_of(cfg, toys[0]), metric_of(toys[0] / 'annotations/first.json'), model)
+    missing = data_info(dataset_of(cfg, toys[0]), 3)
+    assert missing['img_path'] in str(error.value)
+    assert not model.asked
+
+
+@pytest.mark.parametrize('samples', [None, 4])
+def test_each_of_several_datasets_has_its_own_file(cfg, toys, samples):
+    dataset = DATASETS.build(
+        dict(type='ConcatDataset', datasets=[dataset_of(cfg, root) for root in toys])
+    )
+    metrics = [metric_of(root / ANN) for root in toys]
+    evaluator = EVALUATOR.build(
+        dict(type='MultiDatasetsEvaluator', metrics=metrics, dataset_prefixes=['a', 'b'])
+    )
+    cell = clean_cell(dataset, evaluator, max_samples=samples)
+    found = {n: v for n, v in cell['metrics'].items() if n.endswith('bbox_mAP')}
+    assert found == {'a/coco/bbox_mAP': 100.0, 'b/coco/bbox_mAP': 100.0}
+    assert set(cell['per_class']) == set(found)
+    # the other way round the ids are there, but the boxes are others': no 100
+    swapped = EVALUATOR.build(
+        dict(type='MultiDatasetsEvaluator', metrics=metrics[::-1], dataset_prefixes=['a', 'b'])
+    )
+    with pytest.raises(InputError, match='of 6 images of the dataset'):
+        clean_cell(dataset, swapped)
+
+
+@pytest.mark.parametrize('empty', ['a', 'b'])
+def test_a_dataset_in_which_nothing_is_detected_has_0(cfg, toys, empty):
+    class Blind(Truth):
+        def test_step(self, batch):
+            samples = super().test_step(batch)
+            for sample in samples:
+                if f'/{empty}/' in sample.img_path:
+                    sample.pred_instances = sample.pred_instances[:0]
+            return samples
+
+    dataset = DATASETS.build(
+        dict(type='ConcatDataset', datasets=[dataset_of(cfg, root) for root in toys])
+    )
+    evaluator = EVALUATOR.build(
+        dict(
+            type='MultiDatasetsEvaluator',
+            metrics=[metric_of(root / ANN) for root in toys],
+            dataset_prefixes=['a', 'b'],
+        )
+    )
+    cell = clean_cell(dataset, evaluator, Blind())
+    found = {n: cell['metrics'][f'{n}/coco/bbox_mAP'] for n in 'ab'}
+    assert found == {'a': 100.0, 'b': 100.0, empty: 0.0}
+
+
+def test_files_of_predictions_are_not_left(cfg, toys, tmp_path):
+    metric = metric_of(toys[0] / ANN, outfile_prefix=str(tmp_path / 'kept'))
+    assert clean_cell(dataset_of(cfg, toys[0]), metric)['status'] == 'done'
+    assert not list(tmp_path.glob('kept*'))
+    assert metric.outfile_prefix
