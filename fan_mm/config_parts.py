@@ -34,6 +34,29 @@ def metrics_of(evaluator: Any) -> list:
     return [evaluator]
 
 
+def steps_of(pipeline: Any) -> Iterator[Any]:
+    """The transforms of a pipeline, as configs or built, with those inside wrappers and alternatives."""
+    if not isinstance(pipeline, list | tuple):
+        return
+    for step in pipeline:
+        if isinstance(step, list | tuple):
+            yield from steps_of(step)
+            continue
+        yield step
+        if isinstance(step, dict):
+            yield from steps_of(step.get('transforms'))
+
+
+def scope_of(cfg: Any) -> str | None:
+    """The library that a config is for: its default scope, else the one that its model's type names."""
+    if cfg.get('default_scope'):
+        return cfg['default_scope']
+    kind = (cfg.get('model') or {}).get('type')
+    root = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
+    scope = root.partition('.')[0]
+    return scope if scope in ('mmseg', 'mmdet', 'mmpretrain') else None
+
+
 def datasets_of(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
     """The configs of the datasets inside any wrappers, each with its place in the config."""
     if not isinstance(dataset, dict):

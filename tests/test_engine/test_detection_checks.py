@@ -85,6 +85,8 @@ def test_masks_for_a_mask_head(cfg, toy):
     assert 'have no masks, which model.roi_head.mask_head needs' in message
     cfg.model.type = 'FasterRCNN'
     cfg.model.roi_head.pop('mask_head')
+    assert 'annotation 1 has no segmentation' in complaint(cfg)  # mmdet's KeyError: 'mask'
+    cfg.train_dataloader.dataset.pipeline[1].with_mask = False
     prepare_runtime(cfg, training=True)
 
 
@@ -121,10 +123,10 @@ def test_missing_annotation_file(cfg, toy):
 
 
 def test_a_metric_that_was_built_already_has_no_file_to_check(tmp_path):
-    check_evaluators({'val_evaluator': [object()]}, ('val_evaluator',))
+    assert check_evaluators('val_evaluator', [object()]) == []
     missing = [object(), dict(ann_file=str(tmp_path / 'none.json'))]
     with pytest.raises(InputError, match=r'none\.json'):
-        check_evaluators({'val_evaluator': missing}, ('val_evaluator',))
+        check_evaluators('val_evaluator', missing)
 
 
 def test_a_file_that_is_no_annotation_file(cfg, toy):
