@@ -43,7 +43,8 @@ def steps_of(pipeline: Any) -> Iterator[Any]:
             yield from steps_of(step)
             continue
         yield step
-        if isinstance(step, dict):
+        # those inside Albu and Albumentations are of another library
+        if isinstance(step, dict) and not type_name(step).startswith('Albu'):
             yield from steps_of(step.get('transforms'))
 
 

@@ -13,29 +13,41 @@ from fan_mm.errors import InputError
 _LISTED = 1000  # so many pictures of a list are looked for
 
 
-def check_images(place: str, cfg: dict, dataset: Any, model: dict) -> list[str]:
+def check_images(place: str, dataset: Any, model: dict) -> list[str]:
     """Check the class folders or the list of an mmpretrain dataset.
 
     Args:
         place: where the dataset stands in the config.
-        cfg: its config.
-        dataset: mmpretrain's ``CustomDataset`` or derived from it, built from the config lazily.
+        dataset: mmpretrain's ``CustomDataset`` or derived from it, built lazily.
         model: the classifier's config.
 
     Returns:
-        Names of the class folders in the order of the labels; none if a list has the labels.
+        Lines for the log.
 
     Raises:
         InputError: no class folders, too many or too few, or an empty one; or a list with a line that is
             no picture and label.
     """
-    base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
-    if type(dataset).load_data_list is not base.load_data_list or not dataset.with_label:
-        return []  # it reads in a way of its own, or there are no labels
+    if not _is_plain(dataset):
+        return []
     if dataset.ann_file:
         _check_list(place, dataset, number_of_classes(model))
         return []
     return _check_folders(place, dataset, number_of_classes(model))
+
+
+def class_folders(dataset: Any) -> list[str]:
+    """Names of the folders that make a dataset's classes, in the order of the labels; none otherwise."""
+    if not _is_plain(dataset) or dataset.ann_file or not os.path.isdir(dataset.img_prefix):
+        return []
+    return sorted(entry.name for entry in os.scandir(dataset.img_prefix) if entry.is_dir())
+
+
+def _is_plain(dataset: Any) -> bool:
+    """Whether mmpretrain's ``CustomDataset`` finds a dataset's pictures and labels."""
+    base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
+    own = base is not None and type(dataset).load_data_list is base.load_data_list
+    return own and dataset.with_label
 
 
 def number_of_classes(model: dict) -> int | None:
@@ -84,7 +96,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         return []  # the root is remote
     if not folder.is_dir():
         raise InputError(f'{place}: no folder {folder}, which should hold a folder for each class')
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = class_folders(dataset)
     wanted = dataset.CLASSES
     if not names:
         raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
@@ -98,16 +110,16 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
-    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
-        raise InputError(
-            f'{place}.metainfo.classes are the class folders in another order: labels follow the folders, '
-            f'sorted by name ({", ".join(names[:3])}, ...), so list them so'
-        )
     for name in names:
         files = (path for _, _, paths in os.walk(folder / name) for path in paths)
         if not any(dataset.is_valid_file(path) for path in files):
             raise InputError(f'{place}: the class folder {folder / name} has no images')
-    return names
+    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
+        return [
+            f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
+            f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
+        ]
+    return []
 
 
 def _check_list(place: str, dataset: Any, number: int | None) -> None:

@@ -13,6 +13,7 @@ from fan_mm.engine.classification_checks import (
     check_images,
     check_number_of_classes,
     check_same_folders,
+    class_folders,
     teacher_of,
 )
 from fan_mm.engine.coco_files import read_coco
@@ -110,6 +111,8 @@ def check_data(cfg: Config, training: bool) -> list[str]:
             name = f'{split}_evaluator'
             if split != 'train' and not isinstance(cfg.get(name), str):
                 notes += check_evaluators(name, cfg.get(name), parts, read)
+        if not training and folders:
+            folders = _training_folders(cfg) | folders
         check_same_folders(folders)
     return notes
 
@@ -142,6 +145,20 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     return notes
 
 
+def _training_folders(cfg: Config) -> dict[str, list[str]]:
+    """The class folders that a classifier was trained on, if they are on this machine."""
+    loader = cfg.get('train_dataloader')
+    dataset = loader.get('dataset') if isinstance(loader, dict) else None
+    found = {}
+    for place, inner in datasets_of('train_dataloader.dataset', dataset):
+        try:
+            if names := class_folders(build_lazily(place, inner)):
+                found[place] = names
+        except InputError:
+            continue  # testing does not need it
+    return found
+
+
 def _splits(training: bool) -> tuple[str, ...]:
     return ('train', 'val') if training else ('test',)
 
@@ -160,6 +177,8 @@ def _check_class_count(place: str, dataset: dict, model: dict) -> None:
     for key in ('decode_head', 'auxiliary_head'):
         for head_place, head in parts_of(model, key):
             number = head.get('num_classes')
+            if type_name(head) == 'STDCHead':  # learns edges of the labels
+                continue
             if number and number < len(classes):
                 raise InputError(
                     f'{place} has {len(classes)} classes, but {head_place}.num_classes is {number}: set '
@@ -198,8 +217,10 @@ def _check_others(
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
         model = cfg.model.get('module', cfg.model)
-        if names := check_images(place, dataset, built, model):
+        notes = check_images(place, built, model)
+        if names := class_folders(built):
             folders[place] = names
+        return notes
     return []
 
 

@@ -48,10 +48,8 @@ def refuse_old_config(cfg: Any) -> None:
 
 
 def unread_keys(cfg: Any) -> list[str]:
-    """A line for the log if a config carries settings of mmcv 1.x beside those of mmengine."""
-    schedule = cfg.get('lr_config') is not None and cfg.get('param_scheduler') is None
+    """A line for the log if a config carries a schedule of mmcv 1.x beside mmengine's settings."""
     found = [key for key in ('lr_config', 'optimizer_config') if cfg.get(key) is not None]
     if not found:
         return []
-    instead = 'the learning rate stays as it is without param_scheduler' if schedule else ''
-    return [': '.join(filter(None, [f'{" and ".join(found)} of mmcv 1.x: not read', instead]))]
+    return [f'{" and ".join(found)} of mmcv 1.x: not read (param_scheduler and optim_wrapper are)']

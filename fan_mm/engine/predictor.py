@@ -9,7 +9,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import scope_of, type_name
+from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -36,7 +37,8 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, checkpoint: str) -> None:
-        self.scope = cfg.get('default_scope')
+        refuse_old_config(cfg)
+        self.scope = scope_of(cfg)
         self.task = TASKS.get(self.scope)
         if self.task is None:
             raise InputError(

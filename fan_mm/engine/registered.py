@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 
 from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
@@ -37,6 +37,8 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
     if found is None:
         near = difflib.get_close_matches(kind, known, 1)
         hint = f'did you mean {near[0]}?' if near else 'custom_imports names the module that has it'
+        if DefaultScope.get_current_instance() is None and '.' not in kind:
+            hint = "the config has no default_scope ('mmseg', 'mmdet', 'mmpretrain')"
         raise InputError(f'{place}: nothing is registered as {kind}; {hint}')
     return found
 

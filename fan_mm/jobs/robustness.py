@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 
 from fan_mm.engine import build_runner
+from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -107,6 +108,7 @@ def use_annotated_split(cfg: Config) -> list[str]:
     Raises:
         InputError: the config has neither.
     """
+    refuse_old_config(cfg)
     why = None
     evaluators = cfg.get('test_evaluator')
     evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]

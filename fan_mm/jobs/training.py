@@ -10,6 +10,7 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
+from fan_mm.engine.unreadable import unreadable_files_named
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.torch_files import is_foreign, read_torch_file, why_refused
@@ -99,9 +100,10 @@ def test(
 
 
 def _safely(run: Callable, source: str | None) -> object:
-    """Run, turning torch's refusal of a pickle into one line."""
+    """Run a Runner's method, turning torch's refusal of a pickle and unreadable pictures into one line."""
     try:
-        return run()
+        with unreadable_files_named(run.__self__):
+            return run()
     except pickle.UnpicklingError as error:
         raise InputError(why_refused(error, source or 'a checkpoint')) from None
 
