@@ -44,7 +44,7 @@ def shipped(library):
     pytest.importorskip(library)
     root = Path(importlib.import_module(library).__file__).parent / '.mim' / 'configs'
     paths = root.rglob('*.py')
-    return root, sorted(p for p in paths if '_base_' not in p.parts and 'common' not in p.parts)
+    return root, sorted(p for p in paths if '_base_' not in p.parts)
 
 
 def outcome(path, library):
