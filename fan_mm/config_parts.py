@@ -7,6 +7,13 @@ holds them; a dataset may lie inside any wrappers.
 from collections.abc import Iterator
 from typing import Any
 
+# models whose names only one library has
+_MODELS = {
+    'mmdet': ('CascadeRCNN', 'FasterRCNN', 'MaskRCNN', 'RetinaNet'),
+    'mmpretrain': ('HuggingFaceClassifier', 'ImageClassifier', 'TimmClassifier'),
+    'mmseg': ('CascadeEncoderDecoder', 'EncoderDecoder'),
+}
+
 
 def type_name(cfg: Any) -> str:
     """The class name of what a config builds, whatever form its type has; '' without one."""
@@ -49,13 +56,13 @@ def steps_of(pipeline: Any) -> Iterator[Any]:
 
 
 def scope_of(cfg: Any) -> str | None:
-    """The library that a config is for: its default scope, else the one that its model's type names."""
+    """The library that a config is for: its default scope, else the one whose model it has, if it tells."""
     if cfg.get('default_scope'):
         return cfg['default_scope']
-    kind = (cfg.get('model') or {}).get('type')
-    root = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
-    scope = root.partition('.')[0]
-    return scope if scope in ('mmseg', 'mmdet', 'mmpretrain') else None
+    model = cfg.get('model')
+    kind = model.get('type') if isinstance(model, dict) else None
+    root = (kind if isinstance(kind, str) else getattr(kind, '__module__', '')).partition('.')[0]
+    return root if root in _MODELS else next((s for s, names in _MODELS.items() if root in names), None)
 
 
 def datasets_of(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:

@@ -1,6 +1,8 @@
 """Mistakes in detection configs: one line each, before any training."""
 
+import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,23 +10,39 @@ from mmengine.config import Config
 
 from fan_mm.datasets.scenes import write_coco
 from fan_mm.engine import prepare_runtime
+from fan_mm.engine import config_checks
+from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.detection_checks import check_evaluators
+from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / 'configs/fan_hybrid_toy_mask_rcnn_coco.py'
 
 
-@pytest.fixture
-def toy(tmp_path):
-    write_coco(tmp_path / 'toy', (64, 96), 4, 2, jobs=1)
-    return tmp_path / 'toy'
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data') / 'toy'
+    write_coco(root, (64, 96), 4, 2, jobs=1)
+    return root
 
 
 @pytest.fixture
-def cfg(toy):
+def toy(pictures, tmp_path):
+    return shutil.copytree(pictures, tmp_path / 'toy')
+
+
+@pytest.fixture(scope='module')
+def parsed():
     pytest.importorskip('mmdet')
     pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
     cfg = Config.fromfile(CONFIG)
+    register_task_library(cfg)
+    return cfg
+
+
+@pytest.fixture
+def cfg(toy, parsed):
+    cfg = copy.deepcopy(parsed)
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].dataset.data_root = str(toy)
     for name in ('val', 'test'):
@@ -49,7 +67,7 @@ def complaint(cfg, training=True):
 
 def test_good_config_passes(cfg):
     prepare_runtime(cfg, training=True)
-    prepare_runtime(cfg, training=False)
+    check_data(cfg, training=False)
 
 
 @pytest.mark.parametrize('head', ['bbox_head', 'mask_head'])
@@ -161,6 +179,14 @@ def test_mixed_precision_that_the_operators_take(cfg, monkeypatch, device, dtype
 SPLITS = ['train', 'val', 'test']
 
 
+def data_complaint(cfg, training=True):
+    """Without the model, which is built in a second."""
+    with pytest.raises(InputError) as error:
+        check_data(cfg, training)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
 def file_of(split):
     return 'train' if split == 'train' else 'val'
 
@@ -186,9 +212,9 @@ def test_what_mmdet_and_pycocotools_read(cfg, toy, split, key, function):
     number = number['annotations'][1]
     cfg.val_dataloader.dataset.pipeline[2].with_mask = True
     if split == 'train' and key == 'iscrowd' and number.get(key) is None:
-        prepare_runtime(cfg, training=True)  # mmdet trains on it
+        check_data(cfg, training=True)  # mmdet trains on it
         return
-    message = complaint(cfg, training=split != 'test')
+    message = data_complaint(cfg, training=split != 'test')
     assert f'instances_{file_of(split)}2017.json' in message
     if key == 'segmentation' and split == 'train':
         assert 'have no masks' in message
@@ -204,19 +230,19 @@ def test_truth_that_lacks_images_of_the_dataset(cfg, toy, split):
     file.write_text(json.dumps(content))
     cfg[f'{split}_evaluator'].ann_file = str(file)
     training = split == 'val'
-    assert 'lacks 1 of the 2 images of the dataset' in complaint(cfg, training)
+    assert 'lacks 1 of the 2 images of the dataset' in data_complaint(cfg, training)
     cfg[f'{split}_dataloader'].dataset.indices = 1
-    prepare_runtime(cfg, training=training)
+    check_data(cfg, training=training)
     cfg[f'{split}_dataloader'].dataset.indices = [1]
-    assert 'lacks 1 of the 1 images' in complaint(cfg, training)
+    assert 'lacks 1 of the 1 images' in data_complaint(cfg, training)
 
 
 @pytest.mark.parametrize('split', ['val', 'test'])
 def test_images_that_are_not_evaluated_are_said(cfg, split):
     training = split == 'val'
-    assert not any('counts' in note for note in prepare_runtime(cfg, training=training))
+    assert not any('counts' in note for note in check_data(cfg, training=training))
     cfg[f'{split}_dataloader'].dataset.indices = 1
-    notes = prepare_runtime(cfg, training=training)
+    notes = check_data(cfg, training=training)
     assert any('has 2 images, of which 1 are evaluated' in note for note in notes)
 
 
@@ -233,7 +259,7 @@ def test_evaluators_of_any_form(cfg, toy, form):
     metric['type'] = kinds.get(form, 'CocoMetric')
     forms = dict(list=[metric], dict=dict(metrics=[metric]), typed=dict(type='Evaluator', metrics=metric))
     cfg.test_evaluator = forms.get(form, metric)
-    assert 'no iscrowd' in complaint(cfg, training=False)
+    assert 'no iscrowd' in data_complaint(cfg, training=False)
 
 
 def test_metrics_that_read_files_in_their_own_way(cfg, toy):
@@ -245,7 +271,7 @@ def test_metrics_that_read_files_in_their_own_way(cfg, toy):
 
     change(toy, 'val', lambda content: content['annotations'][1].pop('iscrowd'))
     cfg.test_evaluator.type = Other
-    prepare_runtime(cfg, training=False)
+    check_data(cfg, training=False)
 
 
 def test_classes_of_the_truth(cfg, toy):
@@ -254,8 +280,8 @@ def test_classes_of_the_truth(cfg, toy):
     content['categories'] = content['categories'][::-1]
     file.write_text(json.dumps(content))
     cfg.test_evaluator.ann_file = str(file)
-    assert 'test_evaluator.ann_file has' in complaint(cfg, training=False)
-    assert 'in another order' in complaint(cfg, training=False)
+    assert 'test_evaluator.ann_file has' in data_complaint(cfg, training=False)
+    assert 'in another order' in data_complaint(cfg, training=False)
 
 
 @pytest.mark.parametrize('form', ['class', 'scoped', 'subclass', 'wrapped'])
@@ -275,7 +301,7 @@ def test_datasets_of_any_form(cfg, toy, form, split):
     else:
         kinds = dict(**{'class': CocoDataset}, scoped='mmdet.CocoDataset', subclass=MyDataset)
         loader.dataset.type = kinds[form]
-    assert 'no area' in complaint(cfg, training=split != 'test')
+    assert 'no area' in data_complaint(cfg, training=split != 'test')
 
 
 def test_datasets_that_read_files_in_their_own_way(cfg, toy):
@@ -288,7 +314,7 @@ def test_datasets_that_read_files_in_their_own_way(cfg, toy):
     change(toy, 'val', lambda content: content['annotations'][1].pop('area'))
     cfg.test_dataloader.dataset.type = Other
     cfg.test_evaluator.ann_file = None
-    prepare_runtime(cfg, training=False)
+    check_data(cfg, training=False)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +327,7 @@ def test_datasets_that_read_files_in_their_own_way(cfg, toy):
 )
 def test_a_dataset_whose_objects_are_all_lost(cfg, toy, function, words):
     change(toy, 'train', lambda content: [function(a) for a in content['annotations']])
-    message = complaint(cfg)
+    message = data_complaint(cfg)
     assert message.startswith('train_dataloader.dataset is empty') and words in message
 
 
@@ -315,9 +341,9 @@ def test_pictures_below_subfolders_and_by_absolute_names(cfg, toy):
             image['file_name'] = str(new if index else new.relative_to(toy / 'val2017'))
 
     change(toy, 'val', move)
-    prepare_runtime(cfg, training=False)
+    check_data(cfg, training=False)
     next((toy / 'val2017/1').iterdir()).write_bytes(b'')
-    assert 'is empty (0 bytes)' in complaint(cfg, training=False)
+    assert 'is empty (0 bytes)' in data_complaint(cfg, training=False)
 
 
 def test_two_datasets_with_an_evaluator_each(cfg, toy, tmp_path):
@@ -329,18 +355,16 @@ def test_two_datasets_with_an_evaluator_each(cfg, toy, tmp_path):
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[first, second])
     evaluator = dict(type='MultiDatasetsEvaluator', dataset_prefixes=['a', 'b'])
     cfg.test_evaluator = dict(evaluator, metrics=[metric, other])
-    notes = prepare_runtime(cfg, training=False)
+    notes = check_data(cfg, training=False)
     assert not any('evaluated' in note for note in notes)
     cfg.test_evaluator = dict(evaluator, metrics=[other, metric])
-    assert 'lacks 1 of the 3 images' in complaint(cfg, training=False)
+    assert 'lacks 1 of the 3 images' in data_complaint(cfg, training=False)
 
 
 def test_a_file_is_parsed_once_for_dataset_and_truth(cfg, monkeypatch):
     read = []
-    from fan_mm.engine import config_checks
-
     monkeypatch.setattr(
         config_checks, 'read_coco', lambda path, real=config_checks.read_coco: read.append(path) or real(path)
     )
-    prepare_runtime(cfg, training=True)
+    check_data(cfg, training=True)
     assert len(read) == 2
