@@ -62,7 +62,11 @@ def scope_of(cfg: Any) -> str | None:
     model = cfg.get('model')
     kind = model.get('type') if isinstance(model, dict) else None
     root = (kind if isinstance(kind, str) else getattr(kind, '__module__', '')).partition('.')[0]
-    return root if root in _MODELS else next((s for s, names in _MODELS.items() if root in names), None)
+    return (
+        root
+        if root in _MODELS
+        else next((s for s, names in _MODELS.items() if root in names), None)
+    )
 
 
 def datasets_of(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:

@@ -146,7 +146,9 @@ def _check_list(place: str, dataset: Any, number: int | None) -> None:
             )
         if value < 0 or (limits and value >= min(limits)):
             most = f'0..{min(limits) - 1}' if limits else '0 and above'
-            raise InputError(f'{place}: line {index} of {file} has the label {value}; labels are {most}')
+            raise InputError(
+                f'{place}: line {index} of {file} has the label {value}; labels are {most}'
+            )
         names.append(name)
     some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
     missing, _ = missing_file(some)
@@ -155,7 +157,9 @@ def _check_list(place: str, dataset: Any, number: int | None) -> None:
     refuse_empty(place, some)
 
 
-def check_number_of_classes(place: str, cfg: dict, classes: Sequence[str] | None, model: dict) -> None:
+def check_number_of_classes(
+    place: str, cfg: dict, classes: Sequence[str] | None, model: dict
+) -> None:
     """Check that a classifier's head knows every class of a dataset.
 
     Raises:

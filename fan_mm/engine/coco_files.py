@@ -80,7 +80,9 @@ def read_coco(path: Path) -> CocoFile:
         if (twice := _first_twice(entry['id'] for entry in entries)) is not None:
             raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
     if len({isinstance(image['id'], str) for image in images}) > 1:
-        raise InputError(f'{path}: ids of images are numbers and text, mixed: pycocotools confuses them')
+        raise InputError(
+            f'{path}: ids of images are numbers and text, mixed: pycocotools confuses them'
+        )
     return CocoFile(
         path,
         {image['id']: image for image in images},
@@ -229,7 +231,9 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
         return
     good = isinstance(mask, list) and mask and isinstance(mask[0], list)
     if not good or len(mask[0]) < 4:
-        raise file.fault(entry, f'has {_shown(entry, "segmentation")}: polygons or run-length codes')
+        raise file.fault(
+            entry, f'has {_shown(entry, "segmentation")}: polygons or run-length codes'
+        )
     if not all(map(_is_number, size)):
         key = 'width' if _is_number(size[0]) else 'height'
         raise InputError(f'{file.path}: image {image["id"]!r} has {_shown(image, key)}')

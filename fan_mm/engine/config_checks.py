@@ -17,7 +17,7 @@ from fan_mm.engine.classification_checks import (
     teacher_of,
 )
 from fan_mm.engine.coco_files import read_coco
-from fan_mm.engine.dataset_checks import build_lazily, check_names, check_dataset, classes_of
+from fan_mm.engine.dataset_checks import build_lazily, check_dataset, check_names, classes_of
 from fan_mm.engine.detection_checks import (
     check_classes_of_heads,
     check_coco,
@@ -26,7 +26,7 @@ from fan_mm.engine.detection_checks import (
 )
 from fan_mm.engine.files_there import is_remote
 from fan_mm.engine.label_checks import check_labels, label_readers
-from fan_mm.engine.loader_checks import check_loader
+from fan_mm.engine.loader_checks import check_loader, check_shared_memory
 from fan_mm.engine.model_checks import check_model, parts_of
 from fan_mm.engine.old_configs import refuse_old_config, unread_keys
 from fan_mm.engine.registered import base_named, registered
@@ -66,7 +66,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
         for split in _splits(training):
             name = f'{split}_dataloader'
             if isinstance(cfg.get(name), dict):
-                notes += check_loader(name, cfg[name])
+                notes += check_loader(name, cfg[name]) + check_shared_memory(name, cfg[name])
                 for place, dataset in datasets_of(f'{name}.dataset', cfg[name].get('dataset')):
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
@@ -95,7 +95,9 @@ def check_groups(cfg: Config, training: bool) -> None:
 def check_data(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that looks into files: once for each machine is enough."""
     notes = []
-    read = functools.lru_cache(maxsize=1)(read_coco)  # a split's datasets and evaluator share a file
+    read = functools.lru_cache(maxsize=1)(
+        read_coco
+    )  # a split's datasets and evaluator share a file
     folders = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in _splits(training):
@@ -109,7 +111,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
                     notes += _check_others(place, cfg, inner, split, folders)
                 parts.append(part)
             name = f'{split}_evaluator'
-            if split != 'train' and not isinstance(cfg.get(name), str):
+            if split != 'train':
                 notes += check_evaluators(name, cfg.get(name), parts, read)
         if not training and folders:
             folders = _training_folders(cfg) | folders

@@ -25,7 +25,10 @@ def check_names(place: str, dataset: dict) -> None:
             the libraries take for its letters.
     """
     registered(DATASETS, place, dataset)
-    classes = (dataset.get('metainfo') or {}).get('classes')
+    metainfo = dataset.get('metainfo') or {}
+    classes = metainfo.get('classes')
+    if classes is None and 'CLASSES' in metainfo:
+        raise InputError(f'{place}.metainfo: CLASSES is not read; write classes')
     if isinstance(classes, str) and not Path(classes).expanduser().is_file():
         raise InputError(
             f"{place}.metainfo.classes is the text {classes!r}: it must be a list, such as ['{classes}'], or "

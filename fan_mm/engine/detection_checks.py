@@ -103,15 +103,21 @@ def check_coco(
     mask_head = next((where for where, _ in heads(model) if where.endswith('mask_head')), None)
     if split == 'train' and mask_head:
         _check_masks(place, file, classes, steps, mask_head)
-    usable = check_as_dataset(file, classes, 'LoadAnnotations(with_mask=True)' if loads_masks else None)
+    usable = check_as_dataset(
+        file, classes, 'LoadAnnotations(with_mask=True)' if loads_masks else None
+    )
     to_be_seen = file.annotations is None and split == 'test'  # as the file of COCO's test-dev
     if not file.images or not (usable or to_be_seen):
         what = 'images' if not file.images else 'objects of these classes'
         known = {entry['image_id'] for entry in file.annotations or ()} & file.images.keys()
-        why = '' if not file.annotations or not file.images else (
-            ' inside its pictures, at least a pixel wide (bbox is [x, y, width, height] in pixels)'
-            if known
-            else ': no annotation has an image_id that an image has'
+        why = (
+            ''
+            if not file.annotations or not file.images
+            else (
+                ' inside its pictures, at least a pixel wide (bbox is [x, y, width, height] in pixels)'
+                if known
+                else ': no annotation has an image_id that an image has'
+            )
         )
         raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
     images = _chosen(list(file.images), dataset.get('indices'))
@@ -172,14 +178,14 @@ def _is_coco_metric(name: str, metric: dict) -> bool:
     return cls.__module__.startswith('fan_mm.') or cls.compute_metrics is base.compute_metrics
 
 
-def _check_truth(
-    place: str, metric: dict, parts: Sequence[CocoPart], file: CocoFile
-) -> list[str]:
+def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: CocoFile) -> list[str]:
     _check_names(place, parts[0].classes, file)
     if metric.get('format_only'):
         return []
     if not file.has_info and type_name(metric) == 'CocoMetric' and needs_info():
-        raise InputError(f'{file.path} has no "info", which this pycocotools reads: add "info": {{}}')
+        raise InputError(
+            f'{file.path} has no "info", which this pycocotools reads: add "info": {{}}'
+        )
     images = None
     notes = []
     if all(part.images is not None for part in parts):

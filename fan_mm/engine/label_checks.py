@@ -91,7 +91,9 @@ class _Look:
     def __init__(self, place: str, dataset: Any, loader: Any, readers: LabelReaders) -> None:
         self.place, self.dataset, self.loader, self.readers = place, dataset, loader, readers
         self.classes = tuple(dataset.metainfo.get('classes') or ())
-        self.seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # raw values, and what becomes of them
+        self.seen: dict[
+            str, tuple[np.ndarray, np.ndarray]
+        ] = {}  # raw values, and what becomes of them
         self.others: list[str] = []
         self.sizes = ''
 
@@ -106,7 +108,11 @@ class _Look:
                 raise ValueError('no picture')
         except Exception as error:
             size = Path(path).stat().st_size
-            why = 'is empty' if not size else f'cannot be read as a picture ({str(error).splitlines()[0]})'
+            why = (
+                'is empty'
+                if not size
+                else f'cannot be read as a picture ({str(error).splitlines()[0]})'
+            )
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         raw = raw.squeeze()
         if raw.ndim > 2:
@@ -179,7 +185,9 @@ class _Look:
             notes.append(f'{self.place}: {self.sizes}')
         suffix = self.dataset.seg_map_suffix.lower()
         if suffix.endswith(('.jpg', '.jpeg')):
-            notes.append(f'{self.place}: labels are JPEG files, whose compression changes class indices')
+            notes.append(
+                f'{self.place}: labels are JPEG files, whose compression changes class indices'
+            )
         if self.suspicious:
             notes.append(self._one_class())
         return notes

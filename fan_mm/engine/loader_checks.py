@@ -37,7 +37,7 @@ def check_loader(name: str, loader: dict) -> list[str]:
             )
         if sampler in _REPEATING:
             notes.append(f'{name}.sampler: {sampler} takes pictures several times')
-        if loader.get('drop_last') and loader.get('batch_size', 1) > 1:
+        if loader.get('drop_last') and loader.get('batch_size') != 1:
             notes.append(f'{name}.drop_last: the pictures of the last, smaller batch are left out')
         for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
             if dataset.get('filter_cfg') and not dataset.get('test_mode'):
@@ -48,7 +48,7 @@ def check_loader(name: str, loader: dict) -> list[str]:
     return notes
 
 
-def check_shared_memory(name: str, loader: dict, processes: int = 1) -> list[str]:
+def check_shared_memory(name: str, loader: dict) -> list[str]:
     """Compare the memory that workers hand batches over in with what those take, roughly.
 
     Where it is full, workers die of a bus error or stand still for ever.
@@ -56,7 +56,6 @@ def check_shared_memory(name: str, loader: dict, processes: int = 1) -> list[str
     Args:
         name: the loader's place in the config.
         loader: its config.
-        processes: on this machine that have such a loader.
 
     Returns:
         A line for the log if it will not do.
@@ -66,12 +65,13 @@ def check_shared_memory(name: str, loader: dict, processes: int = 1) -> list[str
         return []
     disk = os.statvfs(_SHARED_MEMORY)
     there = disk.f_blocks * disk.f_frsize
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # torchrun's, of this machine
     batches = workers * (loader.get('prefetch_factor') or 2) * processes
-    needed = batches * loader.get('batch_size', 1) * _bytes_of_sample(name, loader)
+    needed = batches * (loader.get('batch_size') or 1) * _bytes_of_sample(name, loader)
     if needed <= there:
         return []
     return [
-        f'{name}: {batches} batches of {workers} workers take up to {needed >> 20} MB of shared memory, but '
+        f'{name}: {batches} batches ahead take up to {needed >> 20} MB of shared memory, but '
         f'{_SHARED_MEMORY} has {there >> 20} MB, and a loader may hang: num_workers=0, or docker run '
         '--shm-size'
     ]

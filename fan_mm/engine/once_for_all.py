@@ -39,7 +39,11 @@ def by_one_of_each_machine(check: Callable[[], list[str]], local_rank: int) -> l
             lines = check()
         except Exception as error:
             failure = error
-    said = None if failure is None else f'{"" if isinstance(failure, InputError) else "a check: "}{failure}'
+    said = (
+        None
+        if failure is None
+        else f'{"" if isinstance(failure, InputError) else "a check: "}{failure}'
+    )
     outcomes = all_gather_object((lines, said))
     if failure is not None:
         raise failure

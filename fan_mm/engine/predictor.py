@@ -9,7 +9,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import scope_of, type_name
+from fan_mm.config_parts import datasets_of, scope_of, type_name
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
@@ -46,7 +46,8 @@ class Predictor:
                 f'{", ".join(TASKS)}'
             )
         content = read_torch_file(checkpoint)
-        self.dataset_cfg = (cfg.get('test_dataloader') or {}).get('dataset')
+        loader = cfg.get('test_dataloader')
+        self.dataset_cfg = loader.get('dataset') if isinstance(loader, dict) else None
         drop_data(cfg)
         prepare_runtime(cfg)
         if cfg.get('data_preprocessor'):  # beside the model in mmpretrain's configs
@@ -85,10 +86,8 @@ def drop_data(cfg: Config) -> None:
 
 
 def _innermost(dataset_cfg: dict | None) -> dict | None:
-    """The config of the dataset inside wrappers such as RepeatDataset."""
-    while dataset_cfg and 'dataset' in dataset_cfg:
-        dataset_cfg = dataset_cfg['dataset']
-    return dataset_cfg
+    """The config of the (first) dataset inside wrappers such as RepeatDataset and ConcatDataset."""
+    return next((dataset for _, dataset in datasets_of('', dataset_cfg)), None)
 
 
 def test_pipeline(predictor: Predictor) -> Compose:

@@ -17,9 +17,8 @@ from mmengine.runner import Runner
 from fan_mm.config_parts import scope_of, type_name
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
-from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
-from fan_mm.engine.loader_checks import check_shared_memory
 from fan_mm.engine.old_configs import refuse_old_config
+from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.errors import InputError
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
@@ -32,9 +31,9 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     """Make a config run here: any task library, with or without GPUs, one process or many.
 
     Torch files are read without executing anything from now on. Configs for mmpretrain get the
-    data-loader defaults that its own tools add. `check_config` looks for mistakes; under a launcher only
-    for those that every process finds alone, and `build_runner` looks into the data. Without a GPU, SyncBN becomes BN, the processes form a gloo group,
-    and mixed precision means bfloat16.
+    data-loader defaults that its own tools add. `check_config` looks for mistakes; with a launcher
+    only for those that every process finds alone, and `build_runner` looks into the data. Without a
+    GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
 
     Args:
         cfg: changed in place.
@@ -55,9 +54,12 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     _set_patience(cfg)
     if _deterministic(cfg):  # cuBLAS reads it once, when it starts
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    scope = cfg.default_scope = scope_of(cfg)
+    if scope := scope_of(cfg):
+        cfg.default_scope = scope
     register_task_library(cfg)
     _fill_in_loaders(cfg)
+    if training:
+        check_groups(cfg, training)
     remarks = check_settings(cfg, training)
     notes = []
     if get_device() == 'cpu':
@@ -67,9 +69,6 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
             f'process {local_rank} of this node has no GPU: there are only '
             f'{torch.cuda.device_count()}; start at most that many processes for each node'
         )
-    for name in ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',):
-        if isinstance(cfg.get(name), dict):
-            remarks += check_shared_memory(name, cfg[name], int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
     if launcher == 'none':
         remarks += check_data(cfg, training)
     if training:
@@ -94,14 +93,16 @@ def build_runner(
         launcher: see there.
         training: see there.
         notes: further lines for the log.
+
+    Raises:
+        InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
-    check_groups(cfg, training)
+    if not training:
+        check_groups(cfg, training)
     if launcher != 'none':
         join_group(cfg, launcher)
-        notes += by_one_of_each_machine(
-            lambda: check_data(cfg, training), rank_of(launcher)[2]
-        )
+        notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses

@@ -46,10 +46,16 @@ CITY = dict(type='CityscapesDataset', data_root='nowhere')
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (dict(metainfo=dict(classes=('road', 'skie'))), 'CityscapesDataset says ValueError: new classes'),
+        (
+            dict(metainfo=dict(classes=('road', 'skie'))),
+            'CityscapesDataset says ValueError: new classes',
+        ),
         (dict(img_sufix='.png'), "says TypeError: .*unexpected keyword argument 'img_sufix'"),
         (dict(data_prefix=dict(img_path=3)), 'says TypeError'),
-        (dict(type='NeedsItsPipeline', pipeline=[]), 'NeedsItsPipeline says AssertionError: no transforms'),
+        (
+            dict(type='NeedsItsPipeline', pipeline=[]),
+            'NeedsItsPipeline says AssertionError: no transforms',
+        ),
     ],
 )
 def test_its_own_mistakes(change, words):
@@ -78,8 +84,15 @@ def test_good_datasets_are_built_without_being_read():
         (dict(type=None), 'd has no type'),
         (dict(type='mmseg.Nope'), 'nothing is registered as mmseg.Nope'),
         (dict(type='no.such.Thing'), 'nothing is registered as no.such.Thing'),
-        (dict(metainfo=dict(classes='road')), "is the text 'road': it must be a list, such as .'road'."),
-        (dict(pipeline=[dict(type='LoadImageFromFil')]), 'transform 1: .*did you mean LoadImageFromFile'),
+        (
+            dict(metainfo=dict(classes='road')),
+            "is the text 'road': it must be a list, such as .'road'.",
+        ),
+        (dict(metainfo=dict(CLASSES=['road'])), 'CLASSES is not read; write classes'),
+        (
+            dict(pipeline=[dict(type='LoadImageFromFil')]),
+            'transform 1: .*did you mean LoadImageFromFile',
+        ),
         (
             dict(pipeline=[dict(type='RandomChoice', transforms=[[dict(type='Nope')]])]),
             'transform 2: nothing is registered as Nope',
@@ -97,7 +110,11 @@ def test_names_in_any_form(tmp_path):
 
     file = tmp_path / 'classes.txt'
     file.write_text('road\nsky\n')
-    pipeline = [dict(type=LoadImageFromFile), LoadImageFromFile(), dict(type='mmseg.LoadAnnotations')]
+    pipeline = [
+        dict(type=LoadImageFromFile),
+        LoadImageFromFile(),
+        dict(type='mmseg.LoadAnnotations'),
+    ]
     pipeline += [dict(type='Albu', transforms=[dict(type='RandomBrightnessContrast')])]
     metainfo = dict(classes=str(file))
     check_names('d', dict(type=CityscapesDataset, pipeline=pipeline, metainfo=metainfo))

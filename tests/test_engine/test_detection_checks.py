@@ -9,8 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from fan_mm.datasets.scenes import write_coco
-from fan_mm.engine import prepare_runtime
-from fan_mm.engine import config_checks
+from fan_mm.engine import config_checks, prepare_runtime
 from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.detection_checks import check_evaluators
 from fan_mm.engine.runtime import register_task_library
@@ -257,7 +256,9 @@ def test_evaluators_of_any_form(cfg, toy, form):
     metric = dict(cfg.test_evaluator)
     kinds = dict(**{'class': CocoMetric}, scoped='mmdet.CocoMetric', subclass=MyMetric)
     metric['type'] = kinds.get(form, 'CocoMetric')
-    forms = dict(list=[metric], dict=dict(metrics=[metric]), typed=dict(type='Evaluator', metrics=metric))
+    forms = dict(
+        list=[metric], dict=dict(metrics=[metric]), typed=dict(type='Evaluator', metrics=metric)
+    )
     cfg.test_evaluator = forms.get(form, metric)
     assert 'no iscrowd' in data_complaint(cfg, training=False)
 
@@ -296,7 +297,8 @@ def test_datasets_of_any_form(cfg, toy, form, split):
     loader = cfg[f'{split}_dataloader']
     if form == 'wrapped':
         loader.dataset = dict(
-            type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=1, dataset=loader.dataset)]
+            type='ConcatDataset',
+            datasets=[dict(type='RepeatDataset', times=1, dataset=loader.dataset)],
         )
     else:
         kinds = dict(**{'class': CocoDataset}, scoped='mmdet.CocoDataset', subclass=MyDataset)
@@ -364,7 +366,9 @@ def test_two_datasets_with_an_evaluator_each(cfg, toy, tmp_path):
 def test_a_file_is_parsed_once_for_dataset_and_truth(cfg, monkeypatch):
     read = []
     monkeypatch.setattr(
-        config_checks, 'read_coco', lambda path, real=config_checks.read_coco: read.append(path) or real(path)
+        config_checks,
+        'read_coco',
+        lambda path, real=config_checks.read_coco: read.append(path) or real(path),
     )
     check_data(cfg, training=True)
     assert len(read) == 2

@@ -145,10 +145,20 @@ def test_an_ignored_border_is_no_matter(folder):
 
 
 BAD = {
-    'no class index': (halves(0, 7), None, {}, 'has the label 7, but labels must be class indices 0..1'),
+    'no class index': (
+        halves(0, 7),
+        None,
+        {},
+        'has the label 7, but labels must be class indices 0..1',
+    ),
     'grey levels': (halves(0, 128), None, {}, 'has the label 128'),
     'colours': (np.dstack([halves(0, 1)] * 3), None, {}, 'is a colour picture'),
-    '16 bit': (halves(0, 256, np.uint16), None, {}, 'has the label 256, but mmseg reads labels of 8 bits'),
+    '16 bit': (
+        halves(0, 256, np.uint16),
+        None,
+        {},
+        'has the label 256, but mmseg reads labels of 8 bits',
+    ),
     'reduced': (halves(1, 4), None, dict(reduce_zero_label=True), 'has the label 4'),
 }
 
@@ -167,7 +177,11 @@ def test_what_is_no_class_index(folder, name, split):
 @pytest.mark.parametrize(
     ('mask', 'dataset', 'words'),
     [
-        (halves(0, 255), {}, "class 'fg' is in none of the 4 label files looked into, which hold 0, 255"),
+        (
+            halves(0, 255),
+            {},
+            "class 'fg' is in none of the 4 label files looked into, which hold 0, 255",
+        ),
         (halves(0, 1), dict(reduce_zero_label=True), "class 'fg' is in none"),
         (halves(0, 255), dict(reduce_zero_label=True), "classes 'bg', 'fg' are in none"),
     ],
@@ -250,7 +264,9 @@ def test_labels_of_another_size(folder):
     folder.write(halves(0, 1)[:, 16:48])
     assert 'has 32x32 pixels, its picture 64x32' in complaint(folder.config(), training=False)
     folder.write(halves(0, 1), ['val'])
-    assert 'train_dataloader.dataset: ' in said(folder.config())  # its crops may be resized to one size
+    assert 'train_dataloader.dataset: ' in said(
+        folder.config()
+    )  # its crops may be resized to one size
 
 
 def test_jpeg_labels_are_said(tmp_path):

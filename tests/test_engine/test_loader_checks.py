@@ -9,7 +9,9 @@ from fan_mm.engine import loader_checks
 from fan_mm.engine.loader_checks import check_loader, check_shared_memory
 from fan_mm.errors import InputError
 
-GOOD = dict(batch_size=2, num_workers=2, sampler=dict(type='DefaultSampler'), dataset=dict(type='A'))
+GOOD = dict(
+    batch_size=2, num_workers=2, sampler=dict(type='DefaultSampler'), dataset=dict(type='A')
+)
 EVALUATION = ['val_dataloader', 'test_dataloader']
 
 
@@ -81,5 +83,5 @@ def test_shared_memory(monkeypatch, size, said):
     notes = check_shared_memory('test_dataloader', loader)
     assert bool(notes) == said
     if said:
-        assert '16 batches of 8 workers take up to 192 MB' in notes[0] and 'has 64 MB' in notes[0]
+        assert '16 batches ahead take up to 192 MB' in notes[0] and 'has 64 MB' in notes[0]
     assert check_shared_memory('test_dataloader', loader | dict(num_workers=0)) == []

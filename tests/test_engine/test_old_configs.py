@@ -35,7 +35,7 @@ TOOLS = {
 def test_every_tool_says_it(tmp_path, tool, scope):
     file = tmp_path / 'old.py'
     file.write_text(scope + OLD)
-    with pytest.raises(InputError, match='config of mmcv 1.x .it has data, runner, lr_config') as error:
+    with pytest.raises(InputError, match=r'of mmcv 1.x .it has data, runner, lr_config') as error:
         TOOLS[tool](str(file))
     assert 'Migration' in str(error.value) and '\n' not in str(error.value)
 
@@ -90,4 +90,6 @@ def test_configs_of_mmengine_are_left_alone(content):
 def test_a_schedule_that_nobody_reads_is_said():
     cfg = Config(dict(lr_config=dict(policy='poly'), train_cfg=dict(max_iters=3)))
     refuse_old_config(cfg)
-    assert unread_keys(cfg) == ['lr_config of mmcv 1.x: not read (param_scheduler and optim_wrapper are)']
+    assert unread_keys(cfg) == [
+        'lr_config of mmcv 1.x: not read (param_scheduler and optim_wrapper are)'
+    ]
