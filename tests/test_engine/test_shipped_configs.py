@@ -23,7 +23,7 @@ SAMPLE = 20  # of each library
 # (file, reason), both patterns: what cannot be taken, and why
 REFUSED = (
     (r'', r'^no (model|data to test on)$'),  # parts of configs, and pre-training
-    (r'panoptic', r'panopticapi is not installed'),
+    (r'panoptic|maskformer', r'panopticapi is not installed'),
     (r'levir', r'gdal is not installed'),
     (r'setr|selfsup_pretrain', r'init_cfg.checkpoint: no such checkpoint: (\./|pretrain/)'),
     # labels that begin with the background, for a head that knows none
