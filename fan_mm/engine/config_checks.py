@@ -14,6 +14,7 @@ from fan_mm.engine.classification_checks import (
     check_number_of_classes,
     check_same_folders,
     class_folders,
+    number_of_classes,
     teacher_of,
 )
 from fan_mm.engine.coco_files import read_coco
@@ -95,9 +96,8 @@ def check_groups(cfg: Config, training: bool) -> None:
 def check_data(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that looks into files: once for each machine is enough."""
     notes = []
-    read = functools.lru_cache(maxsize=1)(
-        read_coco
-    )  # a split's datasets and evaluator share a file
+    # the datasets of a split and its evaluator share a file
+    read = functools.lru_cache(maxsize=1)(read_coco)
     folders = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in _splits(training):
@@ -113,9 +113,8 @@ def check_data(cfg: Config, training: bool) -> list[str]:
             name = f'{split}_evaluator'
             if split != 'train':
                 notes += check_evaluators(name, cfg.get(name), parts, read)
-        if not training and folders:
-            folders = _training_folders(cfg) | folders
-        check_same_folders(folders)
+        if folders and _labels_are_classes(cfg.model):
+            check_same_folders(folders if training else _training_folders(cfg) | folders)
     return notes
 
 
@@ -159,6 +158,11 @@ def _training_folders(cfg: Config) -> dict[str, list[str]]:
         except InputError:
             continue  # testing does not need it
     return found
+
+
+def _labels_are_classes(model: dict) -> bool:
+    """Whether a model names the classes that it was trained on: a retriever is tested on others."""
+    return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
 
 
 def _splits(training: bool) -> tuple[str, ...]:

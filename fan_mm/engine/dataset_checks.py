@@ -1,7 +1,7 @@
 """Mistakes in a dataset's config that hold for any library: its class, its arguments, its files."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,15 @@ def build_lazily(place: str, dataset: dict) -> Any:
         with said_in_one_line(place, dataset):
             DATASETS.build(dataset)
         return None
+
+
+def chosen(items: list, indices: int | Sequence[int] | None) -> list:
+    """What mmengine's datasets keep for ``indices``: the first, the last (below 0), or these."""
+    if indices is None:
+        return items
+    if isinstance(indices, int):
+        return items[:indices] if indices >= 0 else items[indices:]
+    return [items[index] for index in indices if -len(items) <= index < len(items)]
 
 
 def _parameters(cls: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ from fan_mm.engine.coco_files import (
     needs_info,
     read_coco,
 )
+from fan_mm.engine.dataset_checks import chosen
 from fan_mm.engine.files_there import is_local, missing_file, refuse_empty
 from fan_mm.engine.registered import base_named, registered
 from fan_mm.errors import InputError
@@ -120,7 +121,7 @@ def check_coco(
             )
         )
         raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
-    images = _chosen(list(file.images), dataset.get('indices'))
+    images = chosen(list(file.images), dataset.get('indices'))
     folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
     paths = [folder / file.images[id_]['file_name'] for id_ in images]
     missing, more = missing_file(paths)
@@ -235,15 +236,6 @@ def _check_masks(
             raise InputError(
                 f'{place}.pipeline: LoadAnnotations needs with_mask=True for model.{mask_head}'
             )
-
-
-def _chosen(ids: list, indices: int | Sequence[int] | None) -> list:
-    """What mmengine's datasets keep: the first, the last (below 0), or these."""
-    if indices is None:
-        return ids
-    if isinstance(indices, int):
-        return ids[:indices] if indices >= 0 else ids[indices:]
-    return [ids[index] for index in indices if -len(ids) <= index < len(ids)]
 
 
 def _few(names: Iterable[str]) -> str:

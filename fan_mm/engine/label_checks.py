@@ -11,7 +11,8 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
-from fan_mm.engine.files_there import missing_file, refuse_empty
+from fan_mm.engine.dataset_checks import chosen
+from fan_mm.engine.files_there import is_local, missing_file, refuse_empty
 from fan_mm.engine.model_checks import parts_of
 from fan_mm.engine.registered import registered, said_in_one_line
 from fan_mm.errors import InputError
@@ -53,8 +54,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     """
     with said_in_one_line(place, cfg):
         samples = dataset.load_data_list()
-        if getattr(dataset, '_indices', None) is not None:
-            samples = _chosen(samples, dataset._indices)
+        samples = chosen(samples, cfg.get('indices'))
     if not samples:
         if dataset.ann_file:
             raise InputError(f'{place}: {dataset.ann_file} is empty')
@@ -66,7 +66,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
-    if loader is None or None in paths:
+    if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
         return []
     _refuse_missing(place, 'label file', paths)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
@@ -255,13 +255,6 @@ def _other_size(path: str | None, shape: tuple[int, ...]) -> str:
         return ''
     fits = shape[::-1] in (size, size[::-1]) if turned else shape[::-1] == size
     return '' if fits else f'{size[0]}x{size[1]}'
-
-
-def _chosen(samples: list, indices: int | Sequence[int]) -> list:
-    """What mmengine's datasets keep: the first, the last (below 0), or these."""
-    if isinstance(indices, int):
-        return samples[:indices] if indices >= 0 else samples[indices:]
-    return [samples[index] for index in indices]
 
 
 def label_readers(cfg: Any, split: str) -> LabelReaders:

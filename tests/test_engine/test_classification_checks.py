@@ -204,6 +204,9 @@ def test_other_class_folders_than_in_training(parsed, data, training):
     (data / 'val/bus').rename(data / 'val/zebra')
     message = data_complaint(cfg, training)
     assert 'has other class folders than train_dataloader.dataset (bus, zebra)' in message
+    cfg.model.type = 'ImageToImageRetriever'  # is tested on classes that it has not seen
+    assert check_data(cfg, training) == []
+    cfg.model.type = 'ImageClassifier'
     if not training:
         shutil.rmtree(data / 'train')  # not on the machine that tests
         assert check_data(cfg, training) == []
