@@ -7,6 +7,13 @@ holds them; a dataset may lie inside any wrappers.
 from collections.abc import Iterator
 from typing import Any
 
+# models whose names only one library has
+_MODELS = {
+    'mmdet': ('CascadeRCNN', 'FasterRCNN', 'MaskRCNN', 'RetinaNet'),
+    'mmpretrain': ('HuggingFaceClassifier', 'ImageClassifier', 'TimmClassifier'),
+    'mmseg': ('CascadeEncoderDecoder', 'EncoderDecoder'),
+}
+
 
 def type_name(cfg: Any) -> str:
     """The class name of what a config builds, whatever form its type has; '' without one."""
@@ -32,6 +39,34 @@ def metrics_of(evaluator: Any) -> list:
     if isinstance(inside, list) and inside and not isinstance(inside[0], str):
         return list(inside)
     return [evaluator]
+
+
+def steps_of(pipeline: Any) -> Iterator[Any]:
+    """The transforms of a pipeline, as configs or built, with those inside wrappers and alternatives."""
+    if not isinstance(pipeline, list | tuple):
+        return
+    for step in pipeline:
+        if isinstance(step, list | tuple):
+            yield from steps_of(step)
+            continue
+        yield step
+        # those inside Albu and Albumentations are of another library
+        if isinstance(step, dict) and not type_name(step).startswith('Albu'):
+            yield from steps_of(step.get('transforms'))
+
+
+def scope_of(cfg: Any) -> str | None:
+    """The library that a config is for: its default scope, else the one whose model it has, if it tells."""
+    if cfg.get('default_scope'):
+        return cfg['default_scope']
+    model = cfg.get('model')
+    kind = model.get('type') if isinstance(model, dict) else None
+    root = (kind if isinstance(kind, str) else getattr(kind, '__module__', '')).partition('.')[0]
+    return (
+        root
+        if root in _MODELS
+        else next((s for s, names in _MODELS.items() if root in names), None)
+    )
 
 
 def datasets_of(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import ConfigDict
 from mmengine.evaluator import DumpResults, Evaluator
 
-from fan_mm.config_parts import datasets_of, metrics_of, type_name
+from fan_mm.config_parts import datasets_of, metrics_of, scope_of, steps_of, type_name
 
 METRIC = dict(type='CocoMetric', metric='bbox')
 
@@ -60,3 +60,27 @@ def test_datasets_inside_wrappers():
     )
     found = dict(datasets_of('train', wrapped))
     assert found == {'train.dataset.datasets.0': one, 'train.dataset.datasets.1.dataset': two}
+
+
+def test_steps_inside_wrappers_and_alternatives():
+    one, two, three = dict(type='A'), dict(type='B'), dict(type='C')
+    choice = dict(type='RandomChoice', transforms=[[one, two], [three]])
+    built = DumpResults('a.pkl')
+    albu = dict(type='mmdet.Albu', transforms=[dict(type='OfAnotherLibrary')])
+    assert list(steps_of([built, choice, albu])) == [built, choice, one, two, three, albu]
+    assert list(steps_of(None)) == list(steps_of([])) == []
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'scope'),
+    [
+        (dict(default_scope='mmdet', model=dict(type='mmseg.EncoderDecoder')), 'mmdet'),
+        (dict(model=dict(type='mmseg.EncoderDecoder')), 'mmseg'),
+        (dict(default_scope=None, model=dict(type='ImageClassifier')), 'mmpretrain'),
+        (dict(model=dict(type=DumpResults)), None),
+        (dict(model=dict(type='MyOwn')), None),
+        (dict(), None),
+    ],
+)
+def test_the_library_of_a_config(cfg, scope):
+    assert scope_of(cfg) == scope

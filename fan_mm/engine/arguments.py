@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.errors import InputError
 
 _CONFIGS = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
@@ -49,7 +50,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that a positional ``config`` and the arguments above describe.
 
     Raises:
-        InputError: there is no such file, or it is no config.
+        InputError: there is no such file, or it is no config, or one of mmcv 1.x.
     """
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -62,6 +63,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    refuse_old_config(cfg)
     if getattr(args, 'work_dir', None):
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

@@ -1,43 +1,79 @@
-"""Mistakes in the config of a classifier: class folders, the teacher of STL."""
+"""Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from fan_mm.config_parts import type_name
+from fan_mm.engine.files_there import missing_file, refuse_empty
+from fan_mm.engine.registered import base_named
 from fan_mm.errors import InputError
 
+_LISTED = 1000  # so many pictures of a list are looked for
 
-def check_class_folders(place: str, cls: type, dataset: dict) -> None:
-    """Check that every class of an mmpretrain dataset has its folder with at least one image.
+
+def check_images(place: str, dataset: Any, model: dict) -> list[str]:
+    """Check the class folders or the list of an mmpretrain dataset.
 
     Args:
         place: where the dataset stands in the config.
-        cls: its class, mmpretrain's ``CustomDataset`` or derived from it.
-        dataset: its config.
+        dataset: mmpretrain's ``CustomDataset`` or derived from it, built lazily.
+        model: the classifier's config.
+
+    Returns:
+        Lines for the log.
 
     Raises:
-        InputError: no class folders, too many or too few, or an empty one.
+        InputError: no class folders, too many or too few, or an empty one; or a list with a line that is
+            no picture and label.
     """
-    options = {key: value for key, value in dataset.items() if key != 'type'}
-    built = cls(**options | dict(pipeline=[], lazy_init=True))
-    folder = Path(built.img_prefix)
-    if built.ann_file or not built.with_label or not folder.parent.exists():
-        return  # files and labels are listed, or there are no labels, or the root is remote
-    if not folder.is_dir():
-        raise InputError(f'{place}: no folder {folder}, which should hold a folder for each class')
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    wanted = built.CLASSES
-    if not names:
-        raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
-    if wanted is not None and len(wanted) != len(names):
-        raise InputError(
-            f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} '
-            "classes: list yours as metainfo=dict(classes=[...]) of every split's dataset, and set "
-            f'model.head.num_classes={len(names)}'
-        )
-    for name in names:
-        files = (path for _, _, paths in os.walk(folder / name) for path in paths)
-        if not any(built.is_valid_file(path) for path in files):
-            raise InputError(f'{place}: the class folder {folder / name} has no images')
+    if not _is_plain(dataset):
+        return []
+    if dataset.ann_file:
+        _check_list(place, dataset, number_of_classes(model))
+        return []
+    return _check_folders(place, dataset, number_of_classes(model))
+
+
+def class_folders(dataset: Any) -> list[str]:
+    """Names of the folders that make a dataset's classes, in the order of the labels; none otherwise."""
+    if not _is_plain(dataset) or dataset.ann_file or not os.path.isdir(dataset.img_prefix):
+        return []
+    return sorted(entry.name for entry in os.scandir(dataset.img_prefix) if entry.is_dir())
+
+
+def _is_plain(dataset: Any) -> bool:
+    """Whether mmpretrain's ``CustomDataset`` finds a dataset's pictures and labels."""
+    base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
+    own = base is not None and type(dataset).load_data_list is base.load_data_list
+    return own and dataset.with_label
+
+
+def number_of_classes(model: dict) -> int | None:
+    """How many classes a classifier's head tells apart; None if its config does not say."""
+    head = model.get('head')
+    number = head.get('num_classes') if isinstance(head, dict) else None
+    return number if isinstance(number, int) and number > 0 else None
+
+
+def check_same_folders(folders: dict[str, Sequence[str]]) -> None:
+    """Check that splits whose folders make the classes have the same ones: labels are their positions.
+
+    Args:
+        folders: names of the class folders by the dataset's place in the config.
+
+    Raises:
+        InputError: two splits differ.
+    """
+    (first, names), *others = folders.items() if folders else [('', ())]
+    for place, other in others:
+        if list(other) != list(names):
+            differ = [*sorted(set(names) - set(other)), *sorted(set(other) - set(names))]
+            raise InputError(
+                f'{place} has other class folders than {first} ({", ".join(differ[:3])}'
+                f'{", ..." if len(differ) > 3 else ""}): labels are their positions and would be confused'
+            )
 
 
 def teacher_of(model: dict) -> str:
@@ -52,3 +88,86 @@ def teacher_of(model: dict) -> str:
             'config or released: --cfg-options model.teacher=FILE'
         )
     return model['teacher']
+
+
+def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
+    folder = Path(dataset.img_prefix)
+    if not folder.parent.exists():
+        return []  # the root is remote
+    if not folder.is_dir():
+        raise InputError(f'{place}: no folder {folder}, which should hold a folder for each class')
+    names = class_folders(dataset)
+    wanted = dataset.CLASSES
+    if not names:
+        raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
+    if wanted is not None and len(wanted) != len(names):
+        raise InputError(
+            f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} '
+            "classes: list yours as metainfo=dict(classes=[...]) of every split's dataset, and set "
+            f'model.head.num_classes={len(names)}'
+        )
+    if number is not None and number < len(names):
+        raise InputError(
+            f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
+        )
+    for name in names:
+        files = (path for _, _, paths in os.walk(folder / name) for path in paths)
+        if not any(dataset.is_valid_file(path) for path in files):
+            raise InputError(f'{place}: the class folder {folder / name} has no images')
+    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
+        return [
+            f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
+            f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
+        ]
+    return []
+
+
+def _check_list(place: str, dataset: Any, number: int | None) -> None:
+    """Check the lines 'PICTURE LABEL' of a list."""
+    file = Path(dataset.ann_file)
+    try:
+        lines = file.read_text().splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f'{place}: {file} is no text') from None
+    if not lines:
+        raise InputError(f'{place}: {file} is empty')
+    classes = dataset.CLASSES
+    limits = [limit for limit in (number, len(classes) if classes else None) if limit]
+    names = []
+    for index, line in enumerate(lines, 1):
+        name, _, label = line.strip().rpartition(' ')
+        try:
+            value = int(label)
+        except ValueError:
+            value = None
+        if not name or value is None:
+            raise InputError(
+                f"{place}: line {index} of {file} is {line!r}: it must be 'PICTURE LABEL', the label a number"
+            )
+        if value < 0 or (limits and value >= min(limits)):
+            most = f'0..{min(limits) - 1}' if limits else '0 and above'
+            raise InputError(
+                f'{place}: line {index} of {file} has the label {value}; labels are {most}'
+            )
+        names.append(name)
+    some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
+    missing, _ = missing_file(some)
+    if missing:
+        raise InputError(f'{place}: no image {missing}, which {file} lists')
+    refuse_empty(place, some)
+
+
+def check_number_of_classes(
+    place: str, cfg: dict, classes: Sequence[str] | None, model: dict
+) -> None:
+    """Check that a classifier's head knows every class of a dataset.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    number = number_of_classes(model)
+    if number is not None and classes is not None and number < len(classes):
+        raise InputError(
+            f'{place} ({type_name(cfg)}) has {len(classes)} classes, but model.head.num_classes is '
+            f'{number}: set that, or metainfo.classes of the datasets'
+        )

@@ -1,13 +1,37 @@
-"""Mistakes in a detection config and its COCO annotations, found before training starts."""
+"""Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config
+from mmengine.registry import METRICS
 
-from fan_mm.config_parts import metrics_of, type_name
+from fan_mm.config_parts import metrics_of, steps_of, type_name
+from fan_mm.engine.coco_files import (
+    CocoFile,
+    check_as_dataset,
+    check_as_truth,
+    needs_info,
+    read_coco,
+)
+from fan_mm.engine.dataset_checks import chosen
+from fan_mm.engine.files_there import is_local, missing_file, refuse_empty
+from fan_mm.engine.registered import base_named, registered
 from fan_mm.errors import InputError
+
+
+@dataclass(frozen=True)
+class CocoPart:
+    """A COCO dataset of a split.
+
+    Attributes:
+        classes: names of its classes, in the order of the labels.
+        images: ids of its pictures; None if some of the file's are filtered out.
+    """
+
+    classes: tuple[str, ...]
+    images: list | None
 
 
 def heads(model: dict) -> Iterator[tuple[str, dict]]:
@@ -25,19 +49,18 @@ def heads(model: dict) -> Iterator[tuple[str, dict]]:
                 yield place, head
 
 
-def check_coco(place: str, dataset: dict, classes: tuple, model: dict, split: str) -> None:
-    """Check a COCO dataset's annotations and images against the detector.
+def reads_as_coco(cls: Any) -> bool:
+    """Whether a dataset's class reads annotations as mmdet's ``CocoDataset``, which it may extend."""
+    base = base_named(cls, 'CocoDataset', 'mmdet')
+    names = ('load_data_list', 'parse_data_info', 'COCOAPI')
+    return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
 
-    Args:
-        place: where the dataset stands in the config, for the error's line.
-        dataset: its config; its files exist.
-        classes: names of the dataset's classes, in the order of the labels.
-        model: the detector's config.
-        split: 'train', 'val' or 'test'.
+
+def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> None:
+    """Check that a detector's heads have the classes of a COCO dataset.
 
     Raises:
-        InputError: the classes are not the head's or the annotations', the dataset is empty, an
-            image is missing, or masks are.
+        InputError: they have more or fewer.
     """
     for head_place, head in heads(model):
         # a detector that takes its classes as words has none of its own
@@ -47,74 +70,175 @@ def check_coco(place: str, dataset: dict, classes: tuple, model: dict, split: st
                 f'{place} has {_few(classes)}, but model.{head_place}.num_classes is {number}: set '
                 'that, or metainfo.classes of the datasets'
             )
-    root = Path(dataset.get('data_root') or '')
-    file = root / dataset['ann_file']
-    try:
-        content = json.loads(file.read_bytes())
-        images, annotations = content['images'], content.get('annotations')
-        categories = {entry['id']: entry['name'] for entry in content['categories']}
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f'{place}: {file} is no annotation file of COCO') from None
-    named = tuple(name for name in categories.values() if name in classes)
-    if named != tuple(classes):
-        why = 'other classes' if set(named) != set(classes) else 'its classes in another order'
-        raise InputError(
-            f'{place} has {_few(classes)}, but {file} has {why} ({_few(categories.values())}): '
-            'set metainfo.classes of the datasets'
-        )
-    known = {id_ for id_, name in categories.items() if name in classes}
-    wanted = [a for a in annotations or () if a.get('category_id') in known]
-    to_be_seen = annotations is None and split == 'test'  # as the file of COCO's test-dev
-    if not images or not (wanted or to_be_seen):
-        what = 'objects of these classes' if images else 'images'
-        raise InputError(f'{place} is empty: {file} has no {what}')
-    _check_images(place, dataset, root, [image['file_name'] for image in images])
-    mask_head = next((where for where, _ in heads(model) if where.endswith('mask_head')), None)
-    if split == 'train' and mask_head:
-        _check_masks(place, dataset, file, wanted, mask_head)
 
 
-def check_evaluators(cfg: Config, names: tuple[str, ...]) -> None:
-    """Check that the annotation files exist from which metrics take the truth.
+def check_coco(
+    place: str,
+    dataset: dict,
+    classes: tuple[str, ...],
+    model: dict,
+    split: str,
+    read: Callable[[Path], CocoFile] = read_coco,
+) -> CocoPart:
+    """Check a COCO dataset's annotations and images.
+
+    Args:
+        place: where the dataset stands in the config, for the error's line.
+        dataset: its config; its files exist.
+        classes: names of the dataset's classes, in the order of the labels.
+        model: the detector's config.
+        split: 'train', 'val' or 'test'.
+        read: reads an annotation file, perhaps from memory.
 
     Raises:
-        InputError: one does not.
+        InputError: the classes are not the annotations', the dataset is empty, an image is missing, or
+            masks are, or mmdet could not read the file.
     """
-    for name in names:
-        for metric in metrics_of(cfg.get(name)):
-            if not isinstance(metric, dict):  # built already
-                continue
-            file = metric.get('ann_file')
-            local = not (metric.get('backend_args') or {}) and '://' not in str(file)
-            if file and local and not Path(file).is_file():
-                raise InputError(f'{name}.ann_file: no such file: {file}')
-
-
-def _check_images(place: str, dataset: dict, root: Path, names: list[str]) -> None:
+    root = Path(dataset.get('data_root') or '')
+    file = read(root / dataset['ann_file'])
+    _check_names(place, classes, file)
+    steps = list(steps_of(dataset.get('pipeline')))
+    loads_masks = any(
+        type_name(step).endswith('LoadAnnotations') and step.get('with_mask') for step in steps
+    )
+    mask_head = next((where for where, _ in heads(model) if where.endswith('mask_head')), None)
+    if split == 'train' and mask_head:
+        _check_masks(place, file, classes, steps, mask_head)
+    usable = check_as_dataset(
+        file, classes, 'LoadAnnotations(with_mask=True)' if loads_masks else None
+    )
+    to_be_seen = file.annotations is None and split == 'test'  # as the file of COCO's test-dev
+    if not file.images or not (usable or to_be_seen):
+        what = 'images' if not file.images else 'objects of these classes'
+        known = {entry['image_id'] for entry in file.annotations or ()} & file.images.keys()
+        why = (
+            ''
+            if not file.annotations or not file.images
+            else (
+                ' inside its pictures, at least a pixel wide (bbox is [x, y, width, height] in pixels)'
+                if known
+                else ': no annotation has an image_id that an image has'
+            )
+        )
+        raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
+    images = chosen(list(file.images), dataset.get('indices'))
     folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
-    # one look into the folder, not one at each of 118 thousand files
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [name for name in names if name not in there and not (folder / name).is_file()]
+    paths = [folder / file.images[id_]['file_name'] for id_ in images]
+    missing, more = missing_file(paths)
     if missing:
-        more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-        raise InputError(f'{place}: no image {folder / missing[0]}{more}')
+        raise InputError(f'{place}: no image {missing}' + (f' and {more} more' if more else ''))
+    refuse_empty(place, paths)
+    filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
+    return CocoPart(classes, None if filtered else images)
 
 
-def _check_masks(place: str, dataset: dict, file: Path, annotations: list, mask_head: str) -> None:
-    without = [a for a in annotations if not a.get('segmentation') and not a.get('iscrowd')]
+def check_evaluators(
+    name: str,
+    evaluator: Any,
+    parts: Sequence[CocoPart | None] = (),
+    read: Callable[[Path], CocoFile] = read_coco,
+) -> list[str]:
+    """Check the annotation files from which metrics take the truth.
+
+    Args:
+        name: the evaluator's place in the config.
+        evaluator: its config.
+        parts: the datasets of its split; None for those that are not COCO's.
+        read: reads an annotation file, perhaps from memory.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        InputError: a file is missing, has other classes or lacks pictures of the datasets, or lacks what
+            pycocotools reads.
+    """
+    notes = []
+    metrics = metrics_of(evaluator)
+    one_each = type_name(evaluator) == 'MultiDatasetsEvaluator' and len(metrics) == len(parts)
+    for index, metric in enumerate(metrics):
+        if not isinstance(metric, dict):  # built already
+            continue
+        file = metric.get('ann_file')
+        if not isinstance(file, str) or not file or not is_local(metric, file):
+            continue
+        if not Path(file).is_file():
+            raise InputError(f'{name}.ann_file: no such file: {file}')
+        own = [parts[index]] if one_each else parts
+        if own and None not in own and _is_coco_metric(name, metric):
+            notes += _check_truth(f'{name}.ann_file', metric, own, read(Path(file)))
+    return notes
+
+
+def _is_coco_metric(name: str, metric: dict) -> bool:
+    """Whether a metric asks pycocotools for the score, as mmdet's ``CocoMetric`` does."""
+    cls = registered(METRICS, name, metric)
+    base = base_named(cls, 'CocoMetric', 'mmdet')
+    if base is None:
+        return False
+    return cls.__module__.startswith('fan_mm.') or cls.compute_metrics is base.compute_metrics
+
+
+def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: CocoFile) -> list[str]:
+    _check_names(place, parts[0].classes, file)
+    if metric.get('format_only'):
+        return []
+    if not file.has_info and type_name(metric) == 'CocoMetric' and needs_info():
+        raise InputError(
+            f'{file.path} has no "info", which this pycocotools reads: add "info": {{}}'
+        )
+    images = None
+    notes = []
+    if all(part.images is not None for part in parts):
+        images = [id_ for part in parts for id_ in part.images]
+        lacking = [id_ for id_ in images if id_ not in file.images]
+        if lacking:
+            raise InputError(
+                f'{place}: {file.path} lacks {len(lacking)} of the {len(images)} images of the dataset '
+                f'(the first has the id {lacking[0]!r}): name the annotation file of the dataset'
+            )
+        if len(file.images) > len(set(images)):
+            notes.append(
+                f'{place}: {file.path} has {len(file.images)} images, of which {len(set(images))} are '
+                'evaluated: mmdet counts the objects of the others as missed'
+            )
+    kinds = metric.get('metric', 'bbox')
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    return notes + check_as_truth(file, parts[0].classes, images, kinds)
+
+
+def _check_names(place: str, classes: Iterable[str], file: CocoFile) -> None:
+    """Check that a file's categories give the labels of these classes: mmdet takes the file's order."""
+    named = [name for name in file.categories.values() if name in classes]
+    if named != list(classes):
+        twice = len(set(named)) < len(named)
+        why = 'other classes' if set(named) != set(classes) else 'its classes in another order'
+        raise InputError(
+            f'{place} has {_few(classes)}, but {file.path} has '
+            f'{"one of them twice" if twice else why} ({_few(file.categories.values())}): '
+            'set metainfo.classes of the datasets'
+        )
+
+
+def _check_masks(
+    place: str, file: CocoFile, classes: Iterable[str], steps: Sequence, mask_head: str
+) -> None:
+    known = set(file.ids_of(classes))
+    wanted = [a for a in file.annotations or () if a['category_id'] in known]
+    without = [a for a in wanted if not a.get('segmentation') and not a.get('iscrowd')]
     if without:
         raise InputError(
-            f'{place}: {len(without)} of {len(annotations)} annotations of {file} have no masks, '
+            f'{place}: {len(without)} of {len(wanted)} annotations of {file.path} have no masks, '
             f'which model.{mask_head} needs: use a Faster R-CNN, or annotations with masks'
         )
-    for step in dataset.get('pipeline') or ():
+    for step in steps:
         if type_name(step).endswith('LoadAnnotations') and not step.get('with_mask'):
             raise InputError(
                 f'{place}.pipeline: LoadAnnotations needs with_mask=True for model.{mask_head}'
             )
 
 
-def _few(names) -> str:
+def _few(names: Iterable[str]) -> str:
     """How many classes, and the first of their names."""
     names = list(names)
     shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')

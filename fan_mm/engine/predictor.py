@@ -9,7 +9,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import datasets_of, scope_of, type_name
+from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -36,7 +37,8 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, checkpoint: str) -> None:
-        self.scope = cfg.get('default_scope')
+        refuse_old_config(cfg)
+        self.scope = scope_of(cfg)
         self.task = TASKS.get(self.scope)
         if self.task is None:
             raise InputError(
@@ -44,7 +46,8 @@ class Predictor:
                 f'{", ".join(TASKS)}'
             )
         content = read_torch_file(checkpoint)
-        self.dataset_cfg = (cfg.get('test_dataloader') or {}).get('dataset')
+        loader = cfg.get('test_dataloader')
+        self.dataset_cfg = loader.get('dataset') if isinstance(loader, dict) else None
         drop_data(cfg)
         prepare_runtime(cfg)
         if cfg.get('data_preprocessor'):  # beside the model in mmpretrain's configs
@@ -84,10 +87,8 @@ def drop_data(cfg: Config) -> None:
 
 
 def _innermost(dataset_cfg: dict | None) -> dict | None:
-    """The config of the dataset inside wrappers such as RepeatDataset."""
-    while dataset_cfg and 'dataset' in dataset_cfg:
-        dataset_cfg = dataset_cfg['dataset']
-    return dataset_cfg
+    """The config of the (first) dataset inside wrappers such as RepeatDataset and ConcatDataset."""
+    return next((dataset for _, dataset in datasets_of('', dataset_cfg)), None)
 
 
 def test_pipeline(predictor: Predictor) -> Compose:

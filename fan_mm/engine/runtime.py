@@ -14,9 +14,11 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from fan_mm.config_parts import type_name
-from fan_mm.engine.config_checks import check_config
+from fan_mm.config_parts import scope_of, type_name
+from fan_mm.engine.config_checks import check_data, check_groups, check_settings
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
+from fan_mm.engine.old_configs import refuse_old_config
+from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook
 from fan_mm.errors import InputError
@@ -30,9 +32,9 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     """Make a config run here: any task library, with or without GPUs, one process or many.
 
     Torch files are read without executing anything from now on. Configs for mmpretrain get the
-    data-loader defaults that its own tools add. `check_config` looks for mistakes, before any
-    process waits for another. Without a GPU, SyncBN becomes BN, the processes form a gloo group,
-    and mixed precision means bfloat16.
+    data-loader defaults that its own tools add. `check_config` looks for mistakes; with a launcher
+    only for those that every process finds alone, and `build_runner` looks into the data. Without a
+    GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
 
     Args:
         cfg: changed in place.
@@ -45,6 +47,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     Raises:
         InputError: the task library is missing, or the config has a mistake.
     """
+    refuse_old_config(cfg)
     use_safe_loading()
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
@@ -52,10 +55,13 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     _set_patience(cfg)
     if _deterministic(cfg):  # cuBLAS reads it once, when it starts
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    if scope := scope_of(cfg):
+        cfg.default_scope = scope
     register_task_library(cfg)
-    scope = cfg.get('default_scope')
     _fill_in_loaders(cfg)
-    remarks = check_config(cfg, training)
+    if training:
+        check_groups(cfg, training)
+    remarks = check_settings(cfg, training)
     notes = []
     if get_device() == 'cpu':
         notes.append(_use_cpu(cfg, launcher, training))
@@ -64,6 +70,8 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
             f'process {local_rank} of this node has no GPU: there are only '
             f'{torch.cuda.device_count()}; start at most that many processes for each node'
         )
+    if launcher == 'none':
+        remarks += check_data(cfg, training)
     if training:
         wrapper = cfg.optim_wrapper
         bfloat16 = 'bfloat16' in str(wrapper.get('dtype'))
@@ -86,8 +94,16 @@ def build_runner(
         launcher: see there.
         training: see there.
         notes: further lines for the log.
+
+    Raises:
+        InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
+    if not training:
+        check_groups(cfg, training)
+    if launcher != 'none':
+        join_group(cfg, launcher)
+        notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(LoadFromHook())
     if _deterministic(cfg):
@@ -132,16 +148,20 @@ def register_task_library(cfg: Config) -> None:
 def _fill_in_loaders(cfg: Config) -> None:
     """Give mmpretrain's loaders the options that its tools, not its configs, contain.
 
-    And take back persistent workers where there are none, which torch refuses.
+    And take back options of workers where there are none, which torch refuses.
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if loader := cfg.get(name):
+        loader = cfg.get(name)
+        if loader and isinstance(loader, dict):
             if cfg.get('default_scope') == 'mmpretrain':
                 loader.setdefault('collate_fn', dict(type='default_collate'))
                 loader.setdefault('pin_memory', get_device() != 'cpu')
                 loader.setdefault('persistent_workers', True)
-            if loader.get('persistent_workers') and not loader.get('num_workers'):
-                loader.persistent_workers = False
+            if not loader.get('num_workers'):
+                for option in ('prefetch_factor', 'timeout', 'multiprocessing_context'):
+                    loader.pop(option, None)
+                if loader.get('persistent_workers'):
+                    loader.persistent_workers = False
 
 
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:

@@ -10,6 +10,7 @@ from mmengine.dist import barrier, is_main_process
 from fan_mm.config_parts import metrics_of
 from fan_mm.engine import build_runner
 from fan_mm.engine.evaluators import measures
+from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -110,6 +111,7 @@ def use_annotated_split(cfg: Config) -> list[str]:
     Raises:
         InputError: the config has neither.
     """
+    refuse_old_config(cfg)
     why = None
     metrics = metrics_of(cfg.get('test_evaluator'))
     if not cfg.get('test_dataloader') or not metrics:

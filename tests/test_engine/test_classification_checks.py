@@ -1,13 +1,18 @@
 """Mistakes that would end a classifier's training later are one line before it."""
 
+import copy
+import re
 import shutil
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 
 from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine import prepare_runtime
+from fan_mm.engine.config_checks import check_data, check_settings
+from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
 pytest.importorskip('mmpretrain')
@@ -95,3 +100,153 @@ def test_another_batch_size_is_said(repo_root, data):
     notes = prepare_runtime(cfg, training=True)
     said = next(note for note in notes if note.startswith('batch size 64'))
     assert 'the learning rate was made for 4096' in said and '--auto-scale-lr' in said
+
+
+SPLITS = ['train', 'val', 'test']
+
+
+def data_complaint(cfg, training=True):
+    with pytest.raises(InputError) as error:
+        check_data(cfg, training)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture(scope='module')
+def parsed(repo_root, pictures):
+    cfg = config(repo_root, pictures)
+    register_task_library(cfg)
+    return cfg
+
+
+@pytest.fixture
+def listed(parsed, pictures, tmp_path):
+    """A config whose splits read lists, and what writes one of these."""
+    cfg = copy.deepcopy(parsed)
+    lines = {}
+    for split in ('train', 'val'):
+        files = sorted((pictures / split).rglob('*.*'))
+        names = sorted({file.parent.name for file in files})
+        lines[split] = [
+            f'{f.relative_to(pictures / split)} {names.index(f.parent.name)}' for f in files
+        ]
+    for split in SPLITS:
+        folder = 'train' if split == 'train' else 'val'
+        cfg[f'{split}_dataloader'].dataset.update(
+            type='CustomDataset', ann_file=str(tmp_path / f'{folder}.txt'), data_prefix=folder
+        )
+        cfg[f'{split}_dataloader'].dataset.pop('split', None)
+
+    def write(split, change=lambda lines: lines):
+        for name in lines:
+            text = '\n'.join(change(list(lines[name])) if name == split else lines[name])
+            (tmp_path / f'{name}.txt').write_text(text)
+        return cfg
+
+    return write
+
+
+def test_lists(listed):
+    cfg = listed(None)
+    assert check_data(cfg, training=True) == check_data(cfg, training=False) == []
+
+
+@pytest.mark.parametrize('split', SPLITS)
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda lines: ['absent.png 1', *lines], 'no image .*absent.png, which .* lists'),
+        (lambda lines: [*lines, f'{lines[0].split()[0]} 10'], 'has the label 10; labels are 0..9'),
+        (lambda lines: [*lines, f'{lines[0].split()[0]} -1'], 'has the label -1'),
+        (lambda lines: [f'{lines[0].split()[0]} bus', *lines[1:]], "line 1 .* is '.* bus'"),
+        (lambda lines: [lines[0].split()[0], *lines[1:]], "it must be 'PICTURE LABEL'"),
+        (lambda lines: [lines[0], '', *lines[1:]], "line 2 .* is ''"),
+        (lambda lines: [], 'is empty'),
+    ],
+)
+def test_mistakes_in_lists(listed, split, change, words):
+    cfg = listed('train' if split == 'train' else 'val', change)
+    message = data_complaint(cfg, training=split != 'test')
+    assert message.startswith(f'{split}_dataloader.dataset: ')
+    assert re.search(words, message), message
+
+
+def test_lists_without_labels_and_other_readers(listed):
+    from mmpretrain.datasets import CustomDataset
+
+    class Other(CustomDataset):
+        def load_data_list(self):
+            return []
+
+    cfg = listed('val', lambda lines: [line.split()[0] for line in lines])
+    cfg.test_dataloader.dataset.with_label = False
+    assert check_data(cfg, training=False) == []
+    cfg.test_dataloader.dataset.update(type=Other, with_label=True)
+    assert check_data(cfg, training=False) == []
+
+
+def test_labels_against_the_head(listed):
+    cfg = listed(None)
+    for split in SPLITS:
+        cfg[f'{split}_dataloader'].dataset.pop('metainfo', None)
+    assert check_data(cfg, training=True) == []
+    cfg.model.head.num_classes = 9
+    assert 'labels are 0..8' in data_complaint(cfg)
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_other_class_folders_than_in_training(parsed, data, training):
+    """As many, but labels are positions among them."""
+    cfg = copy.deepcopy(parsed)
+    for split in SPLITS:
+        cfg[f'{split}_dataloader'].dataset.data_root = str(data)
+    assert check_data(cfg, training) == []
+    (data / 'val/bus').rename(data / 'val/zebra')
+    message = data_complaint(cfg, training)
+    assert 'has other class folders than train_dataloader.dataset (bus, zebra)' in message
+    cfg.model.type = 'ImageToImageRetriever'  # is tested on classes that it has not seen
+    assert check_data(cfg, training) == []
+    cfg.model.type = 'ImageClassifier'
+    if not training:
+        shutil.rmtree(data / 'train')  # not on the machine that tests
+        assert check_data(cfg, training) == []
+
+
+def test_classes_in_another_order_than_their_folders_are_said(parsed, data):
+    cfg = copy.deepcopy(parsed)
+    names = sorted(path.name for path in (data / 'val').iterdir())
+    cfg.test_dataloader.dataset.update(data_root=str(data), metainfo=dict(classes=names[::-1]))
+    (note,) = check_data(cfg, training=False)
+    assert 'labels follow the folders sorted by name' in note
+
+
+def test_folders_against_the_head(parsed):
+    cfg = copy.deepcopy(parsed)
+    cfg.model.head.num_classes = 7
+    assert 'has 10 class folders, but model.head.num_classes is 7' in data_complaint(cfg)
+
+
+@pytest.mark.parametrize('kind', ['CIFAR100', 'mmpretrain.CIFAR100'])
+def test_known_classes_against_the_head(parsed, kind):
+    cfg = copy.deepcopy(parsed)
+    cfg.test_dataloader.dataset = dict(type=kind, data_root='nowhere', split='test', pipeline=[])
+    with pytest.raises(InputError, match='has 100 classes, but'):
+        check_settings(cfg, training=False)
+
+
+def test_a_home_folder(parsed, data, monkeypatch):
+    """mmpretrain takes ~ for one."""
+    monkeypatch.setenv('HOME', str(data))
+    cfg = copy.deepcopy(parsed)
+    dataset = cfg.test_dataloader.dataset
+    dataset.update(type='CustomDataset', data_root='', data_prefix='~/val')
+    dataset.pop('split', None)
+    assert check_data(cfg, training=False) == []
+
+
+@pytest.mark.parametrize('kind', ['Pretrained', 'mmengine.Pretrained', PretrainedInit])
+def test_weights_of_any_form(parsed, kind):
+    cfg = copy.deepcopy(parsed)
+    cfg.model.backbone.init_cfg = dict(type=kind, checkpoint='absent.pth')
+    with pytest.raises(InputError, match=r'model.backbone.init_cfg.checkpoint: no such'):
+        check_settings(cfg, training=True)

@@ -136,10 +136,33 @@ def test_mmpretrain_loaders_get_their_tools_defaults(monkeypatch):
     assert not cfg.test_dataloader.persistent_workers
 
 
-def test_persistent_workers_need_workers(cfg):
-    cfg.test_dataloader.update(num_workers=0, persistent_workers=True)
-    prepare_runtime(cfg)
+def test_options_of_workers_need_workers(cfg, tmp_path):
+    cfg.work_dir = str(tmp_path / 'out')
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=True, prefetch_factor=2, timeout=9)
+    runner = build_runner(cfg)
     assert not cfg.test_dataloader.persistent_workers
+    assert len(runner.test_dataloader) == 3
+
+
+def test_the_scope_is_taken_from_the_model(cfg):
+    cfg.pop('default_scope')
+    prepare_runtime(cfg)
+    assert cfg.default_scope == 'mmseg'
+
+
+def test_with_a_launcher_the_data_are_looked_into_once(cfg, tmp_path, monkeypatch):
+    """And nobody waits for a process that has found a mistake."""
+    cfg.work_dir = str(tmp_path / 'out')
+    cfg.test_dataloader.dataset.data_root = 'nowhere'
+    for name, value in dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0').items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(runtime, '_use_cpu', lambda *args: 'no GPU here')
+    prepare_runtime(cfg, 'pytorch')
+    joined = []
+    monkeypatch.setattr(runtime, 'join_group', lambda *args: joined.append(args))
+    with pytest.raises(InputError, match='no such file or folder: nowhere'):
+        build_runner(cfg, 'pytorch')
+    assert joined
 
 
 def test_more_processes_than_gpus(cfg, monkeypatch):

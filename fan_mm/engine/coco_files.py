@@ -1,0 +1,269 @@
+"""COCO annotation files, held against what mmdet and pycocotools read of them without asking.
+
+Each function goes over the file once and raises at the first annotation that would end a training or an
+evaluation, or be taken for something else than it says.
+"""
+
+import functools
+import inspect
+import json
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fan_mm.errors import InputError
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """An annotation file whose pictures, categories and annotations can be told apart.
+
+    Attributes:
+        path: the file.
+        images: its entries by their id, in the file's order.
+        categories: names by their id, in the file's order.
+        annotations: its entries; None if the file has none, as that of COCO's test-dev.
+        has_info: whether it says where it comes from.
+    """
+
+    path: Path
+    images: dict[Any, dict]
+    categories: dict[Any, str]
+    annotations: list[dict] | None
+    has_info: bool
+
+    def fault(self, entry: dict, what: str) -> InputError:
+        """The error of one annotation."""
+        return InputError(f'{self.path}: annotation {entry.get("id")!r} {what}')
+
+    def ids_of(self, classes: Collection[str]) -> list:
+        """Ids of the categories of these names, in the file's order: that of the labels."""
+        return [id_ for id_, name in self.categories.items() if name in classes]
+
+
+def read_coco(path: Path) -> CocoFile:
+    """Read an annotation file as pycocotools does, and index it.
+
+    Raises:
+        InputError: it is none, or an id that it is indexed by is missing, no id, or taken twice.
+    """
+    no_coco = f'{path} is no annotation file of COCO'
+    content = path.read_bytes()
+    if content.startswith(b'\xef\xbb\xbf'):
+        raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
+    if content.startswith(b'\x1f\x8b'):
+        raise InputError(f'{no_coco}: it is compressed; gunzip it')
+    try:
+        content = json.loads(content.decode())
+        images, annotations = content['images'], content.get('annotations')
+        categories = content['categories']
+        for part in (images, categories, [] if annotations is None else annotations):
+            if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
+                raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError(no_coco) from None
+    for kind, entries, keys in (
+        ('image', images, ('id',)),
+        ('category', categories, ('id', 'name')),
+        ('annotation', annotations or (), ('id', 'image_id', 'category_id')),
+    ):
+        for index, entry in enumerate(entries):
+            for key in keys:
+                if not isinstance(entry.get(key), int | float | str):
+                    raise InputError(
+                        f'{path}: {kind} {entry.get("id", f"number {index + 1}")!r} has '
+                        f'{_shown(entry, key)}'
+                    )
+    for kind, entries in (('images', images), ('categories', categories)):
+        if (twice := _first_twice(entry['id'] for entry in entries)) is not None:
+            raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
+    if len({isinstance(image['id'], str) for image in images}) > 1:
+        raise InputError(
+            f'{path}: ids of images are numbers and text, mixed: pycocotools confuses them'
+        )
+    return CocoFile(
+        path,
+        {image['id']: image for image in images},
+        {category['id']: category['name'] for category in categories},
+        annotations,
+        'info' in content,
+    )
+
+
+def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None) -> int:
+    """Check what mmdet's ``CocoDataset`` reads.
+
+    Args:
+        file: the annotation file.
+        classes: names of the dataset's classes.
+        masks: what reads masks, if something does.
+
+    Returns:
+        How many objects the dataset will have: of these classes, at least a pixel wide and high, inside
+        their picture.
+
+    Raises:
+        InputError: the first annotation or picture that the dataset would fail on or misunderstand.
+    """
+    for id_, image in file.images.items():
+        if not isinstance(image.get('file_name'), str):
+            raise InputError(f'{file.path}: image {id_!r} has {_shown(image, "file_name")}')
+        for key in ('height', 'width'):
+            if not _is_number(image.get(key)):
+                raise InputError(f'{file.path}: image {id_!r} has {_shown(image, key)}')
+    wanted = set(file.ids_of(classes))
+    usable, ids = 0, []
+    for entry in file.annotations or ():
+        image = file.images.get(entry['image_id'])
+        if image is None:
+            continue
+        ids.append(entry['id'])
+        for key in ('ignore', 'iscrowd'):
+            if isinstance(entry.get(key), str):  # '0' is true
+                raise file.fault(entry, f'has {_shown(entry, key)}')
+        if entry.get('ignore'):
+            continue
+        _check_box(file, entry)
+        x, y, width, height = entry['bbox']
+        inside = min(x + width, image['width']) > max(x, 0)
+        if not inside or min(y + height, image['height']) <= max(y, 0):
+            continue
+        if not _is_number(entry.get('area')):
+            raise file.fault(entry, f'has {_shown(entry, "area")}')
+        if entry['area'] <= 0 or width < 1 or height < 1 or entry['category_id'] not in wanted:
+            continue
+        if masks and not _is_mask(entry.get('segmentation')):
+            raise file.fault(entry, f'has {_shown(entry, "segmentation")}, but {masks} needs masks')
+        usable += 1
+    if (twice := _first_twice(ids)) is not None:
+        raise InputError(f'{file.path}: two annotations have the id {twice!r}')
+    return usable
+
+
+def check_as_truth(
+    file: CocoFile, classes: Collection[str], images: Iterable | None, kinds: Collection[str]
+) -> list[str]:
+    """Check what pycocotools reads of the annotations that predictions are compared with.
+
+    Args:
+        file: the annotation file.
+        classes: names of the dataset's classes.
+        images: ids of the pictures that are evaluated; None for all of the file.
+        kinds: 'bbox', 'segm', 'proposal', 'proposal_fast'.
+
+    Returns:
+        Lines for the log about annotations that never count.
+
+    Raises:
+        InputError: the first annotation that the evaluation would fail on or misunderstand.
+    """
+    images = file.images.keys() if images is None else set(images)
+    wanted = set(file.ids_of(classes))
+    ids, notes = [], []
+    for entry in file.annotations or ():
+        if entry['image_id'] not in images or entry['category_id'] not in wanted:
+            continue
+        ids.append(entry['id'])
+        _check_crowd(file, entry)
+        if not _is_number(entry.get('area')):
+            raise file.fault(entry, f'has {_shown(entry, "area")}')
+        if set(kinds) - {'segm'}:
+            _check_box(file, entry)
+            if not notes and min(entry['bbox'][2:]) < 0:
+                fault = file.fault(entry, f'has {_shown(entry, "bbox")}')
+                notes.append(f'{fault}: of negative size, it always counts as missed')
+        if 'segm' in kinds:
+            _check_mask(file, entry)
+        if isinstance(entry['id'], str) and not _is_number_as_text(entry['id']):
+            raise file.fault(entry, 'has an id that is no number, which pycocotools needs')
+    if (twice := _first_twice(ids)) is not None:
+        raise InputError(f'{file.path}: two annotations have the id {twice!r}')
+    if any(float(id_) == 0 for id_ in ids):
+        notes.append(
+            f'{file.path}: the annotation of id 0 never counts as found (pycocotools): begin at 1'
+        )
+    return notes
+
+
+@functools.cache
+def needs_info() -> bool:
+    """Whether the installed pycocotools copies ``info`` without asking if it is there."""
+    from pycocotools.coco import COCO
+
+    return "self.dataset['info']" in inspect.getsource(COCO.loadRes)
+
+
+def _check_crowd(file: CocoFile, entry: dict) -> None:
+    try:
+        whole = int(entry['iscrowd'])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        whole = None
+    if whole is None or isinstance(entry['iscrowd'], str):
+        raise file.fault(entry, f'has {_shown(entry, "iscrowd")}, which pycocotools reads: 0 or 1')
+
+
+def _check_box(file: CocoFile, entry: dict) -> None:
+    box = entry.get('bbox')
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise file.fault(entry, f'has {_shown(entry, "bbox")}: it must be [x, y, width, height]')
+
+
+def _is_mask(value: Any) -> bool:
+    """Whether mmdet makes a mask of it, or at least an ignored object."""
+    polygons = isinstance(value, list) and all(isinstance(part, list) for part in value)
+    return bool(value) and (polygons or isinstance(value, dict))
+
+
+def _check_mask(file: CocoFile, entry: dict) -> None:
+    """Polygons, or a run-length code of the picture's size, as pycocotools takes them."""
+    mask, image = entry.get('segmentation'), file.images[entry['image_id']]
+    size = [image.get('height'), image.get('width')]
+    if isinstance(mask, dict):
+        if not isinstance(mask.get('counts'), list | str):
+            raise file.fault(entry, 'has a segmentation without counts')
+        # of another size, no prediction fits it; a list of counts is taken to be of the picture's
+        if isinstance(mask['counts'], str) and mask.get('size') != size:
+            raise file.fault(
+                entry, f'has a segmentation of size {mask.get("size")}, but its picture {size}'
+            )
+        return
+    good = isinstance(mask, list) and mask and isinstance(mask[0], list)
+    if not good or len(mask[0]) < 4:
+        raise file.fault(
+            entry, f'has {_shown(entry, "segmentation")}: polygons or run-length codes'
+        )
+    if not all(map(_is_number, size)):
+        key = 'width' if _is_number(size[0]) else 'height'
+        raise InputError(f'{file.path}: image {image["id"]!r} has {_shown(image, key)}')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_number_as_text(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(entry: dict, key: str) -> str:
+    """'no area', 'area None', ..."""
+    if key not in entry:
+        return f'no {key}'
+    text = json.dumps(entry[key])
+    return f'{key} {text if len(text) < 60 else text[:60] + "..."}'
+
+
+def _first_twice(ids: Iterable) -> Any:
+    """The first id that comes again, or None."""
+    seen = set()
+    for id_ in ids:
+        if id_ in seen:
+            return id_
+        seen.add(id_)
+    return None

@@ -1,0 +1,51 @@
+"""Are a dataset's files there: asked folder by folder, not once for each of a million files."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fan_mm.errors import InputError
+
+_FEW = 64  # so many files are asked for one by one
+
+
+def is_local(cfg: dict, *paths: str) -> bool:
+    """Whether files are read from disks: no other backend in the config, no address among the paths."""
+    for name in ('backend_args', 'file_client_args'):
+        if (cfg.get(name) or {}).get('backend', 'local') not in ('local', 'disk'):
+            return False
+    return not any(is_remote(path) for path in paths)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an address (https://, s3://, open-mmlab://, torchvision://, ...)."""
+    return re.match(r'\w[\w+.-]*:', path) is not None
+
+
+def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
+    """The first file that is not there, and how many more are not."""
+    paths = [Path(path) for path in paths]
+    if len(paths) > _FEW:
+        there = {folder: _names(folder) for folder in {path.parent for path in paths}}
+        paths = [path for path in paths if path.name not in there[path.parent]]
+    missing = [path for path in paths if not path.is_file()]
+    return (missing[0], len(missing) - 1) if missing else (None, 0)
+
+
+def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
+    """Look at some of a dataset's files, evenly spread, for one of no bytes.
+
+    Raises:
+        InputError: there is one.
+    """
+    for path in paths[:: max(1, len(paths) // number)]:
+        if path and os.path.isfile(path) and not os.path.getsize(path):
+            raise InputError(f'{place}: {path} is empty (0 bytes)')
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()

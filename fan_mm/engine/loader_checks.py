@@ -1,0 +1,101 @@
+"""Data loaders of other people's configs: what leaves pictures out, never ends, or hangs."""
+
+import os
+from typing import Any
+
+from fan_mm.config_parts import datasets_of, steps_of, type_name
+from fan_mm.errors import InputError
+
+_SHARED_MEMORY = '/dev/shm'
+_ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+_REPEATING = ('RepeatAugSampler', 'ClassAwareSampler')
+
+
+def check_loader(name: str, loader: dict) -> list[str]:
+    """Check what a data loader's config says.
+
+    Args:
+        name: 'train_dataloader', 'val_dataloader' or 'test_dataloader'.
+        loader: its config.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        InputError: a number is none, or an evaluation would never end.
+    """
+    _check_number(name, loader, 'num_workers', 0)
+    if not loader.get('batch_sampler') or 'batch_size' in loader:
+        _check_number(name, loader, 'batch_size', 1)
+    notes = []
+    if name != 'train_dataloader':
+        sampler = type_name(loader.get('sampler'))
+        if sampler in _ENDLESS:
+            raise InputError(
+                f'{name}.sampler: {sampler} never ends: an evaluation needs a '
+                "dict(type='DefaultSampler', shuffle=False)"
+            )
+        if sampler in _REPEATING:
+            notes.append(f'{name}.sampler: {sampler} takes pictures several times')
+        if loader.get('drop_last') and loader.get('batch_size') != 1:
+            notes.append(f'{name}.drop_last: the pictures of the last, smaller batch are left out')
+        for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
+            if dataset.get('filter_cfg') and not dataset.get('test_mode'):
+                notes.append(
+                    f'{place}.filter_cfg: pictures are left out where the dataset filters; test_mode=True '
+                    'keeps all'
+                )
+    return notes
+
+
+def check_shared_memory(name: str, loader: dict) -> list[str]:
+    """Compare the memory that workers hand batches over in with what those take, roughly.
+
+    Where it is full, workers die of a bus error or stand still for ever.
+
+    Args:
+        name: the loader's place in the config.
+        loader: its config.
+
+    Returns:
+        A line for the log if it will not do.
+    """
+    workers = loader.get('num_workers', 0)
+    if not workers or not os.path.isdir(_SHARED_MEMORY):
+        return []
+    disk = os.statvfs(_SHARED_MEMORY)
+    there = disk.f_blocks * disk.f_frsize
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # torchrun's, of this machine
+    batches = workers * (loader.get('prefetch_factor') or 2) * processes
+    needed = batches * (loader.get('batch_size') or 1) * _bytes_of_sample(name, loader)
+    if needed <= there:
+        return []
+    return [
+        f'{name}: {batches} batches ahead take up to {needed >> 20} MB of shared memory, but '
+        f'{_SHARED_MEMORY} has {there >> 20} MB, and a loader may hang: num_workers=0, or docker run '
+        '--shm-size'
+    ]
+
+
+def _check_number(name: str, loader: dict, key: str, least: int) -> None:
+    value = loader.get(key, least)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f'{name}.{key} must be a whole number, at least {least}, not {value!r}')
+
+
+def _bytes_of_sample(name: str, loader: dict) -> int:
+    """Three bytes for each pixel of the largest size that a pipeline names, of 224x224 without one."""
+    sizes = [(224, 224)]
+    for _, dataset in datasets_of(name, loader.get('dataset')):
+        for step in steps_of(dataset.get('pipeline')):
+            if isinstance(step, dict):
+                sizes += [_pair(step[key]) for key in ('scale', 'crop_size', 'size') if key in step]
+    return 3 * max(height * width for height, width in sizes)
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(s, int) for s in size):
+        return size[0], size[1]
+    return 0, 0

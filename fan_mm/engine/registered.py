@@ -1,0 +1,73 @@
+"""The classes that a config names, found and built with one line for what goes wrong."""
+
+import difflib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.registry import DefaultScope, Registry
+
+from fan_mm.config_parts import type_name
+from fan_mm.errors import InputError
+
+
+def registered(registry: Registry, place: str, cfg: dict) -> Any:
+    """The class (or function) that a config would be built by, in the current scope.
+
+    Args:
+        registry: where names are looked up.
+        place: where the config stands, for the error's line.
+        cfg: with a ``type`` that is a name, a scoped name or a class, and perhaps a ``_scope_``.
+
+    Raises:
+        InputError: nothing of that name is registered, or no name is given.
+    """
+    kind = cfg.get('type')
+    if not kind:
+        raise InputError(f'{place} has no type')
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(cfg.get('_scope_')) as scoped:
+        try:
+            found = scoped.get(kind)
+        except RuntimeError:  # a dotted name of nothing
+            found = None
+        known = [*scoped.module_dict, *registry.module_dict]
+    if found is None:
+        near = difflib.get_close_matches(kind, known, 1)
+        hint = f'did you mean {near[0]}?' if near else 'custom_imports names the module that has it'
+        if DefaultScope.get_current_instance() is None and '.' not in kind:
+            hint = "the config has no default_scope ('mmseg', 'mmdet', 'mmpretrain')"
+        raise InputError(f'{place}: nothing is registered as {kind}; {hint}')
+    return found
+
+
+def bases(cls: Any) -> tuple[type, ...]:
+    """A class and its bases; nothing for a function."""
+    return cls.__mro__ if inspect.isclass(cls) else ()
+
+
+def base_named(cls: Any, name: str, library: str) -> type | None:
+    """The base of a class (or itself) that a library calls so; libraries are not imported for it."""
+    for base in bases(cls):
+        if base.__name__ == name and base.__module__.partition('.')[0] == library:
+            return base
+    return None
+
+
+@contextmanager
+def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
+    """Turn what somebody's class raises into one line that names its place in the config.
+
+    Raises:
+        InputError: whatever was raised inside.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        what = ': '.join([type(error).__name__, *lines[:1]])
+        raise InputError(f'{place}: {type_name(cfg)} says {what}') from error
