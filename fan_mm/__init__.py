@@ -4,10 +4,12 @@ Importing the package checks the installed versions and registers everything in 
 registries, so a config needs one line: ``custom_imports=dict(imports=['fan_mm'])``.
 """
 
+from fan_mm.stopping import guard_start
 from fan_mm.versions import check_versions
 
 __version__ = '0.1.0'
 
+guard_start()
 check_versions()
 
 from fan_mm import datasets, engine, evaluation, models  # noqa: E402  (registration comes after the check)

@@ -9,6 +9,7 @@ BASEMENT = {
     'cores',
     'fileio',
     'images',
+    'stopping',
     'torch_files',
     'versions',
     '__version__',

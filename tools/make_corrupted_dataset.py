@@ -7,7 +7,7 @@ Stopped at any moment, the same command continues.
 import argparse
 import sys
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser, whole
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
@@ -22,27 +22,31 @@ EXAMPLE = """example:
 
 def parse() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('layout', choices=LAYOUTS, help='how SRC is laid out')
     add('source', metavar='SRC', help='root of the clean dataset (data/cityscapes, data/coco, ...)')
     add('destination', metavar='DST', help='root of the corrupted one: new, or begun before')
     add('--benchmark', choices=BENCHMARKS, help="default: the layout's own")
     add('--corruptions', nargs='+', metavar='NAME|GROUP', help='default: all of the benchmark')
-    add('--severities', nargs='+', type=int, metavar='S', help='default: all of the benchmark')
+    add(
+        '--severities',
+        nargs='+',
+        type=whole(1, 5),
+        metavar='S',
+        help='default: all of the benchmark',
+    )
     add('--split', default='val', help='of the clean dataset (default val)')
-    add('--seed', type=int, default=0, help='base seed (default 0)')
+    add('--seed', type=whole(0), default=0, help='base seed (default 0)')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
-    add('--quality', type=int, metavar='Q', help='of JPEG (default 95, imagenet 85)')
+    add('--quality', type=whole(1, 100), metavar='Q', help='of JPEG (default 95, imagenet 85)')
     add(
         '--channel-order',
         choices=BENCHMARK_ORDERS,
         default='rgb',
         help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C sets',
     )
-    add('--jobs', type=int, metavar='N', help='processes (default: one per core)')
+    add('--jobs', type=whole(1), metavar='N', help='processes (default: one per core)')
     add('--verify', action='store_true', help='check DST against its manifest instead')
     return parser.parse_args()
 

@@ -1,12 +1,11 @@
 #!/usr/bin/env python
 """Write an embedded toy dataset: rendered street scenes in the layout of a well-known dataset."""
 
-import argparse
 from collections.abc import Iterable
 
 from rich.progress import track
 
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.datasets.scenes import write_cityscapes, write_coco, write_imagenet
 
 EXAMPLE = """examples, with the defaults of each layout:
@@ -23,16 +22,14 @@ LAYOUTS = {  # writer, size, training and validation scenes
 
 def main() -> None:
     """Parse the command line and write the dataset."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('layout', choices=list(LAYOUTS), help='whose layout')
     parser.add_argument('out', metavar='DST', help="the dataset's folder")
     parser.add_argument('--size', type=size, metavar='HxW', help='of the pictures')
-    parser.add_argument('--train', type=int, metavar='N', help='scenes to train on')
-    parser.add_argument('--val', type=int, metavar='N', help='scenes to validate on')
-    parser.add_argument('--seed', type=int, default=0, help='of the scenes (%(default)s)')
-    parser.add_argument('--jobs', type=int, metavar='N', help='processes (one per core)')
+    parser.add_argument('--train', type=whole(1), metavar='N', help='scenes to train on')
+    parser.add_argument('--val', type=whole(1), metavar='N', help='scenes to validate on')
+    parser.add_argument('--seed', type=whole(0), default=0, help='of the scenes (%(default)s)')
+    parser.add_argument('--jobs', type=whole(1), metavar='N', help='processes (one per core)')
     args = parser.parse_args()
 
     def progress(scenes: Iterable, total: int) -> Iterable:

@@ -1,9 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint with any config: ours, or one for mmseg, mmpretrain or mmdet."""
 
-import argparse
-
-from fan_mm.cli import run
+from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import test
 
@@ -15,9 +13,7 @@ EXAMPLE = """example, after the one of tools/train.py:
 
 def main() -> None:
     """Parse the command line and test."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     add_run_arguments(parser)
@@ -27,7 +23,7 @@ def main() -> None:
     parser.add_argument('--show', action='store_true', help='show painted predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write painted predictions below DIR')
     parser.add_argument(
-        '--wait-time', type=float, default=2, metavar='SECONDS', help='between two windows'
+        '--wait-time', type=number(0), default=2, metavar='SECONDS', help='between two windows'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     args = parser.parse_args()

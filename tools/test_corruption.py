@@ -1,12 +1,11 @@
 #!/usr/bin/env python
 """Evaluate the corruption robustness of any mmpretrain, mmseg or mmdet model."""
 
-import argparse
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser, whole
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.evaluation.sweep import ON_ERROR
@@ -24,9 +23,7 @@ Stopped at any moment, the same command goes on where it was.
 
 def main() -> int:
     """Parse the command line, run the sweep, print its result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
@@ -37,14 +34,18 @@ def main() -> int:
         '--corruptions', nargs='+', metavar='NAME', help='only these corruptions or groups'
     )
     parser.add_argument(
-        '--severities', nargs='+', type=int, metavar='N', help='only these severities, 1 to 5'
+        '--severities',
+        nargs='+',
+        type=whole(1, 5),
+        metavar='N',
+        help='only these severities, 1 to 5',
     )
     parser.add_argument(
         '--corrupted-root',
         metavar='DIR',
         help='read images that make_corrupted_dataset.py or the official scripts wrote',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the corruptions (%(default)s)')
+    parser.add_argument('--seed', type=whole(0), default=0, help='of the corruptions (%(default)s)')
     parser.add_argument(
         '--channel-order',
         choices=list(BENCHMARK_ORDERS),
@@ -52,11 +53,11 @@ def main() -> int:
         help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers',
     )
     parser.add_argument(
-        '--max-samples', type=int, metavar='N', help='evaluate N images, evenly spread'
+        '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spread'
     )
     parser.add_argument(
         '--save-images',
-        type=int,
+        type=whole(0),
         default=0,
         metavar='N',
         help='pictures of N images for the report',

@@ -1,12 +1,11 @@
 #!/usr/bin/env python
 """Evaluate an ImageNet classifier out of distribution: a row of the FAN paper's Table 11."""
 
-import argparse
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
@@ -34,9 +33,7 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 def main() -> int:
     """Parse the command line, evaluate, print the row; return 1 if a value is missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file of mmpretrain')
     parser.add_argument('checkpoint', help='weights, converted ones or a released file')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/ood')

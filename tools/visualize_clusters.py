@@ -1,11 +1,9 @@
 #!/usr/bin/env python
 """Group the tokens of a backbone's blocks and paint the groups over the image (FAN paper Figures 1, 4, 8, 9)."""
 
-import argparse
-
 from fan_mm.analysis.cluster_pictures import write_cluster_pictures
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
 
@@ -19,9 +17,7 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 def main() -> None:
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('images', nargs='+', metavar='IMAGE', help='files or folders')
     add('config', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain, with any backbone')
@@ -48,8 +44,8 @@ def main() -> None:
         metavar='NAME',
         help='corrupted versions beside the clean image',
     )
-    add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
-    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
+    add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
+    add('--seed', type=whole(0), default=0, help='of the corruptions (default 0)')
     add(
         '--size',
         type=size,
