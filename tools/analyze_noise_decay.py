@@ -38,7 +38,7 @@ def main() -> None:
         default=EPSILON,
         help='eigenvalues up to this share of the largest are insignificant (%(default)s)',
     )
-    add('--seed', type=whole(0), default=0, help='of the noise (default 0)')
+    add('--seed', type=int, default=0, help='of the noise (default 0)')
     add_config_arguments(parser)
     args = parser.parse_args()
     models = parse_models(args.models)

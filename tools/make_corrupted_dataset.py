@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
         help='default: all of the benchmark',
     )
     add('--split', default='val', help='of the clean dataset (default val)')
-    add('--seed', type=whole(0), default=0, help='base seed (default 0)')
+    add('--seed', type=int, default=0, help='base seed (default 0)')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
     add('--quality', type=whole(1, 100), metavar='Q', help='of JPEG (default 95, imagenet 85)')
     add(

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument('--size', type=size, metavar='HxW', help='of the pictures')
     parser.add_argument('--train', type=whole(1), metavar='N', help='scenes to train on')
     parser.add_argument('--val', type=whole(1), metavar='N', help='scenes to validate on')
-    parser.add_argument('--seed', type=whole(0), default=0, help='of the scenes (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the scenes (%(default)s)')
     parser.add_argument('--jobs', type=whole(1), metavar='N', help='processes (one per core)')
     args = parser.parse_args()
 

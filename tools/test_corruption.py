@@ -3,9 +3,11 @@
 
 from pathlib import Path
 
+from fan_mm.cli import run, tool_parser, whole
+
+# isort: split
 from mmengine.dist import is_main_process
 
-from fan_mm.cli import run, tool_parser, whole
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.evaluation.sweep import ON_ERROR
@@ -45,7 +47,7 @@ def main() -> int:
         metavar='DIR',
         help='read images that make_corrupted_dataset.py or the official scripts wrote',
     )
-    parser.add_argument('--seed', type=whole(0), default=0, help='of the corruptions (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the corruptions (%(default)s)')
     parser.add_argument(
         '--channel-order',
         choices=list(BENCHMARK_ORDERS),

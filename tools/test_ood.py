@@ -3,9 +3,11 @@
 
 from pathlib import Path
 
+from fan_mm.cli import run, tool_parser
+
+# isort: split
 from mmengine.dist import is_main_process
 
-from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row

@@ -45,7 +45,7 @@ def main() -> None:
         help='corrupted versions beside the clean image',
     )
     add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
-    add('--seed', type=whole(0), default=0, help='of the corruptions (default 0)')
+    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
     add(
         '--size',
         type=size,

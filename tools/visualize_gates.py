@@ -24,7 +24,7 @@ def main() -> None:
     add('--count', type=whole(1), default=16, metavar='N', help='of the images, evenly spread (16)')
     add('--corruption', nargs='+', default=[], metavar='NAME', help='beside the clean images')
     add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
-    add('--seed', type=whole(0), default=0, help='of the corruptions (default 0)')
+    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
     add(
         '--size',
         type=size,

@@ -33,7 +33,7 @@ def main() -> None:
     add('--count', type=whole(1), default=8, metavar='N', help='samples of the test split (8)')
     add('--corruption', default='snow', metavar='NAME', help='(default snow)')
     add('--severity', type=whole(1, 5), default=3, help='1 to 5 (default 3)')
-    add('--seed', type=whole(0), default=0, help='of the corruption (default 0)')
+    add('--seed', type=int, default=0, help='of the corruption (default 0)')
     add('--video', metavar='FILE', help='.mp4, .avi or .gif to make from the pictures')
     add(
         '--fps',
