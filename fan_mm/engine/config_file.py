@@ -11,6 +11,7 @@ from mmengine.config import Config
 from fan_mm.engine.config_values import KNOWN_KEYS, check_values
 from fan_mm.errors import InputError
 
+_LONGEST = 400  # characters of what somebody else says
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
 
 
@@ -91,8 +92,10 @@ def reason(error: BaseException) -> str:
     if isinstance(error, AssertionError) and not text:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = f'not so: {(frame.line or "").removeprefix("assert ").rstrip(", (")}'
-    plain = isinstance(error, ValueError | RuntimeError | AssertionError) and len(text) > 20
-    return text if plain and not isinstance(error, SyntaxError) else f'{kind}: {text}'
+    if len(text) > _LONGEST:  # mmengine prints whole parts of the config
+        text = f'{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}'
+    plain = isinstance(error, ValueError | RuntimeError | AssertionError | KeyError)
+    return text if plain and len(text) > 20 else f'{kind}: {text}'
 
 
 def _what_failed(error: BaseException, path: str) -> str:

@@ -63,11 +63,17 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
     ),
     r'optim_wrapper\.accumulative_counts': _WHOLE_FROM_1,
     r'auto_scale_lr\.base_batch_size': _WHOLE_FROM_1,
+    r'default_hooks\.checkpoint\.(interval|max_keep_ckpts)': (
+        _is_whole(-1),
+        'a whole number, -1 for none',
+    ),
+    r'default_hooks\.logger\.interval': _WHOLE_FROM_1,
+    r'model\.\w*head\.num_classes': (_is_whole(-1), 'a whole number'),
     r'(load_from|work_dir)': (lambda value: isinstance(value, str | os.PathLike), 'a path'),
 }
 _DICTS = re.compile(
     r'model|optim_wrapper|optim_wrapper\.optimizer|default_hooks|env_cfg|randomness|auto_scale_lr'
-    r'|model\.(backbone|data_preprocessor)|(train|val|test)_(dataloader|evaluator|cfg)'
+    r'|model\.(backbone|data_preprocessor|neck|\w*head)|default_hooks\.\w+|env_cfg\.\w+_cfg|(train|val|test)_(dataloader|evaluator|cfg)'
     r'|(train|val|test)_dataloader\.dataset|custom_hooks|param_scheduler'
 )
 

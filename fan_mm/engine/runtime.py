@@ -15,7 +15,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import type_name
+from fan_mm.engine.building import building
 from fan_mm.engine.config_checks import check_config
+from fan_mm.engine.config_values import check_values
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.errors import InputError
@@ -45,6 +47,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
         InputError: the task library is missing, or the config has a mistake.
     """
     use_safe_loading()
+    check_values(cfg)
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
     export_ranks(launcher)
@@ -54,7 +57,8 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     register_task_library(cfg)
     scope = cfg.get('default_scope')
     _fill_in_loaders(cfg)
-    remarks = check_config(cfg, training)
+    with building(cfg):
+        remarks = check_config(cfg, training)
     notes = []
     if get_device() == 'cpu':
         notes.append(_use_cpu(cfg, launcher, training))
@@ -87,7 +91,8 @@ def build_runner(
         notes: further lines for the log.
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with building(cfg):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses
         # and the resizing of every mmseg head among them: these warn instead.

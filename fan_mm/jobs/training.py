@@ -1,17 +1,25 @@
 """What ``tools/train.py`` and ``tools/test.py`` do, for any task."""
 
+import contextlib
+import difflib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import OPTIMIZERS
 
 from fan_mm.config_parts import type_name
+from fan_mm.engine.building import building
+from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
+from fan_mm.engine.whole_checkpoints import use_whole_checkpoints
 from fan_mm.errors import InputError
+from fan_mm.fileio import alone_in
+from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, read_torch_file, why_refused
 
 _PICKLES = ('.pkl', '.pickle')
@@ -36,6 +44,16 @@ def train(
     Raises:
         InputError: a mistake in the config or in a file, in one line.
     """
+    use_whole_checkpoints()
+    with contextlib.ExitStack() as stack:
+        if rank_of(launcher)[0] == 0:
+            Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone_in(cfg.work_dir))
+        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
+        _train(cfg, launcher, resume, amp, auto_scale_lr)
+
+
+def _train(cfg: Config, launcher: str, resume: str | None, amp: bool, auto_scale_lr: bool) -> None:
     notes = []
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
@@ -52,7 +70,9 @@ def train(
         cfg.auto_scale_lr.enable = True
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     runner.register_hook(ResumeSeedHook())
-    _safely(runner.train, cfg.get('load_from'))
+    _check_optimizer(cfg)
+    with building(cfg):
+        _safely(runner.train, cfg.get('load_from'))
 
 
 def test(
@@ -95,7 +115,30 @@ def test(
     runner = build_runner(cfg, launcher)
     if content is not None:
         load_weights(runner.model, content, checkpoint)
-    return _safely(runner.test, checkpoint)
+    with building(cfg):
+        return _safely(runner.test, checkpoint)
+
+
+def _check_optimizer(cfg: Config) -> None:
+    """Find a name that nobody has: mmengine says that None is not callable."""
+    optimizer = cfg.optim_wrapper.get('optimizer')
+    kind = optimizer.get('type') if isinstance(optimizer, dict) else None
+    with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            near = difflib.get_close_matches(
+                kind, [*registry.module_dict, *OPTIMIZERS.module_dict], 1
+            )
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise InputError(f'optim_wrapper.optimizer: nothing is registered as {kind}{hint}')
+
+
+def _how_to_go_on(work_dir: str) -> str:
+    note = Path(work_dir, 'last_checkpoint')
+    if not note.is_file():
+        return f'no checkpoint is in {work_dir} yet'
+    return (
+        f'the last checkpoint is {note.read_text()}; the same command with --resume goes on from it'
+    )
 
 
 def _safely(run: Callable, source: str | None) -> object:
@@ -124,6 +167,8 @@ def _set_resume(cfg: Config, resume: str) -> list[str]:
 
 
 def _set_amp(cfg: Config) -> None:
+    if not cfg.get('optim_wrapper'):
+        raise InputError('--amp: the config has no optim_wrapper')
     kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise InputError(f'--amp replaces an OptimWrapper, but the config has {kind}')
