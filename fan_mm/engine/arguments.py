@@ -70,7 +70,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, getattr(args, 'cfg_options', None))
     if getattr(args, 'work_dir', None):
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

@@ -130,8 +130,10 @@ def _place(error: BaseException) -> tuple[list[str], str]:
                     files[-1:] = [name]
                 elif isinstance(name, str):
                     files.append(name)
-        elif code.co_name == '<module>' and files:
+        elif code.co_name == '<module>' and files and 'site-packages' not in code.co_filename:
             line = f', line {number}'
+            if Path(code.co_filename).is_file() and not _same(files[-1:], code.co_filename):
+                files.append(code.co_filename)  # a module that the config imports
     return [os.path.relpath(f) if Path(f).is_relative_to(Path.cwd()) else f for f in files], line
 
 
