@@ -12,6 +12,7 @@ from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS
 from fan_mm.datasets.corrupted.verify import verify
+from fan_mm.stopping import telling
 
 EXAMPLE = """example:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
@@ -59,18 +60,19 @@ def main() -> int:
         print('\n'.join(problems) or f'{args.destination} is as its manifest says')
         return 1 if problems else 0
     benchmark = BENCHMARKS[args.benchmark or LAYOUTS[args.layout].benchmark]
-    summary = generate(
-        args.source,
-        args.destination,
-        args.layout,
-        choose_cells(benchmark, args.corruptions, args.severities),
-        split=args.split,
-        seed=args.seed,
-        channel_order=args.channel_order,
-        file_format=args.format,
-        quality=args.quality,
-        jobs=args.jobs,
-    )
+    with telling(lambda: 'what is written stays; the same command goes on'):
+        summary = generate(
+            args.source,
+            args.destination,
+            args.layout,
+            choose_cells(benchmark, args.corruptions, args.severities),
+            split=args.split,
+            seed=args.seed,
+            channel_order=args.channel_order,
+            file_format=args.format,
+            quality=args.quality,
+            jobs=args.jobs,
+        )
     print(f'{summary.files} images in {args.destination}, {summary.written} of them new')
     for name, reason in summary.unreadable.items():
         print(f'unreadable, left out: {name} ({reason})', file=sys.stderr)

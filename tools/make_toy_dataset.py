@@ -7,6 +7,7 @@ from rich.progress import track
 
 from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.datasets.scenes import write_cityscapes, write_coco, write_imagenet
+from fan_mm.stopping import telling
 
 EXAMPLE = """examples, with the defaults of each layout:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 256x512 --train 200 --val 40
@@ -38,7 +39,8 @@ def main() -> None:
     write, *defaults = LAYOUTS[args.layout]
     given = (args.size, args.train, args.val)
     shape, train, val = (d if g is None else g for g, d in zip(given, defaults, strict=True))
-    new = write(args.out, shape, train, val, args.seed, args.jobs, progress)
+    with telling(lambda: 'what is written stays; the same command goes on'):
+        new = write(args.out, shape, train, val, args.seed, args.jobs, progress)
     print(f'{args.out}: {train} + {val} scenes, {new} of them new')
 
 

@@ -4,6 +4,7 @@
 from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import test
+from fan_mm.stopping import telling
 
 EXAMPLE = """example, after the one of tools/train.py:
   python tools/test.py configs/fan_hybrid_toy_cityscapes.py \\
@@ -27,16 +28,17 @@ def main() -> None:
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     args = parser.parse_args()
-    test(
-        load_config(args),
-        args.checkpoint,
-        args.launcher,
-        out=args.out,
-        show=args.show,
-        show_dir=args.show_dir,
-        wait_time=args.wait_time,
-        tta=args.tta,
-    )
+    with telling(lambda: 'a test is not stored; start it again'):
+        test(
+            load_config(args),
+            args.checkpoint,
+            args.launcher,
+            out=args.out,
+            show=args.show,
+            show_dir=args.show_dir,
+            wait_time=args.wait_time,
+            tta=args.tta,
+        )
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
+from fan_mm.stopping import telling
 
 EXAMPLE = """example:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar fan_s.pth
@@ -57,17 +58,18 @@ def main() -> int:
     sizes = pairs(args.size)
     if not all(value.isdigit() for value in sizes.values()):
         raise InputError('--size: pixels are whole numbers')
-    results = evaluate_ood(
-        cfg,
-        args.checkpoint,
-        {name: folder for name in TEST_SETS[1:] if (folder := getattr(args, name))},
-        work_dir,
-        args.launcher,
-        {name: int(value) for name, value in sizes.items()},
-        pairs(args.weights),
-        not args.no_clean,
-        args.overwrite,
-    )
+    with telling(lambda: 'the same command begins again, but for the cells of ImageNet-C'):
+        results = evaluate_ood(
+            cfg,
+            args.checkpoint,
+            {name: folder for name in TEST_SETS[1:] if (folder := getattr(args, name))},
+            work_dir,
+            args.launcher,
+            {name: int(value) for name, value in sizes.items()},
+            pairs(args.weights),
+            not args.no_clean,
+            args.overwrite,
+        )
     missing = missing_values(results)
     if is_main_process():
         print(table_row(results))
