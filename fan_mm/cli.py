@@ -10,7 +10,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from fan_mm import stopping
 from fan_mm.errors import InputError
@@ -40,7 +39,7 @@ _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """One of the processes of a launcher says it."""
-        if _first_to_say():
+        if stopping.first_to_say():
             super().error(message)
         sys.exit(2)
 
@@ -164,7 +163,7 @@ def _end(error: BaseException) -> int:
         status, line = 2, f'error: memory: {reason}; smaller batches or pictures need less'
     else:
         raise error
-    if _first_to_say():
+    if stopping.first_to_say():
         if os.environ.get(TRACEBACK):
             traceback.print_exception(error)
         _say(' '.join(line.splitlines()))
@@ -179,20 +178,6 @@ def _open_file(error: OSError) -> str | None:
             if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
                 return value.name
     return None
-
-
-def _first_to_say() -> bool:
-    """Whether no other process that torchrun started on this node has said how the run ended."""
-    report = os.environ.get('TORCHELASTIC_ERROR_FILE')  # RUN/attempt_N/RANK/error.json
-    if not report:
-        return True
-    try:
-        Path(report).parents[1].joinpath('said').touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _say(line: str) -> None:

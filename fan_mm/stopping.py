@@ -19,6 +19,8 @@ _PACKAGE = Path(__file__).resolve().parent
 _TOOLS = (_PACKAGE.parent / 'tools', _PACKAGE / '.mim' / 'tools')
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
+_CHILD_DIED = getattr(signal, 'SIGCHLD', None)  # Windows has none
+
 _received: list[int] = []  # signals that ask this process to end
 
 
@@ -55,10 +57,10 @@ def handled() -> Iterator[None]:
         yield
         return
     _received.clear()
-    before = {}
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _stop)):
+    before = {_CHILD_DIED: signal.getsignal(_CHILD_DIED)} if _CHILD_DIED else {}
+    for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and background jobs have it
-            before[number] = signal.signal(number, handler)
+            before[number] = signal.signal(number, _stop)
     try:
         yield
     finally:
@@ -69,6 +71,9 @@ def handled() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _received.append(number)
+    # loader workers got the same: torch would complain of their death while everything is cleared up
+    if _CHILD_DIED:
+        signal.signal(_CHILD_DIED, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 
@@ -101,7 +106,7 @@ def guard_start() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """Nothing is begun yet, and an exception in the middle of an import may be taken for another one."""
-    if os.environ.get('RANK', '0') == '0':
+    if first_to_say():
         os.write(2, b'stopped\n')
     os._exit(128 + number)
 
@@ -114,3 +119,17 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died in between
         os._exit(128 + signal.SIGKILL)
+
+
+def first_to_say() -> bool:
+    """Whether no other process that torchrun started on this node has said how the run ended."""
+    report = os.environ.get('TORCHELASTIC_ERROR_FILE')  # RUN/attempt_N/RANK/error.json
+    if not report:
+        return True
+    try:
+        Path(report).parents[1].joinpath('said').touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -84,6 +84,8 @@ def check_values(cfg: Config) -> None:
     Raises:
         InputError: the first one, with its place in the config.
     """
+    if 'model' in cfg and cfg.model is None:
+        raise InputError('model is None, but must be dict(...) as in other configs')
     for place, value in _places(cfg._cfg_dict):
         if value is None:
             continue

@@ -2,12 +2,15 @@
 
 import contextlib
 import difflib
+import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import OPTIMIZERS
+from mmengine.runner import Runner
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.building import building
@@ -71,6 +74,7 @@ def _train(cfg: Config, launcher: str, resume: str | None, amp: bool, auto_scale
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     runner.register_hook(ResumeSeedHook())
     _check_optimizer(cfg)
+    _check_saving(runner)
     with building(cfg):
         _safely(runner.train, cfg.get('load_from'))
 
@@ -130,6 +134,17 @@ def _check_optimizer(cfg: Config) -> None:
             )
             hint = f'; did you mean {near[0]}?' if near else ''
             raise InputError(f'optim_wrapper.optimizer: nothing is registered as {kind}{hint}')
+
+
+def _check_saving(runner: Runner) -> None:
+    """Find options that would end a training at its first checkpoint."""
+    known = inspect.signature(runner.save_checkpoint).parameters
+    for hook in runner.hooks:
+        unknown = [name for name in getattr(hook, 'args', {}) if name not in known]
+        if isinstance(hook, CheckpointHook) and unknown:
+            raise InputError(
+                f'default_hooks.checkpoint: CheckpointHook has no argument {unknown[0]}'
+            )
 
 
 def _how_to_go_on(work_dir: str) -> str:
