@@ -18,7 +18,6 @@ from mmengine.registry import MODELS, DefaultScope
 from rich.table import Table
 from torch import Tensor, nn
 
-from fan_mm.cores import check_memory
 from fan_mm.engine.building import building
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
@@ -162,8 +161,6 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     Raises:
         InputError: a mistake in the config.
     """
-    # a first layer's output alone is larger than this
-    check_memory(size[0] * size[1] * 3 * 4 * 4, f'size {size[0]}x{size[1]}')
     drop_data(cfg)
     if 'model' not in cfg:
         raise InputError(f'{cfg.filename or "the config"} has no model')

@@ -1,5 +1,6 @@
 """Values that no config can have, whatever its task: found before anything is built from them."""
 
+import logging
 import math
 import os
 import re
@@ -69,6 +70,10 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
     ),
     r'default_hooks\.logger\.interval': _WHOLE_FROM_1,
     r'model\.\w*head\.num_classes': (_is_whole(-1), 'a whole number'),
+    r'log_level': (
+        lambda value: isinstance(value, int) or isinstance(logging.getLevelName(value), int),
+        'INFO, WARNING or another level of logging',
+    ),
     r'(load_from|work_dir)': (lambda value: isinstance(value, str | os.PathLike), 'a path'),
 }
 _DICTS = re.compile(
