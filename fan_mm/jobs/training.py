@@ -47,21 +47,6 @@ def train(
     Raises:
         InputError: a mistake in the config or in a file, in one line.
     """
-    use_whole_checkpoints()
-    with contextlib.ExitStack() as stack:
-        if rank_of(launcher)[0] == 0:
-            Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(alone_in(cfg.work_dir))
-        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
-        _train(cfg, launcher, resume, amp, auto_scale_lr)
-
-
-def _train(cfg: Config, launcher: str, resume: str | None, amp: bool, auto_scale_lr: bool) -> None:
-    notes = []
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    if resume is not None:
-        notes += _set_resume(cfg, resume)
     if amp:
         _set_amp(cfg)
     if auto_scale_lr:
@@ -71,6 +56,21 @@ def _train(cfg: Config, launcher: str, resume: str | None, amp: bool, auto_scale
                 'for; add auto_scale_lr=dict(base_batch_size=...)'
             )
         cfg.auto_scale_lr.enable = True
+    use_whole_checkpoints()
+    with contextlib.ExitStack() as stack:
+        if rank_of(launcher)[0] == 0:
+            Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone_in(cfg.work_dir))
+        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
+        _train(cfg, launcher, resume)
+
+
+def _train(cfg: Config, launcher: str, resume: str | None) -> None:
+    notes = []
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume is not None:
+        notes += _set_resume(cfg, resume)
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     runner.register_hook(ResumeSeedHook())
     _check_optimizer(cfg)
