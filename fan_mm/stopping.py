@@ -87,21 +87,25 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_die_as_usual)
 
 
-def guard_start() -> None:
+def guard_start() -> bool:
     """While a tool's imports run, which take seconds, let a stop end it with one line.
 
     And let a process that torchrun started end with it, even where that is killed: it would go on
     writing beside the run that takes its place. Does nothing in any other program.
+
+    Returns:
+        Whether this program is one of the tools.
     """
     main = getattr(sys.modules.get('__main__'), '__file__', None)
     if main is None or Path(main).resolve().parent not in _TOOLS:
-        return
+        return False
     if multiprocessing.parent_process() is not None:
-        return
+        return False
     _end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _leave)
+    return True
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -5,7 +5,6 @@ from fan_mm.analysis.cluster_pictures import write_cluster_pictures
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
 from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
-from fan_mm.errors import InputError
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/visualize_clusters.py \\
@@ -13,6 +12,11 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
       configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --size 256x512 --blocks 2 3 -2 --corruption snow --out work_dirs/clusters
 """
+
+
+def clusters(text: str) -> int | None:
+    """A number of clusters; None for 'auto'."""
+    return None if text == 'auto' else whole(2)(text)
 
 
 def main() -> None:
@@ -33,7 +37,8 @@ def main() -> None:
     )
     add(
         '--clusters',
-        default='auto',
+        type=clusters,
+        default=None,
         metavar='K',
         help='a number, or auto: the largest gap of the eigenvalues (default)',
     )
@@ -55,15 +60,13 @@ def main() -> None:
     )
     add_config_arguments(parser)
     args = parser.parse_args()
-    if args.clusters != 'auto' and not (args.clusters.isdigit() and int(args.clusters) > 1):
-        raise InputError(f'--clusters is auto or a number of at least 2, not {args.clusters}')
     pictures = load_pictures(args.images, args.size)
     for line in write_cluster_pictures(
         Subject(load_config(args), args.checkpoint),
         pictures,
         args.out,
         args.blocks,
-        None if args.clusters == 'auto' else int(args.clusters),
+        args.clusters,
         [(name, args.severity) for name in args.corruption],
         args.seed,
     ):
