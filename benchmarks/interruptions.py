@@ -240,7 +240,10 @@ class Campaign:
         after = stored(out, job.files)
         kept = {n for n in before if n in after} if job.again else set(before)
         count['lost'] += sum(name not in after for name in kept)
-        count['doubled'] += sum(after[name] != before[name] for name in kept if name in after)
+        doubled = [name for name in kept if after.get(name, before[name]) != before[name]]
+        if doubled:
+            print(f'{job.name}, {way}: made again: {", ".join(doubled)}', file=sys.stderr)
+        count['doubled'] += len(doubled)
         count['changed'] += not _same(job.result(out), self.expected[job.name])
         shutil.rmtree(out)
 

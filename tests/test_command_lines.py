@@ -307,6 +307,9 @@ def test_launchers_that_did_not_start_it(run, tiny_config, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     for launcher in ('pytorch', 'slurm', 'mpi'):
         assert_one_line(run('train', tiny_config, '--launcher', launcher), f'--launcher {launcher}')
+    for name, value in dict(RANK='x', WORLD_SIZE='2', LOCAL_RANK='0').items():
+        monkeypatch.setenv(name, value)
+    assert_one_line(run('train', tiny_config, '--launcher', 'pytorch'), "RANK is 'x'")
 
 
 def test_work_dirs_that_are_files(run, tiny_config, checkpoint, tmp_path):
