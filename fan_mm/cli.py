@@ -38,9 +38,9 @@ _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
-        """One of the processes of a launcher says it."""
+        """One line, without the usage before it; one of the processes of a launcher says it."""
         if stopping.first_to_say():
-            super().error(message)
+            _say(f'error: {" ".join(message.split())} (see --help)')
         sys.exit(2)
 
 

@@ -30,13 +30,7 @@ def parse() -> argparse.Namespace:
     add('destination', metavar='DST', help='root of the corrupted one: new, or begun before')
     add('--benchmark', choices=BENCHMARKS, help="default: the layout's own")
     add('--corruptions', nargs='+', metavar='NAME|GROUP', help='default: all of the benchmark')
-    add(
-        '--severities',
-        nargs='+',
-        type=whole(1, 5),
-        metavar='S',
-        help='default: all of the benchmark',
-    )
+    add('--severities', nargs='+', type=int, metavar='S', help='default: all of the benchmark')
     add('--split', default='val', help='of the clean dataset (default val)')
     add('--seed', type=int, default=0, help='base seed (default 0)')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')

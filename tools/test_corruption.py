@@ -36,11 +36,7 @@ def main() -> int:
         '--corruptions', nargs='+', metavar='NAME', help='only these corruptions or groups'
     )
     parser.add_argument(
-        '--severities',
-        nargs='+',
-        type=whole(1, 5),
-        metavar='N',
-        help='only these severities, 1 to 5',
+        '--severities', nargs='+', type=int, metavar='N', help='only these severities, 1 to 5'
     )
     parser.add_argument(
         '--corrupted-root',
