@@ -78,8 +78,8 @@ class Job:
 class Run:
     """A started command: a process for each rank, each with a session and a log of its own."""
 
-    def __init__(self, job: Job, out: Path, again: bool = False) -> None:
-        self.log = out.with_name(f'{out.name}.{time.monotonic_ns()}.log')
+    def __init__(self, job: Job, out: Path, logs: Path, again: bool = False) -> None:
+        self.log = logs / f'{out.name}.{time.monotonic_ns()}.log'
         words = [job.tool, *job.arguments(out), *(job.again if again else [])]
         if job.ranks > 1:
             words += ['--launcher', 'pytorch']
@@ -172,7 +172,7 @@ class Campaign:
         """What the job gives when it is left alone, how long it takes, and which files it makes."""
         out, seen = self.folder / f'{job.name}-undisturbed', set()
         start = time.monotonic()
-        going = Run(job, out)
+        going = Run(job, out, self.folder)
         while going.running():
             seen |= {kind_of(f.relative_to(out).as_posix()) for f in _files(out)}
             time.sleep(0.002)
@@ -213,7 +213,7 @@ class Campaign:
             else ('killed at random' if now.__name__ == '<lambda>' else 'killed as a file appears')
         )
         out = self.new(job)
-        going = Run(job, out)
+        going = Run(job, out, self.folder)
         while going.running() and not now(out):
             time.sleep(0.001)
         stopped = going.running()
@@ -230,7 +230,7 @@ class Campaign:
         """Run a job's command on what is there, and count what is not as it should be."""
         count = self.counts[job.name, way]
         before = stored(out, job.files)
-        going = Run(job, out, again=True)
+        going = Run(job, out, self.folder, again=True)
         statuses = going.wait()
         count['runs'] += 1
         if statuses != [0] * job.ranks:
@@ -250,7 +250,7 @@ class Campaign:
     def twice(self, job: Job) -> None:
         """Start the same command twice: one does the work, the other says why it does not."""
         out = self.new(job)
-        both = [Run(job, out), Run(job, out)]
+        both = [Run(job, out, self.folder), Run(job, out, self.folder)]
         ends = [one.wait() for one in both]
         texts = [one.log.read_bytes() for one in both]
         fine = any(set(end) == {0} for end in ends) and not any(
@@ -267,12 +267,14 @@ class Campaign:
         disk.mkdir()
         size = max(64, int(whole * self.random.uniform(0.1, 0.8) / 1024))
         mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}k', 'tmpfs', disk]
-        if os.geteuid() or subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+        if os.geteuid() == 0:
+            subprocess.run(mount, stderr=subprocess.DEVNULL)
+        if not os.path.ismount(disk):
             disk.rmdir()
             count['skipped'] += 1
             return
         try:
-            going = Run(job, disk / 'out')
+            going = Run(job, disk / 'out', self.folder)
             statuses, text = going.wait(), going.log.read_bytes()
             said = b'No space left' in text or b'is full' in text or b'make room' in text
             polite = 0 in statuses or (said and WORDS_OF_A_TRACEBACK not in text)
@@ -287,7 +289,7 @@ class Campaign:
     def data_changed(self, job: Job) -> None:
         """After a stop, change a byte's worth of one picture: going on must be refused."""
         out = self.new(job)
-        going, now = Run(job, out), self._later(job)
+        going, now = Run(job, out, self.folder), self._later(job)
         while going.running() and not now(out):
             time.sleep(0.001)
         going.signal(signal.SIGKILL)
@@ -301,7 +303,7 @@ class Campaign:
         image[0] ^= 255
         cv2.imwrite(str(picture), image)
         try:
-            end = Run(job, out, again=True).wait()
+            end = Run(job, out, self.folder, again=True).wait()
         finally:
             picture.write_bytes(content)
         count['changed'] += bool(before) and end != [2] * job.ranks

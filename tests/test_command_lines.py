@@ -66,7 +66,7 @@ def run(monkeypatch, capfd, tmp_path):
     (tmp_path / 'something').touch()
     monkeypatch.setattr('logging.raiseExceptions', True)
     monkeypatch.setattr('sys.path', list(sys.path))
-    monkeypatch.delenv(fan_mm.cli.TRACEBACK, raising=False)
+    monkeypatch.setenv(fan_mm.cli.TRACEBACK, '')  # and put back what --traceback sets
 
     def start(tool, *arguments):
         monkeypatch.setattr('sys.argv', [tool, *map(str, arguments)])
