@@ -4,11 +4,21 @@ Importing the package checks the installed versions and registers everything in 
 registries, so a config needs one line: ``custom_imports=dict(imports=['fan_mm'])``.
 """
 
+import sys
+
+from fan_mm.stopping import guard_start
 from fan_mm.versions import check_versions
 
 __version__ = '0.1.0'
 
-check_versions()
+_in_tool = guard_start()
+try:
+    check_versions()
+except ImportError as error:
+    if not _in_tool:
+        raise
+    sys.stderr.write(f'error: {error}\n')
+    sys.exit(2)
 
 from fan_mm import datasets, engine, evaluation, models  # noqa: E402  (registration comes after the check)
 

@@ -1,13 +1,22 @@
-"""What every command line shares: its end (one line for the user's mistakes, a traceback for ours), sizes."""
+"""What every command line shares: its parser, its end (one line for the user's mistakes), its numbers."""
 
 import argparse
 import errno
+import io
+import logging
+import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 
+from fan_mm import stopping
 from fan_mm.errors import InputError
+
+TRACEBACK = (
+    'FAN_MM_TRACEBACK'  # in the environment: not empty, and every error shows where it arose
+)
 
 # What a folder or a disk refuses; a file that is not there (ENOENT) may be our mistake.
 _REFUSALS = {
@@ -23,6 +32,44 @@ _REFUSALS = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
+# How numpy, torch on a CPU and torch on a GPU say that there is not enough memory.
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        """One line, without the usage before it; one of the processes of a launcher says it."""
+        if stopping.first_to_say():
+            _say(f'error: {" ".join(message.split())} (see --help)')
+        sys.exit(2)
+
+
+class _ShowTraceback(argparse.Action):
+    def __call__(self, *_: object) -> None:
+        """In the environment, for the processes that this one starts."""
+        os.environ[TRACEBACK] = '1'
+
+
+def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
+    """A tool's parser.
+
+    Args:
+        description: what the tool does.
+        example: shown behind the options.
+    """
+    made = _Parser(
+        description=description,
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        '--traceback',
+        nargs=0,
+        action=_ShowTraceback,
+        default=argparse.SUPPRESS,
+        help=f'after an error, show where it arose (also {TRACEBACK}=1 in the environment)',
+    )
+    return made
 
 
 def size(text: str) -> tuple[int, int]:
@@ -33,6 +80,43 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The ``type`` of an argument that is a whole number from ``least`` to ``most``."""
+    allowed = f'from {least} on' if most is None else f'from {least} to {most}'
+
+    def read(text: str) -> int:
+        number = int(text) if re.fullmatch(r'[+-]?\d+', text, re.ASCII) else None
+        if number is None or number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number {allowed}')
+        return number
+
+    return read
+
+
+def number(least: float, most: float = math.inf, above: bool = False) -> Callable[[str], float]:
+    """The ``type`` of an argument that is a finite number from ``least`` to ``most``.
+
+    Args:
+        least: the smallest.
+        most: the largest.
+        above: ``least`` itself is too small.
+    """
+    allowed = f'{"above" if above else "from"} {least:g}' + (
+        ' on' if math.isinf(most) and not above else '' if math.isinf(most) else f' to {most:g}'
+    )
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and least <= value <= most) or (above and value == least):
+            raise argparse.ArgumentTypeError(f'{text!r} is not a number {allowed}')
+        return value
+
+    return read
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a tool's ``main`` and leave the process with its status.
 
@@ -40,28 +124,60 @@ def run(main: Callable[[], int | None]) -> None:
         main: parses ``sys.argv`` itself; returns the exit status, None meaning 0.
 
     Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``, or where a file or
-    folder cannot be written; 130 after Ctrl-C (with the KeyboardInterrupt's text, if it has one); 141
-    where a pipe's reader (``| head``) has enough.
+    folder cannot be written, or memory does not suffice; 130 after Ctrl-C and 143 after SIGTERM (with
+    the KeyboardInterrupt's text, if it has one); 141 where a pipe's reader (``| head``) has enough.
+    Of the processes that torchrun started on a node, the first one prints.
     """
-    try:
-        status = main()
-        sys.stdout.flush()
-        sys.exit(status)
-    except InputError as error:
-        _say(f'error: {error}')
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
-        sys.exit(141)
-    except OSError as error:
-        if error.errno not in _REFUSALS:
+    logging.raiseExceptions = False  # a full disk is said once, not by every line of the log
+    if hasattr(sys.stdout, 'reconfigure'):  # names of files may be no UTF-8
+        sys.stdout.reconfigure(errors='backslashreplace')
+    with stopping.handled():
+        try:
+            status = main()
+            sys.stdout.flush()
+        except SystemExit:
             raise
-        where = '' if error.filename is None else f'{error.filename}: '
-        _say(f'error: {where}{error.strerror}')
-        sys.exit(2)
-    except KeyboardInterrupt as error:
-        _say(': '.join(['stopped', *map(str, error.args)]))
-        sys.exit(130)
+        except BaseException as error:
+            status = _end(error)
+    sys.exit(status)
+
+
+def _end(error: BaseException) -> int:
+    """Say what ended a tool; returns the exit status. A bug of ours is raised again."""
+    status, line = stopping.status_of(error), None
+    if status is not None:
+        said = error.args if isinstance(error, KeyboardInterrupt) else ()
+        line = ': '.join(['stopped', *map(str, said)])
+    elif isinstance(error, InputError):
+        status, line = 2, f'error: {error}'
+    elif isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        return 141
+    elif isinstance(error, OSError) and error.errno in _REFUSALS:
+        file = error.filename or _open_file(error)
+        status, line = 2, f'error: {f"{file}: " if file else ""}{error.strerror}'
+    elif isinstance(error, MemoryError | RuntimeError) and (
+        isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))
+    ):
+        reason = str(error).split('. ')[0] or 'it does not suffice'
+        status, line = 2, f'error: memory: {reason}; smaller batches or pictures need less'
+    else:
+        raise error
+    if stopping.first_to_say():
+        if os.environ.get(TRACEBACK):
+            traceback.print_exception(error)
+        _say(' '.join(line.splitlines()))
+    return status
+
+
+def _open_file(error: OSError) -> str | None:
+    """The file that was being written when a disk refused, of which the error itself says nothing."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        for value in frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
+                return value.name
+    return None
 
 
 def _say(line: str) -> None:

@@ -42,8 +42,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         with _locked(aside):
             yield aside
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(aside)):
+            error.filename = str(path)  # what a full disk has no room for
         raise
 
 

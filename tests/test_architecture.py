@@ -10,6 +10,7 @@ BASEMENT = {
     'fileio',
     'images',
     'safetensors_files',
+    'stopping',
     'torch_files',
     'versions',
     '__version__',

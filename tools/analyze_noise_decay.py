@@ -1,13 +1,11 @@
 #!/usr/bin/env python
 """How tokens group and how input noise decays with depth, for several models (FAN paper Figure 3)."""
 
-import argparse
-
 from rich.progress import track
 
 from fan_mm.analysis.noise_decay import EPSILON, measure, write_noise_decay
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures, parse_models
-from fan_mm.cli import run, size
+from fan_mm.cli import number, run, size, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
@@ -20,14 +18,12 @@ Further models follow as further pairs of CONFIG CHECKPOINT.
 
 def main() -> None:
     """Parse the command line, measure and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model')
     add('--images', nargs='+', required=True, metavar='IMAGE', help='files or folders')
     add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
-    add('--count', type=int, default=16, metavar='N', help='of the images, evenly spread (16)')
+    add('--count', type=whole(1), default=16, metavar='N', help='of the images, evenly spread (16)')
     add(
         '--size',
         type=size,
@@ -35,10 +31,10 @@ def main() -> None:
         metavar='HxW',
         help='that images are resized to (448x448)',
     )
-    add('--noise-std', type=float, default=1.0, help='in units of the normalised input (1.0)')
+    add('--noise-std', type=number(0), default=1.0, help='in units of the normalised input (1.0)')
     add(
         '--epsilon',
-        type=float,
+        type=number(0, 1),
         default=EPSILON,
         help='eigenvalues up to this share of the largest are insignificant (%(default)s)',
     )

@@ -5,9 +5,7 @@ RESULT is a results.json of tools/test_corruption.py, or the folder that holds i
 (WORK_DIR/robustness by default). The first one is the model that the others are compared with.
 """
 
-import argparse
-
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.report.comparison_files import write_comparison
 
 EXAMPLE = """example, on the embedded dataset, after tools/test_corruption.py for two checkpoints:
@@ -17,9 +15,7 @@ EXAMPLE = """example, on the embedded dataset, after tools/test_corruption.py fo
 
 def main() -> None:
     """Parse the command line and compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('results', nargs='+', metavar='RESULT', help='results.json, or the folder that holds it')
     add(

@@ -5,9 +5,7 @@ Only for whole models: a backbone reads the released file itself, by
 init_cfg=dict(type='Pretrained', checkpoint=FILE).
 """
 
-import argparse
-
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.models.conversion import convert_file
 
 EXAMPLE = """examples:
@@ -20,9 +18,7 @@ EXAMPLE = """examples:
 
 def main() -> None:
     """Parse the command line, convert, and report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('source', help='released file, or its http(s) address')
     parser.add_argument('target', help='file to write')
     parser.add_argument(

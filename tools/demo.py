@@ -1,11 +1,9 @@
 #!/usr/bin/env python
 """Paint the predictions of any mmseg, mmdet or mmpretrain model over pictures."""
 
-import argparse
-
 from rich.progress import track
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.jobs.demo import paint_files
 
@@ -17,9 +15,7 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 def main() -> int:
     """Parse the command line, paint, and say what could not be painted."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')

@@ -7,12 +7,13 @@ Stopped at any moment, the same command continues.
 import argparse
 import sys
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser, whole
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
 from fan_mm.datasets.corrupted.generate import generate, named
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS, image_folder
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
+from fan_mm.stopping import telling
 
 EXAMPLE = """example:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes
@@ -23,9 +24,7 @@ EXAMPLE = """example:
 
 def parse() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('layout', choices=LAYOUTS, help='how SRC is laid out')
     add('source', metavar='SRC', help='root of the clean dataset (data/cityscapes, data/coco, ...)')
@@ -36,14 +35,14 @@ def parse() -> argparse.Namespace:
     add('--split', default='val', help='of the clean dataset (default val)')
     add('--seed', type=int, default=0, help='base seed (default 0)')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
-    add('--quality', type=int, metavar='Q', help='of JPEG (default 95, imagenet 85)')
+    add('--quality', type=whole(1, 100), metavar='Q', help='of JPEG (default 95, imagenet 85)')
     add(
         '--channel-order',
         choices=BENCHMARK_ORDERS,
         default='rgb',
         help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C sets',
     )
-    add('--jobs', type=int, metavar='N', help='processes (default: one per core)')
+    add('--jobs', type=whole(1), metavar='N', help='processes (default: one per core)')
     add('--verify', action='store_true', help='check DST against its manifest instead')
     return parser.parse_args()
 
@@ -61,18 +60,19 @@ def main() -> int:
         print('\n'.join(problems) or f'{args.destination} is as its manifest says')
         return 1 if problems else 0
     benchmark = BENCHMARKS[args.benchmark or LAYOUTS[args.layout].benchmark]
-    summary = generate(
-        args.source,
-        args.destination,
-        args.layout,
-        choose_cells(benchmark, args.corruptions, args.severities),
-        split=args.split,
-        seed=args.seed,
-        channel_order=args.channel_order,
-        file_format=args.format,
-        quality=args.quality,
-        jobs=args.jobs,
-    )
+    with telling(lambda: 'what is written stays; the same command goes on'):
+        summary = generate(
+            args.source,
+            args.destination,
+            args.layout,
+            choose_cells(benchmark, args.corruptions, args.severities),
+            split=args.split,
+            seed=args.seed,
+            channel_order=args.channel_order,
+            file_format=args.format,
+            quality=args.quality,
+            jobs=args.jobs,
+        )
     print(f'{summary.files} images in {args.destination}, {summary.written} of them new')
     for remark, names in summary.remarks.items():
         print(f'{len(names)} of the images read now {remark}: {named(names)}')

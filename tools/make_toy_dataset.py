@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Write an embedded toy dataset: rendered street scenes in the layout of a well-known dataset."""
 
-import argparse
 from collections.abc import Iterable
 
 from rich.progress import track
 
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.datasets.scenes import write_cityscapes, write_coco, write_imagenet
+from fan_mm.stopping import telling
 
 EXAMPLE = """examples, with the defaults of each layout:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 256x512 --train 200 --val 40
@@ -23,16 +23,14 @@ LAYOUTS = {  # writer, size, training and validation scenes
 
 def main() -> None:
     """Parse the command line and write the dataset."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('layout', choices=list(LAYOUTS), help='whose layout')
     parser.add_argument('out', metavar='DST', help="the dataset's folder")
     parser.add_argument('--size', type=size, metavar='HxW', help='of the pictures')
-    parser.add_argument('--train', type=int, metavar='N', help='scenes to train on')
-    parser.add_argument('--val', type=int, metavar='N', help='scenes to validate on')
+    parser.add_argument('--train', type=whole(1), metavar='N', help='scenes to train on')
+    parser.add_argument('--val', type=whole(1), metavar='N', help='scenes to validate on')
     parser.add_argument('--seed', type=int, default=0, help='of the scenes (%(default)s)')
-    parser.add_argument('--jobs', type=int, metavar='N', help='processes (one per core)')
+    parser.add_argument('--jobs', type=whole(1), metavar='N', help='processes (one per core)')
     args = parser.parse_args()
 
     def progress(scenes: Iterable, total: int) -> Iterable:
@@ -41,7 +39,8 @@ def main() -> None:
     write, *defaults = LAYOUTS[args.layout]
     given = (args.size, args.train, args.val)
     shape, train, val = (d if g is None else g for g, d in zip(given, defaults, strict=True))
-    new = write(args.out, shape, train, val, args.seed, args.jobs, progress)
+    with telling(lambda: 'what is written stays; the same command goes on'):
+        new = write(args.out, shape, train, val, args.seed, args.jobs, progress)
     print(f'{args.out}: {train} + {val} scenes, {new} of them new')
 
 

@@ -1,13 +1,11 @@
 #!/usr/bin/env python
 """Parameters and FLOPs by module of any config's model, or the table of every FAN."""
 
-import argparse
-
 from rich.console import Console
 
 from fan_mm.analysis.complexity import complexity_of_config, module_table
 from fan_mm.analysis.complexity_table import write_table
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
 
@@ -20,9 +18,7 @@ EXAMPLE = """examples:
 
 def main() -> None:
     """Parse the command line, count and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('config', nargs='?', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain')
     add(
@@ -32,7 +28,7 @@ def main() -> None:
         metavar='HxW',
         help='of the input in pixels (224x224)',
     )
-    add('--depth', type=int, default=2, help='of the modules that are listed (default 2)')
+    add('--depth', type=whole(1), default=2, help='of the modules that are listed (default 2)')
     add('--table', metavar='FILE', help='write the table of every FAN in Markdown')
     add_config_arguments(parser)
     args = parser.parse_args()

@@ -1,9 +1,7 @@
 #!/usr/bin/env python
 """Draw all 19 corruptions of an image, clean and at five severities, on one labelled sheet."""
 
-import argparse
-
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.report.contact_sheet import write_contact_sheet
 
 EXAMPLE = """example:
@@ -16,9 +14,7 @@ EXAMPLE = """example:
 
 def main() -> None:
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('image', metavar='IMAGE', help='any image of at least 32x32 pixels')
     add('--out', required=True, metavar='FILE', help='.png, .jpg, .pdf or .svg')

@@ -1,11 +1,9 @@
 #!/usr/bin/env python
 """Image, ground truth and prediction side by side, for samples of a config's test split."""
 
-import argparse
-
 from rich.progress import track
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.jobs.demo import paint_samples
 
@@ -17,14 +15,16 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 def main() -> None:
     """Parse the command line and paint."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
     parser.add_argument(
-        '--count', type=int, default=8, metavar='N', help='samples, evenly spread (%(default)s)'
+        '--count',
+        type=whole(1),
+        default=8,
+        metavar='N',
+        help='samples, evenly spread (%(default)s)',
     )
     add_config_arguments(parser)
     args = parser.parse_args()

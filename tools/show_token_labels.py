@@ -1,12 +1,10 @@
 #!/usr/bin/env python
 """Paint what an STL model says about every token: the image, its token labels and their confidence."""
 
-import argparse
-
 from rich.progress import track
 
 from fan_mm.analysis.token_labels import paint_token_labels
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """example, on the embedded dataset:
@@ -20,15 +18,13 @@ EXAMPLE = """example, on the embedded dataset:
 
 def main() -> None:
     """Parse the command line and paint."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
     parser.add_argument('config', help='config file of a token labeler or student')
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
     parser.add_argument(
-        '--count', type=int, default=8, metavar='N', help='images, evenly spread (%(default)s)'
+        '--count', type=whole(1), default=8, metavar='N', help='images, evenly spread (%(default)s)'
     )
     add_config_arguments(parser)
     args = parser.parse_args()

@@ -1,11 +1,10 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint with any config: ours, or one for mmseg, mmpretrain or mmdet."""
 
-import argparse
-
-from fan_mm.cli import run
+from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import test
+from fan_mm.stopping import telling
 
 EXAMPLE = """example, after the one of tools/train.py:
   python tools/test.py configs/fan_hybrid_toy_cityscapes.py \\
@@ -15,9 +14,7 @@ EXAMPLE = """example, after the one of tools/train.py:
 
 def main() -> None:
     """Parse the command line and test."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     add_run_arguments(parser)
@@ -27,20 +24,21 @@ def main() -> None:
     parser.add_argument('--show', action='store_true', help='show painted predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write painted predictions below DIR')
     parser.add_argument(
-        '--wait-time', type=float, default=2, metavar='SECONDS', help='between two windows'
+        '--wait-time', type=number(0), default=2, metavar='SECONDS', help='between two windows'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     args = parser.parse_args()
-    test(
-        load_config(args),
-        args.checkpoint,
-        args.launcher,
-        out=args.out,
-        show=args.show,
-        show_dir=args.show_dir,
-        wait_time=args.wait_time,
-        tta=args.tta,
-    )
+    with telling(lambda: 'a test is not stored; start it again'):
+        test(
+            load_config(args),
+            args.checkpoint,
+            args.launcher,
+            out=args.out,
+            show=args.show,
+            show_dir=args.show_dir,
+            wait_time=args.wait_time,
+            tta=args.tta,
+        )
 
 
 if __name__ == '__main__':

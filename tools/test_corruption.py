@@ -1,12 +1,13 @@
 #!/usr/bin/env python
 """Evaluate the corruption robustness of any mmpretrain, mmseg or mmdet model."""
 
-import argparse
 from pathlib import Path
 
+from fan_mm.cli import run, tool_parser, whole
+
+# isort: split
 from mmengine.dist import is_main_process
 
-from fan_mm.cli import run
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.evaluation.sweep import ON_ERROR
@@ -24,9 +25,7 @@ Stopped at any moment, the same command goes on where it was.
 
 def main() -> int:
     """Parse the command line, run the sweep, print its result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
@@ -52,11 +51,11 @@ def main() -> int:
         help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers',
     )
     parser.add_argument(
-        '--max-samples', type=int, metavar='N', help='evaluate N images, evenly spread'
+        '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spread'
     )
     parser.add_argument(
         '--save-images',
-        type=int,
+        type=whole(0),
         default=0,
         metavar='N',
         help='pictures of N images for the report',

@@ -1,15 +1,17 @@
 #!/usr/bin/env python
 """Evaluate an ImageNet classifier out of distribution: a row of the FAN paper's Table 11."""
 
-import argparse
 from pathlib import Path
 
+from fan_mm.cli import run, tool_parser
+
+# isort: split
 from mmengine.dist import is_main_process
 
-from fan_mm.cli import run
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
+from fan_mm.stopping import telling
 
 EXAMPLE = """example:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar fan_s.pth
@@ -34,9 +36,7 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 def main() -> int:
     """Parse the command line, evaluate, print the row; return 1 if a value is missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file of mmpretrain')
     parser.add_argument('checkpoint', help='weights, converted ones or a released file')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/ood')
@@ -58,17 +58,18 @@ def main() -> int:
     sizes = pairs(args.size)
     if not all(value.isascii() and value.isdigit() for value in sizes.values()):
         raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
-    results = evaluate_ood(
-        cfg,
-        args.checkpoint,
-        {name: folder for name in TEST_SETS[1:] if (folder := getattr(args, name))},
-        work_dir,
-        args.launcher,
-        {name: int(value) for name, value in sizes.items()},
-        pairs(args.weights),
-        not args.no_clean,
-        args.overwrite,
-    )
+    with telling(lambda: 'the same command begins again, but for the cells of ImageNet-C'):
+        results = evaluate_ood(
+            cfg,
+            args.checkpoint,
+            {name: folder for name in TEST_SETS[1:] if (folder := getattr(args, name))},
+            work_dir,
+            args.launcher,
+            {name: int(value) for name, value in sizes.items()},
+            pairs(args.weights),
+            not args.no_clean,
+            args.overwrite,
+        )
     missing = missing_values(results)
     if is_main_process():
         print(table_row(results))

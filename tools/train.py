@@ -1,9 +1,7 @@
 #!/usr/bin/env python
 """Train any config: ours, or one for mmseg, mmpretrain or mmdet."""
 
-import argparse
-
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import train
 
@@ -15,9 +13,7 @@ EXAMPLE = """example, on the embedded dataset:
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
     add_run_arguments(parser)
     parser.add_argument(

@@ -1,13 +1,10 @@
 #!/usr/bin/env python
 """Group the tokens of a backbone's blocks and paint the groups over the image (FAN paper Figures 1, 4, 8, 9)."""
 
-import argparse
-
 from fan_mm.analysis.cluster_pictures import write_cluster_pictures
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
-from fan_mm.errors import InputError
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/visualize_clusters.py \\
@@ -17,11 +14,14 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 """
 
 
+def clusters(text: str) -> int | None:
+    """A number of clusters; None for 'auto'."""
+    return None if text == 'auto' else whole(2)(text)
+
+
 def main() -> None:
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('images', nargs='+', metavar='IMAGE', help='files or folders')
     add('config', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain, with any backbone')
@@ -37,7 +37,8 @@ def main() -> None:
     )
     add(
         '--clusters',
-        default='auto',
+        type=clusters,
+        default=None,
         metavar='K',
         help='a number, or auto: the largest gap of the eigenvalues (default)',
     )
@@ -48,7 +49,7 @@ def main() -> None:
         metavar='NAME',
         help='corrupted versions beside the clean image',
     )
-    add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
+    add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
     add('--seed', type=int, default=0, help='of the corruptions (default 0)')
     add(
         '--size',
@@ -59,15 +60,13 @@ def main() -> None:
     )
     add_config_arguments(parser)
     args = parser.parse_args()
-    if args.clusters != 'auto' and not (args.clusters.isdigit() and int(args.clusters) > 1):
-        raise InputError(f'--clusters is auto or a number of at least 2, not {args.clusters}')
     pictures = load_pictures(args.images, args.size)
     for line in write_cluster_pictures(
         Subject(load_config(args), args.checkpoint),
         pictures,
         args.out,
         args.blocks,
-        None if args.clusters == 'auto' else int(args.clusters),
+        args.clusters,
         [(name, args.severity) for name in args.corruption],
         args.seed,
     ):

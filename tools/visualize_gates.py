@@ -1,11 +1,9 @@
 #!/usr/bin/env python
 """Draw how the gates of the efficient channel attention are distributed in each block of a FAN."""
 
-import argparse
-
 from fan_mm.analysis.gates import write_gates
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
-from fan_mm.cli import run, size
+from fan_mm.cli import run, size, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
@@ -17,17 +15,15 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 def main() -> None:
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('images', nargs='+', metavar='IMAGE', help='files or folders')
     add('config', metavar='CONFIG', help='of a model with a FAN backbone')
     add('checkpoint', metavar='CHECKPOINT', help='weights of the model or of its backbone')
     add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
-    add('--count', type=int, default=16, metavar='N', help='of the images, evenly spread (16)')
+    add('--count', type=whole(1), default=16, metavar='N', help='of the images, evenly spread (16)')
     add('--corruption', nargs='+', default=[], metavar='NAME', help='beside the clean images')
-    add('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default 3)')
+    add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
     add('--seed', type=int, default=0, help='of the corruptions (default 0)')
     add(
         '--size',

@@ -1,11 +1,9 @@
 #!/usr/bin/env python
 """Image, corrupted image, prediction on both and errors, for one or more models (FAN paper Figures 6 and 8)."""
 
-import argparse
-
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
 from fan_mm.analysis.subject import parse_models
-from fan_mm.cli import run
+from fan_mm.cli import number, run, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 
 EXAMPLE = """examples, after `bash tools/quickstart.sh`:
@@ -22,9 +20,7 @@ Further models follow as further pairs of CONFIG CHECKPOINT.
 
 def main() -> int:
     """Parse the command line, draw, and say what could not be drawn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model')
     add('--out', required=True, metavar='DIR', help='folder for the pictures')
@@ -34,12 +30,17 @@ def main() -> int:
         help='an image, or a folder of images or frames (default: samples of the test split of the '
         'first config, with their ground truth)',
     )
-    add('--count', type=int, default=8, metavar='N', help='samples of the test split (8)')
+    add('--count', type=whole(1), default=8, metavar='N', help='samples of the test split (8)')
     add('--corruption', default='snow', metavar='NAME', help='(default snow)')
-    add('--severity', type=int, default=3, help='1 to 5 (default 3)')
+    add('--severity', type=whole(1, 5), default=3, help='1 to 5 (default 3)')
     add('--seed', type=int, default=0, help='of the corruption (default 0)')
     add('--video', metavar='FILE', help='.mp4, .avi or .gif to make from the pictures')
-    add('--fps', type=float, default=10.0, help='pictures per second of the video (default 10)')
+    add(
+        '--fps',
+        type=number(0, above=True),
+        default=10.0,
+        help='pictures per second of the video (default 10)',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     corruption = (args.corruption, args.severity)

@@ -19,6 +19,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from fan_mm.analysis.subject import fitting_memory
+from fan_mm.engine.building import building
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
@@ -166,7 +167,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         raise InputError(f'{cfg.filename or "the config"} has no model')
     prepare_runtime(cfg)
     scope = cfg.get('default_scope', 'mmengine')
-    with DefaultScope.overwrite_default_scope(scope):
+    with building(cfg), DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
     with fitting_memory(f'a picture of {size[0]}x{size[1]}'):
         inputs = torch.zeros(1, 3, *size)

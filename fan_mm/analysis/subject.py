@@ -17,6 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
+from fan_mm.engine.building import building
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
@@ -72,7 +73,7 @@ class Subject:
         backbone = cfg.model.backbone
         if 'init_cfg' in backbone:
             backbone.init_cfg = None
-        with DefaultScope.overwrite_default_scope(scope):
+        with building(cfg), DefaultScope.overwrite_default_scope(scope):
             self.backbone = MODELS.build(backbone)
             self._preprocessor = MODELS.build(preprocessor)
         _load(self.backbone, checkpoint)

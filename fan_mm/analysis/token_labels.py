@@ -50,7 +50,7 @@ def label_tokens(model: torch.nn.Module, inputs: Tensor) -> tuple[np.ndarray, np
     Raises:
         InputError: the model has no classifier of tokens, or its grid cannot be told.
     """
-    if not hasattr(model.head, 'token_fc'):
+    if not hasattr(getattr(model, 'head', None), 'token_fc'):
         raise InputError('the model labels no tokens: use a config with a TokenLabelHead')
     _, logits = model.head.logits(model.backbone(inputs))
     probabilities = logits[0].float().softmax(-1)

@@ -2,14 +2,30 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from fan_mm.engine.old_configs import refuse_old_config
-from fan_mm.errors import InputError
+from fan_mm.engine.config_file import read_config
 
-_CONFIGS = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
+
+class _Options(DictAction):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Find what mmengine would end with a traceback for."""
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not equals or not all(key.split('.')):
+                raise argparse.ArgumentError(self, f'{text!r} is not KEY=VALUE')
+            if any(value.count(a) != value.count(b) for a, b in ('()', '[]')):
+                raise argparse.ArgumentError(self, f'{text!r}: a bracket is missing')
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +33,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_Options,
         metavar='KEY=VALUE',
         help='change the config: model.backbone.arch=tiny; lists as key="[a,b]"',
     )
@@ -50,20 +66,11 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that a positional ``config`` and the arguments above describe.
 
     Raises:
-        InputError: there is no such file, or it is no config, or one of mmcv 1.x.
+        InputError: whatever is wrong with the file or the options, see `read_config`.
     """
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).exists():
-        raise InputError(f'no such config: {args.config}')
-    if not args.config.endswith(_CONFIGS):
-        raise InputError(
-            f'{args.config} is no config (.py): the order is CONFIG CHECKPOINT, see --help'
-        )
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    refuse_old_config(cfg)
+    cfg = read_config(args.config, getattr(args, 'cfg_options', None))
     if getattr(args, 'work_dir', None):
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

@@ -22,7 +22,7 @@ from fan_mm.engine.dataset_checks import build_lazily, check_dataset, check_name
 from fan_mm.engine.detection_checks import (
     check_classes_of_heads,
     check_coco,
-    check_evaluators,
+    check_evaluator,
     reads_as_coco,
 )
 from fan_mm.engine.files_there import is_remote
@@ -112,7 +112,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
                 parts.append(part)
             name = f'{split}_evaluator'
             if split != 'train':
-                notes += check_evaluators(name, cfg.get(name), parts, read)
+                notes += check_evaluator(name, cfg.get(name), parts, read)
         if folders and _labels_are_classes(cfg.model):
             check_same_folders(folders if training else _training_folders(cfg) | folders)
     return notes

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
@@ -132,7 +133,12 @@ def check_coco(
     return CocoPart(classes, None if filtered else images)
 
 
-def check_evaluators(
+def check_evaluators(cfg: Config, names: Sequence[str]) -> list[str]:
+    """`check_evaluator` for a config's evaluators, whatever datasets they are of."""
+    return [note for name in names for note in check_evaluator(name, cfg.get(name))]
+
+
+def check_evaluator(
     name: str,
     evaluator: Any,
     parts: Sequence[CocoPart | None] = (),

@@ -39,6 +39,11 @@ def rank_of(launcher: str) -> tuple[int, int, int]:
             f'--launcher {launcher}, but {missing[0]} is not set: start it with '
             + ('tools/dist_*.sh or torchrun' if launcher == 'pytorch' else 'srun or mpirun')
         )
+    for name in _VARIABLES[launcher]:
+        if not os.environ[name].isdecimal():
+            raise InputError(
+                f'--launcher {launcher}, but {name} is {os.environ[name]!r}, no number'
+            )
     rank, world_size, local_rank = (int(os.environ[name]) for name in _VARIABLES[launcher])
     return rank, world_size, local_rank
 
@@ -71,19 +76,41 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
     Args:
         launcher: 'pytorch', 'slurm' or 'mpi'.
         timeout: seconds after which a collective operation fails; None for torch's default.
+
+    Raises:
+        InputError: the processes do not find each other: a port in use, an unknown host.
     """
     if dist.is_initialized():
         return
     export_ranks(launcher)
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
-        nodes = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
-        os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]
+        os.environ['MASTER_ADDR'] = _first_node()
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     os.environ.setdefault('MASTER_PORT', '29500')
-    dist.init_process_group(
-        'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
-    )
+    try:
+        dist.init_process_group(
+            'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
+        )
+    except (RuntimeError, ValueError) as error:  # torch 2.1 has no class of its own for it
+        place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f'the processes cannot meet at {place} ({said}): MASTER_ADDR and MASTER_PORT name another place'
+        ) from error
     atexit.register(_leave_group)
+
+
+def _first_node() -> str:
+    """The first node of a slurm job, where its processes meet."""
+    nodes = os.environ.get('SLURM_NODELIST', '')
+    try:
+        return subprocess.check_output(['scontrol', 'show', 'hostnames', nodes], text=True).split()[
+            0
+        ]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise InputError(
+            f'--launcher slurm: scontrol does not name the nodes ({error}): set MASTER_ADDR to the first one'
+        ) from error
 
 
 def _leave_group() -> None:

@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, scope_of, type_name
+from fan_mm.engine.building import building
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
@@ -52,7 +53,7 @@ class Predictor:
         prepare_runtime(cfg)
         if cfg.get('data_preprocessor'):  # beside the model in mmpretrain's configs
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-        with DefaultScope.overwrite_default_scope(self.scope):
+        with building(cfg), DefaultScope.overwrite_default_scope(self.scope):
             self.model = MODELS.build(cfg.model)
         load_weights(self.model, content, checkpoint)
         self.model.to(get_device()).eval()

@@ -15,7 +15,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import scope_of, type_name
+from fan_mm.engine.building import building
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
+from fan_mm.engine.config_values import check_values
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
@@ -49,6 +51,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     """
     refuse_old_config(cfg)
     use_safe_loading()
+    check_values(cfg)
     cfg.launcher = launcher
     _, world_size, local_rank = rank_of(launcher)
     export_ranks(launcher)
@@ -59,9 +62,10 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
         cfg.default_scope = scope
     register_task_library(cfg)
     _fill_in_loaders(cfg)
-    if training:
-        check_groups(cfg, training)
-    remarks = check_settings(cfg, training)
+    with building(cfg):
+        if training:
+            check_groups(cfg, training)
+        remarks = check_settings(cfg, training)
     notes = []
     if get_device() == 'cpu':
         notes.append(_use_cpu(cfg, launcher, training))
@@ -99,12 +103,13 @@ def build_runner(
         InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
-    if not training:
-        check_groups(cfg, training)
-    if launcher != 'none':
-        join_group(cfg, launcher)
-        notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with building(cfg):
+        if not training:
+            check_groups(cfg, training)
+        if launcher != 'none':
+            join_group(cfg, launcher)
+            notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(LoadFromHook())
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses

@@ -20,6 +20,7 @@ from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.painters import painter
+from fan_mm.stopping import telling
 from fan_mm.torch_files import local_file, read_torch_file
 
 
@@ -84,10 +85,8 @@ def evaluate_robustness(
     )
     if options.get('overwrite') and is_main_process():
         remove_report(work_dir)
-    try:
+    with telling(lambda: _how_to_go_on(sweep, options)):
         results = sweep.run()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(sweep, options)) from None
     # LoggerHook says its length.
     loop.dataloader = sweep.loader(sweep.cells)
     runner.call_hook('after_test_epoch', metrics=_scalars(results))

@@ -1,22 +1,32 @@
 """What ``tools/train.py`` and ``tools/test.py`` do, for any task."""
 
+import contextlib
+import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
-from mmengine.registry import METRICS, DefaultScope
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import metrics_of, type_name
+from fan_mm.engine.building import building
+from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.first_batch import FirstBatchHook
+from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.prediction_dump import PredictionDumpHook
+from fan_mm.engine.registered import registered
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
+from fan_mm.engine.whole_checkpoints import use_whole_checkpoints
 from fan_mm.errors import InputError
+from fan_mm.fileio import alone_in
+from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, read_torch_file, why_refused
 
 _PICKLES = ('.pkl', '.pickle')
@@ -42,11 +52,7 @@ def train(
     Raises:
         InputError: a mistake in the config or in a file, in one line.
     """
-    notes = []
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    if resume is not None:
-        notes += _set_resume(cfg, resume)
+    refuse_old_config(cfg)
     if amp:
         _set_amp(cfg)
     if auto_scale_lr:
@@ -56,9 +62,27 @@ def train(
                 'for; add auto_scale_lr=dict(base_batch_size=...)'
             )
         cfg.auto_scale_lr.enable = True
+    use_whole_checkpoints()
+    with contextlib.ExitStack() as stack:
+        if rank_of(launcher)[0] == 0:
+            Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone_in(cfg.work_dir))
+        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
+        _train(cfg, launcher, resume)
+
+
+def _train(cfg: Config, launcher: str, resume: str | None) -> None:
+    notes = []
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume is not None:
+        notes += _set_resume(cfg, resume)
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     runner.register_hook(ResumeSeedHook())
-    _safely(runner, runner.train, cfg.get('load_from'))
+    _check_optimizer(cfg)
+    _check_saving(runner)
+    with building(cfg):
+        _safely(runner, runner.train, cfg.get('load_from'))
 
 
 def test(
@@ -103,7 +127,35 @@ def test(
             runner.register_hook(PredictionDumpHook(METRICS.build(dump)))
     if content is not None:
         load_weights(runner.model, content, checkpoint)
-    return _safely(runner, runner.test, checkpoint)
+    with building(cfg):
+        return _safely(runner, runner.test, checkpoint)
+
+
+def _check_optimizer(cfg: Config) -> None:
+    """Find a name that nobody has: mmengine says that None is not callable."""
+    optimizer = cfg.optim_wrapper.get('optimizer')
+    if isinstance(optimizer, dict):
+        registered(OPTIMIZERS, 'optim_wrapper.optimizer', optimizer)
+
+
+def _check_saving(runner: Runner) -> None:
+    """Find options that would end a training at its first checkpoint."""
+    known = inspect.signature(runner.save_checkpoint).parameters
+    for hook in runner.hooks:
+        unknown = [name for name in getattr(hook, 'args', {}) if name not in known]
+        if isinstance(hook, CheckpointHook) and unknown:
+            raise InputError(
+                f'default_hooks.checkpoint: CheckpointHook has no argument {unknown[0]}'
+            )
+
+
+def _how_to_go_on(work_dir: str) -> str:
+    note = Path(work_dir, 'last_checkpoint')
+    if not note.is_file():
+        return f'no checkpoint is in {work_dir} yet'
+    return (
+        f'the last checkpoint is {note.read_text()}; the same command with --resume goes on from it'
+    )
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> object:
@@ -140,6 +192,8 @@ def _set_resume(cfg: Config, resume: str) -> list[str]:
 
 
 def _set_amp(cfg: Config) -> None:
+    if not cfg.get('optim_wrapper'):
+        raise InputError('--amp: the config has no optim_wrapper')
     kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise InputError(f'--amp replaces an OptimWrapper, but the config has {kind}')

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from fan_mm.datasets.scenes import write_coco
 from fan_mm.engine import config_checks, prepare_runtime
 from fan_mm.engine.config_checks import check_data
-from fan_mm.engine.detection_checks import check_evaluators
+from fan_mm.engine.detection_checks import check_evaluator
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -140,10 +140,10 @@ def test_missing_annotation_file(cfg, toy):
 
 
 def test_a_metric_that_was_built_already_has_no_file_to_check(tmp_path):
-    assert check_evaluators('val_evaluator', [object()]) == []
+    assert check_evaluator('val_evaluator', [object()]) == []
     missing = [object(), dict(ann_file=str(tmp_path / 'none.json'))]
     with pytest.raises(InputError, match=r'none\.json'):
-        check_evaluators('val_evaluator', missing)
+        check_evaluator('val_evaluator', missing)
 
 
 def test_a_file_that_is_no_annotation_file(cfg, toy):

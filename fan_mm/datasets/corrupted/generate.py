@@ -463,7 +463,8 @@ class _Run:
 @contextlib.contextmanager
 def _sigterm_raises() -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does, by an exception (where signals can be handled)."""
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # a tool handles it itself
         yield
         return
 

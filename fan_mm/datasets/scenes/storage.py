@@ -10,10 +10,11 @@ from typing import Any
 
 import cv2
 
-from fan_mm.cores import usable_cores
+from fan_mm.cores import check_memory, usable_cores
 from fan_mm.errors import InputError
 from fan_mm.fileio import is_temporary, write_whole
 
+_BYTES = 100  # for each pixel while a scene is rendered, about
 _FEW = 16  # scenes that are rendered before other processes would have started
 MANIFEST = 'manifest.json'
 SCENES_VERSION = '1'  # changes when any rendered byte would
@@ -30,6 +31,7 @@ def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dic
     height, width = size
     if min(height, width) < 64:
         raise InputError(f'size {height}x{width}: a street needs at least 64x64 pixels')
+    check_memory(height * width * _BYTES, f'size {height}x{width}')
     if min(train, val) < 1:
         raise InputError('train and val need at least one scene each')
     if seed < 0:

@@ -1,0 +1,139 @@
+"""How a tool is stopped from outside: Ctrl-C, SIGTERM of a cluster that wants its nodes, a killed launcher.
+
+SIGTERM becomes the exception of Ctrl-C, so that whoever tells how to go on after the one does so after
+the other (`telling`); `fan_mm.cli.run` says it and gives the process its status.
+"""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+_PACKAGE = Path(__file__).resolve().parent
+_TOOLS = (_PACKAGE.parent / 'tools', _PACKAGE / '.mim' / 'tools')
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_CHILD_DIED = getattr(signal, 'SIGCHLD', None)  # Windows has none
+
+_received: list[int] = []  # signals that ask this process to end
+
+
+@contextlib.contextmanager
+def telling(how_to_go_on: Callable[[], str]) -> Iterator[None]:
+    """Let the end of a stopped block say what is stored and how to go on.
+
+    Args:
+        how_to_go_on: called after the stop; gives one line.
+
+    Raises:
+        KeyboardInterrupt: with that line.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # loader workers get the same SIGTERM: their death may be what the loop meets first
+        if not isinstance(error, KeyboardInterrupt) and not _received:
+            raise
+        raise KeyboardInterrupt(how_to_go_on()) from None
+
+
+def status_of(error: BaseException) -> int | None:
+    """The exit status if an exception is, or follows from, a stop; None if it is anything else."""
+    if _received:
+        return 128 + _received[-1]
+    return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Make SIGTERM and Ctrl-C raise KeyboardInterrupt in this block, in this process alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _received.clear()
+    before = {_CHILD_DIED: signal.getsignal(_CHILD_DIED)} if _CHILD_DIED else {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and background jobs have it
+            before[number] = signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        _received.clear()
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is _leave else handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    # loader workers got the same: torch would complain of their death while everything is cleared up
+    if _CHILD_DIED:
+        signal.signal(_CHILD_DIED, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+def _die_as_usual() -> None:
+    """Loader workers and pools are ended by SIGTERM, and have nothing to say."""
+    if signal.getsignal(signal.SIGTERM) in (_stop, _leave):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_die_as_usual)
+
+
+def guard_start() -> bool:
+    """While a tool's imports run, which take seconds, let a stop end it with one line.
+
+    And let a process that torchrun started end with it, even where that is killed: it would go on
+    writing beside the run that takes its place. Does nothing in any other program.
+
+    Returns:
+        Whether this program is one of the tools.
+    """
+    main = getattr(sys.modules.get('__main__'), '__file__', None)
+    if main is None or Path(main).resolve().parent not in _TOOLS:
+        return False
+    if multiprocessing.parent_process() is not None:
+        return False
+    _end_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _leave)
+    return True
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Nothing is begun yet, and an exception in the middle of an import may be taken for another one."""
+    if first_to_say():
+        os.write(2, b'stopped\n')
+    os._exit(128 + number)
+
+
+def _end_with_parent() -> None:
+    if 'TORCHELASTIC_RUN_ID' not in os.environ or sys.platform != 'linux':
+        return
+    parent = os.getppid()
+    # SIGKILL: a process that waits for another one in torch.distributed heeds nothing else
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died in between
+        os._exit(128 + signal.SIGKILL)
+
+
+def first_to_say() -> bool:
+    """Whether no other process that torchrun started on this node has said how the run ended."""
+    report = os.environ.get('TORCHELASTIC_ERROR_FILE')  # RUN/attempt_N/RANK/error.json
+    if not report:
+        return True
+    try:
+        Path(report).parents[1].joinpath('said').touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        pass
+    return True

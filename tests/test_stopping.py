@@ -1,0 +1,213 @@
+"""Tools that are stopped: what they say, their status, and what goes on without them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fan_mm import cli, stopping
+
+ROOT = Path(__file__).parents[1]
+SLEEPER = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+from fan_mm.cli import run
+from fan_mm.stopping import telling
+
+def main():
+    with telling(lambda: '3 of 5 are stored'):
+        if {workers}:
+            from torch.utils.data import DataLoader
+            for _ in DataLoader(range(10**6), num_workers=2):
+                open('begun', 'w').close()
+                time.sleep(0.1)
+        open('begun', 'w').close()
+        time.sleep(60)
+
+run(main)
+"""
+
+
+def started(folder, command, mark, **variables):
+    """A process of its own group, once a file is there."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', **variables)
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not mark():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize(
+    ('workers', 'number', 'status'),
+    [
+        (False, signal.SIGTERM, 143),
+        (False, signal.SIGINT, 130),
+        (True, signal.SIGTERM, 143),
+        (True, signal.SIGINT, 130),
+    ],
+)
+def test_one_line_and_a_status_of_its_own(tmp_path, workers, number, status):
+    """Loader workers get the signal, too, as from a terminal or a batch system."""
+    (tmp_path / 'tool.py').write_text(SLEEPER.format(root=str(ROOT), workers=workers))
+    process = started(tmp_path, [sys.executable, 'tool.py'], (tmp_path / 'begun').exists)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (status, 'stopped: 3 of 5 are stored\n'), out
+
+
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_while_the_imports_run(tmp_path, number, status):
+    """Python has begun to import torch by then."""
+    process = subprocess.Popen(
+        [sys.executable, '-X', 'importtime', ROOT / 'tools' / 'train.py', '--help'],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        text=True,
+    )
+    for line in process.stderr:
+        if 'fan_mm.versions' in line:
+            break
+    time.sleep(0.3)
+    process.send_signal(number)
+    said = [line for line in process.stderr if not line.startswith('import time:')]
+    assert (process.wait(), said) == (status, ['stopped\n'])
+
+
+def test_handlers_are_put_back_and_forks_have_none():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with stopping.handled():
+        if not (child := os.fork()):
+            os._exit(signal.getsignal(signal.SIGTERM) != signal.SIG_DFL)
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+    assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+def test_a_failing_worker_is_a_stop_if_there_was_one(capsys):
+    """torch may notice the death of a worker before Python heeds the signal, or raise on top of it."""
+
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            raise RuntimeError(
+                'DataLoader worker (pid 1) is killed by signal: Terminated.'
+            ) from None
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    assert stop.value.code == 143 and capsys.readouterr().err == 'stopped\n'
+
+
+def torchrun(tmp_path, *words):
+    port = 20000 + os.getpid() % 20000
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    return [*launcher, f'--master_port={port}', *words]
+
+
+@pytest.mark.slow
+def test_the_error_of_several_processes_is_said_once(tmp_path):
+    done = subprocess.run(
+        [
+            str(w)
+            for w in torchrun(tmp_path, ROOT / 'tools/train.py', 'no.py', '--launcher', 'pytorch')
+        ],
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert lines == ['error: no such config: no.py'], done.stderr
+    assert 'stopped' not in done.stderr and 'exitcode  : 2' in done.stderr
+
+
+def alive(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='prctl')
+def test_ranks_end_with_a_killed_launcher(tmp_path):
+    pytest.importorskip('mmseg')
+    folder = tmp_path / 'tools'
+    folder.mkdir()
+    script = (
+        'import os, time, sys\n'
+        'from fan_mm import stopping\n'
+        'from pathlib import Path\n'
+        'stopping._TOOLS = (Path(__file__).resolve().parent,)\n'
+        'stopping.guard_start()\n'
+        "open(os.environ['RANK'] + '.pid', 'w').write(str(os.getpid()))\n"
+        'time.sleep(120)\n'
+    )
+    (folder / 'tool.py').write_text(script)
+
+    def both():
+        return all(
+            (tmp_path / f'{r}.pid').exists() and (tmp_path / f'{r}.pid').read_text() for r in '01'
+        )
+
+    process = started(tmp_path, torchrun(tmp_path, folder / 'tool.py'), both)
+    pids = [int((tmp_path / f'{rank}.pid').read_text()) for rank in '01']
+    assert all(map(alive, pids))
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(map(alive, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_training_says_how_to_resume_and_is_alone(tiny_config, tmp_path):
+    pytest.importorskip('mmseg')
+    work = tmp_path / 'work'
+    options = ['--cfg-options', 'default_hooks.checkpoint.interval=1', 'train_cfg.max_iters=100000']
+    command = [
+        sys.executable,
+        ROOT / 'tools' / 'train.py',
+        tiny_config,
+        '--work-dir',
+        work,
+        *options,
+    ]
+    process = started(tmp_path, command, (work / 'last_checkpoint').exists)
+    second = subprocess.run(
+        [str(word) for word in command],
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 2
+    assert second.stderr.splitlines()[-1] == f'error: another run is writing into {work}'
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    last = err.splitlines()[-1]
+    assert re.fullmatch(
+        r'stopped: the last checkpoint is .*iter_\d+\.pth; .* --resume goes on from it', last
+    )
