@@ -191,9 +191,9 @@ def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> 
     orders = _orders_seen(transforms, look, sample)
     if orders:
         return orders
-    with painted_file(sample.get('img_path')) as file:  # this picture is grey, others may not be
-        with contextlib.suppress(InputError):  # others read no such file
-            orders = _orders_seen(transforms, look, {**sample, 'img_path': file})
+    # This picture is grey, others may not be. (Some loaders read no file from elsewhere.)
+    with painted_file(sample.get('img_path')) as file, contextlib.suppress(InputError):
+        orders = _orders_seen(transforms, look, {**sample, 'img_path': file})
     return orders
 
 
