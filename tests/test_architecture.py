@@ -18,10 +18,11 @@ FLOORS = {
     'models': set(),
     'datasets': {'corruptions'},
     'engine': {'models'},
+    'deploy': {'engine'},
     'evaluation': {'corruptions', 'datasets'},
     'report': {'corruptions', 'evaluation'},
     'analysis': {'corruptions', 'models', 'datasets', 'engine', 'evaluation', 'report'},
-    'jobs': {'models', 'engine', 'evaluation', 'report'},
+    'jobs': {'models', 'engine', 'deploy', 'evaluation', 'report'},
 }
 
 

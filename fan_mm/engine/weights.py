@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
+from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import CheckpointedBackbone, load_strictly
 from fan_mm.torch_files import read_torch_file
@@ -19,7 +20,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
 
     Args:
         model: a model, wrapped for several processes or for test-time augmentation or not.
-        checkpoint: content of the file (`fan_mm.torch_files.read_torch_file`).
+        checkpoint: content of the file (`fan_mm.engine.onnx_file.read_checkpoint`).
         source: the file, for the error's line.
 
     Raises:
@@ -28,6 +29,9 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
+    if isinstance(checkpoint, Mapping) and 'onnx' in checkpoint:
+        use_onnx(model, checkpoint, source)
+        return
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict):
         raise InputError(f'{source} holds no weights')
