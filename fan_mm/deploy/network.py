@@ -114,7 +114,9 @@ class Network(nn.Module):
             )
         with torch.no_grad():
             scores = head(self.model.extract_feat(torch.zeros(1, 3, 64, 64)))
-        if not isinstance(scores, Tensor) or scores.ndim != (4 if self.task == 'segmentation' else 2):
+        if not isinstance(scores, Tensor) or scores.ndim != (
+            4 if self.task == 'segmentation' else 2
+        ):
             raise InputError(
                 f'{type(head).__name__} gives no plain scores ((B, K), or (B, K, H, W) for '
                 'segmenters) that its library turns into predictions: --part features exports '

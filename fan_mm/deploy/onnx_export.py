@@ -85,7 +85,9 @@ def export_onnx(
         try:
             network(images)
         except Exception as error:  # whatever the model's parts raise
-            raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {error}') from None
+            raise InputError(
+                f'the model does not take {size[0]}x{size[1]} pixels: {error}'
+            ) from None
         free_axes = {0: 'batch', axes[0]: 'height', axes[1]: 'width'}
         program = _quietly(
             torch.onnx.export,

@@ -56,7 +56,11 @@ def shapes_to_try(
     height, width = size
     sizes = [size]
     if 'size' in free:
-        sizes += [(height * 3 // 4 + 1, width), (height, width * 5 // 4 + 3), (width + 6, height + 1)]
+        sizes += [
+            (height * 3 // 4 + 1, width),
+            (height, width * 5 // 4 + 3),
+            (width + 6, height + 1),
+        ]
     batches = BATCHES if 'batch' in free else (batch,)
     tried = [(batches[i % len(batches)], *shape) for i, shape in enumerate(sizes)]
     return tuple(dict.fromkeys(tried + [(b, *size) for b in batches]))
@@ -121,7 +125,9 @@ def _clear(logits: Tensor, network: Network) -> Tensor:
         edge = np.log(network.threshold / (1 - network.threshold))
         return (logits[:, 0] - edge).abs() > margin
     best = logits.topk(min(2, logits.shape[1]), 1).values
-    return best[:, 0] - best[:, -1] > margin if best.shape[1] > 1 else torch.ones_like(best[:, 0]) > 0
+    return (
+        best[:, 0] - best[:, -1] > margin if best.shape[1] > 1 else torch.ones_like(best[:, 0]) > 0
+    )
 
 
 def _as_tuple(output: Tensor | tuple) -> tuple[Tensor, ...]:

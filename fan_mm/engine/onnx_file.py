@@ -86,7 +86,9 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
         if name.startswith(PREFIX)
     }
     if not found:
-        raise InputError(f'{source} was not exported by fan_mm: what it takes and gives is not known')
+        raise InputError(
+            f'{source} was not exported by fan_mm: what it takes and gives is not known'
+        )
     return found
 
 

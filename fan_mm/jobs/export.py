@@ -120,7 +120,9 @@ def _network(
     return network, predictor.metainfo
 
 
-def _verified(path: str, network: Network, size: tuple[int, int], free: Sequence[str]) -> Verification:
+def _verified(
+    path: str, network: Network, size: tuple[int, int], free: Sequence[str]
+) -> Verification:
     import onnx
 
     found = verify(open_session(path), network, size, free)
