@@ -133,7 +133,7 @@ def test_verified_at_sizes_and_batches_that_were_not_traced(exported):
 
 
 def test_the_file_says_what_it_is(exported):
-    file, checkpoint, found = exported
+    file, _, found = exported
     entries = {e.key: json.loads(e.value) for e in onnx.load(str(file)).metadata_props}
     assert entries['fan_mm.version'] == fan_mm.__version__
     assert entries['fan_mm.backbone'] == 'FANHybrid'

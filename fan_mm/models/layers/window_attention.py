@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fan_mm.models.layers.linear import Linear
+from fan_mm.models.layers.token_map import padding
 
 
 def relative_position_index(window: int) -> Tensor:
@@ -102,7 +103,7 @@ class WindowAttention(nn.Module):
         """Mix tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         window = self.window
         shift = self._shift_on(grid, tokens.device)
-        down, right = -grid[0] % window, -grid[1] % window
+        down, right = padding(grid, window)
         x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, right, 0, down))
         moves = isinstance(shift, Tensor) or shift > 0
         x = self._within_windows(roll(x, shift) if moves else x, shift if moves else None)
