@@ -1,7 +1,8 @@
 """A network as an ONNX graph, by PyTorch's dynamo exporter.
 
-The graph is always recorded with free batch, height and width: so no decision on a size can hide in it,
-and what the verification shows at other sizes holds. A side that shall be fixed is fixed afterwards.
+The graph is recorded with free batch, height and width: so no decision on a size hides in it, and what the
+verification shows at other sizes holds. A side that shall be fixed is fixed afterwards. Only a model that
+is made for one size is recorded at it.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ from fan_mm.errors import InputError
 MAKERS_OPSET = 18  # that PyTorch's exporter writes; others are converted from it
 NEWEST_OPSET = 23
 BATCH = 2  # of the example: one of 1 would be taken for a constant
+# Sides of the example, at least: so that no stage has a single row of windows, taken for a constant, too.
+RECORDED = (448, 480)
 INPUT = 'images'
 NAME_SCOPES = 'pkg.torch.onnx.name_scopes'  # of a node: the layers that it belongs to
 
@@ -79,34 +82,44 @@ def export_onnx(
     require_onnx()
     if not MAKERS_OPSET <= opset <= NEWEST_OPSET:
         raise InputError(f'--opset {opset}: PyTorch exports {MAKERS_OPSET} to {NEWEST_OPSET}')
-    images = network.example(BATCH, *size)
+    try:
+        with torch.no_grad():
+            network(network.example(1, *size))
+    except Exception as error:  # whatever the model's parts raise
+        reason = str(error).strip().partition('\n')[0]
+        raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {reason}') from None
     axes = (1, 2) if network.preprocessing else (2, 3)
+    names = {0: 'batch', axes[0]: 'height', axes[1]: 'width'}
+    try:
+        larger = tuple(max(pair) for pair in zip(size, RECORDED, strict=True))
+        program = _record(network, larger, tuple(names), opset)
+    except InputError:
+        if 'size' in free:
+            raise
+        program = _record(network, size, (0,), opset)  # made for one size
+    proto = program.model_proto
+    fixed = {} if 'batch' in free else {0: batch}
+    if 'size' not in free:
+        fixed |= dict(zip(axes, size, strict=True))
+    _name_input_axes(proto, names, fixed)
+    _strip(proto)
+    return _checked(proto, opset)
+
+
+def _record(network: Network, size: tuple[int, int], free: Sequence[int], opset: int) -> Any:
+    """The exporter's program, with some axes of the input left open."""
     with torch.no_grad():
-        try:
-            network(images)
-        except Exception as error:  # whatever the model's parts raise
-            raise InputError(
-                f'the model does not take {size[0]}x{size[1]} pixels: {error}'
-            ) from None
-        free_axes = {0: 'batch', axes[0]: 'height', axes[1]: 'width'}
-        program = _quietly(
+        return _quietly(
             torch.onnx.export,
             network,
-            (images,),
+            (network.example(BATCH, *size),),
             dynamo=True,
-            dynamic_shapes=(dict.fromkeys(free_axes, torch.export.Dim.DYNAMIC),),
+            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
             input_names=[INPUT],
             output_names=network.output_names,
             opset_version=opset,
             optimize=True,
         )
-    proto = program.model_proto
-    fixed = {} if 'batch' in free else {0: batch}
-    if 'size' not in free:
-        fixed |= dict(zip(axes, size, strict=True))
-    _name_input_axes(proto, free_axes, fixed)
-    _strip(proto)
-    return _checked(proto, opset)
 
 
 def _quietly(export: Any, *args: Any, **options: Any) -> Any:
