@@ -19,7 +19,7 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint, or a file of tools/export.py')
     add_run_arguments(parser)
     parser.add_argument(
         '--out', help='write predictions: for mmseg a folder of label pictures, else a .pkl file'

@@ -28,7 +28,7 @@ def main() -> int:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('checkpoint', help='weights, or a file of tools/export.py')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
         '--benchmark', choices=list(BENCHMARKS), help="protocol (the dataset's own, else all)"

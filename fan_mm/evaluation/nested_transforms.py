@@ -12,7 +12,8 @@ def names_of(transform: Any) -> list[str]:
 
     Of one of torchvision that mmpretrain wraps, torchvision's.
     """
-    return [base.__name__ for base in type(getattr(transform, 't', transform)).__mro__]
+    wrapped = getattr(transform, 't', None)
+    return [base.__name__ for base in type(wrapped if callable(wrapped) else transform).__mro__]
 
 
 def inside(transform: Any) -> list[tuple[str, list]]:

@@ -394,3 +394,35 @@ def test_a_file_of_another_model_is_refused(exported):
     vit.model.decode_head.in_channels = [16, 16]
     with pytest.raises(InputError, match='FANHybrid, the config has FANViT'):
         Predictor(vit, str(exported[0]))
+
+
+@pytest.mark.slow
+def test_tables_of_the_file_equal_pytorchs(tmp_path, repo_root):
+    """What tools/test.py and tools/test_corruption.py find, with a file of any batch and one size."""
+    from fan_mm.datasets.scenes import write_imagenet
+    from fan_mm.jobs.robustness import evaluate_robustness
+    from fan_mm.jobs.training import test
+
+    write_imagenet(tmp_path / 'toy', (80, 80), 10, 30, jobs=1)
+
+    def config(name):
+        cfg = Config.fromfile(repo_root / 'configs' / 'fan_hybrid_toy_imagenet.py')
+        cfg.model.backbone.arch = COLUMN | STEM
+        cfg.model.head.in_channels = 16
+        cfg.test_dataloader.dataset.data_root = str(tmp_path / 'toy')
+        cfg.work_dir = str(tmp_path / name)
+        return cfg
+
+    checkpoint = weights(config('weights'), tmp_path / 'w.pth')
+    file = str(tmp_path / 'm.onnx')
+    assert export(config('export'), checkpoint, file, (64, 64), free=('batch',)).passed
+    clean, tables = [], []
+    for name, source in (('torch', checkpoint), ('onnx', file)):
+        clean.append(test(config(name), source))
+        cells = dict(corruptions=['fog', 'pixelate'], severities=[1, 3])
+        results = evaluate_robustness(config(name), source, tmp_path / f'{name}-sweep', **cells)
+        assert all(cell['status'] == 'done' for cell in results['cells'])
+        tables.append([cell['metrics'] for cell in results['cells']])
+    assert clean[0] == pytest.approx(clean[1], abs=0.05)
+    for ours, theirs in zip(*tables, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.05)
