@@ -35,7 +35,7 @@ MODELS_HERE = {
     'convnext': dict(type='FANConvNeXt', arch=STAGED, out_indices=(0, 1, 2, 3)),
     'convnext, mean': dict(type='FANConvNeXt', arch=STAGED, out_type='avg_featmap'),
 }
-QUICK = ('hybrid', 'vit, full channel attention', 'swin', 'convnext')
+QUICK = ('hybrid', 'vit, full channel attention')  # of the exports, which take seconds
 # with the window and its border in every stage of FAN-Swin: 8 tokens and 7, 1 and 2
 SIZES = [(70, 130), (260, 256), (49, 57)]
 
