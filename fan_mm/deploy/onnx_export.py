@@ -147,11 +147,11 @@ def _name_input_axes(proto: Any, free: dict[int, str], fixed: dict[int, int]) ->
     graph = proto.graph
     dims = graph.input[0].type.tensor_type.shape.dim
     names = {dims[axis].dim_param: name for axis, name in free.items() if dims[axis].dim_param}
-    lengths = {dims[axis].dim_param: length for axis, length in fixed.items()}
+    lengths = {dims[axis].dim_param: n for axis, n in fixed.items() if dims[axis].dim_param}
     for value in (*graph.input, *graph.output):
         for dim in value.type.tensor_type.shape.dim:
             name = dim.dim_param
-            if lengths.get(name):
+            if name in lengths:
                 dim.dim_value = lengths[name]
             elif name in names:
                 dim.dim_param = names[name]

@@ -61,9 +61,10 @@ def roll(x: Tensor, shift: int | Tensor) -> Tensor:
     """Move the rows and columns of (B, H, W, C) up and left by ``shift``, around the edges."""
     if not isinstance(shift, Tensor):
         return x.roll((-shift, -shift), (1, 2))
-    height, width = x.shape[1:3]
-    rows, columns = (torch.arange(n, device=x.device) + shift for n in (height, width))
-    return x.index_select(1, rows % height).index_select(2, columns % width)
+    rows, columns = (torch.arange(n, device=x.device) for n in x.shape[1:3])
+    # the lengths as tensors: the exporter to ONNX knows no remainder by a length
+    rows, columns = ((i + shift) % (i[-1:] + 1) for i in (rows, columns))
+    return x.index_select(1, rows).index_select(2, columns)
 
 
 class WindowAttention(nn.Module):
