@@ -20,10 +20,11 @@ FLOORS = {
     'models': set(),
     'datasets': {'corruptions'},
     'engine': {'models'},
+    'deploy': {'engine'},
     'evaluation': {'corruptions', 'datasets', 'engine'},
     'report': {'corruptions', 'evaluation'},
     'analysis': {'corruptions', 'models', 'datasets', 'engine', 'evaluation', 'report'},
-    'jobs': {'models', 'engine', 'evaluation', 'report'},
+    'jobs': {'models', 'engine', 'deploy', 'evaluation', 'report'},
 }
 
 

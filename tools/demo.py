@@ -18,7 +18,7 @@ def main() -> int:
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('checkpoint', help='weights, or a file of tools/export.py')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
     add_config_arguments(parser)
     args = parser.parse_args()

@@ -16,7 +16,7 @@ def main() -> None:
     """Parse the command line and test."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint, or a file of tools/export.py')
     add_run_arguments(parser)
     parser.add_argument(
         '--out', help='write predictions: for mmseg a folder of label pictures, else a .pkl file'

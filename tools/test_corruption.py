@@ -27,7 +27,7 @@ def main() -> int:
     """Parse the command line, run the sweep, print its result."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('checkpoint', help='weights, or a file of tools/export.py')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
         '--benchmark', choices=list(BENCHMARKS), help="protocol (the dataset's own, else all)"

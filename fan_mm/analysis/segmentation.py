@@ -23,7 +23,8 @@ from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading import load_picture, load_sample, loader_in
-from fan_mm.evaluation.pipelines import on_the_fly
+from fan_mm.evaluation.picture_flow import Look, copied, painted_file
+from fan_mm.evaluation.pipelines import fit, on_the_fly
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries, whole_file
 from fan_mm.images import find_images, read_image, write_image
@@ -67,7 +68,9 @@ class Segmentor:
             raise InputError(f'{self.name} is for {self.predictor.scope}: this shows segmentation')
         clean = test_pipeline(self.predictor)
         self.loader = loader_in(clean.transforms)
-        step = CorruptImage(corruption, severity, seed)
+        step, look = CorruptImage(corruption, severity, seed), Look()
+        with painted_file() as file:  # whether its loader leaves red or blue first
+            fit(step, copied(on_the_fly(clean.transforms, look)), look, {'img_path': file})
         self._pipelines = clean, Compose(on_the_fly(clean.transforms, step))
 
     def __call__(self, file: Path) -> tuple[np.ndarray, np.ndarray]:

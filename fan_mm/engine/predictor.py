@@ -12,10 +12,10 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from fan_mm.config_parts import datasets_of, scope_of, type_name
 from fan_mm.engine.building import building
 from fan_mm.engine.old_configs import refuse_old_config
+from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
-from fan_mm.torch_files import read_torch_file
 
 TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection', 'mmpretrain': 'classification'}
 
@@ -25,7 +25,7 @@ class Predictor:
 
     Args:
         cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
-        checkpoint: path of the weights, or their http(s) address.
+        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
 
     Attributes:
         model: in eval mode, on the GPU if there is one.
@@ -46,7 +46,7 @@ class Predictor:
                 f"the config's default_scope is {self.scope!r}: predictions are made for "
                 f'{", ".join(TASKS)}'
             )
-        content = read_torch_file(checkpoint)
+        content = read_checkpoint(checkpoint)
         loader = cfg.get('test_dataloader')
         self.dataset_cfg = loader.get('dataset') if isinstance(loader, dict) else None
         drop_data(cfg)

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fan_mm.config_parts import type_name
+from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
@@ -39,7 +40,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
 
     Args:
         model: a model, wrapped for several processes or for test-time augmentation or not.
-        checkpoint: content of the file (`fan_mm.torch_files.read_torch_file`).
+        checkpoint: content of the file (`fan_mm.engine.onnx_file.read_checkpoint`).
         source: the file, for the error's line.
 
     Raises:
@@ -47,6 +48,9 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
             with other options.
     """
     model = _unwrapped(model)
+    if isinstance(checkpoint, Mapping) and 'onnx' in checkpoint:
+        use_onnx(model, checkpoint, source)
+        return
     place, tree = _find(model, checkpoint, source)
     state = tree.below(place)
     _check_adapters(model, state, source)

@@ -30,11 +30,18 @@ class Gallery:
             pictures: 'image', 'prediction' and, if known, 'ground_truth'.
         severities: of all corruptions of the sweep; one of each is kept, 3 or the nearest below.
         samples: number of samples of the sweep.
+        channel_order: of the model's input: 'bgr' or 'rgb'.
     """
 
     def __init__(
-        self, count: int, paint: Painter, severities: Mapping[str, Sequence[int]], samples: int
+        self,
+        count: int,
+        paint: Painter,
+        severities: Mapping[str, Sequence[int]],
+        samples: int,
+        channel_order: str = 'bgr',
     ) -> None:
+        self.channel_order = channel_order
         self.positions = set(spread(samples, count))
         self.paint = paint
         self.cells = {CLEAN} | {
@@ -53,7 +60,7 @@ class Gallery:
         Args:
             cell: that is being evaluated.
             positions: of the batch's samples, in the sweep's order.
-            batch: from the loader; 'inputs' holds tensors ``(3, H, W)``, BGR from 0 to 255.
+            batch: from the loader; 'inputs' holds tensors ``(3, H, W)`` from 0 to 255.
             outputs: the predicted data samples.
 
         Returns:
@@ -74,8 +81,9 @@ class Gallery:
         taken = {}
         for position, image, output in zip(positions, batch['inputs'], outputs, strict=True):
             if position in self.positions and isinstance(image, torch.Tensor):
-                bgr = image.cpu().numpy().transpose(1, 2, 0)
-                rgb = np.ascontiguousarray(bgr[..., ::-1].astype(np.uint8))
+                pixels = image.cpu().numpy().transpose(1, 2, 0).astype(np.uint8)
+                rgb = pixels[..., ::-1] if self.channel_order == 'bgr' else pixels
+                rgb = np.ascontiguousarray(rgb)
                 painted = self.paint(rgb, output)
                 taken[position] = {
                     name: encode(picture)

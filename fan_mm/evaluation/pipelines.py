@@ -4,19 +4,35 @@ A dataset is never changed: what is returned is a shallow copy (the annotations 
 pipelines run as they were for the clean cell and with one step more for the others.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmcv.transforms import LoadImageFromFile, Resize
 from mmengine.dataset import Compose
 
+from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.datasets.transforms.corrupt_image import grey_levels
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
-
-Transforms = list[Callable[[dict], Any]]
+from fan_mm.evaluation.nested_transforms import Transforms, change_inside, flatten, insert, names_of
+from fan_mm.evaluation.picture_flow import (
+    Frame,
+    Look,
+    colour_orders,
+    copied,
+    loader_and_packer,
+    run,
+)
 
 _CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
+
+
+# What `CorruptImage` takes for pictures with red first, by what it takes for those with blue first.
+# Red and blue are exchanged by either name of the second, seen from the other side.
+_RED_FIRST = {'bgr': 'rgb', 'bgr-as-rgb': 'bgr', 'rgb': 'rgb'}
 
 
 class CellPipeline:
@@ -26,12 +42,16 @@ class CellPipeline:
         clean: the pipeline as the dataset had it.
         corrupted: the same with the corruption in it.
         step: the transform that corrupts; its ``corruption`` and ``severity`` are set per cell.
+        channel_order: of the image where it is packed: 'bgr', as mm loads it, or 'rgb'.
     """
 
-    def __init__(self, clean: Compose, corrupted: Compose, step: Any) -> None:
+    def __init__(
+        self, clean: Compose, corrupted: Compose, step: Any, channel_order: str = 'bgr'
+    ) -> None:
         self.clean = clean
         self.corrupted = corrupted
         self.step = step
+        self.channel_order = channel_order
         self.cell = CLEAN
 
     def move_to(self, cell: Cell) -> None:
@@ -43,88 +63,82 @@ class CellPipeline:
         return (self.clean if self.cell == CLEAN else self.corrupted)(results)
 
 
+@dataclass(frozen=True)
+class Landmarks:
+    """What a corruption's place depends on.
+
+    Attributes:
+        loads: whether a transform loads the image.
+        packs: whether a transform packs the sample for the model.
+        classifies: the pipeline is for classification, where the corruption comes last.
+        ends_with_image: nothing packs: the loader's collate function does.
+    """
+
+    loads: Callable[[Any], bool]
+    packs: Callable[[Any], bool]
+    classifies: bool
+    ends_with_image: bool = False
+
+
 def is_loader(transform: Any) -> bool:
     """Whether a transform loads the image: mmcv's, a subclass, or by the libraries' naming."""
-    name = type(transform).__name__
-    return isinstance(transform, LoadImageFromFile) or (
+    return isinstance(transform, LoadImageFromFile) or any(
         name.startswith('Load') and 'Image' in name and 'Annotation' not in name
+        for name in names_of(transform)
     )
 
 
 def is_packer(transform: Any) -> bool:
     """Whether a transform packs the sample for the model (PackInputs, PackSegInputs, ...)."""
-    return type(transform).__name__.startswith('Pack')
+    return any(name.startswith('Pack') for name in names_of(transform))
 
 
 def is_classification(transforms: Sequence) -> bool:
     """Whether a pipeline is mmpretrain's, told by its packing transform."""
-    return any(type(t).__name__ == 'PackInputs' for t in flatten(transforms))
+    return any('PackInputs' in names_of(t) for t in flatten(transforms))
 
 
-def flatten(transforms: Sequence) -> list:
-    """All transforms of a pipeline, those inside wrappers (TestTimeAug and the like) too."""
-    found = []
-    for transform in transforms:
-        found += [transform, *(t for _, inside in _inside(transform) for t in flatten(inside))]
-    return found
-
-
-def _inside(transform: Any) -> list[tuple[str, list]]:
-    """Attributes of a transform that hold transforms, as lists: a sequence or alternatives."""
-    found = []
-    for name in ('transforms', 'subroutines'):
-        value = getattr(transform, name, None)
-        if isinstance(value, list):
-            found.append((name, value))
-        elif isinstance(getattr(value, 'transforms', None), list):
-            found.append((name, [value]))
-    return found
-
-
-def insert(transforms: Sequence, step: Any, at: Callable[[Any], bool], after: bool) -> Transforms:
-    """A copy of a list of transforms with ``step`` beside the first transform that fits.
-
-    Where none of the list fits, what lies inside its wrapping transforms is tried.
+def landmarks_of(
+    transforms: Sequence, dataset: Any = None, sample: dict | None = None
+) -> Landmarks:
+    """Find what loads the image and what packs it: by name, else by what happens to a sample.
 
     Args:
         transforms: of a pipeline.
-        step: what to insert.
-        at: says whether a transform is the one.
-        after: insert after it, else before it.
-
-    Returns:
-        The new list; equal to the old one if nothing fits.
+        dataset: whose pipeline it is; mmpretrain's are for classification whatever packs.
+        sample: that the pipeline gets; without one, only names tell.
     """
-    transforms = list(transforms)
-    for i, transform in enumerate(transforms):
-        if at(transform):
-            place = i + 1 if after else i
-            return [*transforms[:place], step, *transforms[place:]]
-    return [_change_inside(t, lambda inside: insert(inside, step, at, after)) for t in transforms]
+    libraries = {base.__module__.partition('.')[0] for base in type(dataset).__mro__}
+    classifies = is_classification(transforms) or 'mmpretrain' in libraries
+    loads = any(map(is_loader, flatten(transforms)))
+    packs = any(map(is_packer, flatten(transforms)))
+    if sample is None or (packs if classifies else loads):
+        return Landmarks(is_loader, is_packer, classifies)
+    loader, packer, last = loader_and_packer(transforms, sample)
+    return Landmarks(
+        is_loader if loads else lambda t: t is loader,
+        is_packer if packs else lambda t: t is packer,
+        classifies,
+        ends_with_image=not packs and packer is None and last,
+    )
 
 
-def _change_inside(transform: Any, change: Callable[[list], list]) -> Any:
-    """A copy of a transform that wraps others, with those changed; any other one as it is."""
-    new = copy.copy(transform) if _inside(transform) else transform
-    for name, inside in _inside(transform):
-        changed = change(inside)
-        setattr(new, name, changed if isinstance(getattr(new, name), list) else changed[0])
-    return new
-
-
-def on_the_fly(transforms: Sequence, step: Any) -> Transforms:
+def on_the_fly(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
     """Corrupt the image once it is loaded, or, for classification, once it is cropped.
 
     Cityscapes-C and COCO-C corrupt the picture as it lies on disk; ImageNet-C is defined on the
     224x224 crop (Hendrycks and Dietterich, ICLR 2019), so there the corruption comes last, before
     the sample is packed. So it does where no transform loads the image because the dataset holds it.
     """
-    if not is_classification(transforms) and any(map(is_loader, flatten(transforms))):
-        return insert(transforms, step, is_loader, after=True)
-    return insert(transforms, step, is_packer, after=False)
+    marks = landmarks or landmarks_of(transforms)
+    if not marks.classifies and any(map(marks.loads, flatten(transforms))):
+        return insert(transforms, step, marks.loads, after=True)
+    if marks.ends_with_image:
+        return [*transforms, step]
+    return insert(transforms, step, marks.packs, after=False)
 
 
-def from_files(transforms: Sequence, step: Any) -> Transforms:
+def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
     """Load the corrupted file in the image's place.
 
     The pictures of ImageNet-C are crops already. So that they are not cropped to a part of
@@ -135,24 +149,20 @@ def from_files(transforms: Sequence, step: Any) -> Transforms:
     Raises:
         InputError: a classification pipeline with other crops, or of several sizes.
     """
-    transforms = insert(transforms, step, is_loader, after=False)
-    crops = [t for t in flatten(transforms) if _name(t).endswith('Crop')]
-    if not crops or not is_classification(transforms):
+    marks = landmarks or landmarks_of(transforms)
+    transforms = insert(transforms, step, marks.loads, after=False)
+    crops = [t for t in flatten(transforms) if any(n.endswith('Crop') for n in names_of(t))]
+    if not crops or not marks.classifies:
         return transforms
     known = [t for t in crops if type(t).__name__ in _CENTRE_CROPS]
     sizes = {_pair(crop.crop_size) for crop in known}
     if len(known) < len(crops) or len(sizes) > 1:
-        names = ', '.join(dict.fromkeys(map(_name, crops)))
+        names = ', '.join(dict.fromkeys(names_of(crop)[0] for crop in crops))
         raise InputError(
             f'the files of --corrupted-root are crops already, and the pipeline has {names}: '
             f'only {" or ".join(_CENTRE_CROPS)} of one size can be left out'
         )
     return _uncropped(transforms, sizes.pop())
-
-
-def _name(transform: Any) -> str:
-    """A transform's class, of one of torchvision that which mmpretrain wraps."""
-    return type(getattr(transform, 't', transform)).__name__
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
@@ -170,9 +180,89 @@ def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
         if name in ('Resize', 'ResizeEdge'):
             transform = copy.copy(transform)
             transform.scale = min(size) if name == 'ResizeEdge' else size
-        return _change_inside(transform, lambda inside: _uncropped(inside, size))
+        return change_inside(transform, lambda held: _uncropped(held, size))
 
     return [change(transform) for transform in transforms]
+
+
+def first_sample(dataset: Any) -> dict | None:
+    """What a dataset's pipeline gets for its first sample; None if that cannot be had."""
+    new, look = copy.copy(dataset), Look()
+    new.pipeline, new.test_mode = look, True
+    with contextlib.suppress(Exception):  # whatever a dataset may raise, it will again
+        new[0]
+    return look.seen[0] if look.seen and isinstance(look.seen[0], dict) else None
+
+
+def _try(
+    place: Callable[..., Transforms],
+    step: Any,
+    transforms: Sequence,
+    landmarks: Landmarks,
+    sample: dict,
+) -> str:
+    """Try on a sample what `with_cells` makes, and fit the step to it; returns the channel order."""
+    look = Look()
+    to_look = copied(on_the_fly(transforms, look, landmarks))
+    if place is on_the_fly and isinstance(step, CorruptImage):
+        return fit(step, to_look, look, sample)
+    if place is from_files and landmarks.classifies:
+        _check_uncropped(transforms, landmarks, sample)
+    with contextlib.suppress(InputError):  # nothing of it is to be corrupted
+        if colour_orders(to_look, look, sample) == {'rgb'}:
+            return 'rgb'
+    return 'bgr'
+
+
+def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> str:
+    """Let a corruption take the colours in the order that the picture has at its place.
+
+    What cannot be run to that place is left alone: it will raise where it is meant to run.
+
+    Args:
+        step: its ``channel_order`` is for a picture with blue first, as mm loads it, and is changed
+            where red comes first.
+        transforms: of the pipeline, with ``look`` in the step's place.
+        look: see above.
+        sample: of the dataset.
+
+    Returns:
+        The order: 'rgb' or 'bgr'.
+
+    Raises:
+        InputError: the picture cannot be corrupted in the form that it has there, or nothing tells
+            the order of its colours.
+    """
+    run(transforms, sample)
+    if not look.seen:
+        return 'bgr'
+    for results in look.seen:
+        step.check(results)
+        grey_levels(results['img'])
+    orders = colour_orders(transforms, look, sample)
+    if len(orders) > 1:
+        raise InputError(
+            'red comes first in some of the pictures that are made of a sample, blue in others: '
+            'let all branches of the pipeline agree'
+        )
+    if orders != {'rgb'}:
+        return 'bgr'
+    step.channel_order = _RED_FIRST[step.channel_order]
+    return 'rgb'
+
+
+def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -> None:
+    """Check that no transform, whatever its name, cuts from files that are crops already."""
+    frame, look = Frame(), Look()
+    uncropped = from_files(transforms, lambda results: results, landmarks)
+    framed = insert(uncropped, frame, landmarks.loads, after=True)
+    run(copied(insert(framed, look, landmarks.packs, after=False)), sample)
+    if any(frame.is_cut(results) for results in look.seen):
+        names = ', '.join(names_of(t)[0] for t in flatten(transforms))
+        raise InputError(
+            'the files of --corrupted-root are crops already, and the pipeline cuts off their edges '
+            f'({names}): only {" or ".join(_CENTRE_CROPS)} can be left out'
+        )
 
 
 def with_cells(
@@ -189,7 +279,8 @@ def with_cells(
         The copy, and its pipelines, whose `CellPipeline.move_to` moves it.
 
     Raises:
-        InputError: a dataset has no pipeline, or one with no place for the corruption.
+        InputError: a dataset has no pipeline, or one with no place for the corruption, or the
+            picture has a form there that cannot be corrupted (`fit`).
     """
     new = copy.copy(dataset)
     if hasattr(dataset, 'datasets'):
@@ -206,14 +297,23 @@ def with_cells(
             'use a dataset of mmpretrain, mmseg or mmdet, or one derived from mmengine BaseDataset'
         )
     step = make_step()
-    corrupted = place(clean.transforms, step)
+    sample = first_sample(dataset)
+    landmarks = landmarks_of(clean.transforms, dataset, sample)
+    corrupted = place(clean.transforms, step, landmarks)
     if not any(t is step for t in flatten(corrupted)):
         names = ', '.join(type(t).__name__ for t in flatten(clean.transforms))
         raise InputError(
             f'no place for a corruption in the pipeline of {type(dataset).__name__} ({names}): '
-            'it needs a LoadImageFromFile'
+            'it needs a LoadImageFromFile, or where the dataset holds the image a transform that '
+            'packs it'
         )
-    new.pipeline = CellPipeline(clean, Compose(corrupted), step)
+    order = 'bgr'
+    if sample is not None:
+        try:
+            order = _try(place, step, clean.transforms, landmarks, sample)
+        except InputError as error:
+            raise InputError(f'{type(dataset).__name__}: {error}') from None
+    new.pipeline = CellPipeline(clean, Compose(corrupted), step, order)
     # mmengine replaces a sample that came out as None by a random other one, but in test mode.
     new.test_mode = True
     return new, [new.pipeline]

@@ -238,7 +238,11 @@ class RobustnessSweep:
         self.gallery = None
         if save_images and paint and work_dir:
             self.gallery = gallery.Gallery(
-                save_images, paint, self.scope.severities, len(self.samples)
+                save_images,
+                paint,
+                self.scope.severities,
+                len(self.samples),
+                self.dataset.pipelines[0].channel_order,
             )
         self.work_dir = None if work_dir is None else Path(work_dir)
         self.model_info = {

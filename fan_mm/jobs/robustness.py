@@ -11,6 +11,7 @@ from fan_mm.config_parts import metrics_of
 from fan_mm.engine import build_runner
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.old_configs import refuse_old_config
+from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -21,7 +22,7 @@ from fan_mm.evaluation.sweep import check_options
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
-from fan_mm.torch_files import local_file, read_torch_file
+from fan_mm.torch_files import local_file
 
 
 def evaluate_robustness(
@@ -36,7 +37,7 @@ def evaluate_robustness(
 
     Args:
         cfg: any config of mmpretrain, mmseg or mmdet; changed in place.
-        checkpoint: path of the weights, or their http(s) address.
+        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
         work_dir: where results and report go, and from where a stopped sweep goes on.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         save_images: number of samples whose pictures are kept.
@@ -49,8 +50,8 @@ def evaluate_robustness(
         InputError: a mistake in the config, a file or an option.
     """
     check_options(**options)
-    content = read_torch_file(checkpoint)
-    cfg.load_from = local_file(checkpoint)
+    content = read_checkpoint(checkpoint)
+    cfg.load_from = None if is_onnx(checkpoint) else local_file(checkpoint)
     cfg.resume = False
     notes = use_annotated_split(cfg)
     work_dir = Path(work_dir)

@@ -18,6 +18,7 @@ from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.first_batch import FirstBatchHook
 from fan_mm.engine.old_configs import refuse_old_config
+from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
 from fan_mm.engine.registered import registered
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
@@ -27,7 +28,7 @@ from fan_mm.engine.whole_checkpoints import use_whole_checkpoints
 from fan_mm.errors import InputError
 from fan_mm.fileio import alone_in
 from fan_mm.stopping import telling
-from fan_mm.torch_files import is_foreign, read_torch_file, why_refused
+from fan_mm.torch_files import is_foreign, why_refused
 
 _PICKLES = ('.pkl', '.pickle')
 _LABEL_WRITERS = ('IoUMetric', 'CityscapesMetric', 'DepthMetric')  # mmseg's, with an output_dir
@@ -99,7 +100,7 @@ def test(
 
     Args:
         cfg: changed in place.
-        checkpoint: path or address of the weights.
+        checkpoint: path or address of the weights, or a file of ``tools/export.py``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         out: where predictions go: for mmseg a folder of label pictures, otherwise a .pkl file.
         show: show painted predictions in a window.
@@ -113,9 +114,9 @@ def test(
     Raises:
         InputError: a mistake in the config or in a file, in one line.
     """
-    cfg.load_from = checkpoint
+    cfg.load_from = None if is_onnx(checkpoint) else checkpoint
     cfg.resume = False
-    content = None if is_foreign(checkpoint) else read_torch_file(checkpoint)
+    content = None if is_foreign(checkpoint) else read_checkpoint(checkpoint)
     if show or show_dir:
         _set_painting(cfg, show, show_dir, wait_time)
     if tta:

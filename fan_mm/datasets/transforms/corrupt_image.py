@@ -1,5 +1,8 @@
 """Corrupt the sample's image by one cell (corruption, severity) of a robustness benchmark."""
 
+import os
+from typing import Any
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
@@ -12,34 +15,53 @@ from fan_mm.corruptions import (
     image_key,
     seed_for,
 )
+from fan_mm.datasets.transforms.picture_forms import in_form_of, pixels_of
 from fan_mm.errors import InputError
 
 
-def corrupt_any(
-    image: np.ndarray, name: str, severity: int, *, seed: int, channel_order: str
-) -> np.ndarray:
-    """`corrupt` for images as loaders leave them: uint8, or floats that hold grey levels.
+def corrupt_any(image: Any, name: str, severity: int, *, seed: int, channel_order: str) -> Any:
+    """`corrupt` for images as pipelines hold them: uint8, or floats that hold grey levels.
 
     Args:
-        image: ``(H, W, 3)`` or ``(H, W)``; the result has its dtype.
+        image: in one of the forms of `pixels_of`; the result has its form and type. Alpha is kept.
         name: the corruption.
         severity: 1 to 5.
         seed: of this image and cell.
         channel_order: see `fan_mm.corruptions.corrupt`.
 
     Raises:
-        InputError: the floats are not whole grey levels from 0 to 255.
+        InputError: another form, or its values are not whole grey levels from 0 to 255.
     """
+    pixels = grey_levels(image)
+    if pixels.ndim == 2:
+        colours = pixels
+    else:  # without alpha, or grey
+        colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+    corrupted = corrupt(colours, name, severity, seed=seed, channel_order=channel_order)
+    if corrupted.shape != pixels.shape:  # a channel of its own, or alpha
+        corrupted = np.concatenate([corrupted.reshape(*pixels.shape[:2], -1), pixels[..., 3:]], -1)
+    return in_form_of(image, corrupted.astype(pixels_of(image).dtype, copy=False))
+
+
+def grey_levels(image: Any) -> np.ndarray:
+    """The pixels of an image as uint8.
+
+    Args:
+        image: in one of the forms of `pixels_of`.
+
+    Raises:
+        InputError: another form, or its values are not whole grey levels from 0 to 255.
+    """
+    values = pixels_of(image)
     with np.errstate(invalid='ignore'):  # what does not survive the cast is refused below
-        pixels = image.astype(np.uint8, copy=False)
-    if not np.array_equal(pixels, image):
+        pixels = values.astype(np.uint8, copy=False)
+    if not np.array_equal(pixels, values):
         raise InputError(
-            f'the image to corrupt is {image.dtype} from {image.min():.4g} to {image.max():.4g}, '
+            f'the image to corrupt is {values.dtype} from {values.min():.4g} to {values.max():.4g}, '
             'not grey levels 0 to 255: put the corruption directly after LoadImageFromFile, before '
-            'anything that scales or normalises'
+            "anything that scales or normalises (in a sweep: leave that to the model's data_preprocessor)"
         )
-    corrupted = corrupt(pixels, name, severity, seed=seed, channel_order=channel_order)
-    return corrupted.astype(image.dtype, copy=False)
+    return pixels
 
 
 @TRANSFORMS.register_module()
@@ -52,7 +74,8 @@ class CorruptImage(BaseTransform):
     ``tools/make_corrupted_dataset.py`` writes as PNG. (For ImageNet it resizes to 256 bilinearly and
     crops 224 first, as the original ImageNet-C; a pipeline that resizes otherwise corrupts another.)
 
-    Required keys: ``img`` (uint8 ``(H, W, 3)`` or ``(H, W)``; floats if they hold grey levels),
+    Required keys: ``img`` (array, Pillow image or tensor, see
+    `fan_mm.datasets.transforms.picture_forms`; uint8, or floats if they hold grey levels),
     ``img_path``. Modified: ``img``. Added: ``corruption``, a dict of ``name`` ('clean' if the image
     was left alone), ``severity`` (0 if clean) and the base ``seed``; put it into the ``meta_keys`` of
     the packing transform to keep it.
@@ -63,12 +86,13 @@ class CorruptImage(BaseTransform):
             cell.
         severity: 1 to 5 (ignored for clean).
         seed: base seed of the benchmark.
-        channel_order: 'bgr' (as mm pipelines load), 'rgb', or 'bgr-as-rgb': BGR pixels corrupted as
-            if they were RGB, which is how the published FAN and COCO-C numbers were made.
+        channel_order: of ``img``: 'bgr' (as mm pipelines load), 'rgb', or 'bgr-as-rgb': BGR pixels
+            corrupted as if they were RGB, which is how the published FAN and COCO-C numbers were
+            made.
 
     Raises:
         InputError: unknown corruption, severity or channel order; at a sample without ``img_path``
-            or with an image that was normalised already.
+            or ``img``, or with an image in no such form or normalised already.
     """
 
     def __init__(
@@ -92,11 +116,7 @@ class CorruptImage(BaseTransform):
         if self.corruption == 'clean':
             results['corruption'] = dict(name='clean', severity=0, seed=self.seed)
             return results
-        if not results.get('img_path'):
-            raise InputError(
-                'CorruptImage seeds every image by its file name, but the sample has no img_path: '
-                'use a dataset that reads images from files'
-            )
+        self.check(results)
         key = image_key(results['img_path'])
         results['img'] = corrupt_any(
             results['img'],
@@ -107,6 +127,24 @@ class CorruptImage(BaseTransform):
         )
         results['corruption'] = dict(name=self.corruption, severity=self.severity, seed=self.seed)
         return results
+
+    @staticmethod
+    def check(results: dict) -> None:
+        """Check that a sample has what a corruption needs, but for the image's form.
+
+        Raises:
+            InputError: it has no ``img_path``, or no ``img``.
+        """
+        if not isinstance(results.get('img_path'), str | os.PathLike) or not results['img_path']:
+            raise InputError(
+                'CorruptImage seeds every image by its file name, but the sample has no img_path: '
+                'use a dataset that reads images from files'
+            )
+        if 'img' not in results:
+            raise InputError(
+                "CorruptImage corrupts the sample's 'img', and there is none where it stands: "
+                f'the sample has {", ".join(map(str, results)) or "nothing"}'
+            )
 
     def __repr__(self) -> str:
         return (

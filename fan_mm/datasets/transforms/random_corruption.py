@@ -36,9 +36,9 @@ class RandomCorruption(BaseTransform):
     and Dietterich (ICLR 2019, section 4) ask not to train on the benchmark's corruptions. For
     ImageNet-C that leaves `fan_mm.corruptions.HOLD_OUTS`.
 
-    Required keys: ``img`` (uint8 ``(H, W, 3)`` or ``(H, W)``; floats if they hold grey levels).
-    Modified: ``img``. Added: ``corruption``, a dict of ``name`` ('clean' if the image was left
-    alone), ``severity`` (0 if clean) and the drawn ``seed``.
+    Required keys: ``img`` (in one of the forms that `CorruptImage` takes). Modified: ``img``. Added:
+    ``corruption``, a dict of ``name`` ('clean' if the image was left alone), ``severity`` (0 if clean)
+    and the drawn ``seed``.
 
     Args:
         corruptions: names or groups ('noise', 'blur', 'weather', 'digital') to choose from, equally

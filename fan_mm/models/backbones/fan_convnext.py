@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
 from fan_mm.models.layers import EfficientChannelAttention, Mlp, as_map, as_tokens
 from fan_mm.models.layers.convolution import StemConv2d, depthwise
+from fan_mm.models.layers.token_map import padding
 
 MLP_RATIO = 4
 LAYER_SCALE = 1e-6
@@ -28,8 +29,8 @@ class ConvNeXtPatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
-        height, width = images.shape[-2:]
-        images = F.pad(images, (0, -width % PATCH_SIZE, 0, -height % PATCH_SIZE))
+        down, right = padding(images.shape[-2:], PATCH_SIZE)
+        images = F.pad(images, (0, right, 0, down))
         # Made channels-last here, where the copy is smallest, and kept so.
         x = self.proj(images.contiguous(memory_format=torch.channels_last))
         return self.norm(as_tokens(x)), tuple(x.shape[2:])
@@ -50,7 +51,8 @@ class ConvNeXtDownsample(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Map tokens (B, H * W, C) to (B, ceil(H/2) * ceil(W/2), 2C) and their grid."""
         x = as_map(self.norm(tokens), grid)
-        x = self.reduction(F.pad(x, (0, grid[1] % 2, 0, grid[0] % 2)))
+        down, right = padding(grid, 2)
+        x = self.reduction(F.pad(x, (0, right, 0, down)))
         return as_tokens(x), tuple(x.shape[2:])
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
 from fan_mm.models.layers import EfficientChannelAttention, Mlp, WindowAttention
 from fan_mm.models.layers.linear import pointwise
+from fan_mm.models.layers.token_map import padding
 
 WINDOW = 7  # tokens
 MLP_RATIO = 4
@@ -27,8 +28,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
-        height, width = images.shape[-2:]
-        x = self.proj(F.pad(images, (0, -width % PATCH_SIZE, 0, -height % PATCH_SIZE)))
+        down, right = padding(images.shape[-2:], PATCH_SIZE)
+        x = self.proj(F.pad(images, (0, right, 0, down)))
         return self.norm(x.flatten(2).transpose(1, 2)), tuple(x.shape[2:])
 
 
@@ -47,7 +48,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Map tokens (B, H * W, C) to (B, ceil(H/2) * ceil(W/2), 2C) and their grid."""
-        x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, grid[1] % 2, 0, grid[0] % 2))
+        down, right = padding(grid, 2)
+        x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, right, 0, down))
         height, width = x.shape[1] // 2, x.shape[2] // 2
         x = x.unflatten(2, (width, 2)).unflatten(1, (height, 2))
         # (B, H/2, 2, W/2, 2, C): rows change fastest among the four

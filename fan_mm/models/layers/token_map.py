@@ -11,3 +11,13 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 def as_tokens(x: Tensor) -> Tensor:
     """View a channels-last map (B, C, H, W) as tokens (B, H * W, C); others are copied."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def padding(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Rows and columns that a map (H, W) lacks to multiples of a number.
+
+    The whole multiples come first: so an exporter sees that they are some, where ``-size % multiple``
+    leaves it a proof that takes minutes.
+    """
+    height, width = ((length + multiple - 1) // multiple * multiple for length in size)
+    return height - size[0], width - size[1]

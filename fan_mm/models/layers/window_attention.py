@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fan_mm.models.layers.linear import Linear
+from fan_mm.models.layers.token_map import padding
 
 
 def relative_position_index(window: int) -> Tensor:
@@ -20,14 +21,14 @@ def relative_position_index(window: int) -> Tensor:
     return (dy + window - 1) * (2 * window - 1) + dx + window - 1
 
 
-def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
+def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: Tensor) -> Tensor:
     """Keep tokens apart that only the cyclic shift made neighbours.
 
     Args:
         height: rows of the grid, a multiple of the window.
         width: columns of the grid, a multiple of the window.
         window: side of a window.
-        shift: rows and columns by which the grid was rolled.
+        shift: rows and columns by which the grid was rolled, less than a window; 0 masks nothing.
         like: the mask's device and type. It is made there: a copy would make a GPU wait.
 
     Returns:
@@ -44,6 +45,26 @@ def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -
     regions = regions.reshape(height // window, window, width // window, window)
     regions = regions.transpose(1, 2).reshape(-1, window**2)
     return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * -100
+
+
+def in_portable_graph() -> bool:
+    """Whether the operations are recorded, once, into a graph that other sizes will run through.
+
+    `torch.compile` is not meant: it guards what Python decides, and compiles again.
+    """
+    # before is_exporting (torch 2.7) nothing tells an export from a compilation
+    is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+    return torch.jit.is_tracing() or is_exporting()
+
+
+def roll(x: Tensor, shift: int | Tensor) -> Tensor:
+    """Move the rows and columns of (B, H, W, C) up and left by ``shift``, around the edges."""
+    if not isinstance(shift, Tensor):
+        return x.roll((-shift, -shift), (1, 2))
+    rows, columns = (torch.arange(n, device=x.device) for n in x.shape[1:3])
+    # the lengths as tensors: the exporter to ONNX knows no remainder by a length
+    rows, columns = ((i + shift) % (i[-1:] + 1) for i in (rows, columns))
+    return x.index_select(1, rows).index_select(2, columns)
 
 
 class WindowAttention(nn.Module):
@@ -82,17 +103,24 @@ class WindowAttention(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Mix tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         window = self.window
-        shift = self.shift if self.always_shift or min(grid) > window else 0
-        down, right = -grid[0] % window, -grid[1] % window
+        shift = self._shift_on(grid, tokens.device)
+        down, right = padding(grid, window)
         x = F.pad(tokens.unflatten(1, grid), (0, 0, 0, right, 0, down))
-        if shift:
-            x = x.roll((-shift, -shift), (1, 2))
-        x = self._within_windows(x, shift)
-        if shift:
-            x = x.roll((shift, shift), (1, 2))
+        moves = isinstance(shift, Tensor) or shift > 0
+        x = self._within_windows(roll(x, shift) if moves else x, shift if moves else None)
+        x = roll(x, -shift) if moves else x
         return x[:, : grid[0], : grid[1]].flatten(1, 2)
 
-    def _within_windows(self, x: Tensor, shift: int) -> Tensor:
+    def _shift_on(self, grid: tuple[int, int], device: torch.device) -> int | Tensor:
+        """The shift on a grid (H, W); in a graph for other grids, too, computed by the graph."""
+        if not self.shift or self.always_shift:
+            return self.shift
+        if not in_portable_graph():
+            return self.shift if min(grid) > self.window else 0
+        beyond = [(torch.arange(n, device=device) == self.window).any() for n in grid]
+        return self.shift * (beyond[0] & beyond[1]).long()
+
+    def _within_windows(self, x: Tensor, shift: int | Tensor | None) -> Tensor:
         batch, height, width, channels = x.shape
         window, heads = self.window, self.num_heads
         rows, columns = height // window, width // window
@@ -106,7 +134,7 @@ class WindowAttention(nn.Module):
         )
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         bias = bias.expand(rows * columns, -1, -1, -1)
-        if shift:
+        if shift is not None:
             bias = bias + shift_mask(height, width, window, shift, bias)[:, None]
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).flatten(0, 1)[None])
         return self.proj(

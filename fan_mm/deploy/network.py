@@ -1,0 +1,145 @@
+"""What of a model goes into a graph: from an image tensor to scores, probabilities, labels or features."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from torch import Tensor, nn
+
+from fan_mm.errors import InputError
+
+OUTPUTS = ('logits', 'probabilities', 'labels')
+PARTS = ('whole', 'features')
+
+
+class Network(nn.Module):
+    """A classifier or segmenter without data samples, or the features of any model with a backbone.
+
+    Args:
+        model: of mmpretrain, mmseg or mmdet, with its weights; sync batch norms become batch norms.
+        task: 'classification', 'segmentation' or 'detection'.
+        output: of `OUTPUTS`: logits ``(B, K)``, for segmenters ``(B, K, H, W)`` at the size of the
+            input; their softmax (sigmoid, where one channel stands for two classes or where a
+            classifier may name several); or labels, int64 ``(B,)``, for segmenters uint8
+            ``(B, H, W)`` (int64 from 257 classes on).
+        part: of `PARTS`: 'features' gives the maps of backbone and neck.
+        preprocessing: take uint8 RGB ``(B, H, W, 3)`` and normalise it inside, rather than the
+            normalised float ``(B, 3, H, W)`` that the model's data_preprocessor makes.
+
+    Raises:
+        InputError: this model has no such output, in one line.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        task: str,
+        output: str = 'logits',
+        part: str = 'whole',
+        preprocessing: bool = False,
+    ) -> None:
+        super().__init__()
+        if task == 'detection' and part == 'whole':
+            raise InputError(
+                "a detector's boxes come from operators that no ONNX runtime has (NMS per class, "
+                'RoIAlign of mmcv): --part features exports its backbone and neck'
+            )
+        self.model = revert_sync_batchnorm(model).cpu().float().eval()
+        self.task, self.output, self.part = task, output, part
+        self.preprocessing = preprocessing
+        self.sigmoid, self.threshold = False, 0.5
+        self.several = False  # whether a classifier may name several classes
+        if part == 'whole':
+            self._check_head()
+        if preprocessing:
+            self._keep_normalisation()
+
+    @property
+    def output_names(self) -> list[str]:
+        """Of the graph's outputs; features are counted from the finest map."""
+        if self.part == 'whole':
+            return [self.output]
+        with torch.no_grad():
+            return [f'features{i}' for i in range(len(self(self.example(1, 64, 64))))]
+
+    def example(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
+        """An input of some size, as the graph takes it."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.preprocessing:
+            shape = (batch, height, width, 3)
+            return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return torch.randn(batch, 3, height, width, generator=generator)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map images to the output, or to a tuple of features."""
+        if self.preprocessing:
+            images = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        features = self.model.extract_feat(images)
+        if self.part == 'features':
+            return tuple(features) if isinstance(features, list | tuple) else (features,)
+        logits = self.logits(features, images)
+        if self.output == 'logits':
+            return logits
+        if self.output == 'probabilities':
+            return logits.sigmoid() if self.sigmoid else logits.softmax(1)
+        return self.labels(logits)
+
+    def logits(self, features: tuple[Tensor, ...], images: Tensor) -> Tensor:
+        """What the head makes of features, for segmenters at the images' size."""
+        if self.task == 'classification':
+            return self.model.head(features)
+        scores = self.model.decode_head(features)
+        return F.interpolate(
+            scores,
+            size=images.shape[2:],
+            mode='bilinear',
+            align_corners=self.model.decode_head.align_corners,
+        )
+
+    def labels(self, logits: Tensor) -> Tensor:
+        """The class of every image or pixel."""
+        if self.sigmoid:
+            labels = (logits[:, 0].sigmoid() > self.threshold).long()
+        else:
+            labels = logits.argmax(1)
+        small = self.task == 'segmentation' and logits.shape[1] <= 256
+        return labels.to(torch.uint8) if small else labels
+
+    def _check_head(self) -> None:
+        name = type(self.model).__name__
+        head = getattr(self.model, 'head' if self.task == 'classification' else 'decode_head', None)
+        if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList):
+            raise InputError(
+                f'{name} has no single head that makes scores of features: --part features exports '
+                'its backbone and neck'
+            )
+        with torch.no_grad():
+            scores = head(self.model.extract_feat(torch.zeros(1, 3, 64, 64)))
+        if not isinstance(scores, Tensor) or scores.ndim != (
+            4 if self.task == 'segmentation' else 2
+        ):
+            raise InputError(
+                f'{type(head).__name__} gives no plain scores ((B, K), or (B, K, H, W) for '
+                'segmenters) that its library turns into predictions: --part features exports '
+                'backbone and neck'
+            )
+        if self.task == 'segmentation':
+            self.sigmoid = scores.shape[1] == 1
+            self.threshold = getattr(head, 'threshold', None) or 0.3  # mmseg's own
+        elif 'MultiLabel' in ' '.join(base.__name__ for base in type(head).__mro__):
+            self.sigmoid = self.several = True
+            if self.output == 'labels':
+                raise InputError(
+                    f'{type(head).__name__} may name several classes: export probabilities'
+                )
+
+    def _keep_normalisation(self) -> None:
+        made = self.model.data_preprocessor
+        swaps = getattr(made, '_channel_conversion', False) or getattr(made, 'to_rgb', False)
+        if getattr(made, 'mean', None) is None or not swaps:
+            raise InputError(
+                f'--with-preprocessing: {type(made).__name__} of this config does not turn BGR into '
+                'RGB and normalise, so what the network wants of an RGB picture is not known'
+            )
+        for name in ('mean', 'std'):
+            value = getattr(made, name).detach().cpu().float().reshape(1, 3, 1, 1)
+            self.register_buffer(name, value)

@@ -1,0 +1,213 @@
+"""Whether an ONNX file computes what PyTorch does, in float32, also at sizes that were not traced."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fan_mm.deploy.network import Network
+from fan_mm.deploy.onnx_export import NAME_SCOPES
+from fan_mm.engine.onnx_file import open_session, run_session
+
+TOLERANCE = 1e-3  # of the greatest value of an output
+BATCHES = (1, 3)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        shapes: (batch, height, width) of every input tried, the traced one first.
+        error: largest difference from PyTorch, as a part of the greatest value.
+        agreement: share of equal classes (images or pixels); None for features.
+        decided: the same among those whose best two classes lie further apart than the tolerance.
+        passed: nothing is further off than the tolerance, and all decided classes are equal.
+    """
+
+    shapes: tuple[tuple[int, int, int], ...]
+    error: float
+    agreement: float | None
+    decided: float | None
+    passed: bool
+
+    def entries(self) -> dict[str, Any]:
+        """For the file's metadata."""
+        return {**asdict(self), 'against': f'PyTorch {torch.__version__}, float32, CPU'}
+
+    def __str__(self) -> str:
+        sizes = ', '.join(f'{b}x{h}x{w}' for b, h, w in self.shapes)
+        line = f'largest difference {self.error:.1e} of the greatest value'
+        if self.agreement is not None:
+            line += f', {100 * self.agreement:.3f} % of the classes equal'
+        return f'{line} (batch x height x width: {sizes})'
+
+
+def shapes_to_try(
+    size: tuple[int, int], free: Sequence[str], batch: int
+) -> tuple[tuple[int, int, int], ...]:
+    """Inputs for a verification: the traced one, and others as far as the graph is free.
+
+    The others have another aspect ratio, are smaller and larger, and no multiples of anything.
+    """
+    height, width = size
+    sizes = [size]
+    if 'size' in free:
+        sizes += [
+            (height * 3 // 4 + 1, width),
+            (height, width * 5 // 4 + 3),
+            (width + 6, height + 1),
+        ]
+    batches = BATCHES if 'batch' in free else (batch,)
+    tried = [(batches[i % len(batches)], *shape) for i, shape in enumerate(sizes)]
+    return tuple(dict.fromkeys(tried + [(b, *size) for b in batches]))
+
+
+@torch.no_grad()
+def verify(
+    session: Any, network: Network, size: tuple[int, int], free: Sequence[str], batch: int = 1
+) -> Verification:
+    """Compare an onnxruntime session with the network.
+
+    Args:
+        session: from `fan_mm.engine.onnx_file.open_session`.
+        network: what was exported.
+        size: height and width that was traced.
+        free: of 'batch' and 'size', what the graph leaves open.
+        batch: images at once, where that is fixed.
+
+    Raises:
+        InputError: the session takes another input than the network.
+    """
+    error, equal, decided, pixels, sure = 0.0, 0, 0, 0, 0
+    shapes = shapes_to_try(size, free, batch)
+    for number, shape in enumerate(shapes):
+        images = network.example(*shape, seed=number)
+        expected, found = _as_tuple(network(images)), run_session(session, images)
+        if [tuple(e.shape) for e in expected] != [f.shape for f in found]:
+            return Verification(shapes, float('inf'), None, None, False)
+        if network.part == 'features':
+            error = max(error, *(map(_difference, expected, found)))
+            continue
+        if network.output != 'labels':
+            error = max(error, _difference(expected[0], found[0]))
+        if network.several:
+            continue
+        logits = _logits(network, images)
+        classes = torch.from_numpy(found[0])
+        if network.output != 'labels':
+            classes = network.labels(classes if network.output == 'logits' else classes.logit(1e-7))
+        same = classes.long() == network.labels(logits).long()
+        clear = _clear(logits, network)
+        equal, pixels = equal + int(same.sum()), pixels + same.numel()
+        decided, sure = decided + int((same & clear).sum()), sure + int(clear.sum())
+    agreement = equal / pixels if pixels else None
+    clearly = (decided / sure if sure else 1.0) if pixels else None
+    passed = bool(error <= TOLERANCE) and clearly in (None, 1.0)
+    return Verification(shapes, error, agreement, clearly, passed)
+
+
+def _logits(network: Network, images: Tensor) -> Tensor:
+    output, network.output = network.output, 'logits'
+    try:
+        return network(images)
+    finally:
+        network.output = output
+
+
+def _clear(logits: Tensor, network: Network) -> Tensor:
+    """Where no error within the tolerance could change the class."""
+    margin = 4 * TOLERANCE * logits.abs().max()
+    if network.sigmoid:
+        edge = np.log(network.threshold / (1 - network.threshold))
+        return (logits[:, 0] - edge).abs() > margin
+    best = logits.topk(min(2, logits.shape[1]), 1).values
+    return (
+        best[:, 0] - best[:, -1] > margin if best.shape[1] > 1 else torch.ones_like(best[:, 0]) > 0
+    )
+
+
+def _as_tuple(output: Tensor | tuple) -> tuple[Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
+
+
+def _difference(expected: Tensor, found: np.ndarray) -> float:
+    """Largest difference as a part of the greatest value; infinite for NaN."""
+    expected = expected.double().numpy()
+    scale = max(float(np.abs(expected).max()), 1e-12)
+    off = float(np.abs(found - expected).max()) / scale
+    return off if np.isfinite(off) else float('inf')
+
+
+# ------------------------------------------------------------------------ where it goes wrong
+
+
+@torch.no_grad()
+def first_difference(proto: Any, network: Network, images: Tensor) -> str | None:
+    """The first layer, in the order of computation, whose output in the graph is not PyTorch's.
+
+    Layers are found by the names that the exporter leaves with the nodes; those that its optimiser
+    took apart are passed over.
+
+    Args:
+        proto: onnx's ``ModelProto``.
+        network: what was exported.
+        images: an input that shows the difference.
+
+    Returns:
+        The layer's name, with its error; None if no layer that can be compared differs.
+    """
+    import onnx
+
+    outputs = dict(_outputs_of_layers(proto))
+    expected: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            if isinstance(output, Tensor) and name in outputs:
+                expected[name] = output.detach().clone()
+
+        return hook
+
+    hooks = [m.register_forward_hook(keep(name)) for name, m in network.named_modules() if name]
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not expected:
+        return None
+    probe = onnx.ModelProto()
+    probe.CopyFrom(proto)
+    del probe.graph.output[:]
+    for tensor in dict.fromkeys(outputs[name] for name in expected):
+        probe.graph.output.add(name=tensor)
+    session = open_session(probe.SerializeToString())
+    found = dict(
+        zip([o.name for o in session.get_outputs()], run_session(session, images), strict=True)
+    )
+    for name, value in expected.items():  # in the order in which they were computed
+        there = found[outputs[name]]
+        if there.shape == tuple(value.shape):
+            error = _difference(value, there)
+            if error > TOLERANCE:
+                return f'{name} (largest difference {error:.1e} of the greatest value)'
+    return None
+
+
+def _outputs_of_layers(proto: Any) -> Iterator[tuple[str, str]]:
+    """Names of layers, each with the tensor that the last of its nodes makes."""
+    for node in proto.graph.node:
+        for entry in node.metadata_props:
+            if entry.key == NAME_SCOPES:
+                for scope in _listed(entry.value):
+                    if scope and node.output and node.output[0]:
+                        yield scope, node.output[0]
+
+
+def _listed(text: str) -> list[str]:
+    """A printed Python list of strings."""
+    return [part.strip().strip('\'"') for part in text.strip('[]').split(',')]

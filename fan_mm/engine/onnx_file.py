@@ -1,0 +1,183 @@
+"""An exported ONNX file in the place of a checkpoint: the network runs in onnxruntime, the rest stays.
+
+``tools/export.py`` writes such files (`fan_mm.deploy`). The model that the config builds keeps its
+data_preprocessor, its sliding window and what its head makes of scores; backbone, neck and the head's
+layers are the file's.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fan_mm.errors import InputError
+from fan_mm.torch_files import read_torch_file
+
+SUFFIX = '.onnx'
+PREFIX = 'fan_mm.'  # of our entries in a file's metadata
+
+
+def is_onnx(source: str | os.PathLike) -> bool:
+    """Whether a file given for a checkpoint is an ONNX file, by its name."""
+    return os.fspath(source).lower().endswith(SUFFIX)
+
+
+def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
+    """An onnxruntime session.
+
+    Args:
+        model: a file, or its content.
+        device: 'cuda' runs on the GPU where this onnxruntime can; whatever cannot, on the CPU.
+
+    Raises:
+        InputError: onnxruntime is not installed, or does not take the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError('onnxruntime is not installed: pip install "fan_mm[export]"') from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = ['CPUExecutionProvider']
+    if device == 'cuda' and 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
+        providers.insert(0, 'CUDAExecutionProvider')
+    if not isinstance(model, bytes):
+        model = os.path.expanduser(os.fspath(model))
+        if not os.path.isfile(model):
+            raise InputError(f'no such file: {model}')
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # onnxruntime has a dozen kinds
+        name = 'the graph' if isinstance(model, bytes) else model
+        raise InputError(f'onnxruntime refuses {name}: {_first_line(error)}') from None
+
+
+def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
+    """The outputs of a session for images.
+
+    Raises:
+        InputError: it takes another type or shape.
+    """
+    taken = session.get_inputs()[0]
+    try:
+        return session.run(None, {taken.name: images.numpy()})
+    except Exception as error:  # onnxruntime has a dozen kinds
+        raise InputError(
+            f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
+            f'{list(images.shape)}: {_first_line(error)}'
+        ) from None
+
+
+def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
+    """What an exported file says of itself.
+
+    Raises:
+        InputError: somebody else exported it.
+    """
+    entries = session.get_modelmeta().custom_metadata_map
+    found = {
+        name.removeprefix(PREFIX): json.loads(value)
+        for name, value in entries.items()
+        if name.startswith(PREFIX)
+    }
+    if not found:
+        raise InputError(
+            f'{source} was not exported by fan_mm: what it takes and gives is not known'
+        )
+    return found
+
+
+def read_checkpoint(source: str | os.PathLike) -> object:
+    """Read a torch file (`read_torch_file`), or what `read_onnx` reads, as `load_weights` takes it."""
+    return read_onnx(source) if is_onnx(source) else read_torch_file(source)
+
+
+def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
+    """An exported file in the form of a checkpoint's content.
+
+    Returns:
+        'onnx', its session; 'meta', with the 'dataset_meta' and what else the file says of itself.
+
+    Raises:
+        InputError: see `open_session` and `metadata_of`; or the file has another input or output
+            than the rest of a model needs.
+    """
+    session = open_session(source, 'cuda' if torch.cuda.is_available() else 'cpu')
+    told = metadata_of(session, source)
+    if told['part'] != 'whole' or told['output'] != 'logits' or told['preprocessing']:
+        raise InputError(
+            f'{source} gives {told["output"] if told["part"] == "whole" else told["part"]} for '
+            f'{told["input"]}: to be tested, a file is exported with --output logits and without '
+            '--with-preprocessing'
+        )
+    meta = {'classes': tuple(told['classes'])} if told['classes'] else {}
+    if told['palette']:
+        meta['palette'] = told['palette']
+    return {'onnx': session, 'meta': {'dataset_meta': meta, 'export': told}}
+
+
+class OnnxNetwork(nn.Module):
+    """Stands for backbone, neck and the layers of the head.
+
+    Args:
+        session: from `open_session`; a batch that it does not take at once goes image by image.
+    """
+
+    def __init__(self, session: Any) -> None:
+        super().__init__()
+        self.session = session
+        self.batch = session.get_inputs()[0].shape[0]
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """From normalised images (B, 3, H, W) the scores, as a tuple of one."""
+        size = self.batch if isinstance(self.batch, int) else len(images)
+        parts = [
+            run_session(self.session, part.detach().float().cpu().contiguous())[0]
+            for part in images.split(size)
+        ]
+        return (torch.from_numpy(np.concatenate(parts)).to(images.device),)
+
+    def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
+        return self  # a session cannot be copied, and does not change
+
+
+def use_onnx(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
+    """Let a model get its scores from an exported file.
+
+    Args:
+        model: a classifier or segmenter; changed in place.
+        content: from `read_onnx`.
+        source: the file, for the error's line.
+
+    Raises:
+        InputError: the file is of another model.
+    """
+    told = content['meta']['export']
+    name = 'decode_head' if hasattr(model, 'decode_head') else 'head'
+    head, backbone = getattr(model, name, None), getattr(model, 'backbone', None)
+    if head is None or backbone is None or type(backbone).__name__ != told['backbone']:
+        raise InputError(
+            f'{source} was exported from a model with {told["backbone"]}, the config has '
+            f'{type(backbone).__name__}'
+        )
+    channels = content['onnx'].get_outputs()[0].shape[1]
+    wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', channels)
+    if isinstance(channels, int) and channels != wanted:
+        raise InputError(f'{source} gives scores of {channels} classes, the config has {wanted}')
+    model.backbone = OnnxNetwork(content['onnx'])
+    if getattr(model, 'neck', None) is not None:
+        model.neck = None
+    head.forward = _last
+
+
+def _last(features: tuple[Tensor, ...]) -> Tensor:
+    return features[-1]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,428 @@
+"""What is exported computes what PyTorch does, at sizes that were not traced, or is not there."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, DefaultScope
+
+import fan_mm
+from fan_mm.engine.runtime import register_task_library
+from fan_mm.errors import InputError
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+pytest.importorskip('mmpretrain')
+pytest.importorskip('mmseg')
+
+from fan_mm.deploy import Network, export_onnx  # noqa: E402
+from fan_mm.jobs import export as jobs_export  # noqa: E402
+
+export, verify_file = jobs_export.export, jobs_export.verify_file
+
+COLUMN = dict(embed_dims=16, depth=1, num_heads=2)
+STEM = dict(stem_depths=(1, 1), stem_channels=(8, 8))
+STAGES = dict(embed_dims=16, depths=(2, 1, 1, 2), num_heads=(2, 2, 2, 2))
+NORM = dict(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4])
+BACKBONES = {
+    'hybrid': (dict(type='FANHybrid', arch=COLUMN | STEM, out_type='avg_featmap'), 16),
+    'vit': (dict(type='FANViT', arch=COLUMN, out_type='cls_token'), 16),
+    'swin': (dict(type='FANSwin', arch=STAGES, out_type='avg_featmap'), 128),
+    'convnext': (dict(type='FANConvNeXt', arch=STAGES, out_type='avg_featmap'), 128),
+}
+
+
+def classifier(backbone='hybrid'):
+    cfg, channels = BACKBONES[backbone]
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            data_preprocessor=dict(num_classes=5, to_rgb=True, **NORM),
+            model=dict(
+                type='ImageClassifier',
+                backbone=cfg,
+                head=dict(type='LinearClsHead', num_classes=5, in_channels=channels),
+            ),
+        )
+    )
+
+
+def segmenter(backbone=None, **head):
+    hybrid = dict(type='FANHybrid', arch=COLUMN | STEM, out_indices=(0, 1, 2, 3))
+    return Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(
+                type='EncoderDecoder',
+                data_preprocessor=dict(type='SegDataPreProcessor', bgr_to_rgb=True, **NORM),
+                backbone=backbone or dict(hybrid, norm_cfg=dict(type='SyncBN')),
+                decode_head=dict(
+                    dict(
+                        type='SegformerHead',
+                        in_channels=[8, 8, 16, 16],
+                        in_index=[0, 1, 2, 3],
+                        channels=16,
+                        num_classes=4,
+                        dropout_ratio=0.1,
+                        norm_cfg=dict(type='SyncBN'),
+                        align_corners=False,
+                    ),
+                    **head,
+                ),
+                test_cfg=dict(mode='whole'),
+            ),
+        )
+    )
+
+
+def weights(cfg, path, seed=0):
+    """A checkpoint with weights that make every layer matter."""
+    register_task_library(cfg)
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        made = dict(cfg.model)
+        model = MODELS.build(made)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            if 'running_var' in name:
+                value.uniform_(0.5, 2)
+            elif value.ndim < 2:
+                value.normal_(float(name.endswith('weight') or 'gamma' in name), 0.3)
+            else:
+                value.normal_(0, value[0].numel() ** -0.5)
+    if hasattr(model, 'decode_head'):  # no class wins everywhere
+        with torch.no_grad():
+            scores = model.eval()(torch.randn(1, 3, 64, 64), mode='tensor')
+            model.decode_head.conv_seg.bias -= scores.mean((0, 2, 3))
+    meta = dict(dataset_meta=dict(classes=tuple('abcd'), palette=[[i, i, i] for i in range(4)]))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """A segmenter's file with everything free, its config's maker and its checkpoint."""
+    folder = tmp_path_factory.mktemp('export')
+    checkpoint = weights(segmenter(), folder / 'weights.pth')
+    file = folder / 'model.onnx'
+    found = export(segmenter(), checkpoint, file, (64, 96), free=('batch', 'size'))
+    return file, checkpoint, found
+
+
+def graph_of(file):
+    return onnx.load(str(file)).graph
+
+
+def run(file, images):
+    session = onnxruntime.InferenceSession(str(file), providers=['CPUExecutionProvider'])
+    return session.run(None, {'images': images})[0]
+
+
+def test_verified_at_sizes_and_batches_that_were_not_traced(exported):
+    file, _, found = exported
+    assert found.passed and found.error < 1e-4 and found.agreement > 0.999
+    assert found.shapes[0] == (1, 64, 96)
+    assert {batch for batch, *_ in found.shapes} == {1, 3}
+    assert len({height / width for _, height, width in found.shapes}) == 4
+    assert not list(file.parent.glob('.*'))
+
+
+def test_the_file_says_what_it_is(exported):
+    file, _, found = exported
+    entries = {e.key: json.loads(e.value) for e in onnx.load(str(file)).metadata_props}
+    assert entries['fan_mm.version'] == fan_mm.__version__
+    assert entries['fan_mm.backbone'] == 'FANHybrid'
+    assert entries['fan_mm.arch']['embed_dims'] == 16
+    assert entries['fan_mm.classes'] == list('abcd')
+    assert entries['fan_mm.palette'][3] == [3, 3, 3]
+    assert entries['fan_mm.normalisation']['mean'] == NORM['mean']
+    assert entries['fan_mm.normalisation']['bgr_to_rgb'] is True
+    assert len(entries['fan_mm.checkpoint_sha256']) == 64
+    assert entries['fan_mm.verification']['error'] == found.error
+    assert b'/site-packages/' not in file.read_bytes()  # nothing of this machine
+    assert str(file.parent).encode() not in file.read_bytes()
+
+
+def test_nothing_of_training_is_left(exported):
+    """Batch norms behind a convolution are folded; those behind FAN's GELU have none to go into."""
+    graph = graph_of(exported[0])
+    makers = {name: node for node in graph.node for name in node.output}
+    norms = [n for n in graph.node if n.op_type == 'BatchNormalization']
+    assert all(makers[norm.input[0]].op_type != 'Conv' for norm in norms)
+    assert not {'Dropout', 'RandomUniform'} & {node.op_type for node in graph.node}
+    assert [d.dim_param for d in graph.input[0].type.tensor_type.shape.dim] == [
+        'batch',
+        '',
+        'height',
+        'width',
+    ]
+
+
+def test_a_changed_weight_is_caught_and_its_layer_named(exported, tmp_path):
+    file, checkpoint, _ = exported
+    assert verify_file(segmenter(), checkpoint, file).passed
+    proto = onnx.load(str(file))
+    weight = next(w for w in proto.graph.initializer if w.name.endswith('fusion_conv.conv.weight'))
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array.flat[0] += 5
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    onnx.save(proto, str(tmp_path / 'changed.onnx'))
+    with pytest.raises(InputError, match=r'first layer that differs is model\.decode_head\.fusion'):
+        verify_file(segmenter(), checkpoint, tmp_path / 'changed.onnx')
+
+
+def test_other_weights_than_the_files_are_caught(exported, tmp_path):
+    other = weights(segmenter(), tmp_path / 'other.pth', seed=1)
+    with pytest.raises(InputError, match='does not compute what PyTorch does'):
+        verify_file(segmenter(), other, exported[0])
+
+
+def test_a_failed_verification_leaves_the_old_file(exported, tmp_path, monkeypatch):
+    _, checkpoint, _ = exported
+    old = tmp_path / 'model.onnx'
+    old.write_bytes(b'old')
+    proto = onnx.load(str(exported[0]))
+    weight = next(w for w in proto.graph.initializer if w.name.endswith('conv_seg.weight'))
+    weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+    monkeypatch.setattr(jobs_export, 'export_onnx', lambda *_, **__: proto)
+    with pytest.raises(InputError, match='does not compute'):
+        export(segmenter(), checkpoint, old, (64, 96), free=('batch', 'size'))
+    assert old.read_bytes() == b'old'
+    assert [p.name for p in tmp_path.iterdir()] == ['model.onnx']
+
+
+def test_labels_of_a_picture_need_nothing_of_ours(exported, tmp_path):
+    """uint8 RGB in, uint8 classes out, as mmseg predicts them for the BGR picture."""
+    _, checkpoint, _ = exported
+    file = tmp_path / 'labels.onnx'
+    options = dict(free=('size',), output='labels', preprocessing=True)
+    export(segmenter(), checkpoint, file, (64, 64), **options)
+    rgb = np.random.default_rng(0).integers(0, 256, (80, 61, 3), dtype=np.uint8)
+    labels = run(file, rgb[None])
+    assert labels.dtype == np.uint8 and labels.shape == (1, 80, 61)
+    cfg = segmenter()
+    register_task_library(cfg)
+    from fan_mm.engine.predictor import Predictor
+
+    predictor = Predictor(cfg, checkpoint)
+    bgr = torch.from_numpy(np.ascontiguousarray(rgb[..., ::-1])).permute(2, 0, 1)
+    sample = predictor(dict(inputs=bgr, data_samples=_sample(80, 61)))
+    found = sample.pred_sem_seg.data[0].numpy()
+    assert (found == labels[0]).mean() > 0.999
+    assert len(np.unique(labels)) > 1
+
+
+def _sample(height, width):
+    from mmseg.structures import SegDataSample
+
+    meta = dict(ori_shape=(height, width), img_shape=(height, width), pad_shape=(height, width))
+    return SegDataSample(metainfo=meta)
+
+
+QUICK = 'hybrid'
+
+
+@pytest.mark.parametrize(
+    'backbone', [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES]
+)
+def test_classifiers(backbone, tmp_path):
+    """Of one image and size; in a checkpoint's place it takes a batch image by image."""
+    from fan_mm.engine.predictor import Predictor
+
+    checkpoint = weights(classifier(backbone), tmp_path / 'w.pth')
+    file = tmp_path / 'm.onnx'
+    assert export(classifier(backbone), checkpoint, file, (64, 64)).passed
+    shape = graph_of(file).input[0].type.tensor_type.shape.dim
+    assert [d.dim_value for d in shape] == [1, 3, 64, 64]
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    scores = []
+    for source in (checkpoint, str(file)):
+        model = Predictor(classifier(backbone), source).model
+        with torch.no_grad():
+            samples = model.test_step(dict(inputs=images.byte(), data_samples=None))
+        scores.append(torch.stack([sample.pred_score for sample in samples]))
+    torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_probabilities_of_classifiers_of_any_size(backbone, tmp_path):
+    checkpoint = weights(classifier(backbone), tmp_path / 'w.pth')
+    options = dict(free=('batch', 'size'), output='probabilities')
+    found = export(classifier(backbone), checkpoint, tmp_path / 'm.onnx', (64, 96), **options)
+    assert found.passed and {batch for batch, *_ in found.shapes} == {1, 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('head', ['SETRUPHead', 'FCNHead'])
+def test_segmenters_on_fan_vit(head, tmp_path):
+    vit = dict(type='FANViT', arch=COLUMN, out_indices=(0, 1))
+    options = dict(type=head, in_channels=16, in_index=-1, norm_cfg=dict(type='BN'))
+    if head == 'SETRUPHead':
+        options |= dict(num_convs=1, up_scale=2, kernel_size=3)
+    cfg = segmenter(vit, **options)
+    checkpoint = weights(segmenter(vit, **options), tmp_path / 'w.pth')
+    assert export(cfg, checkpoint, tmp_path / 'm.onnx', (64, 96), free=('batch', 'size')).passed
+
+
+@pytest.mark.slow
+def test_features(tmp_path):
+    checkpoint = weights(segmenter(), tmp_path / 'w.pth')
+    found = export(
+        segmenter(), checkpoint, tmp_path / 'm.onnx', (64, 96), free=('size',), part='features'
+    )
+    assert found.passed and found.agreement is None
+    assert len(graph_of(tmp_path / 'm.onnx').output) == 4
+
+
+# ------------------------------------------------------------------------------------ mistakes
+
+
+class Plain(BaseModel):
+    """A model with a backbone that is none of ours."""
+
+    def __init__(self, head=None):
+        super().__init__()
+        self.backbone = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.decode_head = head
+
+    def extract_feat(self, images):
+        return (self.backbone(images),)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.extract_feat(inputs)
+
+
+class Queries(torch.nn.Module):
+    def forward(self, features):
+        return features[0], features[0]
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: Network(Plain(), 'detection'), '--part features'),
+        (lambda: Network(Plain(), 'segmentation'), 'no single head'),
+        (lambda: Network(Plain(Queries()), 'segmentation'), 'no plain scores'),
+        (
+            lambda: Network(Plain(), 'detection', part='features', preprocessing=True),
+            'BGR into RGB',
+        ),
+        (lambda: export_onnx(_features(), (64, 64), opset=11), '--opset 11: PyTorch exports 18'),
+        (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
+        (lambda: export_onnx(_features(8), (4, 4)), 'the model does not take 4x4 pixels'),
+    ],
+)
+def test_what_cannot_be_exported(make, message):
+    with pytest.raises(InputError, match=message) as error:
+        make()
+    assert '\n' not in str(error.value)
+
+
+def _features(least=1):
+    model = Plain()
+
+    def extract(images):
+        if min(images.shape[2:]) < least:
+            raise ValueError('too small')
+        return (model.backbone(images),)
+
+    model.extract_feat = extract
+    return Network(model, 'detection', part='features')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'no such file'),
+        (b'text', 'onnxruntime refuses'),
+        ('foreign', 'not exported by fan_mm'),
+    ],
+)
+def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
+    file = tmp_path / 'x.onnx'
+    if content == 'foreign':
+        proto = onnx.load(str(exported[0]))
+        del proto.metadata_props[:]
+        onnx.save(proto, str(file))
+    elif content:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        verify_file(segmenter(), exported[1], file)
+
+
+def test_a_missing_package_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    with pytest.raises(
+        InputError, match=r'onnxscript is not installed: pip install "fan_mm\[export\]"'
+    ):
+        export_onnx(_features(), (64, 64))
+
+
+# ------------------------------------------------------------------- in a checkpoint's place
+
+
+def test_in_a_checkpoints_place(exported):
+    """The task's own post-processing, sliding windows too, on scores of onnxruntime."""
+    from fan_mm.engine.predictor import Predictor
+
+    file, checkpoint, _ = exported
+    image = torch.randint(0, 256, (3, 90, 70), generator=torch.Generator().manual_seed(0))
+    for test_cfg in (dict(mode='whole'), dict(mode='slide', crop_size=(64, 64), stride=(30, 30))):
+        scores = []
+        for source in (checkpoint, str(file)):
+            cfg = segmenter()
+            cfg.model.test_cfg = test_cfg
+            predictor = Predictor(cfg, source)
+            assert predictor.metainfo['classes'] == tuple('abcd')
+            sample = predictor(dict(inputs=image.byte(), data_samples=_sample(90, 70)))
+            scores.append(sample.seg_logits.data)
+        torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
+
+
+def test_a_file_of_another_model_is_refused(exported):
+    from fan_mm.engine.predictor import Predictor
+
+    with pytest.raises(InputError, match='scores of 4 classes, the config has 7'):
+        Predictor(segmenter(num_classes=7), str(exported[0]))
+    vit = segmenter(dict(type='FANViT', arch=COLUMN, out_indices=(0, 0, 0, 1)[2:]), in_index=[0, 1])
+    vit.model.decode_head.in_channels = [16, 16]
+    with pytest.raises(InputError, match='FANHybrid, the config has FANViT'):
+        Predictor(vit, str(exported[0]))
+
+
+@pytest.mark.slow
+def test_tables_of_the_file_equal_pytorchs(tmp_path, repo_root):
+    """What tools/test.py and tools/test_corruption.py find, with a file of any batch and one size."""
+    from fan_mm.datasets.scenes import write_imagenet
+    from fan_mm.jobs.robustness import evaluate_robustness
+    from fan_mm.jobs.training import test
+
+    write_imagenet(tmp_path / 'toy', (80, 80), 10, 30, jobs=1)
+
+    def config(name):
+        cfg = Config.fromfile(repo_root / 'configs' / 'fan_hybrid_toy_imagenet.py')
+        cfg.model.backbone.arch = COLUMN | STEM
+        cfg.model.head.in_channels = 16
+        cfg.test_dataloader.dataset.data_root = str(tmp_path / 'toy')
+        cfg.work_dir = str(tmp_path / name)
+        return cfg
+
+    checkpoint = weights(config('weights'), tmp_path / 'w.pth')
+    file = str(tmp_path / 'm.onnx')
+    assert export(config('export'), checkpoint, file, (64, 64), free=('batch',)).passed
+    clean, tables = [], []
+    for name, source in (('torch', checkpoint), ('onnx', file)):
+        clean.append(test(config(name), source))
+        cells = dict(corruptions=['fog', 'pixelate'], severities=[1, 3])
+        results = evaluate_robustness(config(name), source, tmp_path / f'{name}-sweep', **cells)
+        assert all(cell['status'] == 'done' for cell in results['cells'])
+        tables.append([cell['metrics'] for cell in results['cells']])
+    assert clean[0] == pytest.approx(clean[1], abs=0.05)
+    for ours, theirs in zip(*tables, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.05)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+"""Export a checkpoint to ONNX and verify the file against PyTorch before it gets its name."""
+
+import argparse
+
+from fan_mm.cli import run
+from fan_mm.deploy import MAKERS_OPSET, OUTPUTS, PARTS
+from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.errors import InputError
+from fan_mm.jobs.export import export, verify_file
+
+EXAMPLE = """examples:
+  python tools/export.py configs/fan_hybrid_s_cityscapes.py fan_hybrid_s.pth --out model.onnx \\
+      --size 1024 2048 --dynamic batch size --output labels --with-preprocessing
+  python tools/export.py configs/fan_hybrid_s_cityscapes.py fan_hybrid_s.pth --verify-only model.onnx
+"""
+
+
+def _pixels(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of pixels')
+    return int(text)
+
+
+def main() -> None:
+    """Parse the command line, export or verify, and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('config', help='config file, of mmseg, mmpretrain or mmdet')
+    add('checkpoint', help='checkpoint file')
+    add('--out', metavar='FILE', help='file to write, such as model.onnx')
+    add(
+        '--size',
+        nargs=2,
+        type=_pixels,
+        default=(224, 224),
+        metavar=('HEIGHT', 'WIDTH'),
+        help='of the input in pixels (default 224 224)',
+    )
+    add(
+        '--dynamic',
+        nargs='+',
+        choices=['batch', 'size'],
+        default=(),
+        help='what the graph leaves open; without, it takes one image of the size',
+    )
+    add('--output', choices=OUTPUTS, default=OUTPUTS[0], help='of the graph (default logits)')
+    add('--part', choices=PARTS, default=PARTS[0], help='features: backbone and neck alone')
+    add(
+        '--with-preprocessing',
+        action='store_true',
+        help='take uint8 RGB (B, H, W, 3) and normalise within the graph',
+    )
+    add('--opset', type=int, default=MAKERS_OPSET, help=f'of the file (default {MAKERS_OPSET})')
+    add('--verify-only', metavar='FILE', help='verify a file that was exported before')
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    if (args.out is None) == (args.verify_only is None):
+        raise InputError('name either --out FILE or --verify-only FILE')
+    cfg = load_config(args)
+    if args.verify_only:
+        print(f'{args.verify_only}: {verify_file(cfg, args.checkpoint, args.verify_only)}')
+        return
+    found = export(
+        cfg,
+        args.checkpoint,
+        args.out,
+        tuple(args.size),
+        free=args.dynamic,
+        output=args.output,
+        part=args.part,
+        preprocessing=args.with_preprocessing,
+        opset=args.opset,
+    )
+    print(f'{args.out}: {found}')
+
+
+if __name__ == '__main__':
+    run(main)
