@@ -25,7 +25,8 @@ class AttentionDiversityHook(Hook):
     """Train with ``loss_attention_diversity`` (`fan_mm.models.losses.attention_diversity`).
 
     For every model of mmpretrain, mmseg and mmdet that has a FANViT or FANHybrid, with or without token
-    pooling. Its parameters, checkpoints and predictions stay what they are.
+    pooling. Its parameters, checkpoints and predictions stay what they are. What a classifier calls
+    ``loss`` is logged as ``loss_task``, and the sum as ``loss``.
 
     Args:
         weight: factor of the loss (the published models': 1); 0 switches it off.
@@ -98,6 +99,8 @@ class AttentionDiversityHook(Hook):
                 'its blocks with with_cp=True, not otherwise)'
             )
         self._added = True
+        # mmengine logs the sum as `loss`, over which a classifier's only loss would be written
+        losses = {'loss_task' if name == 'loss' else name: value for name, value in losses.items()}
         return dict(losses, loss_attention_diversity=self.weight * loss)
 
 

@@ -192,5 +192,7 @@ def test_checkpointed_blocks_count_once():
 
 def test_models_without_such_attention_are_refused():
     swin = FANSwin(dict(embed_dims=16, depths=(1,), num_heads=(2,)))
-    with pytest.raises(InputError, match='needs a FANViT or FANHybrid, and there is none in the FAN'):
+    with pytest.raises(
+        InputError, match='needs a FANViT or FANHybrid, and there is none in the FAN'
+    ):
         AttentionDiversity(swin)

@@ -23,9 +23,7 @@ HYBRID = dict(VIT, stem_depths=(1, 1), stem_channels=(8, 12))
 WIDENED = dict(HYBRID, widen=dict(after=0, embed_dims=24, num_heads=3))
 SMALL = [(FANViT, VIT), (FANHybrid, HYBRID), (FANHybrid, WIDENED)]
 SMALL_IDS = ['vit', 'hybrid', 'widened']
-UNITS = [
-    (grid, mode) for grid in ('grid3x5', 'grid6x4', 'grid1x1') for mode in ('eval', 'train')
-]
+UNITS = [(grid, mode) for grid in ('grid3x5', 'grid6x4', 'grid1x1') for mode in ('eval', 'train')]
 
 
 def randomised(module, std=0.3):
@@ -126,7 +124,9 @@ def test_official_classifiers(name):
         block.token_mixing.register_forward_hook(keep(f'block{i}.attn'))
     with torch.no_grad():
         (feature,) = backbone.eval()(images)
-    head = [official.value(f'head.{k}', official.keys(name)[f'head.{k}']) for k in ('weight', 'bias')]
+    head = [
+        official.value(f'head.{k}', official.keys(name)[f'head.{k}']) for k in ('weight', 'bias')
+    ]
     np.testing.assert_allclose(F.linear(feature, *head), golden['logits'], atol=2e-5)
     assert len(taps) == 6
     for key, value in taps.items():
@@ -202,7 +202,10 @@ def test_exports_with_dynamic_sizes():
         def forward(self, x):
             return self.pooling(x.permute(0, 2, 3, 1).flatten(1, 2), tuple(x.shape[2:]))
 
-    sides = {2: torch.export.Dim('height', min=2, max=99), 3: torch.export.Dim('width', min=2, max=99)}
+    sides = {
+        2: torch.export.Dim('height', min=2, max=99),
+        3: torch.export.Dim('width', min=2, max=99),
+    }
     program = torch.export.export(Pooled(), (torch.randn(1, 8, 5, 6),), dynamic_shapes=(sides,))
     x = torch.randn(1, 8, 11, 3)
     torch.testing.assert_close(program.module()(x), Pooled()(x))

@@ -21,8 +21,8 @@ from fan_mm.models.layers.token_pooling import TokenPooling
 from fan_mm.models.layers.window_attention import WindowAttention
 
 __all__ = [
-    'Attention',
     'CHANNEL_ATTENTIONS',
+    'Attention',
     'ChannelLayerNorm',
     'ChannelSelfAttention',
     'ClassAttention',
