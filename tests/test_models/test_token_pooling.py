@@ -13,6 +13,7 @@ from reference.memory import peak_memory
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fan_mm.analysis.features import block_names, record_tokens
 from fan_mm.errors import InputError
 from fan_mm.models import FANHybrid, FANViT
 from fan_mm.models.checkpoints import to_official
@@ -248,6 +249,16 @@ def test_the_batch_norm_is_plain():
 def test_mistakes_are_explained_in_one_line(wrong):
     with pytest.raises(InputError, match='token_pooling must be a positive number or None, not'):
         FANViT(dict(VIT), token_pooling=wrong)
+
+
+def test_blocks_are_found_and_read_as_those_of_any_fan():
+    """What noise decay and cluster pictures stand on."""
+    model = make(FANHybrid, HYBRID)
+    names = block_names(model)
+    assert names == block_names(FANHybrid(copy.deepcopy(HYBRID)))
+    with record_tokens(model.eval(), names[-2:]) as tokens, torch.no_grad():
+        model(torch.randn(1, 3, 48, 80))
+    assert [(t.values.shape, t.grid) for t in tokens.values()] == 2 * [((1, 15, 16), (3, 5))]
 
 
 def test_names_are_official():
