@@ -44,8 +44,8 @@ classes; the last column is the backbone alone with the maps of dense use (four;
 about what its authors counted. With everything counted, every model is within 5 % of the paper but FAN-T-ViT, which is
 6 % above 1.4 G, a number of two digits (Table 8 has 1.3 G for the same model). For FAN-Hybrid-XL, FAN-Swin and
 FAN-ConvNeXt the paper prints neither parameters nor FLOPs, nor for the ablations below them. The number of heads
-changes neither. Of token pooling the averages are counted, as the depthwise convolutions that they are; its authors print
-50.7 M parameters for the base model.
+changes neither. Of token pooling the averages are counted, as the depthwise convolutions that they are; its authors
+print 50.7 M parameters for the base model.
 """
 
 
