@@ -57,6 +57,11 @@ def state_dict(name: str, prefix: str = '', device: str = 'cpu') -> dict[str, to
     return state
 
 
+def dense(name: str) -> bool:
+    """Whether it is a backbone of segmentors or detectors; else a classifier."""
+    return name.startswith(('seg_', 'det_', 'stl_det_'))
+
+
 def backbone_config(name: str) -> dict:
     """Our config of an official model."""
     arch = ARCHS[re.search('tiny|small|base|Xlarge|large', name + 'small')[0]]
@@ -67,7 +72,9 @@ def backbone_config(name: str) -> dict:
         return dict(type='FANSwin', arch=arch, out_type='avg_featmap')
     hybrid = 'hybrid' in name
     config = dict(type='FANHybrid' if hybrid else 'FANViT', arch=arch)
-    if name.startswith(('seg_', 'det_', 'stl_det_')):
+    if 'tap_' in name:  # the dense copy of the official FAN-ViT has a single scale
+        config['token_pooling'] = keys(name)['blocks.0.dilation_predictor.proj.1.weight'][0]
+    if dense(name):
         config['out_indices'] = (0, 1, 2, 3) if hybrid else (4, 7, 11, 12)
         config['paired_frequencies'] = False
         if 'det_' in name:

@@ -51,6 +51,7 @@ def segmentation_batch(size=(64, 64), count=2):
 def test_there_is_a_config_for_every_model():
     expected = {f'fan_hybrid_{size}_cityscapes' for size in 'tsbl'}
     expected |= {f'fan_vit_{size}_setr_cityscapes' for size in 'tsbl'}
+    expected |= {f'tap_fan_hybrid_{size}_cityscapes' for size in 'tsbl'}
     assert expected | {'fan_vit_s_setr_mla_cityscapes'} <= set(names(FILES))
 
 
@@ -107,6 +108,19 @@ def test_recipe_is_the_published_one(path):
     assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
 
 
+@pytest.mark.parametrize('size', 'tsbl')
+def test_tapadl_is_fan_with_pooling_and_one_more_loss(size):
+    cfg, plain = (
+        Config.fromfile(CONFIGS / f'{name}fan_hybrid_{size}_cityscapes.py') for name in ('tap_', '')
+    )
+    plain.model.backbone.token_pooling = 4
+    hook = dict(type='AttentionDiversityHook', weight=1.0, threshold=2)
+    plain.default_hooks.attention_diversity = hook
+    plain.custom_hooks = [dict(type='BroadcastBuffersHook')]
+    assert cfg.to_dict() == plain.to_dict()
+    assert cfg.model.backbone.init_cfg.weights == 'model'
+
+
 @pytest.mark.parametrize('step', [0, 1, 2, 749, 1499, 1500, 1501, 80000, 159999])
 def test_learning_rate_follows_mmcv_formula(step):
     """lr(t) = 6e-5 (1 - t/160000) min(1, 1e-6 + (1 - 1e-6) t/1500)."""
@@ -121,7 +135,10 @@ def test_learning_rate_follows_mmcv_formula(step):
     assert optimizer.param_groups[0]['lr'] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize('stem', ['fan_hybrid_t_cityscapes', 'fan_vit_t_setr_cityscapes'])
+@pytest.mark.parametrize(
+    'stem',
+    ['fan_hybrid_t_cityscapes', 'tap_fan_hybrid_t_cityscapes', 'fan_vit_t_setr_cityscapes'],
+)
 def test_optimizer_groups_follow_official_names(stem):
     """Substring rules on the official full names (spec 10): our names must give the same groups."""
     cfg = Config.fromfile(CONFIGS / f'{stem}.py')

@@ -24,7 +24,9 @@ from fan_mm.models.mixing import MixupCutmix
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*_imagenet*.py'))
-PLAIN = [p for p in FILES if re.fullmatch(r'fan_(vit|hybrid|swin)_(t|s|b|l|xl)_imagenet', p.stem)]
+PLAIN = [
+    p for p in FILES if re.fullmatch(r'(tap_)?fan_(vit|hybrid|swin)_(t|s|b|l|xl)_imagenet', p.stem)
+]
 PLAIN += [CONFIGS / f'fan_vit_s_{kind}_imagenet.py' for kind in ('se', 'csa')]
 STL = [p for p in FILES if '_stl_' in p.stem and 'toy' not in p.stem]
 TUNED = [p for p in FILES if re.search(r'_384|_in22k', p.stem)]
@@ -72,7 +74,8 @@ def build(node, registry=MODELS):
 
 
 def test_there_is_a_config_for_every_row():
-    assert {path.stem.removesuffix('_imagenet') for path in PLAIN} == set(RECIPE)
+    plain = {path.stem.removesuffix('_imagenet') for path in PLAIN}
+    assert plain == set(RECIPE) | {f'tap_fan_hybrid_{size}' for size in 'tsbl'}
     expected = {f'fan_hybrid_{s}_stl_{k}_imagenet' for s in 'tsbl' for k in ('teacher', 'student')}
     assert set(ids(STL)) == expected
     assert set(ids(TUNED)) == {
@@ -83,7 +86,8 @@ def test_there_is_a_config_for_every_row():
 @pytest.mark.parametrize('path', PLAIN, ids=ids(PLAIN))
 def test_recipe_is_the_released_scripts(path):
     cfg = load(path)
-    batch, lr, warmup, drop_path, erase = RECIPE[path.stem.removesuffix('_imagenet')]
+    row = path.stem.removeprefix('tap_').removesuffix('_imagenet')  # TAPADL's is FAN's
+    batch, lr, warmup, drop_path, erase = RECIPE[row]
     assert cfg.train_dataloader.batch_size == cfg.batch_per_gpu == batch
     assert cfg.model.backbone.drop_path_rate == drop_path
     assert cfg.train_cfg.max_epochs == 310
@@ -94,6 +98,18 @@ def test_recipe_is_the_released_scripts(path):
     if cfg.nodes != 4 or 'hybrid_t' not in path.stem:
         ratio = lr / cfg.auto_scale_lr.base_batch_size
         assert ratio == pytest.approx(2e-3 / 2048, rel=0.03)  # the paper's
+
+
+@pytest.mark.parametrize('size', 'tsbl')
+def test_tapadl_is_fan_with_pooling_and_one_more_loss(size):
+    cfg, plain = (
+        Config.fromfile(CONFIGS / f'{name}fan_hybrid_{size}_imagenet.py') for name in ('tap_', '')
+    )
+    plain.model.backbone.token_pooling = 4
+    hook = dict(type='AttentionDiversityHook', weight=1.0, threshold=2)
+    plain.default_hooks.attention_diversity = hook
+    assert cfg.to_dict() == plain.to_dict()
+    assert build(hook, HOOKS).weight == 1
 
 
 @pytest.mark.parametrize('path', STL, ids=ids(STL))

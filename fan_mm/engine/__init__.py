@@ -1,5 +1,6 @@
 """Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers."""
 
+from fan_mm.engine.attention_diversity import AttentionDiversityHook
 from fan_mm.engine.broadcast_buffers import BroadcastBuffersHook
 from fan_mm.engine.config_checks import check_config
 from fan_mm.engine.cosine_schedule import WarmupCosineCooldownLR
@@ -11,6 +12,7 @@ from fan_mm.engine.runtime import build_runner, prepare_runtime
 from fan_mm.engine.safe_loading import use_safe_loading
 
 __all__ = [
+    'AttentionDiversityHook',
     'BroadcastBuffersHook',
     'CpuAmpOptimWrapper',
     'EpochSeedHook',

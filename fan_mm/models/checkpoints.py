@@ -24,6 +24,7 @@ from fan_mm.torch_files import read_torch_file
 # renames it, and names in no row are the same on both sides.
 NAMES = (
     ('blocks.#.attn.', 'blocks.#.token_mixing.'),
+    ('blocks.#.dilation_predictor.proj.', 'blocks.#.token_pooling.predictor.'),  # TAPADL's
     ('blocks.#.mlp.mlp_v.', 'blocks.#.channel_attention.mlp.'),
     ('blocks.#.mlp.', 'blocks.#.channel_attention.'),
     ('layers.#.blocks.#.attn.', 'layers.#.blocks.#.token_mixing.'),
@@ -123,6 +124,7 @@ class Anatomy:
             convolutional stages' first for FANHybrid.
         channel_attention: 'eca', 'se' or 'csa'.
         channel_heads: of the first block; None where the weights do not tell.
+        token_pooling: scales of the token-aware average pooling; None without one.
     """
 
     family: str
@@ -130,6 +132,7 @@ class Anatomy:
     depths: tuple[int, ...]
     channel_attention: str = 'eca'
     channel_heads: int | None = None
+    token_pooling: int | None = None
 
     @property
     def arch(self) -> str | None:
@@ -142,9 +145,10 @@ class Anatomy:
         arch = self.arch or 'of an unreleased size'
         depths = '+'.join(map(str, self.depths))
         heads = f', {self.channel_heads} channel heads' if self.channel_heads else ''
+        pooling = f', token pooling of {self.token_pooling} scales' if self.token_pooling else ''
         return (
             f'{self.family} {arch} (width {self.width}, {depths} blocks, '
-            f'{self.channel_attention}{heads})'
+            f'{self.channel_attention}{heads}{pooling})'
         )
 
     @classmethod
@@ -177,6 +181,7 @@ class Anatomy:
             return None
         attention = f'{block}.channel_attention'
         temperature = state.get(f'{attention}.temperature')
+        scales = state.get(f'{block}.token_pooling.predictor.1.weight')
         return cls(
             family=family,
             width=len(state[f'{block}.{mixing}.weight']),
@@ -187,6 +192,7 @@ class Anatomy:
             if f'{attention}.k.weight' in state
             else 'eca',
             channel_heads=None if temperature is None else len(temperature),
+            token_pooling=None if scales is None else len(scales),
         )
 
 
@@ -397,18 +403,34 @@ def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[
     shared = len(ours.keys() & own.keys())  # one name in common happens
     if found is None and (_other_network(state) or 2 * shared < min(len(ours), len(own))):
         raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
-    missing = [key for key in own.keys() - ours.keys() if not _ADDED_FOR_DENSE.match(key)]
-    if found is not None and ours.keys() <= own.keys() and not missing:
+    anatomy = backbone.anatomy
+    if found is not None and ours.keys() <= own.keys() and not _missing(own, ours):
         # all it has, which may be no more than the stages up to its last output
-        found = dataclasses.replace(found, depths=backbone.anatomy.depths)
-    if found is not None and found != backbone.anatomy:
-        raise InputError(f'the checkpoint is a {found}, but the model is a {backbone.anatomy}')
+        found = dataclasses.replace(found, depths=anatomy.depths)
+    if found is not None and found.token_pooling is None:
+        found = dataclasses.replace(found, token_pooling=anatomy.token_pooling)  # begins anew
+    if found is not None and found != anatomy:
+        pooled = dataclasses.replace(anatomy, token_pooling=found.token_pooling)
+        hint = f': set token_pooling={found.token_pooling}' if found == pooled else ''
+        raise InputError(f'the checkpoint is a {found}, but the model is a {anatomy}{hint}')
     parts = {_PART.match(key)[0] for key in own}
     return {
         key: value
         for key, value in ours.items()
         if key in own or (_PART.match(key)[0] in parts and not key.endswith(DERIVED))
     }
+
+
+def _missing(own: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """What a file lacks but must have: layers that dense use adds, and token pooling, may be new."""
+    pooled = any('.token_pooling.' in key for key in ours)
+    return [
+        key
+        for key in own
+        if key not in ours
+        and not _ADDED_FOR_DENSE.match(key)
+        and (pooled or '.token_pooling.' not in key)
+    ]
 
 
 def load_pretrained(
@@ -450,7 +472,10 @@ def load_pretrained(
     if place and not 'state_dict.'.startswith(place):
         report += f' from below {place.removesuffix(".")}'
     left_out = {key.partition('.')[0] for key in translate(state).keys() - ours.keys()}
-    fresh = {key.partition('.')[0] for key in backbone.state_dict().keys() - ours.keys()}
+    fresh = {
+        'token_pooling' if '.token_pooling.' in key else key.partition('.')[0]
+        for key in backbone.state_dict().keys() - ours.keys()
+    }
     if left_out:
         report += f'; not needed here: {", ".join(sorted(left_out))}'
     if fresh:
@@ -505,13 +530,7 @@ def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str
     """
     state, own = _adapt(state, backbone), backbone.state_dict()
     unknown = [key for key in state if key not in own]
-    missing = [
-        key
-        for key in own
-        if key not in state
-        and not _ADDED_FOR_DENSE.match(key)
-        and not key.endswith('num_batches_tracked')
-    ]
+    missing = [key for key in _missing(own, state) if not key.endswith('num_batches_tracked')]
     unequal = [
         f'{key} is {tuple(value.shape)}, not {tuple(own[key].shape)}'
         for key, value in state.items()

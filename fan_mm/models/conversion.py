@@ -182,6 +182,8 @@ def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
     else:
         if anatomy.channel_attention != 'eca':
             config |= dict(channel_attention=anatomy.channel_attention)
+        if anatomy.token_pooling:
+            config |= dict(token_pooling=anatomy.token_pooling)
         if classifier:
             config |= dict(out_type='cls_token')
         elif anatomy.family == 'FANHybrid':

@@ -54,6 +54,20 @@ def test_fan_vit_by_hand(kind):
     assert found.parameters['blocks.0.token_mixing'] == 4 * (width**2 + width)
 
 
+def test_token_pooling_by_hand():
+    """The convolutions that predict, and one depthwise for each neighbourhood but the token alone."""
+    width, tokens, scales = 32, 6, 4
+    arch = dict(embed_dims=width, depth=1, num_heads=2)
+    plain, pooled = count(FANViT(arch)), count(FANViT(arch, token_pooling=scales))
+    predictor = 9 * tokens * scales * (width + scales) + 2 * tokens * scales
+    means = 9 * tokens * width * (scales - 1)
+    assert pooled.flops['blocks.0.token_pooling'] == predictor + means
+    assert pooled.flops[''] - plain.flops[''] == predictor + means
+    parameters = 9 * width * scales + 2 * scales + 9 * scales**2
+    assert pooled.parameters['blocks.0.token_pooling'] == parameters
+    assert pooled.parameters[''] - plain.parameters[''] == parameters
+
+
 def test_class_attention_by_hand():
     width, tokens = 32, 6
     arch = dict(embed_dims=width, depth=1, num_heads=2)

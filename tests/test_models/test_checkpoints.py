@@ -131,6 +131,60 @@ def test_a_custom_size_is_recognised_by_its_weights():
         assert Anatomy.of(vit.state_dict()) == vit.anatomy
 
 
+def said(function):
+    """The lines that a function logs."""
+    lines = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'fan_mm.models.checkpoints.print_log', lambda text, logger: lines.append(text)
+        )
+        function()
+    return lines
+
+
+def test_a_fan_file_initialises_a_model_with_token_pooling(trained, tmp_path):
+    """Fine-tuning: the new layers begin anew, and the log says so."""
+    backbone, state = trained
+    torch.save(state, tmp_path / 'fan.pth')
+    pooled = small_hybrid(token_pooling=4)
+    fresh = {k: v.clone() for k, v in pooled.state_dict().items() if '.token_pooling.' in k}
+    (line,) = said(lambda: load_pretrained(pooled, tmp_path / 'fan.pth'))
+    assert line.endswith(
+        '; not needed here: head; not in the file, initialised anew: token_pooling'
+    )
+    own = pooled.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in fresh.items())
+    assert same(backbone, pooled)
+    bare = small_hybrid(token_pooling=4)
+    missing = bare.load_state_dict(state, strict=False).missing_keys
+    assert missing == [key for key in fresh if 'num_batches' not in key]
+
+
+def test_files_with_token_pooling(tmp_path):
+    pooled = small_hybrid(seed=1, token_pooling=4)
+    assert Anatomy.of(pooled.state_dict()) == pooled.anatomy
+    state = {to_official(key): value for key, value in pooled.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'tap.pth')
+    again = small_hybrid(token_pooling=4)
+    (line,) = said(lambda: load_pretrained(again, tmp_path / 'tap.pth'))
+    assert 'anew' not in line and same(again, pooled)
+    kind = r'the checkpoint is a FANHybrid .*4 channel heads, token pooling of 4 scales\), but the '
+    for model, hint in (
+        (small_hybrid(), r'heads\)'),
+        (small_hybrid(token_pooling=2), r'2 scales\)'),
+    ):
+        expected = rf'^(\S+: )?{kind}model is a FANHybrid .*{hint}: set token_pooling=4$'
+        with pytest.raises(InputError, match=expected):
+            load_pretrained(model, tmp_path / 'tap.pth')
+        with pytest.raises(InputError, match=expected):
+            nn.ModuleDict(dict(backbone=model)).load_state_dict(
+                {f'backbone.{key}': value for key, value in state.items()}, strict=False
+            )
+    del state['blocks.1.dilation_predictor.proj.2.weight']
+    with pytest.raises(InputError, match=r'lacks blocks\.1\.token_pooling\.predictor\.2\.weight'):
+        fit(state, again)
+
+
 def wrappings(state):
     other = {key: value + 1 for key, value in state.items()}
     prefixed = {f'backbone.{key}': value for key, value in state.items() if 'head' not in key}

@@ -13,10 +13,12 @@ from mmengine.runner import load_checkpoint
 
 from fan_mm.errors import InputError
 from fan_mm.models import FANConvNeXt
+from fan_mm.models.checkpoints import to_ours
 from fan_mm.models.conversion import convert, convert_file
 
 ROOT = Path(__file__).parents[2]
 HEADS = {
+    'seg_tap_fan_base_16_p4_hybrid': 'seg_segformer_head_c448',
     'seg_fan_tiny_8_p4_hybrid': 'seg_segformer_head_c192',
     'seg_fan_large_16_p4_hybrid': 'seg_segformer_head_c480',
 }
@@ -37,7 +39,7 @@ def build(library, config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('name', [name for name in HEADS if 'tap' not in name])
 def test_segmentors_give_the_official_logits(name, tmp_path):
     torch.save(dict(state_dict=segmentor(name), meta=dict()), tmp_path / 'official.pth')
     conversion = convert_file(tmp_path / 'official.pth', tmp_path / 'ours.pth')
@@ -94,7 +96,7 @@ def test_every_key_of_a_segmentor_is_accounted_for(name):
     assert set(made) == set(conversion.state_dict)
 
 
-CLASSIFIERS = [name for name in official.BACKBONES if name.startswith('fan_')]
+CLASSIFIERS = [name for name in official.BACKBONES if not official.dense(name)]
 
 
 @pytest.mark.parametrize('name', official.BACKBONES)
@@ -111,7 +113,7 @@ def test_every_released_backbone_converts(name):
         for made in conversion.names[key]:
             assert conversion.state_dict[made].shape == value.shape
     heads = {key for key in conversion.state_dict if not key.startswith('backbone.')}
-    expected = {'head.fc.weight', 'head.fc.bias'} if name.startswith('fan_') else set()
+    expected = set() if official.dense(name) else {'head.fc.weight', 'head.fc.bias'}
     if name.endswith('_token'):
         expected |= {'head.token_fc.weight', 'head.token_fc.bias'}
     assert heads == expected
@@ -130,6 +132,40 @@ def test_a_classifier_gives_the_official_logits(tmp_path):
     with torch.no_grad():
         logits = model.head(model.extract_feat(official.images(2, 3, 224, 224)))
     np.testing.assert_allclose(logits.numpy(), official.golden(name)['logits'], atol=2e-5)
+
+
+@pytest.mark.slow
+def test_tapadl_files_as_they_were_released(tmp_path):
+    """The timm training file into the classifier's config and a dense model; the mmseg 0.x file."""
+    name = 'tap_fan_base_16_p4_hybrid'
+    plain = official.state_dict(name)
+    ema = {key: value + 1 for key, value in plain.items()}
+    content = dict(epoch=300, arch='tap_fan', state_dict=plain, state_dict_ema=ema)
+    torch.save(content, tmp_path / 'tapadl_fan_base.pth.tar')
+    conversion = convert_file(tmp_path / 'tapadl_fan_base.pth.tar', tmp_path / 'classifier.pth')
+    options = dict(type='FANHybrid', arch='base', token_pooling=4)
+    assert conversion.backbone == options | dict(out_type='cls_token')
+    cfg = Config.fromfile(ROOT / 'configs/tap_fan_hybrid_b_imagenet.py')
+    model = build('mmpretrain', cfg.model)
+    load_checkpoint(model, str(tmp_path / 'classifier.pth'), strict=True)
+    assert torch.equal(model.head.fc.bias, ema['head.bias'])
+
+    cfg = Config.fromfile(ROOT / 'configs/tap_fan_hybrid_b_cityscapes.py')
+    cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'tapadl_fan_base.pth.tar')
+    cfg.model.backbone.norm_cfg = cfg.model.decode_head.norm_cfg = dict(type='BN')
+    model = build('mmseg', cfg.model)
+    model.backbone.init_weights()
+    key = 'blocks.15.dilation_predictor.proj.1.running_var'
+    assert torch.equal(model.backbone.state_dict()[to_ours(key)], plain[key])
+
+    state = segmentor('seg_tap_fan_base_16_p4_hybrid')
+    meta = dict(CLASSES=('road', 'car'), mmseg_version='0.23.0')
+    torch.save(dict(meta=meta, state_dict=state), tmp_path / 'tapadl_fan_base_segmentation.pth')
+    conversion = convert_file(tmp_path / 'tapadl_fan_base_segmentation.pth', tmp_path / 'seg.pth')
+    assert conversion.backbone == options | dict(out_indices=(0, 1, 2, 3), paired_frequencies=False)
+    load_checkpoint(model, str(tmp_path / 'seg.pth'))
+    assert not model.load_state_dict(conversion.state_dict, strict=False).missing_keys
+    assert torch.equal(model.backbone.state_dict()[to_ours(key)], state[f'backbone.{key}'])
 
 
 def test_converting_twice_changes_nothing():

@@ -6,13 +6,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
-from fan_mm.models.layers import EfficientChannelAttention
+from fan_mm.models.layers import EfficientChannelAttention, TokenPooling
+from fan_mm.models.losses.attention_diversity import attention_diversity
 
 CASES = {
     'vit': (FANViT, dict(out_indices=(3, 11, -1))),
     'vit, class token': (FANViT, dict(out_type='cls_token')),
     'hybrid': (FANHybrid, dict(out_indices=(0, 1, 2, 3), last_stage_channels=768, out_norm=True)),
     'hybrid, tokens': (FANHybrid, dict(out_type='raw')),
+    'hybrid, pooled': (FANHybrid, dict(out_indices=(0, 1, 2, 3), token_pooling=4)),
     'swin': (FANSwin, dict(out_indices=(0, 1, 2, 3))),
     'convnext': (FANConvNeXt, dict(out_indices=(0, 1, 2, 3))),
 }
@@ -83,3 +85,25 @@ def test_depthwise_layout(precision, channels_last):
         if name == 'convolution'
     ]
     assert layouts == 2 * [channels_last]
+
+
+@pytest.mark.parametrize('precision', [None, torch.float16, torch.bfloat16])
+def test_dilated_convolutions_get_contiguous_maps(precision):
+    """The kernels that cuDNN has for channels-last maps know no dilation."""
+    with torch.device('meta'):
+        module = TokenPooling(64, 4).eval()
+    _, calls = calls_of(module, torch.Size((2, 300, 64)), (15, 20), precision=precision)
+    dilated = [args for name, args, _ in calls if name == 'convolution' and args[8] == 64]
+    assert [args[5] for args in dilated] == [[1, 1], [2, 2], [3, 3]]
+    assert all(args[0].is_contiguous() for args in dilated)
+
+
+def test_attention_diversity_never_waits_for_the_cpu():
+    with FakeTensorMode(), torch.no_grad(), Calls() as calls:
+        q, k = (torch.empty(2, 4, 900, 16, device='cuda', dtype=torch.float16) for _ in 'qk')
+        loss = attention_diversity(q, k)
+    assert (loss.device.type, loss.dtype) == ('cuda', torch.float32)
+    assert 'bmm' in {name for name, *_ in calls.seen}
+    for name, args, result in calls.seen:
+        tensors = [x for x in (*args, result) if isinstance(x, torch.Tensor) and x.ndim]
+        assert {x.device.type for x in tensors} <= {'cuda'}, name

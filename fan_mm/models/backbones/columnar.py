@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
-from fan_mm.models.backbones.options import check_options, resolve_arch, resolve_out_indices
+from fan_mm.models.backbones.options import (
+    check_options,
+    check_positive,
+    resolve_arch,
+    resolve_out_indices,
+)
 from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
 from fan_mm.models.layers import (
     CHANNEL_ATTENTIONS,
@@ -41,6 +46,8 @@ class ColumnarBackbone(CheckpointedBackbone):
             and 'raw' exist for the last only.
         channel_attention: 'eca' (released models), 'se' (squeeze-excite, paper Table 6) or 'csa'
             (full channel self-attention, paper Eq. 6).
+        token_pooling: number of scales K of the token-aware average pooling (TAP) in front of every
+            block's token mixing, the published models have 4; None for none, as in FAN.
         paired_frequencies: one frequency for each sine and cosine pair of the position code, as
             the classification models have it; False for the official dense code (spec 2.3).
         last_stage_channels: channels of a strided convolution on the last map that makes it
@@ -70,6 +77,7 @@ class ColumnarBackbone(CheckpointedBackbone):
         out_type: str = 'featmap',
         out_indices: int | Sequence[int] = -1,
         channel_attention: str = 'eca',
+        token_pooling: int | None = None,
         paired_frequencies: bool = True,
         last_stage_channels: int | None = None,
         out_norm: bool = False,
@@ -91,6 +99,8 @@ class ColumnarBackbone(CheckpointedBackbone):
             )
         self.arch = self._resolve_arch(arch)
         self.channel_attention = channel_attention
+        check_positive('token_pooling', token_pooling)
+        self.token_pooling = token_pooling
         self.out_type = out_type
         self.stem_outputs, self.taps = self._outputs()
         self.last_index = self.stem_outputs + len(self.taps)
@@ -99,12 +109,7 @@ class ColumnarBackbone(CheckpointedBackbone):
         self.norm_eval = norm_eval
         norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
         check_options(norm_cfg, drop_path_rate, frozen_stages)
-        if last_stage_channels is not None and (
-            type(last_stage_channels) is not int or last_stage_channels < 1
-        ):
-            raise InputError(
-                f'last_stage_channels must be a positive number or None, not {last_stage_channels!r}'
-            )
+        check_positive('last_stage_channels', last_stage_channels)
 
         widths = self._widths()
         whole = self.out_indices[-1] == self.last_index
@@ -122,6 +127,7 @@ class ColumnarBackbone(CheckpointedBackbone):
                 channel_attention,
                 drop_path_rate,
                 downsample_dim if i + 1 < blocks else None,
+                token_pooling,
             )
             for i, (dim, num_heads, downsample_dim) in enumerate(widths[:blocks])
         )
@@ -148,6 +154,7 @@ class ColumnarBackbone(CheckpointedBackbone):
             *size_of(self.arch),
             self.channel_attention,
             self.arch['num_heads'] if self.channel_attention == 'eca' else None,
+            self.token_pooling,
         )
 
     @property

@@ -25,6 +25,16 @@ def check_options(norm_cfg: Mapping, drop_path_rate: float, frozen_stages: int) 
         raise InputError(f'frozen_stages must be a whole number, not {frozen_stages!r}')
 
 
+def check_positive(name: str, value: object) -> None:
+    """Check an option that is a positive whole number or None.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if value is not None and (type(value) is not int or value < 1):
+        raise InputError(f'{name} must be a positive number or None, not {value!r}')
+
+
 def resolve_arch(
     name: str,
     arch: str | Mapping,

@@ -1,6 +1,7 @@
 """The building blocks of FAN, one file per idea of the paper."""
 
 from fan_mm.models.layers.activation_checkpoint import checkpoint
+from fan_mm.models.layers.attention import Attention
 from fan_mm.models.layers.channel_attention import (
     CHANNEL_ATTENTIONS,
     ChannelSelfAttention,
@@ -16,10 +17,12 @@ from fan_mm.models.layers.patch_embed import ConvPatchEmbed, OverlapDownsample
 from fan_mm.models.layers.position_encoding import FourierPositionEncoding
 from fan_mm.models.layers.token_map import as_map, as_tokens
 from fan_mm.models.layers.token_mixing import TokenMixing
+from fan_mm.models.layers.token_pooling import TokenPooling
 from fan_mm.models.layers.window_attention import WindowAttention
 
 __all__ = [
     'CHANNEL_ATTENTIONS',
+    'Attention',
     'ChannelLayerNorm',
     'ChannelSelfAttention',
     'ClassAttention',
@@ -36,6 +39,7 @@ __all__ = [
     'OverlapDownsample',
     'SqueezeExciteAttention',
     'TokenMixing',
+    'TokenPooling',
     'WindowAttention',
     'as_map',
     'as_tokens',

@@ -1,4 +1,4 @@
-"""The FAN block: token mixing, then channel attention (FAN paper Figure 2b, spec 3.1)."""
+"""The FAN block: token mixing, then channel attention (FAN paper Figure 2b, spec 3.1); TAP in front."""
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -7,10 +7,13 @@ from torch import Tensor, nn
 from fan_mm.models.layers.channel_attention import CHANNEL_ATTENTIONS
 from fan_mm.models.layers.patch_embed import OverlapDownsample
 from fan_mm.models.layers.token_mixing import TokenMixing
+from fan_mm.models.layers.token_pooling import TokenPooling
 
 
 class FANBlock(nn.Module):
     """Two pre-norm residual branches with layer scale: token mixing, channel attention.
+
+    Token pooling, where there is one, changes what the first branch sees; the residual is the tokens.
 
     Args:
         dim: channels C.
@@ -21,6 +24,8 @@ class FANBlock(nn.Module):
         drop_path: probability that a sample skips a branch.
         downsample_dim: channels of the tokens after the `downsample` that this block carries (the
             caller applies it, FAN-XLarge); None for no downsampling.
+        token_pooling: number of scales of the token-aware average pooling in front of the token
+            mixing; None for no pooling.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class FANBlock(nn.Module):
         channel_attention: str = 'eca',
         drop_path: float = 0.0,
         downsample_dim: int | None = None,
+        token_pooling: int | None = None,
     ) -> None:
         super().__init__()
         self.gamma1 = nn.Parameter(torch.ones(dim))
@@ -42,12 +48,14 @@ class FANBlock(nn.Module):
         self.channel_attention = CHANNEL_ATTENTIONS[channel_attention](
             dim, num_heads, hidden_dim, norm_cfg
         )
+        self.token_pooling = token_pooling and TokenPooling(dim, token_pooling)
         self.drop_path = DropPath(drop_path)
         self.downsample = downsample_dim and OverlapDownsample(dim, downsample_dim)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
-        mixed = self.drop_path(self.token_mixing(self.norm1(tokens)))
+        pooled = tokens if self.token_pooling is None else self.token_pooling(tokens, grid)
+        mixed = self.drop_path(self.token_mixing(self.norm1(pooled)))
         tokens = torch.addcmul(tokens, self.gamma1, mixed)
         mixed = self.drop_path(self.channel_attention(self.norm2(tokens), grid))
         return torch.addcmul(tokens, self.gamma2, mixed)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from fan_mm.models.layers.attention import attention
+from fan_mm.models.layers.attention import Attention
 from fan_mm.models.layers.linear import Linear
 
 
@@ -19,6 +19,7 @@ class TokenMixing(nn.Module):
         self.num_heads = num_heads
         self.q = Linear(dim, dim)
         self.kv = Linear(dim, 2 * dim)
+        self.attention = Attention()
         self.proj = Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -27,5 +28,5 @@ class TokenMixing(nn.Module):
             t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for t in (self.q(tokens), *self.kv(tokens).chunk(2, dim=-1))
         )
-        mixed = attention(q, k, v)
+        mixed = self.attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).flatten(2))

@@ -1,0 +1,109 @@
+"""Attention diversification (ADL) as one of a model's losses, whatever library the model is of.
+
+Where an auxiliary loss is added decides what it gets right. What a classifier, a segmentor and a
+detector have in common is that mmengine calls them with ``mode='loss'`` and adds up the dict of losses
+that they return. PyTorch's forward hooks may replace what a module returns, so a hook on the whole
+model adds one entry to that dict. From there on it is a loss like the others: logged under its name,
+part of ``loss``, scaled with it under AMP and gradient accumulation, and, as the wrapper for several
+processes calls the model inside its own forward pass, seen by it. A gradient injected in the backbone
+would miss the scaling and the log; a head would not see the attention; a wrapper of the optimizer or of
+the model would be a second one beside those for AMP and for several processes.
+"""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from fan_mm.errors import InputError
+from fan_mm.models.losses import AttentionDiversity
+
+
+@HOOKS.register_module()
+class AttentionDiversityHook(Hook):
+    """Train with ``loss_attention_diversity`` (`fan_mm.models.losses.attention_diversity`).
+
+    For every model of mmpretrain, mmseg and mmdet that has a FANViT or FANHybrid, with or without token
+    pooling. Its parameters, checkpoints and predictions stay what they are. What a classifier calls
+    ``loss`` is logged as ``loss_task``, and the sum as ``loss``.
+
+    Args:
+        weight: factor of the loss (the published models': 1); 0 switches it off.
+        threshold: attention up to ``threshold / N`` counts as none (the published models': 2).
+
+    Raises:
+        InputError: a negative or no number; when training begins, a model without such a backbone; at
+            the first step, a model whose attention does not run with gradients, or that returns no
+            losses.
+
+    Example:
+        >>> # in a config; custom_hooks = [...] is as good, but is not merged with the base file's
+        >>> default_hooks = dict(attention_diversity=dict(type='AttentionDiversityHook'))
+    """
+
+    def __init__(self, weight: float = 1.0, threshold: float = 2.0) -> None:
+        for name, value in (('weight', weight), ('threshold', threshold)):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < float('inf'):
+                raise InputError(
+                    f'AttentionDiversityHook: {name} must be a number from 0 on, not {value!r}'
+                )
+        self.weight = weight
+        self.threshold = threshold
+        self._diversity: AttentionDiversity | None = None
+        self._handles: list = []
+        self._added = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Attach to the model."""
+        if not self.weight:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._diversity = AttentionDiversity(model, self.threshold)
+        self._handles = [
+            model.register_forward_pre_hook(self._start, with_kwargs=True),
+            model.register_forward_hook(self._add, with_kwargs=True),
+        ]
+
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Make sure that the loss was one of the step's.
+
+        Raises:
+            InputError: it was not.
+        """
+        if self._handles and not self._added:
+            raise InputError(
+                f"AttentionDiversityHook: {type(runner.model).__name__} is not called with mode='loss'"
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Detach."""
+        if self._diversity is not None:
+            self._diversity.remove()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _start(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
+        if model.training and _mode(args, kwargs) == 'loss':
+            self._diversity.start()
+
+    def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: object) -> dict | None:
+        if not model.training or _mode(args, kwargs) != 'loss':
+            return None
+        loss = self._diversity.loss()
+        if loss is None:
+            raise InputError(
+                'AttentionDiversityHook: no attention of the backbone ran with gradients (checkpoint '
+                'its blocks with with_cp=True, not otherwise)'
+            )
+        self._added = True
+        # mmengine logs the sum as `loss`, over which a classifier's only loss would be written
+        losses = {'loss_task' if name == 'loss' else name: value for name, value in losses.items()}
+        return dict(losses, loss_attention_diversity=self.weight * loss)
+
+
+def _mode(args: tuple, kwargs: dict) -> object:
+    """The ``mode`` of mmengine's ``forward(inputs, data_samples, mode)``."""
+    return kwargs.get('mode', args[2] if len(args) > 2 else None)

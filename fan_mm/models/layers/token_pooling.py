@@ -1,0 +1,53 @@
+"""Token-aware average pooling, TAP (Guo et al., Robustifying Token Attention, ICCV 2023, Eq. 2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fan_mm.models.layers.token_map import as_map, as_tokens
+
+
+class TokenPooling(nn.Module):
+    r"""Every token becomes a mixture of averages over its neighbourhoods of K sizes.
+
+    With weights :math:`\pi_d` that two small convolutions predict for every token, and
+    :math:`P_d` the mean of the 9 tokens at distances 0 and d (:math:`P_0` the token itself),
+
+    .. math:: \mathrm{TAP}(x) = \sum_{d=0}^{K-1} \pi_d \odot P_d(x), \qquad
+              \pi = \mathrm{softmax}_d(\mathrm{conv}(\mathrm{BN}(\mathrm{conv}(x)))).
+
+    Outside the grid tokens count as 0. A mean is a depthwise convolution with a constant kernel,
+    so nothing is nine times as large as the tokens.
+
+    Args:
+        dim: channels C.
+        scales: K, the number of neighbourhoods, of which the token alone is the first.
+    """
+
+    def __init__(self, dim: int, scales: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.scales = scales
+        self.predictor = nn.Sequential(
+            nn.Conv2d(dim, scales, 3, padding=1, bias=False),
+            nn.BatchNorm2d(scales),  # a plain one in the official dense models, too
+            nn.Conv2d(scales, scales, 3, padding=1, bias=False),
+        )
+
+    def weights(self, x: Tensor) -> Tensor:
+        """From a map (B, C, H, W) the share of each scale, (B, K, H, W), which add up to 1."""
+        return self.predictor(x).softmax(1)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
+        x = as_map(tokens, grid)
+        if x.is_cuda:
+            # PyTorch's depthwise kernels, the only ones with dilation, are for contiguous maps
+            x = x.contiguous()
+        kernel = x.new_full((self.dim, 1, 3, 3), 1 / 9)
+        token, *others = self.weights(x).split(1, dim=1)
+        pooled = token * x
+        for d, weight in enumerate(others, 1):
+            mean = F.conv2d(x, kernel, padding=d, dilation=d, groups=self.dim)
+            pooled = torch.addcmul(pooled, weight, mean)
+        return as_tokens(pooled)
