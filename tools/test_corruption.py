@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Evaluate the corruption robustness of any mmpretrain, mmseg or mmdet model."""
 
+import argparse
 from pathlib import Path
 
 from fan_mm.cli import run, tool_parser, whole
@@ -23,6 +24,23 @@ Stopped at any moment, the same command goes on where it was.
 """
 
 
+class _Benchmark(argparse.Action):
+    """A benchmark by name; without one, they are listed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values is None:
+            lines = [f'{name:14}{benchmark.source}' for name, benchmark in BENCHMARKS.items()]
+            print('\n'.join(lines))
+            parser.exit()
+        namespace.benchmark = values
+
+
 def main() -> int:
     """Parse the command line, run the sweep, print its result."""
     parser = tool_parser(__doc__, EXAMPLE)
@@ -30,7 +48,12 @@ def main() -> int:
     parser.add_argument('checkpoint', help='weights, or a file of tools/export.py')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
-        '--benchmark', choices=list(BENCHMARKS), help="protocol (the dataset's own, else all)"
+        '--benchmark',
+        nargs='?',
+        action=_Benchmark,
+        choices=list(BENCHMARKS),
+        metavar='NAME',
+        help="protocol (the dataset's own, else all); without NAME, list them",
     )
     parser.add_argument(
         '--corruptions', nargs='+', metavar='NAME', help='only these corruptions or groups'
@@ -47,8 +70,8 @@ def main() -> int:
     parser.add_argument(
         '--channel-order',
         choices=list(BENCHMARK_ORDERS),
-        default='rgb',
-        help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers',
+        help="bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers (the benchmark's "
+        'own, most often rgb)',
     )
     parser.add_argument(
         '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spread'

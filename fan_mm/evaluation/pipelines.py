@@ -133,6 +133,14 @@ def on_the_fly(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     marks = landmarks or landmarks_of(transforms)
     if not marks.classifies and any(map(marks.loads, flatten(transforms))):
         return insert(transforms, step, marks.loads, after=True)
+    return as_the_model_gets_it(transforms, step, marks)
+
+
+def as_the_model_gets_it(
+    transforms: Sequence, step: Any, landmarks: Landmarks | None = None
+) -> Transforms:
+    """Corrupt the image last of all, before the sample is packed, at the size at which the model gets it."""
+    marks = landmarks or landmarks_of(transforms)
     if marks.ends_with_image:
         return [*transforms, step]
     return insert(transforms, step, marks.packs, after=False)
@@ -273,7 +281,7 @@ def with_cells(
     Args:
         dataset: any mm dataset; wrappers (ConcatDataset, RepeatDataset, ...) are followed.
         make_step: builds the corrupting transform, one per pipeline.
-        place: `on_the_fly` or `from_files`.
+        place: `on_the_fly`, `as_the_model_gets_it` or `from_files`.
 
     Returns:
         The copy, and its pipelines, whose `CellPipeline.move_to` moves it.

@@ -63,7 +63,12 @@ from fan_mm.evaluation.cell_dataset import (
 )
 from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
 from fan_mm.evaluation.fitting import check_fit
-from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
+from fan_mm.evaluation.pipelines import (
+    as_the_model_gets_it,
+    from_files,
+    on_the_fly,
+    with_cells,
+)
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_results
@@ -91,7 +96,7 @@ def check_options(
     corruptions: Sequence[str] | None = None,
     severities: Sequence[int] | None = None,
     corrupted_root: str | None = None,
-    channel_order: str = 'rgb',
+    channel_order: str | None = None,
     max_samples: int | None = None,
     on_error: str = 'retry',
     **_: Any,
@@ -103,10 +108,21 @@ def check_options(
     """
     if on_error not in ON_ERROR:
         raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
-    check_channel_order(channel_order, BENCHMARK_ORDERS)
+    whole = find_benchmark(benchmark or 'all')
+    if channel_order is not None:
+        check_channel_order(channel_order, BENCHMARK_ORDERS)
+    if whole.resized and channel_order not in (None, whole.channel_order):
+        raise InputError(
+            f'{whole.name} takes the colours as {whole.channel_order}: leave the channel order out'
+        )
+    if whole.resized and corrupted_root is not None:
+        raise InputError(
+            f'{whole.name} corrupts pictures as the model gets them, after the resize: no folder of '
+            'corrupted images has those'
+        )
     if max_samples is not None and max_samples < 1:
         raise InputError(f'max_samples must be at least 1, not {max_samples}')
-    choose_scope(find_benchmark(benchmark or 'all'), corruptions, severities)
+    choose_scope(whole, corruptions, severities)
     if corrupted_root is not None and not Path(corrupted_root).is_dir():
         raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
 
@@ -137,7 +153,8 @@ class RobustnessSweep:
         corrupted_root: folder of corrupted images; None corrupts on the fly.
         seed: of the corruptions on the fly.
         channel_order: in which the corruptions take the colours: 'rgb' (physically right), or
-            'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made).
+            'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made);
+            None for the benchmark's own.
         max_samples: evaluate this many images, spread evenly over the dataset; None for all.
         work_dir: where cells, pictures and results go, and from where a sweep that was stopped goes
             on; None writes nothing.
@@ -165,7 +182,7 @@ class RobustnessSweep:
         severities: Sequence[int] | None = None,
         corrupted_root: str | None = None,
         seed: int = 0,
-        channel_order: str = 'rgb',
+        channel_order: str | None = None,
         max_samples: int | None = None,
         work_dir: str | Path | None = None,
         overwrite: bool = False,
@@ -197,7 +214,9 @@ class RobustnessSweep:
         if benchmark is None:
             benchmark = default_benchmark(clean_dataset)
             print_log(f'{type(clean_dataset).__name__}: benchmark {benchmark}', 'current')
-        self.scope = choose_scope(find_benchmark(benchmark), corruptions, severities)
+        whole = find_benchmark(benchmark)
+        self.scope = choose_scope(whole, corruptions, severities)
+        channel_order = channel_order or whole.channel_order
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
@@ -222,6 +241,8 @@ class RobustnessSweep:
                 lambda: self._find_copies(corrupted_root, paths, clean_dataset)
             )
             self.premade.check_labels(paths, [info.get('gt_label') for info in infos])
+        self.resized = whole.resized
+        place = as_the_model_gets_it if self.resized else on_the_fly
         self.dataset = CellDataset(
             *with_cells(
                 clean_dataset,
@@ -230,7 +251,7 @@ class RobustnessSweep:
                     if self.premade
                     else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
                 ),
-                from_files if self.premade else on_the_fly,
+                from_files if self.premade else place,
             ),
             self.cells,
             self.samples,
@@ -334,6 +355,7 @@ class RobustnessSweep:
                     'seed': str(self.protocol['seed']),
                     'channel order': str(self.protocol['channel_order']),
                     'version of the corruptions': str(self.protocol['corruption_version']),
+                    **({'place of the corruptions': 'after the resize'} if self.resized else {}),
                     **{COPIES + cell: text for cell, text in copies.items()},
                 },
                 overwrite,

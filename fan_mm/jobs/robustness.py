@@ -151,12 +151,14 @@ def summary_text(results: dict[str, Any]) -> str:
         lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')
     for group, found in summary['groups'].items():
         lines.append(f'  mean of {group:16}{_number(found["mean"], found["missing"])}')
-    names = ('mean', 'retention', 'mPC_15', 'rPC_15', 'mean_16', 'retention_16')
+    names = ('mean', 'retention', 'worst', 'mPC_15', 'rPC_15', 'mean_16', 'retention_16')
     for name in (*names, 'mCE', 'relative_mCE'):
         if found := summary.get(name):
             text = _number(found['value'], found['missing'])
             if found['interval']:
                 text += ' [{:.2f}, {:.2f}]'.format(*found['interval'])
+            if 'corruption' in found:
+                text += f' ({found["corruption"]})'
             lines.append(f'  {name:24}{text}')
     for metric, other in results['other_summaries'].items():
         clean, mean = other['clean'], other['mean']

@@ -15,16 +15,18 @@ import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registers CityscapesDataset, IoUMetric and their transforms)
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import init_default_scope
+from mmengine.registry import TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from stripe_model import StripeModel
 
-from fan_mm.corruptions import BENCHMARKS
+from fan_mm.corruptions import BENCHMARKS, corrupt, image_key, seed_for
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
+from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.sweep import _to_cpu
+from fan_mm.jobs.robustness import summary_text
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = ['clean', *(f'{name}/{s}' for name in ('gaussian_noise', 'fog') for s in (1, 3))]
@@ -107,6 +109,66 @@ def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path, chann
     for name in ('seed', 'channel_order', 'corruption_version'):
         assert read[name] == made[name]
     assert table(sweep(seed=6).run())[0][1] != table(made)[0][1]  # the seed matters
+
+
+class Seen:
+    """Keeps the pictures as they are packed."""
+
+    def __init__(self):
+        self.pictures = []
+
+    def __call__(self, results):
+        self.pictures.append((results['img_path'], results['img'].copy()))
+        return results
+
+
+def test_semsegbench_corrupts_the_resized_picture_as_bgr(cfg, sweep):
+    """Its pixels are those of `corrupt` on the resized array, red and blue taken for each other."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='Resize', scale=(64, 32)))
+    pipeline.insert(len(pipeline) - 1, dict(type='Seen'))
+    with TRANSFORMS.switch_scope_and_registry('mmseg') as registry:
+        registry.register_module(module=Seen, force=True)
+    made = sweep(benchmark='semsegbench', corruptions=['snow', 'fog'], severities=None, seed=3)
+    assert made.cells == [CLEAN, ('snow', 3), ('fog', 3)]
+    dataset = made.dataset
+    for index in (0, 2):
+        clean = cv2.resize(cv2.imread(made.infos[index]['img_path']), (64, 32))
+        for number, cell in enumerate(made.cells):
+            packed = dataset[number * len(made.samples) + index]['inputs'].numpy()
+            wanted = clean
+            if cell.severity:
+                seed = seed_for(3, image_key(made.infos[index]['img_path']), *cell)
+                # without an order an array is RGB: here its BGR is taken for that
+                wanted = corrupt(np.ascontiguousarray(clean), *cell, seed=seed)
+            np.testing.assert_array_equal(packed.transpose(1, 2, 0), wanted)
+    assert made.protocol['channel_order'] == 'bgr-as-rgb'
+    assert made.scope.benchmark.name == 'semsegbench-subset'
+
+
+def test_semsegbench_is_one_protocol(sweep, tmp_path):
+    with pytest.raises(InputError, match='leave the channel order out'):
+        sweep(benchmark='semsegbench', severities=None, channel_order='rgb')
+    with pytest.raises(InputError, match='after the resize'):
+        sweep(benchmark='semsegbench', severities=None, corrupted_root=tmp_path)
+
+
+def test_cells_of_another_place_of_the_corruption_do_not_count(sweep, tmp_path):
+    options = dict(work_dir=tmp_path / 'out', corruptions=['fog'], severities=[3])
+    sweep(channel_order='bgr-as-rgb', **options).run()
+    with pytest.raises(InputError, match='place of the corruptions was None, is after the resize'):
+        sweep(benchmark='semsegbench', **options)
+
+
+def test_the_worst_corruption_is_named(sweep):
+    results = sweep().run()
+    means = {name: c['mean'] for name, c in results['summary']['corruptions'].items()}
+    worst = min(means, key=means.get)
+    assert results['summary']['worst']['corruption'] == worst
+    assert results['summary']['worst']['value'] == pytest.approx(means[worst])
+    low, high = results['summary']['worst']['interval']
+    assert low <= means[worst] <= high
+    assert f'({worst})' in summary_text(results)
 
 
 def test_missing_generated_files_are_said_before_the_sweep(sweep, tiny_cityscapes, tmp_path):
