@@ -43,7 +43,7 @@ class Network(nn.Module):
                 "a detector's boxes come from operators that no ONNX runtime has (NMS per class, "
                 'RoIAlign of mmcv): --part features exports its backbone and neck'
             )
-        self.model = revert_sync_batchnorm(model).cpu().float().eval()
+        self.model = _with_open_sizes(revert_sync_batchnorm(model)).cpu().float().eval()
         self.task, self.output, self.part = task, output, part
         self.preprocessing = preprocessing
         self.sigmoid, self.threshold = False, 0.5
@@ -143,3 +143,29 @@ class Network(nn.Module):
         for name in ('mean', 'std'):
             value = getattr(made, name).detach().cpu().float().reshape(1, 3, 1, 1)
             self.register_buffer(name, value)
+
+
+class _Enlarge(nn.Module):
+    """What mmseg's ``Upsample`` does by a whole factor, without making numbers of sizes.
+
+    Its ``int(t * scale_factor)`` is a constant in a graph.
+    """
+
+    def __init__(self, factor: int, mode: str, align_corners: bool | None) -> None:
+        super().__init__()
+        self.factor, self.mode, self.align_corners = factor, mode, align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = [length * self.factor for length in x.shape[2:]]
+        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+
+
+def _with_open_sizes(model: nn.Module) -> nn.Module:
+    """Replace what would fix the sizes within a graph, in a model's own modules."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            factor = getattr(child, 'scale_factor', None)
+            mmseg = type(child).__name__ == 'Upsample' and type(child) is not nn.Upsample
+            if mmseg and not child.size and isinstance(factor, float) and factor.is_integer():
+                setattr(parent, name, _Enlarge(int(factor), child.mode, child.align_corners))
+    return model

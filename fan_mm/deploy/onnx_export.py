@@ -1,8 +1,8 @@
 """A network as an ONNX graph, by PyTorch's dynamo exporter.
 
 The graph is recorded with free batch, height and width: so no decision on a size hides in it, and what the
-verification shows at other sizes holds. A side that shall be fixed is fixed afterwards. Only a model that
-is made for one size is recorded at it.
+verification shows at other sizes holds. A side that shall be fixed is fixed afterwards. Only what
+a model of somebody else decides by sizes makes it necessary to record at the size itself.
 """
 
 import contextlib
@@ -62,6 +62,7 @@ def export_onnx(
     free: Sequence[str] = (),
     batch: int = 1,
     opset: int = MAKERS_OPSET,
+    at_size: bool = False,
 ) -> Any:
     """Export a network.
 
@@ -71,6 +72,7 @@ def export_onnx(
         free: of 'batch' and 'size', what the graph leaves open.
         batch: images at once, where that is not left open.
         opset: of the file, from `MAKERS_OPSET` on.
+        at_size: record a graph for this size alone, which what the model decides by sizes is right for.
 
     Returns:
         onnx's ``ModelProto``, checked.
@@ -90,13 +92,11 @@ def export_onnx(
         raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {reason}') from None
     axes = (1, 2) if network.preprocessing else (2, 3)
     names = {0: 'batch', axes[0]: 'height', axes[1]: 'width'}
-    try:
-        larger = tuple(max(pair) for pair in zip(size, RECORDED, strict=True))
+    larger = tuple(max(pair) for pair in zip(size, RECORDED, strict=True))
+    if at_size:
+        program = _record(network, size, (0,), opset)
+    else:
         program = _record(network, larger, tuple(names), opset)
-    except InputError:
-        if 'size' in free:
-            raise
-        program = _record(network, size, (0,), opset)  # made for one size
     proto = program.model_proto
     fixed = {} if 'batch' in free else {0: batch}
     if 'size' not in free:

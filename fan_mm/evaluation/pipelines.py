@@ -211,7 +211,10 @@ def _try(
 ) -> str:
     """Try on a sample what `with_cells` makes, and fit the step to it; returns the channel order."""
     look = Look()
-    to_look = copied(on_the_fly(transforms, look, landmarks))
+    to_look = on_the_fly(transforms, look, landmarks)
+    if _loads_plainly(to_look, look):
+        return 'bgr'
+    to_look = copied(to_look)
     if place is on_the_fly and isinstance(step, CorruptImage):
         return fit(step, to_look, look, sample)
     if place is from_files and landmarks.classifies:
@@ -220,6 +223,18 @@ def _try(
         if colour_orders(to_look, look, sample) == {'rgb'}:
             return 'rgb'
     return 'bgr'
+
+
+def _loads_plainly(transforms: Sequence, look: Look) -> bool:
+    """Whether ``look`` sees what mmcv itself loads, where there is nothing to find out."""
+    found = flatten(transforms)
+    at = next((i for i, t in enumerate(found) if t is look), 0)
+    loader = found[at - 1] if at else None
+    return (
+        type(loader) is LoadImageFromFile
+        and loader.color_type == 'color'
+        and loader.imdecode_backend in ('cv2', 'pillow', 'turbojpeg')
+    )
 
 
 def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> str:

@@ -59,12 +59,9 @@ def export(
         InputError: a mistake in the config, the checkpoint or an option; the model cannot be
             exported; or the verification failed, with the first layer that differs.
     """
-    import onnx
-
     require_onnx()
     config_hash = config_sha256(cfg)
     network, metainfo = _network(cfg, checkpoint, output, part, preprocessing)
-    proto = export_onnx(network, size, free, opset=opset)
     entries = {
         'version': fan_mm.__version__,
         'task': network.task,
@@ -84,11 +81,32 @@ def export(
         'palette': _plain(metainfo.get('palette')),
     }
     with whole_file(out) as aside:
-        write_metadata(proto, entries)
-        onnx.save(proto, str(aside))
-        found = _verified(str(aside), network, size, free)
-        write_metadata(proto, {'verification': found.entries()})
-        onnx.save(proto, str(aside))
+        try:
+            return _write(aside, network, size, free, opset, entries)
+        except InputError:
+            if 'size' in free:
+                raise
+            return _write(aside, network, size, free, opset, entries, at_size=True)
+
+
+def _write(
+    path: Path,
+    network: Network,
+    size: tuple[int, int],
+    free: Sequence[str],
+    opset: int,
+    entries: dict[str, Any],
+    at_size: bool = False,
+) -> Verification:
+    """Export to a file and verify that; see `export`, and `export_onnx` for ``at_size``."""
+    import onnx
+
+    proto = export_onnx(network, size, free, opset=opset, at_size=at_size)
+    write_metadata(proto, entries)
+    onnx.save(proto, str(path))
+    found = _verified(str(path), network, size, free)
+    write_metadata(proto, {'verification': found.entries()})
+    onnx.save(proto, str(path))
     return found
 
 
