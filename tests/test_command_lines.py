@@ -339,7 +339,7 @@ def test_a_bug_keeps_its_traceback(run, tiny_config, monkeypatch):
     def broken(*_, **__):
         raise AttributeError('ours')
 
-    for place in ('fan_mm.engine.runtime.check_config', 'fan_mm.jobs.training.ResumeSeedHook'):
+    for place in ('fan_mm.engine.runtime.check_settings', 'fan_mm.jobs.training.ResumeSeedHook'):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(place, broken)
             monkeypatch.setattr('sys.argv', ['train', str(tiny_config)])

@@ -132,7 +132,15 @@ class CellStore:
                     f'{self.folder} holds a sweep that another version of fan_mm has begun: finish '
                     'it with that one, give another --work-dir, or --overwrite to start anew'
                 )
-            names = [n for n in {**there, **identity} if _differ(n, there, identity)]
+            self._read()
+            done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
+            names = [
+                name
+                for name in {**there, **identity}
+                if _differ(name, there, identity)
+                # what a failed cell failed on may have been mended
+                and (name in done or not name.startswith(COPIES))
+            ]
             if names:
                 differs = '; '.join(
                     f'{name} was {there.get(name)}, is {identity.get(name)}' for name in names
@@ -141,10 +149,8 @@ class CellStore:
                     f'{self.folder} holds a sweep with another {", ".join(names)} ({differs}): '
                     'give another --work-dir, or --overwrite to start anew'
                 )
-            self._identity = {
-                **there,
-                **identity,
-            }  # with copies of cells that are not asked for now
+            # with the copies of cells that are not asked for now
+            self._identity = {**there, **identity}
             if self._identity != there:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
@@ -153,7 +159,6 @@ class CellStore:
                 (cells / file).unlink()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
-        self._read()
 
     def reopen(self) -> None:
         """Look again at what the folder holds, now that no other run can write into it.

@@ -164,7 +164,7 @@ def test_the_first_training_step_is_one_line(cfg, monkeypatch):
 def test_an_unreadable_picture_of_a_test_is_named(cfg, tiny_cityscapes, tmp_path, workers, index):
     train(Config(cfg._cfg_dict.to_dict()))
     file = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[index]
-    file.write_bytes(b'')
+    file.write_bytes(b'no picture')
     cfg.test_dataloader.num_workers = workers
     with pytest.raises(InputError, match='cannot load') as error:
         evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
@@ -175,7 +175,7 @@ def test_an_unreadable_picture_of_a_test_is_named(cfg, tiny_cityscapes, tmp_path
 def test_an_unreadable_picture_of_a_training_is_named(cfg, tiny_cityscapes):
     cfg.train_cfg.max_iters = 8
     for file in sorted(tiny_cityscapes.glob('leftImg8bit/train/town/*.png'))[1:]:
-        file.write_bytes(b'')
+        file.write_bytes(b'no picture')
     with pytest.raises(
         InputError, match=r'CityscapesDataset cannot load .*leftImg8bit\.png'
     ) as error:

@@ -146,10 +146,14 @@ def test_copies_of_more_cells_are_no_other_identity(tmp_path):
     """Somebody downloads ImageNet-C archive by archive."""
     CellStore(tmp_path).open({'config': 'a', 'copies of fog/1': 'x'})
     CellStore(tmp_path).open({'config': 'a', 'copies of fog/2': 'y'})
-    CellStore(tmp_path).open({'config': 'a', 'copies of fog/1': 'x', 'copies of fog/2': 'y'})
-    for name in ('copies of fog/1', 'copies of fog/2'):
-        with pytest.raises(InputError, match=f'another {name}'):
-            CellStore(tmp_path).open({'config': 'a', name: 'edited'})
+    store = CellStore(tmp_path)
+    store.open({'config': 'a', 'copies of fog/1': 'x', 'copies of fog/2': 'y'})
+    store.put(CellRecord('fog', 1, 'done'))
+    store.put(CellRecord('fog', 2, 'failed', error='damaged'))
+    with pytest.raises(InputError, match='another copies of fog/1'):
+        CellStore(tmp_path).open({'config': 'a', 'copies of fog/1': 'edited'})
+    CellStore(tmp_path).open({'config': 'a', 'copies of fog/2': 'mended'})
+    assert json.loads((tmp_path / 'sweep.json').read_text())['copies of fog/2'] == 'mended'
 
 
 def test_a_sweep_of_another_version_of_the_identity(tmp_path):

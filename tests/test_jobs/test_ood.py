@@ -288,12 +288,12 @@ def test_two_processes_count_every_picture_once(monkeypatch):
         for i, row in enumerate(scores)
     ]
     loader = torch.utils.data.DataLoader(pictures, batch_size=3, collate_fn=list)
-    alone = ood._accuracy(Model(), loader, None)
+    alone = ood._accuracy('clean', Model(), loader, None)
     parts = []
     monkeypatch.setattr(ood, 'all_reduce', lambda counts: parts.append(counts.clone()))
     for rank in (0, 1):
         monkeypatch.setattr(ood, 'get_dist_info', lambda rank=rank: (rank, 2))
-        ood._accuracy(Model(), loader, None)
+        ood._accuracy('clean', Model(), loader, None)
     assert all(part[1] > 0 for part in parts)
     top1, top5 = (100 * count / 11 for count in sum(parts).tolist())
     assert alone == dict(top1=top1, top5=top5, samples=11)
@@ -527,7 +527,10 @@ def test_any_classifier_and_config_that_can_be_tested(change, config, data, tmp_
     [
         ('Tens', 'needs a classifier of 1000 classes, not 10'),
         ('Unsure', 'Unsure predicts no pred_score'),
-        ('Failing', 'the model cannot take its pictures: the kernel is larger than the input$'),
+        (
+            'Failing',
+            'the model fails on the first batch: RuntimeError: the kernel is larger than the input$',
+        ),
     ],
 )
 def test_models_that_cannot_are_refused_first(model, message, config, data, tmp_path, monkeypatch):
@@ -575,7 +578,7 @@ def test_folders_of_other_names():
 
 def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
     (tmp_path / 'r').mkdir()
-    with pytest.raises(InputError, match=r'imagenet_r: \S+ cannot be read: ') as error:
+    with pytest.raises(InputError, match=r'imagenet_r cannot load \S+: ') as error:
         attempt_ood(config, tmp_path, tmp_path, as_class)
     assert '\n' not in str(error.value)
     pictures(tmp_path / 'a', wordnet(200))
@@ -587,7 +590,7 @@ def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
             cfg.model = dict(type='Wrapped')
             cfg.test_dataloader.num_workers = workers
 
-        with pytest.raises(InputError, match=rf'^{damaged} cannot be read: ') as error:
+        with pytest.raises(InputError, match=rf'^imagenet_a cannot load {damaged}: ') as error:
             attempt_ood(config, tmp_path, tmp_path, change, ('a',), sizes=dict(imagenet_a=64))
         assert '\n' not in str(error.value)
 
