@@ -32,6 +32,7 @@ from fan_mm.engine.evaluators import (
     evaluate_here,
     left_as_it_was,
     library_class,
+    one_process,
     only_these,
     options_set,
     parts_of,
@@ -40,6 +41,7 @@ from fan_mm.engine.evaluators import (
     with_sizes,
     writing_aside,
 )
+from fan_mm.engine.model_memory import ModelMemory
 from fan_mm.errors import InputError
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
@@ -213,12 +215,15 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
     mistake = None
     if rank == 0 or together:
         try:
-            with _nothing_changed(model):
+            # the others wait: what a model asks of them (mmpretrain's retrievers do) would never come
+            with _nothing_changed(model), contextlib.nullcontext() if together else one_process():
                 _try_loop(loop, step, name)
         except InputError as error:
             if world_size == 1:
                 raise
-            mistake = str(error)
+            # torch's own functions, not mmengine's, for which one process is a group, too
+            if together or 'process group has not been initialized' not in str(error):
+                mistake = str(error)
     for said in all_gather_object(mistake):
         if said is not None:
             raise InputError(said)
@@ -226,8 +231,11 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
 
 @contextlib.contextmanager
 def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluate in a block, with random numbers and modes put back after it."""
-    modes = [(module, module.training) for module in model.modules()]
+    """Evaluate in a block, with random numbers and the model put back after it.
+
+    A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
+    """
+    memory = ModelMemory(model)
     state, numpy_state = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
@@ -237,8 +245,8 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     finally:
         random.setstate(state)
         np.random.set_state(numpy_state)
-        for module, training in modes:
-            module.training = training
+        with torch.no_grad():
+            memory.put_back()
 
 
 def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
