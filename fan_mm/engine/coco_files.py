@@ -106,7 +106,9 @@ def unknown_categories(file: CocoFile) -> list[str]:
 
     Where ids begin at 0 in one list and at 1 in the other, all names are wrong by one.
     """
-    lost = [e['category_id'] for e in file.annotations or () if e['category_id'] not in file.categories]
+    lost = [
+        e['category_id'] for e in file.annotations or () if e['category_id'] not in file.categories
+    ]
     if not lost:
         return []
     return [

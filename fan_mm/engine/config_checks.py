@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.engine.class_orders import check_same_classes
 from fan_mm.engine.classification_checks import (
     check_images,
     check_number_of_classes,
@@ -18,7 +19,6 @@ from fan_mm.engine.classification_checks import (
     teacher_of,
 )
 from fan_mm.engine.coco_files import read_coco
-from fan_mm.engine.class_orders import check_same_classes
 from fan_mm.engine.dataset_checks import build_lazily, check_dataset, check_names, classes_of
 from fan_mm.engine.detection_checks import (
     check_classes_of_heads,
@@ -73,7 +73,9 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
         if _knows_its_classes(cfg.model):
-            notes += check_same_classes(_datasets(cfg, 'train'), _datasets(cfg, _splits(training)[-1]))
+            notes += check_same_classes(
+                _datasets(cfg, 'train'), _datasets(cfg, _splits(training)[-1])
+            )
     return notes
 
 

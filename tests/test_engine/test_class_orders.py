@@ -35,7 +35,9 @@ def test_labels_that_follow_the_names(library, kind, names):
     turned = (names[1], names[0], names[2])
     assert check(library, kind, [names], names) == []
     assert check(library, kind, [names, turned], turned) == []  # learnt both ways, as is
-    with pytest.raises(InputError, match=rf"^test\.1 has class '{names[1]}' at position 0, train\.0 at 1"):
+    with pytest.raises(
+        InputError, match=rf"^test\.1 has class '{names[1]}' at position 0, train\.0 at 1"
+    ):
         check(library, kind, [names], names, turned)
 
 

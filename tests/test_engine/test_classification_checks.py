@@ -73,7 +73,7 @@ def test_a_class_without_pictures_in_an_evaluation(repo_root, data):
         assert any(f'the class folder {data}/val/bus has no images' in note for note in notes)
     for path in (data / 'val').rglob('*.jpg'):
         path.unlink()
-    with pytest.raises(InputError, match='the class folders in .* have no images'):
+    with pytest.raises(InputError, match=r'the class folders in .* have no images'):
         prepare_runtime(config(repo_root, data))
 
 

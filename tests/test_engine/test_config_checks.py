@@ -132,7 +132,7 @@ def test_one_output_for_two_classes(cfg, options, taken):
     if taken:
         check_settings(cfg, True)
     else:
-        with pytest.raises(InputError, match='has 2 classes, but .*num_classes is 1'):
+        with pytest.raises(InputError, match=r'has 2 classes, but .*num_classes is 1'):
             check_settings(cfg, True)
 
 
