@@ -32,6 +32,7 @@ from fan_mm.engine.loader_checks import check_loader, check_shared_memory
 from fan_mm.engine.model_checks import check_model, parts_of
 from fan_mm.engine.old_configs import refuse_old_config, unread_keys
 from fan_mm.engine.registered import base_named, registered
+from fan_mm.engine.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
 
@@ -237,7 +238,7 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
 def _check_others(
     place: str, cfg: Config, dataset: dict, split: str, folders: dict[str, list[str]]
 ) -> list[str]:
-    """Build a dataset without reading it, and look into mmseg's labels and mmpretrain's folders.
+    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files.
 
     Args:
         place: where the dataset stands in the config.
@@ -249,6 +250,8 @@ def _check_others(
     built = build_lazily(place, dataset)
     if base_named(type(built), 'BaseSegDataset', 'mmseg'):
         return check_labels(place, dataset, built, label_readers(cfg, split))
+    if reads_as_voc(type(built)):
+        check_voc(place, built, dataset.get('indices'))
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
         model = cfg.model.get('module', cfg.model)
         notes = check_images(place, built, model)

@@ -206,7 +206,9 @@ def test_no_crop_of_torchvision_takes_a_part_of_a_file(tmp_path, side, resize):
     if resize:
         kinds.insert(1, dict(type='torchvision/Resize', size=resize))
     built = [TRANSFORMS.build(kind) for kind in kinds]
-    found = np.asarray(picture_through([LoadImageFromFile(), *built, pack], tmp_path / 'c.png')['img'])
+    found = np.asarray(
+        picture_through([LoadImageFromFile(), *built, pack], tmp_path / 'c.png')['img']
+    )
     assert found.shape == (side, side, 3)
     assert found[[0, -1]].min() > 200 and found[:, [0, -1]].min() > 200
     if side == 224:
