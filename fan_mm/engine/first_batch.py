@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -24,7 +25,7 @@ from mmengine.runner.amp import autocast
 from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from fan_mm.engine.evaluators import (
     collectors,
@@ -259,7 +260,8 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         raise InputError(f'{name}_dataloader: the dataset is empty')
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     sizes = getattr(dataset, 'cumulative_sizes', [])
-    batches = [range(min(size, total))]
+    order = _indices(loader, total)
+    batches = [order[:size]]
     own = type(loop) not in (ValLoop, TestLoop)  # may use them in another way
     parts = None if own else parts_of(loop.evaluator, sizes)
     if parts:
@@ -281,7 +283,8 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         if parts is None and needs_no_more(evaluator):
             raise InputError(mistake)
         if parts is None:
-            more = [i * total // _MORE for i in range(min(_MORE, total))]
+            few = min(_MORE, len(order))
+            more = [order[i * len(order) // few] for i in range(few)]
             samples = load_samples(dataset, more, f'{name}_dataloader')
             for start in range(0, len(more), size):
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
@@ -290,6 +293,16 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         print_log(
             f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
         )
+
+
+def _indices(loader: DataLoader, total: int) -> Sequence:
+    """What a loader takes its samples by: numbers, or (video, frame) of mmdet's TrackImgSampler."""
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if not isinstance(sampler, DefaultSampler | SequentialSampler):
+        own = list(itertools.islice(iter(copy.copy(sampler)), total))
+        if not all(isinstance(index, int | np.integer) for index in own):
+            return own
+    return range(total)
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:

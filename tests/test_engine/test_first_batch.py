@@ -288,6 +288,25 @@ def test_a_model_that_keeps_things_is_put_back(monkeypatch):
     assert calls == [] and model.training and model.count == 0 and 'gallery' not in model._buffers
 
 
+class Videos(list):
+    """Gives frames by (video, frame), and whole videos by numbers."""
+
+    def __getitem__(self, index):
+        assert isinstance(index, tuple), 'a whole video does not fit into memory'
+        return dict(inputs=index)
+
+
+def test_samples_that_are_taken_by_other_than_numbers(monkeypatch):
+    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    seen = []
+    model = torch.nn.Module()
+    loop = keeping_loop(model)
+    frames = [(0, 0), (0, 1), (1, 0)]
+    loop.dataloader = DataLoader(Videos([2, 1]), sampler=frames, batch_size=2, collate_fn=list)
+    first_batch.try_loop(loop, lambda batch: seen.append(batch) or [{}, {}], 'val')
+    assert seen == [[dict(inputs=(0, 0)), dict(inputs=(0, 1))]]
+
+
 def first_batch_of_two(rank, store, everybody):
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{store}', rank=rank, world_size=2
