@@ -94,7 +94,7 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
             continue
         if _name(frame) in _KEYS:
             return f'{_KEYS[_name(frame)]}: '
-        if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks'):
+        if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
             continue
         for part in _parts_in(frame):
             kind = kind or str(part.get('type') or '')

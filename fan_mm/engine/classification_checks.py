@@ -25,7 +25,7 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
         Lines for the log.
 
     Raises:
-        InputError: no class folders, too many or too few, or an empty one; or a list with a line that is
+        InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
             no picture and label.
     """
     if not _is_plain(dataset):
@@ -110,16 +110,22 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
+    notes = []
     for name in names:
         files = (path for _, _, paths in os.walk(folder / name) for path in paths)
         if not any(dataset.is_valid_file(path) for path in files):
-            raise InputError(f'{place}: the class folder {folder / name} has no images')
+            text = f'{place}: the class folder {folder / name} has no images'
+            if place.startswith('train'):
+                raise InputError(text)
+            notes.append(text)  # kept empty, it keeps the labels of the others
+    if len(notes) == len(names):
+        raise InputError(f'{place}: the class folders in {folder} have no images')
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
-        return [
+        notes.append(
             f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
             f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
-        ]
-    return []
+        )
+    return notes
 
 
 def _check_list(place: str, dataset: Any, number: int | None) -> None:

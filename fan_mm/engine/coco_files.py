@@ -47,7 +47,8 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file as pycocotools does, and index it.
 
     Raises:
-        InputError: it is none, or an id that it is indexed by is missing, no id, or taken twice.
+        InputError: it is none, or an id that it is indexed by is missing, no id, taken twice, or of
+            another type than the one that is meant.
     """
     no_coco = f'{path} is no annotation file of COCO'
     content = path.read_bytes()
@@ -83,13 +84,37 @@ def read_coco(path: Path) -> CocoFile:
         raise InputError(
             f'{path}: ids of images are numbers and text, mixed: pycocotools confuses them'
         )
-    return CocoFile(
+    file = CocoFile(
         path,
         {image['id']: image for image in images},
         {category['id']: category['name'] for category in categories},
         annotations,
         'info' in content,
     )
+    for entry in annotations or ():
+        for key, known in (('image_id', file.images), ('category_id', file.categories)):
+            if entry[key] not in known and (other := _as_other_type(entry[key])) in known:
+                raise file.fault(
+                    entry,
+                    f'has {_shown(entry, key)}, which matches nothing: the id is {json.dumps(other)}',
+                )
+    return file
+
+
+def unknown_categories(file: CocoFile) -> list[str]:
+    """A line for the log if objects are left out because the file does not name their category.
+
+    Where ids begin at 0 in one list and at 1 in the other, all names are wrong by one.
+    """
+    lost = [
+        e['category_id'] for e in file.annotations or () if e['category_id'] not in file.categories
+    ]
+    if not lost:
+        return []
+    return [
+        f'{file.path}: {len(lost)} of {len(file.annotations)} annotations have a category_id that no category '
+        f'has (the first is {lost[0]!r}): they are left out'
+    ]
 
 
 def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None) -> int:
@@ -241,6 +266,13 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _as_other_type(id_: Any) -> Any:
+    """A number for a text, a text for a number; None if there is none."""
+    if not isinstance(id_, str):
+        return str(int(id_)) if math.isfinite(id_) else None
+    return int(id_) if id_.isdecimal() else None
 
 
 def _is_number_as_text(text: str) -> bool:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.engine.class_orders import check_same_classes
 from fan_mm.engine.classification_checks import (
     check_images,
     check_number_of_classes,
@@ -31,6 +32,7 @@ from fan_mm.engine.loader_checks import check_loader, check_shared_memory
 from fan_mm.engine.model_checks import check_model, parts_of
 from fan_mm.engine.old_configs import refuse_old_config, unread_keys
 from fan_mm.engine.registered import base_named, registered
+from fan_mm.engine.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
 
@@ -68,9 +70,13 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
             name = f'{split}_dataloader'
             if isinstance(cfg.get(name), dict):
                 notes += check_loader(name, cfg[name]) + check_shared_memory(name, cfg[name])
-                for place, dataset in datasets_of(f'{name}.dataset', cfg[name].get('dataset')):
+                for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
+        if _knows_its_classes(cfg.model):
+            notes += check_same_classes(
+                _datasets(cfg, 'train'), _datasets(cfg, _splits(training)[-1])
+            )
     return notes
 
 
@@ -101,13 +107,12 @@ def check_data(cfg: Config, training: bool) -> list[str]:
     folders = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in _splits(training):
-            loader = cfg.get(f'{split}_dataloader')
-            dataset = loader.get('dataset') if isinstance(loader, dict) else None
             parts = []
-            for place, inner in datasets_of(f'{split}_dataloader.dataset', dataset):
+            for place, inner in _datasets(cfg, split).items():
                 part = None
                 if check_dataset(place, inner):
                     part = _check_coco(place, inner, cfg.model, split, read)
+                    notes += part.notes if part else []
                     notes += _check_others(place, cfg, inner, split, folders)
                 parts.append(part)
             name = f'{split}_evaluator'
@@ -148,10 +153,8 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
 
 def _training_folders(cfg: Config) -> dict[str, list[str]]:
     """The class folders that a classifier was trained on, if they are on this machine."""
-    loader = cfg.get('train_dataloader')
-    dataset = loader.get('dataset') if isinstance(loader, dict) else None
     found = {}
-    for place, inner in datasets_of('train_dataloader.dataset', dataset):
+    for place, inner in _datasets(cfg, 'train').items():
         try:
             if names := class_folders(build_lazily(place, inner)):
                 found[place] = names
@@ -163,6 +166,20 @@ def _training_folders(cfg: Config) -> dict[str, list[str]]:
 def _labels_are_classes(model: dict) -> bool:
     """Whether a model names the classes that it was trained on: a retriever is tested on others."""
     return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
+
+
+def _knows_its_classes(model: dict) -> bool:
+    """Whether a model's outputs are the classes that it was trained on, rather than words or features."""
+    model = model.get('module', model)
+    words = any('language' in key or 'text' in key for key in model)
+    return not words and not type_name(model).endswith('Retriever')
+
+
+def _datasets(cfg: Config, split: str) -> dict[str, dict]:
+    """The configs of a split's datasets by their places."""
+    loader = cfg.get(f'{split}_dataloader')
+    dataset = loader.get('dataset') if isinstance(loader, dict) else None
+    return dict(datasets_of(f'{split}_dataloader.dataset', dataset))
 
 
 def _splits(training: bool) -> tuple[str, ...]:
@@ -183,8 +200,8 @@ def _check_class_count(place: str, dataset: dict, model: dict) -> None:
     for key in ('decode_head', 'auxiliary_head'):
         for head_place, head in parts_of(model, key):
             number = head.get('num_classes')
-            if type_name(head) == 'STDCHead':  # learns edges of the labels
-                continue
+            if type_name(head) == 'STDCHead' or (len(classes) == 2 and _is_binary(head)):
+                continue  # the first learns edges of the labels
             if number and number < len(classes):
                 raise InputError(
                     f'{place} has {len(classes)} classes, but {head_place}.num_classes is {number}: set '
@@ -195,6 +212,18 @@ def _check_class_count(place: str, dataset: dict, model: dict) -> None:
     by_folders = base_named(cls, 'CustomDataset', 'mmpretrain') and not dataset.get('ann_file')
     if base_named(cls, 'BaseDataset', 'mmpretrain') and not by_folders:
         check_number_of_classes(place, dataset, classes, model)
+
+
+def _is_binary(head: dict) -> bool:
+    """Whether mmseg takes one output of a head, beyond a threshold, for the second of two classes."""
+    losses = head.get('loss_decode')
+    losses = losses if isinstance(losses, list | tuple) else [losses or {}]
+    softmax = any(
+        type_name(loss) in ('', 'CrossEntropyLoss') and not loss.get('use_sigmoid')
+        for loss in losses
+        if isinstance(loss, dict)
+    )
+    return head.get('num_classes') == 1 and head.get('out_channels') in (None, 1) and not softmax
 
 
 def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callable) -> Any:
@@ -209,7 +238,7 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
 def _check_others(
     place: str, cfg: Config, dataset: dict, split: str, folders: dict[str, list[str]]
 ) -> list[str]:
-    """Build a dataset without reading it, and look into mmseg's labels and mmpretrain's folders.
+    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files.
 
     Args:
         place: where the dataset stands in the config.
@@ -221,6 +250,8 @@ def _check_others(
     built = build_lazily(place, dataset)
     if base_named(type(built), 'BaseSegDataset', 'mmseg'):
         return check_labels(place, dataset, built, label_readers(cfg, split))
+    if reads_as_voc(type(built)):
+        check_voc(place, built, dataset.get('indices'))
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
         model = cfg.model.get('module', cfg.model)
         notes = check_images(place, built, model)

@@ -69,7 +69,11 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
         'a whole number, -1 for none',
     ),
     r'default_hooks\.logger\.interval': _WHOLE_FROM_1,
-    r'model\.\w*head\.num_classes': (_is_whole(-1), 'a whole number'),
+    r'model\.\w*head\.num_classes': (
+        # a head of one's own may take several
+        lambda value: isinstance(value, list | tuple | dict) or _is_whole(-1)(value),
+        'a whole number',
+    ),
     r'log_level': (
         lambda value: isinstance(value, int) or isinstance(logging.getLevelName(value), int),
         'INFO, WARNING or another level of logging',

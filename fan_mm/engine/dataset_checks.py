@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from fan_mm.config_parts import steps_of
@@ -40,10 +41,18 @@ def check_names(place: str, dataset: dict) -> None:
 
 
 def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
-    """The names of a dataset's classes in the order of their labels, as its config or its class says."""
+    """The names of a dataset's classes in the order of their labels, as its config or its class says.
+
+    None where neither does, or a file that is not there.
+    """
     cls = registered(DATASETS, place, dataset)
-    metainfo = dataset.get('metainfo') or {}
-    classes = metainfo.get('classes') or (getattr(cls, 'METAINFO', None) or {}).get('classes')
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if not classes and base_named(cls, 'BaseDataset', 'mmpretrain'):
+        classes = dataset.get('classes')  # its datasets take them as an argument, too
+    classes = classes or (getattr(cls, 'METAINFO', None) or {}).get('classes')
+    if isinstance(classes, str):
+        file = Path(classes).expanduser()
+        classes = list_from_file(file) if file.is_file() else None
     return tuple(classes) if isinstance(classes, list | tuple) else None
 
 

@@ -1,7 +1,7 @@
 """Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from fan_mm.engine.coco_files import (
     check_as_truth,
     needs_info,
     read_coco,
+    unknown_categories,
 )
 from fan_mm.engine.dataset_checks import chosen
-from fan_mm.engine.files_there import is_local, missing_file, refuse_empty
+from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty
 from fan_mm.engine.registered import base_named, registered
 from fan_mm.errors import InputError
 
@@ -29,10 +30,12 @@ class CocoPart:
     Attributes:
         classes: names of its classes, in the order of the labels.
         images: ids of its pictures; None if some of the file's are filtered out.
+        notes: lines for the log.
     """
 
     classes: tuple[str, ...]
     images: list | None
+    notes: list[str] = field(default_factory=list)
 
 
 def heads(model: dict) -> Iterator[tuple[str, dict]]:
@@ -130,7 +133,20 @@ def check_coco(
         raise InputError(f'{place}: no image {missing}' + (f' and {more} more' if more else ''))
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
-    return CocoPart(classes, None if filtered else images)
+    notes = unknown_categories(file) + _other_sizes(file, dict(zip(images, paths, strict=True)))
+    return CocoPart(classes, None if filtered else images, notes)
+
+
+def _other_sizes(file: CocoFile, paths: dict[Any, Path], number: int = 3) -> list[str]:
+    """A line for the log about the first of some pictures that the file gives another size."""
+    for id_ in list(paths)[:: max(1, len(paths) // number)]:
+        image = file.images[id_]
+        if size := other_size(paths[id_], (image['height'], image['width'])):
+            return [
+                f'{file.path} gives {paths[id_]} {image["width"]}x{image["height"]} pixels, but it has '
+                f'{size}: mmdet cuts boxes, and leaves out those beyond, by what the file says'
+            ]
+    return []
 
 
 def check_evaluators(cfg: Config, names: Sequence[str]) -> list[str]:

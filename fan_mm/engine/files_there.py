@@ -1,9 +1,11 @@
-"""Are a dataset's files there: asked folder by folder, not once for each of a million files."""
+"""Are a dataset's files there, and of the size that is said: asked by folders and headers, not read."""
 
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from fan_mm.errors import InputError
 
@@ -42,6 +44,23 @@ def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: 
     for path in paths[:: max(1, len(paths) // number)]:
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')
+
+
+def other_size(path: str | None, shape: tuple[int, ...]) -> str:
+    """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
+
+    Args:
+        path: of the picture.
+        shape: (H, W), as it lies in the file or as EXIF turns it.
+    """
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(0x0112, 1) >= 5
+            size = picture.size
+    except Exception:
+        return ''
+    fits = shape[::-1] in (size, size[::-1]) if turned else shape[::-1] == size
+    return '' if fits else f'{size[0]}x{size[1]}'
 
 
 def _names(folder: Path) -> set[str]:

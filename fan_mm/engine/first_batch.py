@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -24,7 +25,7 @@ from mmengine.runner.amp import autocast
 from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from fan_mm.engine.evaluators import (
     collectors,
@@ -32,6 +33,7 @@ from fan_mm.engine.evaluators import (
     evaluate_here,
     left_as_it_was,
     library_class,
+    one_process,
     only_these,
     options_set,
     parts_of,
@@ -40,6 +42,7 @@ from fan_mm.engine.evaluators import (
     with_sizes,
     writing_aside,
 )
+from fan_mm.engine.model_memory import ModelMemory
 from fan_mm.errors import InputError
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
@@ -213,12 +216,15 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
     mistake = None
     if rank == 0 or together:
         try:
-            with _nothing_changed(model):
+            # the others wait: what a model asks of them (mmpretrain's retrievers do) would never come
+            with _nothing_changed(model), contextlib.nullcontext() if together else one_process():
                 _try_loop(loop, step, name)
         except InputError as error:
             if world_size == 1:
                 raise
-            mistake = str(error)
+            # torch's own functions, not mmengine's, for which one process is a group, too
+            if together or 'process group has not been initialized' not in str(error):
+                mistake = str(error)
     for said in all_gather_object(mistake):
         if said is not None:
             raise InputError(said)
@@ -226,8 +232,11 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
 
 @contextlib.contextmanager
 def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluate in a block, with random numbers and modes put back after it."""
-    modes = [(module, module.training) for module in model.modules()]
+    """Evaluate in a block, with random numbers and the model put back after it.
+
+    A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
+    """
+    memory = ModelMemory(model)
     state, numpy_state = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
@@ -237,8 +246,8 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     finally:
         random.setstate(state)
         np.random.set_state(numpy_state)
-        for module, training in modes:
-            module.training = training
+        with torch.no_grad():
+            memory.put_back()
 
 
 def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
@@ -251,7 +260,8 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         raise InputError(f'{name}_dataloader: the dataset is empty')
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     sizes = getattr(dataset, 'cumulative_sizes', [])
-    batches = [range(min(size, total))]
+    order = _indices(loader, total)
+    batches = [order[:size]]
     own = type(loop) not in (ValLoop, TestLoop)  # may use them in another way
     parts = None if own else parts_of(loop.evaluator, sizes)
     if parts:
@@ -273,7 +283,8 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         if parts is None and needs_no_more(evaluator):
             raise InputError(mistake)
         if parts is None:
-            more = [i * total // _MORE for i in range(min(_MORE, total))]
+            few = min(_MORE, len(order))
+            more = [order[i * len(order) // few] for i in range(few)]
             samples = load_samples(dataset, more, f'{name}_dataloader')
             for start in range(0, len(more), size):
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
@@ -282,6 +293,16 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         print_log(
             f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
         )
+
+
+def _indices(loader: DataLoader, total: int) -> Sequence:
+    """What a loader takes its samples by: numbers, or (video, frame) of mmdet's TrackImgSampler."""
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if not isinstance(sampler, DefaultSampler | SequentialSampler):
+        own = list(itertools.islice(iter(copy.copy(sampler)), total))
+        if not all(isinstance(index, int | np.integer) for index in own):
+            return own
+    return range(total)
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmengine.registry import TRANSFORMS
-from PIL import Image
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.dataset_checks import chosen
-from fan_mm.engine.files_there import is_local, missing_file, refuse_empty
+from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty
 from fan_mm.engine.model_checks import parts_of
 from fan_mm.engine.registered import registered, said_in_one_line
 from fan_mm.errors import InputError
@@ -128,7 +127,7 @@ class _Look:
             self.others.append(
                 f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
             )
-        if raw.ndim == 2 and (size := _other_size(sample.get('img_path'), raw.shape)):
+        if raw.ndim == 2 and (size := other_size(sample.get('img_path'), raw.shape)):
             self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {size}'
 
     def check(self) -> None:
@@ -243,18 +242,6 @@ def _reads_samples_as_mmengine(dataset: Any) -> bool:
         if owner.__module__.partition('.')[0] not in _KNOWN:
             return False
     return True
-
-
-def _other_size(path: str | None, shape: tuple[int, ...]) -> str:
-    """The picture's size if it is not that of the label; '' too if it is no picture for PIL."""
-    try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5
-            size = picture.size
-    except Exception:
-        return ''
-    fits = shape[::-1] in (size, size[::-1]) if turned else shape[::-1] == size
-    return '' if fits else f'{size[0]}x{size[1]}'
 
 
 def label_readers(cfg: Any, split: str) -> LabelReaders:

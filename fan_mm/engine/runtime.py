@@ -110,6 +110,11 @@ def build_runner(
             join_group(cfg, launcher)
             notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if not training and not isinstance(runner.model, torch.nn.Module):  # mmengine's FlexibleRunner
+        raise InputError(
+            f'runner_type: {type(runner).__name__} builds its model only when it runs; to test a '
+            'checkpoint use --cfg-options runner_type=Runner'
+        )
     runner.register_hook(LoadFromHook())
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses

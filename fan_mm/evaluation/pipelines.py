@@ -6,6 +6,7 @@ pipelines run as they were for the clean cell and with one step more for the oth
 
 import contextlib
 import copy
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,8 +163,8 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     crops = [t for t in flatten(transforms) if any(n.endswith('Crop') for n in names_of(t))]
     if not crops or not marks.classifies:
         return transforms
-    known = [t for t in crops if type(t).__name__ in _CENTRE_CROPS]
-    sizes = {_pair(crop.crop_size) for crop in known}
+    known = [t for t in crops if names_of(t)[0] in _CENTRE_CROPS]
+    sizes = {_pair(_size_of(crop)) for crop in known}
     if len(known) < len(crops) or len(sizes) > 1:
         names = ', '.join(dict.fromkeys(names_of(crop)[0] for crop in crops))
         raise InputError(
@@ -171,6 +172,10 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
             f'only {" or ".join(_CENTRE_CROPS)} of one size can be left out'
         )
     return _uncropped(transforms, sizes.pop())
+
+
+def _size_of(crop: Any) -> int | Sequence[int]:
+    return crop.t.size if hasattr(crop, 't') else crop.crop_size  # torchvision's, wrapped, or mm's
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
@@ -181,7 +186,9 @@ def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
     """A copy of a list of transforms whose resizes and centre crops all resize to one size."""
 
     def change(transform: Any) -> Any:
-        name = type(transform).__name__
+        name = names_of(transform)[0]
+        if hasattr(transform, 't') and name in ('CenterCrop', 'Resize'):
+            return _resized_by_torchvision(transform, name, size)
         if name in _CENTRE_CROPS:
             ways = ('interpolation', 'backend')  # EfficientNet's crop resizes too
             return Resize(size, **{w: getattr(transform, w) for w in ways if hasattr(transform, w)})
@@ -191,6 +198,17 @@ def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
         return change_inside(transform, lambda held: _uncropped(held, size))
 
     return [change(transform) for transform in transforms]
+
+
+def _resized_by_torchvision(transform: Any, name: str, size: tuple[int, int]) -> Any:
+    """A copy of mmpretrain's wrapper of a torchvision transform that resizes to one size."""
+    new = copy.copy(transform)
+    if name == 'Resize':
+        new.t = copy.copy(transform.t)
+        new.t.size = min(size) if isinstance(transform.t.size, int) else list(size)
+    else:
+        new.t = importlib.import_module('torchvision.transforms').Resize(list(size))
+    return new
 
 
 def first_sample(dataset: Any) -> dict | None:

@@ -15,7 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.config_parts import datasets_of, scope_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.first_batch import load_samples, try_model
 from fan_mm.engine.weights import load_weights
@@ -82,7 +82,7 @@ def evaluate_ood(
             raise InputError(f'test sets are {", ".join(TEST_SETS)}, not {name!r}')
     if set(weights.values()) - {'ema', 'model'}:
         raise InputError("weights are 'ema' or 'model'")
-    scope = cfg.get('default_scope')
+    scope = scope_of(cfg)
     if scope in _OTHER_TASKS:
         raise InputError(f"ImageNet's test sets are for classifiers, but the config is for {scope}")
     for name, size in sizes.items():

@@ -9,6 +9,7 @@ from mmengine.dist import barrier, is_main_process
 
 from fan_mm.config_parts import metrics_of
 from fan_mm.engine import build_runner
+from fan_mm.engine.building import building
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
@@ -65,7 +66,12 @@ def evaluate_robustness(
     cfg.work_dir = str(work_dir / 'log')
     runner = build_runner(cfg, launcher, notes=notes)
     load_weights(runner.model, content, checkpoint)
-    loop = runner.test_loop
+    with building(cfg):
+        loop = runner.test_loop
+    if not hasattr(loop, 'evaluator'):
+        raise InputError(
+            f"test_cfg: {type(loop).__name__} has no evaluator; a sweep needs one: type='TestLoop'"
+        )
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')
     runner.load_or_resume()
@@ -78,7 +84,7 @@ def evaluate_robustness(
         loop.dataloader,
         loop.evaluator,
         work_dir=work_dir,
-        fp16=loop.fp16,
+        fp16=getattr(loop, 'fp16', False),
         model_info=model_info,
         save_images=save_images,
         paint=painter(task, meta if isinstance(meta, dict) else {}),

@@ -12,7 +12,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 
-from fan_mm.config_parts import metrics_of, type_name
+from fan_mm.config_parts import metrics_of, scope_of, type_name
 from fan_mm.engine.building import building
 from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
@@ -208,7 +208,7 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
     if hook is None:
         raise InputError('--show and --show-dir need a visualization hook among default_hooks')
     hook.update(show=show, wait_time=wait_time, interval=1)
-    scope = cfg.get('default_scope')
+    scope = scope_of(cfg)
     hook['enable' if scope == 'mmpretrain' else 'draw'] = True
     if show_dir and scope == 'mmseg':
         cfg.visualizer.save_dir = show_dir
@@ -233,10 +233,11 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     Returns:
         The config of the metric that is to dump them; None for mmseg.
     """
-    if cfg.get('default_scope') != 'mmseg':
+    scope = scope_of(cfg)
+    if scope != 'mmseg':
         if not out.endswith(_PICKLES):
             raise InputError(f'--out must end in .pkl for this task, not be {out}')
-        kind = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+        kind = 'DumpDetResults' if scope == 'mmdet' else 'DumpResults'
         return dict(type=kind, out_file_path=out)
     if out.endswith(_PICKLES) or Path(out).is_file():
         raise InputError(f'for mmseg --out is a folder of label pictures, not a file: {out}')

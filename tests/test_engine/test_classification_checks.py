@@ -64,6 +64,19 @@ def test_class_folders(repo_root, data):
     prepare_runtime(config(repo_root, data), training=False)  # the test split is whole
 
 
+def test_a_class_without_pictures_in_an_evaluation(repo_root, data):
+    """Its folder keeps the labels of the others."""
+    for path in (data / 'val/bus').iterdir():
+        path.unlink()
+    for training in (True, False):
+        notes = prepare_runtime(config(repo_root, data), training=training)
+        assert any(f'the class folder {data}/val/bus has no images' in note for note in notes)
+    for path in (data / 'val').rglob('*.jpg'):
+        path.unlink()
+    with pytest.raises(InputError, match=r'the class folders in .* have no images'):
+        prepare_runtime(config(repo_root, data))
+
+
 def test_imagenet_has_a_thousand(repo_root, data):
     cfg = config(repo_root, data)
     del cfg.train_dataloader.dataset['metainfo']

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 
-from fan_mm.engine.coco_files import check_as_dataset, check_as_truth, read_coco
+from fan_mm.engine.coco_files import check_as_dataset, check_as_truth, read_coco, unknown_categories
 from fan_mm.errors import InputError
 
 CLASSES = ('cat', 'dog')
@@ -219,6 +219,33 @@ def test_truth(tmp_path, name, kind):
     elif 'more objects' not in impossible:
         assert check_as_truth(read_coco(file), CLASSES, None, [kind]) == []
         assert map_of_the_truth(file, kind) == 1
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'), [('image_id', '1'), ('category_id', '5'), ('category_id', '3')]
+)
+def test_ids_of_another_type_would_match_nothing(tmp_path, key, value):
+    file = write(tmp_path, of(key, value))
+    assert mmdet_dataset(file, False) == 3  # in silence
+    with pytest.raises(
+        InputError, match=f'annotation 11 has {key} "{value}", .* the id is {value}'
+    ):
+        read_coco(file)
+
+    def turned(content):
+        for image in content['images']:
+            image['id'] = str(image['id'])
+
+    file = write(tmp_path, turned)
+    with pytest.raises(InputError, match=r'annotation 10 has image_id 1, .* the id is "1"'):
+        read_coco(file)
+
+
+def test_categories_that_the_file_does_not_name_are_said(tmp_path):
+    file = write(tmp_path, of('category_id', 6))
+    (note,) = unknown_categories(read_coco(file))
+    assert '1 of 4 annotations have a category_id that no category has (the first is 6)' in note
+    assert unknown_categories(read_coco(write(tmp_path, lambda content: None))) == []
 
 
 def test_what_never_counts_is_said(tmp_path):

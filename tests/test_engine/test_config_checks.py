@@ -4,7 +4,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from fan_mm.engine import prepare_runtime
-from fan_mm.engine.config_checks import check_dataset, check_model
+from fan_mm.engine.config_checks import check_dataset, check_model, check_settings
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -111,6 +111,29 @@ def test_head_with_too_few_classes(cfg):
     message = complaint(cfg)
     assert 'train_dataloader.dataset has 19 classes' in message
     assert 'model.decode_head.num_classes is 5' in message
+
+
+@pytest.mark.parametrize(
+    ('options', 'taken'),
+    [
+        (dict(loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)), True),
+        (dict(out_channels=1, loss_decode=[dict(type='DiceLoss', use_sigmoid=True)]), True),
+        (dict(loss_decode=dict(type='CrossEntropyLoss')), False),
+        (dict(), False),
+    ],
+)
+def test_one_output_for_two_classes(cfg, options, taken):
+    """mmseg takes what is beyond a threshold for the second class."""
+    cfg.train_dataloader.dataset.metainfo = dict(classes=('road', 'sidewalk'))
+    cfg.val_dataloader.dataset.metainfo = dict(classes=('road', 'sidewalk'))
+    register_task_library(cfg)
+    cfg.model.decode_head.pop('loss_decode')
+    cfg.model.decode_head.update(num_classes=1, **options)
+    if taken:
+        check_settings(cfg, True)
+    else:
+        with pytest.raises(InputError, match=r'has 2 classes, but .*num_classes is 1'):
+            check_settings(cfg, True)
 
 
 def test_head_index(cfg):

@@ -15,6 +15,7 @@ from fan_mm.errors import InputError
         dict(optim_wrapper=dict(optimizer=dict(lr=0.0), paramwise_cfg=None)),
         dict(default_hooks=dict(checkpoint=dict(interval=-1, max_keep_ckpts=-1), timer=None)),
         dict(model=dict(head=dict(num_classes=10), neck=None), log_level='DEBUG'),
+        dict(model=dict(head=dict(type='Own', num_classes=[3, 4]))),
         dict(model=[dict(type='A')], auto_scale_lr=dict(base_batch_size=16), log_level=10),
     ],
 )

@@ -120,6 +120,22 @@ def test_names_in_any_form(tmp_path):
     check_names('d', dict(type=CityscapesDataset, pipeline=pipeline, metainfo=metainfo))
     check_names('d', dict(type='LoadAnnotations', _scope_='mmseg') | CITY)
     assert len(classes_of('d', dict(type=CityscapesDataset))) == 19
+    assert classes_of('d', dict(type=CityscapesDataset, metainfo=metainfo)) == ('road', 'sky')
+
+
+@pytest.mark.parametrize('form', ['argument', 'file', 'metainfo'])
+def test_classes_of_mmpretrain_in_any_form(tmp_path, form):
+    datasets = pytest.importorskip('mmpretrain.datasets')
+    file = tmp_path / 'classes.txt'
+    file.write_text('cat\ndog\n')
+    options = dict(
+        argument=dict(classes=['cat', 'dog']),
+        file=dict(classes=str(file)),
+        metainfo=dict(classes=['a', 'b'], metainfo=dict(classes=['cat', 'dog'])),
+    )[form]
+    dataset = datasets.ImageNet(lazy_init=True, ann_file='val.txt', data_root='', **options)
+    assert classes_of('d', dict(type='mmpretrain.ImageNet', **options)) == ('cat', 'dog')
+    assert tuple(dataset.CLASSES) == ('cat', 'dog')
 
 
 @pytest.mark.parametrize(

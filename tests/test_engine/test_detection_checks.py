@@ -93,6 +93,10 @@ def test_classes_against_the_annotations(cfg):
 def test_classes_in_another_order_would_be_confused(cfg):
     classes = cfg.train_dataloader.dataset.metainfo.classes
     cfg.train_dataloader.dataset.metainfo.classes = classes[::-1]
+    for training in (True, False):  # train and evaluation must agree, too
+        assert 'labels are positions, and classes' in complaint(cfg, training)
+    for split in ('val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.metainfo.classes = classes[::-1]
     assert 'has its classes in another order' in complaint(cfg)
 
 
@@ -322,15 +326,27 @@ def test_datasets_that_read_files_in_their_own_way(cfg, toy):
 @pytest.mark.parametrize(
     ('function', 'words'),
     [
-        (lambda a: a.update(image_id=str(a['image_id'])), 'no annotation has an image_id'),
+        (lambda a: a.update(image_id=a['image_id'] + 1000), 'no annotation has an image_id'),
         (lambda a: a.update(bbox=[0.1, 0.1, 0.2, 0.2]), 'at least a pixel wide'),
-        (lambda a: a.update(category_id=str(a['category_id'])), 'is empty'),
+        (lambda a: a.update(category_id=a['category_id'] + 1000), 'is empty'),
     ],
 )
 def test_a_dataset_whose_objects_are_all_lost(cfg, toy, function, words):
     change(toy, 'train', lambda content: [function(a) for a in content['annotations']])
     message = data_complaint(cfg)
     assert message.startswith('train_dataloader.dataset is empty') and words in message
+
+
+def test_pictures_of_another_size_than_the_file_says(cfg, toy):
+    assert not any('pixels' in note for note in check_data(cfg, False))
+
+    def turned(content):
+        for image in content['images']:
+            image.update(width=image['height'], height=image['width'])
+
+    change(toy, 'val', turned)
+    for training in (True, False):
+        assert any('pixels, but it has ' in note for note in check_data(cfg, training))
 
 
 def test_pictures_below_subfolders_and_by_absolute_names(cfg, toy):

@@ -1,15 +1,19 @@
 """What is wrong with the first batch is said before anything long; nothing else is changed."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric
+from mmengine.dist import all_reduce
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
+from torch.utils.data import DataLoader
 
 from fan_mm.engine import first_batch
 from fan_mm.engine.first_batch import load_samples, not_finite, one_line
@@ -245,3 +249,78 @@ def test_errors_as_one_line():
     assert (
         one_line(ValueError('Caught E in worker 0.\nOriginal:\n\nKeyError: 3\n')) == 'KeyError: 3'
     )
+
+
+class Keeping(torch.nn.Module):
+    """Keeps what it was first called for, and asks all processes, as mmpretrain's retrievers do."""
+
+    def __init__(self, everybody=all_reduce):
+        super().__init__()
+        self.everybody, self.calls, self.inited = everybody, [], False
+        self.register_buffer('count', torch.zeros(1))
+
+    def val_step(self, batch):
+        self.calls.append(batch)
+        self.count += 1
+        if not self.inited:
+            self.register_buffer('gallery', torch.ones(1), persistent=False)
+            self.everybody(self.gallery)
+            self.inited = True
+        return [{'right': 1}]
+
+
+def keeping_loop(model):
+    dataset = [dict(inputs=index) for index in range(3)]
+    runner = SimpleNamespace(model=model)
+    evaluator = Evaluator([OwnMetric(fails='never')])
+    return SimpleNamespace(
+        **dict(runner=runner, evaluator=evaluator, fp16=False),
+        dataloader=DataLoader(dataset, collate_fn=list),
+    )
+
+
+def test_a_model_that_keeps_things_is_put_back(monkeypatch):
+    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    model = Keeping().train()
+    attributes, calls = dict(vars(model)), model.calls
+    first_batch.try_loop(keeping_loop(model), model.val_step, 'val')
+    assert vars(model) == attributes
+    assert calls == [] and model.training and model.count == 0 and 'gallery' not in model._buffers
+
+
+class Videos(list):
+    """Gives frames by (video, frame), and whole videos by numbers."""
+
+    def __getitem__(self, index):
+        assert isinstance(index, tuple), 'a whole video does not fit into memory'
+        return dict(inputs=index)
+
+
+def test_samples_that_are_taken_by_other_than_numbers(monkeypatch):
+    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    seen = []
+    model = torch.nn.Module()
+    loop = keeping_loop(model)
+    frames = [(0, 0), (0, 1), (1, 0)]
+    loop.dataloader = DataLoader(Videos([2, 1]), sampler=frames, batch_size=2, collate_fn=list)
+    first_batch.try_loop(loop, lambda batch: seen.append(batch) or [{}, {}], 'val')
+    assert seen == [[dict(inputs=(0, 0)), dict(inputs=(0, 1))]]
+
+
+def first_batch_of_two(rank, store, everybody):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
+    model = Keeping(everybody)
+    first_batch.try_loop(keeping_loop(model), model.val_step, 'val')
+    model.val_step([])
+    assert model.gallery == 2
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('everybody', [all_reduce, torch.distributed.all_reduce])
+def test_a_model_that_asks_all_processes_does_not_hang(monkeypatch, tmp_path, everybody):
+    """Only one tries the first batch; then all go on together."""
+    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    args = (str(tmp_path / 'store'), everybody)
+    mp.start_processes(first_batch_of_two, args, nprocs=2, start_method='fork')

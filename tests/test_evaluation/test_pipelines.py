@@ -191,13 +191,39 @@ def test_no_crop_takes_a_part_of_a_file(tmp_path, nested, side):
             np.testing.assert_array_equal(found, image)
 
 
+@pytest.mark.parametrize('side', [224, 288])
+@pytest.mark.parametrize('resize', [256, (256, 256), None])
+def test_no_crop_of_torchvision_takes_a_part_of_a_file(tmp_path, side, resize):
+    """As mmpretrain's documentation has them, on Pillow images."""
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.registry import TRANSFORMS
+
+    image = np.full((224, 224, 3), 255, np.uint8)
+    image[2:-2, 2:-2] = 90
+    cv2.imwrite(str(tmp_path / 'c.png'), image)
+    pack = type('PackInputs', (), {'__call__': lambda self, results: results})()
+    kinds = [dict(type='NumpyToPIL', to_rgb=True), dict(type='torchvision/CenterCrop', size=side)]
+    if resize:
+        kinds.insert(1, dict(type='torchvision/Resize', size=resize))
+    built = [TRANSFORMS.build(kind) for kind in kinds]
+    found = np.asarray(
+        picture_through([LoadImageFromFile(), *built, pack], tmp_path / 'c.png')['img']
+    )
+    assert found.shape == (side, side, 3)
+    assert found[[0, -1]].min() > 200 and found[:, [0, -1]].min() > 200
+    if side == 224:
+        np.testing.assert_array_equal(found, image)
+    assert built[-1].t.size == (side, side)  # the clean one's still crops
+    assert not resize or built[1].t.size == resize
+
+
 def test_other_crops_are_refused():
     pytest.importorskip('mmpretrain')
     from mmcv.transforms import CenterCrop
     from mmpretrain.datasets.transforms import RandomCrop
     from mmpretrain.registry import TRANSFORMS
 
-    torchvision = TRANSFORMS.build(dict(type='torchvision/CenterCrop', size=224))
+    torchvision = TRANSFORMS.build(dict(type='torchvision/FiveCrop', size=224))
     for crops in ([RandomCrop(224)], [torchvision], [CenterCrop(224), CenterCrop(192)]):
         with pytest.raises(InputError, match=r'crops already, and the pipeline has \w+Crop:'):
             from_files([Load(), *crops, named('PackInputs')], Step())

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import LOOPS, MODELS, DefaultScope
+from mmengine.runner import BaseLoop
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_results
@@ -281,6 +282,39 @@ def test_a_split_without_annotations_in_any_evaluator(evaluator, replaced):
 def test_missing_checkpoint_is_one_line(stripe_config, tmp_path):
     with pytest.raises(InputError, match='no such'):
         evaluate_robustness(Config.fromfile(stripe_config), 'nowhere.pth', tmp_path / 'out')
+
+
+@LOOPS.register_module(force=True)
+class OwnLoop(BaseLoop):
+    """Measures in its own way."""
+
+    def __init__(self, runner, dataloader, evaluator):
+        super().__init__(runner, dataloader)
+
+    def run(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(test_evaluator=dict(type='Acuracy')), r'^test_evaluator \(Acuracy\): .*not in'),
+        (dict(test_evaluator=dict(a=dict(type='IoUMetric'))), r'^test_evaluator: .*type'),
+        (dict(test_evaluator=[[dict(type='IoUMetric')]]), r"'list' object has no attribute"),
+        (dict(test_cfg=dict(type='OwnLoop')), r'^test_cfg: OwnLoop has no evaluator'),
+        (dict(runner_type='FlexibleRunner'), r'FlexibleRunner builds its model only when it runs'),
+    ],
+)
+def test_what_a_sweep_cannot_use_is_one_line(
+    stripe_config, stripe_checkpoint, tmp_path, options, message
+):
+    cfg = Config.fromfile(stripe_config, import_custom_modules=False)
+    for name, value in options.items():
+        cfg[name] = value
+    with pytest.raises(InputError, match=message) as error:
+        evaluate_robustness(cfg, str(stripe_checkpoint), tmp_path / 'out')
+    assert '\n' not in str(error.value)
+    assert 'train_dataloader' not in str(error.value)
 
 
 def test_a_checkpoint_by_its_address(stripe_config, stripe_checkpoint, tmp_path, monkeypatch):

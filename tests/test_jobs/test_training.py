@@ -217,6 +217,8 @@ def test_a_metric_that_does_not_fit_is_said_at_the_first_batch(tmp_path):
     'form', [lambda m: [m], lambda m: dict(metrics=m), lambda m: dict(type=Evaluator, metrics=[m])]
 )
 def test_labels_are_written_by_any_evaluator(cfg, trained, tmp_path, form):
+    cfg.default_scope = None  # the model's type tells
+    cfg.model.type = MODELS.get('mmseg.EncoderDecoder')
     cfg._cfg_dict['test_evaluator'] = ConfigDict(e=form(dict(cfg.test_evaluator))).e
     metrics = evaluate(cfg, str(trained), out=str(tmp_path / 'out'))
     assert 'mIoU' in metrics
