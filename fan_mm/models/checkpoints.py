@@ -271,6 +271,7 @@ def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str]
     Raises:
         InputError: none of the wanted kind, or several and nothing says which.
     """
+    tree.unwrap_parts()
     scores = dict.fromkeys(fan_places(tree), 0) or tree.largest()
     return tree.choose(scores, weights, prefer, _ASK_CONVERTER)
 
@@ -304,7 +305,9 @@ def find_module(
     Raises:
         InputError: none of the wanted kind, or several that fit and nothing says which.
     """
-    scores = tree.scores(_wanted(module))
+    wanted = _wanted(module)
+    tree.unwrap_parts(wanted)
+    scores = tree.scores(wanted)
     if isinstance(module, CheckpointedBackbone) and (fans := fan_places(tree)):
         scores = {place: scores.get(place, (0, 0)) for place in fans}
     else:
@@ -498,6 +501,8 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
         if name not in own:
             continue
         mine = own[name]
+        if value.layout is not torch.strided:
+            raise InputError(f'{name} is sparse: save the weights as dense tensors')
         if value.is_quantized or (mine.is_floating_point() and not value.is_floating_point()):
             kind = str(value.dtype).removeprefix('torch.')
             raise InputError(f'{name} is quantised ({kind}): save the weights as float')

@@ -448,3 +448,66 @@ def test_the_place_of_a_module(classifier):
     assert find_module(tree, Classifier()) == 'a.b.c.'
     assert find_module(tree, small_hybrid()) == 'a.b.c.backbone.'
     assert find_module(tree, nn.Linear(32, 5)) == 'a.b.c.head.fc.'
+
+
+WRAPPED = ['_orig_mod', 'module', '_fsdp_wrapped_module', '_checkpoint_wrapped_module']
+
+
+def wrapped(state, wrapper):
+    """Names as a model's whose backbone, first block and head are wrapped each for itself."""
+    for part in ('backbone.', 'backbone.blocks.0.', 'backbone._W_.blocks.0.', 'head.'):
+        state = {
+            f'{part}_W_.{key.removeprefix(part)}' if key.startswith(part) else key: value
+            for key, value in state.items()
+        }
+    return {key.replace('_W_', wrapper): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize('outer', ['', 'module.', 'student.'])
+@pytest.mark.parametrize('wrapper', WRAPPED)
+def test_parts_may_be_wrapped_each_for_itself(wrapper, outer, classifier, tmp_path):
+    state = prefixed(outer, wrapped(classifier.state_dict(), wrapper))
+    torch.save(dict(state_dict=state), tmp_path / 'f.pth')
+    target, started, backbone = Classifier(1), Classifier(1), small_hybrid()
+    load_weights(target, dict(state_dict=state), 'f.pth')
+    load_pretrained(backbone, tmp_path / 'f.pth')
+    checkpoint = dict(state_dict=dict(state))
+    runner = SimpleNamespace(model=started, _load_from='f.pth', logger=logging.getLogger())
+    LoadFromHook().after_load_checkpoint(runner, checkpoint)
+    started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
+    assert equal(target, classifier)
+    assert equal(started, classifier)
+    assert equal(backbone, classifier.backbone)
+    assert unwrap(dict(state_dict=state)).keys() == classifier.state_dict().keys()
+
+
+def test_a_model_with_wrappers_of_its_own_keeps_them(classifier):
+    class Compiled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.ModuleDict({'_orig_mod': nn.Linear(2, 3), 'module': nn.Linear(3, 2)})
+
+    state, target = Compiled().state_dict(), Compiled()
+    load_weights(target, state, 'f.pth')
+    assert all(torch.equal(value, state[name]) for name, value in target.state_dict().items())
+
+
+def test_two_that_would_get_one_name_stay_two(classifier):
+    tree = WeightTree({'net.x': torch.zeros(1), 'net.module.x': torch.ones(1)})
+    tree.unwrap_parts()
+    assert set(tree.tensors) == {'net.x', 'net.module.x'}
+
+
+def test_arrays_of_numpy_are_weights(classifier):
+    target = Classifier(1)
+    arrays = {key: value.numpy() for key, value in classifier.state_dict().items()}
+    load_weights(target, dict(model=arrays, note='of Detectron'), 'f.pkl')
+    assert equal(target, classifier)
+
+
+def test_sparse_weights_are_refused_in_one_line(classifier):
+    state = classifier.state_dict()
+    state['head.fc.weight'] = state['head.fc.weight'].to_sparse()
+    with pytest.raises(InputError, match=r'head\.fc\.weight is sparse: save') as error:
+        load_weights(Classifier(1), state, 'f.pth')
+    assert '\n' not in str(error.value)
