@@ -9,6 +9,7 @@ from mmengine.dist import barrier, is_main_process
 
 from fan_mm.config_parts import metrics_of
 from fan_mm.engine import build_runner
+from fan_mm.engine.building import building
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
@@ -63,9 +64,15 @@ def evaluate_robustness(
         'checkpoint_sha256': file_sha256(checkpoint),
     }
     cfg.work_dir = str(work_dir / 'log')
+    if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
+        raise InputError(
+            'test_dataloader.num_batch_per_epoch: a sweep takes all images, or with --max-samples N '
+            'of them: set it to None'
+        )
     runner = build_runner(cfg, launcher, notes=notes)
     load_weights(runner.model, content, checkpoint)
-    loop = runner.test_loop
+    with building(cfg):
+        loop = runner.test_loop
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')
     runner.load_or_resume()

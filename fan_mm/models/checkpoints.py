@@ -318,7 +318,9 @@ def find_module(
             if 2 * named >= min(size, len(tree.below(place)))  # a few names in common happen
         } or tree.largest()
     if ask is None:
-        ask = _ASK_CONVERTER if fans_inside(module) else SAVE_ALONE
+        fans = fans_inside(module).values()
+        released = [fan.anatomy.arch is not None for fan in fans]  # what the converter takes
+        ask = _ASK_CONVERTER if released and all(released) else SAVE_ALONE
     return tree.choose(scores, weights, prefer, ask)
 
 
@@ -441,6 +443,7 @@ def load_pretrained(
     checkpoint: str | os.PathLike,
     weights: str | None = None,
     prefix: str | None = None,
+    ask: str | None = _ASK_INIT_CFG,
 ) -> set[str]:
     """Load a released or own checkpoint into a backbone, every key accounted for.
 
@@ -453,6 +456,7 @@ def load_pretrained(
         checkpoint: path, or http(s) address.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
         prefix: the part of the file to read, such as ``student``; by default the FAN is looked for.
+        ask: how to say which of several; see `find_module`.
 
     Returns:
         The names of the backbone's tensors that were loaded.
@@ -464,7 +468,7 @@ def load_pretrained(
     content = read_torch_file(checkpoint)
     try:
         tree = WeightTree(content, prefix)
-        place = find_module(tree, backbone, weights, ('ema', 'model'), _ASK_INIT_CFG)
+        place = find_module(tree, backbone, weights, ('ema', 'model'), ask)
         state = tree.below(place)
         ours = fit(state, backbone)
         check_values(ours, backbone.state_dict())

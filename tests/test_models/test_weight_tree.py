@@ -11,6 +11,7 @@ from mmengine.runner import load_checkpoint
 from safetensors_writer import safetensors
 from torch import nn
 
+from fan_mm.analysis.subject import _load as load_subject
 from fan_mm.engine import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook, check_start, load_weights
 from fan_mm.errors import InputError
@@ -235,7 +236,7 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
     with pytest.raises(InputError, match=names) as error:
         load_pretrained(small_hybrid(), path)
     assert '\n' not in str(error.value)
-    message = rf'below {a[:-1]}, {b[:-1]}: .*convert_checkpoint\.py --prefix {a[:-1]}'
+    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below the one that is meant'
     with pytest.raises(InputError, match=message):
         load_weights(Classifier(), content, 'f.pth')
     for prefix, plus in ((a, 0), (b, 1)):
@@ -250,9 +251,9 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
 def test_two_dicts_ask_which_but_for_kinds_that_are_documented(classifier, tmp_path):
     state = classifier.state_dict()
     other = {key: value + 1 for key, value in state.items()}
-    with pytest.raises(InputError, match='below model, model_ema: take one out with'):
+    with pytest.raises(InputError, match='below model, model_ema: save the weights below'):
         load_weights(Classifier(), dict(model=state, model_ema=other), 'f.pth')
-    with pytest.raises(InputError, match='below student, teacher: take one out with'):
+    with pytest.raises(InputError, match='below student, teacher: save the weights below'):
         load_weights(Classifier(), dict(student=state, teacher=other), 'f.pth')
     with pytest.raises(InputError, match='below net_a, net_b: save the weights below the one'):
         resnet = ResNet().state_dict()
@@ -511,3 +512,19 @@ def test_sparse_weights_are_refused_in_one_line(classifier):
     with pytest.raises(InputError, match=r'head\.fc\.weight is sparse: save') as error:
         load_weights(Classifier(1), state, 'f.pth')
     assert '\n' not in str(error.value)
+
+
+def test_the_converter_is_named_where_it_helps():
+    """It takes released sizes only."""
+    model = Classifier(backbone=FANHybrid('tiny', out_type='cls_token'))
+    state = model.state_dict()
+    content = prefixed('a.', state) | prefixed('b.', {k: v + 1 for k, v in state.items()})
+    with pytest.raises(InputError, match=r'below a, b: take one out with .* --prefix a'):
+        load_weights(model, content, 'f.pth')
+
+
+def test_analysis_tools_do_not_name_init_cfg(classifier, tmp_path):
+    """They read the file of the command line."""
+    torch.save(two('a.', 'b.', classifier), tmp_path / 'f.pth')
+    with pytest.raises(InputError, match='below a.backbone, b.backbone: save the weights below'):
+        load_subject(small_hybrid(), str(tmp_path / 'f.pth'))
