@@ -526,5 +526,5 @@ def test_the_converter_is_named_where_it_helps():
 def test_analysis_tools_do_not_name_init_cfg(classifier, tmp_path):
     """They read the file of the command line."""
     torch.save(two('a.', 'b.', classifier), tmp_path / 'f.pth')
-    with pytest.raises(InputError, match='below a.backbone, b.backbone: save the weights below'):
+    with pytest.raises(InputError, match=r'below a\.backbone, b\.backbone: save the weights below'):
         load_subject(small_hybrid(), str(tmp_path / 'f.pth'))
