@@ -109,7 +109,8 @@ def header_of(image: Image.Image) -> Header:
         orientation=orientation if orientation in range(1, 9) else 1,
         # MPO: a photo and its previews
         several=image.format != 'MPO' and getattr(image, 'is_animated', False),
-        transparent='A' in image.getbands() or 'transparency' in image.info,
+        transparent=image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa')
+        or 'transparency' in image.info,
         deep=image.mode.startswith(('I', 'F')),
     )
 

@@ -172,7 +172,7 @@ def test_all_show_the_traceback_if_asked(run, tool):
 NEEDS_CONFIG = [
     *('train', 'test', 'test_corruption', 'test_ood', 'demo', 'show_predictions'),
     *('show_token_labels', 'model_complexity', 'visualize_clusters', 'visualize_gates'),
-    *('visualize_segmentation', 'analyze_noise_decay'),
+    *('visualize_segmentation', 'analyze_noise_decay', 'export'),
 ]
 WRONG_CONFIGS = {
     'syntax.py': 'a = 1\nb = = 2\n',
@@ -218,7 +218,7 @@ def test_configs_that_are_none(run, tmp_path, case):
     (tmp_path / 'folder.py').mkdir()
     (tmp_path / 'nothing').mkdir()  # what stands for pictures
     said = '' if tool in ('visualize_clusters', 'visualize_gates') else SAID.get(name, '')
-    if tool == 'analyze_noise_decay':
+    if tool in ('analyze_noise_decay', 'export'):
         said = ''
     assert_one_line(run(tool, *config_words(tool, name)), said)
 
@@ -259,6 +259,27 @@ def wrong_files():
         'caf\udce9',
         'line\nbreak',
     )
+
+
+@pytest.mark.parametrize(
+    'key, said',
+    [
+        ('test_dataloader.num_batch_per_epoch=1', '--max-samples'),
+        ('test_dataloader.collate_fn.type=NoSuch', 'test_dataloader: '),
+        ('test_dataloader.dataset.indices=[0,99]', 'list index out of range'),
+        ('test_dataloader.dataset.pipeline.0.type=LoadImageFromNDArray', 'cannot load'),
+    ],
+)
+def test_keys_of_sweeps(run, tiny_config, checkpoint, key, said):
+    words = (tiny_config, checkpoint, '--corruptions', 'fog', '--severities', '1')
+    assert_one_line(run('test_corruption', *words, '--cfg-options', key), said)
+
+
+def test_what_a_config_has_not(run, tiny_config, checkpoint):
+    words = ('--tta', '--cfg-options', 'tta_model=None')
+    assert_one_line(run('test', tiny_config, checkpoint, *words), 'the config has no tta_model')
+    words = ('--out', 'o', '--cfg-options', 'test_dataloader=None', 'val_dataloader=None')
+    assert_one_line(run('show_predictions', tiny_config, checkpoint, *words), 'classes')
 
 
 @pytest.mark.parametrize(
@@ -339,7 +360,7 @@ def test_a_bug_keeps_its_traceback(run, tiny_config, monkeypatch):
     def broken(*_, **__):
         raise AttributeError('ours')
 
-    for place in ('fan_mm.engine.runtime.check_settings', 'fan_mm.jobs.training.ResumeSeedHook'):
+    for place in ('fan_mm.engine.runtime.check_data', 'fan_mm.jobs.training.ResumeSeedHook'):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(place, broken)
             monkeypatch.setattr('sys.argv', ['train', str(tiny_config)])

@@ -3,7 +3,7 @@
 
 import argparse
 
-from fan_mm.cli import run
+from fan_mm.cli import run, tool_parser
 from fan_mm.deploy import MAKERS_OPSET, OUTPUTS, PARTS
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
@@ -24,9 +24,7 @@ def _pixels(text: str) -> int:
 
 def main() -> None:
     """Parse the command line, export or verify, and report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('config', help='config file, of mmseg, mmpretrain or mmdet')
     add('checkpoint', help='checkpoint file')

@@ -105,7 +105,7 @@ class Subject:
 
 def _load(backbone: nn.Module, checkpoint: str) -> None:
     if isinstance(backbone, CheckpointedBackbone):
-        load_pretrained(backbone, checkpoint)
+        load_pretrained(backbone, checkpoint, ask=None)
         return
     try:
         tree = WeightTree(read_torch_file(checkpoint))

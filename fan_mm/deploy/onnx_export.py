@@ -39,7 +39,9 @@ def require_onnx() -> None:
         try:
             importlib.import_module(module)
         except ImportError:
-            raise InputError(f'{module} is not installed: pip install "fan_mm[export]"') from None
+            raise InputError(
+                f'{module} is not installed: pip install onnx onnxscript onnxruntime'
+            ) from None
 
 
 def write_metadata(proto: Any, entries: dict[str, Any]) -> None:

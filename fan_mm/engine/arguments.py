@@ -2,12 +2,15 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from fan_mm.engine.config_file import read_config
+
+_SPACE = '\0'  # no argument has one
 
 
 class _Options(DictAction):
@@ -25,7 +28,25 @@ class _Options(DictAction):
                 raise argparse.ArgumentError(self, f'{text!r} is not KEY=VALUE')
             if any(value.count(a) != value.count(b) for a, b in ('()', '[]')):
                 raise argparse.ArgumentError(self, f'{text!r}: a bracket is missing')
+            if re.fullmatch(r'\s*({(.*:.*|\s*)}|dict\(.*\))\s*', value):  # to mmengine a text
+                raise argparse.ArgumentError(
+                    self, f'{text!r}: set a dict key by key, {key}.KEY=VALUE'
+                )
         super().__call__(parser, namespace, values, option_string)
+
+    @staticmethod
+    def _parse_iterable(val: str) -> object:
+        """As mmengine does, which drops all spaces; paths and names of classes keep theirs here."""
+        val = val.strip()
+        if ',' in val or val.strip('\'"')[:1] in ('[', '('):
+            val = re.sub(r'\s*,\s*|(?<=[\[(])\s+|\s+(?=[\])])', lambda m: m[0].strip(), val)
+        return _with_spaces(DictAction._parse_iterable(val.replace(' ', _SPACE)))
+
+
+def _with_spaces(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_with_spaces, value))
+    return value.replace(_SPACE, ' ') if isinstance(value, str) else value
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -39,7 +39,9 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise InputError('onnxruntime is not installed: pip install "fan_mm[export]"') from None
+        raise InputError(
+            'onnxruntime is not installed: pip install onnx onnxscript onnxruntime'
+        ) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()

@@ -68,7 +68,7 @@ class Predictor:
 
     def _dataset_metainfo(self) -> dict:
         dataset = _innermost(self.dataset_cfg) or {}
-        cls = dataset.get('type', '')
+        cls = dataset.get('type')
         if isinstance(cls, str):
             with DATASETS.switch_scope_and_registry(self.scope) as registry:
                 cls = registry.get(cls)

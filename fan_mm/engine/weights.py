@@ -177,7 +177,7 @@ class LoadFromHook(Hook):
             check_values(named, own)
         except InputError as error:
             raise InputError(f'{source}: {error}') from None
-        if place != 'state_dict.':
+        if place != 'state_dict.' or state.keys() != checkpoint['state_dict'].keys():
             checkpoint['state_dict'] = state
             if place:
                 runner.logger.log(
@@ -208,8 +208,8 @@ def _check_options(backbone: object, checkpoint: Mapping, source: str) -> None:
 def check_start(model: dict, path: str) -> None:
     """Check the file that a training is to start from (``load_from``).
 
-    Parts may differ, as with another head. It must be a whole model, though: of the backbone alone,
-    as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
+    Parts may differ, as with another head, or be missing but for heads and necks. Of the backbone
+    alone, as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
 
     Args:
         model: the config of the model.
@@ -226,7 +226,11 @@ def check_start(model: dict, path: str) -> None:
         '--cfg-options load_from=None model.backbone.init_cfg.type=Pretrained '
         f'model.backbone.init_cfg.checkpoint={path}'
     )
-    if model.get('backbone') and not any(_BACKBONE.search(name) for name in tree.tensors):
+    beside = '|'.join(name for name in model if name.endswith(('head', 'neck')))
+    of_parts = re.compile(rf'(^|\.)({beside})\.')
+    heads_only = beside and all(of_parts.search(name) for name in tree.tensors)
+    found_backbone = any(_BACKBONE.search(name) for name in tree.tensors)
+    if model.get('backbone') and not found_backbone and not heads_only:
         raise InputError(
             f'load_from: {path} is no whole model and nothing of it would be loaded: convert it '
             f'(tools/convert_checkpoint.py), or take it for the backbone alone: {as_backbone}'

@@ -40,6 +40,8 @@ class PremadeImages:
         root: the folder.
         cell_folder: folder of a cell below it, such as '{corruption}/{severity}'.
         depth: how many of the last parts of a clean image's path its copy has, the file name included.
+        above: the folder, by its parts, to which the folder of a cell corresponds; of images below it
+            all parts that follow count, however many.
         class_folders: folder of a copy below its cell, by file name without suffix, if the clean
             images have no class folders.
     """
@@ -47,6 +49,7 @@ class PremadeImages:
     root: Path
     cell_folder: str
     depth: int
+    above: tuple[str, ...] = ()
     class_folders: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -90,9 +93,10 @@ class PremadeImages:
     ) -> Iterator['PremadeImages']:
         """The layouts in which the first clean image has a copy for some cell."""
         tried = set()
-        depths = range(1, len(PurePath(clean_paths[0]).parts))
+        parts = PurePath(clean_paths[0]).parts
+        depths = range(1, len(parts))
         for cell, cell_folder, depth in itertools.product(cells, _CELL_FOLDERS, depths):
-            candidate = cls(root, cell_folder, depth)
+            candidate = cls(root, cell_folder, depth, parts[:-depth])
             if (cell_folder, depth) not in tried and candidate.path(cell, clean_paths[0]):
                 tried.add((cell_folder, depth))
                 yield candidate
@@ -101,7 +105,7 @@ class PremadeImages:
         for cell, cell_folder in itertools.product(cells, _CELL_FOLDERS):
             folder = cls(root, cell_folder, 1).folder(cell)
             if class_folders := _class_folders(folder, clean_paths):
-                yield cls(root, cell_folder, 1, class_folders)
+                yield cls(root, cell_folder, 1, class_folders=class_folders)
                 return
 
     def folder(self, cell: Cell) -> Path:
@@ -118,7 +122,9 @@ class PremadeImages:
 
     def _below(self, clean_path: str) -> PurePath:
         """Path of an image's copy below the folder of a cell."""
-        path = PurePath(*PurePath(clean_path).parts[-self.depth :])
+        parts = PurePath(clean_path).parts
+        known = self.above and parts[: len(self.above)] == self.above
+        path = PurePath(*parts[len(self.above) if known else -self.depth :])
         return PurePath(self.class_folders.get(path.stem, ''), path)
 
     def check(self, cells: Sequence[Cell], clean_paths: Sequence[str]) -> None:

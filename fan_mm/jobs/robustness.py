@@ -64,6 +64,11 @@ def evaluate_robustness(
         'checkpoint_sha256': file_sha256(checkpoint),
     }
     cfg.work_dir = str(work_dir / 'log')
+    if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
+        raise InputError(
+            'test_dataloader.num_batch_per_epoch: a sweep takes all images, or with --max-samples N '
+            'of them: set it to None'
+        )
     runner = build_runner(cfg, launcher, notes=notes)
     load_weights(runner.model, content, checkpoint)
     with building(cfg):

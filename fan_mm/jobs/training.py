@@ -218,7 +218,7 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
 
 def _set_tta(cfg: Config) -> None:
     for name in ('tta_model', 'tta_pipeline'):
-        if name not in cfg:
+        if not cfg.get(name):
             raise InputError(f'--tta: the config has no {name}')
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:

@@ -271,6 +271,7 @@ def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str]
     Raises:
         InputError: none of the wanted kind, or several and nothing says which.
     """
+    tree.unwrap_parts()
     scores = dict.fromkeys(fan_places(tree), 0) or tree.largest()
     return tree.choose(scores, weights, prefer, _ASK_CONVERTER)
 
@@ -304,7 +305,9 @@ def find_module(
     Raises:
         InputError: none of the wanted kind, or several that fit and nothing says which.
     """
-    scores = tree.scores(_wanted(module))
+    wanted = _wanted(module)
+    tree.unwrap_parts(wanted)
+    scores = tree.scores(wanted)
     if isinstance(module, CheckpointedBackbone) and (fans := fan_places(tree)):
         scores = {place: scores.get(place, (0, 0)) for place in fans}
     else:
@@ -315,7 +318,9 @@ def find_module(
             if 2 * named >= min(size, len(tree.below(place)))  # a few names in common happen
         } or tree.largest()
     if ask is None:
-        ask = _ASK_CONVERTER if fans_inside(module) else SAVE_ALONE
+        fans = fans_inside(module).values()
+        released = [fan.anatomy.arch is not None for fan in fans]  # what the converter takes
+        ask = _ASK_CONVERTER if released and all(released) else SAVE_ALONE
     return tree.choose(scores, weights, prefer, ask)
 
 
@@ -438,6 +443,7 @@ def load_pretrained(
     checkpoint: str | os.PathLike,
     weights: str | None = None,
     prefix: str | None = None,
+    ask: str | None = _ASK_INIT_CFG,
 ) -> set[str]:
     """Load a released or own checkpoint into a backbone, every key accounted for.
 
@@ -450,6 +456,7 @@ def load_pretrained(
         checkpoint: path, or http(s) address.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
         prefix: the part of the file to read, such as ``student``; by default the FAN is looked for.
+        ask: how to say which of several; see `find_module`.
 
     Returns:
         The names of the backbone's tensors that were loaded.
@@ -461,7 +468,7 @@ def load_pretrained(
     content = read_torch_file(checkpoint)
     try:
         tree = WeightTree(content, prefix)
-        place = find_module(tree, backbone, weights, ('ema', 'model'), _ASK_INIT_CFG)
+        place = find_module(tree, backbone, weights, ('ema', 'model'), ask)
         state = tree.below(place)
         ours = fit(state, backbone)
         check_values(ours, backbone.state_dict())
@@ -498,6 +505,8 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
         if name not in own:
             continue
         mine = own[name]
+        if value.layout is not torch.strided:
+            raise InputError(f'{name} is sparse: save the weights as dense tensors')
         if value.is_quantized or (mine.is_floating_point() and not value.is_floating_point()):
             kind = str(value.dtype).removeprefix('torch.')
             raise InputError(f'{name} is quantised ({kind}): save the weights as float')

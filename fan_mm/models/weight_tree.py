@@ -8,14 +8,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 
 from fan_mm.errors import InputError
 
 KINDS = ('ema', 'model')
-# Names that say nothing about which network lies below them.
-WRAPPERS = ('module', '_orig_mod')
+# Names that say nothing about which network lies below them: of DDP, torch.compile, FSDP, activation
+# checkpointing.
+WRAPPERS = ('module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module')
 CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'module', 'network', 'net', 'weights')
 _AVERAGE = re.compile(r'(.*_)?ema(_.*)?')
 # What the states of optimizers and schedulers have.
@@ -66,6 +68,8 @@ class WeightTree:
         if any(name in node for name in _NO_WEIGHTS):
             return
         for key, value in node.items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':  # as of Detectron
+                value = torch.from_numpy(value)
             if isinstance(value, Tensor):
                 self.tensors[f'{place}{key}'] = value
                 self._dicts[f'{place}{key}'] = place
@@ -81,6 +85,22 @@ class WeightTree:
             if path.startswith(part, start) and all(map(_idle, path[:start].split('.')[:-1]))
         }
         self.tensors = {path: self.tensors[path] for path in self._dicts}
+
+    def unwrap_parts(self, own: Iterable[str] = ()) -> None:
+        """Drop wrappers from within names, as of ``backbone._orig_mod.stem.weight``.
+
+        Args:
+            own: names of the tensors that are looked for; the wrappers among them stay.
+        """
+        wrappers = set(WRAPPERS).difference(*(name.split('.') for name in own))
+        paths = {path: _unwrapped(path, wrappers) for path in self.tensors}
+        times = Counter(paths.values())
+        paths = {path: new if times[new] == 1 else path for path, new in paths.items()}
+        self._dicts = {
+            new: _unwrapped(self._dicts[path], wrappers) if new != path else self._dicts[path]
+            for path, new in paths.items()
+        }
+        self.tensors = {new: self.tensors[path] for path, new in paths.items()}
 
     def below(self, place: str) -> dict[str, Tensor]:
         """The tensors below a place, by the rest of their paths."""
@@ -161,7 +181,7 @@ class WeightTree:
             Place to a score for `choose`, higher for the larger; no two are equal.
         """
         places = Counter(
-            place + re.match(r'((module|_orig_mod)\.)*', path[len(place) :])[0]
+            place + re.match(rf'(({"|".join(WRAPPERS)})\.)*', path[len(place) :])[0]
             for path, place in self._dicts.items()
         )
         return {place: -i for i, (place, _) in enumerate(places.most_common())}
@@ -177,6 +197,15 @@ def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _starts(path: str) -> Iterable[int]:
     """Where the names in a path begin."""
     return (0, *(match.end() for match in re.finditer(r'\.', path)))
+
+
+def _unwrapped(path: str, wrappers: set[str]) -> str:
+    """A path without the wrappers that stand behind a name that says something."""
+    *names, last = path.split('.')
+    kept = [
+        name for i, name in enumerate(names) if name not in wrappers or all(map(_idle, names[:i]))
+    ]
+    return '.'.join([*kept, last])
 
 
 def _idle(name: str) -> bool:

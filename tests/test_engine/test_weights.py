@@ -269,3 +269,14 @@ def test_a_training_starts_from_a_whole_model(model, tmp_path):
     with pytest.raises(InputError, match=r'no whole model .* model\.backbone\.init_cfg') as error:
         check_start(config, str(path))
     assert '\n' not in str(error.value)
+
+
+def test_a_training_starts_from_a_head_alone(model, tmp_path):
+    """Upon the backbone that ``init_cfg`` loads; its names say whose it is."""
+    config, path = dict(backbone=dict(type='FANHybrid'), decode_head=dict()), tmp_path / 'f.pth'
+    head = model.decode_head.state_dict(prefix='decode_head.')
+    torch.save(dict(state_dict=head), path)
+    check_start(config, str(path))
+    torch.save(dict(state_dict={'norm.weight': torch.ones(3), **head}), path)
+    with pytest.raises(InputError, match='no whole model'):
+        check_start(config, str(path))

@@ -1,3 +1,4 @@
+import itertools
 import os
 
 import pytest
@@ -49,6 +50,20 @@ def test_trees_with_more_folders_are_recognised(tmp_path):
             path.touch()
     images = PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes'))
     assert images.depth == 3
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_images_may_lie_at_different_depths(tmp_path, order):
+    """mmpretrain looks for pictures in all folders below a class's."""
+    images = ['bus/a.jpg', 'bus/more/b.jpg', 'car/a.jpg', 'car/more/of/it/a.jpg'][::order]
+    for cell, below in itertools.product(CELLS, images):
+        path = corrupted_path(tmp_path, 'imagenet', *cell, below, 'jpg')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    clean = [f'data/val/{below}' for below in images]
+    found = PremadeImages.find(tmp_path, CELLS, clean)
+    for below, path in zip(images, clean, strict=True):
+        assert found.path(CELLS[0], path) == tmp_path / 'snow/1' / below
 
 
 def test_class_folders_are_found_for_images_that_have_none(tmp_path):

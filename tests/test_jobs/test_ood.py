@@ -578,7 +578,7 @@ def test_folders_of_other_names():
 
 def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
     (tmp_path / 'r').mkdir()
-    with pytest.raises(InputError, match=r'imagenet_r cannot load \S+: ') as error:
+    with pytest.raises(InputError, match=r'imagenet_r: \S+ cannot be read: ') as error:
         attempt_ood(config, tmp_path, tmp_path, as_class)
     assert '\n' not in str(error.value)
     pictures(tmp_path / 'a', wordnet(200))

@@ -11,6 +11,7 @@ from mmengine.runner import load_checkpoint
 from safetensors_writer import safetensors
 from torch import nn
 
+from fan_mm.analysis.subject import _load as load_subject
 from fan_mm.engine import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook, check_start, load_weights
 from fan_mm.errors import InputError
@@ -235,7 +236,7 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
     with pytest.raises(InputError, match=names) as error:
         load_pretrained(small_hybrid(), path)
     assert '\n' not in str(error.value)
-    message = rf'below {a[:-1]}, {b[:-1]}: .*convert_checkpoint\.py --prefix {a[:-1]}'
+    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below the one that is meant'
     with pytest.raises(InputError, match=message):
         load_weights(Classifier(), content, 'f.pth')
     for prefix, plus in ((a, 0), (b, 1)):
@@ -250,9 +251,9 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
 def test_two_dicts_ask_which_but_for_kinds_that_are_documented(classifier, tmp_path):
     state = classifier.state_dict()
     other = {key: value + 1 for key, value in state.items()}
-    with pytest.raises(InputError, match='below model, model_ema: take one out with'):
+    with pytest.raises(InputError, match='below model, model_ema: save the weights below'):
         load_weights(Classifier(), dict(model=state, model_ema=other), 'f.pth')
-    with pytest.raises(InputError, match='below student, teacher: take one out with'):
+    with pytest.raises(InputError, match='below student, teacher: save the weights below'):
         load_weights(Classifier(), dict(student=state, teacher=other), 'f.pth')
     with pytest.raises(InputError, match='below net_a, net_b: save the weights below the one'):
         resnet = ResNet().state_dict()
@@ -448,3 +449,82 @@ def test_the_place_of_a_module(classifier):
     assert find_module(tree, Classifier()) == 'a.b.c.'
     assert find_module(tree, small_hybrid()) == 'a.b.c.backbone.'
     assert find_module(tree, nn.Linear(32, 5)) == 'a.b.c.head.fc.'
+
+
+WRAPPED = ['_orig_mod', 'module', '_fsdp_wrapped_module', '_checkpoint_wrapped_module']
+
+
+def wrapped(state, wrapper):
+    """Names as a model's whose backbone, first block and head are wrapped each for itself."""
+    for part in ('backbone.', 'backbone.blocks.0.', 'backbone._W_.blocks.0.', 'head.'):
+        state = {
+            f'{part}_W_.{key.removeprefix(part)}' if key.startswith(part) else key: value
+            for key, value in state.items()
+        }
+    return {key.replace('_W_', wrapper): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize('outer', ['', 'module.', 'student.'])
+@pytest.mark.parametrize('wrapper', WRAPPED)
+def test_parts_may_be_wrapped_each_for_itself(wrapper, outer, classifier, tmp_path):
+    state = prefixed(outer, wrapped(classifier.state_dict(), wrapper))
+    torch.save(dict(state_dict=state), tmp_path / 'f.pth')
+    target, started, backbone = Classifier(1), Classifier(1), small_hybrid()
+    load_weights(target, dict(state_dict=state), 'f.pth')
+    load_pretrained(backbone, tmp_path / 'f.pth')
+    checkpoint = dict(state_dict=dict(state))
+    runner = SimpleNamespace(model=started, _load_from='f.pth', logger=logging.getLogger())
+    LoadFromHook().after_load_checkpoint(runner, checkpoint)
+    started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
+    assert equal(target, classifier)
+    assert equal(started, classifier)
+    assert equal(backbone, classifier.backbone)
+    assert unwrap(dict(state_dict=state)).keys() == classifier.state_dict().keys()
+
+
+def test_a_model_with_wrappers_of_its_own_keeps_them(classifier):
+    class Compiled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.ModuleDict({'_orig_mod': nn.Linear(2, 3), 'module': nn.Linear(3, 2)})
+
+    state, target = Compiled().state_dict(), Compiled()
+    load_weights(target, state, 'f.pth')
+    assert all(torch.equal(value, state[name]) for name, value in target.state_dict().items())
+
+
+def test_two_that_would_get_one_name_stay_two(classifier):
+    tree = WeightTree({'net.x': torch.zeros(1), 'net.module.x': torch.ones(1)})
+    tree.unwrap_parts()
+    assert set(tree.tensors) == {'net.x', 'net.module.x'}
+
+
+def test_arrays_of_numpy_are_weights(classifier):
+    target = Classifier(1)
+    arrays = {key: value.numpy() for key, value in classifier.state_dict().items()}
+    load_weights(target, dict(model=arrays, note='of Detectron'), 'f.pkl')
+    assert equal(target, classifier)
+
+
+def test_sparse_weights_are_refused_in_one_line(classifier):
+    state = classifier.state_dict()
+    state['head.fc.weight'] = state['head.fc.weight'].to_sparse()
+    with pytest.raises(InputError, match=r'head\.fc\.weight is sparse: save') as error:
+        load_weights(Classifier(1), state, 'f.pth')
+    assert '\n' not in str(error.value)
+
+
+def test_the_converter_is_named_where_it_helps():
+    """It takes released sizes only."""
+    model = Classifier(backbone=FANHybrid('tiny', out_type='cls_token'))
+    state = model.state_dict()
+    content = prefixed('a.', state) | prefixed('b.', {k: v + 1 for k, v in state.items()})
+    with pytest.raises(InputError, match=r'below a, b: take one out with .* --prefix a'):
+        load_weights(model, content, 'f.pth')
+
+
+def test_analysis_tools_do_not_name_init_cfg(classifier, tmp_path):
+    """They read the file of the command line."""
+    torch.save(two('a.', 'b.', classifier), tmp_path / 'f.pth')
+    with pytest.raises(InputError, match=r'below a\.backbone, b\.backbone: save the weights below'):
+        load_subject(small_hybrid(), str(tmp_path / 'f.pth'))

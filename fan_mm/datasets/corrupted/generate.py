@@ -209,9 +209,10 @@ class _Run:
         self.names = [file_name(relative, options.file_format) for relative in sources]
         if len(set(self.names)) < len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
+            keep = ', or --format keep where one is PNG and the other JPEG'
             raise InputError(
-                f'two images below {source} would both become {twice}: rename one, or --format keep '
-                'where one is PNG and the other JPEG'
+                f'two images below {source} would both become {twice}: rename one'
+                f'{"" if options.file_format == "keep" else keep}'
             )
         self.noted: dict[str, Source] = {}
         # SHA-256 of every file, zero while unknown.
