@@ -95,5 +95,5 @@ def test_elements_of_lists_and_tuples(tmp_path, options, expected):
     path = tmp_path / 'c.py'
     path.write_text('model = dict(a=[1, 2], b=(1, [2, 3]), c=[dict(d=[4, 5])])\n')
     assert read_config(str(path), options).model == expected
-    with pytest.raises(InputError, match='model.a is a list of 2; 2 is no place in it'):
+    with pytest.raises(InputError, match=r'model\.a is a list of 2; 2 is no place in it'):
         read_config(str(path), {'model.a.2': 1})
