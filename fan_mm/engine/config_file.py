@@ -64,9 +64,26 @@ def _merge(cfg: Config, options: dict) -> None:
         if first not in cfg and first not in KNOWN_KEYS and near:
             raise InputError(f'--cfg-options {key}: did you mean {near[0]}{key[len(first) :]}?')
         try:
-            cfg.merge_from_dict({key: options[key]})
+            cfg.merge_from_dict(dict([_whole_list(cfg, key, options[key])]))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise InputError(f'--cfg-options {key}: {_why_unmerged(cfg, key, error)}') from error
+
+
+def _whole_list(cfg: Config, key: str, value: object) -> tuple[str, object]:
+    """A new element of a list or tuple as the whole of it: mmengine sets keys of dicts in lists alone."""
+    above, _, last = key.rpartition('.')
+    node = cfg._cfg_dict
+    for part in above.split('.'):
+        try:
+            node = node[int(part) if isinstance(node, list | tuple) else part]
+        except (LookupError, TypeError, ValueError):
+            return key, value
+    if not isinstance(node, list | tuple) or not last.isdecimal() or int(last) >= len(node):
+        return key, value
+    if isinstance(node[int(last)], dict):
+        return key, value
+    new = [*node[: int(last)], value, *node[int(last) + 1 :]]
+    return _whole_list(cfg, above, type(node)(new))
 
 
 def _why_unmerged(cfg: Config, key: str, error: Exception) -> str:

@@ -16,6 +16,7 @@ from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
+    adapt,
     check_values,
     fan_places,
     fans_inside,
@@ -175,6 +176,9 @@ class LoadFromHook(Hook):
             )
         try:
             check_values(named, own)
+            for prefix, fan in fans_inside(model).items():
+                if part := below(prefix, state):
+                    adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
         except InputError as error:
             raise InputError(f'{source}: {error}') from None
         if place != 'state_dict.' or state.keys() != checkpoint['state_dict'].keys():

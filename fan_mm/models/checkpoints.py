@@ -387,14 +387,14 @@ class CheckpointedBackbone(BaseModule):
             tree = WeightTree(state)
             state = tree.below(find_module(tree, self, prefer=('ema', 'model'), ask=_ASK_INIT_CFG))
         if state:
-            state = _adapt(state, self)
+            state = adapt(state, self)
         for key in [key for key in state_dict if key.startswith(prefix)]:
             del state_dict[key]
         state_dict.update({prefix + key: value for key, value in state.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str, Tensor]:
+def adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str, Tensor]:
     """Rename to our names, and leave out the parts that the backbone does without.
 
     Raises:
@@ -537,7 +537,7 @@ def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str
         InputError: it is another network's or another size's, keys are missing or unknown, or
             shapes differ.
     """
-    state, own = _adapt(state, backbone), backbone.state_dict()
+    state, own = adapt(state, backbone), backbone.state_dict()
     unknown = [key for key in state if key not in own]
     missing = [key for key in _missing(own, state) if not key.endswith('num_batches_tracked')]
     unequal = [

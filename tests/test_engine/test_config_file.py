@@ -79,3 +79,21 @@ def test_imports_that_may_fail(here, failed):
             InputError, match=r'cfg\.py: custom_imports: there is no module no_such'
         ):
             read_config('cfg.py')
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ({'model.a.1': 5}, dict(a=[1, 5], b=(1, [2, 3]), c=[dict(d=[4, 5])])),
+        ({'model.b.0': None}, dict(a=[1, 2], b=(None, [2, 3]), c=[dict(d=[4, 5])])),
+        ({'model.b.1.1': (6,)}, dict(a=[1, 2], b=(1, [2, (6,)]), c=[dict(d=[4, 5])])),
+        ({'model.c.0.d.0': 7, 'model.a.0': 8}, dict(a=[8, 2], b=(1, [2, 3]), c=[dict(d=[7, 5])])),
+    ],
+)
+def test_elements_of_lists_and_tuples(tmp_path, options, expected):
+    """mmengine sets keys of dicts in lists, not elements such as ``model.backbone.out_indices.0``."""
+    path = tmp_path / 'c.py'
+    path.write_text('model = dict(a=[1, 2], b=(1, [2, 3]), c=[dict(d=[4, 5])])\n')
+    assert read_config(str(path), options).model == expected
+    with pytest.raises(InputError, match=r'model\.a is a list of 2; 2 is no place in it'):
+        read_config(str(path), {'model.a.2': 1})

@@ -280,3 +280,10 @@ def test_a_training_starts_from_a_head_alone(model, tmp_path):
     torch.save(dict(state_dict={'norm.weight': torch.ones(3), **head}), path)
     with pytest.raises(InputError, match='no whole model'):
         check_start(config, str(path))
+
+
+def test_another_size_is_said_with_its_file(model):
+    with pytest.raises(
+        InputError, match=r'^f\.pth: the checkpoint is a FANHybrid .* but the model'
+    ):
+        hook(model, dict(state_dict=Segmentor(embed_dims=32).state_dict()))
