@@ -6,6 +6,7 @@ found in a metric after an evaluation, or at the first validation, it costs hour
 
 import contextlib
 import copy
+import difflib
 import itertools
 import logging
 import random
@@ -17,7 +18,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop, ValLoop
@@ -197,7 +198,9 @@ def needs_no_more(evaluator: Evaluator) -> bool:
     )
 
 
-def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
+def try_loop(
+    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[str] = ()
+) -> None:
     """Try the first batch of a validation or a test, and leave everything as it was.
 
     Rank 0 tries it, and all ranks hear of a mistake; all try where the model needs them all.
@@ -206,9 +209,10 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         loop: of a Runner, with its model ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
+        wanted: names of scores that somebody will ask for.
 
     Raises:
-        InputError: what fails on it would fail on the others.
+        InputError: what fails on it would fail on the others; a score that is wanted is not given.
     """
     rank, world_size = get_dist_info()
     model = loop.runner.model
@@ -218,7 +222,7 @@ def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         try:
             # the others wait: what a model asks of them (mmpretrain's retrievers do) would never come
             with _nothing_changed(model), contextlib.nullcontext() if together else one_process():
-                _try_loop(loop, step, name)
+                _try_loop(loop, step, name, wanted)
         except InputError as error:
             if world_size == 1:
                 raise
@@ -250,7 +254,7 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
             memory.put_back()
 
 
-def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
+def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[str]) -> None:
     loader = loop.dataloader
     dataset = loader.dataset
     if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__'):
@@ -276,8 +280,10 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
         ends = list(itertools.accumulate(len(batch) for batch in batches))
         if parts:
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
-        line = _try_metrics(evaluator, ids)
+        line, names = _try_metrics(evaluator, ids)
         if line is None:
+            if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
+                _check_wanted(wanted, names)
             return
         mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {line}'
         if parts is None and needs_no_more(evaluator):
@@ -288,7 +294,7 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str) -> None:
             samples = load_samples(dataset, more, f'{name}_dataloader')
             for start in range(0, len(more), size):
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
-            line = _try_metrics(evaluator, ids)
+            line, _ = _try_metrics(evaluator, ids)
     if line is not None:
         print_log(
             f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
@@ -338,8 +344,8 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
 
 
-def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> str | None:
-    """Let the metrics compute on what they hold, and keep it; returns the error that they raise.
+def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None, list[str]]:
+    """Let the metrics compute on what they hold, and keep it; returns their error, and their scores.
 
     Args:
         evaluator: its metrics have processed some batches.
@@ -354,10 +360,41 @@ def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> str | None:
             part = sliced[number] if sliced else slice(None)
             stack.enter_context(options_set(metric, **only_these(metric, flat[part])))
         try:
-            evaluate_here(evaluator, len(flat))
+            return None, list(evaluate_here(evaluator, len(flat)))
         except Exception as error:  # whatever a metric may raise
-            return one_line(error)
-    return None
+            return one_line(error), []
+
+
+def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
+    """Whether each metric gave scores: mmdet's CocoMetric gives none where nothing is detected."""
+    prefixes = [metric.prefix for metric in evaluator.metrics if metric.prefix]
+    return bool(names) and all(any(f'{p}/' in name for name in names) for p in prefixes)
+
+
+def _check_wanted(wanted: Sequence[str], names: Sequence[str]) -> None:
+    """Find out now what would end a training with its first validation."""
+    for name in wanted:
+        if name not in names and not name.startswith('robustness/') and 'loss' not in name:
+            near = difflib.get_close_matches(name, names, 1, 0.3)
+            hint = f'did you mean {near[0]}? ' if near else ''
+            raise InputError(
+                f'default_hooks.checkpoint.save_best: val_evaluator gives no {name}; {hint}'
+                f'It gives {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
+            )
+
+
+def _best_of(runner: Runner) -> list[str]:
+    """The scores by which the best checkpoint is told, where no hook of the user's may add some."""
+    known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
+    if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):
+        return []
+    return [
+        name
+        for hook in runner.hooks
+        if isinstance(hook, CheckpointHook)
+        for name in hook.save_best or ()
+        if name != 'auto'
+    ]
 
 
 def _names(evaluator: Evaluator) -> str:
@@ -381,7 +418,7 @@ class FirstBatchHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Try the validation."""
         if runner.val_loop is not None:
-            try_loop(runner.val_loop, runner.model.val_step, 'val')
+            try_loop(runner.val_loop, runner.model.val_step, 'val', _best_of(runner))
         self.began = True
         self.at = runner.train_dataloader, runner.iter
 

@@ -288,6 +288,32 @@ def test_a_model_that_keeps_things_is_put_back(monkeypatch):
     assert calls == [] and model.training and model.count == 0 and 'gallery' not in model._buffers
 
 
+def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
+    cfg.val_evaluator.prefix = 'city'
+    words = r'gives no mIoU; did you mean city/mIoU\? It gives city/aAcc, '
+    with pytest.raises(InputError, match=rf'^default_hooks\.checkpoint\.save_best: .*{words}'):
+        train(cfg)
+
+
+def test_the_best_checkpoint_by_what_a_hook_may_add(cfg):
+    """Not refused: a robustness of RobustnessHook, anything of a hook of the user's own."""
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    cfg.custom_hooks = [dict(type='RobustnessHook', corruptions=['fog'], severities=[1])]
+    for save_best, hooks in (('robustness/mean', []), ('own', [dict(type='AddingHook')])):
+        run = Config(cfg._cfg_dict.to_dict())
+        run.default_hooks.checkpoint.update(save_best=save_best, rule='greater')
+        run.custom_hooks += hooks
+        train(run)
+
+
+@HOOKS.register_module(force=True)
+class AddingHook(Hook):
+    priority = 'HIGHEST'
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics['own'] = 1.0
+
+
 class Videos(list):
     """Gives frames by (video, frame), and whole videos by numbers."""
 
