@@ -42,6 +42,7 @@ _NOT_COUNTED = (
     'gelu',
     'hardsigmoid',
     'hardswish',
+    'index_select',
     'isnan',
     'item',
     'le',
