@@ -387,7 +387,7 @@ def make_jobs(folder: Path) -> list[Job]:
             'test_corruption',
             lambda out: [*words, '--work-dir', out],
             sweep_result,
-            r'cells/.*',
+            r'cells/.*\.json',  # a cell's record, which comes last: without it the cell is not done
             ranks=ranks,
             source=data / 'leftImg8bit' / 'val',
         )
