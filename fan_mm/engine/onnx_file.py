@@ -158,9 +158,16 @@ def use_onnx(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
         InputError: the file is of another model.
     """
     told = content['meta']['export']
+    used = getattr(model, 'backbone', None)
+    if isinstance(used, OnnxNetwork) and used.session is content['onnx']:
+        return
     name = 'decode_head' if hasattr(model, 'decode_head') else 'head'
     head, backbone = getattr(model, name, None), getattr(model, 'backbone', None)
-    if head is None or backbone is None or type(backbone).__name__ != told['backbone']:
+    if head is None or backbone is None:
+        raise InputError(
+            f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
+        )
+    if type(backbone).__name__ != told['backbone']:
         raise InputError(
             f'{source} was exported from a model with {told["backbone"]}, the config has '
             f'{type(backbone).__name__}'

@@ -390,6 +390,10 @@ def test_a_file_of_another_model_is_refused(exported):
 
     with pytest.raises(InputError, match='scores of 4 classes, the config has 7'):
         Predictor(segmenter(num_classes=7), str(exported[0]))
+    from fan_mm.engine.onnx_file import read_onnx, use_onnx
+
+    with pytest.raises(InputError, match='but Plain is neither'):  # as a detector
+        use_onnx(Plain(), read_onnx(exported[0]), 'model.onnx')
     vit = segmenter(dict(type='FANViT', arch=COLUMN, out_indices=(0, 0, 0, 1)[2:]), in_index=[0, 1])
     vit.model.decode_head.in_channels = [16, 16]
     with pytest.raises(InputError, match='FANHybrid, the config has FANViT'):
