@@ -278,6 +278,34 @@ def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
         verify_file(segmenter(), exported[1], file)
 
 
+@pytest.mark.parametrize(
+    ('name', 'options', 'message'),
+    [
+        ('m.engine', dict(form='tensorrt'), 'tensorrt is not installed: pip install tensorrt'),
+        ('m.bin', {}, 'the name of an ONNX file ends in .onnx'),
+    ],
+)
+def test_formats_that_cannot_be_written(exported, tmp_path, monkeypatch, name, options, message):
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    with pytest.raises(InputError, match=message):
+        export(segmenter(), exported[1], tmp_path / name, (64, 96), **options)
+    with pytest.raises(InputError, match='is exported already'):
+        export(segmenter(), str(exported[0]), tmp_path / 'm.onnx', (64, 96))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_program_of_pytorch_needs_no_code_of_the_model(exported, tmp_path):
+    file = tmp_path / 'm.pt2'
+    options = dict(free=('batch', 'size'), form='pt2')
+    found = export(segmenter(), exported[1], file, (64, 96), **options)
+    assert found.passed and found.error < 1e-5 and len(found.shapes) == 5
+    extra = {'fan_mm.json': ''}
+    program = torch.export.load(str(file), extra_files=extra)
+    assert program.module()(torch.randn(2, 3, 80, 72)).shape == (2, 4, 80, 72)
+    assert json.loads(extra['fan_mm.json'])['backbone'] == 'FANHybrid'
+
+
 def test_a_missing_package_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
     with pytest.raises(
