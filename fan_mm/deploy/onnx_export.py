@@ -93,6 +93,8 @@ def export_onnx(
         with torch.no_grad():
             network(network.example(1, *size))
     except Exception as error:  # whatever the model's parts raise
+        if isinstance(error, MemoryError) or 'memory' in str(error):
+            raise  # the command line has a line for it
         reason = str(error).strip().partition('\n')[0]
         raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {reason}') from None
     axes = axes_of(network)

@@ -7,6 +7,7 @@ layers are the file's.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +68,10 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
     try:
         return session.run(None, {taken.name: images.numpy()})
     except Exception as error:  # onnxruntime has a dozen kinds
+        if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
+            raise InputError(
+                f'not enough memory for {list(images.shape)}: smaller batches or pictures need less'
+            ) from None
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
             f'{list(images.shape)}: {_first_line(error)}'

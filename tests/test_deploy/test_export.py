@@ -306,6 +306,20 @@ def test_a_program_of_pytorch_needs_no_code_of_the_model(exported, tmp_path):
     assert json.loads(extra['fan_mm.json'])['backbone'] == 'FANHybrid'
 
 
+def test_too_little_memory_is_not_called_a_wrong_shape():
+    from fan_mm.engine.onnx_file import run_session
+
+    class Session:
+        def get_inputs(self):
+            return [onnx.helper.make_tensor_value_info('images', 1, [1, 3, 8, 8])]
+
+        def run(self, *_):
+            raise RuntimeError('[ONNXRuntimeError] Failed to allocate memory for requested buffer')
+
+    with pytest.raises(InputError, match=r'not enough memory for \[1, 3, 8, 8\]'):
+        run_session(Session(), torch.zeros(1, 3, 8, 8))
+
+
 def test_a_missing_package_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
     with pytest.raises(
