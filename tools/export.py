@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export a checkpoint to ONNX and verify the file against PyTorch before it gets its name."""
+"""Export a checkpoint, to ONNX first of all, and verify the file against PyTorch before it gets its name."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from fan_mm.cli import run, tool_parser
 from fan_mm.deploy import MAKERS_OPSET, OUTPUTS, PARTS
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
-from fan_mm.jobs.export import export, verify_file
+from fan_mm.jobs.export import CALIBRATION_IMAGES, FORMATS, PRECISIONS, export, verify_file
 
 EXAMPLE = """examples:
   python tools/export.py configs/fan_hybrid_s_cityscapes.py fan_hybrid_s.pth --out model.onnx \\
@@ -52,6 +52,15 @@ def main() -> None:
         help='take uint8 RGB (B, H, W, 3) and normalise within the graph',
     )
     add('--opset', type=int, default=MAKERS_OPSET, help=f'of the file (default {MAKERS_OPSET})')
+    add('--format', choices=FORMATS, default=FORMATS[0], help='of the file (default onnx)')
+    add('--precision', choices=PRECISIONS, default=PRECISIONS[0], help='default fp32')
+    add(
+        '--calibration-images',
+        type=int,
+        default=CALIBRATION_IMAGES,
+        metavar='N',
+        help=f'of the training split, for int8 (default {CALIBRATION_IMAGES})',
+    )
     add('--verify-only', metavar='FILE', help='verify a file that was exported before')
     add_config_arguments(parser)
     args = parser.parse_args()
@@ -71,6 +80,9 @@ def main() -> None:
         part=args.part,
         preprocessing=args.with_preprocessing,
         opset=args.opset,
+        precision=args.precision,
+        calibration_images=args.calibration_images,
+        form=args.format,
     )
     print(f'{args.out}: {found}')
 

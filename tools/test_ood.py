@@ -38,7 +38,10 @@ def main() -> int:
     """Parse the command line, evaluate, print the row; return 1 if a value is missing."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file of mmpretrain')
-    parser.add_argument('checkpoint', help='weights, converted ones or a released file')
+    parser.add_argument(
+        'checkpoint',
+        help='weights, converted ones or a released file; or a file of tools/export.py',
+    )
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/ood')
     for name in TEST_SETS[1:]:
         parser.add_argument(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fan_mm.deploy.graph import NAME_SCOPES
 from fan_mm.deploy.network import Network
 from fan_mm.engine.onnx_file import PREFIX
 from fan_mm.errors import InputError
@@ -26,7 +27,6 @@ BATCH = 2  # of the example: one of 1 would be taken for a constant
 # Sides of the example, at least: so that no stage has a single row of windows, taken for a constant, too.
 RECORDED = (448, 480)
 INPUT = 'images'
-NAME_SCOPES = 'pkg.torch.onnx.name_scopes'  # of a node: the layers that it belongs to
 
 
 def require_onnx() -> None:
@@ -42,6 +42,11 @@ def require_onnx() -> None:
             raise InputError(
                 f'{module} is not installed: pip install onnx onnxscript onnxruntime'
             ) from None
+
+
+def axes_of(network: Network) -> tuple[int, int, int]:
+    """Which axes of a network's input are batch, height and width."""
+    return (0, 1, 2) if network.preprocessing else (0, 2, 3)
 
 
 def write_metadata(proto: Any, entries: dict[str, Any]) -> None:
@@ -90,10 +95,12 @@ def export_onnx(
         with torch.no_grad():
             network(network.example(1, *size))
     except Exception as error:  # whatever the model's parts raise
+        if isinstance(error, MemoryError) or 'memory' in str(error):
+            raise  # the command line has a line for it
         reason = str(error).strip().partition('\n')[0]
         raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {reason}') from None
-    axes = (1, 2) if network.preprocessing else (2, 3)
-    names = {0: 'batch', axes[0]: 'height', axes[1]: 'width'}
+    axes = axes_of(network)
+    names = dict(zip(axes, ('batch', 'height', 'width'), strict=True))
     larger = tuple(max(pair) for pair in zip(size, RECORDED, strict=True))
     if at_size:
         program = _record(network, size, (0,), opset)
@@ -102,7 +109,7 @@ def export_onnx(
     proto = program.model_proto
     fixed = {} if 'batch' in free else {0: batch}
     if 'size' not in free:
-        fixed |= dict(zip(axes, size, strict=True))
+        fixed |= dict(zip(axes[1:], size, strict=True))
     _name_input_axes(proto, names, fixed)
     _strip(proto)
     return _checked(proto, opset)
@@ -111,7 +118,7 @@ def export_onnx(
 def _record(network: Network, size: tuple[int, int], free: Sequence[int], opset: int) -> Any:
     """The exporter's program, with some axes of the input left open."""
     with torch.no_grad():
-        return _quietly(
+        return quietly(
             torch.onnx.export,
             network,
             (network.example(BATCH, *size),),
@@ -124,8 +131,12 @@ def _record(network: Network, size: tuple[int, int], free: Sequence[int], opset:
         )
 
 
-def _quietly(export: Any, *args: Any, **options: Any) -> Any:
-    """Call the exporter without its pages of progress; its failure is one line."""
+def quietly(export: Any, *args: Any, **options: Any) -> Any:
+    """Call an exporter of PyTorch without its pages of progress; its failure is one line.
+
+    Raises:
+        InputError: whatever it raised.
+    """
     level = logging.getLogger('torch.onnx').level
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""Whether an ONNX file computes what PyTorch does, in float32, also at sizes that were not traced."""
+"""Whether an exported file computes what PyTorch does in float32, also at sizes that were not traced."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,12 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fan_mm.deploy.graph import scopes_of
 from fan_mm.deploy.network import Network
-from fan_mm.deploy.onnx_export import NAME_SCOPES
 from fan_mm.engine.onnx_file import open_session, run_session
 
-TOLERANCE = 1e-3  # of the greatest value of an output
 BATCHES = (1, 3)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a verification lets pass.
+
+    Attributes:
+        error: largest difference from PyTorch, as a part of the greatest value of an output. No class
+            may differ whose best two scores lie further apart than this explains.
+        agreement: least share of equal classes.
+    """
+
+    error: float
+    agreement: float
+
+    def __str__(self) -> str:
+        return f'at most {self.error:g} and at least {100 * self.agreement:g} % are asked for'
+
+
+# Eight bits: a class must be the same, a score need only be near.
+BOUNDS = {'fp32': Bounds(1e-3, 0.0), 'fp16': Bounds(0.02, 0.98), 'int8': Bounds(0.5, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -24,8 +44,8 @@ class Verification:
         shapes: (batch, height, width) of every input tried, the traced one first.
         error: largest difference from PyTorch, as a part of the greatest value.
         agreement: share of equal classes (images or pixels); None for features.
-        decided: the same among those whose best two classes lie further apart than the tolerance.
-        passed: nothing is further off than the tolerance, and all decided classes are equal.
+        decided: the same among those whose best two classes lie further apart than the bound explains.
+        passed: nothing is further off than the bounds, and all decided classes are equal.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -68,25 +88,35 @@ def shapes_to_try(
 
 @torch.no_grad()
 def verify(
-    session: Any, network: Network, size: tuple[int, int], free: Sequence[str], batch: int = 1
+    run: Callable[[Tensor], Sequence[np.ndarray]],
+    network: Network,
+    size: tuple[int, int],
+    free: Sequence[str],
+    batch: int = 1,
+    bounds: Bounds = BOUNDS['fp32'],
+    example: Callable[..., Tensor] | None = None,
 ) -> Verification:
-    """Compare an onnxruntime session with the network.
+    """Compare what was exported with the network.
 
     Args:
-        session: from `fan_mm.engine.onnx_file.open_session`.
+        run: the exported outputs for an input, such as those of an onnxruntime session.
         network: what was exported.
         size: height and width that was traced.
         free: of 'batch' and 'size', what the graph leaves open.
         batch: images at once, where that is fixed.
+        bounds: what passes.
+        example: makes inputs as `Network.example`, which is the default: noise, that no calibrated
+            range holds for.
 
     Raises:
-        InputError: the session takes another input than the network.
+        InputError: it takes another input than the network.
     """
+    example = example or network.example
     error, equal, decided, pixels, sure = 0.0, 0, 0, 0, 0
     shapes = shapes_to_try(size, free, batch)
     for number, shape in enumerate(shapes):
-        images = network.example(*shape, seed=number)
-        expected, found = _as_tuple(network(images)), run_session(session, images)
+        images = example(*shape, seed=number)
+        expected, found = _as_tuple(network(images)), run(images)
         if [tuple(e.shape) for e in expected] != [f.shape for f in found]:
             return Verification(shapes, float('inf'), None, None, False)
         if network.part == 'features':
@@ -101,12 +131,13 @@ def verify(
         if network.output != 'labels':
             classes = network.labels(classes if network.output == 'logits' else classes.logit(1e-7))
         same = classes.long() == network.labels(logits).long()
-        clear = _clear(logits, network)
+        clear = _clear(logits, network, bounds.error)
         equal, pixels = equal + int(same.sum()), pixels + same.numel()
         decided, sure = decided + int((same & clear).sum()), sure + int(clear.sum())
     agreement = equal / pixels if pixels else None
     clearly = (decided / sure if sure else 1.0) if pixels else None
-    passed = bool(error <= TOLERANCE) and clearly in (None, 1.0)
+    passed = error <= bounds.error and clearly in (None, 1.0)
+    passed = passed and (agreement is None or agreement >= bounds.agreement)
     return Verification(shapes, error, agreement, clearly, passed)
 
 
@@ -118,9 +149,9 @@ def _logits(network: Network, images: Tensor) -> Tensor:
         network.output = output
 
 
-def _clear(logits: Tensor, network: Network) -> Tensor:
+def _clear(logits: Tensor, network: Network, tolerance: float) -> Tensor:
     """Where no error within the tolerance could change the class."""
-    margin = 4 * TOLERANCE * logits.abs().max()
+    margin = 4 * tolerance * logits.abs().max()
     if network.sigmoid:
         edge = np.log(network.threshold / (1 - network.threshold))
         return (logits[:, 0] - edge).abs() > margin
@@ -146,7 +177,9 @@ def _difference(expected: Tensor, found: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def first_difference(proto: Any, network: Network, images: Tensor) -> str | None:
+def first_difference(
+    proto: Any, network: Network, images: Tensor, tolerance: float = BOUNDS['fp32'].error
+) -> str | None:
     """The first layer, in the order of computation, whose output in the graph is not PyTorch's.
 
     Layers are found by the names that the exporter leaves with the nodes; those that its optimiser
@@ -156,6 +189,7 @@ def first_difference(proto: Any, network: Network, images: Tensor) -> str | None
         proto: onnx's ``ModelProto``.
         network: what was exported.
         images: an input that shows the difference.
+        tolerance: largest difference of equal outputs, as a part of the greatest value.
 
     Returns:
         The layer's name, with its error; None if no layer that can be compared differs.
@@ -193,7 +227,7 @@ def first_difference(proto: Any, network: Network, images: Tensor) -> str | None
         there = found[outputs[name]]
         if there.shape == tuple(value.shape):
             error = _difference(value, there)
-            if error > TOLERANCE:
+            if error > tolerance:
                 return f'{name} (largest difference {error:.1e} of the greatest value)'
     return None
 
@@ -201,13 +235,6 @@ def first_difference(proto: Any, network: Network, images: Tensor) -> str | None
 def _outputs_of_layers(proto: Any) -> Iterator[tuple[str, str]]:
     """Names of layers, each with the tensor that the last of its nodes makes."""
     for node in proto.graph.node:
-        for entry in node.metadata_props:
-            if entry.key == NAME_SCOPES:
-                for scope in _listed(entry.value):
-                    if scope and node.output and node.output[0]:
-                        yield scope, node.output[0]
-
-
-def _listed(text: str) -> list[str]:
-    """A printed Python list of strings."""
-    return [part.strip().strip('\'"') for part in text.strip('[]').split(',')]
+        for scope in scopes_of(node):
+            if scope and node.output and node.output[0]:
+                yield scope, node.output[0]

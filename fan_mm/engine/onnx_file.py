@@ -7,6 +7,7 @@ layers are the file's.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +70,10 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
     try:
         return session.run(None, {taken.name: images.numpy()})
     except Exception as error:  # onnxruntime has a dozen kinds
+        if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
+            raise InputError(
+                f'not enough memory for {list(images.shape)}: smaller batches or pictures need less'
+            ) from None
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
             f'{list(images.shape)}: {_first_line(error)}'
@@ -160,9 +165,16 @@ def use_onnx(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
         InputError: the file is of another model.
     """
     told = content['meta']['export']
+    used = getattr(model, 'backbone', None)
+    if isinstance(used, OnnxNetwork) and used.session is content['onnx']:
+        return
     name = 'decode_head' if hasattr(model, 'decode_head') else 'head'
     head, backbone = getattr(model, name, None), getattr(model, 'backbone', None)
-    if head is None or backbone is None or type(backbone).__name__ != told['backbone']:
+    if head is None or backbone is None:
+        raise InputError(
+            f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
+        )
+    if type(backbone).__name__ != told['backbone']:
         raise InputError(
             f'{source} was exported from a model with {told["backbone"]}, the config has '
             f'{type(backbone).__name__}'

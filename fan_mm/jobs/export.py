@@ -1,30 +1,46 @@
-"""What ``tools/export.py`` does: a checkpoint as a verified ONNX file."""
+"""What ``tools/export.py`` does: a checkpoint as a verified file, of ONNX first of all."""
 
+import copy
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import Tensor
 
 import fan_mm
 from fan_mm.config_parts import type_name
 from fan_mm.deploy import (
+    BOUNDS,
     MAKERS_OPSET,
     Network,
+    TrainingPictures,
     Verification,
     export_onnx,
     first_difference,
     require_onnx,
+    require_tensorrt,
     shapes_to_try,
+    to_half,
+    to_int8,
     verify,
+    write_engine,
     write_metadata,
+    write_program,
 )
-from fan_mm.engine.onnx_file import metadata_of, open_session
+from fan_mm.engine.onnx_file import is_onnx, metadata_of, open_session, run_session
 from fan_mm.engine.predictor import Predictor
 from fan_mm.errors import InputError
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.fileio import whole_file
+
+FORMATS = ('onnx', 'pt2', 'tensorrt')
+PRECISIONS = tuple(BOUNDS)
+CALIBRATION_IMAGES = 128
 
 
 def export(
@@ -38,8 +54,11 @@ def export(
     part: str = 'whole',
     preprocessing: bool = False,
     opset: int = MAKERS_OPSET,
+    precision: str = 'fp32',
+    calibration_images: int = CALIBRATION_IMAGES,
+    form: str = 'onnx',
 ) -> Verification:
-    """Export a model to an ONNX file, and verify it before it gets its name.
+    """Export a model to a file, and verify it before it gets its name.
 
     Args:
         cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
@@ -50,7 +69,10 @@ def export(
         output: see `fan_mm.deploy.Network`, as for part and preprocessing.
         part: see there.
         preprocessing: see there.
-        opset: of the file.
+        opset: of the graph.
+        precision: of `PRECISIONS`; what is lower than float32 is made of a verified graph in float32.
+        calibration_images: pictures of the training split that int8 is calibrated with.
+        form: of `FORMATS`, of the file.
 
     Returns:
         What the verification found; it passed.
@@ -59,14 +81,17 @@ def export(
         InputError: a mistake in the config, the checkpoint or an option; the model cannot be
             exported; or the verification failed, with the first layer that differs.
     """
-    require_onnx()
+    _check(checkpoint, out, form, precision)
     config_hash = config_sha256(cfg)
-    network, metainfo = _network(cfg, checkpoint, output, part, preprocessing)
+    network, predictor, pictures = _network(
+        cfg, checkpoint, output, part, preprocessing, precision, calibration_images
+    )
+    backbone = getattr(network.model, 'backbone', None)
     entries = {
         'version': fan_mm.__version__,
         'task': network.task,
-        'backbone': type(getattr(network.model, 'backbone', None)).__name__,
-        'arch': _plain(getattr(getattr(network.model, 'backbone', None), 'arch', None)),
+        'backbone': type(backbone).__name__,
+        'arch': _plain(getattr(backbone, 'arch', None)),
         'config': cfg.filename and Path(cfg.filename).name,
         'config_sha256': config_hash,
         'checkpoint_sha256': file_sha256(checkpoint),
@@ -77,41 +102,96 @@ def export(
         'part': part,
         'size': list(size),
         'free': list(free),
-        'classes': [str(name) for name in metainfo.get('classes') or ()],
-        'palette': _plain(metainfo.get('palette')),
+        'precision': precision,
+        'calibration_images': len(pictures) if pictures else 0,
+        'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
+        'palette': _plain(predictor.metainfo.get('palette')),
     }
     with whole_file(out) as aside:
+        if form == 'pt2':
+            return _verified(write_program(aside, network, size, free, entries), network, entries)
+        proto, found = _graph(aside, network, opset, entries)
+        if precision != 'fp32':
+            proto, kept = to_half(proto) if pictures is None else _quantised(proto, pictures, size)
+            entries['kept_in_float32'] = kept
+            listed = ', '.join(f'{name} ({count})' for name, count in sorted(kept.items()))
+            print_log(f'{precision}: in float32 stay {listed or "no products"}', 'current')
+            write_metadata(proto, entries)
+            if form == 'onnx':
+                found = _saved_and_verified(aside, proto, network, entries, pictures)
+        if form == 'tensorrt':
+            example = network.example if pictures is None else pictures.example
+            shapes = [tuple(example(*shape).shape) for shape in shapes_to_try(size, free, 1)]
+            run = write_engine(aside, proto, shapes)
+            return _verified(run, network, entries, pictures)
+        write_metadata(proto, {'verification': found.entries()})
+        _save(proto, aside)
+        return found
+
+
+def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -> None:
+    """Refuse what cannot be, before a model is built."""
+    if is_onnx(checkpoint):
+        raise InputError(
+            f'{checkpoint} is exported already: give the checkpoint that it was made of'
+        )
+    if form != 'pt2':
+        require_onnx()
+    elif precision != 'fp32':
+        raise InputError(f'--format pt2 is float32: {precision} is made for ONNX')
+    if form == 'tensorrt':
+        require_tensorrt()
+    if form == 'onnx' and not is_onnx(out):
+        raise InputError(f'{os.fspath(out)}: the name of an ONNX file ends in .onnx')
+
+
+def _graph(
+    path: Path, network: Network, opset: int, entries: dict[str, Any]
+) -> tuple[Any, Verification]:
+    """A verified graph in float32, where it needs be one for the size alone."""
+    size, free = tuple(entries['size']), entries['free']
+    entries = {**entries, 'precision': 'fp32'}
+    for at_size in (False, True):
         try:
-            return _write(aside, network, size, free, opset, entries)
+            proto = export_onnx(network, size, free, opset=opset, at_size=at_size)
+            write_metadata(proto, entries)
+            return proto, _saved_and_verified(path, proto, network, entries)
         except InputError:
-            if 'size' in free:
+            if at_size or 'size' in free:
                 raise
-            return _write(aside, network, size, free, opset, entries, at_size=True)
+    raise AssertionError('unreachable')
 
 
-def _write(
-    path: Path,
-    network: Network,
-    size: tuple[int, int],
-    free: Sequence[str],
-    opset: int,
-    entries: dict[str, Any],
-    at_size: bool = False,
-) -> Verification:
-    """Export to a file and verify that; see `export`, and `export_onnx` for ``at_size``."""
+def _quantised(
+    proto: Any, pictures: TrainingPictures, size: tuple[int, int]
+) -> tuple[Any, dict[str, int]]:
+    made, kept = to_int8(proto, pictures.calibration(*size))
+    return made, {f'{name} of activations': count for name, count in kept.items()}
+
+
+def _save(proto: Any, path: Path) -> None:
     import onnx
 
-    proto = export_onnx(network, size, free, opset=opset, at_size=at_size)
-    write_metadata(proto, entries)
     onnx.save(proto, str(path))
-    found = _verified(str(path), network, size, free)
-    write_metadata(proto, {'verification': found.entries()})
-    onnx.save(proto, str(path))
-    return found
+
+
+def _saved_and_verified(
+    path: Path,
+    proto: Any,
+    network: Network,
+    entries: dict[str, Any],
+    pictures: TrainingPictures | None = None,
+) -> Verification:
+    _save(proto, path)
+    return _verified(_session(str(path)), network, entries, pictures, str(path))
+
+
+def _session(path: str) -> Callable[[Tensor], list[np.ndarray]]:
+    return functools.partial(run_session, open_session(path))
 
 
 def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verification:
-    """Verify an exported file once more.
+    """Verify an exported ONNX file once more.
 
     Args:
         cfg: as for `export`, and so is checkpoint.
@@ -123,33 +203,62 @@ def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verifi
     """
     require_onnx()
     told = metadata_of(open_session(path), path)
-    network, _ = _network(cfg, checkpoint, told['output'], told['part'], told['preprocessing'])
-    return _verified(os.fspath(path), network, tuple(told['size']), told['free'])
+    network, _, pictures = _network(
+        cfg,
+        checkpoint,
+        told['output'],
+        told['part'],
+        told['preprocessing'],
+        told.setdefault('precision', 'fp32'),
+        told.get('calibration_images') or 1,
+    )
+    return _verified(_session(os.fspath(path)), network, told, pictures, os.fspath(path))
 
 
 def _network(
-    cfg: Config, checkpoint: str, output: str, part: str, preprocessing: bool
-) -> tuple[Network, dict]:
+    cfg: Config,
+    checkpoint: str,
+    output: str,
+    part: str,
+    preprocessing: bool,
+    precision: str,
+    count: int,
+) -> tuple[Network, Predictor, TrainingPictures | None]:
+    """The network, what it was taken from, and pictures where the precision needs them."""
     made = _normalisation(cfg)
     if preprocessing and made.get('rgb_to_bgr'):
         raise InputError('--with-preprocessing: the data_preprocessor turns RGB into BGR')
+    split = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
     predictor = Predictor(cfg, checkpoint)
     network = Network(predictor.model, predictor.task, output, part, preprocessing)
-    return network, predictor.metainfo
+    if precision != 'int8':
+        return network, predictor, None
+    return network, predictor, TrainingPictures(split, predictor, network, count)
 
 
 def _verified(
-    path: str, network: Network, size: tuple[int, int], free: Sequence[str]
+    run: Callable[[Tensor], Sequence[np.ndarray]],
+    network: Network,
+    entries: dict[str, Any],
+    pictures: TrainingPictures | None = None,
+    path: str | None = None,
 ) -> Verification:
-    import onnx
-
-    found = verify(open_session(path), network, size, free)
+    """What a verification found; see `export` for what it raises."""
+    size, free, bounds = tuple(entries['size']), entries['free'], BOUNDS[entries['precision']]
+    example = network.example if pictures is None else pictures.example
+    found = verify(run, network, size, free, bounds=bounds, example=example)
     if found.passed:
         return found
-    batch, height, width = shapes_to_try(size, free, 1)[-1]
-    layer = first_difference(onnx.load(path), network, network.example(batch, height, width))
-    where = f'; the first layer that differs is {layer}' if layer else ''
-    raise InputError(f'the file does not compute what PyTorch does: {found}{where}')
+    where = None
+    if path:
+        import onnx
+
+        images = example(*shapes_to_try(size, free, 1)[-1])
+        where = first_difference(onnx.load(path), network, images, bounds.error)
+    raise InputError(
+        f'the file does not compute what PyTorch does: {found}; {bounds}'
+        + (f'; the first layer that differs is {where}' if where else '')
+    )
 
 
 def _normalisation(cfg: Config) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fan_mm.config_parts import datasets_of, scope_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.first_batch import load_samples, try_model
+from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -29,7 +30,6 @@ from fan_mm.fileio import write_whole
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.tables import markdown_table
-from fan_mm.torch_files import read_torch_file
 
 SCHEMA = 'fan_mm.ood/1'
 FILE = 'ood.json'
@@ -60,7 +60,7 @@ def evaluate_ood(
     Args:
         cfg: of any classifier that ``tools/test.py`` evaluates, whose test split is ImageNet's
             validation set; changed in place.
-        checkpoint: path of the weights.
+        checkpoint: path of the weights, or a file of ``tools/export.py``, which has one kind of weights.
         folders: test set (a key of `TEST_SETS`, not 'clean') to its folder.
         work_dir: where the results go; a sweep over ImageNet-C goes on where it was.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -76,6 +76,8 @@ def evaluate_ood(
         InputError: a mistake in the config, a folder, a file or an option, before anything is
             evaluated.
     """
+    if weights and is_onnx(checkpoint):
+        raise InputError(f'--weights: {checkpoint} has the weights that were exported, no others')
     sizes, weights = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
     for name in {*folders, *sizes, *weights}:
         if name not in TEST_SETS:
@@ -88,7 +90,7 @@ def evaluate_ood(
     for name, size in sizes.items():
         if size is not None and not 1 <= size <= LARGEST:
             raise InputError(f'{name}: {size} pixels, but sizes are 1 to {LARGEST}')
-    content = read_torch_file(checkpoint)
+    content = read_checkpoint(checkpoint)
     names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
     if not names:
         raise InputError('nothing to evaluate: give a test set, such as --imagenet-r DIR')
@@ -146,6 +148,8 @@ def evaluate_ood(
 
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[dict, str]:
     """The averaged or plain weights as a checkpoint's content, and which they are."""
+    if is_onnx(source):
+        return content, 'exported'
     try:
         state, used = classifier_state(content, kind, model)
     except InputError as error:

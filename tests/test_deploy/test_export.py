@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS, DefaultScope
+from small_models import BACKBONES, COLUMN, NORM, STEM, classifier, segmenter, weights
 
 import fan_mm
 from fan_mm.engine.runtime import register_task_library
@@ -24,84 +24,6 @@ from fan_mm.deploy import Network, export_onnx  # noqa: E402
 from fan_mm.jobs import export as jobs_export  # noqa: E402
 
 export, verify_file = jobs_export.export, jobs_export.verify_file
-
-COLUMN = dict(embed_dims=16, depth=1, num_heads=2)
-STEM = dict(stem_depths=(1, 1), stem_channels=(8, 8))
-STAGES = dict(embed_dims=16, depths=(2, 1, 1, 2), num_heads=(2, 2, 2, 2))
-NORM = dict(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4])
-BACKBONES = {
-    'hybrid': (dict(type='FANHybrid', arch=COLUMN | STEM, out_type='avg_featmap'), 16),
-    'vit': (dict(type='FANViT', arch=COLUMN, out_type='cls_token'), 16),
-    'swin': (dict(type='FANSwin', arch=STAGES, out_type='avg_featmap'), 128),
-    'convnext': (dict(type='FANConvNeXt', arch=STAGES, out_type='avg_featmap'), 128),
-}
-
-
-def classifier(backbone='hybrid'):
-    cfg, channels = BACKBONES[backbone]
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            data_preprocessor=dict(num_classes=5, to_rgb=True, **NORM),
-            model=dict(
-                type='ImageClassifier',
-                backbone=cfg,
-                head=dict(type='LinearClsHead', num_classes=5, in_channels=channels),
-            ),
-        )
-    )
-
-
-def segmenter(backbone=None, **head):
-    hybrid = dict(type='FANHybrid', arch=COLUMN | STEM, out_indices=(0, 1, 2, 3))
-    return Config(
-        dict(
-            default_scope='mmseg',
-            model=dict(
-                type='EncoderDecoder',
-                data_preprocessor=dict(type='SegDataPreProcessor', bgr_to_rgb=True, **NORM),
-                backbone=backbone or dict(hybrid, norm_cfg=dict(type='SyncBN')),
-                decode_head=dict(
-                    dict(
-                        type='SegformerHead',
-                        in_channels=[8, 8, 16, 16],
-                        in_index=[0, 1, 2, 3],
-                        channels=16,
-                        num_classes=4,
-                        dropout_ratio=0.1,
-                        norm_cfg=dict(type='SyncBN'),
-                        align_corners=False,
-                    ),
-                    **head,
-                ),
-                test_cfg=dict(mode='whole'),
-            ),
-        )
-    )
-
-
-def weights(cfg, path, seed=0):
-    """A checkpoint with weights that make every layer matter."""
-    register_task_library(cfg)
-    torch.manual_seed(seed)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        made = dict(cfg.model)
-        model = MODELS.build(made)
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            if 'running_var' in name:
-                value.uniform_(0.5, 2)
-            elif value.ndim < 2:
-                value.normal_(float(name.endswith('weight') or 'gamma' in name), 0.3)
-            else:
-                value.normal_(0, value[0].numel() ** -0.5)
-    if hasattr(model, 'decode_head'):  # no class wins everywhere
-        with torch.no_grad():
-            scores = model.eval()(torch.randn(1, 3, 64, 64), mode='tensor')
-            model.decode_head.conv_seg.bias -= scores.mean((0, 2, 3))
-    meta = dict(dataset_meta=dict(classes=tuple('abcd'), palette=[[i, i, i] for i in range(4)]))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    return str(path)
 
 
 @pytest.fixture(scope='module')
@@ -356,6 +278,48 @@ def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
         verify_file(segmenter(), exported[1], file)
 
 
+@pytest.mark.parametrize(
+    ('name', 'options', 'message'),
+    [
+        ('m.engine', dict(form='tensorrt'), 'tensorrt is not installed: pip install tensorrt'),
+        ('m.bin', {}, 'the name of an ONNX file ends in .onnx'),
+    ],
+)
+def test_formats_that_cannot_be_written(exported, tmp_path, monkeypatch, name, options, message):
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    with pytest.raises(InputError, match=message):
+        export(segmenter(), exported[1], tmp_path / name, (64, 96), **options)
+    with pytest.raises(InputError, match='is exported already'):
+        export(segmenter(), str(exported[0]), tmp_path / 'm.onnx', (64, 96))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_program_of_pytorch_needs_no_code_of_the_model(exported, tmp_path):
+    file = tmp_path / 'm.pt2'
+    options = dict(free=('batch', 'size'), form='pt2')
+    found = export(segmenter(), exported[1], file, (64, 96), **options)
+    assert found.passed and found.error < 1e-5 and len(found.shapes) == 5
+    extra = {'fan_mm.json': ''}
+    program = torch.export.load(str(file), extra_files=extra)
+    assert program.module()(torch.randn(2, 3, 80, 72)).shape == (2, 4, 80, 72)
+    assert json.loads(extra['fan_mm.json'])['backbone'] == 'FANHybrid'
+
+
+def test_too_little_memory_is_not_called_a_wrong_shape():
+    from fan_mm.engine.onnx_file import run_session
+
+    class Session:
+        def get_inputs(self):
+            return [onnx.helper.make_tensor_value_info('images', 1, [1, 3, 8, 8])]
+
+        def run(self, *_):
+            raise RuntimeError('[ONNXRuntimeError] Failed to allocate memory for requested buffer')
+
+    with pytest.raises(InputError, match=r'not enough memory for \[1, 3, 8, 8\]'):
+        run_session(Session(), torch.zeros(1, 3, 8, 8))
+
+
 def test_a_missing_package_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
     with pytest.raises(
@@ -390,6 +354,10 @@ def test_a_file_of_another_model_is_refused(exported):
 
     with pytest.raises(InputError, match='scores of 4 classes, the config has 7'):
         Predictor(segmenter(num_classes=7), str(exported[0]))
+    from fan_mm.engine.onnx_file import read_onnx, use_onnx
+
+    with pytest.raises(InputError, match='but Plain is neither'):  # as a detector
+        use_onnx(Plain(), read_onnx(exported[0]), 'model.onnx')
     vit = segmenter(dict(type='FANViT', arch=COLUMN, out_indices=(0, 0, 0, 1)[2:]), in_index=[0, 1])
     vit.model.decode_head.in_channels = [16, 16]
     with pytest.raises(InputError, match='FANHybrid, the config has FANViT'):

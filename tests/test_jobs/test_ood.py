@@ -660,3 +660,31 @@ def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
     next((tmp_path / 'r/n00000007').iterdir()).unlink()
     attempt('n00000007 has no images', dict(imagenet_r=str(tmp_path / 'r')), clean=False)
     attempt('has no copy of', dict(imagenet_c=str(tmp_path / 'r')), clean=False)
+
+
+@pytest.mark.slow
+def test_an_exported_file_has_a_row_like_its_checkpoint(toy, tmp_path):
+    """Rows within 0.05 of PyTorch's; its weights are those that were exported."""
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    from fan_mm.jobs.export import export
+
+    file = str(tmp_path / 'model.onnx')
+    export(toy.config(), toy.checkpoint, file, (64, 64), free=('batch',))
+    expected = toy.evaluate(tmp_path / 'torch')['test_sets']
+    folders = dict(imagenet_c=str(toy.folder / 'c'))
+    results = evaluate_ood(toy.config(), file, folders, tmp_path / 'onnx')
+    assert results['test_sets'].keys() == expected.keys() == {'clean', 'imagenet_c'}
+    for name, row in results['test_sets'].items():
+        ours, theirs = dict(row), dict(expected[name])
+        assert (ours.pop('weights'), theirs.pop('weights')) == ('exported', 'model')
+        assert ours == pytest.approx(theirs, abs=0.05)
+    assert 'clean: 64 pixels, exported weights' in table_row(results)
+    with pytest.raises(InputError, match=r'--weights: .* has the weights'):
+        evaluate_ood(toy.config(), file, folders, tmp_path / 'x', weights=dict(clean='ema'))
+    with pytest.raises(InputError, match='the ONNX file takes'):
+        evaluate_ood(toy.config(), file, {}, tmp_path / 'y', sizes=dict(clean=96))
+    with open(file, 'ab') as other:  # an entry of metadata, as protobuf appends it
+        other.write(b'\x72\x06\x0a\x01a\x12\x01b')
+    with pytest.raises(InputError, match='holds a sweep with another checkpoint'):
+        evaluate_ood(toy.config(), file, folders, tmp_path / 'onnx')

@@ -1,0 +1,93 @@
+"""A graph in eight-bit integers: static quantisation by onnxruntime, calibrated on pictures.
+
+Weights of convolutions and of products with weights have a scale for each output channel,
+activations one for the tensor. Products between activations (attention) stay float, and so does all else.
+"""
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+QUANTISED = ('Conv', 'MatMul', 'Gemm')
+
+
+def to_int8(proto: Any, pictures: Iterable[Tensor]) -> tuple[Any, dict[str, int]]:
+    """Quantise a graph in float32.
+
+    Args:
+        proto: onnx's ``ModelProto`` from `fan_mm.deploy.export_onnx`; it is not changed.
+        pictures: inputs of the graph, of one picture each, whose activations give the scales.
+
+    Returns:
+        The graph, with QuantizeLinear and DequantizeLinear around what is in integers; and how many
+        nodes stayed float, by operator, of those with products.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Pictures(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(pictures)
+
+        def get_next(self) -> dict | None:
+            picture = next(self.left, None)
+            return None if picture is None else {name: picture.numpy()}
+
+    name = proto.graph.input[0].name
+    source = onnx.ModelProto()
+    source.CopyFrom(proto)
+    for number, node in enumerate(source.graph.node):
+        node.name = node.name or f'node_{number}'
+    products = list(_between_activations(source))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'int8.onnx')
+        logging.disable(logging.WARNING)  # that shapes could be inferred better, on the root logger
+        try:
+            quantize_static(
+                source,
+                path,
+                Pictures(),
+                op_types_to_quantize=list(QUANTISED),
+                per_channel=True,
+                nodes_to_exclude=[node.name for node in products],
+                # a bias, or attention, comes next: in float
+                extra_options={'OpTypesToExcludeOutputQuantization': ['MatMul', 'Gemm']},
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+        made = onnx.load(str(path))
+    _round_for_products_alone(made.graph, {node.name for node in products})
+    onnx.checker.check_model(made, full_check=True)
+    return made, dict(Counter(node.op_type for node in products))
+
+
+def _between_activations(proto: Any) -> Iterator[Any]:
+    """Products whose second factor is no weight."""
+    weights = {weight.name for weight in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type in QUANTISED and node.input[1] not in weights:
+            yield node
+
+
+def _round_for_products_alone(graph: Any, products: set[str]) -> None:
+    """Give what is computed in float the value before it was rounded for a product beside it.
+
+    What a convolution makes is rounded for all: only so is it computed in integers.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in QUANTISED and node.name not in products:
+            continue
+        for place, name in enumerate(node.input):
+            restored = makers.get(name)
+            if restored is None or restored.op_type != 'DequantizeLinear':
+                continue
+            rounded = makers.get(restored.input[0])
+            source = rounded and makers.get(rounded.input[0])
+            if rounded is not None and (source is None or source.op_type != 'Conv'):
+                node.input[place] = rounded.input[0]

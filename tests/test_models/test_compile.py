@@ -1,0 +1,84 @@
+"""`torch.compile` takes every backbone whole: in train and test mode, and with sizes left open."""
+
+import pytest
+import torch
+from torch import nn
+
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+
+COLUMN = dict(embed_dims=16, depth=2, num_heads=2)
+STEM = dict(stem_depths=(1, 1), stem_channels=(8, 8))
+STAGES = dict(embed_dims=16, depths=(2, 1, 1, 1), num_heads=(2, 2, 2, 2))
+FAMILIES = {
+    'vit': (FANViT, dict(arch=COLUMN, out_type='cls_token')),
+    'vit-pooled': (FANViT, dict(arch=COLUMN, token_pooling=4, out_indices=-1)),
+    'hybrid': (FANHybrid, dict(arch=COLUMN | STEM, out_indices=(0, 1, 2, 3))),
+    'widened': (
+        FANHybrid,
+        dict(
+            arch=COLUMN
+            | STEM
+            | dict(depth=3, tap=1, widen=dict(after=1, embed_dims=24, num_heads=3))
+        ),
+    ),
+    'swin': (FANSwin, dict(arch=STAGES, out_indices=(0, 1, 2, 3))),
+    'convnext': (FANConvNeXt, dict(arch=STAGES, out_indices=(0, 1, 2, 3))),
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def make(name, **options):
+    torch.manual_seed(0)
+    backbone, own = FAMILIES[name]
+    module = backbone(**(own | options))
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return module
+
+
+@pytest.mark.slow
+def test_swin_at_sizes_that_are_opened_when_they_change():
+    """Left open from the start, PyTorch reasons for minutes on how its windows lie."""
+    module = make('swin').eval()
+    compiled = torch.compile(module, backend='eager', fullgraph=True)
+    with torch.no_grad():
+        for size in ((64, 96), (160, 224)):
+            images = torch.randn(2, 3, *size)
+            for a, b in zip(compiled(images), module(images), strict=True):
+                torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [name for name in FAMILIES if name != 'swin'])
+def test_in_test_mode_at_any_size(name):
+    """One graph for sizes left open, and no other for another size."""
+    module = make(name).eval()
+    graphs = []
+
+    def backend(graph, example):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(module, backend=backend, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for batch, *size in ((2, 160, 224), (3, 256, 192), (2, 224, 288)):
+            images = torch.randn(batch, 3, *size)
+            for a, b in zip(compiled(images), module(images), strict=True):
+                torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    assert len(graphs) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['vit', 'hybrid', 'swin', 'convnext'])
+def test_in_train_mode(name):
+    """Forward and backward, with drop path, in one graph."""
+    module = make(name, drop_path_rate=0.2).train()
+    compiled = torch.compile(module, backend='eager', fullgraph=True)
+    sum(x.square().mean() for x in compiled(torch.randn(2, 3, 64, 96))).backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
