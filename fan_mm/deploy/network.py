@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from fan_mm.errors import InputError
 
+# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
+_SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+
 OUTPUTS = ('logits', 'probabilities', 'labels')
 PARTS = ('whole', 'features')
 
@@ -134,7 +137,7 @@ class Network(nn.Module):
 
     def _keep_normalisation(self) -> None:
         made = self.model.data_preprocessor
-        swaps = getattr(made, '_channel_conversion', False) or getattr(made, 'to_rgb', False)
+        swaps = any(getattr(made, name, False) for name in _SWAPS)
         if getattr(made, 'mean', None) is None or not swaps:
             raise InputError(
                 f'--with-preprocessing: {type(made).__name__} of this config does not turn BGR into '

@@ -18,6 +18,7 @@ from PIL import Image
 
 pytest.importorskip('mmpretrain')
 
+from libraries import needs_classes_as_types
 from mmpretrain.models import BaseClassifier, LinearClsHead
 from mmpretrain.registry import MODELS as PRETRAIN_MODELS
 from mmpretrain.registry import TRANSFORMS
@@ -508,10 +509,10 @@ def attempt_ood(config, data, tmp_path, change, folders=('r',), **options):
     'change',
     [
         two_scores,
-        as_class,
+        pytest.param(as_class, marks=needs_classes_as_types),
         scoped,
         wrapped_dataset,
-        classes_for_types,
+        pytest.param(classes_for_types, marks=needs_classes_as_types),
         torchvision_pipeline,
         no_crop,
     ],
@@ -576,6 +577,7 @@ def test_folders_of_other_names():
             sets['imagenet_a' if len(names) == 200 else 'imagenet_v2'].classes(names)
 
 
+@needs_classes_as_types
 def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
     (tmp_path / 'r').mkdir()
     with pytest.raises(InputError, match=r'imagenet_r: \S+ cannot be read: ') as error:
@@ -628,7 +630,10 @@ def test_labels_that_fit_and_do_not_fit_class_folders(tmp_path):
     def check(folders, labels):
         names = [f'{i}' for i in range(len(folders))]
         images = PremadeImages(
-            tmp_path, '{corruption}/{severity}', 1, dict(zip(names, folders, strict=True))
+            tmp_path,
+            '{corruption}/{severity}',
+            1,
+            class_folders=dict(zip(names, folders, strict=True)),
         )
         images.check_labels([f'val/{name}.jpg' for name in names], labels)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from libraries import needs_classes_as_types
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -192,7 +193,10 @@ ACCURACY = dict(type='Accuracy', topk=(1,))
         [ACCURACY],
         dict(metrics=ACCURACY),
         dict(type='Evaluator', metrics=[ACCURACY]),
-        dict(type=Evaluator, metrics=[dict(ACCURACY, type='mmpretrain.Accuracy')]),
+        pytest.param(
+            dict(type=Evaluator, metrics=[dict(ACCURACY, type='mmpretrain.Accuracy')]),
+            marks=needs_classes_as_types,
+        ),
     ],
 )
 def test_predictions_are_written_beside_any_evaluator(tmp_path, evaluator):
@@ -213,6 +217,7 @@ def test_a_metric_that_does_not_fit_is_said_at_the_first_batch(tmp_path):
     assert '\n' not in str(error.value)
 
 
+@needs_classes_as_types
 @pytest.mark.parametrize(
     'form', [lambda m: [m], lambda m: dict(metrics=m), lambda m: dict(type=Evaluator, metrics=[m])]
 )
