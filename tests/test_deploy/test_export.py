@@ -323,7 +323,7 @@ def test_too_little_memory_is_not_called_a_wrong_shape():
 def test_a_missing_package_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
     with pytest.raises(
-        InputError, match=r'onnxscript is not installed: pip install "fan_mm\[export\]"'
+        InputError, match='onnxscript is not installed: pip install onnx onnxscript onnxruntime'
     ):
         export_onnx(_features(), (64, 64))
 
