@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from fan_mm.datasets.scenes import write_cityscapes
+from fan_mm.engine.resume import newest_checkpoint
 from gpu.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +114,9 @@ def stopped(plan: dict, data: Path, work: Path) -> dict:
 
 def resumed(plan: dict, data: Path, work: Path) -> dict:
     """Go on to the end; every loss is finite, the config that ran is the one for this device."""
-    done = int(Path((work / 'last_checkpoint').read_text()).stem.split('_')[1])
+    # not as last_checkpoint says: the stop may have come while that was written
+    checkpoint, _ = newest_checkpoint(work)
+    done = int(checkpoint.stem.split('_')[1])
     succeeded(start('train.py', plan, data, work, '--amp', '--resume'), work)
     rows = losses(work)
     went_on = f'iteration {done}' in log_of(work) and list(rows) == list(
