@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-MIM_CONTENT = ('configs', 'tools')
+MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 
 def link_mim_content() -> None:
@@ -18,7 +18,7 @@ def link_mim_content() -> None:
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir()
     for name in MIM_CONTENT:
-        os.symlink(Path('..', '..', name), mim / name, target_is_directory=True)
+        os.symlink(Path('..', '..', name), mim / name, target_is_directory=(ROOT / name).is_dir())
 
 
 class BuildWithMimContent(build_py):
@@ -34,7 +34,11 @@ class BuildWithMimContent(build_py):
         mim = Path(self.build_lib, 'fan_mm', '.mim')
         shutil.rmtree(mim, ignore_errors=True)  # an earlier build's
         for name in MIM_CONTENT:
-            shutil.copytree(ROOT / name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
+            if (ROOT / name).is_dir():
+                ignored = shutil.ignore_patterns('__pycache__')
+                shutil.copytree(ROOT / name, mim / name, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, mim / name)
 
 
 def version() -> str:
@@ -73,7 +77,8 @@ if __name__ == '__main__':
         long_description_content_type='text/markdown',
         license='Apache-2.0',
         packages=find_packages(include=['fan_mm', 'fan_mm.*']),
-        package_data={'fan_mm': ['evaluation/data/*', 'report/*.css']},
+        package_data={'fan_mm': ['py.typed', 'evaluation/data/*', 'report/*.css']},
+        entry_points={'console_scripts': ['fan-mm = fan_mm.console:main']},
         cmdclass={'build_py': BuildWithMimContent},
         python_requires='>=3.10',
         # Either brand of the stack serves (mmengine and onedl-mmengine share import names), so

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-_PACKAGE = Path(__file__).resolve().parent
-_TOOLS = (_PACKAGE.parent / 'tools', _PACKAGE / '.mim' / 'tools')
+from fan_mm import packaged
+
+_TOOLS = packaged.folders('tools')
+_CONSOLE = 'fan-mm'  # `fan_mm.console`
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _CHILD_DIED = getattr(signal, 'SIGCHLD', None)  # Windows has none
@@ -97,7 +99,9 @@ def guard_start() -> bool:
         Whether this program is one of the tools.
     """
     main = getattr(sys.modules.get('__main__'), '__file__', None)
-    if main is None or Path(main).resolve().parent not in _TOOLS:
+    if main is None:
+        return False
+    if Path(main).resolve().parent not in _TOOLS and Path(main).stem != _CONSOLE:
         return False
     if multiprocessing.parent_process() is not None:
         return False

@@ -9,6 +9,7 @@ BASEMENT = {
     'cores',
     'fileio',
     'images',
+    'packaged',
     'safetensors_files',
     'stopping',
     'torch_files',

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from fan_mm.engine.config_values import KNOWN_KEYS, check_values
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.errors import InputError
+from fan_mm.packaged import config_named
 
 _LONGEST = 400  # characters of what somebody else says
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
@@ -22,7 +23,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
     Modules of ``custom_imports`` are also found in the current folder and beside the config.
 
     Args:
-        path: of the file; ``~`` is the home folder.
+        path: of the file, ``~`` is the home folder; or the name of a shipped config.
         options: dotted key -> new value.
 
     Raises:
@@ -31,7 +32,9 @@ def read_config(path: str, options: dict | None = None) -> Config:
     """
     file = Path(path).expanduser()
     if not file.exists():
-        raise InputError(f'no such config: {path}')
+        file = config_named(path)
+        if file is None:
+            raise InputError(f'no such config: {path}')
     if file.suffix not in _SUFFIXES:
         raise InputError(f'{path} is no config (.py): the order is CONFIG CHECKPOINT, see --help')
     if not file.is_file():

@@ -1,0 +1,84 @@
+"""The command ``fan-mm``: the packaged tools by name, from any folder."""
+
+import ast
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from fan_mm import __version__, packaged
+from fan_mm.cli import run
+from fan_mm.errors import InputError
+
+# command -> file of tools/, in the order in which they are wanted
+COMMANDS = {
+    'train': 'train.py',
+    'test': 'test.py',
+    'test-corruption': 'test_corruption.py',
+    'test-ood': 'test_ood.py',
+    'compare': 'compare_robustness.py',
+    'export': 'export.py',
+    'demo': 'demo.py',
+    'convert-checkpoint': 'convert_checkpoint.py',
+    'make-toy-dataset': 'make_toy_dataset.py',
+    'make-corrupted-dataset': 'make_corrupted_dataset.py',
+    'show-corruptions': 'show_corruptions.py',
+    'show-predictions': 'show_predictions.py',
+    'show-token-labels': 'show_token_labels.py',
+    'visualize-clusters': 'visualize_clusters.py',
+    'visualize-gates': 'visualize_gates.py',
+    'visualize-segmentation': 'visualize_segmentation.py',
+    'analyze-noise-decay': 'analyze_noise_decay.py',
+    'model-complexity': 'model_complexity.py',
+    'dist-train': 'dist_train.sh',
+    'dist-test': 'dist_test.sh',
+    'dist-test-corruption': 'dist_test_corruption.sh',
+    'slurm-train': 'slurm_train.sh',
+    'slurm-test': 'slurm_test.sh',
+}
+
+
+def summary(tool: Path) -> str:
+    """The first line of what a tool says about itself."""
+    text = tool.read_text()
+    if tool.suffix == '.sh':
+        return text.splitlines()[1].lstrip('# ')
+    return ast.get_docstring(ast.parse(text)).splitlines()[0]
+
+
+def usage() -> str:
+    """Every command with one line."""
+    tools = packaged.folder('tools')
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f'  {name:{width}}{summary(tools / file)}' for name, file in COMMANDS.items()]
+    head = f'fan-mm COMMAND [ARGUMENTS], fan-mm COMMAND --help; fan_mm {__version__}'
+    tail = (
+        'CONFIG is a file, or the name of a shipped config: fan-mm train fan_hybrid_s_cityscapes\n'
+        f'configs: {packaged.folder("configs")}'
+    )
+    return '\n'.join([head, '', *lines, '', tail])
+
+
+def hand_over() -> int | None:
+    """Run the tool that the command line names, as if it had been started itself."""
+    name = sys.argv[1] if len(sys.argv) > 1 else '--help'
+    if name in ('-h', '--help'):
+        print(usage())
+        return 0
+    if name == '--version':
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        raise InputError(f'fan-mm has no command {name!r}: fan-mm --help lists them')
+    tool = packaged.folder('tools') / COMMANDS[name]
+    if tool.suffix == '.sh':
+        os.environ.setdefault('PYTHON', sys.executable)
+        os.execvp('bash', ['bash', str(tool), *sys.argv[2:]])
+    sys.argv = [str(tool), *sys.argv[2:]]
+    runpy.run_path(str(tool), run_name='__main__')
+    return 0
+
+
+def main() -> None:
+    """The console script."""
+    run(hand_over)
