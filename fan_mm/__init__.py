@@ -9,7 +9,7 @@ import sys
 from fan_mm.stopping import guard_start
 from fan_mm.versions import check_versions
 
-__version__ = '0.1.0'
+__version__ = '1.0.0'
 
 _in_tool = guard_start()
 try:
