@@ -1,0 +1,105 @@
+"""What the documentation prints: every command is one that its tool takes, every link leads somewhere."""
+
+import argparse
+import re
+import runpy
+import shlex
+import sys
+
+import pytest
+
+from fan_mm import cli, console
+
+SHELL = re.compile(r'^```(?:shell|bash|sh)\n(.*?)^```', re.MULTILINE | re.DOTALL)
+LINK = re.compile(r'\]\(([^)#\s]+)(?:#([^)\s]+))?\)')
+OPTIONAL = re.compile(r'\[(--[^\]]*)\]')
+
+
+def pages(root):
+    return sorted([root / 'README.md', root / 'CONTRIBUTING.md', *(root / 'docs').rglob('*.md')])
+
+
+def _parts(words):
+    part = []
+    for word in [*words, ';']:
+        if word in ('&&', '||', '|', ';'):
+            yield part
+            part = []
+        else:
+            part.append(word)
+
+
+def commands(text):
+    """The commands of tools in the shell blocks of a page, each as its words."""
+    for block in SHELL.findall(text):
+        for line in block.replace('\\\n', ' ').splitlines():
+            line = re.sub(r'(^|\s)#.*', '', OPTIONAL.sub(r'\1', line))
+            for words in _parts(shlex.split(line)):
+                while words and re.fullmatch(r'\w+=.*', words[0]):  # of the environment
+                    del words[0]
+                match words:
+                    case ['python', tool, *rest] if tool.startswith('tools/'):
+                        yield tool.removeprefix('tools/'), rest
+                    case ['fan-mm', command, *rest] if not command.startswith('-'):
+                        yield console.COMMANDS[command], rest
+
+
+def all_commands(root):
+    return [
+        (page, tool, words) for page in pages(root) for tool, words in commands(page.read_text())
+    ]
+
+
+class Parsed(Exception):
+    pass
+
+
+def test_every_printed_command_is_taken(repo_root, monkeypatch):
+    def parse_args(self, *arguments):
+        argparse.ArgumentParser.parse_args(self, *arguments)
+        raise Parsed
+
+    def error(self, message):
+        raise AssertionError(message)
+
+    monkeypatch.setattr(cli._Parser, 'parse_args', parse_args)
+    monkeypatch.setattr(cli._Parser, 'error', error)
+    found, mistakes = all_commands(repo_root), []
+    for page, tool, words in found:
+        monkeypatch.setattr(sys, 'argv', [tool, *words])
+        main = runpy.run_path(str(repo_root / 'tools' / tool))['main']
+        try:
+            main()
+        except Parsed:
+            continue
+        except AssertionError as error:
+            mistakes.append(f'{page.name}: {tool} {shlex.join(words)}: {error}')
+    assert mistakes == []
+    assert len(found) > 60
+
+
+def test_every_named_config_is_there(repo_root):
+    for page in pages(repo_root):
+        for name in re.findall(r'configs/[\w/]+\.py', page.read_text()):
+            assert (repo_root / name).is_file(), f'{page.name}: {name}'
+
+
+def anchors(path):
+    titles = re.findall(r'^#+ (.*)', path.read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+@pytest.mark.parametrize('kind', ['files', 'anchors'])
+def test_links_lead_somewhere(repo_root, kind):
+    checked = 0
+    for page in pages(repo_root):
+        for target, anchor in LINK.findall(page.read_text()):
+            if re.match(r'https?:', target):
+                continue
+            path = page.parent / target
+            if kind == 'files':
+                assert path.exists(), f'{page.name}: {target}'
+            elif anchor and path.suffix == '.md':
+                assert anchor in anchors(path), f'{page.name}: {target}#{anchor}'
+            checked += 1
+    assert checked > 20
