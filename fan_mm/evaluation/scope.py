@@ -1,11 +1,12 @@
 """What a sweep covers: a named benchmark, or the part of it that the user asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fan_mm.corruptions import Benchmark, choose_cells
 from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.class_names import are_imagenet
 
 # Dataset class -> benchmark that is meant if none is named.
 _BENCHMARK_OF = {
@@ -16,7 +17,10 @@ _BENCHMARK_OF = {
 
 
 def default_benchmark(dataset: Any) -> str:
-    """Name of the benchmark made for a dataset (or the one in its wrappers); 'all' for others."""
+    """Name of the benchmark made for a dataset (or the one in its wrappers); 'all' for others.
+
+    Folders of pictures that are named as ImageNet's classes are ImageNet.
+    """
     while True:
         for base in type(dataset).__mro__:
             if base.__name__ in _BENCHMARK_OF:
@@ -26,7 +30,9 @@ def default_benchmark(dataset: Any) -> str:
         elif hasattr(dataset, 'dataset'):
             dataset = dataset.dataset
         else:
-            return 'all'
+            meta = getattr(dataset, 'metainfo', None)
+            classes = meta.get('classes') if isinstance(meta, Mapping) else None
+            return 'imagenet-c' if are_imagenet(classes or ()) else 'all'
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from fan_mm.engine.evaluators import (
 )
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import SCORES
+from fan_mm.evaluation.class_names import readable
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
 # Scores of which the field knows that higher is better, the first ones first. Of metrics that are not
@@ -419,7 +420,7 @@ def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dic
 
 def _class_names(metric: BaseMetric, count: int) -> list[str]:
     names = (metric.dataset_meta or {}).get('classes')
-    return list(map(str, names if names is not None else range(count)))
+    return readable(names if names is not None else range(count))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:

@@ -62,6 +62,7 @@ from fan_mm.evaluation.cell_dataset import (
     sample_infos,
 )
 from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
+from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
@@ -649,7 +650,7 @@ class RobustnessSweep:
         if statistics:
             keys = np.array([image_key(info['img_path']) for info in self.infos])
             per_image = PerImage(self.how.statistics, keys, statistics)
-        classes = [str(name) for name in self.metainfo.get('classes') or ()]
+        classes = readable(self.metainfo.get('classes') or ())
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):
             # mmdet keeps COCO's 80 colours where the config names other classes

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from fan_mm.evaluation.class_names import readable
 from fan_mm.report.fonts import drawable
 from fan_mm.report.panels import (
     distinct_palette,
@@ -36,7 +37,7 @@ def legend_of(sample: Any, metainfo: Mapping) -> tuple[list[str], list[Sequence[
         return [], []
     maps = [sample.pred_sem_seg, *([sample.gt_sem_seg] if 'gt_sem_seg' in sample else [])]
     shown = sorted({label for map_ in maps for label in torch.unique(map_.data).tolist()})
-    classes, palette = drawable(metainfo['classes']), palette_of(metainfo)
+    classes, palette = drawable(readable(metainfo['classes'])), palette_of(metainfo)
     shown = [label for label in shown if label < len(classes)]
     return [classes[label] for label in shown], [palette[label] for label in shown]
 
@@ -52,7 +53,7 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
         A function of the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample. It
         returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'.
     """
-    names = metainfo.get('classes') or ()
+    names = readable(metainfo.get('classes') or ())
     classes = functools.cache(lambda: drawable(names))  # looks for fonts
     palette = palette_of(metainfo)
     paint = {'segmentation': _segmentation, 'detection': _detection}.get(task, _classification)

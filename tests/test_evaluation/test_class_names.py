@@ -1,0 +1,51 @@
+"""Names that people read."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from fan_mm.evaluation.class_names import are_imagenet, readable
+from fan_mm.evaluation.scope import default_benchmark
+
+IDS = ['n01440764', 'n01443537', 'n02012849', 'n03126707']
+
+
+def all_ids(repo_root):
+    path = repo_root / 'fan_mm/evaluation/data/imagenet_classes.json'
+    return list(json.loads(path.read_text())['classes'])
+
+
+def test_words_of_every_class_are_mmpretrain_s(repo_root):
+    categories = pytest.importorskip('mmpretrain.datasets.categories').IMAGENET_CATEGORIES
+    ids = all_ids(repo_root)
+    assert ids == sorted(ids) and len(set(ids)) == 1000
+    # the first words: mmpretrain's Latin has slips
+    for ours, theirs in zip(readable(ids), readable(categories), strict=True):
+        assert ours.split(',')[0].lower() == theirs.split(',')[0].lower()
+
+
+@pytest.mark.parametrize(
+    ('classes', 'names'),
+    [
+        (IDS[:2], ['tench, Tinca tinca', 'goldfish, Carassius auratus']),
+        (IDS[2:], ['crane (0)', 'crane (1)']),
+        ([*IDS[:1], 'dog'], ['n01440764', 'dog']),
+        (['n99999999'], ['n99999999']),
+        (['a', 'b', 'a'], ['a (0)', 'b', 'a (2)']),
+        ([0, 1], ['0', '1']),
+        ([], []),
+    ],
+)
+def test_readable(classes, names):
+    assert readable(classes) == names
+
+
+def test_folders_of_imagenet_s_classes_are_imagenet(repo_root):
+    def benchmark(classes):
+        return default_benchmark(SimpleNamespace(metainfo={'classes': tuple(classes)}))
+
+    ids = all_ids(repo_root)
+    assert are_imagenet(ids) and benchmark(ids) == 'imagenet-c'
+    assert benchmark(ids[:999]) == benchmark(ids[::-1]) == benchmark(map(str, range(1000))) == 'all'
+    assert default_benchmark(SimpleNamespace()) == 'all'
