@@ -21,6 +21,7 @@ from fan_mm.engine.config_values import check_values
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
+from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook
 from fan_mm.errors import InputError
@@ -116,6 +117,7 @@ def build_runner(
             'checkpoint use --cfg-options runner_type=Runner'
         )
     runner.register_hook(LoadFromHook())
+    gather_paramwise_lines(runner)
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses
         # and the resizing of every mmseg head among them: these warn instead.
