@@ -63,6 +63,7 @@ EXTRAS = {
     'corruptions': pins('imagecorruptions-imaug'),
 }
 EXTRAS['export'] = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
+EXTRAS['docs'] = ['mkdocs-material', 'mkdocstrings[python]']
 EXTRAS['all'] = sorted({line for lines in EXTRAS.values() for line in lines})
 EXTRAS['tests'] = (ROOT / 'requirements' / 'tests.txt').read_text().split()
 

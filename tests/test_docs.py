@@ -1,9 +1,11 @@
 """What the documentation prints: every command is one that its tool takes, every link leads somewhere."""
 
 import argparse
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -103,3 +105,23 @@ def test_links_lead_somewhere(repo_root, kind):
                 assert anchor in anchors(path), f'{page.name}: {target}#{anchor}'
             checked += 1
     assert checked > 20
+
+
+def test_the_site_is_built_without_a_warning(repo_root, tmp_path):
+    pytest.importorskip('mkdocs')
+    pytest.importorskip('mkdocstrings')
+    done = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', tmp_path],
+        cwd=repo_root,
+        env=os.environ | dict(NO_MKDOCS_2_WARNING='1'),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    in_nav = set(
+        re.findall(r': ([\w/]+\.md)$', (repo_root / 'mkdocs.yml').read_text(), re.MULTILINE)
+    )
+    written = {str(p.relative_to(repo_root / 'docs')) for p in (repo_root / 'docs').rglob('*.md')}
+    assert written == in_nav
+    page = (tmp_path / 'reference/backbones/index.html').read_text()
+    assert 'FANHybrid' in page and 'Parameters' in page

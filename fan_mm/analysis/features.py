@@ -105,7 +105,7 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
     Raises:
         InputError: within the block, an output that is neither.
 
-    Example:
+    Examples:
         >>> with record_tokens(backbone, block_names(backbone)[-2:]) as tokens:
         ...     backbone(images)
         >>> tokens['blocks.8'].values.shape, tokens['blocks.8'].grid

@@ -37,7 +37,7 @@ class AttentionDiversityHook(Hook):
             the first step, a model whose attention does not run with gradients, or that returns no
             losses.
 
-    Example:
+    Examples:
         >>> # in a config; custom_hooks = [...] is as good, but is not merged with the base file's
         >>> default_hooks = dict(attention_diversity=dict(type='AttentionDiversityHook'))
     """

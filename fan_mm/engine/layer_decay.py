@@ -17,7 +17,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Works for classifiers, segmentors, detectors and bare backbones. Everything else in
     ``paramwise_cfg`` means what it means to mmengine, ``lr_mult`` included.
 
-    Example:
+    Examples:
         >>> optim_wrapper = dict(
         ...     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
         ...     constructor='LayerDecayOptimWrapperConstructor',

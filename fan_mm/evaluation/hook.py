@@ -25,7 +25,7 @@ class RobustnessHook(Hook):
     can name them. There they are None where a cell failed and, but for the corruptions, at
     validations between two sweeps.
 
-    Example:
+    Examples:
         >>> custom_hooks = [dict(type='RobustnessHook', interval=4, max_samples=100)]
         >>> default_hooks = dict(checkpoint=dict(save_best='robustness/mean', rule='greater'))
 

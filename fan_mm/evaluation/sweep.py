@@ -138,9 +138,10 @@ class RobustnessSweep:
     Nothing that is passed in is changed. Under torch.distributed every rank makes the sweep and runs
     it; rank 0 decides what is to be done, computes the metrics and writes.
 
-    Example:
+    Examples:
         >>> sweep = RobustnessSweep(model, test_dataloader, test_evaluator, work_dir='robustness')
         >>> sweep.run()['summary']['retention']['value']
+        87.5
 
     Args:
         model: with mmengine's ``test_step``, weights loaded, on its device.

@@ -94,16 +94,15 @@ class FANConvNeXtBlock(nn.Module):
 class FANConvNeXt(StagedBackbone):
     """FAN-ConvNeXt, for images of any size.
 
-    `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_,
+    [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451),
     Table 7, row "ConvNeXt-T + FAN": 82.5 % on ImageNet, 60.8 % on ImageNet-C, against 82.1 and 59.1
     of ConvNeXt-T. The authors released neither code nor weights, so this is a reading of the paper.
 
     What the paper fixes: the network is ConvNeXt-T ("FAN block" added), and the block of FAN differs
     from others in its channel processing, the MLP whose output the efficient channel attention
-    scales (Figure 2b, Eq. 7). ConvNeXt (`A ConvNet for the 2020s
-    <https://arxiv.org/abs/2201.03545>`_) fixes the rest: depths, widths, 7x7 depthwise convolution,
-    the place of the norms, layer scale from 1e-6, drop path rising linearly, the norm behind the
-    global average of a classifier.
+    scales (Figure 2b, Eq. 7). ConvNeXt ([A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545))
+    fixes the rest: depths, widths, 7x7 depthwise convolution, the place of the norms, layer scale from
+    1e-6, drop path rising linearly, the norm behind the global average of a classifier.
 
     What we chose:
 
@@ -118,10 +117,10 @@ class FANConvNeXt(StagedBackbone):
     - Images and grids of odd size are padded at the right and bottom, as in FAN-Swin.
 
     Args:
-        arch: 'tiny', 'small', 'base', 'large' (of ConvNeXt), or a dict (`StagedBackbone`).
-        **kwargs: the other arguments of `StagedBackbone`.
+        arch: 'tiny', 'small', 'base', 'large' (of ConvNeXt), or a dict (`StagedBackbone`, which has the
+            other arguments, too).
 
-    Example:
+    Examples:
         >>> backbone = FANConvNeXt('tiny', out_indices=(0, 1, 2, 3))
         >>> [tuple(x.shape) for x in backbone(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]

@@ -1,5 +1,7 @@
 """FAN-Hybrid: two ConvNeXt stages, FAN blocks, class attention (spec 1.1 and 2.2)."""
 
+from typing import Any
+
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -12,7 +14,7 @@ from fan_mm.models.layers import HybridPatchEmbed
 class FANHybrid(ColumnarBackbone):
     """FAN-Hybrid: convolutional stages at strides 4 and 8 before the FAN blocks.
 
-    `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_.
+    [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451).
 
     Outputs: 0 and 1 are the convolutional stages (strides 4 and 8), 2 the patch tokens after the
     tapped block (stride 16), 3 those after class attention (stride 16; 32 for 'xlarge', which
@@ -29,7 +31,7 @@ class FANHybrid(ColumnarBackbone):
             released models were trained (spec 2.2).
         **kwargs: the other arguments of `ColumnarBackbone`.
 
-    Example:
+    Examples:
         >>> backbone = FANHybrid('small', out_indices=(0, 1, 2, 3))
         >>> [tuple(x.shape) for x in backbone(torch.rand(1, 3, 64, 96))]
         [(1, 128, 16, 24), (1, 256, 8, 12), (1, 384, 4, 6), (1, 384, 4, 6)]
@@ -54,7 +56,7 @@ class FANHybrid(ColumnarBackbone):
     arch_defaults = dict(stem_channels=(128, 256), tap=None, widen=None)
 
     def __init__(
-        self, arch: str | dict = 'tiny', unbiased_stem_norm: bool = True, **kwargs
+        self, arch: str | dict = 'tiny', unbiased_stem_norm: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(arch, unbiased_norm=unbiased_stem_norm, **kwargs)
 

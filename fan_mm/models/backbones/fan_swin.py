@@ -1,5 +1,7 @@
 """FAN-Swin: Swin Transformer v1 with the FAN block's channel attention (spec 6 and 7.5)."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
@@ -107,7 +109,7 @@ class FANSwinBlock(nn.Module):
 class FANSwin(StagedBackbone):
     """FAN-Swin, for images of any size.
 
-    `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_,
+    [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451),
     Table 7.
 
     The defaults are the classification models. The official segmentation copy is
@@ -120,7 +122,7 @@ class FANSwin(StagedBackbone):
             (at 224 pixels: in the last stage).
         **kwargs: the other arguments of `StagedBackbone`.
 
-    Example:
+    Examples:
         >>> backbone = FANSwin('tiny', out_indices=(0, 1, 2, 3))
         >>> [tuple(x.shape) for x in backbone(torch.rand(1, 3, 64, 96))]
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
@@ -141,7 +143,7 @@ class FANSwin(StagedBackbone):
         *,
         mlp_identity: bool = False,
         always_shift: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(arch, mlp_identity=mlp_identity, always_shift=always_shift, **kwargs)
 

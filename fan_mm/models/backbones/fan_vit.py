@@ -11,12 +11,12 @@ from fan_mm.models.layers import ConvPatchEmbed
 class FANViT(ColumnarBackbone):
     """FAN-ViT: stride 16 throughout.
 
-    `Understanding The Robustness in Vision Transformers <https://arxiv.org/abs/2204.12451>`_.
+    [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451).
 
     Outputs: 0 to ``depth - 1`` are the patch tokens after each block, ``depth`` those after class
     attention. All arguments are those of `ColumnarBackbone`.
 
-    Example:
+    Examples:
         >>> backbone = FANViT('small', out_indices=(4, 7, 11, 12))
         >>> [tuple(x.shape) for x in backbone(torch.rand(1, 3, 64, 96))]
         [(1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6)]

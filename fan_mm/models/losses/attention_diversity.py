@@ -55,7 +55,7 @@ class AttentionDiversity:
     Raises:
         InputError: it has none.
 
-    Example:
+    Examples:
         >>> diversity = AttentionDiversity(model)
         >>> diversity.start()
         >>> loss = criterion(model(images), labels) + diversity.loss()

@@ -29,10 +29,10 @@ class LayerNorm2d(nn.LayerNorm):
 class SimpleFeaturePyramid(BaseModule):
     """Levels of strides 4, 8, 16, 32 and more from the last map of a backbone that has one stride.
 
-    `Exploring Plain Vision Transformer Backbones for Object Detection
-    <https://arxiv.org/abs/2203.16527>`_, section 3 and appendix A.2: transposed convolutions of
-    strides 4 (two of them with LayerNorm and GELU between) and 2, nothing for 16, max pooling for
-    32, then on every level a 1x1 and a 3x3 convolution, each with LayerNorm. No top-down path.
+    [Exploring Plain Vision Transformer Backbones for Object Detection](https://arxiv.org/abs/2203.16527),
+    section 3 and appendix A.2: transposed convolutions of strides 4 (two of them with LayerNorm and GELU
+    between) and 2, nothing for 16, max pooling for 32, then on every level a 1x1 and a 3x3 convolution,
+    each with LayerNorm. No top-down path.
 
     For `FANViT` in mmdet; mmseg's UPerNet-like heads have `Feature2Pyramid` in mmseg itself.
 
@@ -44,7 +44,7 @@ class SimpleFeaturePyramid(BaseModule):
         norm_cfg: mmcv's, for another norm than LayerNorm.
         init_cfg: mmengine's.
 
-    Example:
+    Examples:
         >>> neck = SimpleFeaturePyramid(384, 256, num_outs=5)
         >>> [tuple(x.shape[2:]) for x in neck([torch.rand(1, 384, 8, 12)])]
         [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
