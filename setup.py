@@ -78,7 +78,7 @@ if __name__ == '__main__':
         long_description_content_type='text/markdown',
         license='Apache-2.0',
         packages=find_packages(include=['fan_mm', 'fan_mm.*']),
-        package_data={'fan_mm': ['py.typed', 'evaluation/data/*', 'report/*.css']},
+        package_data={'fan_mm': ['py.typed', 'evaluation/data/*', 'report/*.css', 'report/*.js']},
         entry_points={'console_scripts': ['fan-mm = fan_mm.console:main']},
         cmdclass={'build_py': BuildWithMimContent},
         python_requires='>=3.10',

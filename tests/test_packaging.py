@@ -53,7 +53,11 @@ def test_configs_and_tools_travel_in_the_wheel(repo_root, wheel):
     assert 'fan_mm/.mim/configs/_base_/default_runtime.py' in names
     assert 'fan_mm/.mim/tools/test_corruption.py' in names
     assert {'fan_mm/.mim/model-index.yml', 'fan_mm/py.typed'} <= names
-    assert {'fan_mm/models/backbones/fan_vit.py', 'fan_mm/report/style.css'} <= names
+    assert {
+        'fan_mm/models/backbones/fan_vit.py',
+        'fan_mm/report/style.css',
+        'fan_mm/report/explorer.js',
+    } <= names
     data = {f.name for f in (repo_root / 'fan_mm' / 'evaluation' / 'data').iterdir()}
     assert {f'fan_mm/evaluation/data/{name}' for name in data} <= names
     assert not any(name.startswith('tests/') for name in names)

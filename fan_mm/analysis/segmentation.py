@@ -30,9 +30,9 @@ from fan_mm.fileio import remove_temporaries, whole_file
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.fonts import drawable
 from fan_mm.report.painters import palette_of
-from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
+from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, side_by_side
 
-LOST, NEVER = (205, 30, 40), (245, 166, 35)  # colours of errors, RGB
+LOST, NEVER = WRONG, (245, 166, 35)  # colours of errors, RGB
 VIDEO_WIDTH = 1920  # pixels, at most
 VIDEO_CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.gif': None}
 LEGEND = 32  # classes at most

@@ -4,7 +4,7 @@ They are taken while the cells are evaluated, on whatever rank the sample is on;
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -16,7 +16,7 @@ from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
 from fan_mm.evaluation.samples import spread
 
 MAX_WIDTH = 640
-SEVERITY = 3
+SEVERITY = 3  # that a page shows where it shows one
 
 Painter = Callable[[np.ndarray, Any], Mapping[str, np.ndarray]]
 
@@ -27,8 +27,9 @@ class Gallery:
     Args:
         count: number of samples, spread evenly over the dataset.
         paint: maps the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample to RGB
-            pictures: 'image', 'prediction' and, if known, 'ground_truth'.
-        severities: of all corruptions of the sweep; one of each is kept, 3 or the nearest below.
+            pictures: 'image', 'prediction' and, if known, 'ground_truth' and 'error'.
+        severities: of all corruptions of the sweep. Of each one cell must have pictures, that of
+            severity 3 or the nearest below; the others get them when they are evaluated.
         samples: number of samples of the sweep.
         channel_order: of the model's input: 'bgr' or 'rgb'.
     """
@@ -44,10 +45,7 @@ class Gallery:
         self.channel_order = channel_order
         self.positions = set(spread(samples, count))
         self.paint = paint
-        self.cells = {CLEAN} | {
-            Cell(name, max((s for s in levels if s <= SEVERITY), default=min(levels)))
-            for name, levels in severities.items()
-        }
+        self.cells = {CLEAN} | {Cell(name, _middle(levels)) for name, levels in severities.items()}
 
     def take(
         self, cell: Cell, positions: Sequence[int], batch: Mapping, outputs: Sequence
@@ -66,8 +64,6 @@ class Gallery:
         Returns:
             position -> picture -> JPEG file.
         """
-        if cell not in self.cells:
-            return {}
         try:
             return self._take(cell, positions, batch, outputs)
         except Exception as error:  # the input's form and the painter are the user's
@@ -108,6 +104,21 @@ def file_name(cell: Cell, position: int, picture: str) -> str:
     return f'images/{cell.corruption}_{cell.severity}/{position:06d}_{picture}.jpg'
 
 
+def _middle(levels: Iterable[int]) -> int:
+    """Severity 3, or the nearest below it, or the least."""
+    levels = sorted(levels)
+    return max((s for s in levels if s <= SEVERITY), default=levels[0])
+
+
+def one_of_each(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the entries of results.json one severity of each sample and corruption, 3 or the nearest below."""
+    levels: dict[tuple, list[int]] = {}
+    for entry in entries:
+        levels.setdefault((entry['key'], entry['corruption']), []).append(entry['severity'])
+    middle = {key: _middle(found) for key, found in levels.items()}
+    return [e for e in entries if e['severity'] == middle[e['key'], e['corruption']]]
+
+
 def entries(records: Sequence[CellRecord]) -> list[dict[str, Any]]:
     """The 'gallery' of results.json: one entry per sample and corrupted cell with pictures."""
     clean = {
@@ -124,6 +135,8 @@ def entries(records: Sequence[CellRecord]) -> list[dict[str, Any]]:
                 'corrupted': image.get('image'),
                 'prediction_clean': before.get('prediction'),
                 'prediction_corrupted': image.get('prediction'),
+                'error_clean': before.get('error'),
+                'error_corrupted': image.get('error'),
                 'ground_truth': before.get('ground_truth'),
             }
             found.append(

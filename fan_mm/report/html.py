@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from fan_mm.evaluation import gallery
 from fan_mm.report import page
+from fan_mm.report.explorer import explorer
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.labels import (
     arrow,
@@ -44,6 +46,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
         'classes': ('Losses per class', _classes_section(table.class_losses())),
+        'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
         'provenance': (
@@ -241,7 +244,7 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
 
 def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     samples: dict[str, list[dict]] = {}
-    for entry in results['gallery']:
+    for entry in gallery.one_of_each(results['gallery']):
         samples.setdefault(entry['key'], []).append(entry)
     if not samples:
         return []

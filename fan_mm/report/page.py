@@ -1,7 +1,7 @@
 """What the report and the comparison pages are made of: one shell, headings, tables, pictures.
 
-A page is one file: its style is inline, figures are inline SVG, photographs are data URIs, and there
-is no script, so it opens anywhere and fetches nothing.
+A page is one file: its style is inline, figures are inline SVG, photographs are data URIs, so it opens
+anywhere and fetches nothing. What needs a script is hidden until that runs.
 """
 
 import base64
@@ -32,14 +32,23 @@ def page(title: str, body: Iterable[str]) -> str:
     )
 
 
+SCRIPTED = ('explorer',)  # sections that a script shows, with their links in the contents
+
+
 def section(key: str, title: str, *parts: str) -> str:
     """A headed section that the contents link to."""
-    return f'<section id="{key}">\n<h2>{escape(title)}</h2>\n' + '\n'.join(parts) + '\n</section>'
+    return (
+        f'<section id="{key}"{_hidden(key)}>\n<h2>{escape(title)}</h2>\n'
+        + '\n'.join(parts)
+        + '\n</section>'
+    )
 
 
 def contents(sections: Mapping[str, str]) -> str:
     """Links to sections, key -> title."""
-    links = ''.join(f'<li><a href="#{key}">{escape(t)}</a></li>' for key, t in sections.items())
+    links = ''.join(
+        f'<li{_hidden(key)}><a href="#{key}">{escape(t)}</a></li>' for key, t in sections.items()
+    )
     return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
 
@@ -143,3 +152,7 @@ def photo(path: Path, description: str) -> str | None:
 
 def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ''
+
+
+def _hidden(key: str) -> str:
+    return ' hidden' if key in SCRIPTED else ''

@@ -15,6 +15,7 @@ from fan_mm.report.panels import (
     paint_classification,
     paint_detection,
     paint_segmentation,
+    paint_wrong,
 )
 
 SCORE_THRESHOLD = 0.3  # of boxes that are shown
@@ -51,7 +52,8 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
 
     Returns:
         A function of the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample. It
-        returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'.
+        returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'; of a
+        segmented one 'error', too.
     """
     names = readable(metainfo.get('classes') or ())
     classes = functools.cache(lambda: drawable(names))  # looks for fonts
@@ -67,6 +69,7 @@ def _segmentation(image: np.ndarray, sample: Any, classes: list, palette: list) 
     if 'gt_sem_seg' in sample:
         truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
         pictures['ground_truth'] = paint_segmentation(image, truth, palette)
+        pictures['error'] = paint_wrong(image, (predicted != truth) & (truth < len(palette)))
     return pictures
 
 

@@ -13,6 +13,7 @@ from fan_mm.report.fonts import TextFont
 _PAPER = '#ffffff'  # of pictures, whatever page they are on
 _GAP = 6
 _MASK = 0.5  # opacity of an instance's mask
+WRONG = (205, 30, 40)  # RGB of an error
 _font = functools.cache(TextFont)
 
 Palette = Sequence[Sequence[int]]
@@ -51,6 +52,19 @@ def paint_segmentation(
     opacity = np.where(border, (1 + alpha) / 2, alpha) * known
     mixed = image + opacity[..., None].astype(np.float32) * (paint - image)
     return np.rint(mixed).astype(np.uint8)
+
+
+def paint_wrong(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """A pale grey image with the wrong pixels in red.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        wrong: bool ``(H, W)``; ignored pixels are not wrong.
+    """
+    pale = 255 - (255 - cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) // 2
+    painted = np.repeat(pale[..., None], 3, axis=2)
+    painted[wrong] = WRONG
+    return painted
 
 
 def paint_detection(

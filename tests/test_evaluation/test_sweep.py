@@ -25,6 +25,7 @@ from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 from fan_mm.evaluation.cells import CLEAN
+from fan_mm.evaluation.gallery import one_of_each
 from fan_mm.evaluation.sweep import _to_cpu
 from fan_mm.jobs.robustness import summary_text
 
@@ -478,11 +479,10 @@ def test_pictures(sweep, tmp_path):
 
     results = sweep(work_dir=tmp_path, save_images=2, paint=paint).run()
     assert [(g['corruption'], g['severity']) for g in results['gallery']] == [
-        ('gaussian_noise', 3),
-        ('gaussian_noise', 3),
-        ('fog', 3),
-        ('fog', 3),
+        (name, severity) for name in ('gaussian_noise', 'fog') for severity in (1, 1, 3, 3)
     ]
+    shown = one_of_each(results['gallery'])
+    assert [g['severity'] for g in shown] == [3] * 4 and len({g['key'] for g in shown}) == 2
     for entry in results['gallery']:
         assert set(entry['images']) == {
             'clean',
@@ -493,7 +493,7 @@ def test_pictures(sweep, tmp_path):
         }
         pictures = {n: cv2.imread(str(tmp_path / p)) for n, p in entry['images'].items()}
         assert all(picture.shape == (64, 128, 3) for picture in pictures.values())
-        assert np.abs(pictures['clean'].astype(int) - pictures['corrupted']).mean() > 5
+        assert np.abs(pictures['clean'].astype(int) - pictures['corrupted']).mean() > 3
     # Red and blue in their places.
     clean = tmp_path / results['gallery'][0]['images']['clean']
     source = next((tmp_path / 'cityscapes/leftImg8bit/val/town').glob('*_000000_*.png'))

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fan_mm.report.panels import paint_wrong
+
 NOISE = ('gaussian_noise', 'shot_noise', 'impulse_noise', 'speckle_noise')
 BLUR = ('defocus_blur', 'glass_blur', 'motion_blur', 'gaussian_blur')
 SIXTEEN = {
@@ -230,7 +232,7 @@ def street(height=256, width=512, seed=0):
     return np.clip(image, 0, 255).astype(np.uint8), labels
 
 
-def add_gallery(results, folder, count=2):
+def add_gallery(results, folder, count=2, severities=(1, 3, 5)):
     """Write ``count`` galleries of pictures under ``folder`` and enter them into the results."""
     palette = np.array(
         results['dataset']['palette'] or np.random.default_rng(0).integers(0, 255, (19, 3))
@@ -246,6 +248,8 @@ def add_gallery(results, folder, count=2):
             'prediction_clean': (0.5 * image + 0.5 * palette[labels]).astype(np.uint8),
             'prediction_corrupted': (0.5 * noisy + 0.5 * palette[wrong]).astype(np.uint8),
             'ground_truth': (0.5 * image + 0.5 * palette[labels]).astype(np.uint8),
+            'error_clean': np.full_like(image, 230),
+            'error_corrupted': paint_wrong(image, wrong != labels),
         }
         images = {}
         for role, picture in painted.items():
@@ -254,13 +258,14 @@ def add_gallery(results, folder, count=2):
             assert cv2.imwrite(str(folder / path), np.ascontiguousarray(picture[..., ::-1]))
             images[role] = path.as_posix()
         for corruption in ('gaussian_noise', 'snow', 'jpeg_compression'):
-            entry = {
-                'key': f'frankfurt/frankfurt_00000{i}',
-                'corruption': corruption,
-                'severity': 3,
-                'images': images,
-            }
-            results['gallery'].append(entry)
+            for severity in severities:
+                entry = {
+                    'key': f'frankfurt/frankfurt_00000{i}',
+                    'corruption': corruption,
+                    'severity': severity,
+                    'images': images,
+                }
+                results['gallery'].append(entry)
     return results
 
 

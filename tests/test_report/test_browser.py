@@ -3,6 +3,7 @@
 Runs where Chromium is installed; `.ci/run` installs it.
 """
 
+import html
 import json
 import re
 import shutil
@@ -79,10 +80,9 @@ def test_tables_curves_and_gallery_are_drawn(segmentation_report, tmp_path):
     assert len(seen['svgs']) == 2
     assert all(w > 500 and h > 150 for _, _, w, h in seen['svgs'])
     assert seen['lines'] >= 16  # one curve per corruption
-    assert len(seen['pictures']) == 18
-    assert all(
-        complete and natural == 512 and shown > 200 for complete, natural, shown in seen['pictures']
-    )
+    assert len(seen['pictures']) == 6 + 18  # the explorer's first
+    assert all(complete and shown > 200 for complete, _, shown in seen['pictures'])
+    assert {natural for _, natural, _ in seen['pictures'][6:]} == {512}
     assert seen['fetched'] == []
     assert seen['width'] <= seen['viewport'] == 1366
 
@@ -160,3 +160,76 @@ def test_comparison_page(tmp_path):
     assert len(seen['svgs']) == 2
     assert seen['fetched'] == []
     assert all(right <= 1366 for x, _, w, _ in seen['tables'] for right in [x + w])
+
+
+EXPLORE = """
+<script>
+addEventListener('load', () => {
+  const root = document.getElementById('explorer');
+  const seen = () => ({
+    said: root.querySelector('output').textContent,
+    figures: [...root.querySelectorAll('figure')].map(f => [f.dataset.role, f.querySelector('figcaption').textContent,
+      f.querySelector('img').hidden, f.querySelector('img').src.slice(0, 15)]),
+  });
+  const choose = (name, value) => {
+    const control = root.querySelector(`[name=${name}]`);
+    control.value = value;
+    control.dispatchEvent(new Event('input'));
+  };
+  const steps = [seen()];
+  const choices = [['severity', 5], ['severity', 4], ['corruption', 'snow'], ['severity', 0]];
+  for (const [name, value] of [...choices, ['picture', 1]]) {
+    choose(name, value);
+    steps.push(seen());
+  }
+  root.querySelector('[name=severity]').focus();
+  document.title = JSON.stringify({
+    steps, hidden: root.hidden, focused: document.activeElement.name,
+    options: [...root.querySelectorAll('[name=corruption] option')].map(o => o.value),
+    groups: root.querySelectorAll('optgroup').length,
+    width: document.documentElement.scrollWidth,
+    tall: root.querySelector('figure').getBoundingClientRect().height,
+  });
+});
+</script>
+"""
+
+
+def explored(page, tmp_path, width):
+    probed = tmp_path / 'explored.html'
+    probed.write_text(page.read_text().replace('</body>', f'{EXPLORE}</body>'))
+    dom = browse(probed, tmp_path, f'--window-size={width},900', '--dump-dom')
+    title = re.search(r'<title>(.*?)</title>', dom, re.DOTALL)[1]
+    return json.loads(html.unescape(title))
+
+
+@pytest.mark.parametrize('width', [500, 1366])  # a phone's is Chromium's least
+def test_the_explorer_follows_its_controls(segmentation_report, tmp_path, width):
+    seen = explored(segmentation_report / 'report.html', tmp_path, width)
+    assert not seen['hidden'] and seen['focused'] == 'severity' and seen['width'] <= width
+    assert seen['options'] == ['gaussian_noise', 'snow', 'jpeg_compression'] and seen['groups'] == 3
+    assert seen['tall'] > 50
+    first, fifth, fourth, snow, clean, other = seen['steps']
+    assert first['said'].startswith('Gaussian noise, severity 3: mIoU ')
+    assert ', clean ' in first['said']
+    assert [role for role, *_ in first['figures']] == [
+        *('corrupted', 'prediction', 'error', 'clean', 'prediction_clean', 'truth')
+    ]
+    assert all(not hidden and src == 'data:image/webp' for *_, hidden, src in first['figures'])
+    assert fifth['said'] != first['said'] and 'severity 5' in fifth['said']
+    # a severity without pictures says so, and shows no other one's
+    assert [hidden for *_, hidden, _ in fourth['figures']] == [True] * 3 + [False] * 3
+    assert 'not kept' in fourth['figures'][0][1]
+    assert snow['said'].startswith('snow, severity 4')
+    assert clean['said'].startswith('clean: mIoU ') and clean['figures'][0][1] == 'clean'
+    assert other['said'] == clean['said']
+
+
+def test_without_a_script_there_is_no_explorer(segmentation_report, tmp_path):
+    page = (segmentation_report / 'report.html').read_text()
+    silent = tmp_path / 'silent.html'
+    silent.write_text(re.sub(r'<script>.*?</script>', '', page, flags=re.DOTALL))
+    seen = layout(silent, tmp_path)
+    assert len(seen['pictures']) == 18 + 6 and seen['width'] <= 1366
+    assert [shown for complete, natural, shown in seen['pictures']][:6] == [0] * 6
+    assert '<li hidden><a href="#explorer">' in page and '<section id="explorer" hidden>' in page

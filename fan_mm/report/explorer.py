@@ -1,0 +1,158 @@
+"""The report's explorer: choose a picture, a corruption and a severity, and see what the model makes of it.
+
+All pictures are in the page. Without a script the section is not shown, and the page is the rest of it.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fan_mm.report.labels import corruption_in_sentence, metric_label, number
+
+WIDTH = 480  # pixels of a picture
+QUALITY = 75  # of WebP, 0 to 100
+BUDGET = 24 * 2**20  # bytes of pictures in a page, before base64; further samples are left out
+_CAPTIONS = {
+    'corrupted': '',  # what is chosen
+    'prediction': 'prediction on it',
+    'error': 'where it is wrong',
+    'clean': 'clean',
+    'prediction_clean': 'prediction, clean',
+    'truth': 'ground truth',
+}
+# what a picture is called in results.json -> here, of a cell
+_CELL = {'corrupted': 'image', 'prediction_corrupted': 'prediction', 'error_corrupted': 'error'}
+_CLEAN = {'clean': 'image', 'prediction_clean': 'prediction', 'error_clean': 'error'}
+
+
+def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
+    """The section's parts; nothing if the results have no pictures.
+
+    Args:
+        results: the content of results.json.
+        work_dir: folder that its pictures are relative to.
+    """
+    samples, left_out = _samples(results['gallery'], work_dir)
+    if not samples:
+        return []
+    kept = {name for sample in samples for name in sample['cells']}
+    data = {
+        'samples': samples,
+        'scores': _scores(results),
+        'metric': metric_label(results['metric']['name']),
+        'roles': [role for role in _CAPTIONS if any(_has(role, sample) for sample in samples)],
+    }
+    note = f' {left_out} more have no room here; they are in the gallery.' if left_out else ''
+    script = resources.files('fan_mm.report').joinpath('explorer.js').read_text()
+    content = json.dumps(data, separators=(',', ':')).replace('</', '<\\/')
+    return [
+        '<div class="controls">',
+        _select('picture', 'Picture', {i: s['key'] for i, s in enumerate(samples)}),
+        _corruptions(results['benchmark'], kept),
+        '<label>Severity (0: clean) <input type="range" name="severity" min="0" max="5" value="3" '
+        'list="severities"></label><datalist id="severities">'
+        + ''.join(f'<option value="{i}" label="{i}"></option>' for i in range(6))
+        + '</datalist>',
+        f'</div><p><output></output>{escape(note)}</p>',
+        '<div class="gallery explorer">'
+        + ''.join(
+            f'<figure data-role="{role}" data-caption="{escape(caption)}">'
+            f'<img tabindex="0" alt="{escape(caption or "chosen")}">'
+            '<figcaption></figcaption></figure>'
+            for role, caption in _CAPTIONS.items()
+        )
+        + '</div>',
+        f'<script type="application/json">{content}</script>',
+        f'<script>\n{script}</script>',
+    ]
+
+
+def _samples(gallery: list[dict], work_dir: Path) -> tuple[list[dict[str, Any]], int]:
+    """Per sample its pictures as data URIs, as many as have room, and how many have none."""
+    entries: dict[str, list[dict]] = {}
+    for entry in gallery:
+        entries.setdefault(entry['key'], []).append(entry)
+    samples, room = [], BUDGET
+    for key, cells in entries.items():
+        files = cells[0]['images']
+        clean = {name: _uri(work_dir, files.get(role)) for role, name in _CLEAN.items()}
+        sample = {'key': key, 'clean': clean, 'truth': _uri(work_dir, files.get('ground_truth'))}
+        sample['cells'] = {}
+        for cell in cells:
+            levels = sample['cells'].setdefault(cell['corruption'], {})
+            levels[cell['severity']] = {
+                name: _uri(work_dir, cell['images'].get(role)) for role, name in _CELL.items()
+            }
+        room -= len(json.dumps(sample)) * 3 // 4
+        if room < 0 and samples:
+            return samples, len(entries) - len(samples)
+        samples.append(sample)
+    return samples, 0
+
+
+def _uri(work_dir: Path, relative: str | None) -> str | None:
+    """A picture as WebP; None if there is none that can be read."""
+    path = relative and work_dir / relative
+    data = path.read_bytes() if path and path.is_file() else b''
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        return None
+    height, width = image.shape[:2]
+    if width > WIDTH:
+        size = WIDTH, max(1, round(height * WIDTH / width))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode('.webp', image, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    return f'data:image/webp;base64,{base64.b64encode(data).decode()}'
+
+
+def _has(role: str, sample: Mapping[str, Any]) -> bool:
+    """Whether a sample has a picture of a role."""
+    if role == 'truth':
+        return sample['truth'] is not None
+    if role in ('clean', 'prediction_clean'):
+        return sample['clean'][_CLEAN[role]] is not None
+    name = 'image' if role == 'corrupted' else role
+    return any(cell[name] for levels in sample['cells'].values() for cell in levels.values())
+
+
+def _scores(results: Mapping[str, Any]) -> dict[str, Any]:
+    """'clean' and corruption -> severity -> the headline score, as printed; what has none is left out."""
+    metric, scores = results['metric']['name'], {}
+    for cell in results['cells']:
+        value = cell['metrics'].get(metric)
+        if value is None:
+            continue
+        if cell['corruption'] == 'clean':
+            scores['clean'] = number(value)
+        else:
+            scores.setdefault(cell['corruption'], {})[cell['severity']] = number(value)
+    return scores
+
+
+def _corruptions(benchmark: Mapping[str, Any], kept: set[str]) -> str:
+    """A choice among corruptions, by group where the benchmark has them."""
+    groups = benchmark['groups'] or {}
+    grouped = {name for names in groups.values() for name in names}
+    parts = [
+        f'<optgroup label="{escape(group)}">{"".join(_option(n, corruption_in_sentence(n)) for n in found)}</optgroup>'
+        for group, names in groups.items()
+        if (found := [name for name in names if name in kept])
+    ]
+    parts += [_option(name, corruption_in_sentence(name)) for name in sorted(kept - grouped)]
+    return f'<label>Corruption <select name="corruption">{"".join(parts)}</select></label>'
+
+
+def _select(name: str, label: str, options: Mapping[object, str]) -> str:
+    content = ''.join(_option(value, text) for value, text in options.items())
+    return f'<label>{label} <select name="{name}">{content}</select></label>'
+
+
+def _option(value: object, text: str) -> str:
+    return f'<option value="{escape(str(value))}">{escape(text)}</option>'
