@@ -13,10 +13,6 @@ from fan_mm.datasets.segmentation import SegmentationDataset
 from fan_mm.errors import InputError
 from fan_mm.images import SUFFIXES
 
-# Of each class, the trainId of Cityscapes that is nearest. This map is our own, none is published: Pavement as
-# sidewalk, SignSymbol as traffic sign (CamVid's has traffic lights, too), Bicyclist as rider (with the bicycle).
-CITYSCAPES_TRAIN_IDS = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 12)
-
 
 @DATASETS.register_module()
 class CamVidDataset(SegmentationDataset):

@@ -10,9 +10,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=warmup_iters, by_epoch=False),
-    dict(
-        type='PolyLR', power=0.9, eta_min=0.0, begin=warmup_iters, end=max_iters, by_epoch=False
-    ),
+    dict(type='PolyLR', power=0.9, eta_min=0.0, begin=warmup_iters, end=max_iters, by_epoch=False),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 
