@@ -28,10 +28,11 @@ def main() -> None:
     args = parser.parse_args()
     total = 0.0
     with tempfile.TemporaryDirectory() as args.work_dir:
-        for args.config in args.configs:
+        for config in args.configs:
+            args.config = config
             found = measure_run_time(load_config(args))
             total += found.seconds(args.cells, args.max_samples)
-            print(f'{args.config}: {found.line(args.cells, args.max_samples)}', flush=True)
+            print(f'{config}: {found.line(args.cells, args.max_samples)}', flush=True)
     where = 'a GPU' if torch.cuda.is_available() else f'{torch.get_num_threads()} CPU cores'
     print(f'together about {timedelta(seconds=round(total))} on {where}')
 
