@@ -98,21 +98,43 @@ def test_run_time_is_reckoned_from_steps(tiny_camvid, tmp_path):
     assert known.line(20, 48).endswith('in each of 20 cells: 0:11:20')
 
 
-def script(*arguments):
+def script(*arguments, python=sys.executable, **environment):
     return subprocess.run(
         ['bash', str(SCRIPT), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd='/',
-        env=os.environ | dict(FAN_MM_PYTHON=sys.executable, OMP_NUM_THREADS='1'),
+        env=os.environ | dict(FAN_MM_PYTHON=str(python), OMP_NUM_THREADS='1') | environment,
     )
 
 
+STAND_IN = r"""#!/usr/bin/env bash
+# Stands for Python: notes which tool is called, and does what the script needs of it.
+[ "$1" != -c ] || exit 1 # no GPU
+while [[ $1 != tools/* ]]; do shift; done
+words="$*" tool=$(basename "$1" .py) work=${words#*--work-dir } && work=${work%% *}
+echo "$tool $(basename "$2")" >>"$CALLS"
+[[ "$tool $2" != $FAILING ]] || { echo 'what went wrong'; exit 1; }
+case $tool in
+    train) mkdir -p "$work" && echo "$work/iter_300.pth" >"$work/last_checkpoint" ;;
+    test) echo 'Iter(test) [30/30]    aAcc: 65.2  mIoU: 22.3200  mAcc: 33.4' ;;
+esac
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    path = tmp_path / 'python'
+    path.write_text(STAND_IN)
+    path.chmod(0o755)
+    return path
+
+
 @pytest.mark.parametrize('short', [False, True])
-def test_a_dry_run_shows_every_command_and_writes_nothing(tmp_path, short):
+def test_a_dry_run_shows_every_command_and_writes_nothing(tmp_path, stand_in, short):
     work = tmp_path / 'work'
     options = ['--short'] if short else []
-    done = script(tmp_path / 'data', '--dry-run', '--work-dir', work, *options)
+    done = script(tmp_path / 'data', '--dry-run', '--work-dir', work, *options, python=stand_in)
     assert done.returncode == 0, done.stderr
     tools = re.findall(r'tools/(\w+)\.py', done.stdout)
     models = 3 if short else 5
@@ -140,6 +162,35 @@ def keys(node):
         if isinstance(node, list | tuple) and any(isinstance(value, dict) for value in node)
         else None
     )
+
+
+def test_a_step_that_fails_is_said_and_what_is_done_is_not_done_again(tmp_path, stand_in):
+    calls = tmp_path / 'calls'
+    (tmp_path / 'data/trainannot').mkdir(parents=True)
+
+    def run(failing=''):
+        calls.write_text('')
+        words = (tmp_path / 'data', '--short', '--work-dir', tmp_path / 'work')
+        done = script(*words, python=stand_in, CALLS=str(calls), FAILING=failing)
+        return done, calls.read_text().splitlines()
+
+    def steps(*models):
+        tools = ('train', 'test', 'test_corruption')
+        return [f'{tool} {model}_camvid.py' for model in models for tool in tools]
+
+    done, called = run(failing='test_corruption configs/mit_b0_camvid.py')
+    assert done.returncode == 1
+    assert 'what went wrong\nerror: this step failed, see ' in done.stderr
+    estimate = 'estimate_run_time fan_hybrid_t_camvid.py'
+    assert called == [estimate, *steps('fan_hybrid_t', 'mit_b0')]
+
+    done, called = run()
+    assert done.returncode == 0, done.stderr
+    swept = [f'test_corruption {name}_camvid.py' for name in ('fan_hybrid_t', 'mit_b0')]
+    rest = [*swept, *steps('resnet50'), 'compare_robustness robustness']
+    assert called == ['estimate_run_time resnet50_camvid.py', *rest]
+    assert done.stdout.count('trained before') == 2 and done.stdout.count('mIoU: 22.3200') == 3
+    assert done.stdout.splitlines()[-1] == str(tmp_path / 'work')
 
 
 def test_mistakes_of_the_command_line(tmp_path):
