@@ -192,6 +192,9 @@ def test_a_step_that_fails_is_said_and_what_is_done_is_not_done_again(tmp_path, 
     assert done.stdout.count('trained before') == 2 and done.stdout.count('mIoU: 22.3200') == 3
     assert done.stdout.splitlines()[-1] == str(tmp_path / 'work')
 
+    done = script(tmp_path / 'data', '--work-dir', tmp_path / 'work', python=stand_in)
+    assert done.returncode == 2 and 'work holds a run with --short: choose another' in done.stderr
+
 
 def test_mistakes_of_the_command_line(tmp_path):
     done = script(tmp_path, '--work-dir', tmp_path / 'work')

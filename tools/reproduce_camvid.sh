@@ -73,7 +73,13 @@ if [ -z "$dry" ] && [ ! -d "$data/trainannot" ]; then
     echo "error: no CamVid at $data: docs/camvid.md says where it is to be had; the folder with trainannot/ is DATA" >&2
     exit 2
 fi
-[ -n "$dry" ] || mkdir -p "$work"
+kind=${short:+with}
+kind=${kind:-without}
+if [ -e "$work/kind" ] && [ "$(cat "$work/kind")" != "$kind" ]; then
+    echo "error: $work holds a run $(cat "$work/kind") --short: choose another --work-dir" >&2
+    exit 2
+fi
+[ -n "$dry" ] || { mkdir -p "$work" && echo "$kind" >"$work/kind"; }
 
 amp=()
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then

@@ -65,9 +65,14 @@ class CamVidDataset(SegmentationDataset):
     def _images(self) -> dict[str, Path]:
         """The pictures by their names without suffix; of one in several formats the first that `SUFFIXES` has."""
         folder = Path(self.data_prefix['img_path'])
-        files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+        hidden = '.'  # what macOS leaves beside a file has its suffix
+        files = [
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(hidden)
+        ]
         files.sort(key=lambda p: SUFFIXES.index(p.suffix.lower()), reverse=True)
-        return dict(sorted((p.stem, p) for p in files))
+        return dict(sorted({p.stem: p for p in files}.items()))
 
 
 def _lines(file: Path) -> list[str]:
