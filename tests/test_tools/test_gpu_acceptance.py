@@ -177,3 +177,35 @@ def test_a_case_that_fails_is_a_row_and_the_next_goes_on(gpu, tmp_path, capsys):
     assert '1 of 2 claims hold.' in page and '- speed: too large' in page
     assert '| case | way | holds | error | ms |' in page
     assert '| fits |  | yes |  | 1.2e-03 |' in page
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_camvid_reports_what_was_measured_and_keeps_no_weights(gpu, tmp_path, monkeypatch, fails):
+    camvid = pytest.importorskip('gpu.camvid')
+    assert set(gpu[0].ON_REQUEST) == {'camvid'}
+    cells = [dict(status='done'), dict(status='done')]
+    mean = dict(value=20.0, interval=[18.04, 22.0])
+    summary = dict(clean=40.0, mean=mean, retention=dict(value=50.0, interval=None))
+    found = dict(metric=dict(name='mIoU'), summary=summary, cells=cells)
+
+    def reproduce(work, options):
+        assert options == ['--dry-run']
+        (work / 'mit_b0/robustness').mkdir(parents=True)
+        (work / 'mit_b0/robustness/results.json').write_text(json.dumps(found))
+        (work / 'mit_b0/iter_1600.pth').touch()
+        (work / 'mit_b0.train.log').touch()
+        if fails:
+            raise subprocess.CalledProcessError(1, 'bash')
+
+    monkeypatch.setattr(camvid, 'reproduce', reproduce)
+    monkeypatch.setattr(camvid.signal, 'signal', lambda *_: None)
+    results = gpu[1].Results(tmp_path / 'acceptance.jsonl', 'camvid')
+    camvid.measure(results, small=True)
+    whole, model = gpu[1].read(results.path)
+    assert whole['holds'] is not fails
+    assert (model['case'], model['mIoU'], model['mean']) == ('mit_b0', 40.0, 20.0)
+    assert (model['mean, 95 %'], model['retention, 95 %']) == ('18.0 to 22.0', '')
+    kept = {
+        str(path.relative_to(tmp_path / 'camvid')) for path in (tmp_path / 'camvid').rglob('*.*')
+    }
+    assert kept == {'mit_b0.train.log', 'mit_b0/robustness/results.json'}
