@@ -188,7 +188,11 @@ class Campaign:
         yield 'killed at random', lambda: self.stopped(job, signal.SIGKILL, self._later(job))
         yield 'SIGTERM', lambda: self.stopped(job, signal.SIGTERM, self._later(job))
         yield 'two at once', lambda: self.twice(job)
-        yield 'full disk', lambda: self.full_disk(job)
+        for part in (
+            self.random.uniform(0.1, 0.5),
+            self.random.uniform(0.5, 0.95),
+        ):  # then the report
+            yield 'full disk', lambda part=part: self.full_disk(job, part)
         if job.source:
             yield 'data changed between', lambda: self.data_changed(job)
         for kind in self.kinds[job.name]:
@@ -259,13 +263,13 @@ class Campaign:
         self.counts[job.name, 'two at once']['unexpected'] += not fine
         self.go_on(job, out, 'two at once')
 
-    def full_disk(self, job: Job) -> None:
-        """Run on a disk that is too small, then make room."""
+    def full_disk(self, job: Job, part: float) -> None:
+        """Run on a disk that has room for a part of what the job writes, then make room."""
         count = self.counts[job.name, 'full disk']
         whole = sum(f.stat().st_size for f in (self.folder / f'{job.name}-undisturbed').rglob('*'))
         disk = self.new(job)
         disk.mkdir()
-        size = max(64, int(whole * self.random.uniform(0.1, 0.8) / 1024))
+        size = max(64, int(whole * part / 1024))
         mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}k', 'tmpfs', disk]
         if os.geteuid() == 0:
             subprocess.run(mount, stderr=subprocess.DEVNULL)
@@ -368,7 +372,7 @@ def make_data(folder: Path) -> Path:
 
 
 def make_jobs(folder: Path) -> list[Job]:
-    """A sweep in one process, with workers and with two ranks; the generator; a training."""
+    """A sweep in one process, with workers and with two ranks; the generator; trainings."""
     data = make_data(folder)
     stripes, tiny, checkpoint = folder / 'stripes.py', folder / 'tiny.py', folder / 'stripes.pth'
     slow = STRIPE_CONFIG.format(root=data).replace(
@@ -397,6 +401,18 @@ def make_jobs(folder: Path) -> list[Job]:
         'train_cfg.val_interval=4',
         'default_hooks.checkpoint.interval=2',
     ]
+
+    def training(name: str, ranks: int = 1) -> Job:
+        return Job(
+            name,
+            'train',
+            lambda out: [tiny, '--work-dir', out, '--cfg-options', *options],
+            weights,
+            r'.*\.pth',
+            again=['--resume'],
+            ranks=ranks,
+        )
+
     return [
         sweep('sweep'),
         sweep('sweep, 2 workers', 1, '--cfg-options', 'test_dataloader.num_workers=2'),
@@ -409,14 +425,8 @@ def make_jobs(folder: Path) -> list[Job]:
             r'.*\.png',
             source=data / 'leftImg8bit' / 'val',
         ),
-        Job(
-            'training',
-            'train',
-            lambda out: [tiny, '--work-dir', out, '--cfg-options', *options],
-            weights,
-            r'.*\.pth',
-            again=['--resume'],
-        ),
+        training('training'),
+        training('training, 2 ranks', 2),
     ]
 
 

@@ -35,6 +35,9 @@ _REFUSALS = {
 # How numpy, torch on a CPU and torch on a GPU say that there is not enough memory.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
+# How gloo and NCCL say that another process of the run is gone.
+_PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
@@ -124,9 +127,9 @@ def run(main: Callable[[], int | None]) -> None:
         main: parses ``sys.argv`` itself; returns the exit status, None meaning 0.
 
     Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``, or where a file or
-    folder cannot be written, or memory does not suffice; 130 after Ctrl-C and 143 after SIGTERM (with
-    the KeyboardInterrupt's text, if it has one); 141 where a pipe's reader (``| head``) has enough.
-    Of the processes that torchrun started on a node, the first one prints.
+    folder cannot be written, memory does not suffice, or another process of the run is gone; 130
+    after Ctrl-C and 143 after SIGTERM (with the KeyboardInterrupt's text, if it has one); 141 where
+    a pipe's reader (``| head``) has enough. Of the processes that torchrun started on a node, the first one prints.
     """
     logging.raiseExceptions = False  # a full disk is said once, not by every line of the log
     if hasattr(sys.stdout, 'reconfigure'):  # names of files may be no UTF-8
@@ -161,6 +164,8 @@ def _end(error: BaseException) -> int:
     ):
         reason = str(error).split('. ')[0] or 'it does not suffice'
         status, line = 2, f'error: memory: {reason}; smaller batches or pictures need less'
+    elif isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
+        status, line = 2, 'error: another process of this run ended, and said why'
     else:
         raise error
     if stopping.first_to_say():

@@ -111,6 +111,11 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
         aside.write_bytes(data)
 
 
+def printable(name: str) -> str:
+    r"""A file's name on one line: ``\udcff`` for a byte that is no UTF-8, ``\n`` for a line break."""
+    return name.encode(errors='backslashreplace').decode().replace('\n', r'\n')
+
+
 @contextlib.contextmanager
 def alone_in(folder: str | os.PathLike) -> Iterator[None]:
     """Let no second run write into a folder at the same time. A kill ends this, too.

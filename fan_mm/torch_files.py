@@ -97,6 +97,10 @@ SAFE_GLOBALS = [
 torch.serialization.add_safe_globals(SAFE_GLOBALS)
 
 
+# Hugging Face's names of one of several files: model-00001-of-00003.safetensors
+_SHARD = re.compile(r'-(\d{5})-of-(?!00001)(\d{5})\.\w+$')
+
+
 class DamagedFileError(InputError):
     """The file is no checkpoint, or no longer a whole one."""
 
@@ -138,6 +142,11 @@ def read_torch_file(source: str | os.PathLike) -> object:
         if source.startswith(_ADDRESS):
             _download(source)
         path = local_file(source)
+        if os.path.isfile(path) and (shard := _SHARD.search(path)):
+            raise InputError(
+                f'{source} is one shard ({int(shard[1])} of {int(shard[2])}) of a checkpoint in several '
+                'files: save it as one (max_shard_size)'
+            )
         if is_safetensors(path):
             return read_safetensors(path)
         return torch.load(path, map_location='cpu', weights_only=True)

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 # The suite is for the CPU: where there is one GPU, the second of two processes would be refused. This
@@ -11,6 +10,7 @@ from pathlib import Path
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import torch
@@ -205,7 +205,7 @@ def tool():
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
         if processes == 1:
-            command = [sys.executable, ROOT / 'tools' / 'test_corruption.py', config, checkpoint]
+            command = [forked.python(), ROOT / 'tools' / 'test_corruption.py', config, checkpoint]
         else:
             script = ROOT / 'tools' / 'dist_test_corruption.sh'
             command = ['bash', script, config, checkpoint, processes]
@@ -214,7 +214,8 @@ def tool():
             [str(word) for word in (*command, *arguments)],
             env={
                 **os.environ,
-                'PYTHON': sys.executable,
+                'PYTHON': forked.python(),
+                'PYTHON_EXEC': forked.python(),
                 'PYTHONPATH': path,
                 'OMP_NUM_THREADS': '1',
                 'CUDA_VISIBLE_DEVICES': '',  # slurm sets one

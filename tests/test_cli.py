@@ -63,6 +63,21 @@ def test_what_the_disk_refuses_is_one_line_and_status_2(number, capsys):
     assert capsys.readouterr().err == f'error: out/a.png: {os.strerror(number)}\n'
 
 
+@pytest.mark.parametrize(
+    'said',
+    [
+        '[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:16013',
+        'NCCL error: remote process exited or there was a network error: Connection reset by peer',
+    ],
+)
+def test_a_process_whose_fellow_is_gone_has_nothing_to_add(said, capsys):
+    def main():
+        raise RuntimeError(said)
+
+    assert exit_status(main) == 2
+    assert capsys.readouterr().err == 'error: another process of this run ended, and said why\n'
+
+
 def test_ctrl_c_is_status_130(capsys):
     def main():
         raise KeyboardInterrupt

@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import torch
@@ -21,13 +21,13 @@ CONFIG = ROOT / 'configs/fan_hybrid_toy_cityscapes.py'
 
 
 def quickstart(*arguments):
-    """Run the script with this very Python, from a folder that is not the checkout."""
+    """Run the script, but for the imports with this very Python, from a folder that is not the checkout."""
     return subprocess.run(
         ['bash', str(ROOT / 'tools/quickstart.sh'), *arguments],
         capture_output=True,
         text=True,
         cwd='/',
-        env={**os.environ, 'FAN_MM_PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, 'FAN_MM_PYTHON': forked.python(), 'PYTHONPATH': str(ROOT)},
     )
 
 

@@ -98,15 +98,26 @@ def test_other_files_of_that_name_are_named(tmp_path):
     assert read_torch_file(path)['a'] == 1
 
 
-def test_the_package_reads_where_it_is_installed(tmp_path, monkeypatch):
-    pytest.importorskip('safetensors')
-    monkeypatch.undo()
-    state = {'a': torch.arange(6.0).reshape(2, 3), 'b': torch.ones(2, dtype=torch.bfloat16)}
-    from safetensors.torch import save_file
-
-    save_file(state, tmp_path / 'f.safetensors')
-    found = read_safetensors(tmp_path / 'f.safetensors')
-    monkeypatch.setattr(safetensors_files, 'load_file', None)
-    ours = read_safetensors(tmp_path / 'f.safetensors')
-    for key, value in state.items():
-        assert torch.equal(found[key], value) and torch.equal(ours[key], value)
+def test_the_package_reads_where_it_is_installed_and_reads_the_same(tmp_path, monkeypatch):
+    """Every type, scalars, empty tensors, a damaged file: the values and the line are one."""
+    package = pytest.importorskip('safetensors.torch')
+    state = {}
+    for dtype in DTYPES:
+        state[f'{dtype}'] = torch.arange(6).reshape(2, 3).to(dtype)
+        state[f'{dtype}.scalar'] = torch.tensor(1).to(dtype)
+        state[f'{dtype}.empty'] = torch.zeros(0, 4).to(dtype)
+    package.save_file(state, tmp_path / 'theirs.safetensors')
+    (tmp_path / 'ours.safetensors').write_bytes(safetensors(state))
+    read = []
+    for reader in (None, package.load_file):
+        monkeypatch.setattr(safetensors_files, 'load_file', reader)
+        read += [read_torch_file(tmp_path / f'{w}.safetensors') for w in ('theirs', 'ours')]
+        for content, message in BAD.values():
+            (tmp_path / 'bad.safetensors').write_bytes(content)
+            with pytest.raises(InputError, match=message):
+                read_safetensors(tmp_path / 'bad.safetensors')
+    for found in read:
+        assert found.keys() == state.keys()
+        for key, value in state.items():
+            assert found[key].dtype == value.dtype and found[key].shape == value.shape
+            assert torch.equal(found[key].double(), value.double())

@@ -15,6 +15,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner, load_checkpoint
+from safetensors_writer import safetensors
 from torch import nn
 
 from fan_mm.engine import use_safe_loading
@@ -213,6 +214,24 @@ def test_folders(names, message, tmp_path):
     with pytest.raises(InputError, match=rf'cannot read \S+: .*{message}') as error:
         read_torch_file(tmp_path)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('suffix', ['safetensors', 'bin'])
+def test_one_of_several_files_is_no_checkpoint(tmp_path, suffix):
+    """Its tensors alone would look like a smaller model."""
+    for number, count in ((1, 1), (2, 3)):
+        path = tmp_path / f'model-{number:05d}-of-{count:05d}.{suffix}'
+        if suffix == 'bin':
+            torch.save(dict(w=torch.ones(1)), path)
+        else:
+            path.write_bytes(safetensors(dict(w=torch.ones(1))))
+        if count == 1:
+            assert read_torch_file(path)['w'] == 1
+        else:
+            with pytest.raises(InputError, match=r'is one shard \(2 of 3\) .* save it as one'):
+                read_torch_file(path)
+    with pytest.raises(InputError, match='no such checkpoint'):
+        read_torch_file(tmp_path / f'model-00003-of-00003.{suffix}')
 
 
 def test_old_format_files_are_read(tmp_path):

@@ -77,7 +77,7 @@ def main() -> int:
     for remark, names in summary.remarks.items():
         print(f'{len(names)} of the images read now {remark}: {named(names)}')
     for name, reason in summary.unreadable.items():
-        print(f'unreadable, left out: {name} ({reason})', file=sys.stderr)
+        print(f'unreadable, left out: {named([name])} ({reason})', file=sys.stderr)
     return 1 if summary.unreadable else 0
 
 

@@ -61,10 +61,10 @@ def check_config(cfg: Config, training: bool) -> list[str]:
 
 
 def check_settings(cfg: Config, training: bool) -> list[str]:
-    """The part of `check_config` that needs no data: quick, for every process to do."""
+    """The part of `check_config` that needs no data and no weights: quick, for every process to do."""
     refuse_old_config(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        notes = check_checkpoints(cfg, training) + unread_keys(cfg)
+        notes = unread_keys(cfg)
         check_model(cfg.model)
         for split in _splits(training):
             name = f'{split}_dataloader'
@@ -101,11 +101,11 @@ def check_groups(cfg: Config, training: bool) -> None:
 
 def check_data(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that looks into files: once for each machine is enough."""
-    notes = []
     # the datasets of a split and its evaluator share a file
     read = functools.lru_cache(maxsize=1)(read_coco)
     folders = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        notes = check_checkpoints(cfg, training)
         for split in _splits(training):
             parts = []
             for place, inner in _datasets(cfg, split).items():

@@ -1,5 +1,6 @@
 """One picture of all corruptions: 19 rows, by the clean image and five severities."""
 
+import io
 import math
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fan_mm.corruptions import GROUPS, HOLD_OUTS, SEVERITIES, corrupt, seed_for
 from fan_mm.errors import InputError
-from fan_mm.fileio import whole_file
+from fan_mm.fileio import write_whole
 from fan_mm.images import read_image
 from fan_mm.report.colours import INK, LINE, QUIET
 from fan_mm.report.labels import corruption_label
@@ -51,9 +52,11 @@ def write_contact_sheet(
     if min(image.shape[:2]) < 32:
         raise InputError(f'{image_path} is smaller than 32 pixels')
     figure = contact_sheet(image, seed)
-    with whole_file(out) as aside:
-        lossy = {'pil_kwargs': {'quality': 80}} if out.suffix.lower() in ('.jpg', '.jpeg') else {}
-        figure.savefig(aside, dpi=_DPI, **lossy)
+    suffix = out.suffix.lower()
+    lossy = {'pil_kwargs': {'quality': 80}} if suffix in ('.jpg', '.jpeg') else {}
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix[1:], dpi=_DPI, **lossy)
+    write_whole(out, content.getvalue())
 
 
 def contact_sheet(image: np.ndarray, seed: int = 0) -> Figure:

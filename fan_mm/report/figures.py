@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fan_mm.fileio import whole_file
+from fan_mm.fileio import write_whole
 from fan_mm.report import colours
 from fan_mm.report.fonts import drawable_figure, letters_of_the_page
 from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number
@@ -77,8 +77,10 @@ def save(figure: Figure, stem: Path) -> None:
     """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure."""
     with style(), drawable_figure(figure):
         for suffix, metadata in (('.png', {'Software': None}), ('.pdf', {'CreationDate': None})):
-            with whole_file(stem.with_suffix(suffix)) as aside:
-                figure.savefig(aside, dpi=DPI, metadata=metadata)
+            # not into the file itself: matplotlib's own writers do not end well on a full disk
+            content = io.BytesIO()
+            figure.savefig(content, format=suffix[1:], dpi=DPI, metadata=metadata)
+            write_whole(stem.with_suffix(suffix), content.getvalue())
 
 
 def inline_svg(figure: Figure, key: str, description: str) -> str:

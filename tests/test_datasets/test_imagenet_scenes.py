@@ -1,9 +1,9 @@
 """The toy ImageNet: one thing on each picture, read by mmpretrain's own dataset."""
 
 import subprocess
-import sys
 
 import cv2
+import forked
 import numpy as np
 import pytest
 
@@ -40,7 +40,7 @@ def test_the_thing_is_there_and_large(label, monkeypatch):
 def test_writes_class_folders_and_goes_on_where_it_was(tmp_path, repo_root):
     root = tmp_path / 'toy'
     command = [
-        sys.executable,
+        forked.python(),
         'tools/make_toy_dataset.py',
         'imagenet',
         str(root),

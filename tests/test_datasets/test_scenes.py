@@ -4,10 +4,10 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import pytest
 
@@ -273,7 +273,7 @@ def test_options_out_of_range(tmp_path, options, words):
 
 def test_command_line(tmp_path):
     def run(*arguments):
-        command = [sys.executable, str(ROOT / 'tools/make_toy_dataset.py'), *arguments]
+        command = [forked.python(), str(ROOT / 'tools/make_toy_dataset.py'), *arguments]
         environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 

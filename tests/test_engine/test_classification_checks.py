@@ -11,7 +11,7 @@ from mmengine.model import PretrainedInit
 
 from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine import prepare_runtime
-from fan_mm.engine.config_checks import check_data, check_settings
+from fan_mm.engine.config_checks import check_checkpoints, check_data, check_settings
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -262,4 +262,4 @@ def test_weights_of_any_form(parsed, kind):
     cfg = copy.deepcopy(parsed)
     cfg.model.backbone.init_cfg = dict(type=kind, checkpoint='absent.pth')
     with pytest.raises(InputError, match=r'model.backbone.init_cfg.checkpoint: no such'):
-        check_settings(cfg, training=True)
+        check_checkpoints(cfg, training=True)

@@ -31,7 +31,6 @@ REFUSED = (
     (r'', r'^no (model|data to test on)$'),  # parts of configs, and pre-training
     (r'panoptic|maskformer', r'panopticapi is not installed'),
     (r'levir', r'gdal is not installed'),
-    (r'setr|selfsup_pretrain', r'init_cfg.checkpoint: no such checkpoint: (\./|pretrain/)'),
     # labels that begin with the background, for a head that knows none
     (r'san-vit-\w+_voc12aug', r'has 21 classes, but model.decode_head.num_classes is 20'),
     # need mmpretrain's multimodal extras

@@ -1,6 +1,7 @@
 """RobustnessSweep in one process, on the stripes of `tiny_cityscapes`."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.gallery import one_of_each
 from fan_mm.evaluation.sweep import _to_cpu
 from fan_mm.jobs.robustness import summary_text
+from fan_mm.report.comparison_files import write_comparison
+from fan_mm.report.report import write_report
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = ['clean', *(f'{name}/{s}' for name in ('gaussian_noise', 'fog') for s in (1, 3))]
@@ -110,6 +113,30 @@ def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path, chann
     for name in ('seed', 'channel_order', 'corruption_version'):
         assert read[name] == made[name]
     assert table(sweep(seed=6).run())[0][1] != table(made)[0][1]  # the seed matters
+
+
+def test_pictures_whose_names_are_no_utf8(sweep, tiny_cityscapes, tmp_path):
+    """From the generator to the comparison they are pictures as others."""
+    for file in [*tiny_cityscapes.rglob('val/town/town_000002*')]:
+        file.rename(file.with_name(file.name.replace('town_000002', os.fsdecode(b'\xe9\n'))))
+    root, options = tmp_path / 'c', dict(corruptions=['fog'], severities=[3])
+    generate(tiny_cityscapes, root, 'cityscapes', {'fog': (3,)}, jobs=1)
+    paint = dict(paint=lambda image, _: dict(image=image, prediction=image), save_images=3)
+    read = sweep(corrupted_root=root, work_dir=tmp_path / 'read', **options).run()
+    made = sweep(work_dir=tmp_path / 'made', **options, **paint).run()
+    assert table(read) == table(made)
+    assert len(made['gallery']) == 3
+    keys = {
+        f'town/{stem}_000019_leftImg8bit' for stem in ('\udce9\n', 'town_000000', 'town_000001')
+    }
+    for name in ('read', 'made'):
+        assert {*read_per_image(tmp_path / name).keys} == keys
+        write_report(tmp_path / name, tmp_path / name)
+    assert keys == {picture['key'] for picture in read_results(tmp_path / 'made')['gallery']}
+    page = (tmp_path / 'made' / 'report.html').read_text()
+    assert r'\udce9' in page
+    assert write_comparison([tmp_path / 'read', tmp_path / 'made'], tmp_path / 'both').read_text()
+    assert sweep(work_dir=tmp_path / 'made', **options).run()['cells'] == made['cells']
 
 
 class Seen:

@@ -4,11 +4,11 @@ import json
 import runpy
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import torch
@@ -302,7 +302,7 @@ def test_two_processes_count_every_picture_once(monkeypatch):
 
 @pytest.mark.slow
 def test_the_tool(config, checkpoint, data, tmp_path):
-    command = [sys.executable, 'tools/test_ood.py', str(config), str(checkpoint), '--no-clean']
+    command = [forked.python(), 'tools/test_ood.py', str(config), str(checkpoint), '--no-clean']
     command += ['--imagenet-v2', str(data / 'v2'), '--work-dir', str(tmp_path / 'work')]
     done = subprocess.run(
         [*command, '--weights', 'imagenet-v2=ema'], capture_output=True, text=True, cwd=ROOT

@@ -1,8 +1,8 @@
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import official
 import pytest
@@ -308,7 +308,7 @@ def test_what_fits_no_released_fan_is_refused(tmp_path):
 
 def tool(*arguments):
     return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'convert_checkpoint.py'), *map(str, arguments)],
+        [forked.python(), str(ROOT / 'tools' / 'convert_checkpoint.py'), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -96,6 +96,25 @@ def test_files_are_written_the_same_twice_and_are_pictures(name, tmp_path):
     assert (tmp_path / 'a.pdf').read_bytes().startswith(b'%PDF')
 
 
+@pytest.mark.parametrize(('dpi', 'lacking'), [(400, '.png'), (20, '.pdf')])
+def test_a_disk_without_room_says_so_and_keeps_the_old_file(tmp_path, monkeypatch, dpi, lacking):
+    """And not what matplotlib meets while it ends its file."""
+    resource = pytest.importorskip('resource')
+    monkeypatch.setattr(figures, 'DPI', dpi)
+    figure = DRAWN['heat_map'](RobustnessTable(synthetic_results()))
+    figures.save(figure, tmp_path / 'a')
+    before = {file.suffix: file.read_bytes() for file in tmp_path.iterdir()}
+    assert len(before[lacking]) == max(map(len, before.values()))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before[lacking]) - 9, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f'File too large.*/a{lacking}'):
+            figures.save(figure, tmp_path / 'a')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file.suffix: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
 def test_no_global_state_is_left():
     before = dict(matplotlib.rcParams)
     figures.inline_svg(figures.heat_map(RobustnessTable(synthetic_results())), 'a', 'b')

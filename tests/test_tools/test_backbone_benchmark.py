@@ -1,12 +1,12 @@
 import subprocess
-import sys
 
+import forked
 import pytest
 
 
 def benchmark(repo_root, *arguments):
     script = repo_root / 'benchmarks' / 'backbone.py'
-    command = [sys.executable, str(script), '--device', 'cpu', '--rounds', '1', *arguments]
+    command = [forked.python(), str(script), '--device', 'cpu', '--rounds', '1', *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+import forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_attention_has_its_row():
     done = subprocess.run(
         [
-            sys.executable, 'benchmarks/channel_attention.py',
+            forked.python(), 'benchmarks/channel_attention.py',
             '--arch', 'tiny', '--size', '32', '--rounds', '1',
         ],
         cwd=ROOT,

@@ -1,12 +1,12 @@
 import subprocess
-import sys
 
+import forked
 import pytest
 
 
 def benchmark(repo_root, *arguments):
     script = repo_root / 'benchmarks' / 'deployment.py'
-    command = [sys.executable, str(script), '--rounds', '1', *arguments]
+    command = [forked.python(), str(script), '--rounds', '1', *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

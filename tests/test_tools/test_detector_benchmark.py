@@ -1,6 +1,6 @@
 import subprocess
-import sys
 
+import forked
 import pytest
 
 pytest.importorskip('mmdet')
@@ -9,7 +9,7 @@ pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
 
 def benchmark(repo_root, *arguments):
     script = repo_root / 'benchmarks' / 'detector.py'
-    command = [sys.executable, str(script), '--device', 'cpu', '--rounds', '1', *arguments]
+    command = [forked.python(), str(script), '--device', 'cpu', '--rounds', '1', *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -1,8 +1,8 @@
 """benchmarks/pipeline.py measures loader and step of the plain and of the paired pipeline."""
 
 import subprocess
-import sys
 
+import forked
 import pytest
 
 pytest.importorskip('mmpretrain')
@@ -11,7 +11,7 @@ pytest.importorskip('mmpretrain')
 @pytest.mark.slow
 def test_both_pipelines_are_measured(repo_root):
     names = ['fan_hybrid_toy_imagenet', 'fan_hybrid_toy_stl_student_imagenet']
-    command = [sys.executable, 'benchmarks/pipeline.py', *(f'configs/{n}.py' for n in names)]
+    command = [forked.python(), 'benchmarks/pipeline.py', *(f'configs/{n}.py' for n in names)]
     command += [
         '--images',
         '20',

@@ -4,9 +4,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -52,17 +52,23 @@ def train(processes, runs):
     """Do the runs (config, work dir, teacher, resume) one after the other."""
     script = ROOT / 'tests/test_tools/stl_runs.py'
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    command = [sys.executable, script, 'none']
+    command = [forked.python(), script, 'none']
     if processes > 1:
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
         launch = ['-m', 'torch.distributed.run', f'--nproc-per-node={processes}']
-        command = [sys.executable, *launch, f'--master-port={port}', script, 'pytorch']
+        command = [forked.python(), *launch, f'--master-port={port}', script, 'pytorch']
     command += [','.join(str(part or '') for part in run) for run in runs]
     done = subprocess.run(
         [str(part) for part in command],
-        env=dict(os.environ, PYTHONPATH=path, CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1'),
+        env=dict(
+            os.environ,
+            PYTHONPATH=path,
+            PYTHON_EXEC=forked.python(),
+            CUDA_VISIBLE_DEVICES='',
+            OMP_NUM_THREADS='1',
+        ),
         capture_output=True,
         text=True,
         timeout=300,

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -17,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 
 
-def command(tool, *args):
+def command(tool, *args, python=sys.executable):
     if tool.endswith('.sh'):
         return ['bash', str(TOOLS / tool), *map(str, args)]
-    return [sys.executable, str(TOOLS / tool), *map(str, args)]
+    return [python, str(TOOLS / tool), *map(str, args)]
 
 
 def environment(**variables):
@@ -28,13 +29,14 @@ def environment(**variables):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    common = dict(PYTHONPATH=path, PYTHON=sys.executable, PORT=str(port), MASTER_PORT=str(port))
+    common = dict(PYTHONPATH=path, PORT=str(port), MASTER_PORT=str(port))
+    common |= dict(PYTHON=forked.python(), PYTHON_EXEC=forked.python())
     return dict(os.environ, **common, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', **variables)
 
 
 def run(tool, *args, status=0, **variables):
     done = subprocess.run(
-        command(tool, *args),
+        command(tool, *args, python=forked.python()),
         env=environment(**variables),
         capture_output=True,
         text=True,

@@ -52,7 +52,7 @@ from fan_mm.datasets.corrupted.manifest import (
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
 from fan_mm.errors import InputError
-from fan_mm.fileio import alone_in, is_temporary
+from fan_mm.fileio import alone_in, is_temporary, printable
 
 _SAMPLE = 64  # sources whose content is compared before the start
 _TILE = 512  # pixels; side of the pieces that the space estimate encodes
@@ -185,7 +185,7 @@ def _without_doubles(sources: list[str], file_format: str) -> tuple[list[str], l
 def named(names: Sequence[str]) -> str:
     """'a.png', or 'a.png, b.png, c.png and 2 more'."""
     more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-    return ', '.join(names[:3]) + more
+    return ', '.join(map(printable, names[:3])) + more
 
 
 class _Run:
@@ -211,7 +211,7 @@ class _Run:
             twice = next(name for name in self.names if self.names.count(name) > 1)
             keep = ', or --format keep where one is PNG and the other JPEG'
             raise InputError(
-                f'two images below {source} would both become {twice}: rename one'
+                f'two images below {source} would both become {named([twice])}: rename one'
                 f'{"" if options.file_format == "keep" else keep}'
             )
         self.noted: dict[str, Source] = {}

@@ -122,7 +122,7 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
     What is a picture is told by the suffix; hidden files are neither.
 
     Raises:
-        InputError: there is no picture, or one whose name the checksums cannot hold.
+        InputError: there is no picture.
     """
     found, others = [], []
     for parent, _, names in os.walk(folder, followlinks=True):
@@ -134,9 +134,4 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
     if not found:
         kinds = ', '.join(sorted(SUFFIXES))
         raise InputError(f'no PNG or JPEG images, or others ({kinds}), below {folder}')
-    for name in found:
-        if '\n' in name or name.encode(errors='ignore').decode() != name:
-            raise InputError(
-                f'{name!r} below {folder} has a line break, or is not UTF-8: rename the file'
-            )
     return sorted(found), sorted(others)

@@ -1,8 +1,12 @@
-"""``manifest.json`` and ``checksums/`` of a corrupted dataset: what it was made from and how.
+r"""``manifest.json`` and ``checksums/`` of a corrupted dataset: what it was made from and how.
 
 The folder checksums are SHA-256 sums of the files ``checksums/<folder>.sha256``, which list the
 SHA-256 sum of every image in the format of the ``sha256sum`` program, sorted by name. Nothing in
 them depends on time or machine, so two runs with the same options give the same bytes.
+
+Names stand there as the bytes that they are on disk, which need be no UTF-8; in ``manifest.json`` such
+a byte is ``\udcff``, as JSON writes what Python reads. A line with a line break in its name begins with a
+backslash, as ``sha256sum`` writes it, and has ``\n`` for the break and two backslashes for each one.
 
 ``checksums/sources.txt`` lists SHA-256 sum, size in bytes and name of every clean picture that was
 read. A line is there before the first copy of its picture, so a changed picture is known after a kill
@@ -11,6 +15,7 @@ too.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,7 +83,7 @@ def new_manifest(options: Options, sources: list[str]) -> dict:
         'options': json.loads(json.dumps(asdict(options))),
         'sources': {
             'images': len(sources),
-            'sha256': hashlib.sha256('\n'.join(sources).encode()).hexdigest(),
+            'sha256': hashlib.sha256(_name_bytes('\n'.join(sources))).hexdigest(),
         },
         'complete': False,
         'unreadable': {},
@@ -181,7 +186,7 @@ def write_checksums(destination: Path, folder: str, sums: dict[str, bytes]) -> s
     Returns:
         The folder's checksum: SHA-256 of the file, in hexadecimal.
     """
-    lines = ''.join(f'{sums[name].hex()}  {folder}/{name}\n' for name in sorted(sums)).encode()
+    lines = b''.join(_line(f'{sums[name].hex()}  ', f'{folder}/{name}') for name in sorted(sums))
     write_whole(destination / CHECKSUMS / f'{folder}.sha256', lines)
     return hashlib.sha256(lines).hexdigest()
 
@@ -201,8 +206,8 @@ def read_checksums(destination: Path, folder: str) -> tuple[dict[str, bytes], st
         data = b''
     sums = {}
     try:
-        for line in data.decode().split('\n')[:-1]:  # names may have what else ends lines: U+2028
-            digest, name = line.split('  ', 1)
+        for line in data.split(b'\n')[:-1]:
+            digest, name = _fields(line, 2)
             sums[name[len(folder) + 1 :]] = _sha256(digest)
     except ValueError:
         raise _damaged(path) from None
@@ -244,7 +249,7 @@ def read_sources(destination: Path) -> dict[str, Source] | None:
     sources: dict[str, Source] = {}
     try:
         for line in lines:
-            digest, size, name = line.decode().split('  ', 2)
+            digest, size, name = _fields(line, 3)
             sources[name] = Source(int(size), _sha256(digest))
     except ValueError:
         raise _damaged(path) from None
@@ -252,7 +257,27 @@ def read_sources(destination: Path) -> dict[str, Source] | None:
 
 
 def _source_line(name: str, source: Source) -> bytes:
-    return f'{source.sha256.hex()}  {source.size}  {name}\n'.encode()
+    return _line(f'{source.sha256.hex()}  {source.size}  ', name)
+
+
+def _name_bytes(name: str) -> bytes:
+    return name.encode(errors='surrogateescape')
+
+
+def _line(before: str, name: str) -> bytes:
+    """One line that ends in a file's name, as ``sha256sum`` writes it."""
+    if '\n' in name:
+        before, name = '\\' + before, name.replace('\\', '\\\\').replace('\n', '\\n')
+    return _name_bytes(f'{before}{name}\n')
+
+
+def _fields(line: bytes, count: int) -> list[str]:
+    """The parts of a line that `_line` wrote, without its line break, the name last."""
+    fields = line.decode(errors='surrogateescape').split('  ', count - 1)
+    if fields[0].startswith('\\'):
+        fields[0] = fields[0][1:]
+        fields[-1] = re.sub(r'\\(.)', lambda m: {'n': '\n'}.get(m[1], m[1]), fields[-1])
+    return fields
 
 
 def _sha256(text: str) -> bytes:

@@ -22,6 +22,7 @@ from fan_mm.datasets.corrupted.manifest import (
 )
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.errors import InputError
+from fan_mm.fileio import printable
 
 
 def verify(
@@ -110,7 +111,7 @@ def verify(
     expected.update(dict.fromkeys([MANIFEST, f'{CHECKSUMS}/{SOURCES}']))
     expected.update(dict.fromkeys(f'{CHECKSUMS}/{f}.sha256' for f in manifest['folders']))
     problems += [f'unexpected: {name}' for name in _files(destination, '') if name not in expected]
-    return problems
+    return [printable(problem) for problem in problems]
 
 
 def _files(top: Path, prefix: str) -> Iterator[str]:
