@@ -78,6 +78,9 @@ def main() -> int:
         '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spread'
     )
     parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+    )
+    parser.add_argument(
         '--image-cache',
         default=AUTO,
         metavar='auto|off|DIR',
@@ -109,6 +112,7 @@ def main() -> int:
         work_dir,
         args.launcher,
         args.save_images,
+        args.amp,
         benchmark=args.benchmark,
         corruptions=args.corruptions,
         severities=args.severities,

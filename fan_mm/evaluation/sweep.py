@@ -50,6 +50,7 @@ from fan_mm.engine.first_batch import (
     one_line,
     without_losses,
 )
+from fan_mm.engine.half_precision import autocast_name
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.bootstrap import PerImage
@@ -163,7 +164,8 @@ class RobustnessSweep:
             on; None writes nothing.
         overwrite: forget what ``work_dir`` holds.
         on_error: what to do if a cell fails: 'retry' it once, then skip it; 'skip' it; 'stop'.
-        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``.
+        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``; on a CPU that is
+            bfloat16.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
             'checkpoint_sha256', which tell whether cells in ``work_dir`` are this model's. By
             default the weights' own hash does, and no change of pipeline or metric is seen.
@@ -290,6 +292,7 @@ class RobustnessSweep:
             'corruption_version': ALGORITHM_VERSION,
             'corrupted_root': None,
             'corrupted_images': None,
+            'precision': autocast_name() if fp16 else 'as the weights',
         }
         if self.premade:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
@@ -362,7 +365,7 @@ class RobustnessSweep:
                     'config': _short(self.model_info['config_sha256']),
                     'checkpoint': _short(self.model_info['checkpoint_sha256']),
                     'dataset': f'{_short(content)} ({len(self.samples)} images)',
-                    'precision': 'fp16 autocast' if self.fp16 else 'as the weights',
+                    'precision': self.protocol['precision'],
                     'corrupted images': images,
                     'seed': str(self.protocol['seed']),
                     'channel order': str(self.protocol['channel_order']),

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -210,7 +211,7 @@ class Counts:
         drawn_from(lambda: random.random() > 2),  # draws, and does nothing with it
         drawn_from(lambda: 0 * np.random.randint(9)),
         drawn_from(lambda: torch.rand(()).item() // 1),
-        drawn_from(lambda own=np.random.default_rng(): own.integers(256)),
+        drawn_from(partial(np.random.default_rng().integers, 256)),
         drawn_from(lambda: np.random.default_rng().integers(256)),
         Declared(),
         RandomBrightness(),
