@@ -9,6 +9,10 @@ the same cells of the same images with the same corruptions here, so the differe
 Wall time says something on an idle machine only; CPU seconds, of all processes and threads, are
 printed beside it. Corrupting costs CPU time, so the first ratio says something about the sweep only where the model,
 not the loader, is the bottleneck: on a CPU, where both share the cores, that means a large model.
+
+At the end the loader alone: what a picture costs in a cell with pictures kept from cell to cell
+(``--image-cache``) and without, and how much of that is the corruption. ``--photos`` gives a folder of
+real pictures, which are resized; otherwise they are rendered. ``--rounds 0`` measures that alone.
 """
 
 import argparse
@@ -23,6 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from loader import print_costs
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
@@ -132,7 +137,7 @@ def seconds(function: Callable[[], object]) -> tuple[tuple[float, float], object
 
 
 def main() -> None:
-    """Measure the three ways in turn, several rounds, and print the ratios of the medians."""
+    """Measure the three ways in turn, several rounds, then the loader alone."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,7 +147,14 @@ def main() -> None:
     parser.add_argument('--workers', type=int, default=1, help='of the loader (%(default)s)')
     parser.add_argument('--depth', type=int, default=50, help='of the ResNet (%(default)s)')
     parser.add_argument('--severity', type=int, default=3, help='(%(default)s)')
-    parser.add_argument('--rounds', type=int, default=3, help='(%(default)s)')
+    parser.add_argument('--rounds', type=int, default=3, help='of sweeps (%(default)s)')
+    parser.add_argument('--photos', metavar='DIR', help='JPEG or PNG files for the loader alone')
+    parser.add_argument(
+        '--loaded',
+        type=int,
+        default=16,
+        help='pictures for the loader alone; 0: skip (%(default)s)',
+    )
     args = parser.parse_args()
 
     import mmseg.datasets
@@ -179,7 +191,8 @@ def main() -> None:
                 scores.append(round(float(evaluate(built, loader, cfg.evaluator)['mIoU']), 4))
             return scores
 
-        clean()  # warm up
+        if args.rounds:
+            clean()  # warm up
         times = {'clean': [], 'sweep': [], 'cell by cell': []}
         for _ in range(args.rounds):
             for name, way in (('clean', clean), ('sweep', sweep), ('cell by cell', cell_by_cell)):
@@ -188,7 +201,15 @@ def main() -> None:
                 if name == 'sweep':
                     scores = value
             assert scores == value, 'the two ways disagree'
-    cells = len(names) + 1
+    if args.rounds:
+        report(args, len(names) + 1, times)
+    if args.loaded:
+        with tempfile.TemporaryDirectory() as folder:
+            print_costs(Path(folder), args.photos, args.loaded, args.severity)
+
+
+def report(args: argparse.Namespace, cells: int, times: dict[str, list]) -> None:
+    """Print the ratios of the medians of wall and CPU time."""
     print(
         f'{args.device}, ResNet-{args.depth}, {args.images} images of {args.size}, '
         f'{args.workers} workers, K = {cells} cells, median of {args.rounds} rounds'

@@ -77,14 +77,19 @@ def remove_temporaries(*folders: str | os.PathLike) -> None:
             continue
         for path in left:
             with contextlib.suppress(OSError):  # somebody else removed it, or is writing it
-                if not _is_being_written(path):
+                if not is_held(path):
                     os.unlink(path)
 
 
-def _is_being_written(path: str) -> bool:
+def is_held(path: str | os.PathLike) -> bool:
+    """Whether a process holds a file of `whole_file`, or a folder of `alone_in`, at this moment.
+
+    Raises:
+        OSError: there is no such file, or it cannot be locked there (some network file systems).
+    """
     if fcntl is None:
         return False
-    file = os.open(path, os.O_RDWR)
+    file = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -27,6 +27,9 @@ def main() -> None:
         '--wait-time', type=number(0), default=2, metavar='SECONDS', help='between two windows'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+    )
     args = parser.parse_args()
     with telling(lambda: 'a test is not stored; start it again'):
         test(
@@ -38,6 +41,7 @@ def main() -> None:
             show_dir=args.show_dir,
             wait_time=args.wait_time,
             tta=args.tta,
+            amp=args.amp,
         )
 
 

@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_run_arguments, load_config
+from fan_mm.evaluation.image_cache import AUTO
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.robustness import evaluate_robustness, failed_cells, summary_text
 
@@ -77,6 +78,16 @@ def main() -> int:
         '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spread'
     )
     parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+    )
+    parser.add_argument(
+        '--image-cache',
+        default=AUTO,
+        metavar='auto|off|DIR',
+        help='keep pictures as they are before the corruption for all cells, until the end: in memory or '
+        'the temporary folder if there is plenty of room, not, or in DIR (%(default)s)',
+    )
+    parser.add_argument(
         '--save-images',
         type=whole(0),
         default=0,
@@ -101,6 +112,7 @@ def main() -> int:
         work_dir,
         args.launcher,
         args.save_images,
+        args.amp,
         benchmark=args.benchmark,
         corruptions=args.corruptions,
         severities=args.severities,
@@ -109,6 +121,7 @@ def main() -> int:
         channel_order=args.channel_order,
         max_samples=args.max_samples,
         on_error=args.on_error,
+        image_cache=args.image_cache,
         overwrite=args.overwrite,
     )
     failed = failed_cells(results)

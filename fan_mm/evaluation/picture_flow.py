@@ -62,7 +62,7 @@ def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
     Returns:
         The error that ended it; None without one.
     """
-    with _random_states_kept():
+    with random_states_kept():
         try:
             results = copy.deepcopy(sample)
             for transform in transforms:
@@ -72,9 +72,15 @@ def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
     return None
 
 
+def random_states() -> tuple:
+    """States of the random generators that a transform may draw from."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
 @contextlib.contextmanager
-def _random_states_kept() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+def random_states_kept() -> Iterator[None]:
+    """Set the random generators back after the block."""
+    states = random_states()
     try:
         yield
     finally:
@@ -83,7 +89,7 @@ def _random_states_kept() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _picture(results: Any) -> Any:
+def picture_in(results: Any) -> Any:
     """The picture of a sample, None if it has none."""
     image = results.get('img') if isinstance(results, dict) else None
     if isinstance(image, np.ndarray | torch.Tensor):
@@ -117,9 +123,9 @@ def loader_and_packer(
             return change_inside(transform, lambda held: [watched(t) for t in held])
 
         def call(results: dict) -> Any:
-            had = _picture(results) is not None
+            had = picture_in(results) is not None
             results = transform(results)
-            image = _picture(results)
+            image = picture_in(results)
             if image is not None and not had:
                 loaders.append(number)
             if had and (image is None or isinstance(image, torch.Tensor)):
@@ -132,7 +138,7 @@ def loader_and_packer(
     run([*(watched(t) for t in copied(transforms)), look], sample)
     originals = flatten(transforms)
     loader, packer = (originals[found[0]] if found else None for found in (loaders, packers))
-    return loader, packer, any(_picture(results) is not None for results in look.seen)
+    return loader, packer, any(picture_in(results) is not None for results in look.seen)
 
 
 # ------------------------------------------------------------------------------------- cropping
@@ -154,7 +160,7 @@ class Frame:
     @staticmethod
     def is_cut(results: Any) -> bool:
         """Whether one of the four edges is gone, seen from the centre; False where none can tell."""
-        image = _picture(results)
+        image = picture_in(results)
         try:
             pixels = None if image is None else pixels_of(image).astype(np.float32)
         except InputError:
@@ -184,7 +190,7 @@ def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> 
     Raises:
         InputError: a transform does not take a painted picture.
     """
-    held = _picture(sample)
+    held = picture_in(sample)
     if held is not None:
         order = _order_in_file(held, sample.get('img_path')) or _by_convention(held)
         sample = {**sample, 'img': _painted(held, order)}
@@ -206,7 +212,7 @@ def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> s
             'the order of its colours at the place of the corruption cannot be found out: with one '
             f'colour for a picture, {type(error).__name__}: {error}'
         )
-    return {_painted_order(_picture(results)) for results in seen} - {None}
+    return {_painted_order(picture_in(results)) for results in seen} - {None}
 
 
 def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Transform]:
@@ -220,10 +226,10 @@ def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Tra
 
         def call(results: dict) -> Any:
             given = copy.copy(results)
-            loads = _picture(results) is None
-            order = _painted_order(_picture(results))  # now: a transform may work in place
+            loads = picture_in(results) is None
+            order = _painted_order(picture_in(results))  # now: a transform may work in place
             results = transform(results)
-            image = _picture(results)
+            image = picture_in(results)
             if image is not None and (loads or _painted_order(image) is None):
                 if loads:
                     order = _order_of_loader(transform, given, image)
@@ -281,7 +287,7 @@ def _order_of_loader(loader: Transform, sample: dict, loaded: Any) -> str | None
     look = Look()
     with painted_file(path) as file:
         run([*copied([loader]), look], {**sample, 'img_path': file})
-    order = _painted_order(_picture(look.seen[0])) if look.seen else None
+    order = _painted_order(picture_in(look.seen[0])) if look.seen else None
     return order or _order_in_file(loaded, path) or _declared_order(loader)
 
 

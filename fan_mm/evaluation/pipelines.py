@@ -7,7 +7,7 @@ pipelines run as they were for the clean cell and with one step more for the oth
 import contextlib
 import copy
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,24 @@ class CellPipeline:
         """Corrupt as this cell says from now on."""
         self.cell = cell
         self.step.corruption, self.step.severity = cell
+
+    def start(self) -> Transforms:
+        """The transforms before the corruption: they do the same in every cell."""
+        transforms = self.corrupted.transforms
+        holds = (any(t is self.step for t in flatten([transform])) for transform in transforms)
+        return transforms[: next(holding for holding, found in enumerate(holds) if found)]
+
+    @contextlib.contextmanager
+    def started_by(self, transform: Callable[[dict], Any]) -> Iterator[None]:
+        """Let one transform stand for those of `start` within the block."""
+        before, length = (self.clean, self.corrupted), len(self.start())
+        self.clean, self.corrupted = map(copy.copy, before)
+        for pipeline in (self.clean, self.corrupted):
+            pipeline.transforms = [transform, *pipeline.transforms[length:]]
+        try:
+            yield
+        finally:
+            self.clean, self.corrupted = before
 
     def __call__(self, results: dict) -> Any:
         return (self.clean if self.cell == CLEAN else self.corrupted)(results)

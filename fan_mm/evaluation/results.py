@@ -55,7 +55,7 @@ def build_results(
         model: 'name', 'config', 'checkpoint', 'checkpoint_sha256', 'config_sha256'.
         dataset: 'type', 'samples', 'total', 'classes', 'palette', 'sha256'.
         protocol: 'seed', 'channel_order', 'corruption_version', 'corrupted_root',
-            'corrupted_images'.
+            'corrupted_images', 'precision'.
         per_image: statistics for intervals, where the metric has them.
         unit: of the headline; None where its metric is not known.
         summarized: other scores that get a summary; None for all in detection, none otherwise.

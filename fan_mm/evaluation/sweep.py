@@ -50,6 +50,7 @@ from fan_mm.engine.first_batch import (
     one_line,
     without_losses,
 )
+from fan_mm.engine.half_precision import autocast_name
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.bootstrap import PerImage
@@ -64,6 +65,7 @@ from fan_mm.evaluation.cell_dataset import (
 from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
 from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.fitting import check_fit
+from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
     from_files,
@@ -100,6 +102,7 @@ def check_options(
     channel_order: str | None = None,
     max_samples: int | None = None,
     on_error: str = 'retry',
+    image_cache: str | Path = OFF,
     **_: Any,
 ) -> None:
     """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
@@ -126,6 +129,7 @@ def check_options(
     choose_scope(whole, corruptions, severities)
     if corrupted_root is not None and not Path(corrupted_root).is_dir():
         raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
+    check_image_cache(image_cache)
 
 
 class _EveryCell(InputError):
@@ -162,10 +166,14 @@ class RobustnessSweep:
             on; None writes nothing.
         overwrite: forget what ``work_dir`` holds.
         on_error: what to do if a cell fails: 'retry' it once, then skip it; 'skip' it; 'stop'.
-        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``.
+        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``; on a CPU that is
+            bfloat16.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
             'checkpoint_sha256', which tell whether cells in ``work_dir`` are this model's. By
             default the weights' own hash does, and no change of pipeline or metric is seen.
+        image_cache: where to keep what the pipeline makes of each picture before the corruption, for
+            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.image_cache`). It changes no
+            result, and is removed at the end.
         save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
 
@@ -191,6 +199,7 @@ class RobustnessSweep:
         on_error: str = 'retry',
         fp16: bool = False,
         model_info: dict[str, Any] | None = None,
+        image_cache: str | Path = OFF,
         save_images: int = 0,
         paint: gallery.Painter | None = None,
     ) -> None:
@@ -202,7 +211,9 @@ class RobustnessSweep:
             channel_order=channel_order,
             max_samples=max_samples,
             on_error=on_error,
+            image_cache=image_cache,
         )
+        self.image_cache = image_cache
         self.rank, self.world_size = get_dist_info()
         self.model = model
         self.fp16 = fp16
@@ -283,6 +294,7 @@ class RobustnessSweep:
             'corruption_version': ALGORITHM_VERSION,
             'corrupted_root': None,
             'corrupted_images': None,
+            'precision': autocast_name() if fp16 else 'as the weights',
         }
         if self.premade:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
@@ -304,6 +316,9 @@ class RobustnessSweep:
             self._on_rank_0(self.store.reopen)
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
+            left = len(self.cells) - len(self._on_rank_0(self.stored))
+            again = left > 1 and self.premade is None
+            stack.enter_context(kept_images(self.dataset, self.image_cache, again))
             self._run_cells()
             return self._on_rank_0(self._results)
 
@@ -352,7 +367,7 @@ class RobustnessSweep:
                     'config': _short(self.model_info['config_sha256']),
                     'checkpoint': _short(self.model_info['checkpoint_sha256']),
                     'dataset': f'{_short(content)} ({len(self.samples)} images)',
-                    'precision': 'fp16 autocast' if self.fp16 else 'as the weights',
+                    'precision': self.protocol['precision'],
                     'corrupted images': images,
                     'seed': str(self.protocol['seed']),
                     'channel order': str(self.protocol['channel_order']),

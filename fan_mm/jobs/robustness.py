@@ -11,6 +11,7 @@ from fan_mm.config_parts import metrics_of
 from fan_mm.engine import build_runner
 from fan_mm.engine.building import building
 from fan_mm.engine.evaluators import measures
+from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
@@ -32,6 +33,7 @@ def evaluate_robustness(
     work_dir: str | Path,
     launcher: str = 'none',
     save_images: int = 0,
+    amp: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a corruption benchmark and write the report.
@@ -42,6 +44,7 @@ def evaluate_robustness(
         work_dir: where results and report go, and from where a stopped sweep goes on.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         save_images: number of samples whose pictures are kept.
+        amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
         **options: of `fan_mm.evaluation.RobustnessSweep`.
 
     Returns:
@@ -63,6 +66,10 @@ def evaluate_robustness(
         'config_sha256': config_sha256(cfg),
         'checkpoint_sha256': file_sha256(checkpoint),
     }
+    if (
+        amp
+    ):  # beside the config's fingerprint, so that the precision is said to differ, not the config
+        use_half_precision(cfg, checkpoint)
     cfg.work_dir = str(work_dir / 'log')
     if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
         raise InputError(

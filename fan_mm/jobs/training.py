@@ -17,6 +17,7 @@ from fan_mm.engine.building import building
 from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.first_batch import FirstBatchHook
+from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
@@ -95,6 +96,7 @@ def test(
     show_dir: str | None = None,
     wait_time: float = 2.0,
     tta: bool = False,
+    amp: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the config's test data.
 
@@ -107,6 +109,7 @@ def test(
         show_dir: write painted predictions below this folder.
         wait_time: seconds between two windows.
         tta: test-time augmentation, as the config's ``tta_model`` and ``tta_pipeline`` say.
+        amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
     Returns:
         The metrics.
@@ -121,6 +124,8 @@ def test(
         _set_painting(cfg, show, show_dir, wait_time)
     if tta:
         _set_tta(cfg)
+    if amp:
+        use_half_precision(cfg, checkpoint)
     dump = _set_output(cfg, out) if out else None
     runner = build_runner(cfg, launcher)
     if dump:

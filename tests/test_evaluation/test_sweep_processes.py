@@ -100,8 +100,10 @@ def test_the_number_of_processes_changes_nothing(cfg, tmp_path, ranks, workers, 
     sweep(cfg, tmp_path / 'alone')
     cfg.test_dataloader.num_workers = workers
 
+    (tmp_path / 'kept').mkdir()
+
     def rank_main(rank):
-        results = sweep(cfg, tmp_path / 'together')
+        results = sweep(cfg, tmp_path / 'together', image_cache=tmp_path / 'kept')
         (tmp_path / f'rank{rank}.json').write_text(json.dumps(results))
 
     on_ranks(rank_main, ranks, tmp_path / 'store')
@@ -111,6 +113,7 @@ def test_the_number_of_processes_changes_nothing(cfg, tmp_path, ranks, workers, 
     for rank in range(ranks):
         assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == json.loads(written)
     assert not (tmp_path / 'together' / '.collect').exists()
+    assert not list((tmp_path / 'kept').iterdir())
 
 
 def test_a_sweep_goes_on_with_another_number_of_processes(cfg, tmp_path):
@@ -163,7 +166,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(cfg, tmp_path, wor
     sweep(cfg, tmp_path / 'undisturbed')
     cfg.test_dataloader.num_workers = workers
     moments = random.Random(workers)
-    folder = tmp_path / 'killed'
+    folder, kept = tmp_path / 'killed', tmp_path / 'kept'
+    kept.mkdir()
 
     def cells():
         return len(list(folder.glob('cells/[!.]*.json')))
@@ -171,7 +175,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(cfg, tmp_path, wor
     kills = 0
     for wait_for_a_cell in (False, True, False, True, True):
         before = cells()
-        process = start(sweep, cfg, folder, 0.02)
+        process = start(lambda: sweep(cfg, folder, 0.02, image_cache=kept))
         while wait_for_a_cell and process.is_alive() and cells() == before:
             time.sleep(0.005)
         process.join(timeout=moments.uniform(0.0, 0.2))
@@ -181,8 +185,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(cfg, tmp_path, wor
             kills += 1
     assert kills >= 3
     assert 1 <= cells() <= CELLS
-    process = start(sweep, cfg, folder)
+    process = start(lambda: sweep(cfg, folder, image_cache=kept))
     process.join()
     assert process.exitcode == 0
+    assert not list(kept.iterdir())
     assert table(folder) == table(tmp_path / 'undisturbed')
     assert same_statistics(folder, tmp_path / 'undisturbed')

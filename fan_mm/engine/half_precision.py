@@ -1,0 +1,57 @@
+"""Testing in mixed precision: float16 autocast on a GPU, bfloat16 autocast on a CPU."""
+
+import logging
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+from fan_mm.config_parts import scope_of
+from fan_mm.engine.onnx_file import is_onnx
+from fan_mm.errors import InputError
+
+_BF16_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16', 'svebf16')
+
+
+def use_half_precision(cfg: Config, checkpoint: str) -> None:
+    """Let mmengine's test loop evaluate under autocast.
+
+    Args:
+        cfg: changed in place.
+        checkpoint: that is evaluated.
+
+    Raises:
+        InputError: autocast cannot reach the model: an exported file, or on a CPU a detector, whose
+            operators know no bfloat16.
+    """
+    if is_onnx(checkpoint):
+        raise InputError(
+            f'--amp: {checkpoint} computes in the precision that it was exported with '
+            '(tools/export.py --precision)'
+        )
+    if get_device() == 'cpu':
+        if scope_of(cfg) == 'mmdet':
+            raise InputError(
+                "--amp: detectors' operators (NMS) know no bfloat16, which is what a CPU has: leave "
+                '--amp out, or use a GPU'
+            )
+        if not cpu_has_bfloat16():
+            text = '--amp: this CPU has no instructions for bfloat16, float32 may be faster'
+            print_log(text, 'current', logging.WARNING)
+    cfg.test_cfg = ConfigDict(cfg.get('test_cfg') or {}, fp16=True)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; True where nothing tells."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return True
+    flags = [line.split() for line in lines if line.lower().startswith(('flags', 'features'))]
+    return not flags or any(flag in flags[0] for flag in _BF16_FLAGS)
+
+
+def autocast_name() -> str:
+    """What mmengine's autocast computes in on this machine."""
+    return 'bf16 autocast' if get_device() == 'cpu' else 'fp16 autocast'
