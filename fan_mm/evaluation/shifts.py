@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fan_mm.corruptions import image_key
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, interval, mean_iou, resample_counts
+from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import CellRecord
 from fan_mm.evaluation.metrics import retention
 from fan_mm.evaluation.results import SHIFTS, environment, heading
@@ -352,6 +354,21 @@ def join(
             for image in m.record.images
         ],
     }, arrays
+
+
+def pictures_of(dataset: Any, samples: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Names of pictures, and of the scenes that they show, each ``(N,)``.
+
+    Pictures with one label file show one scene: nine files of Cityscapes in three fogs.
+
+    Args:
+        dataset: of mmengine.
+        samples: its indices.
+    """
+    infos = sample_infos(dataset, samples)
+    keys = [image_key(info['img_path']) for info in infos]
+    scenes = [image_key(info.get('seg_map_path') or info['img_path']) for info in infos]
+    return np.array(keys), np.array(scenes)
 
 
 def read_statistics(

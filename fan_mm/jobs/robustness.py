@@ -1,6 +1,5 @@
 """What ``tools/test_corruption.py`` does: config and checkpoint in, robustness report out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
-from fan_mm.jobs.testing import ready_to_test
+from fan_mm.jobs.testing import model_info, ready_to_test
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
@@ -51,19 +49,8 @@ def evaluate_robustness(
     content = read_checkpoint(checkpoint)
     notes = use_annotated_split(cfg)
     work_dir = Path(work_dir)
-    model_info = {
-        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
-        'config': cfg.filename and os.path.relpath(cfg.filename),
-        'checkpoint': checkpoint,
-        'config_sha256': config_sha256(cfg),
-        'checkpoint_sha256': file_sha256(checkpoint),
-    }
+    info = model_info(cfg, checkpoint)
     cfg.work_dir = str(work_dir / 'log')
-    if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
-        raise InputError(
-            'test_dataloader.num_batch_per_epoch: a sweep takes all images, or with --max-samples N '
-            'of them: set it to None'
-        )
     runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
     task = how_to_read(for_sweep(loop.evaluator)).task
     meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
@@ -73,7 +60,7 @@ def evaluate_robustness(
         loop.evaluator,
         work_dir=work_dir,
         fp16=getattr(loop, 'fp16', False),
-        model_info=model_info,
+        model_info=info,
         save_images=save_images,
         paint=painter(task, meta if isinstance(meta, dict) else {}),
         **options,

@@ -1,6 +1,9 @@
 """A model ready to be tested: built, with its weights, and with what hooks do to them before a test."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
@@ -10,7 +13,24 @@ from fan_mm.engine.building import building
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
+from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.torch_files import local_file
+
+
+def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
+    """What results say of the model, and what tells its cells from another's.
+
+    Args:
+        cfg: with the split that is evaluated.
+        checkpoint: its file.
+    """
+    return {
+        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
+        'config': cfg.filename and os.path.relpath(cfg.filename),
+        'checkpoint': checkpoint,
+        'config_sha256': config_sha256(cfg),
+        'checkpoint_sha256': file_sha256(checkpoint),
+    }
 
 
 def ready_to_test(
@@ -31,6 +51,11 @@ def ready_to_test(
     Raises:
         InputError: a mistake in the config, the data or the file.
     """
+    if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
+        raise InputError(
+            'test_dataloader.num_batch_per_epoch: a sweep takes all images, or with --max-samples N '
+            'of them: set it to None'
+        )
     cfg.load_from = None if is_onnx(checkpoint) else local_file(checkpoint)
     cfg.resume = False
     runner = build_runner(cfg, launcher, notes=notes)
