@@ -59,7 +59,7 @@ CONDITIONS = 'conditions'  # folder below the work dir
 _COCO_METRICS = ('CocoMetric', 'FastCocoMetric', 'FasterCocoMetric')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """What one sweep evaluates: a condition, or the clean column.
 
