@@ -342,7 +342,12 @@ def join(
         'task': task,
         'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
         'model': dict(model),
-        'dataset': dict(dataset),
+        'dataset': {
+            **dataset,
+            'samples': None if clean is None else clean.record.samples,
+            'total': None if clean is None else clean.total,
+            'sha256': None if clean is None else clean.sha256,
+        },
         **protocol,
         'environment': environment(),
         'cells': [_public(m) for m in measured],

@@ -467,6 +467,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
             'type': record.dataset_type,
             'folder': str(conditions[0].folder),
             'encodings': encodings,
+            'made_of': getattr(record, 'labels_from', '') or None,
             'protocol': record.protocol,
             'source': record.source,
             'licence': record.licence,
