@@ -1,0 +1,7 @@
+"""Data sets of real adverse conditions (docs/real_shifts.md): records, finding of files, label maps."""
+
+from fan_mm.datasets.shifts.acdc import ACDC
+from fan_mm.datasets.shifts.label_maps import LABEL_MAPS, LabelMap
+from fan_mm.datasets.shifts.record import SHIFT_SETS, Condition, ShiftSet
+
+__all__ = ['ACDC', 'LABEL_MAPS', 'SHIFT_SETS', 'Condition', 'LabelMap', 'ShiftSet']
