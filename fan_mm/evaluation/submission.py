@@ -34,15 +34,14 @@ from fan_mm.fileio import whole_file, write_whole
 from fan_mm.images import read_header
 
 _CLASSES = 19
-_ALL = np.arange(_CLASSES, dtype=np.uint8)
 _CONFIDENT = 65535  # of confidence 1.0
 _MEGABYTE = 1_000_000
 
 
-def _ids_of(encoding: str, instead: Mapping[int, int] | None = None) -> np.ndarray:
+def _ids_of(encoding: str, instead: Mapping[int, int] | None = None) -> tuple[int, ...]:
     """The value of each trainId ``(19,)`` in an encoding that has one, or ``instead``, of each."""
     values = {train_id: value for value, train_id in label_map(encoding).train_ids.items()}
-    return np.array([{**values, **(instead or {})}[i] for i in range(_CLASSES)], np.uint8)
+    return tuple({**values, **(instead or {})}[i] for i in range(_CLASSES))
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Server:
         picture: regular expression of a picture's folder and name, ``folder/name.png``.
         files: path in the zip, by the groups of ``picture``, to what the file holds: 'labels' (8 bits)
             or 'confidence' (16 bits).
-        values: what each trainId is called there ``(19,)``.
+        values: what each of the 19 trainIds is called there.
         count: pictures of the split; None where it is not known.
         sizes: widths and heights in pixels that the split has.
         limit: bytes that a zip may have; None where no limit is known.
@@ -64,7 +63,7 @@ class Server:
     title: str
     picture: str
     files: Mapping[str, str]
-    values: np.ndarray = _ALL
+    values: tuple[int, ...] = tuple(range(_CLASSES))
     count: int | None = None
     sizes: tuple[tuple[int, int], ...] = ((1920, 1080),)
     limit: int | None = None
@@ -185,8 +184,11 @@ class Submission:
         text = (
             json.dumps({'server': self.server.title, **identity}, indent=2, sort_keys=True) + '\n'
         )
+        began = (
+            self.folder.exists()
+        )  # asked first: another process writes the file before the folder
         if not file.exists():
-            if self.folder.exists():
+            if began:
                 raise InputError(f'{self.folder} is of no submission: give another folder')
             write_whole(file, text)
         elif file.read_text(errors='replace') != text:
@@ -227,7 +229,7 @@ class Submission:
         if header is None:
             raise InputError(f'{image}: no picture that can be read')
         _check_prediction(image, labels, header.size)
-        content = {'labels': self.server.values[labels]}
+        content = {'labels': np.array(self.server.values, np.uint8)[labels]}
         if self.server.confidence:
             content['confidence'] = _sixteen_bits(image, confidence, labels.shape)
         coded = {kind: _png(pixels) for kind, pixels in content.items()}
@@ -337,9 +339,8 @@ def _fault(data: bytes, server: Server, kind: str, size: tuple[int, int]) -> str
     bits = np.dtype(np.uint8 if kind == 'labels' else np.uint16)
     if pixels.ndim != 2 or pixels.dtype != bits:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        return (
-            f'has {channels} channels of {8 * pixels.itemsize} bits, not one of {8 * bits.itemsize}'
-        )
+        found = f'{channels} x {8 * pixels.itemsize}'
+        return f'has {found} bits per pixel, not 1 x {8 * bits.itemsize}'
     if pixels.shape[::-1] != size:
         return f'has {_by(pixels.shape[::-1])} pixels, the picture {_by(size)}'
     if kind == 'labels':
