@@ -49,7 +49,7 @@ def test_places_without_room_for_files(tmp_path):
         with pytest.raises(InputError, match='a: nothing can be written there'):
             write_whole(place, 'text')
     if places:
-        with pytest.raises(InputError, match='^/proc/self/a: nothing can be written there'):
+        with pytest.raises(InputError, match=r'^/proc/self/a: nothing can be written there'):
             write_whole('/proc/self/a', 'text')
 
 
