@@ -59,6 +59,24 @@ def tiny_cityscapes(tmp_path):
     return root
 
 
+@pytest.fixture
+def tiny_camvid(tmp_path):
+    """Four, two and three drawn pictures of 48x64 in the tree of CamVid, with void among the labels."""
+    root = tmp_path / 'camvid'
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (12, 3))
+    for split, count in (('train', 4), ('val', 2), ('test', 3)):
+        (root / split).mkdir(parents=True)
+        (root / f'{split}annot').mkdir()
+        for index in range(count):
+            label = np.repeat(rng.permutation(16) % 12, 4)[None].repeat(48, axis=0).astype(np.uint8)
+            image = colours[label] + rng.normal(0, 10, (48, 64, 3))
+            name = f'0001TP_{index:06d}.png'
+            cv2.imwrite(str(root / split / name), image.clip(0, 255).astype(np.uint8))
+            cv2.imwrite(str(root / f'{split}annot' / name), label)
+    return root
+
+
 class Malicious:
     """What a planted checkpoint holds: unpickling it runs code, here one that leaves a trace."""
 

@@ -1,5 +1,6 @@
 """Datasets, their corrupted copies, and transforms."""
 
+from fan_mm.datasets.camvid import CamVidDataset
 from fan_mm.datasets.transforms import (
     CorruptImage,
     JointRandAugment,
@@ -7,4 +8,10 @@ from fan_mm.datasets.transforms import (
     RandomCorruption,
 )
 
-__all__ = ['CorruptImage', 'JointRandAugment', 'PackPairedInputs', 'RandomCorruption']
+__all__ = [
+    'CamVidDataset',
+    'CorruptImage',
+    'JointRandAugment',
+    'PackPairedInputs',
+    'RandomCorruption',
+]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.registry import DATASETS
 
 from fan_mm.engine.dataset_checks import classes_of
-from fan_mm.engine.registered import base_named, registered
+from fan_mm.engine.registered import base_named, reads_label_pictures, registered
 from fan_mm.errors import InputError
 
 
@@ -54,8 +54,8 @@ def _moved(classes: Sequence[str], learnt: Sequence[str]) -> str | None:
 
 
 def _labels_by_name(place: str, dataset: dict) -> bool:
-    """Whether a dataset makes labels of its classes' names: mmdet's do, and mmseg's of known classes."""
+    """Whether a dataset makes labels of its classes' names: mmdet's do, and mmseg's and ours of known classes."""
     cls = registered(DATASETS, place, dataset)
-    if base_named(cls, 'BaseSegDataset', 'mmseg'):
+    if reads_label_pictures(cls):
         return bool((getattr(cls, 'METAINFO', None) or {}).get('classes'))
     return base_named(cls, 'BaseDetDataset', 'mmdet') is not None

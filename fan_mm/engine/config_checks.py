@@ -31,7 +31,7 @@ from fan_mm.engine.label_checks import check_labels, label_readers
 from fan_mm.engine.loader_checks import check_loader, check_shared_memory
 from fan_mm.engine.model_checks import check_model, parts_of
 from fan_mm.engine.old_configs import refuse_old_config, unread_keys
-from fan_mm.engine.registered import base_named, registered
+from fan_mm.engine.registered import base_named, reads_label_pictures, registered
 from fan_mm.engine.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
@@ -248,7 +248,7 @@ def _check_others(
         folders: gets the names of class folders.
     """
     built = build_lazily(place, dataset)
-    if base_named(type(built), 'BaseSegDataset', 'mmseg'):
+    if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
         check_voc(place, built, dataset.get('indices'))

