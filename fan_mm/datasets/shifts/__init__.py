@@ -12,6 +12,7 @@ from fan_mm.datasets.shifts import (  # each enters its sets
     muses,
     wilddash,
 )
+from fan_mm.datasets.shifts.dataset import ShiftDataset
 from fan_mm.datasets.shifts.label_maps import LABEL_MAPS, LabelMap
 from fan_mm.datasets.shifts.record import SHIFT_SETS, Condition, ShiftSet
 
@@ -20,6 +21,7 @@ __all__ = [
     'SHIFT_SETS',
     'Condition',
     'LabelMap',
+    'ShiftDataset',
     'ShiftSet',
     'acdc',
     'bdd100k',

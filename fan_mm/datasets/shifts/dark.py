@@ -24,10 +24,11 @@ def _dark_zurich(parts: Sequence[str]) -> Named | None:
         return None
     split = nearest(parts, _SPLITS)
     ref = '_ref' if match['ref'] or split.endswith('_ref') else ''
+    split = split and split.removesuffix('_ref') + ref
     return Named(
         key=match['key'] + ref,
         encodings=ids_of(match),
-        split=split and split.removesuffix('_ref') + ref,
+        split=split,
         condition=nearest(parts, _TIMES) or ('night' if split in ('val', 'test') else ''),
     )
 
@@ -59,53 +60,6 @@ DARK_ZURICH = add(
             r'(^|/)(train|val|test)(_ref)?/(night|twilight|day)/.*_(rgb_anon|gt_label\w+)\.'
             r'|_ref_rgb_anon\.|_gt_invIds\.',
             re.I,
-        ),
-    )
-)
-NIGHT_DRIVING = re.compile(
-    r'(?P<key>.+)_(leftImg8bit\.(png|jpe?g)|gtCoarse_(?P<kind>label(Train)?Ids)\.png)', re.I
-)
-
-
-def _dark_zurich(parts: Sequence[str]) -> Named | None:
-    match = _PICTURE.fullmatch(parts[-1]) or _LABEL.fullmatch(parts[-1])
-    if match is None:
-        return None
-    split = nearest(parts, _SPLITS)
-    ref = '_ref' if match['ref'] or split.endswith('_ref') else ''
-    return Named(
-        key=match['key'] + ref,
-        encodings=ids_of(match),
-        split=split and split.removesuffix('_ref') + ref,
-        condition=nearest(parts, _TIMES) or ('night' if split in ('val', 'test') else ''),
-    )
-
-
-def _night_driving(parts: Sequence[str]) -> Named | None:
-    match = _NIGHT_DRIVING.fullmatch(parts[-1])
-    if match is None:
-        return None
-    return Named(key=match['key'], encodings=ids_of(match), split=nearest(parts, ('test',)))
-
-
-DARK_ZURICH = add(
-    SegmentationSet(
-        name='dark_zurich',
-        title='Dark Zurich',
-        dataset_type='DarkZurichDataset',
-        encodings=('train_ids', 'label_ids'),
-        splits=_SPLITS,
-        withheld=('test', 'train', 'val_ref', 'train_ref', 'test_ref'),
-        conditions=_TIMES,
-        weather={'night': 'night', 'day': 'clear'},
-        files='rgb_anon/SPLIT/night/SEQUENCE/*_rgb_anon.png and '
-        'gt/SPLIT/night/SEQUENCE/*_gt_labelTrainIds.png',
-        protocol='test: IoU, UIoU and average UIoU on the server; val (50 pictures) differs much from test',
-        source='W-zx-Y/DANNet, sakaridis/MGCDA, brdav/cma',
-        licence='non-commercial',
-        told=_dark_zurich,
-        marks=re.compile(
-            r'(^|/)(train|val|test)(_ref)?/(night|twilight|day)/|_ref_rgb_anon\.|_gt_invIds\.', re.I
         ),
     )
 )

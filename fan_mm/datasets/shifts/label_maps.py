@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
+from fan_mm.datasets.segmentation import IGNORED
 from fan_mm.errors import InputError
 
-IGNORED = 255
 CLASSES = 19
 
 
