@@ -22,8 +22,9 @@ def write(path, array):
 def write_acdc(root, noises, split='val', count=3, seed=0):
     """ACDC as its zip files unpack; noises: condition -> strength."""
     rng = np.random.default_rng(seed)
+    first = 1000 * ('val', 'train', 'test').index(split)  # a frame is in one split
     for condition, noise in noises.items():
-        for index in range(count):
+        for index in range(first, first + count):
             image, label = stripes(rng, noise)
             stem = f'GOPR{sorted(noises).index(condition):04d}_frame_{index:06d}'
             below = f'{condition}/{split}/{stem[:8]}/{stem}'
@@ -50,5 +51,6 @@ def write_foggy(root, cityscapes, betas=('0.005', '0.02')):
         for beta in betas:
             image = cv2.imread(str(path)) + rng.normal(0, 2000 * float(beta), (64, 128, 3))
             name = path.name.replace('.png', f'_foggy_beta_{beta}.png')
-            write(root / 'leftImg8bit_foggy/val' / path.parent.name / name, image.clip(0, 255))
+            image = image.clip(0, 255).astype(np.uint8)
+            write(root / 'leftImg8bit_foggy/val' / path.parent.name / name, image)
     return root

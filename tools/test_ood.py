@@ -80,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
         metavar='SET=NAME',
         help='how labels are read, where a set leaves a choice, mapillary=mapillary_b',
     )
+    add(
+        '--submission',
+        metavar='DIR',
+        help='write what the servers take of splits whose labels are withheld (--split acdc=test)',
+    )
     add('--max-samples', type=whole(1), metavar='N', help='N pictures of each condition')
     add(
         '--save-images',
@@ -112,7 +117,8 @@ def main() -> int:
     work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'ood')
     folders = {name: folder for name in given if (folder := getattr(args, name))}
     folders = {name: folders[name] for name in (*SETS, *TEST_SETS) if name in folders}
-    if given & set(SETS) or (not given and scope_of(cfg) in ('mmseg', 'mmdet')):
+    real = given & set(SETS) or args.cityscapes or args.submission
+    if real or (not given and scope_of(cfg) in ('mmseg', 'mmdet')):
         return conditions(cfg, args, folders, work_dir)
     return classification(cfg, args, folders, work_dir)
 
@@ -121,6 +127,9 @@ def conditions(
     cfg: Config, args: argparse.Namespace, folders: Mapping[str, str], work_dir: Path
 ) -> int:
     """Real adverse conditions."""
+    splits = pairs(args.split)
+    if 'cityscapes' in splits and args.cityscapes:  # another split than that of the clean column
+        folders = {**folders, 'cityscapes': args.cityscapes}
     for name in ('size', 'weights'):
         if getattr(args, name):
             raise InputError(f'--{name} is for ImageNet classifiers')
@@ -130,21 +139,26 @@ def conditions(
         folders,
         work_dir,
         args.launcher,
-        splits=pairs(args.split),
+        splits=splits,
         encodings=pairs(args.encoding),
         cityscapes=args.cityscapes,
         clean=not args.no_clean,
         save_images=args.save_images,
+        submission=args.submission,
         max_samples=args.max_samples,
         on_error=args.on_error,
         overwrite=args.overwrite,
     )
     failed = failed_conditions(results)
     if is_main_process():
-        print(summary_text(results))
-        for line in failed:
-            print(f'no result: {line}')
-        print(f'report: {work_dir / "report.html"}')
+        if 'sets' in results:
+            print(summary_text(results))
+            print('\n'.join(f'no result: {line}' for line in failed), end='\n' * bool(failed))
+            print(f'report: {work_dir / "report.html"}')
+        for done in results['submissions']:
+            print(f'{done["set"]}: {done["files"]} files in {done["zip"]}')
+            for remark in done['remarks']:
+                print(f'  {remark}')
     return 1 if failed else 0
 
 
@@ -152,7 +166,7 @@ def classification(
     cfg: Config, args: argparse.Namespace, folders: Mapping[str, str], work_dir: Path
 ) -> int:
     """ImageNet's test sets."""
-    for name in ('cityscapes', 'split', 'encoding', 'max_samples', 'save_images'):
+    for name in ('split', 'encoding', 'max_samples', 'save_images'):
         if getattr(args, name):
             raise InputError(f'--{name.replace("_", "-")} is for real adverse conditions')
     sizes = pairs(args.size)

@@ -26,7 +26,7 @@ from fan_mm.engine.building import building
 from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.dataset_checks import classes_of
 from fan_mm.engine.distributed import rank_of
-from fan_mm.engine.first_batch import check_outputs, try_model, without_losses
+from fan_mm.engine.first_batch import check_outputs, load_samples, try_model, without_losses
 from fan_mm.engine.once_for_all import by_one_of_each_machine, by_rank_0
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import register_task_library
@@ -35,6 +35,7 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.identity import config_sha256
 from fan_mm.evaluation.results import RESULTS, write_with_arrays
+from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.shifts import (
     CLEAN_COLUMN,
     Measured,
@@ -43,9 +44,11 @@ from fan_mm.evaluation.shifts import (
     join,
     pictures_of,
 )
+from fan_mm.evaluation.submission import SERVERS, Submission
 from fan_mm.evaluation.sweep import check_options
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.model_classes import check_classes, classes_known
+from fan_mm.jobs.ood_submission import Withheld, submit, try_withheld
 from fan_mm.jobs.robustness import use_annotated_split
 from fan_mm.jobs.testing import model_info, ready_to_test
 from fan_mm.report import remove_report, write_report
@@ -56,6 +59,7 @@ TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
 CLEAN_SETS = {'segmentation': 'Cityscapes', 'detection': 'COCO'}
 CONDITIONS = 'conditions'  # folder below the work dir
+_LOOKED_AT = 3  # samples of each condition
 _COCO_METRICS = ('CocoMetric', 'FastCocoMetric', 'FasterCocoMetric')
 
 
@@ -105,6 +109,7 @@ def evaluate_shifts(
     cityscapes: str | None = None,
     clean: bool = True,
     save_images: int = 0,
+    submission: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a segmenter or detector on sets of real adverse conditions, and write the report.
@@ -121,41 +126,56 @@ def evaluate_shifts(
             where sets that are made of it have their labels.
         clean: evaluate the clean column: Cityscapes, or else the config's own test split.
         save_images: number of samples of each condition whose pictures are kept.
+        submission: folder for what servers take: the predictions of splits whose labels are withheld.
         **options: of `fan_mm.evaluation.RobustnessSweep`: 'max_samples' and so on.
 
     Returns:
-        The content of results.json, on every rank.
+        The content of results.json, and 'submissions', which alone is there where no split has labels; on
+        every rank.
 
     Raises:
         InputError: a mistake in the config, a folder, a file or an option, before anything is
             evaluated.
     """
     check_options(**options)
+    if submission and options.get('max_samples'):
+        raise InputError('--max-samples: a server takes all pictures of a split')
     task = _task_of(cfg)
-    found = _find(folders, task, splits or {}, encodings or {}, cityscapes)
+    found = _find(folders, task, splits or {}, encodings or {}, cityscapes, submission)
+    withheld = {name: cs for name, cs in found.items() if _is_withheld(cs)}
+    found = {name: cs for name, cs in found.items() if name not in withheld}
     content = read_checkpoint(checkpoint)
     notes = use_annotated_split(cfg)
     work_dir = Path(work_dir)
     info = model_info(cfg, checkpoint)
-    parts = _parts(cfg, task, found, cityscapes, clean)
-    _check_classes(cfg, content, parts)
-    cfg.test_dataloader = copy.deepcopy(parts[0].loader)
-    cfg.test_evaluator = copy.deepcopy(parts[0].evaluator)
+    parts = _parts(cfg, task, found, cityscapes, clean and bool(found))
+    unlabelled = _parts(cfg, task, withheld, None, False)
+    _check_classes(cfg, content, [*parts, *unlabelled])
+    first = (parts or unlabelled)[0]
+    cfg.test_dataloader = copy.deepcopy(first.loader)
+    cfg.test_evaluator = copy.deepcopy(first.evaluator)
     cfg.work_dir = str(work_dir / 'log')
     runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
+    fp16 = getattr(loop, 'fp16', False)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         _check_data(cfg, parts, launcher)
-        sweeps = {}
-        for part in parts:
-            sweeps[part] = _sweep(
-                cfg, runner, loop, part, task, work_dir, info, save_images, options
-            )
+        sweeps = {
+            part: _sweep(cfg, runner, loop, part, task, work_dir, info, save_images, options)
+            for part in parts
+        }
+        submissions = _submissions(cfg, unlabelled, submission, info)
         if options.get('overwrite') and is_main_process():
             remove_report(work_dir)
-        _try_model(runner, sweeps, getattr(loop, 'fp16', False))
+        _try(model, sweeps, fp16)
+        for split in submissions:
+            try_withheld(split, model, fp16)
         with telling(lambda: _how_to_go_on(sweeps, options)):
             for part, sweep in sweeps.items():
                 _run(part, sweep)
+            done = [submit(split, model, fp16) for split in submissions]
+    if not sweeps:
+        return {'submissions': done}
     results = by_rank_0(
         lambda: _write(work_dir, task, found, sweeps, info, options.get('max_samples')), work_dir
     )
@@ -167,7 +187,7 @@ def evaluate_shifts(
     if is_main_process():
         write_report(work_dir / RESULTS, work_dir)
     barrier()
-    return results
+    return results | {'submissions': done}
 
 
 # ------------------------------------------------------------------------------------------- sets
@@ -207,6 +227,7 @@ def _find(
     splits: Mapping[str, str],
     encodings: Mapping[str, str],
     cityscapes: str | None,
+    submission: str | None,
 ) -> dict[str, tuple[Condition, ...]]:
     """The conditions of every set, by the names of the records."""
     if not folders:
@@ -225,15 +246,30 @@ def _find(
             Path(cityscapes).expanduser() if of_cityscapes else None,
             encodings.get(name),
         )
-        split = conditions[0].split
-        if split in record.withheld and not any(c.labels or c.ann_file for c in conditions):
-            with_labels = next(s for s in record.splits if s not in record.withheld)
-            raise InputError(
-                f'the labels of {record.title} {split} are withheld: --submission DIR writes what its '
-                f'server takes, --split {name}={with_labels} has labels'
-            )
+        if _is_withheld(conditions):
+            _check_server(record, conditions[0].split, submission)
         found[record.name] = conditions
     return found
+
+
+def _is_withheld(conditions: Sequence[Condition]) -> bool:
+    return not any(c.labels or c.ann_file for c in conditions)
+
+
+def _check_server(record: ShiftSet, split: str, submission: str | None) -> None:
+    """Check that predictions of a split without labels have somewhere to go."""
+    with_labels = next((s for s in record.splits if s not in record.withheld), None)
+    other = f'--split {record.name}={with_labels} has labels' if with_labels else ''
+    if not submission:
+        raise InputError(
+            f'the labels of {record.title} {split} are withheld: --submission DIR writes what its '
+            f'server takes, {other}'
+        )
+    if record.name not in SERVERS or split not in ('test', 'testing'):
+        raise InputError(
+            f'{record.title} {split} has no labels here, and no server is known that takes its '
+            f'predictions: {other}'
+        )
 
 
 def _parts(
@@ -401,14 +437,28 @@ def _named_once(line: str, part: Part) -> str:
     return line if part.title in line else f'{part.title}: {line}'
 
 
+def _submissions(
+    cfg: Config, parts: Sequence[Part], folder: str | None, info: Mapping[str, Any]
+) -> list[Withheld]:
+    """What is to be predicted, with what was predicted before."""
+    found = []
+    for name in dict.fromkeys(part.cell.set for part in parts):
+        own = [part for part in parts if part.cell.set == name]
+        with building(cfg):
+            loaders = [Runner.build_dataloader(copy.deepcopy(part.loader)) for part in own]
+        identity = {key: info[key] for key in ('config_sha256', 'checkpoint_sha256')}
+        title = f'{SHIFT_SETS[name].title} {own[0].condition.split}'
+        found.append(Withheld(title, loaders, Submission(name, folder, identity)))
+    return found
+
+
 @torch.no_grad()
-def _try_model(runner: Runner, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
-    """Let the model predict the first batch of each set that is not done.
+def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
+    """Load some samples of each condition that is not done, and let the model predict a set's first batch.
 
     Raises:
-        InputError: it cannot.
+        InputError: a sample cannot be loaded, or the model cannot take the batch.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     tried = set()
 
     def step(batch: Any) -> None:
@@ -417,7 +467,11 @@ def _try_model(runner: Runner, sweeps: Mapping[Part, RobustnessSweep], fp16: boo
 
     done = by_rank_0(lambda: [part.cell for part, sweep in sweeps.items() if sweep.stored()])
     for part, sweep in sweeps.items():
-        if part.cell not in done and part.cell.set not in tried:
+        if part.cell in done:
+            continue
+        few = [sweep.samples[i] for i in spread(len(sweep.samples), _LOOKED_AT)]
+        load_samples(sweep.clean_loader.dataset, few, part.title)
+        if part.cell.set not in tried:
             tried.add(part.cell.set)
             try_model(step, sweep.clean_loader, part.title)
 
@@ -516,7 +570,7 @@ def failed_conditions(results: Mapping[str, Any]) -> list[str]:
     """Names of the conditions without a result, with their errors."""
     return [
         f'{cell["set"]} {cell["condition"]}: {cell["error"] or cell["status"]}'
-        for cell in results['cells']
+        for cell in results.get('cells', ())
         if cell['status'] != 'done'
     ]
 

@@ -204,6 +204,7 @@ def test_launchers_say_how_they_are_used(script):
         ('dist_train.sh', ['config.py']),
         ('dist_test.sh', ['config.py', 'f.pth']),
         ('dist_test_corruption.sh', ['config.py', 'f.pth']),
+        ('dist_test_ood.sh', ['config.py', 'f.pth']),
     ],
 )
 @pytest.mark.parametrize('gpus', ['--resume', '0', '08', '2x', ''])
