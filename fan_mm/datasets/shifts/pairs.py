@@ -67,6 +67,8 @@ class SegmentationSet(ShiftSet):
         labels_from: 'Cityscapes' where the set has no labels of its own.
         suffixes_mix: whether releases of the set have different picture formats.
         make_labels: how label maps come to be, where a download has none.
+        list_conditions: reads key -> condition from a file of the name that stands before it; for pictures
+            whose folders do not say.
     """
 
     encodings: tuple[str, ...]
@@ -76,6 +78,7 @@ class SegmentationSet(ShiftSet):
     labels_from: str = ''
     suffixes_mix: bool = False
     make_labels: str = ''
+    list_conditions: tuple[str, Callable[[Path], Mapping[str, str]]] | None = None
 
     def find(
         self,
@@ -319,11 +322,14 @@ class _Search:
     def _by_condition(
         self, pairs: Sequence[tuple[_File, _File | None]]
     ) -> dict[str, list[tuple[_File, _File | None]]]:
-        """The pairs by condition, which a label's folder tells where a picture's does not."""
+        """The pairs by condition: as the picture's folders say, else the label's, else a file."""
         known = self.set.conditions
+        listed = self._listed_conditions()
         found = defaultdict(list)
         for picture, label in pairs:
-            name = picture.named.condition or (label.named.condition if label else '')
+            named = [file.named.condition for file in (picture, label) if file]
+            names = [name for name in (*named, listed.get(picture.named.key)) if name]
+            name = next((n for n in names if n in known), names[0] if names else '')
             found[name or (known[0] if len(known) == 1 else '')].append((picture, label))
         if lost := found.pop('', None):
             name = 'unknown' if found else 'all'
@@ -333,6 +339,12 @@ class _Search:
         return dict(
             sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
         )
+
+    def _listed_conditions(self) -> Mapping[str, str]:
+        if self.set.list_conditions is None:
+            return {}
+        name, read = self.set.list_conditions
+        return next((read(Path(self.folder, *p)) for p in self.files if p[-1] == name), {})
 
 
 def _format(file: _File) -> str:
