@@ -92,11 +92,12 @@ class SegmentationSet(ShiftSet):
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
         """See `ShiftSet.dataset`."""
+        split = condition.split  # a list file is found from wherever the dataset is built
         config = dict(
             type='ShiftDataset',
             shift=self.name,
             data_root=os.path.abspath(condition.folder),
-            split=condition.split,
+            split=os.path.abspath(split) if os.path.isfile(split) else split,
             conditions=[condition.name],
             encoding=condition.encoding or None,
         )
