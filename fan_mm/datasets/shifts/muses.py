@@ -29,7 +29,7 @@ def _told(parts: Sequence[str]) -> Named | None:
         key=match['key'],
         encodings=ids_of(match),
         split=nearest(parts, _SPLITS),
-        condition=f'{weather}/{time}' if weather and time else weather or time,
+        condition=f'{weather}/{time}' if weather and time else '',  # else as meta.json says
     )
 
 

@@ -794,6 +794,26 @@ def test_two_pictures_of_one_name_are_not_guessed_at(tmp_path):
         found(tmp_path, 'acdc')
 
 
+@pytest.mark.parametrize('size', ('as large', 'larger or smaller'))
+def test_equal_names_in_other_splits_and_conditions(size, tmp_path):
+    """A made-up tree may use one name everywhere: neither pictures nor labels are confused."""
+    pairs = {
+        c: [
+            (
+                f'rgb_anon/{c}/val/S/S_frame_1_rgb_anon.png',
+                f'gt/{c}/val/S/S_frame_1_gt_labelTrainIds.png',
+            )
+        ]
+        for c in ACDC
+    }
+    for number, path in enumerate(flat(pairs)):
+        content = 'x' * (number + 1) if size != 'as large' else 'x'
+        plant(tmp_path, path, content=content)
+        plant(tmp_path, path.replace('/val/', '/train/'), content=content + 'y')
+    assert found(tmp_path, 'acdc') == pairs
+    assert SHIFT_SETS['acdc'].find(tmp_path)[0].notes == ()
+
+
 def test_damaged_meta_of_muses(tmp_path):
     plant(tmp_path, *flat(LAYOUTS['muses'][1]))
     plant(tmp_path, 'meta.json', content='[1')
