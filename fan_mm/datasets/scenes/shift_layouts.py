@@ -28,7 +28,14 @@ _KINDS = {'train': 'training', 'val': 'validation', 'test': 'testing'}  # as Map
 _CITIES = {'train': 'toyburg', 'val': 'toyhafen', 'test': 'toyberg'}
 _NIGHT = Weather(hour='night')
 _CONDITIONS = {name: Weather(name) for name in ('fog', 'rain', 'snow')} | {'night': _NIGHT}
-_ANY = (Weather(), _NIGHT, Weather('rain'), Weather('snow'), Weather('fog'), Weather('rain', 'night'))
+_ANY = (
+    Weather(),
+    _NIGHT,
+    Weather('rain'),
+    Weather('snow'),
+    Weather('fog'),
+    Weather('rain', 'night'),
+)
 # of person, rider, car, truck, bus, train, motorcycle, bicycle
 _CITYSCAPES_THINGS = dict(
     zip(
@@ -91,8 +98,9 @@ def _acdc(counts: Counts) -> Tree:
             frame = f'{sequence}/{sequence}_frame_{scene % 1_000_000:06d}'
             truths = [(), ()]
             if split != 'test':
-                truths = _both(f'gt/{name}/{split}/{frame}_gt'), _both(
-                    f'gt/{name}/{split}_ref/{frame}_gt_ref'
+                truths = (
+                    _both(f'gt/{name}/{split}/{frame}_gt'),
+                    _both(f'gt/{name}/{split}_ref/{frame}_gt_ref'),
                 )
             picture = f'rgb_anon/{name}/{split}/{frame}_rgb_anon.png'
             reference = f'rgb_anon/{name}/{split}_ref/{frame}_rgb_ref_anon.png'
