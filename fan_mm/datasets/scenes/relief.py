@@ -71,7 +71,9 @@ class Relief:
         if depth is not None:
             cv2.circle(self.nearness, centre, radius, 1 / depth, -1, cv2.LINE_8, self._shift)
 
-    def _nearness(self, view: np.ndarray | float, part: tuple, seen: np.ndarray) -> np.ndarray | float:
+    def _nearness(
+        self, view: np.ndarray | float, part: tuple, seen: np.ndarray
+    ) -> np.ndarray | float:
         """1 / depth of a surface at the pixels that are seen of it."""
         if isinstance(view, float):
             return 1 / view

@@ -28,7 +28,14 @@ _KINDS = {'train': 'training', 'val': 'validation', 'test': 'testing'}  # as Map
 _CITIES = {'train': 'toyburg', 'val': 'toyhafen', 'test': 'toyberg'}
 _NIGHT = Weather(hour='night')
 _CONDITIONS = {name: Weather(name) for name in ('fog', 'rain', 'snow')} | {'night': _NIGHT}
-_ANY = (Weather(), _NIGHT, Weather('rain'), Weather('snow'), Weather('fog'), Weather('rain', 'night'))
+_ANY = (
+    Weather(),
+    _NIGHT,
+    Weather('rain'),
+    Weather('snow'),
+    Weather('fog'),
+    Weather('rain', 'night'),
+)
 # of person, rider, car, truck, bus, train, motorcycle, bicycle
 _CITYSCAPES_THINGS = dict(
     zip(
@@ -39,17 +46,19 @@ _CITYSCAPES_THINGS = dict(
 )
 _COCO_IDS = (1, 1, 3, 8, 6, 7, 4, 2)
 # COCO's 80 names; of ids 1 to 90 ten are not used
-_COCO_NAMES = (
-    'person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,'
-    'parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,'
-    'handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,'
-    'surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,'
-    'broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,'
-    'mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,'
-    'teddy bear,hair drier,toothbrush'
-).split(',')
+_COCO_ROWS = (
+    'person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign',
+    'parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella',
+    'handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard',
+    'surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange',
+    'broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop',
+    'mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors',
+    'teddy bear,hair drier,toothbrush',
+)
 _UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO = dict(zip(_COCO_NAMES, (i for i in range(1, 91) if i not in _UNUSED), strict=True))
+_COCO = dict(
+    zip(','.join(_COCO_ROWS).split(','), (i for i in range(1, 91) if i not in _UNUSED), strict=True)
+)
 
 
 @dataclass
@@ -91,8 +100,9 @@ def _acdc(counts: Counts) -> Tree:
             frame = f'{sequence}/{sequence}_frame_{scene % 1_000_000:06d}'
             truths = [(), ()]
             if split != 'test':
-                truths = _both(f'gt/{name}/{split}/{frame}_gt'), _both(
-                    f'gt/{name}/{split}_ref/{frame}_gt_ref'
+                truths = (
+                    _both(f'gt/{name}/{split}/{frame}_gt'),
+                    _both(f'gt/{name}/{split}_ref/{frame}_gt_ref'),
                 )
             picture = f'rgb_anon/{name}/{split}/{frame}_rgb_anon.png'
             reference = f'rgb_anon/{name}/{split}_ref/{frame}_rgb_ref_anon.png'

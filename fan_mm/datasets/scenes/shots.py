@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class Shot:
 
     image: str
     scene: int
-    weather: Weather = Weather()  # noqa: RUF009 - frozen
+    weather: Weather = Weather()
     truths: tuple[Truth, ...] = ()
     boxes: tuple[Boxes, ...] = ()
     reach: float = math.inf
@@ -156,14 +155,10 @@ def encode(labels: np.ndarray, entities: np.ndarray, encoding: str) -> np.ndarra
     return encoded
 
 
-def _write_shot(
-    root: Path, size: tuple[int, int], seed: int, shot: Shot
-) -> list[tuple[str, dict]]:
+def _write_shot(root: Path, size: tuple[int, int], seed: int, shot: Shot) -> list[tuple[str, dict]]:
     """Render a picture into its files; returns what belongs into files that it shares."""
     height, width = (round(pixels * shot.scale) for pixels in size)
-    scene = render_scene(
-        height, width, seed, shot.scene, reach=shot.reach, weather=shot.weather
-    )
+    scene = render_scene(height, width, seed, shot.scene, reach=shot.reach, weather=shot.weather)
     if shot.written:
         image = shot.finish(scene) if shot.finish else scene.image
         write_whole(root / shot.image, _picture(image[..., ::-1], Path(shot.image).suffix))
@@ -173,7 +168,9 @@ def _write_shot(
         if truth.form == 'panoptic':
             data, segments = _panoptic(values, scene.entities)
             record = dict(file_name=Path(truth.file).name, segments_info=segments)
-            found.append((truth.segments, record | dict(image=_entry(shot, Path(shot.image).name, size))))
+            found.append(
+                (truth.segments, record | dict(image=_entry(shot, Path(shot.image).name, size)))
+            )
         else:
             data = _palette(values) if truth.form == 'palette' else _picture(values, '.png')
         write_whole(root / truth.file, data)
