@@ -24,6 +24,7 @@ from fan_mm.fileio import write_whole
 # What an encoding calls that which is not evaluated, and classes that it has no value of its own for.
 _VOID = {'label_ids': 0, 'wilddash': 0, 'mapillary_a': 65, 'mapillary_v2': 123}
 _MERGED = {'idd_level3': {Label.TERRAIN: 3, Label.TRAIN: 12}}  # non-drivable, vehicle fallback
+_PLAIN = Weather()
 _QUALITY = 95
 
 
@@ -82,7 +83,7 @@ class Shot:
 
     image: str
     scene: int
-    weather: Weather = Weather()
+    weather: Weather = _PLAIN
     truths: tuple[Truth, ...] = ()
     boxes: tuple[Boxes, ...] = ()
     reach: float = math.inf
