@@ -114,12 +114,14 @@ class BoxSet(ShiftSet):
             for depth in depths:
                 if parts[-depth:] in wanted and condition in parts:
                     roots[parts[:-depth]] += 1
-        root = max(sorted(roots), key=lambda r: (roots[r], -len(r)), default=None)
-        if root is None or roots[root] < len(wanted):
-            present = {parts[len(root) :] for parts in files} if root is not None else set()
+        root = max(sorted(roots), key=lambda r: (roots[r], -len(r)), default=())
+        if roots[root] < len(wanted):
+            depth = len(root)
+            present = {parts[depth:] for parts in files if parts[:depth] == root}
             missing = sorted('/'.join(name) for name in wanted - present)
             raise InputError(
-                f'{boxes} names {len(missing)} pictures that are not below {folder}, such as {missing[0]}'
+                f'{boxes} names {len(missing)} pictures that are not below {Path(folder, *root)}, such as '
+                f'{missing[0]}'
             )
         return tuple(sorted(Path(folder, *root, name) for name in names)), Path(folder, *root)
 

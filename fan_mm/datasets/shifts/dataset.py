@@ -71,6 +71,14 @@ class ShiftDataset(SegmentationDataset):
             raise InputError(
                 f'{type(self).__name__} needs data_root, the folder with {self.shift.title}'
             )
+        if kwargs.get('ann_file'):
+            raise InputError(
+                f'{type(self).__name__}.ann_file is not read: a list of names is given as split'
+            )
+        if set(data_prefix or ()) - {'seg_map_path'}:
+            raise InputError(
+                f'{type(self).__name__}.data_prefix has seg_map_path alone: pictures are found below data_root'
+            )
         self.split, self.conditions, self.encoding = split, conditions, encoding
         super().__init__(
             data_root=data_root, data_prefix=dict(data_prefix or {}), lazy_init=True, **kwargs

@@ -1,13 +1,16 @@
 """MUSES: clear, fog, rain and snow, each by day and by night."""
 
 import itertools
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from fan_mm.datasets.shifts.acdc import ids_of
 from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
+from fan_mm.errors import InputError
 
 _SPLITS = ('val', 'train', 'test')
 _WEATHER, _TIMES = ('clear', 'fog', 'rain', 'snow'), ('day', 'night')
@@ -26,8 +29,30 @@ def _told(parts: Sequence[str]) -> Named | None:
         key=match['key'],
         encodings=ids_of(match),
         split=nearest(parts, _SPLITS),
-        condition=f'{weather}/{time}' if weather and time else weather or time,
+        condition=f'{weather}/{time}' if weather and time else '',  # else as meta.json says
     )
+
+
+def _read_meta(file: Path) -> dict[str, str]:
+    """Scene -> condition; scenes may lie in groups, as of splits.
+
+    Raises:
+        InputError: it is no such file.
+    """
+
+    def scenes(node: Mapping) -> dict[str, str]:
+        found = {}
+        for name, value in node.items():
+            if isinstance(value, dict) and {'weather', 'time_of_day'} <= value.keys():
+                found[name] = f'{value["weather"]}/{value["time_of_day"]}'.lower()
+            elif isinstance(value, dict):
+                found |= scenes(value)
+        return found
+
+    try:
+        return scenes(json.loads(file.read_bytes()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f'{file} is no meta.json of MUSES: {error!r}') from None
 
 
 MUSES = add(
@@ -47,6 +72,7 @@ MUSES = add(
         source='timbroed/MUSES, timbroed/CAFuser',
         licence='registration; non-commercial',
         told=_told,
+        list_conditions=('meta.json', _read_meta),
         marks=re.compile(r'(^|/)REC\d+_frame_\d+_', re.I),
     )
 )

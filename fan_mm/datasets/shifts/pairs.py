@@ -67,6 +67,8 @@ class SegmentationSet(ShiftSet):
         labels_from: 'Cityscapes' where the set has no labels of its own.
         suffixes_mix: whether releases of the set have different picture formats.
         make_labels: how label maps come to be, where a download has none.
+        list_conditions: reads key -> condition from a file of the name that stands before it; for pictures
+            whose folders do not say.
     """
 
     encodings: tuple[str, ...]
@@ -76,6 +78,7 @@ class SegmentationSet(ShiftSet):
     labels_from: str = ''
     suffixes_mix: bool = False
     make_labels: str = ''
+    list_conditions: tuple[str, Callable[[Path], Mapping[str, str]]] | None = None
 
     def find(
         self,
@@ -89,11 +92,12 @@ class SegmentationSet(ShiftSet):
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
         """See `ShiftSet.dataset`."""
+        split = condition.split  # a list file is found from wherever the dataset is built
         config = dict(
             type='ShiftDataset',
             shift=self.name,
             data_root=os.path.abspath(condition.folder),
-            split=condition.split,
+            split=os.path.abspath(split) if os.path.isfile(split) else split,
             conditions=[condition.name],
             encoding=condition.encoding or None,
         )
@@ -128,17 +132,19 @@ class _Search:
         if labels is not None:
             where = record.labels_from or record.title
             named = self._named(labels, files_below(labels, f'labels of {where}'))
-        self.label_files = [file for file in named if file.named.encodings]
+        self.labels = defaultdict(list)
+        for file in named:
+            if file.named.encodings:
+                self.labels[file.named.key].append(file)
 
     def conditions(self) -> tuple[Condition, ...]:
         """The set's conditions with their pairs."""
         if not self.pictures:
             self.set.refuse(self.folder, self.files)
         self.set.refuse_mixture(self.folder, [file.parts for file in self.pictures])
-        labels = self._labels()
-        pictures = self._once(self._of_split(labels), lambda named: (named.key, named.copy))
+        pictures = self._of_split()
         self._refuse_suffixes(pictures)
-        pairs, encoding = self._paired(pictures, labels)
+        pairs, encoding = self._paired(pictures)
         conditions = self._by_condition(pairs)
         for name, found in conditions.items():
             if encoding and not any(label for _, label in found):
@@ -165,17 +171,8 @@ class _Search:
         named = ((parts, self.set.told(parts)) for parts in files)
         return [_File(parts, Path(folder, *parts), name) for parts, name in named if name]
 
-    def _labels(self) -> dict[str, dict[str, _File]]:
-        """Key -> encoding -> label file."""
-        labels = defaultdict(dict)
-        for encoding in dict.fromkeys(e for file in self.label_files for e in file.named.encodings):
-            of_encoding = [f for f in self.label_files if encoding in f.named.encodings]
-            for file in self._once(of_encoding, lambda named: named.key):
-                labels[file.named.key][encoding] = file
-        return labels
-
-    def _of_split(self, labels: Mapping[str, Any]) -> list[_File]:
-        """The pictures of the split."""
+    def _of_split(self) -> list[_File]:
+        """The pictures of the split, each once."""
         subset = self.set.subsets.get(self.split, Subset((self.split,)))
         if self.split.endswith('.txt'):
             subset = Subset(list_file=self.split)
@@ -190,6 +187,7 @@ class _Search:
                 f'{self.folder} has no pictures of {self.set.title}, split {self.split}; it has '
                 f'{", ".join(have)}: --split {self.set.name}=SPLIT chooses'
             )
+        pictures = self._once(pictures)
         if not subset.list_file:
             return pictures
         list_file = self._list_file(subset.list_file)
@@ -199,7 +197,7 @@ class _Search:
             raise InputError(
                 f'{self.set.title}, split {self.split}: no list {subset.list_file} below {self.folder}'
             )
-        labelled = [file for file in pictures if file.named.key in labels]
+        labelled = [file for file in pictures if self._labels_of(file)]
         self.notes.append(f'no list {subset.list_file}: all {len(labelled)} pictures with a label')
         return labelled or pictures
 
@@ -239,32 +237,54 @@ class _Search:
         shared = [_shared(parts, file.parts) for file in files or ()]
         return [f for f, count in zip(files or (), shared, strict=True) if count == max(shared)]
 
-    def _once(self, files: Sequence[_File], identity: Callable[[Named], Any]) -> list[_File]:
-        """Each picture or label once, where the same is there in several folders or formats.
-
-        Raises:
-            InputError: two differ, so that one would have to guess.
-        """
+    def _once(self, pictures: Sequence[_File]) -> list[_File]:
+        """Each picture once, where it is there in several folders or formats."""
         groups = defaultdict(list)
-        for file in files:
-            groups[identity(file.named)].append(file)
-        chosen, left_out = [], []
-        for group in groups.values():
-            first, *rest = sorted(group, key=_preference)
-            for file in rest:
-                alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
-                if alike and file.path.stat().st_size != first.path.stat().st_size:
-                    raise InputError(
-                        f'{first.path} and {file.path} have one name and differ: give the folder of '
-                        f'{self.set.title} that holds one of them'
-                    )
-            chosen.append(first)
-            left_out += rest
+        for file in pictures:
+            name = file.named
+            groups[name.key, name.copy, name.split, name.condition].append(file)
+        # flattened copies beside the pictures, whose conditions are known
+        known = {identity[:-1] for identity in groups if identity[-1]}
+        chosen = {
+            identity: self._one(files)
+            for identity, files in groups.items()
+            if identity[-1] or identity[:-1] not in known
+        }
+        left_out = [f for i, files in groups.items() for f in files if f is not chosen.get(i)]
         if left_out:
             self.notes.append(
                 f'{len(left_out)} further copies left out, such as {"/".join(left_out[0].parts)}'
             )
-        return sorted(chosen, key=lambda file: file.path)
+        return sorted(chosen.values(), key=lambda file: file.path)
+
+    def _one(self, files: Sequence[_File]) -> _File:
+        """Of files of one name the one that counts.
+
+        Raises:
+            InputError: two of them differ, so that one would have to guess.
+        """
+        first, *rest = sorted(files, key=_preference)
+        for file in rest:
+            alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
+            if alike and file.path.stat().st_size != first.path.stat().st_size:
+                raise InputError(
+                    f'{first.path} and {file.path} have one name and differ: give the folder of '
+                    f'{self.set.title} that holds one of them'
+                )
+        return first
+
+    def _labels_of(self, picture: _File) -> dict[str, _File]:
+        """Encoding -> label file of a picture, from the folders nearest to its own."""
+        one, found = picture.named, defaultdict(list)
+        for file in self.labels.get(one.key, ()):
+            both = ((one.split, file.named.split), (one.condition, file.named.condition))
+            if all(a == b or not (a and b) for a, b in both):
+                for encoding in file.named.encodings:
+                    found[encoding].append((sum(a == b for a, b in both), file))
+        return {
+            encoding: self._one([file for near, file in files if near == max(n for n, _ in files)])
+            for encoding, files in found.items()
+        }
 
     def _refuse_suffixes(self, pictures: Sequence[_File]) -> None:
         formats = Counter(map(_format, pictures)).most_common()
@@ -275,15 +295,13 @@ class _Search:
                 f'({counts}): keep one'
             )
 
-    def _paired(
-        self, pictures: Sequence[_File], labels: Mapping[str, Mapping[str, _File]]
-    ) -> tuple[list[tuple[_File, _File | None]], str]:
+    def _paired(self, pictures: Sequence[_File]) -> tuple[list[tuple[_File, _File | None]], str]:
         """Each picture with its label, and the encoding of all; '' where labels are withheld.
 
         Raises:
             InputError: there are no labels, or no encoding that all have.
         """
-        have = [labels.get(picture.named.key, {}) for picture in pictures]
+        have = [self._labels_of(picture) for picture in pictures]
         counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
         labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)
         if not labelled and self.split in self.set.withheld:
@@ -319,11 +337,14 @@ class _Search:
     def _by_condition(
         self, pairs: Sequence[tuple[_File, _File | None]]
     ) -> dict[str, list[tuple[_File, _File | None]]]:
-        """The pairs by condition, which a label's folder tells where a picture's does not."""
+        """The pairs by condition: as the picture's folders say, else the label's, else a file."""
         known = self.set.conditions
+        listed = self._listed_conditions()
         found = defaultdict(list)
         for picture, label in pairs:
-            name = picture.named.condition or (label.named.condition if label else '')
+            named = [file.named.condition for file in (picture, label) if file]
+            names = [name for name in (*named, listed.get(picture.named.key)) if name]
+            name = next((n for n in names if n in known), names[0] if names else '')
             found[name or (known[0] if len(known) == 1 else '')].append((picture, label))
         if lost := found.pop('', None):
             name = 'unknown' if found else 'all'
@@ -334,6 +355,12 @@ class _Search:
             sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
         )
 
+    def _listed_conditions(self) -> Mapping[str, str]:
+        if self.set.list_conditions is None:
+            return {}
+        name, read = self.set.list_conditions
+        return next((read(Path(self.folder, *p)) for p in self.files if p[-1] == name), {})
+
 
 def _format(file: _File) -> str:
     suffix = file.path.suffix.lower()
@@ -341,9 +368,8 @@ def _format(file: _File) -> str:
 
 
 def _preference(file: _File) -> tuple:
-    """Which of several files of a picture counts: lossless, its condition known, the least nested."""
-    lossy = _format(file) == '.jpg'
-    return (file.named.rank, not file.named.condition, lossy, len(file.parts), file.parts)
+    """Which of several files of a picture counts: lossless, the least nested."""
+    return (file.named.rank, _format(file) == '.jpg', len(file.parts), file.parts)
 
 
 def _shared(one: Sequence[str], two: Sequence[str]) -> int:
