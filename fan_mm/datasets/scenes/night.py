@@ -5,7 +5,8 @@ import numpy as np
 
 _SOURCES = 40  # the strongest of a picture
 _LEAST = 0.6  # metres: how near to a lamp its light does not grow any more
-_POWER = 8.0  # light of a square metre that shines, at a metre from it
+_LARGEST = 0.4  # square metres of one lamp
+_POWER = 9.0  # light of a square metre that shines, at a metre from it
 _BEAM = 0.34  # half width of the head lamps' beam, and
 _DROP, _DEPTH = 0.055, 0.075  # how far below the horizon it is brightest, and half its height
 _REACH = 13.0  # metres at which it has a quarter of its light
@@ -39,7 +40,7 @@ def lit_by_lamps(
         away = ((points - place) ** 2).sum(axis=-1, keepdims=True)
         light += colour * (_POWER * area / (away + _LEAST**2))
     shining = np.maximum(glow, sky)[..., None]
-    lit = image * np.minimum(light, 1.15)
+    lit = image * np.minimum(light, 1.0)
     return lit * (1 - shining) + image * shining
 
 
@@ -66,7 +67,7 @@ def _head_lamps(points: np.ndarray) -> np.ndarray:
     right, up, forward = np.moveaxis(points, -1, 0)
     across = (right / forward / _BEAM) ** 2
     down = ((up / forward + _DROP) / _DEPTH) ** 2
-    return 0.95 * np.exp(-across - down) / (1 + (forward / _REACH) ** 2 * 3)
+    return 1.1 * np.exp(-across - down) / (1 + (forward / _REACH) ** 2 * 3)
 
 
 def _lamps(
@@ -81,8 +82,9 @@ def _lamps(
         inside = pieces[part] == piece
         place = points[part][inside].mean(axis=0)
         colour = image[part][inside].mean(axis=0) / np.float32(255)
-        area = min(pixels * (place[2] / _focal(points)) ** 2, 1.5)
-        lamps.append((place, colour * colour, float(area)))
+        area = min(pixels * (place[2] / _focal(points)) ** 2, _LARGEST)
+        # tail lamps are seen, but light up little
+        lamps.append((place, colour * colour.min(), float(area)))
     return sorted(lamps, key=lambda lamp: -lamp[2] * lamp[1].sum())[:_SOURCES]
 
 

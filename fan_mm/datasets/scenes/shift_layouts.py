@@ -46,17 +46,19 @@ _CITYSCAPES_THINGS = dict(
 )
 _COCO_IDS = (1, 1, 3, 8, 6, 7, 4, 2)
 # COCO's 80 names; of ids 1 to 90 ten are not used
-_COCO_NAMES = (
-    'person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,'
-    'parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,'
-    'handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,'
-    'surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,'
-    'broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,'
-    'mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,'
-    'teddy bear,hair drier,toothbrush'
-).split(',')
+_COCO_ROWS = (
+    'person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign',
+    'parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella',
+    'handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard',
+    'surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange',
+    'broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop',
+    'mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors',
+    'teddy bear,hair drier,toothbrush',
+)
 _UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO = dict(zip(_COCO_NAMES, (i for i in range(1, 91) if i not in _UNUSED), strict=True))
+_COCO = dict(
+    zip(','.join(_COCO_ROWS).split(','), (i for i in range(1, 91) if i not in _UNUSED), strict=True)
+)
 
 
 @dataclass

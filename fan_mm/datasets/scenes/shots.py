@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from fan_mm.fileio import write_whole
 # What an encoding calls that which is not evaluated, and classes that it has no value of its own for.
 _VOID = {'label_ids': 0, 'wilddash': 0, 'mapillary_a': 65, 'mapillary_v2': 123}
 _MERGED = {'idd_level3': {Label.TERRAIN: 3, Label.TRAIN: 12}}  # non-drivable, vehicle fallback
+_PLAIN = Weather()
 _QUALITY = 95
 
 
@@ -83,7 +83,7 @@ class Shot:
 
     image: str
     scene: int
-    weather: Weather = Weather()  # noqa: RUF009 - frozen
+    weather: Weather = _PLAIN
     truths: tuple[Truth, ...] = ()
     boxes: tuple[Boxes, ...] = ()
     reach: float = math.inf
