@@ -15,7 +15,7 @@ def condition_points(tables: Sequence[ShiftTable]) -> Figure:
     """The score of every condition, pooled and of their mean, with its interval; a colour per model."""
     lines = _lines(tables)
     with style():
-        figure = new_figure(WIDTH, 0.9 + 0.21 * len(lines) * (0.6 + 0.4 * len(tables)))
+        figure = new_figure(WIDTH, 0.9 + 0.21 * len(lines) * (0.4 + 0.6 * len(tables)))
         axes = figure.add_subplot()
         for i, table in enumerate(tables):
             colour, marker = colours.series(i)

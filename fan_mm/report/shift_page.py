@@ -16,7 +16,7 @@ from fan_mm.report.html import (
     intervals_told,
     picture,
 )
-from fan_mm.report.labels import arrow, interval, number, task_label
+from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
 
 _PICTURES = {
@@ -37,6 +37,7 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
     sections = {
         'conditions': ('Conditions', _conditions_section(table)),
         'figure': ('At a glance', _figure_section(table, figures['conditions'])),
+        'values': ('Per class', _class_values_section(table)),
         'classes': (
             'Losses per class',
             classes_section(table.class_losses(), str, str, 'clean minus the condition'),
@@ -131,6 +132,27 @@ def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:
         'The dashed line is the clean column.'
     )
     return [page.figure(svg, caption)]
+
+
+def _class_values_section(table: ShiftTable) -> list[str]:
+    found = table.class_values()
+    if found is None:
+        return []
+    metric, columns = found
+    head = [page.head_cell('class'), *map(page.turned_head_cell, columns)]
+    rows = []
+    for name in table.results['dataset']['classes']:
+        cells = ''
+        for values in columns.values():
+            value = values.get(name)
+            share = None if value is None else min(max(1 - value / 100, 0), 1)
+            cells += page.cell(number(value), share=share)
+        rows.append(page.head_cell(name, 'row') + cells)
+    caption = (
+        f'{metric_label(metric)} in per cent. A dash: neither in the ground truth nor predicted, or a class '
+        'that the set does not have.'
+    )
+    return [page.table(caption, head, [rows], 'heat classes'), page.ramp('100 %', '0 %')]
 
 
 def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:

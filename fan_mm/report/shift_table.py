@@ -215,6 +215,27 @@ class ShiftTable:
         title = self.sets[name]['title']
         return title if condition == 'all' else f'{title} {condition_label(condition)}'
 
+    def class_values(self) -> tuple[str, dict[str, dict[str, float | None]]] | None:
+        """The per-class metric and, by column, the values of the classes; None without such values.
+
+        Columns: the clean column, each condition, and of several all together.
+        """
+        columns, metric = {}, None
+        for key, cell in self.cells.items():
+            if cell['per_class']:
+                metric = metric or next(iter(cell['per_class']))
+                columns[self.cell_label(*key)] = self._scored(key[0], cell['per_class'][metric])
+            entry = self.sets.get(key[0])
+            last = entry is not None and key[1] == list(entry['conditions'])[-1]
+            if last and len(entry['conditions']) > 1 and (pooled := entry['per_class'].get(metric)):
+                columns[f'{entry["title"]} pooled'] = pooled
+        return (metric, columns) if columns else None
+
+    def _scored(self, name: str, values: Mapping[str, float | None]) -> dict[str, float | None]:
+        """The values of the classes that a set has."""
+        scored = values if name == CLEAN else self.sets[name]['scored']
+        return {c: v for c, v in values.items() if c in scored}
+
     def class_losses(self) -> ClassLosses | None:
         """Points that each class loses in each condition against the clean column, or None."""
         per_class = self.cells.get((CLEAN, CLEAN), {}).get('per_class') or {}
@@ -225,9 +246,8 @@ class ShiftTable:
         classes = list(per_class[metric])
 
         def values(key: tuple[str, str]) -> np.ndarray:
-            found = self.cells[key]['per_class'].get(metric, {})
-            scored = classes if key[0] == CLEAN else self.sets[key[0]]['scored']
-            return np.array([_nan(found.get(c) if c in scored else None) for c in classes])
+            found = self._scored(key[0], self.cells[key]['per_class'].get(metric, {}))
+            return np.array([_nan(found.get(c)) for c in classes])
 
         clean = values((CLEAN, CLEAN))
         losses = clean[:, None] - np.stack([values(key) for key in keys], axis=1)

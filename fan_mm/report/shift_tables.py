@@ -133,14 +133,12 @@ def _incomplete(table: ShiftTable) -> str:
 
 
 def _classes(table: ShiftTable) -> str:
-    losses = table.class_losses()
-    if losses is None:
+    found = table.class_values()
+    if found is None:
         return ''
+    metric, columns = found
     rows = [
-        [name, number(clean), *map(number, points)]
-        for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True)
+        [name, *(number(values.get(name)) for values in columns.values())]
+        for name in table.results['dataset']['classes']
     ]
-    metric = metric_label(losses.metric)
-    text = f'Points of {metric} lost, clean minus the condition; {losses.shown}.'
-    head = ['class', f'clean {metric}', *losses.corruptions]
-    return f'## Losses per class\n\n{text}\n\n{markdown_table(head, rows)}'
+    return f'## Per class\n\n{markdown_table([metric_label(metric), *columns], rows)}'
