@@ -88,8 +88,13 @@ class ShiftSet:
 
     @property
     def option(self) -> str:
-        """The option of the command line that names the set's folder."""
-        return '--' + self.name.replace('_', '-')
+        """The option of the command line that names the set's folder: of ACDC one for labels and boxes."""
+        return '--' + self.name.removesuffix('_boxes').replace('_', '-')
+
+    @property
+    def choice(self) -> str:
+        """How options that choose something of a set call it: ``--split acdc=train``."""
+        return self.option.removeprefix('--')
 
     def find(
         self,

@@ -132,7 +132,7 @@ def test_mistakes(tmp_path):
             'acdc_boxes',
             'acdc',
             {},
-            r'has no boxes of .* split val; it has train: --split acdc_boxes=SPLIT',
+            r'has no boxes of .* split val; it has train: --split acdc=SPLIT',
         ),
         ('acdc_boxes', 'acdc', dict(split='test'), r'has no split .test.: they are val, train'),
         ('acdc_boxes', 'acdc', dict(encoding='train_ids'), 'boxes have no label encoding'),
