@@ -282,7 +282,11 @@ LAYOUTS = {
                 ),
             ]
         },
-        ['gtFine/test/public/a_gtFine_labelIds.png', 'bboxGt/a.txt'],
+        [
+            'gtFine/test/public/a_gtFine_labelIds.png',
+            'gtCoarse/test/public/a_gtCoarse_labelTrainIds.png',
+            'bboxGt/a.txt',
+        ],
         {},
     ),
     'foggy driving, fine': (
