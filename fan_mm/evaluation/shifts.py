@@ -8,6 +8,8 @@ of one fog, Cityscapes with and without rain).
 """
 
 import hashlib
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -361,19 +363,40 @@ def join(
     }, arrays
 
 
-def pictures_of(dataset: Any, samples: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Names of pictures, and of the scenes that they show, each ``(N,)``.
+class Pictures(NamedTuple):
+    """What is known of the pictures of a cell.
 
-    Pictures with one label file show one scene: nine files of Cityscapes in three fogs.
-
-    Args:
-        dataset: of mmengine.
-        samples: its indices.
+    Attributes:
+        keys: ``(N,)`` their names.
+        scenes: ``(N,)`` names of what they show. Pictures with one label file show one scene: three fogs
+            of one street.
+        sha256: of names, sizes of the files and, of boxes, the labels, whatever dataset class reads them.
     """
+
+    keys: np.ndarray
+    scenes: np.ndarray
+    sha256: str
+
+
+def pictures_of(dataset: Any, samples: Sequence[int]) -> Pictures:
+    """The pictures of a dataset of mmengine, those of some indices."""
     infos = sample_infos(dataset, samples)
     keys = [image_key(info['img_path']) for info in infos]
     scenes = [image_key(info.get('seg_map_path') or info['img_path']) for info in infos]
-    return np.array(keys), np.array(scenes)
+    content = [
+        (key, _size(info['img_path']), _size(info.get('seg_map_path')), info.get('instances'))
+        for key, info in zip(keys, infos, strict=True)
+    ]
+    digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    return Pictures(np.array(keys), np.array(scenes), digest)
+
+
+def _size(path: str | None) -> int | None:
+    """Bytes of a file; None of one that is not on this machine."""
+    try:
+        return None if path is None else os.path.getsize(path)
+    except OSError:
+        return None
 
 
 def read_statistics(

@@ -34,7 +34,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.identity import config_sha256
-from fan_mm.evaluation.results import RESULTS, write_with_arrays
+from fan_mm.evaluation.results import PER_IMAGE, RESULTS, write_with_arrays
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.shifts import (
     CLEAN_COLUMN,
@@ -155,7 +155,10 @@ def evaluate_shifts(
     cfg.test_dataloader = copy.deepcopy(first.loader)
     cfg.test_evaluator = copy.deepcopy(first.evaluator)
     cfg.work_dir = str(work_dir / 'log')
-    runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
+    try:
+        runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
+    except InputError as error:
+        raise InputError(_named(str(error), first) if first.condition else str(error)) from None
     fp16 = getattr(loop, 'fp16', False)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -167,6 +170,8 @@ def evaluate_shifts(
         submissions = _submissions(cfg, unlabelled, submission, info)
         if options.get('overwrite') and is_main_process():
             remove_report(work_dir)
+            for name in (RESULTS, PER_IMAGE):
+                (work_dir / name).unlink(missing_ok=True)
         _try(model, sweeps, fp16)
         for split in submissions:
             try_withheld(split, model, fp16)
@@ -495,17 +500,15 @@ def _measured(part: Part, sweep: RobustnessSweep, work_dir: Path) -> Measured:
         {name: text if name == 'key' else str(below / text) for name, text in image.items()}
         for image in record.images
     ]
-    keys, scenes = pictures_of(sweep.clean_loader.dataset, sweep.samples)
+    pictures = pictures_of(sweep.clean_loader.dataset, sweep.samples)
     condition = part.condition
     return Measured(
         cell=part.cell,
         record=record,
         total=sweep.total,
         unlabelled=tuple(path.name for path in condition.unlabelled) if condition else (),
-        keys=keys,
-        scenes=scenes,
+        **pictures._asdict(),
         statistics=sweep.store.statistics(CLEAN) if record.status == 'done' else None,
-        sha256=sweep.dataset_sha256,
     )
 
 
@@ -552,9 +555,7 @@ def _write(
             headline=HEADLINES[task],
             model=info,
             dataset={
-                'type': type(some.clean_loader.dataset).__name__
-                if first.cell == CLEAN_COLUMN
-                else None,
+                'type': _name_of(some.clean_loader.dataset) if first.condition is None else None,
                 'classes': classes,
                 'palette': [[int(v) for v in colour] for colour in palette[: len(classes)]]
                 if isinstance(palette, list | tuple)
@@ -564,6 +565,14 @@ def _write(
         )
         write_with_arrays(work_dir, results, arrays)
     return results
+
+
+def _name_of(dataset: Any) -> str:
+    """A dataset's class; of one that reads a set, which: 'Cityscapes val'."""
+    shift = getattr(dataset, 'shift', None)
+    if not isinstance(shift, ShiftSet):
+        return type(dataset).__name__
+    return f'{shift.title} {dataset.split or shift.splits[0]}'
 
 
 def failed_conditions(results: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -23,11 +24,13 @@ from mmseg.evaluation import IoUMetric
 from stripe_model import StripeModel, stripe_colours
 from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_foggy
 
+from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.results import read_results
 from fan_mm.jobs import ood_shifts
 from fan_mm.jobs.ood_shifts import evaluate_shifts, failed_conditions
 
+ROOT = Path(__file__).resolve().parents[2]
 NOISES = dict(fog=20, night=90, rain=50, snow=60)
 COUNT = 3
 
@@ -153,7 +156,7 @@ def test_what_is_left_behind(whole):
     results = read_results(whole)
     assert results['schema'] == 'fan_mm.robustness/2' and results['kind'] == 'shifts'
     assert list(results['sets']) == ['acdc', 'dark_zurich', 'foggy_cityscapes']
-    assert results['dataset']['type'] == 'ShiftDataset' and results['dataset']['samples'] == 3
+    assert results['dataset']['type'] == 'Cityscapes val' and results['dataset']['samples'] == 3
     fog = results['sets']['foggy_cityscapes']
     assert fog['made_of'] == 'Cityscapes' and list(fog['conditions']) == ['beta_0.005', 'beta_0.02']
     for entry in results['gallery']:
@@ -348,3 +351,141 @@ def test_submission(data, tmp_path, no_report):
         data, tmp_path / 'out', ('acdc',), splits={'acdc': 'test'}, submission=str(tmp_path / 'to')
     )
     assert again['submissions'] == results['submissions']
+
+
+def test_the_command_passes_everything_on(monkeypatch, tmp_path, capsys):
+    """And says what is withheld, submitted or failed."""
+    given = {}
+
+    def pretended(cfg, checkpoint, folders, work_dir, launcher, **options):
+        given.update(options, folders=folders, checkpoint=checkpoint)
+        return {
+            'submissions': [{'set': 'ACDC test', 'files': 8, 'zip': 'a.zip', 'remarks': ['few']}]
+        }
+
+    (tmp_path / 'c.py').write_text("default_scope = 'mmseg'\nmodel = dict(type='EncoderDecoder')\n")
+    monkeypatch.setattr(ood_shifts, 'evaluate_shifts', pretended)
+    command = ['test_ood.py', str(tmp_path / 'c.py'), 'w.pth', '--acdc', 'a', '--cityscapes', 'c']
+    command += ['--split', 'acdc=test', 'cityscapes=test', '--submission', 's', '--no-clean']
+    monkeypatch.setattr('sys.argv', command)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / 'tools/test_ood.py'), run_name='__main__')
+    assert not stop.value.code
+    assert given['folders'] == {'acdc': 'a', 'cityscapes': 'c'}
+    assert given['splits'] == {'acdc': 'test', 'cityscapes': 'test'}
+    assert (given['submission'], given['clean'], given['max_samples']) == ('s', False, None)
+    assert 'ACDC test: 8 files in a.zip\n  few' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (
+            ['--acdc', 'a', '--imagenet-a', 'b'],
+            "ImageNet's test sets are for classifiers, the others",
+        ),
+        (['--acdc', 'a', '--size', 'clean=3'], '--size is for ImageNet classifiers'),
+        (['--acdc', 'a', '--split', 'val'], 'write NAME=VALUE'),
+        (['--max-samples', '0', '--acdc', 'a'], "'0' is not a whole number from 1 on"),
+    ],
+)
+def test_wrong_commands(words, message, monkeypatch, tmp_path, capsys):
+    (tmp_path / 'c.py').write_text("default_scope = 'mmseg'\nmodel = dict(type='EncoderDecoder')\n")
+    monkeypatch.setattr('sys.argv', ['test_ood.py', str(tmp_path / 'c.py'), 'w.pth', *words])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / 'tools/test_ood.py'), run_name='__main__')
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- detection
+
+
+def write_coco_o(root, domains, count=3):
+    """Pictures with one to three boxes of COCO's first classes, in each domain."""
+    rng = np.random.default_rng(0)
+    names = list(dict.fromkeys(coco_classes()))
+    for domain in domains:
+        images, boxes = [], []
+        for number in range(count):
+            name = f'{number:012d}.jpg'
+            picture = np.full((64, 96, 3), 80 + 20 * number, np.uint8)
+            write(root / domain / 'val2017' / name, picture)
+            images.append({'id': number + 1, 'file_name': name, 'height': 64, 'width': 96})
+            for box in range(1 + number):
+                x, y, w, h = (int(v) for v in rng.integers(8, 30, 4))
+                boxes.append(
+                    {
+                        'id': len(boxes) + 1,
+                        'image_id': number + 1,
+                        'category_id': 1 + box,
+                        'bbox': [x, y, w, h],
+                        'area': w * h,
+                        'iscrowd': 0,
+                    }
+                )
+        content = {
+            'images': images,
+            'annotations': boxes,
+            'categories': [{'id': i + 1, 'name': n} for i, n in enumerate(names)],
+        }
+        path = root / domain / 'annotations/instances_val2017.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    return root
+
+
+def coco_classes():
+    from mmdet.datasets import CocoDataset
+
+    return CocoDataset.METAINFO['classes']
+
+
+DETECTOR_CONFIG = """
+default_scope = 'mmdet'
+custom_imports = dict(imports=['fan_mm', 'cheating_detector'], allow_failed_imports=False)
+model = dict(type='CheatingDetector', bbox_head=dict(num_classes=80))
+test_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CocoDataset',
+        ann_file='{root}/annotations/instances_val2017.json',
+        data_prefix=dict(img='{root}/val2017'),
+        test_mode=True,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape')),
+        ],
+    ),
+)
+test_evaluator = dict(
+    type='CocoMetric', metric=['bbox'], ann_file='{root}/annotations/instances_val2017.json'
+)
+test_cfg = dict(type='TestLoop')
+"""
+
+
+def test_a_detector_on_coco_o(tmp_path, no_report):
+    pytest.importorskip('mmdet')
+    domains = ('sketch', 'weather', 'cartoon', 'painting', 'tattoo', 'handmake')
+    root = write_coco_o(tmp_path / 'ood_coco', domains)
+    write_coco_o(tmp_path / 'coco', ['.'])
+    (tmp_path / 'detector.py').write_text(DETECTOR_CONFIG.format(root=tmp_path / 'coco'))
+    torch.save({'state_dict': {'weight': torch.zeros(1)}, 'meta': {}}, tmp_path / 'w.pth')
+    cfg = Config.fromfile(tmp_path / 'detector.py')
+    results = evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'coco_o': str(root)}, tmp_path / 'out')
+    entry = results['sets']['coco_o']
+    values = [found['score']['value'] for found in entry['conditions'].values()]
+    assert list(entry['conditions']) == list(SHIFT_SETS['coco_o'].conditions)
+    mean = entry['mean_of_conditions']
+    assert 0 < mean['score']['value'] < 100
+    assert mean['score']['value'] == pytest.approx(np.mean(values))
+    clean = entry['clean']['value']
+    assert mean['effective_robustness']['value'] == pytest.approx(np.mean(values) - 0.45 * clean)
+    assert entry['pooled']['score']['value'] is None and 'not pooled' in entry['pooled']['reason']
+    assert len(entry['scored']) == 80 and results['metric']['name'] == 'bbox_mAP'
+    cfg = Config.fromfile(tmp_path / 'detector.py')
+    with pytest.raises(InputError, match='boxes'):
+        evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'acdc': str(root)}, tmp_path / 'other')
