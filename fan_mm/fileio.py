@@ -4,6 +4,7 @@ And no two runs write into one folder at the same time.
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -19,6 +20,8 @@ except ImportError:  # Windows
 
 _held: set[int] = set()  # descriptors of locked folders and files
 _STEM, _SUFFIX = 160, 32  # bytes of a temporary name
+# What a place says where no files can be made at all.
+_NO_PLACE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -32,14 +35,17 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: where the finished file shall be; parent folders are made.
+
+    Raises:
+        InputError: there is no place for files (`output_folder`).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    output_folder(path.parent)
     # A name may have 255 bytes, with what we put around it too.
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX else ''
     aside = path.with_name(f'.{shortened(path.stem, _STEM)}.{secrets.token_hex(6)}{suffix}')
     try:
-        with _locked(aside):
+        with _locked(aside, path):
             yield aside
         aside.replace(path)
     except BaseException as error:
@@ -49,13 +55,39 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
+def output_folder(path: str | os.PathLike) -> Path:
+    """Make a folder that the user named for output, with those above it, or find it there.
+
+    Raises:
+        InputError: it cannot be made where it shall be: below ``/proc``, in a working folder that was
+            removed, behind links in a circle. What a disk or permissions refuse stays an `OSError`,
+            which `fan_mm.cli.run` says in one line.
+    """
+    path = Path(path)
+    with _placed(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _placed(path: Path) -> Iterator[None]:
+    """Say which place has no room for new files; the system says of it that nothing is there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise InputError(f'{path}: nothing can be written there; choose another place') from None
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wanted: Path) -> Iterator[None]:
     """Make an empty file and hold a lock on it; without a lock where that cannot be."""
     if fcntl is None:
         yield
         return
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with _placed(wanted):
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     _held.add(file)
     try:
         with contextlib.suppress(OSError):  # some network file systems

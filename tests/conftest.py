@@ -10,10 +10,10 @@ from pathlib import Path
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 import cv2
-import forked
 import numpy as np
 import pytest
 import torch
+import warm_python
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
@@ -205,7 +205,7 @@ def tool():
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
         if processes == 1:
-            command = [forked.python(), ROOT / 'tools' / 'test_corruption.py', config, checkpoint]
+            command = [warm_python.python(), ROOT / 'tools' / 'test_corruption.py', config, checkpoint]
         else:
             script = ROOT / 'tools' / 'dist_test_corruption.sh'
             command = ['bash', script, config, checkpoint, processes]
@@ -214,8 +214,8 @@ def tool():
             [str(word) for word in (*command, *arguments)],
             env={
                 **os.environ,
-                'PYTHON': forked.python(),
-                'PYTHON_EXEC': forked.python(),
+                'PYTHON': warm_python.python(),
+                'PYTHON_EXEC': warm_python.python(),
                 'PYTHONPATH': path,
                 'OMP_NUM_THREADS': '1',
                 'CUDA_VISIBLE_DEVICES': '',  # slurm sets one

@@ -25,7 +25,7 @@ FLOORS = {
     'evaluation': {'corruptions', 'datasets', 'engine'},
     'report': {'corruptions', 'evaluation'},
     'analysis': {'corruptions', 'models', 'datasets', 'engine', 'evaluation', 'report'},
-    'jobs': {'models', 'engine', 'deploy', 'evaluation', 'report'},
+    'jobs': {'models', 'datasets', 'engine', 'deploy', 'evaluation', 'report'},
 }
 
 

@@ -340,6 +340,35 @@ def test_work_dirs_that_are_files(run, tiny_config, checkpoint, tmp_path):
             assert_one_line(run(*words, '--work-dir', tmp_path / work_dir), 'taken')
 
 
+NOWHERE = '/proc/nothing'
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='no /proc')
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['make_toy_dataset', 'cityscapes', NOWHERE, '--train', '1', '--val', '1'],
+        ['make_corrupted_dataset', 'cityscapes', 'DATA', NOWHERE, '--jobs', '1'],
+        ['export', 'CONFIG', 'CHECKPOINT', '--out', f'{NOWHERE}.onnx', '--size', '64', '64'],
+        ['demo', 'DATA', 'CONFIG', 'CHECKPOINT', '--out', NOWHERE],
+        ['train', 'CONFIG', '--work-dir', NOWHERE],
+        ['test', 'CONFIG', 'CHECKPOINT', '--work-dir', NOWHERE],
+        ['test', 'CONFIG', 'CHECKPOINT', '--out', NOWHERE],
+        ['test', 'CONFIG', 'CHECKPOINT', '--show-dir', f'{NOWHERE}/below'],
+        ['test_corruption', 'CONFIG', 'CHECKPOINT', '--work-dir', NOWHERE],
+        ['convert_checkpoint', 'CHECKPOINT', f'{NOWHERE}.pth'],
+    ],
+    ids=lambda words: ' '.join(words[:1] + [w for w in words if w.startswith('--')][:1]),
+)
+def test_places_where_nothing_can_be_written(
+    run, tiny_config, tiny_cityscapes, checkpoint, tmp_path, words
+):
+    """What the system calls "no such file" when a folder is to be made."""
+    stand_ins = {'CONFIG': tiny_config, 'CHECKPOINT': checkpoint, 'DATA': tiny_cityscapes}
+    said = 'convert' if words[0] == 'convert_checkpoint' else NOWHERE
+    assert_one_line(run(*(stand_ins.get(word, word) for word in words)), said)
+
+
 def test_modules_beside_the_config_and_in_the_current_folder(run, tiny_config, tmp_path):
     here, beside = tmp_path / 'here', tmp_path / 'beside'
     for folder, module in ((here, 'module_here'), (beside, 'module_beside')):

@@ -4,7 +4,14 @@ import signal
 import pytest
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import alone_in, is_temporary, remove_temporaries, whole_file, write_whole
+from fan_mm.fileio import (
+    alone_in,
+    is_temporary,
+    output_folder,
+    remove_temporaries,
+    whole_file,
+    write_whole,
+)
 
 
 def test_content_appears_under_the_final_name_only(tmp_path):
@@ -22,6 +29,28 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         aside.write_text('half')
         raise RuntimeError
     assert path.read_text() == 'old' and os.listdir(tmp_path) == ['result.txt']
+
+
+def test_an_output_folder_is_made_or_found(tmp_path):
+    for _ in range(2):
+        assert output_folder(str(tmp_path / 'a/b')) == tmp_path / 'a/b'
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError):  # told by fan_mm.cli
+        output_folder(tmp_path / 'file')
+
+
+def test_places_without_room_for_files(tmp_path):
+    """Not a folder of that name is missing, as the system says: there can be none."""
+    (tmp_path / 'circle').symlink_to(tmp_path / 'circle')
+    places = ['/proc/nothing/a/b', '/proc/self/a/b'] if os.path.isdir('/proc/self') else []
+    for place in [tmp_path / 'circle/a/b', *places]:
+        with pytest.raises(InputError, match=f'^{place}: nothing can be written there'):
+            output_folder(place)
+        with pytest.raises(InputError, match='a: nothing can be written there'):
+            write_whole(place, 'text')
+    if places:
+        with pytest.raises(InputError, match=r'^/proc/self/a: nothing can be written there'):
+            write_whole('/proc/self/a', 'text')
 
 
 def test_text_is_utf8_and_bytes_are_bytes(tmp_path):

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import cv2
-import forked
 import numpy as np
 import pytest
 import torch
+import warm_python
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -27,7 +27,7 @@ def quickstart(*arguments):
         capture_output=True,
         text=True,
         cwd='/',
-        env={**os.environ, 'FAN_MM_PYTHON': forked.python(), 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, 'FAN_MM_PYTHON': warm_python.python(), 'PYTHONPATH': str(ROOT)},
     )
 
 

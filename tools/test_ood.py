@@ -1,29 +1,47 @@
 #!/usr/bin/env python
-"""Evaluate an ImageNet classifier out of distribution: a row of the FAN paper's Table 11."""
+"""Evaluate a model out of distribution.
 
+Segmenters of the 19 Cityscapes classes and detectors: on real adverse conditions (ACDC, Dark Zurich, Foggy
+Cityscapes, COCO-O, ...; docs/real_shifts.md). ImageNet classifiers: a row of the FAN paper's Table 11.
+"""
+
+import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
-from fan_mm.cli import run, tool_parser
+from fan_mm.cli import run, tool_parser, whole
 
 # isort: split
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from fan_mm.config_parts import scope_of
+from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.errors import InputError
-from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
+from fan_mm.evaluation.sweep import ON_ERROR
+from fan_mm.jobs.ood_classification import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
+from fan_mm.jobs.ood_shifts import evaluate_shifts, failed_conditions
+from fan_mm.report.shift_tables import summary_text
 from fan_mm.stopping import telling
 
-EXAMPLE = """example:
+EXAMPLE = """a segmenter of the 19 Cityscapes classes:
+  python tools/test_ood.py configs/fan_hybrid_s_cityscapes.py fan_s.pth \\
+      --acdc data/acdc --dark-zurich data/dark_zurich --foggy-cityscapes data/cityscapes \\
+      --cityscapes data/cityscapes
+a detector of the 80 COCO classes:
+  python tools/test_ood.py configs/fan_hybrid_s_coco.py detector.pth --coco-o data/ood_coco
+a classifier:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar fan_s.pth
   python tools/test_ood.py configs/fan_hybrid_s_imagenet.py fan_s.pth \\
       --imagenet-a data/imagenet-a --imagenet-r data/imagenet-r --imagenet-c data/imagenet-c
-without data, the clean part on the embedded dataset:
-  python tools/test_ood.py configs/fan_hybrid_toy_imagenet.py \\
-      work_dirs/fan_hybrid_toy_imagenet/epoch_20.pth
 
+Stopped at any moment, the same command goes on where it was: by condition, or by cell of ImageNet-C.
 As the released scripts evaluate, ImageNet-A is read at 384 pixels (STL's script: --size
 imagenet_a=224), and averaged weights are used for ImageNet-R alone (--weights clean=ema).
 """
+# 'cityscapes' is the clean column; detectors take the boxes of a set by the option of the set
+SETS = tuple(name for name in SHIFT_SETS if name != 'cityscapes' and not name.endswith('_boxes'))
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
@@ -34,30 +52,123 @@ def pairs(texts: list[str]) -> dict[str, str]:
     return {name.replace('-', '_'): value for name, value in found.items()}
 
 
-def main() -> int:
-    """Parse the command line, evaluate, print the row; return 1 if a value is missing."""
-    parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('config', help='config file of mmpretrain')
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = tool_parser(__doc__, EXAMPLE)
+    made.add_argument('config', help='config file of mmseg, mmdet or mmpretrain')
+    made.add_argument(
         'checkpoint',
         help='weights, converted ones or a released file; or a file of tools/export.py',
     )
-    add_run_arguments(parser, './work_dirs/CONFIG_NAME/ood')
+    add_run_arguments(made, './work_dirs/CONFIG_NAME/ood')
+    made.add_argument('--no-clean', action='store_true', help='leave the clean set out')
+    made.add_argument('--overwrite', action='store_true', help='forget what the work dir holds')
+    add = made.add_argument_group('real adverse conditions').add_argument
+    for name in SETS:
+        add(f'--{name.replace("_", "-")}', metavar='DIR', help=SHIFT_SETS[name].title)
+    add(
+        '--cityscapes',
+        metavar='DIR',
+        help="Cityscapes: its val split is the clean column (the config's own test split), and the "
+        'labels of sets that are made of it',
+    )
+    add('--split', nargs='+', default=[], metavar='SET=NAME', help='another split, acdc=train')
+    add(
+        '--encoding',
+        nargs='+',
+        default=[],
+        metavar='SET=NAME',
+        help='how labels are read, where a set leaves a choice, mapillary=mapillary_b',
+    )
+    add(
+        '--submission',
+        metavar='DIR',
+        help='write what the servers take of splits whose labels are withheld (--split acdc=test)',
+    )
+    add('--max-samples', type=whole(1), metavar='N', help='N pictures of each condition')
+    add(
+        '--save-images',
+        type=whole(0),
+        default=0,
+        metavar='N',
+        help='pictures of N samples of each condition for the report',
+    )
+    add(
+        '--on-error',
+        choices=ON_ERROR,
+        default='retry',
+        help='a condition that fails: try it once more, skip it, or stop (%(default)s)',
+    )
+    add = made.add_argument_group('ImageNet classifiers').add_argument
     for name in TEST_SETS[1:]:
-        parser.add_argument(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
-    parser.add_argument(
-        '--size', nargs='+', default=[], metavar='SET=PIXELS', help='input size of test sets'
-    )
-    parser.add_argument(
-        '--weights', nargs='+', default=[], metavar='SET=KIND', help='ema or model for test sets'
-    )
-    parser.add_argument('--no-clean', action='store_true', help='leave the clean set out')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='forget the sweep over ImageNet-C in the work dir'
-    )
-    args = parser.parse_args()
+        add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
+    add('--size', nargs='+', default=[], metavar='SET=PIXELS', help='input size of test sets')
+    add('--weights', nargs='+', default=[], metavar='SET=KIND', help='ema or model for test sets')
+    return made
+
+
+def main() -> int:
+    """Parse the command line, evaluate, print the numbers; return 1 if one is missing."""
+    args = parser().parse_args()
+    given = {name for name in (*SETS, *TEST_SETS[1:]) if getattr(args, name)}
+    if given & set(SETS) and given & set(TEST_SETS):
+        raise InputError("ImageNet's test sets are for classifiers, the others for other models")
     cfg = load_config(args)
     work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'ood')
+    folders = {name: folder for name in given if (folder := getattr(args, name))}
+    folders = {name: folders[name] for name in (*SETS, *TEST_SETS) if name in folders}
+    real = given & set(SETS) or args.cityscapes or args.submission
+    if real or (not given and scope_of(cfg) in ('mmseg', 'mmdet')):
+        return conditions(cfg, args, folders, work_dir)
+    return classification(cfg, args, folders, work_dir)
+
+
+def conditions(
+    cfg: Config, args: argparse.Namespace, folders: Mapping[str, str], work_dir: Path
+) -> int:
+    """Real adverse conditions."""
+    splits = pairs(args.split)
+    if 'cityscapes' in splits and args.cityscapes:  # another split than that of the clean column
+        folders = {**folders, 'cityscapes': args.cityscapes}
+    for name in ('size', 'weights'):
+        if getattr(args, name):
+            raise InputError(f'--{name} is for ImageNet classifiers')
+    results = evaluate_shifts(
+        cfg,
+        args.checkpoint,
+        folders,
+        work_dir,
+        args.launcher,
+        splits=splits,
+        encodings=pairs(args.encoding),
+        cityscapes=args.cityscapes,
+        clean=not args.no_clean,
+        save_images=args.save_images,
+        submission=args.submission,
+        max_samples=args.max_samples,
+        on_error=args.on_error,
+        overwrite=args.overwrite,
+    )
+    failed = failed_conditions(results)
+    if is_main_process():
+        if 'sets' in results:
+            print(summary_text(results))
+            print('\n'.join(f'no result: {line}' for line in failed), end='\n' * bool(failed))
+            print(f'report: {work_dir / "report.html"}')
+        for done in results['submissions']:
+            print(f'{done["set"]}: {done["files"]} files in {done["zip"]}')
+            for remark in done['remarks']:
+                print(f'  {remark}')
+    return 1 if failed else 0
+
+
+def classification(
+    cfg: Config, args: argparse.Namespace, folders: Mapping[str, str], work_dir: Path
+) -> int:
+    """ImageNet's test sets."""
+    for name in ('split', 'encoding', 'max_samples', 'save_images'):
+        if getattr(args, name):
+            raise InputError(f'--{name.replace("_", "-")} is for real adverse conditions')
     sizes = pairs(args.size)
     if not all(value.isascii() and value.isdigit() for value in sizes.values()):
         raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
@@ -65,7 +176,7 @@ def main() -> int:
         results = evaluate_ood(
             cfg,
             args.checkpoint,
-            {name: folder for name in TEST_SETS[1:] if (folder := getattr(args, name))},
+            folders,
             work_dir,
             args.launcher,
             {name: int(value) for name, value in sizes.items()},

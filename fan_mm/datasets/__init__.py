@@ -1,6 +1,7 @@
 """Datasets, their corrupted copies, and transforms."""
 
 from fan_mm.datasets.camvid import CamVidDataset
+from fan_mm.datasets.shifts import ShiftDataset
 from fan_mm.datasets.transforms import (
     CorruptImage,
     JointRandAugment,
@@ -14,4 +15,5 @@ __all__ = [
     'JointRandAugment',
     'PackPairedInputs',
     'RandomCorruption',
+    'ShiftDataset',
 ]

@@ -18,6 +18,7 @@ from fan_mm.errors import InputError
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
 _IF_SUSPICIOUS = 40
+_CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all
 _KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 
 
@@ -89,10 +90,13 @@ class _Look:
 
     def __init__(self, place: str, dataset: Any, loader: Any, readers: LabelReaders) -> None:
         self.place, self.dataset, self.loader, self.readers = place, dataset, loader, readers
+        # ours map the values of other encodings behind the loader
+        self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
         self.classes = tuple(dataset.metainfo.get('classes') or ())
         self.seen: dict[
             str, tuple[np.ndarray, np.ndarray]
         ] = {}  # raw values, and what becomes of them
+        self.panoptic: set[str] = set()
         self.others: list[str] = []
         self.sizes = ''
 
@@ -114,13 +118,21 @@ class _Look:
             )
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         raw = raw.squeeze()
-        if raw.ndim > 2:
+        with_segments = 'segments' in sample  # panoptic: an id in three colours
+        if raw.ndim > 2 and not with_segments:
             self.others.append(
                 f'{self.place}: {path} is a colour picture: labels hold one class index for each pixel'
             )
             return
         with said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))):
-            made = self.loader(dict(sample, seg_fields=[]))['gt_seg_map']
+            try:
+                made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
+            except InputError as error:  # of ours: a value that the encoding does not have
+                raise InputError(f'{self.place}: {error}') from None
+        self.sample = sample
+        if with_segments:
+            raw = made
+            self.panoptic.add(path)
         values, index = np.unique(raw, return_index=True)
         self.seen[path] = values, made.reshape(-1)[index]
         if values.max(initial=0) > 255:
@@ -144,6 +156,8 @@ class _Look:
             return
         allowed = {value for value in self.readers.ignored.values() if value is not None}
         allowed.add(self.dataset.ignore_index)
+        if hasattr(self.dataset, 'doubt') and (why := self._doubt()):
+            raise InputError(f'{self.place}: {why}')
         for path, (raw, made) in self.seen.items():
             for value, label in zip(raw.tolist(), made.tolist(), strict=True):
                 if label < len(self.classes):
@@ -152,7 +166,8 @@ class _Look:
                     shown = self.dataset.ignore_index
                     raise InputError(
                         f'{self.place}: {path} has the label {value}, but labels must be class indices '
-                        f'0..{len(self.classes) - 1} or {shown} (ignored){train_ids_hint(path)}'
+                        f'0..{len(self.classes) - 1} or {shown} (ignored)'
+                        f'{self._label_ids(raw, shown)}{train_ids_hint(path)}'
                     )
                 for where, ignored in self.readers.ignored.items():
                     if ignored not in (None, label):
@@ -160,6 +175,19 @@ class _Look:
                             f'{self.place}: {path} has the label {value}, which {where}.ignore_index='
                             f'{ignored} does not leave out: set {label} there'
                         )
+
+    def _doubt(self) -> str | None:
+        """Why the labels read are hardly of the encoding that our dataset takes them for."""
+        paths = [path for path in self.seen if path not in self.panoptic]
+        values = {value for path in paths for value in self.seen[path][0].tolist()}
+        why = self.dataset.doubt(values, self.sample) if paths else None
+        return why and f'{paths[0]} and others {why}'
+
+    def _label_ids(self, values: np.ndarray, ignored: int) -> str:
+        """The likely reason for values beyond the 19 classes of Cityscapes: its 34 ids."""
+        known = values[values != ignored]
+        beyond = len(self.classes) == _CITYSCAPES and known.max(initial=0) < _CITYSCAPES_IDS
+        return '; are they labelIds?' if beyond else ''
 
     @property
     def suspicious(self) -> bool:

@@ -1,10 +1,12 @@
-"""What one process of each machine does for all: the others learn how it ended before they go on."""
+"""What one process does for all, or one of each machine: the others learn how it ended first."""
 
+import os
 from collections.abc import Callable
+from typing import Any
 
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import all_gather_object, init_dist
+from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, init_dist
 from mmengine.utils.dl_utils import set_multi_processing
 
 from fan_mm.errors import InputError
@@ -51,3 +53,30 @@ def by_one_of_each_machine(check: Callable[[], list[str]], local_rank: int) -> l
         if complaint is not None:
             raise InputError(complaint)
     return list(dict.fromkeys(line for found, _ in outcomes for line in found))
+
+
+def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any:
+    """Call a function on rank 0 alone.
+
+    Args:
+        function: what it returns can be pickled.
+        place: what a disk's refusal is said to be about, where it does not say.
+
+    Returns:
+        What it returned, on every rank.
+
+    Raises:
+        InputError: on every rank, if it raised one, or a disk refused.
+    """
+    outcome = [None, None]
+    if get_dist_info()[0] == 0:
+        try:
+            outcome[0] = function()
+        except InputError as error:
+            outcome[1] = str(error)
+        except OSError as error:
+            outcome[1] = f'{error.filename or place}: {error.strerror or error}'
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise InputError(outcome[1])
+    return outcome[0]

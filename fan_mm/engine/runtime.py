@@ -25,6 +25,7 @@ from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook
 from fan_mm.errors import InputError
+from fan_mm.fileio import output_folder
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
 
 _SYNC_BATCH_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')  # the last is the class of both
@@ -110,6 +111,8 @@ def build_runner(
         if launcher != 'none':
             join_group(cfg, launcher)
             notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
+        if cfg.get('work_dir'):
+            output_folder(cfg.work_dir)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if not training and not isinstance(runner.model, torch.nn.Module):  # mmengine's FlexibleRunner
         raise InputError(

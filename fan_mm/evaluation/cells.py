@@ -21,7 +21,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import is_temporary, whole_file, write_whole
+from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
 
 # What numpy raises where a .npz is not what was written.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -112,8 +112,7 @@ class CellStore:
         self._identity = identity
         if self.folder is None:
             return
-        path, cells = self.folder / 'sweep.json', self.folder / 'cells'
-        cells.mkdir(parents=True, exist_ok=True)
+        path, cells = self.folder / 'sweep.json', output_folder(self.folder / 'cells')
         for file in sorted(cells.iterdir()):
             if not file.name.startswith('.') and not _CELL.fullmatch(file.name):
                 raise InputError(f'{file} is no cell of a sweep: give another --work-dir')

@@ -10,7 +10,7 @@ from fan_mm.corruptions import Benchmark
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import interval
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.results import read_per_image, read_results
+from fan_mm.evaluation.results import CORRUPTIONS, read_per_image, read_results
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import Figure, headline_figures
 
@@ -33,7 +33,7 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     Raises:
         InputError: the two have another task, metric or benchmark.
     """
-    results = [read_results(path) for path in (first, second)]
+    results = [read_results(path, CORRUPTIONS) for path in (first, second)]
     for name, value in (
         ('task', lambda r: r['task']),
         ('metric', lambda r: r['metric']['name']),

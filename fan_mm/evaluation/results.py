@@ -1,4 +1,4 @@
-"""``results.json`` and ``per_image.npz``: what a sweep leaves behind for reports and comparisons.
+"""``results.json`` and ``per_image.npz``: what an evaluation leaves behind for reports and comparisons.
 
 docs/results_schema.md describes both files.
 """
@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,7 +25,10 @@ from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
 
-SCHEMA = 'fan_mm.robustness/1'
+SCHEMA = 'fan_mm.robustness/2'
+READABLE = ('fan_mm.robustness/1', SCHEMA)
+CORRUPTIONS, SHIFTS = 'corruptions', 'shifts'  # kinds of results; version 1 knows the first only
+_KINDS = {CORRUPTIONS: 'a sweep over corruptions', SHIFTS: 'real adverse conditions'}
 RESULTS = 'results.json'
 PER_IMAGE = 'per_image.npz'
 
@@ -73,9 +76,7 @@ def build_results(
     classes = len(dataset['classes']) if headline == 'top1' or task != 'classification' else 0
     draws = per_image.resampled() if per_image is not None else None
     return {
-        'schema': SCHEMA,
-        'fan_mm': __version__,
-        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        **heading(CORRUPTIONS),
         'task': task,
         'benchmark': {
             'name': benchmark.name,
@@ -102,6 +103,16 @@ def build_results(
     }
 
 
+def heading(kind: str) -> dict[str, Any]:
+    """The first entries of results.json: schema, kind, version, time."""
+    return {
+        'schema': SCHEMA,
+        'kind': kind,
+        'fan_mm': __version__,
+        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+    }
+
+
 def _public(record: CellRecord) -> dict[str, Any]:
     cell = asdict(record)
     del cell['images']  # in 'gallery'
@@ -119,26 +130,37 @@ def environment() -> dict[str, str]:
 
 def write_results(folder: str | os.PathLike, results: dict, per_image: PerImage | None) -> Path:
     """Write results.json, and per_image.npz where there are statistics; returns the former's path."""
+    arrays = None
+    if per_image is not None:
+        arrays = {f'{name}/{severity}': s for (name, severity), s in per_image.cells.items()}
+        arrays |= {'kind': per_image.kind, 'keys': per_image.keys}
+    return write_with_arrays(folder, results, arrays)
+
+
+def write_with_arrays(
+    folder: str | os.PathLike, results: dict, arrays: Mapping[str, Any] | None
+) -> Path:
+    """Write results.json, and per_image.npz where there are arrays; returns the former's path."""
     folder = Path(folder)
-    if per_image is None:
+    if arrays is None:
         (folder / PER_IMAGE).unlink(missing_ok=True)
     else:
-        cells = {f'{name}/{severity}': s for (name, severity), s in per_image.cells.items()}
         with whole_file(folder / PER_IMAGE) as aside:
-            np.savez_compressed(aside, kind=per_image.kind, keys=per_image.keys, **cells)
+            np.savez_compressed(aside, **arrays)
     path = folder / RESULTS
     write_whole(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
     return path
 
 
-def read_results(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a results.json.
+def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
+    """Read a results.json; one of version 1 gets the 'kind' that it lacks.
 
     Args:
         path: the file, or the folder that holds it.
+        kind: `CORRUPTIONS` or `SHIFTS`; None for either.
 
     Raises:
-        InputError: there is none, or it is not one of this schema.
+        InputError: there is none, it is not one of this schema, or of the other kind.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
@@ -151,13 +173,20 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
     except ValueError:
         raise InputError(f'{path} is not JSON') from None
     schema = results.get('schema') if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f'{path} has the schema {schema!r}, this version reads {SCHEMA!r}')
+    if schema not in READABLE:
+        known = ' and '.join(map(repr, READABLE))
+        raise InputError(f'{path} has the schema {schema!r}, this version reads {known}')
+    results.setdefault('kind', CORRUPTIONS)
+    if kind not in (None, results['kind']):
+        raise InputError(
+            f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, where those on '
+            f'{_KINDS[kind]} are needed'
+        )
     return results
 
 
 def read_per_image(path: str | os.PathLike) -> PerImage | None:
-    """Read the statistics per image beside a results.json; None if there are none.
+    """Read the statistics per image beside a results.json of a sweep; None if there are none.
 
     Args:
         path: results.json, or the folder that holds it.
@@ -165,17 +194,43 @@ def read_per_image(path: str | os.PathLike) -> PerImage | None:
     Raises:
         InputError: their file is damaged.
     """
-    path = Path(path)
-    path = (path if path.is_dir() else path.parent) / PER_IMAGE
-    if not path.exists():
+    arrays = read_arrays(path)
+    if arrays is None:
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            cells = {}
-            for name in file.files:
-                if name not in ('kind', 'keys'):
-                    corruption, _, severity = name.rpartition('/')
-                    cells[Cell(corruption, int(severity))] = file[name]
-            return PerImage(str(file['kind']), file['keys'], cells)
+        kind, keys = str(arrays.pop('kind')), arrays.pop('keys')
+        cells = {}
+        for name, statistics in arrays.items():
+            corruption, _, severity = name.rpartition('/')
+            cells[Cell(corruption, int(severity))] = statistics
+        return PerImage(kind, keys, cells)
     except DAMAGED:
-        raise InputError(f'{path} is damaged: the command of its sweep writes it anew') from None
+        raise InputError(_damaged(path)) from None
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray] | None:
+    """Read the per_image.npz beside a results.json as it is; None if there is none.
+
+    Args:
+        path: results.json, or the folder that holds it.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = _arrays_of(path)
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except DAMAGED:
+        raise InputError(_damaged(path)) from None
+
+
+def _arrays_of(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    return (path if path.is_dir() else path.parent) / PER_IMAGE
+
+
+def _damaged(path: str | os.PathLike) -> str:
+    return f'{_arrays_of(path)} is damaged: the command of its sweep writes it anew'

@@ -69,13 +69,14 @@ def choose_scope(
     Args:
         benchmark: the whole.
         corruptions: see `choose_cells`. One that the benchmark's mean does not cover becomes a
-            hold-out.
+            hold-out. An empty list leaves the clean cell alone.
         severities: see `choose_cells`.
 
     Raises:
         InputError: unknown names, or nothing remains.
     """
-    cells = choose_cells(benchmark, corruptions, severities)
+    none = corruptions is not None and not corruptions
+    cells = {} if none else choose_cells(benchmark, corruptions, severities)
     covered = {name: levels for name, levels in cells.items() if name in benchmark.severities}
     hold_outs = {name: levels for name, levels in cells.items() if name not in covered}
     if covered == benchmark.severities:

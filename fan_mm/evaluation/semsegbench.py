@@ -50,6 +50,11 @@ def rows() -> tuple[dict, ...]:
     return tuple(dict(zip(content['columns'], row, strict=True)) for row in content['rows'])
 
 
+def names() -> list[str]:
+    """The names of `rows`, such as 'SegFormer MiT-B0 1024x1024'."""
+    return [_name(row) for row in rows()]
+
+
 def publications(dataset: str | None = None) -> list[Publication]:
     """SemSegBench's models, a publication for each data set.
 

@@ -88,7 +88,7 @@ from fan_mm.evaluation.scores import (
     like,
     lower_is_better,
 )
-from fan_mm.fileio import alone_in
+from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
 _FAILED = 'failed, '
@@ -343,8 +343,7 @@ class RobustnessSweep:
         """Hold the work dir against a second sweep, on rank 0."""
         if self.work_dir is None:
             return contextlib.nullcontext()
-        self.work_dir.mkdir(parents=True, exist_ok=True)
-        return alone_in(self.work_dir)
+        return alone_in(output_folder(self.work_dir))
 
     def _open(self, infos: Sequence[Mapping], overwrite: bool) -> None:
         """Open the store, on rank 0."""

@@ -12,7 +12,7 @@ from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading import load_picture, load_sample, loader_in, pipelines_of
 from fan_mm.evaluation.samples import spread
-from fan_mm.fileio import remove_temporaries, shortened
+from fan_mm.fileio import output_folder, remove_temporaries, shortened
 from fan_mm.images import find_images, read_header, write_image
 from fan_mm.report.painters import legend_of, painter
 from fan_mm.report.panels import add_legend, side_by_side
@@ -50,6 +50,7 @@ def paint_files(
     paint = painter(predictor.task, predictor.metainfo)
     pipeline = test_pipeline(predictor)
     loader = loader_in(pipeline.transforms)
+    output_folder(out)
     remove_temporaries(*{(out / relative).parent for _, relative in files})
     written, left_out = [], {}
     for index, (file, relative) in enumerate(loop(files)):

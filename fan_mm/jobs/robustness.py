@@ -1,6 +1,5 @@
 """What ``tools/test_corruption.py`` does: config and checkpoint in, robustness report out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +7,19 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 
 from fan_mm.config_parts import metrics_of
-from fan_mm.engine import build_runner
-from fan_mm.engine.building import building
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.old_configs import refuse_old_config
-from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
-from fan_mm.engine.weights import load_weights
+from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
+from fan_mm.jobs.testing import model_info, ready_to_test
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
-from fan_mm.torch_files import local_file
 
 
 def evaluate_robustness(
@@ -55,40 +50,14 @@ def evaluate_robustness(
     """
     check_options(**options)
     content = read_checkpoint(checkpoint)
-    cfg.load_from = None if is_onnx(checkpoint) else local_file(checkpoint)
-    cfg.resume = False
     notes = use_annotated_split(cfg)
     work_dir = Path(work_dir)
-    model_info = {
-        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
-        'config': cfg.filename and os.path.relpath(cfg.filename),
-        'checkpoint': checkpoint,
-        'config_sha256': config_sha256(cfg),
-        'checkpoint_sha256': file_sha256(checkpoint),
-    }
-    if (
-        amp
-    ):  # beside the config's fingerprint, so that the precision is said to differ, not the config
+    info = model_info(cfg, checkpoint)
+    # beside the config's fingerprint, so that the precision is said to differ, not the config
+    if amp:
         use_half_precision(cfg, checkpoint)
     cfg.work_dir = str(work_dir / 'log')
-    if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
-        raise InputError(
-            'test_dataloader.num_batch_per_epoch: a sweep takes all images, or with --max-samples N '
-            'of them: set it to None'
-        )
-    runner = build_runner(cfg, launcher, notes=notes)
-    load_weights(runner.model, content, checkpoint)
-    with building(cfg):
-        loop = runner.test_loop
-    if not hasattr(loop, 'evaluator'):
-        raise InputError(
-            f"test_cfg: {type(loop).__name__} has no evaluator; a sweep needs one: type='TestLoop'"
-        )
-    # As in Runner.test, so that hooks that change the weights (EMAHook) do.
-    runner.call_hook('before_run')
-    runner.load_or_resume()
-    runner.call_hook('before_test')
-    runner.call_hook('before_test_epoch')
+    runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
     task = how_to_read(for_sweep(loop.evaluator)).task
     meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
     sweep = RobustnessSweep(
@@ -97,7 +66,7 @@ def evaluate_robustness(
         loop.evaluator,
         work_dir=work_dir,
         fp16=getattr(loop, 'fp16', False),
-        model_info=model_info,
+        model_info=info,
         save_images=save_images,
         paint=painter(task, meta if isinstance(meta, dict) else {}),
         **options,

@@ -27,7 +27,7 @@ from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.engine.whole_checkpoints import use_whole_checkpoints
 from fan_mm.errors import InputError
-from fan_mm.fileio import alone_in
+from fan_mm.fileio import alone_in, output_folder
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
 
@@ -67,8 +67,7 @@ def train(
     use_whole_checkpoints()
     with contextlib.ExitStack() as stack:
         if rank_of(launcher)[0] == 0:
-            Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(alone_in(cfg.work_dir))
+            stack.enter_context(alone_in(output_folder(cfg.work_dir)))
         stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
         _train(cfg, launcher, resume)
 
@@ -212,6 +211,8 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise InputError('--show and --show-dir need a visualization hook among default_hooks')
+    if show_dir:
+        output_folder(show_dir)
     hook.update(show=show, wait_time=wait_time, interval=1)
     scope = scope_of(cfg)
     hook['enable' if scope == 'mmpretrain' else 'draw'] = True
@@ -242,6 +243,7 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     if scope != 'mmseg':
         if not out.endswith(_PICKLES):
             raise InputError(f'--out must end in .pkl for this task, not be {out}')
+        output_folder(Path(out).parent)
         kind = 'DumpDetResults' if scope == 'mmdet' else 'DumpResults'
         return dict(type=kind, out_file_path=out)
     if out.endswith(_PICKLES) or Path(out).is_file():
@@ -251,12 +253,13 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     metrics.sort(key=lambda metric: type_name(metric) not in _LABEL_WRITERS)
     for metric in metrics:
         if isinstance(metric, dict):
+            output_folder(out)
             metric.update(output_dir=out, keep_results=True)
             return None
         if hasattr(metric, 'output_dir'):  # built already
             metric.output_dir, metric.keep_results = out, True
             if is_main_process():
-                Path(out).mkdir(parents=True, exist_ok=True)
+                output_folder(out)
             return None
     raise InputError(
         f'--out: the evaluator has no metric that writes label pictures ({", ".join(_LABEL_WRITERS)})'

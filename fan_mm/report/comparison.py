@@ -18,7 +18,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
-from fan_mm.evaluation.results import read_results
+from fan_mm.evaluation.results import CORRUPTIONS, read_results
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import RobustnessTable
 
@@ -155,7 +155,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     """
     if not paths:
         raise InputError('nothing to compare: give at least one results.json or its folder')
-    results = [read_results(path) for path in paths]
+    results = [read_results(path, CORRUPTIONS) for path in paths]
     first = results[0]
     for path, other in zip(paths, results, strict=True):
         for what in ('task', 'metric'):
@@ -164,7 +164,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
                 raise InputError(
                     f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
                 )
-    names = _unique_names(results, paths)
+    names = unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
     entries, notices = [], []
     for table, other in zip(tables, results, strict=True):
@@ -204,7 +204,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     )
 
 
-def _unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
+def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
     """Model names; where two are equal, with the name of their folder, or else with a number."""
     names = [r['model']['name'] for r in results]
     folders = [(p if p.is_dir() else p.parent).resolve().name for p in map(Path, paths)]

@@ -1,6 +1,6 @@
 """The report as one HTML page."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'metrics': (table.others_title, _metrics_section(table)),
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
-        'classes': ('Losses per class', _classes_section(table.class_losses())),
+        'classes': ('Losses per class', classes_section(table.class_losses())),
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
@@ -91,10 +91,11 @@ def incomplete_notice(table: RobustnessTable) -> str:
 
 
 def _headline(table: RobustnessTable) -> str:
-    return f'<ul class="headline">{"".join(_card(m, table.level) for m in table.headline())}</ul>'
+    return f'<ul class="headline">{"".join(card(m, table.level) for m in table.headline())}</ul>'
 
 
-def _card(measure: Measure, level: float | None) -> str:
+def card(measure: Measure, level: float | None) -> str:
+    """One number of the headline."""
     label = f'{measure.label} {arrow(measure.higher_is_better)}'
     kind = ' class="absent"' if measure.missing else ''
     unit = '' if measure.value is None else '<small> %</small>'
@@ -212,12 +213,25 @@ def _curves_section(table: RobustnessTable, figure: Figure) -> list[str]:
     return [page.figure(svg, caption)]
 
 
-def _classes_section(losses: ClassLosses | None) -> list[str]:
+def classes_section(
+    losses: ClassLosses | None,
+    label: Callable[[str], str] = corruption_label,
+    in_sentence: Callable[[str], str] = corruption_in_sentence,
+    difference: str = 'clean minus the mean over severities',
+) -> list[str]:
+    """What each class loses; nothing without such values.
+
+    Args:
+        losses: of the results.
+        label: a column's name as a heading.
+        in_sentence: the same within a sentence.
+        difference: what a loss is, in words.
+    """
     if losses is None:
         return []
     top = max(float(np.nanmax(losses.losses, initial=0.0)), 1.0)
     head = [page.head_cell('class'), page.head_cell(f'clean {metric_label(losses.metric)}')]
-    head += [page.turned_head_cell(corruption_label(c)) for c in losses.corruptions]
+    head += [page.turned_head_cell(label(c)) for c in losses.corruptions]
     rows = []
     for name, clean, points in zip(losses.classes, losses.clean, losses.losses, strict=True):
         cells = page.cell(number(clean))
@@ -226,13 +240,10 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
             cells += page.cell(number(p), share=min(max(p / top, 0), 1) if known else None)
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
-        f'Points of {metric_label(losses.metric)} lost, clean minus the mean over severities; '
-        f'{losses.shown}. '
+        f'Points of {metric_label(losses.metric)} lost, {difference}; {losses.shown}. '
         'A dash: no such objects in the ground truth, or a cell without a result.'
     )
-    worst = '; '.join(
-        f'{name} under {corruption_in_sentence(c)} {number(p)}' for name, c, p in losses.worst()
-    )
+    worst = '; '.join(f'{name} under {in_sentence(c)} {number(p)}' for name, c, p in losses.worst())
     return [
         page.paragraph(f'Largest losses, in points of {metric_label(losses.metric)}: {worst}.')
         if worst
@@ -249,20 +260,15 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     if not samples:
         return []
     parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
-    if palette := results['dataset']['palette']:
-        items = ''.join(
-            f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
-            for name, (r, g, b) in zip(results['dataset']['classes'], palette, strict=False)
-        )
-        parts.append(f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>')
+    parts += gallery_legend(results['dataset'])
     for key, entries in samples.items():
         images = entries[0]['images']
         pictures = [
-            _picture(work_dir, images[role], caption, key)
+            picture(work_dir, images[role], caption, key)
             for role, caption in _CLEAN_ROLES.items()
             if role in images
         ]
-        parts += [f'<h3>{escape(key)}</h3>', _grid(pictures, 'clean')]
+        parts += [f'<h3>{escape(key)}</h3>', grid(pictures, 'clean')]
         pictures = []
         for entry in entries:
             what = f'{corruption_in_sentence(entry["corruption"])} {entry["severity"]}'
@@ -271,30 +277,49 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
                 ('prediction_corrupted', f'prediction, {what}'),
             ):
                 if role in entry['images']:
-                    pictures.append(_picture(work_dir, entry['images'][role], caption, key))
-        parts.append(_grid(pictures, 'corrupted'))
+                    pictures.append(picture(work_dir, entry['images'][role], caption, key))
+        parts.append(grid(pictures, 'corrupted'))
     return parts
 
 
-def _picture(work_dir: Path, relative: str, caption: str, key: str) -> str:
+def gallery_legend(dataset: Mapping) -> list[str]:
+    """The colours of the classes; nothing of a dataset without."""
+    if not dataset['palette']:
+        return []
+    items = ''.join(
+        f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
+        for name, (r, g, b) in zip(dataset['classes'], dataset['palette'], strict=False)
+    )
+    return [f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
+
+
+def picture(work_dir: Path, relative: str, caption: str, key: str) -> str:
+    """A picture of the gallery; of one that is not there, a line that says so."""
     image = page.photo(work_dir / relative, f'{key}: {caption}')
     return page.figure(
         image or f'<p class="absent">Picture not found: {escape(relative)}</p>', caption
     )
 
 
-def _grid(pictures: list[str], kind: str) -> str:
+def grid(pictures: list[str], kind: str) -> str:
+    """Pictures of the gallery side by side."""
     return f'<div class="gallery {kind}">{"".join(pictures)}</div>'
 
 
 def _definitions(table: RobustnessTable) -> list[str]:
     meanings = {f'{m.label} {arrow(m.higher_is_better)}': m.meaning for m in table.headline()}
     texts = [f'{table.benchmark}: {table.results["benchmark"]["source"]}.']
-    if bootstrap := table.results['bootstrap']:
-        texts.append(
-            f'Intervals: paired bootstrap over images, {bootstrap["resamples"]} resamples, level '
-            f'{100 * bootstrap["level"]:.0f} %. They say how far a number would move with another '
-            'sample of images, not with another training run.'
-        )
+    texts += intervals_told(table.results['bootstrap'])
     facts = page.facts('The arrow points to the better direction.', ('number', 'meaning'), meanings)
     return [facts, *map(page.paragraph, texts)]
+
+
+def intervals_told(bootstrap: Mapping | None) -> list[str]:
+    """What the intervals are; nothing without any."""
+    if not bootstrap:
+        return []
+    return [
+        f'Intervals: paired bootstrap over images, {bootstrap["resamples"]} resamples, level '
+        f'{100 * bootstrap["level"]:.0f} %. They say how far a number would move with another '
+        'sample of images, not with another training run.'
+    ]

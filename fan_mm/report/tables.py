@@ -36,7 +36,7 @@ def cells_csv(table: RobustnessTable) -> str:
             + [share, cell['error']]
         )
     head = ['corruption', 'group', 'severity', 'in_mean', 'status', 'samples', 'seconds']
-    return _csv([*head, *metrics, 'retention', 'error'], rows)
+    return as_csv([*head, *metrics, 'retention', 'error'], rows)
 
 
 def per_class_csv(table: RobustnessTable) -> str | None:
@@ -50,7 +50,7 @@ def per_class_csv(table: RobustnessTable) -> str | None:
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    return _csv(['corruption', 'severity', 'metric', 'class', 'value'], rows) if rows else None
+    return as_csv(['corruption', 'severity', 'metric', 'class', 'value'], rows) if rows else None
 
 
 def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
@@ -88,7 +88,8 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _csv(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+def as_csv(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """A CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(head)

@@ -4,10 +4,10 @@ import subprocess
 from pathlib import Path
 
 import cv2
-import forked
 import numpy as np
 import pytest
 import torch
+import warm_python
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -61,7 +61,7 @@ def test_tokens_are_painted_where_they_are():
 
 def test_the_tool(setup, repo_root, tmp_path):
     folder, _ = setup
-    command = [forked.python(), 'tools/show_token_labels.py', str(folder / 'toy/val')]
+    command = [warm_python.python(), 'tools/show_token_labels.py', str(folder / 'toy/val')]
     command += [f'configs/{NAME}.py', str(folder / 'weights.pth'), '--out', str(tmp_path / 'out')]
     done = subprocess.run([*command, '--count', '3'], capture_output=True, text=True, cwd=repo_root)
     assert done.returncode == 0, done.stderr

@@ -3,9 +3,9 @@
 import subprocess
 
 import cv2
-import forked
 import numpy as np
 import pytest
+import warm_python
 
 from fan_mm.datasets.scenes import IMAGENET_CLASSES, render_thing, write_imagenet
 from fan_mm.errors import InputError
@@ -40,7 +40,7 @@ def test_the_thing_is_there_and_large(label, monkeypatch):
 def test_writes_class_folders_and_goes_on_where_it_was(tmp_path, repo_root):
     root = tmp_path / 'toy'
     command = [
-        forked.python(),
+        warm_python.python(),
         'tools/make_toy_dataset.py',
         'imagenet',
         str(root),

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import cv2
-import forked
 import numpy as np
 import pytest
+import warm_python
 
 from fan_mm.datasets.scenes import CLASSES, THINGS, Label, render_scene, write_cityscapes
 from fan_mm.datasets.scenes.camera import Camera, clip_near
@@ -273,7 +273,7 @@ def test_options_out_of_range(tmp_path, options, words):
 
 def test_command_line(tmp_path):
     def run(*arguments):
-        command = [forked.python(), str(ROOT / 'tools/make_toy_dataset.py'), *arguments]
+        command = [warm_python.python(), str(ROOT / 'tools/make_toy_dataset.py'), *arguments]
         environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 

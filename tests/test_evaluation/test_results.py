@@ -74,7 +74,7 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_contents():
     results, _ = sweep(0.9)
-    assert results['schema'] == 'fan_mm.robustness/1'
+    assert (results['schema'], results['kind']) == ('fan_mm.robustness/2', 'corruptions')
     assert results['benchmark']['name'] == 'imagenet-c-subset'
     assert results['benchmark']['severities'] == {'snow': [1, 3], 'fog': [1, 3]}
     assert results['benchmark']['hold_outs'] == ['spatter']
@@ -182,6 +182,22 @@ def test_other_files_are_refused(tmp_path, content, message):
         (tmp_path / 'results.json').write_text(content)
     with pytest.raises(InputError, match=message):
         read_results(tmp_path)
+
+
+def test_version_1_is_read(tmp_path):
+    results, _ = sweep(0.9)
+    old = {name: value for name, value in results.items() if name != 'kind'}
+    (tmp_path / 'results.json').write_text(json.dumps(old | {'schema': 'fan_mm.robustness/1'}))
+    assert read_results(tmp_path)['kind'] == 'corruptions'
+    assert read_results(tmp_path, 'corruptions')['summary'] == results['summary']
+
+
+def test_the_other_kind_is_refused(tmp_path):
+    write_results(tmp_path, *sweep(0.9))
+    with pytest.raises(
+        InputError, match=r'on a sweep over corruptions, where those on real adverse conditions'
+    ):
+        read_results(tmp_path, 'shifts')
 
 
 def test_damaged_statistics_are_one_line(tmp_path):

@@ -46,6 +46,11 @@ def test_hold_outs_are_evaluated_but_not_in_the_mean():
     assert scope.cells == [CLEAN, *(Cell(n, s) for n in ('fog', 'spatter') for s in (1, 2))]
 
 
+def test_an_empty_list_leaves_the_clean_cell_alone():
+    scope = choose_scope(IMAGENET, [])
+    assert scope.cells == [CLEAN] and not scope.severities
+
+
 def test_all_names_keep_the_benchmarks_name():
     scope = choose_scope(IMAGENET, CORRUPTIONS)
     assert scope.benchmark.name == 'imagenet-c'

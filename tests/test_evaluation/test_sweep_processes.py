@@ -4,13 +4,11 @@ They are forked from the test's process, where everything is imported, so that t
 """
 
 import json
-import multiprocessing
 import os
 import random
 import signal
 import time
 
-import cv2
 import pytest
 import torch
 
@@ -18,6 +16,7 @@ pytest.importorskip('mmseg')
 
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
+from forked import on_ranks, start
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from stripe_model import StripeModel
@@ -27,7 +26,6 @@ from fan_mm.evaluation import RobustnessSweep, read_per_image
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = 5
-FORK = multiprocessing.get_context('fork')
 
 
 @pytest.fixture
@@ -36,45 +34,11 @@ def cfg(stripe_config):
     return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
-def start(function, *args):
-    """Run a function in a forked process of its own session."""
-
-    def child():
-        os.setsid()
-        # A forked process has none of its parent's threads.
-        torch.set_num_threads(1)
-        cv2.setNumThreads(0)
-        function(*args)
-
-    process = FORK.Process(target=child)
-    process.start()
-    while process.is_alive() and os.getpgid(process.pid) != process.pid:
-        time.sleep(0.001)  # it can be killed as a group from here on
-    return process
-
-
 def sweep(cfg, work_dir, delay=0.0, **options):
     options = {**SMALL, **options}
     return RobustnessSweep(
         StripeModel(delay), cfg.test_dataloader, cfg.test_evaluator, work_dir=work_dir, **options
     ).run()
-
-
-def on_ranks(function, ranks, store, *args):
-    """Call a function on some ranks of a gloo group, and wait."""
-
-    def rank_main(rank):
-        os.environ['LOCAL_RANK'] = str(rank)
-        torch.distributed.init_process_group(
-            'gloo', init_method=f'file://{store}', rank=rank, world_size=ranks
-        )
-        function(rank, *args)
-        torch.distributed.destroy_process_group()
-
-    processes = [start(rank_main, rank) for rank in range(ranks)]
-    for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0] * ranks
 
 
 def table(folder):

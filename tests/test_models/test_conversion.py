@@ -2,11 +2,11 @@ import re
 import subprocess
 from pathlib import Path
 
-import forked
 import numpy as np
 import official
 import pytest
 import torch
+import warm_python
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
@@ -308,7 +308,7 @@ def test_what_fits_no_released_fan_is_refused(tmp_path):
 
 def tool(*arguments):
     return subprocess.run(
-        [forked.python(), str(ROOT / 'tools' / 'convert_checkpoint.py'), *map(str, arguments)],
+        [warm_python.python(), str(ROOT / 'tools' / 'convert_checkpoint.py'), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -1,12 +1,12 @@
 import subprocess
 
-import forked
 import pytest
+import warm_python
 
 
 def benchmark(repo_root, *arguments):
     script = repo_root / 'benchmarks' / 'backbone.py'
-    command = [forked.python(), str(script), '--device', 'cpu', '--rounds', '1', *arguments]
+    command = [warm_python.python(), str(script), '--device', 'cpu', '--rounds', '1', *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-import forked
+import warm_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_attention_has_its_row():
     done = subprocess.run(
         [
-            forked.python(), 'benchmarks/channel_attention.py',
+            warm_python.python(), 'benchmarks/channel_attention.py',
             '--arch', 'tiny', '--size', '32', '--rounds', '1',
         ],
         cwd=ROOT,

@@ -1,7 +1,7 @@
 import subprocess
 
-import forked
 import pytest
+import warm_python
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
@@ -9,7 +9,7 @@ pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
 
 def benchmark(repo_root, *arguments):
     script = repo_root / 'benchmarks' / 'detector.py'
-    command = [forked.python(), str(script), '--device', 'cpu', '--rounds', '1', *arguments]
+    command = [warm_python.python(), str(script), '--device', 'cpu', '--rounds', '1', *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -2,8 +2,8 @@
 
 import subprocess
 
-import forked
 import pytest
+import warm_python
 
 pytest.importorskip('mmpretrain')
 
@@ -11,7 +11,7 @@ pytest.importorskip('mmpretrain')
 @pytest.mark.slow
 def test_both_pipelines_are_measured(repo_root):
     names = ['fan_hybrid_toy_imagenet', 'fan_hybrid_toy_stl_student_imagenet']
-    command = [forked.python(), 'benchmarks/pipeline.py', *(f'configs/{n}.py' for n in names)]
+    command = [warm_python.python(), 'benchmarks/pipeline.py', *(f'configs/{n}.py' for n in names)]
     command += [
         '--images',
         '20',

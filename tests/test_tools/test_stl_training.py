@@ -6,9 +6,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-import forked
 import pytest
 import torch
+import warm_python
 
 pytest.importorskip('mmpretrain')
 
@@ -52,20 +52,20 @@ def train(processes, runs):
     """Do the runs (config, work dir, teacher, resume) one after the other."""
     script = ROOT / 'tests/test_tools/stl_runs.py'
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    command = [forked.python(), script, 'none']
+    command = [warm_python.python(), script, 'none']
     if processes > 1:
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
         launch = ['-m', 'torch.distributed.run', f'--nproc-per-node={processes}']
-        command = [forked.python(), *launch, f'--master-port={port}', script, 'pytorch']
+        command = [warm_python.python(), *launch, f'--master-port={port}', script, 'pytorch']
     command += [','.join(str(part or '') for part in run) for run in runs]
     done = subprocess.run(
         [str(part) for part in command],
         env=dict(
             os.environ,
             PYTHONPATH=path,
-            PYTHON_EXEC=forked.python(),
+            PYTHON_EXEC=warm_python.python(),
             CUDA_VISIBLE_DEVICES='',
             OMP_NUM_THREADS='1',
         ),

@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import forked
 import pytest
 import torch
+import warm_python
 
 pytest.importorskip('mmseg')
 ROOT = Path(__file__).parents[2]
@@ -30,13 +30,13 @@ def environment(**variables):
         port = free.getsockname()[1]
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     common = dict(PYTHONPATH=path, PORT=str(port), MASTER_PORT=str(port))
-    common |= dict(PYTHON=forked.python(), PYTHON_EXEC=forked.python())
+    common |= dict(PYTHON=warm_python.python(), PYTHON_EXEC=warm_python.python())
     return dict(os.environ, **common, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', **variables)
 
 
 def run(tool, *args, status=0, **variables):
     done = subprocess.run(
-        command(tool, *args, python=forked.python()),
+        command(tool, *args, python=warm_python.python()),
         env=environment(**variables),
         capture_output=True,
         text=True,
@@ -206,6 +206,7 @@ def test_launchers_say_how_they_are_used(script):
         ('dist_train.sh', ['config.py']),
         ('dist_test.sh', ['config.py', 'f.pth']),
         ('dist_test_corruption.sh', ['config.py', 'f.pth']),
+        ('dist_test_ood.sh', ['config.py', 'f.pth']),
     ],
 )
 @pytest.mark.parametrize('gpus', ['--resume', '0', '08', '2x', ''])

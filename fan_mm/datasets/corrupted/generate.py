@@ -52,7 +52,7 @@ from fan_mm.datasets.corrupted.manifest import (
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
 from fan_mm.errors import InputError
-from fan_mm.fileio import alone_in, is_temporary, printable
+from fan_mm.fileio import alone_in, is_temporary, output_folder, printable
 
 _SAMPLE = 64  # sources whose content is compared before the start
 _TILE = 512  # pixels; side of the pieces that the space estimate encodes
@@ -134,8 +134,7 @@ def generate(
             _say(console, f'left out: {named(names)} below {folder}: {reason}')
     run = _Run(folder, destination, options, sources, console)
     try:
-        destination.mkdir(parents=True, exist_ok=True)
-        with alone_in(destination):
+        with alone_in(output_folder(destination)):
             return run.go(jobs)
     except BrokenProcessPool:
         raise InputError(

@@ -16,6 +16,7 @@ import numpy as np
 from fan_mm.datasets.scenes.camera import NEAR, Camera, clip_near
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.light import Light
+from fan_mm.datasets.scenes.relief import Relief
 
 _SHIFT = 4  # fractional bits of the coordinates given to OpenCV: 1/16 pixel
 
@@ -63,14 +64,16 @@ class Painter:
 
     Attributes:
         labels: the class of each entity, indexed by the values of ``entities``.
+        relief: distances and what shines, if they are asked for.
     """
 
-    def __init__(self, camera: Camera, light: Light):
+    def __init__(self, camera: Camera, light: Light, relief: bool = False):
         self.camera = camera
         self.light = light
         self.image = np.zeros((camera.height, camera.width, 3), np.uint8)
         self.entities = np.zeros((camera.height, camera.width), np.int32)
         self.labels: list[Label] = [Label.IGNORE]
+        self.relief = Relief(camera, _SHIFT) if relief else None
 
     def begin(self, label: Label) -> None:
         """Open a new entity of a class."""
@@ -83,11 +86,26 @@ class Painter:
         colour = light.haze(albedo, distance) if glow else light.shade(albedo, normal, distance)
         return tuple(255.0 * min(max(c, 0.0), 1.0) for c in colour)
 
-    def draw(self, contours: list[np.ndarray], colour, detail: bool = False) -> None:
-        """Fill contours of `subpixel` coordinates with an RGB colour of 0 to 255."""
+    def draw(
+        self,
+        contours: list[np.ndarray],
+        colour,
+        view: np.ndarray | float | None = None,
+        *,
+        glow: bool = False,
+        detail: bool = False,
+    ) -> None:
+        """Fill contours of `subpixel` coordinates with an RGB colour of 0 to 255.
+
+        Where they are, for the relief, is ``view``: see `Relief.fill`; details lie on what is there.
+        """
         cv2.fillPoly(self.image, contours, tuple(colour), cv2.LINE_AA, _SHIFT)
         if not detail:
             cv2.fillPoly(self.entities, contours, len(self.labels) - 1, cv2.LINE_8, _SHIFT)
+        if self.relief:
+            self.relief.shine(contours, glow)
+            if not detail:
+                self.relief.fill(contours, view)
 
     @contextlib.contextmanager
     def translucent(self, share: float) -> Iterator[None]:
@@ -112,7 +130,7 @@ class Painter:
         if self._visible(pixels, 0.4 if detail else 0.0):
             depth = view[:, 2]
             colour = self._colour(albedo, normal, (depth.min() + depth.max()) / 2, glow)
-            self.draw([subpixel(pixels)], colour, detail)
+            self.draw([subpixel(pixels)], colour, view, glow=glow, detail=detail)
 
     def patches(self, quads, albedo, normal=None, *, glow: bool = False, smallest: float = 0.9):
         """Fill many small polygons ``(k, n, 3)`` of one colour: windows, lane marks, bricks.
@@ -130,7 +148,7 @@ class Painter:
         if kept.any():
             distance = float(view[kept][..., 2].mean())
             colour = self._colour(albedo, normal, distance, glow)
-            self.draw(list(subpixel(pixels[kept])), colour, True)
+            self.draw(list(subpixel(pixels[kept])), colour, glow=glow, detail=True)
 
     def face(self, frame: Frame, points, albedo, normal, *, glow=False, detail=False):
         """Fill a plane face of local points, if its front is seen."""
@@ -183,7 +201,8 @@ class Painter:
         if (view[:, 2] < NEAR).any():
             return
         outline = cv2.convexHull(subpixel(self.camera.pixels(view)))
-        self.draw([outline], self._colour(albedo, None, float(view[:, 2].mean()), False))
+        depth = float(view[:, 2].mean())
+        self.draw([outline], self._colour(albedo, None, depth, False), depth)
 
     def ring(self, points, thickness: float, albedo) -> None:
         """A closed curve of world points ``(n, 3)``; what it encloses belongs to the entity."""
@@ -196,6 +215,8 @@ class Painter:
         pixels = max(1, round(thickness * self.camera.focal / distance))
         cv2.polylines(self.image, [outline], True, colour, pixels, cv2.LINE_AA, _SHIFT)
         cv2.fillPoly(self.entities, [outline], len(self.labels) - 1, cv2.LINE_8, _SHIFT)
+        if self.relief:
+            self.relief.fill([outline], distance)
 
     def limb(self, start, end, r0: float, r1: float, albedo, *, glow=False, detail=False) -> None:
         """A straight round bar between two world points, radii in metres, with round ends."""
@@ -211,10 +232,12 @@ class Painter:
             x, y = (ay - by) / length, (bx - ax) / length
             outline = [(ax + x * r0, ay + y * r0), (bx + x * r1, by + y * r1)]
             outline += [(bx - x * r1, by - y * r1), (ax - x * r0, ay - y * r0)]
-            self.draw([subpixel(np.array(outline))], colour, detail)
-        for centre, radius in zip(pixels, (r0, r1), strict=True):
+            self.draw(
+                [subpixel(np.array(outline))], colour, (near + far) / 2, glow=glow, detail=detail
+            )
+        for centre, radius, depth in zip(pixels, (r0, r1), (near, far), strict=True):
             if radius > 0.75:
-                self._disc(centre, radius, colour, detail)
+                self._disc(centre, radius, colour, depth, glow, detail)
 
     def shows(self, points: np.ndarray) -> bool:
         """Whether a body around world points ``(n, 3)`` may reach into the picture."""
@@ -249,15 +272,19 @@ class Painter:
         albedos = np.broadcast_to(albedos, view.shape).tolist()
         for i in np.flatnonzero(inside.all(axis=1) & (depths >= NEAR)).tolist():
             colour = self._colour(albedos[i], None, float(depths[i]), glow)
-            self._disc(pixels[i], float(radii[i]), colour, detail)
+            self._disc(pixels[i], float(radii[i]), colour, float(depths[i]), glow, detail)
 
     def ball(self, centre, radius: float, albedo, *, glow=False) -> None:
         """One ball around a world point ``(3,)``."""
         self.balls(np.asarray(centre, float)[None], [radius], albedo, glow=glow)
 
-    def _disc(self, centre: np.ndarray, radius: float, colour, detail: bool) -> None:
+    def _disc(
+        self, centre: np.ndarray, radius: float, colour, depth: float, glow: bool, detail: bool
+    ) -> None:
         x, y = subpixel(centre).tolist()
         size = round(radius * (1 << _SHIFT))
         cv2.circle(self.image, (x, y), size, colour, -1, cv2.LINE_AA, _SHIFT)
         if not detail:
             cv2.circle(self.entities, (x, y), size, len(self.labels) - 1, -1, cv2.LINE_8, _SHIFT)
+        if self.relief:
+            self.relief.disc((x, y), size, None if detail else depth, glow)

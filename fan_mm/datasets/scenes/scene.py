@@ -17,8 +17,10 @@ from fan_mm.datasets.scenes.plan import Street, random_street
 from fan_mm.datasets.scenes.prop import Prop, back_to_front
 from fan_mm.datasets.scenes.street import furnish
 from fan_mm.datasets.scenes.texture import noise
+from fan_mm.datasets.scenes.weather import Weather, dress, light_of
 
 # multiplicative contrast of leaves, blades and plaster, added to what is drawn in flat colours
+_BONNET = 1.4  # metres before the eye
 _GRAIN = np.zeros(256, np.float32)
 _GRAIN[[Label.VEGETATION, Label.TERRAIN, Label.BUILDING, Label.WALL, Label.FENCE]] = [
     0.17,
@@ -51,12 +53,16 @@ class Scene:
         labels: ``(H, W)`` uint8 trainIds, 255 for what is not evaluated.
         entities: ``(H, W)`` int32; ``scene.entities == instance.id`` is the mask of an instance.
         instances: the visible things, those at the back first.
+        distance: ``(H, W)`` float32 metres from the eye, infinite for the sky; None if not asked for.
+        focal: focal length in pixels.
     """
 
     image: np.ndarray
     labels: np.ndarray
     entities: np.ndarray
     instances: tuple[Instance, ...]
+    distance: np.ndarray | None
+    focal: float
 
 
 def _random_camera(rng: np.random.Generator, height: int, width: int, zoom: float) -> Camera:
@@ -94,7 +100,7 @@ def _bonnet(painter: Painter, rng: np.random.Generator) -> None:
     arch = np.stack([middle + t * width * 0.5, top], axis=1)
     outline = np.concatenate([arch, [[width, height + 9], [-1, height + 9]]])
     colour = 255 * np.array(painter.light.shade([rng.uniform(0.1, 0.5)] * 3, None, 0.0))
-    painter.draw([subpixel(outline)], colour)
+    painter.draw([subpixel(outline)], colour, _BONNET)
 
 
 def photograph(
@@ -126,7 +132,14 @@ def photograph(
 
 
 def render_scene(
-    height: int, width: int, seed: int, index: int, *, zoom: float = 1.0, reach: float = math.inf
+    height: int,
+    width: int,
+    seed: int,
+    index: int,
+    *,
+    zoom: float = 1.0,
+    reach: float = math.inf,
+    weather: Weather | None = None,
 ) -> Scene:
     """Render scene number ``index`` of the endless series ``seed``.
 
@@ -137,6 +150,8 @@ def render_scene(
         index: non-negative number within it.
         zoom: of the lens: factor to the focal length of a car's camera.
         reach: distance in metres up to which there are people and vehicles.
+        weather: in which the same street with the same things is seen; the plain one changes no pixel,
+            but with any, `Scene.distance` is measured.
 
     Returns:
         The scene; the same arguments always give the same bytes.
@@ -145,7 +160,9 @@ def render_scene(
     camera = _random_camera(rng, height, width, zoom)
     light, street = random_light(rng), random_street(rng)
     props = furnish(rng, street, reach)
-    painter = Painter(camera, light)
+    if weather is not None:
+        light = light_of(weather, light)
+    painter = Painter(camera, light, relief=weather is not None)
     paint_street(painter, rng, street, props)
     if rng.uniform() < 0.3:
         _bonnet(painter, rng)
@@ -154,6 +171,15 @@ def render_scene(
     instances = tuple(
         Instance(int(i), painter.labels[i]) for i in seen if painter.labels[i] in THINGS
     )
+    image, dark = painter.image, light.lamps
+    if weather is not None and not weather.plain:
+        image = dress(weather, np.random.default_rng([seed, index, 2]), painter, labels)
+        dark = weather.hour != 'day'
     return Scene(
-        photograph(rng, painter.image, labels, light.lamps), labels, painter.entities, instances
+        image=photograph(rng, image, labels, dark),
+        labels=labels,
+        entities=painter.entities,
+        instances=instances,
+        distance=painter.relief and painter.relief.distance,
+        focal=camera.focal,
     )

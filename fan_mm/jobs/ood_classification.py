@@ -1,9 +1,9 @@
-"""What ``tools/test_ood.py`` does: one classifier on ImageNet and its out-of-distribution test sets."""
+"""What ``tools/test_ood.py`` does with classifiers: one on ImageNet and its out-of-distribution test sets."""
 
 import copy
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
+from fan_mm.jobs.input_size import crop_size, resize
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.tables import markdown_table
@@ -133,7 +134,7 @@ def evaluate_ood(
     for name in names:
         state, used = states[weights[name]]
         load_weights(model, state, checkpoint)
-        row = {'size': _crop_size(loaders[name]), 'weights': used}
+        row = {'size': crop_size(loaders[name]), 'weights': used}
         if name == 'imagenet_c':
             row |= _sweep_values(sweep.run())
             if is_main_process():
@@ -178,7 +179,7 @@ def _loader_config(cfg: Config, name: str, folder: str | None, size: int | None)
         )
     if size is not None:
         for pipeline in pipelines:
-            _resize(pipeline, size)
+            resize(pipeline, size)
     loader.setdefault('collate_fn', dict(type='default_collate'))
     loader.persistent_workers = False
     return loader
@@ -200,85 +201,6 @@ def _build(name: str, loader: dict, scope: str | None) -> Any:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _steps(pipeline: Sequence[dict]) -> Iterator[dict]:
-    """The transforms of a pipeline, those inside wrapping ones too."""
-    for step in pipeline:
-        if isinstance(step, list | tuple):
-            yield from _steps(step)
-        elif isinstance(step, dict):
-            yield step
-            yield from _steps(step.get('transforms') or ())
-
-
-def _key(step: dict, *names: str) -> str | None:
-    """Which of the options is a size, one number or twice the same."""
-    for name in names:
-        value = step.get(name)
-        if isinstance(value, list | tuple) and len(set(value)) == 1:
-            value = value[0]
-        if isinstance(value, int) and value > 0:
-            return name
-    return None
-
-
-def _pixels(step: dict, name: str) -> int:
-    return step[name] if isinstance(step[name], int) else step[name][0]
-
-
-def _set_pixels(step: dict, name: str, size: int) -> None:
-    step[name] = size if isinstance(step[name], int) else type(step[name])([size] * len(step[name]))
-
-
-def _resize(pipeline: list[dict], size: int) -> None:
-    """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop.
-
-    A pipeline that resizes to a square and crops nothing resizes to the new one.
-    """
-    resizes = [step for step in _steps(pipeline) if _is_resize(step)]
-    crop = _centre_crop(pipeline)
-    if crop is None:
-        if not resizes:
-            raise InputError(
-                f'{size} pixels need ResizeEdge and CenterCrop, or Resize, in the test pipeline'
-            )
-        _set_pixels(resizes[-1], _key(resizes[-1], 'scale', 'size'), size)
-        return
-    option = _key(crop, 'crop_size', 'size')
-    own = _pixels(crop, option)
-    if own == size:
-        return
-    if 'EfficientNet' in type_name(crop) or not resizes:
-        raise InputError(
-            f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline, '
-            f'--size SET={own} keeps its own'
-        )
-    edge = _key(resizes[-1], 'scale', 'size')
-    _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))
-    _set_pixels(crop, option, size)
-
-
-def _is_resize(step: dict) -> bool:
-    name = type_name(step).rpartition('/')[2]
-    return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') is not None
-
-
-def _crop_size(loader: dict) -> int | None:
-    """What the model gets, in pixels; None where the pipeline does not say."""
-    pipeline = next(datasets_of('', loader.dataset))[1].get('pipeline') or []
-    crop = _centre_crop(pipeline)
-    if crop is not None:
-        return _pixels(crop, _key(crop, 'crop_size', 'size'))
-    resizes = [step for step in _steps(pipeline) if type_name(step).rpartition('/')[2] == 'Resize']
-    if resizes and (name := _key(resizes[-1], 'scale', 'size')):
-        return _pixels(resizes[-1], name)
-    return None
-
-
-def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
-    crops = (step for step in _steps(pipeline) if type_name(step).endswith('CenterCrop'))
-    return next((step for step in crops if _key(step, 'crop_size', 'size')), None)
 
 
 def _classes(name: str, dataset: Any) -> list[int] | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import forked
 import numpy as np
 import pytest
 import torch
+import warm_python
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
@@ -27,8 +27,9 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
 from fan_mm.evaluation.premade import PremadeImages
-from fan_mm.jobs import ood
-from fan_mm.jobs.ood import FILE, evaluate_ood, missing_values, table_row
+from fan_mm.jobs import ood_classification as ood
+from fan_mm.jobs.input_size import resize
+from fan_mm.jobs.ood_classification import FILE, evaluate_ood, missing_values, table_row
 from fan_mm.models.conversion import classifier_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,7 +303,7 @@ def test_two_processes_count_every_picture_once(monkeypatch):
 
 @pytest.mark.slow
 def test_the_tool(config, checkpoint, data, tmp_path):
-    command = [forked.python(), 'tools/test_ood.py', str(config), str(checkpoint), '--no-clean']
+    command = [warm_python.python(), 'tools/test_ood.py', str(config), str(checkpoint), '--no-clean']
     command += ['--imagenet-v2', str(data / 'v2'), '--work-dir', str(tmp_path / 'work')]
     done = subprocess.run(
         [*command, '--weights', 'imagenet-v2=ema'], capture_output=True, text=True, cwd=ROOT
@@ -546,7 +547,7 @@ def test_sizes_of_pipelines():
         dict(type='RandomApply', transforms=[dict(type='mmpretrain.ResizeEdge', scale=256)]),
         [dict(type=TRANSFORMS.get('CenterCrop'), crop_size=(224, 224))],
     ]
-    ood._resize(pipeline, 384)
+    resize(pipeline, 384)
     assert pipeline[1]['transforms'][0]['scale'] == 438
     assert pipeline[2][0]['crop_size'] == (384, 384)
 

@@ -1,0 +1,60 @@
+"""Data sets of adverse conditions in miniature: scenes in their weather, in each set's own tree."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fan_mm.datasets.scenes.shift_layouts import PLAIN, forms_of, shift_tree
+from fan_mm.datasets.scenes.shots import write_shots
+from fan_mm.datasets.scenes.storage import check_options, claim_folder
+from fan_mm.errors import InputError
+from fan_mm.fileio import write_whole
+
+
+def write_shift_set(
+    layout: str,
+    root: str | os.PathLike,
+    size: tuple[int, int] = (128, 256),
+    train: int = 4,
+    val: int = 6,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Callable[[Iterable, int], Iterable] = lambda shots, total: shots,
+    form: str = PLAIN,
+) -> int:
+    """Write a data set of adverse conditions; what is already there is kept, so a stopped run can go on.
+
+    The scenes are seen in fog (by their depth), rain, snow or darkness; labels are exact, in the set's own
+    encoding. Foggy Cityscapes and RainCityscapes are made of the pictures of `write_cityscapes` of the same
+    size and seed, whose labels are theirs.
+
+    Args:
+        layout: key of `SHIFT_LAYOUTS`.
+        root: the data set's folder.
+        size: height and width in pixels; some sets have pictures of a quarter more, too.
+        train: scenes of each condition for training.
+        val: scenes of each condition for validation, and as many for a test split without labels.
+        seed: non-negative; the same options give the same bytes.
+        jobs: processes that render; None for one per core.
+        progress: wraps the loop over pictures, given their number, to show how far it is.
+        form: one of `forms_of` the layout: 'plain', as the set documents itself, or another in which people
+            have it.
+
+    Returns:
+        The number of pictures that were not there before.
+
+    Raises:
+        InputError: options out of range, or the folder holds something else.
+    """
+    if form not in forms_of(layout):
+        raise InputError(f'{layout} is written as {", ".join(forms_of(layout))}, not as {form}')
+    counts = check_options(size, train, val, seed)
+    root = Path(root)
+    options = {'layout': layout, 'form': form, 'size': list(size), **counts, 'seed': seed}
+    claim_folder(root, options)
+    tree = shift_tree(layout, form, {**counts, 'test': val})
+    new = write_shots(root, tree.shots, size, seed, jobs, progress)
+    for name, text in tree.texts.items():
+        if not (root / name).is_file():
+            write_whole(root / name, text)
+    return new

@@ -1,0 +1,83 @@
+"""ACDC: fog, night, rain and snow, with reference pictures of the same places in good weather."""
+
+import re
+from collections.abc import Sequence
+
+from fan_mm.datasets.shifts.boxes import BoxSet
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.paths import nearest
+from fan_mm.datasets.shifts.record import add
+
+CONDITIONS = ('fog', 'night', 'rain', 'snow')
+_SPLITS = ('val', 'train', 'test', 'val_ref', 'train_ref', 'test_ref')
+_PICTURE = re.compile(r'(?P<key>.+_frame_\d+)_rgb(?P<ref>_ref)?_anon\.(png|jpe?g)', re.I)
+_LABEL = re.compile(r'(?P<key>.+_frame_\d+)_gt(?P<ref>_ref)?_(?P<kind>label(Train)?Ids)\.png', re.I)
+_MARKS = re.compile(
+    r'(^|/)(fog|night|rain|snow)/(train|val|test)(_ref)?/.*_(rgb_anon|rgb_ref_anon|gt_\w+)\.'
+    r'|_rgb_ref_anon\.|_gt_ref_label|instancesonly_(fog|night|rain|snow)_',
+    re.I,
+)
+_SOURCE = 'brdav/cma, Wally0924/Pair-SAM'
+_LICENCE = 'registration; non-commercial [?]'
+
+
+def _told(parts: Sequence[str]) -> Named | None:
+    match = _PICTURE.fullmatch(parts[-1]) or _LABEL.fullmatch(parts[-1])
+    if match is None:
+        return None
+    ref = '_ref' if match['ref'] else ''
+    split = nearest(parts, _SPLITS)
+    return Named(
+        # sequences recur in other splits and conditions, frames do not
+        key=match['key'] + ref,
+        encodings=ids_of(match),
+        split=split and split.removesuffix('_ref') + ref,
+        condition=nearest(parts, CONDITIONS),
+    )
+
+
+def ids_of(label: re.Match) -> tuple[str, ...]:
+    """The encoding that a label's ``kind`` tells: labelTrainIds or labelIds; () for a picture."""
+    kind = (label.groupdict().get('kind') or '').lower()
+    return {'': (), 'labelids': ('label_ids',), 'labeltrainids': ('train_ids',)}[kind]
+
+
+ACDC = add(
+    SegmentationSet(
+        name='acdc',
+        title='ACDC',
+        dataset_type='ACDCDataset',
+        encodings=('train_ids', 'label_ids'),
+        splits=_SPLITS,
+        withheld=('test', 'test_ref'),
+        conditions=CONDITIONS,
+        weather={name: name for name in CONDITIONS},
+        files='rgb_anon/CONDITION/SPLIT/SEQUENCE/*_rgb_anon.png and '
+        'gt/CONDITION/SPLIT/SEQUENCE/*_gt_labelTrainIds.png',
+        protocol='test: the server scores the subsets all, fog, night, rain and snow; papers quote "all", '
+        'taken to be pooled over conditions (official wording not seen [?]), which is not the mean of four',
+        source=_SOURCE,
+        licence=_LICENCE,
+        told=_told,
+        marks=_MARKS,
+    )
+)
+ACDC_BOXES = add(
+    BoxSet(
+        name='acdc_boxes',
+        title="ACDC's boxes",
+        task='detection',
+        dataset_type='mmdet.CityscapesDataset',
+        splits=('val', 'train'),
+        conditions=CONDITIONS,
+        weather={name: name for name in CONDITIONS},
+        files='gt_detection/CONDITION/instancesonly_CONDITION_SPLIT_gt_detection.json and rgb_anon/',
+        protocol='mAP50 of the 8 classes with instances, per condition',
+        source='DINO-Teacher',
+        licence=_LICENCE,
+        marks=_MARKS,
+        boxes=re.compile(
+            r'(^|/)instancesonly_(?P<condition>fog|night|rain|snow)_(?P<split>\w+)_gt_detection\.json$'
+        ),
+    )
+)

@@ -1,0 +1,137 @@
+"""Pictures with boxes: a COCO file for each condition, and the folder that its names are relative to."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from re import Pattern
+from typing import Any
+
+from fan_mm.datasets.shifts.paths import files_below
+from fan_mm.datasets.shifts.record import Condition, ShiftSet
+from fan_mm.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxSet(ShiftSet):
+    """A set for detectors.
+
+    Attributes:
+        boxes: of a COCO file's path below the folder, with groups ``condition`` and ``split``.
+    """
+
+    boxes: Pattern[str]
+
+    def find(
+        self,
+        folder: str | os.PathLike,
+        split: str | None = None,
+        labels: str | os.PathLike | None = None,
+        encoding: str | None = None,
+    ) -> tuple[Condition, ...]:
+        """See `ShiftSet.find`; labels have no encoding, and are looked for in ``labels``, too."""
+        folder, split = Path(folder), self.split_of(split)
+        if encoding:
+            raise InputError(f'{self.title}: boxes have no label encoding')
+        files = files_below(folder, self.title)
+        boxes = self._of_split(folder, files, split)
+        if not boxes and labels:
+            boxes = self._of_split(Path(labels), files_below(Path(labels), self.title), split)
+        if not boxes:
+            self._refuse(folder, files, split)
+        conditions = []
+        for name in [name for name in self.conditions if name in boxes]:
+            images, root = self._images(folder, files, name, boxes[name])
+            conditions.append(
+                Condition(
+                    name=name,
+                    split=split,
+                    folder=folder,
+                    images=images,
+                    labels_folder=labels and Path(labels),
+                    ann_file=boxes[name],
+                    image_root=root,
+                )
+            )
+        return tuple(conditions)
+
+    def dataset(self, condition: Condition) -> dict[str, Any]:
+        """See `ShiftSet.dataset`."""
+        return dict(
+            type=self.dataset_type,
+            ann_file=os.path.abspath(condition.ann_file),
+            data_prefix=dict(img=os.path.abspath(condition.image_root)),
+            test_mode=True,
+        )
+
+    def _of_split(
+        self, folder: Path, files: Sequence[tuple[str, ...]], split: str
+    ) -> dict[str, Path]:
+        """Condition -> its COCO file."""
+        found = {}
+        for parts in files:
+            match = self.boxes.search('/'.join(parts))
+            if match is None or match['split'] != split:
+                continue
+            path = Path(folder, *parts)
+            first = found.setdefault(match['condition'], path)
+            if first.stat().st_size != path.stat().st_size:
+                raise InputError(
+                    f'{self.title}: {first} and {path} are both boxes of {match["condition"]}: keep one'
+                )
+        return found
+
+    def _refuse(self, folder: Path, files: list[tuple[str, ...]], split: str) -> None:
+        """Say what is missing: the split, the boxes or everything."""
+        matches = [m for parts in files if (m := self.boxes.search('/'.join(parts)))]
+        if matches:
+            have = ', '.join(sorted({match['split'] for match in matches}))
+            raise InputError(
+                f'{folder} has no boxes of {self.title}, split {split}; it has {have}: --split '
+                f'{self.choice}=SPLIT chooses'
+            )
+        if any(self.marks.search('/'.join(parts)) for parts in files):
+            raise InputError(f'{folder} has no boxes of {self.title}: expected is {self.files}')
+        self.refuse(folder, files)
+
+    def _images(
+        self, folder: Path, files: Sequence[tuple[str, ...]], condition: str, boxes: Path
+    ) -> tuple[tuple[Path, ...], Path]:
+        """The pictures that a COCO file names, and the folder that its names are relative to."""
+        names = self._names(boxes)
+        strange = [n for n in names if {*n.split('/')[:-1]} & {*self.conditions} - {condition}]
+        if strange:
+            raise InputError(
+                f'{boxes} names {len(strange)} pictures of other conditions, such as {strange[0]}, a known '
+                "fault of ACDC's file for rain in training: use another split"
+            )
+        roots = defaultdict(int)
+        wanted = {tuple(name.split('/')) for name in names}
+        depths = {len(name) for name in wanted}
+        for parts in files:
+            for depth in depths:
+                if parts[-depth:] in wanted and condition in parts:
+                    roots[parts[:-depth]] += 1
+        root = max(sorted(roots), key=lambda r: (roots[r], -len(r)), default=())
+        if roots[root] < len(wanted):
+            depth = len(root)
+            present = {parts[depth:] for parts in files if parts[:depth] == root}
+            missing = sorted('/'.join(name) for name in wanted - present)
+            raise InputError(
+                f'{boxes} names {len(missing)} pictures that are not below {Path(folder, *root)}, such as '
+                f'{missing[0]}'
+            )
+        return tuple(sorted(Path(folder, *root, name) for name in names)), Path(folder, *root)
+
+    def _names(self, boxes: Path) -> list[str]:
+        """The pictures' names in a COCO file."""
+        try:
+            content = json.loads(boxes.read_bytes())
+            names = sorted({image['file_name'] for image in content['images']})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f'{boxes} is no COCO file: {error!r}') from None
+        if not names:
+            raise InputError(f'{boxes} names no pictures')
+        return names

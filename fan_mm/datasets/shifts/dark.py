@@ -1,0 +1,85 @@
+"""Night pictures: Dark Zurich and Nighttime Driving."""
+
+import re
+from collections.abc import Sequence
+
+from fan_mm.datasets.shifts.acdc import ids_of
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.paths import nearest
+from fan_mm.datasets.shifts.record import add
+
+_SPLITS = ('val', 'train', 'test', 'val_ref', 'train_ref', 'test_ref')
+_TIMES = ('night', 'twilight', 'day')
+# a reference's name ends as any other picture's
+_PICTURE = re.compile(r'(?P<key>.+_frame_\d+)(?P<ref>_ref)?_rgb_anon\.(png|jpe?g)', re.I)
+_LABEL = re.compile(r'(?P<key>.+_frame_\d+)(?P<ref>_ref)?_gt_(?P<kind>label(Train)?Ids)\.png', re.I)
+_NIGHT_DRIVING = re.compile(
+    r'(?P<key>.+)_(leftImg8bit\.(png|jpe?g)|gtCoarse_(?P<kind>label(Train)?Ids)\.png)', re.I
+)
+
+
+def _dark_zurich(parts: Sequence[str]) -> Named | None:
+    match = _PICTURE.fullmatch(parts[-1]) or _LABEL.fullmatch(parts[-1])
+    if match is None:
+        return None
+    split = nearest(parts, _SPLITS)
+    ref = '_ref' if match['ref'] or split.endswith('_ref') else ''
+    split = split and split.removesuffix('_ref') + ref
+    return Named(
+        key=match['key'] + ref,
+        encodings=ids_of(match),
+        split=split,
+        condition=nearest(parts, _TIMES),
+    )
+
+
+def _night_driving(parts: Sequence[str]) -> Named | None:
+    match = _NIGHT_DRIVING.fullmatch(parts[-1])
+    if match is None:
+        return None
+    return Named(key=match['key'], encodings=ids_of(match), split=nearest(parts, ('test',)))
+
+
+DARK_ZURICH = add(
+    SegmentationSet(
+        name='dark_zurich',
+        title='Dark Zurich',
+        dataset_type='DarkZurichDataset',
+        encodings=('train_ids', 'label_ids'),
+        splits=_SPLITS,
+        withheld=('test', 'train', 'val_ref', 'train_ref', 'test_ref'),
+        conditions=_TIMES,
+        weather={'night': 'night', 'day': 'clear'},
+        files='rgb_anon/SPLIT/night/SEQUENCE/*_rgb_anon.png and '
+        'gt/SPLIT/night/SEQUENCE/*_gt_labelTrainIds.png',
+        protocol='test: IoU, UIoU and average UIoU on the server; val (50 pictures) differs much from test',
+        source='W-zx-Y/DANNet, sakaridis/MGCDA, brdav/cma',
+        licence='non-commercial',
+        told=_dark_zurich,
+        marks=re.compile(
+            r'(^|/)(train|val|test)(_ref)?/(night|twilight|day)/.*_(rgb_anon|gt_label\w+)\.'
+            r'|_ref_rgb_anon\.|_gt_invIds\.',
+            re.I,
+        ),
+    )
+)
+NIGHT_DRIVING = add(
+    SegmentationSet(
+        name='night_driving',
+        title='Nighttime Driving',
+        dataset_type='NightDrivingDataset',
+        encodings=('train_ids', 'label_ids'),
+        splits=('test',),
+        conditions=('night',),
+        weather={'night': 'night'},
+        files='leftImg8bit/test/night/*_leftImg8bit.png and '
+        'gtCoarse_daytime_trainvaltest/test/night/*_gtCoarse_labelTrainIds.png',
+        protocol='pooled over 50 pictures; the labels have known errors, and corrected copies change the score',
+        source='brdav/refign, Attila94/CIConv',
+        licence='[?]',
+        told=_night_driving,
+        marks=re.compile(
+            r'gtCoarse_daytime_trainvaltest|NighttimeDriving|leftImg8bit/test/night/', re.I
+        ),
+    )
+)

@@ -1,0 +1,235 @@
+"""The sets as datasets of training and evaluation configs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS
+
+from fan_mm.datasets.scenes.labels import CLASSES
+from fan_mm.datasets.segmentation import SegmentationDataset
+from fan_mm.datasets.shifts.pairs import SegmentationSet
+from fan_mm.datasets.shifts.reading import doubt, mapping
+from fan_mm.datasets.shifts.record import SHIFT_SETS, Condition
+from fan_mm.errors import InputError
+
+
+@DATASETS.register_module()
+class ShiftDataset(SegmentationDataset):
+    """Pictures and labels of a set as `ShiftSet.find` finds them, read as trainIds.
+
+    A class below fixes the set; mmseg's own classes serve for Dark Zurich (``DarkZurichDataset``),
+    Nighttime Driving (``NightDrivingDataset``), BDD100K (``BDD100KDataset``) and Cityscapes, in trees that
+    they can list. Pictures without a label are left out; where a split's labels are withheld, samples have
+    no ``seg_map_path``.
+
+    Args:
+        shift: the set, a name in ``SHIFT_SETS``.
+        split: of the set; None for its default.
+        conditions: the names of those to read; None for all.
+        encoding: of the labels, where the set leaves a choice.
+        data_root: the folder with the files, in whatever nesting.
+        pipeline: whatever mmseg's datasets take. What loads labels in it makes trainIds of them.
+        kwargs: of mmengine's ``BaseDataset``. ``data_prefix=dict(seg_map_path=...)``: where the labels are,
+            if not below ``data_root``, as for sets made of Cityscapes.
+
+    Raises:
+        InputError: no such set, split, condition or class; as `ShiftSet.find`.
+    """
+
+    METAINFO = dict(
+        classes=tuple(label.title for label in CLASSES),
+        palette=[  # as mmseg's CityscapesDataset has it, with which this can be concatenated
+            *([128, 64, 128], [244, 35, 232], [70, 70, 70], [102, 102, 156], [190, 153, 153]),
+            *([153, 153, 153], [250, 170, 30], [220, 220, 0], [107, 142, 35], [152, 251, 152]),
+            *([70, 130, 180], [220, 20, 60], [255, 0, 0], [0, 0, 142], [0, 0, 70]),
+            *([0, 60, 100], [0, 80, 100], [0, 0, 230], [119, 11, 32]),
+        ],
+    )
+    SHIFT = ''
+
+    def __init__(
+        self,
+        *,
+        shift: str = '',
+        split: str | None = None,
+        conditions: Sequence[str] | None = None,
+        encoding: str | None = None,
+        data_root: str | None = None,
+        data_prefix: Mapping[str, str] | None = None,
+        pipeline: Sequence[Any] = (),
+        lazy_init: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.shift = SHIFT_SETS.get(shift or self.SHIFT)
+        if not isinstance(self.shift, SegmentationSet):
+            known = [s.name for s in SHIFT_SETS.values() if isinstance(s, SegmentationSet)]
+            raise InputError(f'shift is one of {", ".join(known)}, not {shift!r}')
+        if not data_root:
+            raise InputError(
+                f'{type(self).__name__} needs data_root, the folder with {self.shift.title}'
+            )
+        if kwargs.get('ann_file'):
+            raise InputError(
+                f'{type(self).__name__}.ann_file is not read: a list of names is given as split'
+            )
+        if set(data_prefix or ()) - {'seg_map_path'}:
+            raise InputError(
+                f'{type(self).__name__}.data_prefix has seg_map_path alone: pictures are found below data_root'
+            )
+        self.split, self.conditions, self.encoding = split, conditions, encoding
+        super().__init__(
+            data_root=data_root, data_prefix=dict(data_prefix or {}), lazy_init=True, **kwargs
+        )
+        order = [self.label_map.get(train_id, train_id) for train_id in range(len(CLASSES))]
+        chosen = order if self.label_map else None
+        self.label_map = None  # for mmseg's loader: labels are mapped behind it
+        self._metainfo.update(  # as mmseg's datasets have it
+            label_map=chosen and dict(enumerate(chosen)), reduce_zero_label=self.reduce_zero_label
+        )
+        self._order = chosen
+        self.pipeline = Compose(mapping(pipeline, chosen))
+        if not lazy_init:
+            self.full_init()
+
+    def load_data_list(self) -> list[dict]:
+        """Samples in the order of conditions and paths, as mmseg's ``BaseSegDataset`` makes them."""
+        labels = self.data_prefix.get('seg_map_path')
+        found = self.shift.find(self.data_root, self.split, labels, self.encoding)
+        names = [condition.name for condition in found]
+        wanted = names if self.conditions is None else list(self.conditions)
+        for name in wanted:
+            if name not in names:
+                raise InputError(
+                    f'{self.data_root} has no {self.shift.title} of condition {name!r}; it has '
+                    f'{", ".join(names)}'
+                )
+        return [
+            s for condition in found if condition.name in wanted for s in self._samples(condition)
+        ]
+
+    def mapped(self, loader: Any) -> Any:
+        """The transform that reads labels as this dataset does, with ``loader`` inside."""
+        return mapping(loader, self._order)
+
+    def doubt(self, values: Sequence[int], sample: Mapping[str, Any]) -> str | None:
+        """Why the values of some label files are hardly meant by the encoding that a sample has."""
+        return doubt(values, sample['label_encoding'])
+
+    def _samples(self, condition: Condition) -> list[dict]:
+        samples = []
+        segments = _Panoptic()
+        labels = condition.labels or (None,) * len(condition.images)
+        for image, label in zip(condition.images, labels, strict=True):
+            sample = dict(
+                img_path=str(image),
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            if label is not None:
+                sample |= dict(seg_map_path=str(label), label_encoding=condition.encoding)
+                if label.parent.name.lower() == 'panoptic':
+                    sample['segments'] = segments.of(label)
+            samples.append(sample)
+        return samples
+
+
+class _Panoptic:
+    """The categories of segments in panoptic.json files, each read once."""
+
+    def __init__(self) -> None:
+        self.files: dict[Path, dict[str, dict[int, int]]] = {}
+
+    def of(self, label: Path) -> dict[int, int]:
+        """Segment id -> category of a picture of segments.
+
+        Raises:
+            InputError: there is no panoptic.json, or it does not list the picture.
+        """
+        file = label.parent.parent / 'panoptic.json'
+        if file not in self.files:
+            self.files[file] = _read_panoptic(file)
+        if label.name not in self.files[file]:
+            raise InputError(f'{file} does not list {label.name}')
+        return self.files[file][label.name]
+
+
+def _read_panoptic(file: Path) -> dict[str, dict[int, int]]:
+    try:
+        annotations = json.loads(file.read_bytes())['annotations']
+        return {
+            Path(a['file_name']).name: {s['id']: s['category_id'] for s in a['segments_info']}
+            for a in annotations
+        }
+    except OSError as error:
+        raise InputError(
+            f'{file}: {error.strerror}; it says which category a segment is of, and comes with panoptic/'
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{file} is no panoptic file of COCO form: {error!r}') from None
+
+
+@DATASETS.register_module()
+class ACDCDataset(ShiftDataset):
+    """ACDC, with reference pictures in the splits ``train_ref``, ``val_ref``."""
+
+    SHIFT = 'acdc'
+
+
+@DATASETS.register_module()
+class FoggyCityscapesDataset(ShiftDataset):
+    """Foggy Cityscapes; the labels are those of Cityscapes: ``data_prefix=dict(seg_map_path=...)``."""
+
+    SHIFT = 'foggy_cityscapes'
+
+
+@DATASETS.register_module()
+class RainCityscapesDataset(ShiftDataset):
+    """RainCityscapes; the labels are those of Cityscapes: ``data_prefix=dict(seg_map_path=...)``."""
+
+    SHIFT = 'rain_cityscapes'
+
+
+@DATASETS.register_module()
+class FoggyDrivingDataset(ShiftDataset):
+    """Foggy Driving: 33 finely and 68 coarsely labelled pictures."""
+
+    SHIFT = 'foggy_driving'
+
+
+@DATASETS.register_module()
+class FoggyZurichDataset(ShiftDataset):
+    """The labelled pictures of Foggy Zurich."""
+
+    SHIFT = 'foggy_zurich'
+
+
+@DATASETS.register_module()
+class MUSESDataset(ShiftDataset):
+    """The camera's pictures of MUSES."""
+
+    SHIFT = 'muses'
+
+
+@DATASETS.register_module()
+class IDDDataset(ShiftDataset):
+    """IDD I and II, as Cityscapes classes."""
+
+    SHIFT = 'idd'
+
+
+@DATASETS.register_module()
+class WildDash2Dataset(ShiftDataset):
+    """The public part of WildDash 2, as Cityscapes classes."""
+
+    SHIFT = 'wilddash'
+
+
+@DATASETS.register_module()
+class MapillaryVistasDataset(ShiftDataset):
+    """Mapillary Vistas as Cityscapes classes; mmseg's ``MapillaryDataset_v1`` has its own 66."""
+
+    SHIFT = 'mapillary'

@@ -1,0 +1,90 @@
+"""Real fog: Foggy Driving and Foggy Zurich."""
+
+import re
+from collections.abc import Sequence
+
+from fan_mm.datasets.shifts.acdc import ids_of
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet, Subset
+from fan_mm.datasets.shifts.paths import below, nearest
+from fan_mm.datasets.shifts.record import add
+
+_DRIVING_FOLDERS = ('test', 'test_extra')
+_DRIVING = re.compile(
+    r'(?P<key>.+)_(leftImg8bit\.(png|jpe?g)|gt(Fine|Coarse)_(?P<kind>label(Train)?Ids)\.png)', re.I
+)
+_FRAME = re.compile(r'(?P<key>.+_frame_\d+)\.(png|jpe?g)', re.I)
+_ZURICH_LABELS = {'gt_labeltrainids': ('train_ids',), 'gt_labelids': ('label_ids',)}
+
+
+def _foggy_driving(parts: Sequence[str]) -> Named | None:
+    match = _DRIVING.fullmatch(parts[-1])
+    if match is None:
+        return None
+    return Named(
+        key='/'.join((below(parts, _DRIVING_FOLDERS), match['key'])),
+        encodings=ids_of(match),
+        split=nearest(parts, _DRIVING_FOLDERS),
+        rank=int('_gtcoarse_' in parts[-1].lower()),  # where both are there, the finer
+    )
+
+
+def _foggy_zurich(parts: Sequence[str]) -> Named | None:
+    match = _FRAME.fullmatch(parts[-1])
+    folder = nearest(parts, ('rgb', *_ZURICH_LABELS))
+    if match is None or not folder or (folder != 'rgb' and not parts[-1].lower().endswith('.png')):
+        return None
+    return Named(
+        key='/'.join((below(parts, (folder,)), match['key'])),
+        encodings=_ZURICH_LABELS.get(folder, ()),
+    )
+
+
+FOGGY_DRIVING = add(
+    SegmentationSet(
+        name='foggy_driving',
+        title='Foggy Driving',
+        dataset_type='FoggyDrivingDataset',
+        encodings=('train_ids', 'label_ids'),
+        splits=('all', 'fine', 'dense'),
+        subsets={
+            'all': Subset(folders=_DRIVING_FOLDERS),
+            'fine': Subset(folders=('test',)),
+            'dense': Subset(list_file='leftImg8bit_testdense_filenames.txt'),
+        },
+        conditions=('fog',),
+        weather={'fog': 'fog'},
+        files='leftImg8bit/{test,test_extra}/*/*_leftImg8bit.png, gtFine/test/*/*_gtFine_labelTrainIds.png '
+        'and gtCoarse/test_extra/*/*_gtCoarse_labelTrainIds.png',
+        protocol='pooled over 101 pictures: 33 finely and 68 coarsely labelled',
+        source="the set's README, sohyun-l/fifo",
+        licence='non-commercial',
+        told=_foggy_driving,
+        marks=re.compile(
+            r'(^|/)(test|test_extra)/(pedestrian|public|web)/|leftImg8bit_test(all|fine|dense)_filenames',
+            re.I,
+        ),
+    )
+)
+FOGGY_ZURICH = add(
+    SegmentationSet(
+        name='foggy_zurich',
+        title='Foggy Zurich',
+        dataset_type='FoggyZurichDataset',
+        encodings=('train_ids', 'label_ids'),
+        splits=('testv2', 'testv1'),
+        subsets={
+            'testv2': Subset(list_file='RGB_testv2_filenames.txt', or_labelled=True),
+            'testv1': Subset(list_file='RGB_testv1_filenames.txt'),
+        },
+        conditions=('fog',),
+        weather={'fog': 'fog'},
+        files='RGB/SEQUENCE/*_frame_*.png and gt_labelTrainIds/SEQUENCE/ with the same names',
+        protocol='testv2: pooled over the 40 pictures that have labels, of 3808',
+        source="the set's README, sohyun-l/fifo",
+        licence='non-commercial',
+        told=_foggy_zurich,
+        marks=re.compile(
+            r'(^|/)(RGB|gt_labelTrainIds)/.*_frame_\d+\.|RGB_testv[12]_filenames', re.I
+        ),
+    )
+)

@@ -1,0 +1,47 @@
+"""Mapillary Vistas, releases 1.2 and 2.0."""
+
+import re
+from collections.abc import Sequence
+
+from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
+from fan_mm.datasets.shifts.paths import nearest
+from fan_mm.datasets.shifts.record import add
+
+_SPLITS = ('validation', 'training', 'testing')
+_V1 = ('mapillary_a', 'mapillary_b', 'mapillary_c')
+_FILE = re.compile(r'(?P<key>.+)\.(png|jpe?g)', re.I)
+
+
+def _told(parts: Sequence[str]) -> Named | None:
+    match = _FILE.fullmatch(parts[-1])
+    kind = nearest(parts, ('images', 'labels', 'instances', 'panoptic'))
+    if match is None or kind not in ('images', 'labels'):
+        return None
+    split = nearest(parts, _SPLITS)
+    if kind == 'images':
+        return Named(key=match['key'], split=split)
+    if not parts[-1].lower().endswith('.png'):
+        return None
+    is_v2 = nearest(parts, ('v1.2', 'v2.0')) == 'v2.0'
+    return Named(key=match['key'], encodings=('mapillary_v2',) if is_v2 else _V1, split=split)
+
+
+MAPILLARY = add(
+    SegmentationSet(
+        name='mapillary',
+        title='Mapillary Vistas',
+        dataset_type='MapillaryVistasDataset',
+        encodings=('mapillary_a',),
+        on_request=('mapillary_b', 'mapillary_c', 'mapillary_v2'),
+        splits=_SPLITS,
+        withheld=('testing',),
+        files='SPLIT/images/*.jpg and SPLIT/v1.2/labels/*.png (release 1.2: SPLIT/labels)',
+        protocol='validation: published numbers do not compare: three maps to 19 classes (A, B, C) and several '
+        'sizes (height 1536 and a centre crop of pictures and labels; half size). Here: map A, the size of '
+        'the labels',
+        source='shachoi/RobustNet, lhoyer/HRDA, w1oves/Rein, maunzzz/cross-season-segmentation',
+        licence='registration; non-commercial [?]',
+        told=_told,
+        marks=re.compile(r'(^|/)(training|validation|testing)/(images|labels|v1\.2|v2\.0)/', re.I),
+    )
+)

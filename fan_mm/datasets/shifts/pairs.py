@@ -1,0 +1,382 @@
+"""Pictures and label maps, told by the names of files and folders, and paired."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fan_mm.datasets.shifts.label_maps import LABEL_MAPS
+from fan_mm.datasets.shifts.paths import files_below, listed_names
+from fan_mm.datasets.shifts.record import Condition, ShiftSet
+from fan_mm.errors import InputError
+
+
+class Named(NamedTuple):
+    """What the name of a file and of its folders say.
+
+    Attributes:
+        key: the same for a picture and its label.
+        encodings: of a label: what its values can be read as; () for a picture.
+        split: '' where they do not say.
+        condition: '' where they do not say.
+        copy: tells pictures with one key apart: one Cityscapes scene in three fogs.
+        rank: of several files of one picture or label, the lowest counts.
+    """
+
+    key: str
+    encodings: tuple[str, ...] = ()
+    split: str = ''
+    condition: str = ''
+    copy: str = ''
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A split that is no folder of its own.
+
+    Attributes:
+        folders: the folders' splits it is taken from; () for all.
+        list_file: names its pictures; '' for all.
+        or_labelled: without the list file, its pictures are those that have a label.
+    """
+
+    folders: tuple[str, ...] = ()
+    list_file: str = ''
+    or_labelled: bool = False
+
+
+class _File(NamedTuple):
+    parts: tuple[str, ...]
+    path: Path
+    named: Named
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSet(ShiftSet):
+    """A set of pictures with label maps.
+
+    Attributes:
+        encodings: of labels that are read, the preferred first.
+        on_request: further ones, read only where the user names them.
+        told: what a file is, from the parts of its path below the folder; None if it is neither picture
+            nor label.
+        subsets: the splits that are no folder of their own.
+        labels_from: 'Cityscapes' where the set has no labels of its own.
+        suffixes_mix: whether releases of the set have different picture formats.
+        make_labels: how label maps come to be, where a download has none.
+        list_conditions: reads key -> condition from a file of the name that stands before it; for pictures
+            whose folders do not say.
+    """
+
+    encodings: tuple[str, ...]
+    on_request: tuple[str, ...] = ()
+    told: Callable[[Sequence[str]], Named | None]
+    subsets: Mapping[str, Subset] = field(default_factory=dict)
+    labels_from: str = ''
+    suffixes_mix: bool = False
+    make_labels: str = ''
+    list_conditions: tuple[str, Callable[[Path], Mapping[str, str]]] | None = None
+
+    def find(
+        self,
+        folder: str | os.PathLike,
+        split: str | None = None,
+        labels: str | os.PathLike | None = None,
+        encoding: str | None = None,
+    ) -> tuple[Condition, ...]:
+        """See `ShiftSet.find`."""
+        return _Search(self, Path(folder), split, labels and Path(labels), encoding).conditions()
+
+    def dataset(self, condition: Condition) -> dict[str, Any]:
+        """See `ShiftSet.dataset`."""
+        split = condition.split  # a list file is found from wherever the dataset is built
+        config = dict(
+            type='ShiftDataset',
+            shift=self.name,
+            data_root=os.path.abspath(condition.folder),
+            split=os.path.abspath(split) if os.path.isfile(split) else split,
+            conditions=[condition.name],
+            encoding=condition.encoding or None,
+        )
+        if condition.labels_folder is not None:
+            config['data_prefix'] = dict(seg_map_path=os.path.abspath(condition.labels_folder))
+        return config
+
+
+class _Search:
+    """One look for a set's pairs."""
+
+    def __init__(
+        self,
+        record: SegmentationSet,
+        folder: Path,
+        split: str | None,
+        labels: Path | None,
+        encoding: str | None,
+    ) -> None:
+        self.set, self.folder, self.split = record, folder, record.split_of(split)
+        self.labels_folder = labels
+        possible = (*record.encodings, *record.on_request)
+        if encoding and encoding not in possible:
+            raise InputError(
+                f'{record.title} has labels as {", ".join(possible)}, not {encoding!r}'
+            )
+        self.encodings = (encoding,) if encoding else record.encodings
+        self.notes: list[str] = []
+        self.files = files_below(folder, record.title)
+        named = self._named(folder, self.files)
+        self.pictures = [file for file in named if not file.named.encodings]
+        if labels is not None:
+            where = record.labels_from or record.title
+            named = self._named(labels, files_below(labels, f'labels of {where}'))
+        self.labels = defaultdict(list)
+        for file in named:
+            if file.named.encodings:
+                self.labels[file.named.key].append(file)
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """The set's conditions with their pairs."""
+        if not self.pictures:
+            self.set.refuse(self.folder, self.files)
+        self.set.refuse_mixture(self.folder, [file.parts for file in self.pictures])
+        pictures = self._of_split()
+        self._refuse_suffixes(pictures)
+        pairs, encoding = self._paired(pictures)
+        conditions = self._by_condition(pairs)
+        for name, found in conditions.items():
+            if encoding and not any(label for _, label in found):
+                self.notes.append(f'{name}: none of its {len(found)} pictures has a label')
+        return tuple(
+            Condition(
+                name=name,
+                split=self.split,
+                folder=self.folder,
+                images=tuple(picture.path for picture, label in found if label or not encoding),
+                labels=tuple(label.path for _, label in found if label),
+                encoding=encoding,
+                unlabelled=tuple(
+                    picture.path for picture, label in found if not label and encoding
+                ),
+                labels_folder=self.labels_folder,
+                notes=tuple(self.notes),
+            )
+            for name, found in conditions.items()
+            if not encoding or any(label for _, label in found)
+        )
+
+    def _named(self, folder: Path, files: Iterable[tuple[str, ...]]) -> list[_File]:
+        named = ((parts, self.set.told(parts)) for parts in files)
+        return [_File(parts, Path(folder, *parts), name) for parts, name in named if name]
+
+    def _of_split(self) -> list[_File]:
+        """The pictures of the split, each once."""
+        subset = self.set.subsets.get(self.split, Subset((self.split,)))
+        if self.split.endswith('.txt'):
+            subset = Subset(list_file=self.split)
+        there = {file.named.split for file in self.pictures}
+        wanted = set(subset.folders) or there
+        pictures = [file for file in self.pictures if file.named.split in wanted]
+        if there == {''} and self.split == self.set.splits[0]:
+            pictures = self.pictures  # one split is there, and its folder does not say which
+        if not pictures:
+            have = [s for s in self.set.splits if s in there] or ['none that its folders tell']
+            raise InputError(
+                f'{self.folder} has no pictures of {self.set.title}, split {self.split}; it has '
+                f'{", ".join(have)}: --split {self.set.choice}=SPLIT chooses'
+            )
+        pictures = self._once(pictures)
+        if not subset.list_file:
+            return pictures
+        list_file = self._list_file(subset.list_file)
+        if list_file is not None:
+            return self._listed(list_file, pictures)
+        if not subset.or_labelled:
+            raise InputError(
+                f'{self.set.title}, split {self.split}: no list {subset.list_file} below {self.folder}'
+            )
+        labelled = [file for file in pictures if self._labels_of(file)]
+        self.notes.append(f'no list {subset.list_file}: all {len(labelled)} pictures with a label')
+        return labelled or pictures
+
+    def _list_file(self, name: str) -> Path | None:
+        below = [parts for parts in self.files if parts[-1] == Path(name).name]
+        if Path(name).is_file():
+            return Path(name)
+        return Path(self.folder, *below[0]) if below else None
+
+    def _listed(self, list_file: Path, pictures: Sequence[_File]) -> list[_File]:
+        """The pictures that a list names, by path or base name, with or without a suffix."""
+        by_stem = defaultdict(list)
+        for file in pictures:
+            by_stem[file.path.stem].append(file)
+            by_stem[file.path.name].append(file)
+            by_stem[file.named.key].append(file)
+            by_stem[file.named.key, file.named.copy].append(file)
+        found, missing = {}, []
+        for line in listed_names(list_file):
+            files = self._meant(line, by_stem) or self._meant(line.split()[0], by_stem)
+            if not files:
+                missing.append(line)
+            found |= dict.fromkeys(files)
+        if missing:
+            raise InputError(
+                f'{list_file} names {len(missing)} pictures that are not below {self.folder}, such as '
+                f'{missing[0]}'
+            )
+        return list(found)
+
+    def _meant(self, name: str, by_stem: Mapping[Any, Sequence[_File]]) -> list[_File]:
+        """The pictures that a line of a list can mean: those that share the most folders with it."""
+        parts = name.replace('\\', '/').split('/')
+        files = by_stem.get(parts[-1]) or by_stem.get(Path(parts[-1]).stem)
+        if not files and (named := self.set.told(parts)):
+            files = by_stem.get((named.key, named.copy))
+        shared = [_shared(parts, file.parts) for file in files or ()]
+        return [f for f, count in zip(files or (), shared, strict=True) if count == max(shared)]
+
+    def _once(self, pictures: Sequence[_File]) -> list[_File]:
+        """Each picture once, where it is there in several folders or formats."""
+        groups = defaultdict(list)
+        for file in pictures:
+            name = file.named
+            groups[name.key, name.copy, name.split, name.condition].append(file)
+        # flattened copies beside the pictures, whose conditions are known
+        known = {identity[:-1] for identity in groups if identity[-1]}
+        chosen = {
+            identity: self._one(files)
+            for identity, files in groups.items()
+            if identity[-1] or identity[:-1] not in known
+        }
+        left_out = [f for i, files in groups.items() for f in files if f is not chosen.get(i)]
+        if left_out:
+            self.notes.append(
+                f'{len(left_out)} further copies left out, such as {"/".join(left_out[0].parts)}'
+            )
+        return sorted(chosen.values(), key=lambda file: file.path)
+
+    def _one(self, files: Sequence[_File]) -> _File:
+        """Of files of one name the one that counts.
+
+        Raises:
+            InputError: two of them differ, so that one would have to guess.
+        """
+        first, *rest = sorted(files, key=_preference)
+        for file in rest:
+            alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
+            if alike and file.path.stat().st_size != first.path.stat().st_size:
+                raise InputError(
+                    f'{first.path} and {file.path} have one name and differ: give the folder of '
+                    f'{self.set.title} that holds one of them'
+                )
+        return first
+
+    def _labels_of(self, picture: _File) -> dict[str, _File]:
+        """Encoding -> label file of a picture, from the folders nearest to its own."""
+        one, found = picture.named, defaultdict(list)
+        for file in self.labels.get(one.key, ()):
+            both = ((one.split, file.named.split), (one.condition, file.named.condition))
+            if all(a == b or not (a and b) for a, b in both):
+                for encoding in file.named.encodings:
+                    found[encoding].append((sum(a == b for a, b in both), file))
+        return {
+            encoding: self._one([file for near, file in files if near == max(n for n, _ in files)])
+            for encoding, files in found.items()
+        }
+
+    def _refuse_suffixes(self, pictures: Sequence[_File]) -> None:
+        formats = Counter(map(_format, pictures)).most_common()
+        if len(formats) > 1 and not self.set.suffixes_mix:
+            counts = ', '.join(f'{count} {suffix}' for suffix, count in formats)
+            raise InputError(
+                f'{self.folder}: pictures of {self.set.title}, split {self.split}, are of several formats '
+                f'({counts}): keep one'
+            )
+
+    def _paired(self, pictures: Sequence[_File]) -> tuple[list[tuple[_File, _File | None]], str]:
+        """Each picture with its label, and the encoding of all; '' where labels are withheld.
+
+        Raises:
+            InputError: there are no labels, or no encoding that all have.
+        """
+        have = [self._labels_of(picture) for picture in pictures]
+        counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
+        labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)
+        if not labelled and self.split in self.set.withheld:
+            return [(picture, None) for picture in pictures], ''
+        if not labelled:
+            self._refuse_unlabelled(pictures[0], {e for of_one in have for e in of_one})
+        encoding = next((e for e in self.encodings if counts[e] == labelled), None)
+        if encoding is None:
+            kinds = ', '.join(f'{counts[e]} as {LABEL_MAPS[e].title}' for e in counts)
+            raise InputError(
+                f'{self.set.title}, split {self.split}: labels are mixed ({kinds}), and no kind has all '
+                f'{labelled}: complete one'
+            )
+        return [
+            (picture, of_one.get(encoding)) for picture, of_one in zip(pictures, have, strict=True)
+        ], encoding
+
+    def _refuse_unlabelled(self, picture: _File, others: set[str]) -> None:
+        """Say that no picture has a label, and what to do."""
+        where = self.labels_folder or self.folder
+        if others:
+            kinds = ', '.join(sorted(others))
+            hint = f'only labels as {kinds}: --encoding {self.set.choice}=NAME reads them'
+        elif self.set.labels_from and self.labels_folder is None:
+            hint = f'they are those of {self.set.labels_from}: --{self.set.labels_from.lower()} DIR'
+        else:
+            hint = self.set.make_labels or f'expected is {self.set.files}'
+        raise InputError(
+            f'{self.set.title}, split {self.split}: no labels below {where} for '
+            f'{"/".join(picture.parts)} or any other picture; {hint}'
+        )
+
+    def _by_condition(
+        self, pairs: Sequence[tuple[_File, _File | None]]
+    ) -> dict[str, list[tuple[_File, _File | None]]]:
+        """The pairs by condition: as the picture's folders say, else the label's, else a file."""
+        known = self.set.conditions
+        listed = self._listed_conditions()
+        found = defaultdict(list)
+        for picture, label in pairs:
+            named = [file.named.condition for file in (picture, label) if file]
+            names = [name for name in (*named, listed.get(picture.named.key)) if name]
+            name = next((n for n in names if n in known), names[0] if names else '')
+            found[name or (known[0] if len(known) == 1 else '')].append((picture, label))
+        if lost := found.pop('', None):
+            name = 'unknown' if found else 'all'
+            self.notes.append(f'{len(lost)} pictures lie in no folder that names a condition')
+            found[name] = lost
+        order = {name: place for place, name in enumerate(known)}
+        return dict(
+            sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+        )
+
+    def _listed_conditions(self) -> Mapping[str, str]:
+        if self.set.list_conditions is None:
+            return {}
+        name, read = self.set.list_conditions
+        return next((read(Path(self.folder, *p)) for p in self.files if p[-1] == name), {})
+
+
+def _format(file: _File) -> str:
+    suffix = file.path.suffix.lower()
+    return '.jpg' if suffix == '.jpeg' else suffix
+
+
+def _preference(file: _File) -> tuple:
+    """Which of several files of a picture counts: lossless, the least nested."""
+    return (file.named.rank, _format(file) == '.jpg', len(file.parts), file.parts)
+
+
+def _shared(one: Sequence[str], two: Sequence[str]) -> int:
+    """How many folders of two paths are the same, from the file upwards."""
+    count = 0
+    for a, b in zip(reversed(one[:-1]), reversed(two[:-1]), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

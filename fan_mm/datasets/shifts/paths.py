@@ -1,0 +1,67 @@
+"""Files below a folder, and what their folders say."""
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from fan_mm.errors import InputError
+
+
+def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
+    """The parts of all files' paths relative to a folder, sorted; hidden ones are left out.
+
+    Links to folders are followed, except to one that the link lies in.
+
+    Args:
+        folder: where to look.
+        whose: what is looked for, for the error's line.
+
+    Raises:
+        InputError: there is no such folder, or one in it cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f'{whose}: cannot read {error.filename}: {error.strerror}') from None
+
+    if not folder.is_dir():
+        raise InputError(f'{whose}: no such folder: {folder}')
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        inside = os.path.realpath(parent) + os.sep
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith('.')
+            and not inside.startswith(os.path.realpath(os.path.join(parent, name)) + os.sep)
+        ]
+        way = Path(parent).relative_to(folder).parts
+        found += [(*way, name) for name in names if not name.startswith('.')]
+    return sorted(found)
+
+
+def nearest(parts: Sequence[str], names: Collection[str]) -> str:
+    """The folder next to the file that has one of these names, in any case; '' if none has."""
+    return next((part.lower() for part in reversed(parts[:-1]) if part.lower() in names), '')
+
+
+def below(parts: Sequence[str], names: Collection[str]) -> str:
+    """The folders between the file and the nearest that has one of these names; else its own folder."""
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index].lower() in names:
+            return '/'.join(parts[index + 1 : -1])
+    return '/'.join(parts[-2:-1])
+
+
+def listed_names(file: Path) -> list[str]:
+    """The lines of a list file that are not empty.
+
+    Raises:
+        InputError: it cannot be read, or has no line.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text(encoding='utf-8').splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'cannot read the list {file}: {error}') from None
+    if not (names := [line for line in lines if line]):
+        raise InputError(f'the list {file} is empty')
+    return names

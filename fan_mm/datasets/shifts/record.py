@@ -1,0 +1,185 @@
+"""Data sets of real adverse conditions: what one is, and the register of all.
+
+A set is one record in a module of this folder: its name, how its files are told by their names, how its
+labels are encoded, its conditions, its protocol and where this is from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from re import Pattern
+from typing import Any
+
+from fan_mm.datasets.shifts.label_maps import LABEL_MAPS
+from fan_mm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The pictures of one condition, as found in a folder, each once.
+
+    Attributes:
+        name: 'fog', 'night', 'beta_0.02', 'rain/night'; 'all' where a set has none.
+        split: of the set, such as 'val', or a list file.
+        folder: in which the set was found.
+        images: sorted paths.
+        labels: of the images, in their order; empty where they are withheld, and for detection.
+        encoding: of the labels, a name in ``LABEL_MAPS``; '' where there are none, and for detection.
+        unlabelled: pictures that were left out for want of a label.
+        labels_folder: where else labels were looked for: Cityscapes, for sets made of it.
+        notes: what a report has to say of how the files were found.
+        ann_file: detection: the file with the boxes.
+        image_root: detection: what the file's names are relative to.
+    """
+
+    name: str
+    split: str
+    folder: Path
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...] = ()
+    encoding: str = ''
+    unlabelled: tuple[Path, ...] = ()
+    labels_folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    ann_file: Path | None = None
+    image_root: Path | None = None
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """The trainIds that these labels can hold (IDD level 3: 17 of 19); others are not scored."""
+        return LABEL_MAPS[self.encoding].scored if self.encoding else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftSet:
+    """A data set, as a record.
+
+    Attributes:
+        name: 'dark_zurich'; its option is ``--dark-zurich``.
+        title: 'Dark Zurich'.
+        task: 'segmentation' (19 Cityscapes classes) or 'detection'.
+        dataset_type: what a training config reads it with: a name in mmengine's, mmseg's or mmdet's
+            ``DATASETS``.
+        splits: the default first.
+        withheld: splits whose labels only a server has.
+        conditions: names in the order of tables; others that folders show follow.
+        weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', where it is one of them alone.
+        files: the layout expected, in a line, for messages.
+        protocol: what published scores are, in words; what is not known of it, and what is our own.
+        source: where this record's facts are from.
+        licence: in words.
+        marks: found in the path of a file of this set, and of no other; tells whose folder was given by
+            mistake.
+    """
+
+    name: str
+    title: str
+    task: str = 'segmentation'
+    dataset_type: str
+    splits: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ('all',)
+    weather: Mapping[str, str] = field(default_factory=dict)
+    files: str
+    protocol: str
+    source: str
+    licence: str
+    marks: Pattern[str]
+
+    @property
+    def option(self) -> str:
+        """The option of the command line that names the set's folder: of ACDC one for labels and boxes."""
+        return '--' + self.name.removesuffix('_boxes').replace('_', '-')
+
+    @property
+    def choice(self) -> str:
+        """How options that choose something of a set call it: ``--split acdc=train``."""
+        return self.option.removeprefix('--')
+
+    def find(
+        self,
+        folder: Path,
+        split: str | None = None,
+        labels: Path | None = None,
+        encoding: str | None = None,
+    ) -> tuple[Condition, ...]:
+        """Find the set's files, in whatever nesting people have them.
+
+        Args:
+            folder: anywhere above the files.
+            split: one of `splits`, or a list of names (``*.txt``, anywhere or below ``folder``); None for
+                the default.
+            labels: where labels are, if not below ``folder``: Cityscapes, for sets made of it.
+            encoding: of the labels, where a set leaves a choice (Mapillary's maps).
+
+        Returns:
+            The conditions that are there, in the order of `conditions`.
+
+        Raises:
+            InputError: no such folder or split, another set's folder, no labels, or a mixture; a line.
+        """
+        raise NotImplementedError
+
+    def dataset(self, condition: Condition) -> dict[str, Any]:
+        """The config of a dataset that reads a condition as it was found, without its pipeline."""
+        raise NotImplementedError
+
+    def split_of(self, split: str | None) -> str:
+        """The split that is meant.
+
+        Raises:
+            InputError: the set has none of this name.
+        """
+        split = split or self.splits[0]
+        if split not in self.splits and not split.endswith('.txt'):
+            raise InputError(
+                f'{self.title} has no split {split!r}: they are {", ".join(self.splits)}, or a list of '
+                'names (*.txt)'
+            )
+        return split
+
+    def refuse(self, folder: Path, files: list[tuple[str, ...]]) -> None:
+        """Say that a folder has no pictures of the set, and whose it looks like.
+
+        Raises:
+            InputError: always.
+        """
+        paths = ['/'.join(parts) for parts in files]
+        other = next((s for s in others(self) if any(map(s.marks.search, paths))), None)
+        looks = f'; it looks like {other.title} ({other.option})' if other else ''
+        raise InputError(
+            f'{folder} has no pictures of {self.title}; expected is {self.files}{looks}'
+        )
+
+    def refuse_mixture(self, folder: Path, pictures: list[tuple[str, ...]]) -> None:
+        """Refuse a folder where pictures of another set would be taken for this one's.
+
+        Raises:
+            InputError: one is there.
+        """
+        rivals = others(self)
+        for parts in pictures:
+            path = '/'.join(parts)
+            if self.marks.search(path):
+                continue
+            for other in rivals:
+                if other.marks.search(path):
+                    raise InputError(
+                        f'{folder} is not {self.title}: {path} is of {other.title} ({other.option})'
+                    )
+
+
+SHIFT_SETS: dict[str, ShiftSet] = {}
+
+
+def add(record: ShiftSet) -> ShiftSet:
+    """Enter a set into the register."""
+    if record.name in SHIFT_SETS:
+        raise KeyError(f'{record.name} is there already')
+    SHIFT_SETS[record.name] = record
+    return record
+
+
+def others(record: ShiftSet) -> list[ShiftSet]:
+    """The other sets; those that share its files (ACDC's boxes, ACDC's label maps) are not other."""
+    return [s for s in SHIFT_SETS.values() if s.marks.pattern != record.marks.pattern]

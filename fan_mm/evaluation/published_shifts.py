@@ -1,0 +1,90 @@
+"""What others print of real adverse conditions, where split and protocol are those of `SHIFT_SETS`, as data.
+
+`data/published_shifts.json` holds single values from the methods' own or citing repositories, and
+`semsegbench` its models' on ACDC val. Nothing of it was measured here, and no row is ranked: the models were
+trained on other data, or adapted.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from fan_mm.evaluation import semsegbench
+
+
+@dataclass(frozen=True)
+class PublishedShift:
+    """One model on one set.
+
+    Attributes:
+        model: its name.
+        set: name of the set.
+        split: of the set.
+        metric: 'mIoU', 'bbox_mAP', 'bbox_mAP_50'.
+        values: condition, 'pooled', 'mean_of_conditions' or 'clean' -> per cent.
+        training: what it was trained on.
+        source: where it stands.
+        samples: pictures evaluated; None where it is not said.
+        note: what a reader of the row must know.
+    """
+
+    model: str
+    set: str
+    split: str
+    metric: str
+    values: Mapping[str, float]
+    training: str
+    source: str
+    samples: int | None = None
+    note: str = ''
+
+
+def published_shifts(name: str, split: str, metric: str) -> list[PublishedShift]:
+    """The rows of one set, split and metric.
+
+    Args:
+        name: of the set, a key of ``SHIFT_SETS``.
+        split: of the set.
+        metric: of the results beside which they shall stand.
+    """
+    found = [PublishedShift(**row) for row in _content()['rows']] + _semsegbench()
+    return [row for row in found if (row.set, row.split, row.metric) == (name, split, metric)]
+
+
+def other_protocols(name: str, split: str) -> list[str]:
+    """What is printed of a set and split by another protocol, and why it stands in no table."""
+    return [
+        f'{row["model"]} prints {row["metric"]} {row["value"]} ({row["source"]}), by another protocol: '
+        f'{row["why"]}'
+        for row in _content()['other_protocols']
+        if (row['set'], row['split']) == (name, split)
+    ]
+
+
+@functools.cache
+def _content() -> dict:
+    file = resources.files('fan_mm.evaluation').joinpath('data/published_shifts.json')
+    return json.loads(file.read_text())
+
+
+@functools.cache
+def _semsegbench() -> list[PublishedShift]:
+    columns = {'pooled': 'acdc', **{c: f'acdc_{c}' for c in ('fog', 'night', 'rain', 'snow')}}
+    rows = zip(semsegbench.rows(), semsegbench.names(), strict=True)
+    return [
+        PublishedShift(
+            model=name,
+            set='acdc',
+            split='val',
+            metric='mIoU',
+            values={where: row[column] for where, column in columns.items()}
+            | {'clean': row['clean']},
+            training='Cityscapes',
+            source=semsegbench.SOURCE,
+            samples=406,
+        )
+        for row, name in rows
+        if row['dataset'] == 'cityscapes' and row['acdc'] is not None
+    ]

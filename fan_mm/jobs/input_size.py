@@ -1,0 +1,85 @@
+"""The input size of a classifier's test pipeline: read, and changed as ImageNet's test sets are read."""
+
+from collections.abc import Iterator, Sequence
+
+from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.errors import InputError
+
+
+def resize(pipeline: list[dict], size: int) -> None:
+    """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop.
+
+    A pipeline that resizes to a square and crops nothing resizes to the new one.
+    """
+    resizes = [step for step in _steps(pipeline) if _is_resize(step)]
+    crop = _centre_crop(pipeline)
+    if crop is None:
+        if not resizes:
+            raise InputError(
+                f'{size} pixels need ResizeEdge and CenterCrop, or Resize, in the test pipeline'
+            )
+        _set_pixels(resizes[-1], _key(resizes[-1], 'scale', 'size'), size)
+        return
+    option = _key(crop, 'crop_size', 'size')
+    own = _pixels(crop, option)
+    if own == size:
+        return
+    if 'EfficientNet' in type_name(crop) or not resizes:
+        raise InputError(
+            f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline, '
+            f'--size SET={own} keeps its own'
+        )
+    edge = _key(resizes[-1], 'scale', 'size')
+    _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))
+    _set_pixels(crop, option, size)
+
+
+def crop_size(loader: dict) -> int | None:
+    """What the model gets, in pixels; None where the pipeline does not say."""
+    pipeline = next(datasets_of('', loader.dataset))[1].get('pipeline') or []
+    crop = _centre_crop(pipeline)
+    if crop is not None:
+        return _pixels(crop, _key(crop, 'crop_size', 'size'))
+    resizes = [step for step in _steps(pipeline) if type_name(step).rpartition('/')[2] == 'Resize']
+    if resizes and (name := _key(resizes[-1], 'scale', 'size')):
+        return _pixels(resizes[-1], name)
+    return None
+
+
+def _is_resize(step: dict) -> bool:
+    name = type_name(step).rpartition('/')[2]
+    return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') is not None
+
+
+def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
+    crops = (step for step in _steps(pipeline) if type_name(step).endswith('CenterCrop'))
+    return next((step for step in crops if _key(step, 'crop_size', 'size')), None)
+
+
+def _steps(pipeline: Sequence[dict]) -> Iterator[dict]:
+    """The transforms of a pipeline, those inside wrapping ones too."""
+    for step in pipeline:
+        if isinstance(step, list | tuple):
+            yield from _steps(step)
+        elif isinstance(step, dict):
+            yield step
+            yield from _steps(step.get('transforms') or ())
+
+
+def _key(step: dict, *names: str) -> str | None:
+    """Which of the options is a size, one number or twice the same."""
+    for name in names:
+        value = step.get(name)
+        if isinstance(value, list | tuple) and len(set(value)) == 1:
+            value = value[0]
+        if isinstance(value, int) and value > 0:
+            return name
+    return None
+
+
+def _pixels(step: dict, name: str) -> int:
+    return step[name] if isinstance(step[name], int) else step[name][0]
+
+
+def _set_pixels(step: dict, name: str, size: int) -> None:
+    step[name] = size if isinstance(step[name], int) else type(step[name])([size] * len(step[name]))

@@ -1,0 +1,76 @@
+"""Does a model know the classes of a data set that it was not trained on."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fan_mm.config_parts import datasets_of
+from fan_mm.engine.dataset_checks import classes_of
+from fan_mm.engine.detection_checks import heads
+from fan_mm.engine.model_checks import parts_of
+from fan_mm.errors import InputError
+
+
+class Known(NamedTuple):
+    """What is known of a model's classes.
+
+    Attributes:
+        number: of its head's outputs; None where no head says.
+        names: from the checkpoint, else the config's test split; None where neither says.
+    """
+
+    number: int | None
+    names: tuple[str, ...] | None
+
+
+def classes_known(model: dict, dataset: dict, content: object) -> Known:
+    """The classes of a model.
+
+    Args:
+        model: its config.
+        dataset: the config of its own test split.
+        content: of its checkpoint.
+    """
+    model = model.get('module', model)
+    found = [head for _, head in (*parts_of(model, 'decode_head'), *heads(model))]
+    numbers = [n for head in found if isinstance(n := head.get('num_classes'), int)]
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    told = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    names = (told.get('classes') or told.get('CLASSES')) if isinstance(told, Mapping) else None
+    if not names:
+        datasets = datasets_of('test_dataloader.dataset', dataset)
+        names = next((c for place, d in datasets if (c := classes_of(place, d))), None)
+    names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
+    return Known(numbers[-1] if numbers else None, names)
+
+
+def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
+    """Check that a model's classes are those of a set, each at its place.
+
+    Args:
+        known: of the model.
+        wanted: the set's classes in the order of its labels.
+        title: of the set.
+
+    Raises:
+        InputError: they are not.
+    """
+    few = f'{len(wanted)} classes ({", ".join(wanted[:3])}, ...)'
+    number = known.number or (len(known.names) if known.names else None)
+    if number not in (None, len(wanted)):
+        raise InputError(f'{title} needs a model of its {few}, but this one has {number}')
+    if known.names is None or len(known.names) != len(wanted):
+        return
+    own, theirs = [*map(_plain, known.names)], [*map(_plain, wanted)]
+    moved = next((i for i, n in enumerate(own) if n != theirs[i] and n in theirs), None)
+    others = sum(name not in theirs for name in own)
+    if moved is not None or 2 * others > len(own):
+        at = moved if moved is not None else next(i for i, n in enumerate(own) if n not in theirs)
+        raise InputError(
+            f"{title} needs a model of its {few}: class {at} is '{wanted[at]}' there, but "
+            f"'{known.names[at]}' of this model"
+        )
+
+
+def _plain(name: Any) -> str:
+    return re.sub(r'[\W_]', '', name.lower())

@@ -1,0 +1,74 @@
+"""A model ready to be tested: built, with its weights, and with what hooks do to them before a test."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import BaseLoop, Runner
+
+from fan_mm.engine import build_runner
+from fan_mm.engine.building import building
+from fan_mm.engine.onnx_file import is_onnx
+from fan_mm.engine.weights import load_weights
+from fan_mm.errors import InputError
+from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.torch_files import local_file
+
+
+def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
+    """What results say of the model, and what tells its cells from another's.
+
+    Args:
+        cfg: with the split that is evaluated.
+        checkpoint: its file.
+    """
+    return {
+        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
+        'config': cfg.filename and os.path.relpath(cfg.filename),
+        'checkpoint': checkpoint,
+        'config_sha256': config_sha256(cfg),
+        'checkpoint_sha256': file_sha256(checkpoint),
+    }
+
+
+def ready_to_test(
+    cfg: Config, content: object, checkpoint: str, launcher: str, notes: Sequence[str] = ()
+) -> tuple[Runner, BaseLoop]:
+    """Build the Runner of a config and bring its model to where ``Runner.test`` would begin.
+
+    Args:
+        cfg: with a test split that has annotations; changed in place.
+        content: of the checkpoint (`fan_mm.engine.onnx_file.read_checkpoint`).
+        checkpoint: its file.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        notes: lines for the log.
+
+    Returns:
+        The Runner, and its test loop, which has an evaluator.
+
+    Raises:
+        InputError: a mistake in the config, the data or the file.
+    """
+    if (cfg.get('test_dataloader') or {}).get('num_batch_per_epoch'):
+        raise InputError(
+            'test_dataloader.num_batch_per_epoch: a sweep takes all images, or with --max-samples N '
+            'of them: set it to None'
+        )
+    cfg.load_from = None if is_onnx(checkpoint) else local_file(checkpoint)
+    cfg.resume = False
+    runner = build_runner(cfg, launcher, notes=notes)
+    load_weights(runner.model, content, checkpoint)
+    with building(cfg):
+        loop = runner.test_loop
+    if not hasattr(loop, 'evaluator'):
+        raise InputError(
+            f"test_cfg: {type(loop).__name__} has no evaluator; a sweep needs one: type='TestLoop'"
+        )
+    # As in Runner.test, so that hooks that change the weights (EMAHook) do.
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    runner.call_hook('before_test')
+    runner.call_hook('before_test_epoch')
+    return runner, loop

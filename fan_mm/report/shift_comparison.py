@@ -1,0 +1,313 @@
+"""Several models on real adverse conditions side by side, and paired differences.
+
+A condition is compared where its pictures and labels are the same (their hash); what differs is said. The
+published rows are those of the same set, split and metric; they are never ranked.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.bootstrap import interval, mean_iou
+from fan_mm.evaluation.published_shifts import (
+    PublishedShift,
+    other_protocols,
+    published_shifts,
+)
+from fan_mm.evaluation.results import SHIFTS, read_arrays, read_results
+from fan_mm.evaluation.shifts import ShiftCell, read_statistics, resampled_sums
+from fan_mm.report.comparison import unique_names
+from fan_mm.report.shift_table import ShiftTable, condition_label
+
+_COMBINED = {'pooled': 'pooled', 'mean_of_conditions': 'mean of conditions'}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: a condition of a set, pooled, or the mean; ('clean', 'clean') is the clean column."""
+
+    set: str
+    condition: str
+
+    @property
+    def combined(self) -> bool:
+        """Whether it is over several conditions."""
+        return self.condition in _COMBINED
+
+    @property
+    def label(self) -> str:
+        """As a heading below the set's title."""
+        return _COMBINED.get(self.condition, condition_label(self.condition))
+
+
+@dataclass(frozen=True)
+class ShiftDifference:
+    """Another model minus the first one; see `fan_mm.report.comparison.Difference`."""
+
+    name: str
+    column: Column
+    points: float
+    interval: tuple[float, float] | None
+    significant: bool | None
+
+
+@dataclass(frozen=True)
+class ShiftComparison:
+    """What the files of a comparison show.
+
+    Attributes:
+        tables: of the results, in the order given.
+        columns: of all of them, a set's together, the clean column first.
+        unlike: (model, column) whose pictures or labels are not those of the first result that has them.
+        published: rows of others.
+        differences: of the other results against the first.
+        notices: what differs, and what follows.
+    """
+
+    tables: tuple[ShiftTable, ...]
+    columns: tuple[Column, ...]
+    unlike: frozenset[tuple[str, Column]]
+    published: tuple[PublishedShift, ...]
+    differences: tuple[ShiftDifference, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """Of all tables."""
+        return self.tables[0].metric
+
+    def title(self, name: str) -> str:
+        """A set and its split, from the first table that has it."""
+        return title_of(self.tables, name)
+
+    def best(self, column: Column) -> set[str]:
+        """Names of the models that are best in a column, among those with the same pictures."""
+        values = {
+            t.name: round(score['value'], 1)
+            for t in self.tables
+            if (t.name, column) not in self.unlike
+            and (score := score_in(t, column)) is not None
+            and score['value'] is not None
+        }
+        top = max(values.values(), default=None)
+        return {n for n, v in values.items() if v == top} if len(values) > 1 else set()
+
+
+def score_in(
+    table: ShiftTable, column: Column, metric: str | None = None
+) -> Mapping[str, Any] | None:
+    """'value' and 'interval' of a model in a column; None where it has none.
+
+    Args:
+        table: of the model.
+        column: which.
+        metric: another one of the results' than theirs; only conditions have it.
+    """
+    if metric not in (None, table.metric):
+        cell = table.cells.get((column.set, column.condition))
+        value = cell['metrics'].get(metric) if cell and cell['status'] == 'done' else None
+        return None if value is None else {'value': value, 'interval': None}
+    if column.set == 'clean':
+        row = table.clean_row()
+        return None if row is None else row.score
+    entry = table.sets.get(column.set)
+    if entry is None:
+        return None
+    found = entry if column.combined else entry['conditions']
+    return found[column.condition]['score'] if column.condition in found else None
+
+
+def title_of(tables: Sequence[ShiftTable], name: str) -> str:
+    """A set and its split, from the first table that has it."""
+    return next(t.title(name) for t in tables if name in t.sets)
+
+
+def build_shift_comparison(
+    paths: Sequence[str | os.PathLike], published: bool = False
+) -> ShiftComparison:
+    """Put results on real adverse conditions side by side.
+
+    Args:
+        paths: results.json files or their folders; the first is the one that the others are compared
+            with.
+        published: add what others print of the same sets and splits.
+
+    Raises:
+        InputError: unreadable results, or results of different tasks or metrics.
+    """
+    results = [read_results(path, SHIFTS) for path in paths]
+    for path, other in zip(paths, results, strict=True):
+        for what in ('task', 'metric'):
+            a, b = (
+                r['metric']['name'] if what == 'metric' else r[what] for r in (results[0], other)
+            )
+            if a != b:
+                raise InputError(
+                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
+                )
+    names = unique_names(results, paths)
+    tables = tuple(ShiftTable(r, name) for r, name in zip(results, names, strict=True))
+    columns = tuple(_columns(tables))
+    unlike = frozenset(_unlike(tables, columns))
+    rows, notices = [], list(_notices(tables, unlike))
+    if published:
+        for name, split, metric in _splits(tables):
+            rows += published_shifts(name, split, metric)
+            notices += other_protocols(name, split)
+    if rows:
+        notices.append(
+            'Published rows are printed by others, of models trained in other ways; nothing of them was '
+            'measured here, and they are not ranked.'
+        )
+    return ShiftComparison(
+        tables=tables,
+        columns=columns,
+        unlike=unlike,
+        published=tuple(rows),
+        differences=tuple(_differences(paths, tables, columns, unlike)),
+        notices=tuple(notices),
+    )
+
+
+def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
+    found: dict[str, dict[Column, None]] = {}
+    for table in tables:
+        if table.clean_row() is not None:
+            found.setdefault('clean', {})[Column('clean', 'clean')] = None
+    for table in tables:
+        for name, entry in table.sets.items():
+            lines = found.setdefault(name, {})
+            lines |= dict.fromkeys(Column(name, condition) for condition in entry['conditions'])
+    for name, lines in found.items():
+        if len(lines) > 1:
+            lines |= dict.fromkeys(Column(name, key) for key in _COMBINED)
+    ordered = {name: found[name] for name in sorted(found, key=lambda n: n != 'clean')}
+    return [column for lines in ordered.values() for column in lines]
+
+
+def _identity(table: ShiftTable, column: Column) -> tuple | None:
+    """What pictures, labels and classes a column of a model is over."""
+    if column.set == 'clean':
+        cell = table.cells.get(('clean', 'clean'))
+        return None if cell is None else (table.results['dataset'].get('sha256'), cell['samples'])
+    entry = table.sets.get(column.set)
+    if entry is None:
+        return None
+    conditions = entry['conditions']
+    if column.combined:
+        hashes = tuple((name, found['sha256']) for name, found in conditions.items())
+    elif column.condition in conditions:
+        hashes = conditions[column.condition]['sha256']
+    else:
+        return None
+    return entry['split'], tuple(entry['scored']), hashes
+
+
+def _unlike(tables: Sequence[ShiftTable], columns: Sequence[Column]) -> list[tuple[str, Column]]:
+    found = []
+    for column in columns:
+        identities = {t.name: _identity(t, column) for t in tables}
+        first = next(i for i in identities.values() if i is not None)
+        found += [(n, column) for n, i in identities.items() if i not in (None, first)]
+    return found
+
+
+def _notices(tables: Sequence[ShiftTable], unlike: frozenset[tuple[str, Column]]) -> list[str]:
+    found = []
+    for table in tables:
+        names = [
+            f'{"clean" if c.set == "clean" else title_of(tables, c.set)} {c.label}'
+            for n, c in sorted(unlike, key=lambda pair: (pair[1].set, pair[1].condition))
+            if n == table.name and not c.combined
+        ]
+        if names:
+            found.append(
+                f'{table.name} was measured on other pictures, labels or classes in {", ".join(names)}: '
+                'there it is neither ranked nor subtracted.'
+            )
+        if lost := [what for what, _, _ in table.absent()]:
+            found.append(f'{table.name} is incomplete: no result in {", ".join(lost)}.')
+    return found
+
+
+def _splits(tables: Sequence[ShiftTable]) -> list[tuple[str, str, str]]:
+    """Sets, splits and metrics of all tables; of boxes the AP at 0.5, too, which papers print."""
+    metrics = [tables[0].metric]
+    metrics += ['bbox_mAP_50'] if tables[0].metric == 'bbox_mAP' else []
+    pairs = dict.fromkeys((n, t.sets[n]['split']) for t in tables for n in t.sets)
+    return [(name, split, metric) for name, split in pairs for metric in metrics]
+
+
+def _differences(
+    paths: Sequence[str | os.PathLike],
+    tables: Sequence[ShiftTable],
+    columns: Sequence[Column],
+    unlike: frozenset[tuple[str, Column]],
+) -> list[ShiftDifference]:
+    """Differences to the first model, with intervals by common draws of scenes where there are any."""
+    found = []
+    arrays = [read_arrays(path) for path in paths]
+    for table, other in zip(tables[1:], arrays[1:], strict=True):
+        draws = _common_draws(arrays[0], other)
+        for column in columns:
+            scores = [_value(t, column) for t in (tables[0], table)]
+            if None in scores or (table.name, column) in unlike:
+                continue
+            bounds = None
+            if draws is not None:
+                values = [
+                    _drawn(t, column, d) for t, d in zip((tables[0], table), draws, strict=True)
+                ]
+                if not any(v is None for v in values):
+                    bounds = interval(values[1] - values[0])
+            found.append(
+                ShiftDifference(
+                    table.name,
+                    column,
+                    scores[1] - scores[0],
+                    tuple(bounds) if bounds else None,
+                    None if bounds is None else not bounds[0] <= 0 <= bounds[1],
+                )
+            )
+    return found
+
+
+def _value(table: ShiftTable, column: Column) -> float | None:
+    score = score_in(table, column)
+    return None if score is None else score['value']
+
+
+def _common_draws(
+    first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None
+) -> tuple[dict[ShiftCell, np.ndarray], ...] | None:
+    """Resampled sums of the cells that both have with the same pictures."""
+    if first is None or second is None:
+        return None
+    (a, keys_a, scenes), (b, keys_b, _) = read_statistics(first), read_statistics(second)
+    common = [c for c in a if c in b and np.array_equal(keys_a[c], keys_b[c])]
+    scenes = {c: scenes[c] for c in common}
+    return tuple(resampled_sums({c: sums[c] for c in common}, scenes) for sums in (a, b))
+
+
+def _drawn(
+    table: ShiftTable, column: Column, draws: Mapping[ShiftCell, np.ndarray]
+) -> np.ndarray | None:
+    """Resampled scores ``(R,)`` of a column; None where a cell has no statistics of both models."""
+    classes = table.results['dataset']['classes']
+    if column.set == 'clean':
+        cells, scored = [ShiftCell('clean', 'clean')], range(len(classes))
+    else:
+        entry = table.sets[column.set]
+        scored = [classes.index(name) for name in entry['scored']]
+        names = entry['conditions'] if column.combined else [column.condition]
+        cells = [ShiftCell(column.set, name) for name in names]
+    if not all(cell in draws for cell in cells):
+        return None
+    sums = [draws[cell][:, :, list(scored)] for cell in cells]
+    if column.condition == 'mean_of_conditions':
+        return sum(mean_iou(s, 0) for s in sums) / len(sums)
+    return mean_iou(sum(sums), 0)

@@ -1,0 +1,361 @@
+"""A comparison on real adverse conditions as Markdown, LaTeX and HTML, with its figures."""
+
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.results import CORRUPTIONS, read_results
+from fan_mm.fileio import remove_temporaries, write_whole
+from fan_mm.report import figures, page
+from fan_mm.report.comparison_files import latex
+from fan_mm.report.labels import arrow, interval, metric_label, number, signed, task_label
+from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.shift_comparison import (
+    Column,
+    ShiftComparison,
+    ShiftDifference,
+    build_shift_comparison,
+    score_in,
+)
+from fan_mm.report.shift_figures import condition_points
+from fan_mm.report.shift_table import ShiftTable
+from fan_mm.report.simulated_real import SAID, simulated_against_real
+from fan_mm.report.tables import markdown_table
+
+_DIFFERENCE_HEAD = ['model', 'where', 'difference', 'interval', 'excludes 0']
+
+
+def write_shift_comparison(
+    paths: Sequence[str | os.PathLike],
+    out_dir: str | os.PathLike,
+    published: bool = False,
+    sweeps: Sequence[str | os.PathLike] = (),
+) -> Path:
+    """Compare results on real adverse conditions and write the comparison.
+
+    Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``, ``comparison.tex``
+    (needs booktabs and graphicx) and ``figures/`` with ``conditions`` and, with sweeps,
+    ``simulated_real`` as PNG and PDF.
+
+    Args:
+        paths: results.json files or their folders; differences are taken to the first.
+        out_dir: folder for the files, made if it is not there.
+        published: add what others print of the same sets and splits.
+        sweeps: results over corruptions of some of the same checkpoints, to be shown beside them.
+
+    Returns:
+        Path of ``comparison.html``.
+
+    Raises:
+        InputError: see `build_shift_comparison`; a sweep is of none of the checkpoints.
+    """
+    comparison = build_shift_comparison(paths, published)
+    pairs = _same_checkpoints(comparison.tables, sweeps)
+    out_dir = Path(out_dir)
+    remove_temporaries(out_dir, out_dir / 'figures')
+    drawn = {'conditions': condition_points(comparison.tables)}
+    if pairs:
+        drawn['simulated_real'] = simulated_against_real(pairs)
+    for name, figure in drawn.items():
+        figures.save(figure, out_dir / 'figures' / name)
+    write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
+    write_whole(out_dir / 'comparison.tex', _latex(comparison))
+    svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}
+    path = out_dir / 'comparison.html'
+    write_whole(path, _html(comparison, svgs))
+    return path
+
+
+def _same_checkpoints(
+    tables: Sequence[ShiftTable], sweeps: Sequence[str | os.PathLike]
+) -> list[tuple[RobustnessTable, ShiftTable]]:
+    pairs = []
+    for path in sweeps:
+        results = read_results(path, CORRUPTIONS)
+        digest = results['model'].get('checkpoint_sha256')
+        table = next(
+            (t for t in tables if t.results['model'].get('checkpoint_sha256') == digest), None
+        )
+        if table is None:
+            raise InputError(
+                f'{path} is a sweep of a checkpoint that none of the results on real adverse conditions is '
+                'of: give both of one checkpoint'
+            )
+        if results['metric']['name'] != table.metric:
+            raise InputError(
+                f'{path} has the metric {results["metric"]["name"]}, the other results have {table.metric}'
+            )
+        pairs.append((RobustnessTable(results, table.name), table))
+    return pairs
+
+
+# ------------------------------------------------------------------------------ shared by all forms
+
+
+def _title(comparison: ShiftComparison) -> str:
+    names = dict.fromkeys(c.set for c in comparison.columns if c.set != 'clean')
+    return 'Real adverse conditions: ' + ', '.join(map(comparison.title, names))
+
+
+def _where(comparison: ShiftComparison, column: Column) -> str:
+    """'clean', 'ACDC val: fog'."""
+    if column.set == 'clean':
+        return 'clean'
+    title = comparison.title(column.set)
+    return title if column.condition == 'all' else f'{title}: {column.label}'
+
+
+def _metrics(comparison: ShiftComparison) -> list[str]:
+    """The results' metric, and others that published rows are of."""
+    return list(dict.fromkeys([comparison.metric, *(r.metric for r in comparison.published)]))
+
+
+def _columns(comparison: ShiftComparison, metric: str) -> list[Column]:
+    """Of another metric, only the conditions of the sets that rows are published of."""
+    if metric == comparison.metric:
+        return list(comparison.columns)
+    sets = {row.set for row in comparison.published if row.metric == metric}
+    return [c for c in comparison.columns if c.set in sets and not c.combined]
+
+
+def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str], bool]]:
+    """Name, texts and whether it is published, of every row of a table."""
+    columns = _columns(comparison, metric)
+    rows = []
+    for table in comparison.tables:
+        texts = []
+        for column in columns:
+            score = score_in(table, column, metric)
+            text = number(score['value'] if score else None)
+            mark = '*' if (table.name, column) in comparison.unlike else ''
+            texts.append(f'{text}{mark} {interval(score["interval"] if score else None)}'.strip())
+        rows.append((table.name, texts, False))
+    of_model: dict[tuple[str, str], dict[Column, float]] = {}
+    for row in comparison.published:
+        if row.metric == metric:
+            found = of_model.setdefault((row.model, row.source), {})
+            for name, value in row.values.items():
+                for column in columns:
+                    clean = name == 'clean' and column.set == 'clean'
+                    if clean or (column.set == row.set and _named(comparison, column, name)):
+                        found[column] = value
+    rows += [
+        (f'{model} (published)', [number(values.get(c)) for c in columns], True)
+        for (model, _), values in of_model.items()
+        if values
+    ]
+    return rows
+
+
+def _named(comparison: ShiftComparison, column: Column, name: str) -> bool:
+    """Whether a published value is of a column; of sets with one condition, pooled is that."""
+    alone = sum(c.set == column.set for c in comparison.columns) == 1
+    return column.condition == name or (name == 'pooled' and alone)
+
+
+def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
+    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    return [
+        difference.name,
+        _where(comparison, difference.column),
+        signed(difference.points),
+        interval(difference.interval),
+        verdict,
+    ]
+
+
+def _difference_text(comparison: ShiftComparison) -> str:
+    return (
+        f'Each model minus {comparison.tables[0].name}, in points, with the interval of the paired bootstrap '
+        'over scenes. If it excludes 0, the choice of pictures does not explain the difference.'
+    )
+
+
+def _sources(comparison: ShiftComparison) -> dict[str, str]:
+    return {
+        f'{row.model}, {comparison.title(row.set)}': f'{row.source}; trained on: {row.training}. {row.note}'
+        for row in comparison.published
+    }
+
+
+_CAPTION = (
+    'In per cent; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, '
+    'labels or classes than the first result. Published rows are not ranked.'
+)
+
+
+# ---------------------------------------------------------------------------------------- Markdown
+
+
+def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
+    parts = [
+        f'# {_title(comparison)}',
+        f'{task_label(comparison.tables[0].results["task"]).capitalize()}.',
+        '\n'.join(f'> - {notice}' for notice in comparison.notices),
+    ]
+    for metric in _metrics(comparison):
+        columns = _columns(comparison, metric)
+        rows = []
+        for name, texts, published in _rows(comparison, metric):
+            best = [
+                not published and metric == comparison.metric and name in comparison.best(c)
+                for c in columns
+            ]
+            rows.append([name, *(f'**{t}**' if b else t for t, b in zip(texts, best, strict=True))])
+        head = [f'{metric_label(metric)} {arrow(True)}', *(_where(comparison, c) for c in columns)]
+        parts.append(markdown_table(head, rows))
+    parts.append(_CAPTION)
+    if comparison.differences:
+        rows = [_difference_row(comparison, d) for d in comparison.differences]
+        parts += ['## Differences', _difference_text(comparison)]
+        parts.append(markdown_table(_DIFFERENCE_HEAD, rows))
+    parts += ['## Figures', *(f'![{name}](figures/{name}.png)' for name in drawn)]
+    if 'simulated_real' in drawn:
+        parts.append(SAID)
+    if sources := _sources(comparison):
+        parts += ['## Sources of the published rows']
+        parts.append('\n'.join(f'- {name}: {text}'.strip() for name, text in sources.items()))
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+# ------------------------------------------------------------------------------------------- LaTeX
+
+
+def _latex(comparison: ShiftComparison) -> str:
+    """One ``table*``: a column for each condition, the sets above them."""
+    columns = list(comparison.columns)
+    spans, rules, first = [], [], 2
+    for name in dict.fromkeys(c.set for c in columns):
+        count = sum(c.set == name for c in columns)
+        title = '' if name == 'clean' else comparison.title(name)
+        spans.append(f'\\multicolumn{{{count}}}{{c}}{{{latex(title)}}}')
+        rules.append(f'\\cmidrule(lr){{{first}-{first + count - 1}}}')
+        first += count
+    lines = []
+    for name, texts, published in _rows(comparison, comparison.metric):
+        cells = [
+            f'\\textbf{{{latex(_bare(text))}}}'
+            if not published and name in comparison.best(column)
+            else latex(_bare(text))
+            for column, text in zip(columns, texts, strict=True)
+        ]
+        lines.append(' & '.join([latex(name), *cells]) + ' \\\\')
+    own = len(comparison.tables)
+    turned = [f'\\rotatebox{{90}}{{{latex(c.label)}}}' for c in columns]
+    caption = f'{_title(comparison)}, {metric_label(comparison.metric)} (\\%). '
+    caption += ' '.join(latex(notice) for notice in comparison.notices)
+    return '\n'.join(
+        [
+            '% needs \\usepackage{booktabs,graphicx}',
+            '\\begin{table*}',
+            '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
+            f'\\begin{{tabular}}{{l{"r" * len(columns)}}}',
+            '\\toprule',
+            ' & '.join(['', *spans]) + ' \\\\',
+            ''.join(rules),
+            ' & '.join(['model', *turned]) + ' \\\\',
+            '\\midrule',
+            *lines[:own],
+            *(['\\midrule', *lines[own:]] if lines[own:] else []),
+            '\\bottomrule',
+            '\\end{tabular}',
+            f'\\caption{{{caption.strip()}}}',
+            '\\end{table*}',
+            '',
+        ]
+    )
+
+
+def _bare(text: str) -> str:
+    """Without the interval, for which a paper's table has no room."""
+    return text.partition(' [')[0]
+
+
+# -------------------------------------------------------------------------------------------- HTML
+
+
+def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
+    sections = {
+        'conditions': (
+            'Conditions',
+            [_table(comparison, metric) for metric in _metrics(comparison)],
+        ),
+        'figure': (
+            'At a glance',
+            [
+                page.figure(
+                    svgs['conditions'], 'With bootstrap intervals; squares: pooled and mean.'
+                )
+            ],
+        ),
+        'simulated': (
+            'Simulated and real',
+            [page.figure(svgs['simulated_real'], SAID)] if 'simulated_real' in svgs else [],
+        ),
+        'differences': ('Differences', _differences_section(comparison)),
+        'sources': (
+            'Sources of the published rows',
+            [page.facts('Where each row is printed.', ('row', 'source'), _sources(comparison))]
+            if comparison.published
+            else [],
+        ),
+        'provenance': (
+            'Provenance',
+            [page.facts(t.name, ('what', 'value'), t.provenance()) for t in comparison.tables],
+        ),
+    }
+    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
+    notices = ''.join(f'<li>{escape(notice)}</li>' for notice in comparison.notices)
+    task = task_label(comparison.tables[0].results['task']).capitalize()
+    body = [
+        f'<header>\n<h1>{escape(_title(comparison))}</h1>',
+        f'<p class="lead">{escape(task)}, all numbers in per cent.</p>',
+        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
+        f'<aside class="notice" role="note"><ul>{notices}</ul></aside>' if notices else '',
+        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
+        '</main>',
+    ]
+    return page.page(_title(comparison), body)
+
+
+def _table(comparison: ShiftComparison, metric: str) -> str:
+    columns = _columns(comparison, metric)
+    values = [
+        score['value']
+        for table in comparison.tables
+        for column in columns
+        if (score := score_in(table, column, metric)) and score['value']
+    ]
+    top = max(values, default=1)
+    head = [page.head_cell(f'{metric_label(metric)} {arrow(True)}')]
+    head += [page.turned_head_cell(_where(comparison, c)) for c in columns]
+    rows = []
+    for name, texts, published in _rows(comparison, metric):
+        table = next((t for t in comparison.tables if t.name == name), None)
+        cells = ''
+        for column, text in zip(columns, texts, strict=True):
+            score = None if table is None else score_in(table, column, metric)
+            value = score['value'] if score else None
+            share = None if value is None else min(max(1 - value / top, 0), 1)
+            best = not published and metric == comparison.metric and name in comparison.best(column)
+            cells += page.cell(
+                _bare(text),
+                'mean' if best else '',
+                share=share,
+                below=interval(score['interval']) if score else '',
+            )
+        rows.append(page.row(page.head_cell(name, 'row') + cells, 'published' if published else ''))
+    return page.table(_CAPTION, head, [rows], 'heat classes')
+
+
+def _differences_section(comparison: ShiftComparison) -> list[str]:
+    if not comparison.differences:
+        return []
+    rows = []
+    for difference in comparison.differences:
+        name, *texts = _difference_row(comparison, difference)
+        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
+    head = [page.head_cell(text) for text in _DIFFERENCE_HEAD]
+    return [page.table(_difference_text(comparison), head, [rows], 'lines')]

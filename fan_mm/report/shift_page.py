@@ -1,0 +1,180 @@
+"""The report on real adverse conditions as one HTML page: conditions in the place of corruptions."""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fan_mm.report import page
+from fan_mm.report.figures import inline_svg
+from fan_mm.report.html import (
+    card,
+    classes_section,
+    gallery_legend,
+    grid,
+    intervals_told,
+    picture,
+)
+from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
+from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
+
+_PICTURES = {
+    'image': 'picture',
+    'prediction': 'prediction',
+    'ground_truth': 'ground truth',
+}
+
+
+def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path) -> str:
+    """The whole page.
+
+    Args:
+        table: the results.
+        figures: 'conditions'.
+        work_dir: folder that the gallery's paths are relative to.
+    """
+    sections = {
+        'conditions': ('Conditions', _conditions_section(table)),
+        'figure': ('At a glance', _figure_section(table, figures['conditions'])),
+        'values': ('Per class', _class_values_section(table)),
+        'classes': (
+            'Losses per class',
+            classes_section(table.class_losses(), str, str, 'clean minus the condition'),
+        ),
+        'gallery': ('Gallery', _gallery_section(table, work_dir)),
+        'definitions': ('What the numbers are', _definitions(table)),
+        'sets': (
+            'Sets',
+            [page.facts(table.title(n), ('what', 'value'), table.told(n)) for n in table.sets],
+        ),
+        'provenance': (
+            'Provenance',
+            [page.facts('What was measured, with what.', ('what', 'value'), table.provenance())],
+        ),
+    }
+    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
+    what = task_label(table.results['task']).capitalize()
+    about = f'{what} on real adverse conditions: {table.about}.'
+    cards = ''.join(card(measure, table.level) for measure in table.headline())
+    body = [
+        f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
+        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
+        _incomplete(table),
+        f'<ul class="headline">{cards}</ul>',
+        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
+        '</main>',
+    ]
+    return page.page(f'{table.name}: {table.about}', body)
+
+
+def _incomplete(table: ShiftTable) -> str:
+    lines = [
+        f'<li><strong>{escape(what)}:</strong> <code>{escape(error or state)}</code></li>'
+        for what, state, error in table.absent()
+    ]
+    if not lines:
+        return ''
+    return (
+        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
+        '<p>Some conditions have no result. What needs one of them is left out below; none is taken '
+        f'over the rest.</p><ul>{"".join(lines)}</ul></aside>'
+    )
+
+
+def _conditions_section(table: ShiftTable) -> list[str]:
+    bounds = f'{100 * table.level:.0f} % interval' if table.level else 'interval'
+    head = [page.head_cell('set'), page.head_cell('condition', kind='left')]
+    head += [page.head_cell(table.metric_label), page.head_cell(bounds)]
+    head += [page.head_cell('retention %'), page.head_cell('pictures')]
+    bodies = []
+    if (clean := table.clean_row()) is not None:
+        bodies.append([page.head_cell('Clean', 'rowgroup') + _row(table, clean)])
+    for name in table.sets:
+        rows = [_row(table, row) for row in table.rows(name)]
+        rows[0] = page.head_cell(table.title(name), 'rowgroup', rows=len(rows)) + rows[0]
+        bodies.append(rows)
+    caption = (
+        f'{table.metric_label} {arrow(True)} in per cent; retention and colour are relative to the '
+        'clean column.'
+    )
+    remarks = [
+        f'{table.cell_label(row.set, row.label)}: {remark}.'
+        for name in table.sets
+        for row in table.rows(name)
+        for remark in row.remarks
+    ]
+    items = ''.join(f'<li>{escape(remark)}</li>' for remark in remarks)
+    return [
+        page.table(caption, head, bodies, 'heat'),
+        page.ramp('nothing of the clean metric lost', 'all of it') if clean else '',
+        f'<aside class="notice" role="note"><ul>{items}</ul></aside>' if items else '',
+    ]
+
+
+def _row(table: ShiftTable, row: Row) -> str:
+    head = page.head_cell(row.label, 'row', 'total' if row.kind == 'combined' else '')
+    pictures = '' if row.samples is None else str(row.samples)
+    kept = row.retention['value'] if row.retention else None
+    if row.score['value'] is None and not (row.state == 'done' and row.score['complete']):
+        cell = page.cell(row.text, 'absent', title=row.error or '')
+    else:
+        kind = 'mean' if row.kind == 'combined' else ''
+        cell = page.cell(row.text, kind, share=table.lost_share(row))
+    cells = [page.cell(interval(row.score['interval'])), page.cell(number(kept))]
+    return ''.join([head, cell, *cells, page.cell(pictures)])
+
+
+def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:
+    svg = inline_svg(figure, 'conditions', f'{table.metric_label} in each condition')
+    caption = (
+        'Points: conditions; bars: the bootstrap interval; squares: pooled and mean of conditions. '
+        'The dashed line is the clean column.'
+    )
+    return [page.figure(svg, caption)]
+
+
+def _class_values_section(table: ShiftTable) -> list[str]:
+    found = table.class_values()
+    if found is None:
+        return []
+    metric, columns = found
+    head = [page.head_cell('class'), *map(page.turned_head_cell, columns)]
+    rows = []
+    for name in table.results['dataset']['classes']:
+        cells = ''
+        for values in columns.values():
+            value = values.get(name)
+            share = None if value is None else min(max(1 - value / 100, 0), 1)
+            cells += page.cell(number(value), share=share)
+        rows.append(page.head_cell(name, 'row') + cells)
+    caption = (
+        f'{metric_label(metric)} in per cent. A dash: neither in the ground truth nor predicted, or a class '
+        'that the set does not have.'
+    )
+    return [page.table(caption, head, [rows], 'heat classes'), page.ramp('100 %', '0 %')]
+
+
+def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:
+    entries = table.results['gallery']
+    if not entries:
+        return []
+    parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
+    parts += gallery_legend(table.results['dataset'])
+    by_cell: dict[tuple[str, str], list] = {}
+    for entry in entries:
+        by_cell.setdefault((entry['set'], entry['condition']), []).append(entry)
+    for key, samples in by_cell.items():
+        pictures = [
+            picture(work_dir, entry['images'][role], caption, entry['key'])
+            for entry in samples
+            for role, caption in _PICTURES.items()
+            if role in entry['images']
+        ]
+        parts += [f'<h3>{escape(table.cell_label(*key))}</h3>', grid(pictures, 'conditions')]
+    return parts
+
+
+def _definitions(table: ShiftTable) -> list[str]:
+    facts = page.facts('Per cent, higher is better.', ('number', 'meaning'), MEANINGS)
+    return [facts, *map(page.paragraph, intervals_told(table.results['bootstrap']))]

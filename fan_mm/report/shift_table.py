@@ -1,0 +1,321 @@
+"""The table of an evaluation on real adverse conditions: sets, their conditions, pooled, and the mean.
+
+Everything the report shows is asked for here, so that all its forms show the same numbers. Nothing is
+measured: `fan_mm.evaluation.shifts` wrote every number. A value that is not there is None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fan_mm.report.labels import metric_label, number
+from fan_mm.report.robustness_table import MOST_CLASSES, ClassLosses, Measure
+
+CLEAN = 'clean'
+MEANINGS = {
+    'pooled': 'the score of all pictures of the set together: of mIoU, that of the sum of the '
+    "conditions' confusion matrices",
+    'mean of conditions': "the mean of the conditions' scores, each counting once",
+    'retention': 'score / clean score, over the same classes',
+    'effective robustness': 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        set: the set's name; 'clean' for the clean column.
+        label: 'fog', 'pooled', 'mean of conditions'.
+        kind: 'clean', 'condition' or 'combined'.
+        score: 'value', 'interval', 'complete' and 'missing'.
+        retention: the same; None without a clean column.
+        samples: pictures evaluated; None for what is combined.
+        total: pictures there are.
+        remarks: what a reader of the row must know.
+        state: 'done', 'failed', 'missing'.
+        error: why it failed.
+    """
+
+    set: str
+    label: str
+    kind: str
+    score: Mapping[str, Any]
+    retention: Mapping[str, Any] | None
+    samples: int | None = None
+    total: int | None = None
+    remarks: tuple[str, ...] = ()
+    state: str = 'done'
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The score; 'incomplete', or why there is none."""
+        if self.state != 'done':
+            return self.state
+        return 'incomplete' if self.score['missing'] else number(self.score['value'])
+
+
+def condition_label(name: str) -> str:
+    """'beta_0.02' -> 'beta 0.02', 'rain/night' -> 'rain, night'."""
+    return name.replace('_', ' ').replace('/', ', ')
+
+
+class ShiftTable:
+    """Read access to one results dict of the kind 'shifts'.
+
+    Args:
+        results: what `fan_mm.evaluation.shifts` wrote as ``results.json``.
+        name: of the model, in place of the one in the results.
+    """
+
+    def __init__(self, results: Mapping[str, Any], name: str | None = None) -> None:
+        self.results = results
+        self.name: str = name or results['model']['name']
+        self.metric: str = results['metric']['name']
+        self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
+        self.cells = {(c['set'], c['condition']): c for c in results['cells']}
+
+    @property
+    def metric_label(self) -> str:
+        """The metric as printed."""
+        return metric_label(self.metric)
+
+    @property
+    def level(self) -> float | None:
+        """Confidence level of the intervals, None if there are none."""
+        bootstrap = self.results['bootstrap']
+        return bootstrap['level'] if bootstrap else None
+
+    def title(self, name: str) -> str:
+        """A set and its split: 'ACDC val'."""
+        return f'{self.sets[name]["title"]} {self.sets[name]["split"]}'
+
+    @property
+    def about(self) -> str:
+        """All sets in words."""
+        return ', '.join(map(self.title, self.sets))
+
+    @property
+    def clean(self) -> float | None:
+        """The score of the clean column over all classes."""
+        row = self.clean_row()
+        return None if row is None else row.score['value']
+
+    def clean_row(self) -> Row | None:
+        """The clean column; None without."""
+        cell = self.cells.get((CLEAN, CLEAN))
+        if cell is None:
+            return None
+        clean = next(
+            (s['clean'] for s in self.sets.values() if len(s['scored']) == self._classes), None
+        )
+        value = cell['metrics'].get(self.metric)
+        clean = clean or {'value': value, 'interval': None, 'complete': True, 'missing': []}
+        return Row(
+            CLEAN,
+            self.results['dataset']['type'] or CLEAN,
+            CLEAN,
+            clean,
+            None,
+            cell['samples'],
+            state=cell['status'],
+            error=cell['error'],
+        )
+
+    @property
+    def _classes(self) -> int:
+        return len(self.results['dataset']['classes'])
+
+    def rows(self, name: str) -> list[Row]:
+        """The rows of a set: its conditions, and, of several, pooled and their mean."""
+        entry, rows = self.sets[name], []
+        for condition, found in entry['conditions'].items():
+            cell = self.cells[name, condition]
+            rows.append(
+                Row(
+                    name,
+                    condition_label(condition),
+                    'condition',
+                    found['score'],
+                    found['retention'],
+                    found['samples'],
+                    found['total'],
+                    tuple(_remarks(found, entry)),
+                    cell['status'],
+                    cell['error'],
+                )
+            )
+        if len(rows) > 1:
+            for key, label in (
+                ('pooled', 'pooled'),
+                ('mean_of_conditions', 'mean of conditions'),
+            ):
+                found = entry[key]
+                remarks = (found['reason'],) if found.get('reason') else ()
+                rows.append(
+                    Row(
+                        name, label, 'combined', found['score'], found['retention'], remarks=remarks
+                    )
+                )
+        return rows
+
+    def best_known(self, name: str) -> Row:
+        """The row that stands for a set: pooled, else the mean of conditions, else its condition."""
+        rows = self.rows(name)
+        pooled = next((r for r in rows if r.label == 'pooled'), None)
+        if pooled is not None and not pooled.remarks:
+            return pooled
+        return rows[-1]
+
+    def headline(self) -> list[Measure]:
+        """The clean score, each set's, and effective robustness."""
+        found = []
+        if (clean := self.clean_row()) is not None:
+            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean pictures'))
+        for name in self.sets:
+            row = self.best_known(name)
+            label = self.title(name) + ('' if row.kind == 'condition' else f', {row.label}')
+            found.append(
+                self._measure(label, row.score, MEANINGS.get(row.label, f'{self.metric_label}'))
+            )
+            effective = self.sets[name]['mean_of_conditions'].get('effective_robustness')
+            if effective is not None:
+                what = 'effective robustness'
+                found.append(
+                    self._measure(f'{self.title(name)}, {what}', effective, MEANINGS[what])
+                )
+        return found
+
+    def _measure(self, label: str, score: Mapping[str, Any], meaning: str) -> Measure:
+        bounds = tuple(score['interval']) if score['interval'] else None
+        missing = tuple(score['missing'])
+        return Measure(label, label, score['value'], bounds, True, meaning, missing)
+
+    def lost_share(self, row: Row) -> float | None:
+        """Share of the clean score that is gone, in [0, 1]; what the heat colours show."""
+        kept = row.retention['value'] if row.retention else None
+        return None if kept is None else min(max(1 - kept / 100, 0.0), 1.0)
+
+    def absent(self) -> list[tuple[str, str, str | None]]:
+        """Conditions without a result: their names, state and error."""
+        return [
+            (self.cell_label(*key), cell['status'], cell['error'])
+            for key, cell in self.cells.items()
+            if cell['status'] != 'done'
+        ]
+
+    def cell_label(self, name: str, condition: str) -> str:
+        """'ACDC fog', 'Dark Zurich', 'clean'."""
+        if name == CLEAN:
+            return CLEAN
+        title = self.sets[name]['title']
+        return title if condition == 'all' else f'{title} {condition_label(condition)}'
+
+    def class_values(self) -> tuple[str, dict[str, dict[str, float | None]]] | None:
+        """The per-class metric and, by column, the values of the classes; None without such values.
+
+        Columns: the clean column, each condition, and of several all together.
+        """
+        columns, metric = {}, None
+        for key, cell in self.cells.items():
+            if cell['per_class']:
+                metric = metric or next(iter(cell['per_class']))
+                columns[self.cell_label(*key)] = self._scored(key[0], cell['per_class'][metric])
+            entry = self.sets.get(key[0])
+            last = entry is not None and key[1] == list(entry['conditions'])[-1]
+            if last and len(entry['conditions']) > 1 and (pooled := entry['per_class'].get(metric)):
+                columns[f'{entry["title"]} pooled'] = pooled
+        return (metric, columns) if columns else None
+
+    def _scored(self, name: str, values: Mapping[str, float | None]) -> dict[str, float | None]:
+        """The values of the classes that a set has."""
+        scored = values if name == CLEAN else self.sets[name]['scored']
+        return {c: v for c, v in values.items() if c in scored}
+
+    def class_losses(self) -> ClassLosses | None:
+        """Points that each class loses in each condition against the clean column, or None."""
+        per_class = self.cells.get((CLEAN, CLEAN), {}).get('per_class') or {}
+        keys = [key for key in self.cells if key[0] != CLEAN]
+        if not per_class or not keys:
+            return None
+        metric = next(iter(per_class))
+        classes = list(per_class[metric])
+
+        def values(key: tuple[str, str]) -> np.ndarray:
+            found = self._scored(key[0], self.cells[key]['per_class'].get(metric, {}))
+            return np.array([_nan(found.get(c)) for c in classes])
+
+        clean = values((CLEAN, CLEAN))
+        losses = clean[:, None] - np.stack([values(key) for key in keys], axis=1)
+        known = np.isfinite(losses)
+        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
+        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
+        return ClassLosses(
+            metric,
+            tuple(classes[i] for i in order),
+            tuple(self.cell_label(*key) for key in keys),
+            clean[order],
+            losses[order],
+            len(classes),
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """Everything that identifies the measurement, as printable pairs."""
+        r, model = self.results, self.results['model']
+        pairs = {
+            'created': r['created'],
+            'fan_mm': r['fan_mm'],
+            'config': model['config'],
+            'config SHA-256': model['config_sha256'],
+            'checkpoint': model['checkpoint'],
+            'checkpoint SHA-256': model['checkpoint_sha256'],
+            'clean column': r['dataset']['type'],
+            'at most pictures of each condition': r.get('max_samples'),
+            **r['environment'],
+        }
+        return {name: str(value) for name, value in pairs.items() if value is not None}
+
+    def told(self, name: str) -> dict[str, str]:
+        """What is to be known of a set, as printable pairs."""
+        entry = self.sets[name]
+        pairs = {
+            'protocol': entry.get('protocol'),
+            'source': entry.get('source'),
+            'licence': entry.get('licence'),
+            'folder': entry.get('folder'),
+            'labels': ', '.join(entry.get('encodings') or ()),
+            'classes scored': f'{len(entry["scored"])} of {self._classes}'
+            if len(entry['scored']) < self._classes
+            else None,
+            'pictures without a label, left out': entry['unlabelled'] or None,
+            'notes': ' '.join(entry.get('notes') or ()),
+        }
+        return {what: str(text) for what, text in pairs.items() if text}
+
+
+def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    if found['samples'] and found['samples'] < found['total']:
+        remarks.append(f'{found["samples"]} of {found["total"]} pictures')
+    if found['unlabelled']:
+        first = ', '.join(found['first_unlabelled'])
+        more = ', ...' if found['unlabelled'] > len(found['first_unlabelled']) else ''
+        remarks.append(f'{found["unlabelled"]} without a label, left out: {first}{more}')
+    if found.get('absent'):
+        remarks.append(f'absent, left out of the mean: {", ".join(found["absent"])}')
+    if found.get('absent_but_predicted'):
+        names = ', '.join(found['absent_but_predicted'])
+        present = number(found['score_of_present_classes'])
+        remarks.append(
+            f'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: {names} '
+            f'(without them {present})'
+        )
+    return remarks
+
+
+def _nan(value: float | None) -> float:
+    return np.nan if value is None else value

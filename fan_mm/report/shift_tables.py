@@ -1,0 +1,144 @@
+"""An evaluation on real adverse conditions as CSV, Markdown and plain text."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
+from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
+from fan_mm.report.tables import as_csv, markdown_table
+
+
+def conditions_csv(table: ShiftTable) -> str:
+    """One row per condition, and of each set pooled and the mean of conditions; nothing rounded.
+
+    Columns: set, split, condition, kind ('clean', 'condition', 'combined'), status, samples, total, the
+    score, its interval, retention, its interval, error.
+    """
+    rows = [_csv_row(table, row) for row in _all_rows(table)]
+    head = ['set', 'split', 'condition', 'kind', 'status', 'samples', 'total', table.metric]
+    head += ['low', 'high', 'retention', 'retention_low', 'retention_high', 'error']
+    return as_csv(head, rows)
+
+
+def classes_csv(table: ShiftTable) -> str | None:
+    """One row per condition, per-class metric and class; None if the results have no such values."""
+    rows = [
+        [cell['set'], cell['condition'], metric, name, value]
+        for cell in table.results['cells']
+        for metric, values in cell['per_class'].items()
+        for name, value in values.items()
+    ]
+    return as_csv(['set', 'condition', 'metric', 'class', 'value'], rows) if rows else None
+
+
+def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        table: the results.
+        figures: names of the PNG files in ``figures/``.
+    """
+    bounds = f'{100 * table.level:.0f} % interval' if table.level else 'interval'
+    parts = [
+        f'# {table.name}: {table.about}',
+        f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '
+        'All numbers in per cent.',
+        _incomplete(table),
+        _table(table, bounds),
+        '\n'.join(f'- *{what}*: {meaning}.' for what, meaning in MEANINGS.items()),
+        _classes(table),
+        '## Figures',
+        *(f'![{name.replace("_", " ")}](figures/{name}.png)' for name in figures),
+        '## Sets',
+        *(
+            f'### {table.title(name)}\n\n'
+            + markdown_table(['what', 'value'], [list(pair) for pair in table.told(name).items()])
+            for name in table.sets
+        ),
+        '## Provenance',
+        markdown_table(['what', 'value'], [[k, f'`{v}`'] for k, v in table.provenance().items()]),
+    ]
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def summary_text(results: Mapping[str, Any]) -> str:
+    """The numbers, as plain text."""
+    table = ShiftTable(results)
+    lines = [f'{table.about}: {table.metric_label} in %']
+    if (clean := table.clean_row()) is not None:
+        lines.append(_line('clean', clean))
+    for name in table.sets:
+        for row in table.rows(name):
+            label = '' if row.label == 'all' else f' {row.label}'
+            lines.append(_line(f'{table.sets[name]["title"]}{label}', row))
+        effective = table.sets[name]['mean_of_conditions'].get('effective_robustness')
+        if effective is not None:
+            value = number(effective['value']) if effective['complete'] else 'incomplete'
+            lines.append(f'  {"effective robustness":36}{value:>6}')
+    return '\n'.join(lines)
+
+
+def _line(label: str, row: Row) -> str:
+    text = f'  {label:36}{row.text:>6}'
+    if row.score['interval']:
+        text += ' [{:.2f}, {:.2f}]'.format(*row.score['interval'])
+    if row.retention and row.retention['value'] is not None:
+        text += f', {row.retention["value"]:.1f} % of clean'
+    return '; '.join([text, *row.remarks])
+
+
+def _all_rows(table: ShiftTable) -> list[Row]:
+    clean = table.clean_row()
+    return [*([clean] if clean else []), *(row for name in table.sets for row in table.rows(name))]
+
+
+def _csv_row(table: ShiftTable, row: Row) -> list:
+    split = '' if row.kind == 'clean' else table.sets[row.set]['split']
+    kept = row.retention or {'value': None, 'interval': None}
+    return [
+        *(row.set, split, row.label, row.kind, row.state, row.samples, row.total),
+        *(row.score['value'], *(row.score['interval'] or (None, None))),
+        *(kept['value'], *(kept['interval'] or (None, None)), row.error),
+    ]
+
+
+def _table(table: ShiftTable, bounds: str) -> str:
+    head = ['set', 'condition', f'{table.metric_label} {arrow(True)}', bounds]
+    head += ['retention', 'pictures', 'remarks']
+    rows = []
+    for row in _all_rows(table):
+        kept = row.retention['value'] if row.retention else None
+        rows.append(
+            [
+                row.set if row.kind == 'clean' else table.title(row.set),
+                row.label,
+                row.text,
+                interval(row.score['interval']),
+                number(kept),
+                '' if row.samples is None else str(row.samples),
+                '; '.join(row.remarks),
+            ]
+        )
+    return markdown_table(head, rows)
+
+
+def _incomplete(table: ShiftTable) -> str:
+    lines = [f'> - {what}: {error or state}' for what, state, error in table.absent()]
+    if not lines:
+        return ''
+    return (
+        '> **INCOMPLETE.** Some conditions have no result. What needs one of them is left out; none is '
+        'taken over the rest.\n>\n' + '\n'.join(lines)
+    )
+
+
+def _classes(table: ShiftTable) -> str:
+    found = table.class_values()
+    if found is None:
+        return ''
+    metric, columns = found
+    rows = [
+        [name, *(number(values.get(name)) for values in columns.values())]
+        for name in table.results['dataset']['classes']
+    ]
+    return f'## Per class\n\n{markdown_table([metric_label(metric), *columns], rows)}'

@@ -1,0 +1,148 @@
+"""COCO-O and ACDC's boxes: which file, which pictures, which folder its names are relative to."""
+
+import json
+
+import pytest
+
+from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.errors import InputError
+
+DOMAINS = ('sketch', 'weather', 'cartoon', 'painting', 'tattoo', 'handmake')
+
+
+def write(root, boxes, names, folder):
+    """A COCO file and its pictures, named from a folder."""
+    (root / boxes).parent.mkdir(parents=True, exist_ok=True)
+    (root / boxes).write_text(
+        json.dumps({'images': [{'id': i, 'file_name': n} for i, n in enumerate(names)]})
+    )
+    for name in names:
+        (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / folder / name).touch()
+
+
+def coco_o(root, domains=DOMAINS):
+    """The same base names in every domain."""
+    for domain in domains:
+        write(
+            root,
+            f'{domain}/annotations/instances_val2017.json',
+            ['000000000139.jpg', '000000000285.jpg'],
+            f'{domain}/val2017',
+        )
+
+
+def acdc(
+    root,
+    folder='rgb_anon',
+    boxes='gt_detection',
+    split='val',
+    conditions=('fog', 'night', 'rain', 'snow'),
+):
+    for condition in conditions:
+        names = [f'{condition}/{split}/GP01/GP01_frame_{n}_rgb_anon.png' for n in (1, 2)]
+        write(
+            root,
+            f'{boxes}/{condition}/instancesonly_{condition}_{split}_gt_detection.json',
+            names,
+            folder,
+        )
+
+
+@pytest.mark.parametrize('below', ('', 'ood_coco'))
+def test_coco_o(below, tmp_path):
+    coco_o(tmp_path / below)
+    conditions = SHIFT_SETS['coco_o'].find(tmp_path)
+    assert [c.name for c in conditions] == list(DOMAINS)
+    for condition in conditions:
+        folder = tmp_path / below / condition.name
+        assert condition.image_root == folder / 'val2017'
+        assert [p.name for p in condition.images] == ['000000000139.jpg', '000000000285.jpg']
+        assert {p.parent for p in condition.images} == {folder / 'val2017'}
+        assert SHIFT_SETS['coco_o'].dataset(condition) == dict(
+            type='mmdet.CocoDataset',
+            ann_file=str(folder / 'annotations' / 'instances_val2017.json'),
+            data_prefix=dict(img=str(folder / 'val2017')),
+            test_mode=True,
+        )
+
+
+@pytest.mark.parametrize(
+    ('folder', 'boxes'),
+    [
+        ('rgb_anon', 'gt_detection'),
+        ('rgb_anon_trainvaltest/rgb_anon', 'gt_detection_trainval/gt_detection'),
+        ('rgb_anon/rgb_anon', 'gt_detection'),
+    ],
+)
+def test_boxes_of_acdc(folder, boxes, tmp_path):
+    acdc(tmp_path, folder, boxes)
+    acdc(tmp_path, folder, boxes, 'train')
+    conditions = SHIFT_SETS['acdc_boxes'].find(tmp_path)
+    assert [c.name for c in conditions] == ['fog', 'night', 'rain', 'snow']
+    for condition in conditions:
+        assert condition.image_root == tmp_path / folder
+        assert condition.ann_file.name == f'instancesonly_{condition.name}_val_gt_detection.json'
+        assert len(condition.images) == 2 and all(p.is_file() for p in condition.images)
+    assert SHIFT_SETS['acdc_boxes'].dataset(conditions[0])['type'] == 'mmdet.CityscapesDataset'
+
+
+def test_the_file_of_rain_in_training_names_all_conditions(tmp_path):
+    acdc(tmp_path, split='train')
+    names = [f'{c}/train/GP01/GP01_frame_1_rgb_anon.png' for c in ('fog', 'rain')]
+    write(
+        tmp_path, 'gt_detection/rain/instancesonly_rain_train_gt_detection.json', names, 'rgb_anon'
+    )
+    with pytest.raises(
+        InputError, match='names 1 pictures of other conditions, such as fog/train/'
+    ):
+        SHIFT_SETS['acdc_boxes'].find(tmp_path, 'train')
+
+
+def test_a_picture_is_missing(tmp_path):
+    coco_o(tmp_path)
+    (tmp_path / 'tattoo' / 'val2017' / '000000000139.jpg').unlink()
+    with pytest.raises(
+        InputError, match=r'names 1 pictures that are not below .*, such as 000000000139\.jpg$'
+    ):
+        SHIFT_SETS['coco_o'].find(tmp_path)
+
+
+def test_all_pictures_are_missing(tmp_path):
+    write(tmp_path, 'sketch/annotations/instances_val2017.json', ['1.jpg'], 'elsewhere')
+    with pytest.raises(InputError, match=r'names 1 pictures that are not below'):
+        SHIFT_SETS['coco_o'].find(tmp_path)
+
+
+@pytest.mark.parametrize('content', ('', '[]', '{"images": [{}]}', '{"images": []}'))
+def test_a_damaged_file(content, tmp_path):
+    coco_o(tmp_path, ['sketch'])
+    (tmp_path / 'sketch/annotations/instances_val2017.json').write_text(content)
+    with pytest.raises(
+        InputError, match=r'instances_val2017\.json (is no COCO file|names no pictures)'
+    ):
+        SHIFT_SETS['coco_o'].find(tmp_path)
+
+
+def test_mistakes(tmp_path):
+    acdc(tmp_path / 'acdc', split='train')
+    coco_o(tmp_path / 'coco_o')
+    for name, folder, options, line in (
+        (
+            'acdc_boxes',
+            'acdc',
+            {},
+            r'has no boxes of .* split val; it has train: --split acdc=SPLIT',
+        ),
+        ('acdc_boxes', 'acdc', dict(split='test'), r'has no split .test.: they are val, train'),
+        ('acdc_boxes', 'acdc', dict(encoding='train_ids'), 'boxes have no label encoding'),
+        ('coco_o', 'acdc', {}, r'has no pictures of COCO-O.*it looks like ACDC \(--acdc\)'),
+        ('acdc_boxes', 'coco_o', {}, r'looks like COCO-O \(--coco-o\)'),
+        ('acdc_boxes', 'nowhere', {}, 'no such folder'),
+    ):
+        with pytest.raises(InputError, match=line):
+            SHIFT_SETS[name].find(tmp_path / folder, **options)
+    for path in (tmp_path / 'acdc').rglob('*.json'):
+        path.unlink()
+    with pytest.raises(InputError, match=r'has no boxes of .*expected is gt_detection/'):
+        SHIFT_SETS['acdc_boxes'].find(tmp_path / 'acdc')

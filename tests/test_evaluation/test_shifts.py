@@ -1,0 +1,157 @@
+"""Scores of real conditions: what is pooled, what is meant, what is absent, and how far they move."""
+
+import json
+
+import numpy as np
+import pytest
+from striped_results import ACDC, CLASSES, failed, measured, shift_results
+
+from fan_mm.evaluation.bootstrap import mean_iou
+from fan_mm.evaluation.results import read_arrays, read_results, write_with_arrays
+from fan_mm.evaluation.shifts import (
+    CLEAN_COLUMN,
+    SetInfo,
+    SetScores,
+    ShiftCell,
+    effective_robustness,
+    read_statistics,
+    resampled_sums,
+    strata,
+)
+
+FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
+
+
+def test_effective_robustness_of_coco_o():
+    """Faster R-CNN with ResNet-50: 37.4 on COCO; sketch, weather, cartoon, painting, tattoo, handmake."""
+    mean = np.mean([9.8, 25.1, 13.9, 23.3, 10.1, 16.3])
+    assert round(mean, 1) == 16.4
+    assert round(effective_robustness(mean, 37.4), 2) == -0.41
+
+
+def test_three_numbers_and_their_retention():
+    results, arrays = shift_results()
+    entry = results['sets']['acdc']
+    sums = {cell: s.sum(0, dtype=float)[None] for cell, s in read_statistics(arrays)[0].items()}
+    conditions = [float(mean_iou(sums[c], 0)[0]) for c in (FOG, NIGHT, SNOW)]
+    pooled = float(mean_iou(sums[FOG] + sums[NIGHT] + sums[SNOW], 0)[0])
+    clean = float(mean_iou(sums[CLEAN_COLUMN], 0)[0])
+    found = [entry['conditions'][c.condition]['score']['value'] for c in (FOG, NIGHT, SNOW)]
+    assert found == pytest.approx(conditions)
+    assert entry['pooled']['score']['value'] == pytest.approx(pooled)
+    assert entry['mean_of_conditions']['score']['value'] == pytest.approx(np.mean(conditions))
+    for what, value in (
+        (entry['pooled'], pooled),
+        (entry['mean_of_conditions'], np.mean(conditions)),
+    ):
+        assert what['retention']['value'] == pytest.approx(100 * value / clean)
+        for number in (what['score'], what['retention']):
+            low, high = number['interval']
+            assert low < number['value'] < high
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_absent_classes():
+    """Without prediction left out; predicted all the same, 0 as in mmseg, and both are said."""
+    night = measured(NIGHT, 0.5, absent=(1, 3), predicted=(3,))
+    scores = SetScores(ACDC, [night], None, 'mIoU', CLASSES, {})
+    found = scores.results()['conditions']['night']
+    assert found['absent'] == ['person'] and found['absent_but_predicted'] == ['train']
+    iou = night.record.per_class['IoU']
+    assert iou['person'] is None and iou['train'] == 0
+    assert found['score']['value'] == pytest.approx((iou['road'] + iou['car'] + 0) / 3)
+    assert found['score_of_present_classes'] == pytest.approx((iou['road'] + iou['car']) / 2)
+
+
+def test_only_the_classes_of_a_set_are_scored():
+    """IDD has no trains: neither counts a predicted one, nor the clean column's."""
+    cell = ShiftCell('idd', 'all')
+    part = measured(cell, 0.5, absent=(3,), predicted=(3,))
+    results, _ = shift_results(more=[part], sets={'idd': SetInfo('IDD', 'val', scored=(0, 1, 2))})
+    entry = results['sets']['idd']
+    iou = [part.record.per_class['IoU'][name] for name in CLASSES[:3]]
+    assert entry['scored'] == CLASSES[:3] and list(entry['per_class']['IoU']) == CLASSES[:3]
+    assert entry['pooled']['score']['value'] == pytest.approx(np.mean(iou))
+    clean = measured(CLEAN_COLUMN, 0.9).record.per_class['IoU']
+    assert entry['clean']['value'] == pytest.approx(np.mean([clean[n] for n in CLASSES[:3]]))
+    assert entry['clean']['value'] != results['sets']['acdc']['clean']['value']
+
+
+def test_what_is_missing_is_named_and_nothing_is_taken_over_the_rest():
+    scores = SetScores(
+        ACDC, [measured(FOG, 0.5), failed(SNOW)], measured(CLEAN_COLUMN, 0.9), 'mIoU', CLASSES, {}
+    )
+    entry = scores.results()
+    assert entry['conditions']['fog']['score']['complete']
+    for name in ('pooled', 'mean_of_conditions'):
+        for number in (entry[name]['score'], entry[name]['retention']):
+            assert (number['value'], number['missing']) == (None, ['acdc/snow'])
+    assert entry['per_class'] == {}
+
+
+@pytest.mark.parametrize('clean', [True, False])
+def test_map_is_not_pooled_and_that_is_said(clean):
+    parts = [
+        measured(ShiftCell('coco_o', name), 0.5, statistics=None) for name in ('sketch', 'tattoo')
+    ]
+    column = measured(CLEAN_COLUMN, 0.9, statistics=None) if clean else None
+    info = SetInfo('COCO-O', 'val2017', effective=True)
+    entry = SetScores(info, parts, column, 'mIoU', CLASSES, {}).results()
+    assert entry['pooled']['score']['value'] is None and 'not pooled' in entry['pooled']['reason']
+    values = [p.record.metrics['mIoU'] for p in parts]
+    assert entry['mean_of_conditions']['score']['value'] == pytest.approx(np.mean(values))
+    assert entry['mean_of_conditions']['score']['interval'] is None
+    if clean:
+        expected = np.mean(values) - 0.45 * column.record.metrics['mIoU']
+        found = entry['mean_of_conditions']['effective_robustness']['value']
+        assert found == pytest.approx(expected)
+    else:
+        assert 'effective_robustness' not in entry['mean_of_conditions']
+
+
+def test_what_shows_the_same_scenes_is_drawn_together():
+    cells = [ShiftCell('foggy', name) for name in 'abc']
+    scenes = {
+        cells[0]: np.array(['1', '2']),
+        cells[1]: np.array(['3', '4']),
+        cells[2]: np.array(['5', '1']),
+        CLEAN_COLUMN: np.array(['9']),
+    }
+    groups = {frozenset(group) for group in strata(scenes)}
+    assert groups == {frozenset(cells[::2]), frozenset([cells[1]]), frozenset([CLEAN_COLUMN])}
+
+
+def test_pairs_of_scenes_move_together():
+    """Twice the same scenes, of which one is half as good: their ratio does not move at all."""
+    statistics = np.zeros((5, 2, 1), np.uint32)
+    statistics[:, 0, 0], statistics[:, 1, 0] = [10, 20, 30, 40, 50], 100
+    half = statistics.copy()
+    half[:, 0] //= 2
+    sums = {FOG: half, CLEAN_COLUMN: statistics}
+    same = resampled_sums(sums, dict.fromkeys(sums, np.arange(5).astype(str)))
+    ratio = mean_iou(same[FOG], 0) / mean_iou(same[CLEAN_COLUMN], 0)
+    assert np.allclose(ratio, 0.5)
+    others = {FOG: np.arange(5).astype(str), CLEAN_COLUMN: np.arange(5, 10).astype(str)}
+    apart = resampled_sums(sums, others)
+    assert np.std(mean_iou(apart[FOG], 0) / mean_iou(apart[CLEAN_COLUMN], 0)) > 0.01
+
+
+def test_nine_pictures_of_one_scene_are_one():
+    """Their interval is not that of as many independent pictures."""
+    rng = np.random.default_rng(0)
+    scene = np.repeat(rng.integers(10, 90, 4), 9)
+    statistics = np.stack([scene, np.full(36, 100)], 1)[..., None].astype(np.uint32)
+    names = np.repeat(list('abcd'), 9)
+    together = mean_iou(resampled_sums({FOG: statistics}, {FOG: names})[FOG], 0)
+    single = np.arange(36).astype(str)
+    apart = mean_iou(resampled_sums({FOG: statistics}, {FOG: single})[FOG], 0)
+    assert np.std(together) > 2 * np.std(apart)
+
+
+def test_written_and_read(tmp_path):
+    results, arrays = shift_results()
+    write_with_arrays(tmp_path, results, arrays)
+    assert read_results(tmp_path) == results
+    sums, keys, scenes = read_statistics(read_arrays(tmp_path))
+    assert list(sums) == list(keys) == list(scenes) == [CLEAN_COLUMN, FOG, NIGHT, SNOW]
+    assert np.array_equal(sums[FOG], measured(FOG, 0.7).statistics)
