@@ -33,6 +33,7 @@ COMMANDS = {
     'dist-train': 'dist_train.sh',
     'dist-test': 'dist_test.sh',
     'dist-test-corruption': 'dist_test_corruption.sh',
+    'dist-test-ood': 'dist_test_ood.sh',
     'slurm-train': 'slurm_train.sh',
     'slurm-test': 'slurm_test.sh',
 }
