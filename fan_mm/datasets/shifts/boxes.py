@@ -90,7 +90,7 @@ class BoxSet(ShiftSet):
             have = ', '.join(sorted({match['split'] for match in matches}))
             raise InputError(
                 f'{folder} has no boxes of {self.title}, split {split}; it has {have}: --split '
-                f'{self.name}=SPLIT chooses'
+                f'{self.choice}=SPLIT chooses'
             )
         if any(self.marks.search('/'.join(parts)) for parts in files):
             raise InputError(f'{folder} has no boxes of {self.title}: expected is {self.files}')

@@ -29,7 +29,7 @@ def _dark_zurich(parts: Sequence[str]) -> Named | None:
         key=match['key'] + ref,
         encodings=ids_of(match),
         split=split,
-        condition=nearest(parts, _TIMES) or ('night' if split in ('val', 'test') else ''),
+        condition=nearest(parts, _TIMES),
     )
 
 

@@ -24,6 +24,7 @@ def _foggy_driving(parts: Sequence[str]) -> Named | None:
         key='/'.join((below(parts, _DRIVING_FOLDERS), match['key'])),
         encodings=ids_of(match),
         split=nearest(parts, _DRIVING_FOLDERS),
+        rank=int('_gtcoarse_' in parts[-1].lower()),  # where both are there, the finer
     )
 
 

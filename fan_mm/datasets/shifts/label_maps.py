@@ -25,12 +25,14 @@ class LabelMap:
         train_ids: value -> trainId; legal values that are not listed are ignored.
         legal: values that a file can hold.
         source: where the table is from.
+        is_closed: whether it is known that there are no others.
     """
 
     title: str
     train_ids: Mapping[int, int]
     legal: frozenset[int]
     source: str
+    is_closed: bool = True
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -43,7 +45,7 @@ class LabelMap:
     @cached_property
     def illegal(self) -> np.ndarray:
         """Bool (256,): the values that no file of this encoding holds."""
-        return ~np.isin(np.arange(256), list(self.legal))
+        return self.is_closed & ~np.isin(np.arange(256), list(self.legal))
 
     @property
     def scored(self) -> tuple[int, ...]:
@@ -109,8 +111,9 @@ LABEL_MAPS: dict[str, LabelMap] = {
     'wilddash': LabelMap(
         'WildDash ids',
         _WILDDASH,
-        _values(100, 255),
+        _values(80, 255),
         'ozendelait/wilddash_scripts; brdav/cma agrees',
+        is_closed=False,  # the highest id that is nobody's class is not in our sources
     ),
     'mapillary_a': LabelMap(
         'Mapillary Vistas v1.2, map A',

@@ -185,7 +185,7 @@ class _Search:
             have = [s for s in self.set.splits if s in there] or ['none that its folders tell']
             raise InputError(
                 f'{self.folder} has no pictures of {self.set.title}, split {self.split}; it has '
-                f'{", ".join(have)}: --split {self.set.name}=SPLIT chooses'
+                f'{", ".join(have)}: --split {self.set.choice}=SPLIT chooses'
             )
         pictures = self._once(pictures)
         if not subset.list_file:
@@ -324,7 +324,7 @@ class _Search:
         where = self.labels_folder or self.folder
         if others:
             kinds = ', '.join(sorted(others))
-            hint = f'only labels as {kinds}: --encoding {self.set.name}=NAME reads them'
+            hint = f'only labels as {kinds}: --encoding {self.set.choice}=NAME reads them'
         elif self.set.labels_from and self.labels_folder is None:
             hint = f'they are those of {self.set.labels_from}: --{self.set.labels_from.lower()} DIR'
         else:

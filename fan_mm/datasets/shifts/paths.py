@@ -17,12 +17,16 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
         whose: what is looked for, for the error's line.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or one in it cannot be read.
     """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f'{whose}: cannot read {error.filename}: {error.strerror}') from None
+
     if not folder.is_dir():
         raise InputError(f'{whose}: no such folder: {folder}')
     found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         inside = os.path.realpath(parent) + os.sep
         folders[:] = [
             name

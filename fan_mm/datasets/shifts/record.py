@@ -88,8 +88,13 @@ class ShiftSet:
 
     @property
     def option(self) -> str:
-        """The option of the command line that names the set's folder."""
-        return '--' + self.name.replace('_', '-')
+        """The option of the command line that names the set's folder: of ACDC one for labels and boxes."""
+        return '--' + self.name.removesuffix('_boxes').replace('_', '-')
+
+    @property
+    def choice(self) -> str:
+        """How options that choose something of a set call it: ``--split acdc=train``."""
+        return self.option.removeprefix('--')
 
     def find(
         self,
@@ -134,7 +139,7 @@ class ShiftSet:
         return split
 
     def refuse(self, folder: Path, files: list[tuple[str, ...]]) -> None:
-        """Say that a folder has nothing of the set, and whose it looks like.
+        """Say that a folder has no pictures of the set, and whose it looks like.
 
         Raises:
             InputError: always.
@@ -142,7 +147,9 @@ class ShiftSet:
         paths = ['/'.join(parts) for parts in files]
         other = next((s for s in others(self) if any(map(s.marks.search, paths))), None)
         looks = f'; it looks like {other.title} ({other.option})' if other else ''
-        raise InputError(f'{folder} has no files of {self.title}, {self.files}{looks}')
+        raise InputError(
+            f'{folder} has no pictures of {self.title}; expected is {self.files}{looks}'
+        )
 
     def refuse_mixture(self, folder: Path, pictures: list[tuple[str, ...]]) -> None:
         """Refuse a folder where pictures of another set would be taken for this one's.

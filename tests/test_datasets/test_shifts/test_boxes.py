@@ -132,11 +132,11 @@ def test_mistakes(tmp_path):
             'acdc_boxes',
             'acdc',
             {},
-            r'has no boxes of .* split val; it has train: --split acdc_boxes=SPLIT',
+            r'has no boxes of .* split val; it has train: --split acdc=SPLIT',
         ),
         ('acdc_boxes', 'acdc', dict(split='test'), r'has no split .test.: they are val, train'),
         ('acdc_boxes', 'acdc', dict(encoding='train_ids'), 'boxes have no label encoding'),
-        ('coco_o', 'acdc', {}, r'has no files of COCO-O.*it looks like ACDC \(--acdc\)'),
+        ('coco_o', 'acdc', {}, r'has no pictures of COCO-O.*it looks like ACDC \(--acdc\)'),
         ('acdc_boxes', 'coco_o', {}, r'looks like COCO-O \(--coco-o\)'),
         ('acdc_boxes', 'nowhere', {}, 'no such folder'),
     ):

@@ -57,7 +57,7 @@ TABLES = {
     'label_ids': (CITYSCAPES, 34),
     'idd_level3': (IDD, 26),
     'idd_train_ids': (SAME, 19),
-    'wilddash': (WILDDASH, 101),
+    'wilddash': (WILDDASH, 255),
     'mapillary_a': (MAPILLARY_A, 66),
     'mapillary_b': (MAPILLARY_B, 66),
     'mapillary_c': (MAPILLARY_C, 66),

@@ -1,6 +1,7 @@
 """Every set's files in the nestings people have them in: each picture once, with its own label."""
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,7 @@ LAYOUTS = {
     'dark zurich, nested and flattened': (
         'dark_zurich',
         {
-            'night': [
+            'all': [
                 (
                     'Dark_Zurich_val_anon/rgb_anon/val/GOPR0356_frame_000321_rgb_anon.png',
                     'Dark_Zurich_val_anon/gt/val/GOPR0356_frame_000321_gt_labelIds.png',
@@ -281,7 +282,11 @@ LAYOUTS = {
                 ),
             ]
         },
-        ['gtFine/test/public/a_gtFine_labelIds.png', 'bboxGt/a.txt'],
+        [
+            'gtFine/test/public/a_gtFine_labelIds.png',
+            'gtCoarse/test/public/a_gtCoarse_labelTrainIds.png',
+            'bboxGt/a.txt',
+        ],
         {},
     ),
     'foggy driving, fine': (
@@ -559,6 +564,11 @@ def test_pictures_without_a_label_are_named(tmp_path):
             'train_ids',
             ('3 pictures lie in no folder that names a condition',),
         ),
+        (
+            'dark zurich, nested and flattened',
+            'label_ids',
+            ('1 pictures lie in no folder that names a condition',),
+        ),
         ('acdc, labels withheld', '', ()),
         ('cityscapes, zips, labelIds', 'label_ids', ()),
         (
@@ -622,7 +632,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 CITYSCAPES_TREE = flat(LAYOUTS['cityscapes'][1])
 MISTAKES = {
     'no folder': ('acdc', [], dict(), r'^ACDC: no such folder: .*/set$'),
-    'empty': ('acdc', ['readme.txt'], {}, r'has no files of ACDC, rgb_anon/CONDITION/.*\.png$'),
+    'empty': (
+        'acdc',
+        ['readme.txt'],
+        {},
+        r'has no pictures of ACDC; expected is rgb_anon/CONDITION/.*\.png$',
+    ),
     'split': (
         'acdc',
         flat(acdc()),
@@ -695,7 +710,7 @@ MISTAKES = {
         'foggy_cityscapes',
         CITYSCAPES_TREE,
         {},
-        r'has no files of Foggy Cityscapes, .*; it looks like Cityscapes \(--cityscapes\)$',
+        r'has no pictures of Foggy Cityscapes; .*; it looks like Cityscapes \(--cityscapes\)$',
     ),
     'muses as acdc': ('acdc', flat(LAYOUTS['muses'][1]), {}, r'looks like MUSES \(--muses\)$'),
     'bdd100k as wilddash': (
@@ -812,6 +827,21 @@ def test_equal_names_in_other_splits_and_conditions(size, tmp_path):
         plant(tmp_path, path.replace('/val/', '/train/'), content=content + 'y')
     assert found(tmp_path, 'acdc') == pairs
     assert SHIFT_SETS['acdc'].find(tmp_path)[0].notes == ()
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    """Its pictures would be missing in silence."""
+    plant(tmp_path, *flat(acdc()))
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith('rain'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)  # modes do not stop root
+    with pytest.raises(InputError, match=r'^ACDC: cannot read .*rain: Permission denied$'):
+        found(tmp_path, 'acdc')
 
 
 def test_damaged_meta_of_muses(tmp_path):

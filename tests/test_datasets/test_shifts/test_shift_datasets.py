@@ -425,7 +425,7 @@ def test_the_page_of_sets(repo_root):
         (row,) = (
             row for row in rows if re.fullmatch(f'{record.title}(,? .*)?', row.split(' | ')[1])
         )
-        assert f'`{record.option.removesuffix("-boxes")}`' in row
+        assert f'`{record.option}`' in row
         assert f'`{record.dataset_type.rpartition(".")[2]}`' in row
         for split in record.splits:
             assert f'`{split}`' in row or (split.endswith('_ref') and '`..._ref`' in row), split
