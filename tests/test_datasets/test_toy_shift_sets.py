@@ -1,6 +1,7 @@
 """Toy sets of adverse conditions: every tree is written, found by its record, and read as trainIds."""
 
 import json
+import runpy
 import shutil
 
 import cv2
@@ -329,6 +330,22 @@ def test_other_forms_and_sets_are_refused(quick, tmp_path):
         quick(root, 'night_driving', 'flat')
     with pytest.raises(InputError, match='is written as plain, flat, not as older'):
         quick(tmp_path / 'other', 'night_driving', 'older')
+
+
+def test_command_line(quick, tmp_path, monkeypatch, capsys, repo_root):
+    def run(*arguments):
+        monkeypatch.setattr('sys.argv', ['make_toy_dataset', *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(repo_root / 'tools' / 'make_toy_dataset.py'), run_name='__main__')
+        said = capsys.readouterr()
+        return stop.value.code, (said.out + said.err).splitlines()[-1]
+
+    root, small = tmp_path / 'toy', ('--size', '64x64', '--train', '1', '--val', '2', '--jobs', '1')
+    status, line = run('dark_zurich', root, *small, '--form', 'nested')
+    assert (status or 0, line) == (0, f'{root}: 1 + 2 scenes of each condition, 9 of them new')
+    assert len(list(root.glob('Dark_Zurich_val_anon/rgb_anon/val/night/GOPR0356/*.png'))) == 2
+    status, line = run('coco', tmp_path / 'coco', '--form', 'flat')
+    assert (status, line) == (2, 'error: --form flat: coco is written as plain')
 
 
 def test_fog_over_toy_cityscapes_follows_koschmieders_law(tmp_path):
