@@ -3,6 +3,7 @@
 import json
 import runpy
 import shutil
+import zipfile
 
 import cv2
 import numpy as np
@@ -27,10 +28,11 @@ from fan_mm.datasets.scenes.coco import annotate
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.scene import Instance
 from fan_mm.datasets.scenes.shift_layouts import shift_tree
-from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
+from fan_mm.evaluation.submission import SERVERS, write_submission
 
 TRAIN, VAL = 1, 4
 SIZE = (64, 64)
@@ -299,6 +301,30 @@ def test_equal_names_in_two_sets(quick, tmp_path):
             SHIFT_SETS[name].find(tmp_path / 'both')
     assert SHIFT_SETS['acdc'].find(tmp_path / 'both/acdc')
     assert SHIFT_SETS['dark_zurich'].find(tmp_path / 'both/dark')
+
+
+@pytest.mark.parametrize('server', sorted(SERVERS.keys() & SHIFT_LAYOUTS.keys()))
+def test_test_splits_become_submissions(quick, tmp_path, server):
+    """From the tree of a split without labels to the zip, whose values mean what was predicted."""
+    root, record = quick(tmp_path / 'toy', server), SHIFT_SETS[server]
+    images = [image for condition in record.find(root, 'test') for image in condition.images]
+    scenes = {image: random_scene(*SIZE, 1, index) for index, image in enumerate(images)}
+    predicted = {image: np.minimum(scene.labels, 18) for image, scene in scenes.items()}
+    confidence = np.full(SIZE, 0.5)
+    done = write_submission(
+        server, ((image, predicted[image], confidence) for image in images), tmp_path / 'out'
+    )
+    encoding = LABEL_MAPS[record.encodings[0]]
+    with zipfile.ZipFile(done.zip) as archive:
+        assert len(archive.namelist()) == done.files
+        for image in images:
+            for name, kind in SERVERS[server].names(image).items():
+                data = np.frombuffer(archive.read(name), np.uint8)
+                pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+                if kind == 'labels':
+                    scored = np.isin(predicted[image], encoding.scored)
+                    wanted = np.where(scored, predicted[image], 255)
+                    assert np.array_equal(encoding.table[pixels], wanted)
 
 
 # -------------------------------------------------------------------------------------- the writer

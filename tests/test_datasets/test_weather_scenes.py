@@ -100,7 +100,7 @@ def test_what_falls_is_hidden_by_what_stands_before_it():
     distance = np.full((60, 120), np.inf)
     distance[:, :60] = 1.0  # nearer than any flake
     for kind in ('rain', 'snow'):
-        seen = falling(rng(0), image, distance, 100.0, kind, 0.02, 1.0, white).max(axis=-1)
+        seen = falling(rng(0), image, distance, 100.0, kind, 0.02, 0.3, white).max(axis=-1)
         assert seen[:, 70:].max() > 100 and 0.005 < (seen[:, 70:] > 20).mean() < 0.6
         assert (seen[:, :50] > 20).mean() < 0.1 * (seen[:, 70:] > 20).mean()
 
