@@ -105,6 +105,7 @@ def test_map_is_not_pooled_and_that_is_said(clean):
         expected = np.mean(values) - 0.45 * column.record.metrics['mIoU']
         found = entry['mean_of_conditions']['effective_robustness']['value']
         assert found == pytest.approx(expected)
+        assert 'is not COCO val2017' in entry['notes'][0]
     else:
         assert 'effective_robustness' not in entry['mean_of_conditions']
 
