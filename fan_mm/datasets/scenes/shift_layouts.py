@@ -428,7 +428,8 @@ _FORMS: dict[str, dict[str, _Rules | Callable[[Counts], Tree]]] = {
         'nested': (
             ('^frame_camera/', 'RGB_Frame_Camera_trainvaltest/muses/frame_camera/'),
             ('^gt_semantic/', 'Semantic_Annotations_trainval/muses/gt_semantic/'),
-        )
+        ),
+        'flat': ((r'^(\w+/\w+)/\w+/\w+/', r'\1/'),),  # meta.json tells the conditions
     },
     'idd': {
         'nested': (('^', 'idd20kII/'),),

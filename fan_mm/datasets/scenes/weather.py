@@ -6,6 +6,7 @@ hidden by what stands before it.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,10 @@ KINDS = ('clear', 'fog', 'rain', 'snow')
 HOURS = ('day', 'twilight', 'night')
 _CLEAR_AIR = 1e9  # metres; haze is left to Koschmieder
 _LEVELS = {'twilight': (0.30, 0.33, 0.45), 'night': (0.042, 0.044, 0.066)}
+_SKIES = {  # at the horizon and above
+    'twilight': ((0.44, 0.34, 0.36), (0.13, 0.16, 0.30)),
+    'night': ((0.055, 0.05, 0.062), (0.012, 0.014, 0.032)),
+}
 _GROUND = (Label.ROAD, Label.SIDEWALK, Label.TERRAIN)
 _BETAS = {'fog': (0.018, 0.055), 'rain': (0.003, 0.008), 'snow': (0.004, 0.012)}  # 1/m, from, to
 
@@ -47,38 +52,41 @@ def light_of(weather: Weather, light: Light) -> Light:
     """The light in which a scene is painted, from that of the same scene in good weather."""
     if weather.plain:
         return light
-    flat = dict(sun=np.array([0.0, 1.0, 0.0]), sunlight=np.full(3, 0.08), softness=0.3)
-    if weather.hour != 'day':
-        # painted in even white light, which lamps take the place of
-        dark = weather.hour == 'night'
-        low = (0.055, 0.05, 0.062) if dark else (0.44, 0.34, 0.36)
-        high = (0.012, 0.014, 0.032) if dark else (0.13, 0.16, 0.30)
-        horizon, zenith = np.array(low), np.array(high)
-        if weather.kind != 'clear':
-            zenith = horizon = horizon * 0.9
-        ambient, clouds = np.full(3, 0.9), 0.25 if weather.kind == 'clear' else 1.0
-        return replace(
-            light,
-            **flat,
-            ambient=ambient,
-            zenith=zenith,
-            horizon=horizon,
-            clouds=clouds if not dark else 0.0,
-            visibility=_CLEAR_AIR,
-            shadow=0.0,
-            lamps=True,
-        )
-    grey = {'fog': 0.76, 'rain': 0.58, 'snow': 0.80}[weather.kind] * np.array([0.985, 1.0, 1.01])
     return replace(
         light,
-        **flat,
+        sun=np.array([0.0, 1.0, 0.0]),
+        sunlight=np.full(3, 0.08),
+        visibility=_CLEAR_AIR,
+        softness=0.3,
+        **(_under_clouds(weather) if weather.hour == 'day' else _in_the_dark(weather)),
+    )
+
+
+def _under_clouds(weather: Weather) -> dict[str, Any]:
+    level = {'fog': 0.76, 'rain': 0.58, 'snow': 0.80}[weather.kind]
+    grey = level * np.array([0.985, 1.0, 1.01])
+    return dict(
         ambient=grey * (0.98 if weather.kind == 'snow' else 0.92),
         zenith=grey * (1.0 if weather.kind == 'fog' else 0.88),
         horizon=grey,
         clouds=1.0,
-        visibility=_CLEAR_AIR,
         shadow=0.12,
         lamps=weather.kind != 'snow',
+    )
+
+
+def _in_the_dark(weather: Weather) -> dict[str, Any]:
+    """Even white light, whose place `lit_by_lamps` takes; the sky alone is painted as it looks."""
+    horizon, zenith = np.array(_SKIES[weather.hour])
+    if weather.kind != 'clear':
+        zenith = horizon = horizon * 0.9
+    return dict(
+        ambient=np.full(3, 0.9),
+        zenith=zenith,
+        horizon=horizon,
+        clouds=0.0 if weather.hour == 'night' else 0.25 if weather.kind == 'clear' else 1.0,
+        shadow=0.0,
+        lamps=True,
     )
 
 
@@ -108,7 +116,7 @@ def dress(
         image = lit_by_lamps(image, glow[..., 0], relief.points, sky, level)
     shining = painter.image * glow
     if weather.kind == 'rain':
-        image = _wet(rng, bloom(image, shining, 0.3, 0.02), painter, labels)
+        image = wet_ground(rng, bloom(image, shining, 0.3, 0.02), painter, labels)
     air = 255 * np.asarray(painter.light.horizon, np.float32)
     if beta:
         clear = np.exp(-np.float32(beta) * relief.distance)[..., None]
@@ -132,10 +140,17 @@ def _ground(painter: Painter, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.isin(labels, _GROUND), x, z
 
 
-def _wet(
+def wet_ground(
     rng: np.random.Generator, image: np.ndarray, painter: Painter, labels: np.ndarray
 ) -> np.ndarray:
-    """Wet ground: darker, and a blurred mirror of what is above it, in puddles more than beside them."""
+    """Wet ground: darker, and a blurred mirror of what is above it, in puddles more than beside them.
+
+    Args:
+        rng: where the puddles are.
+        image: ``(H, W, 3)`` float32.
+        painter: whose camera sees it.
+        labels: ``(H, W)`` trainIds.
+    """
     camera = painter.camera
     ground, x, z = _ground(painter, labels)
     height = camera.height
