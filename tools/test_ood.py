@@ -8,7 +8,7 @@ from fan_mm.cli import run, tool_parser
 # isort: split
 from mmengine.dist import is_main_process
 
-from fan_mm.engine.arguments import add_run_arguments, load_config
+from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
 from fan_mm.stopping import telling
@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument(
         '--weights', nargs='+', default=[], metavar='SET=KIND', help='ema or model for test sets'
     )
+    add_calibration_arguments(parser)
     parser.add_argument('--no-clean', action='store_true', help='leave the clean set out')
     parser.add_argument(
         '--overwrite', action='store_true', help='forget the sweep over ImageNet-C in the work dir'
@@ -72,6 +73,8 @@ def main() -> int:
             pairs(args.weights),
             not args.no_clean,
             args.overwrite,
+            args.calibration,
+            args.fit_temperature,
         )
     missing = missing_values(results)
     if is_main_process():

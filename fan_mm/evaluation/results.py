@@ -28,6 +28,7 @@ from fan_mm.fileio import whole_file, write_whole
 SCHEMA = 'fan_mm.robustness/1'
 RESULTS = 'results.json'
 PER_IMAGE = 'per_image.npz'
+CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
 _LIBRARIES = ['fan_mm', 'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'numpy', 'cv2']
 
@@ -117,15 +118,21 @@ def environment() -> dict[str, str]:
     return {'python': platform.python_version(), **versions, 'device': device}
 
 
-def write_results(folder: str | os.PathLike, results: dict, per_image: PerImage | None) -> Path:
-    """Write results.json, and per_image.npz where there are statistics; returns the former's path."""
+def write_results(
+    folder: str | os.PathLike,
+    results: dict,
+    per_image: PerImage | None,
+    calibration: PerImage | None = None,
+) -> Path:
+    """Write results.json, and statistics per image where there are some; returns the former's path."""
     folder = Path(folder)
-    if per_image is None:
-        (folder / PER_IMAGE).unlink(missing_ok=True)
-    else:
-        cells = {f'{name}/{severity}': s for (name, severity), s in per_image.cells.items()}
-        with whole_file(folder / PER_IMAGE) as aside:
-            np.savez_compressed(aside, kind=per_image.kind, keys=per_image.keys, **cells)
+    for name, statistics in ((PER_IMAGE, per_image), (CALIBRATION, calibration)):
+        if statistics is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        cells = {f'{name}/{severity}': s for (name, severity), s in statistics.cells.items()}
+        with whole_file(folder / name) as aside:
+            np.savez_compressed(aside, kind=statistics.kind, keys=statistics.keys, **cells)
     path = folder / RESULTS
     write_whole(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
     return path
@@ -156,26 +163,27 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
     return results
 
 
-def read_per_image(path: str | os.PathLike) -> PerImage | None:
+def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
     """Read the statistics per image beside a results.json; None if there are none.
 
     Args:
         path: results.json, or the folder that holds it.
+        name: of the file: `PER_IMAGE`, or `CALIBRATION`.
 
     Raises:
         InputError: their file is damaged.
     """
     path = Path(path)
-    path = (path if path.is_dir() else path.parent) / PER_IMAGE
+    path = (path if path.is_dir() else path.parent) / name
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
             cells = {}
-            for name in file.files:
-                if name not in ('kind', 'keys'):
-                    corruption, _, severity = name.rpartition('/')
-                    cells[Cell(corruption, int(severity))] = file[name]
+            for cell in file.files:
+                if cell not in ('kind', 'keys'):
+                    corruption, _, severity = cell.rpartition('/')
+                    cells[Cell(corruption, int(severity))] = file[cell]
             return PerImage(str(file['kind']), file['keys'], cells)
     except DAMAGED:
         raise InputError(f'{path} is damaged: the command of its sweep writes it anew') from None

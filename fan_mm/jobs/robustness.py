@@ -20,7 +20,9 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
+from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.report import remove_report, write_report
+from fan_mm.report.calibration import calibration_text
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
 from fan_mm.torch_files import local_file
@@ -32,6 +34,7 @@ def evaluate_robustness(
     work_dir: str | Path,
     launcher: str = 'none',
     save_images: int = 0,
+    fit_temperature: int = 0,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a corruption benchmark and write the report.
@@ -42,6 +45,7 @@ def evaluate_robustness(
         work_dir: where results and report go, and from where a stopped sweep goes on.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         save_images: number of samples whose pictures are kept.
+        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
         **options: of `fan_mm.evaluation.RobustnessSweep`.
 
     Returns:
@@ -93,6 +97,7 @@ def evaluate_robustness(
         model_info=model_info,
         save_images=save_images,
         paint=painter(task, meta if isinstance(meta, dict) else {}),
+        fit_on=training_pictures(cfg, fit_temperature) if fit_temperature else None,
         **options,
     )
     if options.get('overwrite') and is_main_process():
@@ -175,6 +180,7 @@ def summary_text(results: dict[str, Any]) -> str:
         clean, mean = other['clean'], other['mean']
         text = f'clean {_number(clean)}, mean {_number(mean["value"], mean["missing"])}'
         lines.append(f'  {metric:24}{text}')
+    lines += calibration_text(results)
     return '\n'.join(lines)
 
 
