@@ -227,3 +227,14 @@ def ece_rows(
             (corruption_label(name), [*cells, (number(mean, MEASURES['ECE']), mean)]),
         )
     return rows
+
+
+def calibration_label(name: str) -> str:
+    """'mean_ECE_scaled' -> 'mean ECE, with temperature'."""
+    of, measure, *scaled = name.split('_')
+    return f'{of} {measure}' + (', with temperature' if scaled else '')
+
+
+def calibration_digits(name: str) -> int:
+    """Digits printed of such a measure."""
+    return MEASURES[name.split('_')[1]]
