@@ -43,7 +43,8 @@ def probabilities_of(model: nn.Module, task: str) -> str:
                 f'calibration: {name} gives class scores summed over masks, which are neither logits '
                 'nor probabilities: leave --calibration out'
             )
-    words = _of_map(model) if task == 'segmentation' else "the model's pred_score"
+    maps = task == 'segmentation' or hasattr(model, 'decode_head')
+    words = _of_map(model) if maps else "the model's pred_score"
     return words + (', merged over test-time augmentations' if augmented else '')
 
 

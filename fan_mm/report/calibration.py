@@ -21,6 +21,7 @@ MEANINGS = {
     'Brier': 'mean over samples of the sum over classes of (p - truth)², 0 to 2 (Brier 1950)',
 }
 PLAIN, SCALED = 'plain', 'scaled'
+OUTSIDE = '·'  # a cell that is not part of the benchmark
 
 
 @dataclass(frozen=True)
@@ -220,12 +221,11 @@ def ece_rows(
         cells = []
         for severity in table.severities:
             value, state = table.value(name, severity), table.state(name, severity)
-            words = '·' if state == 'outside' else state
+            words = OUTSIDE if state == 'outside' else state
             cells.append((words if value is None else number(value, MEASURES['ECE']), value))
         mean = table.mean(name)
-        rows.append(
-            (corruption_label(name), [*cells, (number(mean, MEASURES['ECE']), mean)]),
-        )
+        words = 'incomplete' if mean is None else number(mean, MEASURES['ECE'])
+        rows.append((corruption_label(name), [*cells, (words, mean)]))
     return rows
 
 

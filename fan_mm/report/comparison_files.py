@@ -161,10 +161,11 @@ _DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
 
 def _difference_text(comparison: Comparison) -> str:
     level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
+    nats = any('NLL' in d.measure for d in comparison.differences)
     return (
         f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
         'paired bootstrap over images. If it excludes 0, the choice of images does not explain the '
-        'difference.'
+        'difference.' + (' NLL is in nats, the Brier score goes from 0 to 2.' if nats else '')
     )
 
 

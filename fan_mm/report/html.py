@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fan_mm.report import page
 from fan_mm.report.calibration import (
     MEANINGS,
+    OUTSIDE,
     PLAIN,
     CalibrationTable,
     calibration_of,
@@ -226,9 +227,8 @@ def _calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) 
         page.head_cell(label, 'row')
         + ''.join(
             page.cell(
-                text_of(entry, digits),
+                f'{text_of(entry, digits)} {interval(entry["interval"], digits)}'.strip(),
                 'absent' if entry['missing'] else '',
-                below=interval(entry['interval'], digits),
             )
             for entry in entries
         )
@@ -268,7 +268,9 @@ def _calibration_variant(
     rows = [
         page.head_cell(name, 'row')
         + ''.join(
-            page.cell(text, share=value / top if value is not None and top else None)
+            page.cell(text, share=value / top if top else 0)
+            if value is not None
+            else page.cell(text, 'outside' if text == OUTSIDE else 'absent')
             for text, value in cells
         )
         for name, cells in lines
