@@ -24,7 +24,7 @@ from fan_mm.evaluation.calibration import log_of
 from fan_mm.evaluation.calibration_metric import scores_of_map, scores_of_pictures
 from fan_mm.evaluation.cell_dataset import batch_size_of
 
-RANGE = (0.05, 20.0)
+RANGE = (0.001, 1000.0)
 VALUES = 2**24  # logits held for a fit, those of all classes counted
 
 
@@ -176,7 +176,7 @@ def fit(logits: Tensor, labels: Tensor) -> float:
             else 'the model is hardly better than chance there'
         )
         raise InputError(
-            f'--fit-temperature: no temperature between {RANGE[0]} and {RANGE[1]:.0f} is best ({why}): '
+            f'--fit-temperature: no temperature between {RANGE[0]:g} and {RANGE[1]:g} is best ({why}): '
             'give other or more pictures, or leave it out'
         )
     return value
