@@ -74,8 +74,8 @@ def evaluate_ood(
         clean: evaluate the clean validation set too.
         overwrite: forget the sweep over ImageNet-C in ``work_dir``.
         calibration: measure ECE, NLL and Brier score of every set too.
-        fit_temperature: number of training pictures that a temperature is fitted on, for each kind of
-            weights and input size; implies ``calibration``.
+        fit_temperature: number of training pictures that a temperature is fitted on, for each test set
+            with its weights and input size; implies ``calibration``.
 
     Returns:
         The content of the file, on every rank.
@@ -144,6 +144,8 @@ def evaluate_ood(
         'model': info,
         'test_sets': {},
     }
+    if calibrated:
+        results['probabilities'] = calibrated.probabilities
     for name in names:
         state, used = states[weights[name]]
         load_weights(model, state, checkpoint)

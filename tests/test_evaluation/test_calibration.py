@@ -164,7 +164,9 @@ def test_bootstrap_equals_brute_force():
     (counts,) = resample_counts(8, 12, 3)
     for row, found in zip(counts, drawn['fog', 1], strict=True):
         chosen = [maps[i] for i, times in enumerate(row) for _ in range(int(times))]
-        logits, labels, predicted = (torch.cat(parts, dim=-1) for parts in zip(*chosen, strict=True))
+        logits, labels, predicted = (
+            torch.cat(parts, dim=-1) for parts in zip(*chosen, strict=True)
+        )
         assert found[0] == pytest.approx(calibration(sums_of_map(logits, labels, predicted)[0]))
 
 

@@ -156,7 +156,7 @@ def test_never_on_what_is_evaluated(cfg, sweep):
 
 
 def test_a_model_without_probabilities_ends_at_the_first_batch(sweep):
-    with pytest.raises(InputError, match='the first batch fails: calibration: .* no seg_logits'):
+    with pytest.raises(InputError, match=r'the first batch fails: calibration: .* no seg_logits'):
         sweep(StripeModel()).run()
 
 
