@@ -166,16 +166,27 @@ def _added_up(
             s[valid] for s in (bins, right, confidence, nll, brier)
         )
     keys = bins.long() + BINS * right
-    if keys.is_cuda:  # bincount with weights has no form there that is the same every time
-        masks = [keys == key for key in range(2 * BINS)]
-        counts = torch.stack([mask.sum() for mask in masks])
-        held = torch.stack([(confidence * mask).sum(dtype=torch.float64) for mask in masks])
-    else:
-        counts = torch.bincount(keys, minlength=2 * BINS)
-        held = torch.bincount(keys, confidence.double(), minlength=2 * BINS)
+    counts, held = (_by_masks if keys.is_cuda else _by_bincount)(keys, confidence)
     counts, held = counts.view(2, BINS).long(), held.view(2, BINS).sum(0).long()
     rest = [values.sum(dtype=torch.float64)[None].long() for values in (nll, brier)]
     return torch.cat([counts.sum(0), counts[1], held, *rest]).cpu()
+
+
+def _by_bincount(keys: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    """Number and summed confidence of the samples of each key, on a CPU."""
+    return (
+        torch.bincount(keys, minlength=2 * BINS),
+        torch.bincount(keys, confidence.double(), minlength=2 * BINS),
+    )
+
+
+def _by_masks(keys: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    """The same on a GPU, where bincount with weights is refused by deterministic algorithms."""
+    masks = [keys == key for key in range(2 * BINS)]
+    return (
+        torch.stack([mask.sum() for mask in masks]),
+        torch.stack([(confidence * mask).sum(dtype=torch.float64) for mask in masks]),
+    )
 
 
 def bins_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.evaluator import Evaluator
 from torch import nn
 
-from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.calibration import BINS, packed
 from fan_mm.evaluation.calibration_metric import VARIANTS, CalibrationMetric
 from fan_mm.evaluation.calibration_summary import of_cells, summarize_calibration
@@ -101,6 +101,8 @@ class SweepCalibration:
             found = cells.get(Cell(cell['corruption'], cell['severity']))
             if found is not None:
                 cell['calibration'] = found
+        # of a metric that allows no intervals, calibration has some nevertheless
+        results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
         results['calibration'] = {
             'bins': BINS,
             'probabilities': self.probabilities,

@@ -17,6 +17,7 @@ from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.probabilities import probabilities_of
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
@@ -87,6 +88,10 @@ def evaluate_robustness(
     runner.call_hook('before_test')
     runner.call_hook('before_test_epoch')
     task = how_to_read(for_sweep(loop.evaluator)).task
+    fit_on = None
+    if fit_temperature:
+        probabilities_of(runner.model, task)  # before anything is said of the training split
+        fit_on = training_pictures(cfg, fit_temperature)
     meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
     sweep = RobustnessSweep(
         runner.model,
@@ -97,7 +102,7 @@ def evaluate_robustness(
         model_info=model_info,
         save_images=save_images,
         paint=painter(task, meta if isinstance(meta, dict) else {}),
-        fit_on=training_pictures(cfg, fit_temperature) if fit_temperature else None,
+        fit_on=fit_on,
         **options,
     )
     if options.get('overwrite') and is_main_process():

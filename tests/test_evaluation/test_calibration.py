@@ -181,6 +181,12 @@ def test_sums_do_not_depend_on_order_or_parts(monkeypatch):
     assert (flipped == whole).all()
 
 
+def test_a_gpu_adds_up_the_same(monkeypatch):
+    whole = sums_of_map(*a_map(19, (64, 96)))
+    monkeypatch.setattr(module, '_by_bincount', module._by_masks)
+    assert (sums_of_map(*a_map(19, (64, 96))) == whole).all()
+
+
 def test_packed_keeps_every_number():
     for top in (0, 200, 2**20, 2**33, 2**60):
         sums = np.array([[0, top]])
