@@ -23,7 +23,7 @@ UNIT = 2**20
 SIZE = 3 * BINS + 2  # sums of an image: count, right and confidence per bin; NLL; Brier score
 _LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one: NLL 87.3
 # Values held at once: what fits a CPU's cache, and on a GPU what keeps it busy.
-_VALUES = {'cpu': 2**19, 'cuda': 2**24}
+_VALUES = {'cpu': 2**20, 'cuda': 2**24}
 
 
 @torch.no_grad()
@@ -50,22 +50,21 @@ def sums_of_map(
         InputError: a label is no class, or the prediction is not the highest score.
     """
     channels, height, width = scores.shape
-    labels, predicted = labels.to(scores.device), predicted.to(scores.device)
-    values = _VALUES['cuda' if scores.is_cuda else 'cpu']
-    rows = max(1, values // (max(channels, 2) * width))
-    total = torch.zeros(len(temperatures), SIZE, dtype=torch.int64)
+    truth, guess = (part.to(scores.device).reshape(-1) for part in (labels, predicted))
+    valid = truth != ignore_index
+    truth = truth.long() * valid
+    _check_labels(truth, max(channels, 2))
+    rows = max(1, _VALUES['cuda' if scores.is_cuda else 'cpu'] // (max(channels, 2) * width))
+    parts = []
     for start in range(0, height, rows):
-        part = slice(start, start + rows)
-        logits = scores[:, part].reshape(channels, -1)
-        truth, guess = labels[part].reshape(-1), predicted[part].reshape(-1)
+        logits = scores[:, start : start + rows].reshape(channels, -1)
         if channels == 1:
-            guess, logits = logits[0] > 0.5, log_of(torch.cat([1 - logits, logits]))
-        valid = truth != ignore_index
-        truth = truth.long() * valid
-        measured = _measure(logits, truth, truth == guess, valid, temperatures)
-        for variant, sample in enumerate(measured):
-            total[variant] += _added_up(*sample, valid)
-    return total.numpy()
+            logits = log_of(torch.cat([1 - logits, logits]))
+        parts.append(_reduced(logits, truth[start * width : (start + rows) * width], temperatures))
+    if channels == 1:
+        guess = scores.reshape(-1) > 0.5
+    measured = _measured(torch.cat(parts, dim=1), guess == truth, valid, temperatures)
+    return torch.stack([_added_up(*sample, valid) for sample in measured]).numpy()
 
 
 @torch.no_grad()
@@ -86,10 +85,10 @@ def sums_of_labels(
         InputError: a label is no class.
     """
     labels = labels.to(probabilities.device).long()
-    scores = log_of(probabilities.double()).T
-    guess = probabilities.argmax(1)
-    valid = torch.ones_like(labels, dtype=torch.bool)
-    measured = _measure(scores, labels, guess == labels, valid, temperatures)
+    _check_labels(labels, probabilities.shape[1])
+    reduced = _reduced(log_of(probabilities.double()).T, labels, temperatures)
+    right, valid = probabilities.argmax(1) == labels, torch.ones_like(labels, dtype=torch.bool)
+    measured = _measured(reduced, right, valid, temperatures)
     count = len(labels)
     sums = np.zeros((count, len(temperatures), SIZE), np.int64)
     for variant, sample in enumerate(measured):
@@ -107,46 +106,69 @@ def log_of(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(_LEAST).log_()
 
 
-def _measure(
-    scores: Tensor, labels: Tensor, right: Tensor, valid: Tensor, temperatures: Sequence[float]
-) -> list[tuple[Tensor, ...]]:
-    """Bin, right, confidence, NLL and Brier score of samples ``(P,)``, per temperature.
-
-    Args:
-        scores: ``(C, P)`` logits.
-        labels: ``(P,)`` classes, 0 where not valid.
-        right: ``(P,)`` whether the prediction is the label.
-        valid: ``(P,)`` which samples count.
-        temperatures: V of them.
-    """
-    classes = len(scores)
-    if ((labels < 0) | (labels >= classes)).any():
+def _check_labels(labels: Tensor, classes: int) -> None:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise InputError(
             f'calibration: there is a label {int(wrong)}, but the model has {classes} classes'
         )
+
+
+def _reduced(scores: Tensor, labels: Tensor, temperatures: Sequence[float]) -> Tensor:
+    """What the measures of P samples follow from, without their classes.
+
+    Few operations, each on all classes: this is where the time goes.
+
+    Args:
+        scores: ``(C, P)`` logits.
+        labels: ``(P,)`` classes.
+        temperatures: V of them.
+
+    Returns:
+        ``(1 + 2V, P)``: the label's score less the highest one z; then per temperature the sum over the
+        classes of exp(z / T) and of its square.
+    """
     scores = scores if scores.dtype == torch.float64 else scores.float()
+    found = scores.new_empty(1 + 2 * len(temperatures), scores.shape[1])
     shifted = scores - scores.amax(0)
-    true = shifted.gather(0, labels[None])[0]
+    torch.gather(shifted, 0, labels[None], out=found[:1])
+    shares = torch.empty_like(shifted)
+    for place, temperature in enumerate(temperatures):
+        if temperature == 1:
+            torch.exp(shifted, out=shares)
+        else:
+            torch.mul(shifted, 1 / temperature, out=shares).exp_()
+        torch.sum(shares, 0, out=found[1 + 2 * place])
+        torch.sum(shares.square_(), 0, out=found[2 + 2 * place])
+    return found
+
+
+def _measured(
+    reduced: Tensor, right: Tensor, valid: Tensor, temperatures: Sequence[float]
+) -> list[tuple[Tensor, ...]]:
+    """Bin, right, confidence, NLL and Brier score of samples ``(P,)``, per temperature.
+
+    Args:
+        reduced: from `_reduced`.
+        right: ``(P,)`` whether the prediction is the label.
+        valid: ``(P,)`` which samples count.
+        temperatures: V of them.
+    """
+    true, *rest = reduced
     if (right & valid & (true < 0)).any():
         raise InputError(
             'calibration: the prediction is not the class with the highest score, so the scores are '
             'not those that it was made from'
         )
-    shares = torch.empty_like(shifted)
     found = []
-    for temperature in temperatures:
-        if temperature == 1:
-            torch.exp(shifted, out=shares)
-        else:
-            torch.mul(shifted, 1 / temperature, out=shares).exp_()
-        total, of_label = shares.sum(0), true / temperature
-        confidence = _units(1 / total)
-        of_true = of_label.exp() / total
+    for place, temperature in enumerate(temperatures):
+        total, squares = rest[2 * place : 2 * place + 2]
+        of_label = true / temperature
         nll = (total.log() - of_label).clamp_max_(-np.log(_LEAST))
         if nll.isnan().any():
             raise InputError('calibration: there are scores that are not finite')
-        brier = shares.square_().sum(0) / total.square() - 2 * of_true + 1
+        brier = squares / total.square() - 2 * of_label.exp() / total + 1
+        confidence = _units(1 / total)
         # bins (b / 15, (b + 1) / 15], as Guo et al. have them
         bins = ((confidence * BINS - 1) / UNIT).floor_()
         found.append((bins, right, confidence, _units(nll), _units(brier)))

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fan_mm.report import colours
-from fan_mm.report.calibration import Bins, CalibrationTable, text_of
-from fan_mm.report.figures import WIDTH, new_figure, style
-from fan_mm.report.robustness_table import HOLD_OUTS
+from fan_mm.report.calibration import PLAIN, Bins, CalibrationTable, calibration_of, text_of
+from fan_mm.report.figures import WIDTH, new_figure, severity_curves, style
+from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
+
+NAMES = ('reliability', 'ece_curves', 'reliability_scaled', 'ece_curves_scaled')
 
 
 class _Line(NamedTuple):
@@ -17,6 +19,20 @@ class _Line(NamedTuple):
     bins: Bins | None
     colour: str
     marker: str
+
+
+def drawn(table: RobustnessTable) -> dict[str, Figure]:
+    """The figures of calibration by their names; none where it was not measured.
+
+    ``reliability`` and ``ece_curves``, and the same of the logits with a temperature.
+    """
+    found = calibration_of(table)
+    figures = {}
+    for variant in found.variants if found else ():
+        end = '' if variant == PLAIN else f'_{variant}'
+        figures[f'reliability{end}'] = reliability(found, variant)
+        figures[f'ece_curves{end}'] = severity_curves(found.ece(variant))
+    return figures
 
 
 def reliability(found: CalibrationTable, variant: str) -> Figure:

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from fan_mm.evaluation.results import read_results
 from fan_mm.fileio import remove_temporaries, write_whole
-from fan_mm.report import figures
-from fan_mm.report.calibration import PLAIN, calibration_of
-from fan_mm.report.calibration_figures import reliability
+from fan_mm.report import calibration_figures, figures
 from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.tables import cells_csv, per_class_csv, report_markdown
@@ -16,10 +14,7 @@ _FILES = (
     *('report.html', 'report.md', 'results.csv', 'per_class.csv'),
     *(
         f'figures/{name}.{kind}'
-        for name in (
-            *('heat_map', 'severity_curves', 'groups'),
-            *('reliability', 'reliability_scaled', 'ece_curves', 'ece_curves_scaled'),
-        )
+        for name in ('heat_map', 'severity_curves', 'groups', *calibration_figures.NAMES)
         for kind in ('png', 'pdf')
     ),
 )
@@ -30,8 +25,7 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
 
     Files in ``out_dir``: ``report.html`` (self-contained), ``report.md``, ``results.csv``,
     ``per_class.csv`` where the results have classes, and ``figures/`` with ``heat_map``,
-    ``severity_curves`` and ``groups`` as PNG and PDF; where calibration was measured, ``reliability`` and
-    ``ece_curves``, with a temperature also ``reliability_scaled`` and ``ece_curves_scaled``.
+    ``severity_curves`` and ``groups`` as PNG and PDF, and those of `calibration_figures`.
 
     Args:
         results_path: a results.json, or the folder that holds it. The pictures of its gallery are
@@ -53,11 +47,7 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
     drawn = {'heat_map': figures.heat_map(table), 'severity_curves': figures.severity_curves(table)}
     if results['benchmark']['groups']:
         drawn['groups'] = figures.group_bars([table])
-    if calibration := calibration_of(table):
-        for variant in calibration.variants:
-            end = '' if variant == PLAIN else f'_{variant}'
-            drawn[f'reliability{end}'] = reliability(calibration, variant)
-            drawn[f'ece_curves{end}'] = figures.severity_curves(calibration.ece(variant))
+    drawn |= calibration_figures.drawn(table)
     texts = {
         'results.csv': cells_csv(table),
         'per_class.csv': per_class_csv(table),
