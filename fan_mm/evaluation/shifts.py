@@ -54,6 +54,7 @@ class Measured:
         scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
         statistics: ``(N, 2, C)`` pixels per class in intersection and union; None without.
         sha256: of the pictures and labels evaluated.
+        calibration: as a cell of a sweep has it; None where it was not measured.
     """
 
     cell: ShiftCell
@@ -64,6 +65,7 @@ class Measured:
     scenes: np.ndarray | None = None
     statistics: np.ndarray | None = None
     sha256: str | None = None
+    calibration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -434,6 +436,8 @@ def _public(measured: Measured) -> dict[str, Any]:
     cell = asdict(measured.record)
     for name in ('corruption', 'severity', 'images'):  # the last are in 'gallery'
         del cell[name]
+    if measured.calibration is not None:
+        cell['calibration'] = dict(measured.calibration)
     return {**measured.cell._asdict(), **cell}
 
 
