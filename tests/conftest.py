@@ -205,7 +205,12 @@ def tool():
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
         if processes == 1:
-            command = [warm_python.python(), ROOT / 'tools' / 'test_corruption.py', config, checkpoint]
+            command = [
+                warm_python.python(),
+                ROOT / 'tools' / 'test_corruption.py',
+                config,
+                checkpoint,
+            ]
         else:
             script = ROOT / 'tools' / 'dist_test_corruption.sh'
             command = ['bash', script, config, checkpoint, processes]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fan_mm.evaluation.cells import CellRecord
-from fan_mm.evaluation.results import write_with_arrays
+from fan_mm.evaluation.results import PER_IMAGE, write_with_arrays
 from fan_mm.evaluation.shifts import CLEAN_COLUMN, Measured, SetInfo, ShiftCell, join
 
 CLASSES = ['road', 'person', 'car', 'train']
@@ -91,5 +91,6 @@ def shift_results(
 def written(folder, **options):
     """The folder of such results."""
     folder.mkdir()
-    write_with_arrays(folder, *shift_results(**options))
+    results, arrays = shift_results(**options)
+    write_with_arrays(folder, results, {PER_IMAGE: arrays})
     return folder

@@ -10,7 +10,7 @@ from fan_mm.cli import run, tool_parser, whole
 from mmengine.dist import is_main_process
 
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
-from fan_mm.engine.arguments import add_run_arguments, load_config
+from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments, load_config
 from fan_mm.evaluation.image_cache import AUTO
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.robustness import evaluate_robustness, failed_cells, summary_text
@@ -94,6 +94,7 @@ def main() -> int:
         metavar='N',
         help='pictures of N images for the report',
     )
+    add_calibration_arguments(parser)
     parser.add_argument(
         '--on-error',
         choices=ON_ERROR,
@@ -120,6 +121,8 @@ def main() -> int:
         seed=args.seed,
         channel_order=args.channel_order,
         max_samples=args.max_samples,
+        calibration=args.calibration,
+        fit_temperature=args.fit_temperature,
         on_error=args.on_error,
         image_cache=args.image_cache,
         overwrite=args.overwrite,

@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process
 
 from fan_mm.config_parts import scope_of
 from fan_mm.datasets.shifts import SHIFT_SETS
-from fan_mm.engine.arguments import add_run_arguments, load_config
+from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.ood_classification import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
@@ -104,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
     add('--size', nargs='+', default=[], metavar='SET=PIXELS', help='input size of test sets')
     add('--weights', nargs='+', default=[], metavar='SET=KIND', help='ema or model for test sets')
+    add_calibration_arguments(made)
     return made
 
 
@@ -130,9 +131,9 @@ def conditions(
     splits = pairs(args.split)
     if 'cityscapes' in splits and args.cityscapes:  # another split than that of the clean column
         folders = {**folders, 'cityscapes': args.cityscapes}
-    for name in ('size', 'weights'):
+    for name in ('size', 'weights', 'fit_temperature'):
         if getattr(args, name):
-            raise InputError(f'--{name} is for ImageNet classifiers')
+            raise InputError(f'--{name.replace("_", "-")} is for ImageNet classifiers')
     results = evaluate_shifts(
         cfg,
         args.checkpoint,
@@ -145,6 +146,7 @@ def conditions(
         clean=not args.no_clean,
         save_images=args.save_images,
         submission=args.submission,
+        calibration=args.calibration,
         max_samples=args.max_samples,
         on_error=args.on_error,
         overwrite=args.overwrite,
@@ -183,6 +185,8 @@ def classification(
             pairs(args.weights),
             not args.no_clean,
             args.overwrite,
+            args.calibration,
+            args.fit_temperature,
         )
     missing = missing_values(results)
     if is_main_process():

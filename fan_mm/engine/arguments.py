@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from fan_mm.cli import whole
 from fan_mm.engine.config_file import read_config
 
 _SPACE = '\0'  # no argument has one
@@ -81,6 +82,22 @@ def add_run_arguments(
     )
     # torch.distributed.launch passes the first or the second, torchrun sets LOCAL_RANK
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_calibration_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what commands have that can measure calibration."""
+    parser.add_argument(
+        '--calibration',
+        action='store_true',
+        help='expected calibration error, NLL and Brier score too (classification, segmentation)',
+    )
+    parser.add_argument(
+        '--fit-temperature',
+        type=whole(1),
+        default=0,
+        metavar='N',
+        help='also with one temperature, fitted on N clean pictures of the training split',
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -50,6 +50,7 @@ from fan_mm.errors import InputError
 _ON_ANY_PART = (
     *('IoUMetric', 'DepthMetric', 'SemSegMetric', 'CocoMetric', 'FastCocoMetric', 'LVISMetric'),
     *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
+    'CalibrationMetric',
 )
 _FILES = ('img_path', 'seg_map_path')
 _MORE = 8  # samples for a metric that does not compute on the first batch

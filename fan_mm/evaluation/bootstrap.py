@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fan_mm.evaluation.calibration import calibration
+
 RESAMPLES = 1000
 LEVEL = 0.95
 _CHUNK = 2**24  # resample counts held at once: 128 MiB as float64
@@ -50,11 +52,12 @@ class PerImage:
     """What each image adds to a score that is a function of sums over images.
 
     Attributes:
-        kind: 'iou' or 'accuracy' (keys of `SCORES`).
+        kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`).
         keys: ``(N,)`` names of the images, in the order of the statistics.
         cells: per cell ``(corruption, severity)`` the statistics: for 'iou' ``(N, 2, C)`` pixels per
             class in the intersection and in the union of prediction and ground truth; for 'accuracy'
-            ``(N, 1, 1)``, 1 where the arg max is right.
+            ``(N, 1, 1)``, 1 where the arg max is right; for 'calibration' ``(N, V, SIZE)`` as in
+            `fan_mm.evaluation.calibration`, whose scores are ``(V, 3)``.
     """
 
     kind: str
@@ -69,7 +72,7 @@ class PerImage:
     def resampled(
         self, resamples: int = RESAMPLES, seed: int = 0
     ) -> dict[tuple[str, int], np.ndarray]:
-        """Scores ``(R,)`` of every cell, per cent, under the same resampled images."""
+        """Scores ``(R, ...)`` of every cell, per cent, under the same resampled images."""
         images = len(self.keys)
         scores = {cell: [] for cell in self.cells}
         for counts in resample_counts(images, resamples, seed):
@@ -107,4 +110,5 @@ def accuracy(sums: np.ndarray, images: int) -> np.ndarray:
 SCORES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     'iou': mean_iou,
     'accuracy': accuracy,
+    'calibration': calibration,
 }

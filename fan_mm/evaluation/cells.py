@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.logging import print_log
@@ -28,7 +28,9 @@ DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
 # What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
-_OURS = re.compile(r'\.(sweep|results|per_image|report|per_class|per_severity)\..+')
+_OURS = re.compile(
+    r'\.(sweep|results|per_image|calibration|temperature|report|per_class|per_severity)\..+'
+)
 _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_name`
 
 
@@ -95,7 +97,7 @@ class CellStore:
         self.folder = folder
         self._identity: dict[str, str] = {}
         self._records: dict[Cell, CellRecord] = {}
-        self._statistics: dict[Cell, np.ndarray] = {}
+        self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
         """Begin a sweep, or go on with the one that the folder holds.
@@ -226,25 +228,30 @@ class CellStore:
     def _path(self, cell: Cell, suffix: str) -> Path:
         return self.folder / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
 
-    def put(self, record: CellRecord, statistics: np.ndarray | None = None) -> None:
+    def put(self, record: CellRecord, statistics: np.ndarray | None = None, **more: Any) -> None:
         """Store a cell; an earlier record of it is replaced.
+
+        Args:
+            record: of the cell.
+            statistics: per image, where the metric has them.
+            **more: other statistics per image by their names, None where there are none.
 
         Raises:
             InputError: see `check`.
         """
         self.check()
         self._records[record.cell] = record
-        self._statistics.pop(record.cell, None)
+        arrays = {'statistics': statistics, **more}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         if self.folder is None:
-            if statistics is not None:
-                self._statistics[record.cell] = statistics
+            self._statistics[record.cell] = arrays
             return
         self._path(record.cell, '.json').unlink(missing_ok=True)
-        if statistics is None:
+        if not arrays:
             self._path(record.cell, '.npz').unlink(missing_ok=True)
         else:
             with whole_file(self._path(record.cell, '.npz')) as aside:
-                np.savez_compressed(aside, statistics=statistics)
+                np.savez_compressed(aside, **arrays)
         text = json.dumps(asdict(record), indent=1, allow_nan=False)
         write_whole(self._path(record.cell, '.json'), text + '\n')
 
@@ -257,20 +264,20 @@ class CellStore:
         """The record of a cell; status 'missing' if there is none."""
         return self._records.get(cell) or CellRecord(*cell, status='missing')
 
-    def statistics(self, cell: Cell) -> np.ndarray | None:
-        """The statistics per image of a cell, None if it has none.
+    def statistics(self, cell: Cell, name: str = 'statistics') -> np.ndarray | None:
+        """Statistics per image of a cell by their name, None if it has none.
 
         Raises:
             InputError: their file is damaged.
         """
         if self.folder is None:
-            return self._statistics.get(cell)
+            return self._statistics.get(cell, {}).get(name)
         path = self._path(cell, '.npz')
         if not path.exists():
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
-                return file['statistics']
+                return file[name] if name in file.files else None
         except DAMAGED:
             record = path.with_suffix('.json').name
             raise InputError(

@@ -1,7 +1,7 @@
 """Two models on the same images: is the difference one?"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,17 @@ import numpy as np
 from fan_mm.corruptions import Benchmark
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import interval
+from fan_mm.evaluation.calibration import MEASURES
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.results import CORRUPTIONS, read_per_image, read_results
+from fan_mm.evaluation.results import (
+    CALIBRATION,
+    CORRUPTIONS,
+    PER_IMAGE,
+    read_per_image,
+    read_results,
+)
 from fan_mm.evaluation.scope import Scope
-from fan_mm.evaluation.summary import Figure, headline_figures
+from fan_mm.evaluation.summary import Figure, Scores, headline_figures
 
 
 def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, dict[str, Any]]:
@@ -28,7 +35,9 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     Returns:
         For 'clean', 'mean', 'retention' and so on: 'difference' (None where one of the two values
         is missing), 'interval' ([low, high], None where the metric allows none or the images are
-        not the same) and 'significant' (0 lies outside the interval; None without one).
+        not the same) and 'significant' (0 lies outside the interval; None without one). Where both
+        measured calibration, likewise of 'clean_ECE', 'mean_ECE' and so on, of 'NLL', 'Brier', and,
+        where both fitted a temperature, 'mean_ECE_scaled'.
 
     Raises:
         InputError: the two have another task, metric or benchmark.
@@ -42,19 +51,57 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
         if value(results[0]) != value(results[1]):
             raise InputError(f'{first} and {second} cannot be compared: they have another {name}')
     draws = _paired_draws(first, second)
+    figures = _figures(results[0])
+    found = {
+        name: _difference(figure, [_scores(r) for r in results], draws)
+        for name, figure in figures.items()
+    }
+    return found | _calibration_differences(first, second, results, figures)
+
+
+def _difference(figure: Figure, scores: Sequence[Scores], draws: Sequence[Scores] | None) -> dict:
+    """The second minus the first of a figure, of two results' scores."""
+    values = [figure.evaluate(s)['value'] for s in scores]
+    difference = None if None in values else values[1] - values[0]
+    bounds = None
+    if difference is not None and draws and all(c in d for d in draws for c in figure.cells):
+        bounds = interval(figure.formula(draws[1]) - figure.formula(draws[0]))
+    return {
+        'difference': difference,
+        'interval': bounds,
+        'significant': None if bounds is None else not bounds[0] <= 0 <= bounds[1],
+    }
+
+
+def _calibration_differences(
+    first: str | os.PathLike,
+    second: str | os.PathLike,
+    results: Sequence[Mapping],
+    figures: Mapping[str, Figure],
+) -> dict[str, dict[str, Any]]:
+    """Differences of calibration, where both have it."""
+    both = [(r.get('calibration') or {}).get('summary') or {} for r in results]
+    variants = [variant for variant in both[0] if variant in both[1]]
+    if not variants:
+        return {}
+    draws = _paired_draws(first, second, CALIBRATION)
     found = {}
-    for name, figure in _figures(results[0]).items():
-        values = [figure.evaluate(_scores(r))['value'] for r in results]
-        difference = None if None in values else values[1] - values[0]
-        bounds = None
-        if difference is not None and draws and all(c in d for d in draws for c in figure.cells):
-            bounds = interval(figure.formula(draws[1]) - figure.formula(draws[0]))
-        found[name] = {
-            'difference': difference,
-            'interval': bounds,
-            'significant': None if bounds is None else not bounds[0] <= 0 <= bounds[1],
-        }
+    for v, variant in enumerate(variants):
+        for m, measure in enumerate(MEASURES):
+            scores = [_calibration_scores(r, variant, measure) for r in results]
+            drawn = draws and [{c: d[:, v, m] for c, d in per_cell.items()} for per_cell in draws]
+            for name in ('clean', 'mean'):
+                key = f'{name}_{measure}' + ('' if variant == 'plain' else f'_{variant}')
+                found[key] = _difference(figures[name], scores, drawn)
     return found
+
+
+def _calibration_scores(results: Mapping, variant: str, measure: str) -> dict[Cell, float | None]:
+    return {
+        Cell(c['corruption'], c['severity']): c['calibration'][variant][measure]['value']
+        for c in results['cells']
+        if c.get('calibration')
+    }
 
 
 def _figures(results: Mapping) -> dict[str, Figure]:
@@ -87,9 +134,11 @@ def _scores(results: Mapping) -> dict[Cell, float | None]:
     }
 
 
-def _paired_draws(first: str | os.PathLike, second: str | os.PathLike) -> list[dict] | None:
+def _paired_draws(
+    first: str | os.PathLike, second: str | os.PathLike, name: str = PER_IMAGE
+) -> list[dict] | None:
     """Resampled scores of both by the same draws; None if that is not possible."""
-    statistics = [read_per_image(path) for path in (first, second)]
+    statistics = [read_per_image(path, name) for path in (first, second)]
     if None in statistics or not np.array_equal(statistics[0].keys, statistics[1].keys):
         return None
     return [s.resampled() for s in statistics]

@@ -31,6 +31,7 @@ CORRUPTIONS, SHIFTS = 'corruptions', 'shifts'  # kinds of results; version 1 kno
 _KINDS = {CORRUPTIONS: 'a sweep over corruptions', SHIFTS: 'real adverse conditions'}
 RESULTS = 'results.json'
 PER_IMAGE = 'per_image.npz'
+CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
 _LIBRARIES = ['fan_mm', 'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'numpy', 'cv2']
 
@@ -128,25 +129,41 @@ def environment() -> dict[str, str]:
     return {'python': platform.python_version(), **versions, 'device': device}
 
 
-def write_results(folder: str | os.PathLike, results: dict, per_image: PerImage | None) -> Path:
-    """Write results.json, and per_image.npz where there are statistics; returns the former's path."""
-    arrays = None
-    if per_image is not None:
-        arrays = {f'{name}/{severity}': s for (name, severity), s in per_image.cells.items()}
-        arrays |= {'kind': per_image.kind, 'keys': per_image.keys}
+def write_results(
+    folder: str | os.PathLike,
+    results: dict,
+    per_image: PerImage | None,
+    calibration: PerImage | None = None,
+) -> Path:
+    """Write results.json, and statistics per image where there are some; returns the former's path."""
+    arrays = {PER_IMAGE: _arrays(per_image), CALIBRATION: _arrays(calibration)}
     return write_with_arrays(folder, results, arrays)
 
 
+def _arrays(statistics: PerImage | None) -> dict[str, Any] | None:
+    if statistics is None:
+        return None
+    cells = {f'{name}/{severity}': s for (name, severity), s in statistics.cells.items()}
+    return {'kind': statistics.kind, 'keys': statistics.keys, **cells}
+
+
 def write_with_arrays(
-    folder: str | os.PathLike, results: dict, arrays: Mapping[str, Any] | None
+    folder: str | os.PathLike, results: dict, arrays: Mapping[str, Mapping[str, Any] | None]
 ) -> Path:
-    """Write results.json, and per_image.npz where there are arrays; returns the former's path."""
+    """Write results.json, and beside it files of arrays where there are some; returns the former's path.
+
+    Args:
+        folder: where.
+        results: content of results.json.
+        arrays: of each file, such as `PER_IMAGE`; None where there shall be none.
+    """
     folder = Path(folder)
-    if arrays is None:
-        (folder / PER_IMAGE).unlink(missing_ok=True)
-    else:
-        with whole_file(folder / PER_IMAGE) as aside:
-            np.savez_compressed(aside, **arrays)
+    for name, content in arrays.items():
+        if content is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with whole_file(folder / name) as aside:
+            np.savez_compressed(aside, **content)
     path = folder / RESULTS
     write_whole(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
     return path
@@ -185,52 +202,54 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     return results
 
 
-def read_per_image(path: str | os.PathLike) -> PerImage | None:
+def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
     """Read the statistics per image beside a results.json of a sweep; None if there are none.
 
     Args:
         path: results.json, or the folder that holds it.
+        name: of the file: `PER_IMAGE`, or `CALIBRATION`.
 
     Raises:
         InputError: their file is damaged.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, name)
     if arrays is None:
         return None
     try:
         kind, keys = str(arrays.pop('kind')), arrays.pop('keys')
         cells = {}
-        for name, statistics in arrays.items():
-            corruption, _, severity = name.rpartition('/')
+        for cell, statistics in arrays.items():
+            corruption, _, severity = cell.rpartition('/')
             cells[Cell(corruption, int(severity))] = statistics
         return PerImage(kind, keys, cells)
     except DAMAGED:
-        raise InputError(_damaged(path)) from None
+        raise InputError(_damaged(path, name)) from None
 
 
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray] | None:
-    """Read the per_image.npz beside a results.json as it is; None if there is none.
+def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.ndarray] | None:
+    """Read the arrays beside a results.json as they are; None if there are none.
 
     Args:
         path: results.json, or the folder that holds it.
+        name: of their file.
 
     Raises:
         InputError: it is damaged.
     """
-    file = _arrays_of(path)
+    file = _arrays_of(path, name)
     if not file.exists():
         return None
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except DAMAGED:
-        raise InputError(_damaged(path)) from None
+        raise InputError(_damaged(path, name)) from None
 
 
-def _arrays_of(path: str | os.PathLike) -> Path:
+def _arrays_of(path: str | os.PathLike, name: str) -> Path:
     path = Path(path)
-    return (path if path.is_dir() else path.parent) / PER_IMAGE
+    return (path if path.is_dir() else path.parent) / name
 
 
-def _damaged(path: str | os.PathLike) -> str:
-    return f'{_arrays_of(path)} is damaged: the command of its sweep writes it anew'
+def _damaged(path: str | os.PathLike, name: str) -> str:
+    return f'{_arrays_of(path, name)} is damaged: the command of its sweep writes it anew'

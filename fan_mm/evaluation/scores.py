@@ -42,7 +42,7 @@ _SCORES = (
 )
 # Words of errors and losses, of which lower is better.
 _ERRORS = re.compile(
-    r'(^|[^a-z])(loss|err|error|errors|m?mr|rmse|mse|mae|rel|log10|silog|epe|fpr\d*|ece|nll|'
+    r'(^|[^a-z])(loss|err|error|errors|m?mr|rmse|mse|mae|rel|log10|silog|epe|fpr\d*|ece|nll|brier|'
     r'distance|dist|hd95|hausdorff|fid|perplexity|miss)($|[^a-z])'
 )
 

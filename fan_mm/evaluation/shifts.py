@@ -24,6 +24,7 @@ from fan_mm.evaluation.metrics import retention
 from fan_mm.evaluation.results import SHIFTS, environment, heading
 
 POOLED, MEAN = 'pooled', 'mean_of_conditions'
+_COCO_VAL = 5000  # pictures
 EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
 
 
@@ -53,6 +54,7 @@ class Measured:
         scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
         statistics: ``(N, 2, C)`` pixels per class in intersection and union; None without.
         sha256: of the pictures and labels evaluated.
+        calibration: as a cell of a sweep has it; None where it was not measured.
     """
 
     cell: ShiftCell
@@ -63,6 +65,7 @@ class Measured:
     scenes: np.ndarray | None = None
     statistics: np.ndarray | None = None
     sha256: str | None = None
+    calibration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,17 @@ class SetScores:
 
     def results(self) -> dict[str, Any]:
         """The set's entry in results.json."""
+        told = dict(self.info.told)
+        if self.info.effective and self.clean is not None and self.clean.total != _COCO_VAL:
+            told['notes'] = [
+                *told.get('notes', ()),
+                f'effective robustness: the clean column has {self.clean.total} pictures, and so is not COCO '
+                f'val2017, which has {_COCO_VAL}.',
+            ]
         return {
             'title': self.info.title,
             'split': self.info.split,
-            **self.info.told,
+            **told,
             'samples': sum(m.record.samples for m in self.conditions),
             'total': sum(m.total for m in self.conditions),
             'unlabelled': sum(len(m.unlabelled) for m in self.conditions),
@@ -426,6 +436,8 @@ def _public(measured: Measured) -> dict[str, Any]:
     cell = asdict(measured.record)
     for name in ('corruption', 'severity', 'images'):  # the last are in 'gallery'
         del cell[name]
+    if measured.calibration is not None:
+        cell['calibration'] = dict(measured.calibration)
     return {**measured.cell._asdict(), **cell}
 
 

@@ -74,7 +74,13 @@ from fan_mm.evaluation.pipelines import (
 )
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
-from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_results
+from fan_mm.evaluation.results import (
+    CALIBRATION,
+    PER_IMAGE,
+    RESULTS,
+    build_results,
+    write_results,
+)
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
 from fan_mm.evaluation.scores import (
@@ -88,6 +94,13 @@ from fan_mm.evaluation.scores import (
     like,
     lower_is_better,
 )
+from fan_mm.evaluation.sweep_calibration import (
+    TEMPERATURE,
+    SweepCalibration,
+    store_temperature,
+    stored_temperature,
+)
+from fan_mm.evaluation.temperature import fit_on_pictures
 from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
@@ -176,6 +189,9 @@ class RobustnessSweep:
             result, and is removed at the end.
         save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
+        calibration: measure ECE, NLL and Brier score of every cell too, of classifiers and segmenters.
+        fit_on: dataset of labelled clean pictures, read as the evaluated ones and none of them: a
+            temperature is fitted on them, and calibration measured with it beside the plain one.
 
     Raises:
         InputError: whatever is wrong with the above, before anything is evaluated.
@@ -202,6 +218,8 @@ class RobustnessSweep:
         image_cache: str | Path = OFF,
         save_images: int = 0,
         paint: gallery.Painter | None = None,
+        calibration: bool = False,
+        fit_on: Any = None,
     ) -> None:
         check_options(
             benchmark=benchmark,
@@ -222,6 +240,10 @@ class RobustnessSweep:
         self.evaluator = for_sweep(evaluator)
         self.collectors = [m for metric in self.evaluator.metrics for m in collectors(metric)]
         self.how = how_to_read(self.evaluator)
+        self.calibration = None
+        if calibration or fit_on is not None:
+            self.calibration = SweepCalibration(model, self.how.task, self.evaluator, fit_on)
+            self.collectors.append(self.calibration.metric)
         clean_dataset = self.clean_loader.dataset
 
         if benchmark is None:
@@ -316,6 +338,8 @@ class RobustnessSweep:
             self._on_rank_0(self.store.reopen)
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
+            if self.calibration and self.calibration.fit_on is not None:
+                self._fit_temperature()
             left = len(self.cells) - len(self._on_rank_0(self.stored))
             again = left > 1 and self.premade is None
             stack.enter_context(kept_images(self.dataset, self.image_cache, again))
@@ -372,12 +396,13 @@ class RobustnessSweep:
                     'channel order': str(self.protocol['channel_order']),
                     'version of the corruptions': str(self.protocol['corruption_version']),
                     **({'place of the corruptions': 'after the resize'} if self.resized else {}),
+                    **(self.calibration.identity(dataset) if self.calibration else {}),
                     **{COPIES + cell: text for cell, text in copies.items()},
                 },
                 overwrite,
             )
             if self.work_dir and overwrite:
-                for name in (RESULTS, PER_IMAGE):
+                for name in (RESULTS, PER_IMAGE, CALIBRATION, TEMPERATURE):
                     (self.work_dir / name).unlink(missing_ok=True)
 
     def _check_truth(self) -> None:
@@ -422,6 +447,20 @@ class RobustnessSweep:
         return outcome[0]
 
     # -------------------------------------------------------------------------------- evaluation
+
+    def _fit_temperature(self) -> None:
+        """Let all ranks use the same temperature: that of the stored cells, or a new one."""
+        found = self._on_rank_0(lambda: self.stored() and stored_temperature(self.work_dir))
+        if not found:
+            found = fit_on_pictures(
+                self.model,
+                self.calibration.fit_on,
+                self.clean_loader,
+                self.calibration.metric.ignore_index,
+                self.fp16,
+            )
+            found = self._on_rank_0(lambda: store_temperature(self.work_dir, found))
+        self.calibration.use(found)
 
     def _run_cells(self) -> None:
         done = self._on_rank_0(self.stored)
@@ -492,6 +531,8 @@ class RobustnessSweep:
                     outputs = without_losses(self.model.test_step(batch))
                 check_outputs(outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
+                if self.calibration:
+                    self.calibration.evaluator.process(data_samples=outputs, data_batch=batch)
                 if untried:
                     mistake = self._try_metrics(positions) if self.rank == 0 else None
                     untried = False
@@ -604,11 +645,14 @@ class RobustnessSweep:
         """Compute and store a cell from all ranks' parts; returns its status and a word about it."""
         start = time.monotonic()
         record = CellRecord(*cell, status='failed', samples=len(self.samples))
-        statistics = None
+        statistics = calibration = None
         record.error = next((part['error'] for part in parts if part['error']), None)
         if record.error is None:
             try:
-                scores = self._scores(_in_order(parts))
+                collected = _in_order(parts)
+                if self.calibration:
+                    calibration = self.calibration.of_cell(collected.pop())
+                scores = self._scores(collected)
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
                 statistics = scores.statistics
@@ -623,7 +667,7 @@ class RobustnessSweep:
             outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
         else:
             outcome = f'{_FAILED}{record.error}'
-        self.store.put(record, statistics)
+        self.store.put(record, statistics, calibration=calibration)
         return record.status, outcome
 
     def _scores(self, results: Sequence[list]) -> Scores:
@@ -663,8 +707,7 @@ class RobustnessSweep:
         statistics = {cell: s for cell, s in statistics.items() if s is not None}
         per_image = None
         if statistics:
-            keys = np.array([image_key(info['img_path']) for info in self.infos])
-            per_image = PerImage(self.how.statistics, keys, statistics)
+            per_image = PerImage(self.how.statistics, self._keys(), statistics)
         classes = readable(self.metainfo.get('classes') or ())
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):
@@ -691,10 +734,18 @@ class RobustnessSweep:
             protocol=self.protocol,
             per_image=per_image,
         )
+        calibration = None
+        if self.calibration:
+            done = {r.cell: self.store.statistics(r.cell, 'calibration') for r in records}
+            done = {cell: sums for cell, sums in done.items() if sums is not None}
+            calibration = self.calibration.into(results, self.scope, self._keys(), done)
         if self.work_dir:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
-            write_results(self.work_dir, results, per_image)
+            write_results(self.work_dir, results, per_image, calibration)
         return results
+
+    def _keys(self) -> np.ndarray:
+        return np.array([image_key(info['img_path']) for info in self.infos])
 
     def _named(self) -> str:
         """A name for the score where no cell has one."""

@@ -28,8 +28,11 @@ from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.input_size import crop_size, resize
+from fan_mm.jobs.set_calibration import SetCalibration
+from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
+from fan_mm.report.calibration import calibration_lines
 from fan_mm.report.tables import markdown_table
 
 SCHEMA = 'fan_mm.ood/1'
@@ -53,6 +56,8 @@ def evaluate_ood(
     weights: Mapping[str, str] | None = None,
     clean: bool = True,
     overwrite: bool = False,
+    calibration: bool = False,
+    fit_temperature: int = 0,
 ) -> dict[str, Any]:
     """Evaluate a classifier, a row of the FAN paper's Table 11, and write ``ood.json``.
 
@@ -69,6 +74,9 @@ def evaluate_ood(
         weights: 'ema' or 'model' of test sets, where it shall not be that of `WEIGHTS`.
         clean: evaluate the clean validation set too.
         overwrite: forget the sweep over ImageNet-C in ``work_dir``.
+        calibration: measure ECE, NLL and Brier score of every set too.
+        fit_temperature: number of training pictures that a temperature is fitted on, for each test set
+            with its weights and input size; implies ``calibration``.
 
     Returns:
         The content of the file, on every rank.
@@ -114,6 +122,11 @@ def evaluate_ood(
         load_weights(model, state, checkpoint)
     for name in names:
         _check_first_batch(name, model, built[name])
+    calibrated = SetCalibration(model, fit_temperature) if calibration or fit_temperature else None
+    if fit_temperature:
+        for name in names:
+            calibrated.add_pictures(name, training_pictures(cfg, fit_temperature, loaders[name]))
+            calibrated.check_apart(name, built[name].dataset)
     info = {'name': model_name, 'checkpoint': checkpoint, **digests}
     if 'imagenet_c' in names:
         sweep = _sweep(
@@ -123,6 +136,7 @@ def evaluate_ood(
             work_dir / 'imagenet_c',
             _with_protocol(info, cfg, loaders['imagenet_c'], states[weights['imagenet_c']][1]),
             overwrite,
+            calibrated,
         )
 
     results = {
@@ -131,6 +145,8 @@ def evaluate_ood(
         'model': info,
         'test_sets': {},
     }
+    if calibrated:
+        results['probabilities'] = calibrated.probabilities
     for name in names:
         state, used = states[weights[name]]
         load_weights(model, state, checkpoint)
@@ -140,7 +156,7 @@ def evaluate_ood(
             if is_main_process():
                 write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
         else:
-            row |= _accuracy(name, model, built[name], classes[name])
+            row |= _accuracy(name, model, built[name], classes[name], calibrated)
         results['test_sets'][name] = row
         if is_main_process():
             write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
@@ -277,9 +293,18 @@ class _Readable(torch.utils.data.Dataset):
 
 @torch.no_grad()
 def _accuracy(
-    name: str, model: nn.Module, loader: Any, classes: list[int] | None
+    name: str,
+    model: nn.Module,
+    loader: Any,
+    classes: list[int] | None,
+    calibrated: SetCalibration | None,
 ) -> dict[str, Any]:
-    """Top-1 and top-5 in per cent; every rank evaluates a part of the images."""
+    """Top-1 and top-5 in per cent, and calibration; every rank evaluates a part of the images.
+
+    Probabilities are those of the set's classes, adding up to 1.
+    """
+    if calibrated:
+        calibrated.begin(name, loader)
     rank, world_size = get_dist_info()
     total = len(loader.dataset)
     part = torch.utils.data.DataLoader(
@@ -301,12 +326,15 @@ def _accuracy(
                     "the scores of all the test set's classes are 0, so none is the best"
                 )
             right += torch.tensor(correct_counts(scores, labels, chosen))
+            if calibrated:
+                calibrated.add(scores, labels, chosen)
     except InputError as error:  # a worker's is a whole traceback
         line = str(error).strip().splitlines()[-1]
         raise InputError(line.removeprefix('fan_mm.errors.InputError: ')) from None
     all_reduce(right)
     top1, top5 = (100 * count / total for count in right.tolist())
-    return {'top1': top1, 'top5': top5, 'samples': total}
+    found = {'top1': top1, 'top5': top5, 'samples': total}
+    return found | (calibrated.end() if calibrated else {})
 
 
 def _with_protocol(info: Mapping[str, Any], cfg: Config, loader: dict, used: str) -> dict[str, Any]:
@@ -329,6 +357,7 @@ def _sweep(
     work_dir: Path,
     model_info: dict[str, Any],
     overwrite: bool,
+    calibrated: SetCalibration | None,
 ) -> RobustnessSweep:
     """The sweep over ImageNet-C in its original folders, which finds every mistake in them."""
     sweep = RobustnessSweep(
@@ -340,6 +369,8 @@ def _sweep(
         work_dir=work_dir,
         overwrite=overwrite,
         model_info=model_info,
+        calibration=calibrated is not None,
+        fit_on=calibrated and calibrated.pictures.get('imagenet_c'),
     )
     if overwrite and is_main_process():
         remove_report(work_dir)
@@ -352,7 +383,10 @@ def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         name: summary[name]['value'] for name in ('mean', 'retention', 'mCE') if name in summary
     }
-    return found | {'clean': summary['clean'], 'samples': results['dataset']['samples']}
+    found |= {'clean': summary['clean'], 'samples': results['dataset']['samples']}
+    if calibration := results.get('calibration'):
+        found['calibration'] = calibration['summary']
+    return found
 
 
 def missing_values(results: Mapping[str, Any]) -> list[str]:
@@ -380,6 +414,11 @@ def table_row(results: Mapping[str, Any]) -> str:
     notes = [
         f'{name}: {row["size"]} pixels, {row["weights"]} weights, {row["samples"]} images'
         for name, row in results['test_sets'].items()
+    ]
+    notes += [
+        f'{name}: {line}'
+        for name, row in results['test_sets'].items()
+        for line in calibration_lines(row.get('calibration') or {})
     ]
     return '\n'.join([markdown_table(heads, [cells]), *notes])
 

@@ -176,13 +176,13 @@ def evaluate_shifts(
         for split in submissions:
             try_withheld(split, model, fp16)
         with telling(lambda: _how_to_go_on(sweeps, options)):
-            for part, sweep in sweeps.items():
-                _run(part, sweep)
+            cells = {part: _run(part, sweep) for part, sweep in sweeps.items()}
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
     results = by_rank_0(
-        lambda: _write(work_dir, task, found, sweeps, info, options.get('max_samples')), work_dir
+        lambda: _write(work_dir, task, found, sweeps, cells, info, options.get('max_samples')),
+        work_dir,
     )
     last = sweeps[parts[-1]]
     loop.dataloader = last.loader(last.cells)  # LoggerHook says its length
@@ -484,15 +484,18 @@ def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: b
 # -------------------------------------------------------------------------------------- evaluation
 
 
-def _run(part: Part, sweep: RobustnessSweep) -> None:
+def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
+    """Evaluate a condition; returns its cell as the sweep's results have it."""
     print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
     try:
-        sweep.run()
+        return sweep.run()['cells'][0]
     except InputError as error:
         raise InputError(_named_once(str(error), part)) from None
 
 
-def _measured(part: Part, sweep: RobustnessSweep, work_dir: Path) -> Measured:
+def _measured(
+    part: Part, sweep: RobustnessSweep, cell: Mapping[str, Any], work_dir: Path
+) -> Measured:
     """What a sweep holds, on rank 0."""
     record = copy.deepcopy(sweep.store.get(CLEAN))
     below = part.folder(work_dir).relative_to(work_dir)
@@ -509,6 +512,7 @@ def _measured(part: Part, sweep: RobustnessSweep, work_dir: Path) -> Measured:
         unlabelled=tuple(path.name for path in condition.unlabelled) if condition else (),
         **pictures._asdict(),
         statistics=sweep.store.statistics(CLEAN) if record.status == 'done' else None,
+        calibration=cell.get('calibration'),
     )
 
 
@@ -538,6 +542,7 @@ def _write(
     task: str,
     found: Mapping[str, Sequence[Condition]],
     sweeps: Mapping[Part, RobustnessSweep],
+    cells: Mapping[Part, Mapping[str, Any]],
     info: Mapping[str, Any],
     max_samples: int | None,
 ) -> dict[str, Any]:
@@ -549,7 +554,7 @@ def _write(
     first = next(iter(sweeps))
     with alone_in(work_dir):
         results, arrays = join(
-            measured=[_measured(part, sweep, work_dir) for part, sweep in sweeps.items()],
+            measured=[_measured(p, sweep, cells[p], work_dir) for p, sweep in sweeps.items()],
             sets={name: _set_info(SHIFT_SETS[name], cs) for name, cs in found.items()},
             task=task,
             headline=HEADLINES[task],
@@ -563,7 +568,7 @@ def _write(
             },
             protocol={'max_samples': max_samples},
         )
-        write_with_arrays(work_dir, results, arrays)
+        write_with_arrays(work_dir, results, {PER_IMAGE: arrays})
     return results
 
 

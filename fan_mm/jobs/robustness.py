@@ -13,11 +13,14 @@ from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.probabilities import probabilities_of
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
 from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.report import remove_report, write_report
+from fan_mm.report.calibration import calibration_text
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
 
@@ -29,6 +32,7 @@ def evaluate_robustness(
     launcher: str = 'none',
     save_images: int = 0,
     amp: bool = False,
+    fit_temperature: int = 0,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a corruption benchmark and write the report.
@@ -40,6 +44,7 @@ def evaluate_robustness(
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         save_images: number of samples whose pictures are kept.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
+        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
         **options: of `fan_mm.evaluation.RobustnessSweep`.
 
     Returns:
@@ -59,6 +64,10 @@ def evaluate_robustness(
     cfg.work_dir = str(work_dir / 'log')
     runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
     task = how_to_read(for_sweep(loop.evaluator)).task
+    fit_on = None
+    if fit_temperature:
+        probabilities_of(runner.model, task)  # before anything is said of the training split
+        fit_on = training_pictures(cfg, fit_temperature)
     meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
     sweep = RobustnessSweep(
         runner.model,
@@ -69,6 +78,7 @@ def evaluate_robustness(
         model_info=info,
         save_images=save_images,
         paint=painter(task, meta if isinstance(meta, dict) else {}),
+        fit_on=fit_on,
         **options,
     )
     if options.get('overwrite') and is_main_process():
@@ -151,6 +161,7 @@ def summary_text(results: dict[str, Any]) -> str:
         clean, mean = other['clean'], other['mean']
         text = f'clean {_number(clean)}, mean {_number(mean["value"], mean["missing"])}'
         lines.append(f'  {metric:24}{text}')
+    lines += calibration_text(results)
     return '\n'.join(lines)
 
 

@@ -8,7 +8,7 @@ differences the same everything.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
+from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import RobustnessTable
 
@@ -41,6 +42,10 @@ _SAME_CORRUPTIONS = {
 _LONG = ('images and labels',)  # said to differ, without the values
 DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
 PLACED = ('clean', 'mean', 'worst')
+# Of calibration: measures of cells, as `compare` names their differences.
+CALIBRATION = tuple(
+    f'{of}_{measure}{end}' for end in ('', '_scaled') for measure in MEASURES for of in PLACED[:2]
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Entry:
         unlike: which of its means are over other cells than those of the first result: groups,
             corruptions, and 'mean' for the benchmark's own.
         notes: what a reader of the row must know.
+        calibration: of `CALIBRATION` those that were measured.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Entry:
     comparable: bool
     unlike: frozenset[str]
     notes: tuple[str, ...] = ()
+    calibration: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Difference:
 
     Attributes:
         name: of the other model.
-        measure: one of `DIFFERENCES`.
+        measure: one of `DIFFERENCES` or `CALIBRATION`.
         points: the difference in points; None where a value is missing.
         interval: paired bootstrap interval; None without per-image data of both.
         significant: whether the interval excludes zero; None without one.
@@ -290,7 +297,18 @@ def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> En
         corruptions={c: table.mean(c) for c in table.corruptions},
         comparable=comparable,
         unlike=_unlike(first, table.results['benchmark']['severities'], table.groups),
+        calibration=_calibration(table),
     )
+
+
+def _calibration(table: RobustnessTable) -> dict[str, float | None]:
+    summary = (table.results.get('calibration') or {}).get('summary') or {}
+    return {
+        f'{of}_{measure}{"" if variant == PLAIN else f"_{variant}"}': found[of]['value']
+        for variant, measures in summary.items()
+        for measure, found in measures.items()
+        for of in PLACED[:2]
+    }
 
 
 def _printed(
@@ -415,7 +433,7 @@ def _differences(
         if _other_cells(results[0], other) or _differing(results[0], other, _SAME_CORRUPTIONS):
             continue
         differences = compare(paths[0], path)
-        for measure in DIFFERENCES:
+        for measure in (*DIFFERENCES, *CALIBRATION):
             if measure in differences:
                 d = differences[measure]
                 bounds = tuple(d['interval']) if d['interval'] else None

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures, page
-from fan_mm.report.comparison import Comparison, Difference, Entry, build_comparison
+from fan_mm.report.calibration import calibration_digits, calibration_label
+from fan_mm.report.comparison import (
+    CALIBRATION,
+    Comparison,
+    Difference,
+    Entry,
+    build_comparison,
+)
 from fan_mm.report.labels import (
     DASH,
     MINUS,
@@ -87,6 +94,14 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
         columns['worst ↑'] = lambda e: _mean(e, 'mean', e.worst)
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
+    measured = dict.fromkeys(name for e in comparison.entries for name in e.calibration)
+    columns |= {
+        f'{calibration_label(name)} ↓': lambda e, name=name: number(
+            e.calibration.get(name), calibration_digits(name)
+        )
+        for name in measured
+        if 'ECE' in name
+    }
     columns |= {
         group: lambda e, group=group: _mean(e, group, e.groups.get(group))
         for group in comparison.groups
@@ -126,15 +141,17 @@ def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
 
 
 def _difference_row(difference: Difference) -> list[str]:
-    label = {'mean': 'corrupted mean'}.get(difference.measure, metric_label(difference.measure))
-    lower = difference.measure in ('mCE', 'relative_mCE')
+    measure, digits = difference.measure, 1
+    label = {'mean': 'corrupted mean'}.get(measure, metric_label(measure))
+    if measure in CALIBRATION:
+        label, digits = calibration_label(measure), calibration_digits(measure)
+    lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
     verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
-    points = signed(difference.points)
     return [
         difference.name,
         f'{label} {arrow(not lower)}',
-        points,
-        interval(difference.interval),
+        signed(difference.points, digits),
+        interval(difference.interval, digits),
         verdict,
     ]
 
@@ -144,10 +161,11 @@ _DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
 
 def _difference_text(comparison: Comparison) -> str:
     level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
+    nats = any('NLL' in d.measure for d in comparison.differences)
     return (
         f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
         'paired bootstrap over images. If it excludes 0, the choice of images does not explain the '
-        'difference.'
+        'difference.' + (' NLL is in nats, the Brier score goes from 0 to 2.' if nats else '')
     )
 
 

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from fan_mm.evaluation import gallery
 from fan_mm.report import page
+from fan_mm.report.calibration import MEANINGS
+from fan_mm.report.calibration_section import calibration_section
 from fan_mm.report.explorer import explorer
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.labels import (
@@ -35,7 +37,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
 
     Args:
         table: the results.
-        figures: 'severity_curves' and, if the benchmark has groups, 'groups'.
+        figures: 'severity_curves', if the benchmark has groups, 'groups', and those of calibration.
         work_dir: folder that the gallery's paths are relative to.
     """
     results = table.results
@@ -45,6 +47,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'metrics': (table.others_title, _metrics_section(table)),
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
+        'calibration': ('Calibration', calibration_section(table, figures)),
         'classes': ('Losses per class', classes_section(table.class_losses())),
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
@@ -308,6 +311,8 @@ def grid(pictures: list[str], kind: str) -> str:
 
 def _definitions(table: RobustnessTable) -> list[str]:
     meanings = {f'{m.label} {arrow(m.higher_is_better)}': m.meaning for m in table.headline()}
+    if table.results.get('calibration'):
+        meanings |= {f'{name} {arrow(False)}': meaning for name, meaning in MEANINGS.items()}
     texts = [f'{table.benchmark}: {table.results["benchmark"]["source"]}.']
     texts += intervals_told(table.results['bootstrap'])
     facts = page.facts('The arrow points to the better direction.', ('number', 'meaning'), meanings)

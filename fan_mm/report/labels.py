@@ -79,23 +79,23 @@ def arrow(higher_is_better: bool) -> str:
     return '↑' if higher_is_better else '↓'
 
 
-def number(value: float | None) -> str:
-    """One decimal, a true minus; a dash where there is no value (None or NaN)."""
+def number(value: float | None, digits: int = 1) -> str:
+    """One decimal or more, a true minus; a dash where there is no value (None or NaN)."""
     if value is None or math.isnan(value):
         return DASH
     # float: NumPy's own rounding differs in the last digit. + 0.0: no minus before a zero.
-    return f'{round(float(value), 1) + 0.0:.1f}'.replace('-', MINUS)
+    return f'{round(float(value), digits) + 0.0:.{digits}f}'.replace('-', MINUS)
 
 
-def signed(value: float | None) -> str:
-    """One decimal with its sign, none for zero; a dash where there is no value (None or NaN)."""
-    text = number(value)
-    return f'+{text}' if text[0].isdigit() and text != '0.0' else text
+def signed(value: float | None, digits: int = 1) -> str:
+    """One decimal or more, with its sign, none for zero; a dash where there is no value (None or NaN)."""
+    text = number(value, digits)
+    return f'+{text}' if text[0].isdigit() and float(text) else text
 
 
-def interval(bounds: tuple[float, float] | None) -> str:
+def interval(bounds: tuple[float, float] | None, digits: int = 1) -> str:
     """'[57.1, 59.3]', or nothing."""
-    return '' if bounds is None else f'[{number(bounds[0])}, {number(bounds[1])}]'
+    return '' if bounds is None else f'[{", ".join(number(b, digits) for b in bounds)}]'
 
 
 def cells_label(cells: list[tuple[str, int]]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fan_mm.evaluation.results import SHIFTS, read_results
 from fan_mm.fileio import remove_temporaries, write_whole
-from fan_mm.report import figures
+from fan_mm.report import calibration_figures, figures
 from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_figures import condition_points
@@ -18,7 +18,10 @@ _FILES = (
     *('report.html', 'report.md', 'results.csv', 'per_class.csv'),
     *(
         f'figures/{name}.{kind}'
-        for name in ('heat_map', 'severity_curves', 'groups', 'conditions')
+        for name in (
+            *('heat_map', 'severity_curves', 'groups', 'conditions'),
+            *calibration_figures.NAMES,
+        )
         for kind in ('png', 'pdf')
     ),
 )
@@ -29,7 +32,8 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
 
     Files in ``out_dir``: ``report.html`` (self-contained), ``report.md``, ``results.csv``,
     ``per_class.csv`` where the results have classes, and ``figures/`` with ``heat_map``,
-    ``severity_curves`` and ``groups``, or ``conditions``, as PNG and PDF.
+    ``severity_curves`` and ``groups``, or ``conditions``, as PNG and PDF, and those of
+    `calibration_figures`.
 
     Args:
         results_path: a results.json, or the folder that holds it. The pictures of its gallery are
@@ -63,6 +67,7 @@ def _of_corruptions(results: dict, work_dir: Path) -> tuple[dict, dict]:
     drawn = {'heat_map': figures.heat_map(table), 'severity_curves': figures.severity_curves(table)}
     if results['benchmark']['groups']:
         drawn['groups'] = figures.group_bars([table])
+    drawn |= calibration_figures.drawn(table)
     return drawn, {
         'results.csv': cells_csv(table),
         'per_class.csv': per_class_csv(table),

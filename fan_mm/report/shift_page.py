@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fan_mm.report import page
+from fan_mm.report.calibration import MEASURES
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.html import (
     card,
@@ -42,6 +43,7 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
             'Losses per class',
             classes_section(table.class_losses(), str, str, 'clean minus the condition'),
         ),
+        'calibration': ('Calibration', _calibration_section(table)),
         'gallery': ('Gallery', _gallery_section(table, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
         'sets': (
@@ -153,6 +155,25 @@ def _class_values_section(table: ShiftTable) -> list[str]:
         'that the set does not have.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp('100 %', '0 %')]
+
+
+def _calibration_section(table: ShiftTable) -> list[str]:
+    """ECE, NLL and Brier score of every condition, where they were measured."""
+    rows = []
+    for key, cell in table.cells.items():
+        for values in (cell.get('calibration') or {}).values():
+            cells = ''
+            for measure, digits in MEASURES.items():
+                entry = values[measure]
+                bounds = interval(entry['interval'], digits) if entry['interval'] else ''
+                cells += page.cell(number(entry['value'], digits), below=bounds)
+            rows.append(page.head_cell(table.cell_label(*key), 'row') + cells)
+    if not rows:
+        return []
+    head = [page.head_cell('condition')]
+    head += [page.head_cell(f'{measure} {arrow(False)}') for measure in MEASURES]
+    caption = 'Expected calibration error in per cent, NLL in nats, Brier score from 0 to 2.'
+    return [page.table(caption, head, [rows], 'lines')]
 
 
 def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:

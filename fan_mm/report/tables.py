@@ -4,6 +4,13 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from fan_mm.report.calibration import (
+    calibration_of,
+    csv_columns,
+    csv_values,
+    ece_rows,
+    text_of,
+)
 from fan_mm.report.labels import (
     arrow,
     cells_label,
@@ -21,8 +28,11 @@ def cells_csv(table: RobustnessTable) -> str:
 
     Columns: corruption ('clean' for the images as they are), group, severity (0 for clean), in_mean
     (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric (per
-    cent, empty where there is none), retention (per cent of the clean metric), error.
+    cent, empty where there is none), retention (per cent of the clean metric), error. Where calibration
+    was measured, before the error: ECE, NLL and Brier, each with its interval's bounds _low and _high,
+    and the same with the temperature, _scaled.
     """
+    calibration = csv_columns(table.results)
     metrics = [table.metric, *table.results['metric']['others']]
     group_of = {name: group for group, names in table.rows.items() for name in names}
     rows = []
@@ -33,10 +43,11 @@ def cells_csv(table: RobustnessTable) -> str:
             [name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
             + [cell['status'], cell['samples'], cell['seconds']]
             + [table.value(name, severity, metric) for metric in metrics]
-            + [share, cell['error']]
+            + [share, *csv_values(cell, calibration), cell['error']]
         )
     head = ['corruption', 'group', 'severity', 'in_mean', 'status', 'samples', 'seconds']
-    return as_csv([*head, *metrics, 'retention', 'error'], rows)
+    more = [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
+    return as_csv([*head, *metrics, 'retention', *more, 'error'], rows)
 
 
 def per_class_csv(table: RobustnessTable) -> str | None:
@@ -71,6 +82,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         _groups(table),
         _other_metrics(table),
         _masks(table),
+        _calibration(table),
         _classes(table),
         '## Figures',
         *(f'![{name.replace("_", " ")}](figures/{name}.png)' for name in figures),
@@ -186,6 +198,26 @@ def _masks(table: RobustnessTable) -> str:
     if 'segm_mAP' not in table.summed_up()[1:]:
         return ''
     return '## Mask mAP by corruption and severity\n\n' + _cells(table.of('segm_mAP'))
+
+
+def _calibration(table: RobustnessTable) -> str:
+    found = calibration_of(table)
+    if found is None:
+        return ''
+    rows = [
+        [
+            label,
+            *(f'{text_of(e, digits)} {interval(e["interval"], digits)}'.strip() for e in entries),
+        ]
+        for label, digits, entries in found.rows()
+    ]
+    parts = ['## Calibration', found.about(), markdown_table(['', *found.heads()], rows)]
+    severities = [f'severity {s}' for s in table.severities]
+    for variant in found.variants:
+        parts.append(f'ECE in per cent by corruption and severity{found.scaled(variant)}:')
+        lines = [[name, *(text for text, _ in cells)] for name, cells in ece_rows(found, variant)]
+        parts.append(markdown_table(['corruption', *severities, 'mean'], lines))
+    return '\n\n'.join(parts)
 
 
 def _classes(table: RobustnessTable) -> str:

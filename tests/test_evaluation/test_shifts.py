@@ -7,7 +7,7 @@ import pytest
 from striped_results import ACDC, CLASSES, failed, measured, shift_results
 
 from fan_mm.evaluation.bootstrap import mean_iou
-from fan_mm.evaluation.results import read_arrays, read_results, write_with_arrays
+from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
 from fan_mm.evaluation.shifts import (
     CLEAN_COLUMN,
     SetInfo,
@@ -105,6 +105,7 @@ def test_map_is_not_pooled_and_that_is_said(clean):
         expected = np.mean(values) - 0.45 * column.record.metrics['mIoU']
         found = entry['mean_of_conditions']['effective_robustness']['value']
         assert found == pytest.approx(expected)
+        assert 'is not COCO val2017' in entry['notes'][0]
     else:
         assert 'effective_robustness' not in entry['mean_of_conditions']
 
@@ -150,7 +151,7 @@ def test_nine_pictures_of_one_scene_are_one():
 
 def test_written_and_read(tmp_path):
     results, arrays = shift_results()
-    write_with_arrays(tmp_path, results, arrays)
+    write_with_arrays(tmp_path, results, {PER_IMAGE: arrays})
     assert read_results(tmp_path) == results
     sums, keys, scenes = read_statistics(read_arrays(tmp_path))
     assert list(sums) == list(keys) == list(scenes) == [CLEAN_COLUMN, FOG, NIGHT, SNOW]

@@ -144,6 +144,7 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
         tmp_path,
         sizes=dict(imagenet_a=48),
         weights=dict(clean='ema'),
+        calibration=True,
     )
     rows = results['test_sets']
     assert list(rows) == ['clean', 'imagenet_a', 'imagenet_r']
@@ -156,6 +157,12 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
         value = expected(config, checkpoint, data / folder, classes, row['weights'], row['size'])
         assert row['top1'] == pytest.approx(value)
         assert row['top5'] > row['top1']
+        bins = row['calibration']['plain']['bins']
+        right = sum(n * a for n, a in zip(bins['count'], bins['accuracy'], strict=True) if n)
+        assert right / 100 == pytest.approx(row['top1'] / 100 * sum(bins['count']))
+        assert f'{name}: ECE {row["calibration"]["plain"]["ECE"]["value"]:.2f}' in table_row(
+            results
+        )
     assert json.loads((tmp_path / FILE).read_text()) == results
     assert '| small | ' in table_row(results) and '48 pixels, model weights' in table_row(results)
 
@@ -303,7 +310,13 @@ def test_two_processes_count_every_picture_once(monkeypatch):
 
 @pytest.mark.slow
 def test_the_tool(config, checkpoint, data, tmp_path):
-    command = [warm_python.python(), 'tools/test_ood.py', str(config), str(checkpoint), '--no-clean']
+    command = [
+        warm_python.python(),
+        'tools/test_ood.py',
+        str(config),
+        str(checkpoint),
+        '--no-clean',
+    ]
     command += ['--imagenet-v2', str(data / 'v2'), '--work-dir', str(tmp_path / 'work')]
     done = subprocess.run(
         [*command, '--weights', 'imagenet-v2=ema'], capture_output=True, text=True, cwd=ROOT

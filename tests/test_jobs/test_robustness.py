@@ -55,6 +55,13 @@ def metrics_of(results, cell=0):
     return results['cells'][cell]['metrics']
 
 
+def accuracy_of(results):
+    """The accuracy of the clean cell by the bins of its calibration."""
+    bins = results['cells'][0]['calibration']['plain']['bins']
+    right = sum(n * a for n, a in zip(bins['count'], bins['accuracy'], strict=True) if n)
+    return right / sum(bins['count'])
+
+
 def test_segmentation_resnet_config_of_mmseg(tiny_cityscapes, tmp_path):
     """Changed by what a user gives as --cfg-options only; clean is what tools/test.py measures."""
     name = 'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'
@@ -80,10 +87,12 @@ def test_segmentation_resnet_config_of_mmseg(tiny_cityscapes, tmp_path):
         corruptions=['fog'],
         severities=[3],
         save_images=1,
+        calibration=True,
     )
     assert metrics_of(results) == {
         name: pytest.approx(float(expected[name]), abs=1e-4) for name in ('mIoU', 'aAcc', 'mAcc')
     }
+    assert accuracy_of(results) == pytest.approx(metrics_of(results)['aAcc'], abs=0.006)
     assert not failed_cells(results)
     assert results['model']['name'] == 'fcn_r18-d8_4xb2-80k_cityscapes-512x1024'
     assert results['dataset']['classes'][0] == 'road'
@@ -143,7 +152,9 @@ def test_classification_config_of_mmpretrain(tiny_imagenet, tmp_path):
         corruptions=['noise', 'spatter'],
         severities=[5],
         save_images=2,
+        calibration=True,
     )
+    assert accuracy_of(results) == pytest.approx(metrics_of(results)['top1'], abs=1e-3)
     assert metrics_of(results) == {'top1': pytest.approx(expected['accuracy/top1'], abs=1e-4)}
     assert results['task'] == 'classification'
     assert results['summary']['mean']['interval'] is not None

@@ -9,7 +9,7 @@ from striped_results import failed, measured, shift_results, written
 from synthetic_results import synthetic_results, write_results
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.results import write_with_arrays
+from fan_mm.evaluation.results import PER_IMAGE, write_with_arrays
 from fan_mm.evaluation.shifts import SetInfo, ShiftCell
 from fan_mm.report import write_report
 from fan_mm.report.compare_files import compare_files
@@ -112,7 +112,7 @@ def test_other_pictures_are_neither_ranked_nor_subtracted(tmp_path):
     results, arrays = shift_results(name='two')
     results['sets']['acdc']['conditions']['fog']['sha256'] = 'others'
     paths[1].mkdir()
-    write_with_arrays(paths[1], results, arrays)
+    write_with_arrays(paths[1], results, {PER_IMAGE: arrays})
     comparison = build_shift_comparison(paths)
     assert {column.condition for _, column in comparison.unlike} == {
         *('fog', 'pooled', 'mean_of_conditions')

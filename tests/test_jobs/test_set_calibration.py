@@ -1,0 +1,58 @@
+"""Calibration of a classifier on folders of pictures: the set's classes alone, in any number of processes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.calibration import calibration, sums_of_labels
+from fan_mm.jobs import set_calibration
+from fan_mm.jobs.set_calibration import SetCalibration
+
+
+def outputs(count=60, classes=12, seed=0):
+    torch.manual_seed(seed)
+    return (2 * torch.randn(count, classes)).softmax(1), torch.randint(0, 4, (count,))
+
+
+def test_probabilities_are_those_of_the_sets_classes():
+    scores, labels = outputs()
+    chosen = [3, 9, 0, 7]
+    found = SetCalibration(nn.Identity(), 0)
+    found.begin('imagenet_a', None)
+    for part in range(0, 60, 25):
+        found.add(scores[part : part + 25], labels[part : part + 25], chosen)
+    row = found.end()
+    logits = scores[:, chosen].log()
+    assert list(row) == ['calibration'] and list(row['calibration']) == ['plain']
+    nll = nn.functional.cross_entropy(logits, labels)
+    assert row['calibration']['plain']['NLL']['value'] == pytest.approx(float(nll), abs=1e-5)
+    low, high = row['calibration']['plain']['ECE']['interval']
+    assert low < high
+    expected = calibration(sums_of_labels(logits.softmax(1), labels).sum(0)[0])
+    assert row['calibration']['plain']['ECE']['value'] == pytest.approx(expected[0], abs=1e-4)
+
+
+def test_ranks_put_their_pictures_back_in_order(monkeypatch):
+    scores, labels = outputs(7)
+
+    def part(rank, world_size):
+        found = SetCalibration(nn.Identity(), 0)
+        found.begin('imagenet_r', None)
+        if rank < 7:
+            found.add(scores[rank::world_size], labels[rank::world_size], range(12))
+        return found
+
+    alone = part(0, 1).end()
+    parts = [part(rank, 3) for rank in range(3)]
+    sums = [np.concatenate(p._sums) for p in parts]
+    monkeypatch.setattr(set_calibration, 'all_gather_object', lambda own: sums)
+    assert [p.end() for p in parts] == [alone] * 3
+
+
+def test_scores_that_are_no_probabilities():
+    found = SetCalibration(nn.Identity(), 0)
+    found.begin('clean', None)
+    with pytest.raises(InputError, match='does not add up to 1'):
+        found.add(torch.ones(2, 3), torch.zeros(2).long(), range(3))
