@@ -197,6 +197,10 @@ def main() -> None:
                     f'{differences[name]:.1e}' if name in differences else '',
                 )
             table.add_section()
+            if 'ours, bfloat16' in seconds:
+                ratio = seconds['ours'] / seconds['ours, bfloat16']
+                table.add_row('', '', '', '', '', f'bfloat16 {ratio:.2f} x float32')
+                table.add_section()
         Console(width=120).print(table)
 
 

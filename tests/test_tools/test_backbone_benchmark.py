@@ -1,35 +1,61 @@
-import subprocess
+"""What `benchmarks/backbone.py --roofline` counts, and its table."""
+
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
+
+from operations import COUNT, costs_of, flops_of, roofline
+
+X = torch.randn(2, 8, 6, 10)
+SPARE = dict(requires_grad=True)
 
 
-def benchmark(repo_root, *arguments):
-    script = repo_root / 'benchmarks' / 'backbone.py'
-    command = [sys.executable, str(script), '--device', 'cpu', '--rounds', '1', *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def trained(function):
+    return lambda: function().sum().backward()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('train', [False, True])
-def test_every_kind_of_backbone_is_compared_with_the_reference(repo_root, train):
-    archs = ['fan_vit:tiny', 'fan_hybrid:tiny', 'fan_swin:tiny']
-    options = ['--size', '32x48', '--batch', '2', *['--train'] * train]
-    done = benchmark(repo_root, '--arch', *archs, *options)
-    assert done.returncode == 0, done.stderr
-    assert 'batch 2, 32 x 48' in done.stdout
-    for arch in archs:
-        (line,) = (line for line in done.stdout.splitlines() if f'{arch}, ours' in line)
-        _, milliseconds, faster, _, _, difference = (cell.strip() for cell in line.split('│')[1:-1])
-        assert float(milliseconds) > 0
-        assert float(faster) > 0
-        if not train:
-            assert float(difference) < 1e-4
+@pytest.mark.parametrize(
+    ('work', 'flops'),
+    [
+        (lambda: F.linear(torch.randn(5, 3), torch.randn(7, 3)), 2 * 5 * 3 * 7),
+        (lambda: F.conv2d(X, torch.randn(4, 8, 1, 1)), 2 * 2 * 60 * 8 * 4),
+        (lambda: F.conv2d(X, torch.randn(8, 1, 3, 3), padding=1, groups=8), 2 * X.numel() * 9),
+        (
+            trained(lambda: F.conv2d(X, torch.randn(8, 1, 3, 3, **SPARE), padding=1, groups=8)),
+            2 * 2 * X.numel() * 9,
+        ),
+        (
+            lambda: F.scaled_dot_product_attention(*torch.randn(3, 1, 2, 20, 16).unbind()),
+            2 * 2 * 2 * 20 * 20 * 16,
+        ),
+        (lambda: X + X, 0),
+    ],
+)
+def test_arithmetic(work, flops):
+    assert flops_of(work) == flops
 
 
-def test_an_unknown_backbone_is_one_line(repo_root):
-    done = benchmark(repo_root, '--arch', 'resnet:50')
-    assert done.returncode == 2
-    assert done.stderr == (
-        'error: --arch is BACKBONE:SIZE with a BACKBONE of fan_vit, fan_hybrid, fan_swin\n'
-    )
+def test_traffic_and_calls():
+    def work():
+        for _ in range(3):
+            X.add(X)
+
+    ((key, cost),) = costs_of(work, 2).items()
+    assert key == ('add', '2x8x6x10 2x8x6x10')
+    assert cost.calls == 3
+    assert cost.bytes == 3 * 3 * X.nbytes
+    assert cost.seconds > 0
+
+
+def test_the_table_has_the_costliest_operations_and_the_whole():
+    work = trained(lambda: F.gelu(F.conv2d(X, torch.randn(4, 8, 1, 1, **SPARE))).exp().sin().cos())
+    table = roofline('a step', work, 2, 'what the machine can do')
+    assert table.row_count <= COUNT + 2
+    names = list(table.columns[0].cells)
+    assert names[-2:] == ['all, timed one by one', 'as a whole']
+    assert 'convolution_backward' in names
