@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from fan_mm.models.layers.cpu_inference import eager_on_cpu
 
-FAST = (
-    3  # columns of a depthwise kernel, at most, for whose gradient oneDNN has a kernel of its own
-)
+FAST = 3  # columns; for the gradient of wider depthwise weights oneDNN has no kernel of its own
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
