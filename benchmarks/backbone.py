@@ -6,8 +6,13 @@
 The reference is the spec's formulas written down with PyTorch's plain functions: explicit
 softmax(QK^T)V, permuted copies around convolutions. Both compute the four maps of dense use from
 the same weights and the same images, in turn within each round; a time is the least of all rounds.
-On a GPU there are rows for bfloat16 (autocast) and torch.compile too. Peak memory is what a run
+There are rows for bfloat16 (autocast), on a GPU for torch.compile too. Peak memory is what a run
 needs at once beyond the weights and what was in use before (on a CPU: Linux only).
+
+    python benchmarks/backbone.py --roofline --size 224 --batch 8 --train
+
+prints instead, for a CPU, GFLOP/s as a whole and of the ten costliest operations, beside the best product
+of the machine in float32 and bfloat16; ``--peers`` timm's models of like size beside ours at 224.
 """
 
 import argparse
@@ -17,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from operations import best_copy, best_product, roofline
+from peers import peers_table
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -107,6 +114,8 @@ def steps(
         'reference': step(reference, weights, images, train, False),
         'ours': step(ours, own, images, train, False),
     }
+    if device == 'cpu' and not train:
+        named['ours, bfloat16'] = step(ours, own, images, train, True)
     if device == 'cuda':
         torch._dynamo.reset()  # it compiles one function for a few models only
         compiled = torch.compile(ours, dynamic=False)
@@ -144,11 +153,21 @@ def main() -> None:
     parser.add_argument('--device', choices=('cpu', 'cuda'), default=None, help='default: the GPU')
     parser.add_argument('--threads', type=int, default=None, help='of a CPU (default: all)')
     parser.add_argument('--rounds', type=int, default=5, help='default: 5')
+    parser.add_argument('--roofline', action='store_true', help='the costliest operations of a CPU')
+    parser.add_argument('--peers', action='store_true', help="timm's models beside ours")
     args = parser.parse_args()
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if args.threads:
         torch.set_num_threads(args.threads)
 
+    if args.peers:
+        options = dict(step=step, least_seconds=least_seconds, peak_memory=peak_memory)
+        table = peers_table(args.batch, args.train, device, args.rounds, **options)
+        Console(width=120).print(table)
+        return
+    if args.roofline:
+        print_rooflines(args)
+        return
     where = f'{torch.get_num_threads()} threads'
     if device == 'cuda':
         where = torch.cuda.get_device_name()
@@ -178,7 +197,33 @@ def main() -> None:
                     f'{differences[name]:.1e}' if name in differences else '',
                 )
             table.add_section()
+            if 'ours, bfloat16' in seconds:
+                ratio = seconds['ours'] / seconds['ours, bfloat16']
+                table.add_row('', '', '', '', '', f'bfloat16 {ratio:.2f} x float32')
+                table.add_section()
         Console(width=120).print(table)
+
+
+def print_rooflines(args: argparse.Namespace) -> None:
+    """Print what the operations of each backbone reach, in float32 and, in inference, bfloat16."""
+    ceilings = f'the best copy does {best_copy() / 1e9:.1f} GB/s'
+    for name, dtype in (('float32', torch.float32), ('bfloat16', torch.bfloat16)):
+        rate, product = best_product(dtype)
+        ceilings += f'; the best product in {name} {rate / 1e9:.0f} GFLOP/s ({product})'
+    for arch in args.arch:
+        for height, width in args.size:
+            for half in (False,) if args.train else (False, True):
+                ours, _, _ = build(arch)
+                ours.train(args.train)
+                images = torch.randn(args.batch, 3, height, width)
+                own = [p for p in ours.parameters() if p.requires_grad]
+                work = step(ours, own, images, args.train, half)
+                work()
+                title = (
+                    f'{arch}, {"training step" if args.train else "inference"}, batch {args.batch}, {height} x '
+                    f'{width}, {"bfloat16" if half else "float32"}, {torch.get_num_threads()} threads'
+                )
+                Console(width=120).print(roofline(title, work, args.rounds, ceilings))
 
 
 def compare(named: dict[str, Callable]) -> dict[str, float]:

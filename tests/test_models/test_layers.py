@@ -31,6 +31,7 @@ from fan_mm.models.layers import (
     linear,
     mlp,
 )
+from fan_mm.models.layers.convolution import depthwise
 from fan_mm.models.layers.position_encoding import fourier_code
 
 BN = dict(type='BN')
@@ -390,3 +391,26 @@ def test_drop_path_skips_whole_samples():
     skipped = (change == 0).sum().item()
     assert 4 < skipped < 32  # a quarter of the samples skip both branches
     assert torch.equal(block.eval()(tokens, GRID), block(tokens, GRID))
+
+
+@pytest.mark.parametrize('size', [3, 5, 7, 9])
+@pytest.mark.parametrize('shape', [(1, 16, 9, 13), (3, 8, 4, 2), (2, 5, 1, 1)])
+@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format])
+def test_gradients_of_depthwise_convolutions(size, shape, layout):
+    """Those of wide kernels are computed in a way of their own on a CPU; twice differentiable."""
+    torch.manual_seed(0)
+    x = torch.randn(shape).contiguous(memory_format=layout)
+    weight, bias = torch.randn(shape[1], 1, size, size), torch.randn(shape[1])
+    inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+
+    def plain(x, weight, bias):
+        return F.conv2d(x, weight, bias, padding=size // 2, groups=len(weight))
+
+    found = []
+    for function in (depthwise, plain):
+        y = function(*inputs)
+        first = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+        found.append([y, *first, *second])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
