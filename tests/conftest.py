@@ -26,6 +26,12 @@ def repo_root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope='session', autouse=True)
+def nothing_beside_the_point():
+    """Runs of seconds: three quarters of that are yapf, which lays out their config seven times."""
+    forked.save_time()
+
+
 @pytest.fixture(autouse=True)
 def process_put_back(monkeypatch):
     """What a run leaves in its process lasts no longer than the test: safe loading, the scope."""

@@ -10,6 +10,7 @@ is no matter for it. Where there are no pidfds (not Linux), the executable is Py
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import random
@@ -72,6 +73,18 @@ def python() -> str:
     return str(client)
 
 
+def save_time() -> None:
+    """Configs are written as mmengine puts them together, and what is imported is not searched for garbage.
+
+    mmengine has yapf format the config for each checkpoint and log, and each dataset collect garbage.
+    """
+    import yapf.yapflib.yapf_api as formatter
+
+    formatter.FormatCode = lambda text, **_: (text, False)
+    gc.collect()
+    gc.freeze()
+
+
 def _serve(address: str) -> None:
     """Fork for whoever asks, until standard input ends."""
     for module in ('mmseg', 'mmpretrain', 'mmdet'):
@@ -83,6 +96,7 @@ def _serve(address: str) -> None:
     import fan_mm.jobs.robustness
     import fan_mm.jobs.training  # noqa: F401
 
+    save_time()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)

@@ -1,5 +1,6 @@
 """A network as PyTorch's own exported program, a ``.pt2`` file that needs no code of the model."""
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,8 +48,9 @@ def write_program(
             (example,),
             dynamic_shapes=(dict.fromkeys(axes, torch.export.Dim.DYNAMIC),),
         )
-    with path.open('wb') as file:
-        torch.export.save(program, file, extra_files={METADATA: json.dumps(entries)})
+    content = io.BytesIO()  # on a full disk torch's writer would abort the process
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(entries)})
+    path.write_bytes(content.getbuffer())
     with path.open('rb') as file:
         module = torch.export.load(file).module()
 

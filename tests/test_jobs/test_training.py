@@ -58,6 +58,27 @@ def test_test_time_augmentation(cfg, trained):
         evaluate(cfg, str(trained), tta=True)
 
 
+@pytest.mark.slow
+def test_compiled_by_mmengines_option(cfg, tmp_path):
+    """Trained, validated and tested: the numbers are those without, and the weights have no other names."""
+    # Adam takes as large a step along a gradient that is rounding alone
+    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+    cfg.model.test_cfg.mode = 'whole'
+    runs = []
+    for compile_ in (False, dict(backend='eager')):
+        run = Config(cfg._cfg_dict.to_dict())
+        run.compile = compile_
+        run.work_dir = str(tmp_path / f'compiled {bool(compile_)}')
+        train(Config(run._cfg_dict.to_dict()))
+        file = f'{run.work_dir}/iter_2.pth'
+        runs.append((torch.load(file, weights_only=False)['state_dict'], evaluate(run, file)))
+    (plain, scores), (compiled, again) = runs
+    assert plain.keys() == compiled.keys()
+    assert scores == pytest.approx(again, abs=0.05)
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, atol=1e-4, rtol=1e-3)
+
+
 def test_resume_goes_on_with_seed_and_iteration(cfg, trained):
     seed = 123
     state = torch.load(trained, weights_only=False)

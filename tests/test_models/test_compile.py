@@ -1,5 +1,7 @@
 """`torch.compile` takes every backbone whole: in train and test mode, and with sizes left open."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -72,6 +74,28 @@ def test_in_test_mode_at_any_size(name):
             for a, b in zip(compiled(images), module(images), strict=True):
                 torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
     assert len(graphs) == 1
+
+
+@pytest.mark.campaign  # half a minute of C++ for each
+@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize('name', FAMILIES)
+def test_kernels_of_inductor(name, train):
+    """What PyTorch generates by default computes the same, and so do its gradients."""
+    module = make(name).train(train)
+    compiled = torch.compile(copy.deepcopy(module), fullgraph=True)
+    images = torch.randn(2, 3, 64, 96)
+    with torch.set_grad_enabled(train):
+        found, expected = compiled(images), module(images)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    if train:
+        for maps in (found, expected):
+            sum(x.square().mean() for x in maps).backward()
+        pairs = zip(compiled.parameters(), module.parameters(), strict=True)
+        grads = [(ours.grad, theirs.grad) for ours, theirs in pairs if theirs.grad is not None]
+        largest = max(theirs.abs().max() for _, theirs in grads)
+        for ours, theirs in grads:  # those in front of a batch norm are rounding alone
+            torch.testing.assert_close(ours, theirs, atol=1e-5 * largest, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from fan_mm.models.layers.window_attention import WindowAttention
 HYBRID = dict(embed_dims=32, depth=2, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
 VIT = dict(embed_dims=32, depth=2, num_heads=2)
 STAGED = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8))
+SHORT = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2))
 WIDENED = dict(HYBRID, depth=3, tap=1, widen=dict(after=1, embed_dims=48, num_heads=4))
 MODELS_HERE = {
     'hybrid': dict(type='FANHybrid', arch=HYBRID, out_indices=(0, 1, 2, 3)),
@@ -29,11 +30,11 @@ MODELS_HERE = {
     'vit, mean': dict(type='FANViT', arch=VIT, out_type='avg_featmap'),
     'swin': dict(type='FANSwin', arch=STAGED, out_indices=(0, 1, 2, 3)),
     'swin, always shifted': dict(
-        type='FANSwin', arch=STAGED, out_indices=(0, 3), always_shift=True, mlp_identity=True
+        type='FANSwin', arch=SHORT, out_indices=(0, 1), always_shift=True, mlp_identity=True
     ),
-    'swin, mean': dict(type='FANSwin', arch=STAGED, out_type='avg_featmap'),
+    'swin, mean': dict(type='FANSwin', arch=SHORT, out_type='avg_featmap'),
     'convnext': dict(type='FANConvNeXt', arch=STAGED, out_indices=(0, 1, 2, 3)),
-    'convnext, mean': dict(type='FANConvNeXt', arch=STAGED, out_type='avg_featmap'),
+    'convnext, mean': dict(type='FANConvNeXt', arch=SHORT, out_type='avg_featmap'),
 }
 QUICK = ('hybrid', 'vit, full channel attention')  # of the exports, which take seconds
 # with the window and its border in every stage of FAN-Swin: 8 tokens and 7, 1 and 2
