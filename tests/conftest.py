@@ -29,7 +29,7 @@ def repo_root() -> Path:
 @pytest.fixture(scope='session', autouse=True)
 def nothing_beside_the_point():
     """Runs of seconds: three quarters of that are yapf, which lays out their config seven times."""
-    forked.save_time()
+    warm_python.save_time()
 
 
 @pytest.fixture(autouse=True)
