@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import copy
 import logging
 import shutil
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import (
-    all_gather_object,
     broadcast_object_list,
     collect_results,
     get_dist_info,
@@ -37,7 +35,6 @@ from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import (
     Memory,
     collectors,
-    left_as_it_was,
     parts_of,
     set_metainfo,
     truth_ids,
@@ -46,7 +43,6 @@ from fan_mm.engine.evaluators import (
 from fan_mm.engine.first_batch import (
     check_outputs,
     load_samples,
-    needs_no_more,
     one_line,
     without_losses,
 )
@@ -62,6 +58,7 @@ from fan_mm.evaluation.cell_dataset import (
     sample_infos,
 )
 from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
+from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
 from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
@@ -75,10 +72,8 @@ from fan_mm.evaluation.results import PER_IMAGE, RESULTS, build_results, write_r
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
 from fan_mm.evaluation.scores import (
-    NoScore,
     Scores,
     compute_scores,
-    copy_of,
     for_sweep,
     headline_of,
     how_to_read,
@@ -125,10 +120,6 @@ def check_options(
     choose_scope(whole, corruptions, severities)
     if corrupted_root is not None and not Path(corrupted_root).is_dir():
         raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
-
-
-class _EveryCell(InputError):
-    """What would be the same in every cell, and ends the sweep."""
 
 
 class RobustnessSweep:
@@ -287,7 +278,8 @@ class RobustnessSweep:
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.collected = 0
         self.memory = None  # of the evaluator, as it was before the cell
-        self.clean_failed_on = None  # what the metrics said of its first batch alone
+        ids = [info['img_id'] for info in self.infos]
+        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -415,7 +407,6 @@ class RobustnessSweep:
             print_log('cells that were done before have no pictures: --overwrite', 'current')
         retried = set()
         loader = None
-        failed = None  # the cell before, where nothing is done yet, and why it failed
         while queue:
             cell = queue.pop(0)
             if loader is None:
@@ -432,25 +423,10 @@ class RobustnessSweep:
             if self.on_error == 'stop':
                 break
             if not done and queue:
-                failed = self._unless_alike(failed, cell, outcome)
+                self.every_cell.compare(cell, outcome.removeprefix(_FAILED))
             if self.on_error == 'retry' and cell not in retried:
                 retried.add(cell)
                 queue.insert(0, cell)
-
-    def _unless_alike(
-        self, before: tuple[Cell, str] | None, cell: Cell, outcome: str
-    ) -> tuple[Cell, str]:
-        """A failed cell and its error; nothing is done yet.
-
-        Raises:
-            InputError: another cell failed just so, and so would all.
-        """
-        error = outcome.removeprefix(_FAILED)
-        alike = before is not None and before[0] != cell and before[1] == error
-        if alike or self._on_rank_0(lambda: self.clean_failed_on == error):
-            first = before[0] if alike else 'its first batch'
-            raise InputError(f'{cell} fails as {first} does, and so would every cell: {error}')
-        return cell, error
 
     def _without_pictures(self, done: Sequence[Cell]) -> bool:
         return any(c in self.gallery.cells and not self.store.get(c).images for c in done)
@@ -477,18 +453,18 @@ class RobustnessSweep:
                 check_outputs(outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
                 if untried:
-                    mistake = self._try_metrics(positions) if self.rank == 0 else None
+                    mistake = self.every_cell.try_metrics(positions, self.memory)
                     untried = False
-                    self._agree(mistake)
+                    self.every_cell.agree(mistake)
                 part['positions'] += positions
                 if self.gallery:
                     part['pictures'] |= self.gallery.take(cell, positions, batch, outputs)
                 progress.add(cell, len(positions) * self.world_size)
             if untried:  # no batch of the cell is this rank's
                 untried = False
-                self._agree(None)
+                self.every_cell.agree(None)
             part['results'] = [_to_cpu(metric.results) for metric in self.collectors]
-        except _EveryCell:
+        except EveryCellFails:
             raise
         except Exception as error:  # whatever a dataset, a model or a metric may raise
             self.memory.put_back()
@@ -501,61 +477,12 @@ class RobustnessSweep:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if untried:
-                self._agree(part['error'])
+                self.every_cell.agree(part['error'])
         finally:
             for metric in self.collectors:
                 metric.results = type(metric.results)()
         part['seconds'] = time.monotonic() - start
         return part
-
-    def _agree(self, mistake: str | None) -> None:
-        """End the sweep on all ranks if the first clean batch of one of them failed."""
-        for said in all_gather_object(mistake):
-            if said is not None:
-                raise _EveryCell(f'the first batch fails: {said}')
-
-    def _try_metrics(self, positions: Sequence[int]) -> str | None:
-        """Let the metrics compute on the first batch alone; returns what is wrong with every cell."""
-        if self.world_size > 1:
-            held = [[m.results for m in collectors(top)] for top in self.evaluator.metrics]
-            alone = [not any(isinstance(r, list) and r for r in results) for results in held]
-            names = [
-                type(m).__name__
-                for m, own in zip(self.evaluator.metrics, alone, strict=True)
-                if own
-            ]
-            if name := next(iter(names), None) or self.memory.counting():
-                return (
-                    f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
-                    'several processes: use one'
-                )
-        try:
-            with left_as_it_was(self.evaluator):
-                self._score_first(positions)
-        except NoScore as error:
-            return str(error) if error.names or needs_no_more(self.evaluator) else None
-        except Exception as error:  # whatever a metric may raise
-            if needs_no_more(self.evaluator):
-                return one_line(error)
-            self.clean_failed_on = one_line(error)
-            text = f'{self.clean_failed_on} (the metric on the first batch; perhaps not on all)'
-            print_log(text, 'current', logging.WARNING)
-        return None
-
-    def _score_first(self, positions: Sequence[int]) -> None:
-        """Compute the scores of the first batch, of several datasets' evaluator those of the first."""
-        evaluator, parts = self.evaluator, None
-        if self.parts:
-            evaluator = copy_of(evaluator)
-            positions = [p for p in positions if p < self.parts[0].stop]
-            parts = [slice(0, len(positions))]
-            evaluator.metrics = evaluator.metrics[:1]
-            evaluator.dataset_prefixes = evaluator.dataset_prefixes[:1]
-            meta = with_sizes(evaluator.dataset_meta, [len(positions)])
-            set_metainfo(evaluator, meta[:1] if isinstance(meta, list) else meta)
-        holders = [m for metric in evaluator.metrics for m in collectors(metric)]
-        results = copy.deepcopy([holder.results for holder in holders])
-        compute_scores(evaluator, results, [self.infos[p]['img_id'] for p in positions], parts)
 
     def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
         """An error as one line, which names the file where one of some samples cannot be loaded."""
