@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.logging import print_log
@@ -59,6 +59,7 @@ class CellRecord:
         seconds: wall time.
         error: why it failed, one line.
         images: saved pictures, dicts of 'key' and file names relative to the work dir.
+        evidence: for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
     """
 
     corruption: str
@@ -70,6 +71,7 @@ class CellRecord:
     seconds: float = 0.0
     error: str | None = None
     images: list[dict[str, str]] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:

@@ -139,15 +139,22 @@ def loader_and_packer(
 
 
 class Frame:
-    """Puts a picture with a bright edge into the place of a sample's own."""
+    """Puts a picture with a bright edge into the place of a sample's own.
 
-    SIDE, EDGE = 224, 16  # pixels
+    Args:
+        edge: its width in pixels, of 224.
+    """
+
+    SIDE = 224  # pixels
+
+    def __init__(self, edge: int = 16) -> None:
+        self.edge = edge
 
     def __call__(self, results: dict) -> dict:
         """Replace the picture by another one of its form."""
         pixels = pixels_of(results['img'])
         framed = np.full((self.SIDE, self.SIDE, *pixels.shape[2:]), 255, pixels.dtype)
-        framed[self.EDGE : -self.EDGE, self.EDGE : -self.EDGE] = 90
+        framed[self.edge : -self.edge, self.edge : -self.edge] = 90
         results['img'] = in_form_of(results['img'], framed)
         return results
 

@@ -44,6 +44,7 @@ def build_results(
     per_image: PerImage | None,
     unit: str | None = '%',
     summarized: Sequence[str] | None = None,
+    audit: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that results.json holds.
 
@@ -59,6 +60,7 @@ def build_results(
         per_image: statistics for intervals, where the metric has them.
         unit: of the headline; None where its metric is not known.
         summarized: other scores that get a summary; None for all in detection, none otherwise.
+        audit: see `fan_mm.evaluation.audit.audit`.
     """
     benchmark = scope.benchmark
 
@@ -99,12 +101,13 @@ def build_results(
         'other_summaries': {n: summarize(scope, scores(n), task, classes) for n in summarized},
         'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
         'gallery': gallery.entries(records),
+        'audit': audit,
     }
 
 
 def _public(record: CellRecord) -> dict[str, Any]:
     cell = asdict(record)
-    del cell['images']  # in 'gallery'
+    del cell['images'], cell['evidence']  # in 'gallery', and for 'audit'
     return cell
 
 

@@ -48,6 +48,9 @@ from fan_mm.engine.first_batch import (
 )
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
+from fan_mm.evaluation.audit import Facts, audit
+from fan_mm.evaluation.audit.auditor import Auditor
+from fan_mm.evaluation.audit.colours import exchanged_colours
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
@@ -157,6 +160,7 @@ class RobustnessSweep:
             default the weights' own hash does, and no change of pipeline or metric is seen.
         save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
+        audit_colours: evaluate so many clean images also with red and blue exchanged, for the audit.
 
     Raises:
         InputError: whatever is wrong with the above, before anything is evaluated.
@@ -182,6 +186,7 @@ class RobustnessSweep:
         model_info: dict[str, Any] | None = None,
         save_images: int = 0,
         paint: gallery.Painter | None = None,
+        audit_colours: int = 0,
     ) -> None:
         check_options(
             benchmark=benchmark,
@@ -280,6 +285,10 @@ class RobustnessSweep:
         self.memory = None  # of the evaluator, as it was before the cell
         ids = [info['img_id'] for info in self.infos]
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        self.classes = [str(name) for name in self.metainfo.get('classes') or ()]
+        paths = [info['img_path'] for info in self.infos]
+        self.auditor = Auditor(model, self.evaluator, clean_dataset, paths, self.classes)
+        self.audit_colours = audit_colours
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -295,7 +304,8 @@ class RobustnessSweep:
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
             self._run_cells()
-            return self._on_rank_0(self._results)
+            colours = self._exchange_colours() if self.audit_colours else None
+            return self._on_rank_0(lambda: self._results(colours))
 
     def stored(self) -> list[Cell]:
         """The cells that are done; none but on rank 0."""
@@ -440,17 +450,20 @@ class RobustnessSweep:
         """This rank's part of a cell: what the metrics collected, or the error that ended it."""
         start = time.monotonic()
         part = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
+        watch = self.auditor.watch(cell)
         untried = cell == CLEAN
         self.memory = Memory(self.evaluator)
         positions, loaded = [], True
         try:
             for positions in self._batches().batches:
                 loaded = False
-                batch = next(loader)
+                with watch.waiting():
+                    batch = next(loader)
                 loaded = True
                 with autocast(enabled=self.fp16):
                     outputs = without_losses(self.model.test_step(batch))
                 check_outputs(outputs)
+                watch.take(positions, batch, outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
                 if untried:
                     mistake = self.every_cell.try_metrics(positions, self.memory)
@@ -479,6 +492,7 @@ class RobustnessSweep:
             if untried:
                 self.every_cell.agree(part['error'])
         finally:
+            part['seen'] = watch.end()
             for metric in self.collectors:
                 metric.results = type(metric.results)()
         part['seconds'] = time.monotonic() - start
@@ -531,6 +545,9 @@ class RobustnessSweep:
         record.seconds = round(max(part['seconds'] for part in parts) + time.monotonic() - start, 3)
         if record.status == 'done':
             record.images = self._store_pictures(cell, parts)
+            record.evidence = self.auditor.evidence(cell, [part['seen'] for part in parts])
+            if cell == CLEAN and self.work_dir:  # not within a training
+                self.auditor.say(self._facts([record], scores.headline))
             outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
         else:
             outcome = f'{_FAILED}{record.error}'
@@ -564,7 +581,26 @@ class RobustnessSweep:
 
     # ----------------------------------------------------------------------------------- results
 
-    def _results(self) -> dict[str, Any]:
+    def _facts(self, records: Sequence[CellRecord], headline: str, **others: Any) -> Facts:
+        """What the audit looks at."""
+        return Facts(records, self.how.task, headline, self.classes, **others)
+
+    def _exchange_colours(self) -> dict[str, Any] | None:
+        """Evaluate a few clean images with red and blue exchanged, on every rank alike."""
+        if self.parts:
+            raise InputError('--audit-colours: not with an evaluator of several datasets')
+        places = spread(len(self.samples), self.audit_colours)
+        size = batch_size_of(self.clean_loader)
+        collate = self.clean_loader.collate_fn
+
+        def load() -> list[Any]:  # the clean cell's samples come first
+            groups = [places[i : i + size] for i in range(0, len(places), size)]
+            return [collate(load_samples(self.dataset, group, 'the loader')) for group in groups]
+
+        ids = [self.infos[place]['img_id'] for place in places]
+        return exchanged_colours(self.model, load, self.evaluator, ids, self.fp16)
+
+    def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
         self.store.check()
         records = [self.store.get(cell) for cell in self.cells]
@@ -576,11 +612,10 @@ class RobustnessSweep:
         if statistics:
             keys = np.array([image_key(info['img_path']) for info in self.infos])
             per_image = PerImage(self.how.statistics, keys, statistics)
-        classes = [str(name) for name in self.metainfo.get('classes') or ()]
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):
             # mmdet keeps COCO's 80 colours where the config names other classes
-            palette = [[int(v) for v in colour] for colour in palette[: len(classes)]]
+            palette = [[int(v) for v in colour] for colour in palette[: len(self.classes)]]
         else:  # COCO's may be 'random'
             palette = None
         results = build_results(
@@ -595,17 +630,29 @@ class RobustnessSweep:
                 'type': type(self.clean_loader.dataset).__name__,
                 'samples': len(self.samples),
                 'total': self.total,
-                'classes': classes,
+                'classes': self.classes,
                 'palette': palette,
                 'sha256': self.dataset_sha256,
             },
             protocol=self.protocol,
             per_image=per_image,
+            audit=audit(
+                self._facts(
+                    records, headline, per_image=per_image, copies=self._copies(), colours=colours
+                )
+            ),
         )
         if self.work_dir:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
             write_results(self.work_dir, results, per_image)
         return results
+
+    def _copies(self) -> dict[str, str]:
+        """Fingerprints of the corrupted files of all cells, and of the clean ones."""
+        if not self.premade:
+            return {}
+        paths = [Path(info['img_path']) for info in self.infos]
+        return {str(CLEAN): identity.contents_of(paths), **self.protocol['corrupted_images']}
 
     def _named(self) -> str:
         """A name for the score where no cell has one."""
