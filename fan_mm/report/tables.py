@@ -64,6 +64,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. All numbers in per cent.',
         _incomplete(table),
+        _findings(table),
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
@@ -111,6 +112,11 @@ def _incomplete(table: RobustnessTable) -> str:
         'none is taken over the rest.\n>\n'
     )
     return notice + '\n'.join(lines)
+
+
+def _findings(table: RobustnessTable) -> str:
+    lines = [f'> - {check}: {text}' for check, text in table.findings()]
+    return '\n'.join(['> **AUDIT.** Before these numbers are used:\n>', *lines]) if lines else ''
 
 
 def _headline(table: RobustnessTable) -> str:

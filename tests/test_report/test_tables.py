@@ -1,5 +1,6 @@
 import csv
 import io
+from pathlib import Path
 
 import pytest
 from synthetic_results import synthetic_results
@@ -101,3 +102,23 @@ def test_markdown_tables_are_rectangular():
         columns = line.replace('\\|', '').count('|')
         assert width in (None, columns)
         width = columns
+
+
+def test_findings_of_the_audit_stand_before_the_numbers():
+    entry = {
+        'check': 'clean score',
+        'cells': ['clean'],
+        'evidence': 'the clean mIoU is 2 & no better than guessing',
+        'reason': 'a checkpoint that does not fit',
+        'advice': 'Look.',
+    }
+    audits = {'found': [entry], 'nothing found': [], 'none': None}
+    for state, findings in audits.items():
+        audit = {} if findings is None else {'audit': {'checks': ['a', 'b'], 'findings': findings}}
+        table = RobustnessTable(synthetic_results(**audit))
+        page = report_page(table, {'severity_curves': new_figure(2, 2)}, Path())
+        text = report_markdown(table, [])
+        sentence = 'no better than guessing; most likely a checkpoint that does not fit. Look.'
+        assert (f'2 & {sentence}' in text) == (f'2 &amp; {sentence}' in page) == (state == 'found')
+        assert ('AUDIT' in text) == ('<h2>Audit</h2>' in page) == (state == 'found')
+        assert (f'| audit | `2 checks, findings: {len(findings or [])}` |' in text) == bool(audit)

@@ -203,8 +203,8 @@ def loading(facts: Facts) -> Iterator[Finding]:
         if 'distinct' not in seen or record.samples < 4:
             continue
         wanted = record.samples if record.cell == CLEAN else max(usual, 1)
-        repeated = 4 * seen['distinct'] < wanted
-        blank = 4 * seen['blank'] > record.samples
+        repeated = 3 * seen['distinct'] < wanted
+        blank = 3 * seen['blank'] > record.samples
         if not (repeated or blank):
             continue
         what = (

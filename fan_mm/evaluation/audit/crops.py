@@ -16,7 +16,7 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.images import read_header
 
 _LOOKED_AT = 16  # pictures
-_EDGE = 4  # pixels of 224
+_EDGE = 1 / 56  # of a picture's shorter side
 _IMAGENET = 1000  # classes
 
 
@@ -42,10 +42,10 @@ def cropped_twice(dataset: Any, paths: Sequence[str], classes: int) -> dict[str,
     if len(headers) < _LOOKED_AT or len(sizes) > 1 or None in sizes or sample is None:
         return None
     marks = landmarks_of(transforms, dataset, sample)
-    frame, look = Frame(_EDGE), Look()
+    size = sizes.pop()
+    frame, look = Frame(size[::-1], max(1, round(min(size) * _EDGE))), Look()
     framed = insert(transforms, frame, marks.loads, after=True)
     run(copied(insert(framed, look, marks.packs, after=False)), sample)
-    size = sizes.pop()
     for results in look.seen:
         shape = getattr(results.get('img'), 'shape', ())[:2]
         if marks.classifies and tuple(shape[::-1]) == size and frame.is_cut(results):

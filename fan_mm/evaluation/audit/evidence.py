@@ -70,14 +70,23 @@ class Watch:
         self.clean = clean
         self.ignored = ignored
         self.seen: Seen | None = Seen()
-        self.model = ModelWatch(model, clean)
+        self.model: ModelWatch | None = None
+        try:
+            self.model = ModelWatch(model, clean)
+        except Exception as error:  # parameters without values, or sharded ones
+            self._give_up(error)
 
     def end(self) -> Seen | None:
         """What was seen; None if something could not be looked at."""
-        found = self.model.end()
+        found = self.model.end() if self.model else {}
         if self.seen:
             self.seen.model = found
         return self.seen
+
+    def _give_up(self, error: Exception) -> None:
+        self.seen = None
+        text = f'the audit cannot look at this: {type(error).__name__}: {error}'
+        print_log(text, 'current', logging.INFO)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -103,9 +112,7 @@ class Watch:
             for sample in outputs:
                 self._take_classes(sample)
         except Exception as error:  # the forms of inputs and outputs are the user's
-            self.seen = None
-            text = f'the audit cannot look at this: {type(error).__name__}: {error}'
-            print_log(text, 'current', logging.INFO)
+            self._give_up(error)
 
     def _take_pictures(self, positions: Sequence[int], batch: Any) -> None:
         inputs = batch.get('inputs') if isinstance(batch, Mapping) else None

@@ -104,7 +104,7 @@ def _is_new_layer(name: str, layer: nn.Module) -> bool:
     bound = 1 / math.sqrt(weight[0].numel())  # of torch's own initialisation
     values = weight.detach().float()
     largest, spread = values.abs().max().item(), values.std().item()
-    return 0.99 * bound < largest <= 1.00001 * bound and (
+    return 0.99 * bound < largest < 1.005 * bound and (  # rounded to half precision
         abs(spread - bound / math.sqrt(3)) < 0.03 * bound
     )
 
