@@ -19,7 +19,7 @@ from fan_mm.report.labels import (
     number,
     task_label,
 )
-from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
+from fan_mm.report.robustness_table import Measure, RobustnessTable
 
 _CLEAN_ROLES = {
     'clean': 'clean',
@@ -43,7 +43,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'metrics': (table.others_title, _metrics_section(table)),
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
-        'classes': ('Losses per class', _classes_section(table.class_losses())),
+        'classes': ('Losses per class', _classes_section(table)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
         'provenance': (
@@ -135,7 +135,7 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
         rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
-    caption = 'Per cent.'
+    caption = f'Per cent, on {table.benchmark}.'
     if mean == 'mPC':
         caption += (
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
@@ -174,7 +174,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         last = _total(table, what, mean.value, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
-        f'{table.metric_label} {arrow(True)} in per cent at each severity; clean '
+        f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
         f'{number(table.clean)}. A dot: not part of the benchmark. In italics: evaluated, but in no mean.'
     )
     return [
@@ -211,7 +211,10 @@ def _groups_section(table: RobustnessTable, figure: Figure | None) -> list[str]:
     if figure is None:
         return []
     svg = inline_svg(figure, 'bars', f'Mean {table.metric_label} by group of corruptions')
-    caption = 'Mean under each group, with retention in parentheses; the line is the clean metric.'
+    caption = (
+        f'Mean under each group of {table.benchmark}, with retention in parentheses; the line is the '
+        'clean metric.'
+    )
     return [page.figure(svg, caption)]
 
 
@@ -220,13 +223,14 @@ def _curves_section(table: RobustnessTable, figure: Figure) -> list[str]:
         figure, 'curves', f'{table.metric_label} against severity, by group of corruptions'
     )
     caption = (
-        f'{table.metric_label} at each severity. The dashed line is the clean metric; '
+        f'{table.metric_label} on {table.benchmark} at each severity. The dashed line is the clean metric; '
         'a gap is a cell without a result.'
     )
     return [page.figure(svg, caption)]
 
 
-def _classes_section(losses: ClassLosses | None) -> list[str]:
+def _classes_section(table: RobustnessTable) -> list[str]:
+    losses = table.class_losses()
     if losses is None:
         return []
     top = max(float(np.nanmax(losses.losses, initial=0.0)), 1.0)
@@ -240,7 +244,7 @@ def _classes_section(losses: ClassLosses | None) -> list[str]:
             cells += page.cell(number(p), share=min(max(p / top, 0), 1) if known else None)
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
-        f'Points of {metric_label(losses.metric)} lost, clean minus the mean over severities; '
+        f'Points of {metric_label(losses.metric)} lost on {table.benchmark}, clean minus the mean over severities; '
         f'{losses.shown}. '
         'A dash: no such objects in the ground truth, or a cell without a result.'
     )

@@ -19,10 +19,11 @@ from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 def cells_csv(table: RobustnessTable) -> str:
     """One row per cell.
 
-    Columns: corruption ('clean' for the images as they are), group, severity (0 for clean), in_mean
-    (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric (per
-    cent, empty where there is none), retention (per cent of the clean metric), error.
+    Columns: benchmark, corruption ('clean' for the images as they are), group, severity (0 for clean),
+    in_mean (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric
+    (per cent, empty where there is none), retention (per cent of the clean metric), error.
     """
+    benchmark = table.results['benchmark']['name']
     metrics = [table.metric, *table.results['metric']['others']]
     group_of = {name: group for group, names in table.rows.items() for name in names}
     rows = []
@@ -30,27 +31,29 @@ def cells_csv(table: RobustnessTable) -> str:
         name, severity = cell['corruption'], cell['severity']
         share = table.retained(table.value(name, severity))
         rows.append(
-            [name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
+            [benchmark, name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
             + [cell['status'], cell['samples'], cell['seconds']]
             + [table.value(name, severity, metric) for metric in metrics]
             + [share, cell['error']]
         )
-    head = ['corruption', 'group', 'severity', 'in_mean', 'status', 'samples', 'seconds']
-    return _csv([*head, *metrics, 'retention', 'error'], rows)
+    head = ['benchmark', 'corruption', 'group', 'severity', 'in_mean', 'status', 'samples']
+    return _csv([*head, 'seconds', *metrics, 'retention', 'error'], rows)
 
 
 def per_class_csv(table: RobustnessTable) -> str | None:
     """One row per cell, per-class metric and class; None if the results have no such values.
 
-    Columns: corruption, severity, metric, class, value (per cent, empty where there is none).
+    Columns: benchmark, corruption, severity, metric, class, value (per cent, empty where there is none).
     """
+    benchmark = table.results['benchmark']['name']
+    head = ['benchmark', 'corruption', 'severity', 'metric', 'class', 'value']
     rows = [
-        [cell['corruption'], cell['severity'], metric, name, value]
+        [benchmark, cell['corruption'], cell['severity'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    return _csv(['corruption', 'severity', 'metric', 'class', 'value'], rows) if rows else None
+    return _csv(head, rows) if rows else None
 
 
 def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
