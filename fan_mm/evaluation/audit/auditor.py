@@ -10,7 +10,8 @@ from torch import nn
 
 from fan_mm.evaluation.audit import Facts, audit, in_words
 from fan_mm.evaluation.audit.crops import cropped_twice
-from fan_mm.evaluation.audit.evidence import Seen, Watch, merged
+from fan_mm.evaluation.audit.evidence import Seen, merged
+from fan_mm.evaluation.audit.watch import Watch
 from fan_mm.evaluation.cells import CLEAN, Cell
 
 _IGNORED = 255  # of mmseg's labels, where no metric says another value

@@ -6,7 +6,8 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
-from fan_mm.evaluation.audit.evidence import Watch, merged
+from fan_mm.evaluation.audit.evidence import merged
+from fan_mm.evaluation.audit.watch import Watch
 
 CLASSES = 5
 
