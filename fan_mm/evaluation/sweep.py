@@ -289,6 +289,8 @@ class RobustnessSweep:
         paths = [info['img_path'] for info in self.infos]
         self.auditor = Auditor(model, self.evaluator, clean_dataset, paths, self.classes)
         self.audit_colours = audit_colours
+        if audit_colours and self.parts:
+            raise InputError('--audit-colours: not with an evaluator of several datasets')
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -587,8 +589,6 @@ class RobustnessSweep:
 
     def _exchange_colours(self) -> dict[str, Any] | None:
         """Evaluate a few clean images with red and blue exchanged, on every rank alike."""
-        if self.parts:
-            raise InputError('--audit-colours: not with an evaluator of several datasets')
         places = spread(len(self.samples), self.audit_colours)
         size = batch_size_of(self.clean_loader)
         collate = self.clean_loader.collate_fn
@@ -598,7 +598,11 @@ class RobustnessSweep:
             return [collate(load_samples(self.dataset, group, 'the loader')) for group in groups]
 
         ids = [self.infos[place]['img_id'] for place in places]
-        return exchanged_colours(self.model, load, self.evaluator, ids, self.fp16)
+        try:
+            return exchanged_colours(self.model, load, self.evaluator, ids, self.fp16)
+        except Exception as error:  # whatever a metric may raise on a few images
+            print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
+            return None
 
     def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""

@@ -79,4 +79,4 @@ def _exchanged(inputs: Any) -> Any:
         return inputs.flip(-3)
     if isinstance(inputs, list | tuple):
         return type(inputs)(_exchanged(part) for part in inputs)
-    raise InputError('--audit-colours: the inputs of the model are no pictures of three colours')
+    raise InputError('the inputs of the model are no pictures of three colours')

@@ -21,7 +21,8 @@ from torch import nn
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.evaluation import RobustnessSweep, read_results
-from fan_mm.evaluation.audit import auditor
+from fan_mm.evaluation.audit import auditor, colours
+from fan_mm.evaluation.audit.colours import _exchanged
 from fan_mm.jobs.robustness import findings_text
 
 CELLS = dict(corruptions=['gaussian_noise', 'fog', 'contrast'], severities=[1, 3])
@@ -332,3 +333,25 @@ def test_pictures_cropped_twice(tmp_path):
     assert looked_at(enlarge, dict(crop, crop_size=30)) is None
     cv2.imwrite(str(tmp_path / '0' / '0.png'), np.zeros((40, 50, 3), np.uint8))
     assert looked_at(enlarge, crop) is None
+
+
+@pytest.mark.parametrize('form', ['tensor', 'list', 'forms for test-time augmentation'])
+def test_red_and_blue_are_exchanged_in_every_form_of_inputs(form):
+    picture = torch.arange(3)[:, None, None].expand(3, 4, 5)
+    held = {
+        'tensor': picture[None],
+        'list': [picture],
+        'forms for test-time augmentation': [(picture,)],
+    }
+    exchanged = _exchanged(held[form])
+    while not isinstance(exchanged, torch.Tensor):
+        assert type(exchanged) in (list, tuple)
+        [exchanged] = exchanged
+    assert exchanged.reshape(3, 4, 5)[:, 0, 0].tolist() == [2, 1, 0]
+
+
+def test_pictures_without_colours_lose_no_results(swept, monkeypatch):
+    monkeypatch.setattr(colours, '_exchanged', lambda inputs: _exchanged(inputs[0][0]))
+    results = swept(corruptions=['fog'], severities=[1], audit_colours=3)
+    assert named(results) == []
+    assert all(cell['status'] == 'done' for cell in results['cells'])
