@@ -13,6 +13,7 @@ from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.cells import CLEAN, CellRecord
 
 _RICH = 10  # values that two cells have in common by no chance
+_PICTURES = 1000  # of which equal shares are no chance
 _POINTS = 2.0  # that a harder severity must be better by, to be a finding
 _SURE = 5  # standard errors of the paired difference, likewise
 # Severities whose parameters do not follow each other in strength: grey and then too colourful; water,
@@ -85,7 +86,10 @@ def _rich_scores(record: CellRecord) -> Hashable:
 
 
 def one_score(facts: Facts) -> Iterator[Finding]:
-    """One value that stands for most of the corrupted cells."""
+    """One value that stands for most of the corrupted cells; of few pictures or objects it may well."""
+    fewest = min((record.samples for record in facts.corrupted), default=0)
+    if facts.task != 'segmentation' and fewest < _PICTURES:
+        return
     scores = {str(r.cell): facts.score(r) for r in facts.corrupted}
     if repeated := repeated_score(scores):
         value, names = repeated

@@ -27,8 +27,9 @@ def unset_layers(facts: Facts) -> Iterator[Finding]:
             'weights of the model',
             names_of([CLEAN]),
             f'{len(layers)} layers are as a new model has them: {some(layers)}',
-            'a checkpoint without them, or with other names for them',
-            'Load the checkpoint with tools/test_corruption.py, which refuses one that lacks a part.',
+            'a checkpoint without them, with other names for them, or saved before the training',
+            'Compare the names in the file with those of the model; tools/test_corruption.py refuses a file '
+            'that lacks a part.',
         )
 
 

@@ -60,16 +60,28 @@ def test_same_scores_of_segmentation_are_told_by_its_values():
     )
 
 
-def test_one_score_for_most():
-    facts = healthy('classification', benchmark='imagenet-c')
+@pytest.mark.parametrize(
+    ('task', 'samples', 'expected'),
+    [
+        ('segmentation', 32, 1),
+        ('classification', 50000, 1),
+        ('classification', 400, 0),  # of which one is always wrong
+        ('detection', 32, 0),
+    ],
+)
+def test_one_score_for_most(task, samples, expected):
+    facts = healthy(task, benchmark='imagenet-c')
 
     def change(record):
+        record.samples = samples
         if record.severity > 2:
-            record.metrics = {'top1': 10.0}
+            record.metrics = dict.fromkeys(record.metrics, 10.0)
         return record
 
-    [finding] = found('one_score', changed(facts, change))
-    assert finding.evidence == '45 of 75 corrupted cells have the same top1, 10.0'
+    findings = found('one_score', changed(facts, change))
+    assert len(findings) == expected
+    for finding in findings:
+        assert f'45 of 75 corrupted cells have the same {facts.headline}, 10.0' in finding.evidence
     assert not found('one_score', facts)
 
 
