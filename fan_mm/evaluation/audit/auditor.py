@@ -49,7 +49,7 @@ class Auditor:
 
     def evidence(self, cell: Cell, parts: Sequence[Seen | None]) -> dict[str, Any]:
         """What all ranks saw of a cell, for its record."""
-        found = merged(parts, len(self.classes) or None, self.ignored)
+        found = merged(parts, len(self.classes) or None)
         if cell == CLEAN and (crop := cropped_twice(self.dataset, self.paths, len(self.classes))):
             found['cropped_twice'] = crop
         return found

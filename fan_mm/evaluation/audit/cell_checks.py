@@ -201,14 +201,14 @@ def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str
 def loading(facts: Facts) -> Iterator[Finding]:
     """Cells for which the loader gave one picture again and again, or blank ones."""
     clean = facts.seen_clean
-    usual = clean.get('distinct', 0) if facts.clean else 0
+    usual = clean.get('distinct', 0)
     for record in facts.done:
         seen = record.evidence
         if 'distinct' not in seen or record.samples < 4:
             continue
-        wanted = record.samples if record.cell == CLEAN else max(usual, 1)
-        repeated = 3 * seen['distinct'] < wanted
-        blank = 3 * seen['blank'] > record.samples
+        first = record.cell == CLEAN
+        repeated = 3 * seen['distinct'] < (record.samples if first else usual)
+        blank = 3 * (seen['blank'] - (0 if first else clean.get('blank', 0))) > record.samples
         if not (repeated or blank):
             continue
         what = (

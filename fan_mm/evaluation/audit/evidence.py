@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+IGNORED = -1  # in the place of the label that does not count
+
 
 @dataclass
 class Seen:
@@ -20,7 +22,7 @@ class Seen:
         empty: whether no detection was among the scores.
         waited: seconds for the loader.
         predicted: class -> how often it was predicted where there is a label.
-        pairs: (label, predicted class) -> how often; in the clean cell.
+        pairs: (label or `IGNORED`, predicted class) -> how often; in the clean cell.
         model: what was seen of the model (`fan_mm.evaluation.audit.model_watch`).
     """
 
@@ -34,13 +36,12 @@ class Seen:
     model: dict[str, list[str]] = field(default_factory=dict)
 
 
-def merged(parts: Sequence[Seen | None], classes: int | None, ignored: int | None) -> dict:
+def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
     """What all ranks saw of a cell, for its record.
 
     Args:
         parts: of the ranks, in any order.
         classes: number of classes; None where it is not known.
-        ignored: label that does not count.
 
     Returns:
         What can be told: 'pictures' and 'scores', checksums over all samples; 'distinct' and
@@ -65,26 +66,25 @@ def merged(parts: Sequence[Seen | None], classes: int | None, ignored: int | Non
     pairs: Counter = sum((part.pairs for part in parts), Counter())
     predicted: Counter = sum((part.predicted for part in parts), Counter())
     for (label, guess), count in pairs.items():
-        if label != ignored:
+        if label != IGNORED:
             predicted[guess] += count
     if predicted:
         most = max(predicted, key=lambda c: (predicted[c], -c))
         found['most'] = [most, predicted[most], sum(predicted.values())]
-    return found | (_of_truth(pairs, classes, ignored) if pairs else {})
+    return found | (_of_truth(pairs, classes) if pairs else {})
 
 
 def _digest(checksums: Mapping[int, int]) -> str:
     return hashlib.sha256(repr(sorted(checksums.items())).encode()).hexdigest()[:16]
 
 
-def _of_truth(pairs: Counter, classes: int | None, ignored: int | None) -> dict[str, Any]:
-    labels = [label for label, _ in pairs if label != ignored]
-    classes = classes or max([*labels, *(guess for _, guess in pairs)], default=-1) + 1
+def _of_truth(pairs: Counter, classes: int | None) -> dict[str, Any]:
+    classes = classes or max(max(pair) for pair in pairs) + 1
     table = np.zeros((classes, classes), np.int64)  # label, prediction
     outside: Counter = Counter()
     left_out = 0
     for (label, guess), count in pairs.items():
-        if label == ignored:
+        if label == IGNORED:
             left_out += count
         elif not 0 <= label < classes:
             outside[label] += count

@@ -19,7 +19,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from fan_mm.evaluation.audit.evidence import Seen
+from fan_mm.evaluation.audit.evidence import IGNORED, Seen
 from fan_mm.evaluation.audit.model_watch import ModelWatch
 
 PIXELS = 2**14  # of a label map
@@ -37,7 +37,7 @@ class Watch:
     Args:
         model: that predicts.
         clean: whether it is the clean cell, of which more is kept.
-        ignored: label that does not count.
+        ignored: value of label maps that does not count.
     """
 
     def __init__(self, model: nn.Module, clean: bool, ignored: int | None = 255) -> None:
@@ -114,7 +114,11 @@ class Watch:
             self.seen.empty &= not scores.size
 
     def _take_classes(self, sample: Any) -> None:
-        found = _of_pixels(sample) or _of_picture(sample) or _of_objects(sample, self.clean)
+        found = (
+            _of_pixels(sample, self.ignored)
+            or _of_picture(sample)
+            or _of_objects(sample, self.clean)
+        )
         if found is None:
             return
         truth, predicted = found
@@ -123,7 +127,7 @@ class Watch:
         elif self.clean:
             _count_pairs(self.seen.pairs, truth, predicted)
         else:
-            _count(self.seen.predicted, predicted[truth != self.ignored])
+            _count(self.seen.predicted, predicted[truth != IGNORED])
 
 
 def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -176,8 +180,8 @@ def _scores_of(sample: Any) -> Tensor | None:
 Classes = tuple[np.ndarray | None, np.ndarray]
 
 
-def _of_pixels(sample: Any) -> Classes | None:
-    """Labels and predicted classes of some pixels of a picture."""
+def _of_pixels(sample: Any, ignored: int | None) -> Classes | None:
+    """Labels, or `IGNORED`, and predicted classes of some pixels of a picture."""
     predicted, truth = (_part(sample, n, 'data') for n in ('pred_sem_seg', 'gt_sem_seg'))
     if not isinstance(predicted, Tensor) or predicted.is_floating_point():
         return None
@@ -186,7 +190,9 @@ def _of_pixels(sample: Any) -> Classes | None:
     if isinstance(truth, Tensor) and truth.squeeze().shape == maps[0].shape:
         maps.append(truth.squeeze().to(predicted.device))
     arrays = _on_cpu([m[..., ::step, ::step].to(torch.int32).flatten() for m in maps])
-    return (arrays[1] if len(arrays) > 1 else None), arrays[0]
+    if len(arrays) == 1:
+        return None, arrays[0]
+    return np.where(arrays[1] == ignored, IGNORED, arrays[1]), arrays[0]
 
 
 def _of_picture(sample: Any) -> Classes | None:
@@ -239,9 +245,10 @@ def _count(counts: Counter, classes: np.ndarray) -> None:
 
 def _count_pairs(counts: Counter, truth: np.ndarray, predicted: np.ndarray) -> None:
     base = int(max(predicted.max(initial=0), 0)) + 1
-    values, numbers = _unique(truth.astype(np.int64) * base + predicted)
+    values, numbers = _unique((truth.astype(np.int64) - IGNORED) * base + predicted)
     for value, number in zip(values, numbers, strict=True):
-        counts[divmod(value, base)] += number
+        label, guess = divmod(value, base)
+        counts[label + IGNORED, guess] += number
 
 
 def _unique(values: np.ndarray) -> tuple[list[int], list[int]]:

@@ -196,6 +196,11 @@ def test_data_sets_with_pictures_that_occur_twice():
     assert not found('loading', facts)
 
 
+def test_pictures_that_are_blank_in_every_cell_are_one_finding():
+    [finding] = found('loading', changed(healthy(), lambda r: r.evidence.update(blank=20) or r))
+    assert finding.cells == ('clean',)
+
+
 @pytest.mark.parametrize(
     ('seconds', 'waited', 'expected'),
     [

@@ -67,8 +67,8 @@ def watched(given, clean=True):
 @pytest.mark.parametrize('make', [segmented, classified, detected])
 def test_ranks_see_together_what_one_sees(make):
     given = list(batches(make))
-    one = merged([watched(given)], CLASSES, 255)
-    two = merged([watched(given[1::2]), watched(given[::2])], CLASSES, 255)
+    one = merged([watched(given)], CLASSES)
+    two = merged([watched(given[1::2]), watched(given[::2])], CLASSES)
     assert one.pop('waited') == two.pop('waited') == 0
     assert one == two
     assert one['distinct'] == 6
@@ -77,7 +77,7 @@ def test_ranks_see_together_what_one_sees(make):
 
 def test_counts_of_pixels():
     given = list(batches(segmented))
-    seen = merged([watched(given)], CLASSES, 255)
+    seen = merged([watched(given)], CLASSES)
     truth = np.concatenate([s.gt_sem_seg.data.numpy().ravel() for *_, b in given for s in b])
     predicted = np.concatenate([s.pred_sem_seg.data.numpy().ravel() for *_, b in given for s in b])
     assert seen['truth'] == np.bincount(truth[truth < CLASSES], minlength=CLASSES).tolist()
@@ -92,13 +92,13 @@ def test_counts_of_pixels():
             count,
             np.bincount(predicted[truth == label]).max(),
         )
-    corrupted = merged([watched(given, clean=False)], CLASSES, 255)
+    corrupted = merged([watched(given, clean=False)], CLASSES)
     assert corrupted['most'] == seen['most']
     assert 'truth' not in corrupted
 
 
 def test_objects_are_taken_for_the_detection_upon_them():
-    seen = merged([watched(batches(detected))], CLASSES, 255)
+    seen = merged([watched(batches(detected))], CLASSES)
     assert seen['truth'] == [6, 6, 6, 0, 0]  # the fourth is found by an unsure one alone
     assert seen['taken_for'][:3] == [[0, 6], [1, 6], [2, 6]]
 
@@ -108,17 +108,17 @@ def test_large_maps_are_looked_at_in_part():
     sample.pred_sem_seg = PixelData(data=torch.ones(1, 1024, 2048, dtype=torch.long))
     watch = Watch(nn.Identity(), clean=False)
     watch.take([0], {}, [sample])
-    seen = merged([watch.end()], CLASSES, 255)
+    seen = merged([watch.end()], CLASSES)
     assert seen['most'][0] == 1
     assert 2**13 < seen['most'][2] < 2**15
 
 
 def test_every_change_of_a_picture_is_seen():
     positions, batch, outputs = next(batches(classified))
-    first = merged([watched([(positions, batch, outputs)])], CLASSES, 255)
+    first = merged([watched([(positions, batch, outputs)])], CLASSES)
     other = {'inputs': [p.clone() for p in batch['inputs']]}
     other['inputs'][1][1] += 1
-    second = merged([watched([(positions, other, outputs)])], CLASSES, 255)
+    second = merged([watched([(positions, other, outputs)])], CLASSES)
     assert first['pictures'] != second['pictures']
     assert first['scores'] == second['scores']
 
@@ -136,13 +136,20 @@ def test_every_change_of_a_picture_is_seen():
 def test_what_cannot_be_looked_at_is_left_out(batch, outputs):
     watch = Watch(nn.Identity(), clean=True)
     watch.take([0], batch, outputs)
-    assert not {'most', 'scores', 'truth'} & merged([watch.end()], CLASSES, 255).keys()
+    assert not {'most', 'scores', 'truth'} & merged([watch.end()], CLASSES).keys()
 
 
 def test_test_time_augmentation_gives_several_forms_of_a_picture():
     forms = [[torch.ones(3, 20, 30)], [torch.zeros(3, 40, 60)]]
     first, second = (
-        merged([watched([([0], {'inputs': inputs}, [classified(0)])])], CLASSES, 255)
+        merged([watched([([0], {'inputs': inputs}, [classified(0)])])], CLASSES)
         for inputs in (forms, [forms[0], [torch.ones(3, 40, 60)]])
     )
     assert first['pictures'] != second['pictures']
+
+
+def test_255_is_a_class_of_pictures():
+    sample = classified(0)
+    sample.gt_label = torch.tensor([255])
+    seen = merged([watched([([0], {}, [sample])])], 1000)
+    assert (seen['truth'][255], seen['ignored'], seen['most'][2]) == (1, 0, 1)
