@@ -1,7 +1,7 @@
 """Mistakes that would be the same in every cell: they end a sweep at once, in one line.
 
-The metrics compute on the first clean batch alone; and two cells that fail alike, where none is done,
-speak for all.
+The metrics compute on the first clean batch alone; what they raise on the whole clean cell they would
+raise on all; and two cells that fail alike, where none is done, speak for all.
 """
 
 import copy
@@ -22,7 +22,7 @@ from fan_mm.engine.evaluators import (
 )
 from fan_mm.engine.first_batch import needs_no_more, one_line
 from fan_mm.errors import InputError
-from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
 
 
@@ -104,6 +104,19 @@ class EveryCell:
             first = self.failed[0] if alike else 'its first batch'
             raise EveryCellFails(f'{cell} fails as {first} does, and so would every cell: {error}')
         self.failed = cell, error
+
+    def metric_failed(self, cell: Cell, error: Exception) -> None:
+        """Take note of a metric that fails on a whole cell, on rank 0.
+
+        Raises:
+            EveryCellFails: it is the clean cell, of which no other try would be better.
+        """
+        line = one_line(error)
+        passing = isinstance(error, MemoryError | OSError)
+        if cell == CLEAN and line != self.doubt and not passing:
+            raise EveryCellFails(
+                f'the metric fails on {cell}, and so it would on every cell: {line}'
+            )
 
     def _cannot_be_gathered(self, memory: Memory) -> str | None:
         """The name of a metric whose results are not in mmengine's lists; None if all are."""

@@ -544,6 +544,7 @@ class RobustnessSweep:
             except Exception as error:  # whatever a metric may raise
                 record.error = one_line(error)
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+                self.every_cell.metric_failed(cell, error)
         record.seconds = round(max(part['seconds'] for part in parts) + time.monotonic() - start, 3)
         if record.status == 'done':
             record.images = self._store_pictures(cell, parts)
