@@ -186,7 +186,7 @@ def _is_better(facts: Facts, low: CellRecord, high: CellRecord) -> bool:
         return clearly_above(facts.per_image, low.cell, high.cell)
     clean = facts.score(facts.clean) if facts.clean else None
     # without intervals: severities that are apart, by a good part of the clean score
-    return high.severity - low.severity > 1 and rise > max(3.0, 0.15 * (clean or 100))
+    return high.severity - low.severity > 1 and rise > max(5.0, 0.3 * (clean or 100))
 
 
 def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str, int]) -> bool:

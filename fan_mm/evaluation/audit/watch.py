@@ -24,7 +24,7 @@ from fan_mm.evaluation.audit.model_watch import ModelWatch
 
 PIXELS = 2**14  # of a label map
 _SIDE = 32  # pixels of a picture's shorter side that count for its checksum
-SURE = 0.3  # score from which a detection counts
+_SURE = 0.3  # score from which a detection counts
 _OVERLAP = 0.5  # of a detection with the object that it is taken for
 
 
@@ -212,7 +212,7 @@ def _of_objects(sample: Any, clean: bool) -> Classes | None:
     )
     if not isinstance(labels, Tensor) or not isinstance(scores, Tensor):
         return None
-    sure = scores >= SURE
+    sure = scores >= _SURE
     predicted = labels[sure].cpu().numpy()
     truth, there = (_part(sample, 'gt_instances', name) for name in ('labels', 'bboxes'))
     if not clean or not isinstance(truth, Tensor) or not isinstance(boxes, Tensor):
