@@ -13,7 +13,12 @@ from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments, load_config
 from fan_mm.evaluation.image_cache import AUTO
 from fan_mm.evaluation.sweep import ON_ERROR
-from fan_mm.jobs.robustness import evaluate_robustness, failed_cells, summary_text
+from fan_mm.jobs.robustness import (
+    evaluate_robustness,
+    failed_cells,
+    findings_text,
+    summary_text,
+)
 
 EXAMPLE = """example, on the embedded dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
@@ -96,6 +101,13 @@ def main() -> int:
     )
     add_calibration_arguments(parser)
     parser.add_argument(
+        '--audit-colours',
+        type=whole(0),
+        default=0,
+        metavar='N',
+        help='evaluate N clean images also with red and blue exchanged: does the score rise?',
+    )
+    parser.add_argument(
         '--on-error',
         choices=ON_ERROR,
         default='retry',
@@ -125,6 +137,7 @@ def main() -> int:
         fit_temperature=args.fit_temperature,
         on_error=args.on_error,
         image_cache=args.image_cache,
+        audit_colours=args.audit_colours,
         overwrite=args.overwrite,
     )
     failed = failed_cells(results)
@@ -132,6 +145,8 @@ def main() -> int:
         print(summary_text(results))
         for line in failed:
             print(f'no result: {line}')
+        for line in findings_text(results):
+            print(line)
         print(f'report: {work_dir / "report.html"}')
     return 1 if failed else 0
 

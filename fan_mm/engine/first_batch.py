@@ -53,6 +53,7 @@ _ON_ANY_PART = (
     'CalibrationMetric',
 )
 _FILES = ('img_path', 'seg_map_path')
+NOT_FINITE = 'values that are not finite'  # in the line of `check_outputs`
 _MORE = 8  # samples for a metric that does not compute on the first batch
 
 
@@ -177,7 +178,7 @@ def check_outputs(outputs: Any) -> None:
         if name := not_finite(sample):
             path = sample.get('img_path') if hasattr(sample, 'get') else None
             raise InputError(
-                f'the model gives {name} with values that are not finite'
+                f'the model gives {name} with {NOT_FINITE}'
                 f'{f" for {path}" if path else ""}: its weights or its precision are broken'
             )
 

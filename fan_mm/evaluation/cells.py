@@ -61,6 +61,7 @@ class CellRecord:
         seconds: wall time.
         error: why it failed, one line.
         images: saved pictures, dicts of 'key' and file names relative to the work dir.
+        evidence: for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
     """
 
     corruption: str
@@ -72,6 +73,7 @@ class CellRecord:
     seconds: float = 0.0
     error: str | None = None
     images: list[dict[str, str]] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:

@@ -233,6 +233,11 @@ def _files(info: Mapping) -> dict[str, str]:
     }
 
 
+def contents_of(files: Sequence[Path]) -> str:
+    """Short hash of pictures, of large ones of parts: of copies, and of what they are copies of."""
+    return sample_sha256(files, BLOCK)[:16]
+
+
 def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
     """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spread.
 

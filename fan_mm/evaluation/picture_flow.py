@@ -145,15 +145,22 @@ def loader_and_packer(
 
 
 class Frame:
-    """Puts a picture with a bright edge into the place of a sample's own."""
+    """Puts a picture with a bright edge into the place of a sample's own.
 
-    SIDE, EDGE = 224, 16  # pixels
+    Args:
+        size: height and width of that picture.
+        edge: width of the edge in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int] = (224, 224), edge: int = 16) -> None:
+        self.size = size
+        self.edge = edge
 
     def __call__(self, results: dict) -> dict:
         """Replace the picture by another one of its form."""
         pixels = pixels_of(results['img'])
-        framed = np.full((self.SIDE, self.SIDE, *pixels.shape[2:]), 255, pixels.dtype)
-        framed[self.EDGE : -self.EDGE, self.EDGE : -self.EDGE] = 90
+        framed = np.full((*self.size, *pixels.shape[2:]), 255, pixels.dtype)
+        framed[self.edge : -self.edge, self.edge : -self.edge] = 90
         results['img'] = in_form_of(results['img'], framed)
         return results
 

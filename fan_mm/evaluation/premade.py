@@ -260,7 +260,7 @@ class PremadeImages:
         else:
             chosen = spread(len(clean_paths), identity.SAMPLE)
             files = [path for i in chosen if (path := self.path(cell, clean_paths[i]))]
-        return identity.sample_sha256(files, identity.BLOCK)[:16]
+        return identity.contents_of(files)
 
     def _cells(self) -> list[Cell]:
         """The cells that have a folder."""

@@ -48,6 +48,7 @@ def build_results(
     per_image: PerImage | None,
     unit: str | None = '%',
     summarized: Sequence[str] | None = None,
+    audit: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that results.json holds.
 
@@ -63,6 +64,7 @@ def build_results(
         per_image: statistics for intervals, where the metric has them.
         unit: of the headline; None where its metric is not known.
         summarized: other scores that get a summary; None for all in detection, none otherwise.
+        audit: see `fan_mm.evaluation.audit.audit`.
     """
     benchmark = scope.benchmark
 
@@ -101,6 +103,7 @@ def build_results(
         'other_summaries': {n: summarize(scope, scores(n), task, classes) for n in summarized},
         'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
         'gallery': gallery.entries(records),
+        'audit': audit,
     }
 
 
@@ -116,7 +119,7 @@ def heading(kind: str) -> dict[str, Any]:
 
 def _public(record: CellRecord) -> dict[str, Any]:
     cell = asdict(record)
-    del cell['images']  # in 'gallery'
+    del cell['images'], cell['evidence']  # in 'gallery', and for 'audit'
     return cell
 
 

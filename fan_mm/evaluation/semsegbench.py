@@ -5,12 +5,12 @@ is corrected there. What its numbers say against themselves becomes a note here;
 be true is marked as broken.
 """
 
-import collections
 import functools
 import json
 from importlib import resources
 
 from fan_mm.corruptions import BENCHMARKS
+from fan_mm.evaluation.audit.cell_checks import repeated_score
 from fan_mm.evaluation.published import Publication, PublishedModel
 
 SOURCE = 'SemSegBench (arXiv 2505.18015, 2025), data under CC0'
@@ -84,7 +84,14 @@ def publications(dataset: str | None = None) -> list[Publication]:
 
 def _model(row: dict) -> PublishedModel:
     corruptions = {name: row[name] for name in BENCHMARKS['semsegbench'].severities}
-    repeated = _repeated(corruptions)
+    repeated = repeated_score(corruptions)
+    broken = None
+    if repeated:
+        value, names = repeated
+        broken = (
+            f'{len(names)} of {len(corruptions)} corruptions have the same mIoU, {value}: the sweep was '
+            'broken, most likely by predictions of one class everywhere. It has no rank.'
+        )
     return PublishedModel(
         model=_name(row),
         task='segmentation',
@@ -96,10 +103,10 @@ def _model(row: dict) -> PublishedModel:
         mce=None,
         corruptions=corruptions,
         sources=('Config-Paths.csv',),
-        notes=tuple(note for note in (repeated, _other_worst(row, corruptions)) if note),
+        notes=tuple(note for note in (broken, _other_worst(row, corruptions)) if note),
         worst=row['worst'],
         real={label: row[name] for name, label in _CONDITIONS.items() if row[name] is not None},
-        broken=repeated is not None,
+        broken=broken is not None,
     )
 
 
@@ -116,14 +123,3 @@ def _name(row: dict) -> str:
     family, _, size = row['backbone'].partition('-')
     backbone = '' if family == 'custom' else _NAMES[family] + (f'-{size.upper()}' if size else '')
     return ' '.join(part for part in (_NAMES[row['architecture']], backbone, row['crop']) if part)
-
-
-def _repeated(corruptions: dict[str, float]) -> str | None:
-    """What is wrong if one value stands for most of the corruptions: no model is hurt equally by all."""
-    value, count = collections.Counter(corruptions.values()).most_common(1)[0]
-    if 2 * count <= len(corruptions):
-        return None
-    return (
-        f'{count} of {len(corruptions)} corruptions have the same mIoU, {value}: the sweep was broken, '
-        'most likely by predictions of one class everywhere. It has no rank.'
-    )

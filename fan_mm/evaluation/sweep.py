@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import copy
 import logging
 import shutil
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import (
-    all_gather_object,
     broadcast_object_list,
     collect_results,
     get_dist_info,
@@ -37,7 +35,6 @@ from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import (
     Memory,
     collectors,
-    left_as_it_was,
     parts_of,
     set_metainfo,
     truth_ids,
@@ -46,13 +43,15 @@ from fan_mm.engine.evaluators import (
 from fan_mm.engine.first_batch import (
     check_outputs,
     load_samples,
-    needs_no_more,
     one_line,
     without_losses,
 )
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
+from fan_mm.evaluation.audit import Facts, audit
+from fan_mm.evaluation.audit.auditor import Auditor
+from fan_mm.evaluation.audit.colours import exchanged_colours
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
@@ -64,6 +63,7 @@ from fan_mm.evaluation.cell_dataset import (
 )
 from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
 from fan_mm.evaluation.class_names import readable
+from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
 from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
 from fan_mm.evaluation.pipelines import (
@@ -84,10 +84,8 @@ from fan_mm.evaluation.results import (
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
 from fan_mm.evaluation.scores import (
-    NoScore,
     Scores,
     compute_scores,
-    copy_of,
     for_sweep,
     headline_of,
     how_to_read,
@@ -145,10 +143,6 @@ def check_options(
     check_image_cache(image_cache)
 
 
-class _EveryCell(InputError):
-    """What would be the same in every cell, and ends the sweep."""
-
-
 class RobustnessSweep:
     """Evaluate a model on clean images and on every cell of a corruption benchmark.
 
@@ -192,6 +186,7 @@ class RobustnessSweep:
         calibration: measure ECE, NLL and Brier score of every cell too, of classifiers and segmenters.
         fit_on: dataset of labelled clean pictures, read as the evaluated ones and none of them: a
             temperature is fitted on them, and calibration measured with it beside the plain one.
+        audit_colours: evaluate so many clean images also with red and blue exchanged, for the audit.
 
     Raises:
         InputError: whatever is wrong with the above, before anything is evaluated.
@@ -220,6 +215,7 @@ class RobustnessSweep:
         paint: gallery.Painter | None = None,
         calibration: bool = False,
         fit_on: Any = None,
+        audit_colours: int = 0,
     ) -> None:
         check_options(
             benchmark=benchmark,
@@ -323,7 +319,14 @@ class RobustnessSweep:
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.collected = 0
         self.memory = None  # of the evaluator, as it was before the cell
-        self.clean_failed_on = None  # what the metrics said of its first batch alone
+        ids = [info['img_id'] for info in self.infos]
+        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        self.classes = readable(self.metainfo.get('classes') or ())
+        paths = [info['img_path'] for info in self.infos]
+        self.auditor = Auditor(model, self.evaluator, clean_dataset, paths, self.classes)
+        self.audit_colours = audit_colours
+        if audit_colours and self.parts:
+            raise InputError('--audit-colours: not with an evaluator of several datasets')
         self.dataset_sha256 = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -344,7 +347,8 @@ class RobustnessSweep:
             again = left > 1 and self.premade is None
             stack.enter_context(kept_images(self.dataset, self.image_cache, again))
             self._run_cells()
-            return self._on_rank_0(self._results)
+            colours = self._exchange_colours() if self.audit_colours else None
+            return self._on_rank_0(lambda: self._results(colours))
 
     def stored(self) -> list[Cell]:
         """The cells that are done; none but on rank 0."""
@@ -470,7 +474,6 @@ class RobustnessSweep:
             print_log('cells that were done before have no pictures: --overwrite', 'current')
         retried = set()
         loader = None
-        failed = None  # the cell before, where nothing is done yet, and why it failed
         while queue:
             cell = queue.pop(0)
             if loader is None:
@@ -487,25 +490,10 @@ class RobustnessSweep:
             if self.on_error == 'stop':
                 break
             if not done and queue:
-                failed = self._unless_alike(failed, cell, outcome)
+                self.every_cell.compare(cell, outcome.removeprefix(_FAILED))
             if self.on_error == 'retry' and cell not in retried:
                 retried.add(cell)
                 queue.insert(0, cell)
-
-    def _unless_alike(
-        self, before: tuple[Cell, str] | None, cell: Cell, outcome: str
-    ) -> tuple[Cell, str]:
-        """A failed cell and its error; nothing is done yet.
-
-        Raises:
-            InputError: another cell failed just so, and so would all.
-        """
-        error = outcome.removeprefix(_FAILED)
-        alike = before is not None and before[0] != cell and before[1] == error
-        if alike or self._on_rank_0(lambda: self.clean_failed_on == error):
-            first = before[0] if alike else 'its first batch'
-            raise InputError(f'{cell} fails as {first} does, and so would every cell: {error}')
-        return cell, error
 
     def _without_pictures(self, done: Sequence[Cell]) -> bool:
         return any(c in self.gallery.cells and not self.store.get(c).images for c in done)
@@ -519,33 +507,36 @@ class RobustnessSweep:
         """This rank's part of a cell: what the metrics collected, or the error that ended it."""
         start = time.monotonic()
         part = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
+        watch = self.auditor.watch(cell)
         untried = cell == CLEAN
         self.memory = Memory(self.evaluator)
         positions, loaded = [], True
         try:
             for positions in self._batches().batches:
                 loaded = False
-                batch = next(loader)
+                with watch.waiting():
+                    batch = next(loader)
                 loaded = True
                 with autocast(enabled=self.fp16):
                     outputs = without_losses(self.model.test_step(batch))
                 check_outputs(outputs)
+                watch.take(positions, batch, outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
                 if self.calibration:
                     self.calibration.evaluator.process(data_samples=outputs, data_batch=batch)
                 if untried:
-                    mistake = self._try_metrics(positions) if self.rank == 0 else None
+                    mistake = self.every_cell.try_metrics(positions, self.memory)
                     untried = False
-                    self._agree(mistake)
+                    self.every_cell.agree(mistake)
                 part['positions'] += positions
                 if self.gallery:
                     part['pictures'] |= self.gallery.take(cell, positions, batch, outputs)
                 progress.add(cell, len(positions) * self.world_size)
             if untried:  # no batch of the cell is this rank's
                 untried = False
-                self._agree(None)
+                self.every_cell.agree(None)
             part['results'] = [_to_cpu(metric.results) for metric in self.collectors]
-        except _EveryCell:
+        except EveryCellFails:
             raise
         except Exception as error:  # whatever a dataset, a model or a metric may raise
             self.memory.put_back()
@@ -558,61 +549,13 @@ class RobustnessSweep:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if untried:
-                self._agree(part['error'])
+                self.every_cell.agree(part['error'])
         finally:
+            part['seen'] = watch.end()
             for metric in self.collectors:
                 metric.results = type(metric.results)()
         part['seconds'] = time.monotonic() - start
         return part
-
-    def _agree(self, mistake: str | None) -> None:
-        """End the sweep on all ranks if the first clean batch of one of them failed."""
-        for said in all_gather_object(mistake):
-            if said is not None:
-                raise _EveryCell(f'the first batch fails: {said}')
-
-    def _try_metrics(self, positions: Sequence[int]) -> str | None:
-        """Let the metrics compute on the first batch alone; returns what is wrong with every cell."""
-        if self.world_size > 1:
-            held = [[m.results for m in collectors(top)] for top in self.evaluator.metrics]
-            alone = [not any(isinstance(r, list) and r for r in results) for results in held]
-            names = [
-                type(m).__name__
-                for m, own in zip(self.evaluator.metrics, alone, strict=True)
-                if own
-            ]
-            if name := next(iter(names), None) or self.memory.counting():
-                return (
-                    f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
-                    'several processes: use one'
-                )
-        try:
-            with left_as_it_was(self.evaluator):
-                self._score_first(positions)
-        except NoScore as error:
-            return str(error) if error.names or needs_no_more(self.evaluator) else None
-        except Exception as error:  # whatever a metric may raise
-            if needs_no_more(self.evaluator):
-                return one_line(error)
-            self.clean_failed_on = one_line(error)
-            text = f'{self.clean_failed_on} (the metric on the first batch; perhaps not on all)'
-            print_log(text, 'current', logging.WARNING)
-        return None
-
-    def _score_first(self, positions: Sequence[int]) -> None:
-        """Compute the scores of the first batch, of several datasets' evaluator those of the first."""
-        evaluator, parts = self.evaluator, None
-        if self.parts:
-            evaluator = copy_of(evaluator)
-            positions = [p for p in positions if p < self.parts[0].stop]
-            parts = [slice(0, len(positions))]
-            evaluator.metrics = evaluator.metrics[:1]
-            evaluator.dataset_prefixes = evaluator.dataset_prefixes[:1]
-            meta = with_sizes(evaluator.dataset_meta, [len(positions)])
-            set_metainfo(evaluator, meta[:1] if isinstance(meta, list) else meta)
-        holders = [m for metric in evaluator.metrics for m in collectors(metric)]
-        results = copy.deepcopy([holder.results for holder in holders])
-        compute_scores(evaluator, results, [self.infos[p]['img_id'] for p in positions], parts)
 
     def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
         """An error as one line, which names the file where one of some samples cannot be loaded."""
@@ -661,9 +604,13 @@ class RobustnessSweep:
             except Exception as error:  # whatever a metric may raise
                 record.error = one_line(error)
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+                self.every_cell.metric_failed(cell, error)
         record.seconds = round(max(part['seconds'] for part in parts) + time.monotonic() - start, 3)
         if record.status == 'done':
             record.images = self._store_pictures(cell, parts)
+            record.evidence = self.auditor.evidence(cell, [part['seen'] for part in parts])
+            if cell == CLEAN and self.work_dir:  # not within a training
+                self.auditor.say(self._facts([record], scores.headline))
             outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
         else:
             outcome = f'{_FAILED}{record.error}'
@@ -697,7 +644,28 @@ class RobustnessSweep:
 
     # ----------------------------------------------------------------------------------- results
 
-    def _results(self) -> dict[str, Any]:
+    def _facts(self, records: Sequence[CellRecord], headline: str, **others: Any) -> Facts:
+        """What the audit looks at."""
+        return Facts(records, self.how.task, headline, self.classes, **others)
+
+    def _exchange_colours(self) -> dict[str, Any] | None:
+        """Evaluate a few clean images with red and blue exchanged, on every rank alike."""
+        places = spread(len(self.samples), self.audit_colours)
+        size = batch_size_of(self.clean_loader)
+        collate = self.clean_loader.collate_fn
+
+        def load() -> list[Any]:  # the clean cell's samples come first
+            groups = [places[i : i + size] for i in range(0, len(places), size)]
+            return [collate(load_samples(self.dataset, group, 'the loader')) for group in groups]
+
+        ids = [self.infos[place]['img_id'] for place in places]
+        try:
+            return exchanged_colours(self.model, load, self.evaluator, ids, self.fp16)
+        except Exception as error:  # whatever a metric may raise on a few images
+            print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
+            return None
+
+    def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
         self.store.check()
         records = [self.store.get(cell) for cell in self.cells]
@@ -708,11 +676,10 @@ class RobustnessSweep:
         per_image = None
         if statistics:
             per_image = PerImage(self.how.statistics, self._keys(), statistics)
-        classes = readable(self.metainfo.get('classes') or ())
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):
             # mmdet keeps COCO's 80 colours where the config names other classes
-            palette = [[int(v) for v in colour] for colour in palette[: len(classes)]]
+            palette = [[int(v) for v in colour] for colour in palette[: len(self.classes)]]
         else:  # COCO's may be 'random'
             palette = None
         results = build_results(
@@ -727,12 +694,17 @@ class RobustnessSweep:
                 'type': type(self.clean_loader.dataset).__name__,
                 'samples': len(self.samples),
                 'total': self.total,
-                'classes': classes,
+                'classes': self.classes,
                 'palette': palette,
                 'sha256': self.dataset_sha256,
             },
             protocol=self.protocol,
             per_image=per_image,
+            audit=audit(
+                self._facts(
+                    records, headline, per_image=per_image, copies=self._copies(), colours=colours
+                )
+            ),
         )
         calibration = None
         if self.calibration:
@@ -746,6 +718,13 @@ class RobustnessSweep:
 
     def _keys(self) -> np.ndarray:
         return np.array([image_key(info['img_path']) for info in self.infos])
+
+    def _copies(self) -> dict[str, str]:
+        """Fingerprints of the corrupted files of all cells, and of the clean ones."""
+        if not self.premade:
+            return {}
+        paths = [Path(info['img_path']) for info in self.infos]
+        return {str(CLEAN): identity.contents_of(paths), **self.protocol['corrupted_images']}
 
     def _named(self) -> str:
         """A name for the score where no cell has one."""

@@ -13,6 +13,7 @@ from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.audit import in_words
 from fan_mm.evaluation.probabilities import probabilities_of
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
@@ -132,6 +133,14 @@ def failed_cells(results: dict[str, Any]) -> list[str]:
         f'{cell["corruption"]}/{cell["severity"]}: {cell["error"] or cell["status"]}'
         for cell in results['cells']
         if cell['status'] != 'done'
+    ]
+
+
+def findings_text(results: dict[str, Any]) -> list[str]:
+    """What the audit found, a line each."""
+    return [
+        f'audit, {finding["check"]}: {in_words(finding)}'
+        for finding in results['audit']['findings']
     ]
 
 

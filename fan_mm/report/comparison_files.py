@@ -323,7 +323,9 @@ def _html(comparison: Comparison, svgs: dict[str, str]) -> str:
         'scatter': ('Accuracy against robustness', _scatter_section(comparison, svgs['scatter'])),
         'groups': (
             'Groups',
-            [page.figure(svgs['groups'], 'Mean under each group.')] if 'groups' in svgs else [],
+            [page.figure(svgs['groups'], f'Mean under each group of {comparison.benchmark}.')]
+            if 'groups' in svgs
+            else [],
         ),
         'corruptions': ('Corruptions', _corruptions_section(comparison)),
         'differences': ('Differences', _differences_section(comparison)),
@@ -362,7 +364,7 @@ def _summary_section(comparison: Comparison) -> list[str]:
         if comparison.level
         else ''
     )
-    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over the benchmark.{level}'
+    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over {comparison.benchmark}.{level}'
     places = ''.join(f'<li>{escape(place)}</li>' for place in _places(comparison))
     return [
         page.table(caption, head, [rows], 'lines'),
@@ -403,9 +405,9 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
             )
         )
     caption = (
-        f'Mean {metric_label(comparison.metric)} over severities; in parentheses the rank among the '
-        'comparable models, the best in bold. A dash: not evaluated, incomplete, or printed under a '
-        'doubtful heading.'
+        f'Mean {metric_label(comparison.metric)} over severities of {comparison.benchmark}; in '
+        'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
+        'incomplete, or printed under a doubtful heading.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
 

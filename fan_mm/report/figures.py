@@ -176,7 +176,8 @@ def severity_curves(table: RobustnessTable) -> Figure:
             axes.remove()
         for axes in panels[: len(groups)][-2:]:
             axes.set_xlabel('severity')
-        figure.supylabel(f'{table.metric_label} (%)', fontsize=7.5, color=colours.QUIET)
+        what = f'{table.metric_label} (%) on {table.benchmark}'
+        figure.supylabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 
 
@@ -213,7 +214,8 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.set_xticks([0, top / 2, top])
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
-        what = f'{tables[0].metric_label} (%), mean under the group (retention); line: clean images'
+        what = f'{tables[0].metric_label} (%) on {tables[0].benchmark}, mean under the group (retention)'
+        what += '; line: clean images'
         what += (
             f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
             if marked

@@ -48,7 +48,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'masks': ('Mask mAP by corruption and severity', _masks_section(table)),
         'curves': ('Severity curves', _curves_section(table, figures['severity_curves'])),
         'calibration': ('Calibration', calibration_section(table, figures)),
-        'classes': ('Losses per class', classes_section(table.class_losses())),
+        'classes': ('Losses per class', _classes(table)),
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
@@ -63,6 +63,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
         page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
         incomplete_notice(table),
+        findings_notice(table),
         _headline(table),
         *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
         '</main>',
@@ -90,6 +91,22 @@ def incomplete_notice(table: RobustnessTable) -> str:
         '<p>Some cells have no result. Every mean that needs one of them is left out below; '
         'none is taken over the rest.</p>'
         f'<ul>{"".join(lines)}</ul></aside>'
+    )
+
+
+def findings_notice(table: RobustnessTable) -> str:
+    """What the audit found; nothing if it found nothing."""
+    findings = table.findings()
+    if not findings:
+        return ''
+    lines = ''.join(
+        f'<li><strong>{escape(check.capitalize())}:</strong> {escape(text)}</li>'
+        for check, text in findings
+    )
+    return (
+        '<aside class="alarm" role="note"><h2>Audit</h2>'
+        '<p>What a careful reader would ask about these numbers. None was changed for it.</p>'
+        f'<ul>{lines}</ul></aside>'
     )
 
 
@@ -125,7 +142,7 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
         rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
-    caption = 'Per cent.'
+    caption = f'Per cent, on {table.benchmark}.'
     if mean == 'mPC':
         caption += (
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
@@ -164,7 +181,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         last = _total(table, what, mean.value, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
-        f'{table.metric_label} {arrow(True)} in per cent at each severity; clean '
+        f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
         f'{number(table.clean)}. A dot: not part of the benchmark. In italics: evaluated, but in no mean.'
     )
     return [
@@ -201,7 +218,10 @@ def _groups_section(table: RobustnessTable, figure: Figure | None) -> list[str]:
     if figure is None:
         return []
     svg = inline_svg(figure, 'bars', f'Mean {table.metric_label} by group of corruptions')
-    caption = 'Mean under each group, with retention in parentheses; the line is the clean metric.'
+    caption = (
+        f'Mean under each group of {table.benchmark}, with retention in parentheses; the line is the '
+        'clean metric.'
+    )
     return [page.figure(svg, caption)]
 
 
@@ -210,10 +230,15 @@ def _curves_section(table: RobustnessTable, figure: Figure) -> list[str]:
         figure, 'curves', f'{table.metric_label} against severity, by group of corruptions'
     )
     caption = (
-        f'{table.metric_label} at each severity. The dashed line is the clean metric; '
+        f'{table.metric_label} on {table.benchmark} at each severity. The dashed line is the clean metric; '
         'a gap is a cell without a result.'
     )
     return [page.figure(svg, caption)]
+
+
+def _classes(table: RobustnessTable) -> list[str]:
+    difference = f'on {table.benchmark}, clean minus the mean over severities'
+    return classes_section(table.class_losses(), difference=difference)
 
 
 def classes_section(

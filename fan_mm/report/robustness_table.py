@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fan_mm.evaluation.audit import in_words
 from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
 
 HOLD_OUTS = 'hold-outs'
@@ -297,9 +298,15 @@ class RobustnessTable:
         names = tuple(classes[i] for i in order)
         return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
 
+    def findings(self) -> list[tuple[str, str]]:
+        """What the audit found: the check, and its sentences. Results of old have no audit."""
+        audit = self.results.get('audit') or {}
+        return [(entry['check'], in_words(entry)) for entry in audit.get('findings', ())]
+
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
         r = self.results
+        audit = r.get('audit')
         model = r['model']
         pairs = {
             'created': r['created'],
@@ -314,6 +321,7 @@ class RobustnessTable:
             'seed of the corruptions': r['seed'],
             'channel order of the corruptions': r['channel_order'],
             'version of the corruptions': r['corruption_version'],
+            'audit': audit and f'{len(audit["checks"])} checks, findings: {len(audit["findings"])}',
             **r['environment'],
         }
         return {name: str(value) for name, value in pairs.items() if value is not None}

@@ -53,7 +53,7 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
         _retention_lines(axes)
         axes.set_xlabel(f'clean {name} (%)')
         one_mean = not any('mean' in e.unlike for e in entries)
-        where = f'on {comparison.benchmark}' if one_mean else 'of corrupted images'
+        where = f'on {comparison.benchmark}{"" if one_mean else ", hollow: on others"}'
         axes.set_ylabel(f'mean {name} {where} (%)')
         _legend(axes, comparison, entries)
         figure.draw_without_rendering()  # settles the layout, so that label boxes are final

@@ -26,12 +26,13 @@ from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 def cells_csv(table: RobustnessTable) -> str:
     """One row per cell.
 
-    Columns: corruption ('clean' for the images as they are), group, severity (0 for clean), in_mean
-    (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric (per
-    cent, empty where there is none), retention (per cent of the clean metric), error. Where calibration
-    was measured, before the error: ECE, NLL and Brier, each with its interval's bounds _low and _high,
-    and the same with the temperature, _scaled.
+    Columns: benchmark, corruption ('clean' for the images as they are), group, severity (0 for clean),
+    in_mean (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric
+    (per cent, empty where there is none), retention (per cent of the clean metric), error. Where
+    calibration was measured, before the error: ECE, NLL and Brier, each with its interval's bounds _low
+    and _high, and the same with the temperature, _scaled.
     """
+    benchmark = table.results['benchmark']['name']
     calibration = csv_columns(table.results)
     metrics = [table.metric, *table.results['metric']['others']]
     group_of = {name: group for group, names in table.rows.items() for name in names}
@@ -40,12 +41,21 @@ def cells_csv(table: RobustnessTable) -> str:
         name, severity = cell['corruption'], cell['severity']
         share = table.retained(table.value(name, severity))
         rows.append(
-            [name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
+            [benchmark, name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
             + [cell['status'], cell['samples'], cell['seconds']]
             + [table.value(name, severity, metric) for metric in metrics]
             + [share, *csv_values(cell, calibration), cell['error']]
         )
-    head = ['corruption', 'group', 'severity', 'in_mean', 'status', 'samples', 'seconds']
+    head = [
+        'benchmark',
+        'corruption',
+        'group',
+        'severity',
+        'in_mean',
+        'status',
+        'samples',
+        'seconds',
+    ]
     more = [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
     return as_csv([*head, *metrics, 'retention', *more, 'error'], rows)
 
@@ -53,15 +63,17 @@ def cells_csv(table: RobustnessTable) -> str:
 def per_class_csv(table: RobustnessTable) -> str | None:
     """One row per cell, per-class metric and class; None if the results have no such values.
 
-    Columns: corruption, severity, metric, class, value (per cent, empty where there is none).
+    Columns: benchmark, corruption, severity, metric, class, value (per cent, empty where there is none).
     """
+    benchmark = table.results['benchmark']['name']
+    head = ['benchmark', 'corruption', 'severity', 'metric', 'class', 'value']
     rows = [
-        [cell['corruption'], cell['severity'], metric, name, value]
+        [benchmark, cell['corruption'], cell['severity'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    return as_csv(['corruption', 'severity', 'metric', 'class', 'value'], rows) if rows else None
+    return as_csv(head, rows) if rows else None
 
 
 def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
@@ -75,6 +87,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. All numbers in per cent.',
         _incomplete(table),
+        _findings(table),
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
@@ -124,6 +137,11 @@ def _incomplete(table: RobustnessTable) -> str:
         'none is taken over the rest.\n>\n'
     )
     return notice + '\n'.join(lines)
+
+
+def _findings(table: RobustnessTable) -> str:
+    lines = [f'> - {check}: {text}' for check, text in table.findings()]
+    return '\n'.join(['> **AUDIT.** Before these numbers are used:\n>', *lines]) if lines else ''
 
 
 def _headline(table: RobustnessTable) -> str:

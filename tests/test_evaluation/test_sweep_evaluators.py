@@ -468,6 +468,22 @@ def test_a_metric_that_fails_on_all_ends_the_sweep_with_the_clean_cell(cfg, on_e
     assert len(model.seen) == 3
 
 
+@pytest.mark.parametrize('on_error', ['retry', 'skip', 'stop'])
+def test_a_metric_that_fails_on_the_clean_cell_ends_the_sweep(cfg, on_error):
+    """On its first batch it computed."""
+
+    def compute(shares):
+        if len(shares) > 1:
+            raise ValueError('cannot add up')
+        return {'auc': sum(shares)}
+
+    model = StripeModel()
+    line = 'the metric fails on clean, and so it would on every cell: ValueError: cannot add up'
+    with pytest.raises(InputError, match=line):
+        run(cfg, Own(compute), model, on_error=on_error)
+    assert len(model.seen) == 3
+
+
 @pytest.mark.parametrize('metric', [IoUMetric, Own])
 def test_a_metric_that_cannot_take_the_outputs_ends_the_sweep_at_once(cfg, metric):
     class Other(StripeModel):

@@ -42,11 +42,15 @@ def sweep(cfg, work_dir, delay=0.0, **options):
 
 
 def table(folder):
-    """Everything but times, environment and file paths."""
+    """Everything but times, environment and file paths, and what the audit saw of each cell."""
     results = json.loads((folder / 'results.json').read_text())
     for cell in results['cells']:
         del cell['seconds']
-    return {name: results[name] for name in ('cells', 'summary', 'dataset', 'model', 'bootstrap')}
+        record = folder / 'cells' / f'{cell["corruption"]}_{cell["severity"]}.json'
+        cell['seen'] = json.loads(record.read_text())['evidence']
+        del cell['seen']['waited']
+    names = ('cells', 'summary', 'dataset', 'model', 'bootstrap', 'audit')
+    return {name: results[name] for name in names}
 
 
 def same_statistics(first, second):

@@ -186,7 +186,7 @@ def test_the_scatter_tells_what_is_not_comparable(tmp_path):
     part['benchmark']['severities']['snow'] = [1, 2]
     (tmp_path / 'b' / 'results.json').write_text(json.dumps(part))
     label = accuracy_scatter(build_comparison([tmp_path / 'b'], published=True)).axes[0]
-    assert label.get_ylabel() == 'mean mIoU of corrupted images (%)'
+    assert label.get_ylabel() == 'mean mIoU on Cityscapes-C (part), hollow: on others (%)'
     assert not accuracy_scatter(build_comparison(paths)).legends
 
 

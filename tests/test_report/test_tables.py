@@ -1,10 +1,13 @@
 import csv
 import io
+import re
+from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 from synthetic_results import synthetic_results
 
-from fan_mm.report.figures import new_figure
+from fan_mm.report.figures import group_bars, heat_map, new_figure, severity_curves
 from fan_mm.report.html import report_page
 from fan_mm.report.labels import MINUS, number
 from fan_mm.report.robustness_table import RobustnessTable
@@ -101,3 +104,46 @@ def test_markdown_tables_are_rectangular():
         columns = line.replace('\\|', '').count('|')
         assert width in (None, columns)
         width = columns
+
+
+def test_findings_of_the_audit_stand_before_the_numbers():
+    entry = {
+        'check': 'clean score',
+        'cells': ['clean'],
+        'evidence': 'the clean mIoU is 2 & no better than guessing',
+        'reason': 'a checkpoint that does not fit',
+        'advice': 'Look.',
+    }
+    audits = {'found': [entry], 'nothing found': [], 'none': None}
+    for state, findings in audits.items():
+        audit = {} if findings is None else {'audit': {'checks': ['a', 'b'], 'findings': findings}}
+        table = RobustnessTable(synthetic_results(**audit))
+        page = report_page(table, {'severity_curves': new_figure(2, 2)}, Path())
+        text = report_markdown(table, [])
+        sentence = 'no better than guessing; most likely a checkpoint that does not fit. Look.'
+        assert (f'2 & {sentence}' in text) == (f'2 &amp; {sentence}' in page) == (state == 'found')
+        assert ('AUDIT' in text) == ('<h2>Audit</h2>' in page) == (state == 'found')
+        assert (f'| audit | `2 checks, findings: {len(findings or [])}` |' in text) == bool(audit)
+
+
+@pytest.mark.parametrize('benchmark', ['cityscapes-c', 'semsegbench-subset'])
+def test_every_table_file_and_figure_carries_its_benchmark(benchmark):
+    results = synthetic_results()
+    results['benchmark']['name'] = benchmark
+    table = RobustnessTable(results)
+    label = {'cityscapes-c': 'Cityscapes-C', 'semsegbench-subset': 'SemSegBench (part)'}[benchmark]
+    for text in (cells_csv(table), per_class_csv(table)):
+        assert {row['benchmark'] for row in rows_of(text)} == {benchmark}
+    drawn = {
+        'heat_map': heat_map(table),
+        'severity_curves': severity_curves(table),
+        'groups': group_bars([table]),
+    }
+    for figure in drawn.values():
+        assert any(label in text.get_text() for text in figure.findobj(Text))
+    page = report_page(table, drawn, Path())
+    captions = re.findall(r'<(?:caption|figcaption)>(.*?)</', page)
+    assert len(captions) > 4
+    quoted = [c for c in captions if 'measured, with what' not in c and 'better direction' not in c]
+    assert all(label in caption for caption in quoted), quoted
+    assert report_markdown(table, []).startswith(f'# fan_hybrid_s: {label}\n')

@@ -1,0 +1,61 @@
+"""The audit's side of a sweep: what it watches in each cell, and what it says after the clean one."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+from torch import nn
+
+from fan_mm.evaluation.audit import Facts, audit, in_words
+from fan_mm.evaluation.audit.crops import cropped_twice
+from fan_mm.evaluation.audit.evidence import Seen, merged
+from fan_mm.evaluation.audit.watch import Watch
+from fan_mm.evaluation.cells import CLEAN, Cell
+
+_IGNORED = 255  # of mmseg's labels, where no metric says another value
+
+
+class Auditor:
+    """Watches the cells of a sweep.
+
+    Args:
+        model: of the sweep.
+        evaluator: of the sweep.
+        dataset: the clean one.
+        paths: of its pictures that are evaluated.
+        classes: their names; none where they are not known.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        evaluator: Evaluator,
+        dataset: Any,
+        paths: Sequence[str],
+        classes: Sequence[Any],
+    ) -> None:
+        self.model = model
+        self.dataset = dataset
+        self.paths = paths
+        self.classes = classes
+        named = [m.ignore_index for m in evaluator.metrics if hasattr(m, 'ignore_index')]
+        self.ignored = next((n for n in named if isinstance(n, int)), _IGNORED)
+
+    def watch(self, cell: Cell) -> Watch:
+        """Begin to look at a cell, on each rank."""
+        return Watch(self.model, cell == CLEAN, self.ignored)
+
+    def evidence(self, cell: Cell, parts: Sequence[Seen | None]) -> dict[str, Any]:
+        """What all ranks saw of a cell, for its record."""
+        found = merged(parts, len(self.classes) or None)
+        if cell == CLEAN and (crop := cropped_twice(self.dataset, self.paths, len(self.classes))):
+            found['cropped_twice'] = crop
+        return found
+
+    def say(self, facts: Facts) -> None:
+        """Log what is found in the clean cell, before hours are spent on the others."""
+        for finding in audit(facts)['findings']:
+            text = f'audit, {finding["check"]}: {in_words(finding)}'
+            print_log(text, 'current', logging.WARNING)

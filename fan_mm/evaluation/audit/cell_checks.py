@@ -1,0 +1,296 @@
+"""What cells say of each other: equal ones, severities in the wrong order, odd times."""
+
+import itertools
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from fan_mm.engine.first_batch import NOT_FINITE
+from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
+from fan_mm.evaluation.bootstrap import PerImage, interval
+from fan_mm.evaluation.cells import CLEAN, CellRecord
+
+_RICH = 10  # values that two cells have in common by no chance
+_PICTURES = 1000  # of which equal shares are no chance
+_POINTS = 2.0  # that a harder severity must be better by, to be a finding
+_SURE = 5  # standard errors of the paired difference, likewise
+# Severities whose parameters do not follow each other in strength: grey and then too colourful; water,
+# then mud; other kinds of distortion; more flakes, then larger ones; fog and frost drawn anew.
+_UNORDERED = ('saturate',)
+_ROUGH = ('spatter', 'elastic_transform', 'snow', 'frost', 'fog', 'glass_blur', 'pixelate')
+_APART = 3  # severities that must be in order even of these
+_FACTOR = 5  # of a time that is odd
+_STALLED = 60.0  # seconds
+
+
+def same_pictures(facts: Facts) -> Iterator[Finding]:
+    """Cells in which the model got the same pictures."""
+    for group in _groups(facts.done, lambda r: r.evidence.get('pictures')):
+        names = names_of(group)
+        copies = {facts.copies.get(name) for name in names}
+        if len(copies) == 1 and None not in copies:
+            continue  # `same_copies` tells of them
+        if CLEAN in [record.cell for record in group]:
+            others = some(names_of([r for r in group if r.cell != CLEAN]))
+            yield Finding(
+                'same pictures',
+                names,
+                f'in {others} the model gets the clean pictures, unchanged',
+                'the corruption is not applied: its transform is left out, or its place is after the '
+                'picture has been packed',
+                'Look at the pipeline that the log shows, or keep pictures (--save-images); these '
+                'cells measure nothing.',
+            )
+        else:
+            yield Finding(
+                'same pictures',
+                names,
+                f'in {some(names)} the model gets the same pictures',
+                'one folder or one severity stands for several',
+                'Generate the corrupted pictures anew; at most one of these cells is right.',
+            )
+
+
+def same_scores(facts: Facts) -> Iterator[Finding]:
+    """Cells that are equal to the last digit though their pictures differ."""
+    reported = set()
+    for key in (lambda r: r.evidence.get('scores'), _rich_scores):
+        for group in _groups(facts.done, key):
+            names = names_of(group)
+            pictures = {record.evidence.get('pictures') for record in group}
+            if (len(pictures) == 1 and None not in pictures) or reported & set(names):
+                continue  # `same_pictures` tells of them
+            reported |= set(names)
+            yield Finding(
+                'same scores',
+                names,
+                f'{some(names)} are equal to the last digit',
+                'predictions or counts of one cell are used for the others, or the model does not '
+                'look at the picture',
+                'Evaluate one of these cells alone (--corruptions, --severities) and compare.',
+            )
+
+
+def _rich_scores(record: CellRecord) -> Hashable:
+    """All values of a segmentation's cell, if they are many; None otherwise.
+
+    They are shares of millions of pixels. Ranks of few objects or pictures may well be equal.
+    """
+    if 'IoU' not in record.per_class:
+        return None
+    values = [record.metrics, *record.per_class.values()]
+    flat = [v for part in values for v in part.values() if v is not None and 0 < v < 100]
+    return tuple(flat) if len(set(flat)) >= _RICH else None
+
+
+def one_score(facts: Facts) -> Iterator[Finding]:
+    """One value that stands for most of the corrupted cells; of few pictures or objects it may well."""
+    fewest = min((record.samples for record in facts.corrupted), default=0)
+    if facts.task != 'segmentation' and fewest < _PICTURES:
+        return
+    scores = {str(r.cell): facts.score(r) for r in facts.corrupted}
+    if repeated := repeated_score(scores):
+        value, names = repeated
+        yield Finding(
+            'one score',
+            tuple(names),
+            f'{len(names)} of {len(scores)} corrupted cells have the same {facts.headline}, {value}',
+            'the predictions are one class everywhere, because the sweep or the model is broken',
+            'No model is hurt equally by all: look at predictions (--save-images) before the numbers '
+            'are used.',
+        )
+
+
+def repeated_score(scores: Mapping[str, float | None]) -> tuple[float, list[str]] | None:
+    """A score that more than half of the cells have, and which; None if there is none.
+
+    Nothing found at all (0) and everything right (100) may stand for many cells of a healthy sweep.
+
+    Args:
+        scores: of cells, or of corruptions; at least four.
+    """
+    known = [v for v in scores.values() if v is not None and 0 < v < 100]
+    if len(scores) < 4 or not known:
+        return None
+    value, count = Counter(known).most_common(1)[0]
+    if 2 * count <= len(scores):
+        return None
+    return value, [name for name, v in scores.items() if v == value]
+
+
+def not_finite(facts: Facts) -> Iterator[Finding]:
+    """Cells in which the model gave NaN or infinity, or no score exists."""
+    failed = [r for r in facts.records if r.status == 'failed' and NOT_FINITE in (r.error or '')]
+    if failed:
+        names = names_of(failed)
+        yield Finding(
+            'values that are not finite',
+            names,
+            f'in {some(names)} the model gives {NOT_FINITE}',
+            'an overflow of float16, or weights that diverged',
+            'Evaluate in float32 (without fp16 in test_cfg); if it stays, take an earlier checkpoint.',
+        )
+    clean = facts.clean
+    if clean is None or facts.score(clean) is None:
+        return
+    undefined = [record for record in facts.corrupted if facts.score(record) is None]
+    if undefined:
+        names = names_of(undefined)
+        yield Finding(
+            'values that are not finite',
+            names,
+            f'{some(names)} have no {facts.headline}, though the clean cell has one',
+            'predictions with NaN, from which the metric makes none',
+            "Look at the model's outputs for one of their pictures.",
+        )
+
+
+def severity_order(facts: Facts) -> Iterator[Finding]:
+    """A harder severity with a better score, by more than the interval of the difference."""
+    levels = defaultdict(list)
+    for record in facts.corrupted:
+        if facts.score(record) is not None:
+            levels[record.corruption].append(record)
+    for name, records in levels.items():
+        if name in _UNORDERED:
+            continue
+        records.sort(key=lambda record: record.severity)
+        pairs = [
+            (low, high)
+            for low, high in itertools.combinations(records, 2)
+            if name not in _ROUGH or high.severity - low.severity >= _APART
+        ]
+        wrong = [pair for pair in pairs if _is_better(facts, *pair)]
+        if not wrong:
+            continue
+        low, high = max(wrong, key=lambda p: facts.score(p[1]) - facts.score(p[0]))
+        yield Finding(
+            'order of severities',
+            names_of([low, high]),
+            f'{high.cell} has {facts.score(high):.2f}, {low.cell} only {facts.score(low):.2f}, further '
+            'apart than chance allows',
+            'the folders of the severities were exchanged, or made by different programs',
+            'Compare pictures of both; generate the corruption anew.',
+        )
+
+
+def _is_better(facts: Facts, low: CellRecord, high: CellRecord) -> bool:
+    """Whether the harder of two severities is clearly better."""
+    rise = facts.score(high) - facts.score(low)
+    if rise < _POINTS:
+        return False
+    cells = facts.per_image.cells if facts.per_image else {}
+    if low.cell in cells and high.cell in cells:
+        return clearly_above(facts.per_image, low.cell, high.cell)
+    clean = facts.score(facts.clean) if facts.clean else None
+    # without intervals: severities that are apart, by a good part of the clean score
+    return high.severity - low.severity > 1 and rise > max(5.0, 0.3 * (clean or 100))
+
+
+def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str, int]) -> bool:
+    """Whether a cell's score is above another one's by more than their paired interval, and clearly."""
+    both = {cell: per_image.cells[cell] for cell in (first, second)}
+    draws = PerImage(per_image.kind, per_image.keys, both).resampled()
+    difference = draws[second] - draws[first]
+    bounds = interval(difference)
+    return bounds is not None and bounds[0] > 0 and difference.mean() > _SURE * np.std(difference)
+
+
+def loading(facts: Facts) -> Iterator[Finding]:
+    """Cells for which the loader gave one picture again and again, or blank ones."""
+    clean = facts.seen_clean
+    usual = clean.get('distinct', 0)
+    for record in facts.done:
+        seen = record.evidence
+        if 'distinct' not in seen or record.samples < 4:
+            continue
+        first = record.cell == CLEAN
+        repeated = 3 * seen['distinct'] < (record.samples if first else usual)
+        blank = 3 * (seen['blank'] - (0 if first else clean.get('blank', 0))) > record.samples
+        if not (repeated or blank):
+            continue
+        what = (
+            f'{seen["blank"]} of {record.samples} pictures of {record.cell} have one colour'
+            if blank
+            else f'{record.cell} has {seen["distinct"]} different pictures for {record.samples} samples'
+        )
+        if faster := _much_faster(facts, record):
+            what += f', and took {faster}'
+        yield Finding(
+            'pictures from the loader',
+            names_of([record]),
+            what,
+            'files that cannot be read are replaced, or a cache hands out one picture',
+            "Look at the loader's transforms, and at the files of this cell.",
+        )
+
+
+def timing(facts: Facts) -> Iterator[Finding]:
+    """Cells in which the loader stood still for most of the time."""
+    for record in facts.corrupted:
+        usual = _usual_seconds(facts, record)
+        waited = record.evidence.get('waited')
+        if usual is None or waited is None:
+            continue
+        excess = record.seconds - usual
+        if record.seconds > _FACTOR * usual and excess > _STALLED and waited > excess / 2:
+            yield Finding(
+                'time of a cell',
+                names_of([record]),
+                f'{record.cell} took {record.seconds:.0f} s where cells beside it take {usual:.0f} s, of '
+                f'which it waited {waited:.0f} s for the loader',
+                'storage or workers stood still',
+                'Its numbers stand; if they look odd, remove its file in cells/ and run the sweep again.',
+            )
+
+
+def _usual_seconds(facts: Facts, record: CellRecord) -> float | None:
+    """Median time of the other severities; of the other cells where there are few."""
+    others = [r for r in facts.corrupted if r.cell != record.cell]
+    beside = [r for r in others if r.corruption == record.corruption]
+    chosen = beside if len(beside) > 1 else others
+    return statistics.median(r.seconds for r in chosen) if len(chosen) > 1 else None
+
+
+def _much_faster(facts: Facts, record: CellRecord) -> str | None:
+    """How much faster a cell was than those beside it, if it was much."""
+    usual = _usual_seconds(facts, record)
+    if usual is None or record.seconds * _FACTOR > usual:
+        return None
+    return f'{record.seconds:.1f} s where cells beside it take {usual:.1f} s'
+
+
+def same_copies(facts: Facts) -> Iterator[Finding]:
+    """Cells whose files hold the same bytes."""
+    by_content = defaultdict(list)
+    for cell, content in facts.copies.items():
+        by_content[content].append(cell)
+    for cells in by_content.values():
+        if len(cells) < 2:
+            continue
+        clean = str(CLEAN) in cells
+        others = some([cell for cell in cells if cell != str(CLEAN)])
+        yield Finding(
+            'bytes of the copies',
+            tuple(cells),
+            f'the files of {others} are the clean ones, byte for byte'
+            if clean
+            else f'the files of {others} hold the same bytes',
+            'clean pictures were copied into the folder'
+            if clean
+            else 'one severity was copied into several folders',
+            'Generate them anew with tools/make_corrupted_dataset.py.',
+        )
+
+
+def _groups(
+    records: Iterable[CellRecord], key: Callable[[CellRecord], Hashable]
+) -> list[Sequence[CellRecord]]:
+    """Records of two or more with the same key; those without one are left out."""
+    groups = defaultdict(list)
+    for record in records:
+        if (value := key(record)) is not None:
+            groups[value].append(record)
+    return [group for group in groups.values() if len(group) > 1]

@@ -1,0 +1,177 @@
+"""What predictions and truth say of each other: one class everywhere, other labels, chance."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
+from fan_mm.evaluation.cells import CLEAN, CellRecord
+
+_EVERYWHERE = 0.99  # share of one class
+_MOST_OF_TRUTH = 0.9  # share of a class that is so often right
+_ENOUGH = 8  # predictions, or labels of a class
+_EXCHANGED = 0.1  # share of the truth in classes that are taken for each other
+_UNITS = {'segmentation': 'pixels', 'classification': 'pictures', 'detection': 'objects'}
+
+
+def one_class(facts: Facts) -> Iterator[Finding]:
+    """One class predicted nearly everywhere, in more cells or in other ones than hard ones.
+
+    A weak model may end so at the highest severities; a broken sweep does so in the clean cell, in
+    most corruptions, or at a severity below one where it does not.
+    """
+    clean, odd = facts.clean, []
+    if clean and _is_everywhere(facts, clean):
+        odd = [clean]
+    by_name = defaultdict(list)
+    for record in facts.corrupted:
+        by_name[record.corruption].append(record)
+    everywhere = {n: [r for r in rs if _is_everywhere(facts, r)] for n, rs in by_name.items()}
+    hit = [name for name, records in everywhere.items() if records]
+    if len(hit) > 2 and 2 * len(hit) > len(by_name):
+        odd += [r for name in hit for r in everywhere[name]]
+    elif not odd:
+        odd = [
+            record
+            for name in hit
+            for record in everywhere[name]
+            if any(
+                o.severity > record.severity and _share(o) < _MOST_OF_TRUTH for o in by_name[name]
+            )
+        ]
+    if not odd:
+        return
+    names = names_of(odd)
+    number = odd[0].evidence['most'][0]
+    truth = _truth_share(facts, number)
+    says = '' if truth is None else f', of the truth {100 * truth:.0f} %'
+    yield Finding(
+        'one class everywhere',
+        names,
+        f'in {some(names)} {100 * _share(odd[0]):.1f} % of the predictions are {facts.name(number)}{says}',
+        'weights that were not loaded, values that overflowed, or inputs normalised in another way '
+        'than in training',
+        'Look at predictions (--save-images), and evaluate in float32 with the config of the training.',
+    )
+
+
+def _share(record: CellRecord) -> float:
+    """Share of the class that is predicted most; 0 where it is not known."""
+    _, count, total = record.evidence.get('most') or (0, 0, 0)
+    return count / total if total >= _ENOUGH else 0.0
+
+
+def _truth_share(facts: Facts, number: int) -> float | None:
+    truth = facts.seen_clean.get('truth')
+    if not truth or not sum(truth) or number >= len(truth):
+        return None
+    return truth[number] / sum(truth)
+
+
+def _is_everywhere(facts: Facts, record: CellRecord) -> bool:
+    if _share(record) < _EVERYWHERE or len(facts.classes) == 1:
+        return False
+    truth = _truth_share(facts, record.evidence['most'][0])
+    return truth is None or truth < _MOST_OF_TRUTH
+
+
+def label_values(facts: Facts) -> Iterator[Finding]:
+    """Labels that are no class, or mostly left out."""
+    seen = facts.seen_clean
+    labels, units = seen.get('labels', 0), _UNITS.get(facts.task, 'labels')
+    if outside := seen.get('outside'):
+        counted = labels - seen['ignored']
+        share = 100 * sum(count for _, count in outside) / counted
+        values = ', '.join(str(value) for value, _ in outside)
+        yield Finding(
+            'values of the labels',
+            names_of([CLEAN]),
+            f'{share:.2g} % of the labelled {units} have values that are no class of the '
+            f'{len(seen["truth"])}: {values}',
+            'label ids in the place of train ids, or another ignore_index than the labels have',
+            'Map the labels to 0 up to the number of classes, or set ignore_index; these count as wrong '
+            'whatever the model says.',
+        )
+    if labels and 2 * seen.get('ignored', 0) > labels:
+        share = 100 * seen['ignored'] / labels
+        yield Finding(
+            'values of the labels',
+            names_of([CLEAN]),
+            f'{share:.0f} % of the {units} are left out as ignored',
+            'reduce_zero_label set for labels that begin with 0, or masks of 0 and 255 for two classes',
+            'Look at the values in a label file; the score is of the rest alone.',
+        )
+
+
+def class_order(facts: Facts) -> Iterator[Finding]:
+    """Classes that are taken for each other, so that the order of their names must be another one."""
+    seen = facts.seen_clean
+    truth, taken = seen.get('truth'), seen.get('taken_for')
+    if not truth or not sum(truth):
+        return
+    wrong = [
+        number
+        for number, (other, count) in enumerate(taken)
+        if other != number
+        and count >= _ENOUGH
+        and 2 * count > truth[number]
+        # what one class swallows is a weak class; it would be right itself
+        and not (truth[other] and taken[other][0] == other)
+    ]
+    share = sum(truth[number] for number in wrong) / sum(truth)
+    if len(wrong) < 2 or share < _EXCHANGED:
+        return
+    wrong.sort(key=lambda number: -truth[number])
+    examples = '; '.join(
+        f'{facts.name(n)} is predicted as {facts.name(taken[n][0])} ({100 * taken[n][1] / truth[n]:.0f} %)'
+        for n in wrong[:3]
+    )
+    yield Finding(
+        'order of the classes',
+        names_of([CLEAN]),
+        f'{examples}, in all {len(wrong)} classes with {100 * share:.0f} % of the truth',
+        'the labels count the classes in another order than the model (label ids, a list of another '
+        'order, reduce_zero_label)',
+        "Compare metainfo.classes and the labels' values with those of the training.",
+    )
+
+
+def chance(facts: Facts) -> Iterator[Finding]:
+    """A clean score that guessing would give."""
+    clean = facts.clean
+    score = facts.score(clean) if clean else None
+    bound = _bound_of_chance(facts, clean) if score is not None else None
+    if bound is None or score > bound:
+        return
+    yield Finding(
+        'clean score',
+        names_of([CLEAN]),
+        f'the clean {facts.headline} is {score:.2f}, no better than guessing ({bound:.2f})',
+        'a checkpoint that does not fit, another preprocessing, or another order of classes than in '
+        'training',
+        'Find the score that is known of this checkpoint with tools/test.py first; retention means '
+        'nothing here.',
+    )
+
+
+def _bound_of_chance(facts: Facts, clean: CellRecord) -> float | None:
+    """The highest score, per cent, that is no better than guessing; None if that is not known."""
+    classes = len(facts.classes)
+    if facts.task == 'detection' and 'mAP' in facts.headline:
+        return 0.1
+    if facts.task == 'classification' and facts.headline == 'top1' and classes > 1:
+        guess = 100 / classes
+        noise = 3 * math.sqrt(guess * (100 - guess) / max(clean.samples, 1))
+        return guess + min(noise, 0.25 * (100 - guess))
+    truth, predicted = (np.array(clean.evidence.get(n) or []) for n in ('truth', 'predicted'))
+    if facts.headline != 'mIoU' or not truth.sum() or not predicted.sum():
+        return None
+    # of predictions that do not depend on the truth
+    p, q = truth / truth.sum(), predicted / predicted.sum()
+    occurs = p + q > 0
+    if occurs.sum() < 2:
+        return None
+    guess = 100 * (p * q)[occurs] / (p + q - p * q)[occurs]
+    return float(guess.mean() + 0.03 * (100 - guess.mean()))

@@ -1,0 +1,82 @@
+"""The clean score of a few pictures with red and blue exchanged, beside the plain one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.runner.amp import autocast
+from torch import Tensor, nn
+
+from fan_mm.engine.evaluators import collectors, left_as_it_was
+from fan_mm.engine.first_batch import without_losses
+from fan_mm.errors import InputError
+from fan_mm.evaluation.bootstrap import PerImage, interval
+from fan_mm.evaluation.scores import Scores, compute_scores
+
+_PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
+
+
+@torch.no_grad()
+def exchanged_colours(
+    model: nn.Module,
+    load: Callable[[], Sequence[Any]],
+    evaluator: Evaluator,
+    image_ids: Sequence[Any],
+    fp16: bool = False,
+) -> dict[str, Any]:
+    """Score a few clean pictures twice.
+
+    Args:
+        model: with mmengine's ``test_step``.
+        load: gives the clean batches, anew each time.
+        evaluator: that knows its dataset; left as it was.
+        image_ids: of the pictures, in their order.
+        fp16: evaluate under autocast.
+
+    Returns:
+        'images', their number; 'plain' and 'exchanged', the headline; 'interval' of the difference.
+
+    Raises:
+        InputError: the pictures have no three colours.
+    """
+    plain = _scores(model, load(), evaluator, image_ids, fp16)
+    other = [{**batch, 'inputs': _exchanged(batch['inputs'])} for batch in load()]
+    exchanged = _scores(model, other, evaluator, image_ids, fp16)
+    bounds = None
+    if plain.kind is not None and plain.kind == exchanged.kind:
+        both = {_PLAIN: plain.statistics, _EXCHANGED: exchanged.statistics}
+        draws = PerImage(plain.kind, np.arange(len(image_ids)), both).resampled()
+        bounds = interval(draws[_EXCHANGED] - draws[_PLAIN])
+    return {
+        'images': len(image_ids),
+        'plain': plain.metrics[plain.headline],
+        'exchanged': exchanged.metrics[plain.headline],
+        'interval': bounds,
+    }
+
+
+def _scores(
+    model: nn.Module,
+    batches: Sequence[Any],
+    evaluator: Evaluator,
+    image_ids: Sequence[Any],
+    fp16: bool,
+) -> Scores:
+    with left_as_it_was(evaluator):
+        for batch in batches:
+            with autocast(enabled=fp16):
+                outputs = without_losses(model.test_step(batch))
+            evaluator.process(data_samples=outputs, data_batch=batch)
+        holders = [m for metric in evaluator.metrics for m in collectors(metric)]
+        return compute_scores(evaluator, [list(h.results) for h in holders], image_ids)
+
+
+def _exchanged(inputs: Any) -> Any:
+    """Inputs with the first and the last of three channels exchanged, in whatever they are held."""
+    if isinstance(inputs, Tensor) and inputs.ndim > 2 and inputs.shape[-3] == 3:
+        return inputs.flip(-3)
+    if isinstance(inputs, list | tuple):
+        return type(inputs)(_exchanged(part) for part in inputs)
+    raise InputError('the inputs of the model are no pictures of three colours')

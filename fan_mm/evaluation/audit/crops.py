@@ -1,0 +1,53 @@
+"""Whether pictures that are crops already are cropped once more.
+
+ImageNet's pictures have all sizes. Where those looked at have one size, the one that the model takes,
+somebody cropped them; a pipeline that enlarges them and cuts off their edges then sees less than was
+meant. Data sets that are made at one size are left alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fan_mm.evaluation.nested_transforms import insert
+from fan_mm.evaluation.picture_flow import Frame, Look, copied, run
+from fan_mm.evaluation.pipelines import first_sample, landmarks_of
+from fan_mm.evaluation.samples import spread
+from fan_mm.images import read_header
+
+_LOOKED_AT = 16  # pictures
+_EDGE = 1 / 56  # of a picture's shorter side
+_IMAGENET = 1000  # classes
+
+
+def cropped_twice(dataset: Any, paths: Sequence[str], classes: int) -> dict[str, Any] | None:
+    """The size of pictures that are cropped twice.
+
+    Args:
+        dataset: clean, with a pipeline.
+        paths: of its pictures.
+        classes: number of its classes.
+
+    Returns:
+        'size', width and height, and 'looked_at', of how many pictures; None where all is well, or
+        nothing can be told.
+    """
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
+    if classes != _IMAGENET or transforms is None:
+        return None
+    chosen = [paths[i] for i in spread(len(paths), _LOOKED_AT)]
+    headers = [read_header(Path(path)) for path in chosen if '://' not in path]
+    sizes = {header and tuple(header.size) for header in headers}
+    sample = first_sample(dataset)
+    if len(headers) < _LOOKED_AT or len(sizes) > 1 or None in sizes or sample is None:
+        return None
+    marks = landmarks_of(transforms, dataset, sample)
+    size = sizes.pop()
+    frame, look = Frame(size[::-1], max(1, round(min(size) * _EDGE))), Look()
+    framed = insert(transforms, frame, marks.loads, after=True)
+    run(copied(insert(framed, look, marks.packs, after=False)), sample)
+    for results in look.seen:
+        shape = getattr(results.get('img'), 'shape', ())[:2]
+        if marks.classifies and tuple(shape[::-1]) == size and frame.is_cut(results):
+            return {'size': list(size), 'looked_at': len(headers)}
+    return None

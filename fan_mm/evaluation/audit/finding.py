@@ -1,0 +1,98 @@
+"""What the audit of a sweep says, and what it is told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a careful reader of the results would ask about.
+
+    Attributes:
+        check: what was looked at.
+        cells: names of those that it is about; none where it is about all.
+        evidence: what was seen, a sentence with numbers.
+        reason: the likely one, as the end of 'most likely ...'.
+        advice: what to do, a sentence.
+    """
+
+    check: str
+    cells: tuple[str, ...]
+    evidence: str
+    reason: str
+    advice: str
+
+    def entry(self) -> dict[str, Any]:
+        """The entry of results.json."""
+        return asdict(self) | {'cells': list(self.cells)}
+
+
+def in_words(finding: Mapping[str, Any]) -> str:
+    """The entry of a finding as sentences."""
+    return f'{finding["evidence"]}; most likely {finding["reason"]}. {finding["advice"]}'
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the checks look at.
+
+    Attributes:
+        records: of all cells, the clean one first; missing and failed ones too.
+        task: 'segmentation', 'detection', 'classification' or another one's name.
+        headline: name of the score that the means are of.
+        classes: their names; none where they are not known.
+        per_image: statistics for intervals, where the metric has them.
+        copies: cell -> fingerprint of the corrupted files that were read, and of the clean ones.
+        colours: of `fan_mm.evaluation.audit.colours`, where that was asked for.
+    """
+
+    records: Sequence[CellRecord]
+    task: str
+    headline: str
+    classes: Sequence[str] = ()
+    per_image: PerImage | None = None
+    copies: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[str, Any] | None = None
+
+    @property
+    def done(self) -> list[CellRecord]:
+        """The cells with a result."""
+        return [record for record in self.records if record.status == 'done']
+
+    @property
+    def clean(self) -> CellRecord | None:
+        """The clean cell, if it is done."""
+        return next((record for record in self.done if record.cell == CLEAN), None)
+
+    @property
+    def seen_clean(self) -> dict[str, Any]:
+        """What was seen in the clean cell."""
+        return self.clean.evidence if self.clean else {}
+
+    @property
+    def corrupted(self) -> list[CellRecord]:
+        """The corrupted cells with a result."""
+        return [record for record in self.done if record.cell != CLEAN]
+
+    def score(self, record: CellRecord) -> float | None:
+        """The headline of a cell."""
+        return record.metrics.get(self.headline)
+
+    def name(self, number: int) -> str:
+        """A class by its name, in quotation marks."""
+        return repr(str(self.classes[number])) if number < len(self.classes) else f'class {number}'
+
+
+def names_of(cells: Sequence[Cell | CellRecord]) -> tuple[str, ...]:
+    """Names of cells, for a finding."""
+    return tuple(str(c.cell if isinstance(c, CellRecord) else c) for c in cells)
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Names in a sentence; of many the first ones."""
+    rest = len(names) - most
+    return ', '.join(names[:most]) + (f' and {rest} more' if rest > 0 else '')

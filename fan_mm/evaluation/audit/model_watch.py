@@ -1,0 +1,114 @@
+"""What a model shows while it predicts: batch norms that still learn, layers that nobody has set."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+_ENOUGH = 1024  # weights from which their distribution can be told
+
+
+class ModelWatch:
+    """Looks at a model before and after it predicts a cell.
+
+    Args:
+        model: wrapped for several processes or not.
+        clean: whether it is the clean cell, in which more is looked at.
+    """
+
+    def __init__(self, model: nn.Module, clean: bool) -> None:
+        self.model = model.module if is_model_wrapper(model) else model
+        self.before = _statistics(self.model) if clean else {}
+        self.ran: set[str] = set()
+        self.unset = unset_layers(self.model) if clean else {}
+        self.handles = [
+            layer.register_forward_hook(self._note(name)) for name, layer in self.unset.items()
+        ]
+
+    def _note(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.ran.add(name)
+
+    def end(self) -> dict[str, list[str]]:
+        """What was found, by the names of layers; empty where all is well.
+
+        Returns:
+            'batch_norms', which take their statistics from the batch, and 'unset', layers that took part
+            and are as a new model has them.
+        """
+        for handle in self.handles:
+            handle.remove()
+        learning = [
+            name
+            for name, norm in _batch_norms(self.model).items()
+            if norm.training or norm.running_mean is None
+        ]
+        after = _statistics(self.model) if self.before else {}
+        learning += [n for n, was in self.before.items() if n not in learning and after[n] != was]
+        unset = [name for name in self.unset if name in self.ran]
+        found = {'batch_norms': learning, 'unset': unset}
+        return {name: layers for name, layers in found.items() if layers}
+
+
+def _batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
+
+
+def _statistics(model: nn.Module) -> dict[str, float]:
+    """A number for each batch norm that changes when it learns."""
+    norms = [(n, m) for n, m in _batch_norms(model).items() if m.running_mean is not None]
+    if not norms:
+        return {}
+    sums = torch.stack(
+        [m.running_mean.double().sum() + m.running_var.double().sum() for _, m in norms]
+    )
+    return dict(zip((name for name, _ in norms), sums.tolist(), strict=True))
+
+
+def unset_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers of a model whose parameters are what a new layer has.
+
+    No training leaves them so: norms with weights of exactly 1 and biases of exactly 0, biases of
+    exactly 0 in a head, weights of the uniform distribution that torch draws from.
+    """
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if _is_new_norm(layer) or _is_new_layer(name, layer)
+    }
+
+
+def _is_new_norm(layer: nn.Module) -> bool:
+    weight, bias = (_parameter(layer, name) for name in ('weight', 'bias'))
+    if 'Norm' not in type(layer).__name__ or weight is None or bias is None:
+        return False
+    if not bool((weight == 1).all() & (bias == 0).all()):
+        return False
+    mean, variance = (getattr(layer, name, None) for name in ('running_mean', 'running_var'))
+    return mean is None or bool((mean == 0).all() & (variance == 1).all())
+
+
+def _is_new_layer(name: str, layer: nn.Module) -> bool:
+    weight, bias = (_parameter(layer, n) for n in ('weight', 'bias'))
+    if not isinstance(layer, nn.Linear | _ConvNd) or weight is None or not bool(weight.any()):
+        return False
+    in_head = 'head' in name.partition('.')[0]
+    if in_head and bias is not None and not bool(bias.any()):
+        return True
+    if weight.numel() < _ENOUGH:
+        return False
+    bound = 1 / math.sqrt(weight[0].numel())  # of torch's own initialisation
+    values = weight.detach().float()
+    largest, spread = values.abs().max().item(), values.std().item()
+    return 0.99 * bound < largest < 1.005 * bound and (  # rounded to half precision
+        abs(spread - bound / math.sqrt(3)) < 0.03 * bound
+    )
+
+
+def _parameter(layer: nn.Module, name: str) -> Tensor | None:
+    value: Any = layer._parameters.get(name)
+    return value if isinstance(value, Tensor) and value.numel() else None

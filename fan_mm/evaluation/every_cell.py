@@ -1,0 +1,142 @@
+"""Mistakes that would be the same in every cell: they end a sweep at once, in one line.
+
+The metrics compute on the first clean batch alone; what they raise on the whole clean cell they would
+raise on all; and two cells that fail alike, where none is done, speak for all.
+"""
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+
+from fan_mm.engine.evaluators import (
+    Memory,
+    collectors,
+    left_as_it_was,
+    set_metainfo,
+    with_sizes,
+)
+from fan_mm.engine.first_batch import needs_no_more, one_line
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
+
+
+class EveryCellFails(InputError):
+    """What would be the same in every cell, and ends the sweep."""
+
+
+class EveryCell:
+    """Knows what would fail in every cell of a sweep.
+
+    Every rank has one, and calls `agree` and `compare` as the others do.
+
+    Args:
+        evaluator: of the sweep.
+        image_ids: COCO ids of the samples, None for those without.
+        parts: which samples each metric is for, where it is not for all
+            (`fan_mm.engine.evaluators.parts_of`).
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, image_ids: Sequence[Any], parts: Sequence[slice] | None
+    ) -> None:
+        self.evaluator = evaluator
+        self.image_ids = image_ids
+        self.parts = parts
+        self.failed: tuple[Cell, str] | None = None  # the cell that failed before, and why
+        self.doubt: str | None = None  # what a metric said of the first batch, perhaps not of all
+
+    def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
+        """Let the metrics compute on the first clean batch alone, on rank 0.
+
+        Args:
+            positions: of its samples in the sweep.
+            memory: of the evaluator, as it was before the batch.
+
+        Returns:
+            What is wrong with every cell; None where nothing is, and on other ranks.
+        """
+        rank, world_size = get_dist_info()
+        if rank:
+            return None
+        if world_size > 1 and (name := self._cannot_be_gathered(memory)):
+            return (
+                f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
+                'several processes: use one'
+            )
+        try:
+            with left_as_it_was(self.evaluator):
+                self._score(positions)
+        except NoScore as error:
+            return str(error) if error.names or needs_no_more(self.evaluator) else None
+        except Exception as error:  # whatever a metric may raise
+            if needs_no_more(self.evaluator):
+                return one_line(error)
+            self.doubt = one_line(error)
+            text = f'{self.doubt} (the metric on the first batch; perhaps not on all)'
+            print_log(text, 'current', logging.WARNING)
+        return None
+
+    def agree(self, mistake: str | None) -> None:
+        """Tell all ranks what this one found on its first clean batch.
+
+        Raises:
+            EveryCellFails: on all ranks, if one of them found a mistake.
+        """
+        for said, doubt in all_gather_object((mistake, self.doubt)):
+            if said is not None:
+                raise EveryCellFails(f'the first batch fails: {said}')
+            self.doubt = self.doubt or doubt
+
+    def compare(self, cell: Cell, error: str) -> None:
+        """Take note of a cell that failed, while none is done.
+
+        Raises:
+            EveryCellFails: another cell, or the first batch, failed just so, and so would all.
+        """
+        alike = self.failed is not None and self.failed[0] != cell and self.failed[1] == error
+        if alike or self.doubt == error:
+            first = self.failed[0] if alike else 'its first batch'
+            raise EveryCellFails(f'{cell} fails as {first} does, and so would every cell: {error}')
+        self.failed = cell, error
+
+    def metric_failed(self, cell: Cell, error: Exception) -> None:
+        """Take note of a metric that fails on a whole cell, on rank 0.
+
+        Raises:
+            EveryCellFails: it is the clean cell, of which no other try would be better.
+        """
+        line = one_line(error)
+        passing = isinstance(error, MemoryError | OSError)
+        if cell == CLEAN and line != self.doubt and not passing:
+            raise EveryCellFails(
+                f'the metric fails on {cell}, and so it would on every cell: {line}'
+            )
+
+    def _cannot_be_gathered(self, memory: Memory) -> str | None:
+        """The name of a metric whose results are not in mmengine's lists; None if all are."""
+        for metric in self.evaluator.metrics:
+            held = [holder.results for holder in collectors(metric)]
+            if not any(isinstance(results, list) and results for results in held):
+                return type(metric).__name__
+        return memory.counting()
+
+    def _score(self, positions: Sequence[int]) -> None:
+        """Compute the scores of a batch, of several datasets' evaluator those of the first."""
+        evaluator, parts = self.evaluator, None
+        if self.parts:
+            evaluator = copy_of(evaluator)
+            positions = [p for p in positions if p < self.parts[0].stop]
+            parts = [slice(0, len(positions))]
+            evaluator.metrics = evaluator.metrics[:1]
+            evaluator.dataset_prefixes = evaluator.dataset_prefixes[:1]
+            meta = with_sizes(evaluator.dataset_meta, [len(positions)])
+            set_metainfo(evaluator, meta[:1] if isinstance(meta, list) else meta)
+        holders = [m for metric in evaluator.metrics for m in collectors(metric)]
+        results = copy.deepcopy([holder.results for holder in holders])
+        compute_scores(evaluator, results, [self.image_ids[p] for p in positions], parts)

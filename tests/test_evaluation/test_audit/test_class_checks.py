@@ -1,0 +1,127 @@
+"""What predictions and truth say of each other: each check by what it finds, and what it leaves alone."""
+
+import pytest
+from healthy import changed, healthy
+
+from fan_mm.evaluation.audit import class_checks
+from fan_mm.evaluation.cells import CLEAN
+
+
+def found(check, facts):
+    return list(getattr(class_checks, check)(facts))
+
+
+def everywhere(facts, where):
+    """The same with one class everywhere in some cells."""
+
+    def change(record):
+        if where(record):
+            record.evidence['most'] = [3, 3199, 3200]
+        return record
+
+    return changed(facts, change)
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection', 'classification'])
+@pytest.mark.parametrize(
+    ('where', 'cells'),
+    [
+        (lambda r: r.cell == CLEAN, ('clean',)),
+        (lambda r: r.severity == 5, 19),
+        (lambda r: (r.corruption, r.severity) == ('fog', 2), ('fog/2',)),
+        (lambda r: r.corruption in ('fog', 'snow') and r.severity > 3, ()),  # a weak model
+    ],
+)
+def test_one_class_everywhere(task, where, cells):
+    findings = found('one_class', everywhere(healthy(task), where))
+    assert len(findings) == bool(cells)
+    for finding in findings:
+        assert finding.cells == cells or len(finding.cells) == cells
+        assert "100.0 % of the predictions are 'c3', of the truth" in finding.evidence
+
+
+def test_one_class_that_is_most_of_the_truth():
+    def change(record):
+        record.evidence['most'] = [3, 3199, 3200]
+        if record.cell == CLEAN:
+            record.evidence['truth'] = [10, 10, 10, 900]
+        return record
+
+    assert not found('one_class', changed(healthy(), change))
+
+
+@pytest.mark.parametrize(
+    ('evidence', 'words'),
+    [
+        (
+            dict(outside=[[33, 50], [19, 10]], ignored=400, labels=1000),
+            '10 % of the labelled pixels',
+        ),
+        (dict(ignored=600, labels=1000), '60 % of the pixels are left out as ignored'),
+        (dict(ignored=400, labels=1000), None),
+    ],
+)
+def test_values_of_the_labels(evidence, words):
+    facts = changed(healthy(), lambda r: (r.cell == CLEAN and r.evidence.update(evidence)) or r)
+    findings = found('label_values', facts)
+    assert [words in finding.evidence for finding in findings] == [True] * (words is not None)
+    assert all('33, 19' in f.evidence for f in findings if 'outside' in evidence)
+
+
+def taken(facts, other):
+    """The same with what each class is taken for in the clean cell."""
+
+    def change(record):
+        if record.cell == CLEAN:
+            truth = record.evidence['truth']
+            record.evidence['taken_for'] = [[other(i), int(0.8 * n)] for i, n in enumerate(truth)]
+        return record
+
+    return changed(facts, change)
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'classification'])
+def test_order_of_the_classes(task):
+    facts = healthy(task)
+    count = len(facts.classes)
+    [finding] = found('class_order', taken(facts, lambda i: (i + 1) % count))
+    assert f'in all {count} classes with 100 % of the truth' in finding.evidence
+    # one class swallows all the others: no other order would be better
+    assert not found('class_order', taken(facts, lambda i: 0))
+    # one class alone is taken for one that has no truth
+    assert not found('class_order', taken(facts, lambda i: i or 1))
+
+
+@pytest.mark.parametrize(
+    ('task', 'score', 'expected'),
+    [
+        ('segmentation', 3.0, 1),
+        ('segmentation', 15.0, 0),
+        ('detection', 0.0, 1),
+        ('detection', 4.0, 0),
+        ('classification', 12.0, 1),
+        ('classification', 60.0, 0),
+    ],
+)
+def test_chance(task, score, expected):
+    def change(record):
+        if record.cell == CLEAN:
+            record.metrics = dict.fromkeys(record.metrics, score)
+        return record
+
+    findings = found('chance', changed(healthy(task), change))
+    assert len(findings) == expected
+    assert all(f'{score:.2f}, no better than guessing' in f.evidence for f in findings)
+
+
+@pytest.mark.parametrize('classes', [2, 3])
+@pytest.mark.parametrize('images', [3, 9])
+def test_few_pictures_that_are_all_right_are_no_chance(classes, images):
+    facts = healthy('classification')
+    facts.classes[classes:] = []
+
+    def change(record):
+        record.metrics, record.samples = {'top1': 100.0}, images
+        return record
+
+    assert not found('chance', changed(facts, change))
