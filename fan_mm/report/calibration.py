@@ -87,12 +87,13 @@ class CalibrationTable:
         return Bins(total / total.sum(), mean('confidence'), mean('accuracy'))
 
     def cells_of(self, group: str) -> list[tuple[str, int]]:
-        """The cells that a group's mean is over; of hold-outs all that were evaluated."""
+        """The cells that a group's mean is over; of hold-outs all that were to be evaluated."""
         wanted = self.table.cells_of(group)
         if wanted:
             return [(name, s) for name, levels in wanted.items() for s in levels]
         names = self.table.rows[group]
-        return [cell for cell in self._cells if cell[0] in names]
+        cells = [(c['corruption'], c['severity']) for c in self.table.results['cells']]
+        return [cell for cell in cells if cell[0] in names]
 
     def ece(self, variant: str) -> RobustnessTable:
         """The ECE of every cell as a table of its own."""

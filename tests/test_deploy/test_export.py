@@ -384,13 +384,15 @@ def test_tables_of_the_file_equal_pytorchs(tmp_path, repo_root):
     checkpoint = weights(config('weights'), tmp_path / 'w.pth')
     file = str(tmp_path / 'm.onnx')
     assert export(config('export'), checkpoint, file, (64, 64), free=('batch',)).passed
-    clean, tables = [], []
+    clean, tables, losses = [], [], []
     for name, source in (('torch', checkpoint), ('onnx', file)):
         clean.append(test(config(name), source))
-        cells = dict(corruptions=['fog', 'pixelate'], severities=[1, 3])
+        cells = dict(corruptions=['fog', 'pixelate'], severities=[1, 3], calibration=True)
         results = evaluate_robustness(config(name), source, tmp_path / f'{name}-sweep', **cells)
         assert all(cell['status'] == 'done' for cell in results['cells'])
         tables.append([cell['metrics'] for cell in results['cells']])
+        losses.append([c['calibration']['plain']['NLL']['value'] for c in results['cells']])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
     assert clean[0] == pytest.approx(clean[1], abs=0.05)
     for ours, theirs in zip(*tables, strict=True):
         assert ours == pytest.approx(theirs, abs=0.05)
