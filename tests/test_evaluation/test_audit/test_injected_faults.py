@@ -80,7 +80,7 @@ def labels_of(root):
 
 
 def test_nothing_is_found_without_a_fault(swept, tmp_path):
-    results = swept(corruptions=None, severities=[1, 4], benchmark='all', work_dir=tmp_path)
+    results = swept(corruptions=None, severities=[3], benchmark='all', work_dir=tmp_path)
     assert named(results) == []
     assert findings_text(results) == []
     assert read_results(tmp_path)['audit'] == results['audit']
@@ -280,12 +280,11 @@ def test_folders_of_copies(swept_copies, premade, fault):
         last.rename(first)
         (premade / 'aside').rename(last)
     expected = {
-        'one severity twice': ['bytes of the copies', 'same scores'],
+        'one severity twice': ['bytes of the copies'],
         'severities exchanged': ['order of severities'],
         'none': [],
     }
-    assert set(named(swept_copies())) <= set(expected[fault])
-    assert named(swept_copies())[:1] == expected[fault][:1]
+    assert named(swept_copies()) == expected[fault]
 
 
 def test_the_clean_cell_is_audited_before_the_others(swept, tmp_path, monkeypatch):
