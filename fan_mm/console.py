@@ -30,6 +30,7 @@ COMMANDS = {
     'visualize-segmentation': 'visualize_segmentation.py',
     'analyze-noise-decay': 'analyze_noise_decay.py',
     'model-complexity': 'model_complexity.py',
+    'estimate-run-time': 'estimate_run_time.py',
     'dist-train': 'dist_train.sh',
     'dist-test': 'dist_test.sh',
     'dist-test-corruption': 'dist_test_corruption.sh',
