@@ -485,12 +485,13 @@ def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: b
 
 
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
-    """Evaluate a condition; returns its cell as the sweep's results have it."""
+    """Evaluate a condition; returns its cell as the sweep's results have it, and their audit."""
     print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
     try:
-        return sweep.run()['cells'][0]
+        results = sweep.run()
     except InputError as error:
         raise InputError(_named_once(str(error), part)) from None
+    return {**results['cells'][0], 'audit': results['audit']}
 
 
 def _measured(
@@ -513,6 +514,7 @@ def _measured(
         **pictures._asdict(),
         statistics=sweep.store.statistics(CLEAN) if record.status == 'done' else None,
         calibration=cell.get('calibration'),
+        audit=cell['audit'],
     )
 
 

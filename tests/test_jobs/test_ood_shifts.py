@@ -174,6 +174,8 @@ def test_what_is_left_behind(whole):
     ):
         assert (whole / name).is_file()
     assert not failed_conditions(results)
+    assert len(results['audit']['checks']) > 9 and results['audit']['findings'] == []
+    assert not any('evidence' in cell for cell in results['cells'])
 
 
 def table(folder):
@@ -181,7 +183,8 @@ def table(folder):
     results = read_results(folder)
     for cell in results['cells']:
         del cell['seconds']
-    return {name: results[name] for name in ('cells', 'sets', 'dataset', 'metric', 'bootstrap')}
+    names = ('cells', 'sets', 'dataset', 'metric', 'bootstrap', 'audit')
+    return {name: results[name] for name in names}
 
 
 def test_two_processes_give_the_same_digits(data, whole, tmp_path, no_report):
