@@ -16,6 +16,7 @@ import torch
 import warm_python
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
+from stripe_config import STRIPE_CONFIG
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -158,30 +159,6 @@ def tiny_config(tmp_path, tiny_cityscapes):
     path = tmp_path / 'tiny.py'
     path.write_text(TINY_CONFIG.format(base=base, root=tiny_cityscapes))
     return path
-
-
-STRIPE_CONFIG = """
-default_scope = 'mmseg'
-custom_imports = dict(imports=['fan_mm', 'stripe_model'], allow_failed_imports=False)
-model = dict(type='StripeModel')
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CityscapesDataset',
-        data_root='{root}',
-        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ],
-    ),
-)
-test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_cfg = dict(type='TestLoop')
-"""
 
 
 @pytest.fixture

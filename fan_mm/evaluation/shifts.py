@@ -434,7 +434,7 @@ def _arrays(measured: Sequence[Measured]) -> dict[str, np.ndarray] | None:
 def _public(measured: Measured) -> dict[str, Any]:
     """A cell of results.json."""
     cell = asdict(measured.record)
-    for name in ('corruption', 'severity', 'images'):  # the last are in 'gallery'
+    for name in ('corruption', 'severity', 'images', 'evidence'):  # the third are in 'gallery'
         del cell[name]
     if measured.calibration is not None:
         cell['calibration'] = dict(measured.calibration)

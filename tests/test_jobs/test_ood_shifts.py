@@ -18,9 +18,9 @@ from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmseg')
 
-from conftest import STRIPE_CONFIG
 from forked import start
 from mmseg.evaluation import IoUMetric
+from stripe_config import STRIPE_CONFIG
 from stripe_model import StripeModel, stripe_colours
 from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_foggy
 
