@@ -55,6 +55,7 @@ class Measured:
         statistics: ``(N, 2, C)`` pixels per class in intersection and union; None without.
         sha256: of the pictures and labels evaluated.
         calibration: as a cell of a sweep has it; None where it was not measured.
+        findings: of the sweep's audit (`fan_mm.evaluation.audit`).
     """
 
     cell: ShiftCell
@@ -66,6 +67,7 @@ class Measured:
     statistics: np.ndarray | None = None
     sha256: str | None = None
     calibration: Mapping[str, Any] | None = None
+    findings: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -365,6 +367,9 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
+        'audit': {
+            'findings': [{**m.cell._asdict(), **found} for m in measured for found in m.findings]
+        },
         'gallery': [
             {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
             for m in measured

@@ -44,6 +44,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '
         'All numbers in per cent.',
         _incomplete(table),
+        '\n'.join(f'> - audit: {text}' for text in table.findings()),
         _table(table, bounds),
         '\n'.join(f'- *{what}*: {meaning}.' for what, meaning in MEANINGS.items()),
         _classes(table),
@@ -75,6 +76,7 @@ def summary_text(results: Mapping[str, Any]) -> str:
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
             lines.append(f'  {"effective robustness":36}{value:>6}')
+    lines += [f'audit, {text}' for text in table.findings()]
     return '\n'.join(lines)
 
 
