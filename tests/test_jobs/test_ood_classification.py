@@ -297,12 +297,12 @@ def test_two_processes_count_every_picture_once(monkeypatch):
         for i, row in enumerate(scores)
     ]
     loader = torch.utils.data.DataLoader(pictures, batch_size=3, collate_fn=list)
-    alone = ood._accuracy('clean', Model(), loader, None)
+    alone = ood._accuracy('clean', Model(), loader, None, None)
     parts = []
     monkeypatch.setattr(ood, 'all_reduce', lambda counts: parts.append(counts.clone()))
     for rank in (0, 1):
         monkeypatch.setattr(ood, 'get_dist_info', lambda rank=rank: (rank, 2))
-        ood._accuracy('clean', Model(), loader, None)
+        ood._accuracy('clean', Model(), loader, None, None)
     assert all(part[1] > 0 for part in parts)
     top1, top5 = (100 * count / 11 for count in sum(parts).tolist())
     assert alone == dict(top1=top1, top5=top5, samples=11)
