@@ -46,7 +46,7 @@ def make(name, **options):
 
 @pytest.mark.slow
 def test_swin_at_sizes_that_are_opened_when_they_change():
-    """Left open from the start, PyTorch reasons for minutes on how its windows lie."""
+    """Left open from the start they are right, too, but for each PyTorch reasons twice as long."""
     module = make('swin').eval()
     compiled = torch.compile(module, backend='eager', fullgraph=True)
     with torch.no_grad():
