@@ -146,12 +146,7 @@ def _sample(height, width):
     return SegDataSample(metainfo=meta)
 
 
-QUICK = 'hybrid'
-
-
-@pytest.mark.parametrize(
-    'backbone', [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES]
-)
+@pytest.mark.parametrize('backbone', ['hybrid', pytest.param('swin', marks=pytest.mark.slow)])
 def test_classifiers(backbone, tmp_path):
     """Of one image and size; in a checkpoint's place it takes a batch image by image."""
     from fan_mm.engine.predictor import Predictor
