@@ -88,7 +88,7 @@ def _incomplete(table: ShiftTable) -> str:
 def _audit(table: ShiftTable) -> str:
     items = ''.join(f'<li>{escape(text)}</li>' for text in table.findings())
     return (
-        f'<aside class="notice" role="note"><h2>Audit</h2><ul>{items}</ul></aside>' if items else ''
+        f'<aside class="alarm" role="note"><h2>Audit</h2><ul>{items}</ul></aside>' if items else ''
     )
 
 
