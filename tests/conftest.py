@@ -16,7 +16,6 @@ import torch
 import warm_python
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
-from stripe_config import STRIPE_CONFIG
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -164,6 +163,8 @@ def tiny_config(tmp_path, tiny_cityscapes):
 @pytest.fixture
 def stripe_config(tmp_path, tiny_cityscapes):
     """Path of a config that evaluates StripeModel on the three val images of `tiny_cityscapes`."""
+    from stripe_model import STRIPE_CONFIG
+
     path = tmp_path / 'stripes.py'
     path.write_text(STRIPE_CONFIG.format(root=tiny_cityscapes))
     return path

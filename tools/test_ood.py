@@ -22,6 +22,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.ood_classification import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
 from fan_mm.jobs.ood_shifts import evaluate_shifts, failed_conditions
+from fan_mm.jobs.robustness import findings_text
 from fan_mm.report.shift_tables import summary_text
 from fan_mm.stopping import telling
 
@@ -156,6 +157,8 @@ def conditions(
         if 'sets' in results:
             print(summary_text(results))
             print('\n'.join(f'no result: {line}' for line in failed), end='\n' * bool(failed))
+            for line in findings_text(results):
+                print(line)
             print(f'report: {work_dir / "report.html"}')
         for done in results['submissions']:
             print(f'{done["set"]}: {done["files"]} files in {done["zip"]}')

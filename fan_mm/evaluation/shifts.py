@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fan_mm.corruptions import image_key
+from fan_mm.evaluation.audit import joined
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, interval, mean_iou, resample_counts
 from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import CellRecord
@@ -55,7 +56,7 @@ class Measured:
         statistics: ``(N, 2, C)`` pixels per class in intersection and union; None without.
         sha256: of the pictures and labels evaluated.
         calibration: as a cell of a sweep has it; None where it was not measured.
-        findings: of the sweep's audit (`fan_mm.evaluation.audit`).
+        audit: of its sweep.
     """
 
     cell: ShiftCell
@@ -67,7 +68,7 @@ class Measured:
     statistics: np.ndarray | None = None
     sha256: str | None = None
     calibration: Mapping[str, Any] | None = None
-    findings: Sequence[Mapping[str, Any]] = ()
+    audit: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -367,9 +368,7 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': {
-            'findings': [{**m.cell._asdict(), **found} for m in measured for found in m.findings]
-        },
+        'audit': joined({str(m.cell): m.audit for m in measured if m.audit}, str(CLEAN_COLUMN)),
         'gallery': [
             {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
             for m in measured
@@ -439,7 +438,8 @@ def _arrays(measured: Sequence[Measured]) -> dict[str, np.ndarray] | None:
 def _public(measured: Measured) -> dict[str, Any]:
     """A cell of results.json."""
     cell = asdict(measured.record)
-    for name in ('corruption', 'severity', 'images', 'evidence'):  # the third are in 'gallery'
+    # of the last two 'gallery' and 'audit' tell
+    for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
     if measured.calibration is not None:
         cell['calibration'] = dict(measured.calibration)

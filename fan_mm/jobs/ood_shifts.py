@@ -176,12 +176,12 @@ def evaluate_shifts(
         for split in submissions:
             try_withheld(split, model, fp16)
         with telling(lambda: _how_to_go_on(sweeps, options)):
-            runs = {part: _run(part, sweep) for part, sweep in sweeps.items()}
+            cells = {part: _run(part, sweep) for part, sweep in sweeps.items()}
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
     results = by_rank_0(
-        lambda: _write(work_dir, task, found, sweeps, runs, info, options.get('max_samples')),
+        lambda: _write(work_dir, task, found, sweeps, cells, info, options.get('max_samples')),
         work_dir,
     )
     last = sweeps[parts[-1]]
@@ -485,16 +485,17 @@ def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: b
 
 
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
-    """Evaluate a condition; returns the results of its sweep."""
+    """Evaluate a condition; returns its cell as the sweep's results have it, and their audit."""
     print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
     try:
-        return sweep.run()
+        results = sweep.run()
     except InputError as error:
         raise InputError(_named_once(str(error), part)) from None
+    return {**results['cells'][0], 'audit': results['audit']}
 
 
 def _measured(
-    part: Part, sweep: RobustnessSweep, run: Mapping[str, Any], work_dir: Path
+    part: Part, sweep: RobustnessSweep, cell: Mapping[str, Any], work_dir: Path
 ) -> Measured:
     """What a sweep holds, on rank 0."""
     record = copy.deepcopy(sweep.store.get(CLEAN))
@@ -512,8 +513,8 @@ def _measured(
         unlabelled=tuple(path.name for path in condition.unlabelled) if condition else (),
         **pictures._asdict(),
         statistics=sweep.store.statistics(CLEAN) if record.status == 'done' else None,
-        calibration=run['cells'][0].get('calibration'),
-        findings=run['audit']['findings'],
+        calibration=cell.get('calibration'),
+        audit=cell['audit'],
     )
 
 
@@ -543,7 +544,7 @@ def _write(
     task: str,
     found: Mapping[str, Sequence[Condition]],
     sweeps: Mapping[Part, RobustnessSweep],
-    runs: Mapping[Part, Mapping[str, Any]],
+    cells: Mapping[Part, Mapping[str, Any]],
     info: Mapping[str, Any],
     max_samples: int | None,
 ) -> dict[str, Any]:
@@ -555,7 +556,7 @@ def _write(
     first = next(iter(sweeps))
     with alone_in(work_dir):
         results, arrays = join(
-            measured=[_measured(p, sweep, runs[p], work_dir) for p, sweep in sweeps.items()],
+            measured=[_measured(p, sweep, cells[p], work_dir) for p, sweep in sweeps.items()],
             sets={name: _set_info(SHIFT_SETS[name], cs) for name, cs in found.items()},
             task=task,
             headline=HEADLINES[task],

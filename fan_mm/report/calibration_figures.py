@@ -76,6 +76,7 @@ def reliability(found: CalibrationTable, variant: str) -> Figure:
                 axes.set_ylabel('accuracy (%)')
                 below.set_ylabel('samples (%)')
             below.set_xlabel('confidence (%)')
+        figure.supxlabel(f'on {found.table.benchmark}', fontsize=7.5, color=colours.QUIET)
     return figure
 
 

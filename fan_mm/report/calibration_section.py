@@ -41,7 +41,7 @@ def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -
     ]
     head = [page.head_cell('measure', kind='left'), *map(page.head_cell, found.heads())]
     level = f'In brackets {100 * table.level:.0f} % intervals. ' if table.level else ''
-    caption = f'{level}Means are over severities, then over corruptions.'
+    caption = f'{level}Means are over severities, then over corruptions, of {table.benchmark}.'
     parts = [page.paragraph(found.about()), page.table(caption, head, [rows], 'lines')]
     for variant in found.variants:
         parts += _of_variant(found, variant, figures)
@@ -56,12 +56,13 @@ def _of_variant(found: CalibrationTable, variant: str, figures: Mapping[str, Fig
     parts = [
         page.figure(
             inline_svg(figures[diagram], diagram, what),
-            f'{what}; all samples of its cells together. Below the dashed line: too sure. Underneath: '
-            'the share of samples by confidence.',
+            f'{what} of {found.table.benchmark}; all samples of its cells together. Below the dashed line: '
+            'too sure. Underneath: the share of samples by confidence.',
         ),
         page.figure(
             inline_svg(figures[curves], curves, f'ECE against severity{scaled}'),
-            f'ECE in per cent at each severity{scaled}; the dashed line is clean, lower is better.',
+            f'ECE on {found.table.benchmark} in per cent at each severity{scaled}; the dashed line '
+            'is clean, lower is better.',
         ),
     ]
     lines = ece_rows(found, variant)
@@ -78,6 +79,6 @@ def _of_variant(found: CalibrationTable, variant: str, figures: Mapping[str, Fig
         )
         for name, cells in lines
     ]
-    caption = f'ECE {arrow(False)} in per cent by corruption and severity{scaled}.'
+    caption = f'ECE {arrow(False)} on {found.table.benchmark}, in per cent by corruption and severity{scaled}.'
     parts.append(page.table(caption, [*head, page.head_cell('mean')], [rows], 'heat'))
     return [*parts, page.ramp('0 %', f'{number(top, 2)} %')]

@@ -13,6 +13,7 @@ from fan_mm.report.calibration import MEANINGS
 from fan_mm.report.calibration_section import calibration_section
 from fan_mm.report.explorer import explorer
 from fan_mm.report.figures import inline_svg
+from fan_mm.report.findings import findings_notice
 from fan_mm.report.labels import (
     arrow,
     cells_label,
@@ -63,7 +64,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
         page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
         incomplete_notice(table),
-        findings_notice(table),
+        findings_notice(results),
         _headline(table),
         *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
         '</main>',
@@ -91,22 +92,6 @@ def incomplete_notice(table: RobustnessTable) -> str:
         '<p>Some cells have no result. Every mean that needs one of them is left out below; '
         'none is taken over the rest.</p>'
         f'<ul>{"".join(lines)}</ul></aside>'
-    )
-
-
-def findings_notice(table: RobustnessTable) -> str:
-    """What the audit found; nothing if it found nothing."""
-    findings = table.findings()
-    if not findings:
-        return ''
-    lines = ''.join(
-        f'<li><strong>{escape(check.capitalize())}:</strong> {escape(text)}</li>'
-        for check, text in findings
-    )
-    return (
-        '<aside class="alarm" role="note"><h2>Audit</h2>'
-        '<p>What a careful reader would ask about these numbers. None was changed for it.</p>'
-        f'<ul>{lines}</ul></aside>'
     )
 
 

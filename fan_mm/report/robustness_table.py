@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fan_mm.evaluation.audit import in_words
 from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
 
 HOLD_OUTS = 'hold-outs'
@@ -297,11 +296,6 @@ class RobustnessTable:
         order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
         names = tuple(classes[i] for i in order)
         return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
-
-    def findings(self) -> list[tuple[str, str]]:
-        """What the audit found: the check, and its sentences. Results of old have no audit."""
-        audit = self.results.get('audit') or {}
-        return [(entry['check'], in_words(entry)) for entry in audit.get('findings', ())]
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from fan_mm.report import page
 from fan_mm.report.calibration import MEASURES
 from fan_mm.report.figures import inline_svg
+from fan_mm.report.findings import findings_notice
 from fan_mm.report.html import (
     card,
     classes_section,
@@ -63,7 +64,7 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
         f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
         page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
         _incomplete(table),
-        _audit(table),
+        findings_notice(table.results),
         f'<ul class="headline">{cards}</ul>',
         *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
         '</main>',
@@ -82,13 +83,6 @@ def _incomplete(table: ShiftTable) -> str:
         '<aside class="alarm" role="note"><h2>Incomplete</h2>'
         '<p>Some conditions have no result. What needs one of them is left out below; none is taken '
         f'over the rest.</p><ul>{"".join(lines)}</ul></aside>'
-    )
-
-
-def _audit(table: ShiftTable) -> str:
-    items = ''.join(f'<li>{escape(text)}</li>' for text in table.findings())
-    return (
-        f'<aside class="alarm" role="note"><h2>Audit</h2><ul>{items}</ul></aside>' if items else ''
     )
 
 

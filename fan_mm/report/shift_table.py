@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.evaluation.audit import in_words
 from fan_mm.report.labels import metric_label, number
 from fan_mm.report.robustness_table import MOST_CLASSES, ClassLosses, Measure
 
@@ -208,14 +207,6 @@ class ShiftTable:
             for key, cell in self.cells.items()
             if cell['status'] != 'done'
         ]
-
-    def findings(self) -> list[str]:
-        """What the audits found, each once, with the conditions that it is about."""
-        found: dict[str, list[str]] = {}
-        for finding in (self.results.get('audit') or {}).get('findings', ()):
-            label = self.cell_label(finding['set'], finding['condition'])
-            found.setdefault(in_words(finding), []).append(label)
-        return [f'{", ".join(labels)}: {words}' for words, labels in found.items()]
 
     def cell_label(self, name: str, condition: str) -> str:
         """'ACDC fog', 'Dark Zurich', 'clean'."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table
@@ -44,7 +45,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '
         'All numbers in per cent.',
         _incomplete(table),
-        '\n'.join(f'> - audit: {text}' for text in table.findings()),
+        findings_markdown(table.results),
         _table(table, bounds),
         '\n'.join(f'- *{what}*: {meaning}.' for what, meaning in MEANINGS.items()),
         _classes(table),
@@ -76,7 +77,6 @@ def summary_text(results: Mapping[str, Any]) -> str:
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
             lines.append(f'  {"effective robustness":36}{value:>6}')
-    lines += [f'audit, {text}' for text in table.findings()]
     return '\n'.join(lines)
 
 

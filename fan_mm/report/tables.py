@@ -11,6 +11,7 @@ from fan_mm.report.calibration import (
     ece_rows,
     text_of,
 )
+from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import (
     arrow,
     cells_label,
@@ -87,7 +88,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         f'# {table.name}: {table.benchmark}',
         f'Robustness of {task_label(table.results["task"])}, {table.images}. All numbers in per cent.',
         _incomplete(table),
-        _findings(table),
+        findings_markdown(table.results),
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
@@ -137,11 +138,6 @@ def _incomplete(table: RobustnessTable) -> str:
         'none is taken over the rest.\n>\n'
     )
     return notice + '\n'.join(lines)
-
-
-def _findings(table: RobustnessTable) -> str:
-    lines = [f'> - {check}: {text}' for check, text in table.findings()]
-    return '\n'.join(['> **AUDIT.** Before these numbers are used:\n>', *lines]) if lines else ''
 
 
 def _headline(table: RobustnessTable) -> str:

@@ -20,8 +20,7 @@ pytest.importorskip('mmseg')
 
 from forked import start
 from mmseg.evaluation import IoUMetric
-from stripe_config import STRIPE_CONFIG
-from stripe_model import StripeModel, stripe_colours
+from stripe_model import STRIPE_CONFIG, StripeModel, stripe_colours
 from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_foggy
 
 from fan_mm.datasets.shifts import SHIFT_SETS
@@ -174,6 +173,8 @@ def test_what_is_left_behind(whole):
     ):
         assert (whole / name).is_file()
     assert not failed_conditions(results)
+    assert len(results['audit']['checks']) > 9 and results['audit']['findings'] == []
+    assert not any('evidence' in cell for cell in results['cells'])
 
 
 def table(folder):
@@ -181,7 +182,8 @@ def table(folder):
     results = read_results(folder)
     for cell in results['cells']:
         del cell['seconds']
-    return {name: results[name] for name in ('cells', 'sets', 'dataset', 'metric', 'bootstrap')}
+    names = ('cells', 'sets', 'dataset', 'metric', 'bootstrap', 'audit')
+    return {name: results[name] for name in names}
 
 
 def test_two_processes_give_the_same_digits(data, whole, tmp_path, no_report):

@@ -4,6 +4,7 @@ import numpy as np
 import official
 import pytest
 import torch
+from torch import nn
 
 from fan_mm.models.layers.window_attention import (
     WindowAttention,
@@ -89,3 +90,25 @@ def test_trains_after_inference_mode():
 
 def test_the_index_is_not_saved():
     assert 'relative_position_index' not in WindowAttention(4, 1, 2, 1).state_dict()
+
+
+@pytest.mark.parametrize('record', ['compile', 'export'])
+def test_compiled_windows_roll_plainly_too(record):
+    """Compilation guards its decisions; inductor's C++ for the detour of exports does not compile."""
+    layer = WindowAttention(8, 2, window=3, shift=1).eval()
+    nn.init.normal_(layer.relative_position_bias_table)
+    names = []
+
+    def keep(graph, example):
+        names.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    tokens = torch.randn(1, 48, 8)
+    if record == 'compile':
+        compiled = torch.compile(lambda x: layer(x, (6, 8)), backend=keep, fullgraph=True)
+        torch.testing.assert_close(compiled(tokens), layer(tokens, (6, 8)))
+    else:
+        graph = torch.export.export(layer, (tokens, (6, 8))).graph
+        names = [str(node.target) for node in graph.nodes]
+    assert any('roll' in name for name in names) == (record == 'compile'), names
+    assert any('index_select' in name for name in names) == (record == 'export'), names

@@ -9,7 +9,7 @@ from striped_results import failed, measured, shift_results, written
 from synthetic_results import synthetic_results, write_results
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.results import PER_IMAGE, read_results, write_with_arrays
+from fan_mm.evaluation.results import PER_IMAGE, write_with_arrays
 from fan_mm.evaluation.shifts import SetInfo, ShiftCell
 from fan_mm.report import write_report
 from fan_mm.report.compare_files import compare_files
@@ -77,27 +77,6 @@ def test_what_is_missing_is_said_in_every_form(tmp_path):
     assert 'class="alarm"' in text and 'no snow' in text
     assert [row[1] for row in page.tables[0] if row[0] == 'pooled'] == ['incomplete']
     assert 'INCOMPLETE' in (root / 'report.md').read_text()
-
-
-def test_what_the_audit_found_is_said_once_in_every_form(tmp_path):
-    root = tmp_path / 'ood'
-    finding = {
-        'check': 'chance',
-        'evidence': 'the score is 5.3',
-        'reason': 'BGR',
-        'advice': 'Look.',
-    }
-    cells = [ShiftCell('dark', name) for name in ('a', 'b')]
-    written(
-        root,
-        more=[measured(cell, 0.3, findings=[finding]) for cell in cells],
-        sets={'dark': SetInfo('Dark', 'val')},
-    )
-    write_report(root, root)
-    words = 'Dark a, Dark b: the score is 5.3; most likely BGR. Look.'
-    assert words in ' '.join(read_page(root)[1].text)
-    assert words in (root / 'report.md').read_text()
-    assert words in summary_text(read_results(root))
 
 
 def test_labels_are_inside_the_figures():

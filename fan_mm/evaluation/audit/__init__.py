@@ -3,12 +3,13 @@
 Each check is one function from `Facts` to findings; none changes a number.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fan_mm.evaluation.audit import cell_checks, class_checks, model_checks
 from fan_mm.evaluation.audit.finding import Facts, Finding, in_words
 
-__all__ = ['CHECKS', 'Facts', 'Finding', 'audit', 'in_words']
+__all__ = ['CHECKS', 'Facts', 'Finding', 'audit', 'in_words', 'joined']
 
 # What explains other findings comes first.
 CHECKS = (
@@ -35,3 +36,20 @@ def audit(facts: Facts) -> dict[str, Any]:
     """The 'audit' of results.json: 'checks', names of those made, and 'findings', entries of `Finding`."""
     findings = [finding.entry() for check in CHECKS for finding in check(facts)]
     return {'checks': [check.__name__ for check in CHECKS], 'findings': findings}
+
+
+def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any]:
+    """The audits of several conditions, each the clean cell of a sweep, as one.
+
+    Args:
+        audits: by the conditions' names, which the findings get as their cells.
+        clean: name of the clean one. That a model only guesses elsewhere is a result, not a finding.
+    """
+    findings = [
+        {**finding, 'cells': [name], 'evidence': f'{name}: {finding["evidence"]}'}
+        for name, found in audits.items()
+        for finding in found['findings']
+        if name == clean or finding['check'] not in ('clean score', 'one class everywhere')
+    ]
+    checks = next((found['checks'] for found in audits.values()), [])
+    return {'checks': list(checks), 'findings': findings}

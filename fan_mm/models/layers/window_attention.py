@@ -52,9 +52,11 @@ def in_portable_graph() -> bool:
 
     `torch.compile` is not meant: it guards what Python decides, and compiles again.
     """
-    # before is_exporting (torch 2.7) nothing tells an export from a compilation
-    is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
-    return torch.jit.is_tracing() or is_exporting()
+    # before is_exporting (torch 2.7) nothing tells an export from a compilation, in which it is True, too
+    is_exporting = getattr(torch.compiler, 'is_exporting', None)
+    if is_exporting is None:
+        return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return torch.jit.is_tracing() or (is_exporting() and not torch.compiler.is_dynamo_compiling())
 
 
 def roll(x: Tensor, shift: int | Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 from healthy import changed, healthy
 
 from fan_mm.corruptions import BENCHMARKS
-from fan_mm.evaluation.audit import CHECKS, Facts, audit
+from fan_mm.evaluation.audit import CHECKS, Facts, audit, joined
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
 
 CSV = Path(__file__).parents[2] / 'data' / 'semsegbench.csv'
@@ -73,3 +73,24 @@ def test_of_the_published_sweeps_the_broken_one_is_found():
     assert '11 of 15 corrupted cells have the same mIoU, 1.98' in finding['evidence']
     assert len(finding['cells']) == 11
     assert np.flatnonzero([bool(findings) for findings in found]).size == 1
+
+
+def test_audits_of_conditions_joined():
+    """That a model only guesses in the dark is a result; that it does on clean pictures is a finding."""
+
+    def entry(check):
+        return {'check': check, 'cells': ['clean'], 'evidence': 'e', 'reason': 'r', 'advice': 'a'}
+
+    audits = {
+        name: {'checks': ['a', 'b'], 'findings': [entry('clean score'), entry('batch norms')]}
+        for name in ('clean', 'acdc/night')
+    }
+    found = joined(audits, 'clean')
+    assert found['checks'] == ['a', 'b']
+    named = [(f['check'], f['cells'], f['evidence']) for f in found['findings']]
+    assert named == [
+        ('clean score', ['clean'], 'clean: e'),
+        ('batch norms', ['clean'], 'clean: e'),
+        ('batch norms', ['acdc/night'], 'acdc/night: e'),
+    ]
+    assert joined({}, 'clean') == {'checks': [], 'findings': []}

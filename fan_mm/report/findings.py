@@ -1,0 +1,34 @@
+"""What the audit found, as the reports say it: before the numbers. Results of old have no audit."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from fan_mm.evaluation.audit import in_words
+
+
+def findings_of(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The check and the sentences of each finding."""
+    audit = results.get('audit') or {}
+    return [(entry['check'], in_words(entry)) for entry in audit.get('findings', ())]
+
+
+def findings_notice(results: Mapping[str, Any]) -> str:
+    """The findings for a page; nothing if there are none."""
+    lines = ''.join(
+        f'<li><strong>{escape(check.capitalize())}:</strong> {escape(text)}</li>'
+        for check, text in findings_of(results)
+    )
+    if not lines:
+        return ''
+    return (
+        '<aside class="alarm" role="note"><h2>Audit</h2>'
+        '<p>What a careful reader would ask about these numbers. None was changed for it.</p>'
+        f'<ul>{lines}</ul></aside>'
+    )
+
+
+def findings_markdown(results: Mapping[str, Any]) -> str:
+    """The findings as a quotation; nothing if there are none."""
+    lines = [f'> - {check}: {text}' for check, text in findings_of(results)]
+    return '\n'.join(['> **AUDIT.** Before these numbers are used:\n>', *lines]) if lines else ''
