@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import (
-    broadcast_object_list,
     collect_results,
     get_dist_info,
 )
@@ -47,6 +46,7 @@ from fan_mm.engine.first_batch import (
     without_losses,
 )
 from fan_mm.engine.half_precision import autocast_name
+from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.audit import Facts, audit
@@ -437,18 +437,7 @@ class RobustnessSweep:
 
         A full disk or a read-only folder is one, too: what is stored already stays.
         """
-        outcome = [None, None]
-        if self.rank == 0:
-            try:
-                outcome[0] = function()
-            except InputError as error:
-                outcome[1] = str(error)
-            except OSError as error:
-                outcome[1] = f'{error.filename or self.work_dir}: {error.strerror or error}'
-        broadcast_object_list(outcome)
-        if outcome[1] is not None:
-            raise InputError(outcome[1])
-        return outcome[0]
+        return by_rank_0(function, self.work_dir or '')
 
     # -------------------------------------------------------------------------------- evaluation
 
