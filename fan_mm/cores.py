@@ -40,10 +40,7 @@ def available_memory() -> int | None:
     Returns:
         None where nothing tells (not Linux).
     """
-    try:
-        lines = Path('/proc/meminfo').read_text().splitlines()
-    except OSError:
-        return None
+    lines = _text('/proc/meminfo').splitlines()
     machine = [int(line.split()[1]) * 1024 for line in lines if line.startswith('MemAvailable:')]
     return min([*machine, *_left_in_groups()], default=None)
 
@@ -67,7 +64,8 @@ def _left_in_groups() -> Iterator[int]:
 def _cached_files(group: Path) -> int:
     """Bytes that a control group counts as used but gives back when they are needed."""
     lines = [line.split() for line in _text(group / 'memory.stat').splitlines()]
-    return sum(int(v) for name, v in lines if name in ('inactive_file', 'total_inactive_file'))
+    found = [int(v) for name, v in lines if name in ('inactive_file', 'total_inactive_file')]
+    return max(found, default=0)  # the total, where there are both, has those of the groups below
 
 
 def _text(path: str | os.PathLike) -> str:

@@ -356,7 +356,8 @@ def _make(
     for place in _places(where):
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(place).free
-            there = min(free, available_memory() or free) if lies_in_memory(place) else free
+            memory = available_memory() if lies_in_memory(place) else None
+            there = free if memory is None else min(free, memory)
             share = _COMFORTABLE if where == AUTO else _GIVEN
             places.append(f'{place} with {_in_words(there)}')
             if plan.size <= min(share * there, there - _LEFT):
