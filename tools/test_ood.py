@@ -132,7 +132,7 @@ def conditions(
     splits = pairs(args.split)
     if 'cityscapes' in splits and args.cityscapes:  # another split than that of the clean column
         folders = {**folders, 'cityscapes': args.cityscapes}
-    for name in ('size', 'weights', 'fit_temperature'):
+    for name in ('size', 'weights'):
         if getattr(args, name):
             raise InputError(f'--{name.replace("_", "-")} is for ImageNet classifiers')
     results = evaluate_shifts(
@@ -148,6 +148,7 @@ def conditions(
         save_images=args.save_images,
         submission=args.submission,
         calibration=args.calibration,
+        fit_temperature=args.fit_temperature,
         max_samples=args.max_samples,
         on_error=args.on_error,
         overwrite=args.overwrite,

@@ -444,6 +444,7 @@ class RobustnessSweep:
     def _fit_temperature(self) -> None:
         """Let all ranks use the same temperature: that of the stored cells, or a new one."""
         found = self._on_rank_0(lambda: self.stored() and stored_temperature(self.work_dir))
+        found = found or self.calibration.temperature  # of a sweep before, of the same model
         if not found:
             found = fit_on_pictures(
                 self.model,
@@ -452,7 +453,7 @@ class RobustnessSweep:
                 self.calibration.metric.ignore_index,
                 self.fp16,
             )
-            found = self._on_rank_0(lambda: store_temperature(self.work_dir, found))
+        self._on_rank_0(lambda: store_temperature(self.work_dir, found))
         self.calibration.use(found)
 
     def _run_cells(self) -> None:

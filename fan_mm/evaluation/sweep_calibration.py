@@ -72,6 +72,15 @@ class SweepCalibration:
         self.temperature = temperature
         self.metric.temperature = temperature.value
 
+    def about(self) -> dict[str, Any]:
+        """What results say of how it was measured."""
+        return {
+            'bins': BINS,
+            'probabilities': self.probabilities,
+            'variants': list(self.variants),
+            'temperature': self.temperature and self.temperature.as_dict(),
+        }
+
     def of_cell(self, results: Sequence[np.ndarray]) -> np.ndarray:
         """The statistics per image ``(N, V, SIZE)`` of a cell, to be stored."""
         return packed(np.stack(results))
@@ -104,9 +113,7 @@ class SweepCalibration:
         # of a metric that allows no intervals, calibration has some nevertheless
         results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
         results['calibration'] = {
-            'bins': BINS,
-            'probabilities': self.probabilities,
-            'temperature': self.temperature and self.temperature.as_dict(),
+            **self.about(),
             'summary': summarize_calibration(scope, cells, draws, self.variants),
         }
         return per_image if statistics else None
@@ -121,8 +128,7 @@ def stored_temperature(folder: Path | None) -> Temperature | None:
         return None
 
 
-def store_temperature(folder: Path | None, temperature: Temperature) -> Temperature:
-    """Keep a temperature for when the sweep goes on; returns it."""
+def store_temperature(folder: Path | None, temperature: Temperature) -> None:
+    """Keep a temperature for when the sweep goes on."""
     if folder:
         write_whole(folder / TEMPERATURE, json.dumps(temperature.as_dict(), indent=1) + '\n')
-    return temperature

@@ -34,6 +34,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.identity import config_sha256
+from fan_mm.evaluation.probabilities import probabilities_of
 from fan_mm.evaluation.results import PER_IMAGE, RESULTS, write_with_arrays
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.shifts import (
@@ -51,6 +52,7 @@ from fan_mm.jobs.model_classes import check_classes, classes_known
 from fan_mm.jobs.ood_submission import Withheld, submit, try_withheld
 from fan_mm.jobs.robustness import use_annotated_split
 from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.report import remove_report, write_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
@@ -110,6 +112,7 @@ def evaluate_shifts(
     clean: bool = True,
     save_images: int = 0,
     submission: str | None = None,
+    fit_temperature: int = 0,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a segmenter or detector on sets of real adverse conditions, and write the report.
@@ -127,6 +130,7 @@ def evaluate_shifts(
         clean: evaluate the clean column: Cityscapes, or else the config's own test split.
         save_images: number of samples of each condition whose pictures are kept.
         submission: folder for what servers take: the predictions of splits whose labels are withheld.
+        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
         **options: of `fan_mm.evaluation.RobustnessSweep`: 'max_samples' and so on.
 
     Returns:
@@ -161,6 +165,9 @@ def evaluate_shifts(
         raise InputError(_named(str(error), first) if first.condition else str(error)) from None
     fp16 = getattr(loop, 'fp16', False)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if fit_temperature:
+        probabilities_of(model, task)  # before anything is said of the training split
+        options['fit_on'] = training_pictures(cfg, fit_temperature)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         _check_data(cfg, parts, launcher)
         sweeps = {
@@ -176,7 +183,7 @@ def evaluate_shifts(
         for split in submissions:
             try_withheld(split, model, fp16)
         with telling(lambda: _how_to_go_on(sweeps, options)):
-            cells = {part: _run(part, sweep) for part, sweep in sweeps.items()}
+            cells = _run_all(sweeps)
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
@@ -484,6 +491,17 @@ def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: b
 # -------------------------------------------------------------------------------------- evaluation
 
 
+def _run_all(sweeps: Mapping[Part, RobustnessSweep]) -> dict[Part, dict[str, Any]]:
+    """Evaluate every condition; a temperature is fitted once."""
+    cells, temperature = {}, None
+    for part, sweep in sweeps.items():
+        if temperature is not None:
+            sweep.calibration.use(temperature)
+        cells[part] = _run(part, sweep)
+        temperature = sweep.calibration and sweep.calibration.temperature
+    return cells
+
+
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
     """Evaluate a condition; returns its cell as the sweep's results have it, and their audit."""
     print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
@@ -568,10 +586,17 @@ def _write(
                 if isinstance(palette, list | tuple)
                 else None,
             },
-            protocol={'max_samples': max_samples},
+            protocol={'max_samples': max_samples, **_calibration_of(some)},
         )
         write_with_arrays(work_dir, results, {PER_IMAGE: arrays})
     return results
+
+
+def _calibration_of(sweep: RobustnessSweep) -> dict[str, Any]:
+    """How calibration was measured, the same in every condition; nothing where it was not."""
+    if not sweep.calibration:
+        return {}
+    return {'calibration': sweep.calibration.about()}
 
 
 def _name_of(dataset: Any) -> str:

@@ -163,7 +163,8 @@ def text_of(entry: Mapping, digits: int) -> str:
 
 def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
     """(variant, measure) -> column of the cells' CSV; nothing where calibration was not measured."""
-    variants = (results.get('calibration') or {}).get('summary', ())
+    found = results.get('calibration') or {}
+    variants = found.get('variants') or found.get('summary', ())
     return {
         (variant, measure): measure + ('' if variant == PLAIN else f'_{variant}')
         for variant in variants

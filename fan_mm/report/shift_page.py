@@ -20,6 +20,7 @@ from fan_mm.report.html import (
 )
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
+from fan_mm.report.shift_tables import calibrations
 
 _PICTURES = {
     'image': 'picture',
@@ -162,19 +163,24 @@ def _class_values_section(table: ShiftTable) -> list[str]:
 def _calibration_section(table: ShiftTable) -> list[str]:
     """ECE, NLL and Brier score of every condition, where they were measured."""
     rows = []
-    for key, cell in table.cells.items():
-        for values in (cell.get('calibration') or {}).values():
-            cells = ''
-            for measure, digits in MEASURES.items():
-                entry = values[measure]
-                bounds = interval(entry['interval'], digits) if entry['interval'] else ''
-                cells += page.cell(number(entry['value'], digits), below=bounds)
-            rows.append(page.head_cell(table.cell_label(*key), 'row') + cells)
+    for label, values in calibrations(table):
+        cells = ''
+        for measure, digits in MEASURES.items():
+            entry = values[measure]
+            bounds = interval(entry['interval'], digits) if entry['interval'] else ''
+            cells += page.cell(number(entry['value'], digits), below=bounds)
+        rows.append(page.head_cell(label, 'row') + cells)
     if not rows:
         return []
     head = [page.head_cell('condition')]
     head += [page.head_cell(f'{measure} {arrow(False)}') for measure in MEASURES]
     caption = 'Expected calibration error in per cent, NLL in nats, Brier score from 0 to 2.'
+    temperature = (table.results.get('calibration') or {}).get('temperature')
+    if temperature:
+        caption += (
+            f' The temperature, {temperature["value"]:.3f}, was fitted on {temperature["pictures"]} '
+            'clean pictures of the training split.'
+        )
     return [page.table(caption, head, [rows], 'lines')]
 
 

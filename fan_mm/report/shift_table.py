@@ -38,6 +38,7 @@ class Row:
         remarks: what a reader of the row must know.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
+        cell: what results.json has of it; None of what is combined.
     """
 
     set: str
@@ -50,6 +51,7 @@ class Row:
     remarks: tuple[str, ...] = ()
     state: str = 'done'
     error: str | None = None
+    cell: Mapping[str, Any] | None = None
 
     @property
     def text(self) -> str:
@@ -124,6 +126,7 @@ class ShiftTable:
             cell['samples'],
             state=cell['status'],
             error=cell['error'],
+            cell=cell,
         )
 
     @property
@@ -147,6 +150,7 @@ class ShiftTable:
                     tuple(_remarks(found, entry)),
                     cell['status'],
                     cell['error'],
+                    cell,
                 )
             )
         if len(rows) > 1:

@@ -3,6 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fan_mm.report.calibration import (
+    MEASURES,
+    PLAIN,
+    calibration_lines,
+    csv_columns,
+    csv_values,
+    text_of,
+)
 from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
@@ -13,12 +21,15 @@ def conditions_csv(table: ShiftTable) -> str:
     """One row per condition, and of each set pooled and the mean of conditions; nothing rounded.
 
     Columns: set, split, condition, kind ('clean', 'condition', 'combined'), status, samples, total, the
-    score, its interval, retention, its interval, error.
+    score, its interval, retention, its interval, error. Where calibration was measured, before the error: ECE,
+    NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
     """
-    rows = [_csv_row(table, row) for row in _all_rows(table)]
+    calibration = csv_columns(table.results)
+    rows = [_csv_row(table, row, calibration) for row in _all_rows(table)]
     head = ['set', 'split', 'condition', 'kind', 'status', 'samples', 'total', table.metric]
-    head += ['low', 'high', 'retention', 'retention_low', 'retention_high', 'error']
-    return as_csv(head, rows)
+    head += ['low', 'high', 'retention', 'retention_low', 'retention_high']
+    head += [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
+    return as_csv([*head, 'error'], rows)
 
 
 def classes_csv(table: ShiftTable) -> str | None:
@@ -47,6 +58,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         _incomplete(table),
         findings_markdown(table.results),
         _table(table, bounds),
+        _calibration(table),
         '\n'.join(f'- *{what}*: {meaning}.' for what, meaning in MEANINGS.items()),
         _classes(table),
         '## Figures',
@@ -77,6 +89,9 @@ def summary_text(results: Mapping[str, Any]) -> str:
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
             lines.append(f'  {"effective robustness":36}{value:>6}')
+    for label, values in calibrations(table):
+        (line,) = calibration_lines({PLAIN: values})
+        lines.append(f'  calibration, {label}: {line}')
     return '\n'.join(lines)
 
 
@@ -94,13 +109,14 @@ def _all_rows(table: ShiftTable) -> list[Row]:
     return [*([clean] if clean else []), *(row for name in table.sets for row in table.rows(name))]
 
 
-def _csv_row(table: ShiftTable, row: Row) -> list:
+def _csv_row(table: ShiftTable, row: Row, calibration: Mapping[tuple[str, str], str]) -> list:
     split = '' if row.kind == 'clean' else table.sets[row.set]['split']
     kept = row.retention or {'value': None, 'interval': None}
     return [
         *(row.set, split, row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
-        *(kept['value'], *(kept['interval'] or (None, None)), row.error),
+        *(kept['value'], *(kept['interval'] or (None, None))),
+        *(*csv_values(row.cell or {}, calibration), row.error),
     ]
 
 
@@ -122,6 +138,24 @@ def _table(table: ShiftTable, bounds: str) -> str:
             ]
         )
     return markdown_table(head, rows)
+
+
+def _calibration(table: ShiftTable) -> str:
+    """ECE, NLL and Brier score of every condition, where they were measured."""
+    rows = [
+        [label, *(text_of(values[measure], digits) for measure, digits in MEASURES.items())]
+        for label, values in calibrations(table)
+    ]
+    return markdown_table(['calibration', *MEASURES], rows) if rows else ''
+
+
+def calibrations(table: ShiftTable) -> list[tuple[str, Mapping[str, Mapping[str, Any]]]]:
+    """Per condition, and with the temperature once more, its name and what results.json has of it."""
+    return [
+        (table.cell_label(*key) + ('' if variant == PLAIN else ', with temperature'), values)
+        for key, cell in table.cells.items()
+        for variant, values in (cell.get('calibration') or {}).items()
+    ]
 
 
 def _incomplete(table: ShiftTable) -> str:

@@ -1,5 +1,7 @@
 """Real adverse conditions: the right numbers, whatever stops or divides the work, and one line before it."""
 
+import copy
+import csv
 import json
 import os
 import runpy
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
 
 pytest.importorskip('mmseg')
 
@@ -25,7 +28,9 @@ from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_fo
 
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.errors import InputError
+from fan_mm.evaluation import sweep
 from fan_mm.evaluation.results import read_results
+from fan_mm.evaluation.temperature import fit_on_pictures
 from fan_mm.jobs import ood_shifts
 from fan_mm.jobs.ood_shifts import evaluate_shifts, failed_conditions
 
@@ -310,6 +315,58 @@ def test_part_of_the_pictures_and_no_clean_column(data, tmp_path):
     assert entry['pooled']['retention'] is None and entry['clean'] is None
     assert [c['set'] for c in results['cells']] == ['acdc'] * 4 + ['dark_zurich']
     assert '2 of 3 pictures' in (tmp_path / 'report.md').read_text()
+
+
+@MODELS.register_module()
+class SoftStripeModel(StripeModel):
+    """Gives logits, too."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        samples = super().forward(inputs, data_samples, mode)
+        for image, sample in zip(inputs, samples, strict=True):
+            pixels = image.permute(1, 2, 0).float()
+            distance = torch.cdist(pixels.reshape(-1, 3), self.colours)
+            sample.seg_logits = PixelData(data=-distance.T.reshape(19, *pixels.shape[:2]) / 10)
+        return samples
+
+
+def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
+    rng = np.random.default_rng(8)
+    for index in range(2):
+        image, label = stripes(rng, 60)
+        stem = f'train/town/town_{index:06d}_000019'
+        write(data / f'cityscapes/leftImg8bit/{stem}_leftImg8bit.png', image)
+        write(data / f'cityscapes/gtFine/{stem}_gtFine_labelTrainIds.png', label)
+
+    def change(cfg):
+        cfg.model.type = 'SoftStripeModel'
+        cfg.train_dataloader = copy.deepcopy(cfg.test_dataloader)
+        cfg.train_dataloader.dataset.data_prefix = dict(
+            img_path='leftImg8bit/train', seg_map_path='gtFine/train'
+        )
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
+        cfg.optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+
+    fits = []
+    monkeypatch.setattr(
+        sweep, 'fit_on_pictures', lambda *a: fits.append(fit_on_pictures(*a)) or fits[-1]
+    )
+    results = evaluate(data, tmp_path, ['acdc'], fit_temperature=2, change=change)
+    assert len(fits) == 1 and fits[0].value != pytest.approx(1, abs=0.05)
+    assert results['calibration']['temperature'] == fits[0].as_dict()
+    assert [set(cell['calibration']) for cell in results['cells']] == [{'plain', 'scaled'}] * 5
+    plain, scaled = (
+        results['cells'][0]['calibration'][name]['NLL'] for name in ('plain', 'scaled')
+    )
+    assert plain != scaled
+    with (tmp_path / 'results.csv').open() as file:
+        rows = {row['condition']: row for row in csv.DictReader(file)}
+    assert float(rows['fog']['NLL_scaled']) == pytest.approx(
+        results['cells'][1]['calibration']['scaled']['NLL']['value']
+    )
+    assert rows['pooled']['ECE'] == ''
+    assert 'with temperature' in (tmp_path / 'report.md').read_text()
+    assert f'{fits[0].value:.3f}' in (tmp_path / 'report.html').read_text()
 
 
 def test_a_failed_condition_leaves_out_what_needs_it(data, tmp_path, monkeypatch):
