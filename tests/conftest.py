@@ -32,6 +32,15 @@ def nothing_beside_the_point():
     warm_python.save_time()
 
 
+@pytest.fixture(scope='module', autouse=True)
+def scope_put_back():
+    """The default scope that a module's own fixtures leave lasts no longer than its tests."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
 @pytest.fixture(autouse=True)
 def process_put_back(monkeypatch):
     """What a run leaves in its process lasts no longer than the test: safe loading, the scope."""

@@ -24,6 +24,7 @@ from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook
+from fan_mm.engine.whole_checkpoints import use_whole_files
 from fan_mm.errors import InputError
 from fan_mm.fileio import output_folder
 from fan_mm.versions import TASK_LIBRARIES, require_task_library
@@ -105,6 +106,7 @@ def build_runner(
         InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.
     """
     notes = [*notes, *prepare_runtime(cfg, launcher, training)]
+    use_whole_files()
     with building(cfg):
         if not training:
             check_groups(cfg, training)

@@ -1,4 +1,7 @@
-"""Checkpoints appear whole: a kill or a full disk while one is written leaves none under its name."""
+"""Checkpoints appear whole: a kill or a full disk while one is written leaves none under its name.
+
+So does the file of a test's metrics, which mmengine has every process write at once.
+"""
 
 from pathlib import Path
 
@@ -40,6 +43,6 @@ class WholeFileBackend(LocalBackend):
             super().remove(filepath)
 
 
-def use_whole_checkpoints() -> None:
+def use_whole_files() -> None:
     """Let mmengine's hooks write through `WholeFileBackend` in this process from now on."""
     register_backend('local', WholeFileBackend, force=True, prefixes='')

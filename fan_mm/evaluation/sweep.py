@@ -228,6 +228,7 @@ class RobustnessSweep:
             image_cache=image_cache,
         )
         self.image_cache = image_cache
+        self.work_dir = None if work_dir is None else Path(work_dir)
         self.rank, self.world_size = get_dist_info()
         self.model = model
         self.fp16 = fp16
@@ -296,7 +297,6 @@ class RobustnessSweep:
                 len(self.samples),
                 self.dataset.pipelines[0].channel_order,
             )
-        self.work_dir = None if work_dir is None else Path(work_dir)
         self.model_info = {
             'name': type(model).__name__,
             'config': None,

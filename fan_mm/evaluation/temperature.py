@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from mmengine.runner.amp import autocast
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -162,6 +161,8 @@ def fit(logits: Tensor, labels: Tensor) -> float:
     Raises:
         InputError: it is a bound of the range.
     """
+    from scipy.optimize import minimize_scalar  # nothing heavy at import
+
     found = minimize_scalar(
         lambda log_t: mean_nll(logits, labels, math.exp(log_t)),
         bounds=tuple(map(math.log, RANGE)),

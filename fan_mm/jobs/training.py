@@ -25,7 +25,6 @@ from fan_mm.engine.registered import registered
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
-from fan_mm.engine.whole_checkpoints import use_whole_checkpoints
 from fan_mm.errors import InputError
 from fan_mm.fileio import alone_in, output_folder
 from fan_mm.stopping import telling
@@ -64,7 +63,6 @@ def train(
                 'for; add auto_scale_lr=dict(base_batch_size=...)'
             )
         cfg.auto_scale_lr.enable = True
-    use_whole_checkpoints()
     with contextlib.ExitStack() as stack:
         if rank_of(launcher)[0] == 0:
             stack.enter_context(alone_in(output_folder(cfg.work_dir)))

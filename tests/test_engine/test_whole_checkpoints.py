@@ -1,16 +1,18 @@
+import json
 import os
 
 import pytest
 from mmengine.config import Config
+from mmengine.fileio import dump
 from mmengine.runner.checkpoint import save_checkpoint
 
-from fan_mm.engine.whole_checkpoints import WholeFileBackend, use_whole_checkpoints
+from fan_mm.engine.whole_checkpoints import WholeFileBackend, use_whole_files
 from fan_mm.jobs.training import train
 
 
 @pytest.fixture(autouse=True)
 def backend():
-    use_whole_checkpoints()
+    use_whole_files()
 
 
 def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -57,3 +59,14 @@ def test_a_training_keeps_as_many_as_it_was_told(tiny_config, tmp_path):
     names = sorted(path.name for path in (tmp_path / 'work').glob('*.pth'))
     assert [name for name in names if name.startswith('iter')] == ['iter_2.pth']
     assert sum(name.startswith('best') for name in names) == 1
+
+
+def test_of_several_that_dump_at_once_one_is_whole(tmp_path):
+    """As mmengine's LoggerHook does it in every process of a test."""
+    use_whole_files()
+    path = str(tmp_path / 'metrics.json')
+    first = open(path, 'w')  # noqa: SIM115  another process has begun to write
+    dump({'mIoU': 12.345678}, path)
+    first.write('{"mIoU": 1}')
+    first.close()
+    assert json.loads((tmp_path / 'metrics.json').read_text()) == {'mIoU': 12.345678}

@@ -48,7 +48,7 @@ def table(folder):
         del cell['seconds']
         record = folder / 'cells' / f'{cell["corruption"]}_{cell["severity"]}.json'
         cell['seen'] = json.loads(record.read_text())['evidence']
-        del cell['seen']['waited']
+        cell['seen'].pop('waited', None)  # of a cell that failed there is nothing
     names = ('cells', 'summary', 'dataset', 'model', 'bootstrap', 'audit')
     return {name: results[name] for name in names}
 

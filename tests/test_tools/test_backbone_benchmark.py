@@ -19,7 +19,7 @@ def test_every_kind_of_backbone_is_compared_with_the_reference(repo_root, train)
     assert done.returncode == 0, done.stderr
     assert 'batch 2, 32 x 48' in done.stdout
     for arch in archs:
-        (line,) = (line for line in done.stdout.splitlines() if f'{arch}, ours' in line)
+        (line,) = (line for line in done.stdout.splitlines() if f'{arch}, ours ' in line)
         _, milliseconds, faster, _, _, difference = (cell.strip() for cell in line.split('│')[1:-1])
         assert float(milliseconds) > 0
         assert float(faster) > 0
