@@ -91,7 +91,7 @@ def _serve(address: str) -> None:
         with contextlib.suppress(ImportError):  # not installed, or without its compiled operators
             __import__(f'{module}.utils').utils.register_all_modules(init_default_scope=False)
     import fan_mm.jobs.demo
-    import fan_mm.jobs.ood_classification
+    import fan_mm.jobs.ood
     import fan_mm.jobs.ood_shifts
     import fan_mm.jobs.robustness
     import fan_mm.jobs.training  # noqa: F401
