@@ -29,7 +29,7 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
 from fan_mm.evaluation.premade import PremadeImages
-from fan_mm.jobs import ood as ood
+from fan_mm.jobs import ood
 from fan_mm.jobs.input_size import resize
 from fan_mm.jobs.ood import FILE, evaluate_ood, missing_values, table_row
 from fan_mm.models.conversion import classifier_state
