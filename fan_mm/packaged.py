@@ -23,7 +23,7 @@ def folder(name: str) -> Path:
     found = [path for path in folders(name) if path.is_dir()]
     if not found:
         raise InputError(f'this installation of fan_mm has no {name}: install it again')
-    return found[0]
+    return found[0].resolve()  # of an editable install, the checkout's
 
 
 def config_named(name: str) -> Path | None:
