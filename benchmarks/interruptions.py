@@ -42,8 +42,8 @@ from fan_mm.fileio import is_temporary
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
-from conftest import STRIPE_CONFIG, TINY_CONFIG  # noqa: E402
-from stripe_model import stripe_colours  # noqa: E402
+from conftest import TINY_CONFIG  # noqa: E402
+from stripe_model import STRIPE_CONFIG, stripe_colours  # noqa: E402
 
 EXAMPLE = 'example: python benchmarks/interruptions.py --minutes 2 --jobs sweep'
 CELLS = ['--corruptions', 'gaussian_noise', 'fog', '--severities', '1', '3']
