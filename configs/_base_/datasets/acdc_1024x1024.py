@@ -1,6 +1,6 @@
 # ACDC: 1600 training pictures of fog, night, rain and snow, of which 1024x1024 are cropped; the 406 of
 # validation whole. `tools/test.py` pools all conditions; `conditions=['fog']` chooses.
-default_scope = 'mmseg'
+_base_ = ['./cityscapes_1024x1024.py']
 dataset_type = 'ACDCDataset'
 data_root = 'data/acdc/'
 crop_size = (1024, 1024)
@@ -20,56 +20,8 @@ test_pipeline = [
     dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its own size
     dict(type='PackSegInputs'),
 ]
-train_dataloader = dict(
-    batch_size=1,  # per GPU
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='train',
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='val',
-        pipeline=test_pipeline,
-    ),
-)
+dataset = dict(_delete_=True, type=dataset_type, data_root=data_root)
+train_dataloader = dict(dataset=dict(dataset, split='train', pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, split='val', pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
-
-visualizer = dict(
-    type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
-)
-
-# `tools/test.py --tta`: seven scales and their mirror images
-tta_model = dict(type='SegTTAModel')
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-            ],
-            [
-                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-            ],
-            [dict(type='LoadAnnotations')],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
-]
+del dataset
