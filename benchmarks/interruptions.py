@@ -227,7 +227,9 @@ class Campaign:
         if number == signal.SIGTERM and stopped:
             lines = going.log.read_bytes()
             polite = set(statuses) <= {143, 0} and WORDS_OF_A_TRACEBACK not in lines
-            count['unexpected'] += not (polite and (0 in statuses or b'stopped' in lines))
+            if not (polite and (0 in statuses or b'stopped' in lines)):
+                print(f'{job.name}, {way}: {statuses}\n{lines[-900:].decode()}', file=sys.stderr)
+                count['unexpected'] += 1
         self.go_on(job, out, way)
 
     def go_on(self, job: Job, out: Path, way: str) -> None:
