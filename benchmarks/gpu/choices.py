@@ -51,7 +51,7 @@ def random(*shape: int) -> Tensor:
 
 
 def depthwise_ways(module: nn.Module, where: str) -> dict[str, Way]:
-    """The layout that the code chooses for depthwise convolutions, and both of them for every type."""
+    """Our kernels of depthwise convolutions, and PyTorch's on maps of either layout."""
 
     def layout(memory_format: torch.memory_format) -> Context:
         def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -81,24 +81,33 @@ def convnext_block(side: int) -> tuple[str, dict[str, Way], tuple]:
     return 'depthwise 7x7 in the stem', depthwise_ways(module, 'convnext_stem'), inputs
 
 
-class SoftmaxAlong(EfficientChannelAttention):
-    """The channel attention's gate with a chosen direction of the softmax over tokens."""
+class GateOfOperators(EfficientChannelAttention):
+    """The channel attention's gate of PyTorch's operators, with a direction of the softmax over tokens."""
 
     rows = True
 
-    def _softmax_of_tokens(self, x: Tensor) -> Tensor:
+    def similarity(self, tokens: Tensor, queries: Tensor) -> Tensor:
+        prototype = self._softmax(tokens).mean(2)
+        return torch.einsum('bhdn,bhn->bhd', self._softmax(queries), prototype)
+
+    def _softmax(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2).softmax(-1) if self.rows else x.softmax(1).transpose(1, 2)
         return x.unflatten(1, (self.num_heads, -1))
 
 
 def channel_gate(side: int) -> tuple[str, dict[str, Way], tuple]:
-    """Softmax over tokens, along the rows of a transposed copy or along columns."""
+    """Our kernels of the gate; softmax over tokens along the rows of a transposed copy, or along columns."""
     ways = {OURS: EfficientChannelAttention(384, 8, 1536, NORM)}
     for name, rows in (('along rows', True), ('along columns', False)):
-        ways[name] = SoftmaxAlong(384, 8, 1536, NORM)
+        ways[name] = GateOfOperators(384, 8, 1536, NORM)
         ways[name].rows = rows
-    ways = {name: (module.to(device()).gate, nullcontext) for name, module in ways.items()}
-    return 'softmax over tokens', ways, (random(2, side**2, 384),)
+    ways = {name: (gate_of(module.to(device())), nullcontext) for name, module in ways.items()}
+    return "channel attention's gate", ways, (random(2, side**2, 384),)
+
+
+def gate_of(module: EfficientChannelAttention) -> Callable[[Tensor], Tensor]:
+    """The gate from tokens alone."""
+    return lambda tokens: module.gate(tokens, module.q(tokens))
 
 
 def attention_ways(module: nn.Module) -> dict[str, Way]:

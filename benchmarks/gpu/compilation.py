@@ -4,8 +4,11 @@ Shallow backbones: the graph of a deep one has the same parts, only more of them
 compile; `speed` compiles whole ones.
 """
 
+import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import official
 import torch
@@ -27,24 +30,31 @@ MAPS, GRADIENTS = 1e-4, 1e-3  # relative
 
 
 def measure(results: Results, small: bool) -> None:
-    """Add a row for every backbone: static, dynamic, a training step."""
+    """Add a row for every backbone: static, a training step, dynamic; the backbones side by side."""
+    if small:
+        measure_backbone(results, FANViT, small)
+        return
+    with ProcessPoolExecutor(len(ARCHS), mp_context=get_context('spawn')) as pool:
+        list(pool.map(functools.partial(measure_backbone, results, small=small), ARCHS))
+
+
+def measure_backbone(results: Results, backbone: type[nn.Module], small: bool) -> None:
+    """Add the rows of one backbone."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     backend = 'eager' if small else 'inductor'
     sizes = SMALL_SIZES if small else SIZES
     for name, compare in (
         ('forward, one size', compare_static),
-        ('forward, any size', compare_dynamic),
         ('training step', compare_training),
+        ('forward, any size', compare_dynamic),
     ):
-        for backbone in [FANViT] if small else ARCHS:
-            with results.case(f'{name}, {backbone.__name__}') as row:
-                torch._dynamo.reset()
-                module = make(backbone, dict(ARCHS[backbone]), (0, -1)).to(device())
-                start = time.perf_counter()
-                row |= compare(
-                    module, [official.images(2, 3, *s).to(device()) for s in sizes], backend
-                )
-                row['seconds'] = time.perf_counter() - start
+        with results.case(f'{name}, {backbone.__name__}') as row:
+            torch._dynamo.reset()
+            module = make(backbone, dict(ARCHS[backbone]), (0, -1)).to(device())
+            start = time.perf_counter()
+            images = [official.images(2, 3, *s).to(device()) for s in sizes]
+            row |= compare(module, images, backend)
+            row['seconds'] = time.perf_counter() - start
 
 
 def compare_static(module: nn.Module, images: list[Tensor], backend: str) -> dict:

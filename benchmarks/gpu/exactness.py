@@ -7,7 +7,7 @@ would hide mistakes.
 import copy
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import official
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.checkpoints import to_official
+from fan_mm.models.layers import EfficientChannelAttention
+from fan_mm.models.layers.convolution import depthwise
 from gpu.results import Results
 from gpu.timing import device
 
@@ -27,6 +29,13 @@ LOGITS, MAPS = 2e-5, 1e-4  # the goldens' tolerances
 # Relative bounds of norms, two to four times what a CPU has
 GRADIENTS = 2e-3  # float32 against float64, each parameter
 AUTOCAST = {torch.bfloat16: 0.03, torch.float16: 0.005}  # against float32, each map
+OPERATORS = {torch.float32: 1e-5, torch.bfloat16: 0.01, torch.float16: 0.002}  # against float64
+SHAPES = (
+    (2, 9, 17, 40),
+    (1, 64, 64, 384),
+    (3, 1, 1, 8),
+    (2, 33, 70, 96),
+)  # images, height, width, channels
 SHAPE, SMALL_SHAPE = (2, 3, 96, 160), (2, 3, 32, 64)
 
 
@@ -36,6 +45,14 @@ def measure(results: Results, small: bool) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     backbones = BACKBONES[:1] if small else BACKBONES
     shape = SMALL_SHAPE if small else SHAPE
+    for dtype, bound in OPERATORS.items():
+        for shape in SHAPES[:1] if small else SHAPES:
+            what = f'{str(dtype).removeprefix("torch.")}, {"x".join(map(str, shape))}'
+            for size in (3, 7):
+                with results.case(f'depthwise {size}x{size} and its gradients, {what}') as row:
+                    row |= compare_depthwise(shape, size, dtype, bound)
+            with results.case(f"the gate's similarity and its gradients, {what}") as row:
+                row |= compare_similarity(shape, dtype, bound)
     for name in [GRADIENTS_OF] if small else golden_models():
         with results.case(f'golden {name}') as row:
             row |= compare_golden(name)
@@ -57,6 +74,46 @@ def measure(results: Results, small: bool) -> None:
                 name = f'the same gradients twice, {way}, {precision}, {backbone.__name__} tiny'
                 with results.case(name) as row:
                     row |= compare_twice(backbone, warn_only, half, small)
+
+
+def compare_depthwise(shape: tuple[int, ...], size: int, dtype: torch.dtype, bound: float) -> dict:
+    """Our operator on a map, against PyTorch's in float64 on the CPU."""
+    batch, height, width, channels = shape
+    x = torch.randn(batch, channels, height, width, dtype=torch.float64)
+    weight, bias = torch.randn(channels, 1, size, size).double(), torch.randn(channels).double()
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.conv2d(x, weight, bias, padding=size // 2, groups=channels)
+
+    return compare_operators(depthwise, plain, (x, weight, bias), dtype, bound)
+
+
+def compare_similarity(shape: tuple[int, ...], dtype: torch.dtype, bound: float) -> dict:
+    """The same of the channel attention, heads of eight channels."""
+    batch, height, width, channels = shape
+    u, q = torch.randn(2, batch, height * width, channels, dtype=torch.float64) * 2
+    module = EfficientChannelAttention(channels, channels // 8, channels, dict(type='BN'))
+    return compare_operators(module.similarity, module.similarity, (u, q), dtype, bound)
+
+
+def compare_operators(
+    found: Callable, plain: Callable, inputs: tuple[Tensor, ...], dtype: torch.dtype, bound: float
+) -> dict:
+    """The largest relative error of an output and the gradients of all inputs."""
+    rounded = [x.to(dtype).double().requires_grad_() for x in inputs]
+    on_gpu = [x.detach().to(device(), dtype).requires_grad_() for x in rounded]
+    out, expected = found(*on_gpu), plain(*rounded)
+    # as a gradient scaler does, lest those of many tokens be less than the least float16
+    gradient = (1024 * torch.randn_like(expected)).to(dtype)
+    results = [out, *torch.autograd.grad(out, on_gpu, gradient.to(out.device, out.dtype))]
+    targets = [expected, *torch.autograd.grad(expected, rounded, gradient.double())]
+    errors = [
+        ((x.cpu().double() - y).norm() / (y.norm() + 1e-12)).item()
+        for x, y in zip(results, targets, strict=True)
+    ]
+    # a softmax over one token has no gradient, only rounding
+    worst = max(errors) if inputs[0][0, ..., 0].numel() > 1 or inputs[0].ndim == 4 else errors[0]
+    return dict(worst=worst, unit='relative', holds=worst <= bound)
 
 
 def golden_models() -> list[str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from backbone import build, step, steps
+from backbone import build, captured, step, steps
 from reference.memory import peak_memory
 
 from gpu.results import Results, Row, read
@@ -19,10 +19,11 @@ from gpu.timing import device, medians
 Ways = dict[str, Callable[[], object]]
 Shape = tuple[int, int, int]  # images, height, width
 ARCHS = ('fan_hybrid:small', 'fan_hybrid:base', 'fan_vit:small', 'fan_swin:tiny')
-FORWARDS = ((1, 1024, 1024), (64, 224, 224), (8, 512, 512), (1, 1024, 2048))
-TRAINING = (2, 1024, 1024)
+FORWARDS = ((8, 1024, 1024), (1, 1024, 1024), (64, 224, 224), (8, 512, 512), (1, 1024, 2048))
+TRAINING = (4, 1024, 1024)
 SMALL_SHAPE = (2, 32, 64)
 EAGER = ('reference', 'ours', 'reference, bfloat16', 'ours, bfloat16')
+GRAPHS = ('reference, bfloat16, CUDA graph', 'ours, bfloat16, CUDA graph')
 COMPILED = ('ours, compiled', 'ours, compiled, bfloat16')
 COMPILATIONS = (  # in bfloat16; `whole_models` compiles them beforehand
     (ARCHS[0], FORWARDS[0], False),
@@ -43,6 +44,9 @@ def measure(results: Results, small: bool) -> None:
     compared(results, arch, forward, False, EAGER)
     compared(results, arch, training, True, EAGER)
     goals(results, arch, forward, training)
+    if not small:  # one image does not keep a GPU busy: what of the time is Python's
+        compared(results, arch, FORWARDS[1], False, EAGER[2:] + GRAPHS)
+        compared(results, arch, TRAINING, True, GRAPHS)
     checkpointed(results, arch, training)
     for train, shape in ((False, forward), (True, training)):
         beside(results, shape, train, small)
@@ -100,6 +104,8 @@ def compared(
         ours, reference, state = build(arch)
         named = steps(ours, reference, state, random_images(shape), train)
         ways = {name: named[name] for name in names if name in named}  # fewer on a CPU
+        for name in set(names) & set(GRAPHS):
+            ways[name] = captured(named[name.removesuffix(', CUDA graph')])
         add_rows(results, title(arch, shape, train), ways, shape[0])
 
 
@@ -164,9 +170,12 @@ def add_rows(results: Results, name: str, ways: Ways, batch: int) -> None:
         with results.case(name) as row:
             row['way'] = way
             work()  # compilation, kernels chosen, the optimizer's state
-            row['peak MiB'] = peak_memory(work, device()) / 2**20
+            if way not in GRAPHS:  # its memory is kept between calls
+                row['peak MiB'] = peak_memory(work, device()) / 2**20
             row['ms'] = medians({way: work})[way]
             row['images/s'] = 1000 * batch / row['ms']
-            like = 'reference, bfloat16' if 'bfloat16' in way else 'reference'
+            like = (
+                way.replace('ours', 'reference').replace(', compiled', '').replace(', with_cp', '')
+            )
             if like in (rows := measured(results, name)):
                 row['times faster'] = rows[like]['ms'] / row['ms']

@@ -6,6 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.kernels import has_kernels
 from fan_mm.models.layers import EfficientChannelAttention, TokenPooling
 from fan_mm.models.losses.attention_diversity import attention_diversity
 
@@ -63,28 +64,33 @@ def test_forward_stays_on_the_gpu(backbone, options, precision):
         assert {x.device.type for x in tensors} <= {'cuda'}, f'{name} waits for the CPU'
 
 
-def test_softmax_over_tokens_runs_along_rows():
-    """Along columns a single thread would go through all tokens."""
-    with torch.device('meta'):
-        module = EfficientChannelAttention(64, 4, 256, dict(type='BN')).eval()
-    _, calls = calls_of(module, torch.Size((2, 300, 64)), (15, 20))
-    shapes = [(args[0].shape, args[1]) for name, args, _ in calls if name == '_softmax']
-    assert shapes == 2 * [((2, 64, 300), -1)]
-
-
-@pytest.mark.parametrize(
-    ('precision', 'channels_last'), [(None, False), (torch.float16, True), (torch.bfloat16, False)]
-)
-def test_depthwise_layout(precision, channels_last):
+@pytest.mark.parametrize('precision', [None, torch.float16, torch.bfloat16])
+def test_channel_attention_runs_on_its_own_kernels(precision):
+    """Nothing is copied between layouts: tokens are channels-last maps, and stay it."""
     with torch.device('meta'):
         module = EfficientChannelAttention(64, 4, 256, dict(type='BN')).eval()
     _, calls = calls_of(module, torch.Size((2, 300, 64)), (15, 20), precision=precision)
-    layouts = [
-        args[0].is_contiguous(memory_format=torch.channels_last)
-        for name, args, _ in calls
-        if name == 'convolution'
+    names = [name for name, *_ in calls]
+    assert (names.count('depthwise'), names.count('channel_similarity')) == (2, 1)
+    assert not {'convolution', '_softmax', 'clone'} & set(names)
+    assert {args[0].dtype for name, args, _ in calls if name == 'depthwise'} == {
+        precision or torch.float32
+    }
+    casts = [
+        args for name, args, _ in calls if name == '_to_copy' and args[0].numel() == 2 * 300 * 64
     ]
-    assert layouts == 2 * [channels_last]
+    assert len(casts) <= 2, 'tokens are cast once, and the output of the MLP for its norm'
+
+
+def test_float64_takes_pytorchs_operators():
+    with torch.device('meta'):
+        module = EfficientChannelAttention(64, 4, 256, dict(type='BN')).double().eval()
+    with FakeTensorMode():
+        tokens = torch.empty(2, 300, 64, device='cuda', dtype=torch.float64)
+    assert not has_kernels(tokens)
+    with Calls() as calls, torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        module.to_empty(device='cuda')(tokens, (15, 20))
+    assert 'channel_similarity' not in [name for name, *_ in calls.seen]
 
 
 @pytest.mark.parametrize('precision', [None, torch.float16, torch.bfloat16])

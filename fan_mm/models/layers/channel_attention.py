@@ -7,8 +7,9 @@ the paper's Eq. 7 and the released models differ, this is the released models' f
 import torch
 from torch import Tensor, nn
 
+from fan_mm.models.kernels import channel_similarity, has_kernels
 from fan_mm.models.layers.convolution import FanOutConv2d
-from fan_mm.models.layers.linear import Linear
+from fan_mm.models.layers.linear import Linear, cast_once
 from fan_mm.models.layers.mlp import ConvMlp
 
 
@@ -44,24 +45,27 @@ class EfficientChannelAttention(nn.Module):
         self.mlp = ConvMlp(dim, hidden_dim, norm_cfg, identity)
         self.norm_v = nn.LayerNorm(dim, eps=1e-5)
 
-    def gate(self, tokens: Tensor) -> Tensor:
+    def gate(self, tokens: Tensor, queries: Tensor) -> Tensor:
         """One factor per channel, between 0.5 and 0.7311 times the temperature: (B, 1, C)."""
-        prototype = self._softmax_of_tokens(tokens).mean(2)
-        similarity = torch.einsum(
-            'bhdn,bhn->bhd', self._softmax_of_tokens(self.q(tokens)), prototype
-        )
+        similarity = self.similarity(tokens, queries)
         return (similarity.sigmoid() * self.temperature.flatten(1)).flatten(1).unsqueeze(1)
+
+    def similarity(self, tokens: Tensor, queries: Tensor) -> Tensor:
+        """Of every channel's queries with its head's token prototype, (B, h, d)."""
+        if has_kernels(tokens):
+            found = channel_similarity(tokens, queries, self.num_heads)
+            return found.to(self.temperature.dtype).unflatten(1, (self.num_heads, -1))
+        prototype = self._softmax_of_tokens(tokens).mean(2)
+        return torch.einsum('bhdn,bhn->bhd', self._softmax_of_tokens(queries), prototype)
 
     def _softmax_of_tokens(self, x: Tensor) -> Tensor:
         """Softmax over the tokens of (B, N, C), as (B, h, d, N)."""
-        # On a GPU, PyTorch gives a softmax along rows a block of threads, one along columns a single
-        # thread, which would walk through all tokens alone. On a CPU columns are fast as they are.
-        x = x.transpose(1, 2).softmax(-1) if x.is_cuda else x.softmax(1).transpose(1, 2)
-        return x.unflatten(1, (self.num_heads, -1))
+        return x.softmax(1).transpose(1, 2).unflatten(1, (self.num_heads, -1))
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
-        return self.gate(tokens) * self.norm_v(self.mlp(tokens, grid))
+        cast = cast_once(tokens)
+        return self.gate(tokens, self.q(cast)) * self.norm_v(self.mlp(cast, grid))
 
 
 class SqueezeExcite(nn.Module):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fan_mm.models.kernels import depthwise_on_gpu, has_kernels
 from fan_mm.models.layers.cpu_inference import eager_on_cpu
 
 FAST = 3  # columns; for the gradient of wider depthwise weights oneDNN has no kernel of its own
@@ -19,13 +20,11 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         weight: (C, 1, k, k) with an odd k.
         bias: (C,).
     """
+    if has_kernels(x):
+        return depthwise_on_gpu(x, weight, bias)
     # For a channels-last input the weight's gradient has strides of its own where the size is 1;
     # the detour over two dimensions brings back the weight's, else DDP warns of slow gradients.
     weight = weight.flatten(1).view(weight.shape)
-    if x.is_cuda and x.dtype != torch.float16:
-        # cuDNN's channels-last kernels are made for float16; PyTorch's own, for the other types, are
-        # for contiguous maps. The copy is cheap beside the wrong kernel.
-        x = x.contiguous()
     if weight.shape[-1] > FAST and _trains_on_cpu(x, weight):
         return _WideDepthwise.apply(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])

@@ -38,6 +38,13 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
 
 
+def cast_once(x: Tensor) -> Tensor:
+    """What autocast would make of ``x`` for every product with it anew, on a GPU a kernel each."""
+    if x.is_cuda and torch.is_autocast_enabled('cuda'):
+        return x.to(torch.get_autocast_dtype('cuda'))
+    return x
+
+
 class Linear(nn.Linear):
     """Linear layer born with truncated-normal weights of std 0.02 and a zero bias."""
 

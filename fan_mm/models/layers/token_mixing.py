@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from fan_mm.models.layers.attention import Attention
-from fan_mm.models.layers.linear import Linear
+from fan_mm.models.layers.linear import Linear, cast_once
 
 
 class TokenMixing(nn.Module):
@@ -24,6 +24,7 @@ class TokenMixing(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Mix tokens (B, N, C) to (B, N, C)."""
+        tokens = cast_once(tokens)
         q, k, v = (
             t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for t in (self.q(tokens), *self.kv(tokens).chunk(2, dim=-1))

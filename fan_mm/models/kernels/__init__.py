@@ -1,0 +1,13 @@
+"""What a GPU gets of our own: operators of PyTorch's dispatcher whose kernels Triton compiles.
+
+Each operator has a file, its kernels another (`*_triton`), which is imported when it is first needed; on
+other devices, and where there is no Triton, the operators are PyTorch's formulas. As operators they are
+seen by fake tensors, `torch.compile` and `torch.export` as PyTorch's own are. Sums are float32 whatever
+the inputs are, and always in the same order.
+"""
+
+from fan_mm.models.kernels.channel_gate import channel_similarity
+from fan_mm.models.kernels.depthwise import depthwise_on_gpu
+from fan_mm.models.kernels.library import has_kernels
+
+__all__ = ['channel_similarity', 'depthwise_on_gpu', 'has_kernels']

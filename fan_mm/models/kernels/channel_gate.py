@@ -1,0 +1,146 @@
+r"""The similarity in the gate of the efficient channel attention (FAN paper Eq. 7, spec 3.3).
+
+With :math:`S = \sigma_n(u)` and :math:`P = \sigma_n(q)` the softmax over tokens, :math:`d` channels a head,
+
+.. math:: \bar{k}_{nh} = \frac{1}{d} \sum_{c \in h} S_{nc}, \qquad s_c = \sum_n P_{nc} \, \bar{k}_{nh}.
+
+Written with PyTorch's operators it is some twenty kernels and a dozen maps of tokens, its gradient forty:
+on a GPU most of that time nothing is computed. Here the tokens are read twice, and nothing as large as
+they is written but the gradients,
+
+.. math:: \dot{q}_{nc} = P_{nc} \, \dot{s}_c (\bar{k}_{nh} - s_c), \qquad
+          \dot{u}_{nc} = S_{nc} \Big(\frac{\dot{k}_{nh}}{d} - \sum_m S_{mc} \frac{\dot{k}_{mh}}{d}\Big),
+          \qquad \dot{k}_{nh} = \sum_{c \in h} \dot{s}_c P_{nc}.
+"""
+
+import torch
+from torch import Tensor
+
+from fan_mm.models.kernels.library import LIBRARY, needs_gradient, triton_compiles
+
+LIBRARY.define('channel_similarity(Tensor u, Tensor q, int heads) -> (Tensor, Tensor, Tensor)')
+LIBRARY.define(
+    'channel_similarity_gradients(Tensor gradient, Tensor u, Tensor q, Tensor similarity, '
+    'Tensor prototypes, Tensor statistics) -> (Tensor, Tensor)'
+)
+
+
+def channel_similarity(u: Tensor, q: Tensor, heads: int) -> Tensor:
+    """The similarity of every channel's queries with its head's token prototype.
+
+    Args:
+        u: tokens (B, N, C).
+        q: their queries (B, N, C).
+        heads: h, which divides C.
+
+    Returns:
+        (B, C), float32, between 0 and 1.
+    """
+    u, q = u.contiguous(), q.contiguous()
+    if needs_gradient(u, q):
+        return _ChannelSimilarity.apply(u, q, heads)[0]
+    return torch.ops.fan_mm.channel_similarity(u, q, heads)[0]
+
+
+class _ChannelSimilarity(torch.autograd.Function):
+    """The operators, one the gradient of the other."""
+
+    @staticmethod
+    def forward(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.ops.fan_mm.channel_similarity(u, q, heads)
+
+    @staticmethod
+    def setup_context(
+        ctx: torch.autograd.function.FunctionCtx, inputs: tuple, outputs: tuple
+    ) -> None:
+        u, q, ctx.heads = inputs
+        ctx.mark_non_differentiable(*outputs[1:])
+        ctx.save_for_backward(u, q, *outputs)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor, *_: Tensor) -> tuple:
+        u, q, *outputs = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            # a gradient of the gradient is wanted, which the formula has
+            similarity, _, _ = _plain_similarity(u, q, ctx.heads)
+            return *torch.autograd.grad(similarity, (u, q), gradient, create_graph=True), None
+        found = torch.ops.fan_mm.channel_similarity_gradients(gradient.contiguous(), u, q, *outputs)
+        return *found, None
+
+
+@torch.library.impl(LIBRARY, 'channel_similarity', 'CUDA')
+def _similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    if not triton_compiles():
+        return _plain_similarity(u, q, heads)
+    from fan_mm.models.kernels import channel_gate_triton
+
+    return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
+
+
+@torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CUDA')
+def _gradients(
+    gradient: Tensor,
+    u: Tensor,
+    q: Tensor,
+    similarity: Tensor,
+    prototypes: Tensor,
+    statistics: Tensor,
+) -> tuple[Tensor, Tensor]:
+    if not triton_compiles():
+        return _plain_gradients(gradient, u, q, similarity, prototypes, statistics)
+    from fan_mm.models.kernels import channel_gate_triton
+
+    return channel_gate_triton.gradients(
+        gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
+    )
+
+
+@torch.library.impl(LIBRARY, 'channel_similarity', 'CompositeExplicitAutograd')
+def _plain_similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    softmax = [x.float().softmax(1).unflatten(2, (heads, -1)) for x in (u, q)]
+    prototypes = softmax[0].mean(3)
+    similarity = torch.einsum('bnhd,bnh->bhd', softmax[1], prototypes).flatten(1)
+    maxima = [x.float().amax(1) for x in (u, q)]
+    sums = [(x.float() - m[:, None]).exp().sum(1) for x, m in zip((u, q), maxima, strict=True)]
+    return similarity, prototypes, torch.stack([*maxima, *sums], 1)
+
+
+@torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CompositeExplicitAutograd')
+def _plain_gradients(
+    gradient: Tensor,
+    u: Tensor,
+    q: Tensor,
+    similarity: Tensor,
+    prototypes: Tensor,
+    statistics: Tensor,
+) -> tuple[Tensor, Tensor]:
+    width = u.shape[2] // prototypes.shape[2]
+    of_u, of_q = (x.float().softmax(1) for x in (u, q))
+    of_prototypes = (of_q * gradient[:, None]).unflatten(2, (-1, width)).sum(3) / width
+    spread = of_prototypes.repeat_interleave(width, 2)
+    centred = prototypes.repeat_interleave(width, 2) - similarity[:, None]
+    found_u = of_u * (spread - (of_u * spread).sum(1, keepdim=True))
+    return found_u.to(u.dtype), (of_q * gradient[:, None] * centred).to(q.dtype)
+
+
+@torch.library.register_fake('fan_mm::channel_similarity', lib=LIBRARY)
+def _similarity_shapes(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    batch, tokens, channels = u.shape
+    new = u.new_empty
+    return (
+        new((batch, channels), dtype=torch.float32),
+        new((batch, tokens, heads), dtype=torch.float32),
+        new((batch, 4, channels), dtype=torch.float32),
+    )
+
+
+@torch.library.register_fake('fan_mm::channel_similarity_gradients', lib=LIBRARY)
+def _gradients_shapes(
+    gradient: Tensor,
+    u: Tensor,
+    q: Tensor,
+    similarity: Tensor,
+    prototypes: Tensor,
+    statistics: Tensor,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(u), torch.empty_like(q)

@@ -1,0 +1,125 @@
+"""Depthwise convolutions on channels-last maps: what the tokens of FAN are in memory.
+
+cuDNN has such kernels for float16 alone, and PyTorch's own take contiguous maps, which costs two copies
+around every convolution; their gradient of the weight takes as long as an attention. A depthwise
+convolution does little arithmetic, so here each value is read from memory about once.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fan_mm.models.kernels.library import LIBRARY, needs_gradient, triton_compiles
+
+LIBRARY.define('depthwise(Tensor x, Tensor weight, Tensor? bias, bool flip) -> Tensor')
+LIBRARY.define('depthwise_gradients(Tensor gradient, Tensor x, Tensor weight) -> (Tensor, Tensor)')
+
+
+def depthwise_on_gpu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Depthwise convolution that keeps height and width; autocast applies to it.
+
+    Args:
+        x: (B, C, H, W), fast if channels-last.
+        weight: (C, 1, k, k) with an odd k; its own type, autocast or not.
+        bias: (C,).
+
+    Returns:
+        (B, C, H, W), channels-last.
+    """
+    if torch.is_autocast_enabled('cuda'):
+        x = x.to(torch.get_autocast_dtype('cuda'))
+    x = x.permute(0, 2, 3, 1).contiguous()
+    if needs_gradient(x, weight, bias):
+        out = _Depthwise.apply(x, weight, bias)
+    else:
+        out = torch.ops.fan_mm.depthwise(x, weight, bias, False)
+    return out.permute(0, 3, 1, 2)
+
+
+class _Depthwise(torch.autograd.Function):
+    """The operators with their gradients, on (B, H, W, C)."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.ops.fan_mm.depthwise(x, weight, bias, False)
+
+    @staticmethod
+    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, _: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+        x, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            # a gradient of the gradient is wanted, which PyTorch's own operator has
+            return _differentiable_gradients(gradient, x, weight)
+        gradient = gradient.contiguous()
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = torch.ops.fan_mm.depthwise(gradient, weight, None, True)
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            of_weight, of_bias = torch.ops.fan_mm.depthwise_gradients(gradient, x, weight)
+            of_weight, of_bias = of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+        return of_x, of_weight, of_bias
+
+
+def _differentiable_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple:
+    size, channels = weight.shape[-1], len(weight)
+    of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        gradient.permute(0, 3, 1, 2),
+        x.permute(0, 3, 1, 2),
+        weight.to(x.dtype),
+        [channels],
+        [1, 1],
+        [size // 2, size // 2],
+        [1, 1],
+        False,
+        [0, 0],
+        channels,
+        [True, True, True],
+    )
+    return of_x.permute(0, 2, 3, 1), of_weight.to(weight.dtype), of_bias.to(weight.dtype)
+
+
+@torch.library.impl(LIBRARY, 'depthwise', 'CUDA')
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
+    if not triton_compiles():
+        return _plain_depthwise(x, weight, bias, flip)
+    from fan_mm.models.kernels import depthwise_triton
+
+    return depthwise_triton.convolve(x.contiguous(), weight.contiguous(), bias, flip)
+
+
+@torch.library.impl(LIBRARY, 'depthwise_gradients', 'CUDA')
+def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    if not triton_compiles():
+        return _plain_gradients(gradient, x, weight)
+    from fan_mm.models.kernels import depthwise_triton
+
+    return depthwise_triton.gradients(gradient.contiguous(), x.contiguous(), weight.shape[-1])
+
+
+@torch.library.impl(LIBRARY, 'depthwise', 'CompositeExplicitAutograd')
+def _plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
+    weight = weight.to(x.dtype).flip(2, 3) if flip else weight.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    padding, channels = weight.shape[-1] // 2, len(weight)
+    out = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=padding, groups=channels)
+    return out.permute(0, 2, 3, 1).contiguous()
+
+
+@torch.library.impl(LIBRARY, 'depthwise_gradients', 'CompositeExplicitAutograd')
+def _plain_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    _, of_weight, of_bias = _differentiable_gradients(gradient, x, weight)
+    return of_weight.float().contiguous(), of_bias.float()
+
+
+@torch.library.register_fake('fan_mm::depthwise', lib=LIBRARY)
+def _depthwise_shape(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.register_fake('fan_mm::depthwise_gradients', lib=LIBRARY)
+def _gradients_shape(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    of_weight = x.new_empty(weight.shape, dtype=torch.float32)
+    return of_weight, of_weight.new_empty(len(weight))
