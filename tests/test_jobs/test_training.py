@@ -130,7 +130,9 @@ def test_resume_falls_back_to_the_checkpoint_before(cfg, trained):
 def test_another_models_training_is_not_resumed(cfg, trained):
     """A FAN's by one with token pooling, whose optimizer has more parameters."""
     cfg.model.backbone.token_pooling = 2
-    expected = f"{trained} is of another config's training (load_from takes its weights alone): loaded"
+    expected = (
+        f"{trained} is of another config's training (load_from takes its weights alone): loaded"
+    )
     with pytest.raises(InputError, match=re.escape(expected)):
         train(cfg, resume='auto')
 
