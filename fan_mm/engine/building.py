@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.engine.config_file import reason
 from fan_mm.errors import InputError
@@ -94,6 +94,8 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
             continue
         if _name(frame) in _KEYS:
             return f'{_KEYS[_name(frame)]}: '
+        if file := _resumed(frame):
+            return f"{file} is of another config's training (load_from takes its weights alone): "
         if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
             continue
         for part in _parts_in(frame):
@@ -102,6 +104,13 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
             if place := next(filter(None, places), ''):
                 return f'{place} ({kind}): ' if kind else f'{place}: '
     return f'{kind}: ' if kind else ''
+
+
+def _resumed(frame: FrameType) -> str | None:
+    """The checkpoint whose state a Runner was taking up."""
+    local = frame.f_locals
+    resumes = _name(frame) == 'resume' and isinstance(local.get('self'), Runner)
+    return local['filename'] if resumes else None
 
 
 def _parts_in(frame: FrameType) -> Iterator[dict]:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_compiled_by_mmengines_option(cfg, tmp_path):
     # Adam takes as large a step along a gradient that is rounding alone
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
     cfg.model.test_cfg.mode = 'whole'
+    cfg.model.backbone.token_pooling = 2
+    cfg.default_hooks.attention_diversity = dict(type='AttentionDiversityHook', threshold=0.5)
     runs = []
     for compile_ in (False, dict(backend='eager')):
         run = Config(cfg._cfg_dict.to_dict())
@@ -122,6 +125,16 @@ def test_resume_falls_back_to_the_checkpoint_before(cfg, trained):
     train(cfg, resume='auto')
     assert torch.load(trained, weights_only=False)['meta']['iter'] == 2
     assert cfg.load_from.endswith('iter_1.pth')
+
+
+def test_another_models_training_is_not_resumed(cfg, trained):
+    """A FAN's by one with token pooling, whose optimizer has more parameters."""
+    cfg.model.backbone.token_pooling = 2
+    expected = (
+        f"{trained} is of another config's training (load_from takes its weights alone): loaded"
+    )
+    with pytest.raises(InputError, match=re.escape(expected)):
+        train(cfg, resume='auto')
 
 
 def test_nothing_to_resume_starts_anew(cfg, tmp_path):
