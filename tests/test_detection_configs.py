@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from small_models import shallow
 from torch import nn
 
 from fan_mm.engine import FeatureAmpOptimWrapper
@@ -49,6 +50,7 @@ def detector(path, **backbone):
     """A config's model for a CPU, initialised."""
     cfg = Config.fromfile(path)
     cfg.model.backbone.update(backbone)
+    cfg.model.backbone = shallow(cfg.model.backbone)
     small_budgets(cfg.model.train_cfg)
     small_budgets(cfg.model.test_cfg)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
