@@ -40,7 +40,9 @@ def shallow(backbone):
             arch['tap'] = 1
         if arch.get('widen'):
             arch['widen'] = arch['widen'] | dict(after=1)
-    elif not isinstance(short.get('out_indices', -1), int):  # the blocks' and, last, class attention's
+    elif not isinstance(
+        short.get('out_indices', -1), int
+    ):  # the blocks' and, last, class attention's
         few = len(short['out_indices']) - 1
         short['out_indices'] = tuple(range(few + 1))
     short['arch'] = arch | dict(depth=few)

@@ -726,8 +726,8 @@ def start_and_signal(arguments, destination, number, signal_number):
 
 @pytest.mark.slow
 def test_killed_and_stopped_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    # Six images of 512x1024 by 18 cells, two processes: some seconds of work.
-    source = make_source(tmp_path / 'src', 'cityscapes', count=6, size=(512, 1024))
+    # Six images of 256x512 by 18 cells, two processes: some seconds of work.
+    source = make_source(tmp_path / 'src', 'cityscapes', count=6, size=(256, 512))
     cells = choose_cells(BENCHMARKS['all'], ['noise', 'fog', 'snow'], [1, 2, 4])
     make(source, tmp_path / 'whole', cells=cells, jobs=2)
     total = len(pictures(tmp_path / 'whole'))
