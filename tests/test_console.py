@@ -13,6 +13,7 @@ NO_COMMANDS = {
     'setup_env.sh',
     'quickstart.sh',
     'run_tests.sh',
+    'launch.sh',
     'reproduce_camvid.sh',
 }
 

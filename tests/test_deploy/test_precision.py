@@ -175,7 +175,12 @@ def test_eight_bits_are_calibrated_on_the_training_split(toy, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ('change', 'options', 'message'),
     [
-        (lambda cfg: cfg.pop('train_dataloader'), {}, 'no train_dataloader.dataset'),
+        (lambda cfg: cfg.pop('train_dataloader'), {}, 'no train_dataloader with a dataset'),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.update(data_root='nowhere'),
+            {},
+            '--precision int8: the training split cannot be read: ',
+        ),
         (lambda cfg: None, dict(calibration_images=0), 'at least one is needed'),
         (lambda cfg: None, dict(form='pt2'), '--format pt2 is float32'),
         (
