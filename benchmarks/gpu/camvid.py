@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from gpu import PYTHON
 from gpu.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def measure(results: Results, small: bool) -> None:
 def reproduce(work: Path, options: list[str]) -> None:
     """Run the script; what it says goes to the section's log."""
     command = ['bash', ROOT / 'tools/reproduce_camvid.sh', ROOT / 'data/camvid', '--work-dir', work]
-    environment = os.environ | dict(FAN_MM_PYTHON=sys.executable)
+    environment = os.environ | dict(FAN_MM_PYTHON=PYTHON)
     subprocess.run([*map(str, command), *options], env=environment, check=True)
 
 
