@@ -7,7 +7,7 @@ import pytest
 from fan_mm import console, packaged
 from fan_mm.errors import InputError
 
-# of a checkout alone, or of the whole set-up
+# of a checkout alone, of the whole set-up, or a part of others
 NO_COMMANDS = {
     'setup_env.py',
     'setup_env.sh',
