@@ -8,6 +8,10 @@ from pathlib import Path
 # The suite is for the CPU: where there is one GPU, the second of two processes would be refused. This
 # stands before torch, which looks for GPUs once.
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
+# One thread for each of several workers: PyTorch's threads wait at full speed for cores that the other
+# workers have. This, too, stands before torch.
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import cv2
 import numpy as np

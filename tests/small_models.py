@@ -1,4 +1,6 @@
-"""Classifiers and segmenters small enough to be exported in seconds, and weights that matter."""
+"""Models small enough for tests: classifiers, segmenters, shallow forms of any FAN; weights that matter."""
+
+import copy
 
 import torch
 from mmengine.config import Config
@@ -17,6 +19,34 @@ BACKBONES = {
     'swin': (dict(type='FANSwin', arch=STAGES, out_type='avg_featmap'), 32),
     'convnext': (dict(type='FANConvNeXt', arch=STAGES, out_type='avg_featmap'), 32),
 }
+
+
+def shallow(backbone):
+    """A FAN backbone's config with its widths and options, and no more blocks than make it the same.
+
+    Its depth is the backbone's own business, and costs most of the time of a step.
+    """
+    short = copy.deepcopy(dict(backbone))
+    kind = MODELS.get(short['type'])
+    arch = short.get('arch', 'tiny')
+    arch = dict(kind.arch_zoo[arch] if isinstance(arch, str) else arch)
+    if 'depths' in arch:
+        short['arch'] = arch | dict(depths=(1, 1, 2, 1))
+        return short
+    few = 3
+    if 'stem_depths' in arch:
+        arch['stem_depths'] = (1, 1)
+        if arch.get('tap') is not None:
+            arch['tap'] = 1
+        if arch.get('widen'):
+            arch['widen'] = arch['widen'] | dict(after=1)
+    elif not isinstance(
+        short.get('out_indices', -1), int
+    ):  # the blocks' and, last, class attention's
+        few = len(short['out_indices']) - 1
+        short['out_indices'] = tuple(range(few + 1))
+    short['arch'] = arch | dict(depth=few)
+    return short
 
 
 def classifier(backbone='hybrid'):

@@ -7,12 +7,13 @@ import pytest
 from fan_mm import console, packaged
 from fan_mm.errors import InputError
 
-# of a checkout alone, or of the whole set-up
+# of a checkout alone, of the whole set-up, or a part of others
 NO_COMMANDS = {
     'setup_env.py',
     'setup_env.sh',
     'quickstart.sh',
     'run_tests.sh',
+    'launch.sh',
     'reproduce_camvid.sh',
 }
 

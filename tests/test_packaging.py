@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fan_mm.datasets.scenes import write_cityscapes
+
 CONTENT = ('configs', 'tools', 'model-index.yml')  # of fan_mm/.mim
 
 
@@ -107,17 +109,7 @@ def test_the_wheel_alone_trains_tests_and_sweeps(wheel, tmp_path):
     small = ['--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
     small += [f'{name}_dataloader.num_workers=0' for name in ('train', 'val', 'test')]
     small += [f'{name}_dataloader.persistent_workers=False' for name in ('train', 'val', 'test')]
-    run(
-        'make-toy-dataset',
-        'cityscapes',
-        'data/toy_cityscapes',
-        '--size',
-        '64x128',
-        '--train',
-        2,
-        '--val',
-        2,
-    )
+    write_cityscapes(tmp_path / 'data/toy_cityscapes', (64, 128), 2, 2)
     run('train', 'fan_hybrid_toy_cityscapes', *small)
     weights = 'work_dirs/fan_hybrid_toy_cityscapes/iter_2.pth'
     assert 'mIoU' in run('test', 'fan_hybrid_toy_cityscapes', weights, *small)

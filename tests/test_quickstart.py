@@ -144,7 +144,7 @@ def test_the_toy_model_learns():
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(cfg.model)
     model.init_weights()
-    scenes = [render_scene(96, 192, 0, index) for index in range(2)]
+    scenes = [render_scene(64, 128, 0, index) for index in range(2)]
     images = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2) / 64.0 - 2
     labels = torch.from_numpy(np.stack([s.labels for s in scenes]).astype(np.int64))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)

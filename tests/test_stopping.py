@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm_python
 
 from fan_mm import cli, stopping
 
@@ -119,20 +120,19 @@ def test_a_failing_worker_is_a_stop_if_there_was_one(capsys):
     assert stop.value.code == 143 and capsys.readouterr().err == 'stopped\n'
 
 
-def torchrun(tmp_path, *words):
+def torchrun(*words, python=sys.executable):
     port = 20000 + os.getpid() % 20000
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    launcher = [python, '-m', 'torch.distributed.run', '--nproc_per_node=2']
     return [*launcher, f'--master_port={port}', *words]
 
 
 @pytest.mark.slow
 def test_the_error_of_several_processes_is_said_once(tmp_path):
+    python = warm_python.python()
+    command = torchrun(ROOT / 'tools/train.py', 'no.py', '--launcher', 'pytorch', python=python)
     done = subprocess.run(
-        [
-            str(w)
-            for w in torchrun(tmp_path, ROOT / 'tools/train.py', 'no.py', '--launcher', 'pytorch')
-        ],
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        [str(word) for word in command],
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', PYTHON_EXEC=python),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -171,7 +171,7 @@ def test_ranks_end_with_a_killed_launcher(tmp_path):
             (tmp_path / f'{r}.pid').exists() and (tmp_path / f'{r}.pid').read_text() for r in '01'
         )
 
-    process = started(tmp_path, torchrun(tmp_path, folder / 'tool.py'), both)
+    process = started(tmp_path, torchrun(folder / 'tool.py'), both)
     pids = [int((tmp_path / f'{rank}.pid').read_text()) for rank in '01']
     assert all(map(alive, pids))
     process.kill()
@@ -188,7 +188,7 @@ def test_a_training_says_how_to_resume_and_is_alone(tiny_config, tmp_path):
     work = tmp_path / 'work'
     options = ['--cfg-options', 'default_hooks.checkpoint.interval=1', 'train_cfg.max_iters=100000']
     command = [
-        sys.executable,
+        warm_python.python(),
         ROOT / 'tools' / 'train.py',
         tiny_config,
         '--work-dir',

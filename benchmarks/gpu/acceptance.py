@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from fan_mm.fileio import write_whole
+from gpu import PYTHON
 from gpu.results import Results, markdown, read
 
 SECTIONS = (  # what runs at one time, with limits in seconds; where time is measured, one thing alone
@@ -36,7 +37,7 @@ PATIENCE = 2.0  # seconds between asking a section to stop and making it
 
 def command(out: Path, section: str) -> list[str]:
     """How a section is started."""
-    return [sys.executable, '-m', 'gpu.acceptance', str(out), '--section', section]
+    return [PYTHON, '-m', 'gpu.acceptance', str(out), '--section', section]
 
 
 class Run:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from gpu import PYTHON
 from gpu.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def reproduce(work: Path, options: list[str]) -> None:
     """Run the script; what it says goes to the section's log."""
     script = ROOT / 'tools/reproduce_camvid.sh'
     command = ['bash', script, ROOT / 'data/camvid', '--work-dir', work]
-    environment = os.environ | dict(FAN_MM_PYTHON=sys.executable)
+    environment = os.environ | dict(FAN_MM_PYTHON=PYTHON)
     subprocess.run([*map(str, command), *options], env=environment, check=True)
 
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 
 from fan_mm.datasets.scenes import write_cityscapes
 from fan_mm.engine.resume import newest_checkpoint
+from gpu import PYTHON
 from gpu.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def start(tool: str, plan: dict, data: Path, work: Path, *arguments: object) -> 
         'model.backbone.norm_cfg.type=SyncBN',
         'model.decode_head.norm_cfg.type=SyncBN',
     ]
-    command = [sys.executable, ROOT / 'tools' / tool, ROOT / plan['config'], *arguments]
+    command = [PYTHON, ROOT / 'tools' / tool, ROOT / plan['config'], *arguments]
     command += ['--work-dir', work, '--launcher', 'pytorch', '--cfg-options', *options]
     with Path(f'{work}.log').open('a') as log:
         return subprocess.Popen(

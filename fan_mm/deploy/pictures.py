@@ -6,13 +6,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
-from fan_mm.config_parts import datasets_of
 from fan_mm.deploy.network import Network
 from fan_mm.engine.first_batch import load_samples
 from fan_mm.engine.predictor import Predictor, test_pipeline
+from fan_mm.engine.training_split import training_datasets
 from fan_mm.errors import InputError
 
 HELD_BACK = 4  # pictures to verify with, that calibration does not see
@@ -28,23 +27,15 @@ class TrainingPictures:
         count: of pictures to calibrate with; all but those held back, where there are fewer.
 
     Raises:
-        InputError: no training split, or one with a single picture.
+        InputError: no training split, one that cannot be read, or one with a single picture.
     """
 
     def __init__(self, split: Any, predictor: Predictor, network: Network, count: int) -> None:
         if count < 1:
             raise InputError(f'--calibration-images {count}: at least one is needed')
-        if not split:
-            raise InputError(
-                'int8 is calibrated with pictures of the training split, but the config has no '
-                'train_dataloader.dataset'
-            )
         self.network = network
         self.pipeline = test_pipeline(predictor)
-        with DefaultScope.overwrite_default_scope(predictor.scope):
-            self.datasets = [
-                DATASETS.build({**dataset, 'pipeline': []}) for _, dataset in datasets_of('', split)
-            ]
+        self.datasets = training_datasets(split, [], predictor.scope, '--precision int8')
         total = sum(map(len, self.datasets))
         if total < 2:
             raise InputError(f'int8 needs two pictures of the training split, there are {total}')

@@ -1,5 +1,6 @@
 """Half precision and eight bits: made of a verified graph, verified themselves, and said what they are."""
 
+import copy
 import json
 
 import numpy as np
@@ -18,7 +19,9 @@ pytest.importorskip('mmseg')
 
 from fan_mm.deploy import BOUNDS, to_half, to_int8  # noqa: E402
 from fan_mm.engine.onnx_file import open_session, run_session  # noqa: E402
-from fan_mm.jobs.export import export, verify_file  # noqa: E402
+from fan_mm.jobs import export as jobs_export  # noqa: E402
+
+export, verify_file = jobs_export.export, jobs_export.verify_file
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -144,6 +147,26 @@ def toy(tmp_path_factory, repo_root):
     return config, weights(config(), folder / 'w.pth')
 
 
+@pytest.fixture(scope='module')
+def graphs():
+    return {}
+
+
+@pytest.fixture
+def traced_once(monkeypatch, graphs):
+    """The toy's graph in float32, which PyTorch takes seconds for, is the same in every test."""
+    trace = jobs_export.export_onnx
+
+    def again(network, *arguments, **options):
+        key = repr((arguments, options))
+        if key not in graphs:
+            graphs[key] = trace(network, *arguments, **options)
+        return copy.deepcopy(graphs[key])
+
+    monkeypatch.setattr(jobs_export, 'export_onnx', again)
+
+
+@pytest.mark.usefixtures('traced_once')
 def test_eight_bits_are_calibrated_on_the_training_split(toy, tmp_path, monkeypatch):
     """Evenly over it, and verified on pictures of it that calibration did not see."""
     from fan_mm.deploy import TrainingPictures
@@ -175,7 +198,12 @@ def test_eight_bits_are_calibrated_on_the_training_split(toy, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ('change', 'options', 'message'),
     [
-        (lambda cfg: cfg.pop('train_dataloader'), {}, 'no train_dataloader.dataset'),
+        (lambda cfg: cfg.pop('train_dataloader'), {}, 'no train_dataloader with a dataset'),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.update(data_root='nowhere'),
+            {},
+            '--precision int8: the training split cannot be read: ',
+        ),
         (lambda cfg: None, dict(calibration_images=0), 'at least one is needed'),
         (lambda cfg: None, dict(form='pt2'), '--format pt2 is float32'),
         (
@@ -196,6 +224,7 @@ def test_what_cannot_be_quantised_is_one_line(toy, tmp_path, change, options, me
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures('traced_once')
 def test_nonsense_is_refused(toy, tmp_path, monkeypatch):
     """Calibrated on what pictures never are, hardly a class is right."""
     from fan_mm.deploy import TrainingPictures
@@ -206,5 +235,6 @@ def test_nonsense_is_refused(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingPictures, 'calibration', dark)
     config, checkpoint = toy
     with pytest.raises(InputError, match='at least 90 % are asked for'):
-        export(config(), checkpoint, tmp_path / 'm.onnx', (64, 64), precision='int8')
+        options = dict(free=('batch',), precision='int8')
+        export(config(), checkpoint, tmp_path / 'm.onnx', (64, 64), **options)
     assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -37,10 +38,22 @@ def cfg(tiny_config, tmp_path):
     return cfg
 
 
+@pytest.fixture(scope='module')
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp('kept') / 'work'
+
+
 @pytest.fixture
-def trained(cfg, tmp_path):
-    train(Config(cfg._cfg_dict.to_dict()))
-    return tmp_path / 'work' / 'iter_2.pth'
+def trained(cfg, tmp_path, kept):
+    """Two iterations: the first test that asks trains them, the others have their files."""
+    work = tmp_path / 'work'
+    if kept.exists():
+        shutil.copytree(kept, work)
+        (work / 'last_checkpoint').write_text(str(work / 'iter_2.pth'))
+    else:
+        train(Config(cfg._cfg_dict.to_dict()))
+        shutil.copytree(work, kept)
+    return work / 'iter_2.pth'
 
 
 def test_train_then_test(cfg, trained, tmp_path):

@@ -10,7 +10,7 @@ from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 
 COLUMN = dict(embed_dims=16, depth=2, num_heads=2)
 STEM = dict(stem_depths=(1, 1), stem_channels=(8, 8))
-STAGES = dict(embed_dims=16, depths=(2, 1, 1, 1), num_heads=(2, 2, 2, 2))
+STAGES = dict(embed_dims=16, depths=(2, 1), num_heads=(2, 2))  # what two do, four do again
 FAMILIES = {
     'vit': (FANViT, dict(arch=COLUMN, out_type='cls_token')),
     'vit-pooled': (FANViT, dict(arch=COLUMN, token_pooling=4, out_indices=-1)),
@@ -20,11 +20,12 @@ FAMILIES = {
         dict(
             arch=COLUMN
             | STEM
-            | dict(depth=3, tap=1, widen=dict(after=1, embed_dims=24, num_heads=3))
+            | dict(depth=3, tap=1, widen=dict(after=1, embed_dims=24, num_heads=3)),
+            out_indices=(0, 1, 2, 3),
         ),
     ),
-    'swin': (FANSwin, dict(arch=STAGES, out_indices=(0, 1, 2, 3))),
-    'convnext': (FANConvNeXt, dict(arch=STAGES, out_indices=(0, 1, 2, 3))),
+    'swin': (FANSwin, dict(arch=STAGES, out_indices=(0, 1))),
+    'convnext': (FANConvNeXt, dict(arch=STAGES, out_indices=(0, 1))),
 }
 
 

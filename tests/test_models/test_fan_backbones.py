@@ -8,6 +8,7 @@ import official
 import pytest
 import torch
 from mmengine.registry import MODELS
+from small_models import shallow
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -70,8 +71,10 @@ def test_every_variant_has_its_shapes(backbone, arch):
 
 @pytest.mark.parametrize(('backbone', 'arch'), VARIANTS, ids=IDS)
 def test_every_variant_trains_and_runs_in_bfloat16(backbone, arch):
+    """With all widths of the variant and few of its blocks."""
     torch.manual_seed(0)
-    module = backbone(arch, out_type='cls_token', with_cp=arch in ('large', 'xlarge')).train()
+    few = shallow(dict(type=backbone.__name__, arch=arch))['arch']
+    module = backbone(few, out_type='cls_token', with_cp=arch in ('large', 'xlarge')).train()
     images = torch.randn(2, 3, 32, 64)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01, foreach=False)
     (out,) = module(images)
@@ -227,18 +230,6 @@ def test_gradients_lie_in_memory_as_their_weights(backbone, arch):
     sum(x.square().sum() for x in module(torch.randn(2, 3, 64, 64))).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad.stride() == parameter.stride(), name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(('backbone', 'arch'), SMALL[1:], ids=SMALL_IDS[1:])
-def test_compiles_into_one_graph(backbone, arch):
-    module = make(backbone, arch, out_indices=(0, 1, 2, 3)).eval()
-    compiled = torch.compile(module, backend='eager', fullgraph=True)
-    with torch.no_grad():
-        for size in ((48, 64), (80, 33)):
-            images = torch.randn(1, 3, *size)
-            for a, b in zip(compiled(images), module(images), strict=True):
-                torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)

@@ -36,7 +36,19 @@ MODELS_HERE = {
     'convnext': dict(type='FANConvNeXt', arch=STAGED, out_indices=(0, 1, 2, 3)),
     'convnext, mean': dict(type='FANConvNeXt', arch=SHORT, out_type='avg_featmap'),
 }
-QUICK = ('hybrid', 'vit, full channel attention')  # of the exports, which take seconds
+# The exports, which take seconds: of models that are traced above and have no operation on sizes that
+# another has not, one runs each time.
+EXPORTED = (
+    'hybrid',
+    'hybrid, widened',
+    'hybrid, class token',
+    'hybrid for detection',
+    'vit, full channel attention',
+    'vit, tokens',
+    'swin, always shifted',
+    'swin, mean',
+    'convnext, mean',
+)
 # with the window and its border in every stage of FAN-Swin: 8 tokens and 7, 1 and 2
 SIZES = [(70, 130), (260, 256), (49, 57)]
 
@@ -77,7 +89,10 @@ def test_trace_at_other_sizes(name, traced_at):
 
 @pytest.mark.parametrize(
     'name',
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS_HERE],
+    [
+        name if name in EXPORTED else pytest.param(name, marks=pytest.mark.campaign)
+        for name in MODELS_HERE
+    ],
 )
 @torch.no_grad()
 def test_export_at_other_sizes_and_batches(name):

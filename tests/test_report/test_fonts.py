@@ -91,6 +91,14 @@ def test_without_one_the_code_points_are_shown_and_it_is_said_once(installed, ca
     assert len(fonts._said) == 1
 
 
+@pytest.mark.parametrize('name', ['トラック', '信号機', '자동차', 'รถยนต์'])
+def test_scripts_that_dejavu_lacks(installed, name):
+    assert drawable(['road', name]) == ['road', 'class 1']
+    assert drawn(name).any()
+    assert spelled(name).startswith('U+')
+    assert len(fonts._said) == 1
+
+
 def test_legends_and_captions(installed):
     import torch
     from mmengine.structures import BaseDataElement, PixelData

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import warm_python
 from packaging.requirements import Requirement
 
 pytest.importorskip('mmseg')
@@ -30,7 +31,8 @@ def test_every_section_runs(repo_root, tmp_path, gpu):
     out = tmp_path / 'out'
     done = subprocess.run(
         ['bash', repo_root / 'benchmarks/gpu/run.sh', out],
-        env=os.environ | dict(PYTHON=sys.executable, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''),
+        env=os.environ
+        | dict(PYTHON=warm_python.python(), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''),
         capture_output=True,
         text=True,
     )

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
+from fan_mm.models.backbones.freezable import FreezableBackbone
 from fan_mm.models.backbones.options import (
     check_options,
     check_positive,
     resolve_arch,
     resolve_out_indices,
 )
-from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
+from fan_mm.models.checkpoints import Anatomy, size_of
 from fan_mm.models.layers import (
     CHANNEL_ATTENTIONS,
     ClassAttentionBlock,
@@ -24,12 +24,11 @@ from fan_mm.models.layers import (
 )
 
 OUT_TYPES = ('featmap', 'cls_token', 'raw', 'avg_featmap')
-TOKEN_SIZE = 16  # pixels
 MLP_RATIO = 4
 CLASS_ATTENTION_BLOCKS = 2
 
 
-class ColumnarBackbone(CheckpointedBackbone):
+class ColumnarBackbone(FreezableBackbone):
     """FAN blocks and class attention behind a stem that the subclass makes.
 
     Only what the requested outputs depend on is created: without a class token to return, no
@@ -66,6 +65,7 @@ class ColumnarBackbone(CheckpointedBackbone):
     """
 
     family: str
+    token_size = 16
     arch_zoo: dict[str, dict] = {}
     stem_depth = 1  # the layer depth (`get_layer_depth`) of the first block
     arch_keys: tuple[str, ...] = ('embed_dims', 'depth', 'num_heads')
@@ -144,7 +144,7 @@ class ColumnarBackbone(CheckpointedBackbone):
         self.learnable_downsample, self.out_norm = None, out_norm
         if last_stage_channels or out_norm:
             self._make_output_layers(last_stage_channels)
-        self._freeze(frozen_stages)
+        self._freeze(frozen_stages, self.last_index + 1)
 
     @property
     def anatomy(self) -> Anatomy:
@@ -173,11 +173,7 @@ class ColumnarBackbone(CheckpointedBackbone):
         Raises:
             InputError: images smaller than one token (16 x 16 pixels).
         """
-        if min(images.shape[-2:]) < TOKEN_SIZE:
-            height, width = images.shape[-2:]
-            raise InputError(
-                f'images of {height}x{width} pixels: a token is {TOKEN_SIZE}x{TOKEN_SIZE}'
-            )
+        self._check_size(images)
         stages, x = self.patch_embed(images)
         outputs: dict[int, Tensor] = dict(enumerate(stages))
         if self.pos_embed is not None:
@@ -216,15 +212,6 @@ class ColumnarBackbone(CheckpointedBackbone):
             x = getattr(self, f'out_norm{index}')(x)
         # mmcv's operators (RoIAlign) read a map that is laid out channels-last wrongly, in silence
         return x.permute(0, 3, 1, 2).contiguous()
-
-    def train(self, mode: bool = True) -> 'ColumnarBackbone':
-        """Set training mode, except for frozen stages and, under ``norm_eval``, batch norms."""
-        super().train(mode)
-        for name, module in self.named_modules():
-            frozen = name and self._is_frozen(name)
-            if frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
-                module.eval()
-        return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's contract).
@@ -279,15 +266,6 @@ class ColumnarBackbone(CheckpointedBackbone):
             for i, width in zip(self.out_indices, self.out_channels, strict=True):
                 self.add_module(f'out_norm{i}', nn.LayerNorm(width, eps=1e-5))
 
-    def _freeze(self, frozen_stages: int) -> None:
-        stages = self.last_index + 1
-        if not -1 <= frozen_stages <= stages:
-            raise InputError(f'frozen_stages must lie in -1..{stages}, not {frozen_stages}')
-        self.frozen_stages = frozen_stages
-        for name, parameter in self.named_parameters():
-            if self._is_frozen(name):
-                parameter.requires_grad = False
-
     def _stem_layer(self, name: str) -> int:
         """Depth of a parameter of ``patch_embed`` or ``pos_embed``."""
         return 0
@@ -330,7 +308,6 @@ class ColumnarBackbone(CheckpointedBackbone):
         return indices
 
     def _is_frozen(self, name: str) -> bool:
-        """Whether a parameter or module lies in the frozen stages."""
         if self.frozen_stages < 0:
             return False
         if match := re.match(r'out_norm(\d+)', name):

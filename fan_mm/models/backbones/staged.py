@@ -1,14 +1,15 @@
 """What the hierarchical FANs share: stages of halving resolution, and mmpretrain's contract."""
 
+import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
+from fan_mm.models.backbones.freezable import FreezableBackbone
 from fan_mm.models.backbones.options import check_options, resolve_arch, resolve_out_indices
-from fan_mm.models.checkpoints import Anatomy, CheckpointedBackbone, size_of
+from fan_mm.models.checkpoints import Anatomy, size_of
 from fan_mm.models.layers import checkpoint
 
 PATCH_SIZE = 4  # pixels
@@ -39,7 +40,7 @@ class Stage(nn.Module):
         return tokens
 
 
-class StagedBackbone(CheckpointedBackbone):
+class StagedBackbone(FreezableBackbone):
     """Stages whose grid halves and whose width doubles, for images of any size.
 
     Outputs are the stages (strides 4, 8, 16, 32; channels C, 2C, 4C, 8C). Stages behind the last
@@ -69,6 +70,7 @@ class StagedBackbone(CheckpointedBackbone):
     """
 
     family: str
+    token_size = PATCH_SIZE
     arch_zoo: dict[str, dict] = {}
     norm_eps: float
 
@@ -98,7 +100,6 @@ class StagedBackbone(CheckpointedBackbone):
         self.out_indices = self._resolve_out_indices(out_indices)
         self.channel_heads = channel_heads
         self.norm_eval = norm_eval
-        self.frozen_stages = frozen_stages
         norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
         check_options(norm_cfg, drop_path_rate, frozen_stages)
 
@@ -133,12 +134,7 @@ class StagedBackbone(CheckpointedBackbone):
         self.embed_dims = widths[-1]
         self.out_channels = tuple(widths[i] for i in self.out_indices)
 
-        if not -1 <= frozen_stages <= len(self.layers):
-            raise InputError(
-                f'frozen_stages must lie in -1..{len(self.layers)}, not {frozen_stages}'
-            )
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
+        self._freeze(frozen_stages, len(self.layers))
 
     def _make_patch_embed(self, dim: int) -> nn.Module:
         """Make the module from images to tokens (B, N, dim) and their grid, stride 4."""
@@ -168,11 +164,7 @@ class StagedBackbone(CheckpointedBackbone):
         Raises:
             InputError: images smaller than one token (4 x 4 pixels).
         """
-        height, width = images.shape[-2:]
-        if min(height, width) < PATCH_SIZE:
-            raise InputError(
-                f'images of {height}x{width} pixels: a token is {PATCH_SIZE}x{PATCH_SIZE}'
-            )
+        self._check_size(images)
         tokens, grid = self.patch_embed(images)
         outputs = []
         for i, stage in enumerate(self.layers):
@@ -190,17 +182,6 @@ class StagedBackbone(CheckpointedBackbone):
             # mmcv's operators (RoIAlign) read a channels-last map wrongly, in silence
             return x.unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
         return self._average(tokens) if self.out_type == 'avg_featmap' else self.norm(tokens)
-
-    def train(self, mode: bool = True) -> 'StagedBackbone':
-        """Set training mode, except for frozen stages and, under ``norm_eval``, batch norms."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's contract).
@@ -228,15 +209,10 @@ class StagedBackbone(CheckpointedBackbone):
             return before + int(block[0]) + 1, num_layers
         return num_layers - 1, num_layers
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        norms = [getattr(self, f'norm{i}', None) for i in range(self.frozen_stages)]
-        return [
-            self.patch_embed,
-            *self.layers[: self.frozen_stages],
-            *(norm for norm in norms if norm is not None),
-        ]
+    def _is_frozen(self, name: str) -> bool:
+        if match := re.match(r'(?:layers\.|norm)(\d+)', name):
+            return int(match[1]) < self.frozen_stages
+        return name.startswith('patch_embed') and self.frozen_stages >= 0
 
     def _resolve_arch(self, arch: str | dict, channel_heads: int | None) -> dict:
         name = type(self).__name__

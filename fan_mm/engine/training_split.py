@@ -1,0 +1,42 @@
+"""The pictures of a config's training split, without what wraps, repeats and augments them."""
+
+from typing import Any
+
+from mmengine.registry import DATASETS, DefaultScope
+
+from fan_mm.config_parts import datasets_of
+from fan_mm.engine.first_batch import one_line
+from fan_mm.errors import InputError
+
+
+def training_datasets(split: Any, pipeline: list, scope: str | None, wanted_by: str) -> list[Any]:
+    """Build the datasets inside of a training split, with another pipeline.
+
+    Args:
+        split: the config's ``train_dataloader.dataset``; of what wraps datasets, all that is inside.
+        pipeline: what reads the pictures.
+        scope: the task library's.
+        wanted_by: the option that asks for them, for the message.
+
+    Raises:
+        InputError: there is no training split, or it cannot be read.
+    """
+    inner = [part for _, part in datasets_of('', split)]
+    if not inner:
+        raise InputError(f'{wanted_by}: the config has no train_dataloader with a dataset')
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            return [_built({**part, 'pipeline': pipeline}) for part in inner]
+    except InputError:
+        raise
+    except Exception as error:  # whatever a dataset may raise
+        raise InputError(
+            f'{wanted_by}: the training split cannot be read: {one_line(error)}'
+        ) from None
+
+
+def _built(cfg: dict[str, Any]) -> Any:
+    dataset = DATASETS.build(cfg)
+    if hasattr(dataset, 'test_mode'):
+        dataset.test_mode = True  # a picture that cannot be read is not replaced by another one
+    return dataset
