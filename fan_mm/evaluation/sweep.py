@@ -583,12 +583,12 @@ class RobustnessSweep:
         if record.error is None:
             try:
                 collected = _in_order(parts)
-                if self.calibration:
-                    calibration = self.calibration.of_cell(collected.pop())
+                sums = collected.pop() if self.calibration else None
                 scores = self._scores(collected)
+                statistics = scores.statistics
+                calibration = self.calibration and self.calibration.of_cell(sums)
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
-                statistics = scores.statistics
             except InputError:
                 raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
