@@ -76,13 +76,11 @@ def conditions(table: ShiftTable, variant: str) -> Figure:
         )
 
     clean = [line(row, 'clean', colours.INK, 'o') for row in rows if row.kind == 'clean']
-    panels = [
-        Panel(
-            table.cell_label(row.set, row.label),
-            [*clean, line(row, 'condition', *colours.series(place))],
-        )
-        for place, row in enumerate(r for r in rows if r.kind == 'condition')
-    ]
+    panels = []
+    for place, row in enumerate(row for row in rows if row.kind == 'condition'):
+        look = colours.series(place % 5)  # the sixth is as dark as clean is
+        title = table.cell_label(row.set, row.label)
+        panels.append(Panel(title, [*clean, line(row, 'condition', *look)]))
     return diagrams(panels, f'on {table.about}', across=2 if len(panels) < 5 else 3)
 
 
@@ -138,6 +136,7 @@ def diagrams(panels: Sequence[Panel], about: str, across: int = 2) -> Figure:
                 axes.set_ylabel('accuracy (%)')
                 below.set_ylabel('samples (%)')
             below.set_xlabel('confidence (%)')
+            below.tick_params(labelbottom=place + columns >= len(panels))  # nothing stands below
         figure.supxlabel(about, fontsize=7.5, color=colours.QUIET)
     return figure
 

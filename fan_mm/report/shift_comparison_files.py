@@ -10,8 +10,8 @@ from fan_mm.evaluation.results import CORRUPTIONS, read_results
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures, page
 from fan_mm.report.calibration import calibration_digits, calibration_label
-from fan_mm.report.comparison_files import latex
 from fan_mm.report.labels import arrow, interval, metric_label, number, signed, task_label
+from fan_mm.report.latex import NEEDS, latex, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
     Column,
@@ -253,7 +253,7 @@ def _latex(comparison: ShiftComparison) -> str:
     """A ``table*`` of the score, and one of each measure of calibration."""
     metrics = (comparison.metric, *comparison.calibration)
     tables = [_latex_table(comparison, metric) for metric in metrics]
-    return '\n'.join(['% needs \\usepackage{booktabs,graphicx}', *tables, ''])
+    return '\n'.join([NEEDS, *tables, ''])
 
 
 def _latex_table(comparison: ShiftComparison, metric: str) -> str:
@@ -276,27 +276,17 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         ]
         lines.append(' & '.join([latex(name), *cells]) + ' \\\\')
     own = len(comparison.tables)
-    turned = [f'\\rotatebox{{90}}{{{latex(c.label)}}}' for c in columns]
     caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{_unit(metric)}. '
     caption += ' '.join(latex(notice) for notice in comparison.notices)
-    return '\n'.join(
-        [
-            '\\begin{table*}',
-            '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
-            f'\\begin{{tabular}}{{l{"r" * len(columns)}}}',
-            '\\toprule',
-            ' & '.join(['', *spans]) + ' \\\\',
-            ''.join(rules),
-            ' & '.join(['model', *turned]) + ' \\\\',
-            '\\midrule',
-            *lines[:own],
-            *(['\\midrule', *lines[own:]] if lines[own:] else []),
-            '\\bottomrule',
-            '\\end{tabular}',
-            f'\\caption{{{caption.strip()}}}',
-            '\\end{table*}',
-        ]
-    )
+    rows = [
+        ' & '.join(['', *spans]) + ' \\\\',
+        ''.join(rules),
+        ' & '.join(['model', *(turned(c.label) for c in columns)]) + ' \\\\',
+        '\\midrule',
+        *lines[:own],
+        *(['\\midrule', *lines[own:]] if lines[own:] else []),
+    ]
+    return latex_table(1 + len(columns), rows, caption)
 
 
 def _unit(metric: str) -> str:
