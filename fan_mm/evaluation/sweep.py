@@ -66,6 +66,7 @@ from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
 from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
+from fan_mm.evaluation.merged_scores import predict
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
     from_files,
@@ -508,7 +509,7 @@ class RobustnessSweep:
                     batch = next(loader)
                 loaded = True
                 with autocast(enabled=self.fp16):
-                    outputs = without_losses(self.model.test_step(batch))
+                    outputs = without_losses(self._test_step(batch))
                 check_outputs(outputs)
                 watch.take(positions, batch, outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
@@ -546,6 +547,9 @@ class RobustnessSweep:
                 metric.results = type(metric.results)()
         part['seconds'] = time.monotonic() - start
         return part
+
+    def _test_step(self, batch: Any) -> list:
+        return predict(self.model, batch) if self.calibration else self.model.test_step(batch)
 
     def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
         """An error as one line, which names the file where one of some samples cannot be loaded."""

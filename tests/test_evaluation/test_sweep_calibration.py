@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
+from mmseg.models import SegTTAModel
 from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
@@ -158,6 +159,27 @@ def test_never_on_what_is_evaluated(cfg, sweep):
 def test_a_model_without_probabilities_ends_at_the_first_batch(sweep):
     with pytest.raises(InputError, match=r'the first batch fails: calibration: .* no seg_logits'):
         sweep(StripeModel()).run()
+
+
+def test_test_time_augmentation(cfg, sweep, training):
+    """Of two augmentations that change nothing the merged scores are the model's own."""
+
+    class Whole(SoftStripes):
+        out_channels = 19
+
+    alone = sweep(Whole(), fit_on=training).run()
+    load, *rest = cfg.test_dataloader.dataset.pipeline
+    twice = [[dict(type='RandomFlip', prob=0.0)] * 2, *([part] for part in rest)]
+    augment = dict(type='TestTimeAug', transforms=twice)
+    cfg.test_dataloader.dataset.pipeline = [load, augment]
+    training.pipeline = DATASETS.build(cfg.test_dataloader.dataset).pipeline
+    merged = sweep(SegTTAModel(Whole()), fit_on=training).run()
+    for found, expected in zip(merged['cells'], alone['cells'], strict=True):
+        assert found['metrics'] == expected['metrics']
+        for variant in ('plain', 'scaled'):
+            a, b = (c['calibration'][variant]['NLL']['value'] for c in (found, expected))
+            assert a == pytest.approx(b, abs=1e-4)
+    assert merged['calibration']['probabilities'].endswith('merged over test-time augmentations')
 
 
 def test_two_processes_collect_what_one_does(cfg):
