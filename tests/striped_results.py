@@ -132,5 +132,5 @@ def written(folder, **options):
     """The folder of such results."""
     folder.mkdir()
     results, arrays = shift_results(**options)
-    write_with_arrays(folder, results, arrays)
+    write_with_arrays(folder, results, {n: a and a.items() for n, a in arrays.items()})
     return folder

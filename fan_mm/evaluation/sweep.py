@@ -665,8 +665,8 @@ class RobustnessSweep:
         records = [self.store.get(cell) for cell in self.cells]
         names = list(dict.fromkeys(name for record in records for name in record.metrics))
         headline = headline_of(self.evaluator, names) or self._named()
-        statistics = {r.cell: self.store.statistics(r.cell) for r in records if r.status == 'done'}
-        statistics = {cell: s for cell, s in statistics.items() if s is not None}
+        done = [record.cell for record in records if record.status == 'done']
+        statistics = self.store.all_statistics(done)
         per_image = None
         if statistics:
             per_image = PerImage(self.how.statistics, self._keys(), statistics)
@@ -702,9 +702,8 @@ class RobustnessSweep:
         )
         calibration = None
         if self.calibration:
-            done = {r.cell: self.store.statistics(r.cell, 'calibration') for r in records}
-            done = {cell: sums for cell, sums in done.items() if sums is not None}
-            calibration = self.calibration.into(results, self.scope, self._keys(), done)
+            sums = self.store.all_statistics(done, 'calibration')
+            calibration = self.calibration.into(results, self.scope, self._keys(), sums)
         if self.work_dir:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
             write_results(self.work_dir, results, per_image, calibration)

@@ -591,7 +591,9 @@ def _write(
         )
         variants = some.calibration.variants if some.calibration else ()
         calibration = add_calibration(results, measured, variants)
-        write_with_arrays(work_dir, results, {PER_IMAGE: arrays, CALIBRATION: calibration})
+        files = {PER_IMAGE: arrays, CALIBRATION: calibration}
+        files = {name: content and content.items() for name, content in files.items()}
+        write_with_arrays(work_dir, results, files)
     return results
 
 

@@ -154,7 +154,7 @@ def test_nine_pictures_of_one_scene_are_one():
 
 def test_written_and_read(tmp_path):
     results, arrays = shift_results()
-    write_with_arrays(tmp_path, results, arrays)
+    write_with_arrays(tmp_path, results, {n: a and a.items() for n, a in arrays.items()})
     assert read_results(tmp_path) == results
     sums, keys, scenes = read_statistics(read_arrays(tmp_path))
     assert list(sums) == list(keys) == list(scenes) == [CLEAN_COLUMN, FOG, NIGHT, SNOW]
