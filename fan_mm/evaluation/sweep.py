@@ -99,7 +99,7 @@ from fan_mm.evaluation.sweep_calibration import (
     store_temperature,
     stored_temperature,
 )
-from fan_mm.evaluation.temperature import fit_on_pictures
+from fan_mm.evaluation.temperature import Temperature, fit_on_pictures
 from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
@@ -454,8 +454,12 @@ class RobustnessSweep:
                 self.calibration.metric.ignore_index,
                 self.fp16,
             )
-        self._on_rank_0(lambda: store_temperature(self.work_dir, found))
-        self.calibration.use(found)
+
+        def kept() -> Temperature:
+            store_temperature(self.work_dir, found)
+            return found
+
+        self.calibration.use(self._on_rank_0(kept))  # the same on all ranks, to the last digit
 
     def _run_cells(self) -> None:
         done = self._on_rank_0(self.stored)

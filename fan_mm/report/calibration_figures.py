@@ -3,6 +3,7 @@
 Clean beside each group of corruptions, or beside each real condition.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -137,7 +138,7 @@ def diagrams(panels: Sequence[Panel], about: str, across: int = 2) -> Figure:
                 below.set_ylabel('samples (%)')
             below.set_xlabel('confidence (%)')
             below.tick_params(labelbottom=place + columns >= len(panels))  # nothing stands below
-        figure.supxlabel(about, fontsize=7.5, color=colours.QUIET)
+        figure.supxlabel(textwrap.fill(about, 100), fontsize=7.5, color=colours.QUIET)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
 A condition is compared where its pictures and labels are the same (their hash); what differs is said. The
-published rows are those of the same set, split and metric; they are never ranked.
+published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 
 import itertools
@@ -206,10 +206,13 @@ def build_shift_comparison(
             rows += published_shifts(name, split, metric)
             notices += other_protocols(name, split)
     if rows:
+        places = _places(tables, rows)
         notices.append(
             'Published rows are printed by others, of models trained in other ways; nothing of them was '
-            'measured here, and they are not ranked.'
+            'measured here, and they are not ranked'
+            + (', but for those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
+        notices += places
     return ShiftComparison(
         tables=tables,
         columns=columns,
@@ -287,6 +290,27 @@ def _splits(tables: Sequence[ShiftTable]) -> list[tuple[str, str, str]]:
     metrics += ['bbox_mAP_50'] if tables[0].metric == 'bbox_mAP' else []
     pairs = dict.fromkeys((n, t.sets[n]['split']) for t in tables for n in t.sets)
     return [(name, split, metric) for name, split in pairs for metric in metrics]
+
+
+def _places(tables: Sequence[ShiftTable], rows: Sequence[PublishedShift]) -> list[str]:
+    """Where results stand among published rows that are ranked, by the score of all pictures together."""
+    found = []
+    for table in tables:
+        for name, entry in table.sets.items():
+            value = entry[POOLED]['score']['value']
+            like = (name, entry['split'], table.metric, entry['samples'])
+            others = [
+                round(row.values[POOLED], 1)
+                for row in rows
+                if row.ranked and (row.set, row.split, row.metric, row.samples) == like
+            ]
+            if others and value is not None:
+                better = sum(other > round(value, 1) for other in others)  # as printed
+                found.append(
+                    f'{table.name}: place {better + 1} of {len(others) + 1} on {table.title(name)}, pooled, '
+                    f'among the models of SemSegBench.'
+                )
+    return found
 
 
 def _differences(

@@ -35,12 +35,13 @@ def conditions_csv(table: ShiftTable) -> str:
 def classes_csv(table: ShiftTable) -> str | None:
     """One row per condition, per-class metric and class; None if the results have no such values."""
     rows = [
-        [cell['set'], cell['condition'], metric, name, value]
+        [cell['set'], _split(table, cell['set']), cell['condition'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    return as_csv(['set', 'condition', 'metric', 'class', 'value'], rows) if rows else None
+    head = ['set', 'split', 'condition', 'metric', 'class', 'value']
+    return as_csv(head, rows) if rows else None
 
 
 def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
@@ -104,11 +105,15 @@ def _line(label: str, row: Row) -> str:
     return '; '.join([text, *row.remarks])
 
 
+def _split(table: ShiftTable, name: str) -> str:
+    """Of a set; the clean column says none."""
+    return table.sets[name]['split'] if name in table.sets else ''
+
+
 def _csv_row(table: ShiftTable, row: Row, calibration: Mapping[tuple[str, str], str]) -> list:
-    split = '' if row.kind == 'clean' else table.sets[row.set]['split']
     kept = row.retention or {'value': None, 'interval': None}
     return [
-        *(row.set, split, row.label, row.kind, row.state, row.samples, row.total),
+        *(row.set, _split(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
         *(kept['value'], *(kept['interval'] or (None, None))),
         *(*csv_values(row.calibration or {}, calibration), row.error),

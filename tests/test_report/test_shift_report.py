@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from fan_mm.report.shift_figures import condition_points
 from fan_mm.report.shift_table import ShiftTable
 from fan_mm.report.shift_tables import summary_text
 from fan_mm.report.simulated_real import BESIDE, simulated_against_real, weather_lines
+
+CSV = Path(__file__).parents[1] / 'data' / 'semsegbench.csv'
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +75,9 @@ def test_all_forms_show_the_same_numbers(folder):
     assert f'| pooled | {value:.1f} |' in (folder / 'report.md').read_text()
     assert f'{value:.1f}' in summary_text(results)
     classes = list(csv.DictReader((folder / 'per_class.csv').open()))
-    assert {row['set'] for row in classes} == {'clean', 'acdc', 'dark'}
+    assert {(row['set'], row['split']) for row in classes} == {
+        *(('clean', ''), ('acdc', 'val'), ('dark', 'val'))
+    }
 
 
 def test_what_is_missing_is_said_in_every_form(tmp_path):
@@ -144,6 +149,29 @@ def test_published_rows_stand_beside_and_have_no_rank(tmp_path):
     assert not re.search(
         r'\\textbf\{[^}]*\} [^\n]*published', (tmp_path / 'out/comparison.tex').read_text()
     )
+
+
+@pytest.mark.parametrize(('pictures', 'score'), [(406, 62.4), (406, 20.0), (405, 62.4)])
+def test_a_place_on_acdc_among_semsegbench(tmp_path, pictures, score):
+    """By all pictures together, of the same number of pictures; the broken row has no rank."""
+    path = written(tmp_path / 'mine', name='mine')
+    results = json.loads((path / 'results.json').read_text())
+    results['sets']['acdc'] |= {'samples': pictures}
+    results['sets']['acdc']['pooled']['score']['value'] = score
+    (path / 'results.json').write_text(json.dumps(results))
+    with open(CSV, newline='') as file:
+        fields = {name: values for name, *values in csv.reader(file)}
+    rivals = [
+        float(value)
+        for name, value, snow in zip(
+            fields['architecture'], fields['mIoU_acdc'], fields['mIoU_2d_snow'], strict=True
+        )
+        if value and snow != '1.98'
+    ]
+    notices = build_shift_comparison([path], published=True).notices
+    place = 1 + sum(value > score for value in rivals)
+    said = f'mine: place {place} of {len(rivals) + 1} on ACDC val, pooled, among the models of SemSegBench.'
+    assert (said in notices) == (pictures == 406) and len(rivals) == 31
 
 
 def test_results_of_other_kinds_do_not_mix(tmp_path):
@@ -293,7 +321,7 @@ def test_simulated_beside_real():
     assert list(lines) == ['fog', 'snow', 'night']
     fog = lines['fog']
     assert [(line.label, line.kind) for line in fog] == [
-        ('ACDC fog', 'real'),
+        ('ACDC val fog', 'real'),
         ('fog (simulated)', 'simulated'),
     ]
     assert fog[0].value == results['sets']['acdc']['conditions']['fog']['score']['value']
