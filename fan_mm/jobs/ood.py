@@ -28,6 +28,7 @@ from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.input_size import crop_size, resize
+from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
@@ -374,12 +375,13 @@ def _sweep(
 
 
 def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean, retention and mCE, None if cells are missing."""
+    """Mean, retention and mCE, None if cells are missing; and the audit."""
     summary = results['summary']
     found = {
         name: summary[name]['value'] for name in ('mean', 'retention', 'mCE') if name in summary
     }
     found |= {'clean': summary['clean'], 'samples': results['dataset']['samples']}
+    found['audit'] = results['audit']
     if calibration := results.get('calibration'):
         found['calibration'] = calibration['summary']
     return found
@@ -415,6 +417,12 @@ def table_row(results: Mapping[str, Any]) -> str:
         f'{name}: {line}'
         for name, row in results['test_sets'].items()
         for line in calibration_lines(row.get('calibration') or {})
+    ]
+    notes += [
+        f'{name}: {line}'
+        for name, row in results['test_sets'].items()
+        if 'audit' in row
+        for line in findings_text(row)
     ]
     return '\n'.join([markdown_table(heads, [cells]), *notes])
 

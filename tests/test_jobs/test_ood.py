@@ -223,6 +223,8 @@ def test_imagenet_c_reads_folders_and_crops_nothing_twice(toy, tmp_path):
     assert rows['imagenet_c']['clean'] == rows['imagenet_c']['mean'] == rows['clean']['top1']
     assert rows['imagenet_c']['retention'] == 100 and 'mCE' not in rows['imagenet_c']  # ten classes
     assert '| undefined | ' in table_row(results)
+    # all folders are one, and the model guesses
+    assert 'imagenet_c: audit, bytes of the copies: the files of ' in table_row(results)
     assert (tmp_path / 'imagenet_c/report.html').exists()
     assert missing_values(results) == []
 
