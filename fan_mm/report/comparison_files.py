@@ -457,7 +457,7 @@ def _calibration_section(comparison: Comparison) -> list[str]:
         page.head_cell(_labelled(e), 'row') + ''.join(page.cell(t(e)) for t in columns.values())
         for e in _calibrated(comparison)
     ]
-    head = [page.head_cell('model'), *map(page.head_cell, columns)]
+    head = [page.head_cell('model'), *map(page.turned_head_cell, columns)]
     return [page.table(_calibration_caption(comparison), head, [rows], 'lines')]
 
 
