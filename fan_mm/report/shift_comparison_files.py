@@ -206,13 +206,16 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
 
 _UNITS = 'NLL is in nats, the Brier score goes from 0 to 2.'
 _CAPTION = (
-    'In per cent; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, '
-    'labels or classes than the first result. Published rows are not ranked.'
+    '; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, labels or '
+    'classes than the first result.'
 )
+_IN = {'ECE': 'In per cent', 'NLL': 'In nats', 'Brier': 'From 0 to 2'}
 
 
-def _caption(comparison: ShiftComparison) -> str:
-    return f'{_CAPTION} {_UNITS}' if comparison.calibration else _CAPTION
+def _caption(comparison: ShiftComparison, metric: str) -> str:
+    if metric in comparison.calibration:
+        return _IN[metric.partition('_')[0]] + _CAPTION
+    return f'In per cent{_CAPTION} Published rows are not ranked.'
 
 
 # ---------------------------------------------------------------------------------------- Markdown
@@ -232,7 +235,8 @@ def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
             rows.append([name, *(f'**{t}**' if b else t for t, b in zip(texts, best, strict=True))])
         head = [_head(comparison, metric), *(_where(comparison, c) for c in columns)]
         parts.append(markdown_table(head, rows))
-    parts.append(_caption(comparison))
+    parts.append(_caption(comparison, comparison.metric))
+    parts += [_UNITS] if comparison.calibration else []
     if comparison.differences:
         rows = [_difference_row(comparison, d) for d in comparison.differences]
         parts += ['## Differences', _difference_text(comparison)]
@@ -291,8 +295,7 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
 
 def _unit(metric: str) -> str:
     """In LaTeX; the Brier score has none."""
-    units = {'NLL': ' (nats)', 'Brier': ''}
-    return next((unit for name, unit in units.items() if metric.startswith(name)), ' (\\%)')
+    return {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
 
 
 def _bare(text: str) -> str:
@@ -371,7 +374,7 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
             bare, _, bounds = text.partition(' ')
             cells += page.cell(bare, 'mean' if best else '', share=share, below=bounds)
         rows.append(page.row(page.head_cell(name, 'row') + cells, 'published' if published else ''))
-    return page.table(_caption(comparison), head, [rows], 'heat classes')
+    return page.table(_caption(comparison, metric), head, [rows], 'heat classes')
 
 
 def _differences_section(comparison: ShiftComparison) -> list[str]:
