@@ -10,7 +10,7 @@ of one fog, Cityscapes with and without rain).
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,7 +55,8 @@ class Measured:
         scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
         statistics: ``(N, 2, C)`` pixels per class in intersection and union; None without.
         sha256: of the pictures and labels evaluated.
-        calibration: as a cell of a sweep has it; None where it was not measured.
+        calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration`; None where it was not
+            measured.
         audit: of its sweep.
     """
 
@@ -67,7 +68,7 @@ class Measured:
     scenes: np.ndarray | None = None
     statistics: np.ndarray | None = None
     sha256: str | None = None
-    calibration: Mapping[str, Any] | None = None
+    calibration: np.ndarray | None = None
     audit: Mapping[str, Any] | None = None
 
 
@@ -143,6 +144,19 @@ def resampled_sums(
                 sums[cell].append(drawn.reshape(len(counts), *statistics[cell].shape[1:]))
         found |= {cell: np.concatenate(parts) for cell, parts in sums.items()}
     return found
+
+
+def combined(
+    over: str, sums: Sequence[np.ndarray], score: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """A score of several conditions: of all their pictures, or the mean of theirs.
+
+    Args:
+        over: `POOLED` or `MEAN`.
+        sums: of the conditions.
+        score: of sums.
+    """
+    return score(sum(sums)) if over == POOLED else sum(map(score, sums)) / len(sums)
 
 
 class SetScores:
@@ -342,9 +356,10 @@ def join(
     Returns:
         The content of results.json, and the arrays of per_image.npz, None without statistics.
     """
-    arrays = _arrays(measured)
     whole = [m for m in measured if m.statistics is not None]
-    draws = resampled_sums({m.cell: m.statistics for m in whole}, {m.cell: m.scenes for m in whole})
+    statistics = {m.cell: m.statistics for m in whole}
+    arrays = arrays_of('iou', whole, statistics)
+    draws = resampled_sums(statistics, {m.cell: m.scenes for m in whole})
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
     entries = {}
     for name, info in sets.items():
@@ -416,7 +431,7 @@ def _size(path: str | None) -> int | None:
 def read_statistics(
     arrays: Mapping[str, np.ndarray],
 ) -> tuple[dict[ShiftCell, np.ndarray], dict[ShiftCell, np.ndarray], dict[ShiftCell, np.ndarray]]:
-    """Statistics, keys of the pictures and scenes by cell, from the arrays of per_image.npz."""
+    """Statistics, keys of the pictures and scenes by cell, from the arrays of `arrays_of`."""
     found: dict[str, dict[ShiftCell, np.ndarray]] = {}
     for name, array in arrays.items():
         what, _, cell = name.partition('/')
@@ -425,14 +440,22 @@ def read_statistics(
     return tuple(found.get(what, {}) for what in ('sums', 'keys', 'scenes'))
 
 
-def _arrays(measured: Sequence[Measured]) -> dict[str, np.ndarray] | None:
+def arrays_of(
+    kind: str, measured: Iterable[Measured], statistics: Mapping[ShiftCell, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """What per_image.npz or calibration.npz holds; None without statistics.
+
+    Args:
+        kind: 'iou' or 'calibration'.
+        measured: the cells with statistics.
+        statistics: theirs, per image.
+    """
     arrays = {}
     for m in measured:
-        if m.statistics is not None:
-            name = '/'.join(m.cell)
-            arrays[f'sums/{name}'] = m.statistics
-            arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
-    return {'kind': np.array('iou'), **arrays} if arrays else None
+        name = '/'.join(m.cell)
+        arrays[f'sums/{name}'] = statistics[m.cell]
+        arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
+    return {'kind': np.array(kind), **arrays} if arrays else None
 
 
 def _public(measured: Measured) -> dict[str, Any]:
@@ -441,8 +464,6 @@ def _public(measured: Measured) -> dict[str, Any]:
     # of the last two 'gallery' and 'audit' tell
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
-    if measured.calibration is not None:
-        cell['calibration'] = dict(measured.calibration)
     return {**measured.cell._asdict(), **cell}
 
 

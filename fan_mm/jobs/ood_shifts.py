@@ -35,8 +35,9 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.identity import config_sha256
 from fan_mm.evaluation.probabilities import probabilities_of
-from fan_mm.evaluation.results import PER_IMAGE, RESULTS, write_with_arrays
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS, write_with_arrays
 from fan_mm.evaluation.samples import spread
+from fan_mm.evaluation.shift_calibration import add_calibration
 from fan_mm.evaluation.shifts import (
     CLEAN_COLUMN,
     Measured,
@@ -177,18 +178,18 @@ def evaluate_shifts(
         submissions = _submissions(cfg, unlabelled, submission, info)
         if options.get('overwrite') and is_main_process():
             remove_report(work_dir)
-            for name in (RESULTS, PER_IMAGE):
+            for name in (RESULTS, PER_IMAGE, CALIBRATION):
                 (work_dir / name).unlink(missing_ok=True)
         _try(model, sweeps, fp16)
         for split in submissions:
             try_withheld(split, model, fp16)
         with telling(lambda: _how_to_go_on(sweeps, options)):
-            cells = _run_all(sweeps)
+            audits = _run_all(sweeps)
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
     results = by_rank_0(
-        lambda: _write(work_dir, task, found, sweeps, cells, info, options.get('max_samples')),
+        lambda: _write(work_dir, task, found, sweeps, audits, info, options.get('max_samples')),
         work_dir,
     )
     last = sweeps[parts[-1]]
@@ -492,28 +493,27 @@ def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: b
 
 
 def _run_all(sweeps: Mapping[Part, RobustnessSweep]) -> dict[Part, dict[str, Any]]:
-    """Evaluate every condition; a temperature is fitted once."""
-    cells, temperature = {}, None
+    """Evaluate every condition; a temperature is fitted once. Returns their audits."""
+    audits, temperature = {}, None
     for part, sweep in sweeps.items():
         if temperature is not None:
             sweep.calibration.use(temperature)
-        cells[part] = _run(part, sweep)
+        audits[part] = _run(part, sweep)
         temperature = sweep.calibration and sweep.calibration.temperature
-    return cells
+    return audits
 
 
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
-    """Evaluate a condition; returns its cell as the sweep's results have it, and their audit."""
+    """Evaluate a condition; returns the audit of its sweep."""
     print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
     try:
-        results = sweep.run()
+        return sweep.run()['audit']
     except InputError as error:
         raise InputError(_named_once(str(error), part)) from None
-    return {**results['cells'][0], 'audit': results['audit']}
 
 
 def _measured(
-    part: Part, sweep: RobustnessSweep, cell: Mapping[str, Any], work_dir: Path
+    part: Part, sweep: RobustnessSweep, audit: Mapping[str, Any], work_dir: Path
 ) -> Measured:
     """What a sweep holds, on rank 0."""
     record = copy.deepcopy(sweep.store.get(CLEAN))
@@ -523,16 +523,16 @@ def _measured(
         for image in record.images
     ]
     pictures = pictures_of(sweep.clean_loader.dataset, sweep.samples)
-    condition = part.condition
+    condition, done = part.condition, record.status == 'done'
     return Measured(
         cell=part.cell,
         record=record,
         total=sweep.total,
         unlabelled=tuple(path.name for path in condition.unlabelled) if condition else (),
         **pictures._asdict(),
-        statistics=sweep.store.statistics(CLEAN) if record.status == 'done' else None,
-        calibration=cell.get('calibration'),
-        audit=cell['audit'],
+        statistics=sweep.store.statistics(CLEAN) if done else None,
+        calibration=sweep.store.statistics(CLEAN, 'calibration') if done else None,
+        audit=audit,
     )
 
 
@@ -562,7 +562,7 @@ def _write(
     task: str,
     found: Mapping[str, Sequence[Condition]],
     sweeps: Mapping[Part, RobustnessSweep],
-    cells: Mapping[Part, Mapping[str, Any]],
+    audits: Mapping[Part, Mapping[str, Any]],
     info: Mapping[str, Any],
     max_samples: int | None,
 ) -> dict[str, Any]:
@@ -573,8 +573,9 @@ def _write(
     classes = [str(name) for name in some.metainfo.get('classes') or ()]
     first = next(iter(sweeps))
     with alone_in(work_dir):
+        measured = [_measured(p, sweep, audits[p], work_dir) for p, sweep in sweeps.items()]
         results, arrays = join(
-            measured=[_measured(p, sweep, cells[p], work_dir) for p, sweep in sweeps.items()],
+            measured=measured,
             sets={name: _set_info(SHIFT_SETS[name], cs) for name, cs in found.items()},
             task=task,
             headline=HEADLINES[task],
@@ -588,7 +589,11 @@ def _write(
             },
             protocol={'max_samples': max_samples, **_calibration_of(some)},
         )
-        write_with_arrays(work_dir, results, {PER_IMAGE: arrays})
+        variants = some.calibration.variants if some.calibration else ()
+        calibration = add_calibration(results, measured, variants)
+        files = {PER_IMAGE: arrays, CALIBRATION: calibration}
+        files = {name: content and content.items() for name, content in files.items()}
+        write_with_arrays(work_dir, results, files)
     return results
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fan_mm.evaluation.audit import cell_checks, class_checks, model_checks
-from fan_mm.evaluation.audit.finding import Facts, Finding, in_words
+from fan_mm.evaluation.audit.finding import Facts, Finding, in_words, some
 
 __all__ = ['CHECKS', 'Facts', 'Finding', 'audit', 'in_words', 'joined']
 
@@ -38,18 +38,36 @@ def audit(facts: Facts) -> dict[str, Any]:
     return {'checks': [check.__name__ for check in CHECKS], 'findings': findings}
 
 
+_GUESSES = ('clean score', 'one class everywhere')
+
+
 def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any]:
     """The audits of several conditions, each the clean cell of a sweep, as one.
 
+    That a model only guesses in a condition is a result; that it does in most of them, or in all where
+    there are no clean pictures, is a finding, as it is on these.
+
     Args:
         audits: by the conditions' names, which the findings get as their cells.
-        clean: name of the clean one. That a model only guesses elsewhere is a result, not a finding.
+        clean: name of the clean one.
     """
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for name, found in audits.items():
+        for finding in found['findings']:
+            check = finding['check']
+            if name == clean or check not in _GUESSES or _in_most(check, audits, clean):
+                texts = (check, *(finding[part] for part in ('evidence', 'reason', 'advice')))
+                cells.setdefault(texts, []).append(name)
     findings = [
-        {**finding, 'cells': [name], 'evidence': f'{name}: {finding["evidence"]}'}
-        for name, found in audits.items()
-        for finding in found['findings']
-        if name == clean or finding['check'] not in ('clean score', 'one class everywhere')
+        Finding(check, tuple(names), f'{some(names)}: {evidence}', *texts).entry()
+        for (check, evidence, *texts), names in cells.items()
     ]
     checks = next((found['checks'] for found in audits.values()), [])
     return {'checks': list(checks), 'findings': findings}
+
+
+def _in_most(check: str, audits: Mapping[str, Mapping[str, Any]], clean: str) -> bool:
+    """Whether a check finds something in more than half of the conditions, and in more than two."""
+    others = [found for name, found in audits.items() if name != clean]
+    hit = sum(any(f['check'] == check for f in found['findings']) for found in others)
+    return (hit > 2 and 2 * hit > len(others)) or (clean not in audits and hit == len(others))
