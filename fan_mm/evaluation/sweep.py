@@ -578,17 +578,19 @@ class RobustnessSweep:
         """Compute and store a cell from all ranks' parts; returns its status and a word about it."""
         start = time.monotonic()
         record = CellRecord(*cell, status='failed', samples=len(self.samples))
-        statistics = calibration = None
+        arrays: dict[str, Any] = {}
         record.error = next((part['error'] for part in parts if part['error']), None)
         if record.error is None:
             try:
                 collected = _in_order(parts)
                 if self.calibration:
-                    calibration = self.calibration.of_cell(collected.pop())
+                    arrays['calibration'] = self.calibration.of_cell(collected.pop())
                 scores = self._scores(collected)
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
-                statistics = scores.statistics
+                arrays['statistics'] = scores.statistics
+                if scores.matches is not None:
+                    arrays |= scores.matches.arrays()
             except InputError:
                 raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
@@ -604,7 +606,7 @@ class RobustnessSweep:
             outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
         else:
             outcome = f'{_FAILED}{record.error}'
-        self.store.put(record, statistics, calibration=calibration)
+        self.store.put(record, **arrays)
         return record.status, outcome
 
     def _scores(self, results: Sequence[list]) -> Scores:

@@ -522,7 +522,7 @@ def _measured(
         {name: text if name == 'key' else str(below / text) for name, text in image.items()}
         for image in record.images
     ]
-    pictures = pictures_of(sweep.clean_loader.dataset, sweep.samples)
+    pictures = pictures_of(part.cell, sweep.clean_loader.dataset, sweep.samples)
     condition = part.condition
     return Measured(
         cell=part.cell,
@@ -530,7 +530,7 @@ def _measured(
         total=sweep.total,
         unlabelled=tuple(path.name for path in condition.unlabelled) if condition else (),
         **pictures._asdict(),
-        statistics=sweep.store.statistics(CLEAN) if record.status == 'done' else None,
+        statistics=_statistics(sweep, task) if record.status == 'done' else None,
         calibration=cell.get('calibration'),
         audit=cell['audit'],
     )

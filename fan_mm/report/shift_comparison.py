@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import interval, mean_iou
+from fan_mm.evaluation.bootstrap import interval
+from fan_mm.evaluation.pooling import Pooled, ShiftCell, StoredDraws, paired
 from fan_mm.evaluation.published_shifts import (
     PublishedShift,
     other_protocols,
     published_shifts,
 )
 from fan_mm.evaluation.results import SHIFTS, read_arrays, read_results
-from fan_mm.evaluation.shifts import ShiftCell, read_statistics, resampled_sums
 from fan_mm.report.comparison import unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
@@ -252,7 +252,7 @@ def _differences(
     found = []
     arrays = [read_arrays(path) for path in paths]
     for table, other in zip(tables[1:], arrays[1:], strict=True):
-        draws = _common_draws(arrays[0], other)
+        draws = paired(arrays[0], other)
         for column in columns:
             scores = [_value(t, column) for t in (tables[0], table)]
             if None in scores or (table.name, column) in unlike:
@@ -281,20 +281,8 @@ def _value(table: ShiftTable, column: Column) -> float | None:
     return None if score is None else score['value']
 
 
-def _common_draws(
-    first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None
-) -> tuple[dict[ShiftCell, np.ndarray], ...] | None:
-    """Resampled sums of the cells that both have with the same pictures."""
-    if first is None or second is None:
-        return None
-    (a, keys_a, scenes), (b, keys_b, _) = read_statistics(first), read_statistics(second)
-    common = [c for c in a if c in b and np.array_equal(keys_a[c], keys_b[c])]
-    scenes = {c: scenes[c] for c in common}
-    return tuple(resampled_sums({c: sums[c] for c in common}, scenes) for sums in (a, b))
-
-
 def _drawn(
-    table: ShiftTable, column: Column, draws: Mapping[ShiftCell, np.ndarray]
+    table: ShiftTable, column: Column, draws: Pooled | StoredDraws
 ) -> np.ndarray | None:
     """Resampled scores ``(R,)`` of a column; None where a cell has no statistics of both models."""
     classes = table.results['dataset']['classes']
@@ -307,7 +295,6 @@ def _drawn(
         cells = [ShiftCell(column.set, name) for name in names]
     if not all(cell in draws for cell in cells):
         return None
-    sums = [draws[cell][:, :, list(scored)] for cell in cells]
     if column.condition == 'mean_of_conditions':
-        return sum(mean_iou(s, 0) for s in sums) / len(sums)
-    return mean_iou(sum(sums), 0)
+        return sum(draws.drawn([cell], scored) for cell in cells) / len(cells)
+    return draws.drawn(cells, scored)
