@@ -83,7 +83,9 @@ def evaluated(truth, results, categories):
             bbox=[*box[:2].tolist(), *(box[2:].astype(float) - box[:2]).tolist()],
         )
         for result in results
-        for box, score, label in zip(*(result[n] for n in ('bboxes', 'scores', 'labels')), strict=True)
+        for box, score, label in zip(
+            *(result[n] for n in ('bboxes', 'scores', 'labels')), strict=True
+        )
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, truth.loadRes(detections), 'bbox')
@@ -92,7 +94,9 @@ def evaluated(truth, results, categories):
         evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
     precision = evaluation.eval['precision'][..., 0, 0]
     single = [precision[..., k][precision[..., k] > -1] for k in range(len(categories))]
-    return 100 * evaluation.stats[0], 100 * np.array([p.mean() if len(p) else np.nan for p in single])
+    return 100 * evaluation.stats[0], 100 * np.array(
+        [p.mean() if len(p) else np.nan for p in single]
+    )
 
 
 def drawn(truth, results, counts):

@@ -62,7 +62,7 @@ class Matches:
         return average_precisions(self, np.ones((1, int(self.size[0]))))[0]
 
     def resampled(self, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-        """mAP ``(R,)`` of resampled images, per cent (`fan_mm.evaluation.bootstrap.resample_counts`)."""
+        """Box mAP ``(R,)`` of resampled images, per cent (see `resample_counts`)."""
         chunks = resample_counts(int(self.size[0]), resamples, seed)
         return np.concatenate([mean_ap(average_precisions(self, counts)) for counts in chunks])
 
@@ -161,7 +161,9 @@ class _Ranked:
             if left_out is not None:
                 found -= np.cumsum(left_out @ drawn, axis=0)
             precision = right / (found + np.spacing(1))
-            best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]  # at this recall or a higher one
+            best = np.maximum.accumulate(precision[::-1], axis=0)[
+                ::-1
+            ]  # at this recall or a higher one
             total += _steps(best, right / np.maximum(truth, 1))
         total *= 100 / (len(_RECALLS) * len(self.overlaps))
         return np.where(truth > 0, total, np.nan)

@@ -102,7 +102,10 @@ class PooledIoU(Pooled):
     Statistics of a cell are ``(N, 2, C)``, pixels per class in intersection and union.
     """
 
-    metric, truth = 'IoU', 'Acc'  # per-class scores: its own, and one that only classes with truth have
+    metric, truth = (
+        'IoU',
+        'Acc',
+    )  # per-class scores: its own, and one that only classes with truth have
 
     def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
         super().__init__(scenes, resamples)

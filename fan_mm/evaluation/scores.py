@@ -299,7 +299,9 @@ def compute_scores(
         raise NoScore(_without_headline(main, how, list(values)), list(values))
     scores = Scores(how.task, headline, found, per_class)
     if plain and as_in_library(main) and how.statistics:
-        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_boxes}[how.statistics]
+        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_boxes}[
+            how.statistics
+        ]
         read(main, held[id(main)], scores)
     return scores
 

@@ -281,9 +281,7 @@ def _value(table: ShiftTable, column: Column) -> float | None:
     return None if score is None else score['value']
 
 
-def _drawn(
-    table: ShiftTable, column: Column, draws: Pooled | StoredDraws
-) -> np.ndarray | None:
+def _drawn(table: ShiftTable, column: Column, draws: Pooled | StoredDraws) -> np.ndarray | None:
     """Resampled scores ``(R,)`` of a column; None where a cell has no statistics of both models."""
     classes = table.results['dataset']['classes']
     if column.set == 'clean':

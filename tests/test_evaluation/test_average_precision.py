@@ -46,7 +46,9 @@ def test_sets_together_are_one_set():
     ids, annotations, found, start = [], [], [], 0
     for truth, own in zip(truths, results, strict=True):
         ids += [start + i for i in truth.getImgIds()]
-        annotations += [{**a, 'image_id': start + a['image_id']} for a in truth.dataset['annotations']]
+        annotations += [
+            {**a, 'image_id': start + a['image_id']} for a in truth.dataset['annotations']
+        ]
         found += [{**r, 'img_id': start + r['img_id']} for r in own]
         start = max(ids)
     annotations = [{**a, 'id': i} for i, a in enumerate(annotations, 1)]
