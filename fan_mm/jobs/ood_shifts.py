@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 
 from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.datasets.shifts.paths import walked_once
 from fan_mm.engine.building import building
 from fan_mm.engine.first_batch import check_outputs, load_samples, try_model, without_losses
 from fan_mm.engine.once_for_all import by_rank_0
@@ -53,6 +54,7 @@ from fan_mm.stopping import telling
 _LOOKED_AT = 3  # samples of each condition
 
 
+@walked_once()
 def evaluate_shifts(
     cfg: Config,
     checkpoint: str,
