@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fan_mm.evaluation.audit import cell_checks, class_checks, model_checks
-from fan_mm.evaluation.audit.finding import Facts, Finding, in_words
+from fan_mm.evaluation.audit.finding import Facts, Finding, in_words, some
 
 __all__ = ['CHECKS', 'Facts', 'Finding', 'audit', 'in_words', 'joined']
 
@@ -41,15 +41,21 @@ def audit(facts: Facts) -> dict[str, Any]:
 def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any]:
     """The audits of several conditions, each the clean cell of a sweep, as one.
 
+    What is found in several (a part of the model that was never loaded) is one finding.
+
     Args:
         audits: by the conditions' names, which the findings get as their cells.
         clean: name of the clean one. That a model only guesses elsewhere is a result, not a finding.
     """
+    same: dict[tuple, tuple[list[str], Mapping[str, Any]]] = {}
+    for name, found in audits.items():
+        for finding in found['findings']:
+            if name == clean or finding['check'] not in ('clean score', 'one class everywhere'):
+                texts = tuple(text for what, text in finding.items() if what != 'cells')
+                same.setdefault(texts, ([], finding))[0].append(name)
     findings = [
-        {**finding, 'cells': [name], 'evidence': f'{name}: {finding["evidence"]}'}
-        for name, found in audits.items()
-        for finding in found['findings']
-        if name == clean or finding['check'] not in ('clean score', 'one class everywhere')
+        {**finding, 'cells': cells, 'evidence': f'{some(cells)}: {finding["evidence"]}'}
+        for cells, finding in same.values()
     ]
     checks = next((found['checks'] for found in audits.values()), [])
     return {'checks': list(checks), 'findings': findings}
