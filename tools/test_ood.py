@@ -74,6 +74,13 @@ def parser() -> argparse.ArgumentParser:
         help="Cityscapes: its val split is the clean column (the config's own test split), and the "
         'labels of sets that are made of it',
     )
+    add(
+        '--clean',
+        nargs='+',
+        default=[],
+        metavar='SET=SPLIT',
+        help='a split that is the clean column: acdc=val_ref, the same places in good weather',
+    )
     add('--split', nargs='+', default=[], metavar='SET=NAME', help='another split, acdc=train')
     add(
         '--encoding',
@@ -146,6 +153,7 @@ def conditions(
         encodings=pairs(args.encoding),
         cityscapes=args.cityscapes,
         clean=not args.no_clean,
+        clean_split=pairs(args.clean),
         save_images=args.save_images,
         submission=args.submission,
         calibration=args.calibration,
@@ -173,7 +181,7 @@ def classification(
     cfg: Config, args: argparse.Namespace, folders: Mapping[str, str], work_dir: Path
 ) -> int:
     """ImageNet's test sets."""
-    for name in ('split', 'encoding', 'max_samples', 'save_images'):
+    for name in ('clean', 'split', 'encoding', 'max_samples', 'save_images'):
         if getattr(args, name):
             raise InputError(f'--{name.replace("_", "-")} is for real adverse conditions')
     sizes = pairs(args.size)

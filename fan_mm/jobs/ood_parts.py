@@ -66,10 +66,22 @@ def parts_of(
     found: Mapping[str, Sequence[Condition]],
     cityscapes: str | None,
     clean: bool,
+    twin: Mapping[str, Any] | None = None,
 ) -> list[Part]:
-    """The clean column and every condition."""
+    """The clean column and every condition.
+
+    Args:
+        cfg: the config.
+        task: 'segmentation' or 'detection'.
+        found: set -> its conditions.
+        cityscapes: folder whose validation split is the clean column; None for the config's own.
+        clean: whether there is such a column.
+        twin: dataset that is the clean column in their place.
+    """
     loader = cfg.test_dataloader
-    if clean and cityscapes and task == 'segmentation':
+    if clean and twin:
+        loader = _loader(cfg, twin)
+    elif clean and cityscapes and task == 'segmentation':
         loader = _loader(cfg, _cityscapes(cityscapes))
     elif clean:
         _check_clean_is_there(loader, task)

@@ -124,7 +124,10 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
         title=record.title,
         split=conditions[0].split,
         scored=conditions[0].scored or None,
-        weather=record.weather,
+        # references are of the same places in good weather
+        weather=dict.fromkeys(record.weather, 'clear')
+        if conditions[0].split.endswith('_ref')
+        else record.weather,
         effective=record.name == 'coco_o',
         told={
             'type': record.dataset_type,

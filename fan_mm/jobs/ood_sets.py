@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -72,7 +73,37 @@ def find_sets(
     return found
 
 
+def clean_dataset(
+    folders: Mapping[str, str], split: Mapping[str, str], encodings: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Config of the dataset that is the clean column: a split of a set, of ACDC the reference pictures.
+
+    Args:
+        folders: set -> folder.
+        split: set -> split, one of them at most; None without.
+        encodings: of a set's labels.
+    """
+    if not split:
+        return None
+    (name, wanted), *others = split.items()
+    if others or name not in folders:
+        raise InputError(
+            f'--clean {name}={wanted}: '
+            + (
+                'there is one clean column'
+                if others
+                else f'give --{name.replace("_", "-")} DIR, too'
+            )
+        )
+    record = set_for(name, 'segmentation')
+    conditions = record.find(Path(folders[name]).expanduser(), wanted, encoding=encodings.get(name))
+    if is_withheld(conditions):
+        raise InputError(f'--clean {name}={wanted}: {record.title} {wanted} has no labels here')
+    return {**record.dataset(conditions[0]), 'conditions': [c.name for c in conditions]}
+
+
 def is_withheld(conditions: Sequence[Condition]) -> bool:
+    """Whether the labels of a split are not there."""
     return not any(c.labels or c.ann_file for c in conditions)
 
 

@@ -42,7 +42,7 @@ from fan_mm.jobs.ood_parts import (
     parts_of,
 )
 from fan_mm.jobs.ood_results import ShiftResults, headline_scalars
-from fan_mm.jobs.ood_sets import find_sets, is_withheld, task_of
+from fan_mm.jobs.ood_sets import clean_dataset, find_sets, is_withheld, task_of
 from fan_mm.jobs.ood_submission import Withheld, submit, try_withheld
 from fan_mm.jobs.robustness import use_annotated_split
 from fan_mm.jobs.testing import model_info, ready_to_test
@@ -66,6 +66,7 @@ def evaluate_shifts(
     encodings: Mapping[str, str] | None = None,
     cityscapes: str | None = None,
     clean: bool = True,
+    clean_split: Mapping[str, str] | None = None,
     save_images: int = 0,
     submission: str | None = None,
     fit_temperature: int = 0,
@@ -84,6 +85,8 @@ def evaluate_shifts(
         cityscapes: folder of Cityscapes, whose validation split becomes the clean column, and from
             where sets that are made of it have their labels.
         clean: evaluate the clean column: Cityscapes, or else the config's own test split.
+        clean_split: set -> a split of it that is the clean column: ``{'acdc': 'val_ref'}``, the same places
+            in good weather.
         save_images: number of samples of each condition whose pictures are kept.
         submission: folder for what servers take: the predictions of splits whose labels are withheld.
         fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
@@ -101,6 +104,8 @@ def evaluate_shifts(
     if submission and options.get('max_samples'):
         raise InputError('--max-samples: a server takes all pictures of a split')
     task = task_of(cfg)
+    if clean_split and (task != 'segmentation' or not clean):
+        raise InputError('--clean SET=SPLIT is for segmenters, and not with --no-clean')
     found = find_sets(folders, task, splits or {}, encodings or {}, cityscapes, submission)
     withheld = {name: cs for name, cs in found.items() if is_withheld(cs)}
     found = {name: cs for name, cs in found.items() if name not in withheld}
@@ -108,7 +113,8 @@ def evaluate_shifts(
     notes = use_annotated_split(cfg)
     work_dir = Path(work_dir)
     info = model_info(cfg, checkpoint)
-    parts = parts_of(cfg, task, found, cityscapes, clean and bool(found))
+    twin = clean_dataset(folders, clean_split or {}, encodings or {})
+    parts = parts_of(cfg, task, found, cityscapes, clean and bool(found), twin)
     unlabelled = parts_of(cfg, task, withheld, None, False)
     check_part_classes(cfg, content, [*parts, *unlabelled])
     first = (parts or unlabelled)[0]

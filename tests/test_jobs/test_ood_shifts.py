@@ -342,6 +342,37 @@ class SoftStripeModel(StripeModel):
         return samples
 
 
+def test_the_clean_twin_of_acdc(data, tmp_path, no_report):
+    """Retention is to its reference pictures; evaluated by themselves, they are in no bad weather."""
+    root = tmp_path / 'acdc'
+    shutil.copytree(data / 'acdc', root)
+    for condition in NOISES:
+        rng = np.random.default_rng(3)
+        image, label = stripes(rng, 5)
+        stem = f'{condition}/val_ref/GOPR0001/GOPR0001_frame_{NOISES[condition]:06d}'
+        write(root / f'rgb_anon/{stem}_rgb_ref_anon.png', image)
+        write(root / f'gt/{stem}_gt_ref_labelTrainIds.png', label)
+
+    def run(work_dir, **options):
+        cfg = Config.fromfile(data / 'stripes.py')
+        weights = str(data / 'weights.pth')
+        return evaluate_shifts(cfg, weights, {'acdc': str(root)}, tmp_path / work_dir, **options)
+
+    results = run('twin', clean_split={'acdc': 'val_ref'})
+    assert results['dataset']['type'] == 'ACDC val_ref' and results['dataset']['samples'] == 4
+    alone = run('alone', splits={'acdc': 'val_ref'}, clean=False)['sets']['acdc']
+    assert results['sets']['acdc']['clean']['value'] == alone['pooled']['score']['value']
+    assert {c['weather'] for c in alone['conditions'].values()} == {'clear'}
+    for options, line in (
+        ({'clean_split': {'muses': 'val'}}, '--clean muses=val: give --muses DIR, too'),
+        ({'clean_split': {'acdc': 'train_ref'}}, 'no pictures of ACDC, split train_ref'),
+        ({'clean_split': {'acdc': 'test'}}, 'ACDC test has no labels here'),
+        ({'clean_split': {'acdc': 'val_ref'}, 'clean': False}, 'not with --no-clean'),
+    ):
+        with pytest.raises(InputError, match=line):
+            run('wrong', **options)
+
+
 def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
     rng = np.random.default_rng(8)
     for index in range(2):
