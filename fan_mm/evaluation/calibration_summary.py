@@ -28,22 +28,43 @@ def of_cells(
         Cell -> variant -> 'ECE', 'NLL' and 'Brier', each with 'value' and 'interval', and 'bins':
         'count', and 'confidence' and 'accuracy' in per cent, None where a bin is empty.
     """
-    found = {}
-    for cell, statistics in per_image.cells.items():
-        sums = statistics.sum(axis=0, dtype=np.int64)
-        values = calibration(sums)
-        found[cell] = {
-            variant: {
-                measure: {
-                    'value': _known(values[v, m]),
-                    'interval': interval(draws[cell][:, v, m]),
-                }
-                for m, measure in enumerate(MEASURES)
-            }
-            | {'bins': _bins(sums[v])}
-            for v, variant in enumerate(variants)
+    return {
+        cell: of_sums(statistics.sum(axis=0, dtype=np.int64), draws[cell], variants)
+        for cell, statistics in per_image.cells.items()
+    }
+
+
+def of_sums(sums: np.ndarray, draws: np.ndarray, variants: Sequence[str]) -> dict[str, Any]:
+    """The calibration of samples, see `of_cells`.
+
+    Args:
+        sums: ``(V, SIZE)`` of them.
+        draws: ``(R, V, 3)`` resampled values.
+        variants: V names.
+    """
+    found = of_values(calibration(sums), draws, variants)
+    return {
+        variant: found[variant] | {'bins': _bins(sums[v])} for v, variant in enumerate(variants)
+    }
+
+
+def of_values(
+    values: np.ndarray, draws: np.ndarray, variants: Sequence[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Variant -> measure -> 'value' and 'interval'.
+
+    Args:
+        values: ``(V, 3)``.
+        draws: ``(R, V, 3)`` resampled ones.
+        variants: V names.
+    """
+    return {
+        variant: {
+            measure: {'value': _known(values[v, m]), 'interval': interval(draws[:, v, m])}
+            for m, measure in enumerate(MEASURES)
         }
-    return found
+        for v, variant in enumerate(variants)
+    }
 
 
 def of_set(sums: np.ndarray, variants: Sequence[str]) -> dict[str, Any]:

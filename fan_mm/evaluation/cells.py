@@ -13,6 +13,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -272,16 +273,58 @@ class CellStore:
         Raises:
             InputError: their file is damaged.
         """
-        if self.folder is None:
-            return self._statistics.get(cell, {}).get(name)
-        path = self._path(cell, '.npz')
-        if not path.exists():
-            return None
+        with self._arrays(cell) as arrays:
+            return arrays.get(name)
+
+    def all_statistics(
+        self, cells: Sequence[Cell], name: str = 'statistics'
+    ) -> 'StatisticsOfCells':
+        """Statistics per image of those cells that have them, read as they are asked for."""
+        return StatisticsOfCells(self, [cell for cell in cells if self._has(cell, name)], name)
+
+    def _has(self, cell: Cell, name: str) -> bool:
+        with self._arrays(cell) as arrays:
+            return name in arrays
+
+    @contextlib.contextmanager
+    def _arrays(self, cell: Cell) -> Iterator[Mapping[str, np.ndarray]]:
+        """The arrays of a cell by their names, of a file each read when it is asked for."""
+        path = self.folder and self._path(cell, '.npz')
+        if path is None or not path.exists():
+            yield self._statistics.get(cell, {})
+            return
         try:
             with np.load(path, allow_pickle=False) as file:
-                return file[name] if name in file.files else None
+                yield file
         except DAMAGED:
             record = path.with_suffix('.json').name
             raise InputError(
                 f'{path} is damaged: remove {record} beside it, so that the cell is evaluated again'
             ) from None
+
+
+class StatisticsOfCells(Mapping[Cell, np.ndarray]):
+    """Statistics per image by cell, of which one at a time is held: of all cells they may be gigabytes.
+
+    Args:
+        store: that has them.
+        cells: all of which have statistics of this name.
+        name: of the statistics.
+    """
+
+    def __init__(self, store: CellStore, cells: Sequence[Cell], name: str) -> None:
+        self._store, self._cells, self._name = store, tuple(cells), name
+
+    def __getitem__(self, cell: Cell) -> np.ndarray:
+        if cell not in self._cells:
+            raise KeyError(cell)
+        return self._store.statistics(cell, self._name)
+
+    def __contains__(self, cell: object) -> bool:
+        return cell in self._cells
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)

@@ -59,18 +59,35 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     return found | _calibration_differences(first, second, results, figures)
 
 
-def _difference(figure: Figure, scores: Sequence[Scores], draws: Sequence[Scores] | None) -> dict:
-    """The second minus the first of a figure, of two results' scores."""
-    values = [figure.evaluate(s)['value'] for s in scores]
+def paired(
+    values: Sequence[float | None], draws: Sequence[np.ndarray] | None
+) -> dict[str, float | list[float] | bool | None]:
+    """The second of two values minus the first.
+
+    Args:
+        values: of two models; None where one has none.
+        draws: ``(R,)`` values of each under the same draws; None without.
+
+    Returns:
+        'difference', 'interval' and 'significant', see `compare`.
+    """
     difference = None if None in values else values[1] - values[0]
     bounds = None
-    if difference is not None and draws and all(c in d for d in draws for c in figure.cells):
-        bounds = interval(figure.formula(draws[1]) - figure.formula(draws[0]))
+    if difference is not None and draws is not None:
+        bounds = interval(draws[1] - draws[0])
     return {
         'difference': difference,
         'interval': bounds,
         'significant': None if bounds is None else not bounds[0] <= 0 <= bounds[1],
     }
+
+
+def _difference(figure: Figure, scores: Sequence[Scores], draws: Sequence[Scores] | None) -> dict:
+    """The second minus the first of a figure, of two results' scores."""
+    drawn = None
+    if draws and all(c in d for d in draws for c in figure.cells):
+        drawn = [figure.formula(d) for d in draws]
+    return paired([figure.evaluate(s)['value'] for s in scores], drawn)
 
 
 def _calibration_differences(

@@ -6,7 +6,7 @@ Cityscapes with and without rain). The draws depend on the scenes alone, so that
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from fan_mm.evaluation.average_precision import Matches, average_precisions, mean_ap, together
 from fan_mm.evaluation.bootstrap import RESAMPLED, RESAMPLES, mean_iou, resample_counts
 
-POOLED = 'pooled'
+POOLED, MEAN = 'pooled', 'mean_of_conditions'
 
 
 class ShiftCell(NamedTuple):
@@ -96,7 +96,28 @@ class Pooled:
         raise NotImplementedError
 
 
-class PooledIoU(Pooled):
+class PooledSums(Pooled):
+    """What is a function of sums over pictures.
+
+    Statistics of a cell are ``(N, ...)``, whole numbers.
+    """
+
+    def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
+        super().__init__(scenes, resamples)
+        self._draws: dict[ShiftCell, np.ndarray] = {}
+
+    def drawn_sums(self, cell: ShiftCell) -> np.ndarray:
+        """Sums ``(R, ...)`` over the pictures of each resample."""
+        if cell not in self._draws:
+            # whole numbers, exact in float64, in whatever order they are added
+            statistics = self.statistics[cell]
+            flat = statistics.reshape(len(statistics), -1).astype(np.float64)
+            sums = self.counts[cell].astype(np.float64) @ flat
+            self._draws[cell] = sums.reshape(-1, *statistics.shape[1:])
+        return self._draws[cell]
+
+
+class PooledIoU(PooledSums):
     """Mean IoU, of the sum of the cells' confusion matrices.
 
     Statistics of a cell are ``(N, 2, C)``, pixels per class in intersection and union.
@@ -107,24 +128,13 @@ class PooledIoU(Pooled):
         'Acc',
     )  # per-class scores: its own, and one that only classes with truth have
 
-    def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
-        super().__init__(scenes, resamples)
-        self._draws: dict[ShiftCell, np.ndarray] = {}
-
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
         """See `Pooled.score`."""
         return float(mean_iou(self._sums(cells)[None][:, :, list(scored)], 0)[0])
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
         """See `Pooled.drawn`."""
-        for cell in cells:
-            if cell not in self._draws:
-                # whole numbers, exact in float64, in whatever order they are added
-                statistics = self.statistics[cell]
-                flat = statistics.reshape(len(statistics), -1).astype(np.float64)
-                sums = self.counts[cell].astype(np.float64) @ flat
-                self._draws[cell] = sums.reshape(-1, *statistics.shape[1:])
-        return mean_iou(sum(self._draws[cell] for cell in cells)[:, :, list(scored)], 0)
+        return mean_iou(sum(map(self.drawn_sums, cells))[:, :, list(scored)], 0)
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
         """See `Pooled.per_class`."""
@@ -189,39 +199,30 @@ class StoredDraws:
         return self.draws.get(cells[0] if len(cells) == 1 else ShiftCell(cells[0].set, POOLED))
 
 
+def combined(
+    over: str, sums: Sequence[np.ndarray], score: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """A score of several conditions: of all their pictures, or the mean of theirs.
+
+    Args:
+        over: `POOLED` or `MEAN`.
+        sums: of the conditions.
+        score: of sums.
+    """
+    return score(sum(sums)) if over == POOLED else sum(map(score, sums)) / len(sums)
+
+
 def pool(
     statistics: Mapping[ShiftCell, np.ndarray | Matches],
     scenes: Scenes,
     resamples: int = RESAMPLES,
+    kind: type[Pooled] = PooledIoU,
 ) -> Pooled:
     """What is known of some cells' pictures; the same draws for the same scenes."""
     boxes = any(isinstance(found, Matches) for found in statistics.values())
-    pooled = (PooledAP if boxes else PooledIoU)(scenes, resamples)
+    pooled = (PooledAP if boxes else kind)(scenes, resamples)
     pooled.statistics |= statistics
     return pooled
-
-
-def arrays_of(
-    pooled: Pooled, keys: Mapping[ShiftCell, np.ndarray], draws: Mapping[ShiftCell, np.ndarray]
-) -> dict[str, np.ndarray] | None:
-    """The arrays of per_image.npz; None without statistics.
-
-    Args:
-        pooled: all cells.
-        keys: ``(N,)`` names of their pictures.
-        draws: see `StoredDraws`; used for boxes.
-    """
-    if not pooled.statistics:
-        return None
-    if isinstance(pooled, PooledAP):
-        kind, content = RESAMPLED, {f'draws/{"/".join(cell)}': d for cell, d in draws.items()}
-    else:
-        kind = 'iou'
-        content = {f'sums/{"/".join(cell)}': s for cell, s in pooled.statistics.items()}
-    for cell in pooled.statistics:
-        name = '/'.join(cell)
-        content |= {f'keys/{name}': keys[cell], f'scenes/{name}': pooled.scenes[cell]}
-    return {'kind': np.array(kind), **content}
 
 
 def by_cell(arrays: Mapping[str, np.ndarray], what: str) -> dict[ShiftCell, np.ndarray]:
@@ -234,13 +235,13 @@ def by_cell(arrays: Mapping[str, np.ndarray], what: str) -> dict[ShiftCell, np.n
     }
 
 
-def paired(
+def drawn_alike(
     first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None
 ) -> tuple[Pooled | StoredDraws, ...] | None:
-    """Two models' cells with the same pictures, drawn alike; None where there is nothing to draw.
+    """Two models' cells with the same pictures; None where there is nothing to draw.
 
     Args:
-        first: arrays of per_image.npz.
+        first: arrays of per_image.npz or calibration.npz.
         second: of the other model.
     """
     both = (first, second)
@@ -250,15 +251,16 @@ def paired(
     common = [c for c in keys[0] if c in keys[1] and np.array_equal(keys[0][c], keys[1][c])]
     scenes = [by_cell(arrays, 'scenes') for arrays in both]
     if _kind(first) == RESAMPLED:
-        return _drawn_alike(both, common, scenes)
+        return _stored_alike(both, common, scenes)
     scenes = {cell: scenes[0][cell] for cell in common}
+    kind = PooledIoU if _kind(first) == 'iou' else PooledSums
     return tuple(
-        pool({cell: sums[cell] for cell in common}, scenes)
+        pool({cell: sums[cell] for cell in common}, scenes, kind=kind)
         for sums in (by_cell(arrays, 'sums') for arrays in both)
     )
 
 
-def _drawn_alike(
+def _stored_alike(
     both: Sequence[Mapping[str, np.ndarray]],
     common: Sequence[ShiftCell],
     scenes: Sequence[Scenes],

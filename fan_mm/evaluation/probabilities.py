@@ -6,6 +6,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from fan_mm.errors import InputError
+from fan_mm.evaluation.merged_scores import forgetful
 
 TASKS = ('segmentation', 'classification', 'other')
 # Heads that sum the scores of masks up: not logits, and the sum over the classes is not 1.
@@ -30,13 +31,13 @@ def probabilities_of(model: nn.Module, task: str) -> str:
     while is_model_wrapper(model):
         model = model.module
     if augmented := isinstance(model, BaseTTAModel):
-        merged = next(b for b in type(model).__mro__ if 'merge_preds' in vars(b))
-        if merged.__name__ == 'SegTTAModel':
-            raise InputError(
-                f'calibration: {type(model).__name__} keeps the scores of its last augmentation only, '
-                'not the merged ones: test without augmentation, or without --calibration'
-            )
+        name, forgets = type(model).__name__, forgetful(model) is not None
         model = model.module
+        if forgets and _channels(model) == 1:
+            raise InputError(
+                f'calibration: {name} takes the sigmoid of one channel twice, so that its scores are no '
+                'probabilities: test without augmentation, or without --calibration'
+            )
     for part in model.modules():
         if name := _named(part, _SUMS_OF_MASKS):
             raise InputError(
@@ -52,11 +53,18 @@ def _named(part: nn.Module, names: tuple[str, ...]) -> str | None:
     return next((b.__name__ for b in type(part).__mro__ if b.__name__ in names), None)
 
 
-def _of_map(model: nn.Module) -> str:
+def _head(model: nn.Module) -> nn.Module | None:
+    """The head that decides; of a cascade the last one."""
     head = getattr(model, 'decode_head', None)
-    if isinstance(head, nn.ModuleList):  # of a cascade the last one decides
-        head = head[-1]
-    one = getattr(head, 'out_channels', None) == 1
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _channels(model: nn.Module) -> int | None:
+    return getattr(_head(model), 'out_channels', None)
+
+
+def _of_map(model: nn.Module) -> str:
+    head, one = _head(model), _channels(model) == 1
     words = 'sigmoid of the one logit' if one else 'softmax of the logits'
     if _mode(model) == 'slide':
         words += ', which are the mean over sliding windows'

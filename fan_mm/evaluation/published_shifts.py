@@ -1,8 +1,8 @@
 """What others print of real adverse conditions, where split and protocol are those of `SHIFT_SETS`, as data.
 
 `data/published_shifts.json` holds single values from the methods' own or citing repositories, and
-`semsegbench` its models' on ACDC val. Nothing of it was measured here, and no row is ranked: the models were
-trained on other data, or adapted.
+`semsegbench` its models' on ACDC val. Nothing of it was measured here. Only SemSegBench's rows are ranked: the
+other models were trained on other data, or adapted.
 """
 
 import functools
@@ -28,6 +28,8 @@ class PublishedShift:
         source: where it stands.
         samples: pictures evaluated; None where it is not said.
         note: what a reader of the row must know.
+        ranked: whether results on the same pictures have a place among such rows: of one source, which trained
+            all of them alike.
     """
 
     model: str
@@ -39,6 +41,7 @@ class PublishedShift:
     source: str
     samples: int | None = None
     note: str = ''
+    ranked: bool = False
 
 
 def published_shifts(name: str, split: str, metric: str) -> list[PublishedShift]:
@@ -71,6 +74,12 @@ def _content() -> dict:
 
 @functools.cache
 def _semsegbench() -> list[PublishedShift]:
+    broken = {
+        model.model
+        for publication in semsegbench.publications('CityscapesDataset')
+        for model in publication.models
+        if model.broken
+    }
     columns = {'pooled': 'acdc', **{c: f'acdc_{c}' for c in ('fog', 'night', 'rain', 'snow')}}
     rows = zip(semsegbench.rows(), semsegbench.names(), strict=True)
     return [
@@ -84,6 +93,8 @@ def _semsegbench() -> list[PublishedShift]:
             training='Cityscapes',
             source=semsegbench.SOURCE,
             samples=406,
+            note='Its sweep over corruptions was broken; it has no rank.' if name in broken else '',
+            ranked=name not in broken,
         )
         for row, name in rows
         if row['dataset'] == 'cityscapes' and row['acdc'] is not None

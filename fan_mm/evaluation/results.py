@@ -3,15 +3,17 @@
 docs/results_schema.md describes both files.
 """
 
+import itertools
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
@@ -143,30 +145,38 @@ def write_results(
     return write_with_arrays(folder, results, arrays)
 
 
-def _arrays(statistics: PerImage | None) -> dict[str, Any] | None:
+def _arrays(statistics: PerImage | None) -> Iterable[tuple[str, Any]] | None:
     if statistics is None:
         return None
-    cells = {f'{name}/{severity}': s for (name, severity), s in statistics.cells.items()}
-    return {'kind': statistics.kind, 'keys': statistics.keys, **cells}
+    cells = ((f'{name}/{severity}', s) for (name, severity), s in statistics.cells.items())
+    return itertools.chain([('kind', statistics.kind), ('keys', statistics.keys)], cells)
 
 
 def write_with_arrays(
-    folder: str | os.PathLike, results: dict, arrays: Mapping[str, Mapping[str, Any] | None]
+    folder: str | os.PathLike,
+    results: dict,
+    arrays: Mapping[str, Iterable[tuple[str, Any]] | None],
 ) -> Path:
     """Write results.json, and beside it files of arrays where there are some; returns the former's path.
 
     Args:
         folder: where.
         results: content of results.json.
-        arrays: of each file, such as `PER_IMAGE`; None where there shall be none.
+        arrays: of each file, such as `PER_IMAGE`, names and arrays, which are held one at a time; None where
+            there shall be none.
     """
     folder = Path(folder)
     for name, content in arrays.items():
         if content is None:
             (folder / name).unlink(missing_ok=True)
             continue
-        with whole_file(folder / name) as aside:
-            np.savez_compressed(aside, **content)
+        with whole_file(folder / name) as aside, ZipFile(aside, 'w', ZIP_DEFLATED) as file:
+            for (
+                array,
+                values,
+            ) in content:  # as np.savez_compressed writes them, which wants all at once
+                with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS
     write_whole(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
     return path

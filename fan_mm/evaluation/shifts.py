@@ -8,7 +8,7 @@ scores. The mean of conditions is another number. `fan_mm.evaluation.pooling` ha
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,14 +17,13 @@ import numpy as np
 from fan_mm.corruptions import image_key
 from fan_mm.evaluation.audit import joined
 from fan_mm.evaluation.average_precision import Matches
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, interval
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLED, RESAMPLES, interval
 from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import CellRecord
 from fan_mm.evaluation.metrics import retention
-from fan_mm.evaluation.pooling import CLEAN_COLUMN, POOLED, Pooled, ShiftCell, arrays_of, pool
+from fan_mm.evaluation.pooling import CLEAN_COLUMN, MEAN, POOLED, Pooled, PooledAP, ShiftCell, pool
 from fan_mm.evaluation.results import SHIFTS, environment, heading
 
-MEAN = 'mean_of_conditions'
 _COCO_VAL = 5000  # pictures
 EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
 
@@ -42,7 +41,8 @@ class Measured:
         scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
         statistics: see `fan_mm.evaluation.pooling`; None without.
         sha256: of the pictures and labels evaluated.
-        calibration: as a cell of a sweep has it; None where it was not measured.
+        calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration`; None where it was not
+            measured.
         audit: of its sweep.
     """
 
@@ -54,7 +54,7 @@ class Measured:
     scenes: np.ndarray | None = None
     statistics: np.ndarray | Matches | None = None
     sha256: str | None = None
-    calibration: Mapping[str, Any] | None = None
+    calibration: np.ndarray | None = None
     audit: Mapping[str, Any] | None = None
 
 
@@ -292,7 +292,11 @@ def join(
         scores = SetScores(info, conditions, clean, headline, dataset['classes'], pooled)
         entries[name] = scores.results()
         draws |= scores.draws()
-    arrays = arrays_of(pooled, {m.cell: m.keys for m in measured}, draws)
+    whole = [m for m in measured if m.cell in pooled]
+    boxes = isinstance(pooled, PooledAP)
+    arrays = (
+        arrays_of(RESAMPLED, whole, draws) if boxes else arrays_of('iou', whole, pooled.statistics)
+    )
     others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
     return {
         **heading(SHIFTS),
@@ -359,14 +363,30 @@ def _size(path: str | None) -> int | None:
         return None
 
 
+def arrays_of(
+    kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """What per_image.npz or calibration.npz holds; None without statistics.
+
+    Args:
+        kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.
+        measured: the cells with statistics.
+        content: theirs, and of 'resampled' also that of ``(set, 'pooled')``.
+    """
+    what = 'draws' if kind == RESAMPLED else 'sums'
+    arrays = {f'{what}/{"/".join(cell)}': array for cell, array in content.items()}
+    for m in measured:
+        name = '/'.join(m.cell)
+        arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
+    return {'kind': np.array(kind), **arrays} if arrays else None
+
+
 def _public(measured: Measured) -> dict[str, Any]:
     """A cell of results.json."""
     cell = asdict(measured.record)
     # of the last two 'gallery' and 'audit' tell
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
-    if measured.calibration is not None:
-        cell['calibration'] = dict(measured.calibration)
     return {**measured.cell._asdict(), **cell}
 
 

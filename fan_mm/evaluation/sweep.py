@@ -66,6 +66,7 @@ from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
 from fan_mm.evaluation.fitting import check_fit
 from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
+from fan_mm.evaluation.merged_scores import predict
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
     from_files,
@@ -98,7 +99,7 @@ from fan_mm.evaluation.sweep_calibration import (
     store_temperature,
     stored_temperature,
 )
-from fan_mm.evaluation.temperature import fit_on_pictures
+from fan_mm.evaluation.temperature import Temperature, fit_on_pictures
 from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
@@ -453,8 +454,12 @@ class RobustnessSweep:
                 self.calibration.metric.ignore_index,
                 self.fp16,
             )
-        self._on_rank_0(lambda: store_temperature(self.work_dir, found))
-        self.calibration.use(found)
+
+        def kept() -> Temperature:
+            store_temperature(self.work_dir, found)
+            return found
+
+        self.calibration.use(self._on_rank_0(kept))  # the same on all ranks, to the last digit
 
     def _run_cells(self) -> None:
         done = self._on_rank_0(self.stored)
@@ -508,7 +513,7 @@ class RobustnessSweep:
                     batch = next(loader)
                 loaded = True
                 with autocast(enabled=self.fp16):
-                    outputs = without_losses(self.model.test_step(batch))
+                    outputs = without_losses(self._test_step(batch))
                 check_outputs(outputs)
                 watch.take(positions, batch, outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
@@ -547,6 +552,9 @@ class RobustnessSweep:
         part['seconds'] = time.monotonic() - start
         return part
 
+    def _test_step(self, batch: Any) -> list:
+        return predict(self.model, batch) if self.calibration else self.model.test_step(batch)
+
     def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
         """An error as one line, which names the file where one of some samples cannot be loaded."""
         line = one_line(error)
@@ -583,14 +591,14 @@ class RobustnessSweep:
         if record.error is None:
             try:
                 collected = _in_order(parts)
-                if self.calibration:
-                    arrays['calibration'] = self.calibration.of_cell(collected.pop())
+                sums = collected.pop() if self.calibration else None
                 scores = self._scores(collected)
-                record.status = 'done'
-                record.metrics, record.per_class = scores.metrics, scores.per_class
                 arrays['statistics'] = scores.statistics
                 if scores.matches is not None:
                     arrays |= scores.matches.arrays()
+                arrays['calibration'] = self.calibration and self.calibration.of_cell(sums)
+                record.status = 'done'
+                record.metrics, record.per_class = scores.metrics, scores.per_class
             except InputError:
                 raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
@@ -663,8 +671,8 @@ class RobustnessSweep:
         records = [self.store.get(cell) for cell in self.cells]
         names = list(dict.fromkeys(name for record in records for name in record.metrics))
         headline = headline_of(self.evaluator, names) or self._named()
-        statistics = {r.cell: self.store.statistics(r.cell) for r in records if r.status == 'done'}
-        statistics = {cell: s for cell, s in statistics.items() if s is not None}
+        done = [record.cell for record in records if record.status == 'done']
+        statistics = self.store.all_statistics(done)
         per_image = None
         if statistics:
             per_image = PerImage(self.how.statistics, self._keys(), statistics)
@@ -700,9 +708,8 @@ class RobustnessSweep:
         )
         calibration = None
         if self.calibration:
-            done = {r.cell: self.store.statistics(r.cell, 'calibration') for r in records}
-            done = {cell: sums for cell, sums in done.items() if sums is not None}
-            calibration = self.calibration.into(results, self.scope, self._keys(), done)
+            sums = self.store.all_statistics(done, 'calibration')
+            calibration = self.calibration.into(results, self.scope, self._keys(), sums)
         if self.work_dir:
             shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
             write_results(self.work_dir, results, per_image, calibration)

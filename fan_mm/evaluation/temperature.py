@@ -22,6 +22,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration import log_of
 from fan_mm.evaluation.calibration_metric import scores_of_map, scores_of_pictures
 from fan_mm.evaluation.cell_dataset import batch_size_of
+from fan_mm.evaluation.merged_scores import predict
 
 RANGE = (0.001, 1000.0)
 VALUES = 2**24  # logits held for a fit, those of all classes counted
@@ -128,7 +129,7 @@ def fit_on_pictures(
         loaded = load_samples(pictures, chosen, '--fit-temperature')
         try:
             with torch.no_grad(), autocast(enabled=fp16):
-                outputs = without_losses(model.test_step(loader.collate_fn(loaded)))
+                outputs = without_losses(predict(model, loader.collate_fn(loaded)))
             check_outputs(outputs)
             samples.add(outputs)
         except InputError:

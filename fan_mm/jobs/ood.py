@@ -3,7 +3,7 @@
 import copy
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.cell_dataset import batch_size_of
+from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.input_size import crop_size, resize
+from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
@@ -279,16 +280,16 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
 
 
 class _Readable(torch.utils.data.Dataset):
-    """A part of a dataset that says which file it cannot read."""
+    """A dataset that says which file it cannot read."""
 
-    def __init__(self, dataset: Any, indices: Sequence[int], name: str) -> None:
-        self.dataset, self.indices, self.name = dataset, indices, name
+    def __init__(self, dataset: Any, name: str) -> None:
+        self.dataset, self.name = dataset, name
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        return load_samples(self.dataset, [self.indices[index]], self.name)[0]
+        return load_samples(self.dataset, [index], self.name)[0]
 
 
 @torch.no_grad()
@@ -299,7 +300,7 @@ def _accuracy(
     classes: list[int] | None,
     calibrated: SetCalibration | None,
 ) -> dict[str, Any]:
-    """Top-1 and top-5 in per cent, and calibration; every rank evaluates a part of the images.
+    """Top-1 and top-5 in per cent, and calibration; every rank evaluates a part of the batches.
 
     Probabilities are those of the set's classes, adding up to 1.
     """
@@ -307,16 +308,12 @@ def _accuracy(
         calibrated.begin(name, loader)
     rank, world_size = get_dist_info()
     total = len(loader.dataset)
-    part = torch.utils.data.DataLoader(
-        _Readable(loader.dataset, range(rank, total, world_size), name),
-        batch_size=batch_size_of(loader),
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-    )
+    part = CellBatches([0], total, batch_size_of(loader), rank, world_size)
     model.eval()
     right = torch.zeros(2, dtype=torch.long)
     try:
-        for batch in part:
+        batches = loader_like(loader, _Readable(loader.dataset, name), part)
+        for positions, batch in zip(part.batches, batches, strict=True):
             scores, labels = _predict(model, batch)
             if not torch.isfinite(scores).all():
                 raise InputError("the model's scores are NaN or infinite")
@@ -327,7 +324,7 @@ def _accuracy(
                 )
             right += torch.tensor(correct_counts(scores, labels, chosen))
             if calibrated:
-                calibrated.add(scores, labels, chosen)
+                calibrated.add(positions, scores, labels, chosen)
     except InputError as error:  # a worker's is a whole traceback
         line = str(error).strip().splitlines()[-1]
         raise InputError(line.removeprefix('fan_mm.errors.InputError: ')) from None
@@ -378,12 +375,13 @@ def _sweep(
 
 
 def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean, retention and mCE, None if cells are missing."""
+    """Mean, retention and mCE, None if cells are missing; and the audit."""
     summary = results['summary']
     found = {
         name: summary[name]['value'] for name in ('mean', 'retention', 'mCE') if name in summary
     }
     found |= {'clean': summary['clean'], 'samples': results['dataset']['samples']}
+    found['audit'] = results['audit']
     if calibration := results.get('calibration'):
         found['calibration'] = calibration['summary']
     return found
@@ -419,6 +417,12 @@ def table_row(results: Mapping[str, Any]) -> str:
         f'{name}: {line}'
         for name, row in results['test_sets'].items()
         for line in calibration_lines(row.get('calibration') or {})
+    ]
+    notes += [
+        f'{name}: {line}'
+        for name, row in results['test_sets'].items()
+        if 'audit' in row
+        for line in findings_text(row)
     ]
     return '\n'.join([markdown_table(heads, [cells]), *notes])
 

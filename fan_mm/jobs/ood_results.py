@@ -11,7 +11,8 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.average_precision import Matches
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.pooling import Pooled, PooledAP, PooledIoU
-from fan_mm.evaluation.results import PER_IMAGE, write_with_arrays
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
+from fan_mm.evaluation.shift_calibration import add_calibration
 from fan_mm.evaluation.shifts import Measured, Pictures, SetInfo, join, pictures_of
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.ood_parts import Part
@@ -58,19 +59,20 @@ class ShiftResults:
         kind = {'segmentation': PooledIoU, 'detection': PooledAP}[self.task]
         return kind({part.cell: pictures.scenes for part, pictures in self.pictures.items()})
 
-    def write(self, cells: Mapping[Part, Mapping[str, Any]]) -> dict[str, Any]:
+    def write(self, audits: Mapping[Part, Mapping[str, Any]]) -> dict[str, Any]:
         """Join what the sweeps hold so far, write it, and return the content of results.json.
 
         Args:
-            cells: of the sweeps that have run, as their own results have it, and their 'audit'.
+            audits: of the sweeps that have run.
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         first, some = next(iter(self.sweeps.items()))
         palette = some.metainfo.get('palette')
         classes = [str(name) for name in some.metainfo.get('classes') or ()]
         with alone_in(self.work_dir):
+            measured = [self._measured(part, audits.get(part)) for part in self.sweeps]
             results, arrays = join(
-                measured=[self._measured(part, cells.get(part, {})) for part in self.sweeps],
+                measured=measured,
                 sets=self.sets,
                 task=self.task,
                 headline=_HEADLINES[self.task],
@@ -87,10 +89,14 @@ class ShiftResults:
                 protocol={'max_samples': self.max_samples, **_calibration_of(some)},
                 pooled=self.pooled,
             )
-            write_with_arrays(self.work_dir, results, {PER_IMAGE: arrays})
+            variants = some.calibration.variants if some.calibration else ()
+            calibration = add_calibration(results, measured, variants)
+            files = {PER_IMAGE: arrays, CALIBRATION: calibration}
+            files = {name: content and content.items() for name, content in files.items()}
+            write_with_arrays(self.work_dir, results, files)
         return results
 
-    def _measured(self, part: Part, cell: Mapping[str, Any]) -> Measured:
+    def _measured(self, part: Part, audit: Mapping[str, Any] | None) -> Measured:
         """What the sweep of a condition holds."""
         sweep, condition = self.sweeps[part], part.condition
         record = copy.deepcopy(sweep.store.get(CLEAN))
@@ -99,8 +105,8 @@ class ShiftResults:
             {name: text if name == 'key' else str(below / text) for name, text in image.items()}
             for image in record.images
         ]
-        if record.status == 'done' and part.cell not in self.pooled:
-            read = sweep.store.statistics
+        done, read = record.status == 'done', sweep.store.statistics
+        if done and part.cell not in self.pooled:
             statistics = read(CLEAN)
             if self.task == 'detection':
                 statistics = Matches.read(lambda name: read(CLEAN, name))
@@ -113,8 +119,8 @@ class ShiftResults:
             unlabelled=tuple(path.name for path in condition.unlabelled) if condition else (),
             **self.pictures[part]._asdict(),
             statistics=self.pooled.statistics.get(part.cell),
-            calibration=cell.get('calibration'),
-            audit=cell.get('audit'),
+            calibration=read(CLEAN, 'calibration') if done else None,
+            audit=audit,
         )
 
 

@@ -29,7 +29,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256
 from fan_mm.evaluation.probabilities import probabilities_of
-from fan_mm.evaluation.results import PER_IMAGE, RESULTS
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.submission import Submission
 from fan_mm.evaluation.sweep import check_options
@@ -139,7 +139,7 @@ def evaluate_shifts(
         submissions = _submissions(cfg, unlabelled, submission, info)
         if options.get('overwrite') and is_main_process():
             remove_report(work_dir)
-            for name in (RESULTS, PER_IMAGE):
+            for name in (RESULTS, PER_IMAGE, CALIBRATION):
                 (work_dir / name).unlink(missing_ok=True)
         _try(model, sweeps, fp16)
         for split in submissions:
@@ -246,24 +246,23 @@ def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> di
     Returns:
         The content of results.json, on every rank.
     """
-    cells, temperature, results = {}, None, {}
+    audits, temperature, results = {}, None, {}
     for part, sweep in sweeps.items():
         if temperature is not None:
             sweep.calibration.use(temperature)
-        cells[part] = _run(part, sweep)
+        audits[part] = _run(part, sweep)
         temperature = sweep.calibration and sweep.calibration.temperature
-        results = by_rank_0(lambda: joined.write(cells), joined.work_dir)
+        results = by_rank_0(lambda: joined.write(audits), joined.work_dir)
     return results
 
 
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
-    """Evaluate a condition; returns its cell as the sweep's results have it, and their audit."""
+    """Evaluate a condition; returns the audit of its sweep."""
     print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
     try:
-        results = sweep.run()
+        return sweep.run()['audit']
     except InputError as error:
         raise InputError(named_once(str(error), part)) from None
-    return {**results['cells'][0], 'audit': results['audit']}
 
 
 def _how_to_go_on(sweeps: Mapping[Part, RobustnessSweep], options: Mapping[str, Any]) -> str:

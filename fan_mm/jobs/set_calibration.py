@@ -32,6 +32,7 @@ class SetCalibration:
         self.probabilities = probabilities_of(model, 'classification')
         self.variants = VARIANTS if fit_temperature else VARIANTS[:1]
         self.pictures: dict[str, Dataset] = {}  # set -> what its temperature is fitted on
+        self._positions: list[int] = []
         self._sums: list[np.ndarray] = []
         self._temperature: Temperature | None = None
 
@@ -51,16 +52,19 @@ class SetCalibration:
 
     def begin(self, name: str, loader: DataLoader) -> None:
         """Begin with a set; the model has the weights for it."""
-        self._sums, self._temperature = [], None
+        self._positions, self._sums, self._temperature = [], [], None
         if name in self.pictures:
             fitted = [fit_on_pictures(self.model, self.pictures[name], loader)]
             broadcast_object_list(fitted)  # the same on all ranks, to the last digit
             self._temperature = fitted[0]
 
-    def add(self, scores: Tensor, labels: Tensor, classes: Sequence[int]) -> None:
+    def add(
+        self, positions: Sequence[int], scores: Tensor, labels: Tensor, classes: Sequence[int]
+    ) -> None:
         """Add a batch.
 
         Args:
+            positions: of its B pictures in the set.
             scores: ``(B, K)`` probabilities.
             labels: ``(B,)`` positions in ``classes``.
             classes: those that the set has; their probabilities are made to add up to 1.
@@ -70,18 +74,15 @@ class SetCalibration:
         """
         temperatures = (1.0,) if self._temperature is None else (1.0, self._temperature.value)
         chosen = checked(scores)[:, list(classes)]
+        self._positions += positions
         self._sums.append(sums_of_labels(chosen, labels, temperatures))
 
     def end(self) -> dict[str, Any]:
-        """'calibration' and, where one was fitted, 'temperature' of the set, on every rank.
-
-        Each rank has every n-th picture, beginning with its own number.
-        """
+        """'calibration' and, where one was fitted, 'temperature' of the set, on every rank."""
         empty = np.zeros((0, len(self.variants), SIZE), np.int64)
-        parts = all_gather_object(np.concatenate([empty, *self._sums]))
-        sums = np.zeros((sum(map(len, parts)), *empty.shape[1:]), np.int64)
-        for rank, part in enumerate(parts):
-            sums[rank :: len(parts)] = part
+        parts = all_gather_object((self._positions, np.concatenate([empty, *self._sums])))
+        sums = np.concatenate([part for _, part in parts])
+        sums = sums[np.argsort([p for positions, _ in parts for p in positions])]
         found = {'calibration': of_set(sums, self.variants)}
         if self._temperature:
             found['temperature'] = self._temperature.as_dict()

@@ -39,6 +39,21 @@ class Bins:
     accuracy: np.ndarray
 
 
+def bins_of(found: Sequence[Mapping[str, Any]]) -> Bins | None:
+    """The bins of several cells of results.json together; None without samples."""
+    counts = np.array([bins['count'] for bins in found], float)
+    total = counts.sum(0)
+    if not total.sum():
+        return None
+
+    def mean(name: str) -> np.ndarray:
+        values = np.array([[v or 0.0 for v in bins[name]] for bins in found])
+        with np.errstate(invalid='ignore'):
+            return (counts * values).sum(0) / total
+
+    return Bins(total / total.sum(), mean('confidence'), mean('accuracy'))
+
+
 class CalibrationTable:
     """Read access to the calibration in the results of a sweep that measured it.
 
@@ -73,18 +88,7 @@ class CalibrationTable:
         """The bins of some cells together; None if one of them is missing."""
         if not cells or any(cell not in self._cells for cell in cells):
             return None
-        found = [self._cells[cell][variant]['bins'] for cell in cells]
-        counts = np.array([bins['count'] for bins in found], float)
-        total = counts.sum(0)
-        if not total.sum():
-            return None
-
-        def mean(name: str) -> np.ndarray:
-            values = np.array([[v or 0.0 for v in bins[name]] for bins in found])
-            with np.errstate(invalid='ignore'):
-                return (counts * values).sum(0) / total
-
-        return Bins(total / total.sum(), mean('confidence'), mean('accuracy'))
+        return bins_of([self._cells[cell][variant]['bins'] for cell in cells])
 
     def cells_of(self, group: str) -> list[tuple[str, int]]:
         """The cells that a group's mean is over; of hold-outs all that were to be evaluated."""
@@ -172,11 +176,11 @@ def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
     }
 
 
-def csv_values(cell: Mapping, columns: Mapping[tuple[str, str], str]) -> list[float | None]:
-    """Value and bounds of the interval of a cell, per column three numbers."""
+def csv_values(found: Mapping, columns: Mapping[tuple[str, str], str]) -> list[float | None]:
+    """Value and bounds of the interval of a cell's calibration, per column three numbers."""
     values = []
     for variant, measure in columns:
-        entry = (cell.get('calibration') or {}).get(variant, {}).get(measure, {})
+        entry = found.get(variant, {}).get(measure, {})
         values += [entry.get('value'), *(entry.get('interval') or (None, None))]
     return values
 
@@ -197,7 +201,7 @@ def calibration_lines(found: Mapping[str, Mapping]) -> list[str]:
                 parts.append(f'{measure} clean {clean}, mean {mean}')
             else:
                 bounds = interval(entry['interval'], digits)
-                parts.append(f'{measure} {number(entry["value"], digits)} {bounds}'.strip())
+                parts.append(f'{measure} {text_of(entry, digits)} {bounds}'.strip())
         lines.append(('' if variant == PLAIN else 'with temperature: ') + '; '.join(parts))
     return lines
 
@@ -233,10 +237,10 @@ def ece_rows(
 
 def calibration_label(name: str) -> str:
     """'mean_ECE_scaled' -> 'mean ECE, with temperature'."""
-    of, measure, *scaled = name.split('_')
-    return f'{of} {measure}' + (', with temperature' if scaled else '')
+    plain = name.removesuffix(f'_{SCALED}')
+    return plain.replace('_', ' ') + (', with temperature' if plain != name else '')
 
 
 def calibration_digits(name: str) -> int:
     """Digits printed of such a measure."""
-    return MEASURES[name.split('_')[1]]
+    return next(digits for measure, digits in MEASURES.items() if measure in name.split('_'))

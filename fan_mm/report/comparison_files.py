@@ -1,7 +1,7 @@
 """A comparison as Markdown, LaTeX and HTML, with its figures."""
 
+import functools
 import os
-import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -17,8 +17,6 @@ from fan_mm.report.comparison import (
     build_comparison,
 )
 from fan_mm.report.labels import (
-    DASH,
-    MINUS,
     UNLIKE,
     arrow,
     corruption_label,
@@ -28,14 +26,9 @@ from fan_mm.report.labels import (
     signed,
     task_label,
 )
+from fan_mm.report.latex import NEEDS, latex, latex_table, turned
 from fan_mm.report.scatter import accuracy_scatter, plotted
 from fan_mm.report.tables import markdown_table
-
-_LATEX_SPECIAL = {
-    **{c: f'\\{c}' for c in '&%$#_{}'},
-    **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
-    **{'↑': '$\\uparrow$', '↓': '$\\downarrow$', DASH: '--', MINUS: '$-$', UNLIKE: '$^\\dagger$'},
-}
 
 
 def write_comparison(
@@ -94,14 +87,7 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
         columns['worst ↑'] = lambda e: _mean(e, 'mean', e.worst)
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
-    measured = dict.fromkeys(name for e in comparison.entries for name in e.calibration)
-    columns |= {
-        f'{calibration_label(name)} ↓': lambda e, name=name: number(
-            e.calibration.get(name), calibration_digits(name)
-        )
-        for name in measured
-        if 'ECE' in name
-    }
+    columns |= _calibration_columns(comparison, 'ECE')
     columns |= {
         group: lambda e, group=group: _mean(e, group, e.groups.get(group))
         for group in comparison.groups
@@ -114,9 +100,33 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
     return columns
 
 
-def _mean(entry: Entry, of: str, value: float | None) -> str:
+def _calibration_columns(
+    comparison: Comparison, measure: str = ''
+) -> dict[str, Callable[[Entry], str]]:
+    """The same of calibration: of one measure, or of all, where any entry has them."""
+    measured = [
+        name for name in CALIBRATION if any(name in e.calibration for e in comparison.entries)
+    ]
+
+    def text(entry: Entry, name: str) -> str:
+        value = entry.calibration.get(name)
+        over = 'mean' if name.startswith('mean') else 'clean'
+        return _mean(entry, over, value, calibration_digits(name))
+
+    return {
+        f'{calibration_label(name)} ↓': functools.partial(text, name=name)
+        for name in measured
+        if measure in name
+    }
+
+
+def _calibrated(comparison: Comparison) -> list[Entry]:
+    return [entry for entry in comparison.entries if entry.calibration]
+
+
+def _mean(entry: Entry, of: str, value: float | None, digits: int = 1) -> str:
     """A mean of an entry, marked if it is over other cells than the first result's."""
-    return number(value) + (UNLIKE if value is not None and of in entry.unlike else '')
+    return number(value, digits) + (UNLIKE if value is not None and of in entry.unlike else '')
 
 
 def _places(comparison: Comparison) -> list[str]:
@@ -169,6 +179,13 @@ def _difference_text(comparison: Comparison) -> str:
     )
 
 
+def _calibration_caption(comparison: Comparison) -> str:
+    return (
+        f'Calibration on clean images, and the mean over {comparison.benchmark}: ECE in per cent, NLL in '
+        'nats, Brier score from 0 to 2; lower is better.'
+    )
+
+
 def _with_corruptions(comparison: Comparison) -> list[Entry]:
     """The entries that have a value for any corruption."""
     wanted = comparison.corruptions
@@ -216,6 +233,10 @@ def _markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
             [[_labelled(e), *_ranked_cells(comparison, e)] for e in _with_corruptions(comparison)],
         ),
     ]
+    if columns := _calibration_columns(comparison):
+        rows = [[_labelled(e), *(t(e) for t in columns.values())] for e in _calibrated(comparison)]
+        parts += ['## Calibration', _calibration_caption(comparison)]
+        parts.append(markdown_table(['model', *columns], rows))
     if comparison.differences:
         parts += ['## Differences', _difference_text(comparison)]
         parts.append(markdown_table(_DIFFERENCE_HEAD, map(_difference_row, comparison.differences)))
@@ -247,18 +268,24 @@ def _sources_markdown(entries: Sequence[Entry]) -> str:
 
 
 def _latex(comparison: Comparison) -> str:
-    """One ``table*`` as papers print it: model, clean, mean, retention, corruptions by group."""
-    heads = [f'clean {metric_label(comparison.metric)}', 'mean', 'retention']
-    with_mce = any(e.mce is not None for e in comparison.entries)
-    heads += ['mCE ↓'] if with_mce else []
+    """One ``table*`` as papers print it, and one of calibration where any result has it."""
+    tables = [_latex_scores(comparison)]
+    if _calibration_columns(comparison):
+        tables.append(_latex_calibration(comparison))
+    return '\n'.join([NEEDS, *tables, ''])
+
+
+def _latex_scores(comparison: Comparison) -> str:
+    """Model, clean, mean, retention, calibration, corruptions by group."""
+    heads = _latex_columns(comparison)
     first = len(heads) + 2
     spans, rules = [], []
     for group, names in comparison.groups.items():
         spans.append(f'\\multicolumn{{{len(names)}}}{{c}}{{{latex(group.capitalize())}}}')
         rules.append(f'\\cmidrule(lr){{{first}-{first + len(names) - 1}}}')
         first += len(names)
-    turned = [f'\\rotatebox{{90}}{{{latex(corruption_label(c))}}}' for c in comparison.corruptions]
-    own = [_latex_row(comparison, e, with_mce) for e in comparison.entries if not e.published]
+    corruptions = [turned(corruption_label(c)) for c in comparison.corruptions]
+    own = [_latex_row(comparison, e) for e in comparison.entries if not e.published]
     width = 1 + len(heads) + len(comparison.corruptions)
     printed = []
     for publication in dict.fromkeys(e.publication for e in comparison.entries if e.published):
@@ -267,50 +294,59 @@ def _latex(comparison: Comparison) -> str:
             f'\\multicolumn{{{width}}}{{l}}{{\\emph{{As published ({latex(publication)})}}}} \\\\',
         ]
         printed += [
-            _latex_row(comparison, e, with_mce)
-            for e in comparison.entries
-            if e.publication == publication
+            _latex_row(comparison, e) for e in comparison.entries if e.publication == publication
         ]
     caption = (
         f'{_title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (\\%). '
         + ' '.join(latex(notice) for notice in comparison.notices)
     )
-    return '\n'.join(
-        [
-            '% needs \\usepackage{booktabs,graphicx}',
-            '\\begin{table*}',
-            '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
-            f'\\begin{{tabular}}{{l{"r" * (len(heads) + len(comparison.corruptions))}}}',
-            '\\toprule',
-            ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',
-            ''.join(rules),
-            ' & '.join(['model', *map(latex, heads), *turned]) + ' \\\\',
-            '\\midrule',
-            *own,
-            *printed,
-            '\\bottomrule',
-            '\\end{tabular}',
-            f'\\caption{{{caption.strip()}}}',
-            '\\end{table*}',
-            '',
-        ]
-    )
+    lines = [
+        ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',
+        ''.join(rules),
+        ' & '.join(['model', *map(_latex_head, heads), *corruptions]) + ' \\\\',
+        '\\midrule',
+        *own,
+        *printed,
+    ]
+    return latex_table(width, lines, caption)
 
 
-def _latex_row(comparison: Comparison, entry: Entry, with_mce: bool) -> str:
-    cells = [latex(number(entry.clean))]
-    cells += [latex(_mean(entry, 'mean', value)) for value in (entry.mean, entry.retention)]
-    cells += [latex(number(entry.mce))] if with_mce else []
+def _latex_calibration(comparison: Comparison) -> str:
+    """Model, and each measure clean and as the mean."""
+    columns = _calibration_columns(comparison)
+    lines = [' & '.join(['model', *map(turned, columns)]) + ' \\\\', '\\midrule']
+    lines += [
+        ' & '.join([latex(e.name), *(latex(text(e)) for text in columns.values())]) + ' \\\\'
+        for e in _calibrated(comparison)
+    ]
+    caption = f'{_title(comparison)}: {_calibration_caption(comparison)}'
+    return latex_table(1 + len(columns), lines, latex(caption))
+
+
+def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
+    """Heading -> text of an entry, of the columns before the corruptions."""
+    columns = {
+        f'clean {metric_label(comparison.metric)}': lambda e: number(e.clean),
+        'mean': lambda e: _mean(e, 'mean', e.mean),
+        'retention': lambda e: _mean(e, 'mean', e.retention),
+    }
+    if any(e.mce is not None for e in comparison.entries):
+        columns['mCE ↓'] = lambda e: number(e.mce)
+    return columns | _calibration_columns(comparison, 'ECE')
+
+
+def _latex_head(text: str) -> str:
+    """Upright, but turned where it is long."""
+    return turned(text) if 'ECE' in text else latex(text)
+
+
+def _latex_row(comparison: Comparison, entry: Entry) -> str:
+    cells = [latex(text(entry)) for text in _latex_columns(comparison).values()]
     for corruption in comparison.corruptions:
         text = latex(_mean(entry, corruption, entry.corruptions.get(corruption)))
         best = entry.name in _best(comparison, corruption)
         cells.append(f'\\textbf{{{text}}}' if best else text)
     return ' & '.join([latex(entry.name), *cells]) + ' \\\\'
-
-
-def latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return re.sub('|'.join(map(re.escape, _LATEX_SPECIAL)), lambda m: _LATEX_SPECIAL[m[0]], text)
 
 
 # -------------------------------------------------------------------------------------------- HTML
@@ -328,6 +364,7 @@ def _html(comparison: Comparison, svgs: dict[str, str]) -> str:
             else [],
         ),
         'corruptions': ('Corruptions', _corruptions_section(comparison)),
+        'calibration': ('Calibration', _calibration_section(comparison)),
         'differences': ('Differences', _differences_section(comparison)),
         'sources': ('Sources of the published rows', _sources_section(printed)),
         'provenance': (
@@ -410,6 +447,18 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
         'incomplete, or printed under a doubtful heading.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
+
+
+def _calibration_section(comparison: Comparison) -> list[str]:
+    columns = _calibration_columns(comparison)
+    if not columns:
+        return []
+    rows = [
+        page.head_cell(_labelled(e), 'row') + ''.join(page.cell(t(e)) for t in columns.values())
+        for e in _calibrated(comparison)
+    ]
+    head = [page.head_cell('model'), *map(page.turned_head_cell, columns)]
+    return [page.table(_calibration_caption(comparison), head, [rows], 'lines')]
 
 
 def _differences_section(comparison: Comparison) -> list[str]:

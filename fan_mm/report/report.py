@@ -80,6 +80,7 @@ def _of_shifts(results: dict, work_dir: Path) -> tuple[dict, dict]:
     """Figures and texts by their names."""
     table = ShiftTable(results)
     drawn = {'conditions': condition_points([table])}
+    drawn |= calibration_figures.drawn_of_conditions(table)
     return drawn, {
         'results.csv': conditions_csv(table),
         'per_class.csv': classes_csv(table),

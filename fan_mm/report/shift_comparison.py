@@ -1,9 +1,10 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
 A condition is compared where its pictures and labels are the same (their hash); what differs is said. The
-published rows are those of the same set, split and metric; they are never ranked.
+published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,34 @@ from typing import Any
 import numpy as np
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import interval
-from fan_mm.evaluation.pooling import Pooled, ShiftCell, StoredDraws, paired
+from fan_mm.evaluation.calibration import MEASURES, calibration
+from fan_mm.evaluation.comparison import paired
+from fan_mm.evaluation.pooling import (
+    MEAN,
+    POOLED,
+    PooledSums,
+    ShiftCell,
+    StoredDraws,
+    combined,
+    drawn_alike,
+)
 from fan_mm.evaluation.published_shifts import (
     PublishedShift,
     other_protocols,
     published_shifts,
 )
-from fan_mm.evaluation.results import SHIFTS, read_arrays, read_results
+from fan_mm.evaluation.results import (
+    CALIBRATION,
+    PER_IMAGE,
+    SHIFTS,
+    read_arrays,
+    read_results,
+)
+from fan_mm.report.calibration import calibration_digits, csv_columns
 from fan_mm.report.comparison import unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
-_COMBINED = {'pooled': 'pooled', 'mean_of_conditions': 'mean of conditions'}
+_COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,7 @@ class ShiftDifference:
     """Another model minus the first one; see `fan_mm.report.comparison.Difference`."""
 
     name: str
+    measure: str
     column: Column
     points: float
     interval: tuple[float, float] | None
@@ -84,17 +102,33 @@ class ShiftComparison:
         """A set and its split, from the first table that has it."""
         return title_of(self.tables, name)
 
-    def best(self, column: Column) -> set[str]:
-        """Names of the models that are best in a column, among those with the same pictures."""
+    @property
+    def calibration(self) -> tuple[str, ...]:
+        """Measures that any of the tables has: 'ECE', 'ECE_scaled' and so on."""
+        return tuple(dict.fromkeys(name for t in self.tables for name in measures_of(t)))
+
+    def best(self, column: Column, measure: str | None = None) -> set[str]:
+        """Names of the models that are best in a column, among those with the same pictures.
+
+        Args:
+            column: which.
+            measure: one of `calibration`; None for the results' metric.
+        """
+        digits = 1 if measure is None else calibration_digits(measure)
         values = {
-            t.name: round(score['value'], 1)
+            t.name: round(score['value'], digits)
             for t in self.tables
             if (t.name, column) not in self.unlike
-            and (score := score_in(t, column)) is not None
+            and (score := score_in(t, column, measure)) is not None
             and score['value'] is not None
         }
-        top = max(values.values(), default=None)
+        top = (max if measure is None else min)(values.values(), default=None)
         return {n for n, v in values.items() if v == top} if len(values) > 1 else set()
+
+
+def measures_of(table: ShiftTable) -> dict[str, tuple[str, str]]:
+    """The measures of calibration of a model: 'ECE_scaled' -> ('scaled', 'ECE')."""
+    return {name: key for key, name in csv_columns(table.results).items()}
 
 
 def score_in(
@@ -105,8 +139,12 @@ def score_in(
     Args:
         table: of the model.
         column: which.
-        metric: another one of the results' than theirs; only conditions have it.
+        metric: another one of the results' than theirs, which only conditions have; or a measure of
+            calibration.
     """
+    if metric in measures_of(table):
+        variant, measure = measures_of(table)[metric]
+        return _calibration_in(table, column).get(variant, {}).get(measure)
     if metric not in (None, table.metric):
         cell = table.cells.get((column.set, column.condition))
         value = cell['metrics'].get(metric) if cell and cell['status'] == 'done' else None
@@ -119,6 +157,15 @@ def score_in(
         return None
     found = entry if column.combined else entry['conditions']
     return found[column.condition]['score'] if column.condition in found else None
+
+
+def _calibration_in(table: ShiftTable, column: Column) -> Mapping[str, Any]:
+    """Variant -> measure -> number of a model in a column; nothing where it has none."""
+    if column.combined:
+        found = table.sets.get(column.set, {}).get(column.condition)
+    else:
+        found = table.cells.get((column.set, column.condition))
+    return (found or {}).get('calibration') or {}
 
 
 def title_of(tables: Sequence[ShiftTable], name: str) -> str:
@@ -159,10 +206,13 @@ def build_shift_comparison(
             rows += published_shifts(name, split, metric)
             notices += other_protocols(name, split)
     if rows:
+        places = _places(tables, rows)
         notices.append(
             'Published rows are printed by others, of models trained in other ways; nothing of them was '
-            'measured here, and they are not ranked.'
+            'measured here, and they are not ranked'
+            + (', but for those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
+        notices += places
     return ShiftComparison(
         tables=tables,
         columns=columns,
@@ -242,6 +292,27 @@ def _splits(tables: Sequence[ShiftTable]) -> list[tuple[str, str, str]]:
     return [(name, split, metric) for name, split in pairs for metric in metrics]
 
 
+def _places(tables: Sequence[ShiftTable], rows: Sequence[PublishedShift]) -> list[str]:
+    """Where results stand among published rows that are ranked, by the score of all pictures together."""
+    found = []
+    for table in tables:
+        for name, entry in table.sets.items():
+            value = entry[POOLED]['score']['value']
+            like = (name, entry['split'], table.metric, entry['samples'])
+            others = [
+                round(row.values[POOLED], 1)
+                for row in rows
+                if row.ranked and (row.set, row.split, row.metric, row.samples) == like
+            ]
+            if others and value is not None:
+                better = sum(other > round(value, 1) for other in others)  # as printed
+                found.append(
+                    f'{table.name}: place {better + 1} of {len(others) + 1} on {table.title(name)}, pooled, '
+                    f'among the models of SemSegBench.'
+                )
+    return found
+
+
 def _differences(
     paths: Sequence[str | os.PathLike],
     tables: Sequence[ShiftTable],
@@ -249,50 +320,53 @@ def _differences(
     unlike: frozenset[tuple[str, Column]],
 ) -> list[ShiftDifference]:
     """Differences to the first model, with intervals by common draws of scenes where there are any."""
-    found = []
-    arrays = [read_arrays(path) for path in paths]
-    for table, other in zip(tables[1:], arrays[1:], strict=True):
-        draws = paired(arrays[0], other)
-        for column in columns:
-            scores = [_value(t, column) for t in (tables[0], table)]
-            if None in scores or (table.name, column) in unlike:
-                continue
-            bounds = None
-            if draws is not None:
-                values = [
-                    _drawn(t, column, d) for t, d in zip((tables[0], table), draws, strict=True)
+    first, found = tables[0], []
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        names = [n for n in measures_of(first) if n in measures_of(table)]
+        for measures, file in (([first.metric], PER_IMAGE), (names, CALIBRATION)):
+            arrays = [read_arrays(p, file) for p in (paths[0], path)]
+            draws = drawn_alike(*arrays) if measures else None
+            for measure, column in itertools.product(measures, columns):
+                scores = [score_in(t, column, measure) for t in (first, table)]
+                values = [score and score['value'] for score in scores]
+                if None in values or (table.name, column) in unlike:
+                    continue
+                drawn = draws and [
+                    _drawn(t, column, measure, d)
+                    for t, d in zip((first, table), draws, strict=True)
                 ]
-                if not any(v is None for v in values):
-                    bounds = interval(values[1] - values[0])
-            found.append(
-                ShiftDifference(
-                    table.name,
-                    column,
-                    scores[1] - scores[0],
-                    tuple(bounds) if bounds else None,
-                    None if bounds is None else not bounds[0] <= 0 <= bounds[1],
+                known = drawn and all(d is not None for d in drawn)
+                difference = paired(values, drawn if known else None)
+                bounds = difference['interval']
+                found.append(
+                    ShiftDifference(
+                        *(table.name, measure, column, difference['difference']),
+                        tuple(bounds) if bounds else None,
+                        difference['significant'],
+                    )
                 )
-            )
     return found
 
 
-def _value(table: ShiftTable, column: Column) -> float | None:
-    score = score_in(table, column)
-    return None if score is None else score['value']
-
-
-def _drawn(table: ShiftTable, column: Column, draws: Pooled | StoredDraws) -> np.ndarray | None:
-    """Resampled scores ``(R,)`` of a column; None where a cell has no statistics of both models."""
-    classes = table.results['dataset']['classes']
-    if column.set == 'clean':
-        cells, scored = [ShiftCell('clean', 'clean')], range(len(classes))
-    else:
-        entry = table.sets[column.set]
-        scored = [classes.index(name) for name in entry['scored']]
-        names = entry['conditions'] if column.combined else [column.condition]
-        cells = [ShiftCell(column.set, name) for name in names]
+def _drawn(
+    table: ShiftTable, column: Column, measure: str, draws: PooledSums | StoredDraws
+) -> np.ndarray | None:
+    """Resampled values ``(R,)`` of a column; None where a cell has no statistics of both models."""
+    names = [column.condition]
+    if column.combined:
+        names = list(table.sets[column.set]['conditions'])
+    cells = [ShiftCell(column.set, name) for name in names]
     if not all(cell in draws for cell in cells):
         return None
-    if column.condition == 'mean_of_conditions':
+    over = column.condition if column.combined else POOLED
+    if measure in measures_of(table):
+        variant, name = measures_of(table)[measure]
+        v, m = table.variants.index(variant), MEASURES.index(name)
+        sums = [draws.drawn_sums(cell) for cell in cells]
+        return combined(over, sums, lambda s: calibration(s[:, v])[:, m])
+    classes = table.results['dataset']['classes']
+    names = classes if column.set == 'clean' else table.sets[column.set]['scored']
+    scored = [classes.index(name) for name in names]
+    if over == MEAN:
         return sum(draws.drawn([cell], scored) for cell in cells) / len(cells)
     return draws.drawn(cells, scored)

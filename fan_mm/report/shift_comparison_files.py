@@ -9,8 +9,9 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures, page
-from fan_mm.report.comparison_files import latex
+from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.labels import arrow, interval, metric_label, number, signed, task_label
+from fan_mm.report.latex import NEEDS, latex, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
     Column,
@@ -24,7 +25,7 @@ from fan_mm.report.shift_table import ShiftTable
 from fan_mm.report.simulated_real import SAID, simulated_against_real
 from fan_mm.report.tables import markdown_table
 
-_DIFFERENCE_HEAD = ['model', 'where', 'difference', 'interval', 'excludes 0']
+_DIFFERENCE_HEAD = ['model', 'where', 'measure', 'difference', 'interval', 'excludes 0']
 
 
 def write_shift_comparison(
@@ -108,29 +109,49 @@ def _where(comparison: ShiftComparison, column: Column) -> str:
 
 
 def _metrics(comparison: ShiftComparison) -> list[str]:
-    """The results' metric, and others that published rows are of."""
-    return list(dict.fromkeys([comparison.metric, *(r.metric for r in comparison.published)]))
+    """The results' metric, others that published rows are of, and measures of calibration."""
+    published = [row.metric for row in comparison.published]
+    return list(dict.fromkeys([comparison.metric, *published, *comparison.calibration]))
 
 
 def _columns(comparison: ShiftComparison, metric: str) -> list[Column]:
     """Of another metric, only the conditions of the sets that rows are published of."""
-    if metric == comparison.metric:
+    if metric in (comparison.metric, *comparison.calibration):
         return list(comparison.columns)
     sets = {row.set for row in comparison.published if row.metric == metric}
     return [c for c in comparison.columns if c.set in sets and not c.combined]
 
 
+def _head(comparison: ShiftComparison, metric: str) -> str:
+    """'mIoU ↑', 'NLL, with temperature ↓'."""
+    if metric in comparison.calibration:
+        return f'{calibration_label(metric)} {arrow(False)}'
+    return f'{metric_label(metric)} {arrow(True)}'
+
+
+def _digits(comparison: ShiftComparison, metric: str) -> int:
+    return calibration_digits(metric) if metric in comparison.calibration else 1
+
+
+def _is_best(comparison: ShiftComparison, metric: str, name: str, column: Column) -> bool:
+    """Whether a model is the best in a column; of other metrics than the results' none is."""
+    if metric == comparison.metric:
+        return name in comparison.best(column)
+    return metric in comparison.calibration and name in comparison.best(column, metric)
+
+
 def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str], bool]]:
     """Name, texts and whether it is published, of every row of a table."""
-    columns = _columns(comparison, metric)
+    columns, digits = _columns(comparison, metric), _digits(comparison, metric)
     rows = []
     for table in comparison.tables:
         texts = []
         for column in columns:
             score = score_in(table, column, metric)
-            text = number(score['value'] if score else None)
+            text = number(score['value'] if score else None, digits)
             mark = '*' if (table.name, column) in comparison.unlike else ''
-            texts.append(f'{text}{mark} {interval(score["interval"] if score else None)}'.strip())
+            bounds = interval(score['interval'] if score else None, digits)
+            texts.append(f'{text}{mark} {bounds}'.strip())
         rows.append((table.name, texts, False))
     of_model: dict[tuple[str, str], dict[Column, float]] = {}
     for row in comparison.published:
@@ -157,11 +178,13 @@ def _named(comparison: ShiftComparison, column: Column, name: str) -> bool:
 
 def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
     verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    digits = _digits(comparison, difference.measure)
     return [
         difference.name,
         _where(comparison, difference.column),
-        signed(difference.points),
-        interval(difference.interval),
+        _head(comparison, difference.measure),
+        signed(difference.points, digits),
+        interval(difference.interval, digits),
         verdict,
     ]
 
@@ -170,6 +193,7 @@ def _difference_text(comparison: ShiftComparison) -> str:
     return (
         f'Each model minus {comparison.tables[0].name}, in points, with the interval of the paired bootstrap '
         'over scenes. If it excludes 0, the choice of pictures does not explain the difference.'
+        + (f' {_UNITS}' if comparison.calibration else '')
     )
 
 
@@ -180,10 +204,18 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
     }
 
 
+_UNITS = 'NLL is in nats, the Brier score goes from 0 to 2.'
 _CAPTION = (
-    'In per cent; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, '
-    'labels or classes than the first result. Published rows are not ranked.'
+    '; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, labels or '
+    'classes than the first result.'
 )
+_IN = {'ECE': 'In per cent', 'NLL': 'In nats', 'Brier': 'From 0 to 2'}
+
+
+def _caption(comparison: ShiftComparison, metric: str) -> str:
+    if metric in comparison.calibration:
+        return _IN[metric.partition('_')[0]] + _CAPTION
+    return f'In per cent{_CAPTION} Published rows are not ranked.'
 
 
 # ---------------------------------------------------------------------------------------- Markdown
@@ -199,14 +231,12 @@ def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
         columns = _columns(comparison, metric)
         rows = []
         for name, texts, published in _rows(comparison, metric):
-            best = [
-                not published and metric == comparison.metric and name in comparison.best(c)
-                for c in columns
-            ]
+            best = [not published and _is_best(comparison, metric, name, c) for c in columns]
             rows.append([name, *(f'**{t}**' if b else t for t, b in zip(texts, best, strict=True))])
-        head = [f'{metric_label(metric)} {arrow(True)}', *(_where(comparison, c) for c in columns)]
+        head = [_head(comparison, metric), *(_where(comparison, c) for c in columns)]
         parts.append(markdown_table(head, rows))
-    parts.append(_CAPTION)
+    parts.append(_caption(comparison, comparison.metric))
+    parts += [_UNITS] if comparison.calibration else []
     if comparison.differences:
         rows = [_difference_row(comparison, d) for d in comparison.differences]
         parts += ['## Differences', _difference_text(comparison)]
@@ -224,7 +254,14 @@ def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
 
 
 def _latex(comparison: ShiftComparison) -> str:
-    """One ``table*``: a column for each condition, the sets above them."""
+    """A ``table*`` of the score, and one of each measure of calibration."""
+    metrics = (comparison.metric, *comparison.calibration)
+    tables = [_latex_table(comparison, metric) for metric in metrics]
+    return '\n'.join([NEEDS, *tables, ''])
+
+
+def _latex_table(comparison: ShiftComparison, metric: str) -> str:
+    """A column for each condition, the sets above them."""
     columns = list(comparison.columns)
     spans, rules, first = [], [], 2
     for name in dict.fromkeys(c.set for c in columns):
@@ -234,38 +271,31 @@ def _latex(comparison: ShiftComparison) -> str:
         rules.append(f'\\cmidrule(lr){{{first}-{first + count - 1}}}')
         first += count
     lines = []
-    for name, texts, published in _rows(comparison, comparison.metric):
+    for name, texts, published in _rows(comparison, metric):
         cells = [
             f'\\textbf{{{latex(_bare(text))}}}'
-            if not published and name in comparison.best(column)
+            if not published and _is_best(comparison, metric, name, column)
             else latex(_bare(text))
             for column, text in zip(columns, texts, strict=True)
         ]
         lines.append(' & '.join([latex(name), *cells]) + ' \\\\')
     own = len(comparison.tables)
-    turned = [f'\\rotatebox{{90}}{{{latex(c.label)}}}' for c in columns]
-    caption = f'{_title(comparison)}, {metric_label(comparison.metric)} (\\%). '
+    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{_unit(metric)}. '
     caption += ' '.join(latex(notice) for notice in comparison.notices)
-    return '\n'.join(
-        [
-            '% needs \\usepackage{booktabs,graphicx}',
-            '\\begin{table*}',
-            '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
-            f'\\begin{{tabular}}{{l{"r" * len(columns)}}}',
-            '\\toprule',
-            ' & '.join(['', *spans]) + ' \\\\',
-            ''.join(rules),
-            ' & '.join(['model', *turned]) + ' \\\\',
-            '\\midrule',
-            *lines[:own],
-            *(['\\midrule', *lines[own:]] if lines[own:] else []),
-            '\\bottomrule',
-            '\\end{tabular}',
-            f'\\caption{{{caption.strip()}}}',
-            '\\end{table*}',
-            '',
-        ]
-    )
+    rows = [
+        ' & '.join(['', *spans]) + ' \\\\',
+        ''.join(rules),
+        ' & '.join(['model', *(turned(c.label) for c in columns)]) + ' \\\\',
+        '\\midrule',
+        *lines[:own],
+        *(['\\midrule', *lines[own:]] if lines[own:] else []),
+    ]
+    return latex_table(1 + len(columns), rows, caption)
+
+
+def _unit(metric: str) -> str:
+    """In LaTeX; the Brier score has none."""
+    return {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
 
 
 def _bare(text: str) -> str:
@@ -328,8 +358,8 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
         for column in columns
         if (score := score_in(table, column, metric)) and score['value']
     ]
-    top = max(values, default=1)
-    head = [page.head_cell(f'{metric_label(metric)} {arrow(True)}')]
+    top, lower = max(values, default=1), metric in comparison.calibration
+    head = [page.head_cell(_head(comparison, metric))]
     head += [page.turned_head_cell(_where(comparison, c)) for c in columns]
     rows = []
     for name, texts, published in _rows(comparison, metric):
@@ -338,16 +368,13 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
         for column, text in zip(columns, texts, strict=True):
             score = None if table is None else score_in(table, column, metric)
             value = score['value'] if score else None
-            share = None if value is None else min(max(1 - value / top, 0), 1)
-            best = not published and metric == comparison.metric and name in comparison.best(column)
-            cells += page.cell(
-                _bare(text),
-                'mean' if best else '',
-                share=share,
-                below=interval(score['interval']) if score else '',
-            )
+            kept = None if value is None else min(max(value / top, 0), 1)
+            share = kept if lower or kept is None else 1 - kept
+            best = not published and _is_best(comparison, metric, name, column)
+            bare, _, bounds = text.partition(' ')
+            cells += page.cell(bare, 'mean' if best else '', share=share, below=bounds)
         rows.append(page.row(page.head_cell(name, 'row') + cells, 'published' if published else ''))
-    return page.table(_CAPTION, head, [rows], 'heat classes')
+    return page.table(_caption(comparison, metric), head, [rows], 'heat classes')
 
 
 def _differences_section(comparison: ShiftComparison) -> list[str]:

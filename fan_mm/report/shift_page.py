@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fan_mm.report import page
-from fan_mm.report.calibration import MEASURES
+from fan_mm.report.calibration import MEASURES, SCALED, text_of
+from fan_mm.report.calibration_figures import NAMES
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.findings import findings_notice
 from fan_mm.report.html import (
@@ -34,7 +35,7 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
 
     Args:
         table: the results.
-        figures: 'conditions'.
+        figures: 'conditions', and of `fan_mm.report.calibration_figures.drawn_of_conditions`.
         work_dir: folder that the gallery's paths are relative to.
     """
     sections = {
@@ -45,7 +46,7 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
             'Losses per class',
             classes_section(table.class_losses(), str, str, 'clean minus the condition'),
         ),
-        'calibration': ('Calibration', _calibration_section(table)),
+        'calibration': ('Calibration', _calibration_section(table, figures)),
         'gallery': ('Gallery', _gallery_section(table, work_dir)),
         'definitions': ('What the numbers are', _definitions(table)),
         'sets': (
@@ -160,28 +161,44 @@ def _class_values_section(table: ShiftTable) -> list[str]:
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp('100 %', '0 %')]
 
 
-def _calibration_section(table: ShiftTable) -> list[str]:
-    """ECE, NLL and Brier score of every condition, where they were measured."""
+def _calibration_section(table: ShiftTable, figures: Mapping[str, Figure]) -> list[str]:
+    """ECE, NLL and Brier score of every condition, and its diagrams, where they were measured."""
     rows = []
     for label, values in calibrations(table):
         cells = ''
         for measure, digits in MEASURES.items():
             entry = values[measure]
-            bounds = interval(entry['interval'], digits) if entry['interval'] else ''
-            cells += page.cell(number(entry['value'], digits), below=bounds)
+            cells += page.cell(
+                text_of(entry, digits),
+                'absent' if entry.get('missing') else '',
+                below=interval(entry['interval'], digits),
+            )
         rows.append(page.head_cell(label, 'row') + cells)
     if not rows:
         return []
     head = [page.head_cell('condition')]
     head += [page.head_cell(f'{measure} {arrow(False)}') for measure in MEASURES]
     caption = 'Expected calibration error in per cent, NLL in nats, Brier score from 0 to 2.'
-    temperature = (table.results.get('calibration') or {}).get('temperature')
+    temperature = table.results['calibration'].get('temperature')
     if temperature:
         caption += (
             f' The temperature, {temperature["value"]:.3f}, was fitted on {temperature["pictures"]} '
             'clean pictures of the training split.'
         )
-    return [page.table(caption, head, [rows], 'lines')]
+    return [
+        page.paragraph(f'Probabilities: {table.results["calibration"]["probabilities"]}.'),
+        page.table(caption, head, [rows], 'lines'),
+        *(_diagrams(name, figures[name]) for name in NAMES if name in figures),
+    ]
+
+
+def _diagrams(name: str, figure: Figure) -> str:
+    what = 'Accuracy against confidence' + (', with temperature' if SCALED in name else '')
+    return page.figure(
+        inline_svg(figure, name, what),
+        f'{what}, clean beside each condition. Below the dashed line: too sure. Underneath: the share of '
+        'pixels by confidence.',
+    )
 
 
 def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:

@@ -39,7 +39,7 @@ class Row:
         remarks: what a reader of the row must know.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
-        cell: what results.json has of it; None of what is combined.
+        calibration: variant -> measure -> its number; None where it was not measured.
     """
 
     set: str
@@ -52,7 +52,7 @@ class Row:
     remarks: tuple[str, ...] = ()
     state: str = 'done'
     error: str | None = None
-    cell: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def text(self) -> str:
@@ -127,7 +127,7 @@ class ShiftTable:
             cell['samples'],
             state=cell['status'],
             error=cell['error'],
-            cell=cell,
+            calibration=cell.get('calibration'),
         )
 
     @property
@@ -151,7 +151,7 @@ class ShiftTable:
                     tuple(_remarks(found, entry)),
                     cell['status'],
                     cell['error'],
-                    cell,
+                    cell.get('calibration'),
                 )
             )
         if len(rows) > 1:
@@ -163,10 +163,27 @@ class ShiftTable:
                 remarks = (found['reason'],) if found.get('reason') else ()
                 rows.append(
                     Row(
-                        name, label, 'combined', found['score'], found['retention'], remarks=remarks
+                        *(name, label, 'combined', found['score'], found['retention']),
+                        remarks=remarks,
+                        calibration=found.get('calibration'),
                     )
                 )
         return rows
+
+    def all_rows(self) -> list[Row]:
+        """The clean column, where there is one, and the rows of every set."""
+        clean = self.clean_row()
+        rows = [row for name in self.sets for row in self.rows(name)]
+        return [clean, *rows] if clean else rows
+
+    def calibrated_rows(self, variant: str) -> list[Row]:
+        """Those of them that have calibration of a variant."""
+        return [row for row in self.all_rows() if variant in (row.calibration or {})]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Of calibration: 'plain' and, with a temperature, 'scaled'; none where it was not measured."""
+        return tuple((self.results.get('calibration') or {}).get('variants', ()))
 
     def best_known(self, name: str) -> Row:
         """The row that stands for a set: pooled, else the mean of conditions, else its condition."""

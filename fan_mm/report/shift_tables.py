@@ -25,7 +25,7 @@ def conditions_csv(table: ShiftTable) -> str:
     NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
     """
     calibration = csv_columns(table.results)
-    rows = [_csv_row(table, row, calibration) for row in _all_rows(table)]
+    rows = [_csv_row(table, row, calibration) for row in table.all_rows()]
     head = ['set', 'split', 'condition', 'kind', 'status', 'samples', 'total', table.metric]
     head += ['low', 'high', 'retention', 'retention_low', 'retention_high']
     head += [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
@@ -35,12 +35,13 @@ def conditions_csv(table: ShiftTable) -> str:
 def classes_csv(table: ShiftTable) -> str | None:
     """One row per condition, per-class metric and class; None if the results have no such values."""
     rows = [
-        [cell['set'], cell['condition'], metric, name, value]
+        [cell['set'], _split(table, cell['set']), cell['condition'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    return as_csv(['set', 'condition', 'metric', 'class', 'value'], rows) if rows else None
+    head = ['set', 'split', 'condition', 'metric', 'class', 'value']
+    return as_csv(head, rows) if rows else None
 
 
 def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
@@ -104,19 +105,18 @@ def _line(label: str, row: Row) -> str:
     return '; '.join([text, *row.remarks])
 
 
-def _all_rows(table: ShiftTable) -> list[Row]:
-    clean = table.clean_row()
-    return [*([clean] if clean else []), *(row for name in table.sets for row in table.rows(name))]
+def _split(table: ShiftTable, name: str) -> str:
+    """Of a set; the clean column says none."""
+    return table.sets[name]['split'] if name in table.sets else ''
 
 
 def _csv_row(table: ShiftTable, row: Row, calibration: Mapping[tuple[str, str], str]) -> list:
-    split = '' if row.kind == 'clean' else table.sets[row.set]['split']
     kept = row.retention or {'value': None, 'interval': None}
     return [
-        *(row.set, split, row.label, row.kind, row.state, row.samples, row.total),
+        *(row.set, _split(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
         *(kept['value'], *(kept['interval'] or (None, None))),
-        *(*csv_values(row.cell or {}, calibration), row.error),
+        *(*csv_values(row.calibration or {}, calibration), row.error),
     ]
 
 
@@ -124,7 +124,7 @@ def _table(table: ShiftTable, bounds: str) -> str:
     head = ['set', 'condition', f'{table.metric_label} {arrow(True)}', bounds]
     head += ['retention', 'pictures', 'remarks']
     rows = []
-    for row in _all_rows(table):
+    for row in table.all_rows():
         kept = row.retention['value'] if row.retention else None
         rows.append(
             [
@@ -143,18 +143,28 @@ def _table(table: ShiftTable, bounds: str) -> str:
 def _calibration(table: ShiftTable) -> str:
     """ECE, NLL and Brier score of every condition, where they were measured."""
     rows = [
-        [label, *(text_of(values[measure], digits) for measure, digits in MEASURES.items())]
+        [
+            label,
+            *(
+                f'{text_of(values[m], digits)} {interval(values[m]["interval"], digits)}'.strip()
+                for m, digits in MEASURES.items()
+            ),
+        ]
         for label, values in calibrations(table)
     ]
     return markdown_table(['calibration', *MEASURES], rows) if rows else ''
 
 
 def calibrations(table: ShiftTable) -> list[tuple[str, Mapping[str, Mapping[str, Any]]]]:
-    """Per condition, and with the temperature once more, its name and what results.json has of it."""
+    """Per row, and with the temperature once more, its name and its measures."""
     return [
-        (table.cell_label(*key) + ('' if variant == PLAIN else ', with temperature'), values)
-        for key, cell in table.cells.items()
-        for variant, values in (cell.get('calibration') or {}).items()
+        (
+            table.cell_label(row.set, row.label)
+            + ('' if variant == PLAIN else ', with temperature'),
+            row.calibration[variant],
+        )
+        for variant in table.variants
+        for row in table.calibrated_rows(variant)
     ]
 
 

@@ -14,7 +14,7 @@ from fan_mm.report import colours
 from fan_mm.report.figures import WIDTH, new_figure, style
 from fan_mm.report.labels import corruption_in_sentence, number
 from fan_mm.report.robustness_table import RobustnessTable
-from fan_mm.report.shift_table import ShiftTable
+from fan_mm.report.shift_table import ShiftTable, condition_label
 
 # The corruptions that stand beside a weather. None is a night or a rain: these come nearest.
 BESIDE = {
@@ -59,7 +59,8 @@ def weather_lines(sweep: RobustnessTable, real: ShiftTable) -> dict[str, list[Li
                 if numbers.get('weather') == weather and score['value'] is not None:
                     kind = 'computed' if entry.get('made_of') else 'real'
                     bounds = tuple(score['interval']) if score['interval'] else None
-                    label = real.cell_label(name, condition)
+                    where = '' if condition == 'all' else f' {condition_label(condition)}'
+                    label = f'{real.title(name)}{where}'
                     seen.append(Line(label, kind, score['value'], bounds))
         simulated = [line for c in corruptions if (line := _simulated(sweep, c)) is not None]
         if seen and simulated:
@@ -92,7 +93,7 @@ def simulated_against_real(pairs: Sequence[tuple[RobustnessTable, ShiftTable]]) 
 def _panel(
     axes: Axes, sweep: RobustnessTable, real: ShiftTable, found: dict[str, list[Line]]
 ) -> None:
-    axes.set_title(real.name)
+    axes.set_title(f'{real.name}; simulated: {sweep.benchmark}')
     if not found:
         axes.text(0.5, 0.5, 'no weather that both have', ha='center', transform=axes.transAxes)
     places, labels, y = [], [], 0.0

@@ -45,7 +45,7 @@ def cells_csv(table: RobustnessTable) -> str:
             [benchmark, name, group_of.get(name, ''), severity, int(table.counts(name, severity))]
             + [cell['status'], cell['samples'], cell['seconds']]
             + [table.value(name, severity, metric) for metric in metrics]
-            + [share, *csv_values(cell, calibration), cell['error']]
+            + [share, *csv_values(cell.get('calibration') or {}, calibration), cell['error']]
         )
     head = [
         'benchmark',

@@ -40,6 +40,26 @@ def test_without_a_folder_cells_are_kept_in_memory():
     assert store.statistics(FOG).sum() == 3
 
 
+@pytest.mark.parametrize('on_disk', [False, True])
+def test_statistics_of_all_cells_are_read_one_at_a_time(tmp_path, monkeypatch, on_disk):
+    store = opened(tmp_path if on_disk else None)
+    cells = [CLEAN, *(Cell('fog', s) for s in (1, 2, 3))]
+    for number, cell in enumerate(cells):
+        sums = np.full(5, number) if number != 2 else None
+        store.put(done(cell, 50.0), np.zeros(2), calibration=sums)
+    read = []
+    statistics = CellStore.statistics
+    monkeypatch.setattr(CellStore, 'statistics', lambda *a: read.append(a[1]) or statistics(*a))
+    found = store.all_statistics(cells, 'calibration')
+    assert list(found) == [cells[0], cells[1], cells[3]] and len(found) == 3
+    assert cells[2] not in found and cells[3] in found and found and read == []
+    assert [values[0] for values in found.values()] == [0, 1, 3]
+    assert read == list(found)
+    with pytest.raises(KeyError):
+        found[cells[2]]
+    assert not store.all_statistics(cells, 'others')
+
+
 @pytest.mark.parametrize('name', ['checkpoint', 'seed', 'new'])
 def test_another_identity_is_refused(tmp_path, name):
     opened(tmp_path).put(done(FOG, 50.5))

@@ -1,5 +1,7 @@
 """Pictures of several conditions together: drawn alike, and the same as evaluated in one go."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from striped_results import measured, shift_results
@@ -9,13 +11,13 @@ from fan_mm.evaluation.pooling import (
     CLEAN_COLUMN,
     POOLED,
     ShiftCell,
-    arrays_of,
     by_cell,
-    paired,
+    drawn_alike,
     pool,
     strata,
 )
 from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
+from fan_mm.evaluation.shifts import arrays_of
 
 FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
 
@@ -62,7 +64,7 @@ def test_nine_pictures_of_one_scene_are_one():
 
 def test_written_and_read(tmp_path):
     results, arrays = shift_results()
-    write_with_arrays(tmp_path, results, {PER_IMAGE: arrays})
+    write_with_arrays(tmp_path, results, {n: a and a.items() for n, a in arrays.items()})
     assert read_results(tmp_path) == results
     arrays = read_arrays(tmp_path)
     sums, keys, scenes = (by_cell(arrays, what) for what in ('sums', 'keys', 'scenes'))
@@ -102,8 +104,9 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
         pooled = pool(parts, scenes, resamples=6)
         draws = {cell: pooled.drawn([cell], range(3)) for cell in parts}
         draws[ShiftCell('acdc', POOLED)] = pooled.drawn([FOG, NIGHT], range(3))
-        files.append(arrays_of(pooled, keys, draws))
-    for arrays, found in zip(files, paired(*files), strict=True):
+        cells = [SimpleNamespace(cell=c, keys=keys[c], scenes=scenes[c]) for c in parts]
+        files.append(arrays_of('resampled', cells, draws))
+    for arrays, found in zip(files, drawn_alike(*files), strict=True):
         assert np.array_equal(found.drawn([FOG], range(3)), arrays['draws/acdc/fog'])
         assert CLEAN_COLUMN in found
         both = found.drawn([FOG, NIGHT], range(3))
@@ -111,4 +114,5 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
             assert NIGHT not in found and both is None
         else:
             assert np.array_equal(both, arrays['draws/acdc/pooled'])
-    assert paired(files[0], None) is None and paired(files[0], shift_results()[1]) is None
+    assert drawn_alike(files[0], None) is None
+    assert drawn_alike(files[0], shift_results()[1][PER_IMAGE]) is None

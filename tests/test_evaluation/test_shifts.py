@@ -8,6 +8,7 @@ from striped_results import ACDC, CLASSES, failed, measured, shift_results
 
 from fan_mm.evaluation.bootstrap import mean_iou
 from fan_mm.evaluation.pooling import CLEAN_COLUMN, ShiftCell, by_cell, pool
+from fan_mm.evaluation.results import PER_IMAGE
 from fan_mm.evaluation.shifts import SetInfo, SetScores, effective_robustness
 
 FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
@@ -27,7 +28,8 @@ def test_effective_robustness_of_coco_o():
 def test_three_numbers_and_their_retention():
     results, arrays = shift_results()
     entry = results['sets']['acdc']
-    sums = {cell: s.sum(0, dtype=float)[None] for cell, s in by_cell(arrays, 'sums').items()}
+    statistics = by_cell(arrays[PER_IMAGE], 'sums')
+    sums = {cell: s.sum(0, dtype=float)[None] for cell, s in statistics.items()}
     conditions = [float(mean_iou(sums[c], 0)[0]) for c in (FOG, NIGHT, SNOW)]
     pooled = float(mean_iou(sums[FOG] + sums[NIGHT] + sums[SNOW], 0)[0])
     clean = float(mean_iou(sums[CLEAN_COLUMN], 0)[0])

@@ -10,21 +10,20 @@ pytest.importorskip('mmseg')
 
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
+from forked import on_ranks
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
+from mmseg.models import SegTTAModel
 from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, compare, read_per_image
 from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration import calibration, sums_of_map
-from fan_mm.evaluation.calibration_metric import CalibrationMetric
-from fan_mm.evaluation.cell_dataset import CellBatches
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import CALIBRATION
-from fan_mm.evaluation.sweep import _in_order
 from fan_mm.jobs.robustness import summary_text
 from fan_mm.report.comparison import build_comparison
 
@@ -160,21 +159,42 @@ def test_a_model_without_probabilities_ends_at_the_first_batch(sweep):
         sweep(StripeModel()).run()
 
 
-def test_two_processes_collect_what_one_does(cfg):
-    """Batches are dealt in turn; sums are put back in the order of the samples."""
-    model, loader = SoftStripes().eval(), Runner.build_dataloader(cfg.test_dataloader)
-    outputs = [model.test_step(batch)[0].to_dict() for batch in loader]
-    together = CalibrationMetric()
-    together.process(None, outputs)
-    parts = []
+def test_test_time_augmentation(cfg, sweep, training):
+    """Of two augmentations that change nothing the merged scores are the model's own."""
+
+    class Whole(SoftStripes):
+        out_channels = 19
+
+    alone = sweep(Whole(), fit_on=training).run()
+    load, *rest = cfg.test_dataloader.dataset.pipeline
+    twice = [[dict(type='RandomFlip', prob=0.0)] * 2, *([part] for part in rest)]
+    augment = dict(type='TestTimeAug', transforms=twice)
+    cfg.test_dataloader.dataset.pipeline = [load, augment]
+    training.pipeline = DATASETS.build(cfg.test_dataloader.dataset).pipeline
+    merged = sweep(SegTTAModel(Whole()), fit_on=training).run()
+    for found, expected in zip(merged['cells'], alone['cells'], strict=True):
+        assert found['metrics'] == expected['metrics']
+        for variant in ('plain', 'scaled'):
+            a, b = (c['calibration'][variant]['NLL']['value'] for c in (found, expected))
+            assert a == pytest.approx(b, abs=1e-4)
+    assert merged['calibration']['probabilities'].endswith('merged over test-time augmentations')
+
+
+def test_two_processes_say_what_one_does(sweep, training, tmp_path):
+    """With a temperature, which both have to the last digit; three pictures do not divide."""
+    alone = sweep(fit_on=training, work_dir=tmp_path / 'alone').run()
+
+    def rank_main(rank):
+        results = sweep(fit_on=training, work_dir=tmp_path / 'both').run()
+        (tmp_path / f'rank{rank}.json').write_text(json.dumps(results))
+
+    on_ranks(rank_main, 2, tmp_path / 'store')
+    stored = [read_per_image(tmp_path / name, CALIBRATION) for name in ('alone', 'both')]
+    assert all((stored[0].cells[c] == stored[1].cells[c]).all() for c in stored[0].cells)
     for rank in range(2):
-        metric, positions = CalibrationMetric(), []
-        for batch in CellBatches((), len(outputs), 1, rank, 2).batches:
-            metric.process(None, [outputs[i] for i in batch])
-            positions += batch
-        parts.append({'positions': positions, 'results': [metric.results]})
-    (ordered,) = _in_order(parts)
-    assert (np.stack(ordered) == np.stack(together.results)).all()
+        results = json.loads((tmp_path / f'rank{rank}.json').read_text())
+        assert results['calibration'] == alone['calibration']
+        assert without_times(results) == without_times(alone)
 
 
 def test_differences_are_paired(sweep, training, tmp_path):

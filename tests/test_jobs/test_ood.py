@@ -223,6 +223,8 @@ def test_imagenet_c_reads_folders_and_crops_nothing_twice(toy, tmp_path):
     assert rows['imagenet_c']['clean'] == rows['imagenet_c']['mean'] == rows['clean']['top1']
     assert rows['imagenet_c']['retention'] == 100 and 'mCE' not in rows['imagenet_c']  # ten classes
     assert '| undefined | ' in table_row(results)
+    # all folders are one, and the model guesses
+    assert 'imagenet_c: audit, bytes of the copies: the files of ' in table_row(results)
     assert (tmp_path / 'imagenet_c/report.html').exists()
     assert missing_values(results) == []
 
@@ -294,10 +296,12 @@ def test_an_incomplete_sweep_says_what_is_missing_and_goes_on_when_mended(toy, t
 
 
 def test_two_processes_count_every_picture_once(monkeypatch):
-    """Each has its part before the sum is taken over both."""
+    """Each has its part before the sum is taken over both, in the batches that one process has."""
+    seen = []
 
     class Model(torch.nn.Module):
         def test_step(self, batch):
+            seen.append([id(picture) for picture in batch])
             return batch
 
     scores = torch.rand(11, 7, generator=torch.Generator().manual_seed(0))
@@ -307,12 +311,14 @@ def test_two_processes_count_every_picture_once(monkeypatch):
     ]
     loader = torch.utils.data.DataLoader(pictures, batch_size=3, collate_fn=list)
     alone = ood._accuracy('clean', Model(), loader, None, None)
-    parts = []
+    parts, batches = [], sorted(seen)
+    seen.clear()
     monkeypatch.setattr(ood, 'all_reduce', lambda counts: parts.append(counts.clone()))
     for rank in (0, 1):
         monkeypatch.setattr(ood, 'get_dist_info', lambda rank=rank: (rank, 2))
         ood._accuracy('clean', Model(), loader, None, None)
     assert all(part[1] > 0 for part in parts)
+    assert sorted(seen) == batches
     top1, top5 = (100 * count / 11 for count in sum(parts).tolist())
     assert alone == dict(top1=top1, top5=top5, samples=11)
 

@@ -29,7 +29,7 @@ from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_fo
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.errors import InputError
 from fan_mm.evaluation import sweep
-from fan_mm.evaluation.results import read_results
+from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
 from fan_mm.evaluation.temperature import fit_on_pictures
 from fan_mm.jobs import ood_shifts
 from fan_mm.jobs.ood_results import failed_conditions
@@ -407,7 +407,11 @@ def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
     assert float(rows['fog']['NLL_scaled']) == pytest.approx(
         results['cells'][1]['calibration']['scaled']['NLL']['value']
     )
-    assert rows['pooled']['ECE'] == ''
+    pooled = results['sets']['acdc']['pooled']['calibration']['plain']['ECE']
+    assert float(rows['pooled']['ECE']) == pooled['value'] and pooled['complete']
+    stored = read_arrays(tmp_path, CALIBRATION)
+    assert stored['sums/acdc/fog'].shape == (3, 2, 47)
+    assert stored['keys/acdc/fog'].shape == stored['scenes/acdc/fog'].shape == (3,)
     assert 'with temperature' in (tmp_path / 'report.md').read_text()
     assert f'{fits[0].value:.3f}' in (tmp_path / 'report.html').read_text()
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration import calibration, sums_of_labels
+from fan_mm.evaluation.cell_dataset import CellBatches
 from fan_mm.jobs import set_calibration
 from fan_mm.jobs.set_calibration import SetCalibration
 
@@ -22,7 +23,8 @@ def test_probabilities_are_those_of_the_sets_classes():
     found = SetCalibration(nn.Identity(), 0)
     found.begin('imagenet_a', None)
     for part in range(0, 60, 25):
-        found.add(scores[part : part + 25], labels[part : part + 25], chosen)
+        batch = slice(part, part + 25)
+        found.add(range(60)[batch], scores[batch], labels[batch], chosen)
     row = found.end()
     logits = scores[:, chosen].log()
     assert list(row) == ['calibration'] and list(row['calibration']) == ['plain']
@@ -40,14 +42,14 @@ def test_ranks_put_their_pictures_back_in_order(monkeypatch):
     def part(rank, world_size):
         found = SetCalibration(nn.Identity(), 0)
         found.begin('imagenet_r', None)
-        if rank < 7:
-            found.add(scores[rank::world_size], labels[rank::world_size], range(12))
+        for batch in CellBatches([0], 7, 2, rank, world_size):
+            found.add(batch, scores[batch], labels[batch], range(12))
         return found
 
     alone = part(0, 1).end()
     parts = [part(rank, 3) for rank in range(3)]
-    sums = [np.concatenate(p._sums) for p in parts]
-    monkeypatch.setattr(set_calibration, 'all_gather_object', lambda own: sums)
+    gathered = [(p._positions, np.concatenate(p._sums)) for p in parts]
+    monkeypatch.setattr(set_calibration, 'all_gather_object', lambda own: gathered)
     assert [p.end() for p in parts] == [alone] * 3
 
 
@@ -55,4 +57,4 @@ def test_scores_that_are_no_probabilities():
     found = SetCalibration(nn.Identity(), 0)
     found.begin('clean', None)
     with pytest.raises(InputError, match='does not add up to 1'):
-        found.add(torch.ones(2, 3), torch.zeros(2).long(), range(3))
+        found.add([0, 1], torch.ones(2, 3), torch.zeros(2).long(), range(3))

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.report.calibration import CalibrationTable, calibration_lines, calibration_of
 from fan_mm.report.calibration_figures import reliability
+from fan_mm.report.comparison_files import write_comparison
 from fan_mm.report.figures import new_figure, severity_curves
 from fan_mm.report.html import report_page
 from fan_mm.report.robustness_table import RobustnessTable
@@ -139,3 +142,30 @@ def test_figures(task):
     curves = severity_curves(found.ece('plain'))
     values = [v for axes in curves.axes for line in axes.lines for v in line.get_ydata()]
     assert found.value('fog', 2, 'plain', 'ECE') in values
+
+
+def test_a_comparison_has_it_in_every_form(tmp_path):
+    """Of results with and without it, ECE beside the score and all measures in a table of their own."""
+    found = [calibrated(name='a_1'), calibrated(name='b', quality=1.3, temperature=False)]
+    for results in (*found, synthetic_results(name='none')):
+        folder = tmp_path / results['model']['name']
+        folder.mkdir()
+        (folder / 'results.json').write_text(json.dumps(results))
+    write_comparison([tmp_path / name for name in ('a_1', 'b', 'none')], tmp_path / 'out')
+    texts = [(tmp_path / 'out' / f'comparison.{end}').read_text() for end in ('html', 'md', 'tex')]
+    tables = Page(texts[0]).tables
+    (table,) = [t for t in tables if 'mean Brier, with temperature ↓' in t[0]]
+    assert [row[0] for row in table[1:]] == ['a_1', 'b'] and len(table[0]) == 1 + 12
+    for results, row in zip(found, table[1:], strict=True):
+        value = results['calibration']['summary']['plain']['NLL']['mean']['value']
+        assert row[table[0].index('mean NLL ↓')] == f'{value:.3f}'
+        assert all(f'{value:.3f}' in text for text in texts)
+    assert table[2][table[0].index('mean NLL, with temperature ↓')] == '\N{EN DASH}'
+    tex = texts[2]
+    assert tex.count('\\begin{table*}') == 2 and not re.search(r'[^\x00-\x7f]', tex)
+    for part in tex.split('\\begin{table*}')[1:]:
+        width = len(re.search(r'\{(lr+)\}', part)[1])
+        for line in part.splitlines():
+            if line.endswith('\\\\') and 'multicolumn' not in line:
+                assert len(re.findall(r'(?<!\\)&', line)) + 1 == width, line
+        assert 'mean ECE, with temperature $\\downarrow$' in part

@@ -12,9 +12,10 @@ from synthetic_results import synthetic_results, write_results
 
 from fan_mm.report import colours
 from fan_mm.report.comparison import build_comparison
-from fan_mm.report.comparison_files import latex, write_comparison
+from fan_mm.report.comparison_files import write_comparison
 from fan_mm.report.figures import group_bars
 from fan_mm.report.labels import UNLIKE
+from fan_mm.report.latex import latex
 from fan_mm.report.scatter import accuracy_scatter, plotted, text_box
 
 

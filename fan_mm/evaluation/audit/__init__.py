@@ -38,24 +38,36 @@ def audit(facts: Facts) -> dict[str, Any]:
     return {'checks': [check.__name__ for check in CHECKS], 'findings': findings}
 
 
+_GUESSES = ('clean score', 'one class everywhere')
+
+
 def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any]:
     """The audits of several conditions, each the clean cell of a sweep, as one.
 
-    What is found in several (a part of the model that was never loaded) is one finding.
+    That a model only guesses in a condition is a result; that it does in most of them, or in all where
+    there are no clean pictures, is a finding, as it is on these.
 
     Args:
         audits: by the conditions' names, which the findings get as their cells.
-        clean: name of the clean one. That a model only guesses elsewhere is a result, not a finding.
+        clean: name of the clean one.
     """
-    same: dict[tuple, tuple[list[str], Mapping[str, Any]]] = {}
+    cells: dict[tuple[str, ...], list[str]] = {}
     for name, found in audits.items():
         for finding in found['findings']:
-            if name == clean or finding['check'] not in ('clean score', 'one class everywhere'):
-                texts = tuple(text for what, text in finding.items() if what != 'cells')
-                same.setdefault(texts, ([], finding))[0].append(name)
+            check = finding['check']
+            if name == clean or check not in _GUESSES or _in_most(check, audits, clean):
+                texts = (check, *(finding[part] for part in ('evidence', 'reason', 'advice')))
+                cells.setdefault(texts, []).append(name)
     findings = [
-        {**finding, 'cells': cells, 'evidence': f'{some(cells)}: {finding["evidence"]}'}
-        for cells, finding in same.values()
+        Finding(check, tuple(names), f'{some(names)}: {evidence}', *texts).entry()
+        for (check, evidence, *texts), names in cells.items()
     ]
     checks = next((found['checks'] for found in audits.values()), [])
     return {'checks': list(checks), 'findings': findings}
+
+
+def _in_most(check: str, audits: Mapping[str, Mapping[str, Any]], clean: str) -> bool:
+    """Whether a check finds something in more than half of the conditions, and in more than two."""
+    others = [found for name, found in audits.items() if name != clean]
+    hit = sum(any(f['check'] == check for f in found['findings']) for found in others)
+    return (hit > 2 and 2 * hit > len(others)) or (clean not in audits and hit == len(others))

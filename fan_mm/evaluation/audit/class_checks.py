@@ -148,7 +148,7 @@ def chance(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         'clean score',
         names_of([CLEAN]),
-        f'the clean {facts.headline} is {score:.2f}, no better than guessing ({bound:.2f})',
+        f'the {facts.headline} is {score:.2f}, no better than guessing ({bound:.2f})',
         'a checkpoint that does not fit, another preprocessing, or another order of classes than in '
         'training',
         'Find the score that is known of this checkpoint with tools/test.py first; retention means '

@@ -75,21 +75,45 @@ def test_of_the_published_sweeps_the_broken_one_is_found():
     assert np.flatnonzero([bool(findings) for findings in found]).size == 1
 
 
+def audits_of(conditions):
+    """Audits by condition, of the names of checks that find something there."""
+    return {
+        name: {
+            'checks': ['a', 'b'],
+            'findings': [
+                {'check': check, 'cells': ['clean'], 'evidence': 'e', 'reason': 'r', 'advice': 'a'}
+                for check in checks
+            ],
+        }
+        for name, checks in conditions.items()
+    }
+
+
 def test_audits_of_conditions_joined():
     """That a model only guesses in the dark is a result; that it does on clean pictures is a finding."""
-
-    def entry(check):
-        return {'check': check, 'cells': ['clean'], 'evidence': 'e', 'reason': 'r', 'advice': 'a'}
-
-    audits = {
-        name: {'checks': ['a', 'b'], 'findings': [entry('clean score'), entry('batch norms')]}
-        for name in ('clean', 'acdc/night')
-    }
-    found = joined(audits, 'clean')
+    both = ['clean score', 'batch norms']
+    found = joined(audits_of({'clean': both, 'acdc/night': both}), 'clean')
     assert found['checks'] == ['a', 'b']
-    named = [(f['check'], f['cells'], f['evidence']) for f in found['findings']]
-    assert named == [
+    assert [(f['check'], f['cells'], f['evidence']) for f in found['findings']] == [
         ('clean score', ['clean'], 'clean: e'),
         ('batch norms', ['clean', 'acdc/night'], 'clean, acdc/night: e'),
     ]
     assert joined({}, 'clean') == {'checks': [], 'findings': []}
+
+
+@pytest.mark.parametrize('check', ['clean score', 'one class everywhere'])
+@pytest.mark.parametrize(
+    ('guessed', 'cells'),
+    [
+        ({'clean': 0, 'fog': 1}, None),
+        ({'clean': 0, 'fog': 1, 'rain': 1, 'snow': 0}, None),
+        ({'clean': 0, 'fog': 1, 'rain': 1, 'snow': 1, 'night': 0}, ['fog', 'rain', 'snow']),
+        ({'clean': 0, 'fog': 1, 'rain': 1, 'snow': 1, **dict.fromkeys('abc', 0)}, None),
+        ({'fog': 1, 'rain': 0}, None),
+        ({'fog': 1, 'rain': 1}, ['fog', 'rain']),
+        ({'clean': 1, 'fog': 1}, ['clean']),
+    ],
+)
+def test_guesses_in_most_conditions_are_no_result(check, guessed, cells):
+    found = joined(audits_of({name: [check] * hit for name, hit in guessed.items()}), 'clean')
+    assert [finding['cells'] for finding in found['findings']] == ([cells] if cells else [])

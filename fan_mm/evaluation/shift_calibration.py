@@ -1,0 +1,73 @@
+"""Calibration on real adverse conditions: of each, of a set's pictures together, and the mean of conditions.
+
+Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.pooling`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES
+from fan_mm.evaluation.calibration import MEASURES, calibration
+from fan_mm.evaluation.calibration_summary import of_sums, of_values
+from fan_mm.evaluation.pooling import MEAN, POOLED, PooledSums, ShiftCell, combined, pool
+from fan_mm.evaluation.shifts import Measured, arrays_of
+
+
+def add_calibration(
+    results: dict[str, Any], measured: Sequence[Measured], variants: Sequence[str]
+) -> dict[str, np.ndarray] | None:
+    """Add the calibration of conditions and of sets to the content of results.json.
+
+    Args:
+        results: from `fan_mm.evaluation.shifts.join`; changed in place.
+        measured: every condition, and the clean column.
+        variants: V names: 'plain' and, with a temperature, 'scaled'.
+
+    Returns:
+        What calibration.npz holds; None where no condition is finished.
+    """
+    done = {m.cell: m for m in measured if m.calibration is not None}
+    if not done:
+        return None
+    statistics = {cell: m.calibration for cell, m in done.items()}
+    sums = {cell: s.sum(axis=0, dtype=np.int64) for cell, s in statistics.items()}
+    pooled = pool(statistics, {cell: m.scenes for cell, m in done.items()}, kind=PooledSums)
+    draws = {cell: pooled.drawn_sums(cell) for cell in done}
+    for cell in results['cells']:
+        key = ShiftCell(cell['set'], cell['condition'])
+        if key in done:
+            cell['calibration'] = of_sums(sums[key], calibration(draws[key]), variants)
+    for name, entry in results['sets'].items():
+        cells = [ShiftCell(name, condition) for condition in entry['conditions']]
+        for over in (POOLED, MEAN):
+            entry[over]['calibration'] = _of_set(over, cells, sums, draws, variants)
+    # of a score that allows no intervals, calibration has some nevertheless
+    results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
+    return arrays_of('calibration', done.values(), statistics)
+
+
+def _of_set(
+    over: str,
+    cells: Sequence[ShiftCell],
+    sums: Mapping[ShiftCell, np.ndarray],
+    draws: Mapping[ShiftCell, np.ndarray],
+    variants: Sequence[str],
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Variant -> measure -> a number over conditions, with its interval, or which it lacks."""
+    missing = [str(cell) for cell in cells if cell not in sums]
+    if missing:
+        values = np.full((len(variants), len(MEASURES)), np.nan)
+        drawn = values[None]
+    else:
+        values, drawn = (
+            combined(over, [of[cell] for cell in cells], calibration) for of in (sums, draws)
+        )
+    return {
+        variant: {
+            measure: entry | {'complete': not missing, 'missing': missing}
+            for measure, entry in measures.items()
+        }
+        for variant, measures in of_values(values, drawn, variants).items()
+    }
