@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from fan_mm.evaluation.bootstrap import RESAMPLES, resample_counts
 
@@ -105,10 +104,10 @@ def average_precisions(matches: Matches, counts: np.ndarray) -> np.ndarray:
         ``(R, K)`` per cent; NaN of a class without objects.
     """
     images, classes = matches.size
+    image, label, number = matches.truth.T
+    objects = _counted(label, image, number.astype(float), (classes, images))
     ends = np.searchsorted(matches.label, np.arange(classes + 1))
     ranked = [_Ranked(matches, slice(*ends[k : k + 2])) for k in range(classes)]
-    image, label, number = matches.truth.T
-    objects = csr_matrix((number.astype(float), (label, image)), shape=(classes, images))
     found = np.empty((len(counts), classes))
     for start in range(0, len(counts), _BLOCK):
         drawn = np.ascontiguousarray(counts[start : start + _BLOCK].T, dtype=float)
@@ -141,12 +140,12 @@ class _Ranked:
             left_out = self._summed(at, out, image) if len(out) else None
             self.overlaps.append((rows, image[at], left_out))
 
-    def _summed(self, ends: np.ndarray, detections: np.ndarray, image: np.ndarray) -> csr_matrix:
+    def _summed(self, ends: np.ndarray, detections: np.ndarray, image: np.ndarray) -> Any:
         """``(len(ends), N)``: how many of some detections each image has between the last end and this."""
         rows = np.searchsorted(ends, detections)
         inside = rows < len(ends)
         rows, columns = rows[inside], image[detections[inside]]
-        return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(ends), self.images))
+        return _counted(rows, columns, np.ones(len(rows)), (len(ends), self.images))
 
     def average_precision(self, drawn: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """AP ``(R,)`` per cent of images ``(N, R)``, of which ``(R,)`` objects count."""
@@ -161,12 +160,20 @@ class _Ranked:
             if left_out is not None:
                 found -= np.cumsum(left_out @ drawn, axis=0)
             precision = right / (found + np.spacing(1))
-            best = np.maximum.accumulate(precision[::-1], axis=0)[
-                ::-1
-            ]  # at this recall or a higher one
+            # the best at this recall or a higher one
+            best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
             total += _steps(best, right / np.maximum(truth, 1))
         total *= 100 / (len(_RECALLS) * len(self.overlaps))
         return np.where(truth > 0, total, np.nan)
+
+
+def _counted(
+    rows: np.ndarray, columns: np.ndarray, numbers: np.ndarray, shape: tuple[int, int]
+) -> Any:
+    """The sparse matrix of numbers, those of one place added up."""
+    from scipy.sparse import csr_matrix  # nothing heavy at import
+
+    return csr_matrix((numbers, (rows, columns)), shape=shape)
 
 
 def _steps(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:

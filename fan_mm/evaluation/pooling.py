@@ -36,11 +36,11 @@ def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
     """The cells that show some of the same scenes, directly or through others, together."""
     groups: list[tuple[set, list]] = []
     for cell, names in scenes.items():
-        shown, together_ = set(names.tolist()), [cell]
+        shown, members = set(names.tolist()), [cell]
         for group in [g for g in groups if not shown.isdisjoint(g[0])]:
             groups.remove(group)
-            shown, together_ = shown | group[0], group[1] + together_
-        groups.append((shown, together_))
+            shown, members = shown | group[0], group[1] + members
+        groups.append((shown, members))
     return (tuple(cells) for _, cells in groups)
 
 
