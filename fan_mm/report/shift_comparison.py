@@ -308,7 +308,7 @@ def _places(tables: Sequence[ShiftTable], rows: Sequence[PublishedShift]) -> lis
                 better = sum(other > round(value, 1) for other in others)  # as printed
                 found.append(
                     f'{table.name}: place {better + 1} of {len(others) + 1} on {table.title(name)}, pooled, '
-                    f'among the models of SemSegBench.'
+                    'among the models of SemSegBench.'
                 )
     return found
 
