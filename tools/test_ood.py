@@ -21,7 +21,8 @@ from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
-from fan_mm.jobs.ood_shifts import evaluate_shifts, failed_conditions
+from fan_mm.jobs.ood_results import failed_conditions
+from fan_mm.jobs.ood_shifts import evaluate_shifts
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.report.shift_tables import summary_text
 from fan_mm.stopping import telling
@@ -72,6 +73,13 @@ def parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help="Cityscapes: its val split is the clean column (the config's own test split), and the "
         'labels of sets that are made of it',
+    )
+    add(
+        '--clean',
+        nargs='+',
+        default=[],
+        metavar='SET=SPLIT',
+        help='a split that is the clean column: acdc=val_ref, the same places in good weather',
     )
     add('--split', nargs='+', default=[], metavar='SET=NAME', help='another split, acdc=train')
     add(
@@ -145,6 +153,7 @@ def conditions(
         encodings=pairs(args.encoding),
         cityscapes=args.cityscapes,
         clean=not args.no_clean,
+        clean_split=pairs(args.clean),
         save_images=args.save_images,
         submission=args.submission,
         calibration=args.calibration,
@@ -172,7 +181,7 @@ def classification(
     cfg: Config, args: argparse.Namespace, folders: Mapping[str, str], work_dir: Path
 ) -> int:
     """ImageNet's test sets."""
-    for name in ('split', 'encoding', 'max_samples', 'save_images'):
+    for name in ('clean', 'split', 'encoding', 'max_samples', 'save_images'):
         if getattr(args, name):
             raise InputError(f'--{name.replace("_", "-")} is for real adverse conditions')
     sizes = pairs(args.size)

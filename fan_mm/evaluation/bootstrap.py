@@ -14,6 +14,7 @@ import numpy as np
 from fan_mm.evaluation.calibration import calibration
 
 RESAMPLES = 1000
+RESAMPLED = 'resampled'  # kind of `PerImage`
 LEVEL = 0.95
 _CHUNK = 2**24  # resample counts held at once: 128 MiB as float64
 
@@ -52,12 +53,14 @@ class PerImage:
     """What each image adds to a score that is a function of sums over images.
 
     Attributes:
-        kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`).
+        kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`); or 'resampled', of a score that is no
+            function of sums (mAP, see `fan_mm.evaluation.average_precision`).
         keys: ``(N,)`` names of the images, in the order of the statistics.
         cells: per cell ``(corruption, severity)`` the statistics: for 'iou' ``(N, 2, C)`` pixels per
             class in the intersection and in the union of prediction and ground truth; for 'accuracy'
             ``(N, 1, 1)``, 1 where the arg max is right; for 'calibration' ``(N, V, SIZE)`` as in
-            `fan_mm.evaluation.calibration`, whose scores are ``(V, 3)``.
+            `fan_mm.evaluation.calibration`, whose scores are ``(V, 3)``; for 'resampled' the scores
+            ``(R,)`` themselves, of `RESAMPLES` resamples with seed 0.
     """
 
     kind: str
@@ -73,6 +76,8 @@ class PerImage:
         self, resamples: int = RESAMPLES, seed: int = 0
     ) -> dict[tuple[str, int], np.ndarray]:
         """Scores ``(R, ...)`` of every cell, per cent, under the same resampled images."""
+        if self.kind == RESAMPLED:
+            return dict(self.cells)
         images = len(self.keys)
         scores = {cell: [] for cell in self.cells}
         for counts in resample_counts(images, resamples, seed):

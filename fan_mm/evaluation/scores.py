@@ -29,7 +29,8 @@ from fan_mm.engine.evaluators import (
     options_set,
 )
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import SCORES
+from fan_mm.evaluation.average_precision import Matches, match, mean_ap
+from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
 from fan_mm.evaluation.class_names import readable
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
@@ -55,8 +56,7 @@ class KnownMetric:
         task: 'segmentation', 'detection', 'classification', or another one's name.
         headlines: names of the score that stands for the metric; the first that it gives counts.
         scale: factor to per cent; None where it is not known, and scores stay as they are.
-        statistics: kind of its statistics per image (`fan_mm.evaluation.bootstrap.SCORES`), or None
-            where the score is no function of sums over images (mAP).
+        statistics: kind of its statistics (`fan_mm.evaluation.bootstrap.PerImage`); None without.
         units: scores that are no shares, but metres, say: not scaled.
     """
 
@@ -67,7 +67,7 @@ class KnownMetric:
     units: tuple[str, ...] = ()
 
 
-_COCO = KnownMetric('detection', ('bbox_mAP', 'segm_mAP', 'AR'), 100)
+_COCO = KnownMetric('detection', ('bbox_mAP', 'segm_mAP', 'AR'), 100, RESAMPLED)
 _LABELS = KnownMetric('classification', ('f1-score', 'precision', 'recall'), 1)
 _DEPTHS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
 KNOWN_METRICS = {
@@ -223,6 +223,7 @@ class Scores:
         per_class: score -> class -> per cent.
         kind: kind of the statistics, None without.
         statistics: see `fan_mm.evaluation.bootstrap.PerImage`.
+        matches: of boxes, what the statistics are from.
     """
 
     task: str
@@ -231,6 +232,7 @@ class Scores:
     per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
     kind: str | None = None
     statistics: np.ndarray | None = None
+    matches: Matches | None = None
 
 
 def compute_scores(
@@ -268,7 +270,10 @@ def compute_scores(
             if (plain or parts) and as_in_library(metric) and known(metric).task == 'detection':
                 # CocoMetric's values per class are those of the last of its metrics: boxes then
                 names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
-                options |= {'classwise': True, 'metrics': names}
+                options |= {'metrics': names}
+                # its table per class has the overlap that stands sixth, and fails without
+                if np.size(getattr(metric, 'iou_thrs', range(10))) > 5:
+                    options |= {'classwise': True}
                 if names and isinstance(metric.metrics, list):
                     classwise[starts[number]] = f'{names[-1]}_mAP'
             for name, bases in _WRITERS.items():
@@ -294,7 +299,9 @@ def compute_scores(
         raise NoScore(_without_headline(main, how, list(values)), list(values))
     scores = Scores(how.task, headline, found, per_class)
     if plain and as_in_library(main) and how.statistics:
-        read = {'iou': _read_iou, 'accuracy': _read_accuracy}[how.statistics]
+        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_boxes}[
+            how.statistics
+        ]
         read(main, held[id(main)], scores)
     return scores
 
@@ -462,6 +469,23 @@ def _read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
         names,
     )
     _keep_if_equal('accuracy', right[:, None, None], scores)
+
+
+def _read_boxes(metric: BaseMetric, results: list, scores: Scores) -> None:
+    """What CocoMetric's detections match, and its box mAP of resampled images.
+
+    There is none where an image was evaluated twice, or the metric's options make another score of it.
+    The tolerance is the metric's rounding.
+    """
+    found = [result for _, result in results]
+    reported = scores.metrics[scores.headline]
+    once = len({result['img_id'] for result in found}) == len(found)
+    if scores.headline != 'bbox_mAP' or reported is None or not once:
+        return
+    matches = match(metric._coco_api, found, metric.cat_ids, np.atleast_1d(metric.iou_thrs))
+    if abs(mean_ap(matches.per_class()[None])[0] - reported) <= 0.0501:
+        scores.kind, scores.statistics = RESAMPLED, matches.resampled()
+        scores.matches = matches
 
 
 def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:

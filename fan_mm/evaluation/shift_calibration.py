@@ -1,6 +1,6 @@
 """Calibration on real adverse conditions: of each, of a set's pictures together, and the mean of conditions.
 
-Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.shifts`).
+Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.pooling`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,8 @@ import numpy as np
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES
 from fan_mm.evaluation.calibration import MEASURES, calibration
 from fan_mm.evaluation.calibration_summary import of_sums, of_values
-from fan_mm.evaluation.shifts import (
-    MEAN,
-    POOLED,
-    Measured,
-    ShiftCell,
-    arrays_of,
-    combined,
-    resampled_sums,
-)
+from fan_mm.evaluation.pooling import MEAN, POOLED, PooledSums, ShiftCell, combined, pool
+from fan_mm.evaluation.shifts import Measured, arrays_of
 
 
 def add_calibration(
@@ -40,7 +33,8 @@ def add_calibration(
         return None
     statistics = {cell: m.calibration for cell, m in done.items()}
     sums = {cell: s.sum(axis=0, dtype=np.int64) for cell, s in statistics.items()}
-    draws = resampled_sums(statistics, {cell: m.scenes for cell, m in done.items()})
+    pooled = pool(statistics, {cell: m.scenes for cell, m in done.items()}, kind=PooledSums)
+    draws = {cell: pooled.drawn_sums(cell) for cell in done}
     for cell in results['cells']:
         key = ShiftCell(cell['set'], cell['condition'])
         if key in done:

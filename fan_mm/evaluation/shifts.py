@@ -1,16 +1,14 @@
 """Scores on real adverse conditions: per condition, pooled over conditions, and as their mean.
 
 Pooled is the score of all of a set's pictures together: of mIoU that of the sum of the conditions'
-confusion matrices, as a test server reports 'all'. The mean of conditions is another number. Intervals
-are percentile intervals of a bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13):
-conditions are resampled each for itself, and together where they show the same scenes (three densities
-of one fog, Cityscapes with and without rain).
+confusion matrices, as a test server reports 'all'; of mAP that of all detections in the order of their
+scores. The mean of conditions is another number. `fan_mm.evaluation.pooling` has the intervals.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,28 +16,16 @@ import numpy as np
 
 from fan_mm.corruptions import image_key
 from fan_mm.evaluation.audit import joined
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, interval, mean_iou, resample_counts
+from fan_mm.evaluation.average_precision import Matches
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLED, RESAMPLES, interval
 from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import CellRecord
 from fan_mm.evaluation.metrics import retention
+from fan_mm.evaluation.pooling import CLEAN_COLUMN, MEAN, POOLED, Pooled, PooledAP, ShiftCell, pool
 from fan_mm.evaluation.results import SHIFTS, environment, heading
 
-POOLED, MEAN = 'pooled', 'mean_of_conditions'
 _COCO_VAL = 5000  # pictures
 EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
-
-
-class ShiftCell(NamedTuple):
-    """A condition of a set; `CLEAN_COLUMN` is the clean column."""
-
-    set: str
-    condition: str
-
-    def __str__(self) -> str:
-        return self.set if self == CLEAN_COLUMN else f'{self.set}/{self.condition}'
-
-
-CLEAN_COLUMN = ShiftCell('clean', 'clean')
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class Measured:
         unlabelled: names of pictures left out for want of a label.
         keys: ``(N,)`` names of the pictures evaluated.
         scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
-        statistics: ``(N, 2, C)`` pixels per class in intersection and union; None without.
+        statistics: see `fan_mm.evaluation.pooling`; None without.
         sha256: of the pictures and labels evaluated.
         calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration`; None where it was not
             measured.
@@ -66,7 +52,7 @@ class Measured:
     unlabelled: tuple[str, ...] = ()
     keys: np.ndarray | None = None
     scenes: np.ndarray | None = None
-    statistics: np.ndarray | None = None
+    statistics: np.ndarray | Matches | None = None
     sha256: str | None = None
     calibration: np.ndarray | None = None
     audit: Mapping[str, Any] | None = None
@@ -103,62 +89,6 @@ def effective_robustness(mean: Any, clean: Any) -> Any:
     return mean - EFFECTIVE_SLOPE * clean
 
 
-def strata(scenes: Mapping[ShiftCell, np.ndarray]) -> Iterator[tuple[ShiftCell, ...]]:
-    """The cells that show some of the same scenes, directly or through others, together."""
-    groups: list[tuple[set, list]] = []
-    for cell, names in scenes.items():
-        shown, together = set(names.tolist()), [cell]
-        for group in [g for g in groups if not shown.isdisjoint(g[0])]:
-            groups.remove(group)
-            shown, together = shown | group[0], group[1] + together
-        groups.append((shown, together))
-    return (tuple(cells) for _, cells in groups)
-
-
-def resampled_sums(
-    statistics: Mapping[ShiftCell, np.ndarray],
-    scenes: Mapping[ShiftCell, np.ndarray],
-    resamples: int = RESAMPLES,
-) -> dict[ShiftCell, np.ndarray]:
-    """Sums ``(R, 2, C)`` over resampled scenes of every cell; the same for the same scenes.
-
-    Args:
-        statistics: per cell ``(N, 2, C)``.
-        scenes: per cell ``(N,)``.
-        resamples: R.
-    """
-    found = {}
-    for cells in strata(scenes):
-        names, places = np.unique(
-            np.concatenate([scenes[cell] for cell in cells]), return_inverse=True
-        )
-        ends = np.cumsum([len(scenes[cell]) for cell in cells])[:-1]
-        places = dict(zip(cells, np.split(places, ends), strict=True))
-        digest = hashlib.sha256('\0'.join(names.tolist()).encode()).hexdigest()
-        sums = {cell: [] for cell in cells}
-        for counts in resample_counts(len(names), resamples, int(digest[:12], 16)):
-            for cell in cells:
-                # whole numbers, exact in float64, in whatever order they are added
-                flat = statistics[cell].reshape(len(places[cell]), -1).astype(np.float64)
-                drawn = counts[:, places[cell]] @ flat
-                sums[cell].append(drawn.reshape(len(counts), *statistics[cell].shape[1:]))
-        found |= {cell: np.concatenate(parts) for cell, parts in sums.items()}
-    return found
-
-
-def combined(
-    over: str, sums: Sequence[np.ndarray], score: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """A score of several conditions: of all their pictures, or the mean of theirs.
-
-    Args:
-        over: `POOLED` or `MEAN`.
-        sums: of the conditions.
-        score: of sums.
-    """
-    return score(sum(sums)) if over == POOLED else sum(map(score, sums)) / len(sums)
-
-
 class SetScores:
     """The numbers of one set.
 
@@ -168,7 +98,7 @@ class SetScores:
         clean: the clean column; None where it was not asked for.
         headline: name of the score.
         classes: names of the model's classes.
-        draws: per cell sums of resamples (`resampled_sums`); without those that have none.
+        pooled: the pictures of these cells, of those that have statistics.
     """
 
     def __init__(
@@ -178,11 +108,12 @@ class SetScores:
         clean: Measured | None,
         headline: str,
         classes: Sequence[str],
-        draws: Mapping[ShiftCell, np.ndarray],
+        pooled: Pooled,
     ) -> None:
         self.info, self.conditions, self.clean = info, conditions, clean
-        self.headline, self.classes, self.draws = headline, list(classes), draws
+        self.headline, self.classes, self.pooled = headline, list(classes), pooled
         self.scored = list(range(len(classes)) if info.scored is None else info.scored)
+        self.singly = [[measured] for measured in conditions]
 
     def results(self) -> dict[str, Any]:
         """The set's entry in results.json."""
@@ -201,34 +132,27 @@ class SetScores:
             'total': sum(m.total for m in self.conditions),
             'unlabelled': sum(len(m.unlabelled) for m in self.conditions),
             'scored': [self.classes[i] for i in self.scored],
-            'clean': None if self.clean is None else self._number([self.clean], self._alone),
+            'clean': None if self.clean is None else self._number([[self.clean]], _mean),
             'conditions': {m.cell.condition: self._condition(m) for m in self.conditions},
             POOLED: self._pooled(),
             MEAN: self._mean(),
             'per_class': self._per_class(),
         }
 
-    def score_of(self, measured: Measured) -> float | None:
-        """The score of a cell over the classes of this set, per cent; None where there is none."""
-        if measured.record.status != 'done':
-            return None
-        if measured.statistics is None:
-            whole = len(self.scored) == len(self.classes)
-            return measured.record.metrics.get(self.headline) if whole else None
-        return _defined(self._iou(_sums(measured)))
-
-    def _iou(self, sums: np.ndarray) -> np.ndarray:
-        return mean_iou(sums[:, :, self.scored], 0)
-
-    def _alone(self, scores: Sequence[Any], sums: Sequence[np.ndarray] | None) -> Any:
-        return scores[0]
+    def draws(self) -> dict[ShiftCell, np.ndarray]:
+        """Resampled scores ``(R,)`` of the conditions, and of all of them together."""
+        cells = [m.cell for m in self.conditions]
+        found = {c: self.pooled.drawn([c], self.scored) for c in cells if c in self.pooled}
+        if len(found) == len(cells):
+            found[ShiftCell(cells[0].set, POOLED)] = self.pooled.drawn(cells, self.scored)
+        return found
 
     def _condition(self, measured: Measured) -> dict[str, Any]:
         record = measured.record
         return {
             'weather': self.info.weather.get(measured.cell.condition),
-            'score': self._number([measured], self._alone),
-            'retention': self._retention([measured], self._alone),
+            'score': self._number([[measured]], _mean),
+            'retention': self._retention([[measured]]),
             'samples': record.samples,
             'total': measured.total,
             'unlabelled': len(measured.unlabelled),
@@ -239,97 +163,95 @@ class SetScores:
 
     def _absent(self, measured: Measured) -> dict[str, Any]:
         """Classes without ground truth: left out of the mean, or, where predicted, 0 in it as mmseg has it."""
-        if measured.record.status != 'done' or measured.statistics is None:
+        if measured.cell not in self.pooled:
             return {'absent': None, 'absent_but_predicted': None, 'score_of_present_classes': None}
-        truth = measured.record.per_class.get('Acc', {})
-        union = measured.statistics[:, 1].sum(axis=0)
+        truth = measured.record.per_class.get(self.pooled.truth, {})
+        counted = ~np.isnan(self.pooled.per_class([measured.cell]))
         gone = [i for i in self.scored if truth.get(self.classes[i]) is None]
         present = [i for i in self.scored if i not in gone]
-        sums = _sums(measured)[:, :, present]
+        score = self.pooled.score([measured.cell], present) if present else np.nan
         return {
-            'absent': [self.classes[i] for i in gone if not union[i]],
-            'absent_but_predicted': [self.classes[i] for i in gone if union[i]],
-            'score_of_present_classes': _defined(mean_iou(sums, 0)) if present else None,
+            'absent': [self.classes[i] for i in gone if not counted[i]],
+            'absent_but_predicted': [self.classes[i] for i in gone if counted[i]],
+            'score_of_present_classes': _defined(score),
         }
 
     def _pooled(self) -> dict[str, Any]:
         if len(self.conditions) > 1 and any(
-            m.record.status == 'done' and m.statistics is None for m in self.conditions
+            m.record.status == 'done' and m.cell not in self.pooled for m in self.conditions
         ):
-            why = f'{self.headline} is no function of sums over pictures: it is not pooled'
+            why = f'of {self.headline} nothing is stored by picture here: it is not pooled'
             nothing = {'value': None, 'interval': None, 'complete': True, 'missing': []}
             return {'score': nothing, 'retention': None, 'reason': why}
-
-        def pool(scores: Sequence[Any], sums: Sequence[np.ndarray] | None) -> Any:
-            return scores[0] if len(scores) == 1 else self._iou(sum(sums))
-
         return {
-            'score': self._number(self.conditions, pool),
-            'retention': self._retention(self.conditions, pool),
+            'score': self._number([self.conditions], _mean),
+            'retention': self._retention([self.conditions]),
             'reason': None,
         }
 
     def _mean(self) -> dict[str, Any]:
-        def mean(scores: Sequence[Any], _: Any) -> Any:
-            return sum(scores) / len(scores)
-
         found = {
-            'score': self._number(self.conditions, mean),
-            'retention': self._retention(self.conditions, mean),
+            'score': self._number(self.singly, _mean),
+            'retention': self._retention(self.singly),
         }
         if self.info.effective and self.clean is not None:
             found['effective_robustness'] = self._number(
-                [*self.conditions, self.clean],
-                lambda scores, _: effective_robustness(mean(scores[:-1], None), scores[-1]),
+                [*self.singly, [self.clean]],
+                lambda scores: effective_robustness(_mean(scores[:-1]), scores[-1]),
             )
         return found
 
-    def _retention(
-        self, cells: Sequence[Measured], formula: Callable[[Sequence, Sequence | None], Any]
-    ) -> dict[str, Any] | None:
-        """The same number relative to the clean column, per cent; None without such a column."""
+    def _retention(self, groups: Sequence[Sequence[Measured]]) -> dict[str, Any] | None:
+        """The mean of scores relative to the clean column, per cent; None without such a column."""
         if self.clean is None:
             return None
         return self._number(
-            [*cells, self.clean],
-            lambda scores, sums: retention(
-                formula(scores[:-1], None if sums is None else sums[:-1]), scores[-1]
-            ),
+            [*groups, [self.clean]], lambda scores: retention(_mean(scores[:-1]), scores[-1])
         )
 
     def _number(
-        self, cells: Sequence[Measured], formula: Callable[[Sequence, Sequence | None], Any]
+        self, groups: Sequence[Sequence[Measured]], formula: Callable[[Sequence[Any]], Any]
     ) -> dict[str, Any]:
-        """A number computed from cells, with its interval, or which cells it lacks."""
-        scores = [self.score_of(measured) for measured in cells]
-        missing = [str(m.cell) for m, score in zip(cells, scores, strict=True) if score is None]
-        if missing:
+        """A number computed from scores, with its interval, or which cells it lacks.
+
+        Args:
+            groups: cells that are taken together, each group for one score.
+            formula: of these scores.
+        """
+        scores = [self._score(group) for group in groups]
+        if None in scores:
+            cells = [m for group in groups for m in group]
+            missing = [str(m.cell) for m in cells if self._score([m]) is None]
             return {'value': None, 'interval': None, 'complete': False, 'missing': missing}
-        whole = all(m.statistics is not None for m in cells)
-        value = formula(scores, [_sums(m) for m in cells] if whole else None)
         bounds = None
-        if whole and all(m.cell in self.draws for m in cells):
-            sums = [self.draws[m.cell] for m in cells]
-            bounds = interval(np.asarray(formula([self._iou(s) for s in sums], sums)))
-        value = _defined(value)
+        if all(m.cell in self.pooled for group in groups for m in group):
+            drawn = [self.pooled.drawn([m.cell for m in group], self.scored) for group in groups]
+            bounds = interval(np.asarray(formula(drawn)))
+        value = _defined(formula(scores))
         return {'value': value, 'interval': bounds, 'complete': True, 'missing': []}
+
+    def _score(self, group: Sequence[Measured]) -> float | None:
+        """The score of some cells' pictures over the classes of this set, per cent; None without."""
+        if any(m.record.status != 'done' for m in group):
+            return None
+        if all(m.cell in self.pooled for m in group):
+            return _defined(self.pooled.score([m.cell for m in group], self.scored))
+        whole = len(group) == 1 and len(self.scored) == len(self.classes)
+        return group[0].record.metrics.get(self.headline) if whole else None
 
     def _per_class(self) -> dict[str, dict[str, float | None]]:
         """Per-class values of all pictures together; of one condition its own."""
-        done = [m for m in self.conditions if m.record.status == 'done']
-        if len(done) < len(self.conditions):
+        cells = [m.cell for m in self.conditions if m.record.status == 'done']
+        if len(cells) < len(self.conditions):
             return {}
-        if any(m.statistics is None for m in done):
-            return dict(done[0].record.per_class) if len(done) == 1 else {}
-        intersection, union = sum(_sums(m)[0] for m in done)
-        return {
-            'IoU': {
-                self.classes[i]: round(100 * float(intersection[i] / union[i]), 4)
-                if union[i]
-                else None
-                for i in self.scored
-            }
+        if any(cell not in self.pooled for cell in cells):
+            return dict(self.conditions[0].record.per_class) if len(cells) == 1 else {}
+        values = self.pooled.per_class(cells)
+        found = {
+            self.classes[i]: None if np.isnan(values[i]) else round(float(values[i]), 4)
+            for i in self.scored
         }
+        return {self.pooled.metric: found}
 
 
 def join(
@@ -341,6 +263,7 @@ def join(
     model: Mapping[str, Any],
     dataset: Mapping[str, Any],
     protocol: Mapping[str, Any],
+    pooled: Pooled | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
     """What results.json and per_image.npz hold.
 
@@ -352,20 +275,28 @@ def join(
         model: as for `fan_mm.evaluation.results.build_results`.
         dataset: 'type' of the clean column, 'classes', 'palette'.
         protocol: further entries, such as 'max_samples'.
+        pooled: the pictures of all that was measured; made where it is None.
 
     Returns:
         The content of results.json, and the arrays of per_image.npz, None without statistics.
     """
-    whole = [m for m in measured if m.statistics is not None]
-    statistics = {m.cell: m.statistics for m in whole}
-    arrays = arrays_of('iou', whole, statistics)
-    draws = resampled_sums(statistics, {m.cell: m.scenes for m in whole})
+    if pooled is None:
+        whole = [m for m in measured if m.statistics is not None]
+        pooled = pool({m.cell: m.statistics for m in whole}, {m.cell: m.scenes for m in whole})
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
-    entries = {}
+    entries, draws = {}, {}
+    if CLEAN_COLUMN in pooled:
+        draws[CLEAN_COLUMN] = pooled.drawn([CLEAN_COLUMN], range(len(dataset['classes'])))
     for name, info in sets.items():
         conditions = [m for m in measured if m.cell.set == name]
-        scores = SetScores(info, conditions, clean, headline, dataset['classes'], draws)
+        scores = SetScores(info, conditions, clean, headline, dataset['classes'], pooled)
         entries[name] = scores.results()
+        draws |= scores.draws()
+    whole = [m for m in measured if m.cell in pooled]
+    boxes = isinstance(pooled, PooledAP)
+    arrays = (
+        arrays_of(RESAMPLED, whole, draws) if boxes else arrays_of('iou', whole, pooled.statistics)
+    )
     others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
     return {
         **heading(SHIFTS),
@@ -407,11 +338,15 @@ class Pictures(NamedTuple):
     sha256: str
 
 
-def pictures_of(dataset: Any, samples: Sequence[int]) -> Pictures:
-    """The pictures of a dataset of mmengine, those of some indices."""
+def pictures_of(cell: ShiftCell, dataset: Any, samples: Sequence[int]) -> Pictures:
+    """The pictures of a cell's dataset, of mmengine's kind: those of some indices."""
     infos = sample_infos(dataset, samples)
     keys = [image_key(info['img_path']) for info in infos]
-    scenes = [image_key(info.get('seg_map_path') or info['img_path']) for info in infos]
+    # COCO-O's domains have folders, and may have files, of the same names, and no scene in common
+    scenes = [
+        image_key(info['seg_map_path']) if info.get('seg_map_path') else f'{cell}/{key}'
+        for info, key in zip(infos, keys, strict=True)
+    ]
     content = [
         (key, _size(info['img_path']), _size(info.get('seg_map_path')), info.get('instances'))
         for key, info in zip(keys, infos, strict=True)
@@ -428,32 +363,20 @@ def _size(path: str | None) -> int | None:
         return None
 
 
-def read_statistics(
-    arrays: Mapping[str, np.ndarray],
-) -> tuple[dict[ShiftCell, np.ndarray], dict[ShiftCell, np.ndarray], dict[ShiftCell, np.ndarray]]:
-    """Statistics, keys of the pictures and scenes by cell, from the arrays of `arrays_of`."""
-    found: dict[str, dict[ShiftCell, np.ndarray]] = {}
-    for name, array in arrays.items():
-        what, _, cell = name.partition('/')
-        if cell:
-            found.setdefault(what, {})[ShiftCell(*cell.split('/', 1))] = array
-    return tuple(found.get(what, {}) for what in ('sums', 'keys', 'scenes'))
-
-
 def arrays_of(
-    kind: str, measured: Iterable[Measured], statistics: Mapping[ShiftCell, np.ndarray]
+    kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
 ) -> dict[str, np.ndarray] | None:
     """What per_image.npz or calibration.npz holds; None without statistics.
 
     Args:
-        kind: 'iou' or 'calibration'.
+        kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.
         measured: the cells with statistics.
-        statistics: theirs, per image.
+        content: theirs, and of 'resampled' also that of ``(set, 'pooled')``.
     """
-    arrays = {}
+    what = 'draws' if kind == RESAMPLED else 'sums'
+    arrays = {f'{what}/{"/".join(cell)}': array for cell, array in content.items()}
     for m in measured:
         name = '/'.join(m.cell)
-        arrays[f'sums/{name}'] = statistics[m.cell]
         arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
     return {'kind': np.array(kind), **arrays} if arrays else None
 
@@ -471,9 +394,8 @@ def _pictures(image: Mapping[str, str]) -> dict[str, str]:
     return {name: path for name, path in image.items() if name != 'key'}
 
 
-def _sums(measured: Measured) -> np.ndarray:
-    """``(1, 2, C)``."""
-    return measured.statistics.sum(axis=0, dtype=np.float64)[None]
+def _mean(scores: Sequence[Any]) -> Any:
+    return sum(scores) / len(scores)
 
 
 def _defined(value: Any) -> float | None:

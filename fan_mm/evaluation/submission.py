@@ -89,7 +89,8 @@ class Server:
         return {name.format(**match.groupdict()): kind for name, kind in self.files.items()}
 
 
-_FRAME = r'[^/]*/(?P<id>[^/]+_frame_\d{6}_rgb_anon)\.png'
+_PICTURE = r'\.(?i:png|jpe?g)'  # people have copies in the other format
+_FRAME = r'[^/]*/(?P<id>[^/]+_frame_\d{6}_rgb_anon)' + _PICTURE
 SERVERS: dict[str, Server] = {
     'acdc': Server(
         'ACDC', _FRAME, {'labelTrainIds/{id}.png': 'labels'}, count=2000
@@ -108,14 +109,14 @@ SERVERS: dict[str, Server] = {
     ),
     'muses': Server(
         'MUSES',
-        r'[^/]*/(?P<id>REC\d{4}_frame_\d{6})_frame_camera\.png',
+        r'[^/]*/(?P<id>REC\d{4}_frame_\d{6})_frame_camera' + _PICTURE,
         {'labelTrainIds/{id}.png': 'labels'},
         count=750,
         limit=200 * _MEGABYTE,
     ),
     'cityscapes': Server(
         'Cityscapes',
-        r'[^/]*/(?P<id>[^/_]+_\d{6}_\d{6})_leftImg8bit\.png',
+        r'[^/]*/(?P<id>[^/_]+_\d{6}_\d{6})_leftImg8bit' + _PICTURE,
         {'{id}_labelIds.png': 'labels'},
         values=_ids_of('label_ids'),
         count=1525,
@@ -125,14 +126,14 @@ SERVERS: dict[str, Server] = {
     ),
     'bdd100k': Server(
         'BDD100K',
-        r'[^/]*/(?P<id>[^/]+)\.jpg',
+        r'[^/]*/(?P<id>[^/]+)\.(?i:jpe?g)',
         {'{id}.png': 'labels'},
         count=2000,
         sizes=((1280, 720),),
     ),
     'idd': Server(
         'IDD',
-        r'(?P<drive>[^/]+)/(?P<id>[^/]+)_leftImg8bit\.(png|jpg)',
+        r'(?P<drive>[^/]+)/(?P<id>[^/]+)_leftImg8bit' + _PICTURE,
         {'{drive}/{id}_gtFine_labellevel3Ids.png': 'labels'},
         values=_ids_of('idd_level3', {9: 3, 16: 12}),
         sizes=((1920, 1080), (1280, 720)),
@@ -390,9 +391,9 @@ def _remarks(
     if others := sorted(set(sizes) - set(server.sizes)):
         wanted = ' or '.join(map(_by, server.sizes))
         remarks.append(f'pictures of {", ".join(map(_by, others))} pixels: the split has {wanted}')
-    if server.limit is not None and length > server.limit:
+    if server.limit is not None and length >= server.limit:
         remarks.append(
-            f'{length / _MEGABYTE:.0f} MB: the server takes {server.limit // _MEGABYTE} at most'
+            f'{length / _MEGABYTE:.0f} MB: the server takes less than {server.limit // _MEGABYTE}'
         )
     return (*remarks, *filter(None, [server.remark]))
 

@@ -586,15 +586,17 @@ class RobustnessSweep:
         """Compute and store a cell from all ranks' parts; returns its status and a word about it."""
         start = time.monotonic()
         record = CellRecord(*cell, status='failed', samples=len(self.samples))
-        statistics = calibration = None
+        arrays: dict[str, Any] = {}
         record.error = next((part['error'] for part in parts if part['error']), None)
         if record.error is None:
             try:
                 collected = _in_order(parts)
                 sums = collected.pop() if self.calibration else None
                 scores = self._scores(collected)
-                statistics = scores.statistics
-                calibration = self.calibration and self.calibration.of_cell(sums)
+                arrays['statistics'] = scores.statistics
+                if scores.matches is not None:
+                    arrays |= scores.matches.arrays()
+                arrays['calibration'] = self.calibration and self.calibration.of_cell(sums)
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
             except InputError:
@@ -612,7 +614,7 @@ class RobustnessSweep:
             outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
         else:
             outcome = f'{_FAILED}{record.error}'
-        self.store.put(record, statistics, calibration=calibration)
+        self.store.put(record, **arrays)
         return record.status, outcome
 
     def _scores(self, results: Sequence[list]) -> Scores:

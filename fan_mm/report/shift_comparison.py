@@ -6,16 +6,24 @@ published rows are those of the same set, split and metric; only among SemSegBen
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import mean_iou
 from fan_mm.evaluation.calibration import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
+from fan_mm.evaluation.pooling import (
+    MEAN,
+    POOLED,
+    PooledSums,
+    ShiftCell,
+    StoredDraws,
+    combined,
+    drawn_alike,
+)
 from fan_mm.evaluation.published_shifts import (
     PublishedShift,
     other_protocols,
@@ -27,14 +35,6 @@ from fan_mm.evaluation.results import (
     SHIFTS,
     read_arrays,
     read_results,
-)
-from fan_mm.evaluation.shifts import (
-    MEAN,
-    POOLED,
-    ShiftCell,
-    combined,
-    read_statistics,
-    resampled_sums,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
 from fan_mm.report.comparison import unique_names
@@ -324,7 +324,8 @@ def _differences(
     for path, table in zip(paths[1:], tables[1:], strict=True):
         names = [n for n in measures_of(first) if n in measures_of(table)]
         for measures, file in (([first.metric], PER_IMAGE), (names, CALIBRATION)):
-            draws = _common_draws(paths[0], path, file) if measures else None
+            arrays = [read_arrays(p, file) for p in (paths[0], path)]
+            draws = drawn_alike(*arrays) if measures else None
             for measure, column in itertools.product(measures, columns):
                 scores = [score_in(t, column, measure) for t in (first, table)]
                 values = [score and score['value'] for score in scores]
@@ -347,21 +348,8 @@ def _differences(
     return found
 
 
-def _common_draws(
-    first: str | os.PathLike, second: str | os.PathLike, file: str
-) -> tuple[dict[ShiftCell, np.ndarray], ...] | None:
-    """Resampled sums of the cells that both have with the same pictures."""
-    arrays = [read_arrays(path, file) for path in (first, second)]
-    if None in arrays:
-        return None
-    (a, keys_a, scenes), (b, keys_b, _) = map(read_statistics, arrays)
-    common = [c for c in a if c in b and np.array_equal(keys_a[c], keys_b[c])]
-    scenes = {c: scenes[c] for c in common}
-    return tuple(resampled_sums({c: sums[c] for c in common}, scenes) for sums in (a, b))
-
-
 def _drawn(
-    table: ShiftTable, column: Column, measure: str, draws: Mapping[ShiftCell, np.ndarray]
+    table: ShiftTable, column: Column, measure: str, draws: PooledSums | StoredDraws
 ) -> np.ndarray | None:
     """Resampled values ``(R,)`` of a column; None where a cell has no statistics of both models."""
     names = [column.condition]
@@ -371,16 +359,14 @@ def _drawn(
     if not all(cell in draws for cell in cells):
         return None
     over = column.condition if column.combined else POOLED
-    return combined(over, [draws[cell] for cell in cells], _score(table, column, measure))
-
-
-def _score(table: ShiftTable, column: Column, measure: str) -> Callable[[np.ndarray], np.ndarray]:
-    """From resampled sums of pictures to values ``(R,)``."""
     if measure in measures_of(table):
         variant, name = measures_of(table)[measure]
         v, m = table.variants.index(variant), MEASURES.index(name)
-        return lambda sums: calibration(sums[:, v])[:, m]
+        sums = [draws.drawn_sums(cell) for cell in cells]
+        return combined(over, sums, lambda s: calibration(s[:, v])[:, m])
     classes = table.results['dataset']['classes']
     names = classes if column.set == 'clean' else table.sets[column.set]['scored']
     scored = [classes.index(name) for name in names]
-    return lambda sums: mean_iou(sums[:, :, scored], 0)
+    if over == MEAN:
+        return sum(draws.drawn([cell], scored) for cell in cells) / len(cells)
+    return draws.drawn(cells, scored)

@@ -4,7 +4,7 @@ Everything the report shows is asked for here, so that all its forms show the sa
 measured: `fan_mm.evaluation.shifts` wrote every number. A value that is not there is None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from fan_mm.report.labels import metric_label, number
 from fan_mm.report.robustness_table import MOST_CLASSES, ClassLosses, Measure
 
 CLEAN = 'clean'
+_NAMED = 12  # classes in a remark
 MEANINGS = {
     'pooled': 'the score of all pictures of the set together: of mIoU, that of the sum of the '
-    "conditions' confusion matrices",
+    "conditions' confusion matrices, of mAP that of all detections in the order of their scores",
     'mean of conditions': "the mean of the conditions' scores, each counting once",
     'retention': 'score / clean score, over the same classes',
     'effective robustness': 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
@@ -327,15 +328,24 @@ def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
         more = ', ...' if found['unlabelled'] > len(found['first_unlabelled']) else ''
         remarks.append(f'{found["unlabelled"]} without a label, left out: {first}{more}')
     if found.get('absent'):
-        remarks.append(f'absent, left out of the mean: {", ".join(found["absent"])}')
+        remarks.append(f'absent, left out of the mean: {_some(found["absent"])}')
     if found.get('absent_but_predicted'):
-        names = ', '.join(found['absent_but_predicted'])
+        names = _some(found['absent_but_predicted'])
         present = number(found['score_of_present_classes'])
         remarks.append(
             f'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: {names} '
             f'(without them {present})'
         )
     return remarks
+
+
+def _some(classes: Sequence[str]) -> str:
+    """Names of classes; of very many (COCO has 80) the first, and how many there are."""
+    if len(classes) <= _NAMED:
+        return ', '.join(classes)
+    return (
+        f'{", ".join(classes[: _NAMED // 2])} and {len(classes) - _NAMED // 2} more (results.json)'
+    )
 
 
 def _nan(value: float | None) -> float:

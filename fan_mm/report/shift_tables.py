@@ -59,6 +59,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         _incomplete(table),
         findings_markdown(table.results),
         _table(table, bounds),
+        _effective(table),
         _calibration(table),
         '\n'.join(f'- *{what}*: {meaning}.' for what, meaning in MEANINGS.items()),
         _classes(table),
@@ -89,7 +90,8 @@ def summary_text(results: Mapping[str, Any]) -> str:
         effective = table.sets[name]['mean_of_conditions'].get('effective_robustness')
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
-            lines.append(f'  {"effective robustness":36}{value:>6}')
+            bounds = interval(effective['interval'], 2)
+            lines.append(f'  {"effective robustness":36}{value:>6} {bounds}'.rstrip())
     for label, values in calibrations(table):
         (line,) = calibration_lines({PLAIN: values})
         lines.append(f'  calibration, {label}: {line}')
@@ -138,6 +140,12 @@ def _table(table: ShiftTable, bounds: str) -> str:
             ]
         )
     return markdown_table(head, rows)
+
+
+def _effective(table: ShiftTable) -> str:
+    """Effective robustness, where a set's field reports it."""
+    found = [m for m in table.headline() if m.label.endswith('effective robustness')]
+    return '\n'.join(f'- {m.label}: {m.text} {interval(m.interval)}'.strip() for m in found)
 
 
 def _calibration(table: ShiftTable) -> str:

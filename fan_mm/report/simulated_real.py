@@ -26,8 +26,8 @@ BESIDE = {
 SAID = (
     'Filled: real pictures, with the bootstrap interval. Half filled: rain or fog computed into real pictures. '
     'Hollow: the corruption, mean over its severities, the line from the highest to the lowest. Dashed: '
-    'clean. No corruption is a night or a rain; contrast and brightness, which makes pictures brighter, and '
-    'spatter come nearest.'
+    "the clean column; dotted: the sweep's clean pictures. No corruption is a night or a rain; contrast and "
+    'brightness, which makes pictures brighter, and spatter come nearest.'
 )
 
 

@@ -128,8 +128,30 @@ def test_detection(tmp_path, capsys):
     assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
     assert scores.metrics['bbox_mAP_l'] is None  # there are no large objects
     assert scores.per_class == {'bbox_mAP': {'car': pytest.approx(50.5), 'dog': None}}
-    assert scores.statistics is None
     assert not metric.classwise  # as it was
+    assert scores.kind == 'resampled' and set(scores.statistics.round(1)) == {0, 50.5, 100}
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{'metric': 'proposal'}, {'proposal_nums': (1, 10, 100)}, {'iou_thrs': np.array([0.5, 0.85])}],
+    ids=str,
+)
+def test_boxes_by_other_rules(options, tmp_path):
+    """Intervals are of the score that is given, or there are none."""
+    metric = coco_metric(tmp_path, **options)
+    scores = compute_scores([metric], [detected(metric, [[BOX], [[10, 12, 50, 60]]])])
+    if 'metric' in options:
+        assert scores.headline == 'AR@100' and scores.statistics is None
+    else:
+        low = 50 if 'iou_thrs' in options else 60  # found at one overlap of two, at six of ten
+        assert set(scores.statistics.round(1)) == {low, scores.metrics['bbox_mAP'], 100}
+
+
+def test_an_image_that_was_evaluated_twice_has_no_intervals(tmp_path):
+    metric = coco_metric(tmp_path)
+    scores = compute_scores([metric], [detected(metric, [[BOX], [], [BOX]], ids=(7, 8, 7))])
+    assert scores.statistics is None and scores.metrics['bbox_mAP'] == pytest.approx(50.5)
 
 
 def test_images_that_were_not_evaluated_are_not_missed(tmp_path):

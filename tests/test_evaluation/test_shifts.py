@@ -7,19 +7,15 @@ import pytest
 from striped_results import ACDC, CLASSES, failed, measured, shift_results
 
 from fan_mm.evaluation.bootstrap import mean_iou
-from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
-from fan_mm.evaluation.shifts import (
-    CLEAN_COLUMN,
-    SetInfo,
-    SetScores,
-    ShiftCell,
-    effective_robustness,
-    read_statistics,
-    resampled_sums,
-    strata,
-)
+from fan_mm.evaluation.pooling import CLEAN_COLUMN, ShiftCell, by_cell, pool
+from fan_mm.evaluation.results import PER_IMAGE
+from fan_mm.evaluation.shifts import SetInfo, SetScores, effective_robustness
 
 FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
+
+
+def pooled_of(*parts):
+    return pool({m.cell: m.statistics for m in parts}, {m.cell: m.scenes for m in parts})
 
 
 def test_effective_robustness_of_coco_o():
@@ -32,10 +28,8 @@ def test_effective_robustness_of_coco_o():
 def test_three_numbers_and_their_retention():
     results, arrays = shift_results()
     entry = results['sets']['acdc']
-    sums = {
-        cell: s.sum(0, dtype=float)[None]
-        for cell, s in read_statistics(arrays[PER_IMAGE])[0].items()
-    }
+    statistics = by_cell(arrays[PER_IMAGE], 'sums')
+    sums = {cell: s.sum(0, dtype=float)[None] for cell, s in statistics.items()}
     conditions = [float(mean_iou(sums[c], 0)[0]) for c in (FOG, NIGHT, SNOW)]
     pooled = float(mean_iou(sums[FOG] + sums[NIGHT] + sums[SNOW], 0)[0])
     clean = float(mean_iou(sums[CLEAN_COLUMN], 0)[0])
@@ -57,7 +51,7 @@ def test_three_numbers_and_their_retention():
 def test_absent_classes():
     """Without prediction left out; predicted all the same, 0 as in mmseg, and both are said."""
     night = measured(NIGHT, 0.5, absent=(1, 3), predicted=(3,))
-    scores = SetScores(ACDC, [night], None, 'mIoU', CLASSES, {})
+    scores = SetScores(ACDC, [night], None, 'mIoU', CLASSES, pooled_of(night))
     found = scores.results()['conditions']['night']
     assert found['absent'] == ['person'] and found['absent_but_predicted'] == ['train']
     iou = night.record.per_class['IoU']
@@ -81,9 +75,8 @@ def test_only_the_classes_of_a_set_are_scored():
 
 
 def test_what_is_missing_is_named_and_nothing_is_taken_over_the_rest():
-    scores = SetScores(
-        ACDC, [measured(FOG, 0.5), failed(SNOW)], measured(CLEAN_COLUMN, 0.9), 'mIoU', CLASSES, {}
-    )
+    fog, clean = measured(FOG, 0.5), measured(CLEAN_COLUMN, 0.9)
+    scores = SetScores(ACDC, [fog, failed(SNOW)], clean, 'mIoU', CLASSES, pooled_of(fog, clean))
     entry = scores.results()
     assert entry['conditions']['fog']['score']['complete']
     for name in ('pooled', 'mean_of_conditions'):
@@ -93,13 +86,13 @@ def test_what_is_missing_is_named_and_nothing_is_taken_over_the_rest():
 
 
 @pytest.mark.parametrize('clean', [True, False])
-def test_map_is_not_pooled_and_that_is_said(clean):
+def test_what_has_no_statistics_is_not_pooled_and_that_is_said(clean):
     parts = [
         measured(ShiftCell('coco_o', name), 0.5, statistics=None) for name in ('sketch', 'tattoo')
     ]
     column = measured(CLEAN_COLUMN, 0.9, statistics=None) if clean else None
     info = SetInfo('COCO-O', 'val2017', effective=True)
-    entry = SetScores(info, parts, column, 'mIoU', CLASSES, {}).results()
+    entry = SetScores(info, parts, column, 'mIoU', CLASSES, pool({}, {})).results()
     assert entry['pooled']['score']['value'] is None and 'not pooled' in entry['pooled']['reason']
     values = [p.record.metrics['mIoU'] for p in parts]
     assert entry['mean_of_conditions']['score']['value'] == pytest.approx(np.mean(values))
@@ -111,51 +104,3 @@ def test_map_is_not_pooled_and_that_is_said(clean):
         assert 'is not COCO val2017' in entry['notes'][0]
     else:
         assert 'effective_robustness' not in entry['mean_of_conditions']
-
-
-def test_what_shows_the_same_scenes_is_drawn_together():
-    cells = [ShiftCell('foggy', name) for name in 'abc']
-    scenes = {
-        cells[0]: np.array(['1', '2']),
-        cells[1]: np.array(['3', '4']),
-        cells[2]: np.array(['5', '1']),
-        CLEAN_COLUMN: np.array(['9']),
-    }
-    groups = {frozenset(group) for group in strata(scenes)}
-    assert groups == {frozenset(cells[::2]), frozenset([cells[1]]), frozenset([CLEAN_COLUMN])}
-
-
-def test_pairs_of_scenes_move_together():
-    """Twice the same scenes, of which one is half as good: their ratio does not move at all."""
-    statistics = np.zeros((5, 2, 1), np.uint32)
-    statistics[:, 0, 0], statistics[:, 1, 0] = [10, 20, 30, 40, 50], 100
-    half = statistics.copy()
-    half[:, 0] //= 2
-    sums = {FOG: half, CLEAN_COLUMN: statistics}
-    same = resampled_sums(sums, dict.fromkeys(sums, np.arange(5).astype(str)))
-    ratio = mean_iou(same[FOG], 0) / mean_iou(same[CLEAN_COLUMN], 0)
-    assert np.allclose(ratio, 0.5)
-    others = {FOG: np.arange(5).astype(str), CLEAN_COLUMN: np.arange(5, 10).astype(str)}
-    apart = resampled_sums(sums, others)
-    assert np.std(mean_iou(apart[FOG], 0) / mean_iou(apart[CLEAN_COLUMN], 0)) > 0.01
-
-
-def test_nine_pictures_of_one_scene_are_one():
-    """Their interval is not that of as many independent pictures."""
-    rng = np.random.default_rng(0)
-    scene = np.repeat(rng.integers(10, 90, 4), 9)
-    statistics = np.stack([scene, np.full(36, 100)], 1)[..., None].astype(np.uint32)
-    names = np.repeat(list('abcd'), 9)
-    together = mean_iou(resampled_sums({FOG: statistics}, {FOG: names})[FOG], 0)
-    single = np.arange(36).astype(str)
-    apart = mean_iou(resampled_sums({FOG: statistics}, {FOG: single})[FOG], 0)
-    assert np.std(together) > 2 * np.std(apart)
-
-
-def test_written_and_read(tmp_path):
-    results, arrays = shift_results()
-    write_with_arrays(tmp_path, results, {n: a and a.items() for n, a in arrays.items()})
-    assert read_results(tmp_path) == results
-    sums, keys, scenes = read_statistics(read_arrays(tmp_path))
-    assert list(sums) == list(keys) == list(scenes) == [CLEAN_COLUMN, FOG, NIGHT, SNOW]
-    assert np.array_equal(sums[FOG], measured(FOG, 0.7).statistics)

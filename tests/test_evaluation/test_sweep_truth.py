@@ -20,11 +20,23 @@ import fan_mm
 from fan_mm.datasets.scenes import write_coco
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
-from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 from fan_mm.evaluation.cell_dataset import data_info
+from fan_mm.evaluation.comparison import compare
 
 CONFIG = Path(fan_mm.__file__).parents[1] / 'configs/fan_hybrid_toy_mask_rcnn_coco.py'
 ANN = 'annotations/instances_val2017.json'
+
+
+class Part(torch.nn.Module):
+    """Finds all objects of some pictures, none of the others, the fewer the paler they are."""
+
+    def test_step(self, batch):
+        for sample in Truth().test_step(batch):
+            found = sample.pred_instances
+            pale = batch['inputs'][0].float().std() < 50
+            sample.pred_instances = found[len(found) // 2 :] if pale else found
+        return batch['data_samples']
 
 
 class Truth(torch.nn.Module):
@@ -102,6 +114,33 @@ def test_images_of_the_file_that_are_not_evaluated_are_not_missed(cfg, toys, par
     cell = clean_cell(dataset, metric_of(toys[0] / ANN), max_samples=samples)
     assert cell['metrics']['bbox_mAP'] == 100.0
     assert cell['per_class']['bbox_mAP']
+
+
+def test_intervals_of_boxes(cfg, toys, tmp_path):
+    """In a sweep stored and gone on with, and paired with another model's."""
+    folders = []
+    for model in (Part(), Truth()):
+        folders.append(tmp_path / type(model).__name__)
+        options = dict(corruptions=['contrast', 'fog'], severities=[1, 5], work_dir=folders[-1])
+        for _ in range(2):
+            sweep = RobustnessSweep(
+                model,
+                loader_of(dataset_of(cfg, toys[1])),
+                metric_of(toys[1] / ANN),
+                model_info={'config_sha256': 'c', 'checkpoint_sha256': 'w'},
+                **options,
+            )
+            results = sweep.run()
+        assert results['bootstrap']['resamples'] == 1000
+    part, truth = (read_results(folder)['summary'] for folder in folders)
+    assert truth['mean']['interval'] == truth['retention']['interval'] == [100, 100]
+    low, high = part['mean']['interval']
+    assert low < part['mean']['value'] < high < 100
+    stored = read_per_image(folders[0])
+    assert stored.kind == 'resampled' and len(stored.cells) == 5
+    assert {draws.shape for draws in stored.cells.values()} == {(1000,)}
+    found = compare(*folders)['mean']
+    assert found['significant'] and found['interval'] == pytest.approx([100 - high, 100 - low])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ from fan_mm.evaluation import sweep
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
 from fan_mm.evaluation.temperature import fit_on_pictures
 from fan_mm.jobs import ood_shifts
-from fan_mm.jobs.ood_shifts import evaluate_shifts, failed_conditions
+from fan_mm.jobs.ood_results import failed_conditions
+from fan_mm.jobs.ood_shifts import evaluate_shifts
+from fan_mm.report.shift_comparison import build_shift_comparison
 
 ROOT = Path(__file__).resolve().parents[2]
 NOISES = dict(fog=20, night=90, rain=50, snow=60)
@@ -231,7 +233,17 @@ def test_killed_it_goes_on_with_the_next_condition(data, whole, tmp_path, monkey
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
     done = {path.parts[-3] for path in folder.glob('conditions/*/cells/*.json')}
-    assert len(done) >= 2 and not (folder / 'results.json').exists()
+    assert len(done) >= 2
+    so_far, all_ = read_results(folder), read_results(whole)
+    states = {(c['set'], c['condition']): c['status'] for c in so_far['cells']}
+    assert set(states.values()) == {'done', 'missing'} and states['clean', 'clean'] == 'done'
+    for name, entry in so_far['sets'].items():
+        assert entry['mean_of_conditions']['score']['missing'] == [
+            f'{name}/{c}' for c in entry['conditions'] if states[name, c] == 'missing'
+        ]
+        for condition, found in entry['conditions'].items():
+            if states[name, condition] == 'done':  # its interval, too, is the one it keeps
+                assert found['score'] == all_['sets'][name]['conditions'][condition]['score']
     seen = []
     monkeypatch.setattr(
         ood_shifts,
@@ -328,6 +340,37 @@ class SoftStripeModel(StripeModel):
             distance = torch.cdist(pixels.reshape(-1, 3), self.colours)
             sample.seg_logits = PixelData(data=-distance.T.reshape(19, *pixels.shape[:2]) / 10)
         return samples
+
+
+def test_the_clean_twin_of_acdc(data, tmp_path, no_report):
+    """Retention is to its reference pictures; evaluated by themselves, they are in no bad weather."""
+    root = tmp_path / 'acdc'
+    shutil.copytree(data / 'acdc', root)
+    for condition in NOISES:
+        rng = np.random.default_rng(3)
+        image, label = stripes(rng, 5)
+        stem = f'{condition}/val_ref/GOPR0001/GOPR0001_frame_{NOISES[condition]:06d}'
+        write(root / f'rgb_anon/{stem}_rgb_ref_anon.png', image)
+        write(root / f'gt/{stem}_gt_ref_labelTrainIds.png', label)
+
+    def run(work_dir, **options):
+        cfg = Config.fromfile(data / 'stripes.py')
+        weights = str(data / 'weights.pth')
+        return evaluate_shifts(cfg, weights, {'acdc': str(root)}, tmp_path / work_dir, **options)
+
+    results = run('twin', clean_split={'acdc': 'val_ref'})
+    assert results['dataset']['type'] == 'ACDC val_ref' and results['dataset']['samples'] == 4
+    alone = run('alone', splits={'acdc': 'val_ref'}, clean=False)['sets']['acdc']
+    assert results['sets']['acdc']['clean']['value'] == alone['pooled']['score']['value']
+    assert {c['weather'] for c in alone['conditions'].values()} == {'clear'}
+    for options, line in (
+        ({'clean_split': {'muses': 'val'}}, '--clean muses=val: give --muses DIR, too'),
+        ({'clean_split': {'acdc': 'train_ref'}}, 'no pictures of ACDC, split train_ref'),
+        ({'clean_split': {'acdc': 'test'}}, 'ACDC test has no labels here'),
+        ({'clean_split': {'acdc': 'val_ref'}, 'clean': False}, 'not with --no-clean'),
+    ):
+        with pytest.raises(InputError, match=line):
+            run('wrong', **options)
 
 
 def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
@@ -547,8 +590,25 @@ def test_a_detector_on_coco_o(tmp_path, no_report):
     assert mean['score']['value'] == pytest.approx(np.mean(values))
     clean = entry['clean']['value']
     assert mean['effective_robustness']['value'] == pytest.approx(np.mean(values) - 0.45 * clean)
-    assert entry['pooled']['score']['value'] is None and 'not pooled' in entry['pooled']['reason']
+    for number in (
+        *(found['score'] for found in entry['conditions'].values()),
+        *(
+            entry[what][of]
+            for what in ('pooled', 'mean_of_conditions')
+            for of in ('score', 'retention')
+        ),
+        mean['effective_robustness'],
+    ):
+        low, high = number['interval']
+        assert low <= number['value'] <= high and low < high
+    pooled = entry['pooled']['score']['value']
+    assert min(values) - 1 < pooled < max(values) + 1
+    single = [v for v in entry['per_class']['bbox_mAP'].values() if v is not None]
+    assert pooled == pytest.approx(np.mean(single), abs=1e-4)
+    assert 'zebra' in entry['conditions']['sketch']['absent'], 'no box of it'
     assert len(entry['scored']) == 80 and results['metric']['name'] == 'bbox_mAP'
+    differences = build_shift_comparison([tmp_path / 'out', tmp_path / 'out']).differences
+    assert {d.interval for d in differences} == {(0, 0)} and len(differences) == 9
     cfg = Config.fromfile(tmp_path / 'detector.py')
     with pytest.raises(InputError, match='boxes'):
         evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'acdc': str(root)}, tmp_path / 'other')

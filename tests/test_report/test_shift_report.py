@@ -24,7 +24,7 @@ from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import Column, build_shift_comparison, score_in
 from fan_mm.report.shift_figures import condition_points
 from fan_mm.report.shift_table import ShiftTable
-from fan_mm.report.shift_tables import summary_text
+from fan_mm.report.shift_tables import shifts_markdown, summary_text
 from fan_mm.report.simulated_real import BESIDE, simulated_against_real, weather_lines
 
 CSV = Path(__file__).parents[1] / 'data' / 'semsegbench.csv'
@@ -64,6 +64,22 @@ def test_page(folder):
         assert words in body
     ids = [a['id'] for _, a in page.tags if 'id' in a]
     assert len(ids) == len(set(ids))
+
+
+def test_effective_robustness_and_many_absent_classes():
+    """In words, with its interval; of very many classes the first are named."""
+    cells = [measured(ShiftCell('coco_o', name), 0.5) for name in ('sketch', 'tattoo')]
+    results, _ = shift_results(
+        more=cells, sets={'coco_o': SetInfo('COCO-O', 'val2017', effective=True)}
+    )
+    found = results['sets']['coco_o']['mean_of_conditions']['effective_robustness']
+    low, high = found['interval']
+    line = f'effective robustness: {found["value"]:.1f} [{low:.1f}, {high:.1f}]'
+    results['sets']['coco_o']['conditions']['sketch']['absent'] = [f'c{i}' for i in range(40)]
+    text = shifts_markdown(ShiftTable(results), [])
+    assert f'- COCO-O val2017, {line}' in text
+    assert 'left out of the mean: c0, c1, c2, c3, c4, c5 and 34 more (results.json)' in text
+    assert re.search(rf'effective robustness +{found["value"]:.1f} \[', summary_text(results))
 
 
 def test_all_forms_show_the_same_numbers(folder):

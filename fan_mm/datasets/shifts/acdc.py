@@ -12,9 +12,14 @@ CONDITIONS = ('fog', 'night', 'rain', 'snow')
 _SPLITS = ('val', 'train', 'test', 'val_ref', 'train_ref', 'test_ref')
 _PICTURE = re.compile(r'(?P<key>.+_frame_\d+)_rgb(?P<ref>_ref)?_anon\.(png|jpe?g)', re.I)
 _LABEL = re.compile(r'(?P<key>.+_frame_\d+)_gt(?P<ref>_ref)?_(?P<kind>label(Train)?Ids)\.png', re.I)
+# A flattened tree tells nothing of conditions, but Dark Zurich has one sequence in val, two in test. (ACDC
+# has them in its test, too; train cannot be told apart.)
+DARK_ZURICH_VAL, DARK_ZURICH_TEST = 'GOPR0356', ('GOPR0364', 'GP010364')
 _MARKS = re.compile(
     r'(^|/)(fog|night|rain|snow)/(train|val|test)(_ref)?/.*_(rgb_anon|rgb_ref_anon|gt_\w+)\.'
-    r'|_rgb_ref_anon\.|_gt_ref_label|instancesonly_(fog|night|rain|snow)_',
+    r'|_rgb_ref_anon\.|_gt_ref_label|instancesonly_(fog|night|rain|snow)_'
+    rf'|(^|(^|/)val/([^/]+/)*)(?!{DARK_ZURICH_VAL}_)[^/]+_frame_\d+_(rgb_anon|gt_label\w+)\.'
+    rf'|(^|/)test/([^/]+/)*(?!{"_|".join(DARK_ZURICH_TEST)}_)[^/]+_frame_\d+_rgb_anon\.',
     re.I,
 )
 _SOURCE = 'brdav/cma, Wally0924/Pair-SAM'

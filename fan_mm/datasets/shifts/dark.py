@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from fan_mm.datasets.shifts.acdc import ids_of
+from fan_mm.datasets.shifts.acdc import DARK_ZURICH_VAL, ids_of
 from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
 from fan_mm.datasets.shifts.paths import nearest
 from fan_mm.datasets.shifts.record import add
@@ -58,7 +58,8 @@ DARK_ZURICH = add(
         told=_dark_zurich,
         marks=re.compile(
             r'(^|/)(train|val|test)(_ref)?/(night|twilight|day)/.*_(rgb_anon|gt_label\w+)\.'
-            r'|_ref_rgb_anon\.|_gt_invIds\.',
+            r'|_ref_rgb_anon\.|_gt_invIds\.'
+            rf'|(^|(^|/)val/){DARK_ZURICH_VAL}_frame_\d+_(rgb_anon|gt_label\w+)\.',
             re.I,
         ),
     )

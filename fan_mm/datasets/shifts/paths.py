@@ -1,10 +1,27 @@
 """Files below a folder, and what their folders say."""
 
+import contextlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from fan_mm.errors import InputError
+
+_WALKED: ContextVar[dict[str, list[tuple[str, ...]]] | None] = ContextVar('walked', default=None)
+
+
+@contextlib.contextmanager
+def walked_once() -> Iterator[None]:
+    """Walk each folder once for the length of a block: on a network disk, that takes long.
+
+    Finding a set lists its folder, and so does the dataset of each of its conditions.
+    """
+    token = _WALKED.set({} if _WALKED.get() is None else _WALKED.get())
+    try:
+        yield
+    finally:
+        _WALKED.reset(token)
 
 
 def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
@@ -25,6 +42,10 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
 
     if not folder.is_dir():
         raise InputError(f'{whose}: no such folder: {folder}')
+    known = _WALKED.get()
+    place = os.path.abspath(folder)
+    if known is not None and place in known:
+        return known[place]
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         inside = os.path.realpath(parent) + os.sep
@@ -36,7 +57,10 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
         ]
         way = Path(parent).relative_to(folder).parts
         found += [(*way, name) for name in names if not name.startswith('.')]
-    return sorted(found)
+    found.sort()
+    if known is not None:
+        known[place] = found
+    return found
 
 
 def nearest(parts: Sequence[str], names: Collection[str]) -> str:

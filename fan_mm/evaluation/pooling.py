@@ -1,0 +1,287 @@
+"""Scores of the pictures of several conditions together, and of resamples of their scenes.
+
+A percentile bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13): conditions are
+resampled each for itself, and together where they show the same scenes (three densities of one fog,
+Cityscapes with and without rain). The draws depend on the scenes alone, so that two models are drawn alike.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from fan_mm.evaluation.average_precision import Matches, average_precisions, mean_ap, together
+from fan_mm.evaluation.bootstrap import RESAMPLED, RESAMPLES, mean_iou, resample_counts
+
+POOLED, MEAN = 'pooled', 'mean_of_conditions'
+
+
+class ShiftCell(NamedTuple):
+    """A condition of a set; `CLEAN_COLUMN` is the clean column."""
+
+    set: str
+    condition: str
+
+    def __str__(self) -> str:
+        return self.set if self == CLEAN_COLUMN else f'{self.set}/{self.condition}'
+
+
+CLEAN_COLUMN = ShiftCell('clean', 'clean')
+Scenes = Mapping[ShiftCell, np.ndarray]  # per cell ``(N,)`` names of what its pictures show
+
+
+def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
+    """The cells that show some of the same scenes, directly or through others, together."""
+    groups: list[tuple[set, list]] = []
+    for cell, names in scenes.items():
+        shown, members = set(names.tolist()), [cell]
+        for group in [g for g in groups if not shown.isdisjoint(g[0])]:
+            groups.remove(group)
+            shown, members = shown | group[0], group[1] + members
+        groups.append((shown, members))
+    return (tuple(cells) for _, cells in groups)
+
+
+def resampled_counts(scenes: Scenes, resamples: int = RESAMPLES) -> dict[ShiftCell, np.ndarray]:
+    """How often ``(R, N)`` each picture of every cell occurs in each resample of scenes."""
+    found = {}
+    for cells in strata(scenes):
+        names, places = np.unique(
+            np.concatenate([scenes[cell] for cell in cells]), return_inverse=True
+        )
+        ends = np.cumsum([len(scenes[cell]) for cell in cells])[:-1]
+        chunks = resample_counts(len(names), resamples, seed_of(names))
+        counts = np.concatenate([chunk.astype(np.uint16) for chunk in chunks])
+        found |= {c: counts[:, own] for c, own in zip(cells, np.split(places, ends), strict=True)}
+    return found
+
+
+def seed_of(names: np.ndarray) -> int:
+    """Of the draws of some scenes, by their sorted names."""
+    return int(hashlib.sha256('\0'.join(names.tolist()).encode()).hexdigest()[:12], 16)
+
+
+class Pooled:
+    """What is known of the pictures of some cells, of which any can be taken together.
+
+    Args:
+        scenes: of all cells that there will be.
+        resamples: R.
+    """
+
+    def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
+        self.scenes, self.resamples = scenes, resamples
+        self.statistics: dict[ShiftCell, np.ndarray | Matches] = {}
+
+    def __contains__(self, cell: ShiftCell) -> bool:
+        return cell in self.statistics
+
+    @cached_property
+    def counts(self) -> dict[ShiftCell, np.ndarray]:
+        """See `resampled_counts`."""
+        return resampled_counts(self.scenes, self.resamples)
+
+    def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
+        """The score of all pictures of some cells, over some classes, per cent; NaN if there is none."""
+        raise NotImplementedError
+
+    def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
+        """The same ``(R,)`` of resamples."""
+        raise NotImplementedError
+
+    def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
+        """``(C,)`` what the score is the mean of, per cent; NaN of classes that are left out."""
+        raise NotImplementedError
+
+
+class PooledSums(Pooled):
+    """What is a function of sums over pictures.
+
+    Statistics of a cell are ``(N, ...)``, whole numbers.
+    """
+
+    def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
+        super().__init__(scenes, resamples)
+        self._draws: dict[ShiftCell, np.ndarray] = {}
+
+    def drawn_sums(self, cell: ShiftCell) -> np.ndarray:
+        """Sums ``(R, ...)`` over the pictures of each resample."""
+        if cell not in self._draws:
+            # whole numbers, exact in float64, in whatever order they are added
+            statistics = self.statistics[cell]
+            flat = statistics.reshape(len(statistics), -1).astype(np.float64)
+            sums = self.counts[cell].astype(np.float64) @ flat
+            self._draws[cell] = sums.reshape(-1, *statistics.shape[1:])
+        return self._draws[cell]
+
+
+class PooledIoU(PooledSums):
+    """Mean IoU, of the sum of the cells' confusion matrices.
+
+    Statistics of a cell are ``(N, 2, C)``, pixels per class in intersection and union.
+    """
+
+    metric, truth = (
+        'IoU',
+        'Acc',
+    )  # per-class scores: its own, and one that only classes with truth have
+
+    def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
+        """See `Pooled.score`."""
+        return float(mean_iou(self._sums(cells)[None][:, :, list(scored)], 0)[0])
+
+    def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
+        """See `Pooled.drawn`."""
+        return mean_iou(sum(map(self.drawn_sums, cells))[:, :, list(scored)], 0)
+
+    def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
+        """See `Pooled.per_class`."""
+        intersection, union = self._sums(cells)
+        return np.divide(
+            100 * intersection, union, out=np.full(len(union), np.nan), where=union > 0
+        )
+
+    def _sums(self, cells: Sequence[ShiftCell]) -> np.ndarray:
+        return sum(self.statistics[cell].sum(axis=0, dtype=np.float64) for cell in cells)
+
+
+class PooledAP(Pooled):
+    """COCO's box mAP, of the cells' detections in the order of their scores.
+
+    Statistics of a cell are `fan_mm.evaluation.average_precision.Matches`.
+    """
+
+    metric = truth = 'bbox_mAP'  # see `PooledIoU`
+
+    def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
+        super().__init__(scenes, resamples)
+        self._alone: dict[tuple[ShiftCell, ...], np.ndarray] = {}
+        self._drawn: dict[tuple[ShiftCell, ...], np.ndarray] = {}
+
+    def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
+        """See `Pooled.score`."""
+        return float(mean_ap(self.per_class(cells)[None, list(scored)])[0])
+
+    def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
+        """See `Pooled.drawn`."""
+        if tuple(cells) not in self._drawn:
+            counts = np.concatenate([self.counts[cell] for cell in cells], axis=1)
+            self._drawn[tuple(cells)] = average_precisions(self._together(cells), counts)
+        return mean_ap(self._drawn[tuple(cells)][:, list(scored)])
+
+    def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
+        """See `Pooled.per_class`."""
+        if tuple(cells) not in self._alone:
+            self._alone[tuple(cells)] = self._together(cells).per_class()
+        return self._alone[tuple(cells)]
+
+    def _together(self, cells: Sequence[ShiftCell]) -> Matches:
+        return together([self.statistics[cell] for cell in cells])
+
+
+class StoredDraws:
+    """The `Pooled.drawn` that per_image.npz holds of a score that cannot be had from its arrays.
+
+    Args:
+        draws: ``(R,)`` of every cell, and of ``(set, 'pooled')``.
+    """
+
+    def __init__(self, draws: Mapping[ShiftCell, np.ndarray]) -> None:
+        self.draws = draws
+
+    def __contains__(self, cell: ShiftCell) -> bool:
+        return cell in self.draws
+
+    def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray | None:
+        """See `Pooled.drawn`; of one cell, or of all of a set. None if it is not there."""
+        return self.draws.get(cells[0] if len(cells) == 1 else ShiftCell(cells[0].set, POOLED))
+
+
+def combined(
+    over: str, sums: Sequence[np.ndarray], score: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """A score of several conditions: of all their pictures, or the mean of theirs.
+
+    Args:
+        over: `POOLED` or `MEAN`.
+        sums: of the conditions.
+        score: of sums.
+    """
+    return score(sum(sums)) if over == POOLED else sum(map(score, sums)) / len(sums)
+
+
+def pool(
+    statistics: Mapping[ShiftCell, np.ndarray | Matches],
+    scenes: Scenes,
+    resamples: int = RESAMPLES,
+    kind: type[Pooled] = PooledIoU,
+) -> Pooled:
+    """What is known of some cells' pictures; the same draws for the same scenes."""
+    boxes = any(isinstance(found, Matches) for found in statistics.values())
+    pooled = (PooledAP if boxes else kind)(scenes, resamples)
+    pooled.statistics |= statistics
+    return pooled
+
+
+def by_cell(arrays: Mapping[str, np.ndarray], what: str) -> dict[ShiftCell, np.ndarray]:
+    """'sums', 'draws', 'keys' or 'scenes' by cell, from the arrays of per_image.npz."""
+    start = f'{what}/'
+    return {
+        ShiftCell(*name.removeprefix(start).split('/', 1)): array
+        for name, array in arrays.items()
+        if name.startswith(start)
+    }
+
+
+def drawn_alike(
+    first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None
+) -> tuple[Pooled | StoredDraws, ...] | None:
+    """Two models' cells with the same pictures; None where there is nothing to draw.
+
+    Args:
+        first: arrays of per_image.npz or calibration.npz.
+        second: of the other model.
+    """
+    both = (first, second)
+    if None in map(_kind, both) or _kind(first) != _kind(second):
+        return None
+    keys = [by_cell(arrays, 'keys') for arrays in both]
+    common = [c for c in keys[0] if c in keys[1] and np.array_equal(keys[0][c], keys[1][c])]
+    scenes = [by_cell(arrays, 'scenes') for arrays in both]
+    if _kind(first) == RESAMPLED:
+        return _stored_alike(both, common, scenes)
+    scenes = {cell: scenes[0][cell] for cell in common}
+    kind = PooledIoU if _kind(first) == 'iou' else PooledSums
+    return tuple(
+        pool({cell: sums[cell] for cell in common}, scenes, kind=kind)
+        for sums in (by_cell(arrays, 'sums') for arrays in both)
+    )
+
+
+def _stored_alike(
+    both: Sequence[Mapping[str, np.ndarray]],
+    common: Sequence[ShiftCell],
+    scenes: Sequence[Scenes],
+) -> tuple[StoredDraws, ...]:
+    """The draws of cells whose strata have the same scenes in both files."""
+    seeds = [
+        {
+            cell: seed_of(np.unique(np.concatenate([of_one[c] for c in cells])))
+            for cells in strata(of_one)
+            for cell in cells
+        }
+        for of_one in scenes
+    ]
+    alike = {cell for cell in common if seeds[0][cell] == seeds[1][cell]}
+    other = {cell.set for of_one in scenes for cell in of_one if cell not in alike}
+    alike |= {ShiftCell(cell.set, POOLED) for cell in alike if cell.set not in other}
+    return tuple(
+        StoredDraws({c: d for c, d in by_cell(arrays, 'draws').items() if c in alike})
+        for arrays in both
+    )
+
+
+def _kind(arrays: Mapping[str, np.ndarray] | None) -> str | None:
+    return None if arrays is None else str(arrays['kind'])
