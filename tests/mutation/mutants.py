@@ -43,7 +43,7 @@ class _Behaviour(ast.NodeTransformer):
                 setattr(node, name, ast.Constant(None))
         if hasattr(node, 'decorator_list'):
             node.decorator_list = [d for d in node.decorator_list if _name(d) not in SPEED]
-        return self.generic_visit(node)
+        return super().visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if _name(node) in SPEAKERS or _name(node).endswith('Error'):

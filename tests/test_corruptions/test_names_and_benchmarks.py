@@ -127,3 +127,12 @@ def test_hopeless_name_gets_all(given):
 def test_severity_out_of_range(given):
     with pytest.raises(InputError, match='integer from 1 to 5, got'):
         check_severity(given)
+
+
+def test_only_semsegbench_corrupts_resized_pictures_in_another_order():
+    """What its authors' preprocessor does: severity 3, after the resize, BGR taken as RGB."""
+    odd = BENCHMARKS['semsegbench']
+    assert (odd.channel_order, odd.resized) == ('bgr-as-rgb', True)
+    assert odd.severities == dict.fromkeys(BENCHMARKS['imagenet-c'].severities, (3,))
+    for name in set(BENCHMARKS) - {'semsegbench'}:
+        assert (BENCHMARKS[name].channel_order, BENCHMARKS[name].resized) == ('rgb', False)
