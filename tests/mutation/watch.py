@@ -1,5 +1,6 @@
 """A pytest plugin: which lines of a package each test runs, and for how long. Another: only chosen tests."""
 
+import os
 import sys
 import threading
 import zlib
@@ -25,7 +26,7 @@ class Watch:
     def __init__(self, root: Path, package: str) -> None:
         self.seconds = defaultdict(float)
         self._hits = defaultdict(set)
-        self._root, self._package = root, str(root / package)
+        self._root, self._package = root, f'{root / package}{os.sep}'
         self._current = None
 
     def _call(self, frame, event, _):
@@ -67,7 +68,8 @@ class Watch:
             modules = defaultdict(set)
             for file, number in self._hits[test] | self._hits[test.partition('::')[0]]:
                 if file not in texts:
-                    texts[file] = [line_key(t) for t in Path(file).read_text().splitlines()]
+                    lines = Path(file).read_text().splitlines() or ['']
+                    texts[file] = [line_key(line) for line in lines]
                 modules[str(Path(file).relative_to(self._root))].add(texts[file][number - 1])
             found[test] = {module: sorted(keys) for module, keys in modules.items()}
         return found

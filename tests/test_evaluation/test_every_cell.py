@@ -52,7 +52,9 @@ def test_two_cells_that_fail_alike_speak_for_all():
     found.compare(FOG, 'no memory')  # the same cell again says nothing of the others
     found.compare(SNOW, 'another thing')
     found.compare(FOG, 'no memory')
-    with pytest.raises(EveryCellFails, match='snow/2 fails as fog/1 does, and so would every cell: no'):
+    with pytest.raises(
+        EveryCellFails, match='snow/2 fails as fog/1 does, and so would every cell: no'
+    ):
         found.compare(SNOW, 'no memory')
 
 
@@ -61,7 +63,7 @@ def test_a_cell_that_fails_as_the_first_batch_did_speaks_for_all():
     found.agree(None)
     found.doubt = 'too few'
     found.compare(FOG, 'another thing')
-    with pytest.raises(EveryCellFails, match='fog/1 fails as its first batch does.*too few'):
+    with pytest.raises(EveryCellFails, match=r'fog/1 fails as its first batch does.*too few'):
         found.compare(FOG, 'too few')
 
 
@@ -91,7 +93,7 @@ def test_a_metric_that_fails_on_the_whole_clean_cell(cell, error, ends):
     found = watch()
     found.doubt = 'ValueError: known'
     if ends:
-        with pytest.raises(EveryCellFails, match='the metric fails on clean, and so.*bad'):
+        with pytest.raises(EveryCellFails, match=r'the metric fails on clean, and so.*bad'):
             found.metric_failed(cell, error)
     else:
         found.metric_failed(cell, error)

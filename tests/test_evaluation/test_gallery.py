@@ -30,7 +30,15 @@ def paint(image, output):
 
 @pytest.mark.parametrize(
     ('levels', 'kept'),
-    [((1, 2, 3, 4, 5), 3), ((5, 4), 4), ((2, 1), 2), ((1,), 1), ((4, 2), 2), ((5,), 5), ((3, 2), 3)],
+    [
+        ((1, 2, 3, 4, 5), 3),
+        ((5, 4), 4),
+        ((2, 1), 2),
+        ((1,), 1),
+        ((4, 2), 2),
+        ((5,), 5),
+        ((3, 2), 3),
+    ],
 )
 def test_one_severity_of_each_corruption_must_have_pictures(levels, kept):
     gallery = Gallery(2, paint, {'fog': levels, 'snow': (3,)}, samples=10)

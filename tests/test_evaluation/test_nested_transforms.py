@@ -54,7 +54,16 @@ def test_flat_is_depth_first_each_wrapper_before_what_it_holds():
     inner = Wrapper(b)
     outer = Wrapper(a, inner)
     indirect = Indirect(Wrapper(c))
-    assert flatten([outer, indirect, b]) == [outer, a, inner, b, indirect, indirect.transforms, c, b]
+    assert flatten([outer, indirect, b]) == [
+        outer,
+        a,
+        inner,
+        b,
+        indirect,
+        indirect.transforms,
+        c,
+        b,
+    ]
 
 
 def test_changes_are_made_in_a_copy():

@@ -1,0 +1,67 @@
+"""Which tests a mutant is tried with."""
+
+import re
+from pathlib import Path
+
+from mutants import Mutant
+from watch import line_key
+
+#: Test -> its seconds, and module -> keys of the lines that it runs.
+Tests = dict[str, tuple[float, dict[str, list[int]]]]
+
+BUDGET = 60  # seconds of tests for one mutant
+# What tests a module where no file, or not only the one, has its name: under tests/.
+TESTS = {
+    **dict.fromkeys(('benchmarks', 'names'), 'test_corruptions/test_names_and_benchmarks.py'),
+    'corruptions/__init__': 'test_corruptions/test_corrupt.py',
+    'blur': 'test_corruptions/test_blur.py test_corruptions/test_corrupt.py',
+    'digital': 'test_corruptions/test_digital.py test_corruptions/test_corrupt.py',
+    'noise': 'test_corruptions/test_noise.py test_corruptions/test_corrupt.py',
+    'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
+    **dict.fromkeys(('filters', 'glass_shuffle'), 'test_corruptions/test_corrupt.py'),
+    'activation_checkpoint': 'test_models/test_fan_backbones.py',
+    'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
+    'calibration_metric': 'test_evaluation/test_calibration.py',
+    'calibration_summary': 'test_evaluation/test_sweep_calibration.py',
+    'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_sweep_calibration.py',
+    'imagenet_subsets': 'test_jobs/test_ood.py test_evaluation/test_published_sources.py',
+    'submission': 'test_evaluation/test_submission.py test_evaluation/test_published_sources.py',
+    'temperature': 'test_evaluation/test_calibration.py',
+    'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
+    'audit/model_checks': 'test_evaluation/test_audit/test_injected_faults.py',
+}
+
+
+def files_for(root: Path, module: str) -> list[Path]:
+    """The test files for a module: those of `TESTS`, or under the deepest folder that mirrors its own.
+
+    There the one of its name, else that of its folder's name, else those that import it, else all.
+    """
+    folder = root / 'tests'
+    for words, names in TESTS.items():
+        if module.endswith(f'/{words}.py'):
+            return [folder / name for name in names.split()]
+    *parts, name = Path(module).with_suffix('').parts[1:]
+    for part in parts:
+        if not (folder / f'test_{part}').is_dir():
+            break
+        folder /= f'test_{part}'
+    files = sorted(folder.rglob('test_*.py'))
+    for words in (f'test_{name}', f'test_{parts[-1]}'):
+        if named := [file for file in files if file.stem == words]:
+            return named
+    importing = re.compile(rf'[. ]{name} import|import .*\b{name}\b')
+    return [file for file in files if importing.search(file.read_text())] or files
+
+
+def tests_for(root: Path, mutant: Mutant, tests: Tests) -> list[str]:
+    """The tests that run the changed line, quickest first; where none does, those that run the module."""
+    key = line_key((root / mutant.module).read_text().splitlines()[mutant.line - 1])
+    of_module = [test for test, (_, lines) in tests.items() if mutant.module in lines]
+    of_line = [test for test in of_module if key in tests[test][1][mutant.module]]
+    chosen, seconds = [], 0.0
+    for test in sorted(of_line or of_module, key=lambda test: tests[test][0]):
+        seconds += tests[test][0]
+        if seconds < BUDGET or not chosen:
+            chosen.append(test)
+    return chosen
