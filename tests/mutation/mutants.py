@@ -71,13 +71,13 @@ def _behaviour(text: str) -> str | None:
 
 def _places(text: str) -> dict[tuple, list[tuple[str, int]]]:
     """Position -> operators and their occurrences that change something there."""
-    tree = get_ast(text)
+    nodes = list(ast_nodes(get_ast(text)))
     places = defaultdict(list)
     for name in operator_names():
         if get_operator(name).arguments():
             continue
         operator, occurrence = get_operator(name)(), 0
-        for node in ast_nodes(tree):
+        for node in nodes:
             for start, _ in operator.mutation_positions(node):
                 places[start].append((name, occurrence))
                 occurrence += 1

@@ -18,7 +18,8 @@ TESTS = {
     'digital': 'test_corruptions/test_digital.py test_corruptions/test_corrupt.py',
     'noise': 'test_corruptions/test_noise.py test_corruptions/test_corrupt.py',
     'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
-    **dict.fromkeys(('filters', 'glass_shuffle'), 'test_corruptions/test_corrupt.py'),
+    'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
+    'glass_shuffle': 'test_corruptions/test_blur.py',
     'activation_checkpoint': 'test_models/test_fan_backbones.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'calibration_metric': 'test_evaluation/test_calibration.py',
@@ -55,12 +56,11 @@ def files_for(root: Path, module: str) -> list[Path]:
 
 
 def tests_for(root: Path, mutant: Mutant, tests: Tests) -> list[str]:
-    """The tests that run the changed line, quickest first; where none does, those that run the module."""
+    """The tests that run the changed line, quickest first; all where none is seen to (compiled code)."""
     key = line_key((root / mutant.module).read_text().splitlines()[mutant.line - 1])
-    of_module = [test for test, (_, lines) in tests.items() if mutant.module in lines]
-    of_line = [test for test in of_module if key in tests[test][1][mutant.module]]
+    of_line = [test for test, (_, lines) in tests.items() if key in lines.get(mutant.module, ())]
     chosen, seconds = [], 0.0
-    for test in sorted(of_line or of_module, key=lambda test: tests[test][0]):
+    for test in sorted(of_line or tests, key=lambda test: tests[test][0]):
         seconds += tests[test][0]
         if seconds < BUDGET or not chosen:
             chosen.append(test)

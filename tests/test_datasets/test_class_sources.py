@@ -48,4 +48,4 @@ def test_rains_and_domains_are_the_authors():
     rains = {'alpha_0.01_beta_0.005_dropsize_0.01', 'alpha_0.02_beta_0.01_dropsize_0.005'}
     rains |= {'alpha_0.03_beta_0.015_dropsize_0.002'}
     assert {f'alpha_{a}_beta_{b}_dropsize_{d}' for a, b, d in _RAINS} == rains
-    assert set(_DOMAINS) == set(['sketch', 'cartoon', 'painting', 'weather', 'handmake', 'tattoo'])
+    assert set(_DOMAINS) == {'sketch', 'cartoon', 'painting', 'weather', 'handmake', 'tattoo'}
