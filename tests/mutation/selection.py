@@ -20,7 +20,6 @@ TESTS = {
     'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
     'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
     'glass_shuffle': 'test_corruptions/test_blur.py',
-    'activation_checkpoint': 'test_models/test_fan_backbones.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'calibration_metric': 'test_evaluation/test_calibration.py',
     'calibration_summary': 'test_evaluation/test_sweep_calibration.py',

@@ -1,3 +1,6 @@
+import importlib.util
+import runpy
+
 import cv2
 import numpy as np
 import pytest
@@ -101,6 +104,25 @@ def test_reference_glass_blur_copies_and_does_not_swap():
     shuffled = reference._shuffle_pixels_njit_glass_blur(40, 40, image.copy(), (0.7, 2, 1), 3)
     kept = np.sort(shuffled.reshape(-1)), np.sort(image.reshape(-1))
     assert (kept[0] != kept[1]).any()
+
+
+def test_glass_blur_is_compiled_every_time_where_nothing_can_be_written(monkeypatch):
+    numba = pytest.importorskip('numba')
+    path = importlib.util.find_spec('fan_mm.corruptions.glass_shuffle').origin
+
+    def nowhere(function=None, cache=False):
+        if cache:
+            raise RuntimeError('cannot cache function: no locator available')
+        return function
+
+    monkeypatch.setattr(numba, 'njit', nowhere)
+    module = runpy.run_path(path)
+    pixels = np.arange(30, dtype=np.uint32).reshape(5, 6)
+    flat = pixels.reshape(-1).copy()
+    module['shuffle'](pixels, np.zeros(12, np.uint16), np.array([-7, 7]), 1)
+    for here in (h * 6 + w for h in (4, 3, 2) for w in (5, 4, 3, 2)):  # each the one above to the left
+        flat[here] = flat[here - 7]
+    assert (pixels.reshape(-1) == flat).all()
 
 
 @pytest.mark.parametrize('sigma', [1, 1.5, 2, 4, 6])
