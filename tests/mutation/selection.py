@@ -21,6 +21,8 @@ TESTS = {
     'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
     'glass_shuffle': 'test_corruptions/test_blur.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
+    'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
+    'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
     'calibration_metric': 'test_evaluation/test_calibration.py',
     'calibration_summary': 'test_evaluation/test_sweep_calibration.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_sweep_calibration.py',
