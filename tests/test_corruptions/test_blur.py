@@ -120,7 +120,9 @@ def test_glass_blur_is_compiled_every_time_where_nothing_can_be_written(monkeypa
     pixels = np.arange(30, dtype=np.uint32).reshape(5, 6)
     flat = pixels.reshape(-1).copy()
     module['shuffle'](pixels, np.zeros(12, np.uint16), np.array([-7, 7]), 1)
-    for here in (h * 6 + w for h in (4, 3, 2) for w in (5, 4, 3, 2)):  # each the one above to the left
+    for here in (
+        h * 6 + w for h in (4, 3, 2) for w in (5, 4, 3, 2)
+    ):  # each the one above to the left
         flat[here] = flat[here - 7]
     assert (pixels.reshape(-1) == flat).all()
 

@@ -8,6 +8,7 @@ from healthy import changed, healthy
 
 from fan_mm.engine.first_batch import NOT_FINITE
 from fan_mm.evaluation.audit import cell_checks
+from fan_mm.evaluation.audit.finding import some
 from fan_mm.evaluation.cells import Cell
 
 
@@ -270,3 +271,11 @@ def test_bytes_of_copies(cells, words):
         'same_copies', dataclasses.replace(facts, copies=own | dict.fromkeys(cells, 'one'))
     )
     assert (finding.cells, finding.evidence) == (cells, words)
+
+
+@pytest.mark.parametrize(
+    ('count', 'words'),
+    [(1, '0'), (4, '0, 1, 2, 3'), (5, '0, 1, 2, 3 and 1 more'), (9, '0, 1, 2, 3 and 5 more')],
+)
+def test_many_cells_are_named_by_the_first(count, words):
+    assert some([str(i) for i in range(count)]) == words
