@@ -113,6 +113,6 @@ def test_a_stretched_axis_begins_and_ends_as_the_axis(size, factor):
     below, weight = stretch(size, factor)
     assert len(below) == len(weight) == round(size * factor)
     assert weight.dtype == np.float32
-    assert 0 <= below.min() and below.max() <= size - 2
+    assert below.min() >= 0 and below.max() <= size - 2
     assert (below[0] + weight[0], below[-1] + weight[-1]) == (0, size - 1)
     assert np.allclose(np.diff(below + weight), (size - 1) / (len(below) - 1), atol=1e-5)
