@@ -22,6 +22,8 @@ TESTS = {
     'glass_shuffle': 'test_corruptions/test_blur.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
+    'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
+    'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
     'calibration_metric': 'test_evaluation/test_calibration.py',
     'calibration_summary': 'test_evaluation/test_sweep_calibration.py',

@@ -48,7 +48,9 @@ def test_lines_of_a_sweep(clock, lines):
     progress.add(CELLS[1], 2)
     assert lines.pop() == 'cell 2 of 6, fog/1: image 6 of 10, 0.20 images/s, 0:03:40 left'
     clock[0] += INTERVAL
-    progress.add(CELLS[1], 99)  # the last batch of several ranks is not full; the cell's line follows
+    progress.add(
+        CELLS[1], 99
+    )  # the last batch of several ranks is not full; the cell's line follows
     assert not lines
     progress.end_cell(CELLS[1], done=True, outcome='40.00')
     assert lines.pop() == 'cell 2 of 6, fog/1: 40.00, 0.17 images/s, 0:04:00 left'

@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
 from fan_mm.evaluation.audit.evidence import IGNORED, Seen, merged
-from fan_mm.evaluation.audit.watch import Watch
+from fan_mm.evaluation.audit.watch import Watch, _overlaps
 
 CLASSES = 5
 
@@ -187,3 +187,10 @@ def test_a_rank_that_saw_nothing_leaves_nothing():
 def test_scores_without_a_detection_say_nothing(empty, has):
     parts = [Seen(scores={i: i}, empty=none) for i, none in enumerate(empty)]
     assert ('scores' in merged(parts, 2)) == has
+
+
+@pytest.mark.parametrize('side', [1e-3, 1.0, 1000.0])
+def test_overlaps_of_boxes_in_any_unit(side):
+    boxes = side * np.array([[0, 0, 1, 1], [0.5, 0, 1.5, 1], [2, 2, 3, 3], [1, 1, 1, 1]])
+    expected = [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert np.allclose(_overlaps(boxes, boxes), expected)
