@@ -170,9 +170,7 @@ def test_classes_that_are_not_known_are_those_that_occur():
 
 
 def test_the_most_frequent_values_that_are_no_class():
-    pairs = Counter(
-        {(value, 0): count for value, count in zip(range(5, 12), (1, 3, 3, 9, 2, 7, 1))}
-    )
+    pairs = Counter({(5 + i, 0): count for i, count in enumerate((1, 3, 3, 9, 2, 7, 1))})
     found = merged([Seen(pairs=pairs)], 2)
     assert found['outside'] == [[8, 9], [10, 7], [6, 3], [7, 3], [9, 2]]
 
