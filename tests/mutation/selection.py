@@ -22,6 +22,7 @@ TESTS = {
     'glass_shuffle': 'test_corruptions/test_blur.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
+    'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
