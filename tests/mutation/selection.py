@@ -28,6 +28,7 @@ TESTS = {
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
     'calibration_metric': 'test_evaluation/test_calibration.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_sweep_calibration.py',
+    'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_picture_flow.py',
     'submission': 'test_evaluation/test_submission.py test_evaluation/test_published_sources.py',
     'temperature': 'test_evaluation/test_calibration.py',
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',

@@ -121,3 +121,21 @@ def test_what_cannot_be_gathered(metric, wrong, monkeypatch):
     broken = watch()
     broken.evaluator.metrics[0].error = ValueError('bad')
     assert tried(broken, (1, 2), monkeypatch) is None and broken.doubt is None  # rank 0's to try
+
+
+def test_of_several_datasets_the_first_is_tried():
+    evaluators = pytest.importorskip('mmdet.evaluation')
+    meta = [{'classes': ('a', 'b'), 'name': name} for name in ('first', 'second')]
+    evaluator = evaluators.MultiDatasetsEvaluator([Accuracy(), Accuracy()], ['first', 'second'])
+    evaluator.dataset_meta = [{**m, 'cumulative_sizes': [3, 5]} for m in meta]
+    seen = []
+    for metric, name in zip(evaluator.metrics, ('first', 'second'), strict=True):
+        metric.compute_metrics = lambda results, metric=metric, name=name: (
+            seen.append((name, len(results), metric.dataset_meta)) or {'accuracy': 50.0}
+        )
+        metric.results = [True, False, True, True]
+    found = EveryCell(evaluator, [None] * 5, [slice(0, 3), slice(3, 5)])
+    found._score([0, 1, 2, 3])
+    # three of the four are of the first dataset
+    assert seen == [('first', 3, {**meta[0], 'cumulative_sizes': [3]})]
+    assert len(evaluator.metrics) == 2

@@ -142,6 +142,23 @@ def test_pairing_narrows_the_interval(tmp_path):
     assert paired[1] - paired[0] < 0.7 * (alone[1] - alone[0])
 
 
+@pytest.mark.parametrize('scaled', [(True, False), (False, True), (True, True)])
+def test_calibration_is_compared_where_both_have_it(tmp_path, scaled):
+    results = [sweep(0.9)[0], sweep(0.95)[0]]
+    for which, (one, both) in enumerate(zip(results, scaled, strict=True)):
+        variants = ('plain', 'scaled') if both else ('plain',)
+        one['calibration'] = {'summary': dict.fromkeys(variants)}
+        for cell in one['cells']:
+            value = cell['severity'] * (1 + which)
+            measures = {name: {'value': value} for name in ('ECE', 'NLL', 'Brier')}
+            cell['calibration'] = dict.fromkeys(variants, measures)
+        (tmp_path / str(which)).mkdir()
+        (tmp_path / str(which) / 'results.json').write_text(json.dumps(one))
+    found = compare(tmp_path / '0', tmp_path / '1')
+    assert (found['mean_ECE']['difference'], found['clean_NLL']['difference']) == (2, 0)
+    assert ('mean_Brier_scaled' in found) == all(scaled)
+
+
 def test_without_the_same_images_there_is_no_interval(tmp_path):
     first, second = written(tmp_path / 'a', 0.9), written(tmp_path / 'b', 0.95, images=300)
     found = compare(first, second)['mean']
