@@ -11,9 +11,9 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-# Decorators and keywords that change speed, or only what happens to our own mistakes.
+# Decorators and keywords that change speed, the look of a file, or what happens to our own mistakes.
 SPEED = {'cache', 'lru_cache', 'cached_property', 'no_grad', 'inference_mode'}
-GUARDS = {'frozen', 'strict', 'kw_only', 'slots', 'stacklevel'}
+GUARDS = {'frozen', 'strict', 'kw_only', 'slots', 'stacklevel', 'indent'}
 SPEAKERS = {'warn', 'info', 'warning', 'debug', 'print_log', 'print'}
 
 

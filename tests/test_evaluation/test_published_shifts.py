@@ -32,3 +32,19 @@ def test_other_protocols_are_said_not_shown():
     assert published_shifts('foggy_zurich', 'testv2', 'mIoU') == []
     assert 'three scales' in other_protocols('foggy_zurich', 'testv2')[0]
     assert other_protocols('acdc', 'val') == []
+    rows = _content()['other_protocols']
+    asked = {(row['set'], row['split']) for row in rows}
+    for name, split in asked:
+        mine = [row['model'] for row in rows if (row['set'], row['split']) == (name, split)]
+        assert [line.split(' prints ')[0] for line in other_protocols(name, split)] == mine
+        assert other_protocols(name, 'another') == []
+
+
+def test_rows_are_of_the_set_the_split_and_the_metric():
+    for name, split, metric in (('acdc', 'train', 'mIoU'), ('bdd100k', 'val', 'mIoU')):
+        rows = published_shifts(name, split, metric)
+        assert rows and {(row.set, row.split, row.metric) for row in rows} == {
+            (name, split, metric)
+        }
+        assert published_shifts(name, split, 'aAcc') == []
+    assert len(published_shifts('acdc', 'val', 'mIoU')) == 1 + 32

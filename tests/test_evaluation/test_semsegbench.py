@@ -1,6 +1,7 @@
 """SemSegBench's published table, against the CSV that it is made from."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,14 @@ def test_the_shipped_table_is_what_the_script_makes():
     ]
     assert made == list(rows())
     assert len(made) == 76
+
+
+def test_the_script_writes_the_shipped_file(tmp_path, monkeypatch):
+    shipped = make_semsegbench.TARGET.read_bytes()
+    monkeypatch.setattr(make_semsegbench, 'TARGET', tmp_path / 'made.json')
+    monkeypatch.setattr(sys, 'argv', ['make_semsegbench.py', str(CSV)])
+    make_semsegbench.main()
+    assert (tmp_path / 'made.json').read_bytes() == shipped
 
 
 def test_every_number_is_the_csvs(fields):
