@@ -49,6 +49,11 @@ class Session:
         with open(self.file, 'a') as file:
             file.write(json.dumps(row) + '\n')
 
+    def digest(self, files: list[str]) -> str:
+        """Of the content of some files."""
+        content = b''.join((self.tree.root / file).read_bytes() for file in files)
+        return hashlib.sha1(content).hexdigest()[:16]
+
     def is_known(self, row: dict) -> bool:
         """Whether a mutant was killed, or survived the very tests that there are."""
         before = self.outcomes.get(row['key'], {})
@@ -62,11 +67,12 @@ class Session:
         """
         package = str(Path(module).parent)
         found = {}
-        for file in selection.files_for(ROOT, module):
-            stored = self.folder / f'{file.stem}-{package.replace("/", "-")}-{_digest(file)}.json'
+        for file in selection.files_for(self.tree.root, module):
+            digest = self.digest([str(file.relative_to(self.tree.root))])
+            stored = self.folder / f'{file.stem}-{package.replace("/", "-")}-{digest}.json'
             if not stored.exists():
                 begin = time.monotonic()
-                self._watch(str(file.relative_to(ROOT)), package, stored)
+                self._watch(str(file.relative_to(self.tree.root)), package, stored)
                 print(f'watched {file.name} in {time.monotonic() - begin:.0f} s', flush=True)
             found |= json.loads(stored.read_text())
         return found
@@ -86,13 +92,9 @@ class Session:
             sys.exit(f'{run.output()}\n{name} fails without a mutant')
 
 
-def _digest(*files: Path | str) -> str:
-    return hashlib.sha1(b''.join(Path(ROOT, f).read_bytes() for f in files)).hexdigest()[:16]
-
-
-def difference(mutant: Mutant) -> str:
+def difference(root: Path, mutant: Mutant) -> str:
     """The changed lines, before and after."""
-    before = (ROOT / mutant.module).read_text().splitlines()
+    before = (root / mutant.module).read_text().splitlines()
     lines = difflib.unified_diff(before, mutant.text.splitlines(), n=0, lineterm='')
     return '\n'.join(list(lines)[3:])
 
@@ -113,15 +115,15 @@ def modules_of(paths: list[str]) -> Iterator[str]:
 
 def try_module(module: str, args: argparse.Namespace, session: Session) -> list[dict]:
     """Try a sample of a module's mutants; what became of each."""
-    unnoticed, rows = equivalent(), []
-    tests = None
-    for mutant in sample(ROOT, module, args.per_module, args.seed):
-        changed = difference(mutant)
+    unnoticed, rows, tests = equivalent(), [], None
+    root = session.tree.root
+    for mutant in sample(root, module, args.per_module, args.seed):
+        changed = difference(root, mutant)
         lines = [line[1:].strip() for line in changed.splitlines() if line.startswith('+')]
         if any((module, line) in unnoticed for line in lines):
             continue
         tests = session.tests(module) if tests is None else tests
-        chosen = selection.tests_for(ROOT, mutant, tests)
+        chosen = selection.tests_for(root, mutant, tests)
         files = sorted({test.partition('::')[0] for test in chosen})
         row = dict(
             key=hashlib.sha1(f'{module} {mutant.text}'.encode()).hexdigest()[:16],
@@ -130,7 +132,7 @@ def try_module(module: str, args: argparse.Namespace, session: Session) -> list[
             operator=mutant.operator,
             diff=changed,
             count=len(chosen),
-            tests=_digest(*files),
+            tests=session.digest(files),
             outcome='survived',
         )
         if not session.is_known(row):

@@ -30,6 +30,7 @@ TESTS = {
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_sweep_calibration.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_picture_flow.py',
     'submission': 'test_evaluation/test_submission.py test_evaluation/test_published_sources.py',
+    'evaluation/sweep': 'test_evaluation/test_sweep.py test_evaluation/test_gathered_results.py',
     'temperature': 'test_evaluation/test_calibration.py',
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
     'audit/model_checks': 'test_evaluation/test_audit/test_injected_faults.py',

@@ -38,7 +38,7 @@ class Tree:
     """
 
     def __init__(self, checkout: Path, folder: Path) -> None:
-        self.checkout, self.root = checkout, folder
+        self.root = folder
         listed = [
             'git',
             '-C',
@@ -59,11 +59,12 @@ class Tree:
     @contextlib.contextmanager
     def changed(self, module: str, text: str) -> Iterator[None]:
         """A module has another text meanwhile."""
+        before = (self.root / module).read_text()
         (self.root / module).write_text(text)
         try:
             yield
         finally:
-            shutil.copy(self.checkout / module, self.root / module)
+            (self.root / module).write_text(before)
 
 
 class Run:
