@@ -33,7 +33,6 @@ TESTS = {
     'evaluation/sweep': 'test_evaluation/test_sweep.py test_evaluation/test_gathered_results.py',
     'temperature': 'test_evaluation/test_calibration.py',
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
-    'audit/model_checks': 'test_evaluation/test_audit/test_injected_faults.py',
 }
 
 
