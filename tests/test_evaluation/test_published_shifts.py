@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from fan_mm.datasets.shifts import SHIFT_SETS
-from fan_mm.evaluation.published_shifts import _content, other_protocols, published_shifts
+from fan_mm.evaluation.published_shifts import (
+    _content,
+    _semsegbench,
+    other_protocols,
+    published_shifts,
+)
 
 
 def test_rows_are_of_sets_and_splits_that_there_are():
@@ -47,4 +52,7 @@ def test_rows_are_of_the_set_the_split_and_the_metric():
             (name, split, metric)
         }
         assert published_shifts(name, split, 'aAcc') == []
-    assert len(published_shifts('acdc', 'val', 'mIoU')) == 1 + 32
+    _semsegbench.cache_clear()
+    rows = published_shifts('acdc', 'val', 'mIoU')
+    assert len(rows) == 1 + 32
+    assert {row.samples for row in rows} == {406}  # of 1600, 406 and 2000

@@ -192,3 +192,7 @@ def test_overlaps_of_boxes_in_any_unit(side):
     boxes = side * np.array([[0, 0, 1, 1], [0.5, 0, 1.5, 1], [2, 2, 3, 3], [1, 1, 1, 1]])
     expected = [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert np.allclose(_overlaps(boxes, boxes), expected)
+
+
+def test_of_classes_that_are_predicted_as_often_the_first_counts():
+    assert merged([Seen(predicted=Counter({4: 3, 2: 3, 7: 1}))], 9)['most'] == [2, 3, 7]
