@@ -177,7 +177,7 @@ def main() -> int:
             for name in (str(Path(module).parent), 'all'):
                 counts[name][0] += killed
                 counts[name][1] += len(rows)
-    for name, (killed, count) in counts.items():
+    for name, (killed, count) in sorted(counts.items(), key=lambda item: (item[0] == 'all', item)):
         print(f'{name}: {killed} of {count} killed, {100 * killed / max(1, count):.1f} %')
     killed, count = counts['all']
     return int(100 * killed < args.least * count)

@@ -10,7 +10,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import compare, read_per_image, read_results
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import CellRecord
-from fan_mm.evaluation.results import build_results, write_results
+from fan_mm.evaluation.results import build_results, write_results, write_with_arrays
 from fan_mm.evaluation.scope import choose_scope
 
 SCOPE = choose_scope(BENCHMARKS['imagenet-c'], ['fog', 'snow', 'spatter'], [1, 3])
@@ -70,6 +70,13 @@ def test_what_is_written_is_read(tmp_path):
     assert list(again.cells) == list(per_image.cells)
     for cell, statistics in per_image.cells.items():
         assert np.array_equal(again.cells[cell], statistics)
+
+
+def test_arrays_of_an_earlier_sweep_do_not_stay_and_the_others_are_written(tmp_path):
+    (tmp_path / 'old.npz').write_bytes(b'of a sweep before')
+    write_with_arrays(tmp_path, {'a': 1}, {'old.npz': None, 'new.npz': {'values': np.arange(3)}})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['new.npz', 'results.json']
+    assert np.load(tmp_path / 'new.npz')['values'].tolist() == [0, 1, 2]
 
 
 def test_contents():

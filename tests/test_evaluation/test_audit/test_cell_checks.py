@@ -8,7 +8,7 @@ from healthy import changed, healthy
 
 from fan_mm.engine.first_batch import NOT_FINITE
 from fan_mm.evaluation.audit import cell_checks
-from fan_mm.evaluation.audit.finding import some
+from fan_mm.evaluation.audit.finding import Finding, in_words, some
 from fan_mm.evaluation.cells import Cell
 
 
@@ -279,3 +279,15 @@ def test_bytes_of_copies(cells, words):
 )
 def test_many_cells_are_named_by_the_first(count, words):
     assert some([str(i) for i in range(count)]) == words
+
+
+def test_the_entry_of_a_finding_and_its_words():
+    entry = Finding('crops', ('clean', 'fog/1'), 'all is cut', 'a crop', 'Leave it out.').entry()
+    assert entry == dict(
+        check='crops',
+        cells=['clean', 'fog/1'],
+        evidence='all is cut',
+        reason='a crop',
+        advice='Leave it out.',
+    )
+    assert in_words(entry) == 'all is cut; most likely a crop. Leave it out.'
