@@ -118,13 +118,15 @@ def test_glass_blur_is_compiled_every_time_where_nothing_can_be_written(monkeypa
     monkeypatch.setattr(numba, 'njit', nowhere)
     module = runpy.run_path(path)
     pixels = np.arange(30, dtype=np.uint32).reshape(5, 6)
-    flat = pixels.reshape(-1).copy()
-    module['shuffle'](pixels, np.zeros(12, np.uint16), np.array([-7, 7]), 1)
-    for here in (
-        h * 6 + w for h in (4, 3, 2) for w in (5, 4, 3, 2)
-    ):  # each the one above to the left
-        flat[here] = flat[here - 7]
-    assert (pixels.reshape(-1) == flat).all()
+    expected = pixels.copy()
+    bits = np.random.default_rng(0).integers(0, 65536, 12, dtype=np.uint16)
+    offsets = [(-1, -1), (-1, 0), (0, -1)]
+    places = [(h, w) for h in (4, 3, 2) for w in (5, 4, 3, 2)]
+    for (h, w), bit in zip(places, bits.tolist(), strict=True):
+        dy, dx = offsets[bit * 3 // 65536]
+        expected[h, w] = expected[h + dy, w + dx]
+    module['shuffle'](pixels, bits, np.array([6 * dy + dx for dy, dx in offsets]), 1)
+    assert (pixels == expected).all()
 
 
 @pytest.mark.parametrize('sigma', [1, 1.5, 2, 4, 6])

@@ -43,6 +43,7 @@ def test_layers_and_crops_are_counted():
     layers = ['a', 'b', 'c', 'd', 'e']
     facts.clean.evidence.update(unset=layers, cropped_twice=dict(size=[32, 40], looked_at=16))
     facts.records[2].evidence['batch_norms'] = layers[:2]
+    facts.records[4].evidence['batch_norms'] = layers
     [unset], [crop], [norms] = (
         list(getattr(model_checks, check)(facts))
         for check in ('unset_layers', 'cropped_twice', 'batch_norms')
@@ -50,5 +51,5 @@ def test_layers_and_crops_are_counted():
     assert unset.cells == crop.cells == ('clean',)
     assert unset.evidence == '5 layers are as a new model has them: a, b, c, d and 1 more'
     assert crop.evidence.startswith('all 16 pictures looked at have 32x40 pixels on disk')
-    assert norms.cells == (str(facts.records[2].cell),)
+    assert norms.cells == tuple(str(facts.records[i].cell) for i in (2, 4))
     assert norms.evidence.startswith('2 batch norms take their statistics from the batch: a, b')
