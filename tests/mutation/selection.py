@@ -1,5 +1,6 @@
 """Which tests a mutant is tried with."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -59,12 +60,27 @@ def files_for(root: Path, module: str) -> list[Path]:
 
 
 def tests_for(root: Path, mutant: Mutant, tests: Tests) -> list[str]:
-    """The tests that run the changed line, quickest first; all where none is seen to (compiled code)."""
-    key = line_key((root / mutant.module).read_text().splitlines()[mutant.line - 1])
+    """The tests that run the changed line, quickest first.
+
+    All where that cannot be seen: code that is compiled, and what is kept once it is computed.
+    """
+    text = (root / mutant.module).read_text()
+    key = line_key(text.splitlines()[mutant.line - 1])
     of_line = [test for test, (_, lines) in tests.items() if key in lines.get(mutant.module, ())]
+    if _is_kept(text, mutant.line):
+        of_line = []
     chosen, seconds = [], 0.0
     for test in sorted(of_line or tests, key=lambda test: tests[test][0]):
         seconds += tests[test][0]
         if seconds < BUDGET or not chosen:
             chosen.append(test)
     return chosen
+
+
+def _is_kept(text: str, line: int) -> bool:
+    """Whether a line is of a function with a cache."""
+    return any(
+        'cache' in ast.unparse(decorator) and node.lineno <= line <= node.end_lineno
+        for node in ast.walk(ast.parse(text))
+        for decorator in getattr(node, 'decorator_list', ())
+    )

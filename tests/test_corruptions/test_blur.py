@@ -119,7 +119,7 @@ def test_glass_blur_is_compiled_every_time_where_nothing_can_be_written(monkeypa
     module = runpy.run_path(path)
     pixels = np.arange(30, dtype=np.uint32).reshape(5, 6)
     expected = pixels.copy()
-    bits = np.random.default_rng(0).integers(0, 65536, 12, dtype=np.uint16)
+    bits = np.random.default_rng(0).integers(0, 65536, 12)
     offsets = [(-1, -1), (-1, 0), (0, -1)]
     places = [(h, w) for h in (4, 3, 2) for w in (5, 4, 3, 2)]
     for (h, w), bit in zip(places, bits.tolist(), strict=True):
