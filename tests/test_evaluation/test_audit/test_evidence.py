@@ -105,6 +105,11 @@ def test_objects_are_taken_for_the_detection_upon_them():
     assert seen['taken_for'][:3] == [[0, 6], [1, 6], [2, 6]]
 
 
+def test_objects_are_looked_at_in_the_clean_cell_alone():
+    corrupted = merged([watched(batches(detected), clean=False)], CLASSES)
+    assert corrupted['most'] == [0, 6, 18] and 'truth' not in corrupted
+
+
 def test_large_maps_are_looked_at_in_part():
     sample = BaseDataElement()
     sample.pred_sem_seg = PixelData(data=torch.ones(1, 1024, 2048, dtype=torch.long))
