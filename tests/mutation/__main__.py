@@ -132,7 +132,7 @@ def try_module(module: str, args: argparse.Namespace, session: Session) -> list[
             operator=mutant.operator,
             diff=changed,
             count=len(chosen),
-            tests=session.digest(files),
+            tests=f'{session.digest(files)}-{len(chosen)}',
             outcome='survived',
         )
         if not session.is_known(row):
