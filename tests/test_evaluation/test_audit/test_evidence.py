@@ -106,8 +106,14 @@ def test_objects_are_taken_for_the_detection_upon_them():
 
 
 def test_objects_are_looked_at_in_the_clean_cell_alone():
-    corrupted = merged([watched(batches(detected), clean=False)], CLASSES)
+    def stray(seed):
+        sample = detected(seed)
+        sample.pred_instances.bboxes[0] += 500
+        return sample
+
+    corrupted = merged([watched(batches(stray), clean=False)], CLASSES)
     assert corrupted['most'] == [0, 6, 18] and 'truth' not in corrupted
+    assert merged([watched(batches(stray))], CLASSES)['truth'] == [0, 6, 6, 0, 0]
 
 
 def test_large_maps_are_looked_at_in_part():
