@@ -1,3 +1,6 @@
+import importlib.util
+import runpy
+
 import cv2
 import numpy as np
 import pytest
@@ -101,6 +104,29 @@ def test_reference_glass_blur_copies_and_does_not_swap():
     shuffled = reference._shuffle_pixels_njit_glass_blur(40, 40, image.copy(), (0.7, 2, 1), 3)
     kept = np.sort(shuffled.reshape(-1)), np.sort(image.reshape(-1))
     assert (kept[0] != kept[1]).any()
+
+
+def test_glass_blur_is_compiled_every_time_where_nothing_can_be_written(monkeypatch):
+    numba = pytest.importorskip('numba')
+    path = importlib.util.find_spec('fan_mm.corruptions.glass_shuffle').origin
+
+    def nowhere(function=None, cache=False):
+        if cache:
+            raise RuntimeError('cannot cache function: no locator available')
+        return function
+
+    monkeypatch.setattr(numba, 'njit', nowhere)
+    module = runpy.run_path(path)
+    pixels = np.arange(30, dtype=np.uint32).reshape(5, 6)
+    expected = pixels.copy()
+    bits = np.random.default_rng(0).integers(0, 65536, 12)
+    offsets = [(-1, -1), (-1, 0), (0, -1)]
+    places = [(h, w) for h in (4, 3, 2) for w in (5, 4, 3, 2)]
+    for (h, w), bit in zip(places, bits.tolist(), strict=True):
+        dy, dx = offsets[bit * 3 // 65536]
+        expected[h, w] = expected[h + dy, w + dx]
+    module['shuffle'](pixels, bits, np.array([6 * dy + dx for dy, dx in offsets]), 1)
+    assert (pixels == expected).all()
 
 
 @pytest.mark.parametrize('sigma', [1, 1.5, 2, 4, 6])

@@ -10,6 +10,7 @@ from fan_mm.corruptions import (
     choose_cells,
     find_benchmark,
 )
+from fan_mm.corruptions.names import BENCHMARK_ORDERS, CHANNEL_ORDERS, check_channel_order
 from fan_mm.errors import InputError
 
 
@@ -127,3 +128,19 @@ def test_hopeless_name_gets_all(given):
 def test_severity_out_of_range(given):
     with pytest.raises(InputError, match='integer from 1 to 5, got'):
         check_severity(given)
+
+
+def test_only_semsegbench_corrupts_resized_pictures_in_another_order():
+    """What its authors' preprocessor does: severity 3, after the resize, BGR taken as RGB."""
+    odd = BENCHMARKS['semsegbench']
+    assert (odd.channel_order, odd.resized) == ('bgr-as-rgb', True)
+    assert odd.severities == dict.fromkeys(BENCHMARKS['imagenet-c'].severities, (3,))
+    for name in set(BENCHMARKS) - {'semsegbench'}:
+        assert (BENCHMARKS[name].channel_order, BENCHMARKS[name].resized) == ('rgb', False)
+
+
+def test_channel_orders():
+    assert [check_channel_order(order) for order in CHANNEL_ORDERS] == list(CHANNEL_ORDERS)
+    assert check_channel_order('rgb', BENCHMARK_ORDERS) == 'rgb'
+    with pytest.raises(InputError, match="must be one of rgb, bgr-as-rgb, got 'bgr'"):
+        check_channel_order('bgr', BENCHMARK_ORDERS)

@@ -82,3 +82,9 @@ def test_scalars_are_uniform():
 def test_file_names_that_are_no_utf8_have_seeds_of_their_own():
     keys = [image_key(os.fsdecode(name)) for name in (b'town/\xff.png', b'town/\xfe.png')]
     assert len({seed_for(0, key, 'fog', 1) for key in keys}) == 2
+
+
+def test_nobody_changes_the_table_of_normal_values():
+    normal_quantiles.cache_clear()
+    with pytest.raises(ValueError, match='read-only'):
+        normal_quantiles()[0] = 0

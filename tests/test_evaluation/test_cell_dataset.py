@@ -1,10 +1,20 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from fan_mm.evaluation.cell_dataset import CellBatches, CellDataset, batch_size_of, loader_like
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cell_dataset import (
+    CellBatches,
+    CellDataset,
+    batch_size_of,
+    data_info,
+    loader_like,
+    metainfo_of,
+    sample_infos,
+)
 from fan_mm.evaluation.cells import CLEAN, Cell
 
 SIZES = dict(
@@ -29,6 +39,17 @@ def test_every_sample_once_per_cell_and_no_batch_across_cells(
     expected = {cell * samples + sample for cell in cells for sample in range(samples)}
     assert set(seen) == expected
     assert set(seen.values()) == {1}
+
+
+@given(**SIZES)
+def test_batches_are_full_and_dealt_in_turn(cells, samples, batch_size, world_size):
+    for rank in range(world_size):
+        batches = list(CellBatches(cells, samples, batch_size, rank, world_size))
+        for batch in batches:
+            first = batch[0] % samples
+            assert batch == list(range(batch[0], batch[0] + len(batch)))
+            assert first % batch_size == 0 and first // batch_size % world_size == rank
+            assert len(batch) == min(batch_size, samples - first)
 
 
 @given(**SIZES)
@@ -83,3 +104,75 @@ def test_loader_like_keeps_how_batches_are_read():
     loader = loader_like(clean, [1, 2], CellBatches([0], 2, 1, 0, 1))
     for name in ('num_workers', 'timeout', 'prefetch_factor', 'worker_init_fn', 'collate_fn'):
         assert getattr(loader, name) == getattr(clean, name)
+
+
+class Known:
+    """A dataset of mmengine's kind that knows its samples before it loads them."""
+
+    def __init__(self, *names):
+        self.names = names
+        self.metainfo = {'classes': names}
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        return self.names[index]
+
+    def get_data_info(self, index):
+        return {'img_path': self.names[index]}
+
+
+WRAPPED = ConcatDataset([Known('a', 'b'), Subset(Known('c', 'd', 'e'), [2, 0]), Known('f')])
+
+
+def test_samples_of_wrapped_datasets_are_known_in_the_order_of_loading():
+    """torch's own wrappers have no `get_data_info`."""
+    loaded = [WRAPPED[i] for i in range(len(WRAPPED))]
+    assert loaded == ['a', 'b', 'e', 'c', 'f']
+    assert [info['img_path'] for info in sample_infos(WRAPPED, range(5))] == loaded
+    assert metainfo_of(WRAPPED) == {'classes': ('a', 'b')}
+    assert metainfo_of(Subset(WRAPPED, [4])) == {'classes': ('a', 'b')}
+    assert metainfo_of([1, 2]) == {}
+
+
+def test_a_concatenation_that_knows_its_samples_is_asked():
+    class Concatenated(ConcatDataset):
+        metainfo = {'classes': ('own',)}
+
+        def get_data_info(self, index):
+            return {'img_path': f'own {index}'}
+
+    whole = Concatenated([Known('a', 'b'), Known('c')])
+    assert data_info(whole, 2) == {'img_path': 'own 2'}
+    assert metainfo_of(whole) == {'classes': ('own',)}
+
+
+def test_a_sweep_s_dataset_knows_the_samples_of_every_cell():
+    dataset = CellDataset(Known('a', 'b', 'c'), [], [CLEAN, Cell('fog', 1)], samples=[2, 0])
+    assert [dataset.get_data_info(i)['img_path'] for i in range(4)] == ['c', 'a', 'c', 'a']
+
+
+def test_unknown_samples_are_refused():
+    class Mute:
+        pass
+
+    class Broken(Known):
+        def get_data_info(self, index):
+            return self.nothing
+
+    with pytest.raises(InputError, match='Mute has no get_data_info: derive it'):
+        sample_infos(Mute(), [0])
+    with pytest.raises(AttributeError, match='nothing'):  # a fault of its own, and said as it is
+        sample_infos(Broken('a'), [0])
+    with pytest.raises(InputError, match='samples of Known have no img_path'):
+        sample_infos(Known(''), [0])
+    assert sample_infos(Known(), []) == []
+
+
+def test_the_batch_size_of_any_loader():
+    assert batch_size_of(DataLoader([1, 2, 3], batch_size=2)) == 2
+    assert batch_size_of(DataLoader([1], batch_sampler=CellBatches([0], 1, 1, 0, 1))) == 1
+    batches = CellBatches([0], 3, 2, 0, 1)
+    batches.batch_size = 2
+    assert batch_size_of(DataLoader([1, 2, 3], batch_sampler=batches)) == 2

@@ -1,18 +1,20 @@
 """Robustness watched while training, through mmengine's own Runner and hooks."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip('mmseg')
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from stripe_model import StripeModel
 
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessHook, RobustnessSweep
+from fan_mm.evaluation.hook import _number
 
 
 class Learning(StripeModel):
@@ -179,3 +181,20 @@ def test_a_sweep_that_cannot_begin_does_not_end_the_training(cfg, tmp_path, monk
 def test_bad_interval():
     with pytest.raises(InputError, match='interval'):
         RobustnessHook(interval=0)
+
+
+@pytest.mark.parametrize(
+    ('iteration', 'epoch', 'interval', 'by_iter', 'number'),
+    [
+        (0, 0, 2, True, 0),  # before the training
+        (2000, 1, 2000, True, 1),
+        (4000, 1, 2000, True, 2),
+        (4001, 1, 2000, True, 3),  # the last one, before its turn
+        (4000, 6, 2, False, 3),
+        (4000, 7, 2, False, 4),
+    ],
+)
+def test_which_validation_it_is(iteration, epoch, interval, by_iter, number):
+    loop = object.__new__(IterBasedTrainLoop) if by_iter else None
+    runner = SimpleNamespace(iter=iteration, epoch=epoch, val_interval=interval, train_loop=loop)
+    assert _number(runner) == number

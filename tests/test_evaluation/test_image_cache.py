@@ -293,6 +293,16 @@ def test_all_forms_of_pictures(place, value):
     assert found['shape'] == (3, 4)
 
 
+@pytest.mark.parametrize('shapes', [[(3,)], [(5, 7), (64,), (1,)], [(9, 9, 3)] * 4, [(0,), (2,)]])
+def test_every_array_begins_at_a_multiple_of_64_bytes(shapes):
+    arrays = [np.full(shape, 200 + i, np.uint8) for i, shape in enumerate(shapes)]
+    parts = packed({'arrays': arrays})
+    starts = np.cumsum([0, *map(len, parts)])
+    found = [(i, part) for i, part in enumerate(parts) if isinstance(part, memoryview)]
+    assert [bytes(part) for _, part in found] == [array.tobytes() for array in arrays]
+    assert all(starts[i] % 64 == 0 and len(parts[i - 1]) < 64 for i, _ in found)
+
+
 def test_who_writes_on_a_sample_writes_for_himself(place):
     cache = ImageCache(place)
     cache.put('a', packed({'img': np.zeros((9, 9))}))
@@ -389,3 +399,13 @@ def test_a_place_that_is_none(tmp_path, where):
     (tmp_path / 'a' / 'file').touch()
     with pytest.raises(InputError, match=r'^--image-cache is auto, off or a folder, and .* is no'):
         check_image_cache(tmp_path / where)
+
+
+@pytest.mark.parametrize('denied', [os.W_OK, os.X_OK, 0])
+def test_a_folder_that_may_not_be_written_into(tmp_path, monkeypatch, denied):
+    monkeypatch.setattr(os, 'access', lambda path, mode: not mode & denied)
+    if denied:
+        with pytest.raises(InputError, match='the folder may not be written into'):
+            check_image_cache(tmp_path)
+    else:
+        check_image_cache(tmp_path)

@@ -39,6 +39,13 @@ def test_colours(tmp_path, loader):
     assert np.array_equal(load_picture(loader, tmp_path / 'a.png'), RGB)
 
 
+def test_values_beyond_a_picture_s_are_its_ends(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    wild = np.float32([[-3.0, np.nan, 0.9], [255.4, 300.0, np.inf]])
+    picture = load_picture(own(lambda image: wild), tmp_path / 'a.png')
+    assert picture[..., 0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
 @pytest.mark.parametrize('flag', ['grayscale', 'unchanged'])
 def test_grey(tmp_path, flag):
     cv2.imwrite(str(tmp_path / 'a.png'), RGB[..., 0])

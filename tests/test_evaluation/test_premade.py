@@ -257,3 +257,40 @@ def test_transform_reads_the_copy_or_says_that_it_is_gone(tmp_path):
     (tmp_path / 'fog/3/lindau/lindau_0.png').unlink()
     with pytest.raises(FileNotFoundError, match='no copy of'):
         step({'img_path': clean})
+
+
+WORDNET = {'a': 'n01440764', 'b': 'n01440764', 'c': 'n01443537', 'd': 'n01443537'}
+
+
+@pytest.mark.parametrize(
+    ('folders', 'labels', 'message'),
+    [
+        (WORDNET, [0, 0, 1, 1], None),
+        (
+            WORDNET,
+            [0, 1, 1, 1],
+            'b.JPEG has label 1, but its copy lies in n01440764 with those of ',
+        ),
+        (WORDNET, [1, 1, 0, 0], 'n01440764 has label 1 and n01443537 0: the list of labels'),
+        (WORDNET, [3, 3, 3, 3], None),  # of coarser classes
+        (WORDNET, [1, 1, 0, None], None),  # not all are known
+        (dict(a='dog', b='dog', c='cat', d='cat'), [1, 1, 0, 0], None),  # any order
+        ({}, [1, 0, 1, 0], None),
+    ],
+)
+def test_labels_beside_clean_images_are_those_of_the_copies(tmp_path, folders, labels, message):
+    clean = [f'val/{name}.JPEG' for name in 'abcd']
+    for cell, (name, folder) in itertools.product(CELLS, folders.items()):
+        path = tmp_path / cell.corruption / str(cell.severity) / folder / f'{name}.JPEG'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    if folders:
+        images = PremadeImages.find(tmp_path, CELLS, clean)
+        assert dict(images.class_folders) == folders
+    else:
+        images = PremadeImages(tmp_path, '{corruption}', 1)
+    if message is None:
+        images.check_labels(clean, labels)
+    else:
+        with pytest.raises(InputError, match=message):
+            images.check_labels(clean, labels)

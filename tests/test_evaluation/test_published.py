@@ -7,6 +7,7 @@ from fan_mm.evaluation.published import (
     average_offset,
     corruption_columns,
     paper,
+    publications,
     published_models,
     retention_agrees,
     table_rows,
@@ -144,6 +145,25 @@ def test_every_note_belongs_to_a_row():
             )
         for corruption in note.get('doubtful', ()):
             assert corruption in CORRUPTIONS
+
+
+@pytest.mark.parametrize(('task', 'benchmark'), TASKS.items())
+def test_the_paper_and_its_successors_by_task(task, benchmark):
+    fan, *others = publications(task)
+    protocol = paper()['protocols'][benchmark]
+    assert fan.models == tuple(published_models(task))
+    for publication in (fan, *others):
+        assert publication.benchmark == benchmark
+        pictures = {'classification': 50000, 'segmentation': 500, 'detection': 5000}
+        assert publication.samples == protocol['samples'] == pictures[task]
+        assert (publication.dataset, publication.images) == (protocol['type'], protocol['dataset'])
+    notes = [
+        t['average']['note']
+        for t in paper()['tables'].values()
+        if t['task'] == task and 'average' in t
+    ]
+    assert list(fan.remarks) == notes and len(notes) == 1
+    assert [p.short for p in others] == ['Guo et al., 2023'] * (task != 'detection')
 
 
 def test_models_without_contradiction_have_no_notes():

@@ -10,7 +10,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import compare, read_per_image, read_results
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import CellRecord
-from fan_mm.evaluation.results import build_results, write_results
+from fan_mm.evaluation.results import build_results, write_results, write_with_arrays
 from fan_mm.evaluation.scope import choose_scope
 
 SCOPE = choose_scope(BENCHMARKS['imagenet-c'], ['fog', 'snow', 'spatter'], [1, 3])
@@ -70,6 +70,13 @@ def test_what_is_written_is_read(tmp_path):
     assert list(again.cells) == list(per_image.cells)
     for cell, statistics in per_image.cells.items():
         assert np.array_equal(again.cells[cell], statistics)
+
+
+def test_arrays_of_an_earlier_sweep_do_not_stay_and_the_others_are_written(tmp_path):
+    (tmp_path / 'old.npz').write_bytes(b'of a sweep before')
+    write_with_arrays(tmp_path, {'a': 1}, {'old.npz': None, 'new.npz': {'values': np.arange(3)}})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['new.npz', 'results.json']
+    assert np.load(tmp_path / 'new.npz')['values'].tolist() == [0, 1, 2]
 
 
 def test_contents():
@@ -140,6 +147,23 @@ def test_pairing_narrows_the_interval(tmp_path):
     paired = compare(first, second)['mean']['interval']
     alone = read_results(first)['summary']['mean']['interval']
     assert paired[1] - paired[0] < 0.7 * (alone[1] - alone[0])
+
+
+@pytest.mark.parametrize('scaled', [(True, False), (False, True), (True, True)])
+def test_calibration_is_compared_where_both_have_it(tmp_path, scaled):
+    results = [sweep(0.9)[0], sweep(0.95)[0]]
+    for which, (one, both) in enumerate(zip(results, scaled, strict=True)):
+        variants = ('plain', 'scaled') if both else ('plain',)
+        one['calibration'] = {'summary': dict.fromkeys(variants)}
+        for cell in one['cells']:
+            value = cell['severity'] * (1 + which)
+            measures = {name: {'value': value} for name in ('ECE', 'NLL', 'Brier')}
+            cell['calibration'] = dict.fromkeys(variants, measures)
+        (tmp_path / str(which)).mkdir()
+        (tmp_path / str(which) / 'results.json').write_text(json.dumps(one))
+    found = compare(tmp_path / '0', tmp_path / '1')
+    assert (found['mean_ECE']['difference'], found['clean_NLL']['difference']) == (2, 0)
+    assert ('mean_Brier_scaled' in found) == all(scaled)
 
 
 def test_without_the_same_images_there_is_no_interval(tmp_path):

@@ -142,6 +142,35 @@ def test_fans_sixteen_are_for_imagenet_c():
     assert set(corruption_columns(printed)) == set(FAN_IMAGENET_C)
 
 
+@pytest.mark.parametrize(
+    ('benchmark', 'names', 'has'),
+    [
+        ('coco-c', None, False),  # lacks three of the 15
+        ('imagenet-c', None, False),  # mPC is that mean
+        ('imagenet-c', ['fog', 'snow'], False),
+        ('all', None, True),
+        ('coco-c', ['noise', 'blur', 'weather', 'digital', *ALEXNET_ERRORS], True),
+    ],
+)
+def test_detection_has_the_usual_fifteen_beside_another_mean(benchmark, names, has):
+    scope = choose_scope(BENCHMARKS[benchmark], names)
+    scores = {cell: 50.0 if cell.corruption in ALEXNET_ERRORS else 10.0 for cell in scope.cells}
+    summary = summarize(scope, scores | {CLEAN: 100.0}, 'detection', 80)
+    assert ('mPC_15' in summary, 'rPC_15' in summary) == (has, has)
+    if has:
+        assert summary['mPC_15']['value'] == summary['rPC_15']['value'] == 50
+        assert summary['mPC']['value'] < 50
+    assert not {'mCE', 'mean_16'} & set(summary)
+
+
+def test_the_worst_corruption_is_named():
+    summary = summarize(SCOPE, SCORES, 'segmentation', 19)
+    # snow, lower still, is a hold-out
+    assert summary['worst'] | {'value': 30, 'corruption': 'gaussian_noise'} == summary['worst']
+    scores = {**SCORES, Cell('fog', 1): None}
+    assert 'corruption' not in summarize(SCOPE, scores, 'segmentation', 19)['worst']
+
+
 def test_incomplete_mce_says_what_is_missing():
     scope = choose_scope(BENCHMARKS['imagenet-c'])
     scores = imagenet_scores(scope)

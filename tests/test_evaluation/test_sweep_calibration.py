@@ -1,6 +1,7 @@
 """Calibration of every cell of a sweep, on the stripes of `tiny_cityscapes`."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration import calibration, sums_of_map
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import CALIBRATION
+from fan_mm.evaluation.sweep_calibration import SweepCalibration
 from fan_mm.jobs.robustness import summary_text
 from fan_mm.report.comparison import build_comparison
 
@@ -218,3 +220,14 @@ def test_differences_are_paired(sweep, training, tmp_path):
             assert found['significant'] == (not bounds[0] <= 0 <= bounds[1])
     rows = build_comparison([tmp_path / 'a', tmp_path / 'b']).differences
     assert {'clean_ECE', 'mean_Brier_scaled'} <= {row.measure for row in rows}
+
+
+@pytest.mark.parametrize(
+    ('metrics', 'ignored'), [([{}], 255), ([{}, {'ignore_index': 7}, {'ignore_index': 9}], 7)]
+)
+def test_pixels_that_the_sweeps_metric_ignores_do_not_count(metrics, ignored, monkeypatch):
+    from fan_mm.evaluation import sweep_calibration
+
+    monkeypatch.setattr(sweep_calibration, 'probabilities_of', lambda *_: None)
+    evaluator = SimpleNamespace(metrics=[SimpleNamespace(**metric) for metric in metrics])
+    assert SweepCalibration(None, 'segmentation', evaluator).metric.ignore_index == ignored

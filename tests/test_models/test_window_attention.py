@@ -9,6 +9,7 @@ from torch import nn
 from fan_mm.models.layers.window_attention import (
     WindowAttention,
     relative_position_index,
+    roll,
     shift_mask,
 )
 
@@ -112,3 +113,12 @@ def test_compiled_windows_roll_plainly_too(record):
         names = [str(node.target) for node in graph.nodes]
     assert any('roll' in name for name in names) == (record == 'compile'), names
     assert any('index_select' in name for name in names) == (record == 'export'), names
+
+
+@pytest.mark.parametrize('grid', [(4, 6), (7, 1), (14, 21)])
+@pytest.mark.parametrize('shift', [0, 1, 3])
+def test_a_shift_that_a_graph_computes_rolls_alike(grid, shift):
+    x = torch.randn(2, *grid, 3)
+    expected = torch.roll(x, (-shift, -shift), (1, 2))
+    assert torch.equal(roll(x, shift), expected)
+    assert torch.equal(roll(x, torch.tensor([shift])), expected)

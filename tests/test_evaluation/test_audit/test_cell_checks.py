@@ -8,6 +8,7 @@ from healthy import changed, healthy
 
 from fan_mm.engine.first_batch import NOT_FINITE
 from fan_mm.evaluation.audit import cell_checks
+from fan_mm.evaluation.audit.finding import Finding, in_words, some
 from fan_mm.evaluation.cells import Cell
 
 
@@ -191,6 +192,38 @@ def test_pictures_from_the_loader(evidence, words):
     assert finding.evidence == words
 
 
+@pytest.mark.parametrize(
+    ('cell', 'evidence', 'is_found'),
+    [
+        ('snow/2', dict(blank=10), False),  # of 32
+        ('snow/2', dict(blank=11), True),
+        ('clean', dict(blank=10), False),
+        ('clean', dict(blank=11), True),
+        ('snow/2', dict(distinct=11), False),
+        ('snow/2', dict(distinct=10), True),
+        ('clean', dict(distinct=11), False),
+        ('clean', dict(distinct=10), True),
+    ],
+)
+def test_a_third_of_the_pictures(cell, evidence, is_found):
+    facts = with_evidence(healthy(), (cell,), **evidence)
+    assert [f.cells for f in found('loading', facts)] == [(cell,)] * is_found
+
+
+def test_what_is_blank_in_the_clean_cell_too_is_the_data_sets():
+    facts = changed(healthy(), lambda r: r.evidence.update(blank=10) or r)
+    assert not found('loading', facts)
+    assert not found('loading', with_evidence(facts, ('snow/2',), blank=20))
+    assert found('loading', with_evidence(facts, ('snow/2',), blank=21))
+
+
+@pytest.mark.parametrize(('samples', 'is_found'), [(3, False), (4, True)])
+def test_few_pictures_say_nothing(samples, is_found):
+    facts = changed(healthy(), lambda r: dataclasses.replace(r, samples=samples))
+    facts = with_evidence(facts, ('snow/2',), distinct=1)
+    assert bool(found('loading', facts)) == is_found
+
+
 def test_data_sets_with_pictures_that_occur_twice():
     facts = changed(healthy(), lambda r: r.evidence.update(distinct=16) or r)
     assert not found('loading', facts)
@@ -238,3 +271,23 @@ def test_bytes_of_copies(cells, words):
         'same_copies', dataclasses.replace(facts, copies=own | dict.fromkeys(cells, 'one'))
     )
     assert (finding.cells, finding.evidence) == (cells, words)
+
+
+@pytest.mark.parametrize(
+    ('count', 'words'),
+    [(1, '0'), (4, '0, 1, 2, 3'), (5, '0, 1, 2, 3 and 1 more'), (9, '0, 1, 2, 3 and 5 more')],
+)
+def test_many_cells_are_named_by_the_first(count, words):
+    assert some([str(i) for i in range(count)]) == words
+
+
+def test_the_entry_of_a_finding_and_its_words():
+    entry = Finding('crops', ('clean', 'fog/1'), 'all is cut', 'a crop', 'Leave it out.').entry()
+    assert entry == dict(
+        check='crops',
+        cells=['clean', 'fog/1'],
+        evidence='all is cut',
+        reason='a crop',
+        advice='Leave it out.',
+    )
+    assert in_words(entry) == 'all is cut; most likely a crop. Leave it out.'

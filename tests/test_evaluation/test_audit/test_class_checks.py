@@ -125,3 +125,83 @@ def test_few_pictures_that_are_all_right_are_no_chance(classes, images):
         return record
 
     assert not found('chance', changed(facts, change))
+
+
+@pytest.mark.parametrize(
+    ('task', 'classes', 'samples', 'truth', 'predicted', 'bound'),
+    [
+        # a tenth, and three standard deviations of a share of 100 pictures
+        ('classification', 10, 100, None, None, 10 + 3 * 3),
+        ('classification', 2, 9, None, None, 50 + 0.25 * 50),  # a quarter of the rest at most
+        ('classification', 1, 9, None, None, None),
+        ('detection', 8, 9, None, None, 0.1),
+        # of halves that know nothing of each other 1/4 is common and 3/4 is either
+        ('segmentation', 3, 9, [5, 5, 0], [8, 8, 0], 100 / 3 + 0.03 * 200 / 3),
+        ('segmentation', 3, 9, [10, 0, 0], [0, 5, 0], 3.0),
+        ('segmentation', 3, 9, [5, 0, 0], [8, 0, 0], None),  # one class is no choice
+        ('segmentation', 3, 9, [0, 0, 0], [8, 1, 0], None),
+        ('segmentation', 3, 9, [5, 5, 0], None, None),
+    ],
+)
+def test_what_guessing_would_give(task, classes, samples, truth, predicted, bound):
+    facts = healthy(task)
+    facts.classes[:] = [f'c{i}' for i in range(classes)]
+    clean = facts.clean
+    clean.samples = samples
+    clean.evidence.update(truth=truth, predicted=predicted)
+    found = class_checks._bound_of_chance(facts, clean)
+    assert found == (None if bound is None else pytest.approx(bound))
+
+
+@pytest.mark.parametrize(('count', 'is_found'), [(98, False), (99, True)])
+def test_nearly_everywhere(count, is_found):
+    def change(record):
+        if record.cell == CLEAN:
+            record.evidence['most'] = [3, count, 100]
+        return record
+
+    assert bool(found('one_class', changed(healthy(), change))) == is_found
+
+
+@pytest.mark.parametrize(('total', 'is_found'), [(7, False), (8, True)])
+def test_few_predictions_are_no_class_everywhere(total, is_found):
+    def change(record):
+        if record.cell == CLEAN:
+            record.evidence['most'] = [3, total, total]
+        return record
+
+    assert bool(found('one_class', changed(healthy(), change))) == is_found
+
+
+def test_one_class_in_most_corruptions_or_in_few():
+    names = sorted({r.corruption for r in healthy().records} - {'clean'})
+    for hit, is_found in ((9, False), (10, True)):  # of 19, at the hardest severity
+        chosen = names[:hit]
+        facts = everywhere(healthy(), lambda r, c=chosen: r.corruption in c and r.severity == 5)
+        assert [len(f.cells) for f in found('one_class', facts)] == [hit] * is_found
+
+
+def exchanged(truth, taken_for):
+    def change(record):
+        if record.cell == CLEAN:
+            record.evidence.update(truth=truth, taken_for=taken_for)
+        return record
+
+    return changed(healthy(), change)
+
+
+@pytest.mark.parametrize(
+    ('truth', 'taken_for', 'is_found'),
+    [
+        ([100, 100, 100], [[1, 60], [0, 60], [2, 90]], True),
+        ([100, 100, 100], [[1, 50], [0, 60], [2, 90]], False),  # half is not most of it
+        ([100, 100, 100], [[1, 60], [1, 60], [2, 90]], False),  # one alone
+        ([8, 8, 60], [[1, 8], [0, 8], [2, 60]], True),
+        ([7, 8, 60], [[1, 7], [0, 8], [2, 60]], False),  # too few
+        ([10, 10, 180], [[1, 9], [0, 9], [2, 90]], True),  # a tenth of the truth
+        ([10, 10, 181], [[1, 9], [0, 9], [2, 90]], False),
+        ([0, 0, 0], [[1, 0], [0, 0], [2, 0]], False),
+    ],
+)
+def test_which_classes_are_taken_for_each_other(truth, taken_for, is_found):
+    assert bool(found('class_order', exchanged(truth, taken_for))) == is_found

@@ -1,13 +1,15 @@
 """What is seen of a cell: the same over any number of ranks, and never an error."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
-from fan_mm.evaluation.audit.evidence import merged
-from fan_mm.evaluation.audit.watch import Watch
+from fan_mm.evaluation.audit.evidence import IGNORED, Seen, merged
+from fan_mm.evaluation.audit.watch import Watch, _overlaps
 
 CLASSES = 5
 
@@ -103,6 +105,17 @@ def test_objects_are_taken_for_the_detection_upon_them():
     assert seen['taken_for'][:3] == [[0, 6], [1, 6], [2, 6]]
 
 
+def test_objects_are_looked_at_in_the_clean_cell_alone():
+    def stray(seed):
+        sample = detected(seed)
+        sample.pred_instances.bboxes[0] += 500
+        return sample
+
+    corrupted = merged([watched(batches(stray), clean=False)], CLASSES)
+    assert corrupted['most'] == [0, 6, 18] and 'truth' not in corrupted
+    assert merged([watched(batches(stray))], CLASSES)['truth'] == [0, 6, 6, 0, 0]
+
+
 def test_large_maps_are_looked_at_in_part():
     sample = BaseDataElement()
     sample.pred_sem_seg = PixelData(data=torch.ones(1, 1024, 2048, dtype=torch.long))
@@ -153,3 +166,44 @@ def test_255_is_a_class_of_pictures():
     sample.gt_label = torch.tensor([255])
     seen = merged([watched([([0], {}, [sample])])], 1000)
     assert (seen['truth'][255], seen['ignored'], seen['most'][2]) == (1, 0, 1)
+
+
+def test_classes_that_are_not_known_are_those_that_occur():
+    pairs = Counter({(0, 0): 5, (2, 3): 4, (2, 0): 4, (IGNORED, 1): 2})
+    found = merged([Seen(pairs=pairs), Seen(pairs=Counter({(0, 0): 1}))], None)
+    assert found['truth'] == [6, 0, 8, 0]
+    assert found['predicted'] == [10, 0, 0, 4]
+    assert found['taken_for'] == [[0, 6], [0, 0], [0, 4], [0, 0]]
+    assert (found['outside'], found['ignored'], found['labels']) == ([], 2, 16)
+    assert found['most'] == [0, 10, 14]
+    three = merged([Seen(pairs=pairs)], 2)
+    assert (three['truth'], three['outside']) == ([5, 0], [[2, 8]])
+
+
+def test_the_most_frequent_values_that_are_no_class():
+    pairs = Counter({(5 + i, 0): count for i, count in enumerate((1, 3, 3, 9, 2, 7, 1))})
+    found = merged([Seen(pairs=pairs)], 2)
+    assert found['outside'] == [[8, 9], [10, 7], [6, 3], [7, 3], [9, 2]]
+
+
+def test_a_rank_that_saw_nothing_leaves_nothing():
+    assert merged([], 2) == merged([Seen(), None], 2) == {}
+    found = merged([Seen(waited=0.12345, blank=1, pictures={0: 4}), Seen(waited=0.02)], 2)
+    assert (found['waited'], found['blank'], found['distinct']) == (0.123, 1, 1)
+
+
+@pytest.mark.parametrize(('empty', 'has'), [((True, True), False), ((True, False), True)])
+def test_scores_without_a_detection_say_nothing(empty, has):
+    parts = [Seen(scores={i: i}, empty=none) for i, none in enumerate(empty)]
+    assert ('scores' in merged(parts, 2)) == has
+
+
+@pytest.mark.parametrize('side', [1e-3, 1.0, 1000.0])
+def test_overlaps_of_boxes_in_any_unit(side):
+    boxes = side * np.array([[0, 0, 1, 1], [0.5, 0, 1.5, 1], [2, 2, 3, 3], [1, 1, 1, 1]])
+    expected = [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert np.allclose(_overlaps(boxes, boxes), expected)
+
+
+def test_of_classes_that_are_predicted_as_often_the_first_counts():
+    assert merged([Seen(predicted=Counter({4: 3, 2: 3, 7: 1}))], 9)['most'] == [2, 3, 7]

@@ -1,6 +1,7 @@
 """Sweeps of the stripes with one fault each, at the level of the model, the loader or the data."""
 
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -301,7 +302,9 @@ def test_the_clean_cell_is_audited_before_the_others(swept, tmp_path, monkeypatc
     assert model.pictures == pictures
 
 
-def test_pictures_cropped_twice(tmp_path):
+@pytest.fixture
+def looked_at(tmp_path):
+    """What is said of twenty square pictures of four of ImageNet's classes."""
     pytest.importorskip('mmpretrain')
     from mmengine.registry import DATASETS
 
@@ -309,29 +312,80 @@ def test_pictures_cropped_twice(tmp_path):
 
     init_default_scope('mmpretrain')
     __import__('mmpretrain.datasets')
-    rng = np.random.default_rng(0)
-    for number in range(20):
-        path = tmp_path / f'{number % 4}' / f'{number}.png'
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), rng.integers(0, 256, (32, 32, 3)).astype(np.uint8))
 
-    def looked_at(*steps, classes=1000):
+    def look(side, enlarged, crop, classes=1000):
+        steps = []
+        if enlarged:
+            steps.append(dict(type='ResizeEdge', scale=enlarged, edge='short'))
+        if crop:
+            steps.append(dict(type='CenterCrop', crop_size=crop))
+        for number in range(20):
+            path = tmp_path / f'{number % 4}' / f'{number}.png'
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                cv2.imwrite(str(path), np.full((side, side, 3), number, np.uint8))
         pipeline = [dict(type='LoadImageFromFile'), *steps, dict(type='PackInputs')]
         dataset = DATASETS.build(
             dict(type='CustomDataset', data_root=str(tmp_path), with_label=True, pipeline=pipeline)
         )
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-        return cropped_twice(dataset, paths, classes)
+        return cropped_twice(dataset, paths, classes), cropped_twice(dataset, paths[:15], classes)
 
-    enlarge = dict(type='ResizeEdge', scale=37, edge='short')
-    crop = dict(type='CenterCrop', crop_size=32)
-    assert looked_at(enlarge, crop) == {'size': [32, 32], 'looked_at': 16}
-    assert looked_at() is None
-    assert looked_at(crop) is None
-    assert looked_at(enlarge, crop, classes=10) is None  # made at one size
-    assert looked_at(enlarge, dict(crop, crop_size=30)) is None
-    cv2.imwrite(str(tmp_path / '0' / '0.png'), np.zeros((40, 50, 3), np.uint8))
-    assert looked_at(enlarge, crop) is None
+    return look
+
+
+@pytest.mark.parametrize(
+    ('side', 'enlarged', 'crop', 'classes', 'is_found'),
+    [
+        (32, 37, 32, 1000, True),
+        (32, None, None, 1000, False),
+        (32, None, 32, 1000, False),
+        (32, 37, 32, 10, False),  # made at one size
+        (32, 37, 30, 1000, False),
+        # an edge is a 56th of the side: here 2 pixels, of which one is cut off or all
+        (112, 114, 112, 1000, False),
+        (112, 118, 112, 1000, True),
+    ],
+)
+def test_pictures_cropped_twice(looked_at, side, enlarged, crop, classes, is_found):
+    said, of_few = looked_at(side, enlarged, crop, classes)
+    assert said == ({'size': [side, side], 'looked_at': 16} if is_found else None)
+    assert of_few is None
+
+
+@pytest.mark.parametrize('other', ['another size', 'no picture'])
+def test_pictures_of_several_sizes_are_no_crops(looked_at, tmp_path, other):
+    for number in (0, 4, 8, 12, 16) if other == 'another size' else range(20):
+        path = tmp_path / f'{number % 4}' / f'{number}.png'
+        path.parent.mkdir(exist_ok=True)
+        if other == 'another size':
+            cv2.imwrite(str(path), np.zeros((40, 50, 3), np.uint8))
+        else:
+            path.write_bytes(b'no picture')
+    assert looked_at(32, 37, 32) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ('kinds', 'has'), [(('iou', 'iou'), True), ((None, None), False), (('iou', None), False)]
+)
+def test_the_interval_of_exchanged_colours(kinds, has, monkeypatch):
+    rng = np.random.default_rng(0)
+    union = rng.integers(50, 90, (8, 1, 3))
+    answers = iter(
+        SimpleNamespace(
+            kind=kind,
+            statistics=np.concatenate([union - less, union], 1),
+            metrics={'mIoU': 90.0 - less},
+            headline='mIoU',
+        )
+        for kind, less in zip(kinds, (5, 25), strict=True)
+    )
+    monkeypatch.setattr(colours, '_scores', lambda *_: next(answers))
+    found = colours.exchanged_colours(None, lambda: [], None, range(8))
+    bounds = found.pop('interval')
+    assert found == {'images': 8, 'plain': 85.0, 'exchanged': 65.0}
+    assert (bounds is not None) == has
+    assert not has or bounds[0] < bounds[1] < -20  # of about 70 pixels 20 fewer
 
 
 @pytest.mark.parametrize('form', ['tensor', 'list', 'forms for test-time augmentation'])

@@ -65,6 +65,39 @@ def test_a_part_that_takes_no_part():
     assert seen(net) == {}
 
 
+@pytest.mark.parametrize(
+    ('change', 'is_new'),
+    [
+        (lambda weight: weight, True),
+        (lambda weight: 1.02 * weight, False),  # beyond what is drawn
+        (lambda weight: 0.9 * weight, False),  # nowhere near it
+        (lambda weight: weight * weight.abs() / weight.abs().max(), False),  # less spread
+        (lambda weight: weight.sign() * weight.abs().max(), False),  # more
+        (lambda weight: 0 * weight, False),  # a branch that begins with nothing
+    ],
+)
+def test_weights_are_new_by_their_largest_and_their_spread(change, is_new):
+    layer = nn.Linear(64, 64)
+    layer.weight.data = change(layer.weight.data)
+    assert bool(unset_layers(nn.Sequential(layer))) == is_new
+
+
+@pytest.mark.parametrize(
+    ('rows', 'is_new'), [(16, True), (15, False)], ids=['1024 weights', '960 weights']
+)
+def test_few_weights_do_not_tell(rows, is_new):
+    torch.manual_seed(0)
+    assert bool(unset_layers(nn.Sequential(nn.Linear(64, rows)))) == is_new
+
+
+@pytest.mark.parametrize('part', ['weight', 'bias', 'running_mean', 'running_var'])
+def test_a_norm_is_new_in_all_its_parts(part):
+    norm = nn.BatchNorm2d(4)
+    assert unset_layers(nn.Sequential(norm))
+    getattr(norm, part).data[1] += 0.1
+    assert not unset_layers(nn.Sequential(norm))
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_weights_of_half_precision(dtype):
     assert list(unset_layers(Net().to(dtype))) == ['stem', 'norm', 'unused']

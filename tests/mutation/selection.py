@@ -1,0 +1,86 @@
+"""Which tests a mutant is tried with."""
+
+import ast
+import re
+from pathlib import Path
+
+from mutants import Mutant
+from watch import line_key
+
+#: Test -> its seconds, and module -> keys of the lines that it runs.
+Tests = dict[str, tuple[float, dict[str, list[int]]]]
+
+BUDGET = 60  # seconds of tests for one mutant
+# What tests a module where no file, or not only the one, has its name: under tests/.
+TESTS = {
+    **dict.fromkeys(('benchmarks', 'names'), 'test_corruptions/test_names_and_benchmarks.py'),
+    'corruptions/__init__': 'test_corruptions/test_corrupt.py',
+    'blur': 'test_corruptions/test_blur.py test_corruptions/test_corrupt.py',
+    'digital': 'test_corruptions/test_digital.py test_corruptions/test_corrupt.py',
+    'noise': 'test_corruptions/test_noise.py test_corruptions/test_corrupt.py',
+    'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
+    'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
+    'glass_shuffle': 'test_corruptions/test_blur.py',
+    'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
+    'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
+    'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
+    'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
+    'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
+    'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
+    'calibration_metric': 'test_evaluation/test_calibration.py',
+    'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_sweep_calibration.py',
+    'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_picture_flow.py',
+    'submission': 'test_evaluation/test_submission.py test_evaluation/test_published_sources.py',
+    'evaluation/sweep': 'test_evaluation/test_sweep.py test_evaluation/test_gathered_results.py',
+    'temperature': 'test_evaluation/test_calibration.py',
+    'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
+}
+
+
+def files_for(root: Path, module: str) -> list[Path]:
+    """The test files for a module: those of `TESTS`, or under the deepest folder that mirrors its own.
+
+    There the one of its name, else that of its folder's name, else those that import it, else all.
+    """
+    folder = root / 'tests'
+    for words, names in TESTS.items():
+        if module.endswith(f'/{words}.py'):
+            return [folder / name for name in names.split()]
+    *parts, name = Path(module).with_suffix('').parts[1:]
+    for part in parts:
+        if not (folder / f'test_{part}').is_dir():
+            break
+        folder /= f'test_{part}'
+    files = sorted(folder.rglob('test_*.py'))
+    for words in (f'test_{name}', f'test_{parts[-1]}'):
+        if named := [file for file in files if file.stem == words]:
+            return named
+    importing = re.compile(rf'[. ]{name} import|import .*\b{name}\b')
+    return [file for file in files if importing.search(file.read_text())] or files
+
+
+def tests_for(root: Path, mutant: Mutant, tests: Tests) -> list[str]:
+    """The tests that run the changed line, quickest first.
+
+    All where that cannot be seen: code that is compiled, and what is kept once it is computed.
+    """
+    text = (root / mutant.module).read_text()
+    key = line_key(text.splitlines()[mutant.line - 1])
+    of_line = [test for test, (_, lines) in tests.items() if key in lines.get(mutant.module, ())]
+    if _is_kept(text, mutant.line):
+        of_line = []
+    chosen, seconds = [], 0.0
+    for test in sorted(of_line or tests, key=lambda test: tests[test][0]):
+        seconds += tests[test][0]
+        if seconds < BUDGET or not chosen:
+            chosen.append(test)
+    return chosen
+
+
+def _is_kept(text: str, line: int) -> bool:
+    """Whether a line is of a function with a cache."""
+    return any(
+        'cache' in ast.unparse(decorator) and node.lineno <= line <= node.end_lineno
+        for node in ast.walk(ast.parse(text))
+        for decorator in getattr(node, 'decorator_list', ())
+    )

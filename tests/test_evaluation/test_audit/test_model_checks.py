@@ -1,0 +1,55 @@
+"""What is said of the model: each check by what it finds, and where it begins."""
+
+import dataclasses
+
+import pytest
+from healthy import healthy
+
+from fan_mm.evaluation.audit import model_checks
+
+
+@pytest.mark.parametrize(
+    ('plain', 'exchanged', 'interval', 'is_found'),
+    [
+        (50.0, 60.0, [0.1, 20.0], True),
+        (50.0, 60.0, [0.0, 20.0], False),
+        (50.0, 60.0, [-0.5, 20.0], False),
+        (50.0, 50.9, [0.5, 1.5], False),  # less than a point is no harm
+        (50.0, 51.0, [0.5, 1.5], True),
+        (50.0, 55.0, None, True),  # without an interval a tenth
+        (50.0, 54.9, None, False),
+        (0.0, 2.0, None, True),
+        (None, 2.0, None, False),
+        (2.0, None, None, False),
+        (60.0, 50.0, [-12.0, -8.0], False),
+    ],
+)
+def test_a_score_that_rises_with_exchanged_colours(plain, exchanged, interval, is_found):
+    seen = dict(images=8, plain=plain, exchanged=exchanged, interval=interval)
+    found = list(model_checks.colours(dataclasses.replace(healthy(), colours=seen)))
+    assert len(found) == is_found
+    for finding in found:
+        assert f'{plain:.2f}, and {exchanged:.2f} with red and blue' in finding.evidence
+
+
+def test_where_nothing_was_looked_at_nothing_is_said():
+    facts = healthy()
+    for check in ('colours', 'cropped_twice', 'unset_layers', 'batch_norms'):
+        assert list(getattr(model_checks, check)(facts)) == []
+
+
+def test_layers_and_crops_are_counted():
+    facts = healthy()
+    layers = ['a', 'b', 'c', 'd', 'e']
+    facts.clean.evidence.update(unset=layers, cropped_twice=dict(size=[32, 40], looked_at=16))
+    facts.records[2].evidence['batch_norms'] = layers[:2]
+    facts.records[4].evidence['batch_norms'] = layers
+    [unset], [crop], [norms] = (
+        list(getattr(model_checks, check)(facts))
+        for check in ('unset_layers', 'cropped_twice', 'batch_norms')
+    )
+    assert unset.cells == crop.cells == ('clean',)
+    assert unset.evidence == '5 layers are as a new model has them: a, b, c, d and 1 more'
+    assert crop.evidence.startswith('all 16 pictures looked at have 32x40 pixels on disk')
+    assert norms.cells == tuple(str(facts.records[i].cell) for i in (2, 4))
+    assert norms.evidence.startswith('2 batch norms take their statistics from the batch: a, b')
