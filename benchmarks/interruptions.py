@@ -35,6 +35,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from fan_mm import stopping
 from fan_mm.cli import number, run, tool_parser
 from fan_mm.errors import InputError
 from fan_mm.evaluation import read_per_image
@@ -107,8 +108,11 @@ class Run:
         torch.set_num_threads(1)
         cv2.setNumThreads(0)
         sys.argv = [str(word) for word in words]
+        tool = str(ROOT / 'tools' / f'{words[0]}.py')
+        sys.modules['__main__'].__file__ = tool
+        stopping.guard_start()  # as the import of fan_mm does at the start of a tool
         try:
-            runpy.run_path(str(ROOT / 'tools' / f'{words[0]}.py'), run_name='__main__')
+            runpy.run_path(tool, run_name='__main__')
         except SystemExit as end:
             status = end.code or 0
         except BaseException:

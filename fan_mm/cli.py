@@ -35,6 +35,10 @@ _REFUSALS = {
 # How numpy, torch on a CPU and torch on a GPU say that there is not enough memory.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
+# How torch says that a loader's worker is gone: by its number or by those that are
+_WORKER_GONE = re.compile(r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)')
+_FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
+
 # How gloo and NCCL say that another process of the run is gone.
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
@@ -138,10 +142,13 @@ def run(main: Callable[[], int | None]) -> None:
         try:
             status = main()
             sys.stdout.flush()
-        except SystemExit:
-            raise
+            stopping.settle()
+        except SystemExit as end:
+            status = end.code
         except BaseException as error:
+            stopping.settle()
             status = _end(error)
+    stopping.decided(status if isinstance(status, int) else int(status is not None))
     sys.exit(status)
 
 
@@ -164,6 +171,9 @@ def _end(error: BaseException) -> int:
     ):
         reason = str(error).split('. ')[0] or 'it does not suffice'
         status, line = 2, f'error: memory: {reason}; smaller batches or pictures need less'
+    elif isinstance(error, RuntimeError) and (gone := _WORKER_GONE.search(str(error))):
+        how = f'was killed ({gone[1]})' if gone[1] else 'ended'
+        status, line = 2, f'error: a process that loads data {how}: {_FEWER_WORKERS}'
     elif isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
         status, line = 2, 'error: another process of this run ended, and said why'
     else:
