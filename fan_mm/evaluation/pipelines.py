@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import LoadImageFromFile, Resize
 from mmengine.dataset import Compose
+from PIL import Image
 
+from fan_mm.corruptions import MIN_SIDE
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.datasets.transforms.corrupt_image import grey_levels
 from fan_mm.errors import InputError
@@ -25,6 +28,7 @@ from fan_mm.evaluation.picture_flow import (
     colour_orders,
     copied,
     loader_and_packer,
+    picture_in,
     run,
 )
 
@@ -248,6 +252,8 @@ def _try(
     """Try on a sample what `with_cells` makes, and fit the step to it; returns the channel order."""
     look = Look()
     to_look = on_the_fly(transforms, look, landmarks)
+    if place is not from_files and isinstance(step, CorruptImage):
+        _check_size(transforms, place, landmarks, sample)
     if _loads_plainly(to_look, look):
         return 'bgr'
     to_look = copied(to_look)
@@ -259,6 +265,23 @@ def _try(
         if colour_orders(to_look, look, sample) == {'rgb'}:
             return 'rgb'
     return 'bgr'
+
+
+def _check_size(
+    transforms: Sequence, place: Callable[..., Transforms], landmarks: Landmarks, sample: dict
+) -> None:
+    """Check that the first picture is large enough at the place where it is corrupted."""
+    look = Look()
+    run(copied(place(transforms, look, landmarks)), sample)
+    for image in map(picture_in, look.seen):
+        if not isinstance(image, np.ndarray | Image.Image):
+            continue
+        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+        if min(width, height) < MIN_SIDE:
+            raise InputError(
+                f'the image to corrupt has {width}x{height} pixels, but the corruptions need '
+                f'{MIN_SIDE}x{MIN_SIDE} or more there'
+            )
 
 
 def _loads_plainly(transforms: Sequence, look: Look) -> bool:
