@@ -45,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
 from conftest import TINY_CONFIG  # noqa: E402
 from stripe_model import STRIPE_CONFIG, stripe_colours  # noqa: E402
+from warm_python import save_time  # noqa: E402
 
 EXAMPLE = 'example: python benchmarks/interruptions.py --minutes 2 --jobs sweep'
 CELLS = ['--corruptions', 'gaussian_noise', 'fog', '--severities', '1', '3']
@@ -445,8 +446,14 @@ def main() -> int:
         '--jobs', nargs='+', metavar='NAME', help='sweep, generator, training (all)'
     )
     args = parser.parse_args()
+    import matplotlib.pyplot
     import mmseg.datasets
-    import mmseg.evaluation  # noqa: F401  (once, for all that are forked)
+    import mmseg.evaluation
+
+    import fan_mm.jobs.robustness
+    import fan_mm.jobs.training  # noqa: F401  (once, for all that are forked)
+
+    save_time()
 
     end = time.monotonic() + 60 * args.minutes
     with tempfile.TemporaryDirectory() as folder:

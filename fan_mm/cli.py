@@ -36,7 +36,9 @@ _REFUSALS = {
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 # How torch says that a loader's worker is gone: by its number or by those that are
-_WORKER_GONE = re.compile(r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)')
+_WORKER_GONE = re.compile(
+    r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
+)
 _FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
 
 # How gloo and NCCL say that another process of the run is gone.
@@ -135,6 +137,11 @@ def run(main: Callable[[], int | None]) -> None:
     after Ctrl-C and 143 after SIGTERM (with the KeyboardInterrupt's text, if it has one); 141 where
     a pipe's reader (``| head``) has enough. Of the processes that torchrun started on a node, the first one prints.
     """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if (
+            getattr(sys, name) is None
+        ):  # closed: a file of ours would get its number, and what others print
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     logging.raiseExceptions = False  # a full disk is said once, not by every line of the log
     if hasattr(sys.stdout, 'reconfigure'):  # names of files may be no UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')

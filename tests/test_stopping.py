@@ -261,7 +261,9 @@ def test_a_killed_worker_of_a_loader(capsys):
     with pytest.raises(SystemExit) as end:
         cli.run(lambda: list(DataLoader(Data(), num_workers=1)))
     assert end.value.code == 2
-    assert capsys.readouterr().err.startswith('error: a process that loads data ')  # by signal or 'exited'
+    assert capsys.readouterr().err.startswith(
+        'error: a process that loads data '
+    )  # by signal or 'exited'
 
 
 def torchrun(tmp_path, *words):

@@ -130,7 +130,9 @@ def check_coco(
     paths = [folder / file.images[id_]['file_name'] for id_ in images]
     missing, more = missing_file(paths)
     if missing:
-        raise InputError(f'{place}: no image {visible(missing)}' + (f' and {more} more' if more else ''))
+        raise InputError(
+            f'{place}: no image {visible(missing)}' + (f' and {more} more' if more else '')
+        )
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
     notes = unknown_categories(file) + _other_sizes(file, dict(zip(images, paths, strict=True)))

@@ -199,7 +199,9 @@ def check_labels(outputs: Any, labels: Iterable) -> None:
     if not isinstance(scores, torch.Tensor) or scores.ndim != 1:
         return
     found = [np.ravel(label) for label in labels if label is not None]
-    largest = max((int(label.max()) for label in found if label.size and label.dtype.kind in 'iu'), default=0)
+    largest = max(
+        (int(label.max()) for label in found if label.size and label.dtype.kind in 'iu'), default=0
+    )
     if largest >= len(scores):
         raise InputError(
             f'the dataset has the label {largest}, but the model has scores for 0 to {len(scores) - 1} only'
@@ -505,7 +507,9 @@ def _computing(error: BaseException) -> str | None:
     name, frame = None, error.__traceback__
     while frame is not None:
         code = frame.tb_frame.f_code
-        if code.co_name == 'evaluate' and code.co_filename.endswith('mmengine/evaluator/evaluator.py'):
+        if code.co_name == 'evaluate' and code.co_filename.endswith(
+            'mmengine/evaluator/evaluator.py'
+        ):
             name = type(frame.tb_frame.f_locals.get('metric')).__name__
         if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
             return None  # a bug of ours

@@ -251,7 +251,9 @@ def _refuse_missing(place: str, what: str, paths: Collection) -> None:
     missing, more = missing_file([path for path in paths if path])
     if missing:
         others = f' and {more} more' if more else ''
-        raise InputError(f'{place}: no {what} {visible(missing)}{others}{train_ids_hint(str(missing))}')
+        raise InputError(
+            f'{place}: no {what} {visible(missing)}{others}{train_ids_hint(str(missing))}'
+        )
 
 
 def _class(place: str, step: Any) -> Any:

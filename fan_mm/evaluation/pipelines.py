@@ -252,9 +252,14 @@ def _try(
     """Try on a sample what `with_cells` makes, and fit the step to it; returns the channel order."""
     look = Look()
     to_look = on_the_fly(transforms, look, landmarks)
+    plainly = _loads_plainly(to_look, look)
     if place is not from_files and isinstance(step, CorruptImage):
-        _check_size(transforms, place, landmarks, sample)
-    if _loads_plainly(to_look, look):
+        if plainly and place is on_the_fly:
+            with contextlib.suppress(OSError), Image.open(sample.get('img_path') or '') as image:
+                _check_size(image)
+        else:
+            _check_sizes(place(transforms, size := Look(), landmarks), size, sample)
+    if plainly:
         return 'bgr'
     to_look = copied(to_look)
     if place is on_the_fly and isinstance(step, CorruptImage):
@@ -267,21 +272,21 @@ def _try(
     return 'bgr'
 
 
-def _check_size(
-    transforms: Sequence, place: Callable[..., Transforms], landmarks: Landmarks, sample: dict
-) -> None:
-    """Check that the first picture is large enough at the place where it is corrupted."""
-    look = Look()
-    run(copied(place(transforms, look, landmarks)), sample)
+def _check_sizes(transforms: Sequence, look: Look, sample: dict) -> None:
+    """Check that the first picture is large enough where ``look`` stands."""
+    run(copied(transforms), sample)
     for image in map(picture_in, look.seen):
-        if not isinstance(image, np.ndarray | Image.Image):
-            continue
-        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
-        if min(width, height) < MIN_SIDE:
-            raise InputError(
-                f'the image to corrupt has {width}x{height} pixels, but the corruptions need '
-                f'{MIN_SIDE}x{MIN_SIDE} or more there'
-            )
+        if isinstance(image, np.ndarray | Image.Image):
+            _check_size(image)
+
+
+def _check_size(image: np.ndarray | Image.Image) -> None:
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    if min(width, height) < MIN_SIDE:
+        raise InputError(
+            f'the image to corrupt has {width}x{height} pixels, but the corruptions need '
+            f'{MIN_SIDE}x{MIN_SIDE} or more there'
+        )
 
 
 def _loads_plainly(transforms: Sequence, look: Look) -> bool:

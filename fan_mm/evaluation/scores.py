@@ -187,7 +187,9 @@ def _fit(name: str, score: str, loosely: bool) -> tuple[int, int] | None:
     if last == score:
         return 0, int('/' in name)
     # also AR@100, and top3 as a top
-    if last.startswith(score) and re.match('[_@]' if score[-1].isdigit() else r'[_@\d]', last[len(score) :]):
+    if last.startswith(score) and re.match(
+        '[_@]' if score[-1].isdigit() else r'[_@\d]', last[len(score) :]
+    ):
         return 1, 0
     if loosely and last.endswith(f'_{score}'):
         return 2, int(not _AGGREGATES & set(last.lower().split('_')))

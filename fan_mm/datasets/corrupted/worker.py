@@ -29,7 +29,6 @@ from fan_mm.datasets.corrupted.manifest import Options, Source, add_source
 from fan_mm.fileio import write_whole
 
 
-
 @dataclass
 class Outcome:
     """What became of one image.
