@@ -10,6 +10,7 @@ again (doubled), and results that differ from those of a run that was left alone
 """
 
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -49,6 +50,11 @@ from warm_python import save_time  # noqa: E402
 
 EXAMPLE = 'example: python benchmarks/interruptions.py --minutes 2 --jobs sweep'
 CELLS = ['--corruptions', 'gaussian_noise', 'fog', '--severities', '1', '3']
+# imported once, for all that are forked
+ONCE = (
+    *('mmseg.datasets', 'mmseg.evaluation', 'matplotlib.pyplot'),
+    *('fan_mm.jobs.robustness', 'fan_mm.jobs.training'),
+)
 WORDS_OF_A_TRACEBACK = b'Traceback (most recent call last)'
 
 
@@ -446,13 +452,8 @@ def main() -> int:
         '--jobs', nargs='+', metavar='NAME', help='sweep, generator, training (all)'
     )
     args = parser.parse_args()
-    import matplotlib.pyplot
-    import mmseg.datasets
-    import mmseg.evaluation
-
-    import fan_mm.jobs.robustness
-    import fan_mm.jobs.training  # noqa: F401  (once, for all that are forked)
-
+    for module in ONCE:
+        importlib.import_module(module)
     save_time()
 
     end = time.monotonic() + 60 * args.minutes

@@ -372,7 +372,7 @@ def scores(*values):
     ],
 )
 def test_labels_without_a_score(outputs, labels, refused):
-    with pytest.raises(InputError, match='has the label [23], but') if refused else nullcontext():
+    with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
         first_batch.check_labels(outputs, labels)
 
 

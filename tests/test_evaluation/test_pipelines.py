@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import TRANSFORMS, LoadImageFromFile
 from mmcv.transforms import Compose as Sequential
-from mmcv.transforms import LoadImageFromFile
-from mmcv.transforms import TRANSFORMS
 from mmcv.transforms import TestTimeAug as Augmented
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset, RepeatDataset
 
