@@ -138,9 +138,7 @@ def run(main: Callable[[], int | None]) -> None:
     a pipe's reader (``| head``) has enough. Of the processes that torchrun started on a node, the first one prints.
     """
     for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
-        if (
-            getattr(sys, name) is None
-        ):  # closed: a file of ours would get its number, and what others print
+        if getattr(sys, name) is None:  # closed: a file of ours would get its number
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     logging.raiseExceptions = False  # a full disk is said once, not by every line of the log
     if hasattr(sys.stdout, 'reconfigure'):  # names of files may be no UTF-8

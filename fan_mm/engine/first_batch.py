@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -51,6 +51,10 @@ _ON_ANY_PART = (
     *('IoUMetric', 'DepthMetric', 'SemSegMetric', 'CocoMetric', 'FastCocoMetric', 'LVISMetric'),
     *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
     'CalibrationMetric',
+)
+_OF_LABELS = (
+    *('Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
+    'ConfusionMatrix',
 )
 _FILES = ('img_path', 'seg_map_path')
 NOT_FINITE = 'values that are not finite'  # in the line of `check_outputs`
@@ -184,16 +188,19 @@ def check_outputs(outputs: Any) -> None:
             )
 
 
-def check_labels(outputs: Any, labels: Iterable) -> None:
+def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
     """Look for labels that a classifier has no score for: they would count as errors in silence.
 
     Args:
         outputs: of a batch.
         labels: of samples: numbers, lists of numbers, or None.
+        evaluator: nothing is said where none of its metrics is known to compare scores with labels.
 
     Raises:
         InputError: there is one.
     """
+    if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
+        return
     first = outputs[0] if isinstance(outputs, list | tuple) and outputs else None
     scores = first.get('pred_score') if isinstance(first, BaseDataElement | Mapping) else None
     if not isinstance(scores, torch.Tensor) or scores.ndim != 1:
@@ -361,7 +368,7 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
         ) from error
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
-        check_labels(outputs, _some_labels(loader.dataset))
+        check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise
@@ -504,13 +511,13 @@ class FirstBatchHook(Hook):
 
 def _computing(error: BaseException) -> str | None:
     """The name of the metric of somebody else that was computing when it raised an error; else None."""
+    if isinstance(error, MemoryError | OSError):
+        return None
     name, frame = None, error.__traceback__
     while frame is not None:
-        code = frame.tb_frame.f_code
-        if code.co_name == 'evaluate' and code.co_filename.endswith(
-            'mmengine/evaluator/evaluator.py'
-        ):
-            name = type(frame.tb_frame.f_locals.get('metric')).__name__
+        metric = frame.tb_frame.f_locals.get('self')
+        if frame.tb_frame.f_code.co_name == 'compute_metrics' and isinstance(metric, BaseMetric):
+            name = type(metric).__name__
         if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
             return None  # a bug of ours
         frame = frame.tb_next

@@ -514,7 +514,7 @@ class RobustnessSweep:
                     outputs = without_losses(self.model.test_step(batch))
                 check_outputs(outputs)
                 if untried:
-                    check_labels(outputs, self.labels)
+                    check_labels(outputs, self.labels, self.evaluator)
                 watch.take(positions, batch, outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
                 if self.calibration:

@@ -372,8 +372,12 @@ def scores(*values):
     ],
 )
 def test_labels_without_a_score(outputs, labels, refused):
+    accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy()
     with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
-        first_batch.check_labels(outputs, labels)
+        first_batch.check_labels(outputs, labels, Evaluator(accuracy))
+    first_batch.check_labels(
+        outputs, labels, Evaluator(FailsInTheEnd())
+    )  # what it does with labels, who knows
 
 
 class FailsInTheEnd(BaseMetric):
