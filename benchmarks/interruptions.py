@@ -10,6 +10,7 @@ again (doubled), and results that differ from those of a run that was left alone
 """
 
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -35,6 +36,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from fan_mm import stopping
 from fan_mm.cli import number, run, tool_parser
 from fan_mm.errors import InputError
 from fan_mm.evaluation import read_per_image
@@ -44,9 +46,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
 from conftest import TINY_CONFIG  # noqa: E402
 from stripe_model import STRIPE_CONFIG, stripe_colours  # noqa: E402
+from warm_python import save_time  # noqa: E402
 
 EXAMPLE = 'example: python benchmarks/interruptions.py --minutes 2 --jobs sweep'
 CELLS = ['--corruptions', 'gaussian_noise', 'fog', '--severities', '1', '3']
+# imported once, for all that are forked
+ONCE = (
+    *('mmseg.datasets', 'mmseg.evaluation', 'matplotlib.pyplot'),
+    *('fan_mm.jobs.robustness', 'fan_mm.jobs.training'),
+)
 WORDS_OF_A_TRACEBACK = b'Traceback (most recent call last)'
 
 
@@ -107,8 +115,11 @@ class Run:
         torch.set_num_threads(1)
         cv2.setNumThreads(0)
         sys.argv = [str(word) for word in words]
+        tool = str(ROOT / 'tools' / f'{words[0]}.py')
+        sys.modules['__main__'].__file__ = tool
+        stopping.guard_start()  # as the import of fan_mm does at the start of a tool
         try:
-            runpy.run_path(str(ROOT / 'tools' / f'{words[0]}.py'), run_name='__main__')
+            runpy.run_path(tool, run_name='__main__')
         except SystemExit as end:
             status = end.code or 0
         except BaseException:
@@ -441,8 +452,9 @@ def main() -> int:
         '--jobs', nargs='+', metavar='NAME', help='sweep, generator, training (all)'
     )
     args = parser.parse_args()
-    import mmseg.datasets
-    import mmseg.evaluation  # noqa: F401  (once, for all that are forked)
+    for module in ONCE:
+        importlib.import_module(module)
+    save_time()
 
     end = time.monotonic() + 60 * args.minutes
     with tempfile.TemporaryDirectory() as folder:

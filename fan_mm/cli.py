@@ -35,6 +35,12 @@ _REFUSALS = {
 # How numpy, torch on a CPU and torch on a GPU say that there is not enough memory.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
+# How torch says that a loader's worker is gone: by its number or by those that are
+_WORKER_GONE = re.compile(
+    r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
+)
+_FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
+
 # How gloo and NCCL say that another process of the run is gone.
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
@@ -131,6 +137,9 @@ def run(main: Callable[[], int | None]) -> None:
     after Ctrl-C and 143 after SIGTERM (with the KeyboardInterrupt's text, if it has one); 141 where
     a pipe's reader (``| head``) has enough. Of the processes that torchrun started on a node, the first one prints.
     """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:  # closed: a file of ours would get its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     logging.raiseExceptions = False  # a full disk is said once, not by every line of the log
     if hasattr(sys.stdout, 'reconfigure'):  # names of files may be no UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
@@ -138,10 +147,13 @@ def run(main: Callable[[], int | None]) -> None:
         try:
             status = main()
             sys.stdout.flush()
-        except SystemExit:
-            raise
+            stopping.settle()
+        except SystemExit as end:
+            status = end.code
         except BaseException as error:
+            stopping.settle()
             status = _end(error)
+    stopping.decided(status if isinstance(status, int) else int(status is not None))
     sys.exit(status)
 
 
@@ -164,6 +176,9 @@ def _end(error: BaseException) -> int:
     ):
         reason = str(error).split('. ')[0] or 'it does not suffice'
         status, line = 2, f'error: memory: {reason}; smaller batches or pictures need less'
+    elif isinstance(error, RuntimeError) and (gone := _WORKER_GONE.search(str(error))):
+        how = f'was killed ({gone[1]})' if gone[1] else 'ended'
+        status, line = 2, f'error: a process that loads data {how}: {_FEWER_WORKERS}'
     elif isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
         status, line = 2, 'error: another process of this run ended, and said why'
     else:

@@ -1,9 +1,13 @@
 """How a tool is stopped from outside: Ctrl-C, SIGTERM of a cluster that wants its nodes, a killed launcher.
 
 SIGTERM becomes the exception of Ctrl-C, so that whoever tells how to go on after the one does so after
-the other (`telling`); `fan_mm.cli.run` says it and gives the process its status.
+the other (`telling`); `fan_mm.cli.run` says it and gives the process its status. The exception is raised
+wherever the program is, which may be where it does not get through: Python itself ignores what a
+``__del__`` or a callback raises (a loader waits for its workers in one), and some libraries whatever
+happens. A stop that got lost is raised again (`_Stop`).
 """
 
+import _thread
 import contextlib
 import ctypes
 import multiprocessing
@@ -11,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -21,6 +26,7 @@ _TOOLS = packaged.folders('tools')
 _CONSOLE = 'fan-mm'  # `fan_mm.console`
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _CHILD_DIED = getattr(signal, 'SIGCHLD', None)  # Windows has none
 
 _received: list[int] = []  # signals that ask this process to end
@@ -58,17 +64,55 @@ def handled() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received.clear()
+    global _received
+    _received = []
     before = {_CHILD_DIED: signal.getsignal(_CHILD_DIED)} if _CHILD_DIED else {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and background jobs have it
             before[number] = signal.signal(number, _stop)
+    say_unraisable = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if _received else say_unraisable(what)
     try:
         yield
     finally:
-        _received.clear()
+        settle()
+        _received = []
+        sys.unraisablehook = say_unraisable
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is _leave else handler)
+            signal.signal(number, handler)
+
+
+def settle() -> None:
+    """Heed no signal from here to the end of `handled`: how the run ended is known, and being said."""
+    for number in _STOPS:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, _ignore)
+
+
+def decided(status: int) -> None:
+    """Let a stop while the interpreter of a tool shuts down change nothing of the status."""
+    for number in _STOPS:
+        if signal.getsignal(number) is _leave:
+            signal.signal(number, lambda *_: os._exit(status))
+
+
+class _Stop(KeyboardInterrupt):
+    """A stop on its way; where it dies before `settle`, somebody has swallowed it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.received = _received  # of this `handled` and no later one
+
+    def __del__(self) -> None:
+        if signal.getsignal(self.number) is _stop:
+            _thread.start_new_thread(_stop_again, (self.number, self.received))
+
+
+def _stop_again(number: int, received: list[int]) -> None:
+    time.sleep(0.01)  # to be out of what swallowed it
+    if received is _received and signal.getsignal(number) is _stop:
+        _thread.interrupt_main(number)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -76,13 +120,18 @@ def _stop(number: int, frame: FrameType | None) -> None:
     # loader workers got the same: torch would complain of their death while everything is cleared up
     if _CHILD_DIED:
         signal.signal(_CHILD_DIED, signal.SIG_DFL)
-    raise KeyboardInterrupt
+    raise _Stop(number)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, of which Python complains if the signal has just come."""
 
 
 def _die_as_usual() -> None:
-    """Loader workers and pools are ended by SIGTERM, and have nothing to say."""
-    if signal.getsignal(signal.SIGTERM) in (_stop, _leave):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Loader workers and pools are ended by SIGTERM, and have nothing to say; Ctrl-C is their parent's."""
+    for number, handler in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_IGN)):
+        if signal.getsignal(number) in (_stop, _ignore, _leave):
+            signal.signal(number, handler)
 
 
 if hasattr(os, 'register_at_fork'):
@@ -106,7 +155,7 @@ def guard_start() -> bool:
     if multiprocessing.parent_process() is not None:
         return False
     _end_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _leave)
     return True

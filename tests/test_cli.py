@@ -78,6 +78,17 @@ def test_a_process_whose_fellow_is_gone_has_nothing_to_add(said, capsys):
     assert capsys.readouterr().err == 'error: another process of this run ended, and said why\n'
 
 
+@pytest.mark.parametrize('name', ['stdin', 'stdout', 'stderr'])
+def test_a_closed_stream(name, monkeypatch):
+    """As of `tool >&-`: Python has no such stream then, and the first file would get its number."""
+    monkeypatch.setattr(sys, name, None)
+    assert (
+        exit_status(lambda: print('said', file=getattr(sys, name)) if name != 'stdin' else None)
+        == 0
+    )
+    assert getattr(sys, name).name == os.devnull
+
+
 def test_ctrl_c_is_status_130(capsys):
     def main():
         raise KeyboardInterrupt

@@ -1,17 +1,23 @@
 """Tools that are stopped: what they say, their status, and what goes on without them."""
 
+import contextlib
+import ctypes
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 import warm_python
+from torch.utils.data import DataLoader
 
 from fan_mm import cli, stopping
+from fan_mm.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 SLEEPER = """
@@ -118,6 +124,147 @@ def test_a_failing_worker_is_a_stop_if_there_was_one(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
     assert stop.value.code == 143 and capsys.readouterr().err == 'stopped\n'
+
+
+class Object:
+    """What weak references can point to."""
+
+    def __init__(self, at_end=lambda: None):
+        self.at_end = at_end
+
+    def __del__(self):
+        self.at_end()
+
+
+def in_del(stop):
+    Object(stop)
+
+
+def in_a_weak_reference(stop):
+    one = Object()
+    reference = weakref.ref(one, lambda _: stop())
+    del one
+    assert reference() is None
+
+
+def in_a_garbage_collection(stop):
+    gc.callbacks.append(lambda *_: stop())
+    try:
+        gc.collect(0)
+    finally:
+        gc.callbacks.pop()
+
+
+def in_a_callback_from_c(stop):
+    ctypes.CFUNCTYPE(None)(stop)()
+
+
+def where_all_is_suppressed(stop):
+    """As mmengine's MessageHub does while it copies itself for a checkpoint."""
+    with contextlib.suppress(BaseException):
+        stop()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='signals')
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    'place',
+    [
+        in_del,
+        in_a_weak_reference,
+        in_a_garbage_collection,
+        in_a_callback_from_c,
+        where_all_is_suppressed,
+    ],
+)
+def test_a_stop_that_is_swallowed_comes_again(place, number, status, capsys):
+    """A loader's iterator waits for its workers in `__del__`, where Python prints what is raised."""
+
+    def main():
+        with stopping.telling(lambda: '3 of 5 are stored'):
+            place(lambda: os.kill(os.getpid(), number))
+            while True:
+                time.sleep(0.001)
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    assert (stop.value.code, capsys.readouterr().err) == (status, 'stopped: 3 of 5 are stored\n')
+
+
+def ends(child):
+    """The status of a fork that ends by a function, and what it prints."""
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.dup2(writer, 2)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stopping._leave)  # as in a tool
+        sys.stdout = sys.stderr = open(2, 'w', buffering=1, closefd=False)  # noqa: SIM115
+        try:
+            child()
+        finally:
+            os._exit(99)
+    os.close(writer)
+    with open(reader) as said:
+        text = said.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
+def wrong():
+    raise InputError('one line')
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='signals')
+@pytest.mark.parametrize(
+    'main, expected',
+    [
+        (lambda: None, (0, '')),
+        (lambda: 1, (1, '')),
+        (lambda: sys.exit(), (0, '')),
+        (lambda: sys.exit('a reason'), (1, '')),
+        (wrong, (2, 'error: one line\n')),
+        (lambda: os.kill(os.getpid(), signal.SIGINT), (130, 'stopped\n')),
+    ],
+)
+def test_no_signal_changes_the_status_once_it_is_known(main, expected):
+    """While the interpreter clears up, which takes a while after torch and matplotlib."""
+
+    def child():
+        try:
+            cli.run(main)
+        except SystemExit:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+
+    assert ends(child) == expected
+
+
+def test_a_second_stop_does_not_disturb_what_the_first_one_says(capsys, monkeypatch):
+    say = cli._say
+
+    def twice(line):
+        os.kill(os.getpid(), signal.SIGINT)
+        say(line)
+
+    monkeypatch.setattr(cli, '_say', twice)
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert (stop.value.code, capsys.readouterr().err) == (143, 'stopped\n')
+
+
+def test_a_killed_worker_of_a_loader(capsys):
+    class Data:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(SystemExit) as end:
+        cli.run(lambda: list(DataLoader(Data(), num_workers=1)))
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        'error: a process that loads data '
+    )  # by signal or 'exited'
 
 
 def torchrun(*words, python=sys.executable):

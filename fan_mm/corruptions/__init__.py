@@ -32,7 +32,9 @@ __all__ = [
     'CORRUPTIONS',
     'GROUPS',
     'HOLD_OUTS',
+    'MIN_SIDE',
     'SEVERITIES',
+    'TOO_SMALL',
     'Benchmark',
     'check_channel_order',
     'check_name',
@@ -54,16 +56,19 @@ _FUNCTIONS = {
     if (function := getattr(module, name, None)) is not None
 }
 
+MIN_SIDE = 32  # pixels
+TOO_SMALL = f'at least {MIN_SIDE} x {MIN_SIDE}; got'  # in the line about a smaller image
+
 
 def _check_image(image: np.ndarray) -> None:
-    accepted = 'expected uint8, (H, W, 3) or (H, W), at least 32 x 32'
+    accepted = f'expected uint8, (H, W, 3) or (H, W), {TOO_SMALL.partition(";")[0]}'
     if not isinstance(image, np.ndarray):
         raise TypeError(f'{accepted}; got {type(image).__name__}')
     if image.dtype != np.uint8:
         raise TypeError(f'{accepted}; got {image.dtype}')
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise InputError(f'{accepted}; got shape {image.shape}')
-    if min(image.shape[:2]) < 32:
+    if min(image.shape[:2]) < MIN_SIDE:
         raise InputError(f'{accepted}; got {image.shape[0]} x {image.shape[1]}')
 
 

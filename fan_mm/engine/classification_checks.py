@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.files_there import missing_file, refuse_empty
+from fan_mm.engine.files_there import missing_file, refuse_empty, visible
 from fan_mm.engine.registered import base_named
 from fan_mm.errors import InputError
 
 _LISTED = 1000  # so many pictures of a list are looked for
+# What programs leave in every folder; mmpretrain counts them among the classes, and so shifts the labels.
+_NO_CLASSES = ('__MACOSX', '@eaDir', 'lost+found')
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -100,6 +102,12 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     wanted = dataset.CLASSES
     if not names:
         raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
+    for name in names:
+        if name.startswith('.') or name in _NO_CLASSES:
+            raise InputError(
+                f'{place}: the folder {folder / name} would count as a class and shift the labels of '
+                'those behind it: remove it'
+            )
     if wanted is not None and len(wanted) != len(names):
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} '
@@ -159,7 +167,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> None:
     some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
     missing, _ = missing_file(some)
     if missing:
-        raise InputError(f'{place}: no image {missing}, which {file} lists')
+        raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
     refuse_empty(place, some)
 
 

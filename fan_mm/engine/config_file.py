@@ -44,12 +44,15 @@ def read_config(path: str, options: dict | None = None) -> Config:
         cfg = Config.fromfile(str(file))
     except (Exception, SystemExit) as error:  # the file is a program, which may end in any way
         raise InputError(_what_failed(error, path)) from error
-    refuse_old_config(cfg)
-    if not isinstance(cfg.get('model'), dict | list):
-        raise InputError(f'{path} is no config of a model: it has no model=dict(...)')
-    if options:
-        _merge(cfg, options)
-    check_values(cfg)
+    try:
+        refuse_old_config(cfg)
+        if not isinstance(cfg.get('model'), dict | list):
+            raise InputError(f'{path} is no config of a model: it has no model=dict(...)')
+        if options:
+            _merge(cfg, options)
+        check_values(cfg)
+    except ImportError as error:  # classes of a config that imports them are looked up when read
+        raise InputError(reason(error)) from error
     return cfg
 
 

@@ -73,7 +73,9 @@ def check_dataset(place: str, dataset: dict) -> bool:
     if 'download' in parameters and dataset.get('download', True):
         return False  # it fetches what is not there
     home = base_named(cls, 'BaseDataset', 'mmpretrain') is not None  # takes ~/ for one
-    hint = f'put the dataset at {root}, or say --cfg-options {place}.data_root=FOLDER'
+    hint = f'say --cfg-options {place}.data_root=FOLDER'
+    if root:
+        hint = f'put the dataset at {root}, or {hint}'
     here = True
     for path in _paths(dataset, home):
         if is_remote(path):

@@ -18,7 +18,7 @@ from fan_mm.engine.coco_files import (
     unknown_categories,
 )
 from fan_mm.engine.dataset_checks import chosen
-from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty
+from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty, visible
 from fan_mm.engine.registered import base_named, registered
 from fan_mm.errors import InputError
 
@@ -130,7 +130,9 @@ def check_coco(
     paths = [folder / file.images[id_]['file_name'] for id_ in images]
     missing, more = missing_file(paths)
     if missing:
-        raise InputError(f'{place}: no image {missing}' + (f' and {more} more' if more else ''))
+        raise InputError(
+            f'{place}: no image {visible(missing)}' + (f' and {more} more' if more else '')
+        )
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
     notes = unknown_categories(file) + _other_sizes(file, dict(zip(images, paths, strict=True)))

@@ -35,6 +35,11 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
     return (missing[0], len(missing) - 1) if missing else (None, 0)
 
 
+def visible(path: str | os.PathLike) -> str:
+    r"""A path on one line, with what cannot be seen in it (a byte order mark, a tab) as ``\ufeff``."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+
+
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
     """Look at some of a dataset's files, evenly spread, for one of no bytes.
 

@@ -10,14 +10,14 @@ import difflib
 import itertools
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -52,18 +52,23 @@ _ON_ANY_PART = (
     *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
     'CalibrationMetric',
 )
+_OF_LABELS = (
+    *('Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
+    'ConfusionMatrix',
+)
 _FILES = ('img_path', 'seg_map_path')
 NOT_FINITE = 'values that are not finite'  # in the line of `check_outputs`
+_LABELS = 1000  # so many samples are asked for theirs
 _MORE = 8  # samples for a metric that does not compute on the first batch
 
 
 def one_line(error: BaseException) -> str:
     """An error as one line; of a worker's error, which carries a traceback, the last line."""
-    if isinstance(error, InputError):
-        return str(error)
     lines = [line for line in str(error).splitlines() if line.strip()] or ['']
     if lines[0].startswith('Caught '):
-        return lines[-1].strip()
+        return lines[-1].strip().removeprefix(f'{InputError.__module__}.InputError: ')
+    if isinstance(error, InputError):
+        return str(error)
     return f'{type(error).__name__}: {lines[0].strip()}'
 
 
@@ -181,6 +186,33 @@ def check_outputs(outputs: Any) -> None:
                 f'the model gives {name} with {NOT_FINITE}'
                 f'{f" for {path}" if path else ""}: its weights or its precision are broken'
             )
+
+
+def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
+    """Look for labels that a classifier has no score for: they would count as errors in silence.
+
+    Args:
+        outputs: of a batch.
+        labels: of samples: numbers, lists of numbers, or None.
+        evaluator: nothing is said where none of its metrics is known to compare scores with labels.
+
+    Raises:
+        InputError: there is one.
+    """
+    if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
+        return
+    first = outputs[0] if isinstance(outputs, list | tuple) and outputs else None
+    scores = first.get('pred_score') if isinstance(first, BaseDataElement | Mapping) else None
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 1:
+        return
+    found = [np.ravel(label) for label in labels if label is not None]
+    largest = max(
+        (int(label.max()) for label in found if label.size and label.dtype.kind in 'iu'), default=0
+    )
+    if largest >= len(scores):
+        raise InputError(
+            f'the dataset has the label {largest}, but the model has scores for 0 to {len(scores) - 1} only'
+        )
 
 
 def without_losses(outputs: Any) -> Any:
@@ -336,6 +368,7 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
         ) from error
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
+        check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise
@@ -344,6 +377,13 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
             f'{name}_evaluator: {_names(loop.evaluator)} cannot take what the model gives: {line}'
         ) from error
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
+
+
+def _some_labels(dataset: Any) -> Iterator[Any]:
+    """Class labels that a classification dataset gives some of its samples, evenly spread."""
+    with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
+        for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
+            yield dataset.get_data_info(index).get('gt_label')
 
 
 def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None, list[str]]:
@@ -459,12 +499,29 @@ class FirstBatchHook(Hook):
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:
-        """One line for an error of the first training step, or of a sample at any time; else None."""
+        """One line for an error of the first training step, of a sample or a metric at any time; else None."""
         if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
             return InputError(line)
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
+        if metric := _computing(error):
+            return InputError(f'{metric} cannot compute on all samples: {one_line(error)}')
         return None
+
+
+def _computing(error: BaseException) -> str | None:
+    """The name of the metric of somebody else that was computing when it raised an error; else None."""
+    if isinstance(error, MemoryError | OSError):
+        return None
+    name, frame = None, error.__traceback__
+    while frame is not None:
+        metric = frame.tb_frame.f_locals.get('self')
+        if frame.tb_frame.f_code.co_name == 'compute_metrics' and isinstance(metric, BaseMetric):
+            name = type(metric).__name__
+        if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
+            return None  # a bug of ours
+        frame = frame.tb_next
+    return name
 
 
 def _while_loading(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.dataset_checks import chosen
-from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty
+from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty, visible
 from fan_mm.engine.model_checks import parts_of
 from fan_mm.engine.registered import registered, said_in_one_line
 from fan_mm.errors import InputError
@@ -251,7 +251,9 @@ def _refuse_missing(place: str, what: str, paths: Collection) -> None:
     missing, more = missing_file([path for path in paths if path])
     if missing:
         others = f' and {more} more' if more else ''
-        raise InputError(f'{place}: no {what} {missing}{others}{train_ids_hint(str(missing))}')
+        raise InputError(
+            f'{place}: no {what} {visible(missing)}{others}{train_ids_hint(str(missing))}'
+        )
 
 
 def _class(place: str, step: Any) -> Any:

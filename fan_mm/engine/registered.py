@@ -37,8 +37,9 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
     if found is None:
         near = difflib.get_close_matches(kind, known, 1)
         hint = f'did you mean {near[0]}?' if near else 'custom_imports names the module that has it'
-        if DefaultScope.get_current_instance() is None and '.' not in kind:
-            hint = "the config has no default_scope ('mmseg', 'mmdet', 'mmpretrain')"
+        scope = DefaultScope.get_current_instance()
+        if (scope is None or scope.scope_name == 'mmengine') and '.' not in kind:
+            hint = "the config has no default_scope of a task ('mmseg', 'mmdet', 'mmpretrain')"
         raise InputError(f'{place}: nothing is registered as {kind}; {hint}')
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.fileio import list_from_file
 
 from fan_mm.engine.dataset_checks import chosen
-from fan_mm.engine.files_there import missing_file
+from fan_mm.engine.files_there import missing_file, visible
 from fan_mm.engine.registered import base_named
 from fan_mm.errors import InputError
 
@@ -43,7 +43,7 @@ def check_voc(place: str, dataset: Any, indices: Any = None) -> None:
         if missing:
             others = f' and {more} more' if more else ''
             raise InputError(
-                f'{place}: no {what} {missing}{others}, which {dataset.ann_file} lists'
+                f'{place}: no {what} {visible(missing)}{others}, which {dataset.ann_file} lists'
             )
     some = files[:: max(1, len(files) // _FILES)]
     names = {name for file in some for name in _names_in(place, file)}

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import LoadImageFromFile, Resize
 from mmengine.dataset import Compose
+from PIL import Image
 
+from fan_mm.corruptions import MIN_SIDE
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.datasets.transforms.corrupt_image import grey_levels
 from fan_mm.errors import InputError
@@ -25,6 +28,7 @@ from fan_mm.evaluation.picture_flow import (
     colour_orders,
     copied,
     loader_and_packer,
+    picture_in,
     run,
 )
 
@@ -248,7 +252,14 @@ def _try(
     """Try on a sample what `with_cells` makes, and fit the step to it; returns the channel order."""
     look = Look()
     to_look = on_the_fly(transforms, look, landmarks)
-    if _loads_plainly(to_look, look):
+    plainly = _loads_plainly(to_look, look)
+    if place is not from_files and isinstance(step, CorruptImage):
+        if plainly and place is on_the_fly:
+            with contextlib.suppress(OSError), Image.open(sample.get('img_path') or '') as image:
+                _check_size(image)
+        else:
+            _check_sizes(place(transforms, size := Look(), landmarks), size, sample)
+    if plainly:
         return 'bgr'
     to_look = copied(to_look)
     if place is on_the_fly and isinstance(step, CorruptImage):
@@ -259,6 +270,23 @@ def _try(
         if colour_orders(to_look, look, sample) == {'rgb'}:
             return 'rgb'
     return 'bgr'
+
+
+def _check_sizes(transforms: Sequence, look: Look, sample: dict) -> None:
+    """Check that the first picture is large enough where ``look`` stands."""
+    run(copied(transforms), sample)
+    for image in map(picture_in, look.seen):
+        if isinstance(image, np.ndarray | Image.Image):
+            _check_size(image)
+
+
+def _check_size(image: np.ndarray | Image.Image) -> None:
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    if min(width, height) < MIN_SIDE:
+        raise InputError(
+            f'the image to corrupt has {width}x{height} pixels, but the corruptions need '
+            f'{MIN_SIDE}x{MIN_SIDE} or more there'
+        )
 
 
 def _loads_plainly(transforms: Sequence, look: Look) -> bool:

@@ -84,7 +84,7 @@ KNOWN_METRICS = {
     'CityScapesMetric': KnownMetric('detection', ('mAP',), 100),
     'SemSegMetric': KnownMetric('segmentation', ('mIoU', 'mDice', 'mFscore'), 1),
     'CocoPanopticMetric': KnownMetric('panoptic segmentation', ('PQ',), 1),
-    'Accuracy': KnownMetric('classification', ('top1', 'top5'), 1, 'accuracy'),
+    'Accuracy': KnownMetric('classification', ('top1', 'top5', 'top'), 1, 'accuracy'),
     'SingleLabelMetric': _LABELS,
     'MultiLabelMetric': _LABELS,
     'AveragePrecision': KnownMetric('classification', ('mAP',), 1),
@@ -186,7 +186,10 @@ def _fit(name: str, score: str, loosely: bool) -> tuple[int, int] | None:
         last = last.lower()
     if last == score:
         return 0, int('/' in name)
-    if last.startswith(score) and last[len(score)] in '_@':
+    # also AR@100, and top3 as a top
+    if last.startswith(score) and re.match(
+        '[_@]' if score[-1].isdigit() else r'[_@\d]', last[len(score) :]
+    ):
         return 1, 0
     if loosely and last.endswith(f'_{score}'):
         return 2, int(not _AGGREGATES & set(last.lower().split('_')))

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from fan_mm.corruptions import (
     ALGORITHM_VERSION,
     BENCHMARK_ORDERS,
+    TOO_SMALL,
     check_channel_order,
     find_benchmark,
     image_key,
@@ -40,6 +41,7 @@ from fan_mm.engine.evaluators import (
     with_sizes,
 )
 from fan_mm.engine.first_batch import (
+    check_labels,
     check_outputs,
     load_samples,
     one_line,
@@ -266,6 +268,7 @@ class RobustnessSweep:
         infos = sample_infos(clean_dataset, self.samples)
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos = [{name: info.get(name) for name in ('img_path', 'img_id')} for info in infos]
+        self.labels = [info.get('gt_label') for info in infos]
         self._check_truth()
         self.premade = None
         if corrupted_root is not None:
@@ -273,7 +276,7 @@ class RobustnessSweep:
             self.premade = self._on_rank_0(
                 lambda: self._find_copies(corrupted_root, paths, clean_dataset)
             )
-            self.premade.check_labels(paths, [info.get('gt_label') for info in infos])
+            self.premade.check_labels(paths, self.labels)
         self.resized = whole.resized
         place = as_the_model_gets_it if self.resized else on_the_fly
         self.dataset = CellDataset(
@@ -515,6 +518,8 @@ class RobustnessSweep:
                 with autocast(enabled=self.fp16):
                     outputs = without_losses(self._test_step(batch))
                 check_outputs(outputs)
+                if untried:
+                    check_labels(outputs, self.labels, self.evaluator)
                 watch.take(positions, batch, outputs)
                 self.evaluator.process(data_samples=outputs, data_batch=batch)
                 if self.calibration:
@@ -588,6 +593,8 @@ class RobustnessSweep:
         record = CellRecord(*cell, status='failed', samples=len(self.samples))
         arrays: dict[str, Any] = {}
         record.error = next((part['error'] for part in parts if part['error']), None)
+        if record.error and TOO_SMALL in record.error:
+            raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
         if record.error is None:
             try:
                 collected = _in_order(parts)

@@ -263,3 +263,12 @@ def test_weights_of_any_form(parsed, kind):
     cfg.model.backbone.init_cfg = dict(type=kind, checkpoint='absent.pth')
     with pytest.raises(InputError, match=r'model.backbone.init_cfg.checkpoint: no such'):
         check_checkpoints(cfg, training=True)
+
+
+@pytest.mark.parametrize('name', ['.ipynb_checkpoints', '__MACOSX', '@eaDir', 'lost+found'])
+def test_folders_that_programs_leave_would_shift_the_labels(parsed, data, name):
+    """mmpretrain counts them among the classes: accuracy 0, in silence."""
+    (data / 'val' / name).mkdir()
+    parsed.test_dataloader.dataset.data_root = str(data)
+    said = data_complaint(parsed, training=False)
+    assert f'the folder {data}/val/{name} would count as a class' in said

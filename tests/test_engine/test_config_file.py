@@ -97,3 +97,15 @@ def test_elements_of_lists_and_tuples(tmp_path, options, expected):
     assert read_config(str(path), options).model == expected
     with pytest.raises(InputError, match=r'model\.a is a list of 2; 2 is no place in it'):
         read_config(str(path), {'model.a.2': 1})
+
+
+@pytest.mark.parametrize(
+    'line',
+    ['from torch.optim import SGDD', 'from torch.optimm import SGDD', 'import torchh as SGDD'],
+)
+def test_classes_that_a_config_imports_are_looked_up_when_they_are_read(here, line):
+    (here / 'lazy.py').write_text(
+        LAZY.replace('from torch.optim import SGD', line).replace('=SGD,', '=SGDD,')
+    )
+    with pytest.raises(InputError, match=r'(?s)^[^\n]*(SGDD|optimm|torchh)[^\n]*$'):
+        read_config('lazy.py')

@@ -1,5 +1,7 @@
 """A dataset's own mistakes are one line with its place; unusual classes are no mistake."""
 
+from contextlib import nullcontext
+
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -7,6 +9,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.config_checks import check_groups
 from fan_mm.engine.dataset_checks import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.files_there import visible
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -157,6 +160,21 @@ def test_what_is(tmp_path, backend):
     with pytest.raises(InputError, match='no such file or folder: nowhere'):
         check_dataset('d', CITY | dict(backend_args=args))
     assert check_dataset('d', CITY | dict(backend_args=args, data_root=str(tmp_path)))
+    with pytest.raises(InputError, match=r'\(say --cfg-options d.data_root=FOLDER\)'):
+        check_dataset('d', CITY | dict(data_root='', ann_file='no.txt'))
+
+
+@pytest.mark.parametrize('scope', ['mmengine', None])
+def test_a_scope_that_is_of_no_task(scope):
+    with DefaultScope.overwrite_default_scope(scope) if scope else nullcontext():
+        if scope is None:
+            DefaultScope._instance_dict.clear()
+        with pytest.raises(InputError, match='the config has no default_scope of a task'):
+            check_names('d', dict(type='ADE20KDatasett'))
+
+
+def test_what_cannot_be_seen_in_a_name():
+    assert visible('/a/\ufeffb\tä 中.png') == r'/a/\ufeffb\tä 中.png'
 
 
 GROUPS = dict(

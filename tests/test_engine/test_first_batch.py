@@ -1,6 +1,7 @@
 """What is wrong with the first batch is said before anything long; nothing else is changed."""
 
 import random
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -350,3 +351,55 @@ def test_a_model_that_asks_all_processes_does_not_hang(monkeypatch, tmp_path, ev
     monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
     args = (str(tmp_path / 'store'), everybody)
     mp.start_processes(first_batch_of_two, args, nprocs=2, start_method='fork')
+
+
+def scores(*values):
+    sample = BaseDataElement()
+    sample.pred_score = torch.tensor(values)
+    return [sample]
+
+
+@pytest.mark.parametrize(
+    ('outputs', 'labels', 'refused'),
+    [
+        (scores(0.1, 0.9), [0, 1], False),
+        (scores(0.1, 0.9), [1, 2], True),  # a list that counts from 1
+        ([dict(pred_score=torch.ones(3))], [[0, 2], [], torch.tensor([3])], True),
+        (scores(0.1, 0.9), [np.int64(1), None, np.array([])], False),
+        ([InstanceData(scores=torch.ones(2))], [7], False),  # of a detector
+        ([dict(pred_score=torch.ones(2, 2))], [7], False),
+        ([], [7], False),
+    ],
+)
+def test_labels_without_a_score(outputs, labels, refused):
+    accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
+        first_batch.check_labels(outputs, labels, Evaluator(accuracy))
+    first_batch.check_labels(
+        outputs, labels, Evaluator(FailsInTheEnd())
+    )  # what it does with labels, who knows
+
+
+class FailsInTheEnd(BaseMetric):
+    """As mmdet's proposal_fast does with more than one picture."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [1] * len(data_samples)
+
+    def compute_metrics(self, results):
+        if len(results) > 1:
+            raise ValueError('inhomogeneous')
+        return {'images': len(results)}
+
+
+@pytest.mark.parametrize('ours', [False, True])
+def test_a_metric_that_fails_on_the_whole(ours, monkeypatch):
+    evaluator = Evaluator(FailsInTheEnd())
+    evaluator.process([1, 2], {})
+    if ours:
+        monkeypatch.setitem(globals(), '__name__', 'fan_mm.evaluation.some')
+    with pytest.raises(ValueError) as error:
+        evaluator.evaluate(2)
+    said = first_batch.FirstBatchHook().explain(error.value)
+    line = 'FailsInTheEnd cannot compute on all samples: ValueError: inhomogeneous'
+    assert said is None if ours else str(said) == line

@@ -1,9 +1,10 @@
 """Every config that mmseg, mmdet and mmpretrain ship is taken, or refused for a reason that is known.
 
 Of the 2047 configs of the onedl forks 1893 are taken: 790 of 827 of mmdet, 424 of 538 of mmpretrain, 679
-of 682 of mmseg. Of the others 99 are parts or for pre-training, 43 need a package that is not installed,
-10 are not read by mmengine either, and 2 have more classes than their head. Commit 93aee95, before the checks
-were many, took four more (STDC's, whose edge heads have 2 classes) and not the 8 whose weights are missing.
+of 682 of mmseg. Of the others 99 are parts or for pre-training, 43 need a package that is not installed
+(29 mmpretrain's multimodal extras, 13 panopticapi, 1 gdal), 10 are not read by mmengine either, and 2 have
+more classes than their head in training (a sweep takes them). Commit 93aee95, before the checks were many,
+took four more (STDC's, whose edge heads have 2 classes) and not the 8 whose weights are missing.
 """
 
 import collections

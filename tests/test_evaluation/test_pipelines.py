@@ -3,14 +3,22 @@
 import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import TRANSFORMS, LoadImageFromFile
 from mmcv.transforms import Compose as Sequential
-from mmcv.transforms import LoadImageFromFile
 from mmcv.transforms import TestTimeAug as Augmented
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset, RepeatDataset
 
+from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.pipelines import flatten, from_files, insert, on_the_fly, with_cells
+from fan_mm.evaluation.pipelines import (
+    as_the_model_gets_it,
+    flatten,
+    from_files,
+    insert,
+    on_the_fly,
+    with_cells,
+)
 
 FOG = Cell('fog', 3)
 
@@ -262,3 +270,23 @@ def test_flatten_looks_inside():
     augment = Augmented([[named('Small')], [named('Pack')]])
     names = [type(t).__name__ for t in flatten([Load(), augment])]
     assert {'Load', 'TestTimeAug', 'Small', 'Pack'} <= set(names)
+
+
+@pytest.mark.parametrize('place', [on_the_fly, as_the_model_gets_it])
+@pytest.mark.parametrize(
+    ('side', 'resize'), [(31, []), (64, [dict(type='Resize', scale=(28, 28))])]
+)
+def test_pictures_that_are_too_small_to_be_corrupted(tmp_path, place, side, resize):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((side, 64, 3), np.uint8))
+
+    class Pictures(BaseDataset):
+        def load_data_list(self):
+            return [dict(img_path=str(tmp_path / 'a.png'))]
+
+    load = [dict(type='mmcv.LoadImageFromFile')]
+    resize = [TRANSFORMS.build(step) for step in resize]
+    data = Pictures(pipeline=[*load, *resize, named('PackInputs')])
+    with pytest.raises(
+        InputError, match=r'has (64x31|28x28) pixels, but the corruptions need 32x32'
+    ):
+        with_cells(data, lambda: CorruptImage('fog', 1), place)

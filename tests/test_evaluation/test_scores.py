@@ -221,6 +221,8 @@ def assert_depth(metric):
     [
         (dict(topk=(1, 2)), 'top1'),
         (dict(topk=(5,)), 'top5'),
+        (dict(topk=(3,)), 'top3'),
+        (dict(topk=(3, 4, 1)), 'top1'),
         (dict(topk=(1,), thrs=(0.0, 0.5)), 'top1_thr-0.00'),
     ],
 )

@@ -364,6 +364,17 @@ def test_an_unreadable_image_fails_its_cells_and_is_named(cfg, sweep, tiny_citys
     assert all('\n' not in cell['error'] for cell in results['cells'])
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+def test_one_picture_that_is_too_small_ends_the_sweep(cfg, sweep, tiny_cityscapes, workers):
+    """The clean cell takes it, and each of the others would fail."""
+    cfg.test_dataloader.num_workers = workers
+    for file in sorted(tiny_cityscapes.rglob('val/town/*000001*.png')):
+        cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[:20])
+    line = r'^\w+/1 fails, and so would every cell but clean: .*000001\S*png: .* got 20 x 128$'
+    with pytest.raises(InputError, match=line):
+        sweep().run()
+
+
 def test_a_metric_of_mmseg_that_fails_on_the_first_batch_ends_the_sweep(sweep, monkeypatch):
     from mmseg.evaluation import IoUMetric
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fan_mm.corruptions import BENCHMARK_ORDERS, corrupt, image_key, seed_for
+from fan_mm.corruptions import BENCHMARK_ORDERS, MIN_SIDE, corrupt, image_key, seed_for
 from fan_mm.datasets.corrupted.images import (
     UnreadableImageError,
     decode,
@@ -27,8 +27,6 @@ from fan_mm.datasets.corrupted.images import (
 from fan_mm.datasets.corrupted.layouts import LAYOUTS, corrupted_path
 from fan_mm.datasets.corrupted.manifest import Options, Source, add_source
 from fan_mm.fileio import write_whole
-
-_MIN_SIDE = 32  # pixels; smaller images cannot be corrupted
 
 
 @dataclass
@@ -80,9 +78,9 @@ class CorruptOne:
     def prepared(self, data: bytes) -> tuple[np.ndarray, list[str]]:
         """A clean image from its file, uint8 BGR, ready to be corrupted; and remarks (`decode`)."""
         image, remarks = decode(data)
-        if min(image.shape[:2]) < _MIN_SIDE:
+        if min(image.shape[:2]) < MIN_SIDE:
             height, width = image.shape[:2]
-            raise UnreadableImageError(f'{width}x{height} pixels, smaller than {_MIN_SIDE}')
+            raise UnreadableImageError(f'{width}x{height} pixels, smaller than {MIN_SIDE}')
         crop = LAYOUTS[self.options.layout].crop
         return resize_and_crop(image, *crop) if crop else image, remarks
 

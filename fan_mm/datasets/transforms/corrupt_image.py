@@ -120,13 +120,16 @@ class CorruptImage(BaseTransform):
             return results
         self.check(results)
         key = image_key(results['img_path'])
-        results['img'] = corrupt_any(
-            results['img'],
-            self.corruption,
-            self.severity,
-            seed=seed_for(self.seed, key, self.corruption, self.severity),
-            channel_order=self.channel_order,
-        )
+        try:
+            results['img'] = corrupt_any(
+                results['img'],
+                self.corruption,
+                self.severity,
+                seed=seed_for(self.seed, key, self.corruption, self.severity),
+                channel_order=self.channel_order,
+            )
+        except InputError as error:
+            raise InputError(f'{results["img_path"]}: {error}') from None
         results['corruption'] = dict(name=self.corruption, severity=self.severity, seed=self.seed)
         return results
 
