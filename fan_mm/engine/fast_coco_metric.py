@@ -79,7 +79,7 @@ class FastCocoMetric(CocoMetric):
 
     def _scores(self, kind: str, precision: np.ndarray) -> dict[str, float]:
         """What pycocotools' summary and CocoMetric take from the precisions."""
-        ious: list[float] = np.round(self.iou_thrs, 6).tolist()
+        ious = np.asarray(self.iou_thrs).round(6).tolist()
 
         def at(iou: float, area: int) -> float:
             chosen = precision[ious.index(iou)] if iou in ious else np.zeros(0)

@@ -126,7 +126,7 @@ def resampled_sums(
         scenes: per cell ``(N,)``.
         resamples: R.
     """
-    found = {}
+    found: dict[ShiftCell, np.ndarray] = {}
     for cells in strata(scenes):
         names, places = np.unique(
             np.concatenate([scenes[cell] for cell in cells]), return_inverse=True
@@ -134,7 +134,7 @@ def resampled_sums(
         ends = np.cumsum([len(scenes[cell]) for cell in cells])[:-1]
         places = dict(zip(cells, np.split(places, ends), strict=True))
         digest = hashlib.sha256('\0'.join(names.tolist()).encode()).hexdigest()
-        sums = {cell: [] for cell in cells}
+        sums: dict[ShiftCell, list[np.ndarray]] = {cell: [] for cell in cells}
         for counts in resample_counts(len(names), resamples, int(digest[:12], 16)):
             for cell in cells:
                 # whole numbers, exact in float64, in whatever order they are added
@@ -243,10 +243,10 @@ class SetScores:
             m.record.status == 'done' and m.statistics is None for m in self.conditions
         ):
             why = f'{self.headline} is no function of sums over pictures: it is not pooled'
-            nothing = {'value': None, 'interval': None, 'complete': True, 'missing': []}
+            nothing: dict = {'value': None, 'interval': None, 'complete': True, 'missing': []}
             return {'score': nothing, 'retention': None, 'reason': why}
 
-        def pool(scores: Sequence[Any], sums: Sequence[np.ndarray] | None) -> Any:
+        def pool(scores: Sequence[Any], sums: Any) -> Any:
             return scores[0] if len(scores) == 1 else self._iou(sum(sums))
 
         return {
@@ -343,8 +343,10 @@ def join(
         The content of results.json, and the arrays of per_image.npz, None without statistics.
     """
     arrays = _arrays(measured)
-    whole = [m for m in measured if m.statistics is not None]
-    draws = resampled_sums({m.cell: m.statistics for m in whole}, {m.cell: m.scenes for m in whole})
+    draws = resampled_sums(
+        {m.cell: m.statistics for m in measured if m.statistics is not None},
+        {m.cell: m.scenes for m in measured if m.statistics is not None and m.scenes is not None},
+    )
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
     entries = {}
     for name, info in sets.items():
@@ -422,11 +424,11 @@ def read_statistics(
         what, _, cell = name.partition('/')
         if cell:
             found.setdefault(what, {})[ShiftCell(*cell.split('/', 1))] = array
-    return tuple(found.get(what, {}) for what in ('sums', 'keys', 'scenes'))
+    return found.get('sums', {}), found.get('keys', {}), found.get('scenes', {})
 
 
 def _arrays(measured: Sequence[Measured]) -> dict[str, np.ndarray] | None:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for m in measured:
         if m.statistics is not None:
             name = '/'.join(m.cell)
@@ -452,6 +454,7 @@ def _pictures(image: Mapping[str, str]) -> dict[str, str]:
 
 def _sums(measured: Measured) -> np.ndarray:
     """``(1, 2, C)``."""
+    assert measured.statistics is not None
     return measured.statistics.sum(axis=0, dtype=np.float64)[None]
 
 

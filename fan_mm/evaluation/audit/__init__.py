@@ -51,5 +51,5 @@ def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any
         for finding in found['findings']
         if name == clean or finding['check'] not in ('clean score', 'one class everywhere')
     ]
-    checks = next((found['checks'] for found in audits.values()), [])
-    return {'checks': list(checks), 'findings': findings}
+    checks = next((list(found['checks']) for found in audits.values()), [])
+    return {'checks': checks, 'findings': findings}
