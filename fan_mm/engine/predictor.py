@@ -41,12 +41,13 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str) -> None:
         refuse_old_config(cfg)
         self.scope = scope_of(cfg)
-        self.task = TASKS.get(self.scope or '')
-        if self.task is None:
+        task = TASKS.get(self.scope or '')
+        if task is None:
             raise InputError(
                 f"the config's default_scope is {self.scope!r}: predictions are made for "
                 f'{", ".join(TASKS)}'
             )
+        self.task = task
         content = read_checkpoint(checkpoint)
         loader = cfg.get('test_dataloader')
         self.dataset_cfg = loader.get('dataset') if isinstance(loader, dict) else None

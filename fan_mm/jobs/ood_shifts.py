@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -47,6 +47,7 @@ from fan_mm.evaluation.shifts import (
 )
 from fan_mm.evaluation.submission import SERVERS, Submission
 from fan_mm.evaluation.sweep import check_options
+from fan_mm.evaluation.temperature import Temperature
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.model_classes import check_classes, classes_known
 from fan_mm.jobs.ood_submission import Withheld, submit, try_withheld
@@ -86,7 +87,7 @@ class Part:
         words = list(self.cell)
         if self.cell == CLEAN_COLUMN:
             words = ['clean']
-        elif self.condition.split != SHIFT_SETS[self.cell.set].splits[0]:
+        elif self.condition and self.condition.split != SHIFT_SETS[self.cell.set].splits[0]:
             words.insert(1, Path(self.condition.split).stem)
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
 
@@ -174,7 +175,7 @@ def evaluate_shifts(
             part: _sweep(cfg, runner, loop, part, task, work_dir, info, save_images, options)
             for part in parts
         }
-        submissions = _submissions(cfg, unlabelled, submission, info)
+        submissions = _submissions(cfg, unlabelled, submission, info) if submission else []
         if options.get('overwrite') and is_main_process():
             remove_report(work_dir)
             for name in (RESULTS, PER_IMAGE):
@@ -251,11 +252,11 @@ def _find(
     found = {}
     for name, folder in folders.items():
         record = set_for(name, task)
-        of_cityscapes = cityscapes and getattr(record, 'labels_from', '') == 'Cityscapes'
+        of_cityscapes = getattr(record, 'labels_from', '') == 'Cityscapes'
         conditions = record.find(
             Path(folder).expanduser(),
             splits.get(name),
-            Path(cityscapes).expanduser() if of_cityscapes else None,
+            Path(cityscapes).expanduser() if cityscapes and of_cityscapes else None,
             encodings.get(name),
         )
         if _is_withheld(conditions):
@@ -351,9 +352,9 @@ def _evaluator(cfg: Config, task: str, condition: Condition | None = None) -> Co
     own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
     metric = next((copy.deepcopy(m) for m in own if type_name(m) in _COCO_METRICS), None)
     metric = metric or ConfigDict(type='mmdet.CocoMetric')
-    metric.metric = 'bbox'
+    metric['metric'] = 'bbox'
     if condition is not None:
-        metric.ann_file = str(condition.ann_file)
+        metric['ann_file'] = str(condition.ann_file)
     return metric
 
 
@@ -450,7 +451,7 @@ def _named_once(line: str, part: Part) -> str:
 
 
 def _submissions(
-    cfg: Config, parts: Sequence[Part], folder: str | None, info: Mapping[str, Any]
+    cfg: Config, parts: Sequence[Part], folder: str, info: Mapping[str, Any]
 ) -> list[Withheld]:
     """What is to be predicted, with what was predicted before."""
     found = []
@@ -459,13 +460,15 @@ def _submissions(
         with building(cfg):
             loaders = [Runner.build_dataloader(copy.deepcopy(part.loader)) for part in own]
         identity = {key: info[key] for key in ('config_sha256', 'checkpoint_sha256')}
-        title = f'{SHIFT_SETS[name].title} {own[0].condition.split}'
+        condition = own[0].condition
+        assert condition is not None
+        title = f'{SHIFT_SETS[name].title} {condition.split}'
         found.append(Withheld(title, loaders, Submission(name, folder, identity)))
     return found
 
 
 @torch.no_grad()
-def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
+def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
     """Load some samples of each condition that is not done, and let the model predict a set's first batch.
 
     Raises:
@@ -493,12 +496,13 @@ def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: b
 
 def _run_all(sweeps: Mapping[Part, RobustnessSweep]) -> dict[Part, dict[str, Any]]:
     """Evaluate every condition; a temperature is fitted once."""
-    cells, temperature = {}, None
+    cells = {}
+    temperature: Temperature | None = None
     for part, sweep in sweeps.items():
-        if temperature is not None:
+        if temperature is not None and sweep.calibration:
             sweep.calibration.use(temperature)
         cells[part] = _run(part, sweep)
-        temperature = sweep.calibration and sweep.calibration.temperature
+        temperature = sweep.calibration.temperature if sweep.calibration else None
     return cells
 
 

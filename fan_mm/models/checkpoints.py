@@ -362,6 +362,7 @@ class CheckpointedBackbone(BaseModule):
     """
 
     init_cfg: Any
+    embed_dims: int
 
     @property
     def anatomy(self) -> Anatomy:

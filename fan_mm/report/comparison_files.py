@@ -83,7 +83,7 @@ def _title(comparison: Comparison) -> str:
 
 def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     """Heading -> text of an entry."""
-    columns = {
+    columns: dict[str, Callable[[Entry], str]] = {
         f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean),
         'corrupted mean ↑': lambda e: _with_interval(_mean(e, 'mean', e.mean), e.mean_interval),
         'retention ↑': lambda e: _with_interval(
@@ -94,23 +94,21 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
         columns['worst ↑'] = lambda e: _mean(e, 'mean', e.worst)
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
+
+    def calibration(name: str) -> Callable[[Entry], str]:
+        return lambda e: number(e.calibration.get(name), calibration_digits(name))
+
+    def mean(group: str) -> Callable[[Entry], str]:
+        return lambda e: _mean(e, group, e.groups.get(group))
+
+    def real(condition: str) -> Callable[[Entry], str]:
+        return lambda e: number(e.real.get(condition))
+
     measured = dict.fromkeys(name for e in comparison.entries for name in e.calibration)
-    columns |= {
-        f'{calibration_label(name)} ↓': lambda e, name=name: number(
-            e.calibration.get(name), calibration_digits(name)
-        )
-        for name in measured
-        if 'ECE' in name
-    }
-    columns |= {
-        group: lambda e, group=group: _mean(e, group, e.groups.get(group))
-        for group in comparison.groups
-    }
+    columns |= {f'{calibration_label(n)} ↓': calibration(n) for n in measured if 'ECE' in n}
+    columns |= {group: mean(group) for group in comparison.groups}
     conditions = dict.fromkeys(name for e in comparison.entries for name in e.real)
-    columns |= {
-        f'{condition} ↑': lambda e, condition=condition: number(e.real.get(condition))
-        for condition in conditions
-    }
+    columns |= {f'{condition} ↑': real(condition) for condition in conditions}
     return columns
 
 

@@ -254,22 +254,22 @@ def _differences(
     for table, other in zip(tables[1:], arrays[1:], strict=True):
         draws = _common_draws(arrays[0], other)
         for column in columns:
-            scores = [_value(t, column) for t in (tables[0], table)]
-            if None in scores or (table.name, column) in unlike:
+            before, after = (_value(t, column) for t in (tables[0], table))
+            if before is None or after is None or (table.name, column) in unlike:
                 continue
             bounds = None
             if draws is not None:
-                values = [
+                one, two = (
                     _drawn(t, column, d) for t, d in zip((tables[0], table), draws, strict=True)
-                ]
-                if not any(v is None for v in values):
-                    bounds = interval(values[1] - values[0])
+                )
+                if one is not None and two is not None:
+                    bounds = interval(two - one)
             found.append(
                 ShiftDifference(
                     table.name,
                     column,
-                    scores[1] - scores[0],
-                    tuple(bounds) if bounds else None,
+                    after - before,
+                    (bounds[0], bounds[1]) if bounds else None,
                     None if bounds is None else not bounds[0] <= 0 <= bounds[1],
                 )
             )
@@ -298,6 +298,7 @@ def _drawn(
 ) -> np.ndarray | None:
     """Resampled scores ``(R,)`` of a column; None where a cell has no statistics of both models."""
     classes = table.results['dataset']['classes']
+    scored: Sequence[int]
     if column.set == 'clean':
         cells, scored = [ShiftCell('clean', 'clean')], range(len(classes))
     else:
@@ -309,5 +310,7 @@ def _drawn(
         return None
     sums = [draws[cell][:, :, list(scored)] for cell in cells]
     if column.condition == 'mean_of_conditions':
-        return sum(mean_iou(s, 0) for s in sums) / len(sums)
-    return mean_iou(sum(sums), 0)
+        means: Any = sum(mean_iou(s, 0) for s in sums)
+        return means / len(sums)
+    pooled: Any = sum(sums)
+    return mean_iou(pooled, 0)
