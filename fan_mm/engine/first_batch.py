@@ -417,9 +417,8 @@ class FirstBatchHook(Hook):
     def __init__(self) -> None:
         self.began = False  # the first batch of what the run is for is being read
         self.finished_one = False  # and that is done
-        self.at: tuple[Any, int] | None = (
-            None  # loader, and the number of batches that came from it in this epoch
-        )
+        # loader, and the number of batches that came from it in this epoch
+        self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Try the validation."""

@@ -265,8 +265,8 @@ def compute_scores(
         for number, metric in enumerate(metrics):
             part = parts[number] if parts else slice(None)
             options: dict[str, Any] = only_these(metric, image_ids[part]) if image_ids else {}
-            how_known = known(metric)
-            detects = how_known is not None and how_known.task == 'detection'
+            read_as = known(metric)
+            detects = read_as is not None and read_as.task == 'detection'
             if (plain or parts) and as_in_library(metric) and detects:
                 # CocoMetric's values per class are those of the last of its metrics: boxes then
                 names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
