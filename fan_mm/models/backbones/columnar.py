@@ -221,8 +221,9 @@ class ColumnarBackbone(CheckpointedBackbone):
     def _format(self, index: int, x: Tensor) -> Tensor:
         """From a channel-last map (B, H, W, C) the output that was asked for."""
         if self.out_type == 'avg_featmap':
-            assert self.norm is not None
-            return (self.norm(x) if index == self.last_index else x).mean((1, 2))
+            if self.norm is not None and index == self.last_index:
+                x = self.norm(x)
+            return x.mean((1, 2))
         if index == self.last_index and self.learnable_downsample is not None:
             x = self.learnable_downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.out_norm:
