@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from fan_mm import stopping
 from fan_mm.errors import InputError
@@ -46,7 +47,7 @@ _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNOR
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """One line, without the usage before it; one of the processes of a launcher says it."""
         if stopping.first_to_say():
             _say(f'error: {" ".join(message.split())} (see --help)')
@@ -195,8 +196,9 @@ def _open_file(error: OSError) -> str | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         for value in frame.f_locals.values():
-            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
-                return value.name
+            name = getattr(value, 'name', None) if isinstance(value, io.IOBase) else None
+            if isinstance(name, str):
+                return name
     return None
 
 

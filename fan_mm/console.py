@@ -45,7 +45,7 @@ def summary(tool: Path) -> str:
     text = tool.read_text()
     if tool.suffix == '.sh':
         return text.splitlines()[1].lstrip('# ')
-    return ast.get_docstring(ast.parse(text)).splitlines()[0]
+    return (ast.get_docstring(ast.parse(text)) or '').partition('\n')[0]
 
 
 def usage() -> str:

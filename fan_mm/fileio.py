@@ -16,7 +16,7 @@ from fan_mm.errors import InputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _held: set[int] = set()  # descriptors of locked folders and files
 _STEM, _SUFFIX = 160, 32  # bytes of a temporary name
@@ -104,7 +104,9 @@ def remove_temporaries(*folders: str | os.PathLike) -> None:
     """
     for folder in folders:
         try:
-            left = [entry.path for entry in os.scandir(folder) if is_temporary(entry.name)]
+            left = [
+                entry.path for entry in os.scandir(os.fspath(folder)) if is_temporary(entry.name)
+            ]
         except OSError:  # no such folder, or none that may be read
             continue
         for path in left:

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from fan_mm.errors import InputError
 try:
     from safetensors.torch import load_file
 except ImportError:
-    load_file = None
+    load_file = None  # type: ignore[assignment]
 
 _LENGTH = 8  # bytes, little-endian, in front of the header
 _MAX_HEADER = 100_000_000  # bytes, the format's own limit
@@ -88,7 +89,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, Tensor]:
     }
 
 
-def _read_header(file: object, file_size: int) -> tuple[Mapping[str, dict], int]:
+def _read_header(file: BinaryIO, file_size: int) -> tuple[Mapping[str, dict], int]:
     """The entries of the tensors, and how many bytes of data follow."""
     if file_size < _LENGTH:
         raise ValueError(f'it has {file_size} bytes')
@@ -112,7 +113,7 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _check_entry(name: str, entry: object) -> tuple[torch.dtype, list[int], int, int]:
+def _check_entry(name: str, entry: Any) -> tuple[torch.dtype, list[int], int, int]:
     """Type, shape, first byte and end of a tensor, which agree with each other."""
     try:
         code, shape, (start, end) = entry['dtype'], entry['shape'], entry['data_offsets']

@@ -13,7 +13,9 @@ import pickle
 import re
 import urllib.error
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -25,7 +27,7 @@ from fan_mm.errors import InputError
 from fan_mm.safetensors_files import is_safetensors, read_safetensors
 
 _ADDRESS = 'http://', 'https://'
-_NUMPY_BUILDERS = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+_NUMPY_BUILDERS: tuple[Any, ...] = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 
 
 def _history_method(owner: object, name: str) -> object:
@@ -48,7 +50,7 @@ class _Settings:
 class _SettingsDict:
     """Stands in for classes of dicts: what is read is a plain one."""
 
-    def __new__(cls, *_: object) -> dict:
+    def __new__(cls, *_: object) -> dict:  # type: ignore[misc]  # not of this class, on purpose
         return {}
 
 
@@ -73,7 +75,7 @@ _SETTINGS_DICTS = [
 
 # Each with the name under which a file asks for it. Named pairs also outlive onedl-mmengine's
 # loader, which takes back what it allowed for the time of a load.
-SAFE_GLOBALS = [
+SAFE_GLOBALS: list[Callable | tuple[Callable, str]] = [
     *(
         (cls, f'{cls.__module__}.{cls.__qualname__}')
         for cls in (

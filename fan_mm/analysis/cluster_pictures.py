@@ -23,10 +23,10 @@ from fan_mm.report.panels import paint_segmentation, side_by_side
 
 # Ten strong colours, then their light companions for clusters that have no counterpart.
 PALETTE = [
-    tuple(round(255 * channel) for channel in colour)
+    tuple(round(255 * channel) for channel in matplotlib.colors.to_rgb(colour))
     for colour in (
-        *matplotlib.colormaps['tab10'].colors,
-        *matplotlib.colormaps['tab20'].colors[1::2],
+        *matplotlib.color_sequences['tab10'],
+        *matplotlib.color_sequences['tab20'][1::2],
     )
 ]
 

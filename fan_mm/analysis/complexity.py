@@ -179,7 +179,9 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     def inner(counts: dict) -> dict:
         return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}
 
-    return Complexity(*map(inner, (found.parameters, found.flops, found.operators)), found.unknown)
+    return Complexity(
+        inner(found.parameters), inner(found.flops), inner(found.operators), found.unknown
+    )
 
 
 def _with_sample(model: nn.Module, size: tuple[int, int]) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fan_mm.analysis.complexity import Complexity, measure_complexity
 from fan_mm.fileio import write_whole
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.checkpoints import CheckpointedBackbone
 
 CLASSES = 1000
 # Parameters (M) and FLOPs (G) at 224 x 224: Table 1 for FAN-ViT, Table 8 for FAN-Hybrid, whose
@@ -52,7 +53,7 @@ print 50.7 M parameters for the base model.
 class _Classifier(nn.Module):
     """A backbone and a linear layer on its feature."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: CheckpointedBackbone) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(backbone.embed_dims, CLASSES)
@@ -82,7 +83,7 @@ class Row:
     dense_flops: int
 
 
-def models() -> Iterator[tuple[str, str, Callable[..., nn.Module], dict]]:
+def models() -> Iterator[tuple[str, str, Callable[..., CheckpointedBackbone], dict]]:
     """Family, name, class and options of every model of the table."""
     for backbone in (FANViT, FANHybrid, FANSwin, FANConvNeXt):
         for arch in backbone.arch_zoo:
@@ -93,11 +94,13 @@ def models() -> Iterator[tuple[str, str, Callable[..., nn.Module], dict]]:
     for kind in ('se', 'csa'):
         yield 'FANViT', f'small, {kind}', FANViT, dict(arch='small', channel_attention=kind)
     for heads in HEADS:
-        arch = dict(FANViT.arch_zoo['small'], num_heads=heads)
-        yield 'FANViT', f'small, {heads} heads', FANViT, dict(arch=arch)
+        size = dict(FANViT.arch_zoo['small'], num_heads=heads)
+        yield 'FANViT', f'small, {heads} heads', FANViT, dict(arch=size)
 
 
-def measure_row(family: str, name: str, backbone: Callable[..., nn.Module], options: dict) -> Row:
+def measure_row(
+    family: str, name: str, backbone: Callable[..., CheckpointedBackbone], options: dict
+) -> Row:
     """Count one model."""
     staged = family in ('FANSwin', 'FANConvNeXt')
     kind = 'avg_featmap' if staged else 'cls_token'
@@ -111,7 +114,7 @@ def measure_row(family: str, name: str, backbone: Callable[..., nn.Module], opti
 
 def _trunk(found: Complexity) -> int:
     """FLOPs without norms and class attention."""
-    outside = Counter()
+    outside: Counter[str] = Counter()
     for name, counts in found.operators.items():
         if name in ('', 'backbone.cls_attn_blocks'):
             outside.update({k: v if name else -v for k, v in counts.items()})

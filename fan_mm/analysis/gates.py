@@ -3,12 +3,13 @@
 import contextlib
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture, distinct
@@ -42,7 +43,7 @@ def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def record_as(name: str) -> Any:
         def hook(module: EfficientChannelAttention, args: tuple, output: Tensor) -> None:
-            gates[name] = module.gate(args[0]).detach().squeeze(1)
+            gates[name] = module.gate(args[0], module.q(args[0])).detach().squeeze(1)
 
         return hook
 
@@ -55,7 +56,7 @@ def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
+def draw_gates(gates: Mapping[str, Sequence[ArrayLike]], title: str) -> Figure:
     """Violins of the gates of each block, the median marked.
 
     Args:
@@ -73,7 +74,8 @@ def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
             width = 0.85 / len(gates)
             places = np.arange(blocks) + (i - (len(gates) - 1) / 2) * width
             parts = axes.violinplot(values, places, widths=width, showextrema=False, points=200)
-            for body in parts['bodies']:
+            bodies: Any = parts['bodies']
+            for body in bodies:
                 body.set(facecolor=colour, edgecolor=colour, alpha=0.55, linewidth=0.5)
             axes.plot(places, [np.median(v) for v in values], '_', color=colour, ms=6, label=label)
         axes.set(xlabel='block', ylabel='gate', title=title, xlim=(-0.7, blocks - 0.3))
@@ -83,7 +85,7 @@ def draw_gates(gates: dict[str, Sequence[np.ndarray]], title: str) -> Figure:
     return figure
 
 
-def change_in_words(clean: Sequence[np.ndarray], corrupted: Sequence[np.ndarray]) -> str:
+def change_in_words(clean: Sequence[ArrayLike], corrupted: Sequence[ArrayLike]) -> str:
     """How far gates are from the clean ones: violins that look alike may hardly differ.
 
     Args:

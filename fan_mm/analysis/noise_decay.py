@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fan_mm.analysis.clustering import normalise_tokens
@@ -116,12 +117,14 @@ def measure(
         yield Measurement(subject.name, INPUT, 0.0, key, size, 3, None, perturbation)
         for i, name in enumerate(names):
             values = features[0][name].values[0]
+            count, channels = values.shape
             yield Measurement(
                 subject.name,
                 name,
                 (i + 1) / len(names),
                 key,
-                *values.shape,
+                count,
+                channels,
                 insignificant_eigenvalues(values.cpu().numpy(), epsilon),
                 relative_perturbation(features[1][name].values[0], values),
             )
@@ -136,7 +139,10 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
             own = [m for m in measurements if m.model == model]
             colour, marker = colours.series(i)
             look = dict(color=colour, marker=marker, label=model)
-            _curve(groups, [(m.depth, m.insignificant / m.tokens) for m in own if m.depth], look)
+            shares = [
+                (m.depth, m.insignificant / m.tokens) for m in own if m.insignificant is not None
+            ]
+            _curve(groups, shares, look)
             _curve(noise, [(m.depth, m.perturbation) for m in own], look)
         groups.set(
             title='grouping',
@@ -153,7 +159,7 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
     return figure
 
 
-def _curve(axes, points: Sequence[tuple[float, float]], look: dict) -> None:
+def _curve(axes: Axes, points: Sequence[tuple[float, float]], look: dict) -> None:
     depths = sorted({depth for depth, _ in points})
     values = [np.array([value for d, value in points if d == depth]) for depth in depths]
     mean, spread = np.array([(v.mean(), v.std()) for v in values]).T

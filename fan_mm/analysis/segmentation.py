@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, side_by_
 
 LOST, NEVER = WRONG, (245, 166, 35)  # colours of errors, RGB
 VIDEO_WIDTH = 1920  # pixels, at most
-VIDEO_CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.gif': None}
+VIDEO_CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.gif': ''}
 LEGEND = 32  # classes at most
 
 
@@ -166,14 +167,14 @@ def draw_segmentation(
     if len(metainfo['classes']) <= LEGEND:
         rows[-1] = add_legend(rows[-1], drawable(metainfo['classes']), palette_of(metainfo))
     if truth is None:
-        errors, heading = {'by the corruption': LOST}, 'changed:'
+        legend, heading = {'by the corruption': LOST}, 'changed:'
     else:
-        errors, heading = (
+        legend, heading = (
             {'lost to the corruption': LOST, 'on the clean image too': NEVER},
             'wrong:',
         )
     # Apart from the classes, whose colours may be the same.
-    rows[-1] = add_legend(rows[-1], list(errors), list(errors.values()), heading)
+    rows[-1] = add_legend(rows[-1], list(legend), list(legend.values()), heading)
     return np.concatenate(rows)
 
 
@@ -238,7 +239,7 @@ def write_segmentation(
         file, reason = next(iter(left_out.items()))
         raise InputError(reason if str(file) in reason else f'{file}: {reason}')
     if video is not None:
-        write_video((read_image(file) for file in written), video, fps)
+        write_video((cast(np.ndarray, read_image(file)) for file in written), video, fps)
         yield Path(video)
 
 
@@ -250,20 +251,23 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
     """
     target = Path(target)
     _check_video(target, fps)
-    frames = _video_frames(frames)
+    pictures = _video_frames(frames)
     with whole_file(target) as aside:
         if target.suffix.lower() == '.gif':
-            first, *rest = (Image.fromarray(f).quantize(256, dither=0) for f in frames)
+            start, *rest = (
+                Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE)
+                for picture in pictures
+            )
             milliseconds = round(1000 / fps)
-            first.save(aside, save_all=True, append_images=rest, duration=milliseconds, loop=0)
+            start.save(aside, save_all=True, append_images=rest, duration=milliseconds, loop=0)
             return
-        first = next(frames)
+        first = next(pictures)
         aside.touch()  # OpenCV does not say that a folder cannot be written
         fourcc = cv2.VideoWriter_fourcc(*VIDEO_CODECS[target.suffix.lower()])
         writer = cv2.VideoWriter(str(aside), fourcc, fps, first.shape[1::-1])
         if not writer.isOpened():
             raise InputError(f'this OpenCV cannot write {target.suffix}: choose .gif or .avi')
-        for frame in itertools.chain([first], frames):
+        for frame in itertools.chain([first], pictures):
             writer.write(frame[..., ::-1])
         writer.release()
 

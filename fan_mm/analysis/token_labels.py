@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from torch import Tensor
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
@@ -37,7 +38,7 @@ _PALETTE = (
 
 
 @torch.inference_mode()
-def label_tokens(model: torch.nn.Module, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def label_tokens(model: BaseModel, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest class of every token and how likely the head finds it.
 
     Args:
@@ -67,7 +68,7 @@ def paint_labels(
     image: np.ndarray,
     labels: np.ndarray,
     confidence: np.ndarray,
-    names: Sequence[str],
+    names: Sequence[object],
 ) -> np.ndarray:
     """Image, token labels and confidence side by side, with a legend of the commonest classes.
 

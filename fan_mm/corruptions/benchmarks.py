@@ -1,6 +1,6 @@
 """The named corruption benchmarks: which corruptions at which severities make the headline mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fan_mm.corruptions.names import (
@@ -32,7 +32,7 @@ class Benchmark:
     name: str
     severities: dict[str, tuple[int, ...]]
     hold_outs: tuple[str, ...]
-    groups: dict[str, tuple[str, ...]]
+    groups: Mapping[str, tuple[str, ...]]
     source: str
     channel_order: str = 'rgb'
     resized: bool = False

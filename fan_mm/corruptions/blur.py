@@ -139,10 +139,10 @@ def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
     layers = []
     for factor in factors[1:]:  # the first is 1
-        top, rows = central_crop(height, factor)
-        left, columns = central_crop(width, factor)
-        y, below = stretch(rows, factor)
-        x, right = stretch(columns, factor)
+        top, cut_height = central_crop(height, factor)
+        left, cut_width = central_crop(width, factor)
+        y, below = stretch(cut_height, factor)
+        x, right = stretch(cut_width, factor)
         # columns are mixed in 16 bits, by weights of 8, and rows in float32
         right = np.repeat(np.round(256 * right[:width]).astype(np.uint16), pixels.itemsize)
         below = below[:, None] / np.float32(256)

@@ -99,8 +99,10 @@ def pixelate(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average over boxes and show each box as one flat block."""
     scale = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]
     height, width = image.shape[:2]
-    small = Image.fromarray(image).resize((int(width * scale), int(height * scale)), Image.BOX)
-    return np.array(small.resize((width, height), Image.NEAREST))
+    small = Image.fromarray(image).resize(
+        (int(width * scale), int(height * scale)), Image.Resampling.BOX
+    )
+    return np.array(small.resize((width, height), Image.Resampling.NEAREST))
 
 
 def jpeg_compression(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:

@@ -103,7 +103,7 @@ def shot_noise(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         bits = stream.uint16(x.size)
         slot = x.astype(np.uint16)
         slot <<= 6
-        slot |= bits & 63
+        slot |= bits & np.uint16(63)
         entry = np.take(table, slot, mode='wrap')
         bits >>= 6
         entry >>= (bits >= entry >> 16).astype(np.uint8) << 3

@@ -8,6 +8,7 @@ so on) may change between versions and depend on the C library; nothing here doe
 import functools
 import hashlib
 import math
+import os
 from pathlib import PurePath
 from statistics import NormalDist
 
@@ -16,14 +17,14 @@ import numpy as np
 from fan_mm.corruptions.filters import pieces
 
 
-def image_key(path: str) -> str:
+def image_key(path: str | os.PathLike) -> str:
     """Name an image by ``parent/stem``: its folder's name and its file name without suffix.
 
     The same picture has the same key wherever the dataset lies and in whatever format it is kept,
     so a corruption made while loading equals one that was generated before.
     """
-    path = PurePath(str(path).replace('\\', '/'))
-    return f'{path.parent.name}/{path.stem}'
+    name = PurePath(str(path).replace('\\', '/'))
+    return f'{name.parent.name}/{name.stem}'
 
 
 def seed_for(base_seed: int, image_key: str, name: str, severity: int) -> int:
@@ -81,11 +82,11 @@ class Stream:
         return (self._words.random_raw() * stop) >> 64
 
     def normal(
-        self, shape: tuple[int, ...], mean: float, std: float, dtype: type = np.float32
+        self, shape: tuple[int, ...], mean: float, std: float, dtype: type[np.generic] = np.float32
     ) -> np.ndarray:
         """Return independent normal numbers of the given shape, truncated if integers."""
-        table = (mean + std * normal_quantiles()).astype(dtype)
-        out = np.empty(shape, dtype)
+        table: np.ndarray = (mean + std * normal_quantiles()).astype(dtype)
+        out: np.ndarray = np.empty(shape, dtype)
         for piece in pieces(out):
             np.take(table, self.uint16(piece.size), out=piece, mode='wrap')
         return out

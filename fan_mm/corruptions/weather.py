@@ -27,8 +27,9 @@ from fan_mm.errors import InputError
 _LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
 
 
-def _flakes(height: int, width: int, parameters: tuple[float, ...], stream: Stream) -> np.ndarray:
+def _flakes(shape: tuple[int, ...], parameters: list[float], stream: Stream) -> np.ndarray:
     """Draw one layer of falling snow, uint8 ``(H, W)``."""
+    height, width = shape
     mean, std, zoom, threshold, radius, sigma = parameters
     rows, columns = central_crop(height, zoom)[1], central_crop(width, zoom)[1]
     flakes = stream.normal((rows, columns), mean, std)
@@ -45,7 +46,7 @@ def _flakes(height: int, width: int, parameters: tuple[float, ...], stream: Stre
     flakes += 0.5
     flakes = np.clip(flakes, 0, 4 * 255, out=flakes).astype(np.uint16)  # quarters of a level
     angle = stream.uniform(-135, -45)
-    return line_blur(flakes, radius, sigma, angle, fraction=2, offset=0.5)[:height, :width]
+    return line_blur(flakes, int(radius), sigma, angle, fraction=2, offset=0.5)[:height, :width]
 
 
 def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
@@ -57,7 +58,7 @@ def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
         (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
         (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
     )[severity - 1]
-    flakes = _flakes(*image.shape[:2], tuple(parameters), stream)
+    flakes = _flakes(image.shape[:2], parameters, stream)
     flakes = cv2.add(flakes, cv2.rotate(flakes, cv2.ROTATE_180))
     out = np.empty_like(image)
     for rows in strips(image):

@@ -45,8 +45,8 @@ class SegmentationDataset(BaseDataset):
             )
         places = {name: index for index, name in enumerate(classes)}
         labels = [places.get(name, IGNORED) for name in known]
-        self.label_map = {old: new for old, new in enumerate(labels) if old != new}
-        self.label_map |= dict.fromkeys(self.VOID, IGNORED)
+        moved = {old: new for old, new in enumerate(labels) if old != new}
+        self.label_map: dict[int, int] | None = moved | dict.fromkeys(self.VOID, IGNORED)
         colours = dict(zip(known, self.METAINFO['palette'], strict=True))
         self._metainfo.update(classes=classes, palette=[colours[name] for name in classes])
         if not lazy_init:

@@ -1,5 +1,7 @@
 """What of a model goes into a graph: from an image tensor to scores, probabilities, labels or features."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -32,6 +34,9 @@ class Network(nn.Module):
         InputError: this model has no such output, in one line.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         model: BaseModel,
@@ -46,7 +51,7 @@ class Network(nn.Module):
                 "a detector's boxes come from operators that no ONNX runtime has (NMS per class, "
                 'RoIAlign of mmcv): --part features exports its backbone and neck'
             )
-        self.model = _with_open_sizes(revert_sync_batchnorm(model)).cpu().float().eval()
+        self.model: Any = _with_open_sizes(revert_sync_batchnorm(model)).cpu().float().eval()
         self.task, self.output, self.part = task, output, part
         self.preprocessing = preprocessing
         self.sigmoid, self.threshold = False, 0.5
@@ -165,6 +170,7 @@ class _Enlarge(nn.Module):
 
 def _with_open_sizes(model: nn.Module) -> nn.Module:
     """Replace what would fix the sizes within a graph, in a model's own modules."""
+    child: Any  # torch knows of its tensors and modules alone
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             factor = getattr(child, 'scale_factor', None)

@@ -101,7 +101,7 @@ def export_onnx(
         raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {reason}') from None
     axes = axes_of(network)
     names = dict(zip(axes, ('batch', 'height', 'width'), strict=True))
-    larger = tuple(max(pair) for pair in zip(size, RECORDED, strict=True))
+    larger = max(size[0], RECORDED[0]), max(size[1], RECORDED[1])
     if at_size:
         program = _record(network, size, (0,), opset)
     else:
@@ -144,7 +144,7 @@ def quietly(export: Any, *args: Any, **options: Any) -> Any:
             logging.getLogger('torch.onnx').setLevel(logging.ERROR)
             return export(*args, **options)
     except Exception as error:  # the exporter's own errors are many
-        causes = [error]
+        causes: list[BaseException] = [error]
         while causes[-1].__cause__ is not None:
             causes.append(causes[-1].__cause__)
         lines = [line for line in str(causes[-1]).splitlines() if line.strip()] or ['']

@@ -167,9 +167,9 @@ def _as_tuple(output: Tensor | tuple) -> tuple[Tensor, ...]:
 
 def _difference(expected: Tensor, found: np.ndarray) -> float:
     """Largest difference as a part of the greatest value; infinite for NaN."""
-    expected = expected.double().numpy()
-    scale = max(float(np.abs(expected).max()), 1e-12)
-    off = float(np.abs(found - expected).max()) / scale
+    wanted = expected.double().numpy()
+    scale = max(float(np.abs(wanted).max()), 1e-12)
+    off = float(np.abs(found - wanted).max()) / scale
     return off if np.isfinite(off) else float('inf')
 
 

@@ -86,11 +86,11 @@ class AttentionDiversityHook(Hook):
         self._handles = []
 
     def _start(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
-        if model.training and _mode(args, kwargs) == 'loss':
+        if self._diversity is not None and model.training and _mode(args, kwargs) == 'loss':
             self._diversity.start()
 
-    def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: object) -> dict | None:
-        if not model.training or _mode(args, kwargs) != 'loss':
+    def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: dict) -> dict | None:
+        if self._diversity is None or not model.training or _mode(args, kwargs) != 'loss':
             return None
         loss = self._diversity.loss()
         if loss is None:

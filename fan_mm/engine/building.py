@@ -7,7 +7,7 @@ its Runner was doing then is what the config asked for; anything else in our own
 import contextlib
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -59,8 +59,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _said(error: Exception) -> str:
-    error = _innermost(error)
-    text = reason(error)
+    text = reason(_innermost(error))
     text = _WRAPPED.sub('', text)
     text = re.sub(r' in <([\w.]+) object at 0x\w+>', r' (in \1)', text)  # which hook it was
     # mmengine's advice what a name that is not registered may mean
@@ -124,6 +123,7 @@ def _parts_in(frame: FrameType) -> Iterator[dict]:
 
 def _find(part: dict, node: Any, like: Callable[[dict, dict], bool], place: str = '') -> str:
     """Where a part stands in a config, '' if nowhere. Runners work on copies."""
+    items: Iterable[tuple[Any, Any]]
     if isinstance(node, dict):
         if place and like(node, part):
             return place

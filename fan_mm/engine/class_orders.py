@@ -22,8 +22,11 @@ def check_same_classes(training: Mapping[str, dict], evaluation: Mapping[str, di
     Raises:
         InputError: the same classes in another order, which the labels follow.
     """
-    learnt = {place: classes_of(place, dataset) for place, dataset in training.items()}
-    learnt = {place: classes for place, classes in learnt.items() if classes}
+    learnt = {
+        place: classes
+        for place, dataset in training.items()
+        if (classes := classes_of(place, dataset))
+    }
     notes = []
     for place, dataset in evaluation.items():
         classes = classes_of(place, dataset)

@@ -1,7 +1,7 @@
 """Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def number_of_classes(model: dict) -> int | None:
     return number if isinstance(number, int) and number > 0 else None
 
 
-def check_same_folders(folders: dict[str, Sequence[str]]) -> None:
+def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
     """Check that splits whose folders make the classes have the same ones: labels are their positions.
 
     Args:

@@ -106,13 +106,12 @@ def unknown_categories(file: CocoFile) -> list[str]:
 
     Where ids begin at 0 in one list and at 1 in the other, all names are wrong by one.
     """
-    lost = [
-        e['category_id'] for e in file.annotations or () if e['category_id'] not in file.categories
-    ]
+    annotations = file.annotations or []
+    lost = [e['category_id'] for e in annotations if e['category_id'] not in file.categories]
     if not lost:
         return []
     return [
-        f'{file.path}: {len(lost)} of {len(file.annotations)} annotations have a category_id that no category '
+        f'{file.path}: {len(lost)} of {len(annotations)} annotations have a category_id that no category '
         f'has (the first is {lost[0]!r}): they are left out'
     ]
 
@@ -132,12 +131,12 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
     Raises:
         InputError: the first annotation or picture that the dataset would fail on or misunderstand.
     """
-    for id_, image in file.images.items():
-        if not isinstance(image.get('file_name'), str):
-            raise InputError(f'{file.path}: image {id_!r} has {_shown(image, "file_name")}')
+    for id_, info in file.images.items():
+        if not isinstance(info.get('file_name'), str):
+            raise InputError(f'{file.path}: image {id_!r} has {_shown(info, "file_name")}')
         for key in ('height', 'width'):
-            if not _is_number(image.get(key)):
-                raise InputError(f'{file.path}: image {id_!r} has {_shown(image, key)}')
+            if not _is_number(info.get(key)):
+                raise InputError(f'{file.path}: image {id_!r} has {_shown(info, key)}')
     wanted = set(file.ids_of(classes))
     usable, ids = 0, []
     for entry in file.annotations or ():
@@ -186,7 +185,8 @@ def check_as_truth(
     """
     images = file.images.keys() if images is None else set(images)
     wanted = set(file.ids_of(classes))
-    ids, notes = [], []
+    ids = []
+    notes: list[str] = []
     for entry in file.annotations or ():
         if entry['image_id'] not in images or entry['category_id'] not in wanted:
             continue
@@ -254,8 +254,8 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
                 entry, f'has a segmentation of size {mask.get("size")}, but its picture {size}'
             )
         return
-    good = isinstance(mask, list) and mask and isinstance(mask[0], list)
-    if not good or len(mask[0]) < 4:
+    good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
+    if not good:
         raise file.fault(
             entry, f'has {_shown(entry, "segmentation")}: polygons or run-length codes'
         )

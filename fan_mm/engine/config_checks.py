@@ -103,7 +103,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
     """The part of `check_config` that looks into files: once for each machine is enough."""
     # the datasets of a split and its evaluator share a file
     read = functools.lru_cache(maxsize=1)(read_coco)
-    folders = {}
+    folders: dict[str, list[str]] = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = check_checkpoints(cfg, training)
         for split in _splits(training):

@@ -32,9 +32,10 @@ def read_config(path: str, options: dict | None = None) -> Config:
     """
     file = Path(path).expanduser()
     if not file.exists():
-        file = config_named(path)
-        if file is None:
+        named = config_named(path)
+        if named is None:
             raise InputError(f'no such config: {path}')
+        file = named
     if file.suffix not in _SUFFIXES:
         raise InputError(f'{path} is no config (.py): the order is CONFIG CHECKPOINT, see --help')
     if not file.is_file():
@@ -144,7 +145,8 @@ def _what_failed(error: BaseException, path: str) -> str:
 
 def _place(error: BaseException) -> tuple[list[str], str]:
     """The configs that were being read, from the first to its base, and the line in the last one."""
-    files, line = [], ''
+    files: list[str] = []
+    line = ''
     for frame, number in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         if code.co_filename.endswith(os.path.join('config', 'config.py')):

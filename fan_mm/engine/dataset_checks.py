@@ -118,7 +118,7 @@ def _parameters(cls: Any) -> Iterator[str]:
     """The arguments of a class, those passed on to its bases too."""
     for base in bases(cls):
         if '__init__' in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()
+            parameters = inspect.signature(vars(base)['__init__']).parameters.values()
             yield from (p.name for p in parameters)
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 return

@@ -1,6 +1,6 @@
 """Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class CocoPart:
 def heads(model: dict) -> Iterator[tuple[str, dict]]:
     """Every head of a detector that has classes or masks, with its place in the config."""
     for key in ('bbox_head', 'mask_head', 'roi_head'):
-        found = model.get(key)
+        found: Any = model.get(key)
         several = isinstance(found, list | tuple)
         for index, head in enumerate(found if several else [found]):
             if not isinstance(head, dict):
@@ -188,8 +188,9 @@ def check_evaluator(
             continue
         if not Path(file).is_file():
             raise InputError(f'{name}.ann_file: no such file: {file}')
-        own = [parts[index]] if one_each else parts
-        if own and None not in own and _is_coco_metric(name, metric):
+        theirs = [parts[index]] if one_each else parts
+        own = [part for part in theirs if part is not None]
+        if own and len(own) == len(theirs) and _is_coco_metric(name, metric):
             notes += _check_truth(f'{name}.ann_file', metric, own, read(Path(file)))
     return notes
 
@@ -213,8 +214,9 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
         )
     images = None
     notes = []
-    if all(part.images is not None for part in parts):
-        images = [id_ for part in parts for id_ in part.images]
+    listed = [part.images for part in parts if part.images is not None]
+    if len(listed) == len(parts):
+        images = [id_ for ids in listed for id_ in ids]
         lacking = [id_ for id_ in images if id_ not in file.images]
         if lacking:
             raise InputError(
@@ -245,7 +247,7 @@ def _check_names(place: str, classes: Iterable[str], file: CocoFile) -> None:
 
 
 def _check_masks(
-    place: str, file: CocoFile, classes: Iterable[str], steps: Sequence, mask_head: str
+    place: str, file: CocoFile, classes: Collection[str], steps: Sequence, mask_head: str
 ) -> None:
     known = set(file.ids_of(classes))
     wanted = [a for a in file.annotations or () if a['category_id'] in known]

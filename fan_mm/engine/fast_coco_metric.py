@@ -6,6 +6,7 @@ where mmdet is (`fan_mm.engine.prepare_runtime` does; elsewhere name this module
 """
 
 import tempfile
+from typing import Any
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
@@ -25,6 +26,9 @@ class FastCocoMetric(CocoMetric):
     Raises:
         InputError: faster-coco-eval is not installed, or proposals are to be evaluated.
     """
+
+    cat_ids: Any
+    img_ids: Any
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -46,7 +50,7 @@ class FastCocoMetric(CocoMetric):
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
-        scores = {}
+        scores: dict[str, float] = {}
         with tempfile.TemporaryDirectory() as folder:
             files = self.results2json([found for _, found in results], f'{folder}/results')
             for kind in self.metrics:
@@ -75,7 +79,7 @@ class FastCocoMetric(CocoMetric):
 
     def _scores(self, kind: str, precision: np.ndarray) -> dict[str, float]:
         """What pycocotools' summary and CocoMetric take from the precisions."""
-        ious = list(np.round(self.iou_thrs, 6))
+        ious = np.asarray(self.iou_thrs).round(6).tolist()
 
         def at(iou: float, area: int) -> float:
             chosen = precision[ious.index(iou)] if iou in ious else np.zeros(0)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -27,11 +28,11 @@ def is_remote(path: str) -> bool:
 
 def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
     """The first file that is not there, and how many more are not."""
-    paths = [Path(path) for path in paths]
-    if len(paths) > _FEW:
-        there = {folder: _names(folder) for folder in {path.parent for path in paths}}
-        paths = [path for path in paths if path.name not in there[path.parent]]
-    missing = [path for path in paths if not path.is_file()]
+    files = [Path(path) for path in paths]
+    if len(files) > _FEW:
+        there = {folder: _names(folder) for folder in {file.parent for file in files}}
+        files = [file for file in files if file.name not in there[file.parent]]
+    missing = [file for file in files if not file.is_file()]
     return (missing[0], len(missing) - 1) if missing else (None, 0)
 
 
@@ -51,7 +52,7 @@ def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: 
             raise InputError(f'{place}: {path} is empty (0 bytes)')
 
 
-def other_size(path: str | None, shape: tuple[int, ...]) -> str:
+def other_size(path: Any, shape: tuple[int, ...]) -> str:
     """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
 
     Args:

@@ -107,7 +107,8 @@ def _file_of(line: str, dataset: Any, index: int) -> str | None:
     except Exception:  # an own dataset, which may be none of mmengine's
         return None
     named = [file for file in files if file in line]
-    return next((f for f in named or files if not _is_picture(f)), (named or files or [None])[0])
+    told = named or files
+    return next((f for f in told if not _is_picture(f)), told[0] if told else None)
 
 
 def _is_picture(path: str) -> bool:
@@ -130,8 +131,9 @@ def try_model(step: Callable, loader: DataLoader, name: str) -> None:
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take the batch.
     """
-    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
-    samples = load_samples(loader.dataset, range(min(size, len(loader.dataset))), name)
+    dataset: Any = loader.dataset
+    size: Any = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    samples = load_samples(dataset, range(min(size, len(dataset))), name)
     try:
         step(loader.collate_fn(samples))
     except InputError:
@@ -455,7 +457,8 @@ class FirstBatchHook(Hook):
     def __init__(self) -> None:
         self.began = False  # the first batch of what the run is for is being read
         self.finished_one = False  # and that is done
-        self.at = None  # loader, and the number of batches that came from it in this epoch
+        # loader, and the number of batches that came from it in this epoch
+        self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Try the validation."""
@@ -541,11 +544,12 @@ def failed_sample(loader: DataLoader, batch: int) -> str | None:
         batch: its number in the epoch.
     """
     name = type(loader.dataset).__name__
+    batches: Any = loader.batch_sampler
     try:
-        sampler = copy.copy(loader.batch_sampler.sampler)
+        sampler = copy.copy(batches.sampler)
         if hasattr(sampler, '_indices_of_rank'):  # an InfiniteSampler, which has moved on
             sampler.indices = sampler._indices_of_rank()
-        size = loader.batch_size or loader.batch_sampler.batch_size
+        size = loader.batch_size or batches.batch_size
         indices = list(itertools.islice(iter(sampler), batch * size, (batch + 1) * size))
         load_samples(loader.dataset, indices, name)
     except InputError as error:

@@ -139,8 +139,8 @@ class _Look:
             self.others.append(
                 f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
             )
-        if raw.ndim == 2 and (size := other_size(sample.get('img_path'), raw.shape)):
-            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {size}'
+        if raw.ndim == 2 and (other := other_size(sample.get('img_path'), raw.shape)):
+            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
 
     def check(self) -> None:
         """Refuse what is no class index.
@@ -276,7 +276,7 @@ def _reads_samples_as_mmengine(dataset: Any) -> bool:
 
 def label_readers(cfg: Any, split: str) -> LabelReaders:
     """Who reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
-    ignored = {}
+    ignored: dict[str, Any] = {}
     if split == 'train':
         model = cfg.model.get('module', cfg.model)
         for key in ('decode_head', 'auxiliary_head'):

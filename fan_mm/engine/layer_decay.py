@@ -1,5 +1,7 @@
 """Layer-wise learning-rate decay for any backbone that knows the depth of its parameters."""
 
+from typing import Any
+
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -38,12 +40,14 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if self.base_lr is None:
             raise InputError('layer-wise decay needs optim_wrapper.optimizer.lr')
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+    def add_params(
+        self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
+    ) -> None:
         """Add a module's parameters to ``params``, a group each, as mmengine does; then decay."""
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
             return  # mmengine's recursion; the root call ends it
-        backbone = getattr(module, 'backbone', module)
+        backbone: Any = getattr(module, 'backbone', module)
         if not hasattr(backbone, 'get_layer_depth'):
             raise InputError(
                 f'layer-wise decay needs a backbone with get_layer_depth; {type(backbone).__name__} '

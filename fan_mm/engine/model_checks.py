@@ -3,9 +3,9 @@
 import difflib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.registry import MODELS
-from torch import nn
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.registered import registered
@@ -39,7 +39,7 @@ def check_model(model: dict) -> None:
             'model.pretrained=None, and model.backbone.init_cfg for weights of this one'
         )
     _check_arguments(cls, backbone)
-    built: nn.Module = MODELS.build(dict(backbone, init_cfg=None))
+    built = MODELS.build(dict(backbone, init_cfg=None))
     channels = list(built.out_channels)
     name = f'{cls.__name__} ({len(channels)} outputs of {channels} channels)'
 
@@ -66,7 +66,7 @@ def check_model(model: dict) -> None:
 
 def parts_of(model: dict, key: str) -> Iterator[tuple[str, dict]]:
     """The configs under a key of a model, which may be one or several, each with its place."""
-    parts = model.get(key)
+    parts: Any = model.get(key)
     several = isinstance(parts, list | tuple)
     for index, part in enumerate(parts if several else [parts]):
         if isinstance(part, dict):

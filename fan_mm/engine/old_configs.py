@@ -6,8 +6,10 @@ from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.errors import InputError
 
 # What mmcv's runner read. An mmengine config may still carry one or the other, unread.
-_OLD_KEYS = ('data', 'runner', 'lr_config', 'optimizer_config', 'checkpoint_config', 'log_config')
-_OLD_KEYS += ('total_epochs', 'total_iters', 'evaluation', 'workflow', 'dist_params')
+_OLD_KEYS = (
+    *('data', 'runner', 'lr_config', 'optimizer_config', 'checkpoint_config', 'log_config'),
+    *('total_epochs', 'total_iters', 'evaluation', 'workflow', 'dist_params'),
+)
 _NEW_KEYS = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wrapper', 'train_cfg')
 # What packs a sample now (PackSegInputs, PackDetInputs, PackInputs), and TestTimeAug
 _OLD_STEPS = ('DefaultFormatBundle', 'Collect', 'ImageToTensor', 'MultiScaleFlipAug')

@@ -68,7 +68,7 @@ def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any
     Raises:
         InputError: on every rank, if it raised one, or a disk refused.
     """
-    outcome = [None, None]
+    outcome: list[Any] = [None, None]
     if get_dist_info()[0] == 0:
         try:
             outcome[0] = function()

@@ -153,7 +153,7 @@ class OnnxNetwork(nn.Module):
         return self  # a session cannot be copied, and does not change
 
 
-def use_onnx(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
+def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     """Let a model get its scores from an exported file.
 
     Args:

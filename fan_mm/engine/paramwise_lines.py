@@ -27,7 +27,7 @@ class ParamwiseLines(Hook, logging.Filter):
         """Whether a line is any other one."""
         match = _LINE.match(record.getMessage())
         if match:
-            self.counts[match.groups()] += 1
+            self.counts[match[1], match[2]] += 1
         return match is None
 
     def before_run(self, runner: Runner) -> None:

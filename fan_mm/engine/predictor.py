@@ -1,6 +1,7 @@
 """A model with its weights, ready to predict for one image."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,12 +41,13 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str) -> None:
         refuse_old_config(cfg)
         self.scope = scope_of(cfg)
-        self.task = TASKS.get(self.scope)
-        if self.task is None:
+        task = TASKS.get(self.scope or '')
+        if task is None:
             raise InputError(
                 f"the config's default_scope is {self.scope!r}: predictions are made for "
                 f'{", ".join(TASKS)}'
             )
+        self.task = task
         content = read_checkpoint(checkpoint)
         loader = cfg.get('test_dataloader')
         self.dataset_cfg = loader.get('dataset') if isinstance(loader, dict) else None
@@ -57,7 +59,7 @@ class Predictor:
             self.model = MODELS.build(cfg.model)
         load_weights(self.model, content, checkpoint)
         self.model.to(get_device()).eval()
-        meta = content.get('meta')
+        meta = content.get('meta') if isinstance(content, Mapping) else None
         known = meta.get('dataset_meta') if isinstance(meta, dict) else None
         self.metainfo = dict(known or self._dataset_metainfo())
         classes = self.metainfo.setdefault('classes', ())

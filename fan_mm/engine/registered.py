@@ -49,7 +49,7 @@ def bases(cls: Any) -> tuple[type, ...]:
     return cls.__mro__ if inspect.isclass(cls) else ()
 
 
-def base_named(cls: Any, name: str, library: str) -> type | None:
+def base_named(cls: Any, name: str, library: str) -> Any:
     """The base of a class (or itself) that a library calls so; libraries are not imported for it."""
     for base in bases(cls):
         if base.__name__ == name and base.__module__.partition('.')[0] == library:

@@ -48,10 +48,11 @@ def read_training_state(path: str | Path) -> dict:
         InputError: it cannot be read safely, or holds no training state.
     """
     checkpoint = read_torch_file(path)
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in checkpoint:
+    state = checkpoint if isinstance(checkpoint, dict) else {}
+    meta = state.get('meta')
+    if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in state:
         raise InputError(f'{path} holds no training state: load its weights with load_from instead')
-    return checkpoint
+    return state
 
 
 def _candidates(work_dir: Path) -> list[Path]:
@@ -67,7 +68,7 @@ def _candidates(work_dir: Path) -> list[Path]:
     for path in folder.glob('*.pth'):
         if match := re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', path.name):
             steps[path] = int(match[1])
-    others = sorted(steps, key=steps.get, reverse=True)
+    others = sorted(steps, key=steps.__getitem__, reverse=True)
     if noted is None:
         return others
     written = note.stat().st_mtime_ns

@@ -178,7 +178,7 @@ def _fill_in_loaders(cfg: Config) -> None:
                 for option in ('prefetch_factor', 'timeout', 'multiprocessing_context'):
                     loader.pop(option, None)
                 if loader.get('persistent_workers'):
-                    loader.persistent_workers = False
+                    loader['persistent_workers'] = False
 
 
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -63,7 +64,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     _check_options(getattr(model, 'backbone', None), checkpoint, source)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
@@ -189,9 +190,9 @@ class LoadFromHook(Hook):
                 )
 
 
-def _check_options(backbone: object, checkpoint: Mapping, source: str) -> None:
+def _check_options(backbone: object, checkpoint: object, source: str) -> None:
     """Compare the options that weights do not show with those that the converter wrote down."""
-    meta = checkpoint.get('meta')
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     needed = meta.get('backbone') if isinstance(meta, Mapping) else None
     if not isinstance(needed, Mapping) or not isinstance(backbone, CheckpointedBackbone):
         return

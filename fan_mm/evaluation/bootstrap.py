@@ -8,6 +8,7 @@ evaluated on the same images get the same draws too, so their difference is pair
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,21 +66,19 @@ class PerImage:
 
     kind: str
     keys: np.ndarray
-    cells: Mapping[tuple[str, int], np.ndarray]
+    cells: Mapping[Any, np.ndarray]
 
     def score(self, cell: tuple[str, int]) -> float:
         """The score of one cell over all images, per cent."""
         sums = self.cells[cell].sum(axis=0, dtype=np.float64)
         return float(SCORES[self.kind](sums[None], len(self.keys))[0])
 
-    def resampled(
-        self, resamples: int = RESAMPLES, seed: int = 0
-    ) -> dict[tuple[str, int], np.ndarray]:
+    def resampled(self, resamples: int = RESAMPLES, seed: int = 0) -> dict[Any, np.ndarray]:
         """Scores ``(R, ...)`` of every cell, per cent, under the same resampled images."""
         if self.kind == RESAMPLED:
             return dict(self.cells)
         images = len(self.keys)
-        scores = {cell: [] for cell in self.cells}
+        scores: dict[Any, list[np.ndarray]] = {cell: [] for cell in self.cells}
         for counts in resample_counts(images, resamples, seed):
             for cell, statistics in self.cells.items():
                 # Counts of whole numbers: exact in float64, so the result does not depend on the

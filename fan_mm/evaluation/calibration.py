@@ -64,7 +64,7 @@ def sums_of_map(
     if channels == 1:
         guess = scores.reshape(-1) > 0.5
     measured = _measured(torch.cat(parts, dim=1), guess == truth, valid, temperatures)
-    return torch.stack([_added_up(*sample, valid) for sample in measured]).numpy()
+    return torch.stack([_added_up(sample, valid) for sample in measured]).numpy()
 
 
 @torch.no_grad()
@@ -92,10 +92,10 @@ def sums_of_labels(
     count = len(labels)
     sums = np.zeros((count, len(temperatures), SIZE), np.int64)
     for variant, sample in enumerate(measured):
-        bins, right, confidence, nll, brier = (s.cpu().numpy().astype(np.int64) for s in sample)
+        bins, hits, confidence, nll, brier = (s.cpu().numpy().astype(np.int64) for s in sample)
         rows = np.arange(count)
         sums[rows, variant, bins] = 1
-        sums[rows, variant, BINS + bins] = right
+        sums[rows, variant, BINS + bins] = hits
         sums[rows, variant, 2 * BINS + bins] = confidence
         sums[:, variant, 3 * BINS], sums[:, variant, 3 * BINS + 1] = nll, brier
     return sums
@@ -160,7 +160,7 @@ def _measured(
             'calibration: the prediction is not the class with the highest score, so the scores are '
             'not those that it was made from'
         )
-    found = []
+    found: list[tuple[Tensor, ...]] = []
     for place, temperature in enumerate(temperatures):
         total, squares = rest[2 * place : 2 * place + 2]
         of_label = true / temperature
@@ -179,14 +179,11 @@ def _units(values: Tensor) -> Tensor:
     return values.mul_(UNIT).round_()
 
 
-def _added_up(
-    bins: Tensor, right: Tensor, confidence: Tensor, nll: Tensor, brier: Tensor, valid: Tensor
-) -> Tensor:
+def _added_up(sample: tuple[Tensor, ...], valid: Tensor) -> Tensor:
     """The sums ``(SIZE,)`` of samples ``(P,)``, whatever is not valid left out."""
+    bins, right, confidence, nll, brier = sample
     if not valid.all():
-        bins, right, confidence, nll, brier = (
-            s[valid] for s in (bins, right, confidence, nll, brier)
-        )
+        bins, right, confidence, nll, brier = (s[valid] for s in sample)
     keys = bins.long() + BINS * right
     counts, held = (_by_masks if keys.is_cuda else _by_bincount)(keys, confidence)
     counts, held = counts.view(2, BINS).long(), held.view(2, BINS).sum(0).long()

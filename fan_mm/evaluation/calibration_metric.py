@@ -82,7 +82,7 @@ def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         InputError: there are none, they are of another size, or of one channel no probabilities.
     """
-    parts = [sample.get(name) for name in ('seg_logits', 'gt_sem_seg', 'pred_sem_seg')]
+    parts: list[Any] = [sample.get(k) for k in ('seg_logits', 'gt_sem_seg', 'pred_sem_seg')]
     found = [part.get('data') if hasattr(part, 'get') else None for part in parts]
     scores, labels, predicted = found
     if not isinstance(scores, Tensor) or scores.ndim != 3:
@@ -113,8 +113,8 @@ def scores_of_pictures(samples: Sequence[Mapping]) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: there are none, or a picture has several labels.
     """
-    scores = [sample.get('pred_score') for sample in samples]
-    labels = [sample.get('gt_label') for sample in samples]
+    scores: list[Any] = [sample.get('pred_score') for sample in samples]
+    labels: list[Any] = [sample.get('gt_label') for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
         raise InputError('calibration: the model gives no pred_score, a probability of each class')
     if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):

@@ -105,7 +105,8 @@ def loader_like(loader: DataLoader, dataset: Dataset, batches: Sampler) -> DataL
 
 def batch_size_of(loader: DataLoader) -> int:
     """Samples per batch of a loader, also if it has a batch sampler of its own."""
-    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    size: Any = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    return size
 
 
 def data_info(dataset: Any, index: int) -> Mapping:

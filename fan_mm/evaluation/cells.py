@@ -159,8 +159,8 @@ class CellStore:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
-            for file in filter(_CELL.fullmatch, os.listdir(cells)):
-                (cells / file).unlink()
+            for name in filter(_CELL.fullmatch, os.listdir(cells)):
+                (cells / name).unlink()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
 
@@ -195,18 +195,24 @@ class CellStore:
                 f'{what} were removed or changed while the sweep ran: nothing of it counts; run it again'
             )
 
+    @property
+    def _there(self) -> Path:
+        """The folder, where there is one."""
+        assert self.folder is not None
+        return self.folder
+
     def _remove_temporaries(self) -> None:
         """Remove half files that a kill left, of the names that a sweep and its report write."""
-        folders = [self.folder / 'figures', *(self.folder / 'images').glob('*_[0-9]')]
+        folders = [self._there / 'figures', *(self._there / 'images').glob('*_[0-9]')]
         files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
-        files += [file for file in self.folder.iterdir() if _OURS.fullmatch(file.name)]
+        files += [file for file in self._there.iterdir() if _OURS.fullmatch(file.name)]
         for file in files:
             if is_temporary(file.name) and file.is_file():
                 file.unlink()
 
     def _remove_pictures(self) -> None:
         """Remove the pictures that `put_image` wrote, and nothing else that lies there."""
-        images = self.folder / 'images'
+        images = self._there / 'images'
         for folder in images.glob('*_[0-9]'):
             for path in folder.iterdir():
                 if _PICTURE.fullmatch(path.name) or is_temporary(path.name):
@@ -216,7 +222,7 @@ class CellStore:
                 folder.rmdir()
 
     def _read(self) -> None:
-        for path in sorted((self.folder / 'cells').iterdir()):
+        for path in sorted((self._there / 'cells').iterdir()):
             if is_temporary(path.name):
                 path.unlink()  # half a file, left by a kill
             elif _CELL.fullmatch(path.name) and path.suffix == '.json':
@@ -229,7 +235,7 @@ class CellStore:
                     self._records[record.cell] = record
 
     def _path(self, cell: Cell, suffix: str) -> Path:
-        return self.folder / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
+        return self._there / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
 
     def put(self, record: CellRecord, statistics: np.ndarray | None = None, **more: Any) -> None:
         """Store a cell; an earlier record of it is replaced.
@@ -260,7 +266,7 @@ class CellStore:
 
     def put_image(self, name: str, content: bytes) -> str:
         """Write a picture; returns its file name relative to the folder."""
-        write_whole(self.folder / name, content)
+        write_whole(self._there / name, content)
         return name
 
     def get(self, cell: Cell) -> CellRecord:

@@ -155,7 +155,7 @@ def _paired_draws(
     first: str | os.PathLike, second: str | os.PathLike, name: str = PER_IMAGE
 ) -> list[dict] | None:
     """Resampled scores of both by the same draws; None if that is not possible."""
-    statistics = [read_per_image(path, name) for path in (first, second)]
-    if None in statistics or not np.array_equal(statistics[0].keys, statistics[1].keys):
+    one, other = (read_per_image(path, name) for path in (first, second))
+    if one is None or other is None or not np.array_equal(one.keys, other.keys):
         return None
-    return [s.resampled() for s in statistics]
+    return [one.resampled(), other.resampled()]

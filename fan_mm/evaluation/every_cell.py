@@ -99,9 +99,10 @@ class EveryCell:
         Raises:
             EveryCellFails: another cell, or the first batch, failed just so, and so would all.
         """
-        alike = self.failed is not None and self.failed[0] != cell and self.failed[1] == error
+        other, why = self.failed or (cell, None)
+        alike = other != cell and why == error
         if alike or self.doubt == error:
-            first = self.failed[0] if alike else 'its first batch'
+            first = other if alike else 'its first batch'
             raise EveryCellFails(f'{cell} fails as {first} does, and so would every cell: {error}')
         self.failed = cell, error
 

@@ -6,7 +6,7 @@ a picture has one, the loader itself is asked.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.loading import Loader, load, loader_in, pipelines_of
-from fan_mm.evaluation.pipelines import flatten, is_classification
+from fan_mm.evaluation.nested_transforms import flatten
+from fan_mm.evaluation.pipelines import is_classification
 from fan_mm.evaluation.premade import PremadeImages
 from fan_mm.evaluation.samples import spread
-from fan_mm.images import read_header
+from fan_mm.images import Header, read_header
 
 _MOST = 5000  # pairs that are looked at
 _TURNED = 16  # pairs of photos with an orientation that are loaded
@@ -27,7 +28,7 @@ _THUMB = 32  # pixels
 _CLEARER = 0.2  # how much better another orientation must correlate
 
 # What each EXIF orientation asks to be done with an array that is stored so.
-_TURNS = {
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda image: image[::-1, ::-1],
     4: np.flipud,
@@ -61,7 +62,7 @@ def check_fit(
     loader = loader_in(transforms)
     size_of = functools.partial(_loaded_size, loader, {})
     unfit: InputError | None = None
-    sizes = {}  # of copies, each with one that has it
+    sizes: dict[tuple[int, int], Path] = {}  # of copies, each with one that has it
     turned = 0
     for clean, copy in _pairs(images, cells, clean_paths):
         size = size_of(copy)
@@ -109,7 +110,7 @@ def _pairs(
 
 
 @functools.lru_cache(maxsize=2)
-def _header(file: Path):
+def _header(file: Path) -> Header | None:
     return read_header(file)
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -52,7 +53,7 @@ class RobustnessHook(Hook):
         if interval < 1:
             raise InputError(f'RobustnessHook: interval must be at least 1, not {interval}')
         self.interval = interval
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             benchmark='all',
             corruptions=corruptions,
             severities=severities,
@@ -76,7 +77,7 @@ class RobustnessHook(Hook):
             runner.model, loop.dataloader, loop.evaluator, fp16=loop.fp16, **self.options
         )
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Run the sweep and log it."""
         # LoggerHook repeats the last value of everything that was ever logged.
         logged = runner.message_hub.log_scalars

@@ -167,7 +167,9 @@ def model_sha256(model: torch.nn.Module) -> str:
         digest.update(name.encode())
         if isinstance(value, torch.Tensor):
             digest.update(str(value.dtype).encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(
+                value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            )
         else:
             digest.update(repr(value).encode())
     return digest.hexdigest()

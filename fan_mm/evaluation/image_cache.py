@@ -80,13 +80,15 @@ def kept_images(
     _remove_left(_places(where))
     with contextlib.ExitStack() as stack:
         if wanted and where != OFF:
-            outcome = [_plan(dataset) if get_rank() == 0 else None]
+            outcome: list[Any] = [_plan(dataset) if get_rank() == 0 else None]
             broadcast_object_list(outcome)
-            plan = outcome[0]
+            plan: _Plan = outcome[0]
             cache = _cache_of_node(plan, where, stack)
-            for number in plan.starts if cache else ():
-                pipeline = dataset.pipelines[number]
-                stack.enter_context(pipeline.started_by(KeptStart(pipeline.start(), cache, number)))
+            if cache is not None:
+                for number in plan.starts:
+                    pipeline = dataset.pipelines[number]
+                    start = KeptStart(pipeline.start(), cache, number)
+                    stack.enter_context(pipeline.started_by(start))
         yield
 
 

@@ -39,8 +39,8 @@ class FolderSet:
             InputError: they are not this set's, or do not say which class each is.
         """
         expected = list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
-        wordnet = [_WORDNET.match(name) for name in names]
-        if all(wordnet) and len({match[0] for match in wordnet}) == len(names) == self.folders:
+        wordnet = {match[0] for name in names if (match := _WORDNET.match(name))}
+        if len(wordnet) == len(names) == self.folders:
             return expected  # ImageNet's classes are numbered in the order of their WordNet ids
         if all(re.fullmatch('[0-9]+', name) for name in names):
             indices = [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...

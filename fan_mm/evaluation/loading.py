@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.pipelines import flatten, is_loader
+from fan_mm.evaluation.nested_transforms import flatten
+from fan_mm.evaluation.pipelines import is_loader
 from fan_mm.images import read_image
 
 Loader = Callable[[dict], Any]

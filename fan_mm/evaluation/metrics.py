@@ -13,7 +13,7 @@ Sources:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -56,7 +56,8 @@ def mean(scores: Sequence[Score]) -> Score:
     The order matters where corruptions have different numbers of severities (Cityscapes-C: noise
     1 to 3, the rest 1 to 5, KR20): every corruption counts once, not every cell.
     """
-    return sum(scores) / len(scores)
+    total: Any = sum(scores)
+    return total / len(scores)
 
 
 def retention(corrupted: Score, clean: Score) -> Score:
@@ -73,7 +74,8 @@ def retention(corrupted: Score, clean: Score) -> Score:
     """
     with np.errstate(divide='ignore', invalid='ignore'):
         ratio = 100 * np.divide(corrupted, clean)
-    return np.where(np.equal(clean, 0), np.nan, ratio)[()]
+    kept: Any = np.where(np.equal(clean, 0), np.nan, ratio)[()]
+    return kept
 
 
 def mean_performance_under_corruption(scores: Mapping[str, Sequence[Score]]) -> Score:

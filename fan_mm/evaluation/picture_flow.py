@@ -219,7 +219,8 @@ def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> s
             'the order of its colours at the place of the corruption cannot be found out: with one '
             f'colour for a picture, {type(error).__name__}: {error}'
         )
-    return {_painted_order(picture_in(results)) for results in seen} - {None}
+    orders = (_painted_order(picture_in(results)) for results in seen)
+    return {order for order in orders if order is not None}
 
 
 def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Transform]:

@@ -201,7 +201,8 @@ def _size_of(crop: Any) -> int | Sequence[int]:
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:
@@ -293,7 +294,7 @@ def _loads_plainly(transforms: Sequence, look: Look) -> bool:
     """Whether ``look`` sees what mmcv itself loads, where there is nothing to find out."""
     found = flatten(transforms)
     at = next((i for i, t in enumerate(found) if t is look), 0)
-    loader = found[at - 1] if at else None
+    loader: Any = found[at - 1] if at else None
     return (
         type(loader) is LoadImageFromFile
         and loader.color_type == 'color'
@@ -353,7 +354,7 @@ def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -
 
 
 def with_cells(
-    dataset: Any, make_step: Callable[[], Any], place: Callable[[Sequence, Any], Transforms]
+    dataset: Any, make_step: Callable[[], Any], place: Callable[..., Transforms]
 ) -> tuple[Any, list[CellPipeline]]:
     """A copy of a dataset that can be moved from cell to cell.
 
@@ -377,7 +378,7 @@ def with_cells(
     if hasattr(dataset, 'dataset'):
         new.dataset, pipelines = with_cells(dataset.dataset, make_step, place)
         return new, pipelines
-    clean = getattr(dataset, 'pipeline', None)
+    clean: Any = getattr(dataset, 'pipeline', None)
     if not hasattr(clean, 'transforms'):
         raise InputError(
             f'{type(dataset).__name__} has no pipeline of transforms to put a corruption into: '

@@ -188,10 +188,11 @@ class PremadeImages:
             InputError: a class folder has copies of images of two labels, or the labels do not follow
                 the order of the folders, which are WordNet ids.
         """
-        if not self.class_folders or not all(isinstance(label, int) for label in labels):
+        numbers = [label for label in labels if isinstance(label, int)]
+        if not self.class_folders or len(numbers) < len(labels):
             return
         label_of: dict[str, int] = {}
-        for path, label in zip(clean_paths, labels, strict=True):
+        for path, label in zip(clean_paths, numbers, strict=True):
             folder = self._below(path).parent.name
             if label_of.setdefault(folder, label) != label:
                 raise InputError(
@@ -319,9 +320,9 @@ def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
                 return {}
             found |= dict.fromkeys(stems, name)
     if found and twice:
-        name = PurePath(twice[0])
+        one = PurePath(twice[0])
         raise InputError(
-            f'{folder} has no copy of {name.name} alone: {images[name.stem]} and {name} would both '
+            f'{folder} has no copy of {one.name} alone: {images[one.stem]} and {one} would both '
             'read it; images in one folder need names of their own'
         )
     return found

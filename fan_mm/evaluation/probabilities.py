@@ -13,7 +13,7 @@ TASKS = ('segmentation', 'classification', 'other')
 _SUMS_OF_MASKS = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
 
 
-def probabilities_of(model: nn.Module, task: str) -> str:
+def probabilities_of(model: Any, task: str) -> str:
     """What the probabilities are of which a sweep measures the calibration.
 
     Args:
@@ -76,5 +76,5 @@ def _of_map(model: nn.Module) -> str:
 
 
 def _mode(model: Any) -> str | None:
-    cfg = getattr(model, 'test_cfg', None)
+    cfg: Any = getattr(model, 'test_cfg', None)
     return cfg.get('mode') if hasattr(cfg, 'get') else None

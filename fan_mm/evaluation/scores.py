@@ -97,7 +97,7 @@ _WRITERS = {
 }
 
 
-def _base(metric: BaseMetric) -> type | None:
+def _base(metric: BaseMetric) -> Any:
     return library_class(metric, KNOWN_METRICS)
 
 
@@ -269,8 +269,10 @@ def compute_scores(
     with contextlib.ExitStack() as stack:
         for number, metric in enumerate(metrics):
             part = parts[number] if parts else slice(None)
-            options = only_these(metric, image_ids[part]) if image_ids else {}
-            if (plain or parts) and as_in_library(metric) and known(metric).task == 'detection':
+            options: dict[str, Any] = only_these(metric, image_ids[part]) if image_ids else {}
+            read_as = known(metric)
+            detects = read_as is not None and read_as.task == 'detection'
+            if (plain or parts) and as_in_library(metric) and detects:
                 # CocoMetric's values per class are those of the last of its metrics: boxes then
                 names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
                 options |= {'metrics': names}
@@ -283,16 +285,16 @@ def compute_scores(
                 if as_in_library(metric) and _base(metric).__name__ in bases:
                     options[name] = None
             stack.enter_context(options_set(metric, **options))
-            if known(metric) and known(metric).task == 'detection':
+            if detects:
                 held[id(metric)] = _with_a_miss(held[id(metric)], part)
         for holder in holders:
             holder.results = copy.copy(held[id(holder)])  # evaluating clears it
         values = evaluate_here(evaluator, size)
     values, per_class = _split_classwise(values, classwise)
     found = {
-        name: to_per_cent(number, _scale_of(name, starts, metrics, how))
+        name: to_per_cent(score, _scale_of(name, starts, metrics, how))
         for name, value in values.items()
-        if (number := _number(value)) is not None
+        if (score := _number(value)) is not None
     }
     if plain:
         found = _without_prefixes(found, metrics)
@@ -343,7 +345,8 @@ def _without_prefixes(values: Mapping[str, Any], metrics: Sequence[BaseMetric]) 
 
 def _number(value: Any) -> float | None:
     """A score as a number; None for matrices, lists and words."""
-    if isinstance(value, numbers.Number | np.generic) and not isinstance(value, complex | str):
+    is_number = isinstance(value, numbers.Number | np.generic)
+    if is_number and not isinstance(value, complex | str):
         return float(value)
     if isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1:
         return float(value)
@@ -384,7 +387,9 @@ def _with_a_miss(results: Any, part: slice) -> Any:
     """
     if not isinstance(results, list):
         return results
-    found = [r[1] if isinstance(r, tuple) and len(r) == 2 else None for r in results[part]]
+    found: list[Any] = [
+        r[1] if isinstance(r, tuple) and len(r) == 2 else None for r in results[part]
+    ]
     keys = {'bboxes', 'scores', 'labels'}
     if not found or any(not isinstance(f, dict) or not keys <= f.keys() for f in found):
         return results  # not CocoMetric's way of collecting
@@ -392,8 +397,8 @@ def _with_a_miss(results: Any, part: slice) -> Any:
         return results
     first = part.start or 0
     truth, nothing = results[first]
-    miss = {
-        'bboxes': np.float32([[-2, -2, -1, -1]]),
+    miss: dict[str, Any] = {
+        'bboxes': np.array([[-2, -2, -1, -1]], np.float32),
         'scores': np.zeros(1, np.float32),
         'labels': np.zeros(1, np.int64),
     }
@@ -414,7 +419,8 @@ def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dic
         values: all scores.
         classwise: how the names of such a metric's scores begin -> its score that is per class.
     """
-    ending, rest, classes = '_precision', {}, {}
+    ending, rest = '_precision', {}
+    classes: dict[str, dict[str, float | None]] = {}
     for name, value in values.items():
         start = next((s for s in classwise if name.startswith(s)), None)
         if start is not None and name.endswith(ending):
@@ -445,8 +451,8 @@ def _read_iou(metric: BaseMetric, results: list, scores: Scores) -> None:
 
     It keeps per image the histograms over classes of intersection, union, prediction, ground truth.
     """
-    histograms = torch.stack([torch.stack([h.cpu() for h in image]) for image in results])
-    histograms = histograms.round().to(torch.int64).numpy()
+    stacked = torch.stack([torch.stack([h.cpu() for h in image]) for image in results])
+    histograms = stacked.round().to(torch.int64).numpy()
     intersection, union, _, truth = histograms.sum(axis=0)
     names = _class_names(metric, len(union))
     scores.per_class['IoU'] = _ratio(intersection, union, names)
@@ -463,12 +469,11 @@ def _read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
     else:
         predicted = torch.cat([r['pred_label'].reshape(1) for r in results])
         classes = int(truth.max()) + 1
-    right = (predicted.cpu() == truth).numpy()
-    truth = truth.numpy()
+    right, labels = (predicted.cpu() == truth).numpy(), truth.numpy()
     names = _class_names(metric, classes)
     scores.per_class['Acc'] = _ratio(
-        np.bincount(truth[right], minlength=len(names)),
-        np.bincount(truth, minlength=len(names)),
+        np.bincount(labels[right], minlength=len(names)),
+        np.bincount(labels, minlength=len(names)),
         names,
     )
     _keep_if_equal('accuracy', right[:, None, None], scores)

@@ -112,7 +112,7 @@ def _model(row: dict) -> PublishedModel:
 
 def _other_worst(row: dict, corruptions: dict[str, float]) -> str | None:
     """What contradicts the printed value of the worst corruption."""
-    name = min(corruptions, key=corruptions.get)
+    name = min(corruptions, key=corruptions.__getitem__)
     if corruptions[name] == row['worst']:
         return None
     return f'The worst corruption is printed as {row["worst"]}; its lowest column is {corruptions[name]} ({name}).'

@@ -314,7 +314,10 @@ def check_zip(
         sizes = {}
         for name, image in expected.items():
             if image not in sizes:
-                sizes[image] = read_header(image).size
+                header = read_header(image)
+                if header is None:
+                    raise InputError(f'{image}: no picture that can be read')
+                sizes[image] = header.size
             wrong = _fault(archive.read(name), server, server.names(image)[name], sizes[image])
             if wrong:
                 raise InputError(f'{server.title}: {name} {wrong}: remove it and run again')
@@ -368,7 +371,7 @@ def _check_prediction(image: object, labels: np.ndarray, size: tuple[int, int]) 
 
 
 def _sixteen_bits(
-    image: object, confidence: np.ndarray | None, shape: tuple[int, int]
+    image: object, confidence: np.ndarray | None, shape: tuple[int, ...]
 ) -> np.ndarray:
     """A confidence as its server counts it, 65535 for 1.0."""
     if confidence is None:

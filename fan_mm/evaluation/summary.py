@@ -153,11 +153,11 @@ def summarize(
         }
     groups = {}
     for group, names in benchmark.groups.items():
-        severities = {name: benchmark.severities[name] for name in names}
-        mean = mean_figure(severities).evaluate(scores)
+        cells = {name: benchmark.severities[name] for name in names}
+        mean = mean_figure(cells).evaluate(scores)
         groups[group] = {
             'mean': mean['value'],
-            'retention': retention_figure(severities).evaluate(scores)['value'],
+            'retention': retention_figure(cells).evaluate(scores)['value'],
             'complete': mean['complete'],
             'missing': mean['missing'],
         }

@@ -7,6 +7,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ class RobustnessSweep:
         self.image_cache = image_cache
         self.work_dir = None if work_dir is None else Path(work_dir)
         self.rank, self.world_size = get_dist_info()
-        self.model = model
+        self.model: Any = model
         self.fp16 = fp16
         self.on_error = on_error
         self.clean_loader = Runner.build_dataloader(dataloader)
@@ -310,7 +311,7 @@ class RobustnessSweep:
         }
         if 'checkpoint_sha256' not in self.model_info:
             self.model_info['checkpoint_sha256'] = identity.model_sha256(model)
-        self.protocol = {
+        self.protocol: dict[str, Any] = {
             'seed': seed,
             'channel_order': channel_order,
             'corruption_version': ALGORITHM_VERSION,
@@ -322,7 +323,7 @@ class RobustnessSweep:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.collected = 0
-        self.memory = None  # of the evaluator, as it was before the cell
+        self.memory: Memory | None = None  # of the evaluator, as it was before the cell
         ids = [info['img_id'] for info in self.infos]
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
         self.classes = readable(self.metainfo.get('classes') or ())
@@ -331,7 +332,7 @@ class RobustnessSweep:
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours: not with an evaluator of several datasets')
-        self.dataset_sha256 = None  # known where the store is opened, on rank 0
+        self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
     def run(self) -> dict[str, Any]:
@@ -346,7 +347,7 @@ class RobustnessSweep:
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
             if self.calibration and self.calibration.fit_on is not None:
-                self._fit_temperature()
+                self._fit_temperature(self.calibration)
             left = len(self.cells) - len(self._on_rank_0(self.stored))
             again = left > 1 and self.premade is None
             stack.enter_context(kept_images(self.dataset, self.image_cache, again))
@@ -445,16 +446,16 @@ class RobustnessSweep:
 
     # -------------------------------------------------------------------------------- evaluation
 
-    def _fit_temperature(self) -> None:
+    def _fit_temperature(self, calibration: SweepCalibration) -> None:
         """Let all ranks use the same temperature: that of the stored cells, or a new one."""
         found = self._on_rank_0(lambda: self.stored() and stored_temperature(self.work_dir))
-        found = found or self.calibration.temperature  # of a sweep before, of the same model
+        found = found or calibration.temperature  # of a sweep before, of the same model
         if not found:
             found = fit_on_pictures(
                 self.model,
-                self.calibration.fit_on,
+                calibration.fit_on,
                 self.clean_loader,
-                self.calibration.metric.ignore_index,
+                calibration.metric.ignore_index,
                 self.fp16,
             )
 
@@ -476,10 +477,8 @@ class RobustnessSweep:
             cell = queue.pop(0)
             if loader is None:
                 loader = iter(self.loader([cell, *queue]))
-            parts = self._collect(self._predict(cell, loader, progress))
-            status, outcome = self._on_rank_0(
-                lambda cell=cell, parts=parts: self._store(cell, parts)
-            )
+            parts: Any = self._collect(self._predict(cell, loader, progress))
+            status, outcome = self._on_rank_0(partial(self._store, cell, parts))
             progress.end_cell(cell, status == 'done', outcome)
             if status == 'done':
                 done.append(cell)
@@ -494,7 +493,8 @@ class RobustnessSweep:
                 queue.insert(0, cell)
 
     def _without_pictures(self, done: Sequence[Cell]) -> bool:
-        return any(c in self.gallery.cells and not self.store.get(c).images for c in done)
+        wanted = self.gallery.cells if self.gallery else ()
+        return any(c in wanted and not self.store.get(c).images for c in done)
 
     def _batches(self, cells: Sequence[int] = ()) -> CellBatches:
         batch_size = batch_size_of(self.clean_loader)
@@ -504,10 +504,10 @@ class RobustnessSweep:
     def _predict(self, cell: Cell, loader: Iterator, progress: Progress) -> dict[str, Any]:
         """This rank's part of a cell: what the metrics collected, or the error that ended it."""
         start = time.monotonic()
-        part = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
+        part: dict[str, Any] = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
         watch = self.auditor.watch(cell)
         untried = cell == CLEAN
-        self.memory = Memory(self.evaluator)
+        memory = self.memory = Memory(self.evaluator)
         positions, loaded = [], True
         try:
             for positions in self._batches().batches:
@@ -525,7 +525,7 @@ class RobustnessSweep:
                 if self.calibration:
                     self.calibration.evaluator.process(data_samples=outputs, data_batch=batch)
                 if untried:
-                    mistake = self.every_cell.try_metrics(positions, self.memory)
+                    mistake = self.every_cell.try_metrics(positions, memory)
                     untried = False
                     self.every_cell.agree(mistake)
                 part['positions'] += positions
@@ -539,7 +539,7 @@ class RobustnessSweep:
         except EveryCellFails:
             raise
         except Exception as error:  # whatever a dataset, a model or a metric may raise
-            self.memory.put_back()
+            memory.put_back()
             part['error'] = self._why(cell, error, [] if loaded else positions)
             if not untried:
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
@@ -630,7 +630,8 @@ class RobustnessSweep:
         try:
             return compute_scores(self.evaluator, results, ids, self.parts)
         except Exception:
-            self.memory.put_back()
+            if self.memory is not None:
+                self.memory.put_back()
             raise
         finally:
             for metric in self.collectors:
@@ -681,7 +682,7 @@ class RobustnessSweep:
         done = [record.cell for record in records if record.status == 'done']
         statistics = self.store.all_statistics(done)
         per_image = None
-        if statistics:
+        if statistics and self.how.statistics:
             per_image = PerImage(self.how.statistics, self._keys(), statistics)
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from fan_mm.engine.first_batch import check_outputs, load_samples, one_line, without_losses
 from fan_mm.errors import InputError
@@ -104,8 +105,8 @@ class Samples:
 
 
 def fit_on_pictures(
-    model: nn.Module,
-    pictures: Dataset,
+    model: BaseModel,
+    pictures: Any,
     loader: DataLoader,
     ignore_index: int = 255,
     fp16: bool = False,

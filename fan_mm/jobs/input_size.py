@@ -36,7 +36,7 @@ def resize(pipeline: list[dict], size: int) -> None:
 
 def crop_size(loader: dict) -> int | None:
     """What the model gets, in pixels; None where the pipeline does not say."""
-    pipeline = next(datasets_of('', loader.dataset))[1].get('pipeline') or []
+    pipeline = next(datasets_of('', loader['dataset']))[1].get('pipeline') or []
     crop = _centre_crop(pipeline)
     if crop is not None:
         return _pixels(crop, _key(crop, 'crop_size', 'size'))
@@ -48,7 +48,7 @@ def crop_size(loader: dict) -> int | None:
 
 def _is_resize(step: dict) -> bool:
     name = type_name(step).rpartition('/')[2]
-    return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') is not None
+    return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') != ''
 
 
 def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
@@ -66,15 +66,15 @@ def _steps(pipeline: Sequence[dict]) -> Iterator[dict]:
             yield from _steps(step.get('transforms') or ())
 
 
-def _key(step: dict, *names: str) -> str | None:
-    """Which of the options is a size, one number or twice the same."""
+def _key(step: dict, *names: str) -> str:
+    """Which of the options is a size, one number or twice the same; '' if none is."""
     for name in names:
         value = step.get(name)
         if isinstance(value, list | tuple) and len(set(value)) == 1:
             value = value[0]
         if isinstance(value, int) and value > 0:
             return name
-    return None
+    return ''
 
 
 def _pixels(step: dict, name: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_dist_info, is_main_process
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -88,16 +88,16 @@ def evaluate_ood(
     """
     if weights and is_onnx(checkpoint):
         raise InputError(f'--weights: {checkpoint} has the weights that were exported, no others')
-    sizes, weights = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
-    for name in {*folders, *sizes, *weights}:
+    pixels, kinds = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
+    for name in {*folders, *pixels, *kinds}:
         if name not in TEST_SETS:
             raise InputError(f'test sets are {", ".join(TEST_SETS)}, not {name!r}')
-    if set(weights.values()) - {'ema', 'model'}:
+    if set(kinds.values()) - {'ema', 'model'}:
         raise InputError("weights are 'ema' or 'model'")
     scope = scope_of(cfg)
     if scope in _OTHER_TASKS:
         raise InputError(f"ImageNet's test sets are for classifiers, but the config is for {scope}")
-    for name, size in sizes.items():
+    for name, size in pixels.items():
         if size is not None and not 1 <= size <= LARGEST:
             raise InputError(f'{name}: {size} pixels, but sizes are 1 to {LARGEST}')
     content = read_checkpoint(checkpoint)
@@ -111,20 +111,20 @@ def evaluate_ood(
     cfg.load_from, cfg.resume = None, False
     work_dir = Path(work_dir)
     cfg.work_dir = str(work_dir / 'log')
-    loaders = {name: _loader_config(cfg, name, folders.get(name), sizes[name]) for name in names}
+    loaders = {name: _loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     built = {name: _build(name, loader, scope) for name, loader in loaders.items()}
     classes = {name: _classes(name, built[name].dataset) for name in names}
     states = {
-        kind: _weights(content, kind, model, checkpoint) for kind in {weights[n] for n in names}
+        kind: _weights(content, kind, model, checkpoint) for kind in {kinds[n] for n in names}
     }
     for state, _ in states.values():
         load_weights(model, state, checkpoint)
     for name in names:
         _check_first_batch(name, model, built[name])
     calibrated = SetCalibration(model, fit_temperature) if calibration or fit_temperature else None
-    if fit_temperature:
+    if calibrated and fit_temperature:
         for name in names:
             calibrated.add_pictures(name, training_pictures(cfg, fit_temperature, loaders[name]))
             calibrated.check_apart(name, built[name].dataset)
@@ -135,12 +135,12 @@ def evaluate_ood(
             built['imagenet_c'],
             folders['imagenet_c'],
             work_dir / 'imagenet_c',
-            _with_protocol(info, cfg, loaders['imagenet_c'], states[weights['imagenet_c']][1]),
+            _with_protocol(info, cfg, loaders['imagenet_c'], states[kinds['imagenet_c']][1]),
             overwrite,
             calibrated,
         )
 
-    results = {
+    results: dict[str, Any] = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'model': info,
@@ -149,7 +149,7 @@ def evaluate_ood(
     if calibrated:
         results['probabilities'] = calibrated.probabilities
     for name in names:
-        state, used = states[weights[name]]
+        state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
         row = {'size': crop_size(loaders[name]), 'weights': used}
         if name == 'imagenet_c':
@@ -164,7 +164,7 @@ def evaluate_ood(
     return results
 
 
-def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[dict, str]:
+def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:
     """The averaged or plain weights as a checkpoint's content, and which they are."""
     if is_onnx(source):
         return content, 'exported'
@@ -172,7 +172,8 @@ def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple
         state, used = classifier_state(content, kind, model)
     except InputError as error:
         raise InputError(f'{source}: {error}') from None
-    return dict(state_dict=state, meta=content.get('meta')), used
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    return dict(state_dict=state, meta=meta), used
 
 
 def _loader_config(cfg: Config, name: str, folder: str | None, size: int | None) -> dict:
@@ -180,7 +181,9 @@ def _loader_config(cfg: Config, name: str, folder: str | None, size: int | None)
     loader = copy.deepcopy(cfg.test_dataloader)
     if folder is not None and not Path(folder).is_dir():
         raise InputError(f'{name}: no such folder: {folder}')
-    pipelines = [dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)]
+    pipelines: list[Any] = [
+        dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)
+    ]
     if not all(pipelines):
         raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read pictures with')
     if name in FOLDER_SETS:
@@ -236,20 +239,20 @@ def _classes(name: str, dataset: Any) -> list[int] | None:
 
 
 @torch.no_grad()
-def _predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
     """Scores (B, K) and labels (B,) of a batch.
 
     Raises:
         InputError: the model gives no scores of classes, or the pictures have no label each.
     """
     samples = model.test_step(batch)
-    scores = [getattr(sample, 'pred_score', None) for sample in samples]
+    scores: list[Any] = [getattr(sample, 'pred_score', None) for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
         raise InputError(
             f'{type(model).__name__} predicts no pred_score, a score for each class, and so cannot be '
             "evaluated on ImageNet's test sets"
         )
-    labels = [getattr(sample, 'gt_label', None) for sample in samples]
+    labels: list[Any] = [getattr(sample, 'gt_label', None) for sample in samples]
     if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):
         raise InputError('there are pictures without one label each: PackInputs packs it')
     return torch.stack(scores).float(), torch.cat([label.reshape(1) for label in labels])

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -136,7 +136,7 @@ def evaluate_shifts(
             part: _sweep(cfg, runner, loop, part, task, work_dir, info, save_images, options)
             for part in parts
         }
-        submissions = _submissions(cfg, unlabelled, submission, info)
+        submissions = _submissions(cfg, unlabelled, submission, info) if submission else []
         if options.get('overwrite') and is_main_process():
             remove_report(work_dir)
             for name in (RESULTS, PER_IMAGE, CALIBRATION):
@@ -199,7 +199,7 @@ def _sweep(
 
 
 def _submissions(
-    cfg: Config, parts: Sequence[Part], folder: str | None, info: Mapping[str, Any]
+    cfg: Config, parts: Sequence[Part], folder: str, info: Mapping[str, Any]
 ) -> list[Withheld]:
     """What is to be predicted, with what was predicted before."""
     found = []
@@ -208,13 +208,15 @@ def _submissions(
         with building(cfg):
             loaders = [Runner.build_dataloader(copy.deepcopy(part.loader)) for part in own]
         identity = {key: info[key] for key in ('config_sha256', 'checkpoint_sha256')}
-        title = f'{SHIFT_SETS[name].title} {own[0].condition.split}'
+        condition = own[0].condition
+        assert condition is not None
+        title = f'{SHIFT_SETS[name].title} {condition.split}'
         found.append(Withheld(title, loaders, Submission(name, folder, identity)))
     return found
 
 
 @torch.no_grad()
-def _try(model: torch.nn.Module, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
+def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
     """Load some samples of each condition that is not done, and let the model predict a set's first batch.
 
     Raises:
@@ -248,7 +250,7 @@ def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> di
     """
     audits, temperature, results = {}, None, {}
     for part, sweep in sweeps.items():
-        if temperature is not None:
+        if temperature is not None and sweep.calibration:
             sweep.calibration.use(temperature)
         audits[part] = _run(part, sweep)
         temperature = sweep.calibration and sweep.calibration.temperature

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
 from torch import nn
 from torch.utils.data import DataLoader, Subset
@@ -35,12 +36,10 @@ class Withheld:
     submission: Submission
 
     def __post_init__(self) -> None:
+        sets: list[Any] = [loader.dataset for loader in self.loaders]
         self.images = [
-            [
-                str(info['img_path'])
-                for info in sample_infos(loader.dataset, range(len(loader.dataset)))
-            ]
-            for loader in self.loaders
+            [str(info['img_path']) for info in sample_infos(found, range(len(found)))]
+            for found in sets
         ]
         self.all_images = [image for images in self.images for image in images]
         self.missing = set(by_rank_0(lambda: self.submission.missing(self.all_images)))
@@ -106,7 +105,7 @@ def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _predict(model: nn.Module, batch: Any, fp16: bool) -> list:
+def _predict(model: BaseModel, batch: Any, fp16: bool) -> list:
     with autocast(enabled=fp16):
         outputs = without_losses(model.eval().test_step(batch))
     check_outputs(outputs)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -67,7 +68,8 @@ def measure_run_time(cfg: Config) -> RunTime:
     test = _loader(cfg.test_dataloader, cfg)
     with torch.no_grad():
         batch, size = _second(test, model.test_step)
-    return RunTime(iteration, cfg.train_cfg.max_iters, batch / size, len(test.dataset))
+    pictures: Any = test.dataset
+    return RunTime(iteration, cfg.train_cfg.max_iters, batch / size, len(pictures))
 
 
 def _loader(loader: dict, cfg: Config) -> torch.utils.data.DataLoader:

@@ -46,7 +46,7 @@ class SetCalibration:
         Raises:
             InputError: one is.
         """
-        both = (self.pictures[name], dataset)
+        both: tuple[Any, Any] = self.pictures[name], dataset
         infos = [sample_infos(d, range(len(d))) for d in both]
         check_apart(*([info['img_path'] for info in found] for found in infos))
 

@@ -5,6 +5,7 @@ import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
@@ -161,7 +162,7 @@ def _how_to_go_on(work_dir: str) -> str:
     )
 
 
-def _safely(runner: Runner, run: Callable, source: str | None) -> object:
+def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
     """Run, turning into one line what is no bug: a refused pickle, a bad sample, a first batch."""
     first = FirstBatchHook()
     runner.register_hook(first)
@@ -179,7 +180,7 @@ def _safely(runner: Runner, run: Callable, source: str | None) -> object:
 
 def _set_resume(cfg: Config, resume: str) -> list[str]:
     """Point the config to the checkpoint and to the seed that it was trained with."""
-    notes = []
+    notes: list[str] = []
     if resume == 'auto':
         path, notes = newest_checkpoint(cfg.work_dir)
         if path is None:

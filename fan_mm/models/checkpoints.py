@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from mmengine.logging import print_log
@@ -98,7 +99,10 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def with_final_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+_T = TypeVar('_T')
+
+
+def with_final_norm(state: Mapping[str, _T]) -> dict[str, _T]:
     """A classifier's state dict with the last of TAO's ``norm0`` to ``norm3`` (FAN-Swin) as ``norm``."""
     norms = [key for key in state if re.fullmatch(r'norm\d\.weight', key)]
     if not norms or 'norm.weight' in state:
@@ -307,19 +311,20 @@ def find_module(
     """
     wanted = _wanted(module)
     tree.unwrap_parts(wanted)
-    scores = tree.scores(wanted)
+    found = tree.scores(wanted)
+    scores: Mapping[str, int | tuple[int, int]]
     if isinstance(module, CheckpointedBackbone) and (fans := fan_places(tree)):
-        scores = {place: scores.get(place, (0, 0)) for place in fans}
+        scores = {place: found.get(place, (0, 0)) for place in fans}
     else:
         size = len(module.state_dict())
         scores = {
             place: (shaped, named)
-            for place, (shaped, named) in scores.items()
+            for place, (shaped, named) in found.items()
             if 2 * named >= min(size, len(tree.below(place)))  # a few names in common happen
         } or tree.largest()
     if ask is None:
-        fans = fans_inside(module).values()
-        released = [fan.anatomy.arch is not None for fan in fans]  # what the converter takes
+        inside = fans_inside(module).values()
+        released = [fan.anatomy.arch is not None for fan in inside]  # what the converter takes
         ask = _ASK_CONVERTER if released and all(released) else SAVE_ALONE
     return tree.choose(scores, weights, prefer, ask)
 
@@ -356,6 +361,9 @@ class CheckpointedBackbone(BaseModule):
     of None loads nothing.
     """
 
+    init_cfg: Any
+    embed_dims: int
+
     @property
     def anatomy(self) -> Anatomy:
         """What a checkpoint of this architecture looks like."""
@@ -381,7 +389,7 @@ class CheckpointedBackbone(BaseModule):
             if cfg['checkpoint'] is not None:
                 load_pretrained(self, cfg['checkpoint'], cfg.get('weights'), cfg.get('prefix'))
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         state = below(prefix, state_dict)
         if state and not prefix:
             tree = WeightTree(state)
@@ -418,12 +426,17 @@ def adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[s
         pooled = dataclasses.replace(anatomy, token_pooling=found.token_pooling)
         hint = f': set token_pooling={found.token_pooling}' if found == pooled else ''
         raise InputError(f'the checkpoint is a {found}, but the model is a {anatomy}{hint}')
-    parts = {_PART.match(key)[0] for key in own}
+    parts = {_part(key) for key in own}
     return {
         key: value
         for key, value in ours.items()
-        if key in own or (_PART.match(key)[0] in parts and not key.endswith(DERIVED))
+        if key in own or (_part(key) in parts and not key.endswith(DERIVED))
     }
+
+
+def _part(key: str) -> str:
+    match = _PART.match(key)
+    return match[0] if match else key
 
 
 def _missing(own: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:

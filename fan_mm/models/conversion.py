@@ -79,7 +79,7 @@ class Conversion:
 
 
 def convert(
-    checkpoint: Mapping, weights: str | None = None, prefix: str | None = None
+    checkpoint: object, weights: str | None = None, prefix: str | None = None
 ) -> Conversion:
     """Convert a released backbone, classifier, segmentor or detector.
 
@@ -95,6 +95,7 @@ def convert(
         InputError: it holds no FAN of a released size, or several; keys are missing or unknown.
     """
     tree = WeightTree(checkpoint, prefix)
+    assert isinstance(checkpoint, Mapping)  # it has become a tree
     root = model_around(tree, find_fan(tree, weights, KINDS))
     state = tree.below(root)
     before = 'backbone.' if below('backbone.', state) else ''
@@ -146,7 +147,10 @@ def classifier_state(
     order = sorted(KINDS, key=weights.__ne__)
     tree = WeightTree(content)
     fan = model is None or isinstance(getattr(model, 'backbone', None), CheckpointedBackbone)
-    place = find_fan(tree, prefer=order) if fan else find_module(tree, model, prefer=order)
+    if model is None or fan:
+        place = find_fan(tree, prefer=order)
+    else:
+        place = find_module(tree, model, prefer=order)
     state = tree.below(model_around(tree, place) if fan else place)
     if fan and not below('backbone.', state):
         state = convert(content, tree.kind(place)).state_dict
@@ -335,7 +339,7 @@ def convert_file(
     except InputError as error:
         raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
-    old = checkpoint.get('meta')
+    old = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if all(made in ((), (key,)) for key, made in conversion.names.items()):
         # in our names already, so trained here with whatever options, or converted before
         meta['backbone'] = old.get('backbone') if isinstance(old, Mapping) else None

@@ -50,7 +50,7 @@ class MixupCutmix:
         return mixed, torch.lerp(targets.flip(0), targets, ratio)
 
     @staticmethod
-    def _box(size: tuple[int, int], ratio: float) -> tuple[slice, slice, float]:
+    def _box(size: tuple[int, ...], ratio: float) -> tuple[slice, slice, float]:
         """A box of about ``1 - ratio`` of the area, cut at the border, and the ratio that it leaves."""
         height, width = size
         side = np.sqrt(1 - ratio)

@@ -49,7 +49,8 @@ class WeightTree:
             raise InputError(
                 'its weights are encrypted: export them without encryption (with TAO and its key)'
             )
-        self.tensors, self._dicts = {}, {}
+        self.tensors: dict[str, Tensor] = {}
+        self._dicts: dict[str, str] = {}
         self._collect(content, '')
         if not self.tensors:
             found = ', '.join(map(str, list(content)[:5])) or 'nothing'
@@ -112,7 +113,8 @@ class WeightTree:
         Args:
             wanted: name to shape.
         """
-        shaped, named = Counter(), Counter()
+        shaped: Counter[str] = Counter()
+        named: Counter[str] = Counter()
         for path, value in self.tensors.items():
             for start in _starts(path):
                 shape = wanted.get(path[start:])
@@ -130,7 +132,7 @@ class WeightTree:
 
     def choose(
         self,
-        scores: Mapping[str, object],
+        scores: Mapping[str, int | tuple[int, int]],
         weights: str | None = None,
         prefer: Sequence[str] = (),
         ask: str = SAVE_ALONE,
@@ -171,8 +173,8 @@ class WeightTree:
         return best[0]
 
     def _same(self, a: str, b: str) -> bool:
-        a, b = self.below(a), self.below(b)
-        return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+        one, other = self.below(a), self.below(b)
+        return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
     def largest(self) -> dict[str, int]:
         """The dicts with most of the tensors, with the wrappers in front of their names.
@@ -181,8 +183,9 @@ class WeightTree:
             Place to a score for `choose`, higher for the larger; no two are equal.
         """
         places = Counter(
-            place + re.match(rf'(({"|".join(WRAPPERS)})\.)*', path[len(place) :])[0]
+            place + wrapped[0]
             for path, place in self._dicts.items()
+            if (wrapped := re.match(rf'(({"|".join(WRAPPERS)})\.)*', path[len(place) :]))
         )
         return {place: -i for i, (place, _) in enumerate(places.most_common())}
 

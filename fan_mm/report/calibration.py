@@ -140,7 +140,9 @@ class CalibrationTable:
 
     def scaled(self, variant: str) -> str:
         """', T = 1.31' for what is measured with the temperature."""
-        return f', T = {self.temperature["value"]:.3f}' if variant == SCALED else ''
+        if variant != SCALED or self.temperature is None:
+            return ''
+        return f', T = {self.temperature["value"]:.3f}'
 
     def about(self) -> str:
         """What was measured, in a sentence or two."""

@@ -49,8 +49,10 @@ def drawn(table: RobustnessTable) -> dict[str, Figure]:
     ``reliability`` and ``ece_curves``, and the same of the logits with a temperature.
     """
     found = calibration_of(table)
+    if not found:
+        return {}
     figures = {}
-    for variant in found.variants if found else ():
+    for variant in found.variants:
         end = '' if variant == PLAIN else f'_{variant}'
         figures[f'reliability{end}'] = reliability(found, variant)
         figures[f'ece_curves{end}'] = severity_curves(found.ece(variant))

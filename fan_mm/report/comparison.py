@@ -319,10 +319,11 @@ def _printed(
     comparable: bool,
 ) -> Entry:
     def group_mean(names: tuple[str, ...]) -> float | None:
-        values = [model.corruptions.get(name) for name in names]
-        return None if None in values else float(np.mean(values))
+        known = [v for name in names if (v := model.corruptions.get(name)) is not None]
+        return None if len(known) < len(names) else float(np.mean(known))
 
-    every = [model.corruptions.get(name) for name in BENCHMARKS[model.benchmark].severities]
+    wanted = BENCHMARKS[model.benchmark].severities
+    every = [v for name in wanted if (v := model.corruptions.get(name)) is not None]
     return Entry(
         name=f'{model.model} (published)' if model.model in taken else model.model,
         publication=publication.short,
@@ -332,7 +333,7 @@ def _printed(
         mean_interval=None,
         retention=model.retention,
         retention_interval=None,
-        worst=model.worst if None in every else min(every),
+        worst=model.worst if len(every) < len(wanted) else min(every),
         mce=model.mce,
         real=model.real,
         groups={group: group_mean(names) for group, names in first.groups.items()},
@@ -393,7 +394,7 @@ def _ranks(
     entries: Sequence[Entry], groups: dict[str, tuple[str, ...]]
 ) -> dict[str, dict[str, int]]:
     """Per corruption, ranks among the entries that have it; equal values share the better rank."""
-    ranks = {entry.name: {} for entry in entries}
+    ranks: dict[str, dict[str, int]] = {entry.name: {} for entry in entries}
     for corruption in (c for names in groups.values() for c in names):
         # Ranked as printed, so that 61.04 and 60.96 are equal.
         values = {

@@ -76,7 +76,7 @@ def _title(comparison: Comparison) -> str:
 
 def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     """Heading -> text of an entry."""
-    columns = {
+    columns: dict[str, Callable[[Entry], str]] = {
         f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean),
         'corrupted mean ↑': lambda e: _with_interval(_mean(e, 'mean', e.mean), e.mean_interval),
         'retention ↑': lambda e: _with_interval(
@@ -88,15 +88,16 @@ def _summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     columns |= _calibration_columns(comparison, 'ECE')
-    columns |= {
-        group: lambda e, group=group: _mean(e, group, e.groups.get(group))
-        for group in comparison.groups
-    }
+
+    def mean(group: str) -> Callable[[Entry], str]:
+        return lambda e: _mean(e, group, e.groups.get(group))
+
+    def real(condition: str) -> Callable[[Entry], str]:
+        return lambda e: number(e.real.get(condition))
+
+    columns |= {group: mean(group) for group in comparison.groups}
     conditions = dict.fromkeys(name for e in comparison.entries for name in e.real)
-    columns |= {
-        f'{condition} ↑': lambda e, condition=condition: number(e.real.get(condition))
-        for condition in conditions
-    }
+    columns |= {f'{condition} ↑': real(condition) for condition in conditions}
     return columns
 
 

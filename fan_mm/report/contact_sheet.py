@@ -4,6 +4,7 @@ import io
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ def write_contact_sheet(
         raise InputError(f'{image_path} is smaller than 32 pixels')
     figure = contact_sheet(image, seed)
     suffix = out.suffix.lower()
-    lossy = {'pil_kwargs': {'quality': 80}} if suffix in ('.jpg', '.jpeg') else {}
+    lossy: dict[str, Any] = {'pil_kwargs': {'quality': 80}} if suffix in ('.jpg', '.jpeg') else {}
     content = io.BytesIO()
     figure.savefig(content, format=suffix[1:], dpi=_DPI, **lossy)
     write_whole(out, content.getvalue())
@@ -121,7 +122,7 @@ def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(page, extent=(0, total_width, total_height, 0), interpolation='none', aspect='auto')
     axes.axis('off')
-    text = {'fontsize': 11, 'color': INK}
+    text: dict[str, Any] = {'fontsize': 11, 'color': INK}
     for column, x in enumerate(x_of):
         label = f'Severity {SEVERITIES[column - 1]}' if column else 'Clean'
         axes.text(x + width / 2, top - 6 * point, label, ha='center', va='baseline', **text)

@@ -79,12 +79,13 @@ def _samples(gallery: list[dict], work_dir: Path) -> tuple[list[dict[str, Any]],
     entries: dict[str, list[dict]] = {}
     for entry in gallery:
         entries.setdefault(entry['key'], []).append(entry)
-    samples, room = [], BUDGET
+    samples: list[dict[str, Any]] = []
+    room = BUDGET
     for key, cells in entries.items():
         files = cells[0]['images']
         clean = {name: _uri(work_dir, files.get(role)) for role, name in _CLEAN.items()}
-        sample = {'key': key, 'clean': clean, 'truth': _uri(work_dir, files.get('ground_truth'))}
-        sample['cells'] = {}
+        truth = _uri(work_dir, files.get('ground_truth'))
+        sample: dict[str, Any] = {'key': key, 'clean': clean, 'truth': truth, 'cells': {}}
         for cell in cells:
             levels = sample['cells'].setdefault(cell['corruption'], {})
             levels[cell['severity']] = {
@@ -124,7 +125,8 @@ def _has(role: str, sample: Mapping[str, Any]) -> bool:
 
 def _scores(results: Mapping[str, Any]) -> dict[str, Any]:
     """'clean' and corruption -> severity -> the headline score, as printed; what has none is left out."""
-    metric, scores = results['metric']['name'], {}
+    metric = results['metric']['name']
+    scores: dict[str, Any] = {}
     for cell in results['cells']:
         value = cell['metrics'].get(metric)
         if value is None:

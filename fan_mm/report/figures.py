@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
@@ -317,9 +318,10 @@ def _spread_labels(axes: Axes) -> None:
     """Move line-end labels that stand at the same severity apart, keeping their order."""
     low, high = axes.get_ylim()
     gap = 0.078 * (high - low)  # a line of text in a panel of this height
-    by_end: dict[float, list] = {}
+    by_end: dict[float, list[Annotation]] = {}
     for label in axes.texts:
-        by_end.setdefault(label.xy[0], []).append(label)
+        if isinstance(label, Annotation):
+            by_end.setdefault(label.xy[0], []).append(label)
     for labels in by_end.values():
         labels.sort(key=lambda label: label.xy[1])
         places = spread([label.xy[1] for label in labels], gap)
@@ -334,11 +336,11 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     The least-squares answer: neighbours that would overlap form a block around the mean of their
     wishes (pool adjacent violators).
     """
-    blocks: list[list[float]] = []  # [mean wish of the block's first member, size]
+    blocks: list[tuple[float, int]] = []  # mean wish of the block's first member, size
     for i, place in enumerate(places):
-        blocks.append([place - i * gap, 1])
+        blocks.append((place - i * gap, 1))
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             (a, n), (b, m) = blocks[-2:]
-            blocks[-2:] = [[(a * n + b * m) / (n + m), n + m]]
+            blocks[-2:] = [((a * n + b * m) / (n + m), n + m)]
     starts = [start for start, size in blocks for _ in range(size)]
     return [start + i * gap for i, start in enumerate(starts)]

@@ -12,6 +12,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
@@ -37,19 +38,19 @@ class TextFont(ImageFont.FreeTypeFont):
     def __init__(self, size: int) -> None:
         super().__init__(_DEJAVU, size)
 
-    def getmask2(self, text: str | bytes, *args, **options):
+    def getmask2(self, text: str | bytes, *args: Any, **options: Any) -> Any:
         font, text = self._for(text)
         return ImageFont.FreeTypeFont.getmask2(font, text, *args, **options)
 
-    def getbbox(self, text: str | bytes, *args, **options):
+    def getbbox(self, text: str | bytes | bytearray, *args: Any, **options: Any) -> Any:
         font, text = self._for(text)
         return ImageFont.FreeTypeFont.getbbox(font, text, *args, **options)
 
-    def getlength(self, text: str | bytes, *args, **options):
+    def getlength(self, text: str | bytes, *args: Any, **options: Any) -> Any:
         font, text = self._for(text)
         return ImageFont.FreeTypeFont.getlength(font, text, *args, **options)
 
-    def _for(self, text: str | bytes) -> tuple[ImageFont.FreeTypeFont, str | bytes]:
+    def _for(self, text: Any) -> tuple[ImageFont.FreeTypeFont, Any]:
         if not isinstance(text, str) or text.isascii():
             return self, text
         file = _file_with(_letters(text))

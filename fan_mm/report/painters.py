@@ -21,7 +21,7 @@ from fan_mm.report.panels import (
 SCORE_THRESHOLD = 0.3  # of boxes that are shown
 
 
-def palette_of(metainfo: Mapping) -> list[Sequence[int]]:
+def palette_of(metainfo: Mapping) -> Sequence[Sequence[int]]:
     """RGB colours of a dataset's classes, one each: distinct ones where it has none or too few.
 
     A dataset with classes of the user's own may keep a longer or shorter palette.
@@ -62,7 +62,7 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
     return lambda image, sample: paint(image, sample, classes(), palette)
 
 
-def _segmentation(image: np.ndarray, sample: Any, classes: list, palette: list) -> dict:
+def _segmentation(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
     predicted = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
     image = cv2.resize(image, predicted.shape[::-1], interpolation=cv2.INTER_AREA)
     pictures = {'image': image, 'prediction': paint_segmentation(image, predicted, palette)}
@@ -73,7 +73,7 @@ def _segmentation(image: np.ndarray, sample: Any, classes: list, palette: list) 
     return pictures
 
 
-def _detection(image: np.ndarray, sample: Any, classes: list, palette: list) -> dict:
+def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
     height, width = sample.ori_shape[:2]
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -99,7 +99,7 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: list) -> 
     return pictures
 
 
-def _classification(image: np.ndarray, sample: Any, classes: list, palette: list) -> dict:
+def _classification(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
     def name(label: Any) -> str:
         return classes[int(label)].split(',')[0] if classes else str(int(label))
 

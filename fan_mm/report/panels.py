@@ -29,7 +29,7 @@ def distinct_palette(count: int) -> list[tuple[int, int, int]]:
     index = np.arange(count)
     hsv = np.stack([index * 180 / max(count, 1), 150 + 35 * (index % 3), 255 - 45 * (index % 2)], 1)
     rgb = cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0] if count else []
-    return [tuple(map(int, colour)) for colour in rgb]
+    return [(int(r), int(g), int(b)) for r, g, b in rgb]
 
 
 def paint_segmentation(
@@ -115,7 +115,14 @@ def paint_classification(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _caption(draw: ImageDraw.ImageDraw, place, text: str, size: int, colour: str, limits) -> None:
+def _caption(
+    draw: ImageDraw.ImageDraw,
+    place: Sequence[float],
+    text: str,
+    size: int,
+    colour: str,
+    limits: tuple[int, int],
+) -> None:
     """Text on a plate of a hex colour, moved so that it lies inside the picture."""
     width = int(draw.textlength(text, font=_font(size))) + 4
     x = max(0, min(int(place[0]), limits[0] - width))

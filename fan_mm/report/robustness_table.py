@@ -216,7 +216,7 @@ class RobustnessTable:
 
     def group(self, name: str) -> dict:
         """'mean', 'retention', 'complete' and 'missing' of a group; nothing of one that is not there."""
-        nothing = {'mean': None, 'retention': None, 'complete': True, 'missing': []}
+        nothing: dict = {'mean': None, 'retention': None, 'complete': True, 'missing': []}
         return self.results['summary']['groups'].get(name, nothing)
 
     def cells_of(self, group: str) -> dict[str, tuple[int, ...]]:

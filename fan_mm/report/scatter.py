@@ -1,6 +1,7 @@
 """Accuracy against robustness: one point per model, lines of equal retention."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
             colour, marker = colours.series(i)
             _point(axes, [entry], colour, marker, entry.comparable, markersize=7, zorder=4)
             if entry.mean_interval:
-                axes.plot([entry.clean] * 2, entry.mean_interval, color=colour, zorder=3)
+                axes.plot([_place(entry)[0]] * 2, entry.mean_interval, color=colour, zorder=3)
         printed = [e for e in entries if e.published]
         if printed:  # all of them are comparable, or none
             _point(axes, printed, colours.QUIET, 'o', printed[0].comparable, zorder=3)
@@ -62,12 +63,17 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
     return figure
 
 
+def _place(entry: Entry) -> tuple[float, float]:
+    """Of one that is `plotted`."""
+    assert entry.clean is not None and entry.mean is not None
+    return entry.clean, entry.mean
+
+
 def _point(
-    axes: Axes, entries: Sequence[Entry], colour: str, marker: str, filled: bool, **style: float
+    axes: Axes, entries: Sequence[Entry], colour: str, marker: str, filled: bool, **style: Any
 ) -> None:
     axes.plot(
-        [e.clean for e in entries],
-        [e.mean for e in entries],
+        *zip(*map(_place, entries), strict=True),
         linestyle='none',
         marker=marker,
         markerfacecolor=colour if filled else colours.PAPER,
@@ -130,7 +136,7 @@ def _retention_lines(axes: Axes) -> None:
 def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
     """Name every point where the name covers no other point or name; without room, leave it out."""
     frame = axes.get_window_extent()
-    points = [axes.transData.transform((e.clean, e.mean)) for e in entries]
+    points = [axes.transData.transform(_place(entry)) for entry in entries]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     own_first = sorted(range(len(entries)), key=lambda i: bool(entries[i].published))
     for i in own_first:
@@ -153,7 +159,8 @@ def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
 
 def text_box(label: Annotation) -> Bbox:
     """Where an annotation's text stands, in pixels, without the line that leads to it."""
-    label.update_positions(label.figure.canvas.get_renderer())
+    canvas: Any = label.figure.canvas
+    label.update_positions(canvas.get_renderer())
     return Text.get_window_extent(label)
 
 

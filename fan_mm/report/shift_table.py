@@ -242,16 +242,18 @@ class ShiftTable:
 
         Columns: the clean column, each condition, and of several all together.
         """
-        columns, metric = {}, None
+        columns: dict[str, dict[str, float | None]] = {}
+        metric: str | None = None
         for key, cell in self.cells.items():
             if cell['per_class']:
                 metric = metric or next(iter(cell['per_class']))
                 columns[self.cell_label(*key)] = self._scored(key[0], cell['per_class'][metric])
             entry = self.sets.get(key[0])
-            last = entry is not None and key[1] == list(entry['conditions'])[-1]
-            if last and len(entry['conditions']) > 1 and (pooled := entry['per_class'].get(metric)):
+            if entry is None or key[1] != list(entry['conditions'])[-1]:
+                continue
+            if len(entry['conditions']) > 1 and (pooled := entry['per_class'].get(metric)):
                 columns[f'{entry["title"]} pooled'] = pooled
-        return (metric, columns) if columns else None
+        return (metric, columns) if metric is not None and columns else None
 
     def _scored(self, name: str, values: Mapping[str, float | None]) -> dict[str, float | None]:
         """The values of the classes that a set has."""

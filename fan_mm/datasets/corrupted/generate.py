@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,8 +118,8 @@ def generate(
         raise InputError('--quality is for JPEG; PNG files lose nothing')
     if file_format != 'png' and quality is None:
         quality = LAYOUTS[layout].quality
-    cells = {name: tuple(severities) for name, severities in cells.items()}
-    options = Options(layout, split, cells, seed, channel_order, file_format, quality)
+    chosen = {name: tuple(severities) for name, severities in cells.items()}
+    options = Options(layout, split, chosen, seed, channel_order, file_format, quality)
     jobs = usable_cores() if jobs is None else jobs
     _check(options, jobs)
     console = console or Console()
@@ -215,7 +215,7 @@ class _Run:
             )
         self.noted: dict[str, Source] = {}
         # SHA-256 of every file, zero while unknown.
-        self.digests = np.zeros((len(self.cells), len(sources), 32), np.uint8)
+        self.digests: np.ndarray = np.zeros((len(self.cells), len(sources), 32), np.uint8)
 
     def go(self, jobs: int) -> Summary:
         manifest = new_manifest(self.options, self.sources)
@@ -399,7 +399,7 @@ class _Run:
                 samples.append((self.sources[index], image))
         if not samples:
             return 0
-        pixels = np.mean([image[..., 0].size for _, image in samples])
+        pixels = float(np.mean([image[..., 0].size for _, image in samples]))
         need = 0.0
         for number, (cell, count) in enumerate(zip(self.cells, missing, strict=True)):
             if count:
@@ -423,8 +423,9 @@ class _Run:
         Raises:
             InputError: a source has changed since copies were made of it.
         """
-        unreadable, remarks = {}, {}
-        known = self.digests.any(axis=2)
+        unreadable: dict[str, str] = {}
+        remarks: dict[str, list[str]] = {}
+        known = np.any(self.digests, axis=2)
         total = known.size
         with (
             progress_bar(self.console, before) as progress,
@@ -433,7 +434,7 @@ class _Run:
         ):
             bar = progress.add_task('corrupting', total=total, completed=before)
             waiting = iter(range(len(self.sources)))
-            running = {}
+            running: dict[Future, int] = {}
             while True:
                 # Few tasks in flight: memory stays bounded, and a stop takes effect at once.
                 for index in itertools.islice(waiting, 2 * jobs - len(running)):
@@ -468,7 +469,7 @@ def _sigterm_raises() -> Iterator[None]:
         yield
         return
 
-    def stop(*_) -> None:
+    def stop(*_: object) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -88,7 +88,7 @@ def _remarks(data: bytes, header: Header, image: np.ndarray) -> list[str]:
     remarks = []
     if header.orientation > 1:  # not of every format does OpenCV apply it
         stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if not np.array_equal(stored, image):
+        if stored is None or not np.array_equal(stored, image):
             remarks.append('turned as EXIF says')
     if header.several:
         remarks.append('only the first of several frames or pages')
@@ -127,13 +127,13 @@ def resize_and_crop(image: np.ndarray, short: int, crop: int) -> np.ndarray:
     return image[top : top + crop, left : left + crop]
 
 
-def encode(image: np.ndarray, suffix: str, quality: int) -> bytes:
+def encode(image: np.ndarray, suffix: str, quality: int | None) -> bytes:
     """Encode uint8 BGR ``(H, W, 3)`` to the bytes of a PNG or JPEG file.
 
     Args:
         image: the pixels.
         suffix: of the file name, in any case; what is not '.png' is JPEG.
-        quality: of JPEG, 1 to 100.
+        quality: of JPEG, 1 to 100; of PNG it says nothing.
     """
     png = suffix.lower() == '.png'
     parameters = _PNG if png else [cv2.IMWRITE_JPEG_QUALITY, quality]

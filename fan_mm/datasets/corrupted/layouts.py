@@ -124,7 +124,8 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
     Raises:
         InputError: there is no picture.
     """
-    found, others = [], []
+    found: list[str] = []
+    others: list[str] = []
     for parent, _, names in os.walk(folder, followlinks=True):
         below = PurePath(os.path.relpath(parent, folder))
         for name in names:

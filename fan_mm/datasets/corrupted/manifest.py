@@ -160,7 +160,7 @@ def differences(there: dict, now: dict) -> list[str]:
     for option, value in now['options'].items():
         if option != 'cells':
             compare(option.replace('_', ' '), there['options'].get(option), value)
-    fewer = {}  # corruptions, by the severities of both
+    fewer: dict[str, list[str]] = {}  # corruptions, by the severities of both
     for corruption, old in there['options']['cells'].items():
         new = now['options']['cells'].get(corruption, [])
         if not {*old} <= {*new}:

@@ -4,9 +4,10 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -89,6 +90,7 @@ def verify(
         return None
 
     def check_source(name: str, was: Source) -> str | None:
+        assert source is not None  # else there are no originals
         try:
             data = Path(source, name).read_bytes()
         except OSError as error:
@@ -97,16 +99,22 @@ def verify(
             return f'source changed since its copies were made: {name}'
         return None
 
-    tasks = [(check, *item) for item in expected.items()]
+    tasks: list[tuple[Callable[..., str | None], str, Any]] = [
+        (check, *item) for item in expected.items()
+    ]
     tasks += [(check_source, *item) for item in originals.items()]
     with progress_bar(console or Console()) as progress, ThreadPoolExecutor(jobs) as pool:
         waiting = iter(tasks)
         # Few tasks in flight: ImageNet-C has 3.75 million files.
-        running = deque(pool.submit(*task) for task in itertools.islice(waiting, 2 * jobs))
+        running = deque(
+            pool.submit(work, name, was) for work, name, was in itertools.islice(waiting, 2 * jobs)
+        )
         for _ in progress.track(range(len(tasks)), description='verifying'):
             problem = running.popleft().result()
             problems += [problem] if problem else []
-            running.extend(pool.submit(*task) for task in itertools.islice(waiting, 1))
+            running.extend(
+                pool.submit(work, name, was) for work, name, was in itertools.islice(waiting, 1)
+            )
 
     expected.update(dict.fromkeys([MANIFEST, f'{CHECKSUMS}/{SOURCES}']))
     expected.update(dict.fromkeys(f'{CHECKSUMS}/{f}.sha256' for f in manifest['folders']))

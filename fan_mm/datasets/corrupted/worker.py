@@ -5,7 +5,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.sharedctypes import Synchronized
@@ -170,6 +171,8 @@ class Pool:
         self.written = context.Value('q', 0)
         self._stop = context.Event()
         self._threads = cv2.getNumThreads()
+        self._executor: Executor
+        self._work: Callable[[str, list[bool], Source | None], Outcome]
         if jobs == 1:
             cv2.setNumThreads(1)
             self._executor = ThreadPoolExecutor(1)
@@ -189,7 +192,7 @@ class Pool:
     def __enter__(self) -> 'Pool':
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         """End after the files that are being written now."""
         self._stop.set()
         self._executor.shutdown(cancel_futures=True)
@@ -199,16 +202,18 @@ class Pool:
 _process_state: tuple[CorruptOne, Synchronized, Event]
 
 
-def _start_process(*state) -> None:
+def _start_process(one: CorruptOne, written: Synchronized, stop: Event) -> None:
     global _process_state
-    _process_state = state
+    _process_state = one, written, stop
     cv2.setNumThreads(1)  # the processes share the cores already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
     os._exit(1)
 
 

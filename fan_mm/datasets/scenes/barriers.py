@@ -47,7 +47,7 @@ def fence(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
             front.band(height - 0.2, height - 0.12, colour * 0.75)
         elif kind == 'mesh':
             front.rectangles(np.arange(0, near, 0.3), 0.0, 0.02, height, colour, smallest=0.2)
-            for y in np.arange(0.2, height, 0.3):
+            for y in np.arange(0.2, height, 0.3, float):
                 front.band(y, y + 0.02, colour)
         else:
             front.band(0.55, 0.6, colour * 0.7)
@@ -94,7 +94,7 @@ def wall(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int) 
             front.band(height * 0.5, height * 0.5 + 0.03, joint)
         else:
             row, long = (0.16, 0.5) if kind == 'brick' else (0.38, 0.9)
-            for i, y in enumerate(np.arange(row, height, row)):
+            for i, y in enumerate(np.arange(row, height, row, float)):
                 front.band(y, y + 0.03, joint)
                 joints = np.arange(i % 2 * long / 2, near, long)
                 front.rectangles(joints, y - row, 0.03, row, joint, smallest=0.3)

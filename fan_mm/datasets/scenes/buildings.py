@@ -101,7 +101,7 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
         front.band(0, height, wall, detail=False)
         draw_windows(front)
         if ledges:
-            for y in np.arange(_STOREY, height, _STOREY):
+            for y in np.arange(_STOREY, height, _STOREY, float):
                 front.band(y - 0.08, y + 0.08, wall * 0.75)
         draw_ground_floor(front)
         front.band(height - 0.35, height, trim * 0.9)

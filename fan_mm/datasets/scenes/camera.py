@@ -63,7 +63,7 @@ class Camera:
         """Right ``(1, W)`` and up ``(H, 1)`` per metre forward of what each pixel sees, float32."""
         right = (np.arange(self.width) + 0.5 - self.width / 2) / self.focal
         up = (self.horizon - 0.5 - np.arange(self.height)) / self.focal
-        return np.float32(right)[None], np.float32(up)[:, None]
+        return right.astype(np.float32)[None], up.astype(np.float32)[:, None]
 
     def ground(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """World x and z of the ground seen by pixels below the horizon (the inverse of the above)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fan_mm.datasets.scenes.labels import CLASSES, THINGS
+from fan_mm.datasets.scenes.labels import CLASSES, THINGS, Label
 from fan_mm.datasets.scenes.scene import Scene, render_scene
 from fan_mm.datasets.scenes.storage import FIRST_SCENE, check_options, claim_folder, run_jobs
 from fan_mm.fileio import write_whole
@@ -22,7 +22,9 @@ _ZOOM = (1.3, 2.6)
 _REACH = (12.0, 28.0)
 _EMPTY = 12  # one scene in so many is without people and vehicles
 
-_CATEGORY = {label: i + 1 for i, label in enumerate(label for label in CLASSES if label in THINGS)}
+_CATEGORY: dict[Label, int] = {
+    label: i + 1 for i, label in enumerate(label for label in CLASSES if label in THINGS)
+}
 
 
 def write_coco(
@@ -152,7 +154,9 @@ def _annotation(category: int, mask: np.ndarray, crowd: bool) -> dict:
 def run_lengths(mask: np.ndarray) -> dict:
     """COCO's uncompressed run-length code of a mask: runs of 0 and 1 in turn, column by column."""
     bits = mask.ravel(order='F').astype(np.int8)
-    changes = np.flatnonzero(np.diff(bits, prepend=0)) if bits.size else []
+    changes: np.ndarray = (
+        np.flatnonzero(np.diff(bits, prepend=0)) if bits.size else np.empty(0, int)
+    )
     counts = np.diff([0, *changes, bits.size])
     return dict(size=list(mask.shape), counts=counts.tolist())
 

@@ -53,6 +53,7 @@ def _handmade(scene: Scene) -> np.ndarray:
 
 def _weather(scene: Scene) -> np.ndarray:
     """Thick snow in the air."""
+    assert scene.distance is not None
     image = koschmieder(scene.image, scene.distance, 0.02, np.array([205, 208, 212]))
     rng = np.random.default_rng(int(scene.entities.sum()))
     return falling(
@@ -93,4 +94,5 @@ def _flat(scene: Scene) -> np.ndarray:
 
 def _noise(scene: Scene, octaves: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return noise(rng, *scene.labels.shape, max(8, scene.labels.shape[1] // 3), octaves)
+    height, width = scene.labels.shape
+    return noise(rng, height, width, max(8, width // 3), octaves)

@@ -16,12 +16,12 @@ def lamp_post(rng: np.random.Generator, frame: Frame, arm: float) -> Prop:
         painter.begin(Label.POLE)
         lit = painter.light.lamps
         foot, collar, top = frame.place([[0, 0, 0], [0, 0.9, 0], [0, height, 0]])
-        painter.limb(foot, top, thick, thick * 0.6, colour)
-        painter.limb(foot, collar, thick * 1.5, thick * 1.4, colour * 0.9)
+        painter.limb((foot, top), thick, thick * 0.6, colour)
+        painter.limb((foot, collar), thick * 1.5, thick * 1.4, colour * 0.9)
         for reach in arms:
             tip, head = frame.place([[reach, height + 0.35, 0], [reach * 1.3, height + 0.33, 0]])
-            painter.limb(top, tip, 0.05, 0.045, colour)
-            painter.limb(tip, head, 0.1, 0.13, (1.0, 0.9, 0.6) if lit else colour * 0.8, glow=lit)
+            painter.limb((top, tip), 0.05, 0.045, colour)
+            painter.limb((tip, head), 0.1, 0.13, (1.0, 0.9, 0.6) if lit else colour * 0.8, glow=lit)
 
     return standing(frame, 0.1, 0.2, height, draw)
 
@@ -35,9 +35,9 @@ def bollards(rng: np.random.Generator, frame: Frame, count: int, gap: float) -> 
         def draw(painter: Painter) -> None:
             painter.begin(Label.POLE)
             foot, neck, top = place.place([[0, 0, 0], [0, height * 0.75, 0], [0, height, 0]])
-            painter.limb(foot, top, radius, radius, colour)
+            painter.limb((foot, top), radius, radius, colour)
             if ringed:
-                painter.limb(neck, top, radius, radius, (0.95, 0.95, 0.95), detail=True)
+                painter.limb((neck, top), radius, radius, (0.95, 0.95, 0.95), detail=True)
 
         return standing(place, radius, 2 * radius, height, draw)
 
@@ -58,7 +58,7 @@ def clutter(rng: np.random.Generator, frame: Frame) -> Prop:
         end = length / 2
         if kind == 'bench':
             for z in (-0.7, 0.7):
-                painter.limb(*frame.place([[0, 0, z], [0, 0.45, z]]), 0.05, 0.05, (0.2, 0.2, 0.2))
+                painter.limb(frame.place([[0, 0, z], [0, 0.45, z]]), 0.05, 0.05, (0.2, 0.2, 0.2))
             painter.box(frame, (0.42, -end), (0.5, end), half, colour)
         else:
             painter.box(frame, (0, -end), (height, end), half, colour)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fan_mm.datasets.scenes.camera import NEAR
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.painter import Painter, subpixel
+from fan_mm.datasets.scenes.painter import Painter, Shade, subpixel
 from fan_mm.datasets.scenes.plan import Side, Street
 from fan_mm.datasets.scenes.prop import Prop, hsv
 from fan_mm.datasets.scenes.texture import noise, tiled
@@ -26,17 +26,35 @@ class _Ground:
     def __init__(self, painter: Painter) -> None:
         self.painter = painter
 
-    def strip(self, x0, x1, albedo, z0=0.0, z1=_END, *, detail=False) -> None:
+    def strip(
+        self,
+        x0: float,
+        x1: float,
+        albedo: Shade,
+        z0: float = 0.0,
+        z1: float = _END,
+        *,
+        detail: bool = False,
+    ) -> None:
         """A long band along the street."""
         for a, b in pairwise([z0, *_STEPS[(z0 < _STEPS) & (z1 > _STEPS)], z1]):
             self.area(x0, x1, a, b, albedo, detail=detail)
 
-    def area(self, x0, x1, z0, z1, albedo, *, detail=False) -> None:
+    def area(
+        self, x0: float, x1: float, z0: float, z1: float, albedo: Shade, *, detail: bool = False
+    ) -> None:
         """A rectangle."""
         corners = [(x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)]
         self.painter.polygon(corners, albedo, _UP, detail=detail)
 
-    def joints(self, x0, x1, z0, z1, albedo) -> None:
+    def joints(
+        self,
+        x0: float | np.ndarray,
+        x1: float | np.ndarray,
+        z0: float | np.ndarray,
+        z1: float | np.ndarray,
+        albedo: Shade,
+    ) -> None:
         """Many thin rectangles at once; the extents are broadcast against each other."""
         x0, x1, z0, z1 = np.broadcast_arrays(*np.atleast_1d(x0, x1, z0, z1))
         x, z = np.stack([x0, x1, x1, x0], axis=-1), np.stack([z0, z0, z1, z1], axis=-1)
@@ -87,7 +105,7 @@ def _draw_side(ground: _Ground, side: Side, stone: np.ndarray, grass: np.ndarray
     rows, columns = np.arange(0.8, _PAVED, 0.9), np.arange(side.walk + 0.8, side.verge, 0.8)
     ground.joints(side.at(side.walk), side.at(side.verge), rows, rows + 0.035, stone * 0.8)
     x, z = (grid.ravel() for grid in np.meshgrid(columns, np.arange(0.8, _PAVED, 3.0)))
-    ground.joints(side.at(x), side.at(x + 0.03), z, z + 3, stone * 0.82)
+    ground.joints(side.sign * x, side.sign * (x + 0.03), z, z + 3, stone * 0.82)
 
 
 def _draw_kerbs(ground: _Ground, street: Street, stone: np.ndarray, gutter: np.ndarray) -> None:
@@ -113,7 +131,7 @@ def _draw_markings(ground: _Ground, rng: np.random.Generator, street: Street) ->
         gap = (street.junction[0] - 4.5, street.junction[1] + 1.0)
 
     def line(x: float, half: float, dash: float, pause: float, phase: float) -> None:
-        for z in np.arange(-phase, 90.0, dash + pause):
+        for z in np.arange(-phase, 90.0, dash + pause, float):
             if z + dash > 0 and not (z + dash > gap[0] and z < gap[1]):
                 ground.area(x - half, x + half, max(z, 0.0), z + dash, paint, detail=True)
 
@@ -133,7 +151,7 @@ def _draw_markings(ground: _Ground, rng: np.random.Generator, street: Street) ->
             tip = [(x - 0.4, 0, z + 2.0), (x + 0.4, 0, z + 2.0), (x, 0, z + 3.4)]
             ground.painter.polygon(tip, paint, _UP, detail=True)
     left, right = (side.at(side.kerb) for side in street.sides)
-    for x in np.arange(left + 0.4, right - 0.4, 1.0):
+    for x in np.arange(left + 0.4, right - 0.4, 1.0, float):
         ground.area(x, x + 0.5, street.zebra, street.zebra + 3.0, paint, detail=True)
     own = (-street.lane / 2, (street.lanes[1] - 0.5) * street.lane)
     ground.area(*own, street.zebra - 1.3, street.zebra - 0.9, paint, detail=True)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Light:
 
 
 # Each row: at clear noon, under a low sun, overcast, at dusk.
-_WEATHERS = dict(
+_WEATHERS: dict[str, tuple[Any, ...]] = dict(
     sunlight=((0.78, 0.74, 0.66), (0.85, 0.66, 0.44), (0.16, 0.16, 0.17), (0.24, 0.15, 0.11)),
     ambient=((0.40, 0.43, 0.49), (0.36, 0.37, 0.43), (0.66, 0.68, 0.71), (0.34, 0.34, 0.42)),
     zenith=((0.29, 0.50, 0.83), (0.42, 0.55, 0.80), (0.72, 0.75, 0.79), (0.20, 0.24, 0.42)),

@@ -6,7 +6,7 @@ with antialiased edges, the map without: every pixel of it belongs to exactly on
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +15,11 @@ import numpy as np
 
 from fan_mm.datasets.scenes.camera import NEAR, Camera, clip_near
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.light import Light
+from fan_mm.datasets.scenes.light import Colour, Light
 from fan_mm.datasets.scenes.relief import Relief
 
+Points = np.ndarray | Sequence  # whose last axis has the coordinates
+Shade = Colour | np.ndarray  # an RGB colour of 0 to 1
 _SHIFT = 4  # fractional bits of the coordinates given to OpenCV: 1/16 pixel
 
 
@@ -41,11 +43,11 @@ class Frame:
         cos, sin = math.cos(self.heading), math.sin(self.heading)
         return np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
 
-    def turn(self, vectors) -> np.ndarray:
+    def turn(self, vectors: Points) -> np.ndarray:
         """Local directions ``(..., 3)`` to world directions."""
         return np.asarray(vectors, float) @ self._axes
 
-    def place(self, points) -> np.ndarray:
+    def place(self, points: Points) -> np.ndarray:
         """Local points ``(..., 3)`` to world points."""
         return self.turn(points) * self.size + (self.x, 0.0, self.z)
 
@@ -79,7 +81,9 @@ class Painter:
         """Open a new entity of a class."""
         self.labels.append(label)
 
-    def _colour(self, albedo, normal, distance: float, glow: bool) -> tuple[float, ...]:
+    def _colour(
+        self, albedo: Shade, normal: Shade | None, distance: float, glow: bool
+    ) -> tuple[float, ...]:
         light = self.light
         albedo = albedo.tolist() if isinstance(albedo, np.ndarray) else albedo
         normal = normal.tolist() if isinstance(normal, np.ndarray) else normal
@@ -89,7 +93,7 @@ class Painter:
     def draw(
         self,
         contours: list[np.ndarray],
-        colour,
+        colour: Shade,
         view: np.ndarray | float | None = None,
         *,
         glow: bool = False,
@@ -104,7 +108,7 @@ class Painter:
             cv2.fillPoly(self.entities, contours, len(self.labels) - 1, cv2.LINE_8, _SHIFT)
         if self.relief:
             self.relief.shine(contours, glow)
-            if not detail:
+            if view is not None and not detail:
                 self.relief.fill(contours, view)
 
     @contextlib.contextmanager
@@ -121,7 +125,15 @@ class Painter:
         inside = x1 >= -1 and y1 >= -1 and x0 <= self.camera.width and y0 <= self.camera.height
         return inside and x1 - x0 >= smallest and y1 - y0 >= smallest
 
-    def polygon(self, points, albedo, normal=None, *, glow: bool = False, detail: bool = False):
+    def polygon(
+        self,
+        points: Points,
+        albedo: Shade,
+        normal: Shade | None = None,
+        *,
+        glow: bool = False,
+        detail: bool = False,
+    ) -> None:
         """Fill a polygon of world points ``(n, 3)``, whichever side of it is seen."""
         view = clip_near(self.camera.view(np.asarray(points, float)))
         if len(view) < 3:
@@ -132,7 +144,15 @@ class Painter:
             colour = self._colour(albedo, normal, (depth.min() + depth.max()) / 2, glow)
             self.draw([subpixel(pixels)], colour, view, glow=glow, detail=detail)
 
-    def patches(self, quads, albedo, normal=None, *, glow: bool = False, smallest: float = 0.9):
+    def patches(
+        self,
+        quads: Points,
+        albedo: Shade,
+        normal: Shade | None = None,
+        *,
+        glow: bool = False,
+        smallest: float = 0.9,
+    ) -> None:
         """Fill many small polygons ``(k, n, 3)`` of one colour: windows, lane marks, bricks.
 
         They are details (the entity map is left alone) and are not clipped: those that reach
@@ -150,7 +170,16 @@ class Painter:
             colour = self._colour(albedo, normal, distance, glow)
             self.draw(list(subpixel(pixels[kept])), colour, glow=glow, detail=True)
 
-    def face(self, frame: Frame, points, albedo, normal, *, glow=False, detail=False):
+    def face(
+        self,
+        frame: Frame,
+        points: Points,
+        albedo: Shade,
+        normal: Points,
+        *,
+        glow: bool = False,
+        detail: bool = False,
+    ) -> None:
         """Fill a plane face of local points, if its front is seen."""
         x, y, z = normal = frame.turn(normal).tolist()
         points = frame.place(points)
@@ -158,7 +187,13 @@ class Painter:
         if (a + self.camera.bend * c * c) * x + (b - self.camera.eye) * y + c * z < 0:
             self.polygon(points, albedo, normal, glow=glow, detail=detail)
 
-    def prism(self, frame: Frame, profile, albedo, panels=()) -> None:
+    def prism(
+        self,
+        frame: Frame,
+        profile: Points,
+        albedo: Shade,
+        panels: Sequence[tuple[int, Shade, float]] = (),
+    ) -> None:
         """A convex solid: a profile seen from the side, drawn out to both sides.
 
         Args:
@@ -190,12 +225,19 @@ class Painter:
                     inlay = centre + (points - centre) * share
                     self.face(frame, inlay, colour, normal, detail=True)
 
-    def box(self, frame: Frame, low, high, half: float, albedo) -> None:
+    def box(
+        self,
+        frame: Frame,
+        low: tuple[float, float],
+        high: tuple[float, float],
+        half: float,
+        albedo: Shade,
+    ) -> None:
         """An upright box from ``low`` to ``high`` (up, forward), ``half`` wide to each side."""
         (y0, z0), (y1, z1) = low, high
         self.prism(frame, [(z0, y0, half), (z1, y0, half), (z1, y1, half), (z0, y1, half)], albedo)
 
-    def hull(self, points, albedo) -> None:
+    def hull(self, points: Points, albedo: Shade) -> None:
         """The outline of a convex round body, given by points ``(n, 3)`` of its surface."""
         view = self.camera.view(np.asarray(points, float))
         if (view[:, 2] < NEAR).any():
@@ -204,7 +246,7 @@ class Painter:
         depth = float(view[:, 2].mean())
         self.draw([outline], self._colour(albedo, None, depth, False), depth)
 
-    def ring(self, points, thickness: float, albedo) -> None:
+    def ring(self, points: Points, thickness: float, albedo: Shade) -> None:
         """A closed curve of world points ``(n, 3)``; what it encloses belongs to the entity."""
         view = self.camera.view(np.asarray(points, float))
         if (view[:, 2] < NEAR).any():
@@ -218,9 +260,18 @@ class Painter:
         if self.relief:
             self.relief.fill([outline], distance)
 
-    def limb(self, start, end, r0: float, r1: float, albedo, *, glow=False, detail=False) -> None:
+    def limb(
+        self,
+        ends: Points,
+        r0: float,
+        r1: float,
+        albedo: Shade,
+        *,
+        glow: bool = False,
+        detail: bool = False,
+    ) -> None:
         """A straight round bar between two world points, radii in metres, with round ends."""
-        view = self.camera.view(np.array([start, end], float))
+        view = self.camera.view(np.asarray(ends, float))
         if (view[:, 2] < NEAR).any():
             return
         pixels, (near, far) = self.camera.pixels(view), view[:, 2].tolist()
@@ -253,7 +304,15 @@ class Painter:
         depth = float(self.camera.view(np.array([frame.x, 0.0, frame.z]))[2])
         return self.camera.focal / max(depth, NEAR)
 
-    def balls(self, centres, radii, albedos, *, glow=False, detail=False) -> None:
+    def balls(
+        self,
+        centres: Points,
+        radii: Points,
+        albedos: Points,
+        *,
+        glow: bool = False,
+        detail: bool = False,
+    ) -> None:
         """Balls around world points ``(n, 3)``, drawn one after the other as discs.
 
         Args:
@@ -266,20 +325,26 @@ class Painter:
         view = self.camera.view(np.asarray(centres, float))
         depths = view[:, 2]
         pixels = self.camera.pixels(np.where(depths[:, None] < NEAR, NEAR, view))
-        radii = np.maximum(0.5, np.asarray(radii) * self.camera.focal / np.maximum(depths, NEAR))
-        limits = np.array([self.camera.width, self.camera.height]) + radii[:, None]
-        inside = (pixels > -radii[:, None]) & (pixels < limits)
-        albedos = np.broadcast_to(albedos, view.shape).tolist()
+        sizes = np.maximum(0.5, np.asarray(radii) * self.camera.focal / np.maximum(depths, NEAR))
+        limits = np.array([self.camera.width, self.camera.height]) + sizes[:, None]
+        inside = (pixels > -sizes[:, None]) & (pixels < limits)
+        colours = np.broadcast_to(albedos, view.shape).tolist()
         for i in np.flatnonzero(inside.all(axis=1) & (depths >= NEAR)).tolist():
-            colour = self._colour(albedos[i], None, float(depths[i]), glow)
-            self._disc(pixels[i], float(radii[i]), colour, float(depths[i]), glow, detail)
+            colour = self._colour(colours[i], None, float(depths[i]), glow)
+            self._disc(pixels[i], float(sizes[i]), colour, float(depths[i]), glow, detail)
 
-    def ball(self, centre, radius: float, albedo, *, glow=False) -> None:
+    def ball(self, centre: Points, radius: float, albedo: Points, *, glow: bool = False) -> None:
         """One ball around a world point ``(3,)``."""
         self.balls(np.asarray(centre, float)[None], [radius], albedo, glow=glow)
 
     def _disc(
-        self, centre: np.ndarray, radius: float, colour, depth: float, glow: bool, detail: bool
+        self,
+        centre: np.ndarray,
+        radius: float,
+        colour: Colour,
+        depth: float,
+        glow: bool,
+        detail: bool,
     ) -> None:
         x, y = subpixel(centre).tolist()
         size = round(radius * (1 << _SHIFT))

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.painter import Frame, Painter
+from fan_mm.datasets.scenes.painter import Frame, Painter, Shade
 from fan_mm.datasets.scenes.prop import Prop, circle, cuboid, hsv, pick, standing
 
 Joints = dict[str, np.ndarray]
@@ -26,7 +26,11 @@ def walking(rng: np.random.Generator) -> Joints:
     stride = rng.uniform(0.05, 0.42) if rng.uniform() < 0.75 else 0.03
     if rng.uniform() < 0.5:
         stride = -stride
-    joints = {'neck': (0, 1.48, 0.02), 'head': (0, 1.63, 0.04), 'hip': (0, 0.93, 0)}
+    joints: dict[str, tuple[float, ...]] = {
+        'neck': (0, 1.48, 0.02),
+        'head': (0, 1.63, 0.04),
+        'hip': (0, 0.93, 0),
+    }
     for side, s in (('left', -1), ('right', 1)):
         reach = s * stride
         joints[f'{side} hip'] = (s * 0.1, 0.92, 0)
@@ -42,7 +46,10 @@ def walking(rng: np.random.Generator) -> Joints:
 
 def riding(seat: float, lean: float, grip: tuple[float, float, float], pedal: float) -> dict:
     """Joints of a rider: the seat's height, how far the shoulders lean forward, the grips."""
-    joints = {'hip': (0, seat + 0.06, -0.2), 'neck': (0, seat + 0.55, -0.2 + lean)}
+    joints: dict[str, tuple[float, ...]] = {
+        'hip': (0, seat + 0.06, -0.2),
+        'neck': (0, seat + 0.55, -0.2 + lean),
+    }
     joints['head'] = (0, seat + 0.70, -0.14 + lean)
     for side, s in (('left', -1), ('right', 1)):
         foot = 0.30 + s * pedal
@@ -72,10 +79,10 @@ class _Figure:
         self.style = pick(rng, ('trousers', 'coat', 'skirt', 'shorts'), (0.55, 0.18, 0.15, 0.12))
         self.stout = rng.uniform(0.9, 1.2)
 
-    def limb(self, start: np.ndarray, end: np.ndarray, r0: float, r1: float, colour) -> None:
+    def limb(self, start: np.ndarray, end: np.ndarray, r0: float, r1: float, colour: Shade) -> None:
         """A bar between two local points, radii in local metres."""
         size = self.frame.size * self.stout
-        self.painter.limb(*self.frame.place(np.stack([start, end])), r0 * size, r1 * size, colour)
+        self.painter.limb(self.frame.place(np.stack([start, end])), r0 * size, r1 * size, colour)
 
     def leg(self, side: str) -> None:
         hip, knee, foot = (self.joints[f'{side} {joint}'] for joint in ('hip', 'knee', 'foot'))
@@ -105,7 +112,7 @@ class _Figure:
             self._rings(hem, self.bottom)
         self.limb(neck, self.joints['head'], 0.05, 0.05, self.skin)
 
-    def _rings(self, rings: list, colour) -> None:
+    def _rings(self, rings: list, colour: Shade) -> None:
         """The hull of horizontal ellipses (centre, half width, half depth)."""
         outlines = [
             centre
@@ -114,11 +121,11 @@ class _Figure:
         ]
         self.painter.hull(self.frame.place(np.concatenate(outlines)), colour)
 
-    def head(self, helmet) -> None:
+    def head(self, helmet: Shade | None) -> None:
         """The head with its hair, or with a helmet of the given colour."""
         centre, size = self.joints['head'] + (0, 0.02, 0), self.frame.size
         chin, brow = self.frame.place(np.stack([centre - (0, 0.05, -0.01), centre + (0, 0.04, 0)]))
-        self.painter.limb(chin, brow, 0.085 * size, 0.095 * size, self.skin)
+        self.painter.limb((chin, brow), 0.085 * size, 0.095 * size, self.skin)
         if helmet is None:
             self.painter.ball(self.frame.place(centre + (0, 0.06, -0.05)), 0.1 * size, self.hair)
         else:
@@ -126,7 +133,11 @@ class _Figure:
 
 
 def draw_person(
-    painter: Painter, rng: np.random.Generator, frame: Frame, joints: Joints, helmet=None
+    painter: Painter,
+    rng: np.random.Generator,
+    frame: Frame,
+    joints: Joints,
+    helmet: Shade | None = None,
 ) -> None:
     """Draw a body from its farthest part to its nearest.
 

@@ -15,7 +15,14 @@ def _leaves(rng: np.random.Generator) -> np.ndarray:
     return hsv(rng.uniform(0.2, 0.37), rng.uniform(0.3, 0.65), rng.uniform(0.22, 0.5))
 
 
-def _crown(painter: Painter, rng: np.random.Generator, centre, radii, colour, clumps: int) -> None:
+def _crown(
+    painter: Painter,
+    rng: np.random.Generator,
+    centre: np.ndarray,
+    radii: tuple[float, float, float],
+    colour: np.ndarray,
+    clumps: int,
+) -> None:
     """Clumps of leaves on an ellipsoid, brighter towards the sun, the far ones first."""
     directions = rng.normal(size=(clumps, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -46,7 +53,7 @@ def tree(rng: np.random.Generator, frame: Frame) -> Prop:
     def draw(painter: Painter) -> None:
         painter.begin(Label.VEGETATION)
         base, top = frame.place([[0, 0, 0], [lean, foot + wide * 0.6, 0]])
-        painter.limb(base, top, 0.021 * height, 0.012 * height, bark)
+        painter.limb((base, top), 0.021 * height, 0.012 * height, bark)
         if kind != 'conifer':
             centre = frame.place([lean, foot + tall / 2, 0])
             clumps = int(np.clip(painter.resolution(frame) * height / 8, 8, 22))
@@ -78,11 +85,11 @@ def hedge(rng: np.random.Generator, x: float, z0: float, z1: float, facing: int)
     def draw(painter: Painter) -> None:
         painter.begin(Label.VEGETATION)
         if trimmed:
-            for side in (
+            for face in (
                 Surface(painter, (x, 0, z0), (-facing, 0, 0), 2.0, (0, 0, -1)),
                 Surface.beside_street(painter, x, z0, z1, facing),
             ):
-                side.band(0, height, colour, detail=False)
+                face.band(0, height, colour, detail=False)
         step = height * 0.45
         z = np.repeat(np.arange(z1, z0, -step), 3)
         sizes = height * rng.uniform(0.22, 0.36, len(z))

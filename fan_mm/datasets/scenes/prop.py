@@ -5,10 +5,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
-from fan_mm.datasets.scenes.painter import Frame, Painter
+from fan_mm.datasets.scenes.painter import Frame, Painter, Points
+
+_T = TypeVar('_T')
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ def standing(
     return Prop((low[0], low[2]), (high[0], high[2]), draw, world)
 
 
-def pick(rng: np.random.Generator, options: Sequence, weights: Sequence[float] | None = None):
+def pick(
+    rng: np.random.Generator, options: Sequence[_T], weights: Sequence[float] | None = None
+) -> _T:
     """One of the options, by their weights if given."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
@@ -128,14 +133,14 @@ def metal(rng: np.random.Generator) -> np.ndarray:
     return np.array(pick(rng, tones)) * rng.uniform(0.8, 1.15)
 
 
-def rectangle(half: float, high: float, centre=(0.0, 0.0)) -> np.ndarray:
+def rectangle(half: float, high: float, centre: Points = (0.0, 0.0)) -> np.ndarray:
     """Corners ``(4, 2)`` of a rectangle, from its half width and half height."""
     return np.array([(-half, -high), (half, -high), (half, high), (-half, high)]) + np.asarray(
         centre
     )
 
 
-def circle(radius: float, points: int = 16, centre=(0.0, 0.0)) -> np.ndarray:
+def circle(radius: float, points: int = 16, centre: Points = (0.0, 0.0)) -> np.ndarray:
     """Points ``(n, 2)`` around a circle."""
     angle = np.arange(points) * (2 * np.pi / points)
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) + np.asarray(centre)

@@ -180,6 +180,6 @@ def render_scene(
         labels=labels,
         entities=painter.entities,
         instances=instances,
-        distance=painter.relief and painter.relief.distance,
+        distance=painter.relief.distance if painter.relief else None,
         focal=camera.focal,
     )

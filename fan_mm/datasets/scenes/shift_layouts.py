@@ -98,7 +98,7 @@ def _acdc(counts: Counts) -> Tree:
         sequence = f'GOPR04{75 + apart // 2}'  # two conditions share it
         for split, scene in _numbers(counts, 'train', 'val', 'test', apart=apart):
             frame = f'{sequence}/{sequence}_frame_{scene % 1_000_000:06d}'
-            truths = [(), ()]
+            truths: tuple[tuple[Truth, ...], tuple[Truth, ...]] = (), ()
             if split != 'test':
                 truths = (
                     _both(f'gt/{name}/{split}/{frame}_gt'),
@@ -192,6 +192,7 @@ def _night_driving(counts: Counts) -> Tree:
 
 
 def _foggy_picture(scene: Scene, beta: float) -> np.ndarray:
+    assert scene.distance is not None
     foggy = koschmieder(scene.image, scene.distance, beta, _AIRLIGHT)
     return np.rint(foggy).astype(np.uint8)
 
@@ -199,6 +200,7 @@ def _foggy_picture(scene: Scene, beta: float) -> np.ndarray:
 def _rainy_picture(
     scene: Scene, alpha: float, beta: float, drop: float, pattern: int
 ) -> np.ndarray:
+    assert scene.distance is not None
     foggy = koschmieder(scene.image, scene.distance, beta, _AIRLIGHT)
     rainy = falling(
         *(np.random.default_rng(pattern), foggy, scene.distance, scene.focal),
@@ -270,7 +272,7 @@ def _foggy_zurich(counts: Counts) -> Tree:
     for _, scene in _numbers(counts, 'train', 'val'):
         sequence = ('GOPR0120', 'GP020475')[scene % 2]
         name = f'{sequence}/{1508039851 + scene}.0_frame_{scene % 1_000_000:06d}.png'
-        truths = ()
+        truths: tuple[Truth, ...] = ()
         if scene >= _FIRST['val']:
             truths = Truth(f'gt_labelTrainIds/{name}'), Truth(f'gt_labelIds/{name}', 'label_ids')
         tree.shots.append(Shot(f'RGB/{name}', scene, Weather('fog'), truths))
@@ -338,7 +340,7 @@ def _mapillary(counts: Counts, older: bool = False) -> Tree:
     tree = Tree()
     for split, scene in _numbers(counts, 'train', 'val', 'test'):
         folder, name = _KINDS[split], f'toy{scene:08d}'
-        truths = ()
+        truths: tuple[Truth, ...] = ()
         if split != 'test':
             labels = 'labels' if older else 'v1.2/labels'
             truths += (Truth(f'{folder}/{labels}/{name}.png', 'mapillary_a', 'palette'),)

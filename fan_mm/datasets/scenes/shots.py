@@ -190,7 +190,7 @@ def _entry(shot: Shot, name: str, size: tuple[int, int]) -> dict:
 
 def _document(records: list[dict], categories: Mapping[str, int] | None) -> dict:
     """A COCO file of boxes, or without categories of panoptic segments."""
-    annotations = []
+    annotations: list[dict] = []
     for record in records:
         image_id = record['image']['id']
         for annotation in record.get('annotations', ()):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.painter import Frame, Painter
+from fan_mm.datasets.scenes.painter import Frame, Painter, Shade
 from fan_mm.datasets.scenes.prop import Prop, circle, metal, pick, rectangle, standing
 
 _RED, _WHITE, _BLACK = (0.78, 0.09, 0.1), (0.95, 0.95, 0.95), (0.05, 0.05, 0.05)
@@ -32,7 +32,7 @@ class _Plate:
         self.painter, self.frame, self.middle = painter, frame, (x, y)
         painter.begin(Label.TRAFFIC_SIGN)
 
-    def add(self, outline: np.ndarray, albedo, base: bool = False) -> None:
+    def add(self, outline: np.ndarray, albedo: Shade, base: bool = False) -> None:
         """A shape ``(n, 2)`` about the plate's middle; only the base decides the sign's outline."""
         points = np.insert(outline + self.middle, 2, -0.08, axis=1)
         self.painter.face(self.frame, points, albedo, (0, 0, -1), detail=not base)
@@ -85,7 +85,7 @@ def sign_post(rng: np.random.Generator, frame: Frame) -> Prop:
 
     def draw(painter: Painter) -> None:
         painter.begin(Label.POLE)
-        painter.limb(*frame.place([[0, 0, 0], [0, height, 0]]), 0.07, 0.065, colour)
+        painter.limb(frame.place([[0, 0, 0], [0, height, 0]]), 0.07, 0.065, colour)
         for i in range(count):
             _sign(painter, rng, frame, height - 0.25 - 2.2 * radius * i, radius)
 
@@ -101,8 +101,8 @@ def gantry_sign(rng: np.random.Generator, frame: Frame, reach: float) -> Prop:
     def draw(painter: Painter) -> None:
         painter.begin(Label.POLE)
         foot, top, tip = frame.place([[0, 0, 0], [0, height, 0], [reach, height, 0]])
-        painter.limb(foot, top, 0.16, 0.13, colour)
-        painter.limb(top, tip, 0.09, 0.07, colour)
+        painter.limb((foot, top), 0.16, 0.13, colour)
+        painter.limb((top, tip), 0.09, 0.07, colour)
         plate = _Plate(painter, frame, reach - np.sign(reach) * half * 0.8, height - 0.3)
         plate.add(rectangle(half, high), ink, True)
         plate.add(rectangle(half - 0.07, high - 0.07), ground)
@@ -141,9 +141,9 @@ def traffic_light(rng: np.random.Generator, frame: Frame, reach: float, state: i
     def draw(painter: Painter) -> None:
         painter.begin(Label.POLE)
         foot, top, tip = frame.place([[0, 0, 0], [0, tall, 0], [reach, tall + 0.2, 0]])
-        painter.limb(foot, top, 0.1, 0.09, colour)
+        painter.limb((foot, top), 0.1, 0.09, colour)
         if reach:
-            painter.limb(top, tip, 0.07, 0.05, colour)
+            painter.limb((top, tip), 0.07, 0.05, colour)
             _signal(painter, frame, reach * 0.95, tall - 0.35, state, big)
         _signal(painter, frame, 0.0, 2.7, state, big)
 

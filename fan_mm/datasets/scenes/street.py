@@ -69,8 +69,9 @@ class _Furnisher:
             )
             length = rng.uniform(9, 24) if kind == 'building' else rng.uniform(8, 18)
             end = z + length
-            if self.crossed(z, end):
-                start, stop = self.street.junction
+            junction = self.street.junction
+            if junction is not None and self.crossed(z, end):
+                start, stop = junction
                 if z < start - 7:
                     end = start - 2.6
                 else:
@@ -100,7 +101,7 @@ class _Furnisher:
                 )
             )
             return
-        for z in np.arange(z0 + 1, z1, rng.uniform(2.5, 5)):
+        for z in np.arange(z0 + 1, z1, rng.uniform(2.5, 5), float):
             out = side.front + rng.uniform(2.5, 9)
             self.add(tree(rng, Frame(side.at(out), z + rng.uniform(-1, 1))))
 
@@ -109,7 +110,7 @@ class _Furnisher:
         rng = self.rng
         edge = side.kerb + 0.45
         inward = -side.sign
-        for z in np.arange(rng.uniform(5, 16), 75, rng.uniform(18, 30)):
+        for z in np.arange(rng.uniform(5, 16), 75, rng.uniform(18, 30), float):
             if not self.crossed(z, z):
                 reach = inward * rng.uniform(0.8, 2.0)
                 self.add(lamp_post(rng, Frame(side.at(edge), z), reach))
@@ -135,7 +136,7 @@ class _Furnisher:
         if rng.uniform() < 0.45:
             green = side.front > side.verge
             place = (side.verge + side.front) / 2 if green else edge + 0.5
-            for z in np.arange(rng.uniform(6, 14), 80, rng.uniform(7, 14)):
+            for z in np.arange(rng.uniform(6, 14), 80, rng.uniform(7, 14), float):
                 if not self.crossed(z, z):
                     self.add(tree(rng, Frame(side.at(place), z)))
         if rng.uniform() < 0.45:
@@ -228,7 +229,7 @@ class _Furnisher:
         """People on the sidewalks, alone or in twos and threes, and on the crossing."""
         rng, street = self.rng, self.street
 
-        def somebody(x, z, heading):
+        def somebody(x: float, z: float, heading: float) -> None:
             size = rng.uniform(0.6, 0.78) if rng.uniform() < 0.1 else rng.normal(1.0, 0.05)
             self.add(person(rng, Frame(x, z, heading, float(size))), gap=-0.1)
 

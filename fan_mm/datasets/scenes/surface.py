@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fan_mm.datasets.scenes.painter import Painter
+from fan_mm.datasets.scenes.painter import Painter, Points, Shade
 
 # Length in metres of the pieces into which long bands are cut, so that a bent street bends them.
 _PIECE = 6.0
@@ -21,7 +21,14 @@ class Surface:
         normal: unit vector to the side that is seen.
     """
 
-    def __init__(self, painter: Painter, corner, along, length: float, normal) -> None:
+    def __init__(
+        self,
+        painter: Painter,
+        corner: Points,
+        along: Points,
+        length: float,
+        normal: Points,
+    ) -> None:
         self.painter = painter
         self.corner = np.asarray(corner, float)
         self.along = np.asarray(along, float)
@@ -35,19 +42,27 @@ class Surface:
         """One that stands at x from z0 to z1 and faces -x or +x."""
         return cls(painter, (x, 0, z0), (0, 0, 1), z1 - z0, (facing, 0, 0))
 
-    def points(self, outline) -> np.ndarray:
+    def points(self, outline: Points) -> np.ndarray:
         """Points ``(..., 2)`` on the surface to world points ``(..., 3)``."""
         outline = np.asarray(outline, float)
         return self.corner + outline[..., :1] * self.along + outline[..., 1:] * [0.0, 1.0, 0.0]
 
-    def band(self, low: float, high: float, albedo, *, detail=True) -> None:
+    def band(self, low: float, high: float, albedo: Shade, *, detail: bool = True) -> None:
         """A horizontal band over the whole length."""
         for a, b in pairwise(np.linspace(0, self.length, max(2, int(self.length / _PIECE) + 1))):
             points = self.points([(a, low), (b, low), (b, high), (a, high)])
             self.painter.polygon(points, albedo, self.normal, detail=detail)
 
     def rectangles(
-        self, lefts, lows, wide: float, high: float, albedo, *, glow=False, smallest=0.9
+        self,
+        lefts: Points,
+        lows: Points | float,
+        wide: float,
+        high: float,
+        albedo: Shade,
+        *,
+        glow: bool = False,
+        smallest: float = 0.9,
     ) -> None:
         """Equal details with the given lower left corners; see `Painter.patches`."""
         lefts, lows = np.broadcast_arrays(np.asarray(lefts, float), np.asarray(lows, float))

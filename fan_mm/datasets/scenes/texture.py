@@ -28,5 +28,5 @@ def noise(
 def tiled(tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Sample a tile, repeated without end, at positions ``x`` and ``y`` of equal shape (in texels)."""
     rows, columns = tile.shape
-    x, y = np.float32(x % columns), np.float32(y % rows)
+    x, y = (x % columns).astype(np.float32), (y % rows).astype(np.float32)
     return cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

@@ -6,7 +6,7 @@ Points are (right, up, forward) in metres from the ground below the middle.
 import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.painter import Frame, Painter
+from fan_mm.datasets.scenes.painter import Frame, Painter, Points, Shade
 from fan_mm.datasets.scenes.people import draw_person, riding
 from fan_mm.datasets.scenes.prop import Prop, circle, cuboid, paint, standing
 
@@ -22,13 +22,13 @@ def _draw_bicycle(painter: Painter, rng: np.random.Generator, frame: Frame) -> N
         rim = np.insert(circle(0.34, 18, (0.34, axle)), 0, 0.0, axis=1)
         painter.ring(frame.place(rim), 0.05, _TYRE)
         painter.limb(
-            *frame.place([[0, 0.04, axle], [0, 0.66, axle]]), 0.025, 0.025, (0.3, 0.3, 0.31)
+            frame.place([[0, 0.04, axle], [0, 0.66, axle]]), 0.025, 0.025, (0.3, 0.3, 0.31)
         )
         painter.limb(
-            *frame.place([[0, 0.34, axle - 0.3], [0, 0.34, axle + 0.3]]), 0.01, 0.01, (0.5,) * 3
+            frame.place([[0, 0.34, axle - 0.3], [0, 0.34, axle + 0.3]]), 0.01, 0.01, (0.5,) * 3
         )
         painter.limb(
-            *frame.place([[0, 0.68, axle - 0.2], [0, 0.74, axle]]), 0.03, 0.03, colour * 0.8
+            frame.place([[0, 0.68, axle - 0.2], [0, 0.74, axle]]), 0.03, 0.03, colour * 0.8
         )
     crank, seat, head = (0, 0.3, -0.05), (0, 0.88, -0.2), (0, 0.85, 0.36)
     hub, fork = (0, 0.34, -0.52), (0, 0.34, 0.52)
@@ -40,10 +40,10 @@ def _draw_bicycle(painter: Painter, rng: np.random.Generator, frame: Frame) -> N
         (hub, seat),
         (head, fork),
     ):
-        painter.limb(*frame.place(bar), 0.03, 0.03, colour)
-    painter.limb(*frame.place([[0, 0.95, -0.32], [0, 0.95, -0.08]]), 0.06, 0.04, _BLACK)
-    painter.limb(*frame.place([[0, 0.85, 0.36], [0, 1.02, 0.36]]), 0.025, 0.025, _BLACK)
-    painter.limb(*frame.place([[-0.27, 1.03, 0.34], [0.27, 1.03, 0.34]]), 0.025, 0.025, _BLACK)
+        painter.limb(frame.place(bar), 0.03, 0.03, colour)
+    painter.limb(frame.place([[0, 0.95, -0.32], [0, 0.95, -0.08]]), 0.06, 0.04, _BLACK)
+    painter.limb(frame.place([[0, 0.85, 0.36], [0, 1.02, 0.36]]), 0.025, 0.025, _BLACK)
+    painter.limb(frame.place([[-0.27, 1.03, 0.34], [0.27, 1.03, 0.34]]), 0.025, 0.025, _BLACK)
     if basket:
         painter.hull(
             frame.place(cuboid((-0.17, 0.8, 0.45), (0.17, 1.02, 0.75))), (0.35, 0.27, 0.18)
@@ -55,7 +55,7 @@ def _draw_motorcycle(painter: Painter, rng: np.random.Generator, frame: Frame) -
     colour, scooter = paint(rng), rng.uniform() < 0.35
     painter.begin(Label.MOTORCYCLE)
 
-    def block(outline, half: float, albedo) -> None:
+    def block(outline: Points, half: float, albedo: Shade) -> None:
         z, y = np.asarray(outline, float).T
         sides = [np.stack([np.full(len(z), x), y, z], axis=1) for x in (-half, half)]
         painter.hull(frame.place(np.concatenate(sides)), albedo)
@@ -74,12 +74,12 @@ def _draw_motorcycle(painter: Painter, rng: np.random.Generator, frame: Frame) -
         block([(-0.1, 0.62), (0.42, 0.66), (0.3, 0.95), (-0.05, 0.9)], 0.17, colour)
         block([(-0.4, 0.62), (-0.85, 0.72), (-0.8, 0.92), (-0.3, 0.78)], 0.12, colour)
         painter.limb(
-            *frame.place([[0.2, 0.3, -0.1], [0.2, 0.42, -0.8]]), 0.05, 0.06, (0.6, 0.6, 0.62)
+            frame.place([[0.2, 0.3, -0.1], [0.2, 0.42, -0.8]]), 0.05, 0.06, (0.6, 0.6, 0.62)
         )
     block([(-0.75, 0.74), (0.0, 0.74), (0.0, 0.84), (-0.75, 0.86)], 0.14, _BLACK)
     for x in (-0.1, 0.1):
-        painter.limb(*frame.place([[x, radius, 0.68], [x, 0.95, 0.45]]), 0.03, 0.03, _CHROME)
-    painter.limb(*frame.place([[-0.36, 1.02, 0.38], [0.36, 1.02, 0.38]]), 0.03, 0.03, _BLACK)
+        painter.limb(frame.place([[x, radius, 0.68], [x, 0.95, 0.45]]), 0.03, 0.03, _CHROME)
+    painter.limb(frame.place([[-0.36, 1.02, 0.38], [0.36, 1.02, 0.38]]), 0.03, 0.03, _BLACK)
     if np.cos(frame.heading) < 0:
         painter.ball(
             frame.place([0, 0.88, 0.58]), 0.1, (0.95, 0.94, 0.86), glow=painter.light.lamps

@@ -3,10 +3,12 @@
 Points of a vehicle are (right, up, forward) in metres from the ground below its middle.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fan_mm.datasets.scenes.labels import Label
-from fan_mm.datasets.scenes.painter import Frame, Painter
+from fan_mm.datasets.scenes.painter import Frame, Painter, Points, Shade
 from fan_mm.datasets.scenes.prop import Prop, circle, hsv, paint, pick, standing
 
 _TYRE = np.array([0.07, 0.07, 0.08])
@@ -24,7 +26,14 @@ def _glass(painter: Painter) -> np.ndarray:
     return 0.10 + 0.28 * painter.light.zenith
 
 
-def _flanks(painter: Painter, frame: Frame, half: float, outline, albedo, glow=False) -> None:
+def _flanks(
+    painter: Painter,
+    frame: Frame,
+    half: float,
+    outline: Points,
+    albedo: Shade,
+    glow: bool = False,
+) -> None:
     """A shape (forward, up) on both sides of a vehicle, ``half`` from its middle."""
     forward, up = np.asarray(outline, float).T
     for side in (-1.0, 1.0):
@@ -32,7 +41,17 @@ def _flanks(painter: Painter, frame: Frame, half: float, outline, albedo, glow=F
         painter.face(frame, points, albedo, (side, 0, 0), glow=glow, detail=True)
 
 
-def _plate(painter: Painter, frame: Frame, x0, x1, y0, y1, z, albedo, glow=False) -> None:
+def _plate(
+    painter: Painter,
+    frame: Frame,
+    x0: float,
+    x1: float,
+    y0: float,
+    y1: float,
+    z: float,
+    albedo: Shade,
+    glow: bool = False,
+) -> None:
     """A rectangle on the front (z > 0) or the rear (z < 0)."""
     corners = [(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)]
     painter.face(frame, corners, albedo, (0, 0, 1 if z > 0 else -1), glow=glow, detail=True)
@@ -42,7 +61,9 @@ def _rectangle(z0: float, z1: float, y0: float, y1: float) -> list[tuple[float, 
     return [(z0, y0), (z1, y0), (z1, y1), (z0, y1)]
 
 
-def _tyres(painter: Painter, frame: Frame, axles, radius: float, half: float) -> None:
+def _tyres(
+    painter: Painter, frame: Frame, axles: Sequence[float], radius: float, half: float
+) -> None:
     """Wheels as solid bodies, to be drawn before the body that hides their upper halves."""
     for axle in axles:
         for side in (-1.0, 1.0):
@@ -51,7 +72,14 @@ def _tyres(painter: Painter, frame: Frame, axles, radius: float, half: float) ->
             painter.hull(frame.place(np.concatenate(rims)), _TYRE)
 
 
-def _wheel_discs(painter: Painter, frame: Frame, axles, radius: float, half: float, rim) -> None:
+def _wheel_discs(
+    painter: Painter,
+    frame: Frame,
+    axles: Sequence[float],
+    radius: float,
+    half: float,
+    rim: Shade,
+) -> None:
     """Outer faces of the wheels, to be drawn after the body."""
     for axle in axles:
         middle = (axle, radius)
@@ -59,7 +87,9 @@ def _wheel_discs(painter: Painter, frame: Frame, axles, radius: float, half: flo
         _flanks(painter, frame, half + 0.015, circle(radius * 0.6, 10, middle), rim)
 
 
-def _lamps(painter: Painter, frame: Frame, half: float, length: float, y: float, size=0.2) -> None:
+def _lamps(
+    painter: Painter, frame: Frame, half: float, length: float, y: float, size: float = 0.2
+) -> None:
     """Head lamps in front and tail lamps behind, on both sides."""
     lit = painter.light.lamps
     for side in (-1, 1):
@@ -170,7 +200,7 @@ def truck(rng: np.random.Generator, frame: Frame) -> Prop:
             painter.box(frame, (0.85, back), (1.7, back + 0.12), half, cargo * 0.9)
         y0, y1 = (stripe_y, stripe_y + 0.6) if load == 'box' else (1.2, 1.5)
         _flanks(painter, frame, half + 0.01, _rectangle(back + 0.4, wall - 0.4, y0, y1), stripe)
-        for z in np.arange(back + 0.8, wall - 0.3, 0.9):
+        for z in np.arange(back + 0.8, wall - 0.3, 0.9, float):
             _flanks(painter, frame, half + 0.01, _rectangle(z, z + 0.05, 0.85, top), cargo * 0.7)
         if load == 'box':
             for x in (-0.3, 0.0, 0.3):
@@ -192,7 +222,7 @@ def truck(rng: np.random.Generator, frame: Frame) -> Prop:
         for side in (-1, 1):
             x = side * (half + 0.22)
             painter.limb(
-                *frame.place([[x, 1.6, nose - 0.2], [x, 2.2, nose - 0.2]]), 0.09, 0.09, _BLACK
+                frame.place([[x, 1.6, nose - 0.2], [x, 2.2, nose - 0.2]]), 0.09, 0.09, _BLACK
             )
 
     def draw(painter: Painter) -> None:
@@ -213,7 +243,14 @@ def truck(rng: np.random.Generator, frame: Frame) -> Prop:
 
 
 def _coach(
-    painter: Painter, frame: Frame, span, half: float, top: float, bay: float, colours, floor: float
+    painter: Painter,
+    frame: Frame,
+    span: tuple[float, float],
+    half: float,
+    top: float,
+    bay: float,
+    colours: Sequence[np.ndarray],
+    floor: float,
 ) -> None:
     """Body of a bus or tram section from z to z: two-tone walls and a row of windows."""
     (z0, z1), (wall, skirt), sill = span, colours, 1.32
@@ -271,7 +308,7 @@ def bus(rng: np.random.Generator, frame: Frame) -> Prop:
         for side in (-1, 1):
             x = side * (half + 0.2)
             painter.limb(
-                *frame.place([[x, 1.9, nose + 0.1], [x, 2.4, nose + 0.1]]), 0.08, 0.08, _BLACK
+                frame.place([[x, 1.9, nose + 0.1], [x, 2.4, nose + 0.1]]), 0.08, 0.08, _BLACK
             )
 
     return standing(frame, half, length, height, draw)
@@ -327,6 +364,6 @@ def tram(rng: np.random.Generator, frame: Frame) -> Prop:
         arm = frame.place([[0, top + 0.2, 0.5], [0, top + 0.9, -0.4], [0, top + 1.5, 0.4]])
         bow = frame.place([[-0.8, top + 1.5, 0.4], [0.8, top + 1.5, 0.4]])
         for a, b in ((arm[0], arm[1]), (arm[1], arm[2]), (bow[0], bow[1])):
-            painter.limb(a, b, 0.04, 0.04, _BLACK)
+            painter.limb((a, b), 0.04, 0.04, _BLACK)
 
     return standing(frame, half, length + 1.5, top, draw)

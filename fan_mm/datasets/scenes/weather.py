@@ -105,6 +105,7 @@ def dress(
         ``(H, W, 3)`` uint8 RGB.
     """
     relief, camera = painter.relief, painter.camera
+    assert relief is not None
     image = painter.image.astype(np.float32)
     glow = relief.glow.astype(np.float32)[..., None] / 255
     beta = rng.uniform(*_BETAS[weather.kind]) if weather.kind in _BETAS else 0.0
@@ -160,7 +161,7 @@ def wet_ground(
     flat = camera.eye / np.maximum(z, 0.5)  # the steeper it is looked at, the less it mirrors
     share = np.clip(0.22 + 0.16 * puddles, 0.08, 0.75) / (1 + 1.5 * np.minimum(flat, 1.0))
     share *= np.where(labels == Label.TERRAIN, 0.15, 1.0)
-    share = np.float32(share)[..., None]
+    share = share.astype(np.float32)[..., None]
     wet = image * 0.72 * (1 - share) + above[mirrored] * share
     return np.where(ground[..., None], wet, image)
 
@@ -169,20 +170,22 @@ def _snowed(
     rng: np.random.Generator, image: np.ndarray, painter: Painter, labels: np.ndarray
 ) -> np.ndarray:
     """Snow on the ground, less of it where wheels roll, on leaves, and on top of what stands there."""
+    height, width = labels.shape
     ground, x, z = _ground(painter, labels)
     patches = tiled(noise(rng, 256, 256, 6, 4), x * 8, z * 4)
     tracks = np.exp(-(((np.abs(x) - 0.8) / 0.35) ** 2)) * (labels == Label.ROAD)
     depth = np.select([labels == Label.ROAD, labels == Label.SIDEWALK], [0.35, 0.75], 1.0)
     cover = np.clip(depth + 0.28 * patches - 0.5 * tracks, 0, 0.97) * ground
-    leaves = 0.42 + 0.2 * noise(rng, *labels.shape, max(8, labels.shape[1] // 6), 2)
+    leaves = 0.42 + 0.2 * noise(rng, height, width, max(8, width // 6), 2)
     cover = np.where(labels == Label.VEGETATION, np.clip(leaves, 0, 0.9), cover)
     cover = np.maximum(cover, 0.9 * _tops(painter, labels))[..., None]
     white = 255 * np.asarray(painter.light.ambient, np.float32) * 1.08
-    return np.float32(image * (1 - cover) + white * cover)
+    return (image * (1 - cover) + white * cover).astype(np.float32)
 
 
 def _tops(painter: Painter, labels: np.ndarray) -> np.ndarray:
     """Upper edges of things, where something farther is seen above them: bool ``(H, W)``."""
+    assert painter.relief is not None
     nearness, entities = painter.relief.nearness, painter.entities
     rows = np.clip(nearness * painter.camera.focal * 0.09, 1, 40).astype(int)  # 9 cm deep
     above = np.maximum(np.arange(len(labels))[:, None] - rows, 0)

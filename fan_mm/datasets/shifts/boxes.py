@@ -50,7 +50,7 @@ class BoxSet(ShiftSet):
                     split=split,
                     folder=folder,
                     images=images,
-                    labels_folder=labels and Path(labels),
+                    labels_folder=Path(labels) if labels else None,
                     ann_file=boxes[name],
                     image_root=root,
                 )
@@ -59,6 +59,7 @@ class BoxSet(ShiftSet):
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
         """See `ShiftSet.dataset`."""
+        assert condition.ann_file is not None and condition.image_root is not None
         return dict(
             type=self.dataset_type,
             ann_file=os.path.abspath(condition.ann_file),
@@ -70,7 +71,7 @@ class BoxSet(ShiftSet):
         self, folder: Path, files: Sequence[tuple[str, ...]], split: str
     ) -> dict[str, Path]:
         """Condition -> its COCO file."""
-        found = {}
+        found: dict[str, Path] = {}
         for parts in files:
             match = self.boxes.search('/'.join(parts))
             if match is None or match['split'] != split:
@@ -107,7 +108,7 @@ class BoxSet(ShiftSet):
                 f'{boxes} names {len(strange)} pictures of other conditions, such as {strange[0]}, a known '
                 "fault of ACDC's file for rain in training: use another split"
             )
-        roots = defaultdict(int)
+        roots: dict[tuple[str, ...], int] = defaultdict(int)
         wanted = {tuple(name.split('/')) for name in names}
         depths = {len(name) for name in wanted}
         for parts in files:

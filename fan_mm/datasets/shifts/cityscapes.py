@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from fan_mm.datasets.shifts.acdc import ids_of
 from fan_mm.datasets.shifts.pairs import Named, SegmentationSet
@@ -69,7 +70,7 @@ def _rainy(parts: Sequence[str]) -> Named | None:
     )
 
 
-_LABELS = dict(
+_LABELS: dict[str, Any] = dict(
     encodings=('train_ids', 'label_ids'),
     splits=_SPLITS,
     withheld=('test',),

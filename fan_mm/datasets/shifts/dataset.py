@@ -63,10 +63,11 @@ class ShiftDataset(SegmentationDataset):
         lazy_init: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.shift = SHIFT_SETS.get(shift or self.SHIFT)
-        if not isinstance(self.shift, SegmentationSet):
+        record = SHIFT_SETS.get(shift or self.SHIFT)
+        if not isinstance(record, SegmentationSet):
             known = [s.name for s in SHIFT_SETS.values() if isinstance(s, SegmentationSet)]
             raise InputError(f'shift is one of {", ".join(known)}, not {shift!r}')
+        self.shift = record
         if not data_root:
             raise InputError(
                 f'{type(self).__name__} needs data_root, the folder with {self.shift.title}'
@@ -83,8 +84,10 @@ class ShiftDataset(SegmentationDataset):
         super().__init__(
             data_root=data_root, data_prefix=dict(data_prefix or {}), lazy_init=True, **kwargs
         )
-        order = [self.label_map.get(train_id, train_id) for train_id in range(len(CLASSES))]
-        chosen = order if self.label_map else None
+        moved = self.label_map
+        chosen = (
+            [moved.get(train_id, train_id) for train_id in range(len(CLASSES))] if moved else None
+        )
         self.label_map = None  # for mmseg's loader: labels are mapped behind it
         self._metainfo.update(  # as mmseg's datasets have it
             label_map=chosen and dict(enumerate(chosen)), reduce_zero_label=self.reduce_zero_label
@@ -123,7 +126,7 @@ class ShiftDataset(SegmentationDataset):
         segments = _Panoptic()
         labels = condition.labels or (None,) * len(condition.images)
         for image, label in zip(condition.images, labels, strict=True):
-            sample = dict(
+            sample: dict[str, Any] = dict(
                 img_path=str(image),
                 label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,

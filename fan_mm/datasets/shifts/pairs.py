@@ -88,12 +88,13 @@ class SegmentationSet(ShiftSet):
         encoding: str | None = None,
     ) -> tuple[Condition, ...]:
         """See `ShiftSet.find`."""
-        return _Search(self, Path(folder), split, labels and Path(labels), encoding).conditions()
+        truth = Path(labels) if labels else None
+        return _Search(self, Path(folder), split, truth, encoding).conditions()
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
         """See `ShiftSet.dataset`."""
         split = condition.split  # a list file is found from wherever the dataset is built
-        config = dict(
+        config: dict[str, Any] = dict(
             type='ShiftDataset',
             shift=self.name,
             data_root=os.path.abspath(condition.folder),
@@ -209,13 +210,14 @@ class _Search:
 
     def _listed(self, list_file: Path, pictures: Sequence[_File]) -> list[_File]:
         """The pictures that a list names, by path or base name, with or without a suffix."""
-        by_stem = defaultdict(list)
+        by_stem: dict[Any, list[_File]] = defaultdict(list)
         for file in pictures:
             by_stem[file.path.stem].append(file)
             by_stem[file.path.name].append(file)
             by_stem[file.named.key].append(file)
             by_stem[file.named.key, file.named.copy].append(file)
-        found, missing = {}, []
+        found: dict[_File, None] = {}
+        missing = []
         for line in listed_names(list_file):
             files = self._meant(line, by_stem) or self._meant(line.split()[0], by_stem)
             if not files:

@@ -9,7 +9,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import type_name
-from fan_mm.datasets.shifts.label_maps import IGNORED, LABEL_MAPS, LabelMap
+from fan_mm.datasets.segmentation import IGNORED
+from fan_mm.datasets.shifts.label_maps import LABEL_MAPS, LabelMap
 from fan_mm.errors import InputError
 
 _WRONG = 254  # of the tables here: a value that an encoding does not have

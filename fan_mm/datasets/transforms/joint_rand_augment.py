@@ -69,7 +69,7 @@ class JointRandAugment(BaseTransform):
         """Augment ``img`` and, if wanted, make ``teacher_img``."""
         image = results['img']
         # erasing works in place: the two must not share memory
-        other = image.copy() if self.teacher else None
+        other = image.copy() if self.teacher else image
         for index in self.rand_augment.random_policy_indices():
             operation = self.rand_augment.transforms[index]
             with cache_random_params(operation):

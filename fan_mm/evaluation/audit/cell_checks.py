@@ -55,7 +55,7 @@ def same_pictures(facts: Facts) -> Iterator[Finding]:
 
 def same_scores(facts: Facts) -> Iterator[Finding]:
     """Cells that are equal to the last digit though their pictures differ."""
-    reported = set()
+    reported: set[str] = set()
     for key in (lambda r: r.evidence.get('scores'), _rich_scores):
         for group in _groups(facts.done, key):
             names = names_of(group)
@@ -165,7 +165,7 @@ def severity_order(facts: Facts) -> Iterator[Finding]:
         wrong = [pair for pair in pairs if _is_better(facts, *pair)]
         if not wrong:
             continue
-        low, high = max(wrong, key=lambda p: facts.score(p[1]) - facts.score(p[0]))
+        low, high = max(wrong, key=lambda pair: _rise(facts, *pair))
         yield Finding(
             'order of severities',
             names_of([low, high]),
@@ -176,14 +176,19 @@ def severity_order(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _rise(facts: Facts, low: CellRecord, high: CellRecord) -> float:
+    """What the second of two cells that have scores has more."""
+    return (facts.score(high) or 0.0) - (facts.score(low) or 0.0)
+
+
 def _is_better(facts: Facts, low: CellRecord, high: CellRecord) -> bool:
     """Whether the harder of two severities is clearly better."""
-    rise = facts.score(high) - facts.score(low)
+    rise = _rise(facts, low, high)
     if rise < _POINTS:
         return False
-    cells = facts.per_image.cells if facts.per_image else {}
-    if low.cell in cells and high.cell in cells:
-        return clearly_above(facts.per_image, low.cell, high.cell)
+    per_image = facts.per_image
+    if per_image and low.cell in per_image.cells and high.cell in per_image.cells:
+        return clearly_above(per_image, low.cell, high.cell)
     clean = facts.score(facts.clean) if facts.clean else None
     # without intervals: severities that are apart, by a good part of the clean score
     return high.severity - low.severity > 1 and rise > max(5.0, 0.3 * (clean or 100))

@@ -108,7 +108,7 @@ def label_values(facts: Facts) -> Iterator[Finding]:
 def class_order(facts: Facts) -> Iterator[Finding]:
     """Classes that are taken for each other, so that the order of their names must be another one."""
     seen = facts.seen_clean
-    truth, taken = seen.get('truth'), seen.get('taken_for')
+    truth, taken = seen.get('truth'), seen.get('taken_for', ())
     if not truth or not sum(truth):
         return
     wrong = [
@@ -142,7 +142,9 @@ def chance(facts: Facts) -> Iterator[Finding]:
     """A clean score that guessing would give."""
     clean = facts.clean
     score = facts.score(clean) if clean else None
-    bound = _bound_of_chance(facts, clean) if score is not None else None
+    if clean is None or score is None:
+        return
+    bound = _bound_of_chance(facts, clean)
     if bound is None or score > bound:
         return
     yield Finding(

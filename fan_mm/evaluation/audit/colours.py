@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
 from torch import Tensor, nn
 
@@ -45,8 +46,14 @@ def exchanged_colours(
     other = [{**batch, 'inputs': _exchanged(batch['inputs'])} for batch in load()]
     exchanged = _scores(model, other, evaluator, image_ids, fp16)
     bounds = None
-    if plain.kind is not None and plain.kind == exchanged.kind:
-        both = {_PLAIN: plain.statistics, _EXCHANGED: exchanged.statistics}
+    one, two = plain.statistics, exchanged.statistics
+    if (
+        plain.kind is not None
+        and plain.kind == exchanged.kind
+        and one is not None
+        and two is not None
+    ):
+        both = {_PLAIN: one, _EXCHANGED: two}
         draws = PerImage(plain.kind, np.arange(len(image_ids)), both).resampled()
         bounds = interval(draws[_EXCHANGED] - draws[_PLAIN])
     return {
@@ -58,7 +65,7 @@ def exchanged_colours(
 
 
 def _scores(
-    model: nn.Module,
+    model: BaseModel,
     batches: Sequence[Any],
     evaluator: Evaluator,
     image_ids: Sequence[Any],

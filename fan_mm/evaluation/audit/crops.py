@@ -37,13 +37,16 @@ def cropped_twice(dataset: Any, paths: Sequence[str], classes: int) -> dict[str,
         return None
     chosen = [paths[i] for i in spread(len(paths), _LOOKED_AT)]
     headers = [read_header(Path(path)) for path in chosen if '://' not in path]
-    sizes = {header and tuple(header.size) for header in headers}
+    sizes = {header.size if header else None for header in headers}
     sample = first_sample(dataset)
-    if len(headers) < _LOOKED_AT or len(sizes) > 1 or None in sizes or sample is None:
+    if len(headers) < _LOOKED_AT or len(sizes) > 1 or sample is None:
+        return None
+    size = sizes.pop()
+    if size is None:
         return None
     marks = landmarks_of(transforms, dataset, sample)
-    size = sizes.pop()
-    frame, look = Frame(size[::-1], max(1, round(min(size) * _EDGE))), Look()
+    width, height = size
+    frame, look = Frame((height, width), max(1, round(min(size) * _EDGE))), Look()
     framed = insert(transforms, frame, marks.loads, after=True)
     run(copied(insert(framed, look, marks.packs, after=False)), sample)
     for results in look.seen:

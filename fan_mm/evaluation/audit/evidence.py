@@ -51,20 +51,21 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
         it, and how often; 'outside', [value, count] of labels that are no class; 'ignored' and
         'labels', the number of ignored ones and of all. Nothing if one rank saw nothing.
     """
-    if not parts or any(part is None for part in parts):
+    seen = [part for part in parts if part is not None]
+    if not parts or len(seen) < len(parts):
         return {}
-    found: dict[str, Any] = {name: names for part in parts for name, names in part.model.items()}
-    pictures = {p: c for part in parts for p, c in part.pictures.items()}
-    scores = {p: c for part in parts for p, c in part.scores.items()}
+    found: dict[str, Any] = {name: names for part in seen for name, names in part.model.items()}
+    pictures = {p: c for part in seen for p, c in part.pictures.items()}
+    scores = {p: c for part in seen for p, c in part.scores.items()}
     if pictures:
         found['pictures'] = _digest(pictures)
         found['distinct'] = len(set(pictures.values()))
-        found['blank'] = sum(part.blank for part in parts)
-    if scores and not all(part.empty for part in parts if part.scores):
+        found['blank'] = sum(part.blank for part in seen)
+    if scores and not all(part.empty for part in seen if part.scores):
         found['scores'] = _digest(scores)
-    found['waited'] = round(max(part.waited for part in parts), 3)
-    pairs: Counter = sum((part.pairs for part in parts), Counter())
-    predicted: Counter = sum((part.predicted for part in parts), Counter())
+    found['waited'] = round(max(part.waited for part in seen), 3)
+    pairs: Counter = sum((part.pairs for part in seen), Counter())
+    predicted: Counter = sum((part.predicted for part in seen), Counter())
     for (label, guess), count in pairs.items():
         if label != IGNORED:
             predicted[guess] += count

@@ -21,8 +21,8 @@ class ModelWatch:
         clean: whether it is the clean cell, in which more is looked at.
     """
 
-    def __init__(self, model: nn.Module, clean: bool) -> None:
-        self.model = model.module if is_model_wrapper(model) else model
+    def __init__(self, model: Any, clean: bool) -> None:
+        self.model: nn.Module = model.module if is_model_wrapper(model) else model
         self.before = _statistics(self.model) if clean else {}
         self.ran: set[str] = set()
         self.unset = unset_layers(self.model) if clean else {}
@@ -60,13 +60,12 @@ def _batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
 
 def _statistics(model: nn.Module) -> dict[str, float]:
     """A number for each batch norm that changes when it learns."""
-    norms = [(n, m) for n, m in _batch_norms(model).items() if m.running_mean is not None]
-    if not norms:
-        return {}
-    sums = torch.stack(
-        [m.running_mean.double().sum() + m.running_var.double().sum() for _, m in norms]
-    )
-    return dict(zip((name for name, _ in norms), sums.tolist(), strict=True))
+    sums = {
+        name: norm.running_mean.double().sum() + norm.running_var.double().sum()
+        for name, norm in _batch_norms(model).items()
+        if norm.running_mean is not None and norm.running_var is not None
+    }
+    return dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True)) if sums else {}
 
 
 def unset_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -88,7 +87,8 @@ def _is_new_norm(layer: nn.Module) -> bool:
         return False
     if not bool((weight == 1).all() & (bias == 0).all()):
         return False
-    mean, variance = (getattr(layer, name, None) for name in ('running_mean', 'running_var'))
+    mean: Any = getattr(layer, 'running_mean', None)
+    variance: Any = getattr(layer, 'running_var', None)
     return mean is None or bool((mean == 0).all() & (variance == 1).all())
 
 

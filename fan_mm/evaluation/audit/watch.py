@@ -81,14 +81,14 @@ class Watch:
         if self.seen is None:
             return
         try:
-            self._take_pictures(positions, batch)
-            self._take_scores(positions, outputs)
+            self._take_pictures(self.seen, positions, batch)
+            self._take_scores(self.seen, positions, outputs)
             for sample in outputs:
-                self._take_classes(sample)
+                self._take_classes(self.seen, sample)
         except Exception as error:  # the forms of inputs and outputs are the user's
             self._give_up(error)
 
-    def _take_pictures(self, positions: Sequence[int], batch: Any) -> None:
+    def _take_pictures(self, seen: Seen, positions: Sequence[int], batch: Any) -> None:
         inputs = batch.get('inputs') if isinstance(batch, Mapping) else None
         if inputs is None:
             return
@@ -102,18 +102,18 @@ class Watch:
                 step = max(1, min(picture.shape[-2:]) // _SIDE)
                 few = picture[..., ::step, ::step]
             few = _on_cpu([few])[0]
-            self.seen.pictures[position] = _checksum(few)
-            self.seen.blank += bool(few.size) and bool(few.min() == few.max())
+            seen.pictures[position] = _checksum(few)
+            seen.blank += bool(few.size) and bool(few.min() == few.max())
 
-    def _take_scores(self, positions: Sequence[int], outputs: Sequence[Any]) -> None:
-        found = [_scores_of(sample) for sample in outputs]
-        if any(scores is None for scores in found) or len(found) != len(positions):
+    def _take_scores(self, seen: Seen, positions: Sequence[int], outputs: Sequence[Any]) -> None:
+        found = [scores for s in outputs if (scores := _scores_of(s)) is not None]
+        if len(found) < len(outputs) or len(found) != len(positions):
             return
-        for position, scores in zip(positions, _on_cpu(found), strict=True):
-            self.seen.scores[position] = _checksum(scores)
-            self.seen.empty &= not scores.size
+        for position, array in zip(positions, _on_cpu(found), strict=True):
+            seen.scores[position] = _checksum(array)
+            seen.empty &= not array.size
 
-    def _take_classes(self, sample: Any) -> None:
+    def _take_classes(self, seen: Seen, sample: Any) -> None:
         found = (
             _of_pixels(sample, self.ignored)
             or _of_picture(sample)
@@ -123,11 +123,11 @@ class Watch:
             return
         truth, predicted = found
         if truth is None:
-            _count(self.seen.predicted, predicted)
+            _count(seen.predicted, predicted)
         elif self.clean:
-            _count_pairs(self.seen.pairs, truth, predicted)
+            _count_pairs(seen.pairs, truth, predicted)
         else:
-            _count(self.seen.predicted, predicted[truth != IGNORED])
+            _count(seen.predicted, predicted[truth != IGNORED])
 
 
 def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -145,7 +145,7 @@ def _tensors(value: Any) -> list[Tensor]:
 def _on_cpu(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     """Arrays of tensors, of those on a GPU at once if they have one shape."""
     if len(tensors) > 1 and len({t.shape for t in tensors}) == 1:
-        tensors = torch.stack(list(tensors)).cpu()
+        tensors = list(torch.stack(list(tensors)).cpu())
     return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class ColumnarBackbone(FreezableBackbone):
     family: str
     token_size = 16
     arch_zoo: dict[str, dict] = {}
-    stem_depth = 1  # the layer depth (`get_layer_depth`) of the first block
+
     arch_keys: tuple[str, ...] = ('embed_dims', 'depth', 'num_heads')
     arch_defaults: dict = {}
 
@@ -118,7 +119,7 @@ class ColumnarBackbone(FreezableBackbone):
         self.pos_embed = None
         if blocks:
             self.pos_embed = FourierPositionEncoding(widths[0][0], paired_frequencies)
-        self.blocks = nn.ModuleList(
+        layers = (
             FANBlock(
                 dim,
                 num_heads,
@@ -131,8 +132,11 @@ class ColumnarBackbone(FreezableBackbone):
             )
             for i, (dim, num_heads, downsample_dim) in enumerate(widths[:blocks])
         )
+        self.blocks = cast('list[FANBlock]', nn.ModuleList(layers))
         self.embed_dims, num_heads, _ = widths[-1]
-        self.cls_attn_blocks = self.cls_token = self.norm = None
+        self.cls_attn_blocks: list[ClassAttentionBlock] | None = None
+        self.cls_token: nn.Parameter | None = None
+        self.norm: nn.LayerNorm | None = None
         if whole:
             self._make_class_attention(num_heads)
         channels = [
@@ -141,10 +145,16 @@ class ColumnarBackbone(FreezableBackbone):
             last_stage_channels or self.embed_dims,
         ]
         self.out_channels = tuple(channels[i] for i in self.out_indices)
-        self.learnable_downsample, self.out_norm = None, out_norm
+        self.learnable_downsample: nn.Conv2d | None = None
+        self.out_norm = out_norm
         if last_stage_channels or out_norm:
             self._make_output_layers(last_stage_channels)
         self._freeze(frozen_stages, self.last_index + 1)
+
+    @property
+    def stem_depth(self) -> int:
+        """Layer depth (`get_layer_depth`) of the first block."""
+        return 1
 
     @property
     def anatomy(self) -> Anatomy:
@@ -160,7 +170,7 @@ class ColumnarBackbone(FreezableBackbone):
     @property
     def unseen_options(self) -> dict[str, object]:
         """What a converted checkpoint must say of itself."""
-        options = dict(out_norm=self.out_norm)
+        options: dict[str, object] = dict(out_norm=self.out_norm)
         if self.pos_embed is not None:
             options['paired_frequencies'] = self.pos_embed.paired_frequencies
         if self.out_type == 'featmap':
@@ -188,13 +198,15 @@ class ColumnarBackbone(FreezableBackbone):
             if self.cls_attn_blocks is not None:
                 if self.cls_token is not None:
                     return (self._class_attention(tokens),)
-                for block in self.cls_attn_blocks:
-                    tokens = block.forward_patches(tokens)
+                for attention in self.cls_attn_blocks:
+                    tokens = attention.forward_patches(tokens)
                 outputs[self.last_index] = tokens.unflatten(1, grid)
         return tuple(self._format(i, outputs[i]) for i in self.out_indices)
 
     def _class_attention(self, patches: Tensor) -> Tensor:
         """From patch tokens (B, N, C) the class token (B, C), or all tokens (B, 1+N, C)."""
+        assert self.cls_token is not None and self.cls_attn_blocks is not None
+        assert self.norm is not None
         token = self.cls_token.expand(patches.shape[0], -1, -1)
         for block in self.cls_attn_blocks:
             token, patches = block(token, patches)
@@ -205,7 +217,9 @@ class ColumnarBackbone(FreezableBackbone):
     def _format(self, index: int, x: Tensor) -> Tensor:
         """From a channel-last map (B, H, W, C) the output that was asked for."""
         if self.out_type == 'avg_featmap':
-            return (self.norm(x) if index == self.last_index else x).mean((1, 2))
+            if self.norm is not None and index == self.last_index:
+                x = self.norm(x)
+            return x.mean((1, 2))
         if index == self.last_index and self.learnable_downsample is not None:
             x = self.learnable_downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.out_norm:
@@ -241,10 +255,11 @@ class ColumnarBackbone(FreezableBackbone):
 
     def _make_class_attention(self, num_heads: int) -> None:
         dim, class_token = self.embed_dims, self.out_type in ('cls_token', 'raw')
-        self.cls_attn_blocks = nn.ModuleList(
+        blocks = (
             ClassAttentionBlock(dim, num_heads, MLP_RATIO * dim, class_token)
             for _ in range(CLASS_ATTENTION_BLOCKS)
         )
+        self.cls_attn_blocks = cast('list[ClassAttentionBlock]', nn.ModuleList(blocks))
         if class_token:
             self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
             nn.init.trunc_normal_(self.cls_token, std=0.02)
@@ -270,7 +285,7 @@ class ColumnarBackbone(FreezableBackbone):
         """Depth of a parameter of ``patch_embed`` or ``pos_embed``."""
         return 0
 
-    def _make_stem(self, tokens: bool, norm_cfg: dict) -> nn.Module:
+    def _make_stem(self, tokens: bool, norm_cfg: dict, *_: Any, **stem: Any) -> nn.Module:
         """Make ``patch_embed``; without ``tokens`` only what the stem's own outputs need."""
         raise NotImplementedError
 

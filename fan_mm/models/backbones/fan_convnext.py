@@ -1,5 +1,7 @@
 """FAN-ConvNeXt: ConvNeXt with the efficient channel attention in the place of its MLP (paper Table 7)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -73,7 +75,8 @@ class FANConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((dim,), LAYER_SCALE))
         self.conv_dw = StemConv2d(dim, dim, 7, padding=3, groups=dim)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.channel_attention = self.mlp = None
+        self.channel_attention: EfficientChannelAttention | None = None
+        self.mlp: Mlp | None = None
         if channel_heads:
             self.channel_attention = EfficientChannelAttention(
                 dim, channel_heads, MLP_RATIO * dim, norm_cfg
@@ -86,7 +89,10 @@ class FANConvNeXtBlock(nn.Module):
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         x = depthwise(as_map(tokens, grid), self.conv_dw.weight, self.conv_dw.bias)
         x = self.norm(as_tokens(x))
-        x = self.mlp(x) if self.channel_attention is None else self.channel_attention(x, grid)
+        if self.channel_attention is not None:
+            x = self.channel_attention(x, grid)
+        elif self.mlp is not None:
+            x = self.mlp(x)
         return torch.addcmul(tokens, self.gamma, self.drop_path(x))
 
 
@@ -138,7 +144,7 @@ class FANConvNeXt(StagedBackbone):
     def _make_patch_embed(self, dim: int) -> ConvNeXtPatchEmbed:
         return ConvNeXtPatchEmbed(dim)
 
-    def _make_block(self, dim: int, num_heads: int, index: int, **options) -> FANConvNeXtBlock:
+    def _make_block(self, dim: int, num_heads: int, index: int, **options: Any) -> FANConvNeXtBlock:
         return FANConvNeXtBlock(dim, **options)
 
     def _make_downsample(self, dim: int) -> ConvNeXtDownsample:

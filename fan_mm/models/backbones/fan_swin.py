@@ -1,6 +1,6 @@
 """FAN-Swin: Swin Transformer v1 with the FAN block's channel attention (spec 6 and 7.5)."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -88,7 +88,8 @@ class FANSwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-5)
         self.token_mixing = WindowAttention(dim, num_heads, WINDOW, shift, always_shift)
         self.norm2 = nn.LayerNorm(dim, eps=1e-5)
-        self.channel_attention = self.mlp = None
+        self.channel_attention: EfficientChannelAttention | None = None
+        self.mlp: Mlp | None = None
         if channel_heads:
             self.channel_attention = EfficientChannelAttention(
                 dim, channel_heads, MLP_RATIO * dim, norm_cfg, mlp_identity
@@ -101,7 +102,10 @@ class FANSwinBlock(nn.Module):
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         tokens = tokens + self.drop_path(self.token_mixing(self.norm1(tokens), grid))
         x = self.norm2(tokens)
-        x = self.mlp(x) if self.channel_attention is None else self.channel_attention(x, grid)
+        if self.channel_attention is not None:
+            x = self.channel_attention(x, grid)
+        elif self.mlp is not None:
+            x = self.mlp(x)
         return tokens + self.drop_path(x)
 
 
@@ -150,8 +154,8 @@ class FANSwin(StagedBackbone):
     @property
     def unseen_options(self) -> dict[str, object]:
         """What a converted checkpoint must say of itself."""
-        block = self.layers[0].blocks[0]
-        options = dict(always_shift=block.token_mixing.always_shift)
+        block = cast('FANSwinBlock', self.layers[0].blocks[0])
+        options: dict[str, object] = dict(always_shift=block.token_mixing.always_shift)
         if block.channel_attention is not None:
             options['mlp_identity'] = block.channel_attention.mlp.identity
         return options
@@ -159,7 +163,7 @@ class FANSwin(StagedBackbone):
     def _make_patch_embed(self, dim: int) -> PatchEmbed:
         return PatchEmbed(dim)
 
-    def _make_block(self, dim: int, num_heads: int, index: int, **options) -> FANSwinBlock:
+    def _make_block(self, dim: int, num_heads: int, index: int, **options: Any) -> FANSwinBlock:
         return FANSwinBlock(dim, num_heads, shift=WINDOW // 2 if index % 2 else 0, **options)
 
     def _make_downsample(self, dim: int) -> PatchMerging:

@@ -78,11 +78,12 @@ def resolve_arch(
 
 def _check_size(place: str, value: object, example: object) -> None:
     """Check that a size is a positive whole number, or several of them where the example is several."""
+    numbers: Sequence
     if isinstance(example, int):
         numbers, what = [value], 'a positive whole number'
     elif isinstance(example, Sequence):
-        several = isinstance(value, Sequence) and not isinstance(value, str)
-        numbers, what = value if several else [None], 'a list of positive whole numbers'
+        what = 'a list of positive whole numbers'
+        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [None]
     else:
         return
     if any(not isinstance(number, int) or number < 1 for number in numbers):

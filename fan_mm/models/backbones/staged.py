@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ class StagedBackbone(FreezableBackbone):
         widths = [arch['embed_dims'] * 2**i for i in range(len(depths))]
         rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
         self.patch_embed = self._make_patch_embed(widths[0])
-        self.layers = nn.ModuleList()
+        self.layers = cast('list[Stage]', nn.ModuleList())
         for i, (width, heads) in enumerate(zip(widths, arch['num_heads'], strict=True)):
             if i > last_stage:
                 break

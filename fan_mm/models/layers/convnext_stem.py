@@ -16,7 +16,7 @@ from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import pointwise
 
 
-def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def _conv(conv: nn.Module, x: Tensor) -> Tensor:
     """Apply a convolution to a channel-last (B, H, W, C) tensor."""
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 

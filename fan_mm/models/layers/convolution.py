@@ -1,6 +1,7 @@
 """Convolutions as FAN initialises them (spec section 5), and the depthwise ones it is built of."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +13,13 @@ from fan_mm.models.layers.cpu_inference import eager_on_cpu
 FAST = 3  # columns; for the gradient of wider depthwise weights oneDNN has no kernel of its own
 
 
-def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Depthwise convolution that keeps height and width.
 
     Args:
         x: (B, C, H, W).
         weight: (C, 1, k, k) with an odd k.
-        bias: (C,).
+        bias: (C,) or None.
     """
     if has_kernels(x):
         return depthwise_on_gpu(x, weight, bias)
@@ -48,15 +49,15 @@ class _WideDepthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, _: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, _: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
@@ -107,6 +108,8 @@ def _weight_gradient(gradient: Tensor, x: Tensor, size: int) -> Tensor:
 class StemConv2d(nn.Conv2d):
     """Convolution of the ConvNeXt stem: truncated-normal weights of std 0.02, zero bias."""
 
+    bias: nn.Parameter
+
     def reset_parameters(self) -> None:
         """Set the initial values."""
         nn.init.trunc_normal_(self.weight, std=0.02)
@@ -118,6 +121,8 @@ class FanOutConv2d(nn.Conv2d):
 
     ``fan_out`` is ``kh * kw * out_channels / groups``: 9 for a depthwise 3x3 convolution.
     """
+
+    bias: nn.Parameter
 
     def reset_parameters(self) -> None:
         """Set the initial values."""

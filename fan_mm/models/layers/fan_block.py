@@ -48,9 +48,9 @@ class FANBlock(nn.Module):
         self.channel_attention = CHANNEL_ATTENTIONS[channel_attention](
             dim, num_heads, hidden_dim, norm_cfg
         )
-        self.token_pooling = token_pooling and TokenPooling(dim, token_pooling)
+        self.token_pooling = TokenPooling(dim, token_pooling) if token_pooling else None
         self.drop_path = DropPath(drop_path)
-        self.downsample = downsample_dim and OverlapDownsample(dim, downsample_dim)
+        self.downsample = OverlapDownsample(dim, downsample_dim) if downsample_dim else None
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""

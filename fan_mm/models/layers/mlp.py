@@ -57,7 +57,8 @@ class DWConv(nn.Module):
         """
         x = depthwise(as_map(tokens, grid), self.conv1.weight, self.conv1.bias)
         x = self.bn(F.gelu(x))
-        weight, bias = self.conv2.weight, self.conv2.bias
+        weight: Tensor = self.conv2.weight
+        bias: Tensor = self.conv2.bias
         if gamma is not None:
             weight, bias = weight * gamma[:, None, None, None], bias * gamma
         return as_tokens(depthwise(x, weight, bias))
@@ -97,7 +98,7 @@ class ConvMlp(nn.Module):
         scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
         shift = bn.bias - bn.running_mean * scale
         channels = max(64, PART_SIZE // tokens.shape[:2].numel() // 64 * 64)
-        out = self.fc2.bias
+        out: Tensor = self.fc2.bias
         for start in range(0, len(self.gamma), channels):
             c = slice(start, start + channels)
             a = pointwise(tokens, self.fc1.weight[c], self.fc1.bias[c])

@@ -44,12 +44,13 @@ class FourierPositionEncoding(nn.Module):
 
     def forward(self, grid: tuple[int, int]) -> Tensor:
         """The code of a grid (H, W), tokens in row-major order: (1, H * W, C)."""
-        weight = self.token_projection.weight.flatten(1)
+        weight, bias = self.token_projection.weight.flatten(1), self.token_projection.bias
+        assert bias is not None
         height, width = (
             fourier_code(length, self.paired_frequencies, weight.device).to(weight.dtype)
             for length in grid
         )
         # Products and sums, no matrix products: autocast would round positions to half precision.
-        rows = (height[:, None] * weight[:, :32]).sum(-1) + self.token_projection.bias
+        rows = (height[:, None] * weight[:, :32]).sum(-1) + bias
         columns = (width[:, None] * weight[:, 32:]).sum(-1)
         return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)

@@ -1,5 +1,7 @@
 """Tokens and maps are two views of the same memory: a channels-last map is a list of tokens."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -13,7 +15,7 @@ def as_tokens(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def padding(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+def padding(size: Sequence[int], multiple: int) -> tuple[int, int]:
     """Rows and columns that a map (H, W) lacks to multiples of a number.
 
     The whole multiples come first: so an exporter sees that they are some, where ``-size % multiple``

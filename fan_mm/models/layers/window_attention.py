@@ -99,6 +99,7 @@ class WindowAttention(nn.Module):
         self.register_buffer(
             'relative_position_index', relative_position_index(window), persistent=False
         )
+        self.relative_position_index: Tensor
         self.qkv = Linear(dim, 3 * dim)
         self.proj = Linear(dim, dim)
 

@@ -12,6 +12,7 @@ and :math:`\bar{a}`, a second one, in the backward pass, the gradients; the N x 
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,7 @@ class AttentionDiversity:
         """End recording; the mean over what ran since its start, None if nothing did."""
         values, self._values = self._values, None
         # the authors' divisor
-        return sum(values) / (len(values) + 1e-6) if values else None
+        return sum(values[1:], values[0]) / (len(values) + 1e-6) if values else None
 
     def remove(self) -> None:
         """Leave the model as it was."""
@@ -100,7 +101,7 @@ class AttentionDiversity:
 
 class _AttentionDiversity(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, threshold: float) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, threshold: float) -> Tensor:
         ctx.threshold = threshold
         batch, heads, tokens, _ = q.shape
         with torch.autocast(q.device.type, enabled=False):
@@ -125,7 +126,7 @@ class _AttentionDiversity(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         q, k, log_sums, total, directions = ctx.saved_tensors
         batch, heads, tokens, width = q.shape
         with torch.autocast(q.device.type, enabled=False):
