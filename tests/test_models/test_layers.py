@@ -153,7 +153,8 @@ def test_unit_goldens(name, inference):
 @pytest.mark.parametrize('name', ['eca_h4', 'eca_chead8'])
 def test_gate_of_channel_attention(name):
     module, golden = load_unit(name)
-    gate = module.gate(torch.from_numpy(golden['input']))
+    tokens = torch.from_numpy(golden['input'])
+    gate = module.gate(tokens, module.q(tokens))
     expected = golden['gate_times_temperature'].reshape(2, 1, 32)
     np.testing.assert_allclose(gate.detach().numpy(), expected, atol=1e-6)
     assert expected.min() < 0.35 < 0.75 < expected.max()  # the unit would catch a constant gate
