@@ -86,11 +86,16 @@ def _rich_scores(record: CellRecord) -> Hashable:
 
 
 def one_score(facts: Facts) -> Iterator[Finding]:
-    """One value that stands for most of the corrupted cells; of few pictures or objects it may well."""
+    """One value that stands for most of the corrupted cells; of few pictures or objects it may well.
+
+    Of cells that are equal in all they have, other checks tell.
+    """
     fewest = min((record.samples for record in facts.corrupted), default=0)
     if facts.task != 'segmentation' and fewest < _PICTURES:
         return
-    scores = {str(r.cell): facts.score(r) for r in facts.corrupted}
+    told = (lambda r: r.evidence.get('pictures'), lambda r: r.evidence.get('scores'), _rich_scores)
+    equal = {str(r.cell) for key in told for group in _groups(facts.done, key) for r in group}
+    scores = {str(r.cell): facts.score(r) for r in facts.corrupted if str(r.cell) not in equal}
     if repeated := repeated_score(scores):
         value, names = repeated
         yield Finding(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from fan_mm.engine.evaluators import collectors, left_as_it_was
 from fan_mm.engine.first_batch import without_losses
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import PerImage, interval
+from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
 from fan_mm.evaluation.scores import Scores, compute_scores
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
+_UPPER = (1 + LEVEL) / 2
 
 
 @torch.no_grad()
@@ -55,13 +56,29 @@ def exchanged_colours(
     ):
         both = {_PLAIN: one, _EXCHANGED: two}
         draws = PerImage(plain.kind, np.arange(len(image_ids)), both).resampled()
-        bounds = interval(draws[_EXCHANGED] - draws[_PLAIN])
+        bounds = _of_few(draws[_EXCHANGED] - draws[_PLAIN], len(image_ids))
     return {
         'images': len(image_ids),
         'plain': plain.metrics[plain.headline],
         'exchanged': exchanged.metrics[plain.headline],
         'interval': bounds,
     }
+
+
+def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
+    """The interval of resampled differences, as wide as it must be for so few images.
+
+    Resamples without an object have no score. Resampling alone makes too little of the chance that all
+    of a handful of images agree; Student's t with the degrees of freedom that there are does not.
+    """
+    from scipy.special import ndtri, stdtrit  # nothing heavy at import
+
+    draws = draws[~np.isnan(draws)]
+    if images < 2 or not draws.size:
+        return None
+    centre, bounds = draws.mean(), np.array(interval(draws))
+    wider = float(stdtrit(images - 1, _UPPER) / ndtri(_UPPER) * np.sqrt(images / (images - 1)))
+    return (centre + wider * (bounds - centre)).tolist()
 
 
 def _scores(

@@ -86,6 +86,20 @@ def test_one_score_for_most(task, samples, expected):
     assert not found('one_score', facts)
 
 
+@pytest.mark.parametrize('what', ['pictures', 'scores'])
+def test_one_score_of_cells_that_are_equal_in_all(what):
+    facts = healthy(benchmark='imagenet-c')
+
+    def change(record):
+        if record.severity > 2:
+            record.metrics = dict.fromkeys(record.metrics, 10.0)
+            record.evidence[what] = 'equal'
+        return record
+
+    equal = changed(facts, change)
+    assert found(f'same_{what}', equal) and not found('one_score', equal)
+
+
 @pytest.mark.parametrize(
     ('scores', 'value'),
     [

@@ -201,6 +201,10 @@ def exchanged(truth, taken_for):
         ([10, 10, 180], [[1, 9], [0, 9], [2, 90]], True),  # a tenth of the truth
         ([10, 10, 181], [[1, 9], [0, 9], [2, 90]], False),
         ([0, 0, 0], [[1, 0], [0, 0], [2, 0]], False),
+        # two classes that a weak model takes for others, which do not occur; and most classes
+        ([30, 30, 100, 0, 0], [[3, 17], [4, 17], [2, 90], [3, 0], [4, 0]], False),
+        ([50, 50, 100, 0, 0], [[3, 30], [4, 30], [2, 90], [3, 0], [4, 0]], True),
+        ([30, 30, 100, 0, 0], [[1, 17], [4, 17], [2, 90], [3, 0], [4, 0]], True),  # one moved up
     ],
 )
 def test_which_classes_are_taken_for_each_other(truth, taken_for, is_found):

@@ -388,6 +388,22 @@ def test_the_interval_of_exchanged_colours(kinds, has, monkeypatch):
     assert not has or bounds[0] < bounds[1] < -20  # of about 70 pixels 20 fewer
 
 
+@pytest.mark.parametrize(
+    ('draws', 'images', 'bounds'),
+    [
+        ([1.0, 3.0] * 50, 1000, [0.9985, 3.0015]),
+        ([1.0, 3.0] * 50, 2, [-7.168, 11.168]),  # t is 12.7 where two say it
+        ([1.0, 3.0] * 50, 4, [0.1251, 3.8749]),
+        ([1.0, 3.0, np.nan] * 50, 4, [0.1251, 3.8749]),  # some without an object
+        ([2.0] * 9, 2, [2.0, 2.0]),
+        ([np.nan] * 9, 4, None),
+        ([1.0, 3.0] * 50, 1, None),
+    ],
+)
+def test_few_pictures_have_a_wide_interval(draws, images, bounds):
+    assert colours._of_few(np.array(draws), images) == (bounds and pytest.approx(bounds, abs=1e-3))
+
+
 @pytest.mark.parametrize('form', ['tensor', 'list', 'forms for test-time augmentation'])
 def test_red_and_blue_are_exchanged_in_every_form_of_inputs(form):
     picture = torch.arange(3)[:, None, None].expand(3, 4, 5)
