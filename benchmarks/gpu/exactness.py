@@ -46,13 +46,13 @@ def measure(results: Results, small: bool) -> None:
     backbones = BACKBONES[:1] if small else BACKBONES
     shape = SMALL_SHAPE if small else SHAPE
     for dtype, bound in OPERATORS.items():
-        for shape in SHAPES[:1] if small else SHAPES:
-            what = f'{str(dtype).removeprefix("torch.")}, {"x".join(map(str, shape))}'
+        for tokens in SHAPES[:1] if small else SHAPES:
+            what = f'{str(dtype).removeprefix("torch.")}, {"x".join(map(str, tokens))}'
             for size in (3, 7):
                 with results.case(f'depthwise {size}x{size} and its gradients, {what}') as row:
-                    row |= compare_depthwise(shape, size, dtype, bound)
+                    row |= compare_depthwise(tokens, size, dtype, bound)
             with results.case(f"the gate's similarity and its gradients, {what}") as row:
-                row |= compare_similarity(shape, dtype, bound)
+                row |= compare_similarity(tokens, dtype, bound)
     for name in [GRADIENTS_OF] if small else golden_models():
         with results.case(f'golden {name}') as row:
             row |= compare_golden(name)
