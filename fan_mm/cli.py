@@ -146,7 +146,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.stdout.reconfigure(errors='backslashreplace')
     with stopping.handled():
         try:
-            status = main()
+            status: str | int | None = main()
             sys.stdout.flush()
             stopping.settle()
         except SystemExit as end:

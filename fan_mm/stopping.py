@@ -112,7 +112,7 @@ class _Stop(KeyboardInterrupt):
 def _stop_again(number: int, received: list[int]) -> None:
     time.sleep(0.01)  # to be out of what swallowed it
     if received is _received and signal.getsignal(number) is _stop:
-        _thread.interrupt_main(number)
+        _thread.interrupt_main(signal.Signals(number))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -46,13 +46,13 @@ def measure(results: Results, small: bool) -> None:
     backbones = BACKBONES[:1] if small else BACKBONES
     shape = SMALL_SHAPE if small else SHAPE
     for dtype, bound in OPERATORS.items():
-        for shape in SHAPES[:1] if small else SHAPES:
-            what = f'{str(dtype).removeprefix("torch.")}, {"x".join(map(str, shape))}'
+        for tokens in SHAPES[:1] if small else SHAPES:
+            what = f'{str(dtype).removeprefix("torch.")}, {"x".join(map(str, tokens))}'
             for size in (3, 7):
                 with results.case(f'depthwise {size}x{size} and its gradients, {what}') as row:
-                    row |= compare_depthwise(shape, size, dtype, bound)
+                    row |= compare_depthwise(tokens, size, dtype, bound)
             with results.case(f"the gate's similarity and its gradients, {what}") as row:
-                row |= compare_similarity(shape, dtype, bound)
+                row |= compare_similarity(tokens, dtype, bound)
     for name in [GRADIENTS_OF] if small else golden_models():
         with results.case(f'golden {name}') as row:
             row |= compare_golden(name)
@@ -93,18 +93,24 @@ def compare_similarity(shape: tuple[int, ...], dtype: torch.dtype, bound: float)
     batch, height, width, channels = shape
     u, q = torch.randn(2, batch, height * width, channels, dtype=torch.float64) * 2
     module = EfficientChannelAttention(channels, channels // 8, channels, dict(type='BN'))
-    return compare_operators(module.similarity, module.similarity, (u, q), dtype, bound)
+    similarity = module.similarity
+    # scaled as a gradient scaler does: of many tokens they are less than the least float16
+    return compare_operators(similarity, similarity, (u, q), dtype, bound, scale=1024)
 
 
 def compare_operators(
-    found: Callable, plain: Callable, inputs: tuple[Tensor, ...], dtype: torch.dtype, bound: float
+    found: Callable,
+    plain: Callable,
+    inputs: tuple[Tensor, ...],
+    dtype: torch.dtype,
+    bound: float,
+    scale: float = 1,
 ) -> dict:
     """The largest relative error of an output and the gradients of all inputs."""
     rounded = [x.to(dtype).double().requires_grad_() for x in inputs]
     on_gpu = [x.detach().to(device(), dtype).requires_grad_() for x in rounded]
     out, expected = found(*on_gpu), plain(*rounded)
-    # as a gradient scaler does, lest those of many tokens be less than the least float16
-    gradient = (1024 * torch.randn_like(expected)).to(dtype)
+    gradient = (scale * torch.randn_like(expected)).to(dtype)
     results = [out, *torch.autograd.grad(out, on_gpu, gradient.to(out.device, out.dtype))]
     targets = [expected, *torch.autograd.grad(expected, rounded, gradient.double())]
     errors = [

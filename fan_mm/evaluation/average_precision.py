@@ -53,8 +53,9 @@ class Matches:
     @classmethod
     def read(cls, stored: Callable[[str], np.ndarray | None]) -> 'Matches | None':
         """What was stored under these names; None if nothing was."""
-        found = {field.name: stored(f'boxes/{field.name}') for field in fields(cls)}
-        return None if any(a is None for a in found.values()) else cls(**found)
+        names = [field.name for field in fields(cls)]
+        found = {name: a for name in names if (a := stored(f'boxes/{name}')) is not None}
+        return cls(**found) if len(found) == len(names) else None
 
     def per_class(self) -> np.ndarray:
         """AP ``(K,)`` of all images, per cent; NaN of a class without objects."""
@@ -188,7 +189,7 @@ def match(
     truth: Any,
     results: Sequence[Mapping[str, Any]],
     categories: Sequence[int],
-    overlaps: Sequence[float],
+    overlaps: Sequence[float] | np.ndarray,
 ) -> Matches:
     """Match detections to objects as pycocotools does, boxes of all areas.
 
@@ -252,7 +253,7 @@ def _pairs(
     found: Mapping[str, np.ndarray],
     results: Sequence[Mapping[str, Any]],
     categories: Sequence[int],
-    overlaps: Sequence[float],
+    overlaps: Sequence[float] | np.ndarray,
 ) -> Iterator[tuple[int, int, list[int], dict[str, Any]]]:
     """What pycocotools finds in each image of each class that has objects there; elsewhere all is wrong.
 

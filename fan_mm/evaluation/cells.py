@@ -324,7 +324,9 @@ class StatisticsOfCells(Mapping[Cell, np.ndarray]):
     def __getitem__(self, cell: Cell) -> np.ndarray:
         if cell not in self._cells:
             raise KeyError(cell)
-        return self._store.statistics(cell, self._name)
+        found = self._store.statistics(cell, self._name)
+        assert found is not None  # see `cells`
+        return found
 
     def __contains__(self, cell: object) -> bool:
         return cell in self._cells

@@ -59,9 +59,7 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     return found | _calibration_differences(first, second, results, figures)
 
 
-def paired(
-    values: Sequence[float | None], draws: Sequence[np.ndarray] | None
-) -> dict[str, float | list[float] | bool | None]:
+def paired(values: Sequence[float | None], draws: Sequence[np.ndarray] | None) -> dict[str, Any]:
     """The second of two values minus the first.
 
     Args:
@@ -71,7 +69,8 @@ def paired(
     Returns:
         'difference', 'interval' and 'significant', see `compare`.
     """
-    difference = None if None in values else values[1] - values[0]
+    first, second = values
+    difference = None if first is None or second is None else second - first
     bounds = None
     if difference is not None and draws is not None:
         bounds = interval(draws[1] - draws[0])

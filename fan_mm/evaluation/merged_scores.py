@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.structures import PixelData
-from torch import nn
+from torch import Tensor, nn
 
 from fan_mm.evaluation.calibration import log_of
 
 
-def forgetful(model: nn.Module) -> BaseTTAModel | None:
+def forgetful(model: Any) -> BaseTTAModel | None:
     """The ``SegTTAModel`` that a model is, perhaps wrapped; None if it keeps what it predicts from."""
     while is_model_wrapper(model):
         model = model.module
@@ -24,7 +24,7 @@ def forgetful(model: nn.Module) -> BaseTTAModel | None:
     return model if merging.__name__ == 'SegTTAModel' else None
 
 
-def predict(model: nn.Module, batch: Any) -> list:
+def predict(model: Any, batch: Any) -> list:
     """``model.test_step``; a `forgetful` model's samples have the merged scores.
 
     They are logarithms of probabilities, so that their softmax is the probabilities.
@@ -36,7 +36,8 @@ def predict(model: nn.Module, batch: Any) -> list:
     merging = forgetful(model)
     if merging is None:
         return model.test_step(batch)
-    sums, count = [], 0
+    sums: list[Tensor] = []
+    count = 0
 
     def add(_: nn.Module, __: tuple, samples: list) -> None:
         nonlocal count

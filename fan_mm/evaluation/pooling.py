@@ -6,9 +6,10 @@ Cityscapes with and without rain). The draws depend on the scenes alone, so that
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import NamedTuple
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
 
 def resampled_counts(scenes: Scenes, resamples: int = RESAMPLES) -> dict[ShiftCell, np.ndarray]:
     """How often ``(R, N)`` each picture of every cell occurs in each resample of scenes."""
-    found = {}
+    found: dict[ShiftCell, np.ndarray] = {}
     for cells in strata(scenes):
         names, places = np.unique(
             np.concatenate([scenes[cell] for cell in cells]), return_inverse=True
@@ -69,11 +70,19 @@ class Pooled:
     Args:
         scenes: of all cells that there will be.
         resamples: R.
+
+    Attributes:
+        statistics: of the cells that are known, as each kind has them.
+        metric: name of the per-class scores.
+        truth: name of per-class scores that only classes with truth have.
     """
+
+    metric: str
+    truth: str
 
     def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
         self.scenes, self.resamples = scenes, resamples
-        self.statistics: dict[ShiftCell, np.ndarray | Matches] = {}
+        self.statistics: dict[ShiftCell, Any] = {}
 
     def __contains__(self, cell: ShiftCell) -> bool:
         return cell in self.statistics
@@ -102,6 +111,8 @@ class PooledSums(Pooled):
     Statistics of a cell are ``(N, ...)``, whole numbers.
     """
 
+    statistics: dict[ShiftCell, np.ndarray]
+
     def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
         super().__init__(scenes, resamples)
         self._draws: dict[ShiftCell, np.ndarray] = {}
@@ -123,10 +134,7 @@ class PooledIoU(PooledSums):
     Statistics of a cell are ``(N, 2, C)``, pixels per class in intersection and union.
     """
 
-    metric, truth = (
-        'IoU',
-        'Acc',
-    )  # per-class scores: its own, and one that only classes with truth have
+    metric, truth = 'IoU', 'Acc'
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
         """See `Pooled.score`."""
@@ -134,7 +142,7 @@ class PooledIoU(PooledSums):
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
         """See `Pooled.drawn`."""
-        return mean_iou(sum(map(self.drawn_sums, cells))[:, :, list(scored)], 0)
+        return mean_iou(added(map(self.drawn_sums, cells))[:, :, list(scored)], 0)
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
         """See `Pooled.per_class`."""
@@ -144,7 +152,7 @@ class PooledIoU(PooledSums):
         )
 
     def _sums(self, cells: Sequence[ShiftCell]) -> np.ndarray:
-        return sum(self.statistics[cell].sum(axis=0, dtype=np.float64) for cell in cells)
+        return added(self.statistics[cell].sum(axis=0, dtype=np.float64) for cell in cells)
 
 
 class PooledAP(Pooled):
@@ -153,7 +161,8 @@ class PooledAP(Pooled):
     Statistics of a cell are `fan_mm.evaluation.average_precision.Matches`.
     """
 
-    metric = truth = 'bbox_mAP'  # see `PooledIoU`
+    statistics: dict[ShiftCell, Matches]
+    metric = truth = 'bbox_mAP'
 
     def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
         super().__init__(scenes, resamples)
@@ -199,6 +208,11 @@ class StoredDraws:
         return self.draws.get(cells[0] if len(cells) == 1 else ShiftCell(cells[0].set, POOLED))
 
 
+def added(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of arrays of one shape, of which there is one at least."""
+    return reduce(operator.add, parts)
+
+
 def combined(
     over: str, sums: Sequence[np.ndarray], score: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
@@ -209,18 +223,17 @@ def combined(
         sums: of the conditions.
         score: of sums.
     """
-    return score(sum(sums)) if over == POOLED else sum(map(score, sums)) / len(sums)
+    return score(added(sums)) if over == POOLED else added(map(score, sums)) / len(sums)
 
 
 def pool(
     statistics: Mapping[ShiftCell, np.ndarray | Matches],
     scenes: Scenes,
     resamples: int = RESAMPLES,
-    kind: type[Pooled] = PooledIoU,
 ) -> Pooled:
     """What is known of some cells' pictures; the same draws for the same scenes."""
     boxes = any(isinstance(found, Matches) for found in statistics.values())
-    pooled = (PooledAP if boxes else kind)(scenes, resamples)
+    pooled: Pooled = (PooledAP if boxes else PooledIoU)(scenes, resamples)
     pooled.statistics |= statistics
     return pooled
 
@@ -237,27 +250,27 @@ def by_cell(arrays: Mapping[str, np.ndarray], what: str) -> dict[ShiftCell, np.n
 
 def drawn_alike(
     first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None
-) -> tuple[Pooled | StoredDraws, ...] | None:
+) -> tuple[PooledSums | StoredDraws, ...] | None:
     """Two models' cells with the same pictures; None where there is nothing to draw.
 
     Args:
         first: arrays of per_image.npz or calibration.npz.
         second: of the other model.
     """
-    both = (first, second)
-    if None in map(_kind, both) or _kind(first) != _kind(second):
+    if first is None or second is None or _kind(first) != _kind(second):
         return None
+    both = (first, second)
     keys = [by_cell(arrays, 'keys') for arrays in both]
     common = [c for c in keys[0] if c in keys[1] and np.array_equal(keys[0][c], keys[1][c])]
     scenes = [by_cell(arrays, 'scenes') for arrays in both]
     if _kind(first) == RESAMPLED:
         return _stored_alike(both, common, scenes)
-    scenes = {cell: scenes[0][cell] for cell in common}
     kind = PooledIoU if _kind(first) == 'iou' else PooledSums
-    return tuple(
-        pool({cell: sums[cell] for cell in common}, scenes, kind=kind)
-        for sums in (by_cell(arrays, 'sums') for arrays in both)
-    )
+    pooled = tuple(kind({cell: scenes[0][cell] for cell in common}) for _ in both)
+    for found, arrays in zip(pooled, both, strict=True):
+        sums = by_cell(arrays, 'sums')
+        found.statistics |= {cell: sums[cell] for cell in common}
+    return pooled
 
 
 def _stored_alike(
@@ -283,5 +296,5 @@ def _stored_alike(
     )
 
 
-def _kind(arrays: Mapping[str, np.ndarray] | None) -> str | None:
-    return None if arrays is None else str(arrays['kind'])
+def _kind(arrays: Mapping[str, np.ndarray]) -> str:
+    return str(arrays['kind'])

@@ -39,9 +39,9 @@ def probabilities_of(model: Any, task: str) -> str:
                 'probabilities: test without augmentation, or without --calibration'
             )
     for part in model.modules():
-        if name := _named(part, _SUMS_OF_MASKS):
+        if head := _named(part, _SUMS_OF_MASKS):
             raise InputError(
-                f'calibration: {name} gives class scores summed over masks, which are neither logits '
+                f'calibration: {head} gives class scores summed over masks, which are neither logits '
                 'nor probabilities: leave --calibration out'
             )
     maps = task == 'segmentation' or hasattr(model, 'decode_head')

@@ -171,10 +171,7 @@ def write_with_arrays(
             (folder / name).unlink(missing_ok=True)
             continue
         with whole_file(folder / name) as aside, ZipFile(aside, 'w', ZIP_DEFLATED) as file:
-            for (
-                array,
-                values,
-            ) in content:  # as np.savez_compressed writes them, which wants all at once
+            for array, values in content:  # as np.savez_compressed, which wants them all at once
                 with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS

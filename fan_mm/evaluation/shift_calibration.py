@@ -11,8 +11,8 @@ import numpy as np
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES
 from fan_mm.evaluation.calibration import MEASURES, calibration
 from fan_mm.evaluation.calibration_summary import of_sums, of_values
-from fan_mm.evaluation.pooling import MEAN, POOLED, PooledSums, ShiftCell, combined, pool
-from fan_mm.evaluation.shifts import Measured, arrays_of
+from fan_mm.evaluation.pooling import MEAN, POOLED, PooledSums, ShiftCell, combined
+from fan_mm.evaluation.shifts import Measured, arrays_of, scenes_of
 
 
 def add_calibration(
@@ -28,16 +28,17 @@ def add_calibration(
     Returns:
         What calibration.npz holds; None where no condition is finished.
     """
-    done = {m.cell: m for m in measured if m.calibration is not None}
-    if not done:
+    statistics = {m.cell: m.calibration for m in measured if m.calibration is not None}
+    if not statistics:
         return None
-    statistics = {cell: m.calibration for cell, m in done.items()}
+    done = [m for m in measured if m.cell in statistics]
     sums = {cell: s.sum(axis=0, dtype=np.int64) for cell, s in statistics.items()}
-    pooled = pool(statistics, {cell: m.scenes for cell, m in done.items()}, kind=PooledSums)
-    draws = {cell: pooled.drawn_sums(cell) for cell in done}
+    pooled = PooledSums(scenes_of(done))
+    pooled.statistics |= statistics
+    draws = {cell: pooled.drawn_sums(cell) for cell in statistics}
     for cell in results['cells']:
         key = ShiftCell(cell['set'], cell['condition'])
-        if key in done:
+        if key in statistics:
             cell['calibration'] = of_sums(sums[key], calibration(draws[key]), variants)
     for name, entry in results['sets'].items():
         cells = [ShiftCell(name, condition) for condition in entry['conditions']]
@@ -45,7 +46,7 @@ def add_calibration(
             entry[over]['calibration'] = _of_set(over, cells, sums, draws, variants)
     # of a score that allows no intervals, calibration has some nevertheless
     results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
-    return arrays_of('calibration', done.values(), statistics)
+    return arrays_of('calibration', done, statistics)
 
 
 def _of_set(

@@ -181,7 +181,12 @@ class SetScores:
             m.record.status == 'done' and m.cell not in self.pooled for m in self.conditions
         ):
             why = f'of {self.headline} nothing is stored by picture here: it is not pooled'
-            nothing = {'value': None, 'interval': None, 'complete': True, 'missing': []}
+            nothing: dict[str, Any] = {
+                'value': None,
+                'interval': None,
+                'complete': True,
+                'missing': [],
+            }
             return {'score': nothing, 'retention': None, 'reason': why}
         return {
             'score': self._number([self.conditions], _mean),
@@ -281,8 +286,8 @@ def join(
         The content of results.json, and the arrays of per_image.npz, None without statistics.
     """
     if pooled is None:
-        whole = [m for m in measured if m.statistics is not None]
-        pooled = pool({m.cell: m.statistics for m in whole}, {m.cell: m.scenes for m in whole})
+        statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
+        pooled = pool(statistics, scenes_of(m for m in measured if m.cell in statistics))
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
     entries, draws = {}, {}
     if CLEAN_COLUMN in pooled:
@@ -363,6 +368,15 @@ def _size(path: str | None) -> int | None:
         return None
 
 
+def scenes_of(measured: Iterable[Measured]) -> dict[ShiftCell, np.ndarray]:
+    """The scenes of cells with statistics."""
+    found = {}
+    for m in measured:
+        assert m.scenes is not None
+        found[m.cell] = m.scenes
+    return found
+
+
 def arrays_of(
     kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
 ) -> dict[str, np.ndarray] | None:
@@ -377,6 +391,7 @@ def arrays_of(
     arrays = {f'{what}/{"/".join(cell)}': array for cell, array in content.items()}
     for m in measured:
         name = '/'.join(m.cell)
+        assert m.keys is not None and m.scenes is not None  # of cells with statistics
         arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
     return {'kind': np.array(kind), **arrays} if arrays else None
 

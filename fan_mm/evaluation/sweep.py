@@ -268,7 +268,9 @@ class RobustnessSweep:
         self.parts = parts_of(self.evaluator, sizes)
         infos = sample_infos(clean_dataset, self.samples)
         # Not their annotations, which a dataset keeps much more tightly.
-        self.infos = [{name: info.get(name) for name in ('img_path', 'img_id')} for info in infos]
+        self.infos: list[dict[str, Any]] = [
+            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
+        ]
         self.labels = [info.get('gt_label') for info in infos]
         self._check_truth()
         self.premade = None
@@ -463,7 +465,7 @@ class RobustnessSweep:
             store_temperature(self.work_dir, found)
             return found
 
-        self.calibration.use(self._on_rank_0(kept))  # the same on all ranks, to the last digit
+        calibration.use(self._on_rank_0(kept))  # the same on all ranks, to the last digit
 
     def _run_cells(self) -> None:
         done = self._on_rank_0(self.stored)
@@ -598,7 +600,7 @@ class RobustnessSweep:
         if record.error is None:
             try:
                 collected = _in_order(parts)
-                sums = collected.pop() if self.calibration else None
+                sums = collected.pop() if self.calibration else []
                 scores = self._scores(collected)
                 arrays['statistics'] = scores.statistics
                 if scores.matches is not None:

@@ -45,7 +45,7 @@ class Part:
     def folder(self, work_dir: Path) -> Path:
         """Where its sweep is stored."""
         words = list(self.cell)
-        if self.cell == CLEAN_COLUMN:
+        if self.condition is None:
             words = ['clean']
         elif self.condition.split != SHIFT_SETS[self.cell.set].splits[0]:
             words.insert(1, Path(self.condition.split).stem)
@@ -139,10 +139,10 @@ def _evaluator(cfg: Config, task: str, condition: Condition | None = None) -> Co
     own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
     metric = next((copy.deepcopy(m) for m in own if type_name(m) in _COCO_METRICS), None)
     metric = metric or ConfigDict(type='mmdet.CocoMetric')
-    metric.metric = 'bbox'
+    metric['metric'] = 'bbox'
     metric.pop('metric_items', None)  # without mAP there would be no score
     if condition is not None:
-        metric.ann_file = str(condition.ann_file)
+        metric['ann_file'] = str(condition.ann_file)
     return metric
 
 

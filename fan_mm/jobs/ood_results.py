@@ -92,8 +92,11 @@ class ShiftResults:
             variants = some.calibration.variants if some.calibration else ()
             calibration = add_calibration(results, measured, variants)
             files = {PER_IMAGE: arrays, CALIBRATION: calibration}
-            files = {name: content and content.items() for name, content in files.items()}
-            write_with_arrays(self.work_dir, results, files)
+            write_with_arrays(
+                self.work_dir,
+                results,
+                {name: None if a is None else a.items() for name, a in files.items()},
+            )
         return results
 
     def _measured(self, part: Part, audit: Mapping[str, Any] | None) -> Measured:
@@ -107,9 +110,11 @@ class ShiftResults:
         ]
         done, read = record.status == 'done', sweep.store.statistics
         if done and part.cell not in self.pooled:
-            statistics = read(CLEAN)
-            if self.task == 'detection':
-                statistics = Matches.read(lambda name: read(CLEAN, name))
+            statistics = (
+                Matches.read(lambda name: read(CLEAN, name))
+                if self.task == 'detection'
+                else read(CLEAN)
+            )
             if statistics is not None:
                 self.pooled.statistics[part.cell] = statistics
         return Measured(

@@ -60,11 +60,11 @@ def find_sets(
     found = {}
     for name, folder in folders.items():
         record = set_for(name, task)
-        of_cityscapes = cityscapes and getattr(record, 'labels_from', '') == 'Cityscapes'
+        of_cityscapes = getattr(record, 'labels_from', '') == 'Cityscapes'
         conditions = record.find(
             Path(folder).expanduser(),
             splits.get(name),
-            Path(cityscapes).expanduser() if of_cityscapes else None,
+            Path(cityscapes).expanduser() if cityscapes and of_cityscapes else None,
             encodings.get(name),
         )
         if is_withheld(conditions):

@@ -253,7 +253,7 @@ def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> di
         if temperature is not None and sweep.calibration:
             sweep.calibration.use(temperature)
         audits[part] = _run(part, sweep)
-        temperature = sweep.calibration and sweep.calibration.temperature
+        temperature = sweep.calibration.temperature if sweep.calibration else None
         results = by_rank_0(lambda: joined.write(audits), joined.work_dir)
     return results
 

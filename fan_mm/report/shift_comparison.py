@@ -21,6 +21,7 @@ from fan_mm.evaluation.pooling import (
     PooledSums,
     ShiftCell,
     StoredDraws,
+    added,
     combined,
     drawn_alike,
 )
@@ -328,15 +329,15 @@ def _differences(
             draws = drawn_alike(*arrays) if measures else None
             for measure, column in itertools.product(measures, columns):
                 scores = [score_in(t, column, measure) for t in (first, table)]
-                values = [score and score['value'] for score in scores]
+                values = [None if score is None else score['value'] for score in scores]
                 if None in values or (table.name, column) in unlike:
                     continue
-                drawn = draws and [
+                drawn = [
                     _drawn(t, column, measure, d)
-                    for t, d in zip((first, table), draws, strict=True)
+                    for t, d in zip((first, table), draws or (None, None), strict=True)
                 ]
-                known = drawn and all(d is not None for d in drawn)
-                difference = paired(values, drawn if known else None)
+                known = [d for d in drawn if d is not None]
+                difference = paired(values, known if len(known) == 2 else None)
                 bounds = difference['interval']
                 found.append(
                     ShiftDifference(
@@ -349,24 +350,25 @@ def _differences(
 
 
 def _drawn(
-    table: ShiftTable, column: Column, measure: str, draws: PooledSums | StoredDraws
+    table: ShiftTable, column: Column, measure: str, draws: PooledSums | StoredDraws | None
 ) -> np.ndarray | None:
     """Resampled values ``(R,)`` of a column; None where a cell has no statistics of both models."""
     names = [column.condition]
     if column.combined:
         names = list(table.sets[column.set]['conditions'])
     cells = [ShiftCell(column.set, name) for name in names]
-    if not all(cell in draws for cell in cells):
+    if draws is None or not all(cell in draws for cell in cells):
         return None
     over = column.condition if column.combined else POOLED
     if measure in measures_of(table):
         variant, name = measures_of(table)[measure]
         v, m = table.variants.index(variant), MEASURES.index(name)
+        assert isinstance(draws, PooledSums)  # calibration.npz has no draws
         sums = [draws.drawn_sums(cell) for cell in cells]
         return combined(over, sums, lambda s: calibration(s[:, v])[:, m])
     classes = table.results['dataset']['classes']
     names = classes if column.set == 'clean' else table.sets[column.set]['scored']
     scored = [classes.index(name) for name in names]
-    if over == MEAN:
-        return sum(draws.drawn([cell], scored) for cell in cells) / len(cells)
-    return draws.drawn(cells, scored)
+    groups = [[cell] for cell in cells] if over == MEAN else [cells]
+    drawn = [found for group in groups if (found := draws.drawn(group, scored)) is not None]
+    return added(drawn) / len(groups) if len(drawn) == len(groups) else None

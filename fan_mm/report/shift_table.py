@@ -5,7 +5,7 @@ measured: `fan_mm.evaluation.shifts` wrote every number. A value that is not the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class Row:
         remarks: what a reader of the row must know.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
-        calibration: variant -> measure -> its number; None where it was not measured.
+        calibration: variant -> measure -> its number; empty where it was not measured.
     """
 
     set: str
@@ -52,7 +52,7 @@ class Row:
     remarks: tuple[str, ...] = ()
     state: str = 'done'
     error: str | None = None
-    calibration: Mapping[str, Mapping[str, Any]] | None = None
+    calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -127,7 +127,7 @@ class ShiftTable:
             cell['samples'],
             state=cell['status'],
             error=cell['error'],
-            calibration=cell.get('calibration'),
+            calibration=cell.get('calibration') or {},
         )
 
     @property
@@ -165,7 +165,7 @@ class ShiftTable:
                     Row(
                         *(name, label, 'combined', found['score'], found['retention']),
                         remarks=remarks,
-                        calibration=found.get('calibration'),
+                        calibration=found.get('calibration') or {},
                     )
                 )
         return rows
@@ -178,7 +178,7 @@ class ShiftTable:
 
     def calibrated_rows(self, variant: str) -> list[Row]:
         """Those of them that have calibration of a variant."""
-        return [row for row in self.all_rows() if variant in (row.calibration or {})]
+        return [row for row in self.all_rows() if variant in row.calibration]
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def _csv_row(table: ShiftTable, row: Row, calibration: Mapping[tuple[str, str], 
         *(row.set, _split(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
         *(kept['value'], *(kept['interval'] or (None, None))),
-        *(*csv_values(row.calibration or {}, calibration), row.error),
+        *(*csv_values(row.calibration, calibration), row.error),
     ]
 
 

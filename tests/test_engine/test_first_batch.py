@@ -73,6 +73,8 @@ def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
         StateHook.seen.clear()
         run = Config(cfg._cfg_dict.to_dict())
         run.work_dir = str(tmp_path / f'tried {tried}')
+        # two of the same second would share the hub of mmengine that keeps what is logged
+        run.experiment_name = f'{tmp_path.name}_{tried}'
         train(run)
         weights = torch.load(f'{run.work_dir}/iter_2.pth', weights_only=False)
         runs.append((list(StateHook.seen), weights['state_dict'], weights['ema_state_dict']))

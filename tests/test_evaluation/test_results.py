@@ -74,7 +74,7 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_arrays_of_an_earlier_sweep_do_not_stay_and_the_others_are_written(tmp_path):
     (tmp_path / 'old.npz').write_bytes(b'of a sweep before')
-    write_with_arrays(tmp_path, {'a': 1}, {'old.npz': None, 'new.npz': {'values': np.arange(3)}})
+    write_with_arrays(tmp_path, {'a': 1}, {'old.npz': None, 'new.npz': [('values', np.arange(3))]})
     assert sorted(file.name for file in tmp_path.iterdir()) == ['new.npz', 'results.json']
     assert np.load(tmp_path / 'new.npz')['values'].tolist() == [0, 1, 2]
 

@@ -92,7 +92,7 @@ def test_shapes_and_types_of_fake_tensors(dtype):
         assert (similarity.shape, similarity.dtype) == ((2, 8), torch.float32)
 
 
-SHAPES = [[2, 5, 7, 20], [1, 9, 6, 136], [2, 1, 1, 8], [1, 3, 17, 40]]
+SHAPES = [[2, 5, 7, 20], [1, 3, 2, 136], [2, 1, 1, 8]]
 INTERPRETED = """
 import json, sys
 import torch

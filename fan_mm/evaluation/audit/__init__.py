@@ -3,7 +3,7 @@
 Each check is one function from `Facts` to findings; none changes a number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fan_mm.evaluation.audit import cell_checks, class_checks, model_checks
@@ -62,7 +62,7 @@ def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any
         Finding(check, tuple(names), f'{some(names)}: {evidence}', *texts).entry()
         for (check, evidence, *texts), names in cells.items()
     ]
-    checks = next((found['checks'] for found in audits.values()), [])
+    checks: Sequence[str] = next((found['checks'] for found in audits.values()), [])
     return {'checks': list(checks), 'findings': findings}
 
 

@@ -13,6 +13,8 @@ they is written but the gradients,
           \qquad \dot{k}_{nh} = \sum_{c \in h} \dot{s}_c P_{nc}.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -50,19 +52,17 @@ class _ChannelSimilarity(torch.autograd.Function):
         return torch.ops.fan_mm.channel_similarity(u, q, heads)
 
     @staticmethod
-    def setup_context(
-        ctx: torch.autograd.function.FunctionCtx, inputs: tuple, outputs: tuple
-    ) -> None:
+    def setup_context(ctx: Any, inputs: tuple, outputs: tuple) -> None:
         u, q, ctx.heads = inputs
         ctx.mark_non_differentiable(*outputs[1:])
         ctx.save_for_backward(u, q, *outputs)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor, *_: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple:
         u, q, *outputs = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # a gradient of the gradient is wanted, which the formula has
-            similarity, _, _ = _plain_similarity(u, q, ctx.heads)
+            similarity = _plain_similarity(u, q, ctx.heads)[0]
             return *torch.autograd.grad(similarity, (u, q), gradient, create_graph=True), None
         found = torch.ops.fan_mm.channel_similarity_gradients(gradient.contiguous(), u, q, *outputs)
         return *found, None

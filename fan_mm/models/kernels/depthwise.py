@@ -5,6 +5,8 @@ around every convolution; their gradient of the weight takes as long as an atten
 convolution does little arithmetic, so here each value is read from memory about once.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,11 +46,11 @@ class _Depthwise(torch.autograd.Function):
         return torch.ops.fan_mm.depthwise(x, weight, bias, False)
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, _: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, _: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # a gradient of the gradient is wanted, which PyTorch's own operator has

@@ -13,13 +13,13 @@ from fan_mm.models.layers.cpu_inference import eager_on_cpu
 FAST = 3  # columns; for the gradient of wider depthwise weights oneDNN has no kernel of its own
 
 
-def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Depthwise convolution that keeps height and width.
 
     Args:
         x: (B, C, H, W).
         weight: (C, 1, k, k) with an odd k.
-        bias: (C,) or None.
+        bias: (C,).
     """
     if has_kernels(x):
         return depthwise_on_gpu(x, weight, bias)
@@ -49,7 +49,7 @@ class _WideDepthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
     @staticmethod
