@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fan_mm.models.kernels import has_kernels
 from fan_mm.models.kernels.channel_gate import channel_similarity
 from fan_mm.models.kernels.depthwise import depthwise_on_gpu
 
@@ -90,6 +91,14 @@ def test_shapes_and_types_of_fake_tensors(dtype):
         tokens = x.flatten(2).transpose(1, 2)
         similarity = channel_similarity(tokens, tokens, 4)
         assert (similarity.shape, similarity.dtype) == ((2, 8), torch.float32)
+
+
+def test_exported_graphs_hold_pytorchs_operators_only(monkeypatch):
+    with FakeTensorMode():
+        x = torch.empty(2, 8, device='cuda')
+    assert has_kernels(x)
+    monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: True)
+    assert not has_kernels(x)
 
 
 SHAPES = [[2, 5, 7, 20], [1, 3, 2, 136], [2, 1, 1, 8]]

@@ -74,7 +74,8 @@ def _similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tenso
         return _plain_similarity(u, q, heads)
     from fan_mm.models.kernels import channel_gate_triton
 
-    return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
+    with torch.cuda.device(u.device):  # where Triton launches
+        return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
 
 
 @torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CUDA')
@@ -90,9 +91,10 @@ def _gradients(
         return _plain_gradients(gradient, u, q, similarity, prototypes, statistics)
     from fan_mm.models.kernels import channel_gate_triton
 
-    return channel_gate_triton.gradients(
-        gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
-    )
+    with torch.cuda.device(u.device):
+        return channel_gate_triton.gradients(
+            gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
+        )
 
 
 @torch.library.impl(LIBRARY, 'channel_similarity', 'CompositeExplicitAutograd')

@@ -89,7 +89,8 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Te
         return _plain_depthwise(x, weight, bias, flip)
     from fan_mm.models.kernels import depthwise_triton
 
-    return depthwise_triton.convolve(x.contiguous(), weight.contiguous(), bias, flip)
+    with torch.cuda.device(x.device):  # where Triton launches
+        return depthwise_triton.convolve(x.contiguous(), weight.contiguous(), bias, flip)
 
 
 @torch.library.impl(LIBRARY, 'depthwise_gradients', 'CUDA')
@@ -98,7 +99,9 @@ def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Ten
         return _plain_gradients(gradient, x, weight)
     from fan_mm.models.kernels import depthwise_triton
 
-    return depthwise_triton.gradients(gradient.contiguous(), x.contiguous(), weight.shape[-1])
+    size = weight.shape[-1]
+    with torch.cuda.device(x.device):
+        return depthwise_triton.gradients(gradient.contiguous(), x.contiguous(), size)
 
 
 @torch.library.impl(LIBRARY, 'depthwise', 'CompositeExplicitAutograd')

@@ -11,8 +11,12 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def has_kernels(x: Tensor) -> bool:
-    """Whether the operators are made for ``x``: on a GPU, of 32 or 16 bits."""
-    return x.is_cuda and x.dtype in TYPES
+    """Whether the operators are made for ``x``: on a GPU, of 32 or 16 bits.
+
+    A graph that leaves for another program keeps to PyTorch's own.
+    """
+    leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()
+    return x.is_cuda and x.dtype in TYPES and not leaves
 
 
 @functools.cache
