@@ -267,6 +267,19 @@ def wrong_labels(root):
         cv2.imwrite(str(path), np.where(label == 255, 0, label + 7).astype(np.uint8))
 
 
+def one_wrong_label(root):
+    """A single file of nine, not the first."""
+    for path in [
+        p for kind in ('gt', 'rgb_anon') for p in (root / f'acdc/{kind}/snow').rglob('*.png')
+    ]:
+        for more in ('frame_1', 'frame_2'):
+            shutil.copy(path, path.with_name(path.name.replace('frame_0', more)))
+    path = sorted((root / 'acdc/gt/snow').rglob('*.png'))[1]
+    label = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    label[:2] = 33
+    cv2.imwrite(str(path), label)
+
+
 def broken_picture(root):
     path = sorted((root / 'acdc/rgb_anon/snow/val').rglob('*.png'))[0]
     path.write_bytes(path.read_bytes()[:100])
@@ -276,6 +289,7 @@ def broken_picture(root):
     ('harm', 'options', 'message'),
     [
         (wrong_labels, {}, r'ACDC snow: .* has the label \d+'),
+        (one_wrong_label, {}, r'ACDC snow: .* has the label 33'),
         (broken_picture, {}, r'ACDC.*snow.*_rgb_anon\.png'),
         (None, {'sets': ('dark_zurich', 'acdc'), 'splits': {'acdc': 'nonsense'}}, 'nonsense'),
         (None, {'splits': {'acdc': 'test'}}, r'withheld: --submission DIR .*--split acdc=val'),
