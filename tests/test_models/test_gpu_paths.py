@@ -91,6 +91,8 @@ def test_float64_takes_pytorchs_operators():
     with Calls() as calls, torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
         module.to_empty(device='cuda')(tokens, (15, 20))
     assert 'channel_similarity' not in [name for name, *_ in calls.seen]
+    shapes = [(args[0].shape, args[1]) for name, args, _ in calls.seen if name == '_softmax']
+    assert shapes == 2 * [((2, 64, 300), -1)], 'along columns one thread would take all tokens'
 
 
 @pytest.mark.parametrize('precision', [None, torch.float16, torch.bfloat16])

@@ -6,8 +6,8 @@ seen by fake tensors, `torch.compile` and `torch.export` as PyTorch's own are. S
 the inputs are, and always in the same order.
 """
 
-from fan_mm.models.kernels.channel_gate import channel_similarity
+from fan_mm.models.kernels.channel_gate import channel_similarity, softmax_over_tokens
 from fan_mm.models.kernels.depthwise import depthwise_on_gpu
 from fan_mm.models.kernels.library import has_kernels
 
-__all__ = ['channel_similarity', 'depthwise_on_gpu', 'has_kernels']
+__all__ = ['channel_similarity', 'depthwise_on_gpu', 'has_kernels', 'softmax_over_tokens']

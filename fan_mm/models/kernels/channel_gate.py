@@ -97,14 +97,20 @@ def _gradients(
         )
 
 
+def softmax_over_tokens(x: Tensor) -> Tensor:
+    """Softmax over the tokens of (B, N, C), as (B, C, N)."""
+    # On a GPU, PyTorch gives a softmax along rows a block of threads, one along columns a single
+    # thread, which would walk through all tokens alone. On a CPU columns are fast as they are.
+    return x.transpose(1, 2).softmax(-1) if x.is_cuda else x.softmax(1).transpose(1, 2)
+
+
 @torch.library.impl(LIBRARY, 'channel_similarity', 'CompositeExplicitAutograd')
 def _plain_similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    softmax = [x.float().softmax(1).unflatten(2, (heads, -1)) for x in (u, q)]
-    prototypes = softmax[0].mean(3)
-    similarity = torch.einsum('bnhd,bnh->bhd', softmax[1], prototypes).flatten(1)
-    maxima = [x.float().amax(1) for x in (u, q)]
-    sums = [(x.float() - m[:, None]).exp().sum(1) for x, m in zip((u, q), maxima, strict=True)]
-    return similarity, prototypes, torch.stack([*maxima, *sums], 1)
+    of_u, of_q = (softmax_over_tokens(x.float()).unflatten(1, (heads, -1)) for x in (u, q))
+    prototypes = of_u.mean(2)
+    similarity = torch.einsum('bhdn,bhn->bhd', of_q, prototypes).flatten(1)
+    unused = similarity.new_zeros((len(u), 4, u.shape[2]))  # statistics are the kernels' alone
+    return similarity, prototypes.transpose(1, 2).contiguous(), unused
 
 
 @torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CompositeExplicitAutograd')
@@ -117,12 +123,13 @@ def _plain_gradients(
     statistics: Tensor,
 ) -> tuple[Tensor, Tensor]:
     width = u.shape[2] // prototypes.shape[2]
-    of_u, of_q = (x.float().softmax(1) for x in (u, q))
+    of_u, of_q = (softmax_over_tokens(x.float()).transpose(1, 2) for x in (u, q))
     of_prototypes = (of_q * gradient[:, None]).unflatten(2, (-1, width)).sum(3) / width
     spread = of_prototypes.repeat_interleave(width, 2)
     centred = prototypes.repeat_interleave(width, 2) - similarity[:, None]
     found_u = of_u * (spread - (of_u * spread).sum(1, keepdim=True))
-    return found_u.to(u.dtype), (of_q * gradient[:, None] * centred).to(q.dtype)
+    found_q = of_q * gradient[:, None] * centred
+    return found_u.to(u.dtype).contiguous(), found_q.to(q.dtype).contiguous()
 
 
 @torch.library.register_fake('fan_mm::channel_similarity', lib=LIBRARY)

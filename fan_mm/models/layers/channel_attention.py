@@ -7,7 +7,7 @@ the paper's Eq. 7 and the released models differ, this is the released models' f
 import torch
 from torch import Tensor, nn
 
-from fan_mm.models.kernels import channel_similarity, has_kernels
+from fan_mm.models.kernels import channel_similarity, has_kernels, softmax_over_tokens
 from fan_mm.models.layers.convolution import FanOutConv2d
 from fan_mm.models.layers.linear import Linear, cast_once
 from fan_mm.models.layers.mlp import ConvMlp
@@ -60,7 +60,7 @@ class EfficientChannelAttention(nn.Module):
 
     def _softmax_of_tokens(self, x: Tensor) -> Tensor:
         """Softmax over the tokens of (B, N, C), as (B, h, d, N)."""
-        return x.softmax(1).transpose(1, 2).unflatten(1, (self.num_heads, -1))
+        return softmax_over_tokens(x).unflatten(1, (self.num_heads, -1))
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
