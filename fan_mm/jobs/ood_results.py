@@ -10,6 +10,7 @@ from fan_mm.datasets.shifts import SHIFT_SETS, Condition, ShiftSet
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.average_precision import Matches
 from fan_mm.evaluation.cells import CLEAN
+from fan_mm.evaluation.class_names import palette_of
 from fan_mm.evaluation.pooling import Pooled, PooledAP, PooledIoU
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
 from fan_mm.evaluation.shift_calibration import add_calibration
@@ -67,7 +68,6 @@ class ShiftResults:
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         first, some = next(iter(self.sweeps.items()))
-        palette = some.metainfo.get('palette')
         classes = [str(name) for name in some.metainfo.get('classes') or ()]
         with alone_in(self.work_dir):
             measured = [self._measured(part, audits.get(part)) for part in self.sweeps]
@@ -82,9 +82,7 @@ class ShiftResults:
                     if first.condition is None
                     else None,
                     'classes': classes,
-                    'palette': [[int(v) for v in colour] for colour in palette[: len(classes)]]
-                    if isinstance(palette, list | tuple)
-                    else None,
+                    'palette': palette_of(some.metainfo, len(classes)),
                 },
                 protocol={'max_samples': self.max_samples, **_calibration_of(some)},
                 pooled=self.pooled,
