@@ -3,8 +3,6 @@
 import bisect
 import contextlib
 import logging
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +20,6 @@ from torch.utils.data import DataLoader
 from fan_mm.corruptions import (
     ALGORITHM_VERSION,
     BENCHMARK_ORDERS,
-    TOO_SMALL,
     check_channel_order,
     find_benchmark,
 )
@@ -40,7 +37,6 @@ from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
-from fan_mm.evaluation.audit import Facts
 from fan_mm.evaluation.audit.auditor import Auditor
 from fan_mm.evaluation.audit.colours import exchanged_colours
 from fan_mm.evaluation.cell_dataset import (
@@ -52,11 +48,11 @@ from fan_mm.evaluation.cell_dataset import (
     sample_infos,
 )
 from fan_mm.evaluation.cell_metrics import CellMetrics
-from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
+from fan_mm.evaluation.cells import COPIES, Cell, CellStore
 from fan_mm.evaluation.class_names import palette_of, readable
-from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
+from fan_mm.evaluation.every_cell import EveryCell
 from fan_mm.evaluation.fitting import check_fit
-from fan_mm.evaluation.gathering import Gathering, RankPart
+from fan_mm.evaluation.gathering import Gathering
 from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
 from fan_mm.evaluation.own_part import OwnPart
 from fan_mm.evaluation.pipelines import (
@@ -67,6 +63,7 @@ from fan_mm.evaluation.pipelines import (
 )
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
+from fan_mm.evaluation.recording import Recording
 from fan_mm.evaluation.results import (
     CALIBRATION,
     PER_IMAGE,
@@ -91,7 +88,6 @@ from fan_mm.evaluation.truth import check_truth
 from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
-_FAILED = 'failed, '
 
 
 def check_options(
@@ -324,6 +320,9 @@ class RobustnessSweep:
             auditor=self.auditor,
             gallery=self.gallery,
         )
+        self.recording = Recording(
+            self.store, self.metrics, self.every_cell, self.auditor, self.paths
+        )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours: not with an evaluator of several datasets')
@@ -448,16 +447,16 @@ class RobustnessSweep:
             if loader is None:
                 loader = iter(self.loader([cell, *queue]))
             parts: Any = self.gathering.gather(self.own_part.evaluate(cell, loader, progress))
-            status, outcome = self._on_rank_0(partial(self._store, cell, parts))
-            progress.end_cell(cell, status == 'done', outcome)
-            if status == 'done':
+            outcome = self._on_rank_0(partial(self.recording.record, cell, parts))
+            progress.end_cell(cell, outcome.done, str(outcome))
+            if outcome.done:
                 done.append(cell)
                 continue
             loader = None  # ranks have stopped at different batches
             if self.on_error == 'stop':
                 break
             if not done and queue:
-                self.every_cell.compare(cell, outcome.removeprefix(_FAILED))
+                self.every_cell.compare(cell, outcome.text)
             if self.on_error == 'retry' and cell not in retried:
                 retried.add(cell)
                 queue.insert(0, cell)
@@ -469,41 +468,6 @@ class RobustnessSweep:
     def _batches(self, cells: Sequence[int] = ()) -> CellBatches:
         batch_size = batch_size_of(self.clean_loader)
         return CellBatches(cells, len(self.samples), batch_size, self.rank, self.world_size)
-
-    def _store(self, cell: Cell, parts: Sequence[RankPart]) -> tuple[str, str]:
-        """Compute and store a cell from all ranks' parts; returns its status and a word about it."""
-        start = time.monotonic()
-        record = CellRecord(*cell, status='failed', samples=len(self.samples))
-        arrays: dict[str, Any] = {}
-        record.error = next((part.error for part in parts if part.error), None)
-        if record.error and TOO_SMALL in record.error:
-            raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
-        if record.error is None:
-            try:
-                scores, calibration = self.metrics.scores(parts)
-                arrays |= {'statistics': scores.statistics, 'calibration': calibration}
-                if scores.matches is not None:
-                    arrays |= scores.matches.arrays()
-                record.status = 'done'
-                record.metrics, record.per_class = scores.metrics, scores.per_class
-            except InputError:
-                raise  # would be the same in every cell
-            except Exception as error:  # whatever a metric may raise
-                record.error = one_line(error)
-                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
-                self.every_cell.metric_failed(cell, error)
-        record.seconds = round(max(part.seconds for part in parts) + time.monotonic() - start, 3)
-        if record.status == 'done':
-            pictures = {position: p for part in parts for position, p in part.pictures.items()}
-            record.images = gallery.stored(self.store, cell, pictures, self.paths)
-            record.evidence = self.auditor.evidence(cell, [part.seen for part in parts])
-            if cell == CLEAN and self.work_dir:  # not within a training
-                self.auditor.say(Facts([record], self.how.task, scores.headline, self.classes))
-            outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
-        else:
-            outcome = f'{_FAILED}{record.error}'
-        self.store.put(record, **arrays)
-        return record.status, outcome
 
     # ----------------------------------------------------------------------------------- results
 

@@ -235,14 +235,14 @@ def test_a_sweep_goes_on_where_it_stopped(sweep, tmp_path):
     expected = table(sweep().run())
     model = StripeModel()
     stopping = sweep(model, work_dir=tmp_path)
-    store = stopping._store
+    put = stopping.store.put
 
-    def killed(cell, parts):
-        if str(cell) == 'fog/1':
+    def killed(record, **arrays):
+        if str(record.cell) == 'fog/1':
             raise KeyboardInterrupt
-        return store(cell, parts)
+        put(record, **arrays)
 
-    stopping._store = killed
+    stopping.store.put = killed
     with pytest.raises(KeyboardInterrupt):
         stopping.run()
     assert not (tmp_path / 'results.json').exists()
