@@ -48,7 +48,7 @@ from fan_mm.evaluation.cell_dataset import (
     sample_infos,
 )
 from fan_mm.evaluation.cell_metrics import CellMetrics
-from fan_mm.evaluation.cells import COPIES, Cell, CellStore
+from fan_mm.evaluation.cells import Cell, CellStore
 from fan_mm.evaluation.class_names import palette_of, readable
 from fan_mm.evaluation.every_cell import EveryCell
 from fan_mm.evaluation.fitting import check_fit
@@ -82,6 +82,7 @@ from fan_mm.evaluation.sweep_calibration import (
     store_temperature,
     stored_temperature,
 )
+from fan_mm.evaluation.sweep_identity import sweep_identity
 from fan_mm.evaluation.sweep_results import results_of
 from fan_mm.evaluation.temperature import Temperature, fit_on_pictures
 from fan_mm.evaluation.truth import check_truth
@@ -146,6 +147,7 @@ class RobustnessSweep:
             the scores; one of them must be of a metric of `fan_mm.evaluation.scores.KNOWN_METRICS`,
             or be named like a score of which higher is better.
         benchmark: a key of `fan_mm.corruptions.BENCHMARKS`; None for the dataset's own.
+        protocol: name of what is evaluated, where it is not the benchmark: of a real condition.
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
@@ -184,6 +186,7 @@ class RobustnessSweep:
         evaluator: Evaluator | BaseMetric | dict | list,
         *,
         benchmark: str | None = None,
+        protocol: str | None = None,
         corruptions: Sequence[str] | None = None,
         severities: Sequence[int] | None = None,
         corrupted_root: str | None = None,
@@ -290,7 +293,9 @@ class RobustnessSweep:
         }
         if 'checkpoint_sha256' not in self.model_info:
             self.model_info['checkpoint_sha256'] = identity.model_sha256(model)
+        self.name = protocol or whole.name
         self.protocol: dict[str, Any] = {
+            'protocol': protocol or self.scope.benchmark.name,
             'seed': seed,
             'channel_order': channel_order,
             'corruption_version': ALGORITHM_VERSION,
@@ -378,28 +383,23 @@ class RobustnessSweep:
             self.gathering.tidy()
             dataset = self.clean_loader.dataset
             self.dataset_sha256 = identity.listing_sha256(dataset, infos)
-            content = identity.dataset_sha256(dataset, infos)
-            images, copies = 'on the fly', {}
+            images = 'on the fly'
             if self.premade:
                 images = self.premade.origin()
-                for cell in self.cells[1:]:
-                    copies[str(cell)] = self.premade.contents(cell, self.paths)
-                self.protocol['corrupted_images'] = copies
+                self.protocol['corrupted_images'] = {
+                    str(cell): self.premade.contents(cell, self.paths) for cell in self.cells[1:]
+                }
             self.store.open(
-                {
-                    'fingerprints': identity.VERSION,
-                    'config': _short(self.model_info['config_sha256']),
-                    'checkpoint': _short(self.model_info['checkpoint_sha256']),
-                    'dataset': f'{_short(content)} ({len(self.samples)} images)',
-                    'precision': self.protocol['precision'],
-                    'corrupted images': images,
-                    'seed': str(self.protocol['seed']),
-                    'channel order': str(self.protocol['channel_order']),
-                    'version of the corruptions': str(self.protocol['corruption_version']),
-                    **({'place of the corruptions': 'after the resize'} if self.resized else {}),
-                    **(self.calibration.identity(dataset) if self.calibration else {}),
-                    **{COPIES + cell: text for cell, text in copies.items()},
-                },
+                sweep_identity(
+                    name=self.name,
+                    protocol=self.protocol,
+                    resized=self.resized,
+                    images=images,
+                    model=self.model_info,
+                    content=identity.dataset_sha256(dataset, infos),
+                    samples=len(self.samples),
+                    calibration=self.calibration.identity(dataset) if self.calibration else {},
+                ),
                 overwrite,
             )
             if self.work_dir and overwrite:
@@ -513,7 +513,3 @@ class RobustnessSweep:
             self.gathering.tidy()
             write_results(self.work_dir, results, per_image, calibration)
         return results
-
-
-def _short(digest: str | None) -> str:
-    return str(digest)[:16]

@@ -52,6 +52,14 @@ class Part:
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
 
     @property
+    def protocol(self) -> str:
+        """The name that its files carry: 'ACDC val: fog', 'Cityscapes val', 'CocoDataset'."""
+        if self.condition is None:
+            return dataset_label(self.loader.dataset)
+        title = f'{SHIFT_SETS[self.cell.set].title} {Path(self.condition.split).name}'
+        return title if self.cell.condition == 'all' else f'{title}: {self.cell.condition}'
+
+    @property
     def title(self) -> str:
         """For lines that a user reads, such as 'ACDC fog'."""
         if self.condition is None:
