@@ -29,16 +29,20 @@ from fan_mm.engine.evaluators import (
     set_metainfo,
     with_sizes,
 )
-from fan_mm.engine.first_batch import (
-    load_samples,
-    one_line,
-)
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.audit.auditor import Auditor
 from fan_mm.evaluation.audit.colours import exchanged_colours
+from fan_mm.evaluation.calibration.of_sweep import (
+    TEMPERATURE,
+    SweepCalibration,
+    store_temperature,
+    stored_temperature,
+)
+from fan_mm.evaluation.calibration.temperature import Temperature, fit_on_pictures
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
     CellDataset,
@@ -47,14 +51,11 @@ from fan_mm.evaluation.cell_dataset import (
     metainfo_of,
     sample_infos,
 )
-from fan_mm.evaluation.cell_metrics import CellMetrics
 from fan_mm.evaluation.cells import Cell, CellStore
 from fan_mm.evaluation.class_names import palette_of, readable
 from fan_mm.evaluation.every_cell import EveryCell
-from fan_mm.evaluation.fitting import check_fit
-from fan_mm.evaluation.gathering import Gathering
-from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
-from fan_mm.evaluation.own_part import OwnPart
+from fan_mm.evaluation.loading.fitting import check_fit
+from fan_mm.evaluation.loading.image_cache import OFF, check_image_cache, kept_images
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
     from_files,
@@ -63,7 +64,6 @@ from fan_mm.evaluation.pipelines import (
 )
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
-from fan_mm.evaluation.recording import Recording
 from fan_mm.evaluation.results import (
     CALIBRATION,
     PER_IMAGE,
@@ -76,16 +76,13 @@ from fan_mm.evaluation.scores import (
     for_sweep,
     how_to_read,
 )
-from fan_mm.evaluation.sweep_calibration import (
-    TEMPERATURE,
-    SweepCalibration,
-    store_temperature,
-    stored_temperature,
-)
-from fan_mm.evaluation.sweep_identity import sweep_identity
-from fan_mm.evaluation.sweep_results import results_of
-from fan_mm.evaluation.temperature import Temperature, fit_on_pictures
-from fan_mm.evaluation.truth import check_truth
+from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
+from fan_mm.evaluation.sweeping.gathering import Gathering
+from fan_mm.evaluation.sweeping.identity import sweep_identity
+from fan_mm.evaluation.sweeping.own_part import OwnPart
+from fan_mm.evaluation.sweeping.recording import Recording
+from fan_mm.evaluation.sweeping.results import results_of
+from fan_mm.evaluation.sweeping.truth import check_truth
 from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
@@ -166,7 +163,7 @@ class RobustnessSweep:
             'checkpoint_sha256', which tell whether cells in ``work_dir`` are this model's. By
             default the weights' own hash does, and no change of pipeline or metric is seen.
         image_cache: where to keep what the pipeline makes of each picture before the corruption, for
-            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.image_cache`). It changes no
+            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It changes no
             result, and is removed at the end.
         save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
