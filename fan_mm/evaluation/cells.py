@@ -237,6 +237,11 @@ class CellStore:
             )
 
     @property
+    def protocol(self) -> str:
+        """The name of the protocol."""
+        return self._identity.get(PROTOCOL, '')
+
+    @property
     def _there(self) -> Path:
         """The folder, where there is one."""
         assert self.folder is not None
@@ -304,9 +309,9 @@ class CellStore:
         if not arrays:
             self._path(record.cell, '.npz').unlink(missing_ok=True)
         else:
-            identity = np.array(json.dumps(self._of(record.cell)))
+            arrays[_IDENTITY] = np.array(json.dumps(self._of(record.cell)))
             with whole_file(self._path(record.cell, '.npz')) as aside:
-                np.savez_compressed(aside, **arrays, **{_IDENTITY: identity})
+                np.savez_compressed(aside, **arrays)
         content = {**asdict(record), _IDENTITY: self._of(record.cell)}
         text = json.dumps(content, indent=1, allow_nan=False)
         write_whole(self._path(record.cell, '.json'), text + '\n')

@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,20 +28,16 @@ from fan_mm.engine.evaluators import (
     set_metainfo,
     with_sizes,
 )
-from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.audit.auditor import Auditor
-from fan_mm.evaluation.audit.colours import exchanged_colours
+from fan_mm.evaluation.audit.colours import exchanged_in_some
 from fan_mm.evaluation.calibration.of_sweep import (
     TEMPERATURE,
     SweepCalibration,
-    store_temperature,
-    stored_temperature,
 )
-from fan_mm.evaluation.calibration.temperature import Temperature, fit_on_pictures
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
     CellDataset,
@@ -342,12 +337,16 @@ class RobustnessSweep:
             self._on_rank_0(self.store.reopen)
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
+            done = self._on_rank_0(self.stored)
             if self.calibration and self.calibration.fit_on is not None:
-                self._fit_temperature(self.calibration)
-            left = len(self.cells) - len(self._on_rank_0(self.stored))
-            again = left > 1 and self.premade is None
+                self.calibration.fit(
+                    *(self.model, self.clean_loader, self.fp16, self.work_dir),
+                    goes_on=bool(done),
+                    protocol=self.name,
+                )
+            again = len(self.cells) - len(done) > 1 and self.premade is None
             stack.enter_context(kept_images(self.dataset, self.image_cache, again))
-            self._run_cells()
+            self._run_cells(done)
             colours = self._exchange_colours() if self.audit_colours else None
             return self._on_rank_0(lambda: self._results(colours))
 
@@ -412,27 +411,7 @@ class RobustnessSweep:
 
     # -------------------------------------------------------------------------------- evaluation
 
-    def _fit_temperature(self, calibration: SweepCalibration) -> None:
-        """Let all ranks use the same temperature: that of the stored cells, or a new one."""
-        found = self._on_rank_0(lambda: self.stored() and stored_temperature(self.work_dir))
-        found = found or calibration.temperature  # of a sweep before, of the same model
-        if not found:
-            found = fit_on_pictures(
-                self.model,
-                calibration.fit_on,
-                self.clean_loader,
-                calibration.metric.ignore_index,
-                self.fp16,
-            )
-
-        def kept() -> Temperature:
-            store_temperature(self.work_dir, found)
-            return found
-
-        calibration.use(self._on_rank_0(kept))  # the same on all ranks, to the last digit
-
-    def _run_cells(self) -> None:
-        done = self._on_rank_0(self.stored)
+    def _run_cells(self, done: list[Cell]) -> None:
         queue = [cell for cell in self.cells if cell not in done]
         progress = Progress(self.cells, done, len(self.samples))
         if self.gallery and self._on_rank_0(lambda: self._without_pictures(done)):
@@ -471,19 +450,15 @@ class RobustnessSweep:
     def _exchange_colours(self) -> dict[str, Any] | None:
         """Evaluate a few clean images with red and blue exchanged, on every rank alike."""
         places = spread(len(self.samples), self.audit_colours)
-        size = batch_size_of(self.clean_loader)
-        collate = self.clean_loader.collate_fn
-
-        def load() -> list[Any]:  # the clean cell's samples come first
-            groups = [places[i : i + size] for i in range(0, len(places), size)]
-            return [collate(load_samples(self.dataset, group, 'the loader')) for group in groups]
-
-        ids = [self.infos[place]['img_id'] for place in places]
-        try:
-            return exchanged_colours(self.model, load, self.evaluator, ids, self.fp16)
-        except Exception as error:  # whatever a metric may raise on a few images
-            print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
-            return None
+        return exchanged_in_some(
+            places,  # the clean cell's samples come first
+            model=self.model,
+            dataset=self.dataset,
+            loader=self.clean_loader,
+            evaluator=self.evaluator,
+            image_ids=[self.infos[place]['img_id'] for place in places],
+            fp16=self.fp16,
+        )
 
     def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""

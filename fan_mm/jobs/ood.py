@@ -39,6 +39,7 @@ from fan_mm.report.tables import markdown_table
 
 SCHEMA = 'fan_mm.ood/1'
 FILE = 'ood.json'
+IMAGENET_C = 'imagenet-c'  # the benchmark
 TEST_SETS = ('clean', *FOLDER_SETS, 'imagenet_c')
 # As the released scripts evaluate (spec 12.1, 12.2): ImageNet-A at 384 (STL's script: 224), averaged
 # weights for ImageNet-R alone. None is the config's own size.
@@ -152,7 +153,8 @@ def evaluate_ood(
     for name in names:
         state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
-        row = {'size': crop_size(loaders[name]), 'weights': used}
+        row = {'protocol': _protocol(name, built[name].dataset)}
+        row |= {'size': crop_size(loaders[name]), 'weights': used}
         if name == 'imagenet_c':
             row |= _sweep_values(sweep.run())
             if is_main_process():
@@ -365,7 +367,7 @@ def _sweep(
         runner.model,
         loader,
         runner.test_loop.evaluator,
-        benchmark='imagenet-c',
+        benchmark=IMAGENET_C,
         corrupted_root=root,
         work_dir=work_dir,
         overwrite=overwrite,
@@ -376,6 +378,13 @@ def _sweep(
     if overwrite and is_main_process():
         remove_report(work_dir)
     return sweep
+
+
+def _protocol(name: str, dataset: Any) -> str:
+    """The name of what a row is of; with size and weights, which stand beside it, it tells rows apart."""
+    if name == 'imagenet_c':
+        return IMAGENET_C
+    return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__
 
 
 def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:

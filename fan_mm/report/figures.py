@@ -74,12 +74,19 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure."""
+def save(figure: Figure, stem: Path, title: str | None = None) -> None:
+    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure.
+
+    Args:
+        figure: what one of the functions below returned.
+        stem: path without the suffix.
+        title: among the files' own data: the name of the protocol that its numbers are of.
+    """
     with style(), drawable_figure(figure):
-        for suffix, metadata in (('.png', {'Software': None}), ('.pdf', {'CreationDate': None})):
+        for suffix, left_out in (('.png', 'Software'), ('.pdf', 'CreationDate')):
             # not into the file itself: matplotlib's own writers do not end well on a full disk
             content = io.BytesIO()
+            metadata = {left_out: None, 'Title': title}
             figure.savefig(content, format=suffix[1:], dpi=DPI, metadata=metadata)
             write_whole(stem.with_suffix(suffix), content.getvalue())
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fan_mm.evaluation.results import protocol_of
 from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
 
 HOLD_OUTS = 'hold-outs'
@@ -145,6 +146,11 @@ class RobustnessTable:
     def summed_up(self) -> list[str]:
         """The metrics for which there is such a table, this one's first; none but this one's as a rule."""
         return [self.metric, *self.results.get('other_summaries', ())]
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol, as the files carry it."""
+        return protocol_of(self.results)['name']
 
     @property
     def metric_label(self) -> str:
@@ -305,6 +311,7 @@ class RobustnessTable:
         pairs = {
             'created': r['created'],
             'fan_mm': r['fan_mm'],
+            'protocol': self.protocol,
             'config': model['config'],
             'config SHA-256': model['config_sha256'],
             'checkpoint': model['checkpoint'],

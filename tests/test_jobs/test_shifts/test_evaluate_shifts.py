@@ -28,7 +28,7 @@ from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_fo
 
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.errors import InputError
-from fan_mm.evaluation import sweep
+from fan_mm.evaluation.calibration import of_sweep
 from fan_mm.evaluation.calibration.temperature import fit_on_pictures
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
 from fan_mm.jobs.shifts import evaluation
@@ -406,7 +406,7 @@ def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
 
     fits = []
     monkeypatch.setattr(
-        sweep, 'fit_on_pictures', lambda *a: fits.append(fit_on_pictures(*a)) or fits[-1]
+        of_sweep, 'fit_on_pictures', lambda *a: fits.append(fit_on_pictures(*a)) or fits[-1]
     )
     results = evaluate(data, tmp_path, ['acdc'], fit_temperature=2, change=change)
     assert len(fits) == 1 and fits[0].value != pytest.approx(1, abs=0.05)
