@@ -190,7 +190,8 @@ class CellStore:
             InputError: one is of a sweep of another identity, whose files were put here.
         """
         files = {self._path(cell, '.json'): self._origins.get(cell)}
-        with contextlib.suppress(InputError), self._arrays(cell) as arrays:  # said where it is read
+        # what is damaged is said where it is read
+        with contextlib.suppress(InputError, TypeError), self._arrays(cell) as arrays:
             if _IDENTITY in arrays:
                 files[self._path(cell, '.npz')] = dict(json.loads(str(arrays[_IDENTITY])))
         for path, origin in files.items():

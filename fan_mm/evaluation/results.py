@@ -129,12 +129,12 @@ def protocol_of(results: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         'name', and what tells it from others of that name.
     """
-    apart = ['seed', 'channel_order', 'corruption_version']
     if results.get('kind') == SHIFTS:
         sets = (f'{entry["title"]} {entry["split"]}' for entry in results['sets'].values())
         name, apart = ', '.join(sets), ['max_samples']
     else:
-        name = results['benchmark']['name']
+        name = results.get('benchmark', {}).get('name')
+        apart = ['seed', 'channel_order', 'corruption_version']
     return {'name': results.get('protocol', name), **{what: results.get(what) for what in apart}}
 
 

@@ -153,8 +153,11 @@ def evaluate_ood(
     for name in names:
         state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
-        row = {'protocol': _protocol(name, built[name].dataset)}
-        row |= {'size': crop_size(loaders[name]), 'weights': used}
+        row: dict[str, Any] = {
+            'protocol': _protocol(name, built[name].dataset),
+            'size': crop_size(loaders[name]),
+            'weights': used,
+        }
         if name == 'imagenet_c':
             row |= _sweep_values(sweep.run())
             if is_main_process():
