@@ -199,7 +199,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     return Comparison(
         task=first['task'],
         metric=first['metric']['name'],
-        benchmark=scope_label(first['benchmark']),
+        benchmark=tables[0].benchmark,
         level=tables[0].level,
         groups=tables[0].groups,
         entries=tuple(entries),

@@ -154,7 +154,7 @@ def heat_map(table: RobustnessTable) -> Figure:
         axes.set_ylim(y - 0.45, -1.85)
         what = f'{table.metric_label} {arrow(True)} (%) on {table.benchmark}'
         name = textwrap.fill(table.name, 52)
-        axes.set_title(f'{name}\n{what}, clean {number(table.clean)}')
+        axes.set_title(f'{name}\n{textwrap.fill(f"{what}, clean {number(table.clean)}", 64)}')
     return figure
 
 
@@ -223,7 +223,7 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
         what = f'{tables[0].metric_label} (%) on {tables[0].benchmark}, mean under the group (retention)'
-        what += '; line: clean images'
+        what = textwrap.fill(f'{what}; line: clean images', 84 if len(panels) == 1 else 118)
         what += (
             f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
             if marked

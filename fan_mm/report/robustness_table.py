@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fan_mm.evaluation.results import protocol_of
-from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
+from fan_mm.report.labels import corruption_in_sentence, metric_label, named_scope, number
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
@@ -123,7 +123,7 @@ class RobustnessTable:
         self.results = results
         self.name: str = name or results['model']['name']
         self.metric: str = results['metric']['name']
-        self.benchmark: str = scope_label(results['benchmark'])
+        self.benchmark: str = named_scope(results['benchmark'])
         self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
         self._wanted: dict[str, list[int]] = results['benchmark']['severities']
         self.groups = {g: tuple(names) for g, names in results['benchmark']['groups'].items()}

@@ -20,9 +20,10 @@ from fan_mm.report.tables import as_csv, markdown_table
 def conditions_csv(table: ShiftTable) -> str:
     """One row per condition, and of each set pooled and the mean of conditions; nothing rounded.
 
-    Columns: protocol (set and split in words), set, split, condition, kind ('clean', 'condition', 'combined'), status, samples, total, the
-    score, its interval, retention, its interval, error. Where calibration was measured, before the error: ECE,
-    NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
+    Columns: protocol (set and split in words), set, split, condition, kind ('clean', 'condition',
+    'combined'), status, samples, total, the score, its interval, retention, its interval, error. Where
+    calibration was measured, before the error: ECE, NLL and Brier, each with its interval's bounds, and the
+    same with the temperature, _scaled.
     """
     calibration = csv_columns(table.results)
     rows = [_csv_row(table, row, calibration) for row in table.all_rows()]
