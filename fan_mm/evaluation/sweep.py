@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import (
-    get_dist_info,
-)
+from mmengine.dist import get_dist_info
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -19,25 +17,17 @@ from torch.utils.data import DataLoader
 from fan_mm.corruptions import (
     ALGORITHM_VERSION,
     BENCHMARK_ORDERS,
-    check_channel_order,
     find_benchmark,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.evaluators import (
-    parts_of,
-    set_metainfo,
-    with_sizes,
-)
+from fan_mm.engine.evaluators import parts_of, set_metainfo, with_sizes
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.audit.auditor import Auditor
 from fan_mm.evaluation.audit.colours import exchanged_in_some
-from fan_mm.evaluation.calibration.of_sweep import (
-    TEMPERATURE,
-    SweepCalibration,
-)
+from fan_mm.evaluation.calibration.of_sweep import TEMPERATURE, SweepCalibration
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
     CellDataset,
@@ -50,75 +40,25 @@ from fan_mm.evaluation.cells import Cell, CellStore
 from fan_mm.evaluation.class_names import palette_of, readable
 from fan_mm.evaluation.every_cell import EveryCell
 from fan_mm.evaluation.loading.fitting import check_fit
-from fan_mm.evaluation.loading.image_cache import OFF, check_image_cache, kept_images
-from fan_mm.evaluation.pipelines import (
-    as_the_model_gets_it,
-    from_files,
-    on_the_fly,
-    with_cells,
-)
+from fan_mm.evaluation.loading.image_cache import OFF, kept_images
+from fan_mm.evaluation.pipelines import as_the_model_gets_it, from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
-from fan_mm.evaluation.results import (
-    CALIBRATION,
-    PER_IMAGE,
-    RESULTS,
-    write_results,
-)
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS, write_results
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
-from fan_mm.evaluation.scores import (
-    for_sweep,
-    how_to_read,
-)
+from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 from fan_mm.evaluation.sweeping.gathering import Gathering
 from fan_mm.evaluation.sweeping.identity import sweep_identity
+from fan_mm.evaluation.sweeping.options import ON_ERROR, check_options
 from fan_mm.evaluation.sweeping.own_part import OwnPart
 from fan_mm.evaluation.sweeping.recording import Recording
 from fan_mm.evaluation.sweeping.results import results_of
 from fan_mm.evaluation.sweeping.truth import check_truth
 from fan_mm.fileio import alone_in, output_folder
 
-ON_ERROR = ('retry', 'skip', 'stop')
-
-
-def check_options(
-    benchmark: str | None = None,
-    corruptions: Sequence[str] | None = None,
-    severities: Sequence[int] | None = None,
-    corrupted_root: str | None = None,
-    channel_order: str | None = None,
-    max_samples: int | None = None,
-    on_error: str = 'retry',
-    image_cache: str | Path = OFF,
-    **_: Any,
-) -> None:
-    """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
-
-    Raises:
-        InputError: one of the options is wrong.
-    """
-    if on_error not in ON_ERROR:
-        raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
-    whole = find_benchmark(benchmark or 'all')
-    if channel_order is not None:
-        check_channel_order(channel_order, BENCHMARK_ORDERS)
-    if whole.resized and channel_order not in (None, whole.channel_order):
-        raise InputError(
-            f'{whole.name} takes the colours as {whole.channel_order}: leave the channel order out'
-        )
-    if whole.resized and corrupted_root is not None:
-        raise InputError(
-            f'{whole.name} corrupts pictures as the model gets them, after the resize: no folder of '
-            'corrupted images has those'
-        )
-    if max_samples is not None and max_samples < 1:
-        raise InputError(f'max_samples must be at least 1, not {max_samples}')
-    choose_scope(whole, corruptions, severities)
-    if corrupted_root is not None and not Path(corrupted_root).is_dir():
-        raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
-    check_image_cache(image_cache)
+__all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 
 
 class RobustnessSweep:
