@@ -10,6 +10,7 @@ from PIL import Image
 
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
+from fan_mm.folders import files_below
 
 # Of what OpenCV reads, in any case; those that lose nothing or little first: where a picture is there
 # in several forms, the first counts.
@@ -27,7 +28,8 @@ def find_images(
     """Image files and the relative paths of their painted copies.
 
     Args:
-        path: one file of any name, or a folder that is searched with all its subfolders.
+        path: one file of any name, or a folder that is searched with all its subfolders, but for what
+            is hidden.
         out: the subfolder of painted copies, if it is one: what lies there is no input.
 
     Raises:
@@ -37,8 +39,8 @@ def find_images(
     if path.is_file():
         found = [(path, Path(path.name))]
     elif path.is_dir():
-        files = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
-        found = [(file, file.relative_to(path)) for file in files]
+        below = sorted(Path(*parts) for parts in files_below(path))
+        found = [(path / name, name) for name in below if name.suffix.lower() in SUFFIXES]
         top, painted = path.resolve(), out and Path(out).resolve()
         if painted and top in painted.parents:
             found = [(f, r) for f, r in found if painted not in (top / r).parents]

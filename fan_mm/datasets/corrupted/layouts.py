@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fan_mm.errors import InputError
+from fan_mm.folders import files_below
 from fan_mm.images import SUFFIXES
 
 FORMATS = ('png', 'jpg', 'keep')
@@ -126,12 +127,9 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
     """
     found: list[str] = []
     others: list[str] = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        below = PurePath(os.path.relpath(parent, folder))
-        for name in names:
-            if not name.startswith('.'):
-                is_picture = os.path.splitext(name)[1].lower() in SUFFIXES
-                (found if is_picture else others).append((below / name).as_posix())
+    for parts in files_below(folder):
+        is_picture = os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+        (found if is_picture else others).append('/'.join(parts))
     if not found:
         kinds = ', '.join(sorted(SUFFIXES))
         raise InputError(f'no PNG or JPEG images, or others ({kinds}), below {folder}')

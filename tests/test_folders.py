@@ -1,0 +1,55 @@
+import os
+
+import pytest
+
+from fan_mm.datasets.corrupted import layouts
+from fan_mm.folders import files_below
+from fan_mm.images import find_images
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Files, links to folders (forth, back, to each other), hidden and lost ones."""
+    top, far = tmp_path / 'top', tmp_path / 'far'
+    for file in (top / 'a/1.png', far / '2.png', top / '.hid/3.png', top / 'a/._1.png'):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (top / 'lost.png').symlink_to('nowhere')
+    (top / 'itself.png').symlink_to('itself.png')
+    (top / 'file.png').symlink_to('a/1.png')
+    (top / 'far').symlink_to(far)
+    (far / 'back').symlink_to(top)
+    (top / 'a/here').symlink_to('.')
+    if hasattr(os, 'mkfifo'):
+        os.mkfifo(top / 'pipe.png')
+    return top
+
+
+FOUND = ['a/1.png', 'far/2.png', 'file.png', 'itself.png', 'lost.png']
+
+
+def test_files_below(tree):
+    assert sorted('/'.join(parts) for parts in files_below(tree)) == FOUND
+
+
+def test_the_generator_and_the_demo_see_the_same(tree):
+    assert layouts.find_images(tree)[0] == FOUND
+    assert [relative.as_posix() for _, relative in find_images(tree)] == FOUND
+
+
+def test_two_links_in_a_folder_may_lead_to_one_place(tree):
+    (tree / 'far2').symlink_to(tree / 'far')
+    assert sorted('/'.join(parts) for parts in files_below(tree)) == sorted([*FOUND, 'far2/2.png'])
+
+
+def test_a_folder_that_cannot_be_read_is_said(tree, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('/a'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scan(path)
+
+    monkeypatch.setattr('os.scandir', refuse)
+    with pytest.raises(PermissionError):
+        layouts.find_images(tree)
