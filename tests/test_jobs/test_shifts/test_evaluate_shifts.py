@@ -194,7 +194,7 @@ def test_every_file_names_its_protocol(data, whole, tmp_path):
     for folder, name in (
         ('acdc_fog', 'ACDC val: fog'),
         ('foggy_cityscapes_beta_0.02', 'Foggy Cityscapes val: beta_0.02'),
-        ('dark_zurich_all', 'Dark Zurich val'),
+        ('dark_zurich_night', 'Dark Zurich val: night'),
         ('clean', 'Cityscapes val'),
     ):
         assert unnamed(whole / 'conditions' / folder, name) == ([], {'.json', '.npz', '.jpg'})
@@ -466,7 +466,7 @@ def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
     stored = read_arrays(tmp_path, CALIBRATION)
     assert stored['sums/acdc/fog'].shape == (3, 2, 47)
     assert stored['keys/acdc/fog'].shape == stored['scenes/acdc/fog'].shape == (3,)
-    assert unnamed(tmp_path, 'ACDC val', 'Cityscapes val')[0] == []
+    assert unnamed(tmp_path, 'ACDC val', 'CityscapesDataset')[0] == []
     assert 'with temperature' in (tmp_path / 'report.md').read_text()
     assert f'{fits[0].value:.3f}' in (tmp_path / 'report.html').read_text()
 
