@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add_run_arguments(made, './work_dirs/CONFIG_NAME/ood')
     made.add_argument('--no-clean', action='store_true', help='do not evaluate the clean set')
-    made.add_argument('--overwrite', action='store_true', help='forget earlier results in the work dir')
+    made.add_argument(
+        '--overwrite', action='store_true', help='forget earlier results in the work dir'
+    )
     add = made.add_argument_group('real adverse conditions').add_argument
     for name in SETS:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help=SHIFT_SETS[name].title)
@@ -81,7 +83,13 @@ def parser() -> argparse.ArgumentParser:
         metavar='SET=SPLIT',
         help='a split that is the clean column: acdc=val_ref, the same places in good weather',
     )
-    add('--split', nargs='+', default=[], metavar='SET=NAME', help='another split, such as acdc=train')
+    add(
+        '--split',
+        nargs='+',
+        default=[],
+        metavar='SET=NAME',
+        help='another split, such as acdc=train',
+    )
     add(
         '--encoding',
         nargs='+',
@@ -94,7 +102,12 @@ def parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='write what the servers take of splits whose labels are withheld (--split acdc=test)',
     )
-    add('--max-samples', type=whole(1), metavar='N', help='evaluate N pictures of each condition, evenly spread')
+    add(
+        '--max-samples',
+        type=whole(1),
+        metavar='N',
+        help='evaluate N pictures of each condition, evenly spread',
+    )
     add(
         '--save-images',
         type=whole(0),
@@ -111,8 +124,20 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument_group('ImageNet classifiers').add_argument
     for name in TEST_SETS[1:]:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
-    add('--size', nargs='+', default=[], metavar='SET=PIXELS', help='input size of a test set in pixels')
-    add('--weights', nargs='+', default=[], metavar='SET=KIND', help='weights of a test set: ema or model')
+    add(
+        '--size',
+        nargs='+',
+        default=[],
+        metavar='SET=PIXELS',
+        help='input size of a test set in pixels',
+    )
+    add(
+        '--weights',
+        nargs='+',
+        default=[],
+        metavar='SET=KIND',
+        help='weights of a test set: ema or model',
+    )
     add_calibration_arguments(made)
     return made
 

@@ -55,7 +55,11 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'definitions': ('Definitions', _definitions(table)),
         'provenance': (
             'Provenance',
-            [page.facts('Model, data, settings and versions.', ('item', 'value'), table.provenance())],
+            [
+                page.facts(
+                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
+                )
+            ],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
