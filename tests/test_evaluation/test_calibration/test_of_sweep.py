@@ -135,6 +135,7 @@ def test_a_sweep_without_does_not_go_on_with(sweep, tmp_path, first):
 
 def test_temperature(sweep, training, tmp_path):
     """Too sharp by far: with the temperature clean pictures are calibrated better."""
+    work_dir = tmp_path / 'out'
     results = sweep(SoftStripes(0.6), fit_on=training, work_dir=work_dir).run()
     found = results['calibration']
     assert found['temperature']['value'] > 1 and found['temperature']['pictures'] == 4
