@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fan_mm.evaluation import gallery
+from fan_mm.evaluation.class_names import with_word
 from fan_mm.report import page
 from fan_mm.report.calibration import MEANINGS
 from fan_mm.report.calibration_section import calibration_section
@@ -281,7 +282,7 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
             for role, caption in _CLEAN_ROLES.items()
             if role in images
         ]
-        parts += [f'<h3>{escape(key)}</h3>', grid(pictures, 'clean')]
+        parts += [f'<h3>{escape(with_word(key))}</h3>', grid(pictures, 'clean')]
         pictures = []
         for entry in entries:
             what = f'{corruption_in_sentence(entry["corruption"])} {entry["severity"]}'

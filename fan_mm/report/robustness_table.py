@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fan_mm.evaluation.class_names import short
 from fan_mm.evaluation.results import protocol_of
 from fan_mm.report.labels import corruption_in_sentence, metric_label, named_scope, number
 
@@ -300,7 +301,8 @@ class RobustnessTable:
         known = np.isfinite(losses)
         rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
         order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
-        names = tuple(classes[i] for i in order)
+        shown = short(classes)
+        names = tuple(shown[i] for i in order)
         return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
 
     def provenance(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ CHECKS = (
     model_checks.colours,
     model_checks.cropped_twice,
     class_checks.label_values,
+    class_checks.unknown_classes,
     class_checks.class_order,
     class_checks.one_class,
     class_checks.chance,
