@@ -602,9 +602,7 @@ class RobustnessSweep:
                 collected = _in_order(parts)
                 sums = collected.pop() if self.calibration else []
                 scores = self._scores(collected)
-                arrays['statistics'] = scores.statistics
-                if scores.matches is not None:
-                    arrays |= scores.matches.arrays()
+                arrays |= scores.arrays(matches=cell == CLEAN)  # which is pooled with others
                 arrays['calibration'] = self.calibration and self.calibration.of_cell(sums)
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
