@@ -683,7 +683,9 @@ class RobustnessSweep:
         statistics = self.store.all_statistics(done)
         per_image = None
         if statistics and self.how.statistics:
-            per_image = PerImage(self.how.statistics, self._keys(), statistics)
+            drawn = {n: self.store.all_statistics(done, f'draws/{n}') for n in names}
+            others = {name: cells for name, cells in drawn.items() if cells}
+            per_image = PerImage(self.how.statistics, self._keys(), statistics, others)
         palette = self.metainfo.get('palette')
         if isinstance(palette, list | tuple):
             # mmdet keeps COCO's 80 colours where the config names other classes

@@ -16,7 +16,7 @@ import numpy as np
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation import semsegbench
-from fan_mm.evaluation.comparison import compare
+from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
 from fan_mm.report.calibration import MEASURES, PLAIN
@@ -102,6 +102,7 @@ class Difference:
         points: the difference in points; None where a value is missing.
         interval: paired bootstrap interval; None without per-image data of both.
         significant: whether the interval excludes zero; None without one.
+        score: that it is of, where that is not the results' metric.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Difference:
     points: float | None
     interval: tuple[float, float] | None
     significant: bool | None
+    score: str = ''
 
 
 @dataclass(frozen=True)
@@ -434,9 +436,13 @@ def _differences(
         if _other_cells(results[0], other) or _differing(results[0], other, _SAME_CORRUPTIONS):
             continue
         differences = compare(paths[0], path)
-        for measure in (*DIFFERENCES, *CALIBRATION):
-            if measure in differences:
-                d = differences[measure]
+        wanted = {measure: (measure, '') for measure in (*DIFFERENCES, *CALIBRATION)}
+        for score in results[0].get('other_summaries', ()):
+            wanted |= {f'{measure}_{score}': (measure, score) for measure in OVERALL}
+        for key, (measure, score) in wanted.items():
+            if key in differences and (score == '' or differences[key]['difference'] is not None):
+                d = differences[key]
                 bounds = tuple(d['interval']) if d['interval'] else None
-                found.append(Difference(name, measure, d['difference'], bounds, d['significant']))
+                points, significant = d['difference'], d['significant']
+                found.append(Difference(name, measure, points, bounds, significant, score))
     return found

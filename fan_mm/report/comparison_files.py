@@ -156,6 +156,8 @@ def _difference_row(difference: Difference) -> list[str]:
     label = {'mean': 'corrupted mean'}.get(measure, metric_label(measure))
     if measure in CALIBRATION:
         label, digits = calibration_label(measure), calibration_digits(measure)
+    if difference.score:
+        label = f'{metric_label(difference.score)}: {label}'
     lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
     verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
     return [
