@@ -19,7 +19,7 @@ from sweep import config, write_dataset
 
 from fan_mm.cli import run
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.temperature import Temperature
+from fan_mm.evaluation.calibration.temperature import Temperature
 
 
 def share(size: str, args: argparse.Namespace, temperature: float | None) -> tuple[float, float]:

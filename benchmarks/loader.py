@@ -17,7 +17,7 @@ from fan_mm.datasets.scenes import IMAGENET_CLASSES, write_imagenet
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.evaluation.cell_dataset import CellBatches, CellDataset, loader_like
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.image_cache import kept_images
+from fan_mm.evaluation.loading.image_cache import kept_images
 from fan_mm.evaluation.pipelines import on_the_fly, with_cells
 from fan_mm.images import SUFFIXES
 

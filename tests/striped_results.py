@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import torch
 
-from fan_mm.evaluation.calibration import sums_of_labels
+from fan_mm.evaluation.calibration.measures import sums_of_labels
+from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CellRecord
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
-from fan_mm.evaluation.shift_calibration import add_calibration
-from fan_mm.evaluation.shifts import CLEAN_COLUMN, Measured, SetInfo, ShiftCell, join
+from fan_mm.evaluation.shifts.scores import CLEAN_COLUMN, Measured, SetInfo, ShiftCell, join
 
 CLASSES = ['road', 'person', 'car', 'train']
 ACDC = SetInfo(

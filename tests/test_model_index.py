@@ -8,7 +8,7 @@ import yaml
 from mmengine.registry import MODELS, DefaultScope
 
 from fan_mm.config_parts import scope_of
-from fan_mm.engine.config_file import read_config
+from fan_mm.engine.config.file import read_config
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.evaluation.published import paper
 

@@ -96,8 +96,8 @@ def _serve(address: str) -> None:
             __import__(f'{module}.utils').utils.register_all_modules(init_default_scope=False)
     import fan_mm.jobs.demo
     import fan_mm.jobs.ood
-    import fan_mm.jobs.ood_shifts
     import fan_mm.jobs.robustness
+    import fan_mm.jobs.shifts.evaluation
     import fan_mm.jobs.training  # noqa: F401
 
     save_time()

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS
 from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments, load_config
-from fan_mm.evaluation.image_cache import AUTO
+from fan_mm.evaluation.loading.image_cache import AUTO
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.robustness import (
     evaluate_robustness,

@@ -21,9 +21,9 @@ from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import ON_ERROR
 from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
-from fan_mm.jobs.ood_results import failed_conditions
-from fan_mm.jobs.ood_shifts import evaluate_shifts
 from fan_mm.jobs.robustness import findings_text
+from fan_mm.jobs.shifts.evaluation import evaluate_shifts
+from fan_mm.jobs.shifts.results import failed_conditions
 from fan_mm.report.shift_tables import summary_text
 from fan_mm.stopping import telling
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from fan_mm.analysis.subject import fitting_memory
-from fan_mm.engine.building import building
+from fan_mm.engine.config.building import building
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError

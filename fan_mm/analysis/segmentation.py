@@ -23,8 +23,8 @@ from fan_mm.analysis.subject import (
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
-from fan_mm.evaluation.loading import load_picture, load_sample, loader_in
-from fan_mm.evaluation.picture_flow import Look, copied, painted_file
+from fan_mm.evaluation.loading.picture_flow import Look, copied, painted_file
+from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in
 from fan_mm.evaluation.pipelines import fit, on_the_fly
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries, whole_file

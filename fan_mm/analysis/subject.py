@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
-from fan_mm.engine.building import building
+from fan_mm.engine.config.building import building
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError

@@ -9,7 +9,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from fan_mm.deploy.network import Network
-from fan_mm.engine.first_batch import load_samples
+from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.engine.training_split import training_datasets
 from fan_mm.errors import InputError

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from fan_mm.cli import whole
-from fan_mm.engine.config_file import read_config
+from fan_mm.engine.config.file import read_config
 
 _SPACE = '\0'  # no argument has one
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.files_there import missing_file, refuse_empty, visible
-from fan_mm.engine.registered import base_named
+from fan_mm.engine.checks.files import missing_file, refuse_empty, visible
+from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 
 _LISTED = 1000  # so many pictures of a list are looked for

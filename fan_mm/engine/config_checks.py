@@ -9,7 +9,14 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, type_name
-from fan_mm.engine.class_orders import check_same_classes
+from fan_mm.engine.checks.class_orders import check_same_classes
+from fan_mm.engine.checks.coco_files import read_coco
+from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.checks.files import is_remote
+from fan_mm.engine.checks.labels import check_labels, label_readers
+from fan_mm.engine.checks.loaders import check_loader, check_shared_memory
+from fan_mm.engine.checks.models import check_model, parts_of
+from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
     check_images,
     check_number_of_classes,
@@ -18,21 +25,14 @@ from fan_mm.engine.classification_checks import (
     number_of_classes,
     teacher_of,
 )
-from fan_mm.engine.coco_files import read_coco
-from fan_mm.engine.dataset_checks import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.config.old import refuse_old_config, unread_keys
+from fan_mm.engine.config.registered import base_named, reads_label_pictures, registered
 from fan_mm.engine.detection_checks import (
     check_classes_of_heads,
     check_coco,
     check_evaluator,
     reads_as_coco,
 )
-from fan_mm.engine.files_there import is_remote
-from fan_mm.engine.label_checks import check_labels, label_readers
-from fan_mm.engine.loader_checks import check_loader, check_shared_memory
-from fan_mm.engine.model_checks import check_model, parts_of
-from fan_mm.engine.old_configs import refuse_old_config, unread_keys
-from fan_mm.engine.registered import base_named, reads_label_pictures, registered
-from fan_mm.engine.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
-from fan_mm.engine.coco_files import (
+from fan_mm.engine.checks.coco_files import (
     CocoFile,
     check_as_dataset,
     check_as_truth,
@@ -17,9 +17,9 @@ from fan_mm.engine.coco_files import (
     read_coco,
     unknown_categories,
 )
-from fan_mm.engine.dataset_checks import chosen
-from fan_mm.engine.files_there import is_local, missing_file, other_size, refuse_empty, visible
-from fan_mm.engine.registered import base_named, registered
+from fan_mm.engine.checks.datasets import chosen
+from fan_mm.engine.checks.files import is_local, missing_file, other_size, refuse_empty, visible
+from fan_mm.engine.config.registered import base_named, registered
 from fan_mm.errors import InputError
 
 

@@ -11,8 +11,8 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, scope_of, type_name
-from fan_mm.engine.building import building
-from fan_mm.engine.old_configs import refuse_old_config
+from fan_mm.engine.config.building import building
+from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights

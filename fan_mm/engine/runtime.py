@@ -15,11 +15,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import scope_of, type_name
-from fan_mm.engine.building import building
+from fan_mm.engine.config.building import building
+from fan_mm.engine.config.old import refuse_old_config
+from fan_mm.engine.config.values import check_values
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
-from fan_mm.engine.config_values import check_values
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
-from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading

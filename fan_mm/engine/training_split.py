@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.config_parts import datasets_of
-from fan_mm.engine.first_batch import one_line
+from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.errors import InputError
 
 

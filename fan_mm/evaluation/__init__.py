@@ -1,6 +1,6 @@
 """Robustness evaluation: a model through every cell of a corruption benchmark, and the numbers."""
 
-from fan_mm.evaluation.calibration_metric import CalibrationMetric
+from fan_mm.evaluation.calibration.metric import CalibrationMetric
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.hook import RobustnessHook
 from fan_mm.evaluation.results import read_per_image, read_results

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.evaluation.calibration import calibration
+from fan_mm.evaluation.calibration.measures import calibration
 
 RESAMPLES = 1000
 RESAMPLED = 'resampled'  # kind of `PerImage`
@@ -60,7 +60,7 @@ class PerImage:
         cells: per cell ``(corruption, severity)`` the statistics: for 'iou' ``(N, 2, C)`` pixels per
             class in the intersection and in the union of prediction and ground truth; for 'accuracy'
             ``(N, 1, 1)``, 1 where the arg max is right; for 'calibration' ``(N, V, SIZE)`` as in
-            `fan_mm.evaluation.calibration`, whose scores are ``(V, 3)``; for 'resampled' the scores
+            `fan_mm.evaluation.calibration.measures`, whose scores are ``(V, 3)``; for 'resampled' the scores
             ``(R,)`` themselves, of `RESAMPLES` resamples with seed 0.
         others: of 'resampled', other score -> per cell the same.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from fan_mm.corruptions import Benchmark
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage, interval
-from fan_mm.evaluation.calibration import MEASURES
+from fan_mm.evaluation.calibration.measures import MEASURES
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import (
     CALIBRATION,

@@ -20,7 +20,8 @@ from fan_mm.engine.evaluators import (
     set_metainfo,
     with_sizes,
 )
-from fan_mm.engine.first_batch import needs_no_more, one_line
+from fan_mm.engine.first_batch.samples import one_line
+from fan_mm.engine.first_batch.trial import needs_no_more
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of

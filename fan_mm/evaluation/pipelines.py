@@ -21,8 +21,14 @@ from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.datasets.transforms.corrupt_image import grey_levels
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
-from fan_mm.evaluation.nested_transforms import Transforms, change_inside, flatten, insert, names_of
-from fan_mm.evaluation.picture_flow import (
+from fan_mm.evaluation.loading.nested_transforms import (
+    Transforms,
+    change_inside,
+    flatten,
+    insert,
+    names_of,
+)
+from fan_mm.evaluation.loading.picture_flow import (
     Frame,
     Look,
     colour_orders,

@@ -41,13 +41,8 @@ from fan_mm.engine.evaluators import (
     truth_ids,
     with_sizes,
 )
-from fan_mm.engine.first_batch import (
-    check_labels,
-    check_outputs,
-    load_samples,
-    one_line,
-    without_losses,
-)
+from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
@@ -56,6 +51,14 @@ from fan_mm.evaluation.audit import Facts, audit
 from fan_mm.evaluation.audit.auditor import Auditor
 from fan_mm.evaluation.audit.colours import exchanged_colours
 from fan_mm.evaluation.bootstrap import PerImage
+from fan_mm.evaluation.calibration.merged_scores import predict
+from fan_mm.evaluation.calibration.of_sweep import (
+    TEMPERATURE,
+    SweepCalibration,
+    store_temperature,
+    stored_temperature,
+)
+from fan_mm.evaluation.calibration.temperature import Temperature, fit_on_pictures
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
     CellDataset,
@@ -67,9 +70,8 @@ from fan_mm.evaluation.cell_dataset import (
 from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
 from fan_mm.evaluation.class_names import readable
 from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
-from fan_mm.evaluation.fitting import check_fit
-from fan_mm.evaluation.image_cache import OFF, check_image_cache, kept_images
-from fan_mm.evaluation.merged_scores import predict
+from fan_mm.evaluation.loading.fitting import check_fit
+from fan_mm.evaluation.loading.image_cache import OFF, check_image_cache, kept_images
 from fan_mm.evaluation.pipelines import (
     as_the_model_gets_it,
     from_files,
@@ -96,13 +98,6 @@ from fan_mm.evaluation.scores import (
     like,
     lower_is_better,
 )
-from fan_mm.evaluation.sweep_calibration import (
-    TEMPERATURE,
-    SweepCalibration,
-    store_temperature,
-    stored_temperature,
-)
-from fan_mm.evaluation.temperature import Temperature, fit_on_pictures
 from fan_mm.fileio import alone_in, output_folder
 
 ON_ERROR = ('retry', 'skip', 'stop')
@@ -183,7 +178,7 @@ class RobustnessSweep:
             'checkpoint_sha256', which tell whether cells in ``work_dir`` are this model's. By
             default the weights' own hash does, and no change of pipeline or metric is seen.
         image_cache: where to keep what the pipeline makes of each picture before the corruption, for
-            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.image_cache`). It changes no
+            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It changes no
             result, and is removed at the end.
         save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
-from fan_mm.evaluation.loading import load_picture, load_sample, loader_in, pipelines_of
+from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import output_folder, remove_temporaries, shortened
 from fan_mm.images import find_images, read_header, write_image

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fan_mm.config_parts import datasets_of
-from fan_mm.engine.dataset_checks import classes_of
+from fan_mm.engine.checks.datasets import classes_of
+from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.detection_checks import heads
-from fan_mm.engine.model_checks import parts_of
 from fan_mm.errors import InputError
 
 

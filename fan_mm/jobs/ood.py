@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from fan_mm.config_parts import datasets_of, scope_of, type_name
 from fan_mm.engine import build_runner
-from fan_mm.engine.first_batch import load_samples, try_model
+from fan_mm.engine.first_batch.samples import load_samples
+from fan_mm.engine.first_batch.trial import try_model
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError

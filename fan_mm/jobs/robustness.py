@@ -7,14 +7,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 
 from fan_mm.config_parts import metrics_of
+from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.half_precision import use_half_precision
-from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.audit import in_words
-from fan_mm.evaluation.probabilities import probabilities_of
+from fan_mm.evaluation.calibration.probabilities import probabilities_of
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options

@@ -8,12 +8,12 @@ from mmengine.dist import all_gather_object, broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from fan_mm.evaluation.calibration import SIZE, sums_of_labels
-from fan_mm.evaluation.calibration_metric import VARIANTS, checked
-from fan_mm.evaluation.calibration_summary import of_set
+from fan_mm.evaluation.calibration.measures import SIZE, sums_of_labels
+from fan_mm.evaluation.calibration.metric import VARIANTS, checked
+from fan_mm.evaluation.calibration.probabilities import probabilities_of
+from fan_mm.evaluation.calibration.summary import of_set
+from fan_mm.evaluation.calibration.temperature import Temperature, check_apart, fit_on_pictures
 from fan_mm.evaluation.cell_dataset import sample_infos
-from fan_mm.evaluation.probabilities import probabilities_of
-from fan_mm.evaluation.temperature import Temperature, check_apart, fit_on_pictures
 
 
 class SetCalibration:

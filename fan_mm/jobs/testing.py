@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.engine import build_runner
-from fan_mm.engine.building import building
+from fan_mm.engine.config.building import building
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError

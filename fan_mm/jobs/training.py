@@ -14,15 +14,15 @@ from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import metrics_of, scope_of, type_name
-from fan_mm.engine.building import building
+from fan_mm.engine.config.building import building
+from fan_mm.engine.config.old import refuse_old_config
+from fan_mm.engine.config.registered import registered
 from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
-from fan_mm.engine.first_batch import FirstBatchHook
+from fan_mm.engine.first_batch.hook import FirstBatchHook
 from fan_mm.engine.half_precision import use_half_precision
-from fan_mm.engine.old_configs import refuse_old_config
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
-from fan_mm.engine.registered import registered
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights

@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.calibration import MEASURES, calibration
+from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
-from fan_mm.evaluation.pooling import (
+from fan_mm.evaluation.results import (
+    CALIBRATION,
+    PER_IMAGE,
+    SHIFTS,
+    read_arrays,
+    read_results,
+)
+from fan_mm.evaluation.shifts.pooling import (
     MEAN,
     POOLED,
     PooledSums,
@@ -25,17 +32,10 @@ from fan_mm.evaluation.pooling import (
     combined,
     drawn_alike,
 )
-from fan_mm.evaluation.published_shifts import (
+from fan_mm.evaluation.shifts.published import (
     PublishedShift,
     other_protocols,
     published_shifts,
-)
-from fan_mm.evaluation.results import (
-    CALIBRATION,
-    PER_IMAGE,
-    SHIFTS,
-    read_arrays,
-    read_results,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
 from fan_mm.report.comparison import unique_names

@@ -27,12 +27,16 @@ TESTS = {
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
-    'calibration_metric': 'test_evaluation/test_calibration.py',
-    'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_sweep_calibration.py',
-    'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_picture_flow.py',
-    'submission': 'test_evaluation/test_submission.py test_evaluation/test_published_sources.py',
+    **dict.fromkeys(
+        ('calibration/metric', 'calibration/temperature'),
+        'test_evaluation/test_calibration/test_measures.py',
+    ),
+    'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
+    'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
+    'evaluation/shifts/submission': (
+        'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
+    ),
     'evaluation/sweep': 'test_evaluation/test_sweep.py test_evaluation/test_gathered_results.py',
-    'temperature': 'test_evaluation/test_calibration.py',
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
 }
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.datasets import CamVidDataset
-from fan_mm.engine.dataset_checks import classes_of
-from fan_mm.engine.label_checks import LabelReaders, check_labels
+from fan_mm.engine.checks.datasets import classes_of
+from fan_mm.engine.checks.labels import LabelReaders, check_labels
 from fan_mm.errors import InputError
 
 CLASSES = CamVidDataset.METAINFO['classes']

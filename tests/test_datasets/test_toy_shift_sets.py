@@ -32,7 +32,7 @@ from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
-from fan_mm.evaluation.submission import SERVERS, write_submission
+from fan_mm.evaluation.shifts.submission import SERVERS, write_submission
 
 TRAIN, VAL = 1, 4
 SIZE = (64, 64)

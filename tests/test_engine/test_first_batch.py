@@ -16,8 +16,9 @@ from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
 from torch.utils.data import DataLoader
 
-from fan_mm.engine import first_batch
-from fan_mm.engine.first_batch import load_samples, not_finite, one_line
+from fan_mm.engine.first_batch import hook, trial
+from fan_mm.engine.first_batch.outputs import check_labels, not_finite
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import test as evaluate
 from fan_mm.jobs.training import train
@@ -69,7 +70,7 @@ def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
     runs = []
     for tried in (True, False):
         if not tried:
-            monkeypatch.setattr(first_batch, 'try_loop', lambda *args: None)
+            monkeypatch.setattr(hook, 'try_loop', lambda *args: None)
         StateHook.seen.clear()
         run = Config(cfg._cfg_dict.to_dict())
         run.work_dir = str(tmp_path / f'tried {tried}')
@@ -283,10 +284,10 @@ def keeping_loop(model):
 
 
 def test_a_model_that_keeps_things_is_put_back(monkeypatch):
-    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     model = Keeping().train()
     attributes, calls = dict(vars(model)), model.calls
-    first_batch.try_loop(keeping_loop(model), model.val_step, 'val')
+    trial.try_loop(keeping_loop(model), model.val_step, 'val')
     assert vars(model) == attributes
     assert calls == [] and model.training and model.count == 0 and 'gallery' not in model._buffers
 
@@ -326,13 +327,13 @@ class Videos(list):
 
 
 def test_samples_that_are_taken_by_other_than_numbers(monkeypatch):
-    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     seen = []
     model = torch.nn.Module()
     loop = keeping_loop(model)
     frames = [(0, 0), (0, 1), (1, 0)]
     loop.dataloader = DataLoader(Videos([2, 1]), sampler=frames, batch_size=2, collate_fn=list)
-    first_batch.try_loop(loop, lambda batch: seen.append(batch) or [{}, {}], 'val')
+    trial.try_loop(loop, lambda batch: seen.append(batch) or [{}, {}], 'val')
     assert seen == [[dict(inputs=(0, 0)), dict(inputs=(0, 1))]]
 
 
@@ -341,7 +342,7 @@ def first_batch_of_two(rank, store, everybody):
         'gloo', init_method=f'file://{store}', rank=rank, world_size=2
     )
     model = Keeping(everybody)
-    first_batch.try_loop(keeping_loop(model), model.val_step, 'val')
+    trial.try_loop(keeping_loop(model), model.val_step, 'val')
     model.val_step([])
     assert model.gallery == 2
     torch.distributed.destroy_process_group()
@@ -350,7 +351,7 @@ def first_batch_of_two(rank, store, everybody):
 @pytest.mark.parametrize('everybody', [all_reduce, torch.distributed.all_reduce])
 def test_a_model_that_asks_all_processes_does_not_hang(monkeypatch, tmp_path, everybody):
     """Only one tries the first batch; then all go on together."""
-    monkeypatch.setattr(first_batch, 'ValLoop', SimpleNamespace)
+    monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     args = (str(tmp_path / 'store'), everybody)
     mp.start_processes(first_batch_of_two, args, nprocs=2, start_method='fork')
 
@@ -376,10 +377,8 @@ def scores(*values):
 def test_labels_without_a_score(outputs, labels, refused):
     accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy()
     with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
-        first_batch.check_labels(outputs, labels, Evaluator(accuracy))
-    first_batch.check_labels(
-        outputs, labels, Evaluator(FailsInTheEnd())
-    )  # what it does with labels, who knows
+        check_labels(outputs, labels, Evaluator(accuracy))
+    check_labels(outputs, labels, Evaluator(FailsInTheEnd()))  # what it does with labels, who knows
 
 
 class FailsInTheEnd(BaseMetric):
@@ -402,6 +401,6 @@ def test_a_metric_that_fails_on_the_whole(ours, monkeypatch):
         monkeypatch.setitem(globals(), '__name__', 'fan_mm.evaluation.some')
     with pytest.raises(ValueError) as error:
         evaluator.evaluate(2)
-    said = first_batch.FirstBatchHook().explain(error.value)
+    said = hook.FirstBatchHook().explain(error.value)
     line = 'FailsInTheEnd cannot compute on all samples: ValueError: inhomogeneous'
     assert said is None if ours else str(said) == line

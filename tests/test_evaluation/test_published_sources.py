@@ -11,8 +11,8 @@ from fan_mm.evaluation import metrics
 from fan_mm.evaluation.class_names import _words
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, _subsets
 from fan_mm.evaluation.published import corruption_columns, paper, table_rows
-from fan_mm.evaluation.published_shifts import _content
-from fan_mm.evaluation.submission import SERVERS
+from fan_mm.evaluation.shifts.published import _content
+from fan_mm.evaluation.shifts.submission import SERVERS
 from fan_mm.models import FANHybrid, FANViT
 
 DATA = Path(__file__).parents[1] / 'data'

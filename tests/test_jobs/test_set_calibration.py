@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.calibration import calibration, sums_of_labels
+from fan_mm.evaluation.calibration.measures import calibration, sums_of_labels
 from fan_mm.evaluation.cell_dataset import CellBatches
 from fan_mm.jobs import set_calibration
 from fan_mm.jobs.set_calibration import SetCalibration

@@ -12,8 +12,8 @@ from synthetic_results import synthetic_results
 
 from fan_mm.corruptions import find_benchmark
 from fan_mm.evaluation.bootstrap import PerImage
-from fan_mm.evaluation.calibration import sums_of_labels
-from fan_mm.evaluation.calibration_summary import of_cells, summarize_calibration
+from fan_mm.evaluation.calibration.measures import sums_of_labels
+from fan_mm.evaluation.calibration.summary import of_cells, summarize_calibration
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.report.calibration import CalibrationTable, calibration_lines, calibration_of

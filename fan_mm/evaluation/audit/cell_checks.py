@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 
 import numpy as np
 
-from fan_mm.engine.first_batch import NOT_FINITE
+from fan_mm.engine.first_batch.outputs import NOT_FINITE
 from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
 from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.cells import CLEAN, CellRecord

@@ -11,7 +11,7 @@ from mmengine.runner.amp import autocast
 from torch import Tensor, nn
 
 from fan_mm.engine.evaluators import collectors, left_as_it_was
-from fan_mm.engine.first_batch import without_losses
+from fan_mm.engine.first_batch.outputs import without_losses
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
 from fan_mm.evaluation.scores import Scores, compute_scores

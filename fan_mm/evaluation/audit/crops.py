@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fan_mm.evaluation.nested_transforms import insert
-from fan_mm.evaluation.picture_flow import Frame, Look, copied, run
+from fan_mm.evaluation.loading.nested_transforms import insert
+from fan_mm.evaluation.loading.picture_flow import Frame, Look, copied, run
 from fan_mm.evaluation.pipelines import first_sample, landmarks_of
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import read_header

@@ -10,8 +10,8 @@ from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
+from fan_mm.engine.checks.labels import LabelReaders, check_labels
 from fan_mm.engine.config_checks import check_data
-from fan_mm.engine.label_checks import LabelReaders, check_labels
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -308,7 +308,7 @@ def test_mistakes_in_a_config(cfg, line, tmp_path):
 
 
 def check(place, cfg):
-    """What everybody's labels go through before a start (fan_mm/engine/label_checks.py)."""
+    """What everybody's labels go through before a start (fan_mm/engine/checks/labels.py)."""
     built = DATASETS.build(dict(cfg, pipeline=[], lazy_init=True))
     return check_labels(place, cfg, built, LabelReaders({}, True))
 
@@ -338,7 +338,7 @@ def test_values_that_cannot_be(kind, labels, line, tmp_path):
 
 def test_a_wrong_value_in_a_file_that_was_not_looked_into(tmp_path, monkeypatch):
     """Every file is looked at as it is read: nothing is scored in silence."""
-    monkeypatch.setattr('fan_mm.engine.label_checks.OF_OUR_SETS', 3)
+    monkeypatch.setattr('fan_mm.engine.checks.labels.OF_OUR_SETS', 3)
     acdc(tmp_path, values_of('train_ids'), count=9)
     cfg = dict(type='ACDCDataset', data_root=str(tmp_path), pipeline=PIPELINE)
     paths = [sample['seg_map_path'] for sample in DATASETS.build(cfg).load_data_list()]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from healthy import changed, healthy
 
-from fan_mm.engine.first_batch import NOT_FINITE
+from fan_mm.engine.first_batch.outputs import NOT_FINITE
 from fan_mm.evaluation.audit import cell_checks
 from fan_mm.evaluation.audit.finding import Finding, in_words, some
 from fan_mm.evaluation.cells import Cell

@@ -1,0 +1,137 @@
+"""Mistakes in a dataset's config that hold for any library: its class, its arguments, its files."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.fileio import list_from_file
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from fan_mm.config_parts import steps_of
+from fan_mm.engine.checks.files import is_local, is_remote
+from fan_mm.engine.config.registered import base_named, bases, registered, said_in_one_line
+from fan_mm.errors import InputError
+
+
+def check_names(place: str, dataset: dict) -> None:
+    """Check what a dataset's config says, whether or not its files are there.
+
+    Args:
+        place: where the dataset stands in the config, for the error's line.
+        dataset: its config.
+
+    Raises:
+        InputError: the class or a transform has a name that nobody has; the classes are one word, which
+            the libraries take for its letters.
+    """
+    registered(DATASETS, place, dataset)
+    metainfo = dataset.get('metainfo') or {}
+    classes = metainfo.get('classes')
+    if classes is None and 'CLASSES' in metainfo:
+        raise InputError(f'{place}.metainfo: CLASSES is not read; write classes')
+    if isinstance(classes, str) and not Path(classes).expanduser().is_file():
+        raise InputError(
+            f"{place}.metainfo.classes is the text {classes!r}: it must be a list, such as ['{classes}'], or "
+            'a file with a name in each line'
+        )
+    for index, step in enumerate(steps_of(dataset.get('pipeline'))):
+        if isinstance(step, dict):
+            registered(TRANSFORMS, f'{place}.pipeline, transform {index + 1}', step)
+
+
+def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
+    """The names of a dataset's classes in the order of their labels, as its config or its class says.
+
+    None where neither does, or a file that is not there.
+    """
+    cls = registered(DATASETS, place, dataset)
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if not classes and base_named(cls, 'BaseDataset', 'mmpretrain'):
+        classes = dataset.get('classes')  # its datasets take them as an argument, too
+    classes = classes or (getattr(cls, 'METAINFO', None) or {}).get('classes')
+    if isinstance(classes, str):
+        file = Path(classes).expanduser()
+        classes = list_from_file(file) if file.is_file() else None
+    return tuple(classes) if isinstance(classes, list | tuple) else None
+
+
+def check_dataset(place: str, dataset: dict) -> bool:
+    """Check that a dataset's folders and its annotation file are there.
+
+    Returns:
+        Whether they are on this machine, to be looked into.
+
+    Raises:
+        InputError: one is missing.
+    """
+    root = dataset.get('data_root') or ''
+    if not is_local(dataset, str(root)):
+        return False
+    cls = registered(DATASETS, place, dataset)
+    parameters = inspect.signature(cls).parameters
+    if 'download' in parameters and dataset.get('download', True):
+        return False  # it fetches what is not there
+    home = base_named(cls, 'BaseDataset', 'mmpretrain') is not None  # takes ~/ for one
+    hint = f'say --cfg-options {place}.data_root=FOLDER'
+    if root:
+        hint = f'put the dataset at {root}, or {hint}'
+    here = True
+    for path in _paths(dataset, home):
+        if is_remote(path):
+            here = False
+        elif not Path(path).exists():
+            raise InputError(f'{place}: no such file or folder: {path} ({hint})')
+    return here
+
+
+def build_lazily(place: str, dataset: dict) -> Any:
+    """Build a dataset without its transforms and, where its class can do that, without its annotations.
+
+    Returns:
+        The dataset; None if its class has no way to be built without reading everything.
+
+    Raises:
+        InputError: what the class says about its arguments.
+    """
+    cls = registered(DATASETS, place, dataset)
+    if not {'pipeline', 'lazy_init'} <= set(_parameters(cls)):
+        return None
+    try:
+        return DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
+    except Exception:  # its fault, or that of so unusual a way to build it
+        with said_in_one_line(place, dataset):
+            DATASETS.build(dataset)
+        return None
+
+
+def chosen(items: list, indices: int | Sequence[int] | None) -> list:
+    """What mmengine's datasets keep for ``indices``: the first, the last (below 0), or these."""
+    if indices is None:
+        return items
+    if isinstance(indices, int):
+        return items[:indices] if indices >= 0 else items[indices:]
+    return [items[index] for index in indices if -len(items) <= index < len(items)]
+
+
+def _parameters(cls: Any) -> Iterator[str]:
+    """The arguments of a class, those passed on to its bases too."""
+    for base in bases(cls):
+        if '__init__' in vars(base):
+            parameters = inspect.signature(vars(base)['__init__']).parameters.values()
+            yield from (p.name for p in parameters)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return
+
+
+def _paths(dataset: dict, home: bool) -> Iterator[str]:
+    """What a dataset reads: its root, its prefixes' folders, its annotation file."""
+    root = dataset.get('data_root') or ''
+    if root:
+        yield root
+    prefixes = dataset.get('data_prefix') or {}
+    prefixes = list(prefixes.values()) if isinstance(prefixes, dict) else [prefixes]
+    for path in [*prefixes, dataset.get('ann_file')]:
+        if path and isinstance(path, str):
+            local = Path(path).expanduser() if home else path
+            yield path if is_remote(path) else str(Path(root, local))

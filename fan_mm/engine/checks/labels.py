@@ -1,0 +1,295 @@
+"""Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmengine.registry import TRANSFORMS
+
+from fan_mm.config_parts import metrics_of, steps_of, type_name
+from fan_mm.engine.checks.datasets import chosen
+from fan_mm.engine.checks.files import is_local, missing_file, other_size, refuse_empty, visible
+from fan_mm.engine.checks.models import parts_of
+from fan_mm.engine.config.registered import registered, said_in_one_line
+from fan_mm.errors import InputError
+
+LABEL_FILES = 3  # of each split, evenly spread, are looked into
+OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
+_IF_SUSPICIOUS = 40
+_CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all
+_KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
+
+
+@dataclass(frozen=True)
+class LabelReaders:
+    """Who reads a split's labels after the pipeline.
+
+    Attributes:
+        ignored: for each reader, by its place in the config, the value that it leaves out.
+        compares_sizes: whether a label must have its picture's size, as for mmseg's ``IoUMetric``.
+    """
+
+    ignored: dict[str, int | None]
+    compares_sizes: bool
+
+
+def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> list[str]:
+    """Check that every image of an mmseg dataset has its label file, and look into a few of them.
+
+    Labels that something else than mmseg's own ``LoadAnnotations`` reads are left to it.
+
+    Args:
+        place: where the dataset stands in the config.
+        cfg: its config.
+        dataset: built from it without a pipeline.
+        readers: of its split.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        InputError: there are no images, a file is missing or cannot be read, or a label is none.
+    """
+    with said_in_one_line(place, cfg):
+        samples = dataset.load_data_list()
+        samples = chosen(samples, cfg.get('indices'))
+    if not samples:
+        if dataset.ann_file:
+            raise InputError(f'{place}: {dataset.ann_file} is empty')
+        folder = dataset.data_prefix.get('img_path')
+        raise InputError(f'{place}: no *{dataset.img_suffix} below {folder}')
+    if dataset.ann_file:  # a list of names; otherwise the folder was listed
+        _refuse_missing(place, 'image', [s.get('img_path') for s in samples])
+    refuse_empty(place, [s.get('img_path') for s in samples])
+    steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
+    loader = next((s for s, c in steps if _is_own_loader(c)), None)
+    paths = [s.get('seg_map_path') for s in samples]
+    if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
+        return []
+    _refuse_missing(place, 'label file', paths)
+    foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
+    if isinstance(loader, dict):
+        with said_in_one_line(f'{place}.pipeline', loader):
+            loader = TRANSFORMS.build(loader)
+    look = _Look(place, dataset, loader, readers)
+    count = OF_OUR_SETS if hasattr(dataset, 'doubt') else LABEL_FILES
+    few = samples[:: max(1, len(samples) // count)]
+    for sample in few:
+        look.read(sample)
+    if foreign or not _reads_samples_as_mmengine(dataset):
+        return []  # it may make class indices of whatever was read
+    look.check()
+    if look.suspicious:
+        look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
+    return look.notes()
+
+
+class _Look:
+    """What a few of a dataset's labels hold."""
+
+    def __init__(self, place: str, dataset: Any, loader: Any, readers: LabelReaders) -> None:
+        self.place, self.dataset, self.loader, self.readers = place, dataset, loader, readers
+        # ours map the values of other encodings behind the loader
+        self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
+        self.classes = tuple(dataset.metainfo.get('classes') or ())
+        self.seen: dict[
+            str, tuple[np.ndarray, np.ndarray]
+        ] = {}  # raw values, and what becomes of them
+        self.panoptic: set[str] = set()
+        self.others: list[str] = []
+        self.sizes = ''
+
+    def read(self, sample: dict) -> None:
+        """Read a label as the pipeline does."""
+        path = sample['seg_map_path']
+        try:
+            raw = mmcv.imfrombytes(
+                Path(path).read_bytes(), flag='unchanged', backend=self.loader.imdecode_backend
+            )
+            if raw is None:
+                raise ValueError('no picture')
+        except Exception as error:
+            size = Path(path).stat().st_size
+            why = (
+                'is empty'
+                if not size
+                else f'cannot be read as a picture ({str(error).splitlines()[0]})'
+            )
+            raise InputError(f'{self.place}: the label file {path} {why}') from None
+        raw = raw.squeeze()
+        with_segments = 'segments' in sample  # panoptic: an id in three colours
+        if raw.ndim > 2 and not with_segments:
+            self.others.append(
+                f'{self.place}: {path} is a colour picture: labels hold one class index for each pixel'
+            )
+            return
+        with said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))):
+            try:
+                made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
+            except InputError as error:  # of ours: a value that the encoding does not have
+                raise InputError(f'{self.place}: {error}') from None
+        self.sample = sample
+        if with_segments:
+            raw = made
+            self.panoptic.add(path)
+        values, index = np.unique(raw, return_index=True)
+        self.seen[path] = values, made.reshape(-1)[index]
+        if values.max(initial=0) > 255:
+            self.others.append(
+                f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
+            )
+        if raw.ndim == 2 and (other := other_size(sample.get('img_path'), raw.shape)):
+            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
+
+    def check(self) -> None:
+        """Refuse what is no class index.
+
+        Raises:
+            InputError: the first such label.
+        """
+        if self.others:
+            raise InputError(self.others[0])
+        if self.sizes and self.readers.compares_sizes:
+            raise InputError(f'{self.place}: {self.sizes}')
+        if not self.classes:
+            return
+        allowed = {value for value in self.readers.ignored.values() if value is not None}
+        allowed.add(self.dataset.ignore_index)
+        if hasattr(self.dataset, 'doubt') and (why := self._doubt()):
+            raise InputError(f'{self.place}: {why}')
+        for path, (raw, made) in self.seen.items():
+            for value, label in zip(raw.tolist(), made.tolist(), strict=True):
+                if label < len(self.classes):
+                    continue
+                if label not in allowed:
+                    shown = self.dataset.ignore_index
+                    raise InputError(
+                        f'{self.place}: {path} has the label {value}, but labels must be class indices '
+                        f'0..{len(self.classes) - 1} or {shown} (ignored)'
+                        f'{self._label_ids(raw, shown)}{train_ids_hint(path)}'
+                    )
+                for where, ignored in self.readers.ignored.items():
+                    if ignored not in (None, label):
+                        raise InputError(
+                            f'{self.place}: {path} has the label {value}, which {where}.ignore_index='
+                            f'{ignored} does not leave out: set {label} there'
+                        )
+
+    def _doubt(self) -> str | None:
+        """Why the labels read are hardly of the encoding that our dataset takes them for."""
+        paths = [path for path in self.seen if path not in self.panoptic]
+        values = {value for path in paths for value in self.seen[path][0].tolist()}
+        why = self.dataset.doubt(values, self.sample) if paths else None
+        return why and f'{paths[0]} and others {why}'
+
+    def _label_ids(self, values: np.ndarray, ignored: int) -> str:
+        """The likely reason for values beyond the 19 classes of Cityscapes: its 34 ids."""
+        known = values[values != ignored]
+        beyond = len(self.classes) == _CITYSCAPES and known.max(initial=0) < _CITYSCAPES_IDS
+        return '; are they labelIds?' if beyond else ''
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether some pixels are left out, and the others are of one class at most."""
+        made = np.unique(np.concatenate([labels for _, labels in self.seen.values()]))
+        known = made[made < len(self.classes)]
+        return len(self.classes) > 1 and known.size < 2 and known.size < made.size
+
+    def into(self, samples: Sequence[dict]) -> None:
+        """Read more labels, until a second class is found."""
+        for sample in samples:
+            if sample['seg_map_path'] not in self.seen:
+                self.read(sample)
+                self.check()
+                if not self.suspicious:
+                    return
+
+    def notes(self) -> list[str]:
+        """What is strange about the labels, but may be meant."""
+        notes = []
+        if self.sizes:
+            notes.append(f'{self.place}: {self.sizes}')
+        suffix = self.dataset.seg_map_suffix.lower()
+        if suffix.endswith(('.jpg', '.jpeg')):
+            notes.append(
+                f'{self.place}: labels are JPEG files, whose compression changes class indices'
+            )
+        if self.suspicious:
+            notes.append(self._one_class())
+        return notes
+
+    def _one_class(self) -> str:
+        raw = np.unique(np.concatenate([values for values, _ in self.seen.values()]))
+        made = np.unique(np.concatenate([labels for _, labels in self.seen.values()]))
+        absent = [name for index, name in enumerate(self.classes) if index not in made]
+        names = ', '.join(map(repr, absent[:3])) + (', ...' if len(absent) > 3 else '')
+        values = ', '.join(map(str, raw.tolist()))
+        because = (
+            'reduce_zero_label makes 0 ignored and each other value one less'
+            if self.dataset.reduce_zero_label
+            else f'{made[-1]} means ignored: masks must hold 0 to {len(self.classes) - 1}'
+        )
+        one = len(absent) == 1
+        return (
+            f'{self.place}: {"class" if one else "classes"} {names} {"is" if one else "are"} in none of the '
+            f'{len(self.seen)} label files looked into, which hold {values}; {because}'
+        )
+
+
+def train_ids_hint(path: str) -> str:
+    """How labels of Cityscapes are made, if a file is one of its."""
+    if 'gtFine' not in path:
+        return ''
+    return (
+        '; trainIds are made by: pip install cityscapesscripts && '
+        'CITYSCAPES_DATASET=data/cityscapes csCreateTrainIdLabelImgs'
+    )
+
+
+def _refuse_missing(place: str, what: str, paths: Collection) -> None:
+    missing, more = missing_file([path for path in paths if path])
+    if missing:
+        others = f' and {more} more' if more else ''
+        raise InputError(
+            f'{place}: no {what} {visible(missing)}{others}{train_ids_hint(str(missing))}'
+        )
+
+
+def _class(place: str, step: Any) -> Any:
+    """The class of a transform that is a config or built."""
+    return registered(TRANSFORMS, place, step) if isinstance(step, dict) else type(step)
+
+
+def _is_own_loader(cls: Any) -> bool:
+    return cls.__name__ == 'LoadAnnotations' and cls.__module__.startswith('mmseg.')
+
+
+def _reads_samples_as_mmengine(dataset: Any) -> bool:
+    """Whether nothing of a dataset's own stands between its list of samples and the pipeline."""
+    for name in ('__getitem__', 'get_data_info', 'prepare_data'):
+        owner = next(base for base in type(dataset).__mro__ if name in vars(base))
+        if owner.__module__.partition('.')[0] not in _KNOWN:
+            return False
+    return True
+
+
+def label_readers(cfg: Any, split: str) -> LabelReaders:
+    """Who reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
+    ignored: dict[str, Any] = {}
+    if split == 'train':
+        model = cfg.model.get('module', cfg.model)
+        for key in ('decode_head', 'auxiliary_head'):
+            ignored |= {
+                place: head['ignore_index']
+                for place, head in parts_of(model, key)
+                if 'ignore_index' in head
+            }
+        return LabelReaders(ignored, False)
+    metrics = [m for m in metrics_of(cfg.get(f'{split}_evaluator')) if type_name(m) == 'IoUMetric']
+    for metric in metrics:
+        if 'ignore_index' in metric:
+            ignored[f'{split}_evaluator'] = metric['ignore_index']
+    return LabelReaders(ignored, bool(metrics))

@@ -1,0 +1,157 @@
+"""What mmengine, torch or a user's own class says while a config's parts are built, in one line.
+
+Which exception is the config's and which is ours is told by where it arose: what mmengine's registry or
+its Runner was doing then is what the config asked for; anything else in our own code is a bug.
+"""
+
+import contextlib
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import BaseLoop, Runner
+
+from fan_mm.engine.config.file import reason
+from fan_mm.errors import InputError
+from fan_mm.versions import TASK_LIBRARIES
+
+_LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES)}
+# What builds a part from its config: functions of mmengine's registry, by their names on both stacks.
+_BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
+# How mmengine 0.10 before the forks wraps what a class says, once for each class around it.
+_WRAPPED = re.compile(r'^class `\w+` in [\w/.-]+: ')
+# Methods of the Runner that build from no config of one part -> the key that they read.
+_KEYS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'}
+
+
+@contextlib.contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """Turn what is raised while parts of a config are built into one line: which part, and why.
+
+    What is raised while a loop of mmengine runs is left as it is.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        InputError: the part's place in the config, its type, what was said.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise  # the disk's, which no config asks for
+        frames = [frame for frame, _ in traceback.walk_tb(_innermost(error).__traceback__)]
+        if not _of_the_config(frames):
+            raise
+        raise InputError(f'{_what(frames, cfg)}{_said(error)}') from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while _WRAPPED.match(str(error)) and error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def _said(error: Exception) -> str:
+    text = reason(_innermost(error))
+    text = _WRAPPED.sub('', text)
+    text = re.sub(r' in <([\w.]+) object at 0x\w+>', r' (in \1)', text)  # which hook it was
+    # mmengine's advice what a name that is not registered may mean
+    return text.partition(' Please check whether')[0]
+
+
+def _of_the_config(frames: list[FrameType]) -> bool:
+    if _running(frames):
+        return False
+    if any(_name(frame) in _BUILDERS for frame in frames):
+        return True
+    packages = [frame.f_globals.get('__name__', '').partition('.')[0] for frame in frames]
+    ours = max((i for i, name in enumerate(packages) if name == 'fan_mm'), default=-1)
+    return not _LIBRARIES.isdisjoint(packages[ours + 1 :])
+
+
+def _running(frames: list[FrameType]) -> bool:
+    """Whether a loop has begun, beyond what its hooks prepare."""
+    for frame, called in zip(frames, [*frames[1:], None], strict=True):
+        if _name(frame) == 'run' and isinstance(frame.f_locals.get('self'), BaseLoop):
+            hook = called.f_locals.get('fn_name') if called and _name(called) == 'call_hook' else ''
+            return hook not in ('before_train', 'before_val', 'before_test')
+    return False
+
+
+def _what(frames: list[FrameType], cfg: Config) -> str:
+    """'train_dataloader.dataset.pipeline.2 (Resize): ', as far as the frames tell it."""
+    kind = ''
+    for frame in reversed(frames):
+        if frame.f_globals.get('__name__', '').partition('.')[0] != 'mmengine':
+            continue
+        if _name(frame) in _KEYS:
+            return f'{_KEYS[_name(frame)]}: '
+        if file := _resumed(frame):
+            return f"{file} is of another config's training (load_from takes its weights alone): "
+        if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
+            continue
+        for part in _parts_in(frame):
+            kind = kind or str(part.get('type') or '')
+            places = (_find(part, cfg._cfg_dict, like) for like in (_equal, _is_base_of))
+            if place := next(filter(None, places), ''):
+                return f'{place} ({kind}): ' if kind else f'{place}: '
+    return f'{kind}: ' if kind else ''
+
+
+def _resumed(frame: FrameType) -> str | None:
+    """The checkpoint whose state a Runner was taking up."""
+    local = frame.f_locals
+    resumes = _name(frame) == 'resume' and isinstance(local.get('self'), Runner)
+    return local['filename'] if resumes else None
+
+
+def _parts_in(frame: FrameType) -> Iterator[dict]:
+    """The arguments of a function that may be parts of the config, nothing that it made itself."""
+    code = frame.f_code
+    for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        value = frame.f_locals.get(name)
+        if isinstance(value, dict) and value:
+            yield value
+
+
+def _find(part: dict, node: Any, like: Callable[[dict, dict], bool], place: str = '') -> str:
+    """Where a part stands in a config, '' if nowhere. Runners work on copies."""
+    items: Iterable[tuple[Any, Any]]
+    if isinstance(node, dict):
+        if place and like(node, part):
+            return place
+        items = node.items()
+    elif isinstance(node, list | tuple):
+        items = enumerate(node)
+    else:
+        return ''
+    for key, value in items:
+        if found := _find(part, value, like, f'{place}.{key}' if place else str(key)):
+            return found
+    return ''
+
+
+def _is_base_of(node: dict, part: dict) -> bool:
+    """Whether a part was made from this one: by additions, or with what our checks leave out."""
+    changed = ('pipeline', 'init_cfg')
+    return 'type' in node and all(
+        _equal(part.get(key), value) for key, value in node.items() if key not in changed
+    )
+
+
+def _equal(one: object, other: object) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # arrays and tensors inside have no single truth
+        return False
+
+
+def _name(frame: FrameType) -> str:
+    return frame.f_code.co_name

@@ -1,0 +1,187 @@
+"""Reading a config file, with whatever is wrong in it said in one line: where, and what."""
+
+import difflib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from mmengine.config import Config
+
+from fan_mm.engine.config.old import refuse_old_config
+from fan_mm.engine.config.values import KNOWN_KEYS, check_values
+from fan_mm.errors import InputError
+from fan_mm.packaged import config_named
+
+_LONGEST = 400  # characters of what somebody else says
+_SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
+
+
+def read_config(path: str, options: dict | None = None) -> Config:
+    """Read a config and change it.
+
+    Modules of ``custom_imports`` are also found in the current folder and beside the config.
+
+    Args:
+        path: of the file, ``~`` is the home folder; or the name of a shipped config.
+        options: dotted key -> new value.
+
+    Raises:
+        InputError: there is no such file, it is no config, a file it stands on or a module it imports
+            fails, an option or a value cannot be.
+    """
+    file = Path(path).expanduser()
+    if not file.exists():
+        named = config_named(path)
+        if named is None:
+            raise InputError(f'no such config: {path}')
+        file = named
+    if file.suffix not in _SUFFIXES:
+        raise InputError(f'{path} is no config (.py): the order is CONFIG CHECKPOINT, see --help')
+    if not file.is_file():
+        raise InputError(f'{path} is a folder, not a config')
+    _find_modules(file)
+    try:
+        cfg = Config.fromfile(str(file))
+    except (Exception, SystemExit) as error:  # the file is a program, which may end in any way
+        raise InputError(_what_failed(error, path)) from error
+    try:
+        refuse_old_config(cfg)
+        if not isinstance(cfg.get('model'), dict | list):
+            raise InputError(f'{path} is no config of a model: it has no model=dict(...)')
+        if options:
+            _merge(cfg, options)
+        check_values(cfg)
+    except ImportError as error:  # classes of a config that imports them are looked up when read
+        raise InputError(reason(error)) from error
+    return cfg
+
+
+def _find_modules(config: Path) -> None:
+    """Let Python look for modules in the current folder and beside the config, after all others."""
+    for folder in (os.getcwd(), str(config.resolve().parent)):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _merge(cfg: Config, options: dict) -> None:
+    for key in options:
+        first = key.split('.')[0]
+        near = difflib.get_close_matches(first, [*cfg.keys(), *KNOWN_KEYS], 1, 0.8)
+        if first not in cfg and first not in KNOWN_KEYS and near:
+            raise InputError(f'--cfg-options {key}: did you mean {near[0]}{key[len(first) :]}?')
+        try:
+            cfg.merge_from_dict(dict([_whole_list(cfg, key, options[key])]))
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise InputError(f'--cfg-options {key}: {_why_unmerged(cfg, key, error)}') from error
+
+
+def _whole_list(cfg: Config, key: str, value: object) -> tuple[str, object]:
+    """A new element of a list or tuple as the whole of it: mmengine sets keys of dicts in lists alone."""
+    above, _, last = key.rpartition('.')
+    node = cfg._cfg_dict
+    for part in above.split('.'):
+        try:
+            node = node[int(part) if isinstance(node, list | tuple) else part]
+        except (LookupError, TypeError, ValueError):
+            return key, value
+    if not isinstance(node, list | tuple) or not last.isdecimal() or int(last) >= len(node):
+        return key, value
+    if isinstance(node[int(last)], dict):
+        return key, value
+    new = [*node[: int(last)], value, *node[int(last) + 1 :]]
+    return _whole_list(cfg, above, type(node)(new))
+
+
+def _why_unmerged(cfg: Config, key: str, error: Exception) -> str:
+    """Mmengine prints whole parts of the config here."""
+    node, place = cfg._cfg_dict, []
+    for part in key.split('.')[:-1]:
+        place.append(part)
+        try:
+            node = node[int(part) if isinstance(node, list | tuple) else part]
+        except (LookupError, ValueError):
+            return f'there is no {".".join(place)}'
+        if not isinstance(node, dict | list):
+            return f'{".".join(place)} is {node!r}, which has no {key.split(".")[len(place)]}'
+    if isinstance(node, list):
+        return f'{".".join(place)} is a list of {len(node)}; {key.split(".")[-1]} is no place in it'
+    return reason(error)
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line, with its type where the text alone says little."""
+    text = ' '.join(str(error).split())
+    kind = type(error).__name__
+    if isinstance(error, KeyError):
+        text = text.strip('\'"')
+    if isinstance(error, AssertionError) and not text:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = f'not so: {(frame.line or "").removeprefix("assert ").rstrip(", (")}'
+    if len(text) > _LONGEST:  # mmengine prints whole parts of the config
+        text = f'{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}'
+    plain = isinstance(error, ValueError | RuntimeError | AssertionError | KeyError)
+    return text if plain and len(text) > 20 else f'{kind}: {text}'
+
+
+def _what_failed(error: BaseException, path: str) -> str:
+    """Where in which file reading failed, and why."""
+    files, line = _place(error)
+    file = files[-1] if files else path
+    if isinstance(error, SyntaxError):
+        return f'{file}, line {error.lineno}: {error.msg}'
+    if isinstance(error, FileNotFoundError) and not Path(file).is_file():
+        above = files[-2] if len(files) > 1 else path
+        return f'{above}: there is no {file}, which its _base_ names'
+    cause = _first_cause(error)
+    if isinstance(error, ImportError) and str(error).startswith('Failed to import custom modules'):
+        return f'{path}: custom_imports: {_why_not_imported(cause)}'
+    if isinstance(error, UnicodeDecodeError):
+        return f'{file} is not text in UTF-8'
+    if isinstance(error, SystemExit):
+        return f'{file}{line}: it ends Python (SystemExit); a config only sets variables'
+    return f'{file}{line}: {reason(error)}'
+
+
+def _place(error: BaseException) -> tuple[list[str], str]:
+    """The configs that were being read, from the first to its base, and the line in the last one."""
+    files: list[str] = []
+    line = ''
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if code.co_filename.endswith(os.path.join('config', 'config.py')):
+            name = frame.f_locals.get('filename')
+            # parts of the reading work on a temporary copy, which has no line of its own
+            if code.co_name in ('fromfile', '_file2dict', '_is_lazy_import', '_parse_lazy_import'):
+                if isinstance(name, str) and _same(files[-1:], name):
+                    files[-1:] = [name]
+                elif isinstance(name, str):
+                    files.append(name)
+        elif code.co_name == '<module>' and files and 'site-packages' not in code.co_filename:
+            line = f', line {number}'
+            if Path(code.co_filename).is_file() and not _same(files[-1:], code.co_filename):
+                files.append(code.co_filename)  # a module that the config imports
+    return [os.path.relpath(f) if Path(f).is_relative_to(Path.cwd()) else f for f in files], line
+
+
+def _same(last: list[str], name: str) -> bool:
+    return bool(last) and os.path.abspath(os.path.expanduser(last[0])) == os.path.abspath(
+        os.path.expanduser(name)
+    )
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return error
+
+
+def _why_not_imported(cause: BaseException) -> str:
+    """Which module is missing, or where the user's own one fails."""
+    if isinstance(cause, ModuleNotFoundError):
+        return (
+            f'there is no module {cause.name}: install what provides it, or put it into the current '
+            'folder, beside the config or on PYTHONPATH'
+        )
+    last = traceback.extract_tb(cause.__traceback__)[-1]
+    return f'{last.filename}, line {last.lineno}: {reason(cause)}'

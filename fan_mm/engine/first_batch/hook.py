@@ -1,0 +1,116 @@
+"""The hook that tries the first batch of what comes late, and knows which batch a run has come to."""
+
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+
+from fan_mm.engine.first_batch.samples import failed_sample, one_line
+from fan_mm.engine.first_batch.trial import try_loop
+from fan_mm.errors import InputError
+
+
+class FirstBatchHook(Hook):
+    """Tries the first batch of what comes late, and knows which batch a run has come to.
+
+    Before a training it tries the validation, hours before it comes; the first training step is the
+    first thing that a training does anyway. Before a test it tries the test.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self.began = False  # the first batch of what the run is for is being read
+        self.finished_one = False  # and that is done
+        # loader, and the number of batches that came from it in this epoch
+        self.at: tuple[Any, int] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Try the validation."""
+        if runner.val_loop is not None:
+            try_loop(runner.val_loop, runner.model.val_step, 'val', _best_of(runner))
+        self.began = True
+        self.at = runner.train_dataloader, runner.iter
+
+    def before_test(self, runner: Runner) -> None:
+        """Try the test."""
+        try_loop(runner.test_loop, runner.model.test_step, 'test')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Count from the begin of the epoch, which is the whole training if it counts iterations."""
+        self.at = runner.train_dataloader, runner.iter if runner.max_epochs == 1 else 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.finished_one = True
+        self.at = runner.train_dataloader, batch_idx + 1
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Count from here."""
+        self.at = runner.val_dataloader, 0
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.at = runner.val_dataloader, batch_idx + 1
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Back to the training's batches."""
+        if runner.train_loop is not None:
+            self.at = runner.train_dataloader, runner.iter
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Count from here."""
+        self.at = runner.test_dataloader, 0
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.at = runner.test_dataloader, batch_idx + 1
+
+    def explain(self, error: Exception) -> InputError | None:
+        """One line for an error of the first training step, of a sample or a metric at any time; else None."""
+        if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
+            return InputError(line)
+        if self.began and not self.finished_one:
+            return InputError(f'the first training step fails: {one_line(error)}')
+        if metric := _computing(error):
+            return InputError(f'{metric} cannot compute on all samples: {one_line(error)}')
+        return None
+
+
+def _best_of(runner: Runner) -> list[str]:
+    """The scores by which the best checkpoint is told, where no hook of the user's may add some."""
+    known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
+    if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):
+        return []
+    return [
+        name
+        for hook in runner.hooks
+        if isinstance(hook, CheckpointHook)
+        for name in hook.save_best or ()
+        if name != 'auto'
+    ]
+
+
+def _computing(error: BaseException) -> str | None:
+    """The name of the metric of somebody else that was computing when it raised an error; else None."""
+    if isinstance(error, MemoryError | OSError):
+        return None
+    name, frame = None, error.__traceback__
+    while frame is not None:
+        metric = frame.tb_frame.f_locals.get('self')
+        if frame.tb_frame.f_code.co_name == 'compute_metrics' and isinstance(metric, BaseMetric):
+            name = type(metric).__name__
+        if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
+            return None  # a bug of ours
+        frame = frame.tb_next
+    return name
+
+
+def _while_loading(error: BaseException) -> bool:
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.endswith('torch/utils/data/dataloader.py'):
+            return True
+        frame = frame.tb_next
+    return False

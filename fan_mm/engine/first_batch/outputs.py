@@ -1,0 +1,102 @@
+"""What a model gives: finite, with a score for each label, in the form that metrics take."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.structures import BaseDataElement
+
+from fan_mm.engine.evaluators import (
+    collectors,
+    library_class,
+)
+from fan_mm.errors import InputError
+
+_OF_LABELS = (
+    *('Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
+    'ConfusionMatrix',
+)
+NOT_FINITE = 'values that are not finite'  # in the line of `check_outputs`
+
+
+def not_finite(outputs: Any, name: str = '') -> str | None:
+    """The name of a predicted value that is NaN or infinite; None if all are finite.
+
+    Masked out classes may have the score minus infinity.
+
+    Args:
+        outputs: predicted data samples, or a part of one.
+        name: of that part.
+    """
+    if isinstance(outputs, torch.Tensor):
+        if not outputs.is_floating_point() or not outputs.numel():
+            return None
+        # one pass without a copy; only if it is not finite a second one
+        if torch.isfinite(outputs.sum(dtype=torch.float32)):
+            return None
+        bad = outputs.isnan() | outputs.isposinf()
+        return name if bad.any() else None
+    if isinstance(outputs, BaseDataElement | Mapping):
+        top = not name
+        parts = [
+            (key, value)
+            for key, value in outputs.items()
+            if not top or key.startswith('pred') or key == 'seg_logits'
+        ]
+    elif isinstance(outputs, list | tuple):
+        parts = [(name, part) for part in outputs]
+    else:
+        parts = []
+    return next((found for key, part in parts if (found := not_finite(part, key))), None)
+
+
+def check_outputs(outputs: Any) -> None:
+    """Look for values that are not finite, from which metrics make numbers nevertheless.
+
+    Raises:
+        InputError: there are some; names the first picture.
+    """
+    for sample in outputs if isinstance(outputs, list | tuple) else ():
+        if name := not_finite(sample):
+            path = sample.get('img_path') if hasattr(sample, 'get') else None
+            raise InputError(
+                f'the model gives {name} with {NOT_FINITE}'
+                f'{f" for {path}" if path else ""}: its weights or its precision are broken'
+            )
+
+
+def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
+    """Look for labels that a classifier has no score for: they would count as errors in silence.
+
+    Args:
+        outputs: of a batch.
+        labels: of samples: numbers, lists of numbers, or None.
+        evaluator: nothing is said where none of its metrics is known to compare scores with labels.
+
+    Raises:
+        InputError: there is one.
+    """
+    if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
+        return
+    first = outputs[0] if isinstance(outputs, list | tuple) and outputs else None
+    scores = first.get('pred_score') if isinstance(first, BaseDataElement | Mapping) else None
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 1:
+        return
+    found = [np.ravel(label) for label in labels if label is not None]
+    largest = max(
+        (int(label.max()) for label in found if label.size and label.dtype.kind in 'iu'), default=0
+    )
+    if largest >= len(scores):
+        raise InputError(
+            f'the dataset has the label {largest}, but the model has scores for 0 to {len(scores) - 1} only'
+        )
+
+
+def without_losses(outputs: Any) -> Any:
+    """A model's outputs without the losses that some put behind them, as mmengine's loops take them."""
+    last = outputs[-1] if isinstance(outputs, list) and outputs else None
+    return (
+        outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs
+    )

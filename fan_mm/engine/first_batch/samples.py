@@ -1,0 +1,94 @@
+"""Samples loaded in this process, and in one line the one that cannot be."""
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from fan_mm.errors import InputError
+
+_FILES = ('img_path', 'seg_map_path')
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line; of a worker's error, which carries a traceback, the last line."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or ['']
+    if lines[0].startswith('Caught '):
+        return lines[-1].strip().removeprefix(f'{InputError.__module__}.InputError: ')
+    if isinstance(error, InputError):
+        return str(error)
+    return f'{type(error).__name__}: {lines[0].strip()}'
+
+
+def load_samples(
+    dataset: Any, indices: Sequence[int], name: str, numbers: Sequence[int] | None = None
+) -> list:
+    """Load samples in this process.
+
+    Args:
+        dataset: of a loader.
+        indices: which.
+        name: of the loader, for the error's line.
+        numbers: what the line calls those of which no file is known; by default the indices.
+
+    Raises:
+        InputError: one cannot be loaded; the line names its file.
+    """
+    samples = []
+    for index, number in zip(indices, numbers or indices, strict=True):
+        try:
+            samples.append(dataset[index])
+        except InputError:
+            raise
+        except Exception as error:  # whatever a dataset or a transform may raise
+            line = one_line(error)
+            what = _file_of(line, dataset, index) or f'sample {number}'
+            raise InputError(f'{name} cannot load {what}: {line}') from error
+    return samples
+
+
+def failed_sample(loader: DataLoader, batch: int) -> str | None:
+    """Which sample of a batch cannot be loaded, and why, in one line; None if that cannot be told.
+
+    Args:
+        loader: of mmengine's Runner, whose samplers give the same order again.
+        batch: its number in the epoch.
+    """
+    name = type(loader.dataset).__name__
+    batches: Any = loader.batch_sampler
+    try:
+        sampler = copy.copy(batches.sampler)
+        if hasattr(sampler, '_indices_of_rank'):  # an InfiniteSampler, which has moved on
+            sampler.indices = sampler._indices_of_rank()
+        size = loader.batch_size or batches.batch_size
+        indices = list(itertools.islice(iter(sampler), batch * size, (batch + 1) * size))
+        load_samples(loader.dataset, indices, name)
+    except InputError as error:
+        return str(error)
+    except Exception:  # a sampler of the user's own: the error itself is what is known
+        return None
+    return None
+
+
+def _file_of(line: str, dataset: Any, index: int) -> str | None:
+    """The file of a sample that an error is about, if that can be told."""
+    try:
+        info = dataset.get_data_info(index)
+        files = [str(info[key]) for key in _FILES if info.get(key)]
+    except Exception:  # an own dataset, which may be none of mmengine's
+        return None
+    named = [file for file in files if file in line]
+    told = named or files
+    return next((f for f in told if not _is_picture(f)), told[0] if told else None)
+
+
+def _is_picture(path: str) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except Exception:  # PIL raises many kinds
+        return False
+    return True

@@ -1,0 +1,284 @@
+"""A trial of the first batch: loaded, taken by the model, computed on by the metric, nothing changed.
+
+What fails on it would fail on all others, or else it is only said. Rank 0 tries it, and all hear of it.
+"""
+
+import contextlib
+import copy
+import difflib
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import TestLoop, ValLoop
+from mmengine.runner.amp import autocast
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, SequentialSampler
+
+from fan_mm.engine.evaluators import (
+    collectors,
+    computes_as,
+    evaluate_here,
+    left_as_it_was,
+    library_class,
+    one_process,
+    only_these,
+    options_set,
+    parts_of,
+    set_metainfo,
+    truth_ids,
+    with_sizes,
+    writing_aside,
+)
+from fan_mm.engine.first_batch.model_memory import ModelMemory
+from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
+from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.errors import InputError
+
+# Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
+_ON_ANY_PART = (
+    *('IoUMetric', 'DepthMetric', 'SemSegMetric', 'CocoMetric', 'FastCocoMetric', 'LVISMetric'),
+    *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
+    'CalibrationMetric',
+)
+_LABELS = 1000  # so many samples are asked for theirs
+_MORE = 8  # samples for a metric that does not compute on the first batch
+
+
+def try_model(step: Callable, loader: DataLoader, name: str) -> None:
+    """Let a model take the first batch of a loader, whose order is not used up.
+
+    Args:
+        step: takes a batch.
+        loader: with a dataset that has indices.
+        name: of the loader, for the error's line.
+
+    Raises:
+        InputError: a sample cannot be loaded, or the model cannot take the batch.
+    """
+    dataset: Any = loader.dataset
+    size: Any = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    samples = load_samples(dataset, range(min(size, len(dataset))), name)
+    try:
+        step(loader.collate_fn(samples))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model may raise
+        raise InputError(
+            f'{name}: the model fails on the first batch: {one_line(error)}'
+        ) from error
+
+
+def needs_no_more(evaluator: Evaluator) -> bool:
+    """Whether an evaluator computes on any part of a dataset, if it computes on the whole."""
+    metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
+    bases = [library_class(metric, _ON_ANY_PART) for metric in metrics]
+    return type(evaluator).evaluate is Evaluator.evaluate and all(
+        base and computes_as(metric, base) for metric, base in zip(metrics, bases, strict=True)
+    )
+
+
+def try_loop(
+    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[str] = ()
+) -> None:
+    """Try the first batch of a validation or a test, and leave everything as it was.
+
+    Rank 0 tries it, and all ranks hear of a mistake; all try where the model needs them all.
+
+    Args:
+        loop: of a Runner, with its model ready.
+        step: the model's ``val_step`` or ``test_step``.
+        name: 'val' or 'test'.
+        wanted: names of scores that somebody will ask for.
+
+    Raises:
+        InputError: what fails on it would fail on the others; a score that is wanted is not given.
+    """
+    rank, world_size = get_dist_info()
+    model = loop.runner.model
+    together = is_model_wrapper(model) and not isinstance(model, DistributedDataParallel)
+    mistake = None
+    if rank == 0 or together:
+        try:
+            # the others wait: what a model asks of them (mmpretrain's retrievers do) would never come
+            with _nothing_changed(model), contextlib.nullcontext() if together else one_process():
+                _try_loop(loop, step, name, wanted)
+        except InputError as error:
+            if world_size == 1:
+                raise
+            # torch's own functions, not mmengine's, for which one process is a group, too
+            if together or 'process group has not been initialized' not in str(error):
+                mistake = str(error)
+    for said in all_gather_object(mistake):
+        if said is not None:
+            raise InputError(said)
+
+
+@contextlib.contextmanager
+def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluate in a block, with random numbers and the model put back after it.
+
+    A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
+    """
+    memory = ModelMemory(model)
+    state, numpy_state = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        with torch.no_grad():
+            memory.put_back()
+
+
+def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[str]) -> None:
+    loader = loop.dataloader
+    dataset = loader.dataset
+    if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__'):
+        return  # a stream, which has no first batch to be put back
+    total = len(dataset)
+    if not total:
+        raise InputError(f'{name}_dataloader: the dataset is empty')
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    sizes = getattr(dataset, 'cumulative_sizes', [])
+    order = _indices(loader, total)
+    batches = [order[:size]]
+    own = type(loop) not in (ValLoop, TestLoop)  # may use them in another way
+    parts = None if own else parts_of(loop.evaluator, sizes)
+    if parts:
+        batches = [range(part.start, min(part.start + size, part.stop)) for part in parts]
+    loaded = [load_samples(dataset, batch, f'{name}_dataloader') for batch in batches]
+    if own:
+        return
+    evaluator = loop.evaluator
+    _say_missed(evaluator, total, name)
+    with left_as_it_was(evaluator), writing_aside(evaluator):
+        ids = [_process(loader, samples, step, loop, name) for samples in loaded]
+        ends = list(itertools.accumulate(len(batch) for batch in batches))
+        if parts:
+            set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
+        line, names = _try_metrics(evaluator, ids)
+        if line is None:
+            if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
+                _check_wanted(wanted, names)
+            return
+        mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {line}'
+        if parts is None and needs_no_more(evaluator):
+            raise InputError(mistake)
+        if parts is None:
+            few = min(_MORE, len(order))
+            more = [order[i * len(order) // few] for i in range(few)]
+            samples = load_samples(dataset, more, f'{name}_dataloader')
+            for start in range(0, len(more), size):
+                ids.append(_process(loader, samples[start : start + size], step, loop, name))
+            line, _ = _try_metrics(evaluator, ids)
+    if line is not None:
+        print_log(
+            f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
+        )
+
+
+def _indices(loader: DataLoader, total: int) -> Sequence:
+    """What a loader takes its samples by: numbers, or (video, frame) of mmdet's TrackImgSampler."""
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if not isinstance(sampler, DefaultSampler | SequentialSampler):
+        own = list(itertools.islice(iter(copy.copy(sampler)), total))
+        if not all(isinstance(index, int | np.integer) for index in own):
+            return own
+    return range(total)
+
+
+def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
+    """Say that a metric counts objects of images as missed that the dataset does not have."""
+    for metric in evaluator.metrics:
+        truth = truth_ids(metric)
+        if truth is not None and len(truth) > total:
+            text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
+            text += f', the dataset {total}: what the others show counts as missed'
+            print_log(f'fan_mm: {text}', 'current', logging.WARNING)
+
+
+def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name: str) -> list:
+    """Let the model and the metrics take a batch; returns the ids of its images."""
+    try:
+        batch = loader.collate_fn(samples)
+        with autocast(enabled=loop.fp16):
+            outputs = without_losses(step(batch))
+    except Exception as error:  # whatever a model may raise
+        line = one_line(error)
+        raise InputError(
+            f'{name}_dataloader: the model fails on the first batch: {line}'
+        ) from error
+    if name == 'test':  # while training they may be what they are
+        check_outputs(outputs)
+        check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
+    try:
+        loop.evaluator.process(data_samples=outputs, data_batch=batch)
+    except Exception as error:  # whatever a metric may raise
+        line = one_line(error)
+        raise InputError(
+            f'{name}_evaluator: {_names(loop.evaluator)} cannot take what the model gives: {line}'
+        ) from error
+    return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
+
+
+def _some_labels(dataset: Any) -> Iterator[Any]:
+    """Class labels that a classification dataset gives some of its samples, evenly spread."""
+    with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
+        for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
+            yield dataset.get_data_info(index).get('gt_label')
+
+
+def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None, list[str]]:
+    """Let the metrics compute on what they hold, and keep it; returns their error, and their scores.
+
+    Args:
+        evaluator: its metrics have processed some batches.
+        ids: of the images of each batch: the other ones of an annotation file are left out, for time.
+    """
+    flat = [id_ for batch in ids for id_ in batch]
+    sliced = parts_of(evaluator, list(itertools.accumulate(map(len, ids))))
+    with left_as_it_was(evaluator), contextlib.ExitStack() as stack:
+        for number, metric in enumerate(evaluator.metrics):
+            for holder in collectors(metric):
+                holder.results = copy.deepcopy(holder.results)
+            part = sliced[number] if sliced else slice(None)
+            stack.enter_context(options_set(metric, **only_these(metric, flat[part])))
+        try:
+            return None, list(evaluate_here(evaluator, len(flat)))
+        except Exception as error:  # whatever a metric may raise
+            return one_line(error), []
+
+
+def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
+    """Whether each metric gave scores: mmdet's CocoMetric gives none where nothing is detected."""
+    prefixes = [metric.prefix for metric in evaluator.metrics if metric.prefix]
+    return bool(names) and all(any(f'{p}/' in name for name in names) for p in prefixes)
+
+
+def _check_wanted(wanted: Sequence[str], names: Sequence[str]) -> None:
+    """Find out now what would end a training with its first validation."""
+    for name in wanted:
+        if name not in names and not name.startswith('robustness/') and 'loss' not in name:
+            near = difflib.get_close_matches(name, names, 1, 0.3)
+            hint = f'did you mean {near[0]}? ' if near else ''
+            raise InputError(
+                f'default_hooks.checkpoint.save_best: val_evaluator gives no {name}; {hint}'
+                f'It gives {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
+            )
+
+
+def _names(evaluator: Evaluator) -> str:
+    return ', '.join(type(metric).__name__ for metric in evaluator.metrics)

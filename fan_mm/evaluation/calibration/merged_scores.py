@@ -1,0 +1,58 @@
+"""The scores of mmseg's test-time augmentation, which it does not keep.
+
+``SegTTAModel`` predicts from the mean of the augmentations' probabilities and returns samples with the
+logits of the last one. Here the mean is taken once more as they are made: one map for each picture.
+"""
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from fan_mm.evaluation.calibration.measures import log_of
+
+
+def forgetful(model: Any) -> BaseTTAModel | None:
+    """The ``SegTTAModel`` that a model is, perhaps wrapped; None if it keeps what it predicts from."""
+    while is_model_wrapper(model):
+        model = model.module
+    if not isinstance(model, BaseTTAModel):
+        return None
+    merging = next(b for b in type(model).__mro__ if 'merge_preds' in vars(b))
+    return model if merging.__name__ == 'SegTTAModel' else None
+
+
+def predict(model: Any, batch: Any) -> list:
+    """``model.test_step``; a `forgetful` model's samples have the merged scores.
+
+    They are logarithms of probabilities, so that their softmax is the probabilities.
+
+    Args:
+        model: with mmengine's ``test_step``.
+        batch: from the loader.
+    """
+    merging = forgetful(model)
+    if merging is None:
+        return model.test_step(batch)
+    sums: list[Tensor] = []
+    count = 0
+
+    def add(_: nn.Module, __: tuple, samples: list) -> None:
+        nonlocal count
+        count += 1
+        logits = [sample.seg_logits.data for sample in samples]
+        if not sums:
+            sums.extend(map(torch.zeros_like, logits))
+        for total, scores in zip(sums, logits, strict=True):
+            total += scores.softmax(dim=0)  # in the type that mmseg adds in
+
+    hook = merging.module.register_forward_hook(add)
+    try:
+        outputs = model.test_step(batch)
+    finally:
+        hook.remove()
+    for sample, total in zip(outputs, sums, strict=True):
+        sample.set_data({'seg_logits': PixelData(data=log_of((total / count).float()))})
+    return outputs

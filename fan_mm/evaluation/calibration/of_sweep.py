@@ -1,0 +1,134 @@
+"""What a sweep does for calibration: what its metric collects, a temperature, its part of the results."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import Evaluator
+from torch import nn
+
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
+from fan_mm.evaluation.calibration.measures import BINS, packed
+from fan_mm.evaluation.calibration.metric import VARIANTS, CalibrationMetric
+from fan_mm.evaluation.calibration.probabilities import probabilities_of
+from fan_mm.evaluation.calibration.summary import of_cells, summarize_calibration
+from fan_mm.evaluation.calibration.temperature import Temperature, check_apart
+from fan_mm.evaluation.cell_dataset import sample_infos
+from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.identity import dataset_sha256
+from fan_mm.evaluation.scope import Scope
+from fan_mm.fileio import write_whole
+
+TEMPERATURE = 'temperature.json'
+
+
+class SweepCalibration:
+    """The calibration of every cell of a sweep.
+
+    Args:
+        model: of the sweep.
+        task: of its metric.
+        evaluator: of the sweep; its metric's label of pixels that do not count is taken over.
+        fit_on: dataset of labelled clean pictures that a temperature is fitted on; None fits none.
+
+    Raises:
+        InputError: the model has no probabilities.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: str, evaluator: Evaluator, fit_on: Any = None
+    ) -> None:
+        self.probabilities = probabilities_of(model, task)
+        ignored = [m.ignore_index for m in evaluator.metrics if hasattr(m, 'ignore_index')]
+        self.metric = CalibrationMetric(*ignored[:1])
+        self.evaluator = Evaluator([self.metric])
+        self.fit_on = fit_on
+        self.temperature: Temperature | None = None
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """'plain', and 'scaled' with a temperature."""
+        return VARIANTS if self.fit_on is not None else VARIANTS[:1]
+
+    def identity(self, clean_dataset: Any) -> dict[str, str]:
+        """What must be the same for stored cells to count.
+
+        Raises:
+            InputError: a temperature would be fitted on pictures that are evaluated.
+        """
+        found = {'calibration': f'over {BINS} bins'}
+        if self.fit_on is not None:
+            infos = sample_infos(self.fit_on, range(len(self.fit_on)))
+            evaluated = sample_infos(clean_dataset, range(len(clean_dataset)))
+            check_apart(*([info['img_path'] for info in i] for i in (infos, evaluated)))
+            content = dataset_sha256(self.fit_on, infos)[:16]
+            found['temperature'] = f'fitted on {len(infos)} pictures ({content})'
+        return found
+
+    def use(self, temperature: Temperature) -> None:
+        """Measure every cell with a temperature too."""
+        self.temperature = temperature
+        self.metric.temperature = temperature.value
+
+    def about(self) -> dict[str, Any]:
+        """What results say of how it was measured."""
+        return {
+            'bins': BINS,
+            'probabilities': self.probabilities,
+            'variants': list(self.variants),
+            'temperature': self.temperature and self.temperature.as_dict(),
+        }
+
+    def of_cell(self, results: Sequence[np.ndarray]) -> np.ndarray:
+        """The statistics per image ``(N, V, SIZE)`` of a cell, to be stored."""
+        return packed(np.stack(results))
+
+    def into(
+        self,
+        results: dict[str, Any],
+        scope: Scope,
+        keys: np.ndarray,
+        statistics: Mapping[Cell, np.ndarray],
+    ) -> PerImage | None:
+        """Add the calibration to the content of results.json.
+
+        Args:
+            results: changed in place.
+            scope: of the sweep.
+            keys: names of the images.
+            statistics: per finished cell.
+
+        Returns:
+            What calibration.npz holds; None where no cell is finished.
+        """
+        per_image = PerImage('calibration', keys, statistics)
+        draws = per_image.resampled()
+        cells = of_cells(per_image, draws, self.variants)
+        for cell in results['cells']:
+            found = cells.get(Cell(cell['corruption'], cell['severity']))
+            if found is not None:
+                cell['calibration'] = found
+        # of a metric that allows no intervals, calibration has some nevertheless
+        results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
+        results['calibration'] = {
+            **self.about(),
+            'summary': summarize_calibration(scope, cells, draws, self.variants),
+        }
+        return per_image if statistics else None
+
+
+def stored_temperature(folder: Path | None) -> Temperature | None:
+    """The temperature that a sweep in a folder was begun with."""
+    try:
+        content = json.loads((folder / TEMPERATURE).read_text()) if folder else None
+        return content and Temperature(**{**content, 'nll': tuple(content['nll'])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def store_temperature(folder: Path | None, temperature: Temperature) -> None:
+    """Keep a temperature for when the sweep goes on."""
+    if folder:
+        write_whole(folder / TEMPERATURE, json.dumps(temperature.as_dict(), indent=1) + '\n')

@@ -1,0 +1,80 @@
+"""What a model's probabilities of classes are, in words; or that it has none."""
+
+from typing import Any
+
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.calibration.merged_scores import forgetful
+
+TASKS = ('segmentation', 'classification', 'other')
+# Heads that sum the scores of masks up: not logits, and the sum over the classes is not 1.
+_SUMS_OF_MASKS = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
+
+
+def probabilities_of(model: Any, task: str) -> str:
+    """What the probabilities are of which a sweep measures the calibration.
+
+    Args:
+        model: with mmengine's ``test_step``, perhaps wrapped.
+        task: 'segmentation', 'classification', or 'other' where the metric does not say.
+
+    Raises:
+        InputError: the task has no probabilities of one class each, or the model gives none.
+    """
+    if task not in TASKS:
+        raise InputError(
+            f'calibration is measured for classification and semantic segmentation, not for {task}: '
+            'leave --calibration out'
+        )
+    while is_model_wrapper(model):
+        model = model.module
+    if augmented := isinstance(model, BaseTTAModel):
+        name, forgets = type(model).__name__, forgetful(model) is not None
+        model = model.module
+        if forgets and _channels(model) == 1:
+            raise InputError(
+                f'calibration: {name} takes the sigmoid of one channel twice, so that its scores are no '
+                'probabilities: test without augmentation, or without --calibration'
+            )
+    for part in model.modules():
+        if head := _named(part, _SUMS_OF_MASKS):
+            raise InputError(
+                f'calibration: {head} gives class scores summed over masks, which are neither logits '
+                'nor probabilities: leave --calibration out'
+            )
+    maps = task == 'segmentation' or hasattr(model, 'decode_head')
+    words = _of_map(model) if maps else "the model's pred_score"
+    return words + (', merged over test-time augmentations' if augmented else '')
+
+
+def _named(part: nn.Module, names: tuple[str, ...]) -> str | None:
+    return next((b.__name__ for b in type(part).__mro__ if b.__name__ in names), None)
+
+
+def _head(model: nn.Module) -> nn.Module | None:
+    """The head that decides; of a cascade the last one."""
+    head = getattr(model, 'decode_head', None)
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _channels(model: nn.Module) -> int | None:
+    return getattr(_head(model), 'out_channels', None)
+
+
+def _of_map(model: nn.Module) -> str:
+    head, one = _head(model), _channels(model) == 1
+    words = 'sigmoid of the one logit' if one else 'softmax of the logits'
+    if _mode(model) == 'slide':
+        words += ', which are the mean over sliding windows'
+    losses = getattr(head, 'loss_decode', None)
+    losses = losses if isinstance(losses, nn.ModuleList) else [losses]
+    if not one and any(getattr(loss, 'use_sigmoid', False) for loss in losses):
+        words += ' (though they were trained with one sigmoid per class)'
+    return f'{words}, at the size of the label map'
+
+
+def _mode(model: Any) -> str | None:
+    cfg: Any = getattr(model, 'test_cfg', None)
+    return cfg.get('mode') if hasattr(cfg, 'get') else None

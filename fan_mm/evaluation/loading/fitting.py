@@ -1,0 +1,177 @@
+"""Whether corrupted copies fit their originals as a dataset's own loader reads both.
+
+Copies of another size, or turned otherwise, put every prediction in the wrong place. Sizes are told
+by the headers. A photo's EXIF orientation is applied by some loaders and ignored by others, so where
+a picture has one, the loader itself is asked.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cells import Cell
+from fan_mm.evaluation.loading.nested_transforms import flatten
+from fan_mm.evaluation.loading.pictures import Loader, load, loader_in, pipelines_of
+from fan_mm.evaluation.pipelines import is_classification
+from fan_mm.evaluation.premade import PremadeImages
+from fan_mm.evaluation.samples import spread
+from fan_mm.images import Header, read_header
+
+_MOST = 5000  # pairs that are looked at
+_TURNED = 16  # pairs of photos with an orientation that are loaded
+_THUMB = 32  # pixels
+_CLEARER = 0.2  # how much better another orientation must correlate
+
+# What each EXIF orientation asks to be done with an array that is stored so.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda image: image[::-1, ::-1],
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].T,
+    8: np.rot90,
+}
+_BACK = {6: 8, 8: 6}
+
+
+def check_fit(
+    images: PremadeImages, cells: Sequence[Cell], clean_paths: Sequence[str], dataset: Any
+) -> None:
+    """Make sure that copies have the sizes of their originals, and are turned as those.
+
+    Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
+    them. The pictures of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
+    and must be where its pipeline crops, because copies are not cropped again.
+
+    Args:
+        images: the copies, all there.
+        cells: that will be read.
+        clean_paths: of the originals.
+        dataset: whose pipeline loads both.
+
+    Raises:
+        InputError: a copy does not fit; says which, and why.
+    """
+    transforms = [t for pipeline in pipelines_of(dataset) for t in flatten(pipeline)]
+    loader = loader_in(transforms)
+    size_of = functools.partial(_loaded_size, loader, {})
+    unfit: InputError | None = None
+    sizes: dict[tuple[int, int], Path] = {}  # of copies, each with one that has it
+    turned = 0
+    for clean, copy in _pairs(images, cells, clean_paths):
+        size = size_of(copy)
+        wanted = None if '://' in clean else size_of(Path(clean))
+        if size is None:
+            raise InputError(f'{copy} is empty, damaged or no picture: generate it anew')
+        sizes.setdefault(size, copy)
+        orientation = _orientation(Path(clean))
+        if wanted is not None and size != wanted:
+            unfit = unfit or _other_size(copy, size, clean, wanted, orientation)
+        elif orientation > 1 and loader and turned < _TURNED:
+            turned += 1
+            if not _alike(load(loader, clean), load(loader, copy), orientation):
+                raise InputError(
+                    f'{copy} is turned otherwise than {clean} (EXIF orientation {orientation}) as '
+                    f'the config loads it: {_HOW}'
+                )
+    if not is_classification(transforms):
+        if unfit:
+            raise unfit
+    elif len(sizes) > 1 and (unfit or _crops(transforms)):
+        (first, one), (second, other) = list(sizes.items())[:2]
+        raise InputError(
+            f'{one} has {_text(first)} pixels and {other} {_text(second)}: copies of a classifier '
+            "are crops of one size, as ImageNet-C's, or as large as their originals where the "
+            'pipeline does not crop'
+        )
+
+
+_HOW = (
+    'let both the config and the maker of the copies apply EXIF orientations (mmcv does by default), '
+    'or take them out of the originals'
+)
+
+
+def _pairs(
+    images: PremadeImages, cells: Sequence[Cell], clean_paths: Sequence[str]
+) -> Iterator[tuple[str, Path]]:
+    """Originals with one copy each, all of them and all cells, evenly spread over each other."""
+    chosen = [clean_paths[i] for i in spread(len(clean_paths), _MOST)]
+    for i in range(max(len(chosen), len(cells))):
+        clean = chosen[i % len(chosen)]
+        if copy := images.path(cells[i % len(cells)], clean):
+            yield clean, copy
+
+
+@functools.lru_cache(maxsize=2)
+def _header(file: Path) -> Header | None:
+    return read_header(file)
+
+
+def _orientation(file: Path) -> int:
+    header = _header(file)
+    return header.orientation if header else 1
+
+
+def _loaded_size(
+    loader: Loader | None, applied: dict[str, bool], file: Path
+) -> tuple[int, int] | None:
+    """Width and height of a picture as it is loaded; None if it cannot be read.
+
+    Args:
+        loader: of the pipeline; None for mmcv's default.
+        applied: suffix -> whether the loader applies orientations, where that is known already.
+        file: of the picture.
+    """
+    header = _header(file)
+    if header is None:
+        image = None if loader is None else load(loader, file)
+        return None if image is None else image.shape[1::-1]
+    width, height = header.size
+    if header.orientation < 5 or width == height:
+        return width, height
+    suffix = file.suffix.lower()
+    if suffix not in applied:
+        image = None if loader is None else load(loader, file)
+        applied[suffix] = image is None or image.shape[1::-1] != (width, height)
+    return (height, width) if applied[suffix] else (width, height)
+
+
+def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) -> bool:
+    """Whether a copy is turned as its original, as far as the pictures show it."""
+    if clean is None or copy is None:
+        return True
+    clean, copy = _thumb(clean), _thumb(copy)
+    turns = (_TURNS[orientation], _TURNS[_BACK.get(orientation, orientation)])
+    others = [float((turn(clean) * copy).mean()) for turn in turns]
+    return float((clean * copy).mean()) + _CLEARER >= max(others)
+
+
+def _thumb(image: np.ndarray) -> np.ndarray:
+    """Grey levels of a small square picture, of mean 0 and variance 1."""
+    grey = image.astype(np.float32).reshape(*image.shape[:2], -1).mean(-1)
+    small = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
+    return (small - small.mean()) / (small.std() + 1e-6)
+
+
+def _crops(transforms: Sequence) -> bool:
+    return any(type(getattr(t, 't', t)).__name__.endswith('Crop') for t in transforms)
+
+
+def _other_size(
+    copy: Path, size: tuple[int, int], clean: str, wanted: tuple[int, int], orientation: int
+) -> InputError:
+    text = f'{copy} has {_text(size)} pixels and {clean} {_text(wanted)} as the config loads it'
+    if orientation > 1 and size == wanted[::-1]:
+        return InputError(f'{text} (EXIF orientation {orientation}): {_HOW}')
+    return InputError(f'{text}: copies must have the size of their originals')
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f'{size[0]}x{size[1]}'

@@ -1,0 +1,418 @@
+"""What a pipeline does before the corruption is done once per picture and kept for all cells.
+
+Loading a picture, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
+gives the same in every cell. Whoever needs a sample first runs the transforms before the corruption and
+keeps what they made in a file: the arrays as raw bytes, which the loader's workers and the ranks of a
+node map into their memory, the rest pickled. The folder is made for one run, readable for its user alone,
+and removed at its end; what a kill has left is known by its lock being free, and removed by the next run.
+"""
+
+import contextlib
+import hashlib
+import io
+import mmap
+import os
+import pickle
+import secrets
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank
+from mmengine.logging import print_log
+
+from fan_mm.cores import available_memory, lies_in_memory
+from fan_mm.errors import InputError
+from fan_mm.evaluation.cell_dataset import CellDataset
+from fan_mm.evaluation.loading.nested_transforms import flatten, names_of
+from fan_mm.evaluation.loading.picture_flow import picture_in, random_states, random_states_kept
+from fan_mm.evaluation.samples import spread
+from fan_mm.fileio import alone_in, is_held
+
+AUTO, OFF = 'auto', 'off'
+_NAME = 'fan_mm_images_'
+_SHARED_MEMORY = '/dev/shm'
+_PROBED = 8  # samples from which size and repeatability are known
+_COMFORTABLE = 0.5  # of what is free, where we choose the place
+_GIVEN = 0.9  # of what is free, where the user does
+_LEFT = 2**30  # bytes that stay free: loader workers hand over their batches in shared memory
+
+_MAGIC = b'fan_mm1\n'
+_HEAD = struct.Struct('<8sQQ')  # magic, bytes of the pickle, number of arrays
+_ALIGNED = 64  # bytes
+
+
+def check_image_cache(where: str | os.PathLike) -> None:
+    """Find a place that is none.
+
+    Raises:
+        InputError: it is neither 'auto' nor 'off' nor a folder that may be written into.
+    """
+    if where in (AUTO, OFF):
+        return
+    if not Path(where).is_dir():
+        raise InputError(f'--image-cache is {AUTO}, {OFF} or a folder, and {where} is no folder')
+    if not os.access(where, os.W_OK | os.X_OK):
+        raise InputError(f'--image-cache {where}: the folder may not be written into')
+
+
+@contextlib.contextmanager
+def kept_images(
+    dataset: CellDataset, where: str | os.PathLike = AUTO, wanted: bool = True
+) -> Iterator[None]:
+    """Within the block, keep of each picture what is made of it before the corruption.
+
+    Under torch.distributed all ranks enter it together. It also removes what killed runs have left.
+    Whatever hinders it, pictures are loaded as without it, and the log says so.
+
+    Args:
+        dataset: of the sweep, whose pipelines are changed within the block.
+        where: 'auto' (memory or the folder for temporary files, where there is room in plenty),
+            'off', or a folder.
+        wanted: False where no picture would be read twice.
+    """
+    _remove_left(_places(where))
+    with contextlib.ExitStack() as stack:
+        if wanted and where != OFF:
+            outcome: list[Any] = [_plan(dataset) if get_rank() == 0 else None]
+            broadcast_object_list(outcome)
+            plan: _Plan = outcome[0]
+            cache = _cache_of_node(plan, where, stack)
+            if cache is not None:
+                for number in plan.starts:
+                    pipeline = dataset.pipelines[number]
+                    start = KeptStart(pipeline.start(), cache, number)
+                    stack.enter_context(pipeline.started_by(start))
+        yield
+
+
+# ------------------------------------------------------------------------------------- the files
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Samples in files of a folder.
+
+    Attributes:
+        folder: of this run.
+        spare: bytes that are to stay free on its file system.
+    """
+
+    folder: Path
+    spare: int = 0
+
+    def get(self, key: str) -> Any:
+        """A sample, its arrays mapped from the file and free to be written on; None if it has none."""
+        try:
+            with open(self.folder / key, 'rb', buffering=0) as file:
+                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            return _unpacked(mapped)
+        except Exception:  # not there yet, no longer, or broken, for which pickle raises anything
+            return None
+
+    def put(self, key: str, parts: Sequence[bytes | memoryview]) -> None:
+        """Keep a sample if there is room; processes that keep the same one at once do no harm.
+
+        Args:
+            key: of the sample.
+            parts: of `packed`.
+        """
+        aside = self.folder / f'{key}.{secrets.token_hex(6)}'
+        try:
+            if shutil.disk_usage(self.folder).free - size_of(parts) < self.spare:
+                return
+            try:
+                with open(aside, 'xb') as file:
+                    file.writelines(parts)
+                aside.replace(self.folder / key)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+        except OSError:  # no room after all, or the run has ended
+            return
+
+
+class _Pickler(pickle.Pickler):
+    """Takes the arrays of tensors out, too; torch's own way writes addresses, and never the same."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is not torch.Tensor or value.requires_grad or value.device.type != 'cpu':
+            return NotImplemented
+        try:
+            return torch.from_numpy, (value.numpy(),)
+        except TypeError:  # bfloat16
+            return NotImplemented
+
+
+def packed(sample: Any) -> list[bytes | memoryview]:
+    """A sample as the parts of a file: head, pickle and, each at a multiple of 64 bytes, its arrays.
+
+    Raises:
+        Exception: whatever its objects raise that cannot be pickled.
+    """
+    arrays: list[memoryview] = []
+    text = io.BytesIO()
+    _Pickler(text, 5, buffer_callback=lambda array: arrays.append(array.raw())).dump(sample)
+    sizes = struct.pack(f'<{len(arrays)}Q', *(array.nbytes for array in arrays))
+    head = _HEAD.pack(_MAGIC, text.tell(), len(arrays))
+    parts: list[bytes | memoryview] = [head, sizes, text.getvalue()]
+    length = size_of(parts)
+    for array in arrays:
+        parts += [bytes(-length % _ALIGNED), array]
+        length += size_of(parts[-2:])
+    return parts
+
+
+def size_of(parts: Sequence[bytes | memoryview]) -> int:
+    """Bytes of a file's parts."""
+    return sum(len(part) for part in parts)
+
+
+def _unpacked(file: memoryview) -> Any:
+    """What `packed` took apart; it holds on to the file's memory.
+
+    Raises:
+        ValueError: the file is not whole.
+    """
+    if len(file) < _HEAD.size:
+        raise ValueError
+    magic, text, count = _HEAD.unpack_from(file)
+    start = _HEAD.size + 8 * count
+    if magic != _MAGIC or len(file) < start + text:
+        raise ValueError
+    end, arrays = start + text, []
+    for size in struct.unpack_from(f'<{count}Q', file, _HEAD.size):
+        begin = end + -end % _ALIGNED
+        end = begin + size
+        arrays.append(file[begin:end])
+    if end != len(file):
+        raise ValueError
+    return pickle.loads(file[start : start + text], buffers=arrays)
+
+
+# --------------------------------------------------------------------------------- the transforms
+
+
+class KeptStart:
+    """A pipeline's transforms before the corruption, run once for each sample.
+
+    Args:
+        transforms: of the pipeline.
+        cache: where their samples are kept.
+        number: of the pipeline among the dataset's.
+    """
+
+    def __init__(self, transforms: Sequence[Callable], cache: ImageCache, number: int) -> None:
+        self.transforms = transforms
+        self.cache = cache
+        self.number = number
+
+    def __call__(self, results: dict) -> Any:
+        """The sample as the transforms leave it, from the cache if it is there."""
+        key = _key(self.number, results)
+        sample = self.cache.get(key)
+        if sample is None:
+            before = random_states()
+            sample = _run(self.transforms, results)
+            if sample is not None and not _have_moved(before):
+                with contextlib.suppress(Exception):  # this one may hold what cannot be pickled
+                    self.cache.put(key, packed(sample))
+        return sample
+
+
+def _run(transforms: Sequence[Callable], results: Any) -> Any:
+    """As mmengine's Compose."""
+    for transform in transforms:
+        results = transform(results)
+        if results is None:
+            return None
+    return results
+
+
+def _key(number: int, results: Any) -> str:
+    """The name of what a pipeline makes of a sample: it follows from what the pipeline gets."""
+    return _digest(packed((number, results)))
+
+
+def _digest(parts: Sequence[bytes | memoryview]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _have_moved(states: tuple) -> bool:
+    """Whether something was drawn from the random generators since."""
+    return _digest(packed(states)) != _digest(packed(random_states()))
+
+
+# ------------------------------------------------------------------------------------ the planning
+
+
+@dataclass
+class _Plan:
+    """What is to be kept.
+
+    Attributes:
+        starts: numbers of the pipelines whose start is kept.
+        size: of all, in bytes, about.
+        pictures: their number.
+        without: why others are not.
+    """
+
+    starts: list[int]
+    size: int
+    pictures: int
+    without: list[str]
+
+
+class _Probe:
+    """Stands for a pipeline's start and finds out whether it may be kept, and how large it is."""
+
+    def __init__(self, transforms: Sequence[Callable]) -> None:
+        self.transforms = transforms
+        self.sizes: list[int] = []
+        self.why: str | None = None
+        if not transforms:
+            self.why = 'nothing is done before the corruption'
+        for transform in flatten(transforms):
+            name = names_of(transform)[0]
+            if getattr(transform, '_methods_with_randomness', ()) or 'Rand' in name:
+                self.why = f'{name} draws random numbers before the corruption'
+
+    def __call__(self, results: dict) -> Any:
+        """Run the start twice, and compare."""
+        if self.why is None and picture_in(results) is not None:
+            self.why = 'the dataset holds its pictures in memory'
+        if self.why is not None:
+            return _run(self.transforms, results)
+        try:
+            again, before = pickle.loads(pickle.dumps(results)), random_states()
+            key = _key(0, results)
+            parts = packed(_run(self.transforms, results))
+            size, first = size_of(parts), _digest(parts)
+            moved = _have_moved(before)
+            stable = key == _key(0, again)
+            sample = _run(self.transforms, again)
+            if moved or not stable or _digest(packed(sample)) != first:
+                self.why = 'what is done before the corruption differs from time to time'
+            self.sizes.append(size)
+        except Exception as error:  # whatever cannot be pickled, or somebody's transform may raise
+            self.why = f'{type(error).__name__}: {" ".join(str(error).split())}'
+            raise
+        return sample
+
+
+def _plan(dataset: CellDataset) -> _Plan:
+    """Try some samples; the random generators are set back."""
+    probes = [_Probe(pipeline.start()) for pipeline in dataset.pipelines]
+    tried = spread(len(dataset.samples), min(_PROBED, len(dataset.samples)))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(random_states_kept())
+        for pipeline, probe in zip(dataset.pipelines, probes, strict=True):
+            stack.enter_context(pipeline.started_by(probe))
+        for sample in tried:
+            with contextlib.suppress(Exception):  # it will be raised where the sample is evaluated
+                dataset[sample]
+    sizes = [size for probe in probes if probe.why is None for size in probe.sizes]
+    count = len(dataset.samples)
+    return _Plan(
+        starts=[n for n, p in enumerate(probes) if p.why is None and p.sizes],
+        size=sum(sizes) * count // len(tried),
+        pictures=len(sizes) * count // len(tried),
+        without=list(dict.fromkeys(p.why for p in probes if p.why)),
+    )
+
+
+# ----------------------------------------------------------------------------------- the folder
+
+
+def _cache_of_node(
+    plan: _Plan, where: str | os.PathLike, stack: contextlib.ExitStack
+) -> ImageCache | None:
+    """The cache that the ranks of this node share; its first rank makes it, and removes it."""
+    hosts = all_gather_object(socket.gethostname())
+    first = hosts.index(hosts[get_rank()])
+    of_ranks = all_gather_object(_make(plan, where, stack) if first == get_rank() else (None, ''))
+    for said in dict.fromkeys(said for _, said in of_ranks if said):
+        print_log(said, 'current')
+    cache = of_ranks[first][0]
+    return cache if cache and cache.folder.is_dir() else None  # a container may have its own
+
+
+def _make(
+    plan: _Plan, where: str | os.PathLike, stack: contextlib.ExitStack
+) -> tuple[ImageCache | None, str]:
+    """A cache in the first place where the plan fits, and a word about it."""
+    why = '; '.join(plan.without)
+    if not plan.starts:
+        return None, f'no image cache: {why or "no picture could be loaded to try it"}'
+    of_size = f'about {_in_words(plan.size)} for {plan.pictures} pictures'
+    places = []
+    for place in _places(where):
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(place).free
+            memory = available_memory() if lies_in_memory(place) else None
+            there = free if memory is None else min(free, memory)
+            share = _COMFORTABLE if where == AUTO else _GIVEN
+            places.append(f'{place} with {_in_words(there)}')
+            if plan.size <= min(share * there, there - _LEFT):
+                folder = _own_folder(place, stack)
+                spare = free - int(min(share * there, there - _LEFT))
+                others = f'; not for all: {why}' if why else ''
+                return ImageCache(folder, spare), f'image cache: {of_size} in {folder}{others}'
+    return None, f'no image cache: {of_size} are too much for {" or ".join(places) or where}'
+
+
+def _places(where: str | os.PathLike) -> list[Path]:
+    if where not in (AUTO, OFF):
+        return [Path(where)]
+    return [Path(p) for p in (_SHARED_MEMORY, tempfile.gettempdir()) if os.path.isdir(p)]
+
+
+def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
+    """A new folder, which this process holds until the stack is left, and which is removed then.
+
+    Raises:
+        OSError: none can be made there.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=place))
+        stack.callback(_remove, folder)
+        # Before we hold it, another run may take it for what a kill has left.
+        with contextlib.suppress(InputError, FileNotFoundError):
+            stack.enter_context(alone_in(folder))
+            if folder.is_dir():
+                return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, by another name, so that loader workers put nothing into it meanwhile."""
+    gone = folder.with_name(f'{folder.name}.gone')
+    with contextlib.suppress(OSError):
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _remove_left(places: Sequence[Path]) -> None:
+    """Remove the folders in some places that this user's killed runs have left there."""
+    for place in places:
+        left: list[Path] = []
+        with contextlib.suppress(OSError):
+            left = [Path(e.path) for e in os.scandir(place) if e.name.startswith(_NAME)]
+        for folder in left:
+            with contextlib.suppress(
+                OSError
+            ):  # another's, removed meanwhile, or it cannot be locked
+                if folder.stat().st_uid == getattr(os, 'getuid', int)() and not is_held(folder):
+                    _remove(folder)
+
+
+def _in_words(size: float) -> str:
+    return f'{size / 2**30:.1f} GiB' if size >= 2**30 else f'{max(1, round(size / 2**20))} MiB'

@@ -1,0 +1,336 @@
+"""What happens to a picture on its way through a pipeline, found by sending one through.
+
+Only OpenMMLab's own transforms can be known by their names, and of those the same one does this or that
+as its options say. So transforms are run on a sample of the dataset: which of them loads the picture,
+which one packs it, what form it has at some place, and, with the picture painted in one colour, whether
+red comes first there or blue.
+"""
+
+import contextlib
+import copy
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from fan_mm.datasets.transforms.picture_forms import in_form_of, pixels_of
+from fan_mm.errors import InputError
+from fan_mm.evaluation.loading.nested_transforms import change_inside, flatten, inside
+from fan_mm.images import SUFFIXES, read_image, write_image
+
+Transform = Callable[[dict], Any]
+
+# Painted in one of them, a picture looks like no other one, inverted or with its channels exchanged.
+_PAINT = {'rgb': (210, 70, 20), 'bgr': (20, 70, 210)}
+_TOLERANCE = 12  # grey levels; JPEG and resizing change a uniform colour by less
+_SHARE = 0.25  # of a picture; padding may take the rest
+_PROBE_SIZE = 256  # pixels; for the crops that somebody's loader may do
+
+
+class Look:
+    """Stands in a pipeline, or in its place, and keeps the samples that come by."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict] = []
+
+    def __call__(self, results: dict) -> dict:
+        """Keep a sample, and hand it on."""
+        self.seen.append(copy.copy(results))
+        return results
+
+    def __deepcopy__(self, memo: dict) -> 'Look':
+        return self  # whoever put it there reads it
+
+
+def copied(transforms: Sequence[Transform]) -> list[Transform]:
+    """Transforms to try with: what these open, a loader's workers will not share."""
+    try:
+        return copy.deepcopy(list(transforms))
+    except Exception:  # somebody's transform may hold what cannot be copied
+        return list(transforms)
+
+
+def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
+    """Run transforms on a copy of a sample; the random generators are set back.
+
+    Returns:
+        The error that ended it; None without one.
+    """
+    with random_states_kept():
+        try:
+            results = copy.deepcopy(sample)
+            for transform in transforms:
+                results = transform(results)
+        except Exception as error:  # whatever somebody's transform may raise
+            return error
+    return None
+
+
+def random_states() -> tuple:
+    """States of the random generators that a transform may draw from."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+@contextlib.contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Set the random generators back after the block."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def picture_in(results: Any) -> Any:
+    """The picture of a sample, None if it has none."""
+    image = results.get('img') if isinstance(results, dict) else None
+    if isinstance(image, np.ndarray | torch.Tensor):
+        return image if image.ndim > 1 else None
+    return image if isinstance(image, Image.Image) else None
+
+
+# -------------------------------------------------------------------------- loading and packing
+
+
+def loader_and_packer(
+    transforms: Sequence[Transform], sample: dict
+) -> tuple[Transform | None, Transform | None, bool]:
+    """The transform after which a sample has a picture, and the one that makes a tensor of it.
+
+    Args:
+        transforms: of a pipeline.
+        sample: that it gets.
+
+    Returns:
+        Two of ``flatten(transforms)``, None for what none of them does; and whether the sample leaves
+        the last transform with a picture.
+    """
+    loaders: list[int] = []
+    packers: list[int] = []
+    numbers = iter(range(len(flatten(transforms))))
+
+    def watched(transform: Transform) -> Transform:
+        number = next(numbers)
+        if inside(transform):
+            return change_inside(transform, lambda held: [watched(t) for t in held])
+
+        def call(results: dict) -> Any:
+            had = picture_in(results) is not None
+            results = transform(results)
+            image = picture_in(results)
+            if image is not None and not had:
+                loaders.append(number)
+            if had and (image is None or isinstance(image, torch.Tensor)):
+                packers.append(number)
+            return results
+
+        return call
+
+    look = Look()
+    run([*(watched(t) for t in copied(transforms)), look], sample)
+    originals = flatten(transforms)
+    loader, packer = (originals[found[0]] if found else None for found in (loaders, packers))
+    return loader, packer, any(picture_in(results) is not None for results in look.seen)
+
+
+# ------------------------------------------------------------------------------------- cropping
+
+
+class Frame:
+    """Puts a picture with a bright edge into the place of a sample's own.
+
+    Args:
+        size: height and width of that picture.
+        edge: width of the edge in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int] = (224, 224), edge: int = 16) -> None:
+        self.size = size
+        self.edge = edge
+
+    def __call__(self, results: dict) -> dict:
+        """Replace the picture by another one of its form."""
+        pixels = pixels_of(results['img'])
+        framed = np.full((*self.size, *pixels.shape[2:]), 255, pixels.dtype)
+        framed[self.edge : -self.edge, self.edge : -self.edge] = 90
+        results['img'] = in_form_of(results['img'], framed)
+        return results
+
+    @staticmethod
+    def is_cut(results: Any) -> bool:
+        """Whether one of the four edges is gone, seen from the centre; False where none can tell."""
+        image = picture_in(results)
+        try:
+            pixels = None if image is None else pixels_of(image).astype(np.float32)
+        except InputError:
+            return False
+        if pixels is None or pixels.max() <= pixels.min():
+            return pixels is not None
+        pixels = pixels.reshape(*pixels.shape[:2], -1).mean(-1)
+        bright = pixels > (pixels.max() + pixels.min()) / 2
+        y, x = (length // 2 for length in bright.shape)
+        rays = (bright[y, :x], bright[y, x:], bright[:y, x], bright[y:, x])
+        return not all(ray.any() for ray in rays)
+
+
+# --------------------------------------------------------------------------------- colour order
+
+
+def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> set[str]:
+    """In which order a picture's colours are where ``look`` stands: 'rgb', 'bgr', both or neither.
+
+    Neither if it has no colours there. A transform that takes the colours away changes no order.
+
+    Args:
+        transforms: of a pipeline, with ``look`` among or within them.
+        look: see above.
+        sample: of the dataset; its picture is painted.
+
+    Raises:
+        InputError: a transform does not take a painted picture.
+    """
+    held = picture_in(sample)
+    if held is not None:
+        order = _order_in_file(held, sample.get('img_path')) or _by_convention(held)
+        sample = {**sample, 'img': _painted(held, order)}
+    orders = _orders_seen(transforms, look, sample)
+    if orders:
+        return orders
+    # This picture is grey, others may not be. (Some loaders read no file from elsewhere.)
+    with painted_file(sample.get('img_path')) as file, contextlib.suppress(InputError):
+        orders = _orders_seen(transforms, look, {**sample, 'img_path': file})
+    return orders
+
+
+def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> set[str]:
+    before = len(look.seen)
+    error = run(_with_lasting_paint(transforms, look), sample)
+    seen = look.seen[before:]
+    if error and not seen:
+        raise InputError(
+            'the order of its colours at the place of the corruption cannot be found out: with one '
+            f'colour for a picture, {type(error).__name__}: {error}'
+        )
+    orders = (_painted_order(picture_in(results)) for results in seen)
+    return {order for order in orders if order is not None}
+
+
+def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Transform]:
+    """Transforms that paint a picture when it is loaded, and whenever its paint was covered."""
+
+    def lasting(transform: Transform) -> Transform:
+        if transform is look:
+            return look
+        if any(t is look for t in flatten([transform])):
+            return change_inside(transform, lambda held: _with_lasting_paint(held, look))
+
+        def call(results: dict) -> Any:
+            given = copy.copy(results)
+            loads = picture_in(results) is None
+            order = _painted_order(picture_in(results))  # now: a transform may work in place
+            results = transform(results)
+            image = picture_in(results)
+            if image is not None and (loads or _painted_order(image) is None):
+                if loads:
+                    order = _order_of_loader(transform, given, image)
+                results['img'] = _painted(image, order or _by_convention(image))
+            return results
+
+        return call
+
+    return [lasting(t) for t in transforms]
+
+
+def _painted(image: Any, order: str) -> Any:
+    """An image's like in one colour; itself if it has no colours."""
+    try:
+        pixels = np.full_like(pixels_of(image), 255)  # which alpha stays
+    except InputError:  # not our business: nothing will be corrupted in this form
+        return image
+    if pixels.ndim < 3 or pixels.shape[2] < 3:
+        return image
+    pixels[..., :3] = _PAINT[order]
+    return in_form_of(image, pixels)
+
+
+def _painted_order(image: Any) -> str | None:
+    """The order of a painted image's colours; None if it has no paint, or no colours."""
+    try:
+        pixels = None if image is None else pixels_of(image)
+    except InputError:
+        return None
+    if pixels is None or pixels.ndim < 3 or pixels.shape[2] < 3:
+        return None
+    pixels = pixels[..., :3].astype(np.float32)
+    found = {
+        order: float((np.abs(pixels - colour) <= _TOLERANCE).all(-1).mean())
+        for order, colour in _PAINT.items()
+    }
+    order = max(found, key=found.__getitem__)
+    return order if found[order] >= _SHARE else None
+
+
+def _by_convention(image: Any) -> str:
+    """What is meant where nothing tells the order: Pillow has red first, arrays in mm have blue."""
+    return 'rgb' if isinstance(image, Image.Image) else 'bgr'
+
+
+def _order_of_loader(loader: Transform, sample: dict, loaded: Any) -> str | None:
+    """In which order a loader leaves the colours.
+
+    Args:
+        loader: the transform.
+        sample: that it got.
+        loaded: the picture that it made of it.
+    """
+    path = sample.get('img_path')
+    look = Look()
+    with painted_file(path) as file:
+        run([*copied([loader]), look], {**sample, 'img_path': file})
+    order = _painted_order(picture_in(look.seen[0])) if look.seen else None
+    return order or _order_in_file(loaded, path) or _declared_order(loader)
+
+
+@contextlib.contextmanager
+def painted_file(like: Any = None) -> Iterator[str]:
+    """Path of a painted image file, in the format of another file where that is one of `SUFFIXES`."""
+    suffix = Path(like).suffix.lower() if isinstance(like, str) else ''
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f'probe{suffix if suffix in SUFFIXES else ".png"}')
+        picture = np.full((_PROBE_SIZE, _PROBE_SIZE, 3), _PAINT['rgb'], np.uint8)
+        write_image(file, picture)
+        yield str(file)
+
+
+def _order_in_file(image: Any, path: Any) -> str | None:
+    """The order of an image's colours, told by comparing it with its file; None if that fails."""
+    rgb = read_image(Path(path)) if isinstance(path, str) else None
+    try:
+        pixels = pixels_of(image)[..., :3].astype(np.float32)
+    except InputError:
+        return None
+    if rgb is None or pixels.ndim < 3 or pixels.shape[2] < 3:
+        return None
+    rgb = cv2.resize(rgb, pixels.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    far = {
+        'rgb': float(np.abs(pixels - rgb).mean()),
+        'bgr': float(np.abs(pixels[..., ::-1] - rgb).mean()),
+    }
+    order = min(far, key=far.__getitem__)
+    return order if 2 * far[order] < max(far.values()) else None
+
+
+def _declared_order(loader: Transform) -> str | None:
+    """What a loader's own options say; None if they are silent."""
+    order = getattr(loader, 'channel_order', None)
+    if order in _PAINT:
+        return order
+    return 'rgb' if getattr(loader, 'imdecode_backend', None) == 'tifffile' else None

@@ -1,0 +1,95 @@
+"""Pictures as a pipeline's own loader gives them: turned or not, in colour or grey, by any backend."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.loading.nested_transforms import flatten
+from fan_mm.evaluation.pipelines import is_loader
+from fan_mm.images import read_image
+
+Loader = Callable[[dict], Any]
+
+
+def pipelines_of(dataset: Any) -> Iterator[Sequence]:
+    """The transforms of a built dataset's pipelines, those inside wrappers (ConcatDataset) too."""
+    if hasattr(dataset, 'datasets'):
+        for inner in dataset.datasets:
+            yield from pipelines_of(inner)
+    elif hasattr(dataset, 'dataset'):
+        yield from pipelines_of(dataset.dataset)
+    else:
+        yield getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+
+
+def loader_in(transforms: Sequence) -> Loader | None:
+    """The transform of a pipeline that loads the image; None if there is none."""
+    return next(filter(is_loader, flatten(transforms)), None)
+
+
+def load(loader: Loader, file: str | Path) -> np.ndarray | None:
+    """The array that a loader gives for an image file, ``(H, W)`` or BGR ``(H, W, C)``.
+
+    Pillow's pictures and tensors ``(C, H, W)``, as of torchvision, are RGB and are turned into that.
+
+    Returns:
+        None where it cannot read the file; the reason is the loader's own, of whatever type.
+    """
+    try:
+        image = loader({'img_path': str(file), 'img_id': 0})['img']
+        if isinstance(image, Image.Image):
+            return np.asarray(image.convert('RGB'))[..., ::-1]
+        if isinstance(image, torch.Tensor):
+            return image.numpy().transpose(1, 2, 0)[..., ::-1]
+        return np.asarray(image)
+    except Exception:  # the loader may be anybody's
+        return None
+
+
+def load_picture(loader: Loader | None, file: str | Path) -> np.ndarray:
+    """What a loader gives for an image file, as a picture to paint on: uint8 RGB ``(H, W, 3)``.
+
+    Args:
+        loader: mmcv's or any other that gives grey or BGR arrays; None for mmcv's default.
+        file: of the image.
+
+    Raises:
+        InputError: it is no image that can be read.
+    """
+    image = read_image(Path(file)) if loader is None else load(loader, file)
+    if image is None or image.ndim not in (2, 3) or not image.size:
+        raise InputError(f'{file} cannot be read as an image')
+    if loader is None:
+        return image
+    image = image[..., None] if image.ndim == 2 else image
+    if image.dtype == np.uint16:
+        image = image >> 8
+    image = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
+    channels = [2, 1, 0] if image.shape[-1] >= 3 else [0, 0, 0]  # grey, and grey with alpha
+    return np.ascontiguousarray(image[..., channels])
+
+
+def load_sample(dataset: Any, index: int) -> Any:
+    """A sample of a dataset as its pipeline packs it.
+
+    Raises:
+        InputError: it cannot be loaded; names the file that is to blame.
+    """
+    try:
+        return dataset[index]
+    except InputError:
+        raise
+    except Exception as error:  # whatever a loader raises
+        why = f'{type(error).__name__}: {" ".join(str(error).split())}'
+        info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+        image = info.get('img_path')
+        others = [v for k, v in info.items() if k.endswith('_path') and isinstance(v, str)]
+        for file in dict.fromkeys([*([image] if image else []), *others]):
+            if '://' not in file and read_image(Path(file)) is None:
+                raise InputError(f'{file} cannot be read as an image ({why})') from error
+        raise InputError(f'sample {index} ({image}) cannot be loaded: {why}') from error

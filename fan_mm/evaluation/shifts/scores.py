@@ -1,0 +1,426 @@
+"""Scores on real adverse conditions: per condition, pooled over conditions, and as their mean.
+
+Pooled is the score of all of a set's pictures together: of mIoU that of the sum of the conditions'
+confusion matrices, as a test server reports 'all'; of mAP that of all detections in the order of their
+scores. The mean of conditions is another number. `fan_mm.evaluation.shifts.pooling` has the intervals.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fan_mm.corruptions import image_key
+from fan_mm.evaluation.audit import joined
+from fan_mm.evaluation.average_precision import Matches
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLED, RESAMPLES, interval
+from fan_mm.evaluation.cell_dataset import sample_infos
+from fan_mm.evaluation.cells import CellRecord
+from fan_mm.evaluation.metrics import retention
+from fan_mm.evaluation.results import SHIFTS, environment, heading
+from fan_mm.evaluation.shifts.pooling import (
+    CLEAN_COLUMN,
+    MEAN,
+    POOLED,
+    Pooled,
+    PooledAP,
+    ShiftCell,
+    pool,
+)
+
+_COCO_VAL = 5000  # pictures
+EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of one condition.
+
+    Attributes:
+        cell: which.
+        record: its scores.
+        total: pictures that it has, evaluated or not.
+        unlabelled: names of pictures left out for want of a label.
+        keys: ``(N,)`` names of the pictures evaluated.
+        scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
+        statistics: see `fan_mm.evaluation.shifts.pooling`; None without.
+        sha256: of the pictures and labels evaluated.
+        calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None where it was not
+            measured.
+        audit: of its sweep.
+    """
+
+    cell: ShiftCell
+    record: CellRecord
+    total: int
+    unlabelled: tuple[str, ...] = ()
+    keys: np.ndarray | None = None
+    scenes: np.ndarray | None = None
+    statistics: np.ndarray | Matches | None = None
+    sha256: str | None = None
+    calibration: np.ndarray | None = None
+    audit: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """What results say about a set besides its scores.
+
+    Attributes:
+        title: such as 'ACDC'.
+        split: that was evaluated.
+        scored: positions of the classes that count; None for all.
+        weather: condition -> 'fog', 'night' and so on.
+        effective: whether its field reports `effective_robustness`.
+        told: further entries for results.json: 'encoding', 'protocol', 'source' and so on.
+    """
+
+    title: str
+    split: str
+    scored: tuple[int, ...] | None = None
+    weather: Mapping[str, str] = field(default_factory=dict)
+    effective: bool = False
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+def effective_robustness(mean: Any, clean: Any) -> Any:
+    """``ER = mean - 0.45 * clean`` of COCO-O: mAP above what the mAP on COCO val2017 predicts.
+
+    Args:
+        mean: mAP over the six domains, per cent.
+        clean: mAP on COCO val2017, per cent.
+    """
+    return mean - EFFECTIVE_SLOPE * clean
+
+
+class SetScores:
+    """The numbers of one set.
+
+    Args:
+        info: of the set.
+        conditions: what was measured, in the set's order.
+        clean: the clean column; None where it was not asked for.
+        headline: name of the score.
+        classes: names of the model's classes.
+        pooled: the pictures of these cells, of those that have statistics.
+    """
+
+    def __init__(
+        self,
+        info: SetInfo,
+        conditions: Sequence[Measured],
+        clean: Measured | None,
+        headline: str,
+        classes: Sequence[str],
+        pooled: Pooled,
+    ) -> None:
+        self.info, self.conditions, self.clean = info, conditions, clean
+        self.headline, self.classes, self.pooled = headline, list(classes), pooled
+        self.scored = list(range(len(classes)) if info.scored is None else info.scored)
+        self.singly = [[measured] for measured in conditions]
+
+    def results(self) -> dict[str, Any]:
+        """The set's entry in results.json."""
+        told = dict(self.info.told)
+        if self.info.effective and self.clean is not None and self.clean.total != _COCO_VAL:
+            told['notes'] = [
+                *told.get('notes', ()),
+                f'effective robustness: the clean column has {self.clean.total} pictures, and so is not COCO '
+                f'val2017, which has {_COCO_VAL}.',
+            ]
+        return {
+            'title': self.info.title,
+            'split': self.info.split,
+            **told,
+            'samples': sum(m.record.samples for m in self.conditions),
+            'total': sum(m.total for m in self.conditions),
+            'unlabelled': sum(len(m.unlabelled) for m in self.conditions),
+            'scored': [self.classes[i] for i in self.scored],
+            'clean': None if self.clean is None else self._number([[self.clean]], _mean),
+            'conditions': {m.cell.condition: self._condition(m) for m in self.conditions},
+            POOLED: self._pooled(),
+            MEAN: self._mean(),
+            'per_class': self._per_class(),
+        }
+
+    def draws(self) -> dict[ShiftCell, np.ndarray]:
+        """Resampled scores ``(R,)`` of the conditions, and of all of them together."""
+        cells = [m.cell for m in self.conditions]
+        found = {c: self.pooled.drawn([c], self.scored) for c in cells if c in self.pooled}
+        if len(found) == len(cells):
+            found[ShiftCell(cells[0].set, POOLED)] = self.pooled.drawn(cells, self.scored)
+        return found
+
+    def _condition(self, measured: Measured) -> dict[str, Any]:
+        record = measured.record
+        return {
+            'weather': self.info.weather.get(measured.cell.condition),
+            'score': self._number([[measured]], _mean),
+            'retention': self._retention([[measured]]),
+            'samples': record.samples,
+            'total': measured.total,
+            'unlabelled': len(measured.unlabelled),
+            'first_unlabelled': list(measured.unlabelled[:3]),
+            'sha256': measured.sha256,
+            **self._absent(measured),
+        }
+
+    def _absent(self, measured: Measured) -> dict[str, Any]:
+        """Classes without ground truth: left out of the mean, or, where predicted, 0 in it as mmseg has it."""
+        if measured.cell not in self.pooled:
+            return {'absent': None, 'absent_but_predicted': None, 'score_of_present_classes': None}
+        truth = measured.record.per_class.get(self.pooled.truth, {})
+        counted = ~np.isnan(self.pooled.per_class([measured.cell]))
+        gone = [i for i in self.scored if truth.get(self.classes[i]) is None]
+        present = [i for i in self.scored if i not in gone]
+        score = self.pooled.score([measured.cell], present) if present else np.nan
+        return {
+            'absent': [self.classes[i] for i in gone if not counted[i]],
+            'absent_but_predicted': [self.classes[i] for i in gone if counted[i]],
+            'score_of_present_classes': _defined(score),
+        }
+
+    def _pooled(self) -> dict[str, Any]:
+        if len(self.conditions) > 1 and any(
+            m.record.status == 'done' and m.cell not in self.pooled for m in self.conditions
+        ):
+            why = f'of {self.headline} nothing is stored by picture here: it is not pooled'
+            nothing: dict[str, Any] = {
+                'value': None,
+                'interval': None,
+                'complete': True,
+                'missing': [],
+            }
+            return {'score': nothing, 'retention': None, 'reason': why}
+        return {
+            'score': self._number([self.conditions], _mean),
+            'retention': self._retention([self.conditions]),
+            'reason': None,
+        }
+
+    def _mean(self) -> dict[str, Any]:
+        found = {
+            'score': self._number(self.singly, _mean),
+            'retention': self._retention(self.singly),
+        }
+        if self.info.effective and self.clean is not None:
+            found['effective_robustness'] = self._number(
+                [*self.singly, [self.clean]],
+                lambda scores: effective_robustness(_mean(scores[:-1]), scores[-1]),
+            )
+        return found
+
+    def _retention(self, groups: Sequence[Sequence[Measured]]) -> dict[str, Any] | None:
+        """The mean of scores relative to the clean column, per cent; None without such a column."""
+        if self.clean is None:
+            return None
+        return self._number(
+            [*groups, [self.clean]], lambda scores: retention(_mean(scores[:-1]), scores[-1])
+        )
+
+    def _number(
+        self, groups: Sequence[Sequence[Measured]], formula: Callable[[Sequence[Any]], Any]
+    ) -> dict[str, Any]:
+        """A number computed from scores, with its interval, or which cells it lacks.
+
+        Args:
+            groups: cells that are taken together, each group for one score.
+            formula: of these scores.
+        """
+        scores = [self._score(group) for group in groups]
+        if None in scores:
+            cells = [m for group in groups for m in group]
+            missing = [str(m.cell) for m in cells if self._score([m]) is None]
+            return {'value': None, 'interval': None, 'complete': False, 'missing': missing}
+        bounds = None
+        if all(m.cell in self.pooled for group in groups for m in group):
+            drawn = [self.pooled.drawn([m.cell for m in group], self.scored) for group in groups]
+            bounds = interval(np.asarray(formula(drawn)))
+        value = _defined(formula(scores))
+        return {'value': value, 'interval': bounds, 'complete': True, 'missing': []}
+
+    def _score(self, group: Sequence[Measured]) -> float | None:
+        """The score of some cells' pictures over the classes of this set, per cent; None without."""
+        if any(m.record.status != 'done' for m in group):
+            return None
+        if all(m.cell in self.pooled for m in group):
+            return _defined(self.pooled.score([m.cell for m in group], self.scored))
+        whole = len(group) == 1 and len(self.scored) == len(self.classes)
+        return group[0].record.metrics.get(self.headline) if whole else None
+
+    def _per_class(self) -> dict[str, dict[str, float | None]]:
+        """Per-class values of all pictures together; of one condition its own."""
+        cells = [m.cell for m in self.conditions if m.record.status == 'done']
+        if len(cells) < len(self.conditions):
+            return {}
+        if any(cell not in self.pooled for cell in cells):
+            return dict(self.conditions[0].record.per_class) if len(cells) == 1 else {}
+        values = self.pooled.per_class(cells)
+        found = {
+            self.classes[i]: None if np.isnan(values[i]) else round(float(values[i]), 4)
+            for i in self.scored
+        }
+        return {self.pooled.metric: found}
+
+
+def join(
+    *,
+    measured: Sequence[Measured],
+    sets: Mapping[str, SetInfo],
+    task: str,
+    headline: str,
+    model: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    pooled: Pooled | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+    """What results.json and per_image.npz hold.
+
+    Args:
+        measured: every condition of every set, and first the clean column where it was asked for.
+        sets: their sets by name, in order.
+        task: 'segmentation' or 'detection'.
+        headline: name of the score.
+        model: as for `fan_mm.evaluation.results.build_results`.
+        dataset: 'type' of the clean column, 'classes', 'palette'.
+        protocol: further entries, such as 'max_samples'.
+        pooled: the pictures of all that was measured; made where it is None.
+
+    Returns:
+        The content of results.json, and the arrays of per_image.npz, None without statistics.
+    """
+    if pooled is None:
+        statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
+        pooled = pool(statistics, scenes_of(m for m in measured if m.cell in statistics))
+    clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
+    entries, draws = {}, {}
+    if CLEAN_COLUMN in pooled:
+        draws[CLEAN_COLUMN] = pooled.drawn([CLEAN_COLUMN], range(len(dataset['classes'])))
+    for name, info in sets.items():
+        conditions = [m for m in measured if m.cell.set == name]
+        scores = SetScores(info, conditions, clean, headline, dataset['classes'], pooled)
+        entries[name] = scores.results()
+        draws |= scores.draws()
+    whole = [m for m in measured if m.cell in pooled]
+    boxes = isinstance(pooled, PooledAP)
+    arrays = (
+        arrays_of(RESAMPLED, whole, draws) if boxes else arrays_of('iou', whole, pooled.statistics)
+    )
+    others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
+    return {
+        **heading(SHIFTS),
+        'task': task,
+        'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
+        'model': dict(model),
+        'dataset': {
+            **dataset,
+            'samples': None if clean is None else clean.record.samples,
+            'total': None if clean is None else clean.total,
+            'sha256': None if clean is None else clean.sha256,
+        },
+        **protocol,
+        'environment': environment(),
+        'cells': [_public(m) for m in measured],
+        'sets': entries,
+        'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
+        'audit': joined({str(m.cell): m.audit for m in measured if m.audit}, str(CLEAN_COLUMN)),
+        'gallery': [
+            {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
+            for m in measured
+            for image in m.record.images
+        ],
+    }, arrays
+
+
+class Pictures(NamedTuple):
+    """What is known of the pictures of a cell.
+
+    Attributes:
+        keys: ``(N,)`` their names.
+        scenes: ``(N,)`` names of what they show. Pictures with one label file show one scene: three fogs
+            of one street.
+        sha256: of names, sizes of the files and, of boxes, the labels, whatever dataset class reads them.
+    """
+
+    keys: np.ndarray
+    scenes: np.ndarray
+    sha256: str
+
+
+def pictures_of(cell: ShiftCell, dataset: Any, samples: Sequence[int]) -> Pictures:
+    """The pictures of a cell's dataset, of mmengine's kind: those of some indices."""
+    infos = sample_infos(dataset, samples)
+    keys = [image_key(info['img_path']) for info in infos]
+    # COCO-O's domains have folders, and may have files, of the same names, and no scene in common
+    scenes = [
+        image_key(info['seg_map_path']) if info.get('seg_map_path') else f'{cell}/{key}'
+        for info, key in zip(infos, keys, strict=True)
+    ]
+    content = [
+        (key, _size(info['img_path']), _size(info.get('seg_map_path')), info.get('instances'))
+        for key, info in zip(keys, infos, strict=True)
+    ]
+    digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    return Pictures(np.array(keys), np.array(scenes), digest)
+
+
+def _size(path: str | None) -> int | None:
+    """Bytes of a file; None of one that is not on this machine."""
+    try:
+        return None if path is None else os.path.getsize(path)
+    except OSError:
+        return None
+
+
+def scenes_of(measured: Iterable[Measured]) -> dict[ShiftCell, np.ndarray]:
+    """The scenes of cells with statistics."""
+    found = {}
+    for m in measured:
+        assert m.scenes is not None
+        found[m.cell] = m.scenes
+    return found
+
+
+def arrays_of(
+    kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """What per_image.npz or calibration.npz holds; None without statistics.
+
+    Args:
+        kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.
+        measured: the cells with statistics.
+        content: theirs, and of 'resampled' also that of ``(set, 'pooled')``.
+    """
+    what = 'draws' if kind == RESAMPLED else 'sums'
+    arrays = {f'{what}/{"/".join(cell)}': array for cell, array in content.items()}
+    for m in measured:
+        name = '/'.join(m.cell)
+        assert m.keys is not None and m.scenes is not None  # of cells with statistics
+        arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
+    return {'kind': np.array(kind), **arrays} if arrays else None
+
+
+def _public(measured: Measured) -> dict[str, Any]:
+    """A cell of results.json."""
+    cell = asdict(measured.record)
+    # of the last two 'gallery' and 'audit' tell
+    for name in ('corruption', 'severity', 'images', 'evidence'):
+        del cell[name]
+    return {**measured.cell._asdict(), **cell}
+
+
+def _pictures(image: Mapping[str, str]) -> dict[str, str]:
+    return {name: path for name, path in image.items() if name != 'key'}
+
+
+def _mean(scores: Sequence[Any]) -> Any:
+    return sum(scores) / len(scores)
+
+
+def _defined(value: Any) -> float | None:
+    value = float(np.ravel(value)[0])
+    return None if np.isnan(value) else value

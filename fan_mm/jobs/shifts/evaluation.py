@@ -1,0 +1,275 @@
+"""What ``tools/test_ood.py`` does with segmenters and detectors: one model on real adverse conditions.
+
+Each condition of each set is the clean cell of a `RobustnessSweep` in a folder of its own, so that it is
+stored, gone on with and dealt to processes as any cell is. All of them are made, and checked, before the
+first one runs; what they hold is joined and written after each.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmengine.runner.amp import autocast
+
+from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.datasets.shifts.paths import walked_once
+from fan_mm.engine.config.building import building
+from fan_mm.engine.first_batch.outputs import check_outputs, without_losses
+from fan_mm.engine.first_batch.samples import load_samples
+from fan_mm.engine.first_batch.trial import try_model
+from fan_mm.engine.once_for_all import by_rank_0
+from fan_mm.engine.onnx_file import read_checkpoint
+from fan_mm.errors import InputError
+from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.calibration.probabilities import probabilities_of
+from fan_mm.evaluation.identity import config_sha256
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS
+from fan_mm.evaluation.samples import spread
+from fan_mm.evaluation.shifts.submission import Submission
+from fan_mm.evaluation.sweep import check_options
+from fan_mm.jobs.robustness import use_annotated_split
+from fan_mm.jobs.shifts.parts import (
+    Part,
+    check_part_classes,
+    check_part_data,
+    named,
+    named_once,
+    parts_of,
+)
+from fan_mm.jobs.shifts.results import ShiftResults, headline_scalars
+from fan_mm.jobs.shifts.sets import clean_dataset, find_sets, is_withheld, task_of
+from fan_mm.jobs.shifts.submission import Withheld, submit, try_withheld
+from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.training_pictures import training_pictures
+from fan_mm.report import remove_report, write_report
+from fan_mm.report.painters import painter
+from fan_mm.stopping import telling
+
+_LOOKED_AT = 3  # samples of each condition
+
+
+@walked_once()
+def evaluate_shifts(
+    cfg: Config,
+    checkpoint: str,
+    folders: Mapping[str, str],
+    work_dir: str | Path,
+    launcher: str = 'none',
+    *,
+    splits: Mapping[str, str] | None = None,
+    encodings: Mapping[str, str] | None = None,
+    cityscapes: str | None = None,
+    clean: bool = True,
+    clean_split: Mapping[str, str] | None = None,
+    save_images: int = 0,
+    submission: str | None = None,
+    fit_temperature: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluate a segmenter or detector on sets of real adverse conditions, and write the report.
+
+    Args:
+        cfg: any config of mmseg with the 19 Cityscapes classes, or of mmdet; changed in place.
+        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
+        folders: set (a key of ``SHIFT_SETS``) -> folder.
+        work_dir: where results and report go, and from where a stopped evaluation goes on.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        splits: of sets, where it shall not be their default.
+        encodings: of a set's labels, where it leaves a choice.
+        cityscapes: folder of Cityscapes, whose validation split becomes the clean column, and from
+            where sets that are made of it have their labels.
+        clean: evaluate the clean column: Cityscapes, or else the config's own test split.
+        clean_split: set -> a split of it that is the clean column: ``{'acdc': 'val_ref'}``, the same places
+            in good weather.
+        save_images: number of samples of each condition whose pictures are kept.
+        submission: folder for what servers take: the predictions of splits whose labels are withheld.
+        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
+        **options: of `fan_mm.evaluation.RobustnessSweep`: 'max_samples' and so on.
+
+    Returns:
+        The content of results.json, and 'submissions', which alone is there where no split has labels; on
+        every rank.
+
+    Raises:
+        InputError: a mistake in the config, a folder, a file or an option, before anything is
+            evaluated.
+    """
+    check_options(**options)
+    if submission and options.get('max_samples'):
+        raise InputError('--max-samples: a server takes all pictures of a split')
+    task = task_of(cfg)
+    if clean_split and (task != 'segmentation' or not clean):
+        raise InputError('--clean SET=SPLIT is for segmenters, and not with --no-clean')
+    found = find_sets(folders, task, splits or {}, encodings or {}, cityscapes, submission)
+    withheld = {name: cs for name, cs in found.items() if is_withheld(cs)}
+    found = {name: cs for name, cs in found.items() if name not in withheld}
+    content = read_checkpoint(checkpoint)
+    notes = use_annotated_split(cfg)
+    work_dir = Path(work_dir)
+    info = model_info(cfg, checkpoint)
+    twin = clean_dataset(folders, clean_split or {}, encodings or {})
+    parts = parts_of(cfg, task, found, cityscapes, clean and bool(found), twin)
+    unlabelled = parts_of(cfg, task, withheld, None, False)
+    check_part_classes(cfg, content, [*parts, *unlabelled])
+    first = (parts or unlabelled)[0]
+    cfg.test_dataloader = copy.deepcopy(first.loader)
+    cfg.test_evaluator = copy.deepcopy(first.evaluator)
+    cfg.work_dir = str(work_dir / 'log')
+    try:
+        runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
+    except InputError as error:
+        raise InputError(named(str(error), first) if first.condition else str(error)) from None
+    fp16 = getattr(loop, 'fp16', False)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if fit_temperature:
+        probabilities_of(model, task)  # before anything is said of the training split
+        options['fit_on'] = training_pictures(cfg, fit_temperature)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        check_part_data(cfg, parts, launcher)
+        sweeps = {
+            part: _sweep(cfg, runner, loop, part, task, work_dir, info, save_images, options)
+            for part in parts
+        }
+        submissions = _submissions(cfg, unlabelled, submission, info) if submission else []
+        if options.get('overwrite') and is_main_process():
+            remove_report(work_dir)
+            for name in (RESULTS, PER_IMAGE, CALIBRATION):
+                (work_dir / name).unlink(missing_ok=True)
+        _try(model, sweeps, fp16)
+        for split in submissions:
+            try_withheld(split, model, fp16)
+        joined = ShiftResults(work_dir, task, found, sweeps, info, options.get('max_samples'))
+        with telling(lambda: _how_to_go_on(sweeps, options)):
+            results = _run_all(sweeps, joined)
+            done = [submit(split, model, fp16) for split in submissions]
+    if not sweeps:
+        return {'submissions': done}
+    last = sweeps[parts[-1]]
+    loop.dataloader = last.loader(last.cells)  # LoggerHook says its length
+    runner.call_hook('after_test_epoch', metrics=headline_scalars(results))
+    runner.call_hook('after_test')
+    runner.call_hook('after_run')
+    if is_main_process():
+        write_report(work_dir / RESULTS, work_dir)
+    barrier()
+    return results | {'submissions': done}
+
+
+# ------------------------------------------------------------------------------------- preparation
+
+
+def _sweep(
+    cfg: Config,
+    runner: Runner,
+    loop: Any,
+    part: Part,
+    task: str,
+    work_dir: Path,
+    info: Mapping[str, Any],
+    save_images: int,
+    options: Mapping[str, Any],
+) -> RobustnessSweep:
+    """The sweep over the clean cell alone of one condition."""
+    given = Config(dict(cfg._cfg_dict))
+    given.test_dataloader, given.test_evaluator = part.loader, part.evaluator
+    try:
+        with building(given):
+            loader = Runner.build_dataloader(copy.deepcopy(part.loader))
+        return RobustnessSweep(
+            runner.model,
+            loader,
+            copy.deepcopy(part.evaluator),
+            benchmark='all',
+            corruptions=(),
+            work_dir=part.folder(work_dir),
+            fp16=getattr(loop, 'fp16', False),
+            model_info={**info, 'config_sha256': config_sha256(given)},
+            save_images=save_images,
+            paint=painter(task, getattr(loader.dataset, 'metainfo', {})),
+            **options,
+        )
+    except InputError as error:
+        raise InputError(named_once(str(error), part)) from None
+
+
+def _submissions(
+    cfg: Config, parts: Sequence[Part], folder: str, info: Mapping[str, Any]
+) -> list[Withheld]:
+    """What is to be predicted, with what was predicted before."""
+    found = []
+    for name in dict.fromkeys(part.cell.set for part in parts):
+        own = [part for part in parts if part.cell.set == name]
+        with building(cfg):
+            loaders = [Runner.build_dataloader(copy.deepcopy(part.loader)) for part in own]
+        identity = {key: info[key] for key in ('config_sha256', 'checkpoint_sha256')}
+        condition = own[0].condition
+        assert condition is not None
+        title = f'{SHIFT_SETS[name].title} {condition.split}'
+        found.append(Withheld(title, loaders, Submission(name, folder, identity)))
+    return found
+
+
+@torch.no_grad()
+def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
+    """Load some samples of each condition that is not done, and let the model predict a set's first batch.
+
+    Raises:
+        InputError: a sample cannot be loaded, or the model cannot take the batch.
+    """
+    tried = set()
+
+    def step(batch: Any) -> None:
+        with autocast(enabled=fp16):
+            check_outputs(without_losses(model.eval().test_step(batch)))
+
+    done = by_rank_0(lambda: [part.cell for part, sweep in sweeps.items() if sweep.stored()])
+    for part, sweep in sweeps.items():
+        if part.cell in done:
+            continue
+        few = [sweep.samples[i] for i in spread(len(sweep.samples), _LOOKED_AT)]
+        load_samples(sweep.clean_loader.dataset, few, part.title)
+        if part.cell.set not in tried:
+            tried.add(part.cell.set)
+            try_model(step, sweep.clean_loader, part.title)
+
+
+# -------------------------------------------------------------------------------------- evaluation
+
+
+def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> dict[str, Any]:
+    """Evaluate every condition, and write what is known after each; a temperature is fitted once.
+
+    Returns:
+        The content of results.json, on every rank.
+    """
+    audits, temperature, results = {}, None, {}
+    for part, sweep in sweeps.items():
+        if temperature is not None and sweep.calibration:
+            sweep.calibration.use(temperature)
+        audits[part] = _run(part, sweep)
+        temperature = sweep.calibration.temperature if sweep.calibration else None
+        results = by_rank_0(lambda: joined.write(audits), joined.work_dir)
+    return results
+
+
+def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
+    """Evaluate a condition; returns the audit of its sweep."""
+    print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
+    try:
+        return sweep.run()['audit']
+    except InputError as error:
+        raise InputError(named_once(str(error), part)) from None
+
+
+def _how_to_go_on(sweeps: Mapping[Part, RobustnessSweep], options: Mapping[str, Any]) -> str:
+    without = ' without --overwrite' if options.get('overwrite') else ''
+    stored = sum(bool(sweep.stored()) for sweep in sweeps.values())
+    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} goes on'

@@ -1,0 +1,202 @@
+"""What is evaluated: each condition, and the clean column, with its loader and its metric; and its checks."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+
+from fan_mm.config_parts import datasets_of, metrics_of, scope_of, type_name
+from fan_mm.datasets.shifts import SHIFT_SETS, Condition
+from fan_mm.engine.checks.datasets import classes_of
+from fan_mm.engine.config.building import building
+from fan_mm.engine.config_checks import check_data
+from fan_mm.engine.distributed import rank_of
+from fan_mm.engine.once_for_all import by_one_of_each_machine
+from fan_mm.engine.runtime import register_task_library
+from fan_mm.errors import InputError
+from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
+from fan_mm.jobs.model_classes import check_classes, classes_known
+
+CONDITIONS = 'conditions'  # folder below the work dir
+_COCO_METRICS = ('CocoMetric', 'FastCocoMetric', 'FasterCocoMetric')
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one sweep evaluates: a condition, or the clean column.
+
+    Attributes:
+        cell: which.
+        loader: config of its loader.
+        evaluator: config of its metric.
+        condition: as it was found; None for the clean column.
+    """
+
+    cell: ShiftCell
+    loader: ConfigDict
+    evaluator: ConfigDict
+    condition: Condition | None = None
+
+    def folder(self, work_dir: Path) -> Path:
+        """Where its sweep is stored."""
+        words = list(self.cell)
+        if self.condition is None:
+            words = ['clean']
+        elif self.condition.split != SHIFT_SETS[self.cell.set].splits[0]:
+            words.insert(1, Path(self.condition.split).stem)
+        return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
+
+    @property
+    def title(self) -> str:
+        """For lines that a user reads, such as 'ACDC fog'."""
+        if self.condition is None:
+            return 'clean column'
+        name = '' if self.cell.condition == 'all' else f' {self.cell.condition}'
+        return f'{SHIFT_SETS[self.cell.set].title}{name}'
+
+
+def parts_of(
+    cfg: Config,
+    task: str,
+    found: Mapping[str, Sequence[Condition]],
+    cityscapes: str | None,
+    clean: bool,
+    twin: Mapping[str, Any] | None = None,
+) -> list[Part]:
+    """The clean column and every condition.
+
+    Args:
+        cfg: the config.
+        task: 'segmentation' or 'detection'.
+        found: set -> its conditions.
+        cityscapes: folder whose validation split is the clean column; None for the config's own.
+        clean: whether there is such a column.
+        twin: dataset that is the clean column in their place.
+    """
+    loader = cfg.test_dataloader
+    if clean and twin:
+        loader = _loader(cfg, twin)
+    elif clean and cityscapes and task == 'segmentation':
+        loader = _loader(cfg, _cityscapes(cityscapes))
+    elif clean:
+        _check_clean_is_there(loader, task)
+    parts = [Part(CLEAN_COLUMN, loader, _evaluator(cfg, task))] if clean else []
+    for name, conditions in found.items():
+        for condition in conditions:
+            dataset = SHIFT_SETS[name].dataset(condition)
+            parts.append(
+                Part(
+                    ShiftCell(name, condition.name),
+                    _loader(cfg, dataset),
+                    _evaluator(cfg, task, condition),
+                    condition,
+                )
+            )
+    return parts
+
+
+def _cityscapes(folder: str) -> dict[str, Any]:
+    """The validation split of Cityscapes, wherever below a folder."""
+    record = SHIFT_SETS['cityscapes']
+    (condition,) = record.find(Path(folder).expanduser())
+    return record.dataset(condition)
+
+
+def _check_clean_is_there(loader: Mapping, task: str) -> None:
+    """Find out now that the clean column's data are not here, and say what may stand in their place."""
+    for place, dataset in datasets_of('test_dataloader.dataset', loader['dataset']):
+        root = dataset.get('data_root')
+        if root and '://' not in root and not Path(root).expanduser().is_dir():
+            other = '--cityscapes DIR, or ' if task == 'segmentation' else ''
+            raise InputError(
+                f'the clean column is the test split of the config, but there is no {place}.data_root '
+                f'{root}: give {other}--no-clean'
+            )
+
+
+def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
+    """The config's test loader, reading another dataset with the same pipeline."""
+    loader = copy.deepcopy(cfg.test_dataloader)
+    pipelines = [d.get('pipeline') for _, d in datasets_of('', loader.dataset)]
+    if not pipelines or not pipelines[0]:
+        raise InputError('test_dataloader.dataset has no pipeline to read pictures with')
+    if any(pipeline != pipelines[0] for pipeline in pipelines):
+        raise InputError('the test datasets have several pipelines: keep one dataset')
+    loader.dataset = ConfigDict(dataset, pipeline=pipelines[0])
+    loader.persistent_workers = False
+    return loader
+
+
+def _evaluator(cfg: Config, task: str, condition: Condition | None = None) -> ConfigDict:
+    """MIoU as mmseg has it; box mAP as the config computes it, from the condition's own file."""
+    if task == 'segmentation':
+        return ConfigDict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])
+    own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
+    metric = next((copy.deepcopy(m) for m in own if type_name(m) in _COCO_METRICS), None)
+    metric = metric or ConfigDict(type='mmdet.CocoMetric')
+    metric['metric'] = 'bbox'
+    metric.pop('metric_items', None)  # without mAP there would be no score
+    if condition is not None:
+        metric['ann_file'] = str(condition.ann_file)
+    return metric
+
+
+def check_part_classes(cfg: Config, content: object, parts: Sequence[Part]) -> None:
+    """Check that the model knows the classes of every set, before it is built.
+
+    Raises:
+        InputError: it does not.
+    """
+    cfg.default_scope = scope_of(cfg)
+    register_task_library(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), building(cfg):
+        known = classes_known(cfg.model, cfg.test_dataloader.dataset, content)
+        for part in parts:
+            if part.condition is not None:
+                classes = classes_of(part.title, part.loader.dataset)
+                check_classes(known, classes or (), SHIFT_SETS[part.cell.set].title)
+
+
+def check_part_data(cfg: Config, parts: Sequence[Part], launcher: str) -> None:
+    """Look into the files of every condition.
+
+    Raises:
+        InputError: the first mistake, under the name of its set.
+    """
+
+    def check() -> list[str]:
+        notes = []
+        for part in parts:
+            if part.condition is None:
+                continue  # the config's own, checked with it
+            given = Config(dict(cfg._cfg_dict))
+            given.test_dataloader, given.test_evaluator = part.loader, part.evaluator
+            try:
+                with building(given):
+                    found = check_data(given, training=False)
+            except InputError as error:
+                raise InputError(named(str(error), part)) from None
+            notes += [named(note, part) for note in found]
+        return notes
+
+    for note in (
+        check() if launcher == 'none' else by_one_of_each_machine(check, rank_of(launcher)[2])
+    ):
+        print_log(f'fan_mm: {note}', 'current')
+
+
+def named(line: str, part: Part) -> str:
+    """A line about a place in the config, about a condition."""
+    for place in ('test_dataloader.dataset', 'test_dataloader', 'test_evaluator'):
+        line = line.replace(place, part.title)
+    return line
+
+
+def named_once(line: str, part: Part) -> str:
+    """The same, with the condition's name before a line that has it not."""
+    return line if part.title in line else f'{part.title}: {line}'

@@ -1,0 +1,62 @@
+"""Classes at other positions than in training are refused, or said."""
+
+import pytest
+from mmengine.registry import DefaultScope
+
+from fan_mm.engine.checks.class_orders import check_same_classes
+from fan_mm.errors import InputError
+
+NAMES = ('cat', 'dog', 'bird')
+TURNED = ('dog', 'cat', 'bird')
+
+
+def check(library, kind, training, *evaluation):
+    pytest.importorskip(f'{library}.datasets')
+
+    def configs(name, several):
+        return {
+            f'{name}.{index}': dict(type=kind, metainfo=dict(classes=classes) if classes else {})
+            for index, classes in enumerate(several)
+        }
+
+    with DefaultScope.overwrite_default_scope(library):
+        return check_same_classes(configs('train', training), configs('test', evaluation))
+
+
+@pytest.mark.parametrize(
+    ('library', 'kind', 'names'),
+    [
+        ('mmdet', 'VOCDataset', NAMES),
+        ('mmdet', 'CocoDataset', NAMES),
+        ('mmseg', 'CityscapesDataset', ('road', 'car', 'sky')),  # its labels are mapped by name
+    ],
+)
+def test_labels_that_follow_the_names(library, kind, names):
+    turned = (names[1], names[0], names[2])
+    assert check(library, kind, [names], names) == []
+    assert check(library, kind, [names, turned], turned) == []  # learnt both ways, as is
+    with pytest.raises(
+        InputError, match=rf"^test\.1 has class '{names[1]}' at position 0, train\.0 at 1"
+    ):
+        check(library, kind, [names], names, turned)
+
+
+def test_labels_that_lie_in_files(tmp_path):
+    """Only the names are exchanged then."""
+    for library, kind in (('mmseg', 'BaseSegDataset'), ('mmpretrain', 'CustomDataset')):
+        (note,) = check(library, kind, [NAMES], TURNED)
+        assert note.startswith("test.0 has class 'dog' at position 0, train.0 at 1")
+    file = tmp_path / 'names.txt'
+    file.write_text('\n'.join(TURNED))
+    assert len(check('mmseg', 'BaseSegDataset', [NAMES], str(file))) == 1
+
+
+def test_a_part_of_the_classes_is_said_only():
+    assert len(check('mmdet', 'VOCDataset', [NAMES], ('dog', 'fish'))) == 1
+    assert check('mmdet', 'VOCDataset', [NAMES], ('cat', 'fish')) == []
+
+
+def test_what_is_not_known_is_left_alone():
+    assert check('mmdet', 'VOCDataset', [], NAMES) == []
+    assert check('mmseg', 'BaseSegDataset', [None], NAMES) == []
+    assert check('mmseg', 'BaseSegDataset', [NAMES], None) == []

@@ -1,0 +1,209 @@
+"""A dataset's own mistakes are one line with its place; unusual classes are no mistake."""
+
+from contextlib import nullcontext
+
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, DefaultScope
+
+from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.checks.files import visible
+from fan_mm.engine.config_checks import check_groups
+from fan_mm.engine.runtime import register_task_library
+from fan_mm.errors import InputError
+
+pytest.importorskip('mmseg')
+
+
+@pytest.fixture(autouse=True)
+def mmseg_scope():
+    register_task_library(Config(dict(default_scope='mmseg')))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@DATASETS.register_module()
+class Unlazy:
+    """A dataset that knows no pipeline and reads at once."""
+
+    def __init__(self, numbers):
+        self.numbers = [1 / number for number in numbers]
+
+
+@DATASETS.register_module()
+class NeedsItsPipeline(BaseDataset):
+    """A dataset that cannot be built without transforms."""
+
+    def __init__(self, pipeline, **kwargs):
+        assert pipeline, 'no transforms'
+        super().__init__(pipeline=pipeline, **kwargs)
+
+    def load_data_list(self):
+        return [dict(img_path='a')]
+
+
+CITY = dict(type='CityscapesDataset', data_root='nowhere')
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            dict(metainfo=dict(classes=('road', 'skie'))),
+            'CityscapesDataset says ValueError: new classes',
+        ),
+        (dict(img_sufix='.png'), "says TypeError: .*unexpected keyword argument 'img_sufix'"),
+        (dict(data_prefix=dict(img_path=3)), 'says TypeError'),
+        (
+            dict(type='NeedsItsPipeline', pipeline=[]),
+            'NeedsItsPipeline says AssertionError: no transforms',
+        ),
+    ],
+)
+def test_its_own_mistakes(change, words):
+    with pytest.raises(InputError, match=f'^val_dataloader.dataset: .*{words}') as error:
+        build_lazily('val_dataloader.dataset', CITY | change)
+    assert '\n' not in str(error.value)
+
+
+def test_classes_that_cannot_be_built_lazily_are_left_alone():
+    assert build_lazily('d', dict(type='Unlazy', numbers=[0])) is None
+    step = dict(type='LoadImageFromFile')
+    assert build_lazily('d', dict(type='NeedsItsPipeline', pipeline=[step])) is None
+    assert build_lazily('d', dict(type='RepeatDataset')) is None
+
+
+def test_good_datasets_are_built_without_being_read():
+    built = build_lazily('d', CITY)
+    assert type(built).__name__ == 'CityscapesDataset' and not built._fully_initialized
+    assert type(build_lazily('d', CITY | dict(type=type(built)))) is type(built)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(type='CityscapesDatset'), 'did you mean CityscapesDataset'),
+        (dict(type=None), 'd has no type'),
+        (dict(type='mmseg.Nope'), 'nothing is registered as mmseg.Nope'),
+        (dict(type='no.such.Thing'), 'nothing is registered as no.such.Thing'),
+        (
+            dict(metainfo=dict(classes='road')),
+            "is the text 'road': it must be a list, such as .'road'.",
+        ),
+        (dict(metainfo=dict(CLASSES=['road'])), 'CLASSES is not read; write classes'),
+        (
+            dict(pipeline=[dict(type='LoadImageFromFil')]),
+            'transform 1: .*did you mean LoadImageFromFile',
+        ),
+        (
+            dict(pipeline=[dict(type='RandomChoice', transforms=[[dict(type='Nope')]])]),
+            'transform 2: nothing is registered as Nope',
+        ),
+    ],
+)
+def test_names_that_nobody_has(change, words):
+    with pytest.raises(InputError, match=words):
+        check_names('d', CITY | change)
+
+
+def test_names_in_any_form(tmp_path):
+    from mmcv.transforms import LoadImageFromFile
+    from mmseg.datasets import CityscapesDataset
+
+    file = tmp_path / 'classes.txt'
+    file.write_text('road\nsky\n')
+    pipeline = [
+        dict(type=LoadImageFromFile),
+        LoadImageFromFile(),
+        dict(type='mmseg.LoadAnnotations'),
+    ]
+    pipeline += [dict(type='Albu', transforms=[dict(type='RandomBrightnessContrast')])]
+    metainfo = dict(classes=str(file))
+    check_names('d', dict(type=CityscapesDataset, pipeline=pipeline, metainfo=metainfo))
+    check_names('d', dict(type='LoadAnnotations', _scope_='mmseg') | CITY)
+    assert len(classes_of('d', dict(type=CityscapesDataset))) == 19
+    assert classes_of('d', dict(type=CityscapesDataset, metainfo=metainfo)) == ('road', 'sky')
+
+
+@pytest.mark.parametrize('form', ['argument', 'file', 'metainfo'])
+def test_classes_of_mmpretrain_in_any_form(tmp_path, form):
+    datasets = pytest.importorskip('mmpretrain.datasets')
+    file = tmp_path / 'classes.txt'
+    file.write_text('cat\ndog\n')
+    options = dict(
+        argument=dict(classes=['cat', 'dog']),
+        file=dict(classes=str(file)),
+        metainfo=dict(classes=['a', 'b'], metainfo=dict(classes=['cat', 'dog'])),
+    )[form]
+    dataset = datasets.ImageNet(lazy_init=True, ann_file='val.txt', data_root='', **options)
+    assert classes_of('d', dict(type='mmpretrain.ImageNet', **options)) == ('cat', 'dog')
+    assert tuple(dataset.CLASSES) == ('cat', 'dog')
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(data_root='s3://bucket/data'),
+        dict(backend_args=dict(backend='petrel')),
+        dict(file_client_args=dict(backend='petrel')),
+        dict(data_root='', data_prefix=dict(img_path='http://host/a')),
+    ],
+)
+def test_what_is_not_on_this_machine_is_not_looked_for(change):
+    assert not check_dataset('d', CITY | change)
+
+
+@pytest.mark.parametrize('backend', ['local', None])
+def test_what_is(tmp_path, backend):
+    args = dict(backend=backend) if backend else None
+    with pytest.raises(InputError, match='no such file or folder: nowhere'):
+        check_dataset('d', CITY | dict(backend_args=args))
+    assert check_dataset('d', CITY | dict(backend_args=args, data_root=str(tmp_path)))
+    with pytest.raises(InputError, match=r'\(say --cfg-options d.data_root=FOLDER\)'):
+        check_dataset('d', CITY | dict(data_root='', ann_file='no.txt'))
+
+
+@pytest.mark.parametrize('scope', ['mmengine', None])
+def test_a_scope_that_is_of_no_task(scope):
+    with DefaultScope.overwrite_default_scope(scope) if scope else nullcontext():
+        if scope is None:
+            DefaultScope._instance_dict.clear()
+        with pytest.raises(InputError, match='the config has no default_scope of a task'):
+            check_names('d', dict(type='ADE20KDatasett'))
+
+
+def test_what_cannot_be_seen_in_a_name():
+    assert visible('/a/\ufeffb\tä 中.png') == r'/a/\ufeffb\tä 中.png'
+
+
+GROUPS = dict(
+    train_dataloader=dict(dataset={}, sampler=None),
+    train_cfg={},
+    optim_wrapper={},
+    test_dataloader=dict(dataset={}, sampler=None),
+    test_cfg={},
+    test_evaluator=[],
+)
+
+
+@pytest.mark.parametrize(('training', 'key'), [(True, 'optim_wrapper'), (False, 'test_cfg')])
+def test_what_a_runner_needs(training, key):
+    check_groups(Config(GROUPS), training)
+    with pytest.raises(InputError, match=f'the config has no {key}'):
+        check_groups(Config({k: v for k, v in GROUPS.items() if k != key}), training)
+    with pytest.raises(InputError, match='no val_cfg: to validate, mmengine needs'):
+        check_groups(Config(GROUPS | dict(val_dataloader={}, val_evaluator={})), training)
+    with pytest.raises(InputError, match='test_dataloader has no sampler'):
+        check_groups(Config(GROUPS | dict(test_dataloader=dict(dataset={}))), training)
+    split = 'train' if training else 'test'
+    without = {k: v for k, v in GROUPS.items() if k not in _parts_of(split)}
+    with pytest.raises(InputError, match=f'no {split}_dataloader'):
+        check_groups(Config(without), training)
+    check_groups(Config(without), not training)
+
+
+def _parts_of(split):
+    return {f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')} | (
+        {'optim_wrapper'} if split == 'train' else set()
+    )

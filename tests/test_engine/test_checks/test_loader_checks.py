@@ -1,0 +1,87 @@
+"""Options of data loaders that foreign configs carry."""
+
+import collections
+
+import pytest
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+
+from fan_mm.engine.checks import loaders
+from fan_mm.engine.checks.loaders import check_loader, check_shared_memory
+from fan_mm.errors import InputError
+
+GOOD = dict(
+    batch_size=2, num_workers=2, sampler=dict(type='DefaultSampler'), dataset=dict(type='A')
+)
+EVALUATION = ['val_dataloader', 'test_dataloader']
+
+
+@pytest.mark.parametrize('name', ['train_dataloader', *EVALUATION])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {},
+        dict(sampler=dict(type=DefaultSampler, shuffle=True)),
+        dict(sampler=None),
+        dict(batch_size=1, drop_last=True),
+        dict(num_workers=0),
+        dict(dataset=object()),
+    ],
+)
+def test_good_loaders(name, change):
+    assert check_loader(name, GOOD | change) == []
+
+
+@pytest.mark.parametrize('name', EVALUATION)
+@pytest.mark.parametrize('kind', ['InfiniteSampler', 'mmengine.InfiniteSampler', InfiniteSampler])
+def test_an_evaluation_that_never_ends(name, kind):
+    loader = GOOD | dict(sampler=dict(type=kind))
+    with pytest.raises(InputError, match=f'{name}.sampler: InfiniteSampler never ends'):
+        check_loader(name, loader)
+    assert check_loader('train_dataloader', loader) == []
+
+
+@pytest.mark.parametrize('name', EVALUATION)
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(drop_last=True), 'drop_last: the pictures of the last'),
+        (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'takes pictures several times'),
+        (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: pictures are left out'),
+    ],
+)
+def test_pictures_that_are_left_out_are_said(name, change, words):
+    (note,) = check_loader(name, GOOD | change)
+    assert note.startswith(name) and words in note
+    assert check_loader('train_dataloader', GOOD | change) == []
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        *(('batch_size', value) for value in (0, -1, 'abc', 1.5, None, True)),
+        *(('num_workers', value) for value in (-1, 1.5, 'two')),
+    ],
+)
+def test_numbers(key, value):
+    with pytest.raises(InputError, match=f'train_dataloader.{key} must be a whole number'):
+        check_loader('train_dataloader', GOOD | {key: value})
+
+
+def test_a_batch_sampler_may_know_the_size():
+    loader = GOOD | dict(batch_sampler=dict(type='Mine', batch_size=2))
+    del loader['batch_size']
+    assert check_loader('train_dataloader', loader) == []
+
+
+@pytest.mark.parametrize(('size', 'said'), [(64 << 20, True), (8 << 30, False)])
+def test_shared_memory(monkeypatch, size, said):
+    disk = collections.namedtuple('disk', 'f_blocks f_frsize')(size >> 12, 1 << 12)
+    monkeypatch.setattr(loaders.os, 'statvfs', lambda path: disk)
+    monkeypatch.setattr(loaders.os.path, 'isdir', lambda path: True)
+    pipeline = [dict(type='Resize', scale=(2048, 1024))]
+    loader = GOOD | dict(num_workers=8, dataset=dict(type='A', pipeline=pipeline))
+    notes = check_shared_memory('test_dataloader', loader)
+    assert bool(notes) == said
+    if said:
+        assert '16 batches ahead take up to 192 MB' in notes[0] and 'has 64 MB' in notes[0]
+    assert check_shared_memory('test_dataloader', loader | dict(num_workers=0)) == []

@@ -1,0 +1,89 @@
+"""VOC's files: what mmdet would leave out in silence, or end with after hours, is one line."""
+
+import pytest
+
+from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
+from fan_mm.errors import InputError
+
+OBJECT = (
+    '<object><name>{}</name><bndbox><xmin>5</xmin><ymin>10</ymin><xmax>35</xmax><ymax>60</ymax></bndbox>'
+    '</object>'
+)
+SIZE = '<size><width>128</width><height>96</height></size>'
+PLACE = 'test_dataloader.dataset'
+
+
+@pytest.fixture
+def root(tmp_path):
+    for folder in ('JPEGImages', 'Annotations'):
+        (tmp_path / 'VOC2007' / folder).mkdir(parents=True)
+    for name in ('1', '2', '3'):
+        (tmp_path / f'VOC2007/JPEGImages/{name}.jpg').write_bytes(b'jpeg')
+        objects = OBJECT.format('cat') + OBJECT.format('dog')
+        (tmp_path / f'VOC2007/Annotations/{name}.xml').write_text(
+            f'<annotation>{SIZE}{objects}</annotation>'
+        )
+    (tmp_path / 'list.txt').write_text('1\n2\n3\n')
+    return tmp_path
+
+
+def dataset(root, *classes):
+    pytest.importorskip('mmcv._ext', reason='detectors need compiled mmcv ops')
+    datasets = pytest.importorskip('mmdet.datasets')
+    return datasets.VOCDataset(
+        data_root=str(root),
+        ann_file='list.txt',
+        data_prefix=dict(sub_data_root='VOC2007/'),
+        metainfo=dict(classes=classes),
+        lazy_init=True,
+    )
+
+
+@pytest.mark.parametrize('classes', [('cat', 'dog'), ('dog',), ('bird', 'cat')])
+def test_good_files(root, classes):
+    built = dataset(root, *classes)
+    assert reads_as_voc(type(built))
+    check_voc(PLACE, built)
+    built.full_init()
+    assert len(built) == 3
+
+
+def test_classes_that_no_object_has(root):
+    built = dataset(root, 'Cat', 'Dog')
+    with pytest.raises(InputError, match="are 'cat', 'dog', but the classes 'Cat', 'Dog': set"):
+        check_voc(PLACE, built)
+    built.full_init()
+    assert not any(info['instances'] for info in built.data_list)  # in silence
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            lambda root: (root / 'VOC2007/JPEGImages/2.jpg').rename(root / '2.png'),
+            r'no image .*2\.jpg',
+        ),
+        (
+            lambda root: (root / 'VOC2007/Annotations/2.xml').unlink(),
+            r'no annotation file .*2\.xml',
+        ),
+        (lambda root: (root / 'VOC2007/Annotations/2.xml').write_text('<a>'), r'2\.xml is no XML'),
+        (lambda root: (root / 'list.txt').write_text(''), r'is empty: .*list\.txt lists nothing'),
+    ],
+)
+def test_files_that_cannot_be_read(root, change, words):
+    change(root)
+    with pytest.raises(InputError, match=words) as error:
+        check_voc(PLACE, dataset(root, 'cat'))
+    assert '\n' not in str(error.value)
+
+
+def test_only_what_is_kept_is_looked_for(root):
+    (root / 'VOC2007/Annotations/3.xml').unlink()
+    check_voc(PLACE, dataset(root, 'cat'), indices=2)
+
+
+def test_readers_of_ones_own_are_left_alone():
+    datasets = pytest.importorskip('mmdet.datasets')
+    assert not reads_as_voc(datasets.WIDERFaceDataset)
+    assert not reads_as_voc(datasets.CocoDataset)

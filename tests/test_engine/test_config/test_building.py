@@ -1,0 +1,89 @@
+"""Whose mistake it is that something cannot be built, and where in the config it stands."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import HOOKS, Registry
+
+from fan_mm.engine.config.building import building
+from fan_mm.errors import InputError
+
+PARTS = Registry('part of these tests', scope='mmengine')
+
+
+@PARTS.register_module()
+class Whole:
+    def __init__(self, inner=None, error=None):
+        self.inner = inner and PARTS.build(inner)
+        if error:
+            raise error
+
+
+CFG = Config(
+    dict(
+        model=dict(
+            parts=[dict(type='Whole'), dict(type='Whole', inner=dict(type='Whole', size=3))]
+        ),
+        custom_hooks=[dict(type='NoSuchHook')],
+    )
+)
+
+
+def test_the_innermost_part_is_named_with_its_place():
+    with pytest.raises(InputError) as error, building(CFG):
+        PARTS.build(CFG.model.parts[1])
+    assert str(error.value).startswith('model.parts.1.inner (Whole): TypeError: ')
+    assert "unexpected keyword argument 'size'" in str(error.value)
+    assert isinstance(error.value.__cause__, TypeError)
+
+
+def test_names_that_nobody_has():
+    with (
+        pytest.raises(InputError, match=r'^custom_hooks\.0 \(NoSuchHook\): NoSuchHook is not in'),
+        building(CFG),
+    ):
+        HOOKS.build(CFG.custom_hooks[0])
+
+
+def test_parts_with_additions_are_found():
+    """Runner and constructors build from copies into which they put objects."""
+    with pytest.raises(InputError, match=r'^model\.parts\.0 \(Whole\): '), building(CFG):
+        PARTS.build(dict(CFG.model.parts[0], params=torch.zeros(3), inner=None))
+
+
+def test_what_the_original_mmengine_wraps_is_unwrapped():
+    def wrapped():
+        try:
+            try:
+                PARTS.build(dict(type='Whole', size=3))
+            except TypeError as error:
+                raise TypeError(f'class `Whole` in tests/x.py: {error}') from None
+        except TypeError as error:
+            raise TypeError(f'class `Outer` in tests/y.py: {error}') from None
+
+    with pytest.raises(InputError) as error, building(CFG):
+        wrapped()
+    assert 'class `' not in str(error.value) and "'size'" in str(error.value)
+
+
+def test_long_texts_are_cut_and_in_one_line():
+    with pytest.raises(InputError) as error, building(CFG):
+        PARTS.build(dict(type='Whole', error=ValueError('a\n' * 2000)))
+    assert '\n' not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize('kind', [ValueError, AttributeError, KeyError, AssertionError])
+def test_our_own_mistakes_stay_what_they_are(kind):
+    with pytest.raises(kind) as error, building(CFG):
+        raise kind('ours')
+    assert not isinstance(error.value, InputError)
+    with pytest.raises(ValueError, match='mismatch'), building(CFG):
+        np.zeros(2) @ np.zeros(3)  # called by us, and not by what a config builds
+
+
+@pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), InputError('ours')])
+def test_a_disk_that_is_full_and_a_line_of_ours_pass(error):
+    with pytest.raises(type(error)) as raised, building(CFG):
+        PARTS.build(dict(type='Whole', error=error))
+    assert raised.value is error

@@ -1,0 +1,111 @@
+"""Configs wherever they lie and however they are written; `tests/test_command_lines.py` has wrong ones."""
+
+import sys
+
+import pytest
+from mmengine.config import Config
+
+from fan_mm.engine.config.file import read_config
+from fan_mm.errors import InputError
+
+MODEL = "model = dict(type='A', backbone=dict(depth=1))\nitems = [dict(a=1), dict(a=2)]\n"
+LAZY = (
+    'from mmengine.config import read_base\n'
+    'from torch.optim import SGD\n'
+    'with read_base():\n'
+    '    from .plain import *\n'
+    'optim_wrapper = dict(optimizer=dict(type=SGD, lr=0.1))\n'
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.path', list(sys.path))
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'plain.py').write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['a b.py', '~/plain.py', 'link.py', 'a.json', 'a.yaml', 'a.yml', 'lazy.py', 'based.py', 'ä.py'],
+)
+def test_names_and_formats(here, name):
+    for python in ('a b.py', 'ä.py'):
+        (here / python).write_text(MODEL)
+    (here / 'link.py').symlink_to('plain.py')
+    (here / 'lazy.py').write_text(LAZY)
+    (here / 'based.py').write_text("_base_ = './plain.py'\nmodel = dict(backbone=dict(depth=2))\n")
+    for suffix in ('json', 'yaml', 'yml'):
+        Config.fromfile(here / 'plain.py').dump(here / f'a.{suffix}')
+    cfg = read_config(name, {'model.backbone.width': 3, 'items.1.a': 5})
+    assert cfg.model.backbone.depth == (2 if name == 'based.py' else 1)
+    assert cfg.model.backbone.width == 3 and cfg['items'][1]['a'] == 5
+
+
+def test_new_keys_may_be_set(here):
+    cfg = read_config('plain.py', {'load_from': 'a.pth', 'my_tag': 1, 'randomness.seed': 3})
+    assert (cfg.load_from, cfg.my_tag, cfg.randomness.seed) == ('a.pth', 1, 3)
+
+
+def test_the_current_folder_comes_before_the_configs_and_after_what_is_installed(here):
+    below = here / 'below'
+    below.mkdir()
+    (below / 'cfg.py').write_text(
+        MODEL + "custom_imports = dict(imports=['which_one'], allow_failed_imports=False)\n"
+    )
+    (here / 'which_one.py').write_text("PLACE = 'here'\n")
+    (below / 'which_one.py').write_text("PLACE = 'beside the config'\n")
+    read_config('below/cfg.py')
+    assert sys.modules.pop('which_one').PLACE == 'here'
+    (here / 'which_one.py').unlink()
+    sys.path_importer_cache.clear()
+    read_config('below/cfg.py')
+    assert sys.modules.pop('which_one').PLACE == 'beside the config'
+    assert sys.path[-2:] == [str(here), str(below)]
+
+
+@pytest.mark.parametrize('failed', [True, False])
+def test_imports_that_may_fail(here, failed):
+    (here / 'cfg.py').write_text(
+        MODEL + f"custom_imports = dict(imports=['no_such'], allow_failed_imports={failed})\n"
+    )
+    if failed:
+        with pytest.warns(UserWarning, match='no_such'):
+            read_config('cfg.py')
+    else:
+        with pytest.raises(
+            InputError, match=r'cfg\.py: custom_imports: there is no module no_such'
+        ):
+            read_config('cfg.py')
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ({'model.a.1': 5}, dict(a=[1, 5], b=(1, [2, 3]), c=[dict(d=[4, 5])])),
+        ({'model.b.0': None}, dict(a=[1, 2], b=(None, [2, 3]), c=[dict(d=[4, 5])])),
+        ({'model.b.1.1': (6,)}, dict(a=[1, 2], b=(1, [2, (6,)]), c=[dict(d=[4, 5])])),
+        ({'model.c.0.d.0': 7, 'model.a.0': 8}, dict(a=[8, 2], b=(1, [2, 3]), c=[dict(d=[7, 5])])),
+    ],
+)
+def test_elements_of_lists_and_tuples(tmp_path, options, expected):
+    """mmengine sets keys of dicts in lists, not elements such as ``model.backbone.out_indices.0``."""
+    path = tmp_path / 'c.py'
+    path.write_text('model = dict(a=[1, 2], b=(1, [2, 3]), c=[dict(d=[4, 5])])\n')
+    assert read_config(str(path), options).model == expected
+    with pytest.raises(InputError, match=r'model\.a is a list of 2; 2 is no place in it'):
+        read_config(str(path), {'model.a.2': 1})
+
+
+@pytest.mark.parametrize(
+    'line',
+    ['from torch.optim import SGDD', 'from torch.optimm import SGDD', 'import torchh as SGDD'],
+)
+def test_classes_that_a_config_imports_are_looked_up_when_they_are_read(here, line):
+    (here / 'lazy.py').write_text(
+        LAZY.replace('from torch.optim import SGD', line).replace('=SGD,', '=SGDD,')
+    )
+    with pytest.raises(InputError, match=r'(?s)^[^\n]*(SGDD|optimm|torchh)[^\n]*$'):
+        read_config('lazy.py')

@@ -1,0 +1,95 @@
+"""Pictures as somebody's loader gives them, and samples that cannot be loaded."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import Compose
+from PIL import Image
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
+
+RGB = np.zeros((40, 60, 3), np.uint8)
+RGB[:20], RGB[20:, :30] = (200, 30, 60), (10, 90, 250)
+
+
+def own(make):
+    return lambda results: {**results, 'img': make(Image.open(results['img_path']))}
+
+
+LOADERS = {
+    'none': None,
+    'default': LoadImageFromFile(),
+    'floats': LoadImageFromFile(to_float32=True),
+    'unchanged': LoadImageFromFile(color_type='unchanged'),
+    'pillow': LoadImageFromFile(imdecode_backend='pillow'),
+    'of Pillow': own(lambda image: image),
+    'palette': own(lambda image: image.convert('P', palette=Image.Palette.ADAPTIVE)),
+    'tensor': own(lambda image: torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)),
+    'alpha': own(lambda image: np.asarray(image.convert('RGBA'))[..., [2, 1, 0, 3]]),
+    'deep': own(lambda image: np.asarray(image)[..., ::-1].astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize('loader', LOADERS.values(), ids=LOADERS)
+def test_colours(tmp_path, loader):
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    assert np.array_equal(load_picture(loader, tmp_path / 'a.png'), RGB)
+
+
+def test_values_beyond_a_picture_s_are_its_ends(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    wild = np.float32([[-3.0, np.nan, 0.9], [255.4, 300.0, np.inf]])
+    picture = load_picture(own(lambda image: wild), tmp_path / 'a.png')
+    assert picture[..., 0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
+@pytest.mark.parametrize('flag', ['grayscale', 'unchanged'])
+def test_grey(tmp_path, flag):
+    cv2.imwrite(str(tmp_path / 'a.png'), RGB[..., 0])
+    picture = load_picture(LoadImageFromFile(color_type=flag), tmp_path / 'a.png')
+    assert np.array_equal(picture, np.repeat(RGB[..., :1], 3, 2))
+
+
+@pytest.mark.parametrize('loader', [None, LoadImageFromFile(), own(lambda image: 'no array')])
+def test_what_cannot_be_read(tmp_path, loader):
+    (tmp_path / 'a.png').write_text('text')
+    for name in ('a.png', 'nothing.png'):
+        with pytest.raises(InputError, match=f'{name} cannot be read as an image'):
+            load_picture(loader, tmp_path / name)
+
+
+class Dataset:
+    def __init__(self, *transforms):
+        self.pipeline = Compose([])
+        self.pipeline.transforms = list(transforms)
+
+
+def test_the_loader_is_found_inside_wrappers():
+    inner, loader = Dataset(), LoadImageFromFile()
+    inner.pipeline.transforms = [own(None), loader]
+    wrapped = type('', (), dict(datasets=[type('', (), dict(dataset=inner))(), Dataset()]))()
+    assert [loader_in(transforms) for transforms in pipelines_of(wrapped)] == [loader, None]
+    assert list(pipelines_of(object())) == [()]
+
+
+def test_a_sample_that_cannot_be_loaded_names_the_file(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    info = dict(img_path=str(tmp_path / 'a.png'), seg_map_path=str(tmp_path / 'label.png'))
+
+    class Broken:
+        def __getitem__(self, index):
+            raise ValueError('what\nsomebody says')
+
+        def get_data_info(self, index):
+            return info
+
+    with pytest.raises(
+        InputError, match=r'label.png cannot be read .*ValueError: what somebody says'
+    ):
+        load_sample(Broken(), 0)
+    Image.fromarray(RGB).save(tmp_path / 'label.png')
+    with pytest.raises(InputError, match=r'sample 0 \(.*a.png\) cannot be loaded: ValueError'):
+        load_sample(Broken(), 0)

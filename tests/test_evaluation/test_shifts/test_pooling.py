@@ -1,0 +1,118 @@
+"""Pictures of several conditions together: drawn alike, and the same as evaluated in one go."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from striped_results import measured, shift_results
+
+from fan_mm.evaluation.average_precision import match, mean_ap
+from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
+from fan_mm.evaluation.shifts.pooling import (
+    CLEAN_COLUMN,
+    POOLED,
+    ShiftCell,
+    by_cell,
+    drawn_alike,
+    pool,
+    strata,
+)
+from fan_mm.evaluation.shifts.scores import arrays_of
+
+FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
+
+
+def drawn(statistics, scenes, cell=FOG):
+    return pool(statistics, scenes).drawn([cell], [0])
+
+
+def test_what_shows_the_same_scenes_is_drawn_together():
+    cells = [ShiftCell('foggy', name) for name in 'abc']
+    scenes = {
+        cells[0]: np.array(['1', '2']),
+        cells[1]: np.array(['3', '4']),
+        cells[2]: np.array(['5', '1']),
+        CLEAN_COLUMN: np.array(['9']),
+    }
+    groups = {frozenset(group) for group in strata(scenes)}
+    assert groups == {frozenset(cells[::2]), frozenset([cells[1]]), frozenset([CLEAN_COLUMN])}
+
+
+def test_pairs_of_scenes_move_together():
+    """Twice the same scenes, of which one is half as good: their ratio does not move at all."""
+    statistics = np.zeros((5, 2, 1), np.uint32)
+    statistics[:, 0, 0], statistics[:, 1, 0] = [10, 20, 30, 40, 50], 100
+    half = statistics.copy()
+    half[:, 0] //= 2
+    sums = {FOG: half, CLEAN_COLUMN: statistics}
+    same = dict.fromkeys(sums, np.arange(5).astype(str))
+    assert np.allclose(drawn(sums, same) / drawn(sums, same, CLEAN_COLUMN), 0.5)
+    others = {FOG: np.arange(5).astype(str), CLEAN_COLUMN: np.arange(5, 10).astype(str)}
+    assert np.std(drawn(sums, others) / drawn(sums, others, CLEAN_COLUMN)) > 0.01
+
+
+def test_nine_pictures_of_one_scene_are_one():
+    """Their interval is not that of as many independent pictures."""
+    rng = np.random.default_rng(0)
+    scene = np.repeat(rng.integers(10, 90, 4), 9)
+    statistics = np.stack([scene, np.full(36, 100)], 1)[..., None].astype(np.uint32)
+    names = np.repeat(list('abcd'), 9)
+    together = drawn({FOG: statistics}, {FOG: names})
+    apart = drawn({FOG: statistics}, {FOG: np.arange(36).astype(str)})
+    assert np.std(together) > 2 * np.std(apart)
+
+
+def test_written_and_read(tmp_path):
+    results, arrays = shift_results()
+    write_with_arrays(tmp_path, results, {n: a and a.items() for n, a in arrays.items()})
+    assert read_results(tmp_path) == results
+    arrays = read_arrays(tmp_path)
+    sums, keys, scenes = (by_cell(arrays, what) for what in ('sums', 'keys', 'scenes'))
+    assert list(sums) == list(keys) == list(scenes) == [CLEAN_COLUMN, FOG, NIGHT, SNOW]
+    assert np.array_equal(sums[FOG], measured(FOG, 0.7).statistics)
+
+
+def test_boxes_of_conditions_together():
+    """Each condition is drawn for itself, and the pooled score is of both draws."""
+    pytest.importorskip('pycocotools')
+    from coco_boxes import OVERLAPS, boxes
+
+    parts = {cell: match(*boxes(seed, 8), OVERLAPS) for seed, cell in enumerate((FOG, NIGHT))}
+    scenes = {cell: np.array([f'{cell}/{i}' for i in range(8)]) for cell in parts}
+    pooled = pool(parts, scenes, resamples=20)
+    single = [pooled.drawn([cell], range(3)) for cell in parts]
+    both = pooled.drawn([FOG, NIGHT], range(3))
+    assert abs(np.corrcoef(*single)[0, 1]) < 0.7 and np.corrcoef(sum(single), both)[0, 1] > 0.8
+    assert pooled.score([FOG], [0]) == pooled.per_class([FOG])[0] != pooled.score([FOG], [0, 1])
+    assert mean_ap(pooled.per_class([FOG])[None])[0] == pooled.score([FOG], range(3))
+    assert np.isnan(pooled.score([FOG], [2]))  # has no objects
+
+
+@pytest.mark.parametrize('change', [None, 'scene', 'picture'])
+def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
+    pytest.importorskip('pycocotools')
+    from coco_boxes import OVERLAPS, boxes
+
+    files = []
+    for model in range(2):
+        parts = {cell: match(*boxes(model, 5), OVERLAPS) for cell in (FOG, NIGHT, CLEAN_COLUMN)}
+        names = {cell: np.array([f'{cell}/{i}' for i in range(5)]) for cell in parts}
+        scenes, keys = dict(names), dict(names)
+        if model and change:
+            changed = scenes if change == 'scene' else keys
+            changed[NIGHT] = np.array(list('abcde'))
+        pooled = pool(parts, scenes, resamples=6)
+        draws = {cell: pooled.drawn([cell], range(3)) for cell in parts}
+        draws[ShiftCell('acdc', POOLED)] = pooled.drawn([FOG, NIGHT], range(3))
+        cells = [SimpleNamespace(cell=c, keys=keys[c], scenes=scenes[c]) for c in parts]
+        files.append(arrays_of('resampled', cells, draws))
+    for arrays, found in zip(files, drawn_alike(*files), strict=True):
+        assert np.array_equal(found.drawn([FOG], range(3)), arrays['draws/acdc/fog'])
+        assert CLEAN_COLUMN in found
+        both = found.drawn([FOG, NIGHT], range(3))
+        if change:
+            assert NIGHT not in found and both is None
+        else:
+            assert np.array_equal(both, arrays['draws/acdc/pooled'])
+    assert drawn_alike(files[0], None) is None
+    assert drawn_alike(files[0], shift_results()[1][PER_IMAGE]) is None
