@@ -51,12 +51,16 @@ def cell(images: int) -> tuple[COCO, list[dict], list[int]]:
         more = DETECTIONS - len(near)
         other = rng.uniform(0, 400, (more, 2))
         other = np.concatenate([other, other + np.exp(rng.normal(4, 0.9, (more, 2)))], 1)
-        beside = np.where(rng.random(more) < 0.5, rng.choice(present, more), rng.integers(0, CLASSES, more))
+        beside = np.where(
+            rng.random(more) < 0.5, rng.choice(present, more), rng.integers(0, CLASSES, more)
+        )
         results.append(
             dict(
                 img_id=image,
                 bboxes=np.concatenate([near, other]).astype(np.float32),
-                scores=np.concatenate([rng.beta(2, 2, len(near)), rng.beta(1, 8, more)]).astype(np.float32),
+                scores=np.concatenate([rng.beta(2, 2, len(near)), rng.beta(1, 8, more)]).astype(
+                    np.float32
+                ),
                 labels=np.concatenate([labels[hits][: len(near)], beside]),
             )
         )

@@ -7,7 +7,7 @@ image's detections and objects as often as it occurs (pycocotools' ``accumulate`
 once).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

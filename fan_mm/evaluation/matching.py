@@ -178,7 +178,9 @@ def _match(
     """
     most = max(len(p.crowd) for p in pairs)
     padded = [most - len(p.crowd) for p in pairs]
-    counts = np.stack([np.pad(p.counts, ((0, 0), (0, n))) for p, n in zip(pairs, padded, strict=True)])
+    counts = np.stack(
+        [np.pad(p.counts, ((0, 0), (0, n))) for p, n in zip(pairs, padded, strict=True)]
+    )
     crowd, numbered, there = (
         np.stack([np.pad(v, (0, n)) for v, n in zip(values, padded, strict=True)])
         for values in (

@@ -20,6 +20,7 @@ from fan_mm.report.labels import (
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
+NO_INTERVAL = 'nothing of them is stored by image, or some resamples have no such objects'
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -161,12 +162,7 @@ class RobustnessTable:
         tables = [self.of(name) for name in self.summed_up()[1:]]
         found = [(t.metric_label, t.measure(mean)) for t in tables]
         names = [n for n, m in found if m.value is not None and m.interval is None]
-        if not names:
-            return ''
-        return (
-            f'Without interval: {", ".join(names)}; nothing of them is stored by image, or some resamples have '
-            'no such objects.'
-        )
+        return f'Without interval: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
 
     def summed_up(self) -> list[str]:
         """The metrics for which there is such a table, this one's first; none but this one's as a rule."""

@@ -137,9 +137,14 @@ def test_no_detection_at_all(kind):
 
 def test_no_object_at_all_and_one_class():
     truth, results, categories = boxes(0, 5, classes=2)
-    none = match(truth, [{**r, 'labels': 0 * r['labels']} for r in results], categories[1:], OVERLAPS)
+    none = match(
+        truth, [{**r, 'labels': 0 * r['labels']} for r in results], categories[1:], OVERLAPS
+    )
     assert all(np.isnan(values).all() for values in none.resampled(5).values())
-    one = [{**r, **{n: np.asarray(r[n])[r['labels'] == 0] for n in r if n != 'img_id'}} for r in results]
+    one = [
+        {**r, **{n: np.asarray(r[n])[r['labels'] == 0] for n in r if n != 'img_id'}}
+        for r in results
+    ]
     found = values(match(truth, one, categories[:1], OVERLAPS).per_class())
     assert found == approx(evaluated(truth, one, categories[:1])[0])
 
