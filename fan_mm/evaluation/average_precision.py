@@ -17,7 +17,8 @@ from fan_mm.evaluation.bootstrap import RESAMPLES, resample_counts
 
 KINDS = ('bbox', 'segm')
 _RECALLS = np.linspace(0.0, 1.0, 101)  # at which COCO takes the precision
-_BLOCK = 64  # resamples at once: a row of them fits a few cache lines
+_BLOCK = 64  # least resamples at once: a row of them fits a few cache lines
+_COUNTS = 2**18  # counts of images at once, of few images
 
 
 class _Score(NamedTuple):
@@ -171,6 +172,7 @@ def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.nda
     wanted = dict.fromkeys((_SCORES[n].area, limits[_SCORES[n].limit]) for n in found)
     ends = np.searchsorted(matches.label, np.arange(classes + 1))
     image, label = matches.truth[:, 0], matches.truth[:, 1]
+    step = max(_BLOCK, _COUNTS // max(int(images), 1))
     for area, limit in wanted:
         names = [n for n in found if (_SCORES[n].area, limits[_SCORES[n].limit]) == (area, limit)]
         number = matches.truth[:, 2 + area].astype(float)
@@ -178,8 +180,8 @@ def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.nda
         counting = np.flatnonzero(rank < limit)
         parts = np.split(counting, np.searchsorted(counting, ends[1:-1]))
         ranked = [_Ranked(matches, area, part) for part in parts]
-        for start in range(0, len(counts), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, len(counts), step):
+            block = slice(start, start + step)
             drawn = np.ascontiguousarray(counts[block].T, dtype=float)
             truth = objects @ drawn
             for k in range(classes):
@@ -246,6 +248,8 @@ class _Ranked:
     def average_precision(self, drawn: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """AP at each overlap ``(T, R)``, per cent, of images ``(N, R)``, of which ``(R,)`` objects count."""
         found = np.zeros((len(self.overlaps), len(truth)))
+        if not len(self.ends) or not truth.any():
+            return np.where(truth > 0, found, np.nan)
         # whole numbers, exact in float64, in whatever order they are added
         so_far = np.cumsum(self.usual @ drawn, axis=0)
         for t, (rows, image, correction) in enumerate(self.overlaps):

@@ -52,7 +52,7 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
         if value(results[0]) != value(results[1]):
             raise InputError(f'{first} and {second} cannot be compared: they have another {name}')
     alike = _alike(first, second)
-    draws = alike and [per_image.resampled() for per_image in alike]
+    draws = [per_image.resampled() for per_image in alike]
     figures = _figures(results[0])
     scores = [_scores(r, r['metric']['name']) for r in results]
     found = {name: _difference(figure, scores, draws) for name, figure in figures.items()}
@@ -95,7 +95,7 @@ OVERALL = ('clean', 'mean', 'retention')  # figures of other scores than the res
 
 def _other_differences(
     results: Sequence[Mapping],
-    alike: Sequence[PerImage] | None,
+    alike: Sequence[PerImage],
     figures: Mapping[str, Figure],
 ) -> dict[str, dict[str, Any]]:
     """Differences of the other scores that both sum up."""
@@ -104,11 +104,10 @@ def _other_differences(
         if score not in results[1].get('other_summaries', ()):
             continue
         scores = [_scores(r, score) for r in results]
-        draws = None
-        if alike and all(score in per_image.others for per_image in alike):
-            draws = [per_image.others[score] for per_image in alike]
+        draws = [p.others[score] for p in alike if score in p.others]
         for name in OVERALL:
-            found[f'{name}_{score}'] = _difference(figures[name], scores, draws)
+            both = draws if len(draws) == 2 else None
+            found[f'{name}_{score}'] = _difference(figures[name], scores, both)
     return found
 
 
@@ -123,8 +122,7 @@ def _calibration_differences(
     variants = [variant for variant in both[0] if variant in both[1]]
     if not variants:
         return {}
-    alike = _alike(first, second, CALIBRATION)
-    draws = alike and [per_image.resampled() for per_image in alike]
+    draws = [per_image.resampled() for per_image in _alike(first, second, CALIBRATION)]
     found = {}
     for v, variant in enumerate(variants):
         for m, measure in enumerate(MEASURES):
@@ -175,9 +173,9 @@ def _scores(results: Mapping, name: str) -> dict[Cell, float | None]:
 
 def _alike(
     first: str | os.PathLike, second: str | os.PathLike, name: str = PER_IMAGE
-) -> list[PerImage] | None:
-    """Statistics of both, which give the same draws; None if they are of other images."""
+) -> list[PerImage]:
+    """Statistics of both, which give the same draws; none if they are of other images."""
     one, other = (read_per_image(path, name) for path in (first, second))
     if one is None or other is None or not np.array_equal(one.keys, other.keys):
-        return None
+        return []
     return [one, other]

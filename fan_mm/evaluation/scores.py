@@ -505,7 +505,8 @@ def _read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
     if scores.metrics[scores.headline] is None or not once:
         return
     overlaps, most = np.atleast_1d(metric.iou_thrs), metric.proposal_nums
-    draws, matched = {}, {}
+    draws: dict[str, np.ndarray] = {}
+    matched = {}
     for kind in [kind for kind in KINDS if kind in metric.metrics]:
         matches = match(metric._coco_api, found, metric.cat_ids, overlaps, kind, most)
         equal = [

@@ -332,13 +332,12 @@ def _differences(
     for path, table in zip(paths[1:], tables[1:], strict=True):
         names = [n for n in measures_of(first) if n in measures_of(table)]
         others = [n for n in first.others if n in table.others]
-        per_image, calibrated = (
-            [read_arrays(p, file) for p in (paths[0], path)] for file in (PER_IMAGE, CALIBRATION)
-        )
-        drawn_of = {first.metric: drawn_alike(*per_image)}
-        drawn_of |= {score: drawn_alike(*per_image, score) for score in others}
+        one, other = (read_arrays(p, PER_IMAGE) for p in (paths[0], path))
+        drawn_of = {first.metric: drawn_alike(one, other)}
+        drawn_of |= {score: drawn_alike(one, other, score) for score in others}
         if names:
-            drawn_of |= dict.fromkeys(names, drawn_alike(*calibrated))
+            one, other = (read_arrays(p, CALIBRATION) for p in (paths[0], path))
+            drawn_of |= dict.fromkeys(names, drawn_alike(one, other))
         for measure, draws in drawn_of.items():
             for column in columns:
                 scores = [score_in(t, column, measure) for t in (first, table)]

@@ -158,7 +158,7 @@ def _others_section(table: ShiftTable) -> list[str]:
             )
             for row, of in zip(found, tables.values(), strict=True)
         )
-        where = label if name not in table.sets else f'{table.title(name)}: {label}'
+        where = f'{table.title(name)}: {label}' if name in table.sets else name
         rows.append(page.head_cell(where, 'row') + cells)
     missing = table.without_interval()
     caption = f'Per cent, higher is better. {missing}'.strip()

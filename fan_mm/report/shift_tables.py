@@ -105,6 +105,12 @@ def summary_text(results: Mapping[str, Any]) -> str:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
             bounds = interval(effective['interval'], 2)
             lines.append(f'  {"effective robustness":36}{value:>6} {bounds}'.rstrip())
+    for metric in table.others:
+        other = table.of(metric)
+        for name in other.sets:
+            row = other.best_known(name)
+            label = '' if row.label == 'all' else f' {row.label}'
+            lines.append(_line(f'{metric_label(metric)}, {other.sets[name]["title"]}{label}', row))
     for label, values in calibrations(table):
         (line,) = calibration_lines({PLAIN: values})
         lines.append(f'  calibration, {label}: {line}')
