@@ -117,7 +117,7 @@ def main() -> None:
     matches, matching = timed(lambda: match(truth, results, categories, OVERLAPS))
     draws, resampling = timed(lambda: matches.resampled())
     tracemalloc.start()
-    matches.resampled(64)
+    match(truth, results, categories, OVERLAPS).resampled()
     memory = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     stored = io.BytesIO()
@@ -135,7 +135,7 @@ def main() -> None:
     console.print(table)
     size = stored.getbuffer().nbytes / 2**20
     own = {n: round(float(np.nanmean(v)), 2) for n, v in matches.per_class().items()}
-    console.print(f'stored: {size:.1f} MiB; memory of a block of resamples: {memory:.0f} MiB')
+    console.print(f'stored: {size:.1f} MiB; memory at most: {memory:.0f} MiB')
     console.print(f'per cent: {own}; pycocotools: {(100 * stats).round(2).tolist()}')
 
 

@@ -49,7 +49,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
 from fan_mm.evaluation.audit import Facts, audit
 from fan_mm.evaluation.audit.auditor import Auditor
-from fan_mm.evaluation.audit.colours import exchanged_colours
+from fan_mm.evaluation.audit.colours import FEWEST, ONE_PROVES_NOTHING, exchanged_colours
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.calibration.merged_scores import predict
 from fan_mm.evaluation.calibration.of_sweep import (
@@ -113,6 +113,7 @@ def check_options(
     max_samples: int | None = None,
     on_error: str = 'retry',
     image_cache: str | Path = OFF,
+    audit_colours: int = 0,
     **_: Any,
 ) -> None:
     """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
@@ -136,6 +137,8 @@ def check_options(
         )
     if max_samples is not None and max_samples < 1:
         raise InputError(f'max_samples must be at least 1, not {max_samples}')
+    if 0 < audit_colours < FEWEST:
+        raise InputError(f'--audit-colours {audit_colours}: {ONE_PROVES_NOTHING}')
     choose_scope(whole, corruptions, severities)
     if corrupted_root is not None and not Path(corrupted_root).is_dir():
         raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
@@ -225,6 +228,7 @@ class RobustnessSweep:
             max_samples=max_samples,
             on_error=on_error,
             image_cache=image_cache,
+            audit_colours=audit_colours,
         )
         self.image_cache = image_cache
         self.work_dir = None if work_dir is None else Path(work_dir)

@@ -361,7 +361,11 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': joined({str(m.cell): m.audit for m in measured if m.audit}, str(CLEAN_COLUMN)),
+        'audit': joined(
+            {str(m.cell): m.audit for m in measured if m.audit},
+            str(CLEAN_COLUMN),
+            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+        ),
         'gallery': [
             {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
             for m in measured
