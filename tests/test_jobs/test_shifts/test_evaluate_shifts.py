@@ -647,6 +647,9 @@ def test_a_detector_on_coco_o(tmp_path, no_report):
             found = numbers['conditions'].get(cell['condition'], {'score': numbers['clean']})
             assert found['score']['value'] == pytest.approx(cell['metrics'][name], abs=0.0501)
     assert 'effective_robustness' not in others['bbox_mAP_50']['mean_of_conditions']
+    # which the toy's are: grey ones
+    same = results['audit']['findings'][0]
+    assert same['check'] == 'same pictures' and len(same['cells']) == len(results['cells'])
     assert {d.interval for d in differences if d.measure == 'bbox_mAP'} == {(0, 0)}
     paired = [d.measure for d in differences if d.interval == (0, 0)]
     assert paired.count('bbox_mAP') == paired.count('bbox_mAP_50') == 9
