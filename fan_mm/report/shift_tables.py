@@ -20,16 +20,16 @@ from fan_mm.report.tables import as_csv, markdown_table
 def conditions_csv(table: ShiftTable) -> str:
     """One row per condition, and of each set pooled and the mean of conditions; nothing rounded.
 
-    Columns: set, split, condition, kind ('clean', 'condition', 'combined'), status, samples, total, the
-    score, its interval, retention, its interval, other scores (of boxes and masks), each with its interval's
-    bounds, error. Where calibration was measured, before the error: ECE, NLL and Brier, each with its interval's
-    bounds, and the same with the temperature, _scaled.
+    Columns: protocol (set and split in words), set, split, condition, kind ('clean', 'condition',
+    'combined'), status, samples, total, the score, its interval, retention, its interval, other scores (of
+    boxes and masks), each with its interval's bounds, error. Where calibration was measured, before the error:
+    ECE, NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
     """
     calibration = csv_columns(table.results)
     others = other_scores(table)
     rows = [_csv_row(table, row, calibration, others) for row in table.all_rows()]
-    head = ['set', 'split', 'condition', 'kind', 'status', 'samples', 'total', table.metric]
-    head += ['low', 'high', 'retention', 'retention_low', 'retention_high']
+    head = ['protocol', 'set', 'split', 'condition', 'kind', 'status', 'samples', 'total']
+    head += [table.metric, 'low', 'high', 'retention', 'retention_low', 'retention_high']
     names = [*table.others, *calibration.values()]
     head += [f'{name}{end}' for name in names for end in ('', '_low', '_high')]
     return as_csv([*head, 'error'], rows)
@@ -47,12 +47,12 @@ def other_scores(table: ShiftTable) -> dict[tuple[str, str], list[Row]]:
 def classes_csv(table: ShiftTable) -> str | None:
     """One row per condition, per-class metric and class; None if the results have no such values."""
     rows = [
-        [cell['set'], _split(table, cell['set']), cell['condition'], metric, name, value]
+        [*_where(table, cell['set']), cell['condition'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    head = ['set', 'split', 'condition', 'metric', 'class', 'value']
+    head = ['protocol', 'set', 'split', 'condition', 'metric', 'class', 'value']
     return as_csv(head, rows) if rows else None
 
 
@@ -126,9 +126,11 @@ def _line(label: str, row: Row) -> str:
     return '; '.join([text, *row.remarks])
 
 
-def _split(table: ShiftTable, name: str) -> str:
-    """Of a set; the clean column says none."""
-    return table.sets[name]['split'] if name in table.sets else ''
+def _where(table: ShiftTable, name: str) -> list[str]:
+    """Protocol, set and split; of the clean column its dataset, and no split."""
+    if name in table.sets:
+        return [table.title(name), name, table.sets[name]['split']]
+    return [table.results['dataset']['type'] or name, name, '']
 
 
 def _csv_row(
@@ -140,7 +142,7 @@ def _csv_row(
     kept = row.retention or {'value': None, 'interval': None}
     scores = [other.score for other in others.get((row.set, row.label), ())]
     return [
-        *(row.set, _split(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
+        *(*_where(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
         *(kept['value'], *(kept['interval'] or (None, None))),
         *(v for score in scores for v in (score['value'], *(score['interval'] or (None, None)))),

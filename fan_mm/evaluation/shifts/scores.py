@@ -347,6 +347,7 @@ def join(
         arrays = arrays_of('iou', whole, pooled.statistics)
     return {
         **heading(SHIFTS),
+        'protocol': ', '.join(f'{info.title} {info.split}' for info in sets.values()),
         'task': task,
         'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
         'model': dict(model),
