@@ -21,7 +21,7 @@ from fan_mm.evaluation.published import Publication, PublishedModel, publication
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
-from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.robustness_table import Measure, RobustnessTable
 
 _COPIES = 'corrupted images'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
@@ -71,6 +71,7 @@ class Entry:
             corruptions, and 'mean' for the benchmark's own.
         notes: what a reader of the row must know.
         calibration: of `CALIBRATION` those that were measured.
+        others: other score that the results sum up -> its mean.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Entry:
     unlike: frozenset[str]
     notes: tuple[str, ...] = ()
     calibration: dict[str, float | None] = field(default_factory=dict)
+    others: dict[str, Measure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> En
         comparable=comparable,
         unlike=_unlike(first, table.results['benchmark']['severities'], table.groups),
         calibration=_calibration(table),
+        others={name: table.of(name).measure('mean') for name in table.summed_up()[1:]},
     )
 
 

@@ -13,6 +13,7 @@ from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.jobs.robustness import summary_text
 from fan_mm.report import labels, write_report
+from fan_mm.report.comparison_files import write_comparison
 from fan_mm.report.labels import metric_label
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import build_shift_comparison
@@ -104,6 +105,29 @@ def test_results_of_older_versions_are_still_shown(tmp_path):
     del found['other_summaries']
     assert RobustnessTable(found).summed_up() == ['bbox_mAP']
     write_report(write_results(tmp_path, found, None), tmp_path)
+
+
+def test_a_comparison_shows_masks_and_sizes(tmp_path):
+    folders = [tmp_path / name for name in 'ab']
+    for folder, spread in zip(folders, (None, 1.0), strict=True):
+        found = results()
+        if spread:
+            found['other_summaries']['segm_mAP']['mean']['interval'] = [23.0, 25.5]
+        write_results(folder, found, None)
+    write_comparison(folders, tmp_path)
+    markdown, latex, page = (
+        (tmp_path / f'comparison.{end}').read_text() for end in ('md', 'tex', 'html')
+    )
+    table = markdown.partition('## Boxes and masks')[2].partition('##')[0].splitlines()
+    assert '| model | box AP small ↑ | mask mAP ↑ |' in table  # and no large objects
+    rows = [line for line in table if line.startswith('| imagined')]
+    assert [row.split(' | ')[1:] for row in rows] == [
+        ['16.0', '24.0 |'],
+        ['16.0', '24.0 [23.0, 25.5] |'],
+    ]
+    assert latex.count('\\begin{table*}') == 2 and '& 16.0 & 24.0 \\\\' in latex
+    assert 'Boxes and masks, by object size' in page and '24.0 [23.0, 25.5]' in page
+    assert '| mask mAP: corrupted mean ↑ | 0.0 |  | no per-image data |' in markdown
 
 
 @pytest.fixture(scope='module')
