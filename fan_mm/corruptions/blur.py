@@ -211,7 +211,9 @@ def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average the image with itself zoomed towards the centre in small steps."""
     height, width = image.shape[:2]
     layers = _zoomed_layers((height, width), severity)
-    flat = np.require(image.reshape(height, -1), requirements='W')  # numba has a type of its own else
+    flat = np.require(
+        image.reshape(height, -1), requirements='W'
+    )  # numba has a type of its own else
     add, out = fastest(sum_zoomed), np.empty_like(image)
     for rows in strips(image, least=32):
         total = add(flat, (rows.start, rows.stop), *layers)
