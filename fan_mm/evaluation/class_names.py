@@ -1,10 +1,11 @@
-"""Class names as people read them: ImageNet's words in the place of WordNet ids, and each name once."""
+"""Classes as people see them: ImageNet's words in the place of WordNet ids, each name once; colours."""
 
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 
 def readable(classes: Iterable[object]) -> list[str]:
@@ -21,6 +22,17 @@ def readable(classes: Iterable[object]) -> list[str]:
         names = [words[name] for name in names]
     times = Counter(names)
     return [f'{name} ({i})' if times[name] > 1 else name for i, name in enumerate(names)]
+
+
+def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | None:
+    """The RGB colours of so many classes; None of a dataset without, or with 'random' ones (COCO's).
+
+    mmdet keeps COCO's 80 colours where the config names other classes.
+    """
+    palette = metainfo.get('palette')
+    if not isinstance(palette, list | tuple):
+        return None
+    return [[int(value) for value in colour] for colour in palette[:classes]]
 
 
 def are_imagenet(classes: Sequence[object]) -> bool:

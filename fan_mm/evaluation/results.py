@@ -35,6 +35,7 @@ RESULTS = 'results.json'
 PER_IMAGE = 'per_image.npz'
 CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
+_PROTOCOL = 'protocol'  # among the arrays of such a file
 _LIBRARIES = ['fan_mm', 'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'numpy', 'cv2']
 
 
@@ -61,8 +62,8 @@ def build_results(
         headline: name of the score that the means are of.
         model: 'name', 'config', 'checkpoint', 'checkpoint_sha256', 'config_sha256'.
         dataset: 'type', 'samples', 'total', 'classes', 'palette', 'sha256'.
-        protocol: 'seed', 'channel_order', 'corruption_version', 'corrupted_root',
-            'corrupted_images', 'precision'.
+        protocol: 'protocol', its name; 'seed', 'channel_order', 'corruption_version',
+            'corrupted_root', 'corrupted_images', 'precision'.
         per_image: statistics for intervals, where the metric has them.
         unit: of the headline; None where its metric is not known.
         summarized: other scores that get a summary; None for all in detection, none otherwise.
@@ -119,6 +120,24 @@ def heading(kind: str) -> dict[str, Any]:
     }
 
 
+def protocol_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol that results are of, which the files beside them carry, too.
+
+    Args:
+        results: content of a results.json, of earlier versions too.
+
+    Returns:
+        'name', and what tells it from others of that name.
+    """
+    if results.get('kind') == SHIFTS:
+        sets = (f'{entry["title"]} {entry["split"]}' for entry in results['sets'].values())
+        name, apart = ', '.join(sets), ['max_samples']
+    else:
+        name = results.get('benchmark', {}).get('name')
+        apart = ['seed', 'channel_order', 'corruption_version']
+    return {'name': results.get('protocol', name), **{what: results.get(what) for what in apart}}
+
+
 def _public(record: CellRecord) -> dict[str, Any]:
     cell = asdict(record)
     del cell['images'], cell['evidence']  # in 'gallery', and for 'audit'
@@ -159,6 +178,8 @@ def write_with_arrays(
 ) -> Path:
     """Write results.json, and beside it files of arrays where there are some; returns the former's path.
 
+    Each file has the results' protocol among its arrays (`protocol_of`).
+
     Args:
         folder: where.
         results: content of results.json.
@@ -166,12 +187,15 @@ def write_with_arrays(
             there shall be none.
     """
     folder = Path(folder)
+    protocol = _PROTOCOL, json.dumps(protocol_of(results))
     for name, content in arrays.items():
         if content is None:
             (folder / name).unlink(missing_ok=True)
             continue
         with whole_file(folder / name) as aside, ZipFile(aside, 'w', ZIP_DEFLATED) as file:
-            for array, values in content:  # as np.savez_compressed, which wants them all at once
+            for array, values in itertools.chain(
+                [protocol], content
+            ):  # as np.savez_compressed, which wants them all at once
                 with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS
@@ -237,23 +261,41 @@ def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage |
 
 
 def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.ndarray] | None:
-    """Read the arrays beside a results.json as they are; None if there are none.
+    """Read the arrays beside a results.json as they are, but for their protocol; None if there are none.
 
     Args:
         path: results.json, or the folder that holds it.
         name: of their file.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or of another protocol than the results.
     """
     file = _arrays_of(path, name)
     if not file.exists():
         return None
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        protocol = json.loads(
+            str(arrays.pop(_PROTOCOL, 'null'))
+        )  # none in those of earlier versions
     except DAMAGED:
         raise InputError(_damaged(path, name)) from None
+    results = file.with_name(RESULTS) if Path(path).is_dir() else Path(path)
+    if protocol is not None and results.is_file():
+        _check_protocol(file, protocol, protocol_of(read_results(results)))
+    return arrays
+
+
+def _check_protocol(file: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse arrays that are not of the results that they lie beside."""
+    names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
+    if names:
+        differs = '; '.join(f'{n} {there.get(n)} instead of {wanted.get(n)}' for n in names)
+        raise InputError(
+            f'{file} is of another protocol than the results beside it ({differs}): the command of its '
+            'sweep writes both anew'
+        )
 
 
 def _arrays_of(path: str | os.PathLike, name: str) -> Path:

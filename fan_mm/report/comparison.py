@@ -18,7 +18,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
-from fan_mm.evaluation.results import CORRUPTIONS, read_results
+from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import RobustnessTable
@@ -26,7 +26,7 @@ from fan_mm.report.robustness_table import RobustnessTable
 _COPIES = 'corrupted images'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
 _SAME_CELLS = {
-    'benchmark': lambda r: r['benchmark']['name'],
+    'benchmark': lambda r: protocol_of(r)['name'],
     'dataset': lambda r: r['dataset']['type'],
     'number of images': lambda r: r['dataset']['samples'],
     'images and labels': lambda r: r['dataset']['sha256'],
@@ -199,7 +199,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     return Comparison(
         task=first['task'],
         metric=first['metric']['name'],
-        benchmark=scope_label(first['benchmark']),
+        benchmark=tables[0].benchmark,
         level=tables[0].level,
         groups=tables[0].groups,
         entries=tuple(entries),

@@ -57,8 +57,9 @@ def write_comparison(
     drawn = {'scatter': accuracy_scatter(comparison)}
     if len(comparison.tables) > 1 and comparison.groups:
         drawn['groups'] = figures.group_bars(comparison.tables)
+    protocols = dict.fromkeys(table.protocol for table in comparison.tables)
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name)
+        figures.save(figure, out_dir / 'figures' / name, '; '.join(protocols))
     write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
     write_whole(out_dir / 'comparison.tex', _latex(comparison))
     svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
+from fan_mm.evaluation.results import protocol_of
+from fan_mm.report.labels import corruption_in_sentence, metric_label, named_scope, number
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
@@ -122,7 +123,7 @@ class RobustnessTable:
         self.results = results
         self.name: str = name or results['model']['name']
         self.metric: str = results['metric']['name']
-        self.benchmark: str = scope_label(results['benchmark'])
+        self.benchmark: str = named_scope(results['benchmark'])
         self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
         self._wanted: dict[str, list[int]] = results['benchmark']['severities']
         self.groups = {g: tuple(names) for g, names in results['benchmark']['groups'].items()}
@@ -145,6 +146,11 @@ class RobustnessTable:
     def summed_up(self) -> list[str]:
         """The metrics for which there is such a table, this one's first; none but this one's as a rule."""
         return [self.metric, *self.results.get('other_summaries', ())]
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol, as the files carry it."""
+        return protocol_of(self.results)['name']
 
     @property
     def metric_label(self) -> str:
@@ -305,6 +311,7 @@ class RobustnessTable:
         pairs = {
             'created': r['created'],
             'fan_mm': r['fan_mm'],
+            'protocol': self.protocol,
             'config': model['config'],
             'config SHA-256': model['config_sha256'],
             'checkpoint': model['checkpoint'],

@@ -59,8 +59,9 @@ def write_shift_comparison(
     drawn = {'conditions': condition_points(comparison.tables)}
     if pairs:
         drawn['simulated_real'] = simulated_against_real(pairs)
+    protocols = [t.protocol for t in comparison.tables] + [s.protocol for s, _ in pairs]
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name)
+        figures.save(figure, out_dir / 'figures' / name, '; '.join(dict.fromkeys(protocols)))
     write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
     write_whole(out_dir / 'comparison.tex', _latex(comparison))
     svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fan_mm.evaluation.results import protocol_of
 from fan_mm.report.labels import metric_label, number
 from fan_mm.report.robustness_table import MOST_CLASSES, ClassLosses, Measure
 
@@ -81,6 +82,11 @@ class ShiftTable:
         self.metric: str = results['metric']['name']
         self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol, as the files carry it."""
+        return protocol_of(self.results)['name']
 
     @property
     def metric_label(self) -> str:
@@ -293,6 +299,7 @@ class ShiftTable:
         pairs = {
             'created': r['created'],
             'fan_mm': r['fan_mm'],
+            'protocol': self.protocol,
             'config': model['config'],
             'config SHA-256': model['config_sha256'],
             'checkpoint': model['checkpoint'],

@@ -20,14 +20,15 @@ from fan_mm.report.tables import as_csv, markdown_table
 def conditions_csv(table: ShiftTable) -> str:
     """One row per condition, and of each set pooled and the mean of conditions; nothing rounded.
 
-    Columns: set, split, condition, kind ('clean', 'condition', 'combined'), status, samples, total, the
-    score, its interval, retention, its interval, error. Where calibration was measured, before the error: ECE,
-    NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
+    Columns: protocol (set and split in words), set, split, condition, kind ('clean', 'condition',
+    'combined'), status, samples, total, the score, its interval, retention, its interval, error. Where
+    calibration was measured, before the error: ECE, NLL and Brier, each with its interval's bounds, and the
+    same with the temperature, _scaled.
     """
     calibration = csv_columns(table.results)
     rows = [_csv_row(table, row, calibration) for row in table.all_rows()]
-    head = ['set', 'split', 'condition', 'kind', 'status', 'samples', 'total', table.metric]
-    head += ['low', 'high', 'retention', 'retention_low', 'retention_high']
+    head = ['protocol', 'set', 'split', 'condition', 'kind', 'status', 'samples', 'total']
+    head += [table.metric, 'low', 'high', 'retention', 'retention_low', 'retention_high']
     head += [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
     return as_csv([*head, 'error'], rows)
 
@@ -35,12 +36,12 @@ def conditions_csv(table: ShiftTable) -> str:
 def classes_csv(table: ShiftTable) -> str | None:
     """One row per condition, per-class metric and class; None if the results have no such values."""
     rows = [
-        [cell['set'], _split(table, cell['set']), cell['condition'], metric, name, value]
+        [*_where(table, cell['set']), cell['condition'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    head = ['set', 'split', 'condition', 'metric', 'class', 'value']
+    head = ['protocol', 'set', 'split', 'condition', 'metric', 'class', 'value']
     return as_csv(head, rows) if rows else None
 
 
@@ -107,15 +108,17 @@ def _line(label: str, row: Row) -> str:
     return '; '.join([text, *row.remarks])
 
 
-def _split(table: ShiftTable, name: str) -> str:
-    """Of a set; the clean column says none."""
-    return table.sets[name]['split'] if name in table.sets else ''
+def _where(table: ShiftTable, name: str) -> list[str]:
+    """Protocol, set and split; of the clean column its dataset, and no split."""
+    if name in table.sets:
+        return [table.title(name), name, table.sets[name]['split']]
+    return [table.results['dataset']['type'] or name, name, '']
 
 
 def _csv_row(table: ShiftTable, row: Row, calibration: Mapping[tuple[str, str], str]) -> list:
     kept = row.retention or {'value': None, 'interval': None}
     return [
-        *(row.set, _split(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
+        *(*_where(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
         *(kept['value'], *(kept['interval'] or (None, None))),
         *(*csv_values(row.calibration, calibration), row.error),

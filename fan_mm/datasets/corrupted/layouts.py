@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fan_mm.errors import InputError
+from fan_mm.folders import files_below
 from fan_mm.images import SUFFIXES
 
 FORMATS = ('png', 'jpg', 'keep')
@@ -119,19 +120,16 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
 def find_images(folder: Path) -> tuple[list[str], list[str]]:
     """Relative paths (with '/') of all picture files below ``folder``, and of the other files, sorted.
 
-    What is a picture is told by the suffix; hidden files are neither.
+    What is a picture is told by the suffix; hidden files are neither, nor what lies in hidden folders.
 
     Raises:
-        InputError: there is no picture.
+        InputError: there is no picture, or a folder that cannot be read.
     """
     found: list[str] = []
     others: list[str] = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        below = PurePath(os.path.relpath(parent, folder))
-        for name in names:
-            if not name.startswith('.'):
-                is_picture = os.path.splitext(name)[1].lower() in SUFFIXES
-                (found if is_picture else others).append((below / name).as_posix())
+    for parts in files_below(folder):
+        is_picture = os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+        (found if is_picture else others).append('/'.join(parts))
     if not found:
         kinds = ', '.join(sorted(SUFFIXES))
         raise InputError(f'no PNG or JPEG images, or others ({kinds}), below {folder}')

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
+from fan_mm import folders
 from fan_mm.errors import InputError
 
 _WALKED: ContextVar[dict[str, list[tuple[str, ...]]] | None] = ContextVar('walked', default=None)
@@ -25,9 +26,7 @@ def walked_once() -> Iterator[None]:
 
 
 def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
-    """The parts of all files' paths relative to a folder, sorted; hidden ones are left out.
-
-    Links to folders are followed, except to one that the link lies in.
+    """The parts of all files' paths relative to a folder, sorted; see `fan_mm.folders.files_below`.
 
     Args:
         folder: where to look.
@@ -36,28 +35,16 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
     Raises:
         InputError: there is no such folder, or one in it cannot be read.
     """
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f'{whose}: cannot read {error.filename}: {error.strerror}') from None
-
     if not folder.is_dir():
         raise InputError(f'{whose}: no such folder: {folder}')
     known = _WALKED.get()
     place = os.path.abspath(folder)
     if known is not None and place in known:
         return known[place]
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        inside = os.path.realpath(parent) + os.sep
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith('.')
-            and not inside.startswith(os.path.realpath(os.path.join(parent, name)) + os.sep)
-        ]
-        way = Path(parent).relative_to(folder).parts
-        found += [(*way, name) for name in names if not name.startswith('.')]
-    found.sort()
+    try:
+        found = sorted(folders.files_below(folder))
+    except InputError as error:
+        raise InputError(f'{whose}: {error}') from None
     if known is not None:
         known[place] = found
     return found

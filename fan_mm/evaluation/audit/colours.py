@@ -1,19 +1,24 @@
 """The clean score of a few pictures with red and blue exchanged, beside the plain one."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from fan_mm.engine.evaluators import collectors, left_as_it_was
 from fan_mm.engine.first_batch.outputs import without_losses
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
+from fan_mm.evaluation.cell_dataset import batch_size_of
 from fan_mm.evaluation.scores import Scores, compute_scores
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
@@ -63,6 +68,40 @@ def exchanged_colours(
         'exchanged': exchanged.metrics[plain.headline],
         'interval': bounds,
     }
+
+
+def exchanged_in_some(
+    places: Sequence[int],
+    *,
+    model: nn.Module,
+    dataset: Any,
+    loader: DataLoader,
+    evaluator: Evaluator,
+    image_ids: Sequence[Any],
+    fp16: bool,
+) -> dict[str, Any] | None:
+    """`exchanged_colours` of some pictures of a dataset; None, and a line in the log, where it fails.
+
+    Args:
+        places: of the pictures in the dataset.
+        model: with mmengine's ``test_step``.
+        dataset: whose pictures are clean at these places.
+        loader: whose batches they are put together like.
+        evaluator: that knows its dataset; left as it was.
+        image_ids: of the pictures, in their order.
+        fp16: evaluate under autocast.
+    """
+    size, collate = batch_size_of(loader), loader.collate_fn
+
+    def load() -> list[Any]:
+        groups = [places[i : i + size] for i in range(0, len(places), size)]
+        return [collate(load_samples(dataset, group, 'the loader')) for group in groups]
+
+    try:
+        return exchanged_colours(model, load, evaluator, image_ids, fp16)
+    except Exception as error:  # whatever a metric may raise on a few images
+        print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
+        return None
 
 
 def _of_few(draws: np.ndarray, images: int) -> list[float] | None:

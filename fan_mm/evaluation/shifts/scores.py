@@ -313,6 +313,7 @@ def join(
     others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
     return {
         **heading(SHIFTS),
+        'protocol': ', '.join(f'{info.title} {info.split}' for info in sets.values()),
         'task': task,
         'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
         'model': dict(model),

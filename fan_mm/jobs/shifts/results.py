@@ -11,11 +11,12 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.average_precision import Matches
 from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CLEAN
+from fan_mm.evaluation.class_names import palette_of
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
 from fan_mm.evaluation.shifts.pooling import Pooled, PooledAP, PooledIoU
 from fan_mm.evaluation.shifts.scores import Measured, Pictures, SetInfo, join, pictures_of
 from fan_mm.fileio import alone_in
-from fan_mm.jobs.shifts.parts import Part
+from fan_mm.jobs.shifts.parts import Part, dataset_label
 
 _HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
 
@@ -67,7 +68,6 @@ class ShiftResults:
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         first, some = next(iter(self.sweeps.items()))
-        palette = some.metainfo.get('palette')
         classes = [str(name) for name in some.metainfo.get('classes') or ()]
         with alone_in(self.work_dir):
             measured = [self._measured(part, audits.get(part)) for part in self.sweeps]
@@ -78,13 +78,11 @@ class ShiftResults:
                 headline=_HEADLINES[self.task],
                 model=self.model,
                 dataset={
-                    'type': _name_of(some.clean_loader.dataset)
+                    'type': dataset_label(some.clean_loader.dataset)
                     if first.condition is None
                     else None,
                     'classes': classes,
-                    'palette': [[int(v) for v in colour] for colour in palette[: len(classes)]]
-                    if isinstance(palette, list | tuple)
-                    else None,
+                    'palette': palette_of(some.metainfo, len(classes)),
                 },
                 protocol={'max_samples': self.max_samples, **_calibration_of(some)},
                 pooled=self.pooled,
@@ -158,14 +156,6 @@ def _calibration_of(sweep: RobustnessSweep) -> dict[str, Any]:
     if not sweep.calibration:
         return {}
     return {'calibration': sweep.calibration.about()}
-
-
-def _name_of(dataset: Any) -> str:
-    """A dataset's class; of one that reads a set, which: 'Cityscapes val'."""
-    shift = getattr(dataset, 'shift', None)
-    if not isinstance(shift, ShiftSet):
-        return type(dataset).__name__
-    return f'{shift.title} {dataset.split or shift.splits[0]}'
 
 
 def failed_conditions(results: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
+from protocol_names import unnamed
 from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
@@ -28,6 +29,7 @@ from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import CALIBRATION
 from fan_mm.jobs.robustness import summary_text
 from fan_mm.report.comparison import build_comparison
+from fan_mm.report.report import write_report
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = 5
@@ -148,7 +150,9 @@ def test_temperature(sweep, training, tmp_path):
     with pytest.raises(InputError, match='another temperature'):
         sweep(SoftStripes(0.6), work_dir=tmp_path)
     stored = json.loads((tmp_path / 'temperature.json').read_text())
-    assert stored == found['temperature']
+    assert stored == {'protocol': 'cityscapes-c', **found['temperature']}
+    write_report(tmp_path, tmp_path)
+    assert unnamed(tmp_path, 'cityscapes-c', 'Cityscapes-C')[0] == []
 
 
 def test_never_on_what_is_evaluated(cfg, sweep):
