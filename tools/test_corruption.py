@@ -105,7 +105,7 @@ def main() -> int:
         type=whole(0),
         default=0,
         metavar='N',
-        help='also evaluate N clean images with red and blue exchanged, to see whether the score rises',
+        help='evaluate N clean images (2 or more) with red and blue exchanged too, to see whether the score rises',
     )
     parser.add_argument(
         '--on-error',

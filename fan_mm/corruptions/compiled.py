@@ -112,7 +112,6 @@ def sum_zoomed(
             of_lower = below[layer, row]
             of_upper = np.float32(1 / 256) - of_lower
             for i in range(width):
-                line[i] = (
-                    line[i] + np.float32(upper[i]) * of_upper + np.float32(lower[i]) * of_lower
-                )
+                line[i] += np.float32(upper[i]) * of_upper
+                line[i] += np.float32(lower[i]) * of_lower
     return total
