@@ -1,7 +1,7 @@
 """What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
 
-The evaluator's own ``evaluate`` says the scores. Of metrics that are known, and are what their library
-made them, values per class and statistics per image are read besides. They are told by their class
+The scores are those that the evaluator's own ``evaluate`` returns. For known metrics, if they are
+their library's own, values per class and statistics per image are read as well. They are recognised by class
 names, so that none of the three libraries is imported here.
 """
 
