@@ -123,7 +123,8 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     head += [page.head_cell(f'mean of {group}') for group in table.groups]
     rows = []
     for found in map(table.of, table.summed_up()):
-        cells = [page.cell(found.measure(name).text) for name in table.overall()]
+        measures = [found.measure(name) for name in table.overall()]
+        cells = [page.cell(m.text, below=interval(m.interval)) for m in measures]
         for group in table.groups:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
@@ -134,7 +135,9 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
             '96\N{SUPERSCRIPT TWO}; a dash: no such objects.'
         )
-    return [page.table(caption, head, [rows], 'heat')]
+    missing = table.without_interval()
+    shown = page.table(caption, head, [rows], 'heat')
+    return [shown, page.paragraph(missing, 'quiet')] if missing else [shown]
 
 
 def _masks_section(table: RobustnessTable) -> list[str]:

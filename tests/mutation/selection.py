@@ -20,7 +20,7 @@ TESTS = {
     'noise': 'test_corruptions/test_noise.py test_corruptions/test_corrupt.py',
     'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
     'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
-    'glass_shuffle': 'test_corruptions/test_blur.py',
+    'compiled': 'test_corruptions/test_blur.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',

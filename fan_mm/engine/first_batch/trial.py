@@ -229,8 +229,8 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
-        if line := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {name}_dataloader: {line}', 'current', logging.WARNING)
+        if warning := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
+            print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise

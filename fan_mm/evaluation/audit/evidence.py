@@ -44,7 +44,8 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
         classes: number of classes; None where it is not known.
 
     Returns:
-        What can be told: 'pictures' and 'scores', checksums over all samples; 'distinct' and
+        What can be told: 'pictures' and 'scores', checksums over all samples, and 'contents', that of the
+        pictures in any order; 'distinct' and
         'blank', pictures that differ and that have one colour; 'waited', seconds; 'most', the class
         that is predicted most, how often, and out of how many. Of the clean cell besides 'truth' and
         'predicted', counts per class; 'taken_for', per class which one is predicted most often for
@@ -60,6 +61,7 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
     scores = {p: c for part in seen for p, c in part.scores.items()}
     if pictures:
         found['pictures'] = _digest(pictures)
+        found['contents'] = _digest(dict(enumerate(sorted(pictures.values()))))
         found['distinct'] = len(set(pictures.values()))
         found['blank'] = sum(part.blank for part in seen)
     if scores and not all(part.empty for part in seen if part.scores):
