@@ -81,6 +81,7 @@ def build_results(
     # corruption errors are those of top-1 accuracy
     classes = len(dataset['classes']) if headline == 'top1' or task != 'classification' else 0
     draws = per_image.resampled() if per_image is not None else None
+    drawn = {n: dict(d) for n, d in per_image.others.items()} if per_image is not None else {}
     return {
         **heading(CORRUPTIONS),
         'task': task,
@@ -103,7 +104,9 @@ def build_results(
         'environment': environment(),
         'cells': [_public(record) for record in records],
         'summary': summarize(scope, scores(headline), task, classes, draws),
-        'other_summaries': {n: summarize(scope, scores(n), task, classes) for n in summarized},
+        'other_summaries': {
+            n: summarize(scope, scores(n), task, classes, drawn.get(n)) for n in summarized
+        },
         'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
         'gallery': gallery.entries(records),
         'audit': audit,
@@ -167,7 +170,12 @@ def write_results(
 def _arrays(statistics: PerImage | None) -> Iterable[tuple[str, Any]] | None:
     if statistics is None:
         return None
-    cells = ((f'{name}/{severity}', s) for (name, severity), s in statistics.cells.items())
+    scores = {'': statistics.cells, **{f'{n}/': cells for n, cells in statistics.others.items()}}
+    cells = (
+        (f'{score}{name}/{severity}', s)
+        for score, found in scores.items()
+        for (name, severity), s in found.items()
+    )
     return itertools.chain([('kind', statistics.kind), ('keys', statistics.keys)], cells)
 
 
@@ -251,11 +259,12 @@ def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage |
         return None
     try:
         kind, keys = str(arrays.pop('kind')), arrays.pop('keys')
-        cells = {}
-        for cell, statistics in arrays.items():
-            corruption, _, severity = cell.rpartition('/')
+        scores: dict[str, dict[Cell, np.ndarray]] = {'': {}}
+        for name, statistics in arrays.items():
+            *score, corruption, severity = name.split('/')
+            cells = scores.setdefault('/'.join(score), {})
             cells[Cell(corruption, int(severity))] = statistics
-        return PerImage(kind, keys, cells)
+        return PerImage(kind, keys, scores.pop(''), scores)
     except DAMAGED:
         raise InputError(_damaged(path, name)) from None
 

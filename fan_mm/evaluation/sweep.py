@@ -146,6 +146,7 @@ class RobustnessSweep:
             max_samples=max_samples,
             on_error=on_error,
             image_cache=image_cache,
+            audit_colours=audit_colours,
         )
         self.image_cache = image_cache
         self.work_dir = None if work_dir is None else Path(work_dir)

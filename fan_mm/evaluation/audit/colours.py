@@ -23,6 +23,8 @@ from fan_mm.evaluation.scores import Scores, compute_scores
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
+FEWEST = 2  # one has no interval
+ONE_PROVES_NOTHING = 'one picture with red and blue exchanged proves nothing: give 2 or more'
 
 
 @torch.no_grad()
@@ -46,8 +48,10 @@ def exchanged_colours(
         'images', their number; 'plain' and 'exchanged', the headline; 'interval' of the difference.
 
     Raises:
-        InputError: the pictures have no three colours.
+        InputError: there are fewer than `FEWEST`, or they have no three colours.
     """
+    if len(image_ids) < FEWEST:
+        raise InputError(ONE_PROVES_NOTHING)
     plain = _scores(model, load(), evaluator, image_ids, fp16)
     other = [{**batch, 'inputs': _exchanged(batch['inputs'])} for batch in load()]
     exchanged = _scores(model, other, evaluator, image_ids, fp16)
@@ -113,7 +117,7 @@ def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
     from scipy.special import ndtri, stdtrit  # nothing heavy at import
 
     draws = draws[~np.isnan(draws)]
-    if images < 2 or not draws.size:
+    if not draws.size:
         return None
     centre, bounds = draws.mean(), np.array(interval(draws))
     wider = float(stdtrit(images - 1, _UPPER) / ndtri(_UPPER) * np.sqrt(images / (images - 1)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from fan_mm.corruptions import BENCHMARK_ORDERS, check_channel_order, find_benchmark
 from fan_mm.errors import InputError
+from fan_mm.evaluation.audit.colours import FEWEST, ONE_PROVES_NOTHING
 from fan_mm.evaluation.loading.image_cache import OFF, check_image_cache
 from fan_mm.evaluation.scope import choose_scope
 
@@ -21,6 +22,7 @@ def check_options(
     max_samples: int | None = None,
     on_error: str = 'retry',
     image_cache: str | Path = OFF,
+    audit_colours: int = 0,
     **_: Any,
 ) -> None:
     """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
@@ -44,6 +46,8 @@ def check_options(
         )
     if max_samples is not None and max_samples < 1:
         raise InputError(f'max_samples must be at least 1, not {max_samples}')
+    if 0 < audit_colours < FEWEST:
+        raise InputError(f'--audit-colours {audit_colours}: {ONE_PROVES_NOTHING}')
     choose_scope(whole, corruptions, severities)
     if corrupted_root is not None and not Path(corrupted_root).is_dir():
         raise InputError(f'--corrupted-root {corrupted_root} is not a folder')

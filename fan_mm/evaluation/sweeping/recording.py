@@ -81,9 +81,8 @@ class Recording:
         if record.error is None:
             try:
                 scores, calibration = self.metrics.scores(of_ranks)
-                arrays |= {'statistics': scores.statistics, 'calibration': calibration}
-                if scores.matches is not None:
-                    arrays |= scores.matches.arrays()
+                # what was matched is for the clean cell, which is pooled with other conditions
+                arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}
                 record.status = 'done'
                 record.metrics, record.per_class = scores.metrics, scores.per_class
             except InputError:

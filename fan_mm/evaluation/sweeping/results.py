@@ -59,9 +59,11 @@ def results_of(
     done = [record.cell for record in records if record.status == 'done']
     keys = np.array([image_key(path) for path in paths])
     statistics = store.all_statistics(done)
-    per_image = (
-        PerImage(how.statistics, keys, statistics) if statistics and how.statistics else None
-    )
+    per_image = None
+    if statistics and how.statistics:
+        drawn = {name: store.all_statistics(done, f'draws/{name}') for name in names}
+        others = {name: cells for name, cells in drawn.items() if cells}
+        per_image = PerImage(how.statistics, keys, statistics, others)
     facts = Facts(
         records,
         how.task,

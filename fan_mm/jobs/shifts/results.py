@@ -1,14 +1,16 @@
 """results.json of real adverse conditions: what the conditions' sweeps hold, joined after each of them."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fan_mm.datasets.shifts import SHIFT_SETS, Condition, ShiftSet
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.average_precision import Matches
+from fan_mm.evaluation.average_precision import KINDS, Matches
 from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.class_names import palette_of
@@ -108,11 +110,7 @@ class ShiftResults:
         ]
         done, read = record.status == 'done', sweep.store.statistics
         if done and part.cell not in self.pooled:
-            statistics = (
-                Matches.read(lambda name: read(CLEAN, name))
-                if self.task == 'detection'
-                else read(CLEAN)
-            )
+            statistics = _matches(read) if self.task == 'detection' else read(CLEAN)
             if statistics is not None:
                 self.pooled.statistics[part.cell] = statistics
         return Measured(
@@ -125,6 +123,12 @@ class ShiftResults:
             calibration=read(CLEAN, 'calibration') if done else None,
             audit=audit,
         )
+
+
+def _matches(read: Callable[..., np.ndarray | None]) -> dict[str, Matches] | None:
+    """Of boxes and masks what a sweep stored; None if it stored nothing."""
+    matches = {kind: Matches.read(partial(read, CLEAN), kind) for kind in KINDS}
+    return {kind: found for kind, found in matches.items() if found is not None} or None
 
 
 def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:

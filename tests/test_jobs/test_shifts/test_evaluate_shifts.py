@@ -663,7 +663,37 @@ def test_a_detector_on_coco_o(tmp_path, no_report):
     assert 'zebra' in entry['conditions']['sketch']['absent'], 'no box of it'
     assert len(entry['scored']) == 80 and results['metric']['name'] == 'bbox_mAP'
     differences = build_shift_comparison([tmp_path / 'out', tmp_path / 'out']).differences
-    assert {d.interval for d in differences} == {(0, 0)} and len(differences) == 9
+    others = entry['others']
+    assert {'bbox_mAP_50', 'bbox_mAP_75'} <= others.keys()
+    known = [name for name, numbers in others.items() if numbers['pooled']['score']['interval']]
+    assert {'bbox_mAP_50', 'bbox_mAP_75'} <= set(known)
+    for name in ('bbox_mAP_50', 'bbox_mAP_75'):
+        numbers = others[name]
+        for number in (
+            numbers['clean'],
+            *(
+                found[of]
+                for found in numbers['conditions'].values()
+                for of in ('score', 'retention')
+            ),
+            *(
+                numbers[w][of]
+                for w in ('pooled', 'mean_of_conditions')
+                for of in ('score', 'retention')
+            ),
+        ):
+            low, high = number['interval']
+            assert low <= number['value'] <= high
+        for cell in results['cells']:  # the metric rounds to a thousandth
+            found = numbers['conditions'].get(cell['condition'], {'score': numbers['clean']})
+            assert found['score']['value'] == pytest.approx(cell['metrics'][name], abs=0.0501)
+    assert 'effective_robustness' not in others['bbox_mAP_50']['mean_of_conditions']
+    # which the toy's are: grey ones
+    same = results['audit']['findings'][0]
+    assert same['check'] == 'same pictures' and len(same['cells']) == len(results['cells'])
+    assert {d.interval for d in differences if d.measure == 'bbox_mAP'} == {(0, 0)}
+    paired = [d.measure for d in differences if d.interval == (0, 0)]
+    assert paired.count('bbox_mAP') == paired.count('bbox_mAP_50') == 9
     cfg = Config.fromfile(tmp_path / 'detector.py')
     with pytest.raises(InputError, match='boxes'):
         evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'acdc': str(root)}, tmp_path / 'other')
