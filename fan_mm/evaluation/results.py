@@ -23,6 +23,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
+from fan_mm.evaluation.consistency import check_results
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
@@ -187,7 +188,8 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
         kind: `CORRUPTIONS` or `SHIFTS`; None for either.
 
     Raises:
-        InputError: there is none, it is not one of this schema, or of the other kind.
+        InputError: there is none, it is not one of this schema, or of the other kind, or it does not agree
+            with itself.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
@@ -209,6 +211,7 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
             f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, where those on '
             f'{_KINDS[kind]} are needed'
         )
+    check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
     return results
 
 
