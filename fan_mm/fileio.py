@@ -136,10 +136,15 @@ def is_held(path: str | os.PathLike) -> bool:
     return False
 
 
-def files_below(folder: str | os.PathLike) -> list[tuple[str, ...]]:
-    """The parts of all files' paths relative to a folder, sorted; hidden ones, and folders, are left out.
+# Folders that systems leave among somebody's data: of archives, thumbnails and repairs.
+NO_DATA = ('__MACOSX', '@eaDir', 'lost+found')
 
-    Links to folders are followed, except to one that the link lies in.
+
+def files_below(folder: str | os.PathLike) -> list[tuple[str, ...]]:
+    """The parts of all files' paths relative to a folder, sorted.
+
+    Hidden files and folders are left out, and folders that systems leave among data (`NO_DATA`). Links to
+    folders are followed, except to one that the link lies in.
 
     Raises:
         InputError: the folder, or one in it, cannot be read.
@@ -155,6 +160,7 @@ def files_below(folder: str | os.PathLike) -> list[tuple[str, ...]]:
             name
             for name in folders
             if not name.startswith('.')
+            and name not in NO_DATA
             and not inside.startswith(os.path.realpath(os.path.join(parent, name)) + os.sep)
         ]
         way = Path(parent).relative_to(folder).parts

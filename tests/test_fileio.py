@@ -154,7 +154,7 @@ def test_a_killed_writer_leaves_what_the_next_run_removes(tmp_path):
 def pictures(tmp_path):
     """Pictures in odd places, two of which are meant; returns the folder."""
     top, elsewhere = tmp_path / 'val', tmp_path / 'elsewhere'
-    hidden = ('._a.png', '.ipynb_checkpoints/a.png', 'one/.thumbnails/a.png')
+    hidden = ('._a.png', '.ipynb_checkpoints/a.png', 'one/.thumbnails/a.png', '@eaDir/a.png')
     for name in ('one/a.png', *hidden):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_bytes(b'')
@@ -184,5 +184,5 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(pictures, finder, monke
         yield os.fspath(top), [], ['c.png']
 
     monkeypatch.setattr(os, 'walk', walk)
-    with pytest.raises(InputError, match='cannot read .*val/one: Permission denied'):
+    with pytest.raises(InputError, match=r'cannot read .*val/one: Permission denied'):
         FINDERS[finder](pictures)

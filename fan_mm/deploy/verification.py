@@ -13,7 +13,6 @@ from fan_mm.deploy.graph import scopes_of
 from fan_mm.deploy.network import Network, not_taken
 from fan_mm.deploy.onnx_export import axes_of
 from fan_mm.engine.onnx_file import open_session, run_session
-from fan_mm.errors import InputError
 
 BATCHES = (1, 3)
 TOKENS = (32, 64)  # pixels, of which a model may want whole multiples

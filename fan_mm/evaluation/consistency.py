@@ -13,7 +13,7 @@ _NEEDED = ('task', 'metric', 'model', 'dataset', 'cells')
 _APART = 0.02  # per cent; libraries round what they give to two digits
 
 
-def check_results(results: Mapping[str, Any], path: object, summary: str) -> None:
+def check_results(results: Mapping[str, Any], path: object, summary: str) -> str | None:
     """Check the content of a results.json.
 
     Args:
@@ -21,8 +21,11 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> Non
         path: of the file, for the error's line.
         summary: the entry that has the means: 'summary' of a sweep, 'sets' of real conditions.
 
+    Returns:
+        Which mean is not what its cells give, in a line; None if all are.
+
     Raises:
-        InputError: an entry is missing, is no number, or is not what the cells give.
+        InputError: an entry is missing, or no number.
     """
     for name in (*_NEEDED, summary):
         if not isinstance(
@@ -32,7 +35,8 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> Non
                 f'{path} lacks a proper {name!r}: it was edited, or is of another program'
             )
     try:
-        means = dict(_sweep(results) if summary == 'summary' else _shifts(results))
+        pairs = _sweep(results) if summary == 'summary' else _shifts(results)
+        means = {what: (_number(stated), computed) for what, (stated, computed) in pairs}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f'{path} was edited, or is of another program: {type(error).__name__}: {error}'
@@ -40,9 +44,20 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> Non
     for what, (stated, computed) in means.items():
         if stated is not None and (computed is None or abs(stated - computed) > _APART):
             by_cells = 'unknown' if computed is None else f'{computed:.2f}'
-            raise InputError(
-                f'{path} was edited: {what} is {stated:.2f} in its {summary}, {by_cells} by its cells'
+            return (
+                f'{path} does not agree with itself and was edited: {what} is {stated:.2f} in its {summary}, '
+                f'{by_cells} by its cells'
             )
+    return None
+
+
+def _number(value: Any) -> float | None:
+    """A score; None where it is undefined.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _values(results: Mapping[str, Any], *key: str) -> dict[tuple, float | None]:
@@ -50,9 +65,7 @@ def _values(results: Mapping[str, Any], *key: str) -> dict[tuple, float | None]:
     name, found = results['metric']['name'], {}
     for cell in results['cells']:
         value = cell['metrics'].get(name) if cell['status'] == 'done' else None
-        if value is not None and not math.isfinite(value):
-            value = None
-        found[tuple(cell[part] for part in key)] = value
+        found[tuple(cell[part] for part in key)] = _number(value)
     return found
 
 

@@ -288,6 +288,7 @@ class RobustnessSweep:
                     else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
                 ),
                 from_files if self.premade else place,
+                corrupts=bool(self.scope.severities),
             ),
             self.cells,
             self.samples,

@@ -47,7 +47,10 @@ def foreign_backbone(name):
         'poolformer': dict(
             type='PoolFormer',
             arch=dict(
-                layers=[1] * 4, embed_dims=[8, 16, 24, 32], mlp_ratios=[1] * 4, layer_scale_init_value=0.1
+                layers=[1] * 4,
+                embed_dims=[8, 16, 24, 32],
+                mlp_ratios=[1] * 4,
+                layer_scale_init_value=0.1,
             ),
         ),
     }
@@ -148,7 +151,9 @@ def test_networks_of_mmpretrain(name, strides, extra):
         assert tokens[n].values.shape[1] == tokens[n].grid[0] * tokens[n].grid[1]
 
 
-@pytest.mark.parametrize(('name', 'strides'), [('mit', [4, 8, 16, 16, 32]), ('vit', [16, 16]), ('mscan', [4, 8, 16, 32])])
+@pytest.mark.parametrize(
+    ('name', 'strides'), [('mit', [4, 8, 16, 16, 32]), ('vit', [16, 16]), ('mscan', [4, 8, 16, 32])]
+)
 def test_networks_of_mmseg(name, strides):
     backbone = segmentation_backbone(name)
     names, tokens = recorded(backbone)
