@@ -1,6 +1,6 @@
 """Files appear whole or not at all: written aside in the same folder, then renamed.
 
-And no two runs write into one folder at the same time. Files below a folder are found in one way.
+And no two runs write into one folder at the same time.
 """
 
 import contextlib
@@ -134,38 +134,6 @@ def is_held(path: str | os.PathLike) -> bool:
     finally:
         os.close(file)
     return False
-
-
-# Folders that systems leave among somebody's data: of archives, thumbnails and repairs.
-NO_DATA = ('__MACOSX', '@eaDir', 'lost+found')
-
-
-def files_below(folder: str | os.PathLike) -> list[tuple[str, ...]]:
-    """The parts of all files' paths relative to a folder, sorted.
-
-    Hidden files and folders are left out, and folders that systems leave among data (`NO_DATA`). Links to
-    folders are followed, except to one that the link lies in.
-
-    Raises:
-        InputError: the folder, or one in it, cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f'cannot read {error.filename}: {error.strerror}') from None
-
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        inside = os.path.realpath(parent) + os.sep
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith('.')
-            and name not in NO_DATA
-            and not inside.startswith(os.path.realpath(os.path.join(parent, name)) + os.sep)
-        ]
-        way = Path(parent).relative_to(folder).parts
-        found += [(*way, name) for name in names if not name.startswith('.')]
-    return sorted(found)
 
 
 def shortened(name: str, limit: int) -> str:

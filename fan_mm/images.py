@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import files_below, shortened, write_whole
+from fan_mm.fileio import shortened, write_whole
+from fan_mm.folders import files_below
 
 # Of what OpenCV reads, in any case; those that lose nothing or little first: where a picture is there
 # in several forms, the first counts.
@@ -28,8 +29,8 @@ def find_images(
     """Image files and the relative paths of their painted copies, no two of which are the same.
 
     Args:
-        path: one file of any name, or a folder that is searched with all its subfolders, but for hidden
-            files and folders.
+        path: one file of any name, or a folder that is searched with all its subfolders, but for what
+            is hidden.
         out: the subfolder of painted copies, if it is one: what lies there is no input.
 
     Raises:
@@ -40,8 +41,8 @@ def find_images(
         relatives = [Path(path.name)]
         files = [path]
     elif path.is_dir():
-        relatives = [Path(*parts) for parts in files_below(path)]
-        relatives = [r for r in relatives if r.suffix.lower() in SUFFIXES and (path / r).is_file()]
+        below = sorted(Path(*parts) for parts in files_below(path))
+        relatives = [name for name in below if name.suffix.lower() in SUFFIXES]
         top, painted = path.resolve(), out and Path(out).resolve()
         if painted and top in painted.parents:
             relatives = [r for r in relatives if painted not in (top / r).parents]

@@ -8,6 +8,7 @@ BASEMENT = {
     'config_parts',
     'cores',
     'fileio',
+    'folders',
     'images',
     'packaged',
     'safetensors_files',

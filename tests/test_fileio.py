@@ -3,8 +3,6 @@ import signal
 
 import pytest
 
-from fan_mm.datasets.corrupted import layouts
-from fan_mm.datasets.shifts import paths
 from fan_mm.errors import InputError
 from fan_mm.fileio import (
     alone_in,
@@ -14,7 +12,6 @@ from fan_mm.fileio import (
     whole_file,
     write_whole,
 )
-from fan_mm.images import find_images
 
 
 def test_content_appears_under_the_final_name_only(tmp_path):
@@ -145,44 +142,3 @@ def test_a_killed_writer_leaves_what_the_next_run_removes(tmp_path):
     assert len(os.listdir(tmp_path)) == 1
     remove_temporaries(tmp_path)
     assert os.listdir(tmp_path) == []
-
-
-# -------------------------------------------------------------------- what is below a folder
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """Pictures in odd places, two of which are meant; returns the folder."""
-    top, elsewhere = tmp_path / 'val', tmp_path / 'elsewhere'
-    hidden = ('._a.png', '.ipynb_checkpoints/a.png', 'one/.thumbnails/a.png', '@eaDir/a.png')
-    for name in ('one/a.png', *hidden):
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (top / name).write_bytes(b'')
-    elsewhere.mkdir()
-    (elsewhere / 'b.png').write_bytes(b'')
-    (top / 'two').symlink_to(elsewhere)
-    (top / 'one/circle').symlink_to(top)
-    return top
-
-
-FINDERS = {
-    'demo': lambda folder: [str(relative) for _, relative in find_images(folder)],
-    'generator': lambda folder: layouts.find_images(folder)[0],
-    'sets': lambda folder: ['/'.join(parts) for parts in paths.files_below(folder, 'a set')],
-}
-
-
-@pytest.mark.parametrize('finder', FINDERS)
-def test_every_tool_finds_the_same_files(pictures, finder):
-    assert FINDERS[finder](pictures) == ['one/a.png', 'two/b.png']
-
-
-@pytest.mark.parametrize('finder', FINDERS)
-def test_a_folder_that_cannot_be_read_is_not_passed_over(pictures, finder, monkeypatch):
-    def walk(top, onerror, followlinks):
-        onerror(PermissionError(13, 'Permission denied', f'{top}/one'))
-        yield os.fspath(top), [], ['c.png']
-
-    monkeypatch.setattr(os, 'walk', walk)
-    with pytest.raises(InputError, match=r'cannot read .*val/one: Permission denied'):
-        FINDERS[finder](pictures)

@@ -105,7 +105,7 @@ def main() -> int:
         type=whole(0),
         default=0,
         metavar='N',
-        help='evaluate N clean images also with red and blue exchanged: does the score rise?',
+        help='evaluate N clean images (2 or more) also with red and blue exchanged: does the score rise?',
     )
     parser.add_argument(
         '--on-error',

@@ -100,7 +100,8 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
 
     A module's output is a map (B, C, H, W), or (B, H, W, C) as its sides show beside those of the picture,
     or tokens (B, N, C) whose grid is an argument of the module or what the network's ``patch_embed``
-    returned; tokens before the grid's (class and distillation tokens) are left out. Each pass replaces the recordings of the one before.
+    returned; tokens before the grid's (class and distillation tokens) are left out. Each pass replaces the
+    recordings of the one before.
 
     Args:
         backbone: the network.

@@ -1,6 +1,7 @@
 """Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
-from fan_mm.fileio import NO_DATA
+from fan_mm.folders import NO_DATA
 
+_IMAGENET = 1000  # classes
 _LISTED = 1000  # so many pictures of a list are looked for
 
 
@@ -77,6 +79,56 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
             )
 
 
+def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:
+    """A line where a model's labels may count the classes otherwise than their folders do.
+
+    Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
+    part of them. Right for a model that was trained on such folders, and a wrong number in silence for another.
+
+    Args:
+        place: where the dataset stands in the config.
+        names: of the class folders, in the order of the labels.
+        model: the classifier's config.
+    """
+    number = number_of_classes(model) or model.get('num_classes') or _IMAGENET
+    wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
+    if wordnet and number == _IMAGENET and len(names) < _IMAGENET:
+        return (
+            f"{place}: the {len(names)} class folders are a part of ImageNet's, and labels are positions among "
+            f'them: right for a model that was trained on them; for one of all {_IMAGENET} classes add the '
+            'folders of the others, empty'
+        )
+    if all(name.isdecimal() for name in names):
+        meant = [int(name) for name in names]
+    else:
+        known = _imagenet_names() if number == _IMAGENET else {}
+        meant = [known.get(_plain(name), -1) for name in names]
+        if meant.count(-1) > len(names) // 20:  # such as 'crane_bird'
+            return None
+    label = next((i for i, m in enumerate(meant) if m not in (i, -1)), None)
+    if label is None:
+        return None
+    return (
+        f'{place}: labels are the positions of the class folders sorted by name, so that {names[label]!r} is '
+        f'{label}: right for a model that was trained on such folders, not for one to which it is {meant[label]}'
+    )
+
+
+def _imagenet_names() -> dict[str, int]:
+    """Every name of ImageNet's classes, plain, to the first class that has it."""
+    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+    names: dict[str, int] = {}
+    for index, words in enumerate(IMAGENET_CATEGORIES):
+        for name in (words, *words.split(',')):
+            names.setdefault(_plain(name), index)
+    return names
+
+
+def _plain(name: str) -> str:
+    return re.sub(r'[\W_]', '', name.lower())
+
+
 def teacher_of(model: dict) -> str:
     """The checkpoint that an STL student is to learn from.
 
@@ -117,16 +169,19 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
-    notes = []
+    empty = []
     for name in names:
         files = (path for _, _, paths in os.walk(folder / name) for path in paths)
         if not any(dataset.is_valid_file(path) for path in files):
-            text = f'{place}: the class folder {folder / name} has no images'
             if place.startswith('train'):
-                raise InputError(text)
-            notes.append(text)  # kept empty, it keeps the labels of the others
-    if len(notes) == len(names):
+                raise InputError(f'{place}: the class folder {folder / name} has no images')
+            empty.append(name)  # kept empty, it keeps the labels of the others
+    if len(empty) == len(names):
         raise InputError(f'{place}: the class folders in {folder} have no images')
+    notes = []
+    if empty:
+        more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
+        notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
             f'{place}.metainfo.classes are the class folders in another order, but labels follow the '

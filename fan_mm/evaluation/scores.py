@@ -29,9 +29,10 @@ from fan_mm.engine.evaluators import (
     options_set,
 )
 from fan_mm.errors import InputError
-from fan_mm.evaluation.average_precision import Matches, match, mean_ap
+from fan_mm.evaluation.average_precision import KINDS, Matches, mean_ap
 from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
 from fan_mm.evaluation.class_names import readable
+from fan_mm.evaluation.matching import match
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
 # Scores of which the field knows that higher is better, the first ones first. Of metrics that are not
@@ -226,7 +227,8 @@ class Scores:
         per_class: score -> class -> per cent.
         kind: kind of the statistics, None without.
         statistics: see `fan_mm.evaluation.bootstrap.PerImage`.
-        matches: of boxes, what the statistics are from.
+        draws: other score -> its values ``(R,)`` under the same resamples, where they can be had.
+        matches: of 'bbox' and 'segm', what statistics and draws are from.
     """
 
     task: str
@@ -235,7 +237,20 @@ class Scores:
     per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
     kind: str | None = None
     statistics: np.ndarray | None = None
-    matches: Matches | None = None
+    draws: dict[str, np.ndarray] = field(default_factory=dict)
+    matches: dict[str, Matches] = field(default_factory=dict)
+
+    def arrays(self, matches: bool) -> dict[str, Any]:
+        """What is stored beside the scores, by its name.
+
+        Args:
+            matches: with what was matched; otherwise only what follows from it.
+        """
+        found: dict[str, Any] = {'statistics': self.statistics}
+        found |= {f'draws/{name}': values for name, values in self.draws.items()}
+        for kind, matched in self.matches.items() if matches else ():
+            found |= matched.arrays(kind)
+        return found
 
 
 def compute_scores(
@@ -304,7 +319,7 @@ def compute_scores(
         raise NoScore(_without_headline(main, how, list(values)), list(values))
     scores = Scores(how.task, headline, found, per_class)
     if plain and as_in_library(main) and how.statistics:
-        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_boxes}[
+        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_detections}[
             how.statistics
         ]
         read(main, held[id(main)], scores)
@@ -479,21 +494,33 @@ def _read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
     _keep_if_equal('accuracy', right[:, None, None], scores)
 
 
-def _read_boxes(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """What CocoMetric's detections match, and its box mAP of resampled images.
+def _read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
+    """What CocoMetric's boxes and masks match, and its average precisions of resampled images.
 
-    There is none where an image was evaluated twice, or the metric's options make another score of it.
-    The tolerance is the metric's rounding.
+    There are none where an image was evaluated twice, and none of a score that the metric's options make
+    another one. The tolerance is the metric's rounding.
     """
     found = [result for _, result in results]
-    reported = scores.metrics[scores.headline]
     once = len({result['img_id'] for result in found}) == len(found)
-    if scores.headline != 'bbox_mAP' or reported is None or not once:
+    if scores.metrics[scores.headline] is None or not once:
         return
-    matches = match(metric._coco_api, found, metric.cat_ids, np.atleast_1d(metric.iou_thrs))
-    if abs(mean_ap(matches.per_class()[None])[0] - reported) <= 0.0501:
-        scores.kind, scores.statistics = RESAMPLED, matches.resampled()
-        scores.matches = matches
+    overlaps, most = np.atleast_1d(metric.iou_thrs), metric.proposal_nums
+    draws: dict[str, np.ndarray] = {}
+    matched = {}
+    for kind in [kind for kind in KINDS if kind in metric.metrics]:
+        matches = match(metric._coco_api, found, metric.cat_ids, overlaps, kind, most)
+        equal = [
+            name
+            for name, precisions in matches.per_class().items()
+            if (reported := scores.metrics.get(f'{kind}_{name}')) is not None
+            and abs(mean_ap(precisions[None])[0] - reported) <= 0.0501
+        ]
+        if equal:
+            resampled, matched[kind] = matches.resampled(), matches
+            draws |= {f'{kind}_{name}': resampled[name] for name in equal}
+    if scores.headline in draws:
+        scores.kind, scores.statistics = RESAMPLED, draws.pop(scores.headline)
+        scores.draws, scores.matches = draws, matched
 
 
 def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:

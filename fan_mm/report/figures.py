@@ -7,6 +7,7 @@ tones become CSS variables and its text takes the page's font.
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from html import escape
@@ -74,12 +75,19 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure."""
+def save(figure: Figure, stem: Path, title: str | None = None) -> None:
+    """Write ``stem.png`` (200 dpi) and ``stem.pdf``, the same bytes for the same figure.
+
+    Args:
+        figure: what one of the functions below returned.
+        stem: path without the suffix.
+        title: among the files' own data: the name of the protocol that its numbers are of.
+    """
     with style(), drawable_figure(figure):
-        for suffix, metadata in (('.png', {'Software': None}), ('.pdf', {'CreationDate': None})):
+        for suffix, left_out in (('.png', 'Software'), ('.pdf', 'CreationDate')):
             # not into the file itself: matplotlib's own writers do not end well on a full disk
             content = io.BytesIO()
+            metadata = {left_out: None, 'Title': title}
             figure.savefig(content, format=suffix[1:], dpi=DPI, metadata=metadata)
             write_whole(stem.with_suffix(suffix), content.getvalue())
 
@@ -147,7 +155,7 @@ def heat_map(table: RobustnessTable) -> Figure:
         axes.set_ylim(y - 0.45, -1.85)
         what = f'{table.metric_label} {arrow(True)} (%) on {table.benchmark}'
         name = wrapped(table.name, 52)
-        axes.set_title(f'{name}\n{what}, clean {number(table.clean)}')
+        axes.set_title(f'{name}\n{textwrap.fill(f"{what}, clean {number(table.clean)}", 64)}')
     return figure
 
 
@@ -219,7 +227,7 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
         what = f'{tables[0].metric_label} (%) on {tables[0].benchmark}, mean under the group (retention)'
-        what += '; line: clean images'
+        what = textwrap.fill(f'{what}; line: clean images', 84 if len(panels) == 1 else 118)
         what += (
             f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
             if marked

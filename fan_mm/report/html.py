@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fan_mm.evaluation import gallery
+from fan_mm.evaluation.class_names import with_word
 from fan_mm.report import page
 from fan_mm.report.calibration import MEANINGS
 from fan_mm.report.calibration_section import calibration_section
@@ -122,7 +123,8 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     head += [page.head_cell(f'mean of {group}') for group in table.groups]
     rows = []
     for found in map(table.of, table.summed_up()):
-        cells = [page.cell(found.measure(name).text) for name in table.overall()]
+        measures = [found.measure(name) for name in table.overall()]
+        cells = [page.cell(m.text, below=interval(m.interval)) for m in measures]
         for group in table.groups:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
@@ -133,7 +135,9 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
             '96\N{SUPERSCRIPT TWO}; a dash: no such objects.'
         )
-    return [page.table(caption, head, [rows], 'heat')]
+    missing = table.without_interval()
+    shown = page.table(caption, head, [rows], 'heat')
+    return [shown, page.paragraph(missing, 'quiet')] if missing else [shown]
 
 
 def _masks_section(table: RobustnessTable) -> list[str]:
@@ -281,7 +285,7 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
             for role, caption in _CLEAN_ROLES.items()
             if role in images
         ]
-        parts += [f'<h3>{escape(key)}</h3>', grid(pictures, 'clean')]
+        parts += [f'<h3>{escape(with_word(key))}</h3>', grid(pictures, 'clean')]
         pictures = []
         for entry in entries:
             what = f'{corruption_in_sentence(entry["corruption"])} {entry["severity"]}'

@@ -82,6 +82,12 @@ def scope_label(benchmark: dict) -> str:
     )
 
 
+def named_scope(benchmark: dict) -> str:
+    """The same with the name of 'all', as every table and figure has it: '... severity 3 (all-subset)'."""
+    label, name = scope_label(benchmark), benchmark['name']
+    return label if label == benchmark_label(name) else f'{label} ({name})'
+
+
 def task_label(name: str) -> str:
     """'segmentation' -> 'semantic segmentation'."""
     return _TASKS.get(name, name)

@@ -83,3 +83,16 @@ def test_all_corruptions_are_counted():
         '1 corruption, severities 1, 2'
     )
     assert labels.scope_label({'name': 'coco-c-subset', 'severities': levels}) == 'COCO-C (part)'
+
+
+@pytest.mark.parametrize(
+    ('name', 'label'),
+    [
+        ('all-subset', '2 corruptions, severity 3 (all-subset)'),
+        ('coco-c-subset', 'COCO-C (part)'),
+        ('fan-official', 'fan-official'),
+    ],
+)
+def test_what_results_cover_has_the_protocols_name(name, label):
+    levels = {'snow': [3], 'fog': [3]}
+    assert labels.named_scope({'name': name, 'severities': levels}) == label

@@ -208,9 +208,10 @@ class _Run:
         self.names = [file_name(relative, options.file_format) for relative in sources]
         if len(set(self.names)) < len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
+            both = [s for s, name in zip(sources, self.names, strict=True) if name == twice]
             keep = ', or --format keep where one is PNG and the other JPEG'
             raise InputError(
-                f'two images below {source} would both become {named([twice])}: rename one'
+                f'two images below {source} would both become {named([twice])} ({named(both)}): rename one'
                 f'{"" if options.file_format == "keep" else keep}'
             )
         self.noted: dict[str, Source] = {}

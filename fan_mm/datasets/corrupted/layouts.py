@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import files_below
+from fan_mm.folders import files_below
 from fan_mm.images import SUFFIXES
 
 FORMATS = ('png', 'jpg', 'keep')

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
-from fan_mm import fileio
+from fan_mm import folders
 from fan_mm.errors import InputError
 
 _WALKED: ContextVar[dict[str, list[tuple[str, ...]]] | None] = ContextVar('walked', default=None)
@@ -26,7 +26,7 @@ def walked_once() -> Iterator[None]:
 
 
 def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
-    """See `fan_mm.fileio.files_below`; within `walked_once` each folder is walked once.
+    """The parts of all files' paths relative to a folder, sorted; see `fan_mm.folders.files_below`.
 
     Args:
         folder: where to look.
@@ -42,7 +42,7 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
     if known is not None and place in known:
         return known[place]
     try:
-        found = fileio.files_below(folder)
+        found = sorted(folders.files_below(folder))
     except InputError as error:
         raise InputError(f'{whose}: {error}') from None
     if known is not None:
