@@ -10,11 +10,10 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.folders import NO_DATA
 
 _IMAGENET = 1000  # classes
 _LISTED = 1000  # so many pictures of a list are looked for
-# What programs leave in every folder; mmpretrain counts them among the classes, and so shifts the labels.
-_NO_CLASSES = ('__MACOSX', '@eaDir', 'lost+found')
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -155,7 +154,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if not names:
         raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
     for name in names:
-        if name.startswith('.') or name in _NO_CLASSES:
+        if name.startswith('.') or name in NO_DATA:  # mmpretrain counts them among the classes
             raise InputError(
                 f'{place}: the folder {folder / name} would count as a class and shift the labels of '
                 'those behind it: remove it'
