@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import missing_file, refuse_empty, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 
@@ -33,8 +33,7 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
     if not _is_plain(dataset):
         return []
     if dataset.ann_file:
-        _check_list(place, dataset, number_of_classes(model))
-        return []
+        return _check_list(place, dataset, number_of_classes(model))
     return _check_folders(place, dataset, number_of_classes(model))
 
 
@@ -136,13 +135,13 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     return notes
 
 
-def _check_list(place: str, dataset: Any, number: int | None) -> None:
-    """Check the lines 'PICTURE LABEL' of a list."""
+def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
+    """Check the lines 'PICTURE LABEL' of a list, and return what is to be said of them."""
     file = Path(dataset.ann_file)
     try:
         lines = file.read_text().splitlines()
     except UnicodeDecodeError:
-        raise InputError(f'{place}: {file} is no text') from None
+        raise InputError(f'{place}: {file} is not text in UTF-8') from None
     if not lines:
         raise InputError(f'{place}: {file} is empty')
     classes = dataset.CLASSES
@@ -169,6 +168,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> None:
     if missing:
         raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
     refuse_empty(place, some)
+    return [] if place.startswith('train') else listed_twice(f'{place}: {file}', names)
 
 
 def check_number_of_classes(

@@ -597,6 +597,11 @@ class RobustnessSweep:
                 collected = _in_order(parts)
                 sums = collected.pop() if self.calibration else []
                 scores = self._scores(collected)
+                if cell == CLEAN and self.work_dir and scores.metrics[scores.headline] is None:
+                    raise EveryCellFails(
+                        f'the clean images have no {scores.headline} (undefined), and so would every cell: '
+                        'the labels of those evaluated hold nothing that counts'
+                    )
                 arrays['statistics'] = scores.statistics
                 if scores.matches is not None:
                     arrays |= scores.matches.arrays()

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
         files = [file for file in files if file.name not in there[file.parent]]
     missing = [file for file in files if not file.is_file()]
     return (missing[0], len(missing) - 1) if missing else (None, 0)
+
+
+def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
+    """A line for the log if pictures of an evaluation come more than once, and so count more."""
+    if len(set(paths)) == len(paths):
+        return []
+    often = [(path, count) for path, count in Counter(paths).items() if count > 1]
+    path, count = often[0]
+    return [
+        f'{place}: {len(often)} pictures listed more than once (the first is {visible(path)}, '
+        f'{count} times): each counts as often'
+    ]
 
 
 def visible(path: str | os.PathLike) -> str:

@@ -1,6 +1,6 @@
 """Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,14 @@ from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import is_local, missing_file, other_size, refuse_empty, visible
+from fan_mm.engine.checks.files import (
+    is_local,
+    listed_twice,
+    missing_file,
+    other_size,
+    refuse_empty,
+    visible,
+)
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import registered, said_in_one_line
 from fan_mm.errors import InputError
@@ -61,15 +68,19 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
             raise InputError(f'{place}: {dataset.ann_file} is empty')
         folder = dataset.data_prefix.get('img_path')
         raise InputError(f'{place}: no *{dataset.img_suffix} below {folder}')
+    images = [s.get('img_path') for s in samples]
+    twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        _refuse_missing(place, 'image', [s.get('img_path') for s in samples])
-    refuse_empty(place, [s.get('img_path') for s in samples])
+        _refuse_missing(place, 'image', images, _how_listed(dataset))
+        if not place.startswith('train'):
+            twice = listed_twice(f'{place}: {dataset.ann_file}', images)
+    refuse_empty(place, images)
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
-        return []
-    _refuse_missing(place, 'label file', paths)
+        return twice
+    _refuse_missing(place, 'label file', paths, train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
@@ -80,11 +91,11 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
-        return []  # it may make class indices of whatever was read
+        return twice  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
         look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
-    return look.notes()
+    return twice + look.notes()
 
 
 class _Look:
@@ -249,13 +260,19 @@ def train_ids_hint(path: str) -> str:
     )
 
 
-def _refuse_missing(place: str, what: str, paths: Collection) -> None:
+def _refuse_missing(
+    place: str, what: str, paths: Collection, hint: Callable[[str], str]
+) -> None:
     missing, more = missing_file([path for path in paths if path])
     if missing:
         others = f' and {more} more' if more else ''
-        raise InputError(
-            f'{place}: no {what} {visible(missing)}{others}{train_ids_hint(str(missing))}'
-        )
+        raise InputError(f'{place}: no {what} {visible(missing)}{others}{hint(str(missing))}')
+
+
+def _how_listed(dataset: Any) -> Callable[[str], str]:
+    """What mmseg makes a picture's path of, where a list names it."""
+    folder, suffix = dataset.data_prefix.get('img_path') or '', dataset.img_suffix
+    return lambda _: f"; a line of {dataset.ann_file} is a name between {folder}/ and '{suffix}'"
 
 
 def _class(place: str, step: Any) -> Any:
