@@ -30,7 +30,9 @@ def files_below(folder: str | os.PathLike) -> Iterator[tuple[str, ...]]:
                         yield path
                 elif os.path.isdir(entry):
                     there = os.path.realpath(entry)
-                    if not any(f'{place}{os.sep}'.startswith(f'{there}{os.sep}') for place in places):
+                    if not any(
+                        f'{place}{os.sep}'.startswith(f'{there}{os.sep}') for place in places
+                    ):
                         waiting.append((path, (*places, there)))
                 elif os.path.isfile(entry) or not os.path.exists(entry):
                     yield path

@@ -200,7 +200,7 @@ def test_archives_of_other_things(tmp_path):
     with pytest.raises(InputError, match=r'but an archive of fan\.pth: unpack it'):
         read_torch_file(path)
     np.savez(path.with_suffix('.npz'), a=np.zeros(2))
-    with pytest.raises(InputError, match='but arrays of numpy: save them with torch.save'):
+    with pytest.raises(InputError, match=r'but arrays of numpy: save them with torch\.save'):
         read_torch_file(path.with_suffix('.npz'))
     torch.jit.script(nn.Linear(1, 1)).save(path)
     with pytest.raises(InputError, match='but a TorchScript program: save its state_dict'):

@@ -9,6 +9,8 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.folders import files_below
+from fan_mm.images import SUFFIXES
 
 _LISTED = 1000  # so many pictures of a list are looked for
 # What programs leave in every folder; mmpretrain counts them among the classes, and so shifts the labels.
@@ -118,15 +120,27 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
     notes = []
+    others: list[str] = []  # pictures whose suffix mmpretrain does not know
     for name in names:
-        files = (path for _, _, paths in os.walk(folder / name) for path in paths)
-        if not any(dataset.is_valid_file(path) for path in files):
+        found = False
+        for parts in files_below(folder / name):
+            valid = dataset.is_valid_file(parts[-1])
+            found = found or valid
+            if not valid and os.path.splitext(parts[-1])[1].lower() in SUFFIXES:
+                others.append('/'.join((name, *parts)))
+        if not found:
             text = f'{place}: the class folder {folder / name} has no images'
             if place.startswith('train'):
                 raise InputError(text)
             notes.append(text)  # kept empty, it keeps the labels of the others
     if len(notes) == len(names):
         raise InputError(f'{place}: the class folders in {folder} have no images')
+    if others:
+        known = ', '.join(sorted(dataset.extensions))
+        notes.append(
+            f'{place}: {len(others)} pictures in the class folders are left out (the first is '
+            f'{visible(min(others))}): extensions are {known}'
+        )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
             f'{place}.metainfo.classes are the class folders in another order, but labels follow the '

@@ -146,17 +146,19 @@ def check_coco(
     notes = [
         *unknown_categories(file),
         *odd_objects(file, classes, masks),
-        *_other_sizes(file, dict(zip(images, paths, strict=True))),
+        *_other_sizes(file, dict(zip(images, paths, strict=True)), dataset.get('pipeline')),
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)
 
 
-def _other_sizes(file: CocoFile, paths: dict[Any, Path], number: int = 3) -> list[str]:
+def _other_sizes(
+    file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
+) -> list[str]:
     """A line for the log about the first of some pictures that the file gives another size."""
     for id_ in list(paths)[:: max(1, len(paths) // number)]:
         image = file.images[id_]
-        if size := other_size(paths[id_], (image['height'], image['width'])):
+        if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
             return [
                 f'{file.path} gives {paths[id_]} {image["width"]}x{image["height"]} pixels, but it has '
                 f'{size}: mmdet cuts boxes, and leaves out those beyond, by what the file says'

@@ -234,7 +234,10 @@ def test_the_usual_file_is_left_alone(model):
     ('content', 'below'),
     [
         (lambda s, o: dict(state_dict=o, state_dict_ema=s), 'state_dict_ema'),
-        (lambda s, o: dict(state_dict=o, ema={f'module.{k}': v for k, v in s.items()}), 'ema.module'),
+        (
+            lambda s, o: dict(state_dict=o, ema={f'module.{k}': v for k, v in s.items()}),
+            'ema.module',
+        ),
         (lambda s, o: dict(state_dict=s), None),
         (lambda s, o: dict(state_dict_ema=s), None),
         # as mmengine's EMAHook saves it: the average is state_dict
@@ -253,7 +256,7 @@ def test_averages_that_are_not_taken_are_said(model, content, below, caplog):
 def test_weights_without_values(model):
     state = model.state_dict()
     state['decode_head.0.bias'] = torch.empty(3, device='meta')
-    with pytest.raises(InputError, match='bias has no values .meta device.: save the weights'):
+    with pytest.raises(InputError, match=r'bias has no values .meta device.: save the weights'):
         load_weights(model, dict(state_dict=state), 'f.pth')
 
 

@@ -69,7 +69,9 @@ def read_coco(path: Path) -> CocoFile:
             if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
                 raise TypeError
     except (KeyError, TypeError, AttributeError):
-        raise InputError(f'{no_coco}: it needs lists of images, annotations and categories') from None
+        raise InputError(
+            f'{no_coco}: it needs lists of images, annotations and categories'
+        ) from None
     for kind, entries, keys in (
         ('image', images, ('id',)),
         ('category', categories, ('id', 'name')),

@@ -1,5 +1,6 @@
 """Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from fan_mm.engine.checks.files import (
     visible,
 )
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import registered, said_in_one_line
+from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
 from fan_mm.errors import InputError
+from fan_mm.folders import files_below
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
 OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
@@ -85,7 +87,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
             loader = TRANSFORMS.build(loader)
-    look = _Look(place, dataset, loader, readers)
+    look = _Look(place, dataset, loader, readers, cfg.get('pipeline'))
     count = OF_OUR_SETS if hasattr(dataset, 'doubt') else LABEL_FILES
     few = samples[:: max(1, len(samples) // count)]
     for sample in few:
@@ -95,13 +97,17 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     look.check()
     if look.suspicious:
         look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
-    return twice + look.notes()
+    lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
+    return twice + lost + look.notes()
 
 
 class _Look:
     """What a few of a dataset's labels hold."""
 
-    def __init__(self, place: str, dataset: Any, loader: Any, readers: LabelReaders) -> None:
+    def __init__(
+        self, place: str, dataset: Any, loader: Any, readers: LabelReaders, pipeline: Any
+    ) -> None:
+        self.pipeline = pipeline
         self.place, self.dataset, self.loader, self.readers = place, dataset, loader, readers
         # ours map the values of other encodings behind the loader
         self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
@@ -152,7 +158,9 @@ class _Look:
             self.others.append(
                 f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
             )
-        if raw.ndim == 2 and (other := other_size(sample.get('img_path'), raw.shape)):
+        if raw.ndim == 2 and (
+            other := other_size(sample.get('img_path'), raw.shape, self.pipeline)
+        ):
             self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
 
     def check(self) -> None:
@@ -260,13 +268,34 @@ def train_ids_hint(path: str) -> str:
     )
 
 
-def _refuse_missing(
-    place: str, what: str, paths: Collection, hint: Callable[[str], str]
-) -> None:
+def _refuse_missing(place: str, what: str, paths: Collection, hint: Callable[[str], str]) -> None:
     missing, more = missing_file([path for path in paths if path])
     if missing:
         others = f' and {more} more' if more else ''
         raise InputError(f'{place}: no {what} {visible(missing)}{others}{hint(str(missing))}')
+
+
+def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
+    """A line for the log about labels whose pictures are not found: they end in .PNG, or lead nowhere."""
+    listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
+    folder = dataset.data_prefix.get('seg_map_path')
+    if listed is None or type(dataset).load_data_list is not listed.load_data_list:
+        return []
+    if dataset.ann_file or not folder or not os.path.isdir(folder):
+        return []
+    known = {os.path.normpath(label) for label in labels}
+    there = (os.path.join(folder, *parts) for parts in files_below(folder))
+    lost = [
+        file
+        for file in there
+        if file.endswith(dataset.seg_map_suffix) and os.path.normpath(file) not in known
+    ]
+    if not lost:
+        return []
+    return [
+        f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no picture *{dataset.img_suffix} '
+        f'(the first is {visible(min(lost))}): they are left out'
+    ]
 
 
 def _how_listed(dataset: Any) -> Callable[[str], str]:

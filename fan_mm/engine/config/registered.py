@@ -77,7 +77,9 @@ def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         if not (listed := cfg.get('ann_file')):
-            raise InputError(f'{place}: {type_name(cfg)} says UnicodeDecodeError: {error}') from error
+            raise InputError(
+                f'{place}: {type_name(cfg)} says UnicodeDecodeError: {error}'
+            ) from error
         listed = os.path.join(cfg.get('data_root') or '', listed)
         raise InputError(f'{place}: {listed} is not text in UTF-8') from error
     except Exception as error:

@@ -77,7 +77,7 @@ class FirstBatchHook(Hook):
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
         if metric := _computing(error):
-            return InputError(f'{metric} cannot compute on all samples: {one_line(error)}')
+            return InputError(f'{metric}: {one_line(error)}')
         return None
 
 
@@ -96,14 +96,21 @@ def _best_of(runner: Runner) -> list[str]:
 
 
 def _computing(error: BaseException) -> str | None:
-    """The name of the metric of somebody else that was computing when it raised an error; else None."""
+    """Which metric of somebody else raised an error, and on what; None if none did."""
     if isinstance(error, MemoryError | OSError):
         return None
     name, frame = None, error.__traceback__
     while frame is not None:
         metric = frame.tb_frame.f_locals.get('self')
-        if frame.tb_frame.f_code.co_name == 'compute_metrics' and isinstance(metric, BaseMetric):
-            name = type(metric).__name__
+        step = frame.tb_frame.f_code.co_name
+        if step == 'compute_metrics' and isinstance(metric, BaseMetric):
+            name = f'{type(metric).__name__} cannot compute on all samples'
+        elif step == 'process' and isinstance(metric, BaseMetric):
+            sample = frame.tb_frame.f_locals.get('data_sample')
+            path = sample.get('img_path') if isinstance(sample, dict) else None
+            name = (
+                f'{type(metric).__name__} cannot take what the model gives for {path or "a sample"}'
+            )
         if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
             return None  # a bug of ours
         frame = frame.tb_next

@@ -52,7 +52,7 @@ def test_two_sources_of_one_target(tmp_path):
     shutil.copy(
         tmp_path / 'val2017' / '000000000000.jpg', tmp_path / 'val2017' / '000000000000.png'
     )
-    with pytest.raises(InputError, match=r'would both become 000000000000\.png'):
+    with pytest.raises(InputError, match=r'become 000000000000\.png \(0+\.jpg, 0+\.png\)'):
         make(tmp_path, tmp_path / 'dst', 'coco', file_format='png')
     assert make(tmp_path, tmp_path / 'dst', 'coco', file_format='keep').files == 8
 
