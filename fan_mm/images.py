@@ -48,13 +48,26 @@ def find_images(
             raise InputError(f'{path} has no images ({", ".join(SUFFIXES)})')
     else:
         raise InputError(f'no such file or folder: {path}')
-    return [(file, _painted(relative)) for file, relative in found]
+    taken = {relative for _, relative in found if _keeps_its_name(relative)}
+    return [(file, _painted(relative, taken)) for file, relative in found]
 
 
-def _painted(relative: Path) -> Path:
+def _keeps_its_name(relative: Path) -> bool:
+    return relative.suffix.lower() in ('.jpg', '.jpeg', '.png')
+
+
+def _painted(relative: Path, taken: set[Path]) -> Path:
     """The name of a picture's painted copy: its own, with .png behind where that is another format."""
-    if relative.suffix.lower() in ('.jpg', '.jpeg', '.png'):
+    if _keeps_its_name(relative):
         return relative
+    copy = _as_png(relative)
+    while copy in taken and _as_png(copy) != copy:
+        copy = _as_png(copy)
+    taken.add(copy)
+    return copy
+
+
+def _as_png(relative: Path) -> Path:
     if len(os.fsencode(relative.name)) > _NAME - len('.png'):
         return relative.with_suffix('.png')
     return relative.with_name(relative.name + '.png')

@@ -9,6 +9,7 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmengine.registry import TRANSFORMS
+from PIL import Image
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
@@ -117,7 +118,7 @@ class _Look:
         ] = {}  # raw values, and what becomes of them
         self.panoptic: set[str] = set()
         self.others: list[str] = []
-        self.sizes = ''
+        self.sizes = self.exchanged = ''
 
     def read(self, sample: dict) -> None:
         """Read a label as the pipeline does."""
@@ -136,6 +137,7 @@ class _Look:
                 else f'cannot be read as a picture ({str(error).splitlines()[0]})'
             )
             raise InputError(f'{self.place}: the label file {path} {why}') from None
+        self._look_at_palette(path)
         raw = raw.squeeze()
         with_segments = 'segments' in sample  # panoptic: an id in three colours
         if raw.ndim > 2 and not with_segments:
@@ -162,6 +164,31 @@ class _Look:
             other := other_size(sample.get('img_path'), raw.shape, self.pipeline)
         ):
             self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
+
+    def _look_at_palette(self, path: str) -> None:
+        """Find a value that is drawn in the colour of another class: as where a colour map was quantised."""
+        wanted = self.dataset.metainfo.get('palette')
+        mapped = self.dataset.reduce_zero_label or getattr(self.dataset, 'label_map', None)
+        if self.exchanged or mapped or not isinstance(wanted, list | tuple):
+            return
+        places = {tuple(colour): label for label, colour in enumerate(wanted)}
+        if len(places) < len(wanted):
+            return  # a colour of several classes
+        try:
+            with Image.open(path) as picture:
+                colours = picture.getpalette() if picture.mode == 'P' else None
+                counts = picture.getcolors(256) if colours else None
+        except Exception:  # it was read otherwise
+            return
+        for _, value in counts or ():
+            colour = tuple(colours[3 * value : 3 * value + 3]) if colours else ()
+            if isinstance(value, int) and places.get(colour, value) != value < len(wanted):
+                names = self.classes[places[colour]], self.classes[value]
+                self.exchanged = (
+                    f"{self.place}: {path} draws the value {value} in the colour of '{names[0]}', but it is "
+                    f"read as '{names[1]}': values must be class indices, whatever their colours"
+                )
+                return
 
     def check(self) -> None:
         """Refuse what is no class index.
@@ -231,6 +258,8 @@ class _Look:
         notes = []
         if self.sizes:
             notes.append(f'{self.place}: {self.sizes}')
+        if self.exchanged:
+            notes.append(self.exchanged)
         suffix = self.dataset.seg_map_suffix.lower()
         if suffix.endswith(('.jpg', '.jpeg')):
             notes.append(

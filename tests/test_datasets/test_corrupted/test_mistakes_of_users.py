@@ -38,6 +38,7 @@ def test_the_tools_mistakes_are_one_line(tmp_path, source, tool):
         (['--corruptions', 'snwo'], "did you mean 'snow'"),
         (['--severities', '7'], 'severity'),
         (['--split', 'demo'], 'no folder'),
+        (['--split', ''], "--split '' is no folder"),
         (['--verify'], 'manifest.json'),
     ):
         status, _, errors = tool('cityscapes', str(source), str(tmp_path / 'dst'), *options)

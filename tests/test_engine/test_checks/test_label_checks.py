@@ -354,6 +354,27 @@ def test_labels_whose_pictures_are_left_out(folder, lose):
         assert said(folder.config(**options)) == ''
 
 
+@pytest.mark.parametrize(
+    ('colours', 'options', 'exchanged'),
+    [
+        ([0, 0, 0, 255, 0, 0], {}, False),
+        ([255, 0, 0, 0, 0, 0], {}, True),  # the commoner colour first, as quantised
+        ([9, 9, 9, 8, 8, 8], {}, False),  # colours of no class say nothing
+        ([255, 0, 0, 0, 0, 0], dict(metainfo=dict(classes=CLASSES)), False),
+        ([255, 0, 0, 0, 0, 0], dict(load=[dict(type='ReadsLabelsItself')]), False),
+    ],
+)
+def test_values_in_the_colours_of_other_classes(folder, colours, options, exchanged):
+    for path in [*folder.labels('train'), *folder.labels('val')]:
+        image = Image.fromarray(halves(0, 1)).convert('P')
+        image.putpalette(colours + [0] * (768 - len(colours)))
+        image.save(path)
+    meta = dict(classes=CLASSES, palette=[[0, 0, 0], [255, 0, 0]])
+    message = said(folder.config(**dict(dict(metainfo=meta), **options)))
+    line = "draws the value 0 in the colour of 'fg', but it is read as 'bg': values must be class"
+    assert (line in message) == exchanged, message
+
+
 def test_photos_are_turned_and_their_labels_are_not(folder):
     folder.write(halves(0, 1))
     exif = Image.Exif()
