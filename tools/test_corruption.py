@@ -72,7 +72,7 @@ def main() -> int:
         metavar='DIR',
         help='read images that make_corrupted_dataset.py or the official scripts wrote',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions (%(default)s)')
+    parser.add_argument('--seed', type=int, help='seed of the corruptions (0)')
     parser.add_argument(
         '--channel-order',
         choices=list(BENCHMARK_ORDERS),

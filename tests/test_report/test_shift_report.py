@@ -110,6 +110,10 @@ def test_labels_are_inside_the_figures():
     tables = [ShiftTable(shift_results(name=n * 20, seed=i)[0]) for i, n in enumerate('ab')]
     assert_labels_inside(condition_points(tables[:1]))
     assert_labels_inside(condition_points(tables))
+    names = [
+        f'{n}-patch4-window12-in22k-384x384-pre_upernet_8xb2-160k_ade20k-512x512' for n in 'abc'
+    ]
+    assert_labels_inside(condition_points([ShiftTable(shift_results(name=n)[0]) for n in names]))
 
 
 # ------------------------------------------------------------------------------------- comparison
