@@ -13,9 +13,9 @@ import numpy as np
 def _compiled(function: Callable) -> Callable:
     """Compile once for all processes, or every time where no cache of numba's can be written."""
     try:
-        return numba.njit(cache=True)(function)
+        return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
-        return numba.njit(function)
+        return numba.njit(nogil=True)(function)
 
 
 @_compiled
