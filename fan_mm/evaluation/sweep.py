@@ -83,7 +83,7 @@ class RobustnessSweep:
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
-        seed: of the corruptions on the fly.
+        seed: of the corruptions on the fly, 0 without; of ready files it must be theirs.
         channel_order: in which the corruptions take the colours: 'rgb' (physically right), or
             'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made);
             None for the benchmark's own.
@@ -122,7 +122,7 @@ class RobustnessSweep:
         corruptions: Sequence[str] | None = None,
         severities: Sequence[int] | None = None,
         corrupted_root: str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         channel_order: str | None = None,
         max_samples: int | None = None,
         work_dir: str | Path | None = None,
@@ -167,7 +167,8 @@ class RobustnessSweep:
             print_log(f'{type(clean_dataset).__name__}: benchmark {benchmark}', 'current')
         whole = find_benchmark(benchmark)
         self.scope = choose_scope(whole, corruptions, severities)
-        channel_order = channel_order or whole.channel_order
+        asked = {'seed': seed, 'channel_order': channel_order}
+        seed, channel_order = seed or 0, channel_order or whole.channel_order
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
@@ -193,6 +194,7 @@ class RobustnessSweep:
         if corrupted_root is not None:
             self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
             self.premade.check_labels(self.paths, labels)
+            self.premade.check_made(asked)
         self.resized = whole.resized
         place = as_the_model_gets_it if self.resized else on_the_fly
         self.dataset = CellDataset(
@@ -204,6 +206,7 @@ class RobustnessSweep:
                     else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
                 ),
                 from_files if self.premade else place,
+                corrupts=bool(self.scope.severities),
             ),
             self.cells,
             self.samples,
