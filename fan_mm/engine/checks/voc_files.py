@@ -22,7 +22,7 @@ def reads_as_voc(cls: type) -> bool:
 
 
 def check_voc(place: str, dataset: Any, indices: Any = None) -> None:
-    """Check a dataset that mmdet would read in full, leaving out objects of other names in silence.
+    """Check a dataset that mmdet would read in full, silently leaving out objects of other names.
 
     Args:
         place: where the dataset stands in the config.
