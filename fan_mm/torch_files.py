@@ -174,6 +174,10 @@ def read_torch_file(source: str | os.PathLike) -> object:
         raise DamagedFileError(f'{source} is not a torch checkpoint, {other}') from None
 
 
+# version of the format and who made it, the first fields of an ONNX file
+_ONNX = re.compile(rb'\x08[\x01-\x20]\x12[\x01-\x20](pytorch|onnx|skl2onnx|tf2onnx)')
+
+
 def _what_else(source: str) -> str | None:
     """What a file is that is no checkpoint, and what to do; None where its beginning does not say."""
     try:
@@ -195,6 +199,8 @@ def _what_else(source: str) -> str | None:
         return 'but the index of one in several files: save it as one (max_shard_size)'
     if start.startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'7z\xbc\xaf', b'Rar!')):
         return 'but a compressed archive: unpack it'
+    if path.suffix.lower() == '.onnx' or _ONNX.match(start):
+        return 'but an ONNX file: the checkpoint that it was made of is needed (to test it, name it .onnx)'
     return 'but an HDF5 file' if start.startswith(b'\x89HDF') else None
 
 
