@@ -182,6 +182,12 @@ class LoadFromHook(Hook):
                     adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
         except InputError as error:
             raise InputError(f'{source}: {error}') from None
+        if averages := tree.averages(place):
+            runner.logger.log(
+                logging.WARNING,
+                f'fan_mm: {source} has averaged weights, too, below {averages[0][:-1]}, which are not '
+                'those taken here: save them in a file of their own to use them',
+            )
         if place != 'state_dict.' or state.keys() != checkpoint['state_dict'].keys():
             checkpoint['state_dict'] = state
             if place:

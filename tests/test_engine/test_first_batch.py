@@ -14,10 +14,10 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from fan_mm.engine.first_batch import hook, trial
-from fan_mm.engine.first_batch.outputs import check_labels, not_finite
+from fan_mm.engine.first_batch.outputs import check_labels, not_finite, unknown_classes
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import test as evaluate
@@ -381,6 +381,28 @@ def test_labels_without_a_score(outputs, labels, refused):
     check_labels(outputs, labels, Evaluator(FailsInTheEnd()))  # what it does with labels, who knows
 
 
+@pytest.mark.parametrize(
+    ('predicted', 'metainfo', 'words'),
+    [
+        (
+            [390, 1, 620],
+            dict(classes=['a'] * 100),
+            '2 of the first 3 predictions are none of the 100 classes',
+        ),
+        ([390, 1], dict(classes=['a'] * 100), None),  # not most of them
+        ([1, 2], dict(classes=['a'] * 3), None),
+        ([390], {}, None),
+        ([390], [dict(classes=['a'])], None),  # of several datasets
+    ],
+)
+def test_predictions_of_no_class(predicted, metainfo, words):
+    line = unknown_classes(
+        [dict(pred_label=torch.tensor([label])) for label in predicted], metainfo
+    )
+    assert line is None if words is None else words in line
+    assert unknown_classes([InstanceData(labels=torch.tensor([390]))], dict(classes=['a'])) is None
+
+
 class FailsInTheEnd(BaseMetric):
     """As mmdet's proposal_fast does with more than one picture."""
 
@@ -391,6 +413,33 @@ class FailsInTheEnd(BaseMetric):
         if len(results) > 1:
             raise ValueError('inhomogeneous')
         return {'images': len(results)}
+
+
+class FailsOnOne(FailsInTheEnd):
+    def process(self, data_batch, data_samples):
+        for data_sample in data_samples:
+            if data_sample['img_path'] == 'b.png':
+                raise IndexError('another shape')
+
+
+def test_a_metric_that_fails_on_a_later_sample():
+    with pytest.raises(IndexError) as error:
+        Evaluator(FailsOnOne()).process([dict(img_path='a.png'), dict(img_path='b.png')], {})
+    line = 'FailsOnOne cannot take what the model gives for b.png: IndexError: another shape'
+    assert str(hook.FirstBatchHook().explain(error.value)) == line
+
+
+class ByWidth(BatchSampler):
+    def __iter__(self):
+        raise KeyError('width')
+
+
+def test_a_sampler_that_fails():
+    loader = DataLoader([1, 2], batch_sampler=ByWidth(SequentialSampler([1, 2]), 1, False))
+    with pytest.raises(KeyError) as error:
+        next(iter(loader))
+    line = "ByWidth cannot choose samples: KeyError: 'width'"
+    assert str(hook.FirstBatchHook().explain(error.value)) == line
 
 
 @pytest.mark.parametrize('ours', [False, True])
