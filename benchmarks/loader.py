@@ -38,7 +38,8 @@ class TimedCorruption(CorruptImage):
 def pictures(root: Path, photos: str | None, count: int) -> list[Path]:
     """Files of somebody's photos; without a folder of them, rendered scenes."""
     if photos is None:
-        write_imagenet(str(root), (375, 500), count, len(IMAGENET_CLASSES))
+        classes = len(IMAGENET_CLASSES)
+        write_imagenet(str(root), (375, 500), -(-count // classes) * classes, classes)
     files = [f for f in sorted(Path(photos or root).rglob('*')) if f.suffix.lower() in SUFFIXES]
     return files[:: max(1, len(files) // count)][:count]
 

@@ -45,6 +45,8 @@ _FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
 # How gloo and NCCL say that another process of the run is gone.
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
+program: str | None = None  # how the tool was called, where not by its file: 'fan-mm train'
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -68,6 +70,7 @@ def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
         example: shown behind the options.
     """
     made = _Parser(
+        prog=program,
         description=description,
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,8 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from fan_mm import __version__, packaged
-from fan_mm.cli import run
+from fan_mm import __version__, cli, packaged
 from fan_mm.errors import InputError
 
 # command -> file of tools/, in the order in which they are wanted
@@ -76,6 +75,7 @@ def hand_over() -> int | None:
     if tool.suffix == '.sh':
         os.environ.setdefault('PYTHON', sys.executable)
         os.execvp('bash', ['bash', str(tool), *sys.argv[2:]])
+    cli.program = f'fan-mm {name}'
     sys.argv = [str(tool), *sys.argv[2:]]
     runpy.run_path(str(tool), run_name='__main__')
     return 0
@@ -83,4 +83,8 @@ def hand_over() -> int | None:
 
 def main() -> None:
     """The console script."""
-    run(hand_over)
+    cli.run(hand_over)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,6 +1,7 @@
 """Image files of the user's: found in folders, read and written as RGB, told by their headers."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fan_mm.errors import InputError
-from fan_mm.fileio import write_whole
+from fan_mm.fileio import shortened, write_whole
 from fan_mm.folders import files_below
 
 # Of what OpenCV reads, in any case; those that lose nothing or little first: where a picture is there
@@ -25,7 +26,7 @@ _ORIENTATION = 0x0112  # EXIF
 def find_images(
     path: str | os.PathLike, out: str | os.PathLike | None = None
 ) -> list[tuple[Path, Path]]:
-    """Image files and the relative paths of their painted copies.
+    """Image files and the relative paths of their painted copies, no two of which are the same.
 
     Args:
         path: one file of any name, or a folder that is searched with all its subfolders, but for what
@@ -33,44 +34,40 @@ def find_images(
         out: the subfolder of painted copies, if it is one: what lies there is no input.
 
     Raises:
-        InputError: nothing is there.
+        InputError: nothing is there, or a folder that cannot be read.
     """
     path = Path(path)
     if path.is_file():
-        found = [(path, Path(path.name))]
+        relatives = [Path(path.name)]
+        files = [path]
     elif path.is_dir():
         below = sorted(Path(*parts) for parts in files_below(path))
-        found = [(path / name, name) for name in below if name.suffix.lower() in SUFFIXES]
+        relatives = [name for name in below if name.suffix.lower() in SUFFIXES]
         top, painted = path.resolve(), out and Path(out).resolve()
         if painted and top in painted.parents:
-            found = [(f, r) for f, r in found if painted not in (top / r).parents]
-        if not found:
+            relatives = [r for r in relatives if painted not in (top / r).parents]
+        if not relatives:
             raise InputError(f'{path} has no images ({", ".join(SUFFIXES)})')
+        files = [path / r for r in relatives]
     else:
         raise InputError(f'no such file or folder: {path}')
-    taken = {relative for _, relative in found if _keeps_its_name(relative)}
-    return [(file, _painted(relative, taken)) for file, relative in found]
+    return list(zip(files, _painted(relatives), strict=True))
 
 
-def _keeps_its_name(relative: Path) -> bool:
-    return relative.suffix.lower() in ('.jpg', '.jpeg', '.png')
-
-
-def _painted(relative: Path, taken: set[Path]) -> Path:
-    """The name of a picture's painted copy: its own, with .png behind where that is another format."""
-    if _keeps_its_name(relative):
-        return relative
-    copy = _as_png(relative)
-    while copy in taken and _as_png(copy) != copy:
-        copy = _as_png(copy)
-    taken.add(copy)
-    return copy
-
-
-def _as_png(relative: Path) -> Path:
-    if len(os.fsencode(relative.name)) > _NAME - len('.png'):
-        return relative.with_suffix('.png')
-    return relative.with_name(relative.name + '.png')
+def _painted(relatives: Sequence[Path]) -> list[Path]:
+    """The names of painted copies: the pictures' own, with .png behind where that is another format."""
+    kept = [r.suffix.lower() in ('.jpg', '.jpeg', '.png') for r in relatives]
+    taken = {r for r, keeps in zip(relatives, kept, strict=True) if keeps}
+    names = []
+    for relative, keeps in zip(relatives, kept, strict=True):
+        name, number = relative, 1
+        while not keeps and (name == relative or name in taken):
+            behind = '.png' if number == 1 else f'.{number}.png'
+            stem = shortened(relative.name, _NAME - len(os.fsencode(behind)))
+            name, number = relative.with_name(stem + behind), number + 1
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 def read_image(file: Path) -> np.ndarray | None:

@@ -3,6 +3,8 @@ import os
 import pytest
 
 from fan_mm.datasets.corrupted import layouts
+from fan_mm.datasets.shifts import paths
+from fan_mm.errors import InputError
 from fan_mm.folders import files_below
 from fan_mm.images import find_images
 
@@ -11,7 +13,8 @@ from fan_mm.images import find_images
 def tree(tmp_path):
     """Files, links to folders (forth, back, to each other), hidden and lost ones."""
     top, far = tmp_path / 'top', tmp_path / 'far'
-    for file in (top / 'a/1.png', far / '2.png', top / '.hid/3.png', top / 'a/._1.png'):
+    hidden = ('.hid/3.png', 'a/._1.png', '@eaDir/1.png/small.png')
+    for file in (top / 'a/1.png', far / '2.png', *(top / name for name in hidden)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     (top / 'lost.png').symlink_to('nowhere')
@@ -32,9 +35,16 @@ def test_files_below(tree):
     assert sorted('/'.join(parts) for parts in files_below(tree)) == FOUND
 
 
-def test_the_generator_and_the_demo_see_the_same(tree):
-    assert layouts.find_images(tree)[0] == FOUND
-    assert [relative.as_posix() for _, relative in find_images(tree)] == FOUND
+FINDERS = {
+    'demo': lambda folder: [relative.as_posix() for _, relative in find_images(folder)],
+    'generator': lambda folder: layouts.find_images(folder)[0],
+    'sets': lambda folder: ['/'.join(parts) for parts in paths.files_below(folder, 'a set')],
+}
+
+
+@pytest.mark.parametrize('finder', FINDERS)
+def test_every_tool_finds_the_same_files(tree, finder):
+    assert FINDERS[finder](tree) == FOUND
 
 
 def test_two_links_in_a_folder_may_lead_to_one_place(tree):
@@ -42,7 +52,8 @@ def test_two_links_in_a_folder_may_lead_to_one_place(tree):
     assert sorted('/'.join(parts) for parts in files_below(tree)) == sorted([*FOUND, 'far2/2.png'])
 
 
-def test_a_folder_that_cannot_be_read_is_said(tree, monkeypatch):
+@pytest.mark.parametrize('finder', FINDERS)
+def test_a_folder_that_cannot_be_read_is_said(tree, finder, monkeypatch):
     scan = os.scandir
 
     def refuse(path):
@@ -51,5 +62,5 @@ def test_a_folder_that_cannot_be_read_is_said(tree, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr('os.scandir', refuse)
-    with pytest.raises(PermissionError):
-        layouts.find_images(tree)
+    with pytest.raises(InputError, match=r'cannot read .*top/a: Permission denied'):
+        FINDERS[finder](tree)

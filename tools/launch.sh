@@ -24,7 +24,8 @@ with_torchrun() {
     local first=("${@:1:count}") gpus=${*:count+1:1}
     shift $((count + 1))
     check_gpus "$gpus"
-    exec "${PYTHON:-python}" -m torch.distributed.run \
+    [ "$gpus" = 1 ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # as torchrun does, which says so in five lines
+    exec "${PYTHON:-python}" "$tools/launch.py" \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
-from fan_mm.evaluation.class_names import readable
+from fan_mm.evaluation.class_names import readable, short
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries
 from fan_mm.images import find_images, read_image, write_image
@@ -99,9 +99,7 @@ def paint_labels(
         [image, painted, np.ascontiguousarray(heat)],
         ['image', 'token labels', f'confidence, 0 to 1, mean {mean:.2f}'],
     )
-    captions = [
-        f'{str(names[i]).partition(",")[0]} {100 * (labels == i).mean():.0f} %' for i in classes
-    ]
+    captions = [f'{names[i]} {100 * (labels == i).mean():.0f} %' for i in classes]
     return add_legend(row, captions, palette)
 
 
@@ -134,7 +132,7 @@ def paint_token_labels(
     files = [files[i] for i in spread(len(files), count)]
     predictor = Predictor(cfg, checkpoint)
     pipeline = test_pipeline(predictor)
-    names = drawable(readable(predictor.metainfo['classes'])) or range(10**6)
+    names = drawable(short(readable(predictor.metainfo['classes']))) or range(10**6)
     device = next(predictor.model.parameters()).device
     remove_temporaries(*{(out / relative).parent for _, relative in files})
     written = []

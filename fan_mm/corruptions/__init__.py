@@ -56,6 +56,20 @@ _FUNCTIONS = {
     if (function := getattr(module, name, None)) is not None
 }
 
+# Do the same to every channel, whatever its place.
+_SAME_IN_ANY_ORDER = {
+    'defocus_blur',
+    'glass_blur',
+    'motion_blur',
+    'zoom_blur',
+    'fog',
+    'brightness',
+    'contrast',
+    'elastic_transform',
+    'pixelate',
+    'gaussian_blur',
+}
+
 MIN_SIDE = 32  # pixels
 TOO_SMALL = f'at least {MIN_SIDE} x {MIN_SIDE}; got'  # in the line about a smaller image
 
@@ -107,7 +121,7 @@ def corrupt(
     check_channel_order(channel_order)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f'seed must be a non-negative integer, got {seed!r}')
-    swap = channel_order == 'bgr' and image.ndim == 3
+    swap = channel_order == 'bgr' and image.ndim == 3 and name not in _SAME_IN_ANY_ORDER
     image = np.ascontiguousarray(image)
     if swap:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

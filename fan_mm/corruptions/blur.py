@@ -4,11 +4,14 @@ All take a contiguous uint8 array ``(H, W, 3)`` or ``(H, W)``, a severity and a 
 a new array of the same shape.
 """
 
+import functools
+
 import cv2
 import numpy as np
 
 from fan_mm.corruptions.filters import (
     central_crop,
+    fastest,
     gaussian,
     line_blur,
     stretch,
@@ -31,7 +34,7 @@ def glass_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     of the same array); what it does is what is done here.
     """
     try:
-        from fan_mm.corruptions.glass_shuffle import shuffle
+        from fan_mm.corruptions.compiled import shuffle
     except ImportError as error:
         raise InputError(f'glass_blur needs numba ({error}): pip install numba') from error
 
@@ -72,6 +75,34 @@ def _disk(radius: int, sigma: float) -> np.ndarray:
     return disk
 
 
+def sum_boxes(padded: np.ndarray, weights: np.ndarray, channels: int) -> np.ndarray:
+    """Sum weighted boxes of pixels centred on every value.
+
+    Args:
+        padded: uint8 ``(H + 2 reach, (W + 2 reach) channels)``.
+        weights: float32 ``(reach + 1, reach + 1)``; entry (below, right) is that of the pixels at most ``right``
+            columns away in the two rows that are ``below`` away.
+        channels: of a pixel.
+
+    Returns:
+        float32 ``(H, W channels)``.
+    """
+    reach = len(weights) - 1
+    height, width = len(padded) - 2 * reach, padded.shape[1] - 2 * reach * channels
+    source = padded.astype(np.uint16)
+    total = np.zeros((height, width), np.float32)
+    box = np.zeros((len(source), width), np.uint16)
+    for right in range(reach + 1):
+        for column in {reach - right, reach + right}:
+            box += source[:, column * channels : column * channels + width]
+        for below in np.flatnonzero(weights[:, right]):
+            pair = box[reach - below :][:height]
+            if below:
+                pair = pair + box[reach + below :][:height]
+            total += pair * weights[below, right]
+    return total
+
+
 def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Convolve with a kernel whose rows and columns are symmetric and mostly flat.
 
@@ -82,28 +113,17 @@ def _filter_symmetric(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         image: uint8 ``(H, W, 3)`` or ``(H, W)``.
         kernel: square, odd.
     """
-    reach = len(kernel) // 2
-    weights = kernel[reach:, reach:].copy()
+    weights = kernel[len(kernel) // 2 :, len(kernel) // 2 :].copy()
     weights[:, :-1] -= weights[:, 1:]  # of the box that ends here
     weights[abs(weights) < 1e-7 * kernel.max()] = 0
-    channels = image.shape[2] if image.ndim == 3 else 1
-    width = image.shape[1] * channels
+    reach = int(np.argwhere(weights).max())  # it ends in zeros
+    weights = weights[: reach + 1, : reach + 1].astype(np.float32)
     padded = cv2.copyMakeBorder(image, *[reach] * 4, cv2.BORDER_REFLECT_101)
     padded = padded.reshape(len(padded), -1)
-    out = np.empty_like(image)
+    add, out = fastest(sum_boxes), np.empty_like(image)
     for rows in strips(image, least=32):
-        source = padded[rows.start : rows.stop + 2 * reach].astype(np.uint16)
-        count = rows.stop - rows.start
-        total = np.zeros((count, width), np.float32)
-        box = np.zeros((len(source), width), np.uint16)
-        for right in range(reach + 1):
-            for column in {reach - right, reach + right}:
-                box += source[:, column * channels : column * channels + width]
-            for below in np.flatnonzero(weights[:, right]):
-                pair = box[reach - below :][:count]
-                if below:
-                    pair = pair + box[reach + below :][:count]
-                total += pair * np.float32(weights[below, right])
+        channels = image.shape[2] if image.ndim == 3 else 1
+        total = add(padded[rows.start : rows.stop + 2 * reach], weights, channels)
         out[rows] = to_uint8(total).reshape(out[rows].shape)
     return out
 
@@ -130,37 +150,72 @@ _ZOOMS = (  # as written in the reference: floating point decides whether the la
 )
 
 
+@functools.lru_cache(maxsize=5)
+def _zoomed_layers(shape: tuple[int, int], severity: int) -> tuple[np.ndarray, ...]:
+    """How an image of a shape is stretched in each step but the first, which is none: see `sum_zoomed`."""
+    layers = []
+    for factor in _ZOOMS[severity - 1][1:]:
+        axes = []
+        for length in shape:
+            start, size = central_crop(length, factor)
+            index, weight = stretch(size, factor)
+            axes.append((start + index[:length], weight[:length]))
+        (y, below), (x, right) = axes
+        right = np.round(256 * right).astype(np.uint16)
+        layers.append((y, below / np.float32(256), x.astype(np.uint32), right))
+    return tuple(map(np.array, zip(*layers, strict=True)))
+
+
+def sum_zoomed(
+    image: np.ndarray,
+    rows: tuple[int, int],
+    y: np.ndarray,
+    below: np.ndarray,
+    x: np.ndarray,
+    right: np.ndarray,
+) -> np.ndarray:
+    """Add an image, twice, and stretched ones: columns are mixed in 16 bits, by weights of 8, rows in float32.
+
+    Args:
+        image: uint8 ``(H, W channels)``.
+        rows: the first, and the one behind the last.
+        y: ``(layers, H)``, for every row of each layer the upper one of the image's two rows that are mixed.
+        below: float32 ``(layers, H)``, 1 / 256 of the lower one's weight.
+        x: uint32 ``(layers, W)``, the left one of the two columns.
+        right: uint16 ``(layers, W)``, 256 times the right one's weight.
+
+    Returns:
+        float32 ``(rows, W channels)``.
+    """
+    part, width = slice(*rows), x.shape[1]
+    lines = y[:, part]
+    first, last = min(lines.min(), rows[0]), max(lines.max() + 2, rows[1])
+    pixels = image[first:last]  # one number each
+    if image.shape[1] > width:
+        pixels = cv2.cvtColor(pixels.reshape(len(pixels), width, 3), cv2.COLOR_RGB2RGBA)
+        pixels = pixels.view(np.uint32)[..., 0]
+    total = 2 * pixels[rows[0] - first :][: rows[1] - rows[0]].view(np.uint8).astype(np.float32)
+    for above, of_lower, left, weight in zip(lines, below[:, part, None], x, right, strict=True):
+        source = pixels[above[0] - first : above[-1] + 2 - first]
+        of_right = np.repeat(weight, pixels.itemsize)
+        wide = np.take(source, left, axis=1).view(np.uint8) * (256 - of_right)
+        wide += np.take(source, left + 1, axis=1).view(np.uint8) * of_right
+        total += wide[above - above[0]] * (np.float32(1 / 256) - of_lower)
+        total += wide[above - above[0] + 1] * of_lower
+    if image.shape[1] > width:
+        total = cv2.cvtColor(total.reshape(len(total), width, 4), cv2.COLOR_RGBA2RGB)
+    return total.reshape(len(total), -1)
+
+
 def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average the image with itself zoomed towards the centre in small steps."""
-    factors = _ZOOMS[severity - 1]
     height, width = image.shape[:2]
-    pixels = image  # one number each
-    if image.ndim == 3:
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
-    layers = []
-    for factor in factors[1:]:  # the first is 1
-        top, cut_height = central_crop(height, factor)
-        left, cut_width = central_crop(width, factor)
-        y, below = stretch(cut_height, factor)
-        x, right = stretch(cut_width, factor)
-        # columns are mixed in 16 bits, by weights of 8, and rows in float32
-        right = np.repeat(np.round(256 * right[:width]).astype(np.uint16), pixels.itemsize)
-        below = below[:, None] / np.float32(256)
-        layers.append((y + top, below, x[:width] + left, right))
-    out = np.empty_like(image)
+    layers = _zoomed_layers((height, width), severity)
+    # numba would compile anew for what is read only
+    flat = np.require(image.reshape(height, -1), requirements='W')
+    add, out = fastest(sum_zoomed), np.empty_like(image)
     for rows in strips(image, least=32):
-        total = 2 * pixels[rows].view(np.uint8).astype(np.float32)
-        for y, below, x, right in layers:
-            first, last = y[rows][[0, -1]]
-            source = pixels[first : last + 2]
-            wide = np.take(source, x, axis=1).view(np.uint8) * (256 - right)
-            wide += np.take(source, x + 1, axis=1).view(np.uint8) * right
-            above = y[rows] - first
-            total += wide[above] * (np.float32(1 / 256) - below[rows])
-            total += wide[above + 1] * below[rows]
-        total /= len(factors) + 1
-        total = to_uint8(total)
-        if image.ndim == 3:
-            total = cv2.cvtColor(total.reshape(len(total), width, 4), cv2.COLOR_RGBA2RGB)
-        out[rows] = total
+        total = add(flat, (rows.start, rows.stop), *layers)
+        total /= len(_ZOOMS[severity - 1]) + 1
+        out[rows] = to_uint8(total).reshape(out[rows].shape)
     return out

@@ -1,12 +1,14 @@
-"""What several corruptions share: truncation to grey levels, strips, Gaussians, lines, stretching.
+"""What several corruptions share: truncation to grey levels, strips, Gaussians, lines, stretching, numba.
 
 The reference computes in double precision, scaled to [0, 1], and truncates to whole grey levels.
 Here all is integers, or float32 in which either every sum is exact or numpy fixes the order of
 every rounding: OpenCV's own float filters round differently on different processors.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,3 +137,13 @@ def stretch(size: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
     position = np.arange(stretched) * ((size - 1) / (stretched - 1))
     below = np.minimum(position.astype(np.intp), size - 2)
     return below, (position - below).astype(np.float32)
+
+
+@functools.cache
+def fastest(function: Callable) -> Any:
+    """What numba makes of a function's loops in `fan_mm.corruptions.compiled`; itself without numba."""
+    try:
+        from fan_mm.corruptions import compiled
+    except Exception:  # it is not installed, or does not fit numpy: whatever it may raise then
+        return function
+    return getattr(compiled, function.__name__)

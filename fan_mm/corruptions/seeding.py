@@ -67,7 +67,11 @@ class Stream:
     """
 
     def __init__(self, seed: int) -> None:
-        self._words = np.random.SFC64(seed)
+        self._seed = seed
+
+    @functools.cached_property
+    def _words(self) -> np.random.SFC64:
+        return np.random.SFC64(self._seed)
 
     def uint16(self, count: int) -> np.ndarray:
         """Return ``count`` independent uniform 16-bit integers."""

@@ -1,4 +1,8 @@
-"""Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers."""
+"""Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers.
+
+`config` reads other people's configs and builds their parts, `checks` looks at what they name,
+`first_batch` tries them before anything long starts.
+"""
 
 from fan_mm.engine.attention_diversity import AttentionDiversityHook
 from fan_mm.engine.broadcast_buffers import BroadcastBuffersHook

@@ -1,6 +1,7 @@
 """Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,11 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
-from fan_mm.folders import files_below
+from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
+_IMAGENET = 1000  # classes
 _LISTED = 1000  # so many pictures of a list are looked for
-# What programs leave in every folder; mmpretrain counts them among the classes, and so shifts the labels.
-_NO_CLASSES = ('__MACOSX', '@eaDir', 'lost+found')
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -79,6 +79,56 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
             )
 
 
+def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:
+    """A line where a model's labels may count the classes otherwise than their folders do.
+
+    Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
+    part of them. Right for a model that was trained on such folders, and a wrong number in silence for another.
+
+    Args:
+        place: where the dataset stands in the config.
+        names: of the class folders, in the order of the labels.
+        model: the classifier's config.
+    """
+    number = number_of_classes(model) or model.get('num_classes') or _IMAGENET
+    wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
+    if wordnet and number == _IMAGENET and len(names) < _IMAGENET:
+        return (
+            f"{place}: the {len(names)} class folders are a part of ImageNet's, and labels are positions among "
+            f'them: right for a model that was trained on them; for one of all {_IMAGENET} classes add the '
+            'folders of the others, empty'
+        )
+    if all(name.isdecimal() for name in names):
+        meant = [int(name) for name in names]
+    else:
+        known = _imagenet_names() if number == _IMAGENET else {}
+        meant = [known.get(_plain(name), -1) for name in names]
+        if meant.count(-1) > len(names) // 20:  # such as 'crane_bird'
+            return None
+    label = next((i for i, m in enumerate(meant) if m not in (i, -1)), None)
+    if label is None:
+        return None
+    return (
+        f'{place}: labels are the positions of the class folders sorted by name, so that {names[label]!r} is '
+        f'{label}: right for a model that was trained on such folders, not for one to which it is {meant[label]}'
+    )
+
+
+def _imagenet_names() -> dict[str, int]:
+    """Every name of ImageNet's classes, plain, to the first class that has it."""
+    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+    names: dict[str, int] = {}
+    for index, words in enumerate(IMAGENET_CATEGORIES):
+        for name in (words, *words.split(',')):
+            names.setdefault(_plain(name), index)
+    return names
+
+
+def _plain(name: str) -> str:
+    return re.sub(r'[\W_]', '', name.lower())
+
+
 def teacher_of(model: dict) -> str:
     """The checkpoint that an STL student is to learn from.
 
@@ -104,7 +154,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if not names:
         raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
     for name in names:
-        if name.startswith('.') or name in _NO_CLASSES:
+        if name.startswith('.') or name in NO_DATA:  # mmpretrain counts them among the classes
             raise InputError(
                 f'{place}: the folder {folder / name} would count as a class and shift the labels of '
                 'those behind it: remove it'
@@ -119,7 +169,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
-    notes = []
+    empty = []
     others: list[str] = []  # pictures whose suffix mmpretrain does not know
     for name in names:
         found = False
@@ -129,12 +179,15 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             if not valid and os.path.splitext(parts[-1])[1].lower() in SUFFIXES:
                 others.append('/'.join((name, *parts)))
         if not found:
-            text = f'{place}: the class folder {folder / name} has no images'
             if place.startswith('train'):
-                raise InputError(text)
-            notes.append(text)  # kept empty, it keeps the labels of the others
-    if len(notes) == len(names):
+                raise InputError(f'{place}: the class folder {folder / name} has no images')
+            empty.append(name)  # kept empty, it keeps the labels of the others
+    if len(empty) == len(names):
         raise InputError(f'{place}: the class folders in {folder} have no images')
+    notes = []
+    if empty:
+        more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
+        notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
     if others:
         known = ', '.join(sorted(dataset.extensions))
         notes.append(

@@ -23,6 +23,7 @@ from fan_mm.engine.classification_checks import (
     check_same_folders,
     class_folders,
     number_of_classes,
+    other_positions,
     teacher_of,
 )
 from fan_mm.engine.config.old import refuse_old_config, unread_keys
@@ -122,6 +123,14 @@ def check_data(cfg: Config, training: bool) -> list[str]:
                 notes += check_evaluator(name, cfg.get(name), parts, read)
         if folders and _labels_are_classes(cfg.model):
             check_same_folders(folders if training else _training_folders(cfg) | folders)
+        if not training and folders and _knows_its_classes(cfg.model):
+            trained = _training_folders(cfg).values()
+            lines = [
+                other_positions(place, names, cfg.model.get('module', cfg.model))
+                for place, names in folders.items()
+                if names not in trained
+            ]
+            notes += [line for line in lines if line]
     return notes
 
 

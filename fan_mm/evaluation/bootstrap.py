@@ -7,7 +7,7 @@ evaluated on the same images get the same draws too, so their difference is pair
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,18 +55,20 @@ class PerImage:
 
     Attributes:
         kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`); or 'resampled', of a score that is no
-            function of sums (mAP, see `fan_mm.evaluation.average_precision`).
+            function of sums (COCO's, see `fan_mm.evaluation.average_precision`).
         keys: ``(N,)`` names of the images, in the order of the statistics.
         cells: per cell ``(corruption, severity)`` the statistics: for 'iou' ``(N, 2, C)`` pixels per
             class in the intersection and in the union of prediction and ground truth; for 'accuracy'
             ``(N, 1, 1)``, 1 where the arg max is right; for 'calibration' ``(N, V, SIZE)`` as in
             `fan_mm.evaluation.calibration.measures`, whose scores are ``(V, 3)``; for 'resampled' the scores
             ``(R,)`` themselves, of `RESAMPLES` resamples with seed 0.
+        others: of 'resampled', other score -> per cell the same.
     """
 
     kind: str
     keys: np.ndarray
     cells: Mapping[Any, np.ndarray]
+    others: Mapping[str, Mapping[Any, np.ndarray]] = field(default_factory=dict)
 
     def score(self, cell: tuple[str, int]) -> float:
         """The score of one cell over all images, per cent."""

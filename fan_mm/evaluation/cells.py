@@ -3,7 +3,8 @@
 A store is a folder: ``sweep.json`` holds the identity (what must be the same for a cell to count),
 ``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
 per image, where the metric has them. The record is written last, so a record without its statistics
-cannot be seen.
+cannot be seen. Both carry the identity of their sweep, the name of its protocol included, so that a
+cell that came from elsewhere is known; those of earlier versions have none, and count by their folder.
 """
 
 import contextlib
@@ -21,12 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.logging import print_log
 
+from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
 
 # What numpy raises where a .npz is not what was written.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
+PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
+_IDENTITY = 'identity'  # of its sweep, in the files of a cell
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
 # What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
 _OURS = re.compile(
@@ -84,9 +88,18 @@ class CellRecord:
 
 def _differ(name: str, there: dict[str, str], now: dict[str, str]) -> bool:
     """Whether an entry of two identities says that cells must not be mixed."""
-    if name.startswith(COPIES) and not (name in there and name in now):
+    one, other = there.get(name), now.get(name)
+    if name.startswith(COPIES) and None in (one, other):
         return False  # more cells, or other ones
-    return there.get(name) != now.get(name)
+    if name == PROTOCOL and (None in (one, other) or {one, other} <= BENCHMARKS.keys()):
+        return (
+            False  # of an earlier version; benchmarks share their cells, where all else is the same
+        )
+    return one != other
+
+
+def _differing(there: dict[str, str], now: dict[str, str]) -> list[str]:
+    return [name for name in {**there, **now} if _differ(name, there, now)]
 
 
 class CellStore:
@@ -100,6 +113,7 @@ class CellStore:
         self.folder = folder
         self._identity: dict[str, str] = {}
         self._records: dict[Cell, CellRecord] = {}
+        self._origins: dict[Cell, dict[str, str]] = {}  # identities that stood in records
         self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
@@ -140,19 +154,14 @@ class CellStore:
             done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
             names = [
                 name
-                for name in {**there, **identity}
-                if _differ(name, there, identity)
+                for name in _differing(there, identity)
                 # what a failed cell failed on may have been mended
-                and (name in done or not name.startswith(COPIES))
+                if name in done or not name.startswith(COPIES)
             ]
-            if names:
-                differs = '; '.join(
-                    f'{name} was {there.get(name)}, is {identity.get(name)}' for name in names
-                )
-                raise InputError(
-                    f'{self.folder} holds a sweep with another {", ".join(names)} ({differs}): '
-                    'give another --work-dir, or --overwrite to start anew'
-                )
+            self._refuse(f'{self.folder} holds a sweep with', names, there)
+            for cell, record in self._records.items():
+                if record.status == 'done':
+                    self._check_origin(cell)
             # with the copies of cells that are not asked for now
             self._identity = {**there, **identity}
             if self._identity != there:
@@ -164,6 +173,38 @@ class CellStore:
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
 
+    def _refuse(self, what: str, names: Sequence[str], there: dict[str, str]) -> None:
+        """Say which entries of another identity differ from this one's, if any do."""
+        if not names:
+            return
+        differs = '; '.join(f'{n} was {there.get(n)}, is {self._identity.get(n)}' for n in names)
+        raise InputError(
+            f'{what} another {", ".join(names)} ({differs}): '
+            'give another --work-dir, or --overwrite to start anew'
+        )
+
+    def _check_origin(self, cell: Cell) -> None:
+        """Check that a cell that is done is of this sweep, its statistics too.
+
+        Raises:
+            InputError: one is of a sweep of another identity, whose files were put here.
+        """
+        files = {self._path(cell, '.json'): self._origins.get(cell)}
+        # what is damaged is said where it is read
+        with contextlib.suppress(InputError, TypeError), self._arrays(cell) as arrays:
+            if _IDENTITY in arrays:
+                files[self._path(cell, '.npz')] = dict(json.loads(str(arrays[_IDENTITY])))
+        for path, origin in files.items():
+            if origin is not None:
+                self._refuse(
+                    f'{path} is of a sweep with', _differing(origin, self._of(cell)), origin
+                )
+
+    def _of(self, cell: Cell) -> dict[str, str]:
+        """What of the identity is about a cell."""
+        own = COPIES + str(cell)
+        return {n: t for n, t in self._identity.items() if n == own or not n.startswith(COPIES)}
+
     def reopen(self) -> None:
         """Look again at what the folder holds, now that no other run can write into it.
 
@@ -171,6 +212,7 @@ class CellStore:
             InputError: another sweep has begun there since it was opened.
         """
         self._records.clear()
+        self._origins.clear()
         self.open(self._identity)
 
     def check(self) -> None:
@@ -194,6 +236,11 @@ class CellStore:
             raise InputError(
                 f'{what} were removed or changed while the sweep ran: nothing of it counts; run it again'
             )
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol."""
+        return self._identity.get(PROTOCOL, '')
 
     @property
     def _there(self) -> Path:
@@ -227,12 +274,16 @@ class CellStore:
                 path.unlink()  # half a file, left by a kill
             elif _CELL.fullmatch(path.name) and path.suffix == '.json':
                 try:
-                    record = CellRecord(**json.loads(path.read_text()))
+                    content = dict(json.loads(path.read_text()))
+                    origin = content.pop(_IDENTITY, None)
+                    record = CellRecord(**content)
                 except (ValueError, TypeError):
                     text = f'{path} is damaged: the cell is evaluated again'
                     print_log(text, 'current', logging.WARNING)
                 else:
                     self._records[record.cell] = record
+                    if origin is not None:
+                        self._origins[record.cell] = dict(origin)
 
     def _path(self, cell: Cell, suffix: str) -> Path:
         return self._there / 'cells' / f'{cell.corruption}_{cell.severity}{suffix}'
@@ -259,9 +310,11 @@ class CellStore:
         if not arrays:
             self._path(record.cell, '.npz').unlink(missing_ok=True)
         else:
+            arrays[_IDENTITY] = np.array(json.dumps(self._of(record.cell)))
             with whole_file(self._path(record.cell, '.npz')) as aside:
                 np.savez_compressed(aside, **arrays)
-        text = json.dumps(asdict(record), indent=1, allow_nan=False)
+        content = {**asdict(record), _IDENTITY: self._of(record.cell)}
+        text = json.dumps(content, indent=1, allow_nan=False)
         write_whole(self._path(record.cell, '.json'), text + '\n')
 
     def put_image(self, name: str, content: bytes) -> str:

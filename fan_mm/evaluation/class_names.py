@@ -1,10 +1,12 @@
-"""Class names as people read them: ImageNet's words in the place of WordNet ids, and each name once."""
+"""Classes as people see them: ImageNet's words in the place of WordNet ids, each name once; colours."""
 
 import functools
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 
 def readable(classes: Iterable[object]) -> list[str]:
@@ -23,9 +25,54 @@ def readable(classes: Iterable[object]) -> list[str]:
     return [f'{name} ({i})' if times[name] > 1 else name for i, name in enumerate(names)]
 
 
+def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | None:
+    """The RGB colours of so many classes; None of a dataset without, or with 'random' ones (COCO's).
+
+    mmdet keeps COCO's 80 colours where the config names other classes.
+    """
+    palette = metainfo.get('palette')
+    if not isinstance(palette, list | tuple):
+        return None
+    return [[int(value) for value in colour] for colour in palette[:classes]]
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """Names for tables and pictures: the first of several words, where no other class then has the same.
+
+    'tench' for 'tench, Tinca tinca', but 'maillot, tank suit' beside 'maillot'.
+    """
+    times = Counter(map(_first, names))
+    return [
+        first if (first := name.split(',')[0].strip()) and times[_first(name)] == 1 else name
+        for name in names
+    ]
+
+
+def with_word(key: str) -> str:
+    """A picture's path and what its folder means: 'n01440764/x (tench)'; others as they are."""
+    ids = re.findall(r'n\d{8}(?!\d)', key)
+    word = next((words for id_ in ids if (words := _short_words().get(id_))), None)
+    return f'{key} ({word})' if word else key
+
+
 def are_imagenet(classes: Sequence[object]) -> bool:
-    """Whether a folder dataset's classes are ImageNet's 1000, by their WordNet ids."""
-    return len(classes) == 1000 and list(map(str, classes)) == list(_words())
+    """Whether a dataset's classes are ImageNet's 1000 in their order.
+
+    They are told by their WordNet ids, which words may follow (n01440764_tench), or by the first of their words.
+    """
+    return len(classes) == 1000 and all(
+        re.match(rf'{id_}(?!\d)', name) or _first(name) == _first(words)
+        for name, (id_, words) in zip(map(str, classes), _words().items(), strict=True)
+    )
+
+
+def _first(words: str) -> str:
+    return words.split(',')[0].strip().lower()
+
+
+@functools.cache
+def _short_words() -> dict[str, str]:
+    return dict(zip(_words(), short(readable(_words())), strict=True))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 
 from fan_mm.corruptions import Benchmark
 from fan_mm.errors import InputError
-from fan_mm.evaluation.bootstrap import interval
+from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.calibration.measures import MEASURES
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import (
@@ -35,9 +35,10 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     Returns:
         For 'clean', 'mean', 'retention' and so on: 'difference' (None where one of the two values
         is missing), 'interval' ([low, high], None where the metric allows none or the images are
-        not the same) and 'significant' (0 lies outside the interval; None without one). Where both
-        measured calibration, likewise of 'clean_ECE', 'mean_ECE' and so on, of 'NLL', 'Brier', and,
-        where both fitted a temperature, 'mean_ECE_scaled'.
+        not the same) and 'significant' (0 lies outside the interval; None without one). Likewise of
+        'clean_segm_mAP', 'mean_segm_mAP', 'retention_segm_mAP' and so on of the other scores that both sum
+        up, and, where both measured calibration, of 'clean_ECE', 'mean_ECE' and so on, of 'NLL', 'Brier',
+        and, where both fitted a temperature, 'mean_ECE_scaled'.
 
     Raises:
         InputError: the two have another task, metric or benchmark.
@@ -50,12 +51,12 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
     ):
         if value(results[0]) != value(results[1]):
             raise InputError(f'{first} and {second} cannot be compared: they have another {name}')
-    draws = _paired_draws(first, second)
+    alike = _alike(first, second)
+    draws = [per_image.resampled() for per_image in alike]
     figures = _figures(results[0])
-    found = {
-        name: _difference(figure, [_scores(r) for r in results], draws)
-        for name, figure in figures.items()
-    }
+    scores = [_scores(r, r['metric']['name']) for r in results]
+    found = {name: _difference(figure, scores, draws) for name, figure in figures.items()}
+    found |= _other_differences(results, alike, figures)
     return found | _calibration_differences(first, second, results, figures)
 
 
@@ -89,6 +90,27 @@ def _difference(figure: Figure, scores: Sequence[Scores], draws: Sequence[Scores
     return paired([figure.evaluate(s)['value'] for s in scores], drawn)
 
 
+OVERALL = ('clean', 'mean', 'retention')  # figures of other scores than the results' metric
+
+
+def _other_differences(
+    results: Sequence[Mapping],
+    alike: Sequence[PerImage],
+    figures: Mapping[str, Figure],
+) -> dict[str, dict[str, Any]]:
+    """Differences of the other scores that both sum up."""
+    found = {}
+    for score in results[0].get('other_summaries', ()):
+        if score not in results[1].get('other_summaries', ()):
+            continue
+        scores = [_scores(r, score) for r in results]
+        draws = [p.others[score] for p in alike if score in p.others]
+        for name in OVERALL:
+            both = draws if len(draws) == 2 else None
+            found[f'{name}_{score}'] = _difference(figures[name], scores, both)
+    return found
+
+
 def _calibration_differences(
     first: str | os.PathLike,
     second: str | os.PathLike,
@@ -100,7 +122,7 @@ def _calibration_differences(
     variants = [variant for variant in both[0] if variant in both[1]]
     if not variants:
         return {}
-    draws = _paired_draws(first, second, CALIBRATION)
+    draws = [per_image.resampled() for per_image in _alike(first, second, CALIBRATION)]
     found = {}
     for v, variant in enumerate(variants):
         for m, measure in enumerate(MEASURES):
@@ -141,8 +163,7 @@ def _figures(results: Mapping) -> dict[str, Figure]:
     return {'clean': Figure((CLEAN,), lambda scores: scores[CLEAN]), **heads}
 
 
-def _scores(results: Mapping) -> dict[Cell, float | None]:
-    name = results['metric']['name']
+def _scores(results: Mapping, name: str) -> dict[Cell, float | None]:
     return {
         Cell(c['corruption'], c['severity']): c['metrics'].get(name)
         for c in results['cells']
@@ -150,11 +171,11 @@ def _scores(results: Mapping) -> dict[Cell, float | None]:
     }
 
 
-def _paired_draws(
+def _alike(
     first: str | os.PathLike, second: str | os.PathLike, name: str = PER_IMAGE
-) -> list[dict] | None:
-    """Resampled scores of both by the same draws; None if that is not possible."""
+) -> list[PerImage]:
+    """Statistics of both, which give the same draws; none if they are of other images."""
     one, other = (read_per_image(path, name) for path in (first, second))
     if one is None or other is None or not np.array_equal(one.keys, other.keys):
-        return None
-    return [one.resampled(), other.resampled()]
+        return []
+    return [one, other]

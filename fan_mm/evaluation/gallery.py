@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
+from fan_mm.corruptions import image_key
+from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
 from fan_mm.evaluation.samples import spread
 
 MAX_WIDTH = 640
@@ -99,9 +100,46 @@ def encode(picture: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def commented(jpeg: bytes, text: str) -> bytes:
+    """A JPEG file with a comment (ITU-T T.81, B.2.4.5), before all else that it holds."""
+    comment = text.encode()
+    return b'%b\xff\xfe%b%b%b' % (
+        jpeg[:2],
+        (len(comment) + 2).to_bytes(2, 'big'),
+        comment,
+        jpeg[2:],
+    )
+
+
 def file_name(cell: Cell, position: int, picture: str) -> str:
     """Where a picture lies below the work dir."""
     return f'images/{cell.corruption}_{cell.severity}/{position:06d}_{picture}.jpg'
+
+
+def stored(
+    store: CellStore, cell: Cell, taken: Mapping[int, Mapping[str, bytes]], paths: Sequence[str]
+) -> list[dict[str, str]]:
+    """Write the pictures of a cell; returns the 'images' of its record.
+
+    Each file says in a comment of which protocol and cell it is.
+
+    Args:
+        store: of the sweep.
+        cell: which.
+        taken: what `Gallery.take` gave on all ranks.
+        paths: of all samples, by their positions.
+    """
+    about = f'{store.protocol}, {cell}'
+    return [
+        {
+            'key': image_key(paths[position]),
+            **{
+                name: store.put_image(file_name(cell, position, name), commented(data, about))
+                for name, data in files.items()
+            },
+        }
+        for position, files in sorted(taken.items())
+    ]
 
 
 def _middle(levels: Iterable[int]) -> int:

@@ -225,6 +225,23 @@ class PremadeImages:
             'corruption_version': manifest.get('corruption_version'),
         }
 
+    def check_made(self, asked: Mapping[str, Any]) -> None:
+        """Check that files were made as somebody asks for them; of what is not known nothing is said.
+
+        Args:
+            asked: of `protocol`, None for any.
+
+        Raises:
+            InputError: they were made otherwise.
+        """
+        made = self.protocol()
+        for name, value in asked.items():
+            if value is not None and made[name] not in (None, value):
+                raise InputError(
+                    f'--{name.replace("_", "-")} {value}: the files of {self.root} were made with '
+                    f'{made[name]}; leave the option out, or the files'
+                )
+
     def origin(self) -> str:
         """Short text that tells how a set was made: of its manifest, where it has one.
 

@@ -3,8 +3,10 @@
 docs/results_schema.md describes both files.
 """
 
+import functools
 import itertools
 import json
+import logging
 import os
 import platform
 import sys
@@ -17,12 +19,14 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from fan_mm import __version__
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
+from fan_mm.evaluation.consistency import check_results
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
@@ -35,6 +39,7 @@ RESULTS = 'results.json'
 PER_IMAGE = 'per_image.npz'
 CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
+_PROTOCOL = 'protocol'  # among the arrays of such a file
 _LIBRARIES = ['fan_mm', 'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'numpy', 'cv2']
 
 
@@ -61,8 +66,8 @@ def build_results(
         headline: name of the score that the means are of.
         model: 'name', 'config', 'checkpoint', 'checkpoint_sha256', 'config_sha256'.
         dataset: 'type', 'samples', 'total', 'classes', 'palette', 'sha256'.
-        protocol: 'seed', 'channel_order', 'corruption_version', 'corrupted_root',
-            'corrupted_images', 'precision'.
+        protocol: 'protocol', its name; 'seed', 'channel_order', 'corruption_version',
+            'corrupted_root', 'corrupted_images', 'precision'.
         per_image: statistics for intervals, where the metric has them.
         unit: of the headline; None where its metric is not known.
         summarized: other scores that get a summary; None for all in detection, none otherwise.
@@ -80,6 +85,7 @@ def build_results(
     # corruption errors are those of top-1 accuracy
     classes = len(dataset['classes']) if headline == 'top1' or task != 'classification' else 0
     draws = per_image.resampled() if per_image is not None else None
+    drawn = {n: dict(d) for n, d in per_image.others.items()} if per_image is not None else {}
     return {
         **heading(CORRUPTIONS),
         'task': task,
@@ -102,7 +108,9 @@ def build_results(
         'environment': environment(),
         'cells': [_public(record) for record in records],
         'summary': summarize(scope, scores(headline), task, classes, draws),
-        'other_summaries': {n: summarize(scope, scores(n), task, classes) for n in summarized},
+        'other_summaries': {
+            n: summarize(scope, scores(n), task, classes, drawn.get(n)) for n in summarized
+        },
         'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
         'gallery': gallery.entries(records),
         'audit': audit,
@@ -117,6 +125,24 @@ def heading(kind: str) -> dict[str, Any]:
         'fan_mm': __version__,
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
     }
+
+
+def protocol_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol that results are of, which the files beside them carry, too.
+
+    Args:
+        results: content of a results.json, of earlier versions too.
+
+    Returns:
+        'name', and what tells it from others of that name.
+    """
+    if results.get('kind') == SHIFTS:
+        sets = (f'{entry["title"]} {entry["split"]}' for entry in results['sets'].values())
+        name, apart = ', '.join(sets), ['max_samples']
+    else:
+        name = results.get('benchmark', {}).get('name')
+        apart = ['seed', 'channel_order', 'corruption_version']
+    return {'name': results.get('protocol', name), **{what: results.get(what) for what in apart}}
 
 
 def _public(record: CellRecord) -> dict[str, Any]:
@@ -148,7 +174,12 @@ def write_results(
 def _arrays(statistics: PerImage | None) -> Iterable[tuple[str, Any]] | None:
     if statistics is None:
         return None
-    cells = ((f'{name}/{severity}', s) for (name, severity), s in statistics.cells.items())
+    scores = {'': statistics.cells, **{f'{n}/': cells for n, cells in statistics.others.items()}}
+    cells = (
+        (f'{score}{name}/{severity}', s)
+        for score, found in scores.items()
+        for (name, severity), s in found.items()
+    )
     return itertools.chain([('kind', statistics.kind), ('keys', statistics.keys)], cells)
 
 
@@ -159,6 +190,8 @@ def write_with_arrays(
 ) -> Path:
     """Write results.json, and beside it files of arrays where there are some; returns the former's path.
 
+    Each file has the results' protocol among its arrays (`protocol_of`).
+
     Args:
         folder: where.
         results: content of results.json.
@@ -166,12 +199,15 @@ def write_with_arrays(
             there shall be none.
     """
     folder = Path(folder)
+    protocol = _PROTOCOL, json.dumps(protocol_of(results))
     for name, content in arrays.items():
         if content is None:
             (folder / name).unlink(missing_ok=True)
             continue
         with whole_file(folder / name) as aside, ZipFile(aside, 'w', ZIP_DEFLATED) as file:
-            for array, values in content:  # as np.savez_compressed, which wants them all at once
+            for array, values in itertools.chain(
+                [protocol], content
+            ):  # as np.savez_compressed, which wants them all at once
                 with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS
@@ -180,14 +216,14 @@ def write_with_arrays(
 
 
 def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
-    """Read a results.json; one of version 1 gets the 'kind' that it lacks.
+    """Read a results.json; one of version 1 gets the 'kind' that it lacks. One that was edited is told.
 
     Args:
         path: the file, or the folder that holds it.
         kind: `CORRUPTIONS` or `SHIFTS`; None for either.
 
     Raises:
-        InputError: there is none, it is not one of this schema, or of the other kind.
+        InputError: there is none, it is not one of this schema, or of the other kind, or not whole.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
@@ -209,7 +245,16 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
             f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, where those on '
             f'{_KINDS[kind]} are needed'
         )
+    doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
+    if doubt:
+        _warn(doubt)
     return results
+
+
+@functools.lru_cache(maxsize=64)
+def _warn(line: str) -> None:
+    """Say something once, however often a file is read."""
+    print_log(line, 'current', logging.WARNING)
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
@@ -227,33 +272,52 @@ def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage |
         return None
     try:
         kind, keys = str(arrays.pop('kind')), arrays.pop('keys')
-        cells = {}
-        for cell, statistics in arrays.items():
-            corruption, _, severity = cell.rpartition('/')
+        scores: dict[str, dict[Cell, np.ndarray]] = {'': {}}
+        for name, statistics in arrays.items():
+            *score, corruption, severity = name.split('/')
+            cells = scores.setdefault('/'.join(score), {})
             cells[Cell(corruption, int(severity))] = statistics
-        return PerImage(kind, keys, cells)
+        return PerImage(kind, keys, scores.pop(''), scores)
     except DAMAGED:
         raise InputError(_damaged(path, name)) from None
 
 
 def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.ndarray] | None:
-    """Read the arrays beside a results.json as they are; None if there are none.
+    """Read the arrays beside a results.json as they are, but for their protocol; None if there are none.
 
     Args:
         path: results.json, or the folder that holds it.
         name: of their file.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or of another protocol than the results.
     """
     file = _arrays_of(path, name)
     if not file.exists():
         return None
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        protocol = json.loads(
+            str(arrays.pop(_PROTOCOL, 'null'))
+        )  # none in those of earlier versions
     except DAMAGED:
         raise InputError(_damaged(path, name)) from None
+    results = file.with_name(RESULTS) if Path(path).is_dir() else Path(path)
+    if protocol is not None and results.is_file():
+        _check_protocol(file, protocol, protocol_of(read_results(results)))
+    return arrays
+
+
+def _check_protocol(file: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse arrays that are not of the results that they lie beside."""
+    names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
+    if names:
+        differs = '; '.join(f'{n} {there.get(n)} instead of {wanted.get(n)}' for n in names)
+        raise InputError(
+            f'{file} is of another protocol than the results beside it ({differs}): the command of its '
+            'sweep writes both anew'
+        )
 
 
 def _arrays_of(path: str | os.PathLike, name: str) -> Path:

@@ -1,8 +1,8 @@
 """What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
 
 The evaluator's own ``evaluate`` says the scores. Of metrics that are known, and are what their library
-made them, values per class and statistics per image are read besides. They are told by their class
-names, so that none of the three libraries is imported here.
+made them, more is read besides (`fan_mm.evaluation.collected`). They are told by their class names, so
+that none of the three libraries is imported here.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,8 @@ from fan_mm.engine.evaluators import (
     options_set,
 )
 from fan_mm.errors import InputError
-from fan_mm.evaluation.average_precision import Matches, match, mean_ap
-from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
-from fan_mm.evaluation.class_names import readable
+from fan_mm.evaluation.bootstrap import RESAMPLED
+from fan_mm.evaluation.collected import READERS, Scores
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
 # Scores of which the field knows that higher is better, the first ones first. Of metrics that are not
@@ -215,29 +214,6 @@ class NoScore(InputError):
         self.names = names
 
 
-@dataclass
-class Scores:
-    """The scores of one cell.
-
-    Attributes:
-        task: see `KnownMetric`.
-        headline: name of the score that the sweep is about.
-        metrics: all scores, per cent, None where undefined.
-        per_class: score -> class -> per cent.
-        kind: kind of the statistics, None without.
-        statistics: see `fan_mm.evaluation.bootstrap.PerImage`.
-        matches: of boxes, what the statistics are from.
-    """
-
-    task: str
-    headline: str
-    metrics: dict[str, float | None]
-    per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    kind: str | None = None
-    statistics: np.ndarray | None = None
-    matches: Matches | None = None
-
-
 def compute_scores(
     evaluator: Evaluator | Sequence[BaseMetric],
     results: Sequence[list],
@@ -304,10 +280,7 @@ def compute_scores(
         raise NoScore(_without_headline(main, how, list(values)), list(values))
     scores = Scores(how.task, headline, found, per_class)
     if plain and as_in_library(main) and how.statistics:
-        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_boxes}[
-            how.statistics
-        ]
-        read(main, held[id(main)], scores)
+        READERS[how.statistics](main, held[id(main)], scores)
     return scores
 
 
@@ -432,81 +405,3 @@ def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dic
     segm = {f'{start}segm' for start in classwise}
     ordered = sorted(rest, key=lambda name: name.startswith(tuple(segm)))
     return {name: rest[name] for name in ordered}, classes
-
-
-def _class_names(metric: BaseMetric, count: int) -> list[str]:
-    names = (metric.dataset_meta or {}).get('classes')
-    return readable(names if names is not None else range(count))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:
-    return {
-        name: round(100 * float(p) / float(w), 4) if w else None
-        for name, p, w in zip(names, part, whole, strict=True)
-    }
-
-
-def _read_iou(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """Sums per image and values per class of mmseg's IoUMetric.
-
-    It keeps per image the histograms over classes of intersection, union, prediction, ground truth.
-    """
-    stacked = torch.stack([torch.stack([h.cpu() for h in image]) for image in results])
-    histograms = stacked.round().to(torch.int64).numpy()
-    intersection, union, _, truth = histograms.sum(axis=0)
-    names = _class_names(metric, len(union))
-    scores.per_class['IoU'] = _ratio(intersection, union, names)
-    scores.per_class['Acc'] = _ratio(intersection, truth, names)
-    _keep_if_equal('iou', histograms[:, :2].astype(np.uint32), scores)
-
-
-def _read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """Right or wrong per image, and accuracy per class, of mmpretrain's Accuracy."""
-    truth = torch.cat([r['gt_label'].reshape(1) for r in results]).cpu()
-    if 'pred_score' in results[0]:
-        predicted = torch.stack([r['pred_score'] for r in results]).float().topk(1).indices[:, 0]
-        classes = len(results[0]['pred_score'])
-    else:
-        predicted = torch.cat([r['pred_label'].reshape(1) for r in results])
-        classes = int(truth.max()) + 1
-    right, labels = (predicted.cpu() == truth).numpy(), truth.numpy()
-    names = _class_names(metric, classes)
-    scores.per_class['Acc'] = _ratio(
-        np.bincount(labels[right], minlength=len(names)),
-        np.bincount(labels, minlength=len(names)),
-        names,
-    )
-    _keep_if_equal('accuracy', right[:, None, None], scores)
-
-
-def _read_boxes(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """What CocoMetric's detections match, and its box mAP of resampled images.
-
-    There is none where an image was evaluated twice, or the metric's options make another score of it.
-    The tolerance is the metric's rounding.
-    """
-    found = [result for _, result in results]
-    reported = scores.metrics[scores.headline]
-    once = len({result['img_id'] for result in found}) == len(found)
-    if scores.headline != 'bbox_mAP' or reported is None or not once:
-        return
-    matches = match(metric._coco_api, found, metric.cat_ids, np.atleast_1d(metric.iou_thrs))
-    if abs(mean_ap(matches.per_class()[None])[0] - reported) <= 0.0501:
-        scores.kind, scores.statistics = RESAMPLED, matches.resampled()
-        scores.matches = matches
-
-
-def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:
-    """Keep the statistics if the headline can be had from them.
-
-    It cannot under some options of the metrics (nan_to_num, score thresholds, mDice); then there are
-    no intervals rather than intervals of something else. The tolerance is the metrics' rounding.
-    """
-    score = SCORES[kind](statistics.sum(axis=0, dtype=np.float64)[None], len(statistics))[0]
-    reported = scores.metrics[scores.headline]
-    if (
-        scores.headline in ('mIoU', 'top1')
-        and reported is not None
-        and abs(score - reported) <= 0.01
-    ):
-        scores.kind, scores.statistics = kind, statistics

@@ -2,63 +2,32 @@
 
 import bisect
 import contextlib
-import logging
-import shutil
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.dist import (
-    collect_results,
-    get_dist_info,
-)
+from mmengine.dist import get_dist_info
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from mmengine.runner.amp import autocast
-from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from fan_mm.corruptions import (
     ALGORITHM_VERSION,
     BENCHMARK_ORDERS,
-    TOO_SMALL,
-    check_channel_order,
     find_benchmark,
-    image_key,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.evaluators import (
-    Memory,
-    collectors,
-    parts_of,
-    set_metainfo,
-    truth_ids,
-    with_sizes,
-)
-from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
-from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.engine.evaluators import parts_of, set_metainfo, with_sizes
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
-from fan_mm.evaluation.audit import Facts, audit
 from fan_mm.evaluation.audit.auditor import Auditor
-from fan_mm.evaluation.audit.colours import exchanged_colours
-from fan_mm.evaluation.bootstrap import PerImage
-from fan_mm.evaluation.calibration.merged_scores import predict
-from fan_mm.evaluation.calibration.of_sweep import (
-    TEMPERATURE,
-    SweepCalibration,
-    store_temperature,
-    stored_temperature,
-)
-from fan_mm.evaluation.calibration.temperature import Temperature, fit_on_pictures
+from fan_mm.evaluation.audit.colours import exchanged_in_some
+from fan_mm.evaluation.calibration.of_sweep import TEMPERATURE, SweepCalibration
 from fan_mm.evaluation.cell_dataset import (
     CellBatches,
     CellDataset,
@@ -67,79 +36,29 @@ from fan_mm.evaluation.cell_dataset import (
     metainfo_of,
     sample_infos,
 )
-from fan_mm.evaluation.cells import CLEAN, COPIES, Cell, CellRecord, CellStore
-from fan_mm.evaluation.class_names import readable
-from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
+from fan_mm.evaluation.cells import Cell, CellStore
+from fan_mm.evaluation.class_names import palette_of, readable
+from fan_mm.evaluation.every_cell import EveryCell
 from fan_mm.evaluation.loading.fitting import check_fit
-from fan_mm.evaluation.loading.image_cache import OFF, check_image_cache, kept_images
-from fan_mm.evaluation.pipelines import (
-    as_the_model_gets_it,
-    from_files,
-    on_the_fly,
-    with_cells,
-)
+from fan_mm.evaluation.loading.image_cache import OFF, kept_images
+from fan_mm.evaluation.pipelines import as_the_model_gets_it, from_files, on_the_fly, with_cells
 from fan_mm.evaluation.premade import PremadeImages, ReadPremade
 from fan_mm.evaluation.progress import Progress
-from fan_mm.evaluation.results import (
-    CALIBRATION,
-    PER_IMAGE,
-    RESULTS,
-    build_results,
-    write_results,
-)
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS, write_results
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
-from fan_mm.evaluation.scores import (
-    Scores,
-    compute_scores,
-    for_sweep,
-    headline_of,
-    how_to_read,
-    like,
-    lower_is_better,
-)
+from fan_mm.evaluation.scores import for_sweep, how_to_read
+from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
+from fan_mm.evaluation.sweeping.gathering import Gathering
+from fan_mm.evaluation.sweeping.identity import sweep_identity
+from fan_mm.evaluation.sweeping.options import ON_ERROR, check_options
+from fan_mm.evaluation.sweeping.own_part import OwnPart
+from fan_mm.evaluation.sweeping.recording import Recording
+from fan_mm.evaluation.sweeping.results import results_of
+from fan_mm.evaluation.sweeping.truth import check_truth
 from fan_mm.fileio import alone_in, output_folder
 
-ON_ERROR = ('retry', 'skip', 'stop')
-_FAILED = 'failed, '
-
-
-def check_options(
-    benchmark: str | None = None,
-    corruptions: Sequence[str] | None = None,
-    severities: Sequence[int] | None = None,
-    corrupted_root: str | None = None,
-    channel_order: str | None = None,
-    max_samples: int | None = None,
-    on_error: str = 'retry',
-    image_cache: str | Path = OFF,
-    **_: Any,
-) -> None:
-    """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
-
-    Raises:
-        InputError: one of the options is wrong.
-    """
-    if on_error not in ON_ERROR:
-        raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
-    whole = find_benchmark(benchmark or 'all')
-    if channel_order is not None:
-        check_channel_order(channel_order, BENCHMARK_ORDERS)
-    if whole.resized and channel_order not in (None, whole.channel_order):
-        raise InputError(
-            f'{whole.name} takes the colours as {whole.channel_order}: leave the channel order out'
-        )
-    if whole.resized and corrupted_root is not None:
-        raise InputError(
-            f'{whole.name} corrupts pictures as the model gets them, after the resize: no folder of '
-            'corrupted images has those'
-        )
-    if max_samples is not None and max_samples < 1:
-        raise InputError(f'max_samples must be at least 1, not {max_samples}')
-    choose_scope(whole, corruptions, severities)
-    if corrupted_root is not None and not Path(corrupted_root).is_dir():
-        raise InputError(f'--corrupted-root {corrupted_root} is not a folder')
-    check_image_cache(image_cache)
+__all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 
 
 class RobustnessSweep:
@@ -160,10 +79,11 @@ class RobustnessSweep:
             the scores; one of them must be of a metric of `fan_mm.evaluation.scores.KNOWN_METRICS`,
             or be named like a score of which higher is better.
         benchmark: a key of `fan_mm.corruptions.BENCHMARKS`; None for the dataset's own.
+        protocol: name of what is evaluated, where it is not the benchmark: of a real condition.
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
-        seed: of the corruptions on the fly.
+        seed: of the corruptions on the fly, 0 without; of ready files it must be theirs.
         channel_order: in which the corruptions take the colours: 'rgb' (physically right), or
             'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made);
             None for the benchmark's own.
@@ -198,10 +118,11 @@ class RobustnessSweep:
         evaluator: Evaluator | BaseMetric | dict | list,
         *,
         benchmark: str | None = None,
+        protocol: str | None = None,
         corruptions: Sequence[str] | None = None,
         severities: Sequence[int] | None = None,
         corrupted_root: str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         channel_order: str | None = None,
         max_samples: int | None = None,
         work_dir: str | Path | None = None,
@@ -225,6 +146,7 @@ class RobustnessSweep:
             max_samples=max_samples,
             on_error=on_error,
             image_cache=image_cache,
+            audit_colours=audit_colours,
         )
         self.image_cache = image_cache
         self.work_dir = None if work_dir is None else Path(work_dir)
@@ -234,12 +156,10 @@ class RobustnessSweep:
         self.on_error = on_error
         self.clean_loader = Runner.build_dataloader(dataloader)
         self.evaluator = for_sweep(evaluator)
-        self.collectors = [m for metric in self.evaluator.metrics for m in collectors(metric)]
         self.how = how_to_read(self.evaluator)
         self.calibration = None
         if calibration or fit_on is not None:
             self.calibration = SweepCalibration(model, self.how.task, self.evaluator, fit_on)
-            self.collectors.append(self.calibration.metric)
         clean_dataset = self.clean_loader.dataset
 
         if benchmark is None:
@@ -247,7 +167,8 @@ class RobustnessSweep:
             print_log(f'{type(clean_dataset).__name__}: benchmark {benchmark}', 'current')
         whole = find_benchmark(benchmark)
         self.scope = choose_scope(whole, corruptions, severities)
-        channel_order = channel_order or whole.channel_order
+        asked = {'seed': seed, 'channel_order': channel_order}
+        seed, channel_order = seed or 0, channel_order or whole.channel_order
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
@@ -266,15 +187,14 @@ class RobustnessSweep:
         self.infos: list[dict[str, Any]] = [
             {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
         ]
-        self.labels = [info.get('gt_label') for info in infos]
-        self._check_truth()
+        self.paths = [info['img_path'] for info in self.infos]
+        labels = [info.get('gt_label') for info in infos]
+        check_truth(self.evaluator, self.infos, self.parts)
         self.premade = None
         if corrupted_root is not None:
-            paths = [info['img_path'] for info in self.infos]
-            self.premade = self._on_rank_0(
-                lambda: self._find_copies(corrupted_root, paths, clean_dataset)
-            )
-            self.premade.check_labels(paths, self.labels)
+            self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
+            self.premade.check_labels(self.paths, labels)
+            self.premade.check_made(asked)
         self.resized = whole.resized
         place = as_the_model_gets_it if self.resized else on_the_fly
         self.dataset = CellDataset(
@@ -286,6 +206,7 @@ class RobustnessSweep:
                     else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
                 ),
                 from_files if self.premade else place,
+                corrupts=bool(self.scope.severities),
             ),
             self.cells,
             self.samples,
@@ -308,7 +229,9 @@ class RobustnessSweep:
         }
         if 'checkpoint_sha256' not in self.model_info:
             self.model_info['checkpoint_sha256'] = identity.model_sha256(model)
+        self.name = protocol or whole.name
         self.protocol: dict[str, Any] = {
+            'protocol': protocol or self.scope.benchmark.name,
             'seed': seed,
             'channel_order': channel_order,
             'corruption_version': ALGORITHM_VERSION,
@@ -319,13 +242,28 @@ class RobustnessSweep:
         if self.premade:
             self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
-        self.collected = 0
-        self.memory: Memory | None = None  # of the evaluator, as it was before the cell
-        ids = [info['img_id'] for info in self.infos]
-        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        self.gathering = Gathering(self.evaluator, self.work_dir)
         self.classes = readable(self.metainfo.get('classes') or ())
-        paths = [info['img_path'] for info in self.infos]
-        self.auditor = Auditor(model, self.evaluator, clean_dataset, paths, self.classes)
+        self.auditor = Auditor(model, self.evaluator, clean_dataset, self.paths, self.classes)
+        ids = [info['img_id'] for info in self.infos]
+        self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
+        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        self.own_part = OwnPart(
+            model,
+            self.dataset,
+            self._batches().batches,
+            self.metrics,
+            infos=self.infos,
+            labels=labels,
+            fp16=fp16,
+            copies=self.premade is not None,
+            every_cell=self.every_cell,
+            auditor=self.auditor,
+            gallery=self.gallery,
+        )
+        self.recording = Recording(
+            self.store, self.metrics, self.every_cell, self.auditor, self.paths
+        )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours: not with an evaluator of several datasets')
@@ -343,12 +281,16 @@ class RobustnessSweep:
             self._on_rank_0(self.store.reopen)
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
+            done = self._on_rank_0(self.stored)
             if self.calibration and self.calibration.fit_on is not None:
-                self._fit_temperature(self.calibration)
-            left = len(self.cells) - len(self._on_rank_0(self.stored))
-            again = left > 1 and self.premade is None
+                self.calibration.fit(
+                    *(self.model, self.clean_loader, self.fp16, self.work_dir),
+                    goes_on=bool(done),
+                    protocol=self.name,
+                )
+            again = len(self.cells) - len(done) > 1 and self.premade is None
             stack.enter_context(kept_images(self.dataset, self.image_cache, again))
-            self._run_cells()
+            self._run_cells(done)
             colours = self._exchange_colours() if self.audit_colours else None
             return self._on_rank_0(lambda: self._results(colours))
 
@@ -363,10 +305,10 @@ class RobustnessSweep:
 
     # ------------------------------------------------------------------------------ preparation
 
-    def _find_copies(self, root: str, clean_paths: Sequence[str], dataset: Any) -> PremadeImages:
+    def _find_copies(self, root: str) -> PremadeImages:
         """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""
-        images = PremadeImages.find(root, self.cells[1:], clean_paths)
-        check_fit(images, self.cells[1:], clean_paths, dataset)
+        images = PremadeImages.find(root, self.cells[1:], self.paths)
+        check_fit(images, self.cells[1:], self.paths, self.clean_loader.dataset)
         return images
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
@@ -378,61 +320,31 @@ class RobustnessSweep:
     def _open(self, infos: Sequence[Mapping], overwrite: bool) -> None:
         """Open the store, on rank 0."""
         with self._alone():
-            if self.work_dir:
-                shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)  # left by a kill
+            self.gathering.tidy()
             dataset = self.clean_loader.dataset
             self.dataset_sha256 = identity.listing_sha256(dataset, infos)
-            content = identity.dataset_sha256(dataset, infos)
-            images, copies = 'on the fly', {}
+            images = 'on the fly'
             if self.premade:
                 images = self.premade.origin()
-                paths = [info['img_path'] for info in self.infos]
-                for cell in self.cells[1:]:
-                    copies[str(cell)] = self.premade.contents(cell, paths)
-                self.protocol['corrupted_images'] = copies
+                self.protocol['corrupted_images'] = {
+                    str(cell): self.premade.contents(cell, self.paths) for cell in self.cells[1:]
+                }
             self.store.open(
-                {
-                    'fingerprints': identity.VERSION,
-                    'config': _short(self.model_info['config_sha256']),
-                    'checkpoint': _short(self.model_info['checkpoint_sha256']),
-                    'dataset': f'{_short(content)} ({len(self.samples)} images)',
-                    'precision': self.protocol['precision'],
-                    'corrupted images': images,
-                    'seed': str(self.protocol['seed']),
-                    'channel order': str(self.protocol['channel_order']),
-                    'version of the corruptions': str(self.protocol['corruption_version']),
-                    **({'place of the corruptions': 'after the resize'} if self.resized else {}),
-                    **(self.calibration.identity(dataset) if self.calibration else {}),
-                    **{COPIES + cell: text for cell, text in copies.items()},
-                },
+                sweep_identity(
+                    name=self.name,
+                    protocol=self.protocol,
+                    resized=self.resized,
+                    images=images,
+                    model=self.model_info,
+                    content=identity.dataset_sha256(dataset, infos),
+                    samples=len(self.samples),
+                    calibration=self.calibration.identity(dataset) if self.calibration else {},
+                ),
                 overwrite,
             )
             if self.work_dir and overwrite:
                 for name in (RESULTS, PER_IMAGE, CALIBRATION, TEMPERATURE):
                     (self.work_dir / name).unlink(missing_ok=True)
-
-    def _check_truth(self) -> None:
-        """Check that the metrics' own annotation files have every image, and that none lacks any.
-
-        Raises:
-            InputError: a file lacks an image that is evaluated, or a metric has no images at all.
-        """
-        for number, metric in enumerate(self.evaluator.metrics):
-            infos = self.infos[self.parts[number]] if self.parts else self.infos
-            if not infos:
-                raise InputError(
-                    f'no image is left for {type(metric).__name__} of '
-                    f'{self.evaluator.dataset_prefixes[number]}: give more than max_samples '
-                    f'{len(self.samples)}'
-                )
-            truth = truth_ids(metric)
-            missing = [] if truth is None else [i for i in infos if i['img_id'] not in truth]
-            if missing and missing[0]['img_id'] is not None:
-                raise InputError(
-                    f'the annotation file of {type(metric).__name__} lacks {len(missing)} of '
-                    f'{len(infos)} images of the dataset, the first is {missing[0]["img_path"]} (id '
-                    f'{missing[0]["img_id"]}): give both the same ann_file'
-                )
 
     def _on_rank_0(self, function: Callable[[], Any]) -> Any:
         """Call a function on rank 0 alone; every rank gets what it returns, or its InputError.
@@ -443,27 +355,7 @@ class RobustnessSweep:
 
     # -------------------------------------------------------------------------------- evaluation
 
-    def _fit_temperature(self, calibration: SweepCalibration) -> None:
-        """Let all ranks use the same temperature: that of the stored cells, or a new one."""
-        found = self._on_rank_0(lambda: self.stored() and stored_temperature(self.work_dir))
-        found = found or calibration.temperature  # of a sweep before, of the same model
-        if not found:
-            found = fit_on_pictures(
-                self.model,
-                calibration.fit_on,
-                self.clean_loader,
-                calibration.metric.ignore_index,
-                self.fp16,
-            )
-
-        def kept() -> Temperature:
-            store_temperature(self.work_dir, found)
-            return found
-
-        calibration.use(self._on_rank_0(kept))  # the same on all ranks, to the last digit
-
-    def _run_cells(self) -> None:
-        done = self._on_rank_0(self.stored)
+    def _run_cells(self, done: list[Cell]) -> None:
         queue = [cell for cell in self.cells if cell not in done]
         progress = Progress(self.cells, done, len(self.samples))
         if self.gallery and self._on_rank_0(lambda: self._without_pictures(done)):
@@ -474,17 +366,17 @@ class RobustnessSweep:
             cell = queue.pop(0)
             if loader is None:
                 loader = iter(self.loader([cell, *queue]))
-            parts: Any = self._collect(self._predict(cell, loader, progress))
-            status, outcome = self._on_rank_0(partial(self._store, cell, parts))
-            progress.end_cell(cell, status == 'done', outcome)
-            if status == 'done':
+            parts: Any = self.gathering.gather(self.own_part.evaluate(cell, loader, progress))
+            outcome = self._on_rank_0(partial(self.recording.record, cell, parts))
+            progress.end_cell(cell, outcome.done, str(outcome))
+            if outcome.done:
                 done.append(cell)
                 continue
             loader = None  # ranks have stopped at different batches
             if self.on_error == 'stop':
                 break
             if not done and queue:
-                self.every_cell.compare(cell, outcome.removeprefix(_FAILED))
+                self.every_cell.compare(cell, outcome.text)
             if self.on_error == 'retry' and cell not in retried:
                 retried.add(cell)
                 queue.insert(0, cell)
@@ -497,289 +389,43 @@ class RobustnessSweep:
         batch_size = batch_size_of(self.clean_loader)
         return CellBatches(cells, len(self.samples), batch_size, self.rank, self.world_size)
 
-    @torch.no_grad()
-    def _predict(self, cell: Cell, loader: Iterator, progress: Progress) -> dict[str, Any]:
-        """This rank's part of a cell: what the metrics collected, or the error that ended it."""
-        start = time.monotonic()
-        part: dict[str, Any] = {'error': None, 'positions': [], 'results': [], 'pictures': {}}
-        watch = self.auditor.watch(cell)
-        untried = cell == CLEAN
-        memory = self.memory = Memory(self.evaluator)
-        positions, loaded = [], True
-        try:
-            for positions in self._batches().batches:
-                loaded = False
-                with watch.waiting():
-                    batch = next(loader)
-                loaded = True
-                with autocast(enabled=self.fp16):
-                    outputs = without_losses(self._test_step(batch))
-                check_outputs(outputs)
-                if untried:
-                    check_labels(outputs, self.labels, self.evaluator)
-                watch.take(positions, batch, outputs)
-                self.evaluator.process(data_samples=outputs, data_batch=batch)
-                if self.calibration:
-                    self.calibration.evaluator.process(data_samples=outputs, data_batch=batch)
-                if untried:
-                    mistake = self.every_cell.try_metrics(positions, memory)
-                    untried = False
-                    self.every_cell.agree(mistake)
-                part['positions'] += positions
-                if self.gallery:
-                    part['pictures'] |= self.gallery.take(cell, positions, batch, outputs)
-                progress.add(cell, len(positions) * self.world_size)
-            if untried:  # no batch of the cell is this rank's
-                untried = False
-                self.every_cell.agree(None)
-            part['results'] = [_to_cpu(metric.results) for metric in self.collectors]
-        except EveryCellFails:
-            raise
-        except Exception as error:  # whatever a dataset, a model or a metric may raise
-            memory.put_back()
-            part['error'] = self._why(cell, error, [] if loaded else positions)
-            if not untried:
-                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
-            # The frames of the error hold what filled the memory, and the loader's iterator, in a
-            # cycle that would make it wait ten seconds for its workers.
-            traceback.clear_frames(error.__traceback__)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if untried:
-                self.every_cell.agree(part['error'])
-        finally:
-            part['seen'] = watch.end()
-            for metric in self.collectors:
-                metric.results = type(metric.results)()
-        part['seconds'] = time.monotonic() - start
-        return part
-
-    def _test_step(self, batch: Any) -> list:
-        return predict(self.model, batch) if self.calibration else self.model.test_step(batch)
-
-    def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
-        """An error as one line, which names the file where one of some samples cannot be loaded."""
-        line = one_line(error)
-        files = [str(self.infos[position]['img_path']) for position in positions]
-        copies = self.premade is not None and cell != CLEAN  # other files than these
-        if positions and not copies and not any(file in line for file in files):
-            start = self.cells.index(cell) * len(self.samples)
-            try:
-                load_samples(self.dataset, [start + p for p in positions], 'the loader', positions)
-            except InputError as found:
-                return str(found)
-        return line
-
-    def _collect(self, part: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """All ranks' parts on rank 0, None elsewhere.
-
-        mmengine's own `collect_results` of metrics interleaves samples one by one, which fits another
-        way of dealing them, and leaves the other ranks waiting if rank 0 fails between.
-        """
-        metric = self.evaluator.metrics[0]
-        folder = metric.collect_dir
-        if folder is None and metric.collect_device == 'cpu' and self.work_dir:
-            # A new name each time: network file systems remember for a while what was removed.
-            self.collected += 1
-            folder = str(self.work_dir / '.collect' / str(self.collected))
-        return collect_results([part], self.world_size, metric.collect_device, folder)
-
-    def _store(self, cell: Cell, parts: Sequence[dict[str, Any]]) -> tuple[str, str]:
-        """Compute and store a cell from all ranks' parts; returns its status and a word about it."""
-        start = time.monotonic()
-        record = CellRecord(*cell, status='failed', samples=len(self.samples))
-        arrays: dict[str, Any] = {}
-        record.error = next((part['error'] for part in parts if part['error']), None)
-        if record.error and TOO_SMALL in record.error:
-            raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
-        if record.error is None:
-            try:
-                collected = _in_order(parts)
-                sums = collected.pop() if self.calibration else []
-                scores = self._scores(collected)
-                if cell == CLEAN and self.work_dir and scores.metrics[scores.headline] is None:
-                    raise EveryCellFails(
-                        f'the clean images have no {scores.headline} (undefined), and so would every cell: '
-                        'the labels of those evaluated hold nothing that counts'
-                    )
-                arrays['statistics'] = scores.statistics
-                if scores.matches is not None:
-                    arrays |= scores.matches.arrays()
-                arrays['calibration'] = self.calibration and self.calibration.of_cell(sums)
-                record.status = 'done'
-                record.metrics, record.per_class = scores.metrics, scores.per_class
-            except InputError:
-                raise  # would be the same in every cell
-            except Exception as error:  # whatever a metric may raise
-                record.error = one_line(error)
-                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
-                self.every_cell.metric_failed(cell, error)
-        record.seconds = round(max(part['seconds'] for part in parts) + time.monotonic() - start, 3)
-        if record.status == 'done':
-            record.images = self._store_pictures(cell, parts)
-            record.evidence = self.auditor.evidence(cell, [part['seen'] for part in parts])
-            if cell == CLEAN and self.work_dir:  # not within a training
-                self.auditor.say(self._facts([record], scores.headline))
-            outcome = f'{scores.headline} {scores.metrics[scores.headline]}'
-        else:
-            outcome = f'{_FAILED}{record.error}'
-        self.store.put(record, **arrays)
-        return record.status, outcome
-
-    def _scores(self, results: Sequence[list]) -> Scores:
-        """What the evaluator says about a cell; it may be reused, whatever it raises."""
-        ids = [info['img_id'] for info in self.infos]
-        try:
-            return compute_scores(self.evaluator, results, ids, self.parts)
-        except Exception:
-            if self.memory is not None:
-                self.memory.put_back()
-            raise
-        finally:
-            for metric in self.collectors:
-                metric.results = type(metric.results)()
-
-    def _store_pictures(self, cell: Cell, parts: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-        pictures = {position: p for part in parts for position, p in part['pictures'].items()}
-        return [
-            {
-                'key': image_key(self.infos[position]['img_path']),
-                **{
-                    name: self.store.put_image(gallery.file_name(cell, position, name), data)
-                    for name, data in files.items()
-                },
-            }
-            for position, files in sorted(pictures.items())
-        ]
-
     # ----------------------------------------------------------------------------------- results
-
-    def _facts(self, records: Sequence[CellRecord], headline: str, **others: Any) -> Facts:
-        """What the audit looks at."""
-        return Facts(records, self.how.task, headline, self.classes, **others)
 
     def _exchange_colours(self) -> dict[str, Any] | None:
         """Evaluate a few clean images with red and blue exchanged, on every rank alike."""
         places = spread(len(self.samples), self.audit_colours)
-        size = batch_size_of(self.clean_loader)
-        collate = self.clean_loader.collate_fn
-
-        def load() -> list[Any]:  # the clean cell's samples come first
-            groups = [places[i : i + size] for i in range(0, len(places), size)]
-            return [collate(load_samples(self.dataset, group, 'the loader')) for group in groups]
-
-        ids = [self.infos[place]['img_id'] for place in places]
-        try:
-            return exchanged_colours(self.model, load, self.evaluator, ids, self.fp16)
-        except Exception as error:  # whatever a metric may raise on a few images
-            print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
-            return None
+        return exchanged_in_some(
+            places,  # the clean cell's samples come first
+            model=self.model,
+            dataset=self.dataset,
+            loader=self.clean_loader,
+            evaluator=self.evaluator,
+            image_ids=[self.infos[place]['img_id'] for place in places],
+            fp16=self.fp16,
+        )
 
     def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
         self.store.check()
-        records = [self.store.get(cell) for cell in self.cells]
-        names = list(dict.fromkeys(name for record in records for name in record.metrics))
-        headline = headline_of(self.evaluator, names) or self._named()
-        done = [record.cell for record in records if record.status == 'done']
-        statistics = self.store.all_statistics(done)
-        per_image = None
-        if statistics and self.how.statistics:
-            per_image = PerImage(self.how.statistics, self._keys(), statistics)
-        palette = self.metainfo.get('palette')
-        if isinstance(palette, list | tuple):
-            # mmdet keeps COCO's 80 colours where the config names other classes
-            palette = [[int(v) for v in colour] for colour in palette[: len(self.classes)]]
-        else:  # COCO's may be 'random'
-            palette = None
-        results = build_results(
+        results, per_image, calibration = results_of(
+            self.store,
             scope=self.scope,
-            records=records,
-            task=self.how.task,
-            headline=headline,
-            unit=None if self.how.scale is None else '%',
-            summarized=self._summarized(headline, names),
+            evaluator=self.evaluator,
+            calibration=self.calibration,
+            paths=self.paths,
             model=self.model_info,
             dataset={
                 'type': type(self.clean_loader.dataset).__name__,
                 'samples': len(self.samples),
                 'total': self.total,
                 'classes': self.classes,
-                'palette': palette,
+                'palette': palette_of(self.metainfo, len(self.classes)),
                 'sha256': self.dataset_sha256,
             },
             protocol=self.protocol,
-            per_image=per_image,
-            audit=audit(
-                self._facts(
-                    records, headline, per_image=per_image, copies=self._copies(), colours=colours
-                )
-            ),
+            colours=colours,
         )
-        calibration = None
-        if self.calibration:
-            sums = self.store.all_statistics(done, 'calibration')
-            calibration = self.calibration.into(results, self.scope, self._keys(), sums)
         if self.work_dir:
-            shutil.rmtree(self.work_dir / '.collect', ignore_errors=True)
+            self.gathering.tidy()
             write_results(self.work_dir, results, per_image, calibration)
         return results
-
-    def _keys(self) -> np.ndarray:
-        return np.array([image_key(info['img_path']) for info in self.infos])
-
-    def _copies(self) -> dict[str, str]:
-        """Fingerprints of the corrupted files of all cells, and of the clean ones."""
-        if not self.premade:
-            return {}
-        paths = [Path(info['img_path']) for info in self.infos]
-        return {str(CLEAN): identity.contents_of(paths), **self.protocol['corrupted_images']}
-
-    def _named(self) -> str:
-        """A name for the score where no cell has one."""
-        return self.how.headlines[0] if self.how.headlines else 'score'
-
-    def _summarized(self, headline: str, names: Sequence[str]) -> list[str]:
-        """The other scores that get a summary: the same of other datasets, in detection all."""
-        if self.how.task != 'detection':
-            return like(headline, names)
-        return [n for n in names if n != headline and not lower_is_better(n)]
-
-
-def _in_order(parts: Sequence[dict[str, Any]]) -> list[list]:
-    """Per metric what it collected on all ranks, in the order of the samples.
-
-    A metric that does not keep one entry per sample gets its entries rank after rank.
-    """
-    if len(parts) == 1:  # whatever it is that a metric collects in
-        return parts[0]['results']
-    ordered = []
-    for results in zip(*(part['results'] for part in parts), strict=True):
-        pairs = [(part['positions'], r) for part, r in zip(parts, results, strict=True)]
-        if all(len(positions) == len(r) for positions, r in pairs):
-            found = [pair for positions, r in pairs for pair in zip(positions, r, strict=True)]
-            ordered.append([result for _, result in sorted(found, key=lambda pair: pair[0])])
-        else:
-            ordered.append([result for _, r in pairs for result in r])
-    return ordered
-
-
-def _to_cpu(value: Any) -> Any:
-    """What a metric collected, with tensors on the CPU."""
-    if isinstance(value, torch.Tensor):
-        value = value.to('cpu')
-        # A row of a batch would be sent to rank 0 with the storage of the whole batch.
-        return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
-    if isinstance(value, BaseDataElement):
-        return value.to('cpu')
-    if isinstance(value, tuple) and hasattr(value, '_fields'):  # of names
-        return type(value)(*(_to_cpu(v) for v in value))
-    if isinstance(value, list | tuple):
-        return type(value)(_to_cpu(v) for v in value)
-    if isinstance(value, dict):
-        return {key: _to_cpu(v) for key, v in value.items()}
-    return value
-
-
-def _short(digest: str | None) -> str:
-    return str(digest)[:16]

@@ -11,11 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_dist_info, is_main_process
 from mmengine.model import BaseModel, is_model_wrapper
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from fan_mm.config_parts import datasets_of, scope_of, type_name
+from fan_mm.config_parts import scope_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.first_batch.trial import try_model
@@ -28,7 +27,8 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
-from fan_mm.jobs.input_size import crop_size, resize
+from fan_mm.jobs.imagenet_sets import build_loader, classes_of, loader_config
+from fan_mm.jobs.input_size import crop_size
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
 from fan_mm.jobs.training_pictures import training_pictures
@@ -39,6 +39,7 @@ from fan_mm.report.tables import markdown_table
 
 SCHEMA = 'fan_mm.ood/1'
 FILE = 'ood.json'
+IMAGENET_C = 'imagenet-c'  # the benchmark
 TEST_SETS = ('clean', *FOLDER_SETS, 'imagenet_c')
 # As the released scripts evaluate (spec 12.1, 12.2): ImageNet-A at 384 (STL's script: 224), averaged
 # weights for ImageNet-R alone. None is the config's own size.
@@ -112,11 +113,11 @@ def evaluate_ood(
     cfg.load_from, cfg.resume = None, False
     work_dir = Path(work_dir)
     cfg.work_dir = str(work_dir / 'log')
-    loaders = {name: _loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
+    loaders = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    built = {name: _build(name, loader, scope) for name, loader in loaders.items()}
-    classes = {name: _classes(name, built[name].dataset) for name in names}
+    built = {name: build_loader(name, loader, scope) for name, loader in loaders.items()}
+    classes = {name: classes_of(name, built[name].dataset) for name in names}
     states = {
         kind: _weights(content, kind, model, checkpoint) for kind in {kinds[n] for n in names}
     }
@@ -152,7 +153,11 @@ def evaluate_ood(
     for name in names:
         state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
-        row = {'size': crop_size(loaders[name]), 'weights': used}
+        row: dict[str, Any] = {
+            'protocol': _protocol(name, built[name].dataset),
+            'size': crop_size(loaders[name]),
+            'weights': used,
+        }
         if name == 'imagenet_c':
             row |= _sweep_values(sweep.run())
             if is_main_process():
@@ -175,68 +180,6 @@ def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple
         raise InputError(f'{source}: {error}') from None
     meta = content.get('meta') if isinstance(content, Mapping) else None
     return dict(state_dict=state, meta=meta), used
-
-
-def _loader_config(cfg: Config, name: str, folder: str | None, size: int | None) -> dict:
-    """The config's test loader, reading another folder at another size."""
-    loader = copy.deepcopy(cfg.test_dataloader)
-    if folder is not None and not Path(folder).is_dir():
-        raise InputError(f'{name}: no such folder: {folder}')
-    pipelines: list[Any] = [
-        dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)
-    ]
-    if not all(pipelines):
-        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read pictures with')
-    if name in FOLDER_SETS:
-        if any(pipeline != pipelines[0] for pipeline in pipelines):
-            raise InputError(f'{name}: the test datasets have several pipelines: keep one dataset')
-        pipelines = pipelines[:1]
-        loader.dataset = dict(
-            type='mmpretrain.CustomDataset',
-            data_root=folder,
-            with_label=True,
-            pipeline=pipelines[0],
-            test_mode=True,
-        )
-    if size is not None:
-        for pipeline in pipelines:
-            resize(pipeline, size)
-    loader.setdefault('collate_fn', dict(type='default_collate'))
-    loader.persistent_workers = False
-    return loader
-
-
-def _build(name: str, loader: dict, scope: str | None) -> Any:
-    """Build a loader; what is wrong with a folder of pictures is one line."""
-    try:
-        with DefaultScope.overwrite_default_scope(scope):
-            return Runner.build_dataloader(loader)
-    except InputError:
-        raise
-    except Exception as error:
-        if name not in FOLDER_SETS:
-            raise
-        folder = loader['dataset']['data_root']
-        raise InputError(f'{name}: {folder} cannot be read: {_first_line(error)}') from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _classes(name: str, dataset: Any) -> list[int] | None:
-    """The class of every label; None where labels are classes."""
-    if name not in FOLDER_SETS:
-        return None
-    try:
-        classes = FOLDER_SETS[name].classes(list(dataset.CLASSES))
-    except InputError as error:
-        raise InputError(f'{dataset.data_root}: {error}') from None
-    empty = set(range(len(classes))) - {int(label) for label in dataset.get_gt_labels()}
-    if empty:
-        folder = Path(dataset.data_root, dataset.CLASSES[min(empty)])
-        raise InputError(f'{folder} has no images')
-    return classes
 
 
 @torch.no_grad()
@@ -365,7 +308,7 @@ def _sweep(
         runner.model,
         loader,
         runner.test_loop.evaluator,
-        benchmark='imagenet-c',
+        benchmark=IMAGENET_C,
         corrupted_root=root,
         work_dir=work_dir,
         overwrite=overwrite,
@@ -376,6 +319,13 @@ def _sweep(
     if overwrite and is_main_process():
         remove_report(work_dir)
     return sweep
+
+
+def _protocol(name: str, dataset: Any) -> str:
+    """The name of what a row is of; with size and weights, which stand beside it, it tells rows apart."""
+    if name == 'imagenet_c':
+        return IMAGENET_C
+    return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__
 
 
 def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:

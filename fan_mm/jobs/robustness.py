@@ -169,6 +169,8 @@ def summary_text(results: dict[str, Any]) -> str:
     for metric, other in results['other_summaries'].items():
         clean, mean = other['clean'], other['mean']
         text = f'clean {_number(clean)}, mean {_number(mean["value"], mean["missing"])}'
+        if mean['interval']:
+            text += ' [{:.2f}, {:.2f}]'.format(*mean['interval'])
         lines.append(f'  {metric:24}{text}')
     lines += calibration_text(results)
     return '\n'.join(lines)

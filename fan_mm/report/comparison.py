@@ -16,17 +16,17 @@ import numpy as np
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation import semsegbench
-from fan_mm.evaluation.comparison import compare
+from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
-from fan_mm.evaluation.results import CORRUPTIONS, read_results
+from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
-from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.robustness_table import Measure, RobustnessTable
 
 _COPIES = 'corrupted images'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
 _SAME_CELLS = {
-    'benchmark': lambda r: r['benchmark']['name'],
+    'benchmark': lambda r: protocol_of(r)['name'],
     'dataset': lambda r: r['dataset']['type'],
     'number of images': lambda r: r['dataset']['samples'],
     'images and labels': lambda r: r['dataset']['sha256'],
@@ -71,6 +71,7 @@ class Entry:
             corruptions, and 'mean' for the benchmark's own.
         notes: what a reader of the row must know.
         calibration: of `CALIBRATION` those that were measured.
+        others: other score that the results sum up -> its mean.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Entry:
     unlike: frozenset[str]
     notes: tuple[str, ...] = ()
     calibration: dict[str, float | None] = field(default_factory=dict)
+    others: dict[str, Measure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Difference:
         points: the difference in points; None where a value is missing.
         interval: paired bootstrap interval; None without per-image data of both.
         significant: whether the interval excludes zero; None without one.
+        score: that it is of, where that is not the results' metric.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Difference:
     points: float | None
     interval: tuple[float, float] | None
     significant: bool | None
+    score: str = ''
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     return Comparison(
         task=first['task'],
         metric=first['metric']['name'],
-        benchmark=scope_label(first['benchmark']),
+        benchmark=tables[0].benchmark,
         level=tables[0].level,
         groups=tables[0].groups,
         entries=tuple(entries),
@@ -298,6 +302,7 @@ def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> En
         comparable=comparable,
         unlike=_unlike(first, table.results['benchmark']['severities'], table.groups),
         calibration=_calibration(table),
+        others={name: table.of(name).measure('mean') for name in table.summed_up()[1:]},
     )
 
 
@@ -373,7 +378,7 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
 
 def _published_notices(publication: Publication, obstacle: str | None) -> list[str]:
     notices = [
-        f'Rows of {publication.short} are printed in {publication.source}; nothing of them was '
+        f'Rows of {publication.short} are printed in {publication.source}; they were not '
         f'measured here. Corrupted images: {publication.corrupted}.'
     ]
     benchmark = benchmark_label(publication.benchmark)
@@ -434,9 +439,13 @@ def _differences(
         if _other_cells(results[0], other) or _differing(results[0], other, _SAME_CORRUPTIONS):
             continue
         differences = compare(paths[0], path)
-        for measure in (*DIFFERENCES, *CALIBRATION):
-            if measure in differences:
-                d = differences[measure]
+        wanted = {measure: (measure, '') for measure in (*DIFFERENCES, *CALIBRATION)}
+        for score in results[0].get('other_summaries', ()):
+            wanted |= {f'{measure}_{score}': (measure, score) for measure in OVERALL}
+        for key, (measure, score) in wanted.items():
+            if key in differences and (score == '' or differences[key]['difference'] is not None):
+                d = differences[key]
                 bounds = tuple(d['interval']) if d['interval'] else None
-                found.append(Difference(name, measure, d['difference'], bounds, d['significant']))
+                points, significant = d['difference'], d['significant']
+                found.append(Difference(name, measure, points, bounds, significant, score))
     return found

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -57,8 +57,9 @@ def write_comparison(
     drawn = {'scatter': accuracy_scatter(comparison)}
     if len(comparison.tables) > 1 and comparison.groups:
         drawn['groups'] = figures.group_bars(comparison.tables)
+    protocols = dict.fromkeys(table.protocol for table in comparison.tables)
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name)
+        figures.save(figure, out_dir / 'figures' / name, '; '.join(protocols))
     write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
     write_whole(out_dir / 'comparison.tex', _latex(comparison))
     svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}
@@ -121,6 +122,28 @@ def _calibration_columns(
     }
 
 
+def _other_columns(comparison: Comparison, bare: bool = False) -> dict[str, Callable[[Entry], str]]:
+    """The same of the means of other scores; ``bare`` without their intervals."""
+    others = [item for entry in comparison.entries for item in entry.others.items()]
+    names = dict.fromkeys(name for name, found in others if found.value is not None)
+
+    def text(entry: Entry, name: str) -> str:
+        found = entry.others.get(name)
+        value = _mean(entry, 'mean', found.value if found else None)
+        return value if found is None or bare else _with_interval(value, found.interval)
+
+    return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
+
+
+def _with_others(comparison: Comparison) -> list[Entry]:
+    return [entry for entry in comparison.entries if entry.others]
+
+
+def _others_caption(comparison: Comparison) -> str:
+    level = f'{100 * comparison.level:.0f} % ' if comparison.level else ''
+    return f'Mean over {comparison.benchmark}, per cent; in brackets {level}bootstrap intervals.'
+
+
 def _calibrated(comparison: Comparison) -> list[Entry]:
     return [entry for entry in comparison.entries if entry.calibration]
 
@@ -156,6 +179,8 @@ def _difference_row(difference: Difference) -> list[str]:
     label = {'mean': 'corrupted mean'}.get(measure, metric_label(measure))
     if measure in CALIBRATION:
         label, digits = calibration_label(measure), calibration_digits(measure)
+    if difference.score:
+        label = f'{metric_label(difference.score)}: {label}'
     lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
     verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
     return [
@@ -234,6 +259,10 @@ def _markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
             [[_labelled(e), *_ranked_cells(comparison, e)] for e in _with_corruptions(comparison)],
         ),
     ]
+    if columns := _other_columns(comparison):
+        rows = [[_labelled(e), *(t(e) for t in columns.values())] for e in _with_others(comparison)]
+        parts += [f'## {comparison.tables[0].others_title}', _others_caption(comparison)]
+        parts.append(markdown_table(['model', *columns], rows))
     if columns := _calibration_columns(comparison):
         rows = [[_labelled(e), *(t(e) for t in columns.values())] for e in _calibrated(comparison)]
         parts += ['## Calibration', _calibration_caption(comparison)]
@@ -269,10 +298,14 @@ def _sources_markdown(entries: Sequence[Entry]) -> str:
 
 
 def _latex(comparison: Comparison) -> str:
-    """One ``table*`` as papers print it, and one of calibration where any result has it."""
+    """One ``table*`` as papers print it, and one of other scores and of calibration where any result has them."""
     tables = [_latex_scores(comparison)]
-    if _calibration_columns(comparison):
-        tables.append(_latex_calibration(comparison))
+    if columns := _other_columns(comparison, bare=True):
+        caption = latex(f'{_title(comparison)}: mean over {comparison.benchmark} (%).')
+        tables.append(_latex_columnwise(columns, _with_others(comparison), caption))
+    if columns := _calibration_columns(comparison):
+        caption = latex(f'{_title(comparison)}: {_calibration_caption(comparison)}')
+        tables.append(_latex_columnwise(columns, _calibrated(comparison), caption))
     return '\n'.join([NEEDS, *tables, ''])
 
 
@@ -312,16 +345,22 @@ def _latex_scores(comparison: Comparison) -> str:
     return latex_table(width, lines, caption)
 
 
-def _latex_calibration(comparison: Comparison) -> str:
-    """Model, and each measure clean and as the mean."""
-    columns = _calibration_columns(comparison)
+def _latex_columnwise(
+    columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry], caption: str
+) -> str:
+    """Models downwards, columns across.
+
+    Args:
+        columns: heading -> text of an entry.
+        entries: the rows.
+        caption: LaTeX.
+    """
     lines = [' & '.join(['model', *map(turned, columns)]) + ' \\\\', '\\midrule']
     lines += [
         ' & '.join([latex(e.name), *(latex(text(e)) for text in columns.values())]) + ' \\\\'
-        for e in _calibrated(comparison)
+        for e in entries
     ]
-    caption = f'{_title(comparison)}: {_calibration_caption(comparison)}'
-    return latex_table(1 + len(columns), lines, latex(caption))
+    return latex_table(1 + len(columns), lines, caption)
 
 
 def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
@@ -365,6 +404,7 @@ def _html(comparison: Comparison, svgs: dict[str, str]) -> str:
             else [],
         ),
         'corruptions': ('Corruptions', _corruptions_section(comparison)),
+        'others': (comparison.tables[0].others_title, _others_section(comparison)),
         'calibration': ('Calibration', _calibration_section(comparison)),
         'differences': ('Differences', _differences_section(comparison)),
         'sources': ('Sources of the published rows', _sources_section(printed)),
@@ -448,6 +488,18 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
         'incomplete, or printed under a doubtful heading.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
+
+
+def _others_section(comparison: Comparison) -> list[str]:
+    columns = _other_columns(comparison)
+    if not columns:
+        return []
+    rows = [
+        page.head_cell(_labelled(e), 'row') + ''.join(page.cell(t(e)) for t in columns.values())
+        for e in _with_others(comparison)
+    ]
+    head = [page.head_cell('model'), *map(page.head_cell, columns)]
+    return [page.table(_others_caption(comparison), head, [rows], 'lines')]
 
 
 def _calibration_section(comparison: Comparison) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fan_mm.evaluation.class_names import with_word
 from fan_mm.report.labels import corruption_in_sentence, metric_label, number
 
 WIDTH = 480  # pixels of a picture
@@ -21,8 +22,8 @@ QUALITY = 75  # of WebP, 0 to 100
 BUDGET = 24 * 2**20  # bytes of pictures in a page, before base64; further samples are left out
 _CAPTIONS = {
     'corrupted': '',  # what is chosen
-    'prediction': 'prediction on it',
-    'error': 'where it is wrong',
+    'prediction': 'prediction, corrupted',
+    'error': 'errors, corrupted',
     'clean': 'clean',
     'prediction_clean': 'prediction, clean',
     'truth': 'ground truth',
@@ -54,7 +55,7 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
     content = json.dumps(data, separators=(',', ':')).replace('</', '<\\/')
     return [
         '<div class="controls">',
-        _select('picture', 'Picture', {i: s['key'] for i, s in enumerate(samples)}),
+        _select('picture', 'Picture', {i: with_word(s['key']) for i, s in enumerate(samples)}),
         _corruptions(results['benchmark'], kept),
         '<label>Severity (0: clean) <input type="range" name="severity" min="0" max="5" value="3" '
         'list="severities"></label><datalist id="severities">'

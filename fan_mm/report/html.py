@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fan_mm.evaluation import gallery
+from fan_mm.evaluation.class_names import with_word
 from fan_mm.report import page
 from fan_mm.report.calibration import MEANINGS
 from fan_mm.report.calibration_section import calibration_section
@@ -52,10 +53,14 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'classes': ('Losses per class', _classes(table)),
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
-        'definitions': ('What the numbers are', _definitions(table)),
+        'definitions': ('Definitions', _definitions(table)),
         'provenance': (
             'Provenance',
-            [page.facts('What was measured, with what.', ('what', 'value'), table.provenance())],
+            [
+                page.facts(
+                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
+                )
+            ],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
@@ -122,7 +127,8 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     head += [page.head_cell(f'mean of {group}') for group in table.groups]
     rows = []
     for found in map(table.of, table.summed_up()):
-        cells = [page.cell(found.measure(name).text) for name in table.overall()]
+        measures = [found.measure(name) for name in table.overall()]
+        cells = [page.cell(m.text, below=interval(m.interval)) for m in measures]
         for group in table.groups:
             value = found.group(group)['mean']
             cells.append(page.cell(number(value), share=found.lost_share(value)))
@@ -133,7 +139,9 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
             '96\N{SUPERSCRIPT TWO}; a dash: no such objects.'
         )
-    return [page.table(caption, head, [rows], 'heat')]
+    missing = table.without_interval()
+    shown = page.table(caption, head, [rows], 'heat')
+    return [shown, page.paragraph(missing, 'quiet')] if missing else [shown]
 
 
 def _masks_section(table: RobustnessTable) -> list[str]:
@@ -167,7 +175,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
         f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
-        f'{number(table.clean)}. A dot: not part of the benchmark. In italics: evaluated, but in no mean.'
+        f'{number(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but in no mean.'
     )
     return [
         page.table(caption, head, bodies, 'heat'),
@@ -281,7 +289,7 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
             for role, caption in _CLEAN_ROLES.items()
             if role in images
         ]
-        parts += [f'<h3>{escape(key)}</h3>', grid(pictures, 'clean')]
+        parts += [f'<h3>{escape(with_word(key))}</h3>', grid(pictures, 'clean')]
         pictures = []
         for entry in entries:
             what = f'{corruption_in_sentence(entry["corruption"])} {entry["severity"]}'
@@ -325,7 +333,7 @@ def _definitions(table: RobustnessTable) -> list[str]:
         meanings |= {f'{name} {arrow(False)}': meaning for name, meaning in MEANINGS.items()}
     texts = [f'{table.benchmark}: {table.results["benchmark"]["source"]}.']
     texts += intervals_told(table.results['bootstrap'])
-    facts = page.facts('The arrow points to the better direction.', ('number', 'meaning'), meanings)
+    facts = page.facts('The arrow points in the better direction.', ('number', 'meaning'), meanings)
     return [facts, *map(page.paragraph, texts)]
 
 

@@ -1,6 +1,7 @@
 """Words and numbers as papers print them: one decimal, units, an arrow for the better direction."""
 
 import math
+import re
 
 DASH = '\N{EN DASH}'
 MINUS = '\N{MINUS SIGN}'
@@ -35,6 +36,18 @@ _TASKS = {
 }
 
 
+def wrapped(name: str, width: int) -> str:
+    """A model's name in lines of so many letters at most, broken behind spaces, hyphens and the like."""
+    parts = re.split(r'(?<=[-_ ./])', name)
+    parts = [part[i : i + width] for part in parts for i in range(0, len(part), width)]
+    lines = ['']
+    for part in parts:
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append('')
+        lines[-1] += part
+    return '\n'.join(line.rstrip() for line in lines)
+
+
 def corruption_label(name: str) -> str:
     """'gaussian_noise' -> 'Gaussian noise'."""
     return _CORRUPTIONS.get(name, name.replace('_', ' ').capitalize())
@@ -67,6 +80,12 @@ def scope_label(benchmark: dict) -> str:
         f'{count} corruption{"s" * (count > 1)}, '
         f'{"severity" if len(levels) == 1 else "severities"} {", ".join(map(str, levels))}'
     )
+
+
+def named_scope(benchmark: dict) -> str:
+    """The same with the name of 'all', as every table and figure has it: '... severity 3 (all-subset)'."""
+    label, name = scope_label(benchmark), benchmark['name']
+    return label if label == benchmark_label(name) else f'{label} ({name})'
 
 
 def task_label(name: str) -> str:

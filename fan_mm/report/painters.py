@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from fan_mm.evaluation.class_names import readable
+from fan_mm.evaluation.class_names import readable, short
 from fan_mm.report.fonts import drawable
 from fan_mm.report.panels import (
     distinct_palette,
@@ -55,7 +55,7 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
         returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'; of a
         segmented one 'error', too.
     """
-    names = readable(metainfo.get('classes') or ())
+    names = short(readable(metainfo.get('classes') or ()))
     classes = functools.cache(lambda: drawable(names))  # looks for fonts
     palette = palette_of(metainfo)
     paint = {'segmentation': _segmentation, 'detection': _detection}.get(task, _classification)
@@ -101,7 +101,10 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence)
 
 def _classification(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
     def name(label: Any) -> str:
-        return classes[int(label)].split(',')[0] if classes else str(int(label))
+        number = int(label)
+        if not classes:
+            return str(number)
+        return classes[number] if number < len(classes) else f'class {number}'
 
     label = sample.pred_label
     score = f' {float(sample.pred_score[label]):.0%}' if 'pred_score' in sample else ''

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fan_mm.evaluation.results import SHIFTS, read_results
+from fan_mm.evaluation.results import SHIFTS, protocol_of, read_results
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import calibration_figures, figures
 from fan_mm.report.html import report_page
@@ -54,7 +54,7 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
     drawn, texts = parts(results, work_dir)
     remove_report(out_dir)  # what this one lacks must not stay from an earlier one
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name)
+        figures.save(figure, out_dir / 'figures' / name, protocol_of(results)['name'])
     for name, text in texts.items():
         if text is not None:
             write_whole(out_dir / name, text)

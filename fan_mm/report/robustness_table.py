@@ -10,10 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fan_mm.report.labels import corruption_in_sentence, metric_label, number, scope_label
+from fan_mm.evaluation.class_names import short
+from fan_mm.evaluation.results import protocol_of
+from fan_mm.report.labels import (
+    corruption_in_sentence,
+    interval,
+    metric_label,
+    named_scope,
+    number,
+)
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
+NO_INTERVAL = 'nothing of them is stored by image, or some resamples have no such objects'
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -62,6 +71,11 @@ class Measure:
     def text(self) -> str:
         """The number, 'incomplete' if cells are missing, a dash if it is not defined."""
         return 'incomplete' if self.missing else number(self.value)
+
+    @property
+    def with_interval(self) -> str:
+        """The same, and the interval, if there is one."""
+        return f'{self.text} {interval(self.interval)}'.strip()
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class RobustnessTable:
         self.results = results
         self.name: str = name or results['model']['name']
         self.metric: str = results['metric']['name']
-        self.benchmark: str = scope_label(results['benchmark'])
+        self.benchmark: str = named_scope(results['benchmark'])
         self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
         self._wanted: dict[str, list[int]] = results['benchmark']['severities']
         self.groups = {g: tuple(names) for g, names in results['benchmark']['groups'].items()}
@@ -142,9 +156,24 @@ class RobustnessTable:
         changed = {'metric': self.results['metric'] | {'name': metric}, 'summary': summary}
         return RobustnessTable(self.results | changed, self.name)
 
+    def without_interval(self) -> str:
+        """Which other metrics have no interval though this table's has one, and why; nothing if all have."""
+        if not self.level:
+            return ''
+        mean = self.overall()[1]
+        tables = [self.of(name) for name in self.summed_up()[1:]]
+        found = [(t.metric_label, t.measure(mean)) for t in tables]
+        names = [n for n, m in found if m.value is not None and m.interval is None]
+        return f'Without interval: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
+
     def summed_up(self) -> list[str]:
         """The metrics for which there is such a table, this one's first; none but this one's as a rule."""
         return [self.metric, *self.results.get('other_summaries', ())]
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol, as the files carry it."""
+        return protocol_of(self.results)['name']
 
     @property
     def metric_label(self) -> str:
@@ -294,7 +323,8 @@ class RobustnessTable:
         known = np.isfinite(losses)
         rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
         order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
-        names = tuple(classes[i] for i in order)
+        shown = short(classes)
+        names = tuple(shown[i] for i in order)
         return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
 
     def provenance(self) -> dict[str, str]:
@@ -305,6 +335,7 @@ class RobustnessTable:
         pairs = {
             'created': r['created'],
             'fan_mm': r['fan_mm'],
+            'protocol': self.protocol,
             'config': model['config'],
             'config SHA-256': model['config_sha256'],
             'checkpoint': model['checkpoint'],

@@ -4,7 +4,6 @@ A condition is compared where its pictures and labels are the same (their hash);
 published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,14 +107,20 @@ class ShiftComparison:
         """Measures that any of the tables has: 'ECE', 'ECE_scaled' and so on."""
         return tuple(dict.fromkeys(name for t in self.tables for name in measures_of(t)))
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Other metrics that any of the tables sums up, such as 'segm_mAP'."""
+        return tuple(dict.fromkeys(name for t in self.tables for name in t.others))
+
     def best(self, column: Column, measure: str | None = None) -> set[str]:
         """Names of the models that are best in a column, among those with the same pictures.
 
         Args:
             column: which.
-            measure: one of `calibration`; None for the results' metric.
+            measure: one of `calibration` or `others`; None for the results' metric.
         """
-        digits = 1 if measure is None else calibration_digits(measure)
+        lower = measure in self.calibration
+        digits = calibration_digits(measure) if measure is not None and lower else 1
         values = {
             t.name: round(score['value'], digits)
             for t in self.tables
@@ -123,7 +128,7 @@ class ShiftComparison:
             and (score := score_in(t, column, measure)) is not None
             and score['value'] is not None
         }
-        top = (max if measure is None else min)(values.values(), default=None)
+        top = (min if lower else max)(values.values(), default=None)
         return {n for n, v in values.items() if v == top} if len(values) > 1 else set()
 
 
@@ -140,12 +145,14 @@ def score_in(
     Args:
         table: of the model.
         column: which.
-        metric: another one of the results' than theirs, which only conditions have; or a measure of
-            calibration.
+        metric: another one of the results' than theirs (of earlier versions only conditions have it); or a
+            measure of calibration.
     """
     if metric in measures_of(table):
         variant, measure = measures_of(table)[metric]
         return _calibration_in(table, column).get(variant, {}).get(measure)
+    if metric in table.others:
+        return score_in(table.of(metric), column)
     if metric not in (None, table.metric):
         cell = table.cells.get((column.set, column.condition))
         value = cell['metrics'].get(metric) if cell and cell['status'] == 'done' else None
@@ -209,9 +216,9 @@ def build_shift_comparison(
     if rows:
         places = _places(tables, rows)
         notices.append(
-            'Published rows are printed by others, of models trained in other ways; nothing of them was '
-            'measured here, and they are not ranked'
-            + (', but for those of SemSegBench, trained on Cityscapes alone.' if places else '.')
+            'Published rows are results of others, with models trained in other ways; they were not '
+            'measured here and are not ranked'
+            + (', except those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
         notices += places
     return ShiftComparison(
@@ -324,10 +331,15 @@ def _differences(
     first, found = tables[0], []
     for path, table in zip(paths[1:], tables[1:], strict=True):
         names = [n for n in measures_of(first) if n in measures_of(table)]
-        for measures, file in (([first.metric], PER_IMAGE), (names, CALIBRATION)):
-            arrays = [read_arrays(p, file) for p in (paths[0], path)]
-            draws = drawn_alike(*arrays) if measures else None
-            for measure, column in itertools.product(measures, columns):
+        others = [n for n in first.others if n in table.others]
+        one, other = (read_arrays(p, PER_IMAGE) for p in (paths[0], path))
+        drawn_of = {first.metric: drawn_alike(one, other)}
+        drawn_of |= {score: drawn_alike(one, other, score) for score in others}
+        if names:
+            one, other = (read_arrays(p, CALIBRATION) for p in (paths[0], path))
+            drawn_of |= dict.fromkeys(names, drawn_alike(one, other))
+        for measure, draws in drawn_of.items():
+            for column in columns:
                 scores = [score_in(t, column, measure) for t in (first, table)]
                 values = [None if score is None else score['value'] for score in scores]
                 if None in values or (table.name, column) in unlike:

@@ -59,8 +59,9 @@ def write_shift_comparison(
     drawn = {'conditions': condition_points(comparison.tables)}
     if pairs:
         drawn['simulated_real'] = simulated_against_real(pairs)
+    protocols = [t.protocol for t in comparison.tables] + [s.protocol for s, _ in pairs]
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name)
+        figures.save(figure, out_dir / 'figures' / name, '; '.join(dict.fromkeys(protocols)))
     write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
     write_whole(out_dir / 'comparison.tex', _latex(comparison))
     svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}
@@ -109,14 +110,15 @@ def _where(comparison: ShiftComparison, column: Column) -> str:
 
 
 def _metrics(comparison: ShiftComparison) -> list[str]:
-    """The results' metric, others that published rows are of, and measures of calibration."""
+    """The results' metric, others of theirs or that published rows are of, and measures of calibration."""
     published = [row.metric for row in comparison.published]
-    return list(dict.fromkeys([comparison.metric, *published, *comparison.calibration]))
+    metrics = [comparison.metric, *comparison.others, *published, *comparison.calibration]
+    return list(dict.fromkeys(metrics))
 
 
 def _columns(comparison: ShiftComparison, metric: str) -> list[Column]:
-    """Of another metric, only the conditions of the sets that rows are published of."""
-    if metric in (comparison.metric, *comparison.calibration):
+    """Of a metric that only published rows sum up, the conditions of their sets alone."""
+    if metric in (comparison.metric, *comparison.others, *comparison.calibration):
         return list(comparison.columns)
     sets = {row.set for row in comparison.published if row.metric == metric}
     return [c for c in comparison.columns if c.set in sets and not c.combined]
@@ -134,10 +136,11 @@ def _digits(comparison: ShiftComparison, metric: str) -> int:
 
 
 def _is_best(comparison: ShiftComparison, metric: str, name: str, column: Column) -> bool:
-    """Whether a model is the best in a column; of other metrics than the results' none is."""
+    """Whether a model is the best in a column; of a metric that only published rows sum up none is."""
     if metric == comparison.metric:
         return name in comparison.best(column)
-    return metric in comparison.calibration and name in comparison.best(column, metric)
+    ranked = (*comparison.others, *comparison.calibration)
+    return metric in ranked and name in comparison.best(column, metric)
 
 
 def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str], bool]]:
@@ -254,8 +257,8 @@ def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
 
 
 def _latex(comparison: ShiftComparison) -> str:
-    """A ``table*`` of the score, and one of each measure of calibration."""
-    metrics = (comparison.metric, *comparison.calibration)
+    """A ``table*`` of each score, and one of each measure of calibration."""
+    metrics = (comparison.metric, *comparison.others, *comparison.calibration)
     tables = [_latex_table(comparison, metric) for metric in metrics]
     return '\n'.join([NEEDS, *tables, ''])
 

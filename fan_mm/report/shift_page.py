@@ -20,8 +20,8 @@ from fan_mm.report.html import (
     picture,
 )
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
-from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
-from fan_mm.report.shift_tables import calibrations
+from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
+from fan_mm.report.shift_tables import calibrations, other_scores
 
 _PICTURES = {
     'image': 'picture',
@@ -41,6 +41,7 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
     sections = {
         'conditions': ('Conditions', _conditions_section(table)),
         'figure': ('At a glance', _figure_section(table, figures['conditions'])),
+        'others': (OTHERS, _others_section(table)),
         'values': ('Per class', _class_values_section(table)),
         'classes': (
             'Losses per class',
@@ -48,14 +49,18 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
         ),
         'calibration': ('Calibration', _calibration_section(table, figures)),
         'gallery': ('Gallery', _gallery_section(table, work_dir)),
-        'definitions': ('What the numbers are', _definitions(table)),
+        'definitions': ('Definitions', _definitions(table)),
         'sets': (
             'Sets',
             [page.facts(table.title(n), ('what', 'value'), table.told(n)) for n in table.sets],
         ),
         'provenance': (
             'Provenance',
-            [page.facts('What was measured, with what.', ('what', 'value'), table.provenance())],
+            [
+                page.facts(
+                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
+                )
+            ],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
@@ -138,6 +143,30 @@ def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:
         'The dashed line is the clean column.'
     )
     return [page.figure(svg, caption)]
+
+
+def _others_section(table: ShiftTable) -> list[str]:
+    """Boxes and masks, at fixed overlaps and by object size; nothing of other tasks."""
+    if not table.others:
+        return []
+    head = [page.head_cell('condition'), *(page.head_cell(metric_label(n)) for n in table.others)]
+    tables = {name: table.of(name) for name in table.others}
+    rows = []
+    for (name, label), found in other_scores(table).items():
+        cells = ''.join(
+            page.cell(
+                row.text,
+                'mean' if row.kind == 'combined' else '',
+                share=None if row.score['value'] is None else of.lost_share(row),
+                below=interval(row.score['interval']),
+            )
+            for row, of in zip(found, tables.values(), strict=True)
+        )
+        where = f'{table.title(name)}: {label}' if name in table.sets else name
+        rows.append(page.head_cell(where, 'row') + cells)
+    missing = table.without_interval()
+    caption = f'Per cent, higher is better. {missing}'.strip()
+    return [page.table(caption, head, [rows], 'heat')]
 
 
 def _class_values_section(table: ShiftTable) -> list[str]:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from fan_mm.evaluation.results import protocol_of
 from fan_mm.report.labels import metric_label, number
-from fan_mm.report.robustness_table import MOST_CLASSES, ClassLosses, Measure
+from fan_mm.report.robustness_table import MOST_CLASSES, NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
+OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
 _NAMED = 12  # classes in a remark
 MEANINGS = {
     'pooled': 'the score of all pictures of the set together: of mIoU, that of the sum of the '
@@ -83,6 +85,35 @@ class ShiftTable:
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
 
     @property
+    def protocol(self) -> str:
+        """The name of the protocol, as the files carry it."""
+        return protocol_of(self.results)['name']
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Other metrics that the results sum up as they do theirs, such as 'segm_mAP'; none as a rule."""
+        return tuple(
+            dict.fromkeys(n for entry in self.sets.values() for n in entry.get('others', ()))
+        )
+
+    def of(self, metric: str) -> 'ShiftTable':
+        """The same table of one of them, without what is about classes."""
+        sets = {
+            name: {
+                **entry,
+                **entry['others'][metric],
+                'conditions': {
+                    condition: {**found, **entry['others'][metric]['conditions'][condition]}
+                    for condition, found in entry['conditions'].items()
+                },
+            }
+            for name, entry in self.sets.items()
+            if metric in entry.get('others', ())
+        }
+        changed = {'metric': self.results['metric'] | {'name': metric}, 'sets': sets}
+        return ShiftTable({**self.results, **changed}, self.name)
+
+    @property
     def metric_label(self) -> str:
         """The metric as printed."""
         return metric_label(self.metric)
@@ -92,6 +123,22 @@ class ShiftTable:
         """Confidence level of the intervals, None if there are none."""
         bootstrap = self.results['bootstrap']
         return bootstrap['level'] if bootstrap else None
+
+    def without_interval(self) -> str:
+        """Which other metrics have no interval in some rows, and why; nothing if all have."""
+        if not self.level:
+            return ''
+        rows = {name: self.of(name).all_rows() for name in self.others}
+        missing = [
+            metric_label(name)
+            for name, found in rows.items()
+            if any(r.score['value'] is not None and r.score['interval'] is None for r in found)
+        ]
+        return (
+            f'Without interval in some rows: {", ".join(missing)}; {NO_INTERVAL}.'
+            if missing
+            else ''
+        )
 
     def title(self, name: str) -> str:
         """A set and its split: 'ACDC val'."""
@@ -293,6 +340,7 @@ class ShiftTable:
         pairs = {
             'created': r['created'],
             'fan_mm': r['fan_mm'],
+            'protocol': self.protocol,
             'config': model['config'],
             'config SHA-256': model['config_sha256'],
             'checkpoint': model['checkpoint'],

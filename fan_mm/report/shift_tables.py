@@ -1,6 +1,6 @@
 """An evaluation on real adverse conditions as CSV, Markdown and plain text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fan_mm.report.calibration import (
@@ -13,34 +13,46 @@ from fan_mm.report.calibration import (
 )
 from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
-from fan_mm.report.shift_table import MEANINGS, Row, ShiftTable
+from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table
 
 
 def conditions_csv(table: ShiftTable) -> str:
     """One row per condition, and of each set pooled and the mean of conditions; nothing rounded.
 
-    Columns: set, split, condition, kind ('clean', 'condition', 'combined'), status, samples, total, the
-    score, its interval, retention, its interval, error. Where calibration was measured, before the error: ECE,
-    NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
+    Columns: protocol (set and split in words), set, split, condition, kind ('clean', 'condition',
+    'combined'), status, samples, total, the score, its interval, retention, its interval, other scores (of
+    boxes and masks), each with its interval's bounds, error. Where calibration was measured, before the error:
+    ECE, NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
     """
     calibration = csv_columns(table.results)
-    rows = [_csv_row(table, row, calibration) for row in table.all_rows()]
-    head = ['set', 'split', 'condition', 'kind', 'status', 'samples', 'total', table.metric]
-    head += ['low', 'high', 'retention', 'retention_low', 'retention_high']
-    head += [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
+    others = other_scores(table)
+    rows = [_csv_row(table, row, calibration, others) for row in table.all_rows()]
+    head = ['protocol', 'set', 'split', 'condition', 'kind', 'status', 'samples', 'total']
+    head += [table.metric, 'low', 'high', 'retention', 'retention_low', 'retention_high']
+    names = [*table.others, *calibration.values()]
+    head += [f'{name}{end}' for name in names for end in ('', '_low', '_high')]
     return as_csv([*head, 'error'], rows)
+
+
+def other_scores(table: ShiftTable) -> dict[tuple[str, str], list[Row]]:
+    """Set and label of a row -> the same row of each of the table's other metrics."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for metric in table.others:
+        for row in table.of(metric).all_rows():
+            found.setdefault((row.set, row.label), []).append(row)
+    return found
 
 
 def classes_csv(table: ShiftTable) -> str | None:
     """One row per condition, per-class metric and class; None if the results have no such values."""
     rows = [
-        [cell['set'], _split(table, cell['set']), cell['condition'], metric, name, value]
+        [*_where(table, cell['set']), cell['condition'], metric, name, value]
         for cell in table.results['cells']
         for metric, values in cell['per_class'].items()
         for name, value in values.items()
     ]
-    head = ['set', 'split', 'condition', 'metric', 'class', 'value']
+    head = ['protocol', 'set', 'split', 'condition', 'metric', 'class', 'value']
     return as_csv(head, rows) if rows else None
 
 
@@ -60,6 +72,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         findings_markdown(table.results),
         _table(table, bounds),
         _effective(table),
+        _others(table),
         _calibration(table),
         '\n'.join(f'- *{what}*: {meaning}.' for what, meaning in MEANINGS.items()),
         _classes(table),
@@ -92,6 +105,12 @@ def summary_text(results: Mapping[str, Any]) -> str:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
             bounds = interval(effective['interval'], 2)
             lines.append(f'  {"effective robustness":36}{value:>6} {bounds}'.rstrip())
+    for metric in table.others:
+        other = table.of(metric)
+        for name in other.sets:
+            row = other.best_known(name)
+            label = '' if row.label == 'all' else f' {row.label}'
+            lines.append(_line(f'{metric_label(metric)}, {other.sets[name]["title"]}{label}', row))
     for label, values in calibrations(table):
         (line,) = calibration_lines({PLAIN: values})
         lines.append(f'  calibration, {label}: {line}')
@@ -107,17 +126,26 @@ def _line(label: str, row: Row) -> str:
     return '; '.join([text, *row.remarks])
 
 
-def _split(table: ShiftTable, name: str) -> str:
-    """Of a set; the clean column says none."""
-    return table.sets[name]['split'] if name in table.sets else ''
+def _where(table: ShiftTable, name: str) -> list[str]:
+    """Protocol, set and split; of the clean column its dataset, and no split."""
+    if name in table.sets:
+        return [table.title(name), name, table.sets[name]['split']]
+    return [table.results['dataset']['type'] or name, name, '']
 
 
-def _csv_row(table: ShiftTable, row: Row, calibration: Mapping[tuple[str, str], str]) -> list:
+def _csv_row(
+    table: ShiftTable,
+    row: Row,
+    calibration: Mapping[tuple[str, str], str],
+    others: Mapping[tuple[str, str], Sequence[Row]],
+) -> list:
     kept = row.retention or {'value': None, 'interval': None}
+    scores = [other.score for other in others.get((row.set, row.label), ())]
     return [
-        *(row.set, _split(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
+        *(*_where(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
         *(row.score['value'], *(row.score['interval'] or (None, None))),
         *(kept['value'], *(kept['interval'] or (None, None))),
+        *(v for score in scores for v in (score['value'], *(score['interval'] or (None, None)))),
         *(*csv_values(row.calibration, calibration), row.error),
     ]
 
@@ -140,6 +168,23 @@ def _table(table: ShiftTable, bounds: str) -> str:
             ]
         )
     return markdown_table(head, rows)
+
+
+def _others(table: ShiftTable) -> str:
+    """Boxes and masks, at fixed overlaps and by object size."""
+    if not table.others:
+        return ''
+    rows = [
+        [
+            table.title(name) if name in table.sets else name,
+            label,
+            *(f'{row.text} {interval(row.score["interval"])}'.strip() for row in found),
+        ]
+        for (name, label), found in other_scores(table).items()
+    ]
+    head = ['set', 'condition', *(f'{metric_label(n)} {arrow(True)}' for n in table.others)]
+    parts = [f'## {OTHERS}', markdown_table(head, rows), table.without_interval()]
+    return '\n\n'.join(part for part in parts if part)
 
 
 def _effective(table: ShiftTable) -> str:

@@ -199,13 +199,14 @@ def _other_metrics(table: RobustnessTable) -> str:
     rows = [
         [
             found.metric_label,
-            *(found.measure(name).text for name in table.overall()),
+            *(found.measure(name).with_interval for name in table.overall()),
             *(number(found.group(group)['mean']) for group in table.groups),
         ]
         for found in map(table.of, table.summed_up())
     ]
     head = ['metric', *table.overall(), *map(str.capitalize, table.groups)]
-    return f'## {table.others_title}\n\n' + markdown_table(head, rows)
+    parts = [f'## {table.others_title}', markdown_table(head, rows), table.without_interval()]
+    return '\n\n'.join(part for part in parts if part)
 
 
 def _masks(table: RobustnessTable) -> str:

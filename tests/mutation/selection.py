@@ -20,23 +20,32 @@ TESTS = {
     'noise': 'test_corruptions/test_noise.py test_corruptions/test_corrupt.py',
     'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
     'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
-    'glass_shuffle': 'test_corruptions/test_blur.py',
+    'compiled': 'test_corruptions/test_blur.py',
     'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
-    **dict.fromkeys(
-        ('calibration/metric', 'calibration/temperature'),
-        'test_evaluation/test_calibration/test_measures.py',
-    ),
+    'checks/labels': 'test_engine/test_checks/test_label_checks.py',
+    'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
+    'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
+    'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
     'evaluation/shifts/submission': (
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
-    'evaluation/sweep': 'test_evaluation/test_sweep.py test_evaluation/test_gathered_results.py',
+    **dict.fromkeys(
+        (
+            *('evaluation/sweep', 'sweeping/own_part', 'sweeping/recording', 'sweeping/results'),
+            'sweeping/identity',
+        ),
+        'test_evaluation/test_sweep.py',
+    ),
+    'evaluation/collected': 'test_evaluation/test_scores.py test_evaluation/test_matching.py',
+    'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
+    'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
 }
 

@@ -1,15 +1,19 @@
+import builtins
 import importlib.util
 import runpy
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from corruption_pictures import Fixed, difference, static, street
 
+import fan_mm.corruptions
 from fan_mm.corruptions import blur, corrupt
-from fan_mm.corruptions.filters import gaussian, stretch
+from fan_mm.corruptions.filters import fastest, gaussian, stretch
 
 SEVERITIES = (1, 2, 3, 4, 5)
+SUMS = {'defocus_blur': 'sum_boxes', 'zoom_blur': 'sum_zoomed'}
 
 
 @pytest.mark.parametrize('severity', SEVERITIES)
@@ -108,7 +112,7 @@ def test_reference_glass_blur_copies_and_does_not_swap():
 
 def test_glass_blur_is_compiled_every_time_where_nothing_can_be_written(monkeypatch):
     numba = pytest.importorskip('numba')
-    path = importlib.util.find_spec('fan_mm.corruptions.glass_shuffle').origin
+    path = importlib.util.find_spec('fan_mm.corruptions.compiled').origin
 
     def nowhere(function=None, cache=False):
         if cache:
@@ -137,21 +141,48 @@ def test_gaussian_is_scikit_images(sigma):
     assert np.abs(gaussian(field, sigma) - exact).max() < 65536 * 1e-4
 
 
-def test_missing_numba_is_said_in_one_line(monkeypatch):
-    import builtins
-    import sys
+@pytest.fixture
+def without_numba(monkeypatch):
+    """Lets the import of numba end in an error."""
 
-    real = builtins.__import__
+    def be(error):
+        real = builtins.__import__
 
-    def without_numba(name, *args, **kwargs):
-        if name == 'numba':
-            raise ImportError("No module named 'numba'")
-        return real(name, *args, **kwargs)
+        def failing(name, *args, **kwargs):
+            if name == 'numba':
+                raise error
+            return real(name, *args, **kwargs)
 
-    monkeypatch.delitem(sys.modules, 'fan_mm.corruptions.glass_shuffle', raising=False)
-    monkeypatch.setattr(builtins, '__import__', without_numba)
+        monkeypatch.delitem(sys.modules, 'fan_mm.corruptions.compiled', raising=False)
+        monkeypatch.delattr(fan_mm.corruptions, 'compiled', raising=False)
+        monkeypatch.setattr(builtins, '__import__', failing)
+        fastest.cache_clear()
+
+    yield be
+    fastest.cache_clear()
+
+
+def test_missing_numba_is_said_in_one_line(without_numba):
+    without_numba(ImportError("No module named 'numba'"))
     with pytest.raises(ValueError, match=r'glass_blur needs numba .*pip install numba'):
         corrupt(street(), 'glass_blur', 1, seed=0)
+
+
+@pytest.mark.parametrize('error', [ImportError('none'), AttributeError('numpy has no such thing')])
+@pytest.mark.parametrize('name', ['defocus_blur', 'zoom_blur'])
+def test_same_bytes_with_numba_and_without(name, error, without_numba):
+    pytest.importorskip('numba')
+    shapes = (32, 32), (57, 41), (33, 260), (300, 240)
+    images = [make(*shape) for shape in shapes for make in (street, static)]
+    images += [image[..., 0].copy() for image in images[-4:]]
+    images[0].flags.writeable = False
+    cells = [(image, severity) for image in images for severity in SEVERITIES]
+    compiled = [corrupt(image, name, severity, seed=0) for image, severity in cells]
+    assert fastest(getattr(blur, SUMS[name])) is not getattr(blur, SUMS[name])
+    without_numba(error)
+    for (image, severity), expected in zip(cells, compiled, strict=True):
+        assert (corrupt(image, name, severity, seed=0) == expected).all()
+    assert fastest(getattr(blur, SUMS[name])) is getattr(blur, SUMS[name])
 
 
 def test_defocus_kernel_is_the_references():

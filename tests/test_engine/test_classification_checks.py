@@ -11,6 +11,7 @@ from mmengine.model import PretrainedInit
 
 from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine import prepare_runtime
+from fan_mm.engine.classification_checks import other_positions
 from fan_mm.engine.config_checks import check_checkpoints, check_data, check_settings
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
@@ -75,6 +76,61 @@ def test_a_class_without_pictures_in_an_evaluation(repo_root, data):
         path.unlink()
     with pytest.raises(InputError, match=r'the class folders in .* have no images'):
         prepare_runtime(config(repo_root, data))
+
+
+def test_many_classes_without_pictures_are_one_line(repo_root, data):
+    for path in data.glob('val/b*/*'):
+        path.unlink()
+    notes = [
+        n for n in prepare_runtime(config(repo_root, data), training=False) if 'class folder' in n
+    ]
+    empty = sorted(path.name for path in data.glob('val/b*'))
+    assert len(empty) > 1 and len(notes) == 1
+    assert f'val/{empty[0]} and {len(empty) - 1} more of the 10 have no images' in notes[0]
+
+
+HEAD = dict(head=dict(num_classes=1000))
+
+
+@pytest.mark.parametrize(
+    ('names', 'model', 'words'),
+    [
+        (['n01440764', 'n01443537'], HEAD, "the 2 class folders are a part of ImageNet's"),
+        (['n01440764_tench', 'n01443537_goldfish'], {}, "a part of ImageNet's"),
+        (['n01440764', 'n01443537'], dict(head=dict(num_classes=2)), None),
+        (['n01440764', 'n01443537'], dict(num_classes=2), None),  # timm's
+        (
+            ['Afghan_hound', 'Airedale', 'tench'],
+            HEAD,
+            "'Afghan_hound' is 0: right for a model that was",
+        ),
+        (['great white shark', 'tench'], HEAD, 'not for one to which it is 2'),
+        (['tench', 'goldfish', 'great_white_shark'], HEAD, None),
+        (['Afghan_hound', 'tench'], dict(head=dict(num_classes=2)), None),
+        (['bus', 'car'], HEAD, None),
+        (['0', '1', '10', '2'], HEAD, "'10' is 2: right"),
+        (['0', '1', '10', '2'], dict(head=dict(num_classes=11)), "'10' is 2"),
+        (['00', '01', '02'], HEAD, None),
+    ],
+)
+def test_labels_that_a_model_may_count_otherwise(names, model, words):
+    line = other_positions('test_dataloader.dataset', names, model)
+    assert line is None if words is None else words in line and '\n' not in line
+
+
+def test_nothing_is_said_of_the_folders_that_a_model_was_trained_on(repo_root, data):
+    """ImageNet's part by its ids, beside a head of more classes than folders."""
+    for split in ('train', 'val'):
+        for number, folder in enumerate(sorted((data / split).iterdir())):
+            folder.rename(folder.with_name(f'n0144076{number}'))
+    cfg = config(repo_root, data)
+    cfg.model.head.num_classes = 1000
+    for dataset in (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset):
+        dataset.metainfo = dict(classes=[f'n0144076{number}' for number in range(10)])
+    said = "a part of ImageNet's"
+    assert not any(said in note for note in prepare_runtime(cfg, training=False))
+    shutil.rmtree(data / 'train')
+    assert any(said in note for note in prepare_runtime(cfg, training=False))
 
 
 def test_pictures_of_other_suffixes_are_said(repo_root, data, tmp_path):

@@ -17,7 +17,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from fan_mm.engine.first_batch import hook, trial
-from fan_mm.engine.first_batch.outputs import check_labels, not_finite
+from fan_mm.engine.first_batch.outputs import check_labels, not_finite, unknown_classes
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import test as evaluate
@@ -379,6 +379,28 @@ def test_labels_without_a_score(outputs, labels, refused):
     with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
         check_labels(outputs, labels, Evaluator(accuracy))
     check_labels(outputs, labels, Evaluator(FailsInTheEnd()))  # what it does with labels, who knows
+
+
+@pytest.mark.parametrize(
+    ('predicted', 'metainfo', 'words'),
+    [
+        (
+            [390, 1, 620],
+            dict(classes=['a'] * 100),
+            '2 of the first 3 predictions are none of the 100 classes',
+        ),
+        ([390, 1], dict(classes=['a'] * 100), None),  # not most of them
+        ([1, 2], dict(classes=['a'] * 3), None),
+        ([390], {}, None),
+        ([390], [dict(classes=['a'])], None),  # of several datasets
+    ],
+)
+def test_predictions_of_no_class(predicted, metainfo, words):
+    line = unknown_classes(
+        [dict(pred_label=torch.tensor([label])) for label in predicted], metainfo
+    )
+    assert line is None if words is None else words in line
+    assert unknown_classes([InstanceData(labels=torch.tensor([390]))], dict(classes=['a'])) is None
 
 
 class FailsInTheEnd(BaseMetric):

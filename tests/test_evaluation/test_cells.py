@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -181,3 +182,61 @@ def test_a_sweep_of_another_version_of_the_identity(tmp_path):
     with pytest.raises(InputError, match='another version of fan_mm has begun'):
         CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'})
     CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'}, overwrite=True)
+
+
+def put_in(folder, other, suffix):
+    """A file of a cell of another sweep beside one's own."""
+    name = f'cells/fog_3{suffix}'
+    shutil.copy(other / name, folder / name)
+
+
+@pytest.mark.parametrize('suffix', ['.json', '.npz'])
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        ({'seed': '1'}, r'is of a sweep with another seed \(seed was 1, is 0\): give another'),
+        ({'place': 'after'}, r'another place \(place was after, is None\)'),
+        (
+            {'protocol': 'ACDC val: fog'},
+            r'another protocol \(protocol was ACDC val: fog, is coco-c\)',
+        ),
+        ({'copies of fog/3': 'x'}, None),  # which cells are made of what is each cell's own
+        ({'protocol': 'all'}, None),  # a cell of two benchmarks is the same cell
+        ({'protocol': None}, None),  # of an earlier version
+    ],
+)
+def test_a_cell_of_another_protocol_is_refused(tmp_path, suffix, change, line):
+    identity = {**IDENTITY, 'protocol': 'coco-c'}
+    theirs = {name: text for name, text in (identity | change).items() if text is not None}
+    for folder, own in ((tmp_path / 'own', identity), (tmp_path / 'other', theirs)):
+        opened(folder, own).put(done(FOG, 50.5), np.ones(3))
+    put_in(tmp_path / 'own', tmp_path / 'other', suffix)
+    if line is None:
+        assert opened(tmp_path / 'own', identity).get(FOG).status == 'done'
+    else:
+        with pytest.raises(InputError, match=rf'fog_3\{suffix} .*{line}'):
+            opened(tmp_path / 'own', identity)
+        opened(tmp_path / 'own', identity, overwrite=True)
+
+
+def test_cells_of_earlier_versions_count_by_their_folder(tmp_path):
+    """Neither their files nor the sweep's identity name a protocol."""
+    opened(tmp_path).put(done(FOG, 50.5), np.ones(3))
+    path = tmp_path / 'cells' / 'fog_3.json'
+    record = json.loads(path.read_text())
+    del record['identity']
+    path.write_text(json.dumps(record))
+    np.savez_compressed(path.with_suffix('.npz'), statistics=np.ones(3))
+    store = opened(tmp_path, {**IDENTITY, 'protocol': 'coco-c'})
+    assert store.get(FOG) == done(FOG, 50.5) and store.statistics(FOG).sum() == 3
+    assert json.loads((tmp_path / 'sweep.json').read_text())['protocol'] == 'coco-c'
+    with pytest.raises(InputError, match='another protocol'):
+        opened(tmp_path, {**IDENTITY, 'protocol': 'ACDC val: fog'})
+
+
+@pytest.mark.parametrize('content', ['', '[1]', 'null'])
+def test_what_is_no_identity_among_statistics_is_passed_over(tmp_path, content):
+    opened(tmp_path).put(done(FOG, 50.5))
+    path = tmp_path / 'cells' / 'fog_3.npz'
+    np.savez_compressed(path, statistics=np.ones(3), identity=np.array(content))
+    assert opened(tmp_path).get(FOG).status == 'done'

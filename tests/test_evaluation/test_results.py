@@ -133,7 +133,9 @@ def test_figures_over_hold_outs_are_compared(tmp_path, benchmark, task, more):
     second = written(tmp_path / 'b', 0.95, seed=2, **options)
     summaries = [read_results(path)['summary'] for path in (first, second)]
     found = compare(first, second)
-    assert found.keys() == summaries[0].keys() - {'corruptions', 'groups'}
+    others = {f'{of}_top5' for of in ('clean', 'mean', 'retention') if task == 'detection'}
+    assert found.keys() - others == summaries[0].keys() - {'corruptions', 'groups'}
+    assert others <= found.keys()
     assert found.keys() >= more
     for name in more:
         a, b = (summary[name]['value'] for summary in summaries)
@@ -230,6 +232,33 @@ def test_damaged_statistics_are_one_line(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r'per_image\.npz is damaged'):
         read_per_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (
+            {'seed': 1},
+            r'per_image\.npz is of another protocol than the results .*seed 0 instead of 1',
+        ),
+        ({'protocol': 'coco-c'}, 'name imagenet-c-subset instead of coco-c'),
+        ({'created': 'today'}, None),
+    ],
+)
+def test_statistics_are_of_the_protocol_of_the_results_beside_them(tmp_path, change, line):
+    results = read_results(written(tmp_path, 0.9))
+    (tmp_path / 'results.json').write_text(json.dumps(results | change))
+    if line is None:
+        assert read_per_image(tmp_path).kind == 'accuracy'
+        return
+    for path in (tmp_path, tmp_path / 'results.json'):
+        with pytest.raises(InputError, match=line):
+            read_per_image(path)
+    with np.load(tmp_path / 'per_image.npz') as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    assert json.loads(str(arrays.pop('protocol')))['name'] == 'imagenet-c-subset'
+    np.savez_compressed(tmp_path / 'per_image.npz', **arrays)  # as earlier versions wrote them
+    assert read_per_image(tmp_path).kind == 'accuracy'
 
 
 def test_stale_statistics_are_removed(tmp_path):

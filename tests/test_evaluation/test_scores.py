@@ -130,6 +130,12 @@ def test_detection(tmp_path, capsys):
     assert scores.per_class == {'bbox_mAP': {'car': pytest.approx(50.5), 'dog': None}}
     assert not metric.classwise  # as it was
     assert scores.kind == 'resampled' and set(scores.statistics.round(1)) == {0, 50.5, 100}
+    known = {'bbox_mAP_50', 'bbox_mAP_75', 'bbox_mAP_m'}  # and no others: they are not defined
+    assert set(scores.draws) == known and set(scores.matches) == {'bbox'}
+    assert all(np.array_equal(draws, scores.statistics) for draws in scores.draws.values())
+    whole, less = scores.arrays(matches=True), scores.arrays(matches=False)
+    assert set(less) == {'statistics', *(f'draws/{name}' for name in known)}
+    assert {'matches/bbox/hit', *less} < set(whole)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +152,33 @@ def test_boxes_by_other_rules(options, tmp_path):
     else:
         low = 50 if 'iou_thrs' in options else 60  # found at one overlap of two, at six of ten
         assert set(scores.statistics.round(1)) == {low, scores.metrics['bbox_mAP'], 100}
+
+
+@pytest.mark.parametrize('kinds', ['segm', ['bbox', 'segm'], ['bbox', 'proposal']], ids=str)
+def test_boxes_and_masks_have_their_own_draws(kinds, tmp_path):
+    """The box is found, its mask half; mask alone, its mAP is the headline; recall has no draws."""
+    metric = coco_metric(tmp_path, metric=kinds)
+    for annotation in metric._coco_api.dataset['annotations']:
+        annotation['segmentation'] = [[10, 10, 50, 10, 50, 50, 10, 50]]
+    mask = torch.zeros(1, 100, 100, dtype=torch.bool)
+    mask[:, 10:50, 10:40] = True  # three quarters: right at overlaps to 0.75
+    for image in (7, 8):
+        found = {
+            'bboxes': torch.tensor([BOX], dtype=torch.float32)[image - 7 :],
+            'scores': torch.full((8 - image,), 0.9),
+            'labels': torch.zeros(8 - image, dtype=torch.long),
+            'masks': mask[image - 7 :],
+        }
+        metric.process({}, [{'img_id': image, 'ori_shape': (100, 100), 'pred_instances': found}])
+    scores = compute_scores([metric], [metric.results])
+    assert scores.headline == ('segm_mAP' if kinds == 'segm' else 'bbox_mAP')
+    draws = {scores.headline: scores.statistics, **scores.draws}
+    for kind, best in (('bbox', 100.0), ('segm', 60.0)):
+        if kind in kinds:
+            assert set(draws[f'{kind}_mAP'].round(1)) == {0, round(0.505 * best, 1), best}
+            assert set(draws[f'{kind}_mAP_50'].round(1)) == {0, 50.5, 100}
+        assert (kind in scores.matches) == (kind in kinds)
+    assert not any('AR' in name for name in draws)
 
 
 def test_an_image_that_was_evaluated_twice_has_no_intervals(tmp_path):

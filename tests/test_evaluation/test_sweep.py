@@ -27,7 +27,6 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.gallery import one_of_each
-from fan_mm.evaluation.sweep import _to_cpu
 from fan_mm.jobs.robustness import summary_text
 from fan_mm.report.comparison_files import write_comparison
 from fan_mm.report.report import write_report
@@ -113,6 +112,12 @@ def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path, chann
     for name in ('seed', 'channel_order', 'corruption_version'):
         assert read[name] == made[name]
     assert table(sweep(seed=6).run())[0][1] != table(made)[0][1]  # the seed matters
+    sweep(corrupted_root=root, **options)  # as they were made
+    with pytest.raises(InputError, match=r'--seed 6: the files of .* were made with 5'):
+        sweep(corrupted_root=root, seed=6)
+    other = 'rgb' if channel_order == 'bgr-as-rgb' else 'bgr-as-rgb'
+    with pytest.raises(InputError, match=rf'--channel-order {other}: .* made with {channel_order}'):
+        sweep(corrupted_root=root, channel_order=other)
 
 
 def test_pictures_whose_names_are_no_utf8(sweep, tiny_cityscapes, tmp_path):
@@ -236,14 +241,14 @@ def test_a_sweep_goes_on_where_it_stopped(sweep, tmp_path):
     expected = table(sweep().run())
     model = StripeModel()
     stopping = sweep(model, work_dir=tmp_path)
-    store = stopping._store
+    put = stopping.store.put
 
-    def killed(cell, parts):
-        if str(cell) == 'fog/1':
+    def killed(record, **arrays):
+        if str(record.cell) == 'fog/1':
             raise KeyboardInterrupt
-        return store(cell, parts)
+        put(record, **arrays)
 
-    stopping._store = killed
+    stopping.store.put = killed
     with pytest.raises(KeyboardInterrupt):
         stopping.run()
     assert not (tmp_path / 'results.json').exists()
@@ -499,14 +504,6 @@ def test_the_palette_is_cut_to_the_classes(sweep):
     started = sweep(corruptions=['fog'], severities=[1])
     started.metainfo = {**started.metainfo, 'palette': [(i, i, i) for i in range(80)]}
     assert started.run()['dataset']['palette'] == [[i, i, i] for i in range(19)]
-
-
-def test_a_row_of_a_batch_is_sent_alone():
-    batch = torch.arange(1000.0).reshape(10, 100)
-    sent = _to_cpu([{'pred_score': batch[3], 'whole': batch}])[0]
-    assert torch.equal(sent['pred_score'], batch[3])
-    assert sent['pred_score'].untyped_storage().nbytes() == 400
-    assert sent['whole'] is batch
 
 
 def test_pictures(sweep, tmp_path):

@@ -6,6 +6,7 @@ The model answers with the truth, so every mAP must be 100.
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,8 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 from fan_mm.evaluation.cell_dataset import data_info
 from fan_mm.evaluation.comparison import compare
+from fan_mm.report.comparison import build_comparison
+from fan_mm.report.robustness_table import RobustnessTable
 
 CONFIG = Path(fan_mm.__file__).parents[1] / 'configs/fan_hybrid_toy_mask_rcnn_coco.py'
 ANN = 'annotations/instances_val2017.json'
@@ -49,7 +52,10 @@ class Truth(torch.nn.Module):
         for sample in batch['data_samples']:
             gt = sample.gt_instances
             sample.pred_instances = InstanceData(
-                bboxes=gt.bboxes.tensor, labels=gt.labels, scores=torch.ones(len(gt.labels))
+                bboxes=gt.bboxes.tensor,
+                labels=gt.labels,
+                scores=torch.ones(len(gt.labels)),
+                masks=gt.masks.to_tensor(torch.bool, 'cpu'),
             )
         return batch['data_samples']
 
@@ -87,7 +93,8 @@ def dataset_of(cfg, root, **options):
 
 
 def metric_of(truth, **options):
-    return METRICS.build(dict(type='CocoMetric', metric='bbox', ann_file=str(truth), **options))
+    options = {'type': 'CocoMetric', 'metric': 'bbox', 'ann_file': str(truth), **options}
+    return METRICS.build(options)
 
 
 def clean_cell(dataset, evaluator, model=None, **options):
@@ -116,21 +123,25 @@ def test_images_of_the_file_that_are_not_evaluated_are_not_missed(cfg, toys, par
     assert cell['per_class']['bbox_mAP']
 
 
-def test_intervals_of_boxes(cfg, toys, tmp_path):
+def test_intervals_of_boxes_and_masks(cfg, toys, tmp_path):
     """In a sweep stored and gone on with, and paired with another model's."""
     folders = []
+
+    def swept(model, folder):
+        options = dict(corruptions=['contrast', 'fog'], severities=[1, 5], work_dir=folder)
+        sweep = RobustnessSweep(
+            model,
+            loader_of(dataset_of(cfg, toys[1])),
+            metric_of(toys[1] / ANN, metric=['bbox', 'segm']),
+            model_info={'config_sha256': 'c', 'checkpoint_sha256': 'w'},
+            **options,
+        )
+        return sweep.run()
+
     for model in (Part(), Truth()):
         folders.append(tmp_path / type(model).__name__)
-        options = dict(corruptions=['contrast', 'fog'], severities=[1, 5], work_dir=folders[-1])
         for _ in range(2):
-            sweep = RobustnessSweep(
-                model,
-                loader_of(dataset_of(cfg, toys[1])),
-                metric_of(toys[1] / ANN),
-                model_info={'config_sha256': 'c', 'checkpoint_sha256': 'w'},
-                **options,
-            )
-            results = sweep.run()
+            results = swept(model, folders[-1])
         assert results['bootstrap']['resamples'] == 1000
     part, truth = (read_results(folder)['summary'] for folder in folders)
     assert truth['mean']['interval'] == truth['retention']['interval'] == [100, 100]
@@ -139,8 +150,33 @@ def test_intervals_of_boxes(cfg, toys, tmp_path):
     stored = read_per_image(folders[0])
     assert stored.kind == 'resampled' and len(stored.cells) == 5
     assert {draws.shape for draws in stored.cells.values()} == {(1000,)}
-    found = compare(*folders)['mean']
-    assert found['significant'] and found['interval'] == pytest.approx([100 - high, 100 - low])
+    found = compare(*folders)
+    assert found['mean']['significant']
+    assert found['mean']['interval'] == pytest.approx([100 - high, 100 - low])
+    # every other score that has a value, too
+    others = read_results(folders[0])['other_summaries']
+    known = {n for n, summary in others.items() if summary['mPC']['value'] is not None}
+    assert known >= {'bbox_mAP_50', 'bbox_mAP_75', 'segm_mAP', 'segm_mAP_50', 'segm_mAP_75'}
+    assert set(stored.others) == known
+    for name in ('bbox_mAP_50', 'segm_mAP', 'segm_mAP_75'):
+        (low, high), value = (others[name]['mPC'][key] for key in ('interval', 'value'))
+        assert low < value < high
+        assert others[name]['rPC']['interval'] and others[name]['worst']['interval']
+        assert found[f'mean_{name}']['interval'] == pytest.approx([100 - high, 100 - low])
+        assert found[f'clean_{name}']['significant']
+    text = build_comparison(folders).differences
+    assert any(d.score == 'segm_mAP' and d.measure == 'retention' and d.interval for d in text)
+    # what was matched is kept of the clean cell alone, which may be pooled with others
+    cells = {path.stem: np.load(path) for path in (folders[0] / 'cells').glob('*.npz')}
+    with_matches = [n for n, arrays in cells.items() if any('matches' in a for a in arrays)]
+    assert with_matches == ['clean_0']
+    # cells of an earlier version have the draws of their metric alone
+    for path in (folders[0] / 'cells').glob('*.npz'):
+        np.savez(path, statistics=cells[path.stem]['statistics'])
+    results = swept(Part(), folders[0])
+    assert results['summary'] == part and not read_per_image(folders[0]).others
+    assert results['other_summaries']['segm_mAP']['mPC']['interval'] is None
+    assert 'mask mAP' in RobustnessTable(results).without_interval()
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,16 @@ def test_names_of_the_painted_pictures(folder):
     ]
 
 
+def test_no_two_painted_copies_have_one_name(tmp_path):
+    names = ['a.bmp', 'a.bmp.png', 'a.png', 'a.webp', f'{"l" * 248}.1.webp', f'{"l" * 248}.2.webp']
+    for name in names:
+        (tmp_path / name).write_bytes(b'')
+    painted = [str(copy) for _, copy in find_images(tmp_path)]
+    assert painted[:4] == ['a.bmp.2.png', 'a.bmp.png', 'a.png', 'a.webp.png']
+    assert len(set(painted)) == len(names)
+    assert all(name.endswith('.png') and len(name) <= 255 for name in painted)
+
+
 # ----------------------------------------------------------------------------- kinds of pictures
 
 

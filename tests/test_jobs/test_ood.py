@@ -23,6 +23,7 @@ from libraries import needs_classes_as_types
 from mmpretrain.models import BaseClassifier, LinearClsHead
 from mmpretrain.registry import MODELS as PRETRAIN_MODELS
 from mmpretrain.registry import TRANSFORMS
+from protocol_names import unnamed
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
@@ -136,6 +137,7 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
     )
     rows = results['test_sets']
     assert list(rows) == ['clean', 'imagenet_a', 'imagenet_r']
+    assert [row['protocol'] for row in rows.values()][1:] == ['ImageNet-A', 'ImageNet-R']
     found = {name: (row['size'], row['weights'], row['samples']) for name, row in rows.items()}
     assert found == dict(
         clean=(64, 'ema', 1000), imagenet_a=(48, 'model', 200), imagenet_r=(64, 'ema', 200)
@@ -212,6 +214,8 @@ def test_imagenet_c_reads_folders_and_crops_nothing_twice(toy, tmp_path):
     # all folders are one, and the model guesses
     assert 'imagenet_c: audit, bytes of the copies: the files of ' in table_row(results)
     assert (tmp_path / 'imagenet_c/report.html').exists()
+    assert (rows['clean']['protocol'], rows['imagenet_c']['protocol']) == ('ImageNet', 'imagenet-c')
+    assert unnamed(tmp_path, 'imagenet-c', 'ImageNet-C')[0] == []
     assert missing_values(results) == []
 
 

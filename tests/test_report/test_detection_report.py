@@ -1,17 +1,25 @@
-"""Detection's other numbers: masks, objects by size, the usual 15 types."""
+"""Detection's other numbers: masks, objects by size, the usual 15 types; each with its interval."""
+
+import csv
+import json
 
 import pytest
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
-from fan_mm.evaluation.results import build_results, write_results
+from fan_mm.evaluation.results import build_results, read_results, write_results
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.jobs.robustness import summary_text
-from fan_mm.report import write_report
+from fan_mm.report import labels, write_report
+from fan_mm.report.comparison_files import write_comparison
 from fan_mm.report.labels import metric_label
 from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.shift_comparison import build_shift_comparison
+from fan_mm.report.shift_comparison_files import write_shift_comparison
+from fan_mm.report.shift_table import OTHERS, ShiftTable
+from fan_mm.report.shift_tables import summary_text as shift_summary
 
 SCOPE = choose_scope(BENCHMARKS['coco-c'], ['fog', 'snow'], [1, 3])
 
@@ -97,6 +105,110 @@ def test_results_of_older_versions_are_still_shown(tmp_path):
     del found['other_summaries']
     assert RobustnessTable(found).summed_up() == ['bbox_mAP']
     write_report(write_results(tmp_path, found, None), tmp_path)
+
+
+def test_a_comparison_shows_masks_and_sizes(tmp_path):
+    folders = [tmp_path / name for name in 'ab']
+    for folder, spread in zip(folders, (None, 1.0), strict=True):
+        found = results()
+        if spread:
+            found['other_summaries']['segm_mAP']['mean']['interval'] = [23.0, 25.5]
+        write_results(folder, found, None)
+    write_comparison(folders, tmp_path)
+    markdown, latex, page = (
+        (tmp_path / f'comparison.{end}').read_text() for end in ('md', 'tex', 'html')
+    )
+    table = markdown.partition('## Boxes and masks')[2].partition('##')[0].splitlines()
+    assert '| model | box AP small ↑ | mask mAP ↑ |' in table  # and no large objects
+    rows = [line for line in table if line.startswith('| imagined')]
+    assert [row.split(' | ')[1:] for row in rows] == [
+        ['16.0', '24.0 |'],
+        ['16.0', '24.0 [23.0, 25.5] |'],
+    ]
+    assert latex.count('\\begin{table*}') == 2 and '& 16.0 & 24.0 \\\\' in latex
+    assert 'Boxes and masks, by object size' in page and '24.0 [23.0, 25.5]' in page
+    assert '| mask mAP: corrupted mean ↑ | 0.0 |  | no per-image data |' in markdown
+
+
+@pytest.fixture(scope='module')
+def on_real_conditions(tmp_path_factory):
+    """Folders of two models."""
+    pytest.importorskip('pycocotools')
+    from box_results import write
+
+    root = tmp_path_factory.mktemp('detectors')
+    return [write(root / name, name=name, better=name == 'second') for name in ('first', 'second')]
+
+
+def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_conditions):
+    folder = on_real_conditions[0]
+    results = read_results(folder)
+    others = results['sets']['coco_o']['others']
+    assert list(others) == results['metric']['others'] and 'segm_mAP_75' in others
+    write_report(folder / 'results.json', folder)
+    with open(folder / 'results.csv') as file:
+        rows = {row['condition']: row for row in csv.DictReader(file)}
+    markdown, page = ((folder / f'report.{end}').read_text() for end in ('md', 'html'))
+    table = markdown.partition(OTHERS)[2].partition('##')[0]
+    text = shift_summary(results)
+    for metric, numbers in others.items():
+        for label, number in {
+            'CocoDataset': numbers['clean'],
+            'sketch': numbers['conditions']['sketch']['score'],
+            'pooled': numbers['pooled']['score'],
+            'mean of conditions': numbers['mean_of_conditions']['score'],
+        }.items():
+            row = rows[label]
+            written = [row[f'{metric}{end}'] for end in ('', '_low', '_high')]
+            expected = [number['value'], *(number['interval'] or (None, None))]
+            assert written == ['' if v is None else str(v) for v in expected]
+            if number['interval']:
+                shown = f'{labels.number(number["value"])} {labels.interval(number["interval"])}'
+                assert shown in next(t for t in table.splitlines() if f'| {label} |' in t)
+                assert labels.interval(number['interval']) in page
+    assert 'mask AP75, COCO-O pooled' in text and 'mask AP75 ↑' in table
+    # nothing is matched of recall, which the metric alone gives
+    assert others['AR@100']['conditions']['sketch']['score']['value'] == 33.3
+    assert 'it is not pooled' in others['AR@100']['pooled']['reason']
+    assert 'Without interval in some rows: ' in table and 'AR@100; nothing' in page
+    mean = results['sets']['coco_o']['mean_of_conditions']
+    assert mean['effective_robustness']['interval']
+
+
+def test_two_detectors_on_real_conditions(on_real_conditions, tmp_path):
+    write_shift_comparison(on_real_conditions, tmp_path)
+    comparison = build_shift_comparison(on_real_conditions)
+    markdown, latex, page = (
+        (tmp_path / f'comparison.{end}').read_text() for end in ('md', 'tex', 'html')
+    )
+    known = {d.measure for d in comparison.differences if d.interval}
+    assert {'bbox_mAP', 'bbox_mAP_50', 'segm_mAP', 'segm_mAP_75'} <= known
+    pooled = [
+        {d.measure: d for d in comparison.differences if d.column.condition == condition}
+        for condition in ('pooled', 'mean_of_conditions')
+    ]
+    for found in pooled:
+        assert found['bbox_mAP_50'].points > 0 and found['bbox_mAP_50'].interval
+        assert found['segm_mAP'].interval == (0, 0)
+    for label in ('box AP50', 'mask mAP', 'mask AP75'):
+        assert f'| {label} ↑ |' in markdown and label in page and f'{label} $' in latex
+    first, second = (read_results(f)['sets']['coco_o']['others'] for f in on_real_conditions)
+    values = [o['bbox_mAP_50']['pooled']['score']['value'] for o in (first, second)]
+    assert pooled[0]['bbox_mAP_50'].points == pytest.approx(values[1] - values[0])
+
+
+def test_results_on_real_conditions_of_older_versions_are_still_shown(on_real_conditions, tmp_path):
+    found = read_results(on_real_conditions[0])
+    for entry in found['sets'].values():
+        del entry['others']
+    table = ShiftTable(found)
+    assert table.others == () and table.without_interval() == ''
+    (tmp_path / 'results.json').write_text(json.dumps(found))
+    write_report(tmp_path / 'results.json', tmp_path)
+    assert OTHERS not in (tmp_path / 'report.md').read_text()
+    paths = [tmp_path, on_real_conditions[1]]
+    assert {d.measure for d in build_shift_comparison(paths).differences} == {'bbox_mAP'}
+    write_shift_comparison(paths, tmp_path / 'out')
 
 
 def test_usual_fifteen():

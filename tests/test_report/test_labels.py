@@ -42,6 +42,21 @@ def test_intervals():
     assert labels.interval(None) == ''
 
 
+@pytest.mark.parametrize(
+    ('name', 'lines'),
+    [
+        ('fan_hybrid_s', 'fan_hybrid_s'),
+        ('swin-base-patch4_upernet_8xb2', 'swin-base-\npatch4_\nupernet_8xb2'),
+        ('letters' * 4, 'letterslette\nrsletterslet\nters'),
+        ('a model (of mine)', 'a model (of\nmine)'),
+        ('', ''),
+    ],
+)
+def test_long_names_have_several_lines(name, lines):
+    assert labels.wrapped(name, 12) == lines
+    assert labels.wrapped(name, 100) == name
+
+
 def test_corruptions_as_printed():
     assert labels.corruption_label('gaussian_noise') == 'Gaussian noise'
     assert labels.corruption_in_sentence('gaussian_noise') == 'Gaussian noise'
@@ -68,3 +83,16 @@ def test_all_corruptions_are_counted():
         '1 corruption, severities 1, 2'
     )
     assert labels.scope_label({'name': 'coco-c-subset', 'severities': levels}) == 'COCO-C (part)'
+
+
+@pytest.mark.parametrize(
+    ('name', 'label'),
+    [
+        ('all-subset', '2 corruptions, severity 3 (all-subset)'),
+        ('coco-c-subset', 'COCO-C (part)'),
+        ('fan-official', 'fan-official'),
+    ],
+)
+def test_what_results_cover_has_the_protocols_name(name, label):
+    levels = {'snow': [3], 'fog': [3]}
+    assert labels.named_scope({'name': name, 'severities': levels}) == label

@@ -122,10 +122,10 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
 def find_images(folder: Path) -> tuple[list[str], list[str]]:
     """Relative paths (with '/') of all picture files below ``folder``, and of the other files, sorted.
 
-    What is a picture is told by the suffix; hidden files are neither.
+    What is a picture is told by the suffix; hidden files are neither, nor what lies in hidden folders.
 
     Raises:
-        InputError: there is no picture.
+        InputError: there is no picture, or a folder that cannot be read.
     """
     found: list[str] = []
     others: list[str] = []

@@ -43,8 +43,8 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
         return known[place]
     try:
         found = sorted(folders.files_below(folder))
-    except OSError as error:
-        raise InputError(f'{whose}: cannot read {error.filename}: {error.strerror}') from None
+    except InputError as error:
+        raise InputError(f'{whose}: {error}') from None
     if known is not None:
         known[place] = found
     return found

@@ -94,6 +94,31 @@ def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
         )
 
 
+def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
+    """A line where most of what a classifier predicts is no class of the dataset; None otherwise.
+
+    So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
+    would count as errors in silence. A model that was trained on those folders predicts no others.
+
+    Args:
+        outputs: of a batch.
+        metainfo: of the dataset.
+    """
+    classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
+    if not classes or not isinstance(outputs, list | tuple):
+        return None
+    found = [s.get('pred_label') for s in outputs if isinstance(s, BaseDataElement | Mapping)]
+    predicted = [int(x) for x in found if isinstance(x, torch.Tensor) and x.numel() == 1]
+    unknown = [number for number in predicted if number >= len(classes)]
+    if 2 * len(unknown) <= len(predicted):
+        return None
+    return (
+        f'{len(unknown)} of the first {len(predicted)} predictions are none of the {len(classes)} classes that '
+        f'the dataset has (the first: {unknown[0]}), and count as wrong: give it all classes of the training in '
+        "their order (the others' folders may be empty), or a list with the model's labels"
+    )
+
+
 def without_losses(outputs: Any) -> Any:
     """A model's outputs without the losses that some put behind them, as mmengine's loops take them."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None

@@ -40,7 +40,12 @@ from fan_mm.engine.evaluators import (
     writing_aside,
 )
 from fan_mm.engine.first_batch.model_memory import ModelMemory
-from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
+from fan_mm.engine.first_batch.outputs import (
+    check_labels,
+    check_outputs,
+    unknown_classes,
+    without_losses,
+)
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 
@@ -224,6 +229,8 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
+        if warning := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
+            print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise

@@ -6,8 +6,9 @@ Each check is one function from `Facts` to findings; none changes a number.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fan_mm.evaluation.audit import cell_checks, class_checks, model_checks
+from fan_mm.evaluation.audit import cell_checks, class_checks, condition_checks, model_checks
 from fan_mm.evaluation.audit.finding import Facts, Finding, in_words, some
+from fan_mm.evaluation.cells import CellRecord
 
 __all__ = ['CHECKS', 'Facts', 'Finding', 'audit', 'in_words', 'joined']
 
@@ -18,6 +19,7 @@ CHECKS = (
     model_checks.colours,
     model_checks.cropped_twice,
     class_checks.label_values,
+    class_checks.unknown_classes,
     class_checks.class_order,
     class_checks.one_class,
     class_checks.chance,
@@ -38,11 +40,19 @@ def audit(facts: Facts) -> dict[str, Any]:
     return {'checks': [check.__name__ for check in CHECKS], 'findings': findings}
 
 
+# Between real conditions, each the clean cell of a sweep.
+CONDITION_CHECKS = (
+    condition_checks.same_pictures,
+    condition_checks.same_scores,
+    condition_checks.one_score,
+)
 _GUESSES = ('clean score', 'one class everywhere')
 
 
-def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any]:
-    """The audits of several conditions, each the clean cell of a sweep, as one.
+def joined(
+    audits: Mapping[str, Mapping[str, Any]], clean: str, records: Mapping[str, CellRecord]
+) -> dict[str, Any]:
+    """The audits of several conditions, each the clean cell of a sweep, as one, and what they say of each other.
 
     That a model only guesses in a condition is a result; that it does in most of them, or in all where
     there are no clean pictures, is a finding, as it is on these.
@@ -50,6 +60,7 @@ def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any
     Args:
         audits: by the conditions' names, which the findings get as their cells.
         clean: name of the clean one.
+        records: of the conditions with a result, by their names.
     """
     cells: dict[tuple[str, ...], list[str]] = {}
     for name, found in audits.items():
@@ -62,8 +73,9 @@ def joined(audits: Mapping[str, Mapping[str, Any]], clean: str) -> dict[str, Any
         Finding(check, tuple(names), f'{some(names)}: {evidence}', *texts).entry()
         for (check, evidence, *texts), names in cells.items()
     ]
+    between = [finding.entry() for check in CONDITION_CHECKS for finding in check(records, clean)]
     checks: Sequence[str] = next((found['checks'] for found in audits.values()), [])
-    return {'checks': list(checks), 'findings': findings}
+    return {'checks': list(checks), 'findings': [*between, *findings]}
 
 
 def _in_most(check: str, audits: Mapping[str, Mapping[str, Any]], clean: str) -> bool:

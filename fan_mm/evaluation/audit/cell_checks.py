@@ -56,7 +56,7 @@ def same_pictures(facts: Facts) -> Iterator[Finding]:
 def same_scores(facts: Facts) -> Iterator[Finding]:
     """Cells that are equal to the last digit though their pictures differ."""
     reported: set[str] = set()
-    for key in (lambda r: r.evidence.get('scores'), _rich_scores):
+    for key in (lambda r: r.evidence.get('scores'), rich_scores):
         for group in _groups(facts.done, key):
             names = names_of(group)
             pictures = {record.evidence.get('pictures') for record in group}
@@ -73,7 +73,7 @@ def same_scores(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _rich_scores(record: CellRecord) -> Hashable:
+def rich_scores(record: CellRecord) -> Hashable:
     """All values of a segmentation's cell, if they are many; None otherwise.
 
     They are shares of millions of pixels. Ranks of few objects or pictures may well be equal.
@@ -93,7 +93,7 @@ def one_score(facts: Facts) -> Iterator[Finding]:
     fewest = min((record.samples for record in facts.corrupted), default=0)
     if facts.task != 'segmentation' and fewest < _PICTURES:
         return
-    told = (lambda r: r.evidence.get('pictures'), lambda r: r.evidence.get('scores'), _rich_scores)
+    told = (lambda r: r.evidence.get('pictures'), lambda r: r.evidence.get('scores'), rich_scores)
     equal = {str(r.cell) for key in told for group in _groups(facts.done, key) for r in group}
     scores = {str(r.cell): facts.score(r) for r in facts.corrupted if str(r.cell) not in equal}
     if repeated := repeated_score(scores):

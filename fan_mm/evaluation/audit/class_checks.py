@@ -13,6 +13,9 @@ _EVERYWHERE = 0.99  # share of one class
 _MOST_OF_TRUTH = 0.9  # share of a class that is so often right
 _ENOUGH = 8  # predictions, or labels of a class
 _EXCHANGED = 0.1  # share of the truth in classes that are taken for each other
+_UNKNOWN = (
+    0.01  # share of predictions that are no class; a model does not predict what it never saw
+)
 _MOSTLY = 0.5  # likewise, of classes that are taken for others that do not occur
 _UNITS = {'segmentation': 'pixels', 'classification': 'pictures', 'detection': 'objects'}
 
@@ -104,6 +107,26 @@ def label_values(facts: Facts) -> Iterator[Finding]:
             'reduce_zero_label set for labels that begin with 0, or masks of 0 and 255 for two classes',
             'Look at the values in a label file; the score is of the rest alone.',
         )
+
+
+def unknown_classes(facts: Facts) -> Iterator[Finding]:
+    """Predictions of classes that the dataset does not have: the model counts others than the labels."""
+    seen, units = facts.seen_clean, _UNITS.get(facts.task, 'predictions')
+    unknown = seen.get('unknown', 0)
+    known = sum(seen.get('predicted', ()))
+    if unknown < _ENOUGH or unknown < _UNKNOWN * (unknown + known):
+        return
+    share = 100 * unknown / (unknown + known)
+    yield Finding(
+        'predicted classes',
+        names_of([CLEAN]),
+        f'of {share:.0f} % of the {units} the prediction is none of the {len(seen["truth"])} classes '
+        'that the dataset has',
+        'labels that count a part of the classes that the model was trained on (class folders: their '
+        'positions)',
+        "Give the dataset all classes of the training in their order (the others' folders may be empty), "
+        "or a list with the model's labels; these count as wrong whatever the model says.",
+    )
 
 
 def class_order(facts: Facts) -> Iterator[Finding]:

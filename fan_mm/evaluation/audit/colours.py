@@ -1,23 +1,31 @@
 """The clean score of a few pictures with red and blue exchanged, beside the plain one."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from fan_mm.engine.evaluators import collectors, left_as_it_was
 from fan_mm.engine.first_batch.outputs import without_losses
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
-from fan_mm.evaluation.scores import Scores, compute_scores
+from fan_mm.evaluation.cell_dataset import batch_size_of
+from fan_mm.evaluation.collected import Scores
+from fan_mm.evaluation.scores import compute_scores
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
+FEWEST = 2  # one has no interval
+ONE_PROVES_NOTHING = 'one picture with red and blue exchanged proves nothing: give 2 or more'
 
 
 @torch.no_grad()
@@ -41,8 +49,10 @@ def exchanged_colours(
         'images', their number; 'plain' and 'exchanged', the headline; 'interval' of the difference.
 
     Raises:
-        InputError: the pictures have no three colours.
+        InputError: there are fewer than `FEWEST`, or they have no three colours.
     """
+    if len(image_ids) < FEWEST:
+        raise InputError(ONE_PROVES_NOTHING)
     plain = _scores(model, load(), evaluator, image_ids, fp16)
     other = [{**batch, 'inputs': _exchanged(batch['inputs'])} for batch in load()]
     exchanged = _scores(model, other, evaluator, image_ids, fp16)
@@ -65,6 +75,40 @@ def exchanged_colours(
     }
 
 
+def exchanged_in_some(
+    places: Sequence[int],
+    *,
+    model: nn.Module,
+    dataset: Any,
+    loader: DataLoader,
+    evaluator: Evaluator,
+    image_ids: Sequence[Any],
+    fp16: bool,
+) -> dict[str, Any] | None:
+    """`exchanged_colours` of some pictures of a dataset; None, and a line in the log, where it fails.
+
+    Args:
+        places: of the pictures in the dataset.
+        model: with mmengine's ``test_step``.
+        dataset: whose pictures are clean at these places.
+        loader: whose batches they are put together like.
+        evaluator: that knows its dataset; left as it was.
+        image_ids: of the pictures, in their order.
+        fp16: evaluate under autocast.
+    """
+    size, collate = batch_size_of(loader), loader.collate_fn
+
+    def load() -> list[Any]:
+        groups = [places[i : i + size] for i in range(0, len(places), size)]
+        return [collate(load_samples(dataset, group, 'the loader')) for group in groups]
+
+    try:
+        return exchanged_colours(model, load, evaluator, image_ids, fp16)
+    except Exception as error:  # whatever a metric may raise on a few images
+        print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
+        return None
+
+
 def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
     """The interval of resampled differences, as wide as it must be for so few images.
 
@@ -74,7 +118,7 @@ def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
     from scipy.special import ndtri, stdtrit  # nothing heavy at import
 
     draws = draws[~np.isnan(draws)]
-    if images < 2 or not draws.size:
+    if not draws.size:
         return None
     centre, bounds = draws.mean(), np.array(interval(draws))
     wider = float(stdtrit(images - 1, _UPPER) / ndtri(_UPPER) * np.sqrt(images / (images - 1)))

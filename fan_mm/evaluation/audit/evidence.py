@@ -44,11 +44,13 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
         classes: number of classes; None where it is not known.
 
     Returns:
-        What can be told: 'pictures' and 'scores', checksums over all samples; 'distinct' and
+        What can be told: 'pictures' and 'scores', checksums over all samples, and 'contents', that of the
+        pictures in any order; 'distinct' and
         'blank', pictures that differ and that have one colour; 'waited', seconds; 'most', the class
         that is predicted most, how often, and out of how many. Of the clean cell besides 'truth' and
         'predicted', counts per class; 'taken_for', per class which one is predicted most often for
-        it, and how often; 'outside', [value, count] of labels that are no class; 'ignored' and
+        it, and how often; 'outside', [value, count] of labels that are no class; 'unknown', the number
+        of predictions that are none; 'ignored' and
         'labels', the number of ignored ones and of all. Nothing if one rank saw nothing.
     """
     seen = [part for part in parts if part is not None]
@@ -59,6 +61,7 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
     scores = {p: c for part in seen for p, c in part.scores.items()}
     if pictures:
         found['pictures'] = _digest(pictures)
+        found['contents'] = _digest(dict(enumerate(sorted(pictures.values()))))
         found['distinct'] = len(set(pictures.values()))
         found['blank'] = sum(part.blank for part in seen)
     if scores and not all(part.empty for part in seen if part.scores):
@@ -83,7 +86,7 @@ def _of_truth(pairs: Counter, classes: int | None) -> dict[str, Any]:
     classes = classes or max(max(pair) for pair in pairs) + 1
     table = np.zeros((classes, classes), np.int64)  # label, prediction
     outside: Counter = Counter()
-    left_out = 0
+    left_out = unknown = 0
     for (label, guess), count in pairs.items():
         if label == IGNORED:
             left_out += count
@@ -91,6 +94,8 @@ def _of_truth(pairs: Counter, classes: int | None) -> dict[str, Any]:
             outside[label] += count
         elif 0 <= guess < classes:
             table[label, guess] += count
+        else:
+            unknown += count
     return {
         'truth': table.sum(1).tolist(),
         'predicted': table.sum(0).tolist(),
@@ -98,6 +103,7 @@ def _of_truth(pairs: Counter, classes: int | None) -> dict[str, Any]:
         'outside': [list(item) for item in sorted(outside.items(), key=lambda i: (-i[1], i[0]))][
             :5
         ],
+        'unknown': unknown,
         'ignored': left_out,
         'labels': sum(pairs.values()),
     }

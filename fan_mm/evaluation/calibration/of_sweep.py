@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import Evaluator
 from torch import nn
+from torch.utils.data import DataLoader
 
+from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.calibration.measures import BINS, packed
 from fan_mm.evaluation.calibration.metric import VARIANTS, CalibrationMetric
 from fan_mm.evaluation.calibration.probabilities import probabilities_of
 from fan_mm.evaluation.calibration.summary import of_cells, summarize_calibration
-from fan_mm.evaluation.calibration.temperature import Temperature, check_apart
+from fan_mm.evaluation.calibration.temperature import Temperature, check_apart, fit_on_pictures
 from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.identity import dataset_sha256
@@ -72,6 +74,38 @@ class SweepCalibration:
         self.temperature = temperature
         self.metric.temperature = temperature.value
 
+    def fit(
+        self,
+        model: nn.Module,
+        loader: DataLoader,
+        fp16: bool,
+        folder: Path | None,
+        goes_on: bool,
+        protocol: str,
+    ) -> None:
+        """Let all ranks use the same temperature: that of the cells that are done, or a new one.
+
+        Args:
+            model: of the sweep.
+            loader: of the clean pictures, as which those to fit on are read.
+            fp16: predict under autocast.
+            folder: of the sweep, where it is kept; None keeps it for this run.
+            goes_on: whether there are such cells.
+            protocol: name of the sweep's.
+        """
+        assert self.fit_on is not None
+        found = by_rank_0(lambda: _stored(folder) if goes_on else None, folder or '')
+        found = found or self.temperature  # of a sweep before, of the same model
+        if not found:
+            ignored = self.metric.ignore_index
+            found = fit_on_pictures(model, self.fit_on, loader, ignored, fp16)
+
+        def kept() -> Temperature:
+            _store(folder, found, protocol)
+            return found
+
+        self.use(by_rank_0(kept, folder or ''))  # the same on all ranks, to the last digit
+
     def about(self) -> dict[str, Any]:
         """What results say of how it was measured."""
         return {
@@ -119,16 +153,20 @@ class SweepCalibration:
         return per_image if statistics else None
 
 
-def stored_temperature(folder: Path | None) -> Temperature | None:
+def _stored(folder: Path | None) -> Temperature | None:
     """The temperature that a sweep in a folder was begun with."""
     try:
         content = json.loads((folder / TEMPERATURE).read_text()) if folder else None
-        return content and Temperature(**{**content, 'nll': tuple(content['nll'])})
-    except (OSError, ValueError, TypeError, KeyError):
+        if not content:
+            return None
+        content.pop('protocol', None)  # earlier versions wrote none
+        return Temperature(**{**content, 'nll': tuple(content['nll'])})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def store_temperature(folder: Path | None, temperature: Temperature) -> None:
+def _store(folder: Path | None, temperature: Temperature, protocol: str) -> None:
     """Keep a temperature for when the sweep goes on."""
     if folder:
-        write_whole(folder / TEMPERATURE, json.dumps(temperature.as_dict(), indent=1) + '\n')
+        content = {'protocol': protocol, **temperature.as_dict()}
+        write_whole(folder / TEMPERATURE, json.dumps(content, indent=1) + '\n')

@@ -5,6 +5,7 @@ resampled each for itself, and together where they show the same scenes (three d
 Cityscapes with and without rain). The draws depend on the scenes alone, so that two models are drawn alike.
 """
 
+import copy
 import hashlib
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -156,18 +157,38 @@ class PooledIoU(PooledSums):
 
 
 class PooledAP(Pooled):
-    """COCO's box mAP, of the cells' detections in the order of their scores.
+    """COCO's box mAP, or another score of boxes or masks, of the cells' detections in the order of their scores.
 
-    Statistics of a cell are `fan_mm.evaluation.average_precision.Matches`.
+    Statistics of a cell are, of 'bbox' and 'segm', `fan_mm.evaluation.average_precision.Matches`.
     """
 
-    statistics: dict[ShiftCell, Matches]
+    statistics: dict[ShiftCell, Mapping[str, Matches]]
     metric = truth = 'bbox_mAP'
 
     def __init__(self, scenes: Scenes, resamples: int = RESAMPLES) -> None:
         super().__init__(scenes, resamples)
-        self._alone: dict[tuple[ShiftCell, ...], np.ndarray] = {}
-        self._drawn: dict[tuple[ShiftCell, ...], np.ndarray] = {}
+        # of all scores of boxes or masks at once
+        self._alone: dict[tuple[str, tuple[ShiftCell, ...]], dict[str, np.ndarray]] = {}
+        self._drawn: dict[tuple[str, tuple[ShiftCell, ...]], dict[str, np.ndarray]] = {}
+
+    def of(self, metric: str) -> 'PooledAP':
+        """Another score of the same pictures and draws, such as 'segm_mAP_50'."""
+        assert self.counts is not None  # made once for all scores
+        other = copy.copy(self)
+        other.metric = other.truth = metric
+        return other
+
+    def __contains__(self, cell: ShiftCell) -> bool:
+        matches = self.statistics.get(cell, {}).get(self._kind)
+        return matches is not None and self._name in matches.scores
+
+    @property
+    def _kind(self) -> str:
+        return self.metric.partition('_')[0]
+
+    @property
+    def _name(self) -> str:
+        return self.metric.partition('_')[2]
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
         """See `Pooled.score`."""
@@ -175,19 +196,21 @@ class PooledAP(Pooled):
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
         """See `Pooled.drawn`."""
-        if tuple(cells) not in self._drawn:
+        key = self._kind, tuple(cells)
+        if key not in self._drawn:
             counts = np.concatenate([self.counts[cell] for cell in cells], axis=1)
-            self._drawn[tuple(cells)] = average_precisions(self._together(cells), counts)
-        return mean_ap(self._drawn[tuple(cells)][:, list(scored)])
+            self._drawn[key] = average_precisions(self._together(cells), counts)
+        return mean_ap(self._drawn[key][self._name][:, list(scored)])
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
         """See `Pooled.per_class`."""
-        if tuple(cells) not in self._alone:
-            self._alone[tuple(cells)] = self._together(cells).per_class()
-        return self._alone[tuple(cells)]
+        key = self._kind, tuple(cells)
+        if key not in self._alone:
+            self._alone[key] = self._together(cells).per_class()
+        return self._alone[key][self._name]
 
     def _together(self, cells: Sequence[ShiftCell]) -> Matches:
-        return together([self.statistics[cell] for cell in cells])
+        return together([self.statistics[cell][self._kind] for cell in cells])
 
 
 class StoredDraws:
@@ -227,19 +250,19 @@ def combined(
 
 
 def pool(
-    statistics: Mapping[ShiftCell, np.ndarray | Matches],
+    statistics: Mapping[ShiftCell, np.ndarray | Mapping[str, Matches]],
     scenes: Scenes,
     resamples: int = RESAMPLES,
 ) -> Pooled:
     """What is known of some cells' pictures; the same draws for the same scenes."""
-    boxes = any(isinstance(found, Matches) for found in statistics.values())
+    boxes = any(isinstance(found, Mapping) for found in statistics.values())
     pooled: Pooled = (PooledAP if boxes else PooledIoU)(scenes, resamples)
     pooled.statistics |= statistics
     return pooled
 
 
 def by_cell(arrays: Mapping[str, np.ndarray], what: str) -> dict[ShiftCell, np.ndarray]:
-    """'sums', 'draws', 'keys' or 'scenes' by cell, from the arrays of per_image.npz."""
+    """'sums', 'draws' (of another score its name), 'keys' or 'scenes' by cell, from per_image.npz."""
     start = f'{what}/'
     return {
         ShiftCell(*name.removeprefix(start).split('/', 1)): array
@@ -249,13 +272,16 @@ def by_cell(arrays: Mapping[str, np.ndarray], what: str) -> dict[ShiftCell, np.n
 
 
 def drawn_alike(
-    first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None
+    first: Mapping[str, np.ndarray] | None,
+    second: Mapping[str, np.ndarray] | None,
+    score: str | None = None,
 ) -> tuple[PooledSums | StoredDraws, ...] | None:
     """Two models' cells with the same pictures; None where there is nothing to draw.
 
     Args:
         first: arrays of per_image.npz or calibration.npz.
         second: of the other model.
+        score: another one than the results' metric.
     """
     if first is None or second is None or _kind(first) != _kind(second):
         return None
@@ -264,7 +290,9 @@ def drawn_alike(
     common = [c for c in keys[0] if c in keys[1] and np.array_equal(keys[0][c], keys[1][c])]
     scenes = [by_cell(arrays, 'scenes') for arrays in both]
     if _kind(first) == RESAMPLED:
-        return _stored_alike(both, common, scenes)
+        return _stored_alike(both, common, scenes, score or 'draws')
+    if score:
+        return None
     kind = PooledIoU if _kind(first) == 'iou' else PooledSums
     pooled = tuple(kind({cell: scenes[0][cell] for cell in common}) for _ in both)
     for found, arrays in zip(pooled, both, strict=True):
@@ -277,8 +305,9 @@ def _stored_alike(
     both: Sequence[Mapping[str, np.ndarray]],
     common: Sequence[ShiftCell],
     scenes: Sequence[Scenes],
+    what: str,
 ) -> tuple[StoredDraws, ...]:
-    """The draws of cells whose strata have the same scenes in both files."""
+    """The draws of cells whose strata have the same scenes in both files; `what` as in `by_cell`."""
     seeds = [
         {
             cell: seed_of(np.unique(np.concatenate([of_one[c] for c in cells])))
@@ -291,7 +320,7 @@ def _stored_alike(
     other = {cell.set for of_one in scenes for cell in of_one if cell not in alike}
     alike |= {ShiftCell(cell.set, POOLED) for cell in alike if cell.set not in other}
     return tuple(
-        StoredDraws({c: d for c, d in by_cell(arrays, 'draws').items() if c in alike})
+        StoredDraws({c: d for c, d in by_cell(arrays, what).items() if c in alike})
         for arrays in both
     )
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +60,7 @@ class Measured:
     unlabelled: tuple[str, ...] = ()
     keys: np.ndarray | None = None
     scenes: np.ndarray | None = None
-    statistics: np.ndarray | Matches | None = None
+    statistics: np.ndarray | Mapping[str, Matches] | None = None
     sha256: str | None = None
     calibration: np.ndarray | None = None
     audit: Mapping[str, Any] | None = None
@@ -140,11 +140,24 @@ class SetScores:
             'total': sum(m.total for m in self.conditions),
             'unlabelled': sum(len(m.unlabelled) for m in self.conditions),
             'scored': [self.classes[i] for i in self.scored],
+            **self.numbers(self._condition),
+            'per_class': self._per_class(),
+        }
+
+    def numbers(
+        self, of_condition: Callable[[Measured], dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """The set's numbers: 'clean', 'conditions', 'pooled' and 'mean_of_conditions'.
+
+        Args:
+            of_condition: its entry; None for its numbers alone.
+        """
+        of_condition = of_condition or self._of_condition
+        return {
             'clean': None if self.clean is None else self._number([[self.clean]], _mean),
-            'conditions': {m.cell.condition: self._condition(m) for m in self.conditions},
+            'conditions': {m.cell.condition: of_condition(m) for m in self.conditions},
             POOLED: self._pooled(),
             MEAN: self._mean(),
-            'per_class': self._per_class(),
         }
 
     def draws(self) -> dict[ShiftCell, np.ndarray]:
@@ -159,14 +172,19 @@ class SetScores:
         record = measured.record
         return {
             'weather': self.info.weather.get(measured.cell.condition),
-            'score': self._number([[measured]], _mean),
-            'retention': self._retention([[measured]]),
+            **self._of_condition(measured),
             'samples': record.samples,
             'total': measured.total,
             'unlabelled': len(measured.unlabelled),
             'first_unlabelled': list(measured.unlabelled[:3]),
             'sha256': measured.sha256,
             **self._absent(measured),
+        }
+
+    def _of_condition(self, measured: Measured) -> dict[str, Any]:
+        return {
+            'score': self._number([[measured]], _mean),
+            'retention': self._retention([[measured]]),
         }
 
     def _absent(self, measured: Measured) -> dict[str, Any]:
@@ -297,22 +315,39 @@ def join(
         statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
         pooled = pool(statistics, scenes_of(m for m in measured if m.cell in statistics))
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
-    entries, draws = {}, {}
-    if CLEAN_COLUMN in pooled:
-        draws[CLEAN_COLUMN] = pooled.drawn([CLEAN_COLUMN], range(len(dataset['classes'])))
-    for name, info in sets.items():
-        conditions = [m for m in measured if m.cell.set == name]
-        scores = SetScores(info, conditions, clean, headline, dataset['classes'], pooled)
-        entries[name] = scores.results()
-        draws |= scores.draws()
+    classes = dataset['classes']
+
+    def scores_of(metric: str, pictures: Pooled) -> dict[str, SetScores]:
+        return {
+            name: SetScores(
+                # a formula of mAP
+                info if metric == headline else replace(info, effective=False),
+                [m for m in measured if m.cell.set == name],
+                *(clean, metric, classes, pictures),
+            )
+            for name, info in sets.items()
+        }
+
+    found = scores_of(headline, pooled)
+    entries = {name: scores.results() for name, scores in found.items()}
+    draws = _draws(found, pooled)
     whole = [m for m in measured if m.cell in pooled]
-    boxes = isinstance(pooled, PooledAP)
-    arrays = (
-        arrays_of(RESAMPLED, whole, draws) if boxes else arrays_of('iou', whole, pooled.statistics)
-    )
     others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
+    if isinstance(pooled, PooledAP):
+        arrays = arrays_of(RESAMPLED, whole, draws)
+        for metric in others:
+            pictures = pooled.of(metric)
+            found = scores_of(metric, pictures)
+            for name, scores in found.items():
+                entries[name].setdefault('others', {})[metric] = scores.numbers()
+            if arrays:
+                drawn = _draws(found, pictures)
+                arrays |= {f'{metric}/{"/".join(cell)}': array for cell, array in drawn.items()}
+    else:
+        arrays = arrays_of('iou', whole, pooled.statistics)
     return {
         **heading(SHIFTS),
+        'protocol': ', '.join(f'{info.title} {info.split}' for info in sets.values()),
         'task': task,
         'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
         'model': dict(model),
@@ -327,13 +362,27 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': joined({str(m.cell): m.audit for m in measured if m.audit}, str(CLEAN_COLUMN)),
+        'audit': joined(
+            {str(m.cell): m.audit for m in measured if m.audit},
+            str(CLEAN_COLUMN),
+            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+        ),
         'gallery': [
             {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
             for m in measured
             for image in m.record.images
         ],
     }, arrays
+
+
+def _draws(found: Mapping[str, SetScores], pooled: Pooled) -> dict[ShiftCell, np.ndarray]:
+    """Resampled scores ``(R,)`` of the clean column and of all sets."""
+    draws = {}
+    for scores in found.values():
+        if CLEAN_COLUMN in pooled:
+            draws[CLEAN_COLUMN] = pooled.drawn([CLEAN_COLUMN], range(len(scores.classes)))
+        draws |= scores.draws()
+    return draws
 
 
 class Pictures(NamedTuple):

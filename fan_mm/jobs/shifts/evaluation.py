@@ -1,4 +1,4 @@
-"""What ``tools/test_ood.py`` does with segmenters and detectors: one model on real adverse conditions.
+"""One model, a segmenter or a detector, on real adverse conditions.
 
 Each condition of each set is the clean cell of a `RobustnessSweep` in a folder of its own, so that it is
 stored, gone on with and dealt to processes as any cell is. All of them are made, and checked, before the
@@ -188,6 +188,7 @@ def _sweep(
             loader,
             copy.deepcopy(part.evaluator),
             benchmark='all',
+            protocol=part.protocol(loader.dataset),
             corruptions=(),
             work_dir=part.folder(work_dir),
             fp16=getattr(loop, 'fp16', False),

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
 from fan_mm.config_parts import datasets_of, metrics_of, scope_of, type_name
-from fan_mm.datasets.shifts import SHIFT_SETS, Condition
+from fan_mm.datasets.shifts import SHIFT_SETS, Condition, ShiftSet
 from fan_mm.engine.checks.datasets import classes_of
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config_checks import check_data
@@ -51,6 +51,17 @@ class Part:
             words.insert(1, Path(self.condition.split).stem)
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
 
+    def protocol(self, dataset: Any) -> str:
+        """The name of what is measured: 'ACDC val: fog', of the clean column 'Cityscapes val'.
+
+        Args:
+            dataset: of its loader.
+        """
+        if self.condition is None:
+            return dataset_label(dataset)
+        title = f'{SHIFT_SETS[self.cell.set].title} {Path(self.condition.split).name}'
+        return title if self.cell.condition == 'all' else f'{title}: {self.cell.condition}'
+
     @property
     def title(self) -> str:
         """For lines that a user reads, such as 'ACDC fog'."""
@@ -58,6 +69,14 @@ class Part:
             return 'clean column'
         name = '' if self.cell.condition == 'all' else f' {self.cell.condition}'
         return f'{SHIFT_SETS[self.cell.set].title}{name}'
+
+
+def dataset_label(dataset: Any) -> str:
+    """A dataset's class; of one that reads a set, which: 'Cityscapes val'."""
+    shift = getattr(dataset, 'shift', None)
+    if not isinstance(shift, ShiftSet):
+        return type(dataset).__name__
+    return f'{shift.title} {dataset.split or shift.splits[0]}'
 
 
 def parts_of(

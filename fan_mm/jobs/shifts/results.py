@@ -1,21 +1,24 @@
 """results.json of real adverse conditions: what the conditions' sweeps hold, joined after each of them."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fan_mm.datasets.shifts import SHIFT_SETS, Condition, ShiftSet
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.average_precision import Matches
+from fan_mm.evaluation.average_precision import KINDS, Matches
 from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CLEAN
+from fan_mm.evaluation.class_names import palette_of
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
 from fan_mm.evaluation.shifts.pooling import Pooled, PooledAP, PooledIoU
 from fan_mm.evaluation.shifts.scores import Measured, Pictures, SetInfo, join, pictures_of
 from fan_mm.fileio import alone_in
-from fan_mm.jobs.shifts.parts import Part
+from fan_mm.jobs.shifts.parts import Part, dataset_label
 
 _HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
 
@@ -67,7 +70,6 @@ class ShiftResults:
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         first, some = next(iter(self.sweeps.items()))
-        palette = some.metainfo.get('palette')
         classes = [str(name) for name in some.metainfo.get('classes') or ()]
         with alone_in(self.work_dir):
             measured = [self._measured(part, audits.get(part)) for part in self.sweeps]
@@ -78,13 +80,11 @@ class ShiftResults:
                 headline=_HEADLINES[self.task],
                 model=self.model,
                 dataset={
-                    'type': _name_of(some.clean_loader.dataset)
+                    'type': dataset_label(some.clean_loader.dataset)
                     if first.condition is None
                     else None,
                     'classes': classes,
-                    'palette': [[int(v) for v in colour] for colour in palette[: len(classes)]]
-                    if isinstance(palette, list | tuple)
-                    else None,
+                    'palette': palette_of(some.metainfo, len(classes)),
                 },
                 protocol={'max_samples': self.max_samples, **_calibration_of(some)},
                 pooled=self.pooled,
@@ -110,11 +110,7 @@ class ShiftResults:
         ]
         done, read = record.status == 'done', sweep.store.statistics
         if done and part.cell not in self.pooled:
-            statistics = (
-                Matches.read(lambda name: read(CLEAN, name))
-                if self.task == 'detection'
-                else read(CLEAN)
-            )
+            statistics = _matches(read) if self.task == 'detection' else read(CLEAN)
             if statistics is not None:
                 self.pooled.statistics[part.cell] = statistics
         return Measured(
@@ -127,6 +123,12 @@ class ShiftResults:
             calibration=read(CLEAN, 'calibration') if done else None,
             audit=audit,
         )
+
+
+def _matches(read: Callable[..., np.ndarray | None]) -> dict[str, Matches] | None:
+    """Of boxes and masks what a sweep stored; None if it stored nothing."""
+    matches = {kind: Matches.read(partial(read, CLEAN), kind) for kind in KINDS}
+    return {kind: found for kind, found in matches.items() if found is not None} or None
 
 
 def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
@@ -158,14 +160,6 @@ def _calibration_of(sweep: RobustnessSweep) -> dict[str, Any]:
     if not sweep.calibration:
         return {}
     return {'calibration': sweep.calibration.about()}
-
-
-def _name_of(dataset: Any) -> str:
-    """A dataset's class; of one that reads a set, which: 'Cityscapes val'."""
-    shift = getattr(dataset, 'shift', None)
-    if not isinstance(shift, ShiftSet):
-        return type(dataset).__name__
-    return f'{shift.title} {dataset.split or shift.splits[0]}'
 
 
 def failed_conditions(results: Mapping[str, Any]) -> list[str]:

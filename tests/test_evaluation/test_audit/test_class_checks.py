@@ -68,6 +68,19 @@ def test_values_of_the_labels(evidence, words):
     assert all('33, 19' in f.evidence for f in findings if 'outside' in evidence)
 
 
+@pytest.mark.parametrize(
+    ('unknown', 'words'), [(800, 'of 20 % of the pictures'), (7, None), (30, None)]
+)
+def test_predictions_of_no_class(unknown, words):
+    def change(record):
+        if record.cell == CLEAN:
+            record.evidence |= dict(truth=[1600, 1600], predicted=[1600, 1600], unknown=unknown)
+        return record
+
+    findings = found('unknown_classes', changed(healthy('classification'), change))
+    assert [words in finding.evidence for finding in findings] == [True] * (words is not None)
+
+
 def taken(facts, other):
     """The same with what each class is taken for in the clean cell."""
 

@@ -178,6 +178,8 @@ def test_classes_that_are_not_known_are_those_that_occur():
     assert found['most'] == [0, 10, 14]
     three = merged([Seen(pairs=pairs)], 2)
     assert (three['truth'], three['outside']) == ([5, 0], [[2, 8]])
+    beyond = merged([Seen(pairs=Counter({(0, 0): 5, (1, 7): 4, (0, 2): 1, (9, 9): 2}))], 2)
+    assert (beyond['predicted'], beyond['unknown'], beyond['labels']) == ([5, 0], 5, 12)
 
 
 def test_the_most_frequent_values_that_are_no_class():

@@ -92,13 +92,13 @@ def audits_of(conditions):
 def test_audits_of_conditions_joined():
     """That a model only guesses in the dark is a result; that it does on clean pictures is a finding."""
     both = ['clean score', 'batch norms']
-    found = joined(audits_of({'clean': both, 'acdc/night': both}), 'clean')
+    found = joined(audits_of({'clean': both, 'acdc/night': both}), 'clean', {})
     assert found['checks'] == ['a', 'b']
     assert [(f['check'], f['cells'], f['evidence']) for f in found['findings']] == [
         ('clean score', ['clean'], 'clean: e'),
         ('batch norms', ['clean', 'acdc/night'], 'clean, acdc/night: e'),
     ]
-    assert joined({}, 'clean') == {'checks': [], 'findings': []}
+    assert joined({}, 'clean', {}) == {'checks': [], 'findings': []}
 
 
 @pytest.mark.parametrize('check', ['clean score', 'one class everywhere'])
@@ -115,5 +115,5 @@ def test_audits_of_conditions_joined():
     ],
 )
 def test_guesses_in_most_conditions_are_no_result(check, guessed, cells):
-    found = joined(audits_of({name: [check] * hit for name, hit in guessed.items()}), 'clean')
+    found = joined(audits_of({name: [check] * hit for name, hit in guessed.items()}), 'clean', {})
     assert [finding['cells'] for finding in found['findings']] == ([cells] if cells else [])

@@ -21,6 +21,7 @@ from torch import nn
 
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_results
 from fan_mm.evaluation.audit import auditor, colours
 from fan_mm.evaluation.audit.colours import _exchanged
@@ -397,11 +398,19 @@ def test_the_interval_of_exchanged_colours(kinds, has, monkeypatch):
         ([1.0, 3.0, np.nan] * 50, 4, [0.1251, 3.8749]),  # some without an object
         ([2.0] * 9, 2, [2.0, 2.0]),
         ([np.nan] * 9, 4, None),
-        ([1.0, 3.0] * 50, 1, None),
     ],
 )
 def test_few_pictures_have_a_wide_interval(draws, images, bounds):
     assert colours._of_few(np.array(draws), images) == (bounds and pytest.approx(bounds, abs=1e-3))
+
+
+def test_one_picture_with_exchanged_colours_proves_nothing(swept):
+    with pytest.raises(InputError, match=r'--audit-colours 1: one picture .* proves nothing'):
+        swept(corruptions=['fog'], severities=[1], audit_colours=1)
+    results = swept(corruptions=['fog'], severities=[1], audit_colours=3, max_samples=1)
+    assert 'red and blue' not in named(results)
+    with pytest.raises(InputError, match='proves nothing'):
+        colours.exchanged_colours(None, lambda: [], None, [7])
 
 
 @pytest.mark.parametrize('form', ['tensor', 'list', 'forms for test-time augmentation'])

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from calibrated_samples import a_map
 from torch.nn import functional
 
-from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage, resample_counts
 from fan_mm.evaluation.calibration import measures as module
 from fan_mm.evaluation.calibration.measures import (
@@ -19,18 +19,6 @@ from fan_mm.evaluation.calibration.measures import (
     sums_of_labels,
     sums_of_map,
 )
-from fan_mm.evaluation.calibration.metric import CalibrationMetric
-from fan_mm.evaluation.calibration.temperature import Samples, check_apart, fit, mean_nll
-
-
-def a_map(classes=7, size=(37, 53), seed=0, spread=2.0):
-    """Logits, labels that are right in half of the pixels and ignored in some, and the prediction."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = spread * torch.randn(classes, *size, generator=generator)
-    labels = torch.randint(0, classes, size, generator=generator)
-    labels[20:] = logits.argmax(0)[20:]
-    labels[:3] = 255
-    return logits, labels, logits.argmax(0)
 
 
 def by_torch(logits, labels):
@@ -109,24 +97,6 @@ def test_drawn_labels_are_calibrated():
     assert nll == pytest.approx(float(entropy), abs=0.01)
 
 
-@pytest.mark.parametrize('temperature', [0.4, 1.0, 2.5])
-def test_a_known_temperature_is_recovered(temperature):
-    torch.manual_seed(1)
-    logits = 3 * torch.randn(5, 40000)
-    labels = torch.multinomial((logits / temperature).T.softmax(1), 1)[:, 0]
-    found = fit(logits, labels)
-    assert found == pytest.approx(temperature, rel=0.03)
-    nearby = [mean_nll(logits, labels, found * factor) for factor in (0.98, 1.02)]
-    assert mean_nll(logits, labels, found) < min(nearby)
-
-
-@pytest.mark.parametrize(('right', 'why'), [(True, 'right nearly everywhere'), (False, 'chance')])
-def test_no_temperature_is_the_best(right, why):
-    logits = 3 * torch.randn(4, 500)
-    with pytest.raises(InputError, match=why):
-        fit(logits, logits.argmax(0) if right else logits.argmin(0))
-
-
 def test_one_channel_is_the_probability_of_class_1():
     logit = 2 * torch.randn(1, 20, 30)
     labels = torch.randint(0, 2, (20, 30))
@@ -192,94 +162,3 @@ def test_packed_keeps_every_number():
         sums = np.array([[0, top]])
         assert (packed(sums) == sums).all()
     assert packed(np.array([2**20])).dtype == np.uint32
-
-
-def sample(**changes):
-    logits, labels, predicted = a_map()
-    parts = {'seg_logits': logits, 'gt_sem_seg': labels[None], 'pred_sem_seg': predicted[None]}
-    parts |= changes
-    return {name: {'data': data} for name, data in parts.items() if data is not None}
-
-
-def picture(score, label=0):
-    return {'pred_score': torch.tensor(score), 'gt_label': torch.as_tensor(label).reshape(-1)}
-
-
-LOGITS, LABELS, PREDICTED = a_map()
-WRONG = {
-    'no scores': (sample(seg_logits=None), 'no seg_logits'),
-    'no labels': (sample(gt_sem_seg=None), 'no gt_sem_seg'),
-    'no prediction': (sample(pred_sem_seg=None), 'no pred_sem_seg'),
-    'another size': (sample(gt_sem_seg=LABELS[None, :9]), 'must be of one size'),
-    'label ids': (sample(gt_sem_seg=LABELS[None].clamp(max=33)), 'label 33, but the model has 7'),
-    'negative labels': (sample(gt_sem_seg=LABELS[None] - 1), 'label 254'),
-    'not its prediction': (
-        sample(pred_sem_seg=torch.where(LABELS == 255, 0, LABELS)[None]),
-        'not the class with the highest score',
-    ),
-    'not finite': (sample(seg_logits=LOGITS * math.nan), 'not finite'),
-    'no sigmoid': (sample(seg_logits=LOGITS[:1]), 'not between 0 and 1'),
-    'no pred_score': ({'gt_label': torch.tensor([0])}, 'no pred_score'),
-    'several labels': (picture([0.5, 0.5], [0, 1]), 'one label each'),
-    'one sigmoid per class': (picture([0.9, 0.8]), 'does not add up to 1'),
-    'logits': (picture([1.5, -0.5]), 'does not add up to 1'),
-    'a class too many': (picture([0.5, 0.5], 2), 'label 2, but the model has 2'),
-}
-
-
-@pytest.mark.parametrize('name', WRONG)
-def test_what_has_no_calibration_is_one_line(name):
-    outputs, line = WRONG[name]
-    with pytest.raises(InputError, match=line) as error:
-        CalibrationMetric().process(None, [outputs])
-    assert '\n' not in str(error.value)
-
-
-def test_the_metric_in_an_evaluator():
-    """As mmengine's loops use it, registered, beside others."""
-    from mmengine.evaluator import Evaluator
-
-    evaluator = Evaluator(dict(type='CalibrationMetric', temperature=2.0))
-    evaluator.process([sample(), sample()], None)
-    logits, labels, predicted = a_map()
-    plain, scaled = calibration(sums_of_map(logits, labels, predicted, temperatures=(1.0, 2.0)))
-    assert evaluator.evaluate(2) == pytest.approx(
-        {
-            f'calibration/{name}{end}': value
-            for end, row in (('', plain), ('_scaled', scaled))
-            for name, value in zip(('ECE', 'NLL', 'Brier'), row, strict=True)
-        }
-    )
-    evaluator = Evaluator([dict(type='CalibrationMetric')])
-    evaluator.process([picture([0.7, 0.3]), picture([0.2, 0.8])], None)
-    assert evaluator.evaluate(2)['calibration/Brier'] == pytest.approx((0.18 + 1.28) / 2, abs=1e-5)
-
-
-def test_samples_are_spread_over_the_valid_pixels(monkeypatch):
-    import fan_mm.evaluation.calibration.temperature as temperature
-
-    whole, part = Samples(2), Samples(2)
-    whole.add([sample(), sample()])
-    found = whole.fit()
-    assert (found.pictures, found.samples) == (2, 2 * int((LABELS != 255).sum()))
-    assert found.nll[1] < found.nll[0]
-    monkeypatch.setattr(temperature, 'VALUES', 7 * 2 * 500)
-    part.add([sample(), sample()])
-    assert 900 <= part.fit().samples <= 1000
-    with pytest.raises(InputError, match='no valid pixel'):
-        empty = Samples(1)
-        empty.add([sample(gt_sem_seg=torch.full_like(LABELS, 255)[None])])
-        empty.fit()
-
-
-def test_pictures_that_are_evaluated_are_not_fitted_on(tmp_path):
-    paths = {}
-    for name, content in (('train', b'aaa'), ('val', b'bbb'), ('copy_of_val', b'bbb')):
-        paths[name] = tmp_path / f'{name}.png'
-        paths[name].write_bytes(content)
-    link = tmp_path / 'link.png'
-    link.symlink_to(paths['val'])
-    check_apart([paths['train'], 's3://bucket/a.png'], [paths['val'], 's3://bucket/b.png'])
-    for same in (paths['val'], paths['copy_of_val'], link):
-        with pytest.raises(InputError, match='of the split that is evaluated'):
-            check_apart([paths['train'], same], [paths['val']])

@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
+from protocol_names import unnamed
 from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
@@ -28,6 +29,7 @@ from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.results import CALIBRATION
 from fan_mm.jobs.robustness import summary_text
 from fan_mm.report.comparison import build_comparison
+from fan_mm.report.report import write_report
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = 5
@@ -133,7 +135,8 @@ def test_a_sweep_without_does_not_go_on_with(sweep, tmp_path, first):
 
 def test_temperature(sweep, training, tmp_path):
     """Too sharp by far: with the temperature clean pictures are calibrated better."""
-    results = sweep(SoftStripes(0.6), fit_on=training, work_dir=tmp_path).run()
+    work_dir = tmp_path / 'out'
+    results = sweep(SoftStripes(0.6), fit_on=training, work_dir=work_dir).run()
     found = results['calibration']
     assert found['temperature']['value'] > 1 and found['temperature']['pictures'] == 4
     assert found['temperature']['nll'][1] < found['temperature']['nll'][0]
@@ -146,9 +149,11 @@ def test_temperature(sweep, training, tmp_path):
             value = cell['calibration']['scaled'][name]['value']
             assert value == pytest.approx(other['calibration']['plain'][name]['value'], abs=1e-3)
     with pytest.raises(InputError, match='another temperature'):
-        sweep(SoftStripes(0.6), work_dir=tmp_path)
-    stored = json.loads((tmp_path / 'temperature.json').read_text())
-    assert stored == found['temperature']
+        sweep(SoftStripes(0.6), work_dir=work_dir)
+    stored = json.loads((work_dir / 'temperature.json').read_text())
+    assert stored == {'protocol': 'cityscapes-c', **found['temperature']}
+    write_report(work_dir, work_dir)
+    assert unnamed(work_dir, 'cityscapes-c', 'Cityscapes-C')[0] == []
 
 
 def test_never_on_what_is_evaluated(cfg, sweep):

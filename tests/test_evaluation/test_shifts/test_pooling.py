@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from striped_results import measured, shift_results
 
-from fan_mm.evaluation.average_precision import match, mean_ap
+from fan_mm.evaluation.average_precision import average_precisions, mean_ap, together
+from fan_mm.evaluation.matching import match
 from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
 from fan_mm.evaluation.shifts.pooling import (
     CLEAN_COLUMN,
@@ -77,7 +78,10 @@ def test_boxes_of_conditions_together():
     pytest.importorskip('pycocotools')
     from coco_boxes import OVERLAPS, boxes
 
-    parts = {cell: match(*boxes(seed, 8), OVERLAPS) for seed, cell in enumerate((FOG, NIGHT))}
+    parts = {
+        cell: {kind: match(*boxes(seed, 8), OVERLAPS, kind) for kind in ('bbox', 'segm')}
+        for seed, cell in enumerate((FOG, NIGHT))
+    }
     scenes = {cell: np.array([f'{cell}/{i}' for i in range(8)]) for cell in parts}
     pooled = pool(parts, scenes, resamples=20)
     single = [pooled.drawn([cell], range(3)) for cell in parts]
@@ -86,6 +90,17 @@ def test_boxes_of_conditions_together():
     assert pooled.score([FOG], [0]) == pooled.per_class([FOG])[0] != pooled.score([FOG], [0, 1])
     assert mean_ap(pooled.per_class([FOG])[None])[0] == pooled.score([FOG], range(3))
     assert np.isnan(pooled.score([FOG], [2]))  # has no objects
+    # other scores are of the same draws
+    masks = pooled.of('segm_mAP_50')
+    joined = together([parts[cell]['segm'] for cell in (FOG, NIGHT)])
+    assert np.array_equal(masks.per_class([FOG, NIGHT])[:2], joined.per_class()['mAP_50'][:2])
+    counts = np.concatenate([pooled.counts[cell] for cell in parts], axis=1)
+    expected = mean_ap(average_precisions(joined, counts)['mAP_50'])
+    assert np.array_equal(masks.drawn([FOG, NIGHT], range(3)), expected)
+    assert FOG in masks and FOG not in pooled.of('AR@100') and pooled.metric == 'bbox_mAP'
+    del parts[NIGHT]['segm']
+    pooled = pool(parts, scenes, resamples=2)
+    assert NIGHT in pooled and NIGHT not in pooled.of('segm_mAP')
 
 
 @pytest.mark.parametrize('change', [None, 'scene', 'picture'])
@@ -95,7 +110,9 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
 
     files = []
     for model in range(2):
-        parts = {cell: match(*boxes(model, 5), OVERLAPS) for cell in (FOG, NIGHT, CLEAN_COLUMN)}
+        parts = {
+            cell: {'bbox': match(*boxes(model, 5), OVERLAPS)} for cell in (FOG, NIGHT, CLEAN_COLUMN)
+        }
         names = {cell: np.array([f'{cell}/{i}' for i in range(5)]) for cell in parts}
         scenes, keys = dict(names), dict(names)
         if model and change:
@@ -106,6 +123,7 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
         draws[ShiftCell('acdc', POOLED)] = pooled.drawn([FOG, NIGHT], range(3))
         cells = [SimpleNamespace(cell=c, keys=keys[c], scenes=scenes[c]) for c in parts]
         files.append(arrays_of('resampled', cells, draws))
+        files[-1] |= {f'bbox_mAP_50/{"/".join(cell)}': 2 * drawn for cell, drawn in draws.items()}
     for arrays, found in zip(files, drawn_alike(*files), strict=True):
         assert np.array_equal(found.drawn([FOG], range(3)), arrays['draws/acdc/fog'])
         assert CLEAN_COLUMN in found
@@ -114,5 +132,9 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
             assert NIGHT not in found and both is None
         else:
             assert np.array_equal(both, arrays['draws/acdc/pooled'])
+    for arrays, found in zip(files, drawn_alike(*files, 'bbox_mAP_50'), strict=True):
+        assert np.array_equal(found.drawn([FOG], range(3)), 2 * arrays['draws/acdc/fog'])
     assert drawn_alike(files[0], None) is None
+    sums = shift_results()[1][PER_IMAGE]
+    assert drawn_alike(sums, sums) and drawn_alike(sums, sums, 'mAcc') is None
     assert drawn_alike(files[0], shift_results()[1][PER_IMAGE]) is None

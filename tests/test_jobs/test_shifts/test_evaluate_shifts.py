@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -23,17 +24,20 @@ pytest.importorskip('mmseg')
 
 from forked import start
 from mmseg.evaluation import IoUMetric
+from protocol_names import said_in, unnamed
 from stripe_model import STRIPE_CONFIG, StripeModel, stripe_colours
 from striped_sets import stripes, write, write_acdc, write_dark_zurich, write_foggy
 
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.errors import InputError
-from fan_mm.evaluation import sweep
+from fan_mm.evaluation.calibration import of_sweep
 from fan_mm.evaluation.calibration.temperature import fit_on_pictures
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
+from fan_mm.jobs.robustness import evaluate_robustness
 from fan_mm.jobs.shifts import evaluation
 from fan_mm.jobs.shifts.evaluation import evaluate_shifts
 from fan_mm.jobs.shifts.results import failed_conditions
+from fan_mm.report.compare_files import compare_files
 from fan_mm.report.shift_comparison import build_shift_comparison
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -182,6 +186,42 @@ def test_what_is_left_behind(whole):
     assert not failed_conditions(results)
     assert len(results['audit']['checks']) > 9 and results['audit']['findings'] == []
     assert not any('evidence' in cell for cell in results['cells'])
+
+
+def test_every_file_names_its_protocol(data, whole, tmp_path):
+    """Of the conditions and of all together; of a sweep; of both side by side."""
+    assert read_results(whole)['protocol'] == 'ACDC val, Dark Zurich val, Foggy Cityscapes val'
+    for folder, name in (
+        ('acdc_fog', 'ACDC val: fog'),
+        ('foggy_cityscapes_beta_0.02', 'Foggy Cityscapes val: beta_0.02'),
+        ('dark_zurich_night', 'Dark Zurich val: night'),
+        ('clean', 'Cityscapes val'),
+    ):
+        assert unnamed(whole / 'conditions' / folder, name) == ([], {'.json', '.npz', '.jpg'})
+        assert read_results(whole / 'conditions' / folder)['protocol'] == name
+    kinds = {'.json', '.npz', '.jpg', '.html', '.md', '.csv', '.png', '.pdf'}
+    assert unnamed(whole, 'ACDC val', 'Dark Zurich val', 'Cityscapes val') == ([], kinds)
+    cfg = Config.fromfile(data / 'stripes.py')
+    swept = tmp_path / 'sweep'
+    options = dict(benchmark='cityscapes-c', corruptions=['fog'], severities=[3], save_images=1)
+    evaluate_robustness(cfg, str(data / 'weights.pth'), swept, **options)
+    assert unnamed(swept, 'cityscapes-c', 'Cityscapes-C') == ([], kinds)
+    compare_files([whole, swept], tmp_path / 'both')
+    compare_files([swept, swept], tmp_path / 'twice')
+    kinds = {'.html', '.md', '.tex', '.png', '.pdf'}
+    assert unnamed(tmp_path / 'both', 'ACDC val') == ([], kinds)
+    assert unnamed(tmp_path / 'twice', 'cityscapes-c', 'Cityscapes-C') == ([], kinds)
+    both = tmp_path / 'both' / 'figures' / 'simulated_real.png'
+    assert all(name in said_in(both) for name in ('ACDC val', 'cityscapes-c-subset'))
+    # what is drawn says it too
+    for page, named in (
+        (whole / 'report.html', 'ACDC val|Foggy Cityscapes val'),
+        (swept / 'report.html', 'Cityscapes-C'),
+        (tmp_path / 'both' / 'comparison.html', 'ACDC val'),
+        (tmp_path / 'twice' / 'comparison.html', 'Cityscapes-C'),
+    ):
+        drawings = re.findall('<svg.*?</svg>', page.read_text(), re.DOTALL)
+        assert drawings and all(re.search(named, drawing) for drawing in drawings), page
 
 
 def table(folder):
@@ -406,7 +446,7 @@ def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
 
     fits = []
     monkeypatch.setattr(
-        sweep, 'fit_on_pictures', lambda *a: fits.append(fit_on_pictures(*a)) or fits[-1]
+        of_sweep, 'fit_on_pictures', lambda *a: fits.append(fit_on_pictures(*a)) or fits[-1]
     )
     results = evaluate(data, tmp_path, ['acdc'], fit_temperature=2, change=change)
     assert len(fits) == 1 and fits[0].value != pytest.approx(1, abs=0.05)
@@ -426,6 +466,7 @@ def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
     stored = read_arrays(tmp_path, CALIBRATION)
     assert stored['sums/acdc/fog'].shape == (3, 2, 47)
     assert stored['keys/acdc/fog'].shape == stored['scenes/acdc/fog'].shape == (3,)
+    assert unnamed(tmp_path, 'ACDC val', 'CityscapesDataset')[0] == []
     assert 'with temperature' in (tmp_path / 'report.md').read_text()
     assert f'{fits[0].value:.3f}' in (tmp_path / 'report.html').read_text()
 
@@ -622,7 +663,37 @@ def test_a_detector_on_coco_o(tmp_path, no_report):
     assert 'zebra' in entry['conditions']['sketch']['absent'], 'no box of it'
     assert len(entry['scored']) == 80 and results['metric']['name'] == 'bbox_mAP'
     differences = build_shift_comparison([tmp_path / 'out', tmp_path / 'out']).differences
-    assert {d.interval for d in differences} == {(0, 0)} and len(differences) == 9
+    others = entry['others']
+    assert {'bbox_mAP_50', 'bbox_mAP_75'} <= others.keys()
+    known = [name for name, numbers in others.items() if numbers['pooled']['score']['interval']]
+    assert {'bbox_mAP_50', 'bbox_mAP_75'} <= set(known)
+    for name in ('bbox_mAP_50', 'bbox_mAP_75'):
+        numbers = others[name]
+        for number in (
+            numbers['clean'],
+            *(
+                found[of]
+                for found in numbers['conditions'].values()
+                for of in ('score', 'retention')
+            ),
+            *(
+                numbers[w][of]
+                for w in ('pooled', 'mean_of_conditions')
+                for of in ('score', 'retention')
+            ),
+        ):
+            low, high = number['interval']
+            assert low <= number['value'] <= high
+        for cell in results['cells']:  # the metric rounds to a thousandth
+            found = numbers['conditions'].get(cell['condition'], {'score': numbers['clean']})
+            assert found['score']['value'] == pytest.approx(cell['metrics'][name], abs=0.0501)
+    assert 'effective_robustness' not in others['bbox_mAP_50']['mean_of_conditions']
+    # which the toy's are: grey ones
+    same = results['audit']['findings'][0]
+    assert same['check'] == 'same pictures' and len(same['cells']) == len(results['cells'])
+    assert {d.interval for d in differences if d.measure == 'bbox_mAP'} == {(0, 0)}
+    paired = [d.measure for d in differences if d.interval == (0, 0)]
+    assert paired.count('bbox_mAP') == paired.count('bbox_mAP_50') == 9
     cfg = Config.fromfile(tmp_path / 'detector.py')
     with pytest.raises(InputError, match='boxes'):
         evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'acdc': str(root)}, tmp_path / 'other')

@@ -5,32 +5,32 @@ from collections import namedtuple
 import torch
 from mmengine.structures import BaseDataElement
 
-from fan_mm.evaluation.sweep import _in_order, _to_cpu
+from fan_mm.evaluation.sweeping.gathering import RankPart, in_order, to_cpu
 
 Pair = namedtuple('Pair', 'first second')
 
 
 def test_one_entry_per_sample_comes_in_the_samples_order():
     parts = [
-        dict(positions=[0, 1, 4], results=[['a', 'b', 'e'], [10, 11, 14]]),
-        dict(positions=[2, 3], results=[['c', 'd'], [12, 13]]),
+        RankPart(positions=[0, 1, 4], results=[['a', 'b', 'e'], [10, 11, 14]]),
+        RankPart(positions=[2, 3], results=[['c', 'd'], [12, 13]]),
     ]
-    assert _in_order(parts) == [['a', 'b', 'c', 'd', 'e'], [10, 11, 12, 13, 14]]
+    assert in_order(parts) == [['a', 'b', 'c', 'd', 'e'], [10, 11, 12, 13, 14]]
 
 
 def test_other_entries_come_rank_after_rank():
     parts = [
-        dict(positions=[0, 3], results=[['a', 'd'], ['several', 'per', 'sample']]),
-        dict(positions=[1, 2], results=[['b', 'c'], ['and', 'more']]),
+        RankPart(positions=[0, 3], results=[['a', 'd'], ['several', 'per', 'sample']]),
+        RankPart(positions=[1, 2], results=[['b', 'c'], ['and', 'more']]),
     ]
     expected = ['several', 'per', 'sample', 'and', 'more']
-    assert _in_order(parts) == [['a', 'b', 'c', 'd'], expected]
-    assert _in_order(parts[:1]) == parts[0]['results']
+    assert in_order(parts) == [['a', 'b', 'c', 'd'], expected]
+    assert in_order(parts[:1]) == parts[0].results
 
 
 def test_results_that_compare_with_nothing_are_sorted_by_their_place():
-    parts = [dict(positions=[1], results=[[{}]]), dict(positions=[0], results=[[{'a': 1}]])]
-    assert _in_order(parts) == [[{'a': 1}, {}]]
+    parts = [RankPart(positions=[1], results=[[{}]]), RankPart(positions=[0], results=[[{'a': 1}]])]
+    assert in_order(parts) == [[{'a': 1}, {}]]
 
 
 def test_tensors_take_their_own_storage_along_whatever_holds_them():
@@ -43,7 +43,7 @@ def test_tensors_take_their_own_storage_along_whatever_holds_them():
         'element': BaseDataElement(scores=batch[0]),
         'whole': batch,
     }
-    found = _to_cpu(held)
+    found = to_cpu(held)
     assert list(found) == list(held)
     for row in (found['row'], found['list'][0], found['tuple'][0], found['names'].first):
         assert row.untyped_storage().nbytes() == row.nbytes

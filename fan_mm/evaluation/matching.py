@@ -1,0 +1,217 @@
+"""Detections matched to the objects of their image, as pycocotools' ``COCOeval`` matches them.
+
+For each range of area and each overlap the detections of an image and class, the surest first, take the
+object that they overlap most among those not taken; one that does not count (a crowd, an object of another
+area) only where there is no other. pycocotools loops over all of it in Python; here one step takes a
+detection of very many images at once, at all areas and overlaps.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fan_mm.evaluation.average_precision import Matches
+
+_AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # of COCO's summary
+_MOST = (100, 300, 1000)  # detections of an image and class, as mmdet has them
+_ELEMENTS = 2**20  # of the arrays that one step works on
+
+
+def match(
+    truth: Any,
+    results: Sequence[Mapping[str, Any]],
+    categories: Sequence[int],
+    overlaps: Sequence[float] | np.ndarray,
+    kind: str = 'bbox',
+    most: Sequence[int] = _MOST,
+) -> Matches:
+    """Match detections to objects.
+
+    Args:
+        truth: pycocotools' COCO.
+        results: per image 'img_id', 'bboxes' ``(n, 4)`` as x1, y1, x2, y2 in pixels, 'scores' and 'labels'
+            ``(n,)``, of masks 'masks', n of pycocotools' run lengths, and maybe 'mask_scores'; each image once.
+        categories: ids of the classes, in the order of the labels.
+        overlaps: T thresholds of the intersection over union.
+        kind: 'bbox' or 'segm'.
+        most: detections of an image and class that count, as ``COCOeval``'s maxDets: mAP counts 100 if that is
+            among them, and the other scores the third.
+    """
+    numbers = sorted(most)[:3]
+    limits = np.array([100 if 100 in most else 0, numbers[-1]])
+    found = _detections(results, kind, int(limits.max()))
+    outside = (found.area < _AREAS[:, :1]) | (found.area > _AREAS[:, 1:])
+    shape = (len(_AREAS), len(found.area), len(overlaps))
+    hit, ignored = np.zeros(shape, bool), np.repeat(outside[..., None], len(overlaps), axis=2)
+    pairs = list(_pairs(truth, found, results, categories, kind))
+    for chunk in _chunks(pairs, len(overlaps)):
+        for rows, own_hit, own_ignored in _match(chunk, np.asarray(overlaps), outside):
+            hit[:, rows], ignored[:, rows] = own_hit, own_ignored
+    order = np.lexsort((-found.score, found.label))  # stable, as pycocotools' order
+    score = found.score[order]
+    exact = (score.astype(np.float32) == score).all()
+    objects = [(p.image, p.label, *p.counts.sum(axis=1)) for p in pairs]
+    return Matches(
+        size=np.array([len(results), len(categories)]),
+        overlaps=np.asarray(overlaps, float),
+        most=limits,
+        image=found.image[order].astype(np.uint32),
+        label=found.label[order].astype(np.uint16),
+        score=score.astype(np.float32) if exact else score,
+        hit=hit[:, order],
+        ignored=ignored[:, order],
+        truth=np.array(objects, np.int64).reshape(-1, 2 + len(_AREAS)),
+    )
+
+
+class _Found(NamedTuple):
+    """Detections that count, by image in the order of the ids, then by class, the surest first."""
+
+    image: np.ndarray  # position
+    label: np.ndarray
+    score: np.ndarray
+    area: np.ndarray
+    shape: Sequence[Any]  # box as x, y, width and height, or mask
+
+
+class _Pair(NamedTuple):
+    """An image and a class that has objects in it."""
+
+    image: int
+    label: int
+    rows: np.ndarray  # (D,) of the detections, the surest first
+    overlap: np.ndarray  # (D, G) with the objects
+    counts: np.ndarray  # (A, G) whether an object does
+    crowd: np.ndarray  # (G,) whether any number of detections may match it
+    numbered: np.ndarray  # (G,) pycocotools takes one with the id 0 for none
+
+
+def _detections(results: Sequence[Mapping[str, Any]], kind: str, most: int) -> _Found:
+    """All detections of which no more than so many of the same image and class are surer."""
+    order = sorted(range(len(results)), key=lambda place: results[place]['img_id'])
+    ordered = [results[place] for place in order]
+    rank = np.repeat(np.arange(len(order)), [len(r['scores']) for r in ordered])
+    scores = [r.get('mask_scores', r['scores']) if kind == 'segm' else r['scores'] for r in ordered]
+    score, label = (
+        np.concatenate([np.asarray(values).reshape(-1) for values in parts])
+        for parts in (scores, [r['labels'] for r in ordered])
+    )
+    score = score.astype(float)
+    best = np.lexsort((-score, label, rank))
+    key = np.stack([rank[best], label[best]])
+    first = np.append(True, (key[:, 1:] != key[:, :-1]).any(axis=0))[: len(best)]
+    starts = np.flatnonzero(first)
+    best = best[np.arange(len(best)) - starts[np.cumsum(first) - 1] < most]
+    shapes: Any
+    if kind == 'segm':
+        from pycocotools import mask
+
+        shapes = [m for r in ordered for m in r['masks']]
+        shapes = [shapes[i] for i in best]
+        area = np.asarray(mask.area(shapes), float) if shapes else np.zeros(0)
+    else:
+        boxes = [np.asarray(r['bboxes']).reshape(-1, 4) for r in ordered]
+        shapes = np.concatenate(boxes).astype(float)[best]
+        shapes[:, 2:] -= shapes[:, :2]
+        area = shapes[:, 2] * shapes[:, 3]
+    return _Found(np.array(order)[rank[best]], label[best], score[best], area, shapes)
+
+
+def _pairs(
+    truth: Any,
+    found: _Found,
+    results: Sequence[Mapping[str, Any]],
+    categories: Sequence[int],
+    kind: str,
+) -> Iterator[_Pair]:
+    from pycocotools import mask
+
+    labels = {category: label for label, category in enumerate(categories)}
+    keys = found.image.astype(np.int64) * len(categories) + found.label
+    order = np.argsort(keys, kind='stable')
+    keys = keys[order]
+    for image, result in enumerate(results):
+        objects: dict[int, list[dict]] = {}
+        for one in truth.loadAnns(truth.getAnnIds(imgIds=[result['img_id']])):
+            if one['category_id'] in labels:
+                objects.setdefault(labels[one['category_id']], []).append(one)
+        for label, there in objects.items():
+            key = image * len(categories) + label
+            rows = order[slice(*np.searchsorted(keys, [key, key + 1]))]
+            crowd = np.array([bool(one.get('iscrowd')) for one in there])
+            area = np.array([one['area'] for one in there], float)
+            inside = (area >= _AREAS[:, :1]) & (area <= _AREAS[:, 1:])
+            overlap: Any = np.zeros((0, len(there)))
+            if len(rows):
+                shapes = [found.shape[row] for row in rows]
+                own = [truth.annToRLE(o) if kind == 'segm' else o['bbox'] for o in there]
+                overlap = mask.iou(shapes, own, crowd.astype(np.uint8))
+            numbered = np.array([one['id'] != 0 for one in there])
+            yield _Pair(image, label, rows, overlap, inside & ~crowd, crowd, numbered)
+
+
+def _chunks(pairs: Sequence[_Pair], overlaps: int) -> Iterator[list[_Pair]]:
+    """Pairs with about as many objects, those with most detections first."""
+    chunk: list[_Pair] = []
+    for pair in sorted((p for p in pairs if len(p.rows)), key=lambda p: len(p.crowd)):
+        if (len(chunk) + 1) * len(pair.crowd) * len(_AREAS) * overlaps > _ELEMENTS and chunk:
+            yield sorted(chunk, key=lambda p: -len(p.rows))
+            chunk = []
+        chunk.append(pair)
+    if chunk:
+        yield sorted(chunk, key=lambda p: -len(p.rows))
+
+
+def _match(
+    pairs: Sequence[_Pair], overlaps: np.ndarray, outside: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Match the detections of some pairs, in each step one of every pair.
+
+    Args:
+        pairs: P, those with most detections first.
+        overlaps: ``(T,)``
+        outside: ``(A, D)`` whether a detection's area is outside of a range.
+
+    Yields:
+        Rows ``(n,)`` of detections, and what matched and is ignored, ``(A, n, T)``.
+    """
+    most = max(len(p.crowd) for p in pairs)
+    padded = [most - len(p.crowd) for p in pairs]
+    counts = np.stack(
+        [np.pad(p.counts, ((0, 0), (0, n))) for p, n in zip(pairs, padded, strict=True)]
+    )
+    crowd, numbered, there = (
+        np.stack([np.pad(v, (0, n)) for v, n in zip(values, padded, strict=True)])
+        for values in (
+            [p.crowd for p in pairs],
+            [p.numbered for p in pairs],
+            [np.ones_like(p.crowd) for p in pairs],
+        )
+    )
+    least = np.minimum(overlaps, 1 - 1e-10)
+    # whether an object may still be matched, at each area and overlap
+    free = np.broadcast_to(there[:, None, None], (*counts.shape[:2], len(least), most)).copy()
+    detections = np.array([len(p.rows) for p in pairs])
+    for step in range(detections[0]):
+        n = int((detections > step).sum())
+        overlap = np.full((n, most), -1.0)
+        for own, pair in zip(overlap, pairs, strict=False):
+            own[: len(pair.crowd)] = pair.overlap[step]
+        # of equal overlaps the last, and any object that counts before those that do not
+        order = np.empty((n, most), np.int32)
+        np.put_along_axis(order, np.argsort(overlap, axis=1, kind='stable'), np.arange(most), 1)
+        value = order[:, None] + most * counts[:n]
+        may = free[:n] & (overlap[:, None, None] >= least[:, None])
+        best = np.where(may, value[:, :, None], -1).argmax(axis=3)  # (n, A, T)
+        matched = np.take_along_axis(may, best[..., None], 3)[..., 0]
+        pair_of, area_of = np.ogrid[:n, : len(_AREAS)]
+        p, a = pair_of[..., None], area_of[..., None]
+        hit = matched & numbered[p, best]
+        rows = np.array([pair.rows[step] for pair in pairs[:n]])
+        no_object = matched & ~counts[p, a, best]
+        ignored = no_object | (~hit & outside[:, rows].T[..., None])
+        taken = matched & ~crowd[p, best]
+        left = np.take_along_axis(free[:n], best[..., None], 3)[..., 0] & ~taken
+        np.put_along_axis(free[:n], best[..., None], left[..., None], 3)
+        yield rows, hit.transpose(1, 0, 2), ignored.transpose(1, 0, 2)

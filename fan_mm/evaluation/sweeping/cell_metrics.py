@@ -1,0 +1,88 @@
+"""The metrics of a sweep in one cell after the other: fed, sent, computed, put back after an error."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import Evaluator
+
+from fan_mm.engine.evaluators import Memory, collectors
+from fan_mm.evaluation.calibration.of_sweep import SweepCalibration
+from fan_mm.evaluation.collected import Scores
+from fan_mm.evaluation.scores import compute_scores
+from fan_mm.evaluation.sweeping.gathering import RankPart, in_order, to_cpu
+
+
+class CellMetrics:
+    """The evaluator of a sweep, and beside it the metric of calibration.
+
+    Args:
+        evaluator: of the sweep.
+        calibration: of the sweep; None where it is not measured.
+        image_ids: COCO ids of the samples, None for those without.
+        parts: which samples each metric is for, where it is not for all
+            (`fan_mm.engine.evaluators.parts_of`).
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        calibration: SweepCalibration | None,
+        image_ids: Sequence[Any],
+        parts: Sequence[slice] | None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.calibration = calibration
+        self.image_ids = image_ids
+        self.parts = parts
+        self._before: Memory | None = None
+        self._collectors = [m for metric in evaluator.metrics for m in collectors(metric)]
+        if calibration:
+            self._collectors.append(calibration.metric)
+
+    def begin(self) -> Memory:
+        """Begin with a cell; returns what `put_back` makes the evaluator hold again."""
+        self._before = Memory(self.evaluator)
+        return self._before
+
+    def process(self, batch: Any, outputs: Sequence) -> None:
+        """Let the metrics take a batch, as it was loaded and as it was predicted."""
+        self.evaluator.process(data_samples=outputs, data_batch=batch)
+        if self.calibration:
+            self.calibration.evaluator.process(data_samples=outputs, data_batch=batch)
+
+    def collected(self) -> list[Any]:
+        """Per collecting metric what it holds of this process's samples; for `scores`."""
+        return [to_cpu(metric.results) for metric in self._collectors]
+
+    def scores(self, of_ranks: Sequence[RankPart]) -> tuple[Scores, np.ndarray | None]:
+        """What the metrics say about the cell, and the statistics of its calibration.
+
+        The evaluator may be used for the next cell, whatever it raises.
+
+        Args:
+            of_ranks: the parts of all processes.
+
+        Raises:
+            InputError: there is no score that a sweep can be about.
+        """
+        results = in_order(of_ranks)
+        sums = results.pop() if self.calibration else []
+        try:
+            found = compute_scores(self.evaluator, results, self.image_ids, self.parts)
+        except Exception:
+            self.put_back()
+            raise
+        finally:
+            self.empty()
+        return found, self.calibration.of_cell(sums) if self.calibration else None
+
+    def put_back(self) -> None:
+        """Make the evaluator hold what it held before the cell."""
+        if self._before is not None:
+            self._before.put_back()
+
+    def empty(self) -> None:
+        """Let the metrics forget what they have collected."""
+        for metric in self._collectors:
+            metric.results = type(metric.results)()

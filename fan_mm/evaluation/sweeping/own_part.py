@@ -1,0 +1,151 @@
+"""This process's part of a cell: its batches loaded, predicted and given to the metrics."""
+
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.logging import print_log
+from mmengine.runner.amp import autocast
+
+from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
+from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.errors import InputError
+from fan_mm.evaluation.audit.auditor import Auditor
+from fan_mm.evaluation.calibration.merged_scores import predict
+from fan_mm.evaluation.cell_dataset import CellDataset
+from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
+from fan_mm.evaluation.gallery import Gallery
+from fan_mm.evaluation.progress import Progress
+from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
+from fan_mm.evaluation.sweeping.gathering import RankPart
+
+
+class OwnPart:
+    """Evaluates this process's part of cells.
+
+    Args:
+        model: with mmengine's ``test_step``.
+        dataset: every sample in every cell.
+        batches: positions of the samples of this process, batch by batch.
+        metrics: of the sweep.
+        infos: of the samples: 'img_path'.
+        labels: of the samples, None for those without.
+        fp16: predict under autocast.
+        copies: whether the corrupted images are other files than those of ``infos``.
+        every_cell: is told of what goes wrong with the first clean batch.
+        auditor: looks at all batches.
+        gallery: takes pictures; None takes none.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: CellDataset,
+        batches: Sequence[list[int]],
+        metrics: CellMetrics,
+        *,
+        infos: Sequence[Mapping[str, Any]],
+        labels: Sequence[Any],
+        fp16: bool,
+        copies: bool,
+        every_cell: EveryCell,
+        auditor: Auditor,
+        gallery: Gallery | None,
+    ) -> None:
+        self.model = model
+        self.dataset = dataset
+        self.batches = batches
+        self.metrics = metrics
+        self.infos, self.labels = infos, labels
+        self.fp16 = fp16
+        self.copies = copies
+        self.every_cell = every_cell
+        self.auditor = auditor
+        self.gallery = gallery
+
+    @torch.no_grad()
+    def evaluate(self, cell: Cell, loader: Iterator, progress: Progress) -> RankPart:
+        """What the metrics collect of a cell, or the error that ends it.
+
+        Args:
+            cell: which.
+            loader: gives this process's batches of it next.
+            progress: is told of each.
+
+        Raises:
+            EveryCellFails: on all ranks, where the first clean batch shows it.
+        """
+        start = time.monotonic()
+        part = RankPart()
+        watch = self.auditor.watch(cell)
+        untried = cell == CLEAN
+        before = self.metrics.begin()
+        world_size = get_dist_info()[1]
+        positions: list[int] = []
+        loaded = True
+        try:
+            for positions in self.batches:
+                loaded = False
+                with watch.waiting():
+                    batch = next(loader)
+                loaded = True
+                with autocast(enabled=self.fp16):
+                    outputs = without_losses(self._test_step(batch))
+                check_outputs(outputs)
+                if untried:
+                    check_labels(outputs, self.labels, self.metrics.evaluator)
+                watch.take(positions, batch, outputs)
+                self.metrics.process(batch, outputs)
+                if untried:
+                    mistake = self.every_cell.try_metrics(positions, before)
+                    untried = False
+                    self.every_cell.agree(mistake)
+                part.positions += positions
+                if self.gallery:
+                    part.pictures |= self.gallery.take(cell, positions, batch, outputs)
+                progress.add(cell, len(positions) * world_size)
+            if untried:  # no batch of the cell is this rank's
+                untried = False
+                self.every_cell.agree(None)
+            part.results = self.metrics.collected()
+        except EveryCellFails:
+            raise
+        except Exception as error:  # whatever a dataset, a model or a metric may raise
+            self.metrics.put_back()
+            part.error = self._why(cell, error, [] if loaded else positions)
+            if not untried:
+                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+            # The frames of the error hold what filled the memory, and the loader's iterator, in a
+            # cycle that would make it wait ten seconds for its workers.
+            traceback.clear_frames(error.__traceback__)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if untried:
+                self.every_cell.agree(part.error)
+        finally:
+            part.seen = watch.end()
+            self.metrics.empty()
+        part.seconds = time.monotonic() - start
+        return part
+
+    def _test_step(self, batch: Any) -> list:
+        calibrated = self.metrics.calibration is not None
+        return predict(self.model, batch) if calibrated else self.model.test_step(batch)
+
+    def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
+        """An error as one line, which names the file where one of some samples cannot be loaded."""
+        line = one_line(error)
+        files = [str(self.infos[position]['img_path']) for position in positions]
+        copies = self.copies and cell != CLEAN
+        if positions and not copies and not any(file in line for file in files):
+            start = self.dataset.cells.index(cell) * len(self.dataset.samples)
+            try:
+                load_samples(self.dataset, [start + p for p in positions], 'the loader', positions)
+            except InputError as found:
+                return str(found)
+        return line

@@ -1,0 +1,117 @@
+"""From all processes' parts of a cell to its record in the store, on rank 0."""
+
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+
+from fan_mm.corruptions import TOO_SMALL
+from fan_mm.engine.first_batch.samples import one_line
+from fan_mm.errors import InputError
+from fan_mm.evaluation import gallery
+from fan_mm.evaluation.audit import Facts
+from fan_mm.evaluation.audit.auditor import Auditor
+from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
+from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
+from fan_mm.evaluation.scores import how_to_read
+from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
+from fan_mm.evaluation.sweeping.gathering import RankPart
+
+
+class Outcome(NamedTuple):
+    """How a cell ended.
+
+    Attributes:
+        done: whether it has a result.
+        text: its score, or its error, one line.
+    """
+
+    done: bool
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.done else f'failed, {self.text}'
+
+
+class Recording:
+    """Records the cells of a sweep.
+
+    Args:
+        store: of the sweep.
+        metrics: of the sweep.
+        every_cell: is told where the metrics fail on a whole cell.
+        auditor: of the sweep.
+        paths: of all samples.
+    """
+
+    def __init__(
+        self,
+        store: CellStore,
+        metrics: CellMetrics,
+        every_cell: EveryCell,
+        auditor: Auditor,
+        paths: Sequence[str],
+    ) -> None:
+        self.store = store
+        self.metrics = metrics
+        self.every_cell = every_cell
+        self.auditor = auditor
+        self.paths = paths
+
+    def record(self, cell: Cell, of_ranks: Sequence[RankPart]) -> Outcome:
+        """Compute the scores of a cell, and store it.
+
+        Args:
+            cell: which.
+            of_ranks: the parts of all processes.
+
+        Raises:
+            EveryCellFails: what fails would fail in the other cells, too.
+            InputError: likewise; or the store was taken by another sweep.
+        """
+        start = time.monotonic()
+        record = CellRecord(*cell, status='failed', samples=len(self.paths))
+        arrays: dict[str, Any] = {}
+        record.error = next((part.error for part in of_ranks if part.error), None)
+        if record.error and TOO_SMALL in record.error:
+            raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
+        if record.error is None:
+            try:
+                scores, calibration = self.metrics.scores(of_ranks)
+                if cell == CLEAN and self.store.folder and scores.metrics[scores.headline] is None:
+                    raise EveryCellFails(
+                        f'the clean images have no {scores.headline} (undefined), and so would every '
+                        'cell: the labels of those evaluated hold nothing that counts'
+                    )
+                # what was matched is for the clean cell, which is pooled with other conditions
+                arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}
+                record.status = 'done'
+                record.metrics, record.per_class = scores.metrics, scores.per_class
+            except InputError:
+                raise  # would be the same in every cell
+            except Exception as error:  # whatever a metric may raise
+                record.error = one_line(error)
+                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+                self.every_cell.metric_failed(cell, error)
+        slowest = max(part.seconds for part in of_ranks)
+        record.seconds = round(slowest + time.monotonic() - start, 3)
+        text = record.error or ''
+        if record.status == 'done':
+            text = f'{scores.headline} {scores.metrics[scores.headline]}'
+            self._illustrate(record, of_ranks)
+            self._audit(record, of_ranks, scores.headline)
+        self.store.put(record, **arrays)
+        return Outcome(record.status == 'done', text)
+
+    def _illustrate(self, record: CellRecord, of_ranks: Sequence[RankPart]) -> None:
+        taken = {position: p for part in of_ranks for position, p in part.pictures.items()}
+        record.images = gallery.stored(self.store, record.cell, taken, self.paths)
+
+    def _audit(self, record: CellRecord, of_ranks: Sequence[RankPart], headline: str) -> None:
+        record.evidence = self.auditor.evidence(record.cell, [part.seen for part in of_ranks])
+        if record.cell == CLEAN and self.store.folder:  # not within a training
+            task = how_to_read(self.metrics.evaluator).task
+            self.auditor.say(Facts([record], task, headline, self.auditor.classes))

@@ -1,0 +1,99 @@
+"""The data of one of ImageNet's test sets: its loader, as the config reads pictures, and its classes."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from fan_mm.config_parts import datasets_of
+from fan_mm.errors import InputError
+from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
+from fan_mm.jobs.input_size import resize
+
+
+def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) -> dict:
+    """The config's test loader, reading another folder at another size.
+
+    Args:
+        cfg: of a classifier.
+        name: of the set.
+        folder: with its pictures; None for the config's own.
+        size: input size in pixels; None for the config's own.
+
+    Raises:
+        InputError: there is no such folder, or no one pipeline to read it with.
+    """
+    loader = copy.deepcopy(cfg.test_dataloader)
+    if folder is not None and not Path(folder).is_dir():
+        raise InputError(f'{name}: no such folder: {folder}')
+    pipelines: list[Any] = [
+        dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)
+    ]
+    if not all(pipelines):
+        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read pictures with')
+    if name in FOLDER_SETS:
+        if any(pipeline != pipelines[0] for pipeline in pipelines):
+            raise InputError(f'{name}: the test datasets have several pipelines: keep one dataset')
+        pipelines = pipelines[:1]
+        loader.dataset = dict(
+            type='mmpretrain.CustomDataset',
+            data_root=folder,
+            with_label=True,
+            pipeline=pipelines[0],
+            test_mode=True,
+        )
+    if size is not None:
+        for pipeline in pipelines:
+            resize(pipeline, size)
+    loader.setdefault('collate_fn', dict(type='default_collate'))
+    loader.persistent_workers = False
+    return loader
+
+
+def build_loader(name: str, loader: dict, scope: str | None) -> Any:
+    """Build a loader; what is wrong with a folder of pictures is one line.
+
+    Args:
+        name: of the set.
+        loader: its config.
+        scope: of the config.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            return Runner.build_dataloader(loader)
+    except InputError:
+        raise
+    except Exception as error:
+        if name not in FOLDER_SETS:
+            raise
+        folder = loader['dataset']['data_root']
+        raise InputError(f'{name}: {folder} cannot be read: {_first_line(error)}') from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def classes_of(name: str, dataset: Any) -> list[int] | None:
+    """The class of every label; None where labels are classes.
+
+    Raises:
+        InputError: the folders are not the set's classes, or one is empty.
+    """
+    if name not in FOLDER_SETS:
+        return None
+    try:
+        classes = FOLDER_SETS[name].classes(list(dataset.CLASSES))
+    except InputError as error:
+        raise InputError(f'{dataset.data_root}: {error}') from None
+    empty = set(range(len(classes))) - {int(label) for label in dataset.get_gt_labels()}
+    if empty:
+        folder = Path(dataset.data_root, dataset.CLASSES[min(empty)])
+        raise InputError(f'{folder} has no images')
+    return classes
