@@ -184,6 +184,10 @@ def read_torch_file(source: str | os.PathLike) -> object:
         raise DamagedFileError(f'{source} is not a torch checkpoint, {other}') from None
 
 
+# version of the format and who made it, the first fields of an ONNX file
+_ONNX = re.compile(rb'\x08[\x01-\x20]\x12[\x01-\x20](pytorch|onnx|skl2onnx|tf2onnx)')
+
+
 def _damaged_record(path: str) -> str | None:
     """The first part of torch's archive whose checksum is another; torch does not compare them."""
     if not zipfile.is_zipfile(path):
@@ -214,6 +218,8 @@ def _what_else(source: str) -> str | None:
         return 'but the index of one in several files: save it as one (max_shard_size)'
     if start.startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'7z\xbc\xaf', b'Rar!')):
         return 'but a compressed archive: unpack it'
+    if path.suffix.lower() == '.onnx' or _ONNX.match(start):
+        return 'but an ONNX file: the checkpoint that it was made of is needed (to test it, name it .onnx)'
     if start[257:262] == b'ustar':
         return 'but a tar archive: unpack it'
     if start.startswith(b'\x89HDF'):

@@ -172,6 +172,8 @@ ELSE = {
     'page2.pth': (b'<html lang="en">', 'but a web page'),
     'pytorch_model.bin.index.json': (b'{"metadata": {}, "weight_map": {}}', 'in several files'),
     'model.tar.gz': (b'\x1f\x8b\x08\0\0', 'a compressed archive: unpack it'),
+    'renamed.pth': (b'\x08\x0a\x12\x07pytorch\x1a\x062.11.0', 'an ONNX file: the checkpoint'),
+    'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: the checkpoint'),
     'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
     'words.pth': (b'hello world', 'but text: hello world$'),
     'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),

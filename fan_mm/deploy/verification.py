@@ -117,14 +117,14 @@ def verify(
     """
     example = example or network.example
     error, equal, decided, pixels, sure = 0.0, 0, 0, 0, 0
-    tried: dict[tuple[int, ...], None] = {}
+    tried: dict[tuple[int, int, int], None] = {}
+    _, high, wide = axes_of(network)
     for number, shape in enumerate(shapes_to_try(size, free, batch)):
         tokens = (1,) if shape[1:] == size else (1, *TOKENS)
         images, expected = _expected(
             network, functools.partial(example, seed=number), shape, tokens
         )
-        batch_axis, *sides = axes_of(network)
-        tried[(images.shape[batch_axis], *(images.shape[axis] for axis in sides))] = None
+        tried[len(images), images.shape[high], images.shape[wide]] = None
         shapes = tuple(tried)
         found = run(images)
         if [tuple(e.shape) for e in expected] != [f.shape for f in found]:

@@ -314,13 +314,15 @@ def _huge():
 
 @pytest.mark.parametrize('whole', [1, 64])
 def test_sizes_are_tried_that_the_model_takes(whole):
-    network = _features(whole=whole)
-    run = lambda images: [features.numpy() for features in network(images)]  # noqa: E731
-    found = verify(run, network, (64, 128), ('batch', 'size'))
+    def verified(network, *size):
+        run = lambda images: [features.numpy() for features in network(images)]  # noqa: E731
+        return verify(run, network, size, ('batch', 'size'))
+
+    found = verified(_features(whole=whole), 64, 128)
     assert found.passed and found.shapes[0] == (1, 64, 128) and len(found.shapes) >= 4
     assert all(side % whole == 0 for _, *sides in found.shapes for side in sides)
     with pytest.raises(InputError, match='does not take 37x48 pixels, nor multiples of 64: export'):
-        verify(run, _features(whole=48), (48, 48), ('size',))
+        verified(_features(whole=48), 48, 48)
 
 
 @pytest.mark.parametrize(

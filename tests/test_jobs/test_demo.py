@@ -282,6 +282,8 @@ def test_mistakes_are_said_in_one_line(folder, tmp_path):
         paint_files(segmentation(), checkpoint, folder, folder)
     with pytest.raises(InputError, match='is a file'):
         paint_files(segmentation(), 'unread.pth', folder, checkpoint)
+    with pytest.raises(InputError, match=r'clip\.MP4 is a video: ffmpeg'):
+        paint_files(segmentation(), 'unread.pth', folder / 'clip.MP4', tmp_path / 'out')
     with pytest.raises(InputError, match='no such file or folder'):
         paint_files(segmentation(), checkpoint, folder / 'missing', tmp_path / 'out')
     (tmp_path / 'empty').mkdir()
