@@ -1,12 +1,17 @@
 """The FLOP counter against counts by hand and the paper's tables."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from fan_mm.analysis.complexity import complexity_of_config, measure_complexity
+from fan_mm.analysis.complexity import (
+    attention_flops,
+    complexity_of_config,
+    measure_complexity,
+)
 from fan_mm.analysis.complexity_table import PUBLISHED, _off, markdown, measure_row, models
 from fan_mm.errors import InputError
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
@@ -170,3 +175,11 @@ def test_a_size_beyond_memory_is_one_line(size):
     cfg = Config.fromfile(ROOT / 'configs' / 'fan_hybrid_toy_cityscapes.py')
     with pytest.raises(InputError, match=f'too little memory for a picture of {size[0]}x'):
         complexity_of_config(cfg, size)
+
+
+def test_attention_is_both_products_whatever_the_width_of_the_values():
+    def value(*sizes):
+        return SimpleNamespace(type=lambda: SimpleNamespace(sizes=lambda: sizes))
+
+    inputs = value(2, 4, 10, 8), value(2, 4, 12, 8), value(2, 4, 12, 16)
+    assert attention_flops(inputs, []) == 2 * 4 * 10 * 12 * (8 + 16)

@@ -142,3 +142,10 @@ def test_the_longest_name_of_a_legend_fits(width):
     assert (found[32:, -4:] == 255).all()  # nothing is cut
     assert found.shape[1] == max(width, room_for_legend(picture[:, :1], names).shape[1])
     assert room_for_legend(picture, []) is picture
+
+
+def test_wrong_pixels_stand_out_from_a_pale_picture():
+    image = np.array([[[255, 255, 255], [0, 0, 0], [0, 0, 0]]], np.uint8)
+    painted = panels.paint_wrong(image, np.array([[False, False, True]]))
+    assert painted[0, :2].tolist() == [[255] * 3, [128] * 3]
+    assert tuple(painted[0, 2]) == tuple(panels.WRONG)
