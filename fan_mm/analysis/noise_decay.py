@@ -154,7 +154,7 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
         noise.set_ylim(bottom=0)
         for axes in (groups, noise):
             axes.set(xlabel='depth (fraction of the blocks)', xlim=(-0.02, 1.02))
-        legend_of_models(figure, noise, 'outside lower center')
+        legend_of_models(figure, noise, above=False)
     return figure
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -76,18 +77,19 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def legend_of_models(figure: Figure, axes: Axes, place: str) -> None:
+def legend_of_models(figure: Figure, axes: Axes, above: bool) -> None:
     """A legend outside the axes of what they label, in as few lines as its names leave room for.
 
     Args:
         figure: that the legend belongs to.
         axes: whose labelled lines are the models.
-        place: matplotlib's ``loc``.
+        above: it stands at their upper right; else below their middle.
     """
     handles, labels = axes.get_legend_handles_labels()
     names = [wrapped(label, _LEGEND_NAME) for label in labels]
     longest = max(len(line) for name in names for line in name.split('\n'))
     columns = max(1, min(4, len(names), _LEGEND // (longest + 6)))
+    place: Any = 'outside upper right' if above else 'outside lower center'
     figure.legend(handles, names, loc=place, ncols=columns, frameon=False)
 
 

@@ -34,7 +34,7 @@ def condition_points(tables: Sequence[ShiftTable]) -> Figure:
         axes.grid(visible=False, axis='y')
         axes.set_xlabel(f'{tables[0].metric_label} (%); dashed: clean column')
         if len(tables) > 1:
-            legend_of_models(figure, axes, 'outside upper right')
+            legend_of_models(figure, axes, above=True)
     return figure
 
 
