@@ -83,7 +83,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
     """A line where a model's labels may count the classes otherwise than their folders do.
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
-    part of them. Right for a model that was trained on such folders, and a wrong number in silence for another.
+    part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
 
     Args:
         place: where the dataset stands in the config.

@@ -106,7 +106,7 @@ def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -
 
     Returns:
         Names of the tensors that have their weights now. None of a part of which the file itself has
-        some: two trainings are not mixed in silence.
+        some: two trainings are not mixed silently.
 
     Raises:
         InputError: the file of an ``init_cfg`` that is needed cannot be loaded.

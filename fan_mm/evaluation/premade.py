@@ -64,7 +64,7 @@ class PremadeImages:
             clean_paths: paths of all clean images that will be evaluated.
 
         Raises:
-            InputError: no known layout, or images are missing; says which.
+            InputError: no known layout, or images are missing; the message names them.
         """
         root = Path(root)
         refused = []
@@ -178,7 +178,7 @@ class PremadeImages:
     def check_labels(self, clean_paths: Sequence[str], labels: Sequence[int | None]) -> None:
         """Compare the labels of clean images without class folders with the class folders of their copies.
 
-        A list of labels in another order of classes than ImageNet's gives a wrong score in silence.
+        A list of labels in another order of classes than ImageNet's gives a silently wrong score.
 
         Args:
             clean_paths: of the clean images.

@@ -1,8 +1,8 @@
 """What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
 
-The evaluator's own ``evaluate`` says the scores. Of metrics that are known, and are what their library
-made them, more is read besides (`fan_mm.evaluation.collected`). They are told by their class names, so
-that none of the three libraries is imported here.
+The scores are those that the evaluator's own ``evaluate`` returns. For known metrics, if they are
+their library's own, more is read (`fan_mm.evaluation.collected`). They are recognised by class names,
+so that none of the three libraries is imported here.
 """
 
 import contextlib

@@ -147,7 +147,7 @@ def test(
 
 
 def _check_optimizer(cfg: Config) -> None:
-    """Find a name that nobody has: mmengine says that None is not callable."""
+    """Find an unregistered name, of which mmengine reports only that None is not callable."""
     optimizer = cfg.optim_wrapper.get('optimizer')
     if isinstance(optimizer, dict):
         registered(OPTIMIZERS, 'optim_wrapper.optimizer', optimizer)
@@ -174,7 +174,7 @@ def _how_to_go_on(work_dir: str) -> str:
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
-    """Run, turning into one line what is no bug: a refused pickle, a bad sample, a first batch."""
+    """Run, and turn into one line what is not a bug: a refused pickle, a bad sample, a failing first batch."""
     first = FirstBatchHook()
     runner.register_hook(first)
     try:

@@ -1,6 +1,6 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
-A condition is compared where its pictures and labels are the same (their hash); what differs is said. The
+A condition is compared where its pictures and labels are the same (their hash); differences are stated. The
 published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 

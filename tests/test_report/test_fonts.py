@@ -9,7 +9,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from fan_mm.report import fonts
+from fan_mm.report import fonts, painters
 from fan_mm.report.figures import inline_svg, new_figure, save, style
 from fan_mm.report.fonts import TextFont, drawable, spelled
 from fan_mm.report.painters import legend_of, painter
@@ -114,6 +114,30 @@ def test_legends_and_captions(installed):
         for i in (0, 1)
     ]
     assert (label[0] != label[1]).any()
+
+
+@pytest.mark.parametrize(
+    ('classes', 'label', 'written'),
+    [
+        (['n01440764', 'n01443537'], 0, 'tench'),
+        (['maillot', 'maillot, tank suit'], 1, 'maillot, tank suit'),
+        (
+            ['tench', 'goldfish'],
+            390,
+            'class 390',
+        ),  # of a model of more classes than the dataset has
+        ([], 390, '390'),
+    ],
+)
+def test_the_caption_of_a_class(classes, label, written, monkeypatch):
+    import torch
+    from mmengine.structures import BaseDataElement
+
+    lines = []
+    monkeypatch.setattr(painters, 'paint_classification', lambda image, text: lines.extend(text))
+    paint = painter('classification', dict(classes=classes))
+    paint(np.zeros((8, 8, 3), np.uint8), BaseDataElement(pred_label=torch.tensor([label])))
+    assert lines == [written]
 
 
 @pytest.mark.parametrize('there', [True, False])

@@ -56,6 +56,15 @@ def test_page_is_accessible(segmentation_report):
     assert links <= {f'#{i}' for i in ids}
 
 
+def test_pictures_in_folders_of_imagenet_are_told_by_its_words(tmp_path):
+    results = add_gallery(synthetic_results(), tmp_path, 1)
+    for entry in results['gallery']:
+        entry['key'] = 'n01440764/x'
+    text, _ = page_of(results, tmp_path)
+    assert '<h3>n01440764/x (tench)</h3>' in text  # the gallery's
+    assert '<option value="0">n01440764/x (tench)</option>' in text  # the explorer's
+
+
 def test_page_holds_the_tables_curves_and_gallery(segmentation_report):
     text, page = read_page(segmentation_report)
     results = json.loads((segmentation_report / 'results.json').read_text())

@@ -1,4 +1,4 @@
-"""Are a dataset's files there, and of the size that is said: asked by folders and headers, not read."""
+"""Are a dataset's files there, and of the expected size? Folders and headers are read, not pictures."""
 
 import os
 import re
