@@ -20,7 +20,11 @@ def test_what_is_installed_is_accepted():
 
 @pytest.mark.parametrize(
     'changes, verdict',
-    [(dict(at_least='99'), 'too old'), (dict(at_least='0.1', below='1'), 'too new')],
+    [
+        (dict(at_least='99'), 'too old'),
+        (dict(at_least='0.1', below='1'), 'too new'),
+        (dict(below=metadata.version('numpy')), 'too new'),
+    ],
 )
 def test_a_version_out_of_range_is_one_line_with_the_command(monkeypatch, changes, verdict):
     monkeypatch.setattr(versions, 'REQUIRED', (requirement(**changes),))

@@ -7,6 +7,7 @@ import pytest
 from corrupted_files import make, make_source
 
 from fan_mm.datasets.corrupted import worker
+from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
 
 
@@ -74,6 +75,11 @@ def test_wrong_arguments(tmp_path, source, options, message):
     with pytest.raises(InputError, match=message):
         make(source, tmp_path / 'dst', **options)
     assert not (tmp_path / 'dst').exists()
+
+
+def test_a_verification_by_no_process(tmp_path):
+    with pytest.raises(InputError, match='jobs is at least 1, not 0'):
+        verify(tmp_path, jobs=0)
 
 
 def test_a_folder_without_images(tmp_path):
