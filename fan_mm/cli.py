@@ -1,4 +1,4 @@
-"""What every command line shares: its parser, its end (one line for the user's mistakes), its numbers."""
+"""Common to all command lines: the parser, the exit (one line for the user's mistakes), number types."""
 
 import argparse
 import errno

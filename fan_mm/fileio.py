@@ -38,8 +38,11 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         InputError: there is no place for files (`output_folder`).
+        IsADirectoryError: a folder has that name; before anything is written.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     output_folder(path.parent)
     # A name may have 255 bytes, with what we put around it too.
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX else ''

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 
 from fan_mm.errors import InputError
 
+# Folders that systems leave among somebody's data: of archives, thumbnails and repairs.
+NO_DATA = ('__MACOSX', '@eaDir', 'lost+found')
+
 
 def files_below(folder: str | os.PathLike) -> Iterator[tuple[str, ...]]:
     """The parts of all files' paths relative to a folder, in any order.
 
-    Hidden files and folders are left out, and so are pipes and devices, which would be waited for.
+    Hidden files and folders are left out, those of `NO_DATA`, and pipes and devices, which would be waited
+    for.
     Links to folders are followed, except back to where they come from; one that leads nowhere is a
     file, which whoever reads it can name.
 
@@ -26,7 +30,7 @@ def files_below(folder: str | os.PathLike) -> Iterator[tuple[str, ...]]:
         except OSError as error:
             raise InputError(f'cannot read {error.filename}: {error.strerror}') from None
         for entry in entries:
-            if entry.name.startswith('.'):
+            if entry.name.startswith('.') or entry.name in NO_DATA:
                 continue
             path = (*way, entry.name)
             if not entry.is_symlink():

@@ -95,7 +95,7 @@ def _read_header(file: BinaryIO, file_size: int) -> tuple[Mapping[str, dict], in
         raise ValueError(f'it has {file_size} bytes')
     length = struct.unpack('<Q', file.read(_LENGTH))[0]
     if length > min(_MAX_HEADER, file_size - _LENGTH):
-        raise ValueError(f'its header shall have {length} bytes, the file has {file_size}')
+        raise ValueError(f'its header should have {length} bytes, the file has {file_size}')
     try:
         header = json.loads(file.read(length).decode(), object_pairs_hook=_distinct)
     except RecursionError:

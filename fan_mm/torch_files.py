@@ -103,6 +103,9 @@ torch.serialization.add_safe_globals(SAFE_GLOBALS)
 _SHARD = re.compile(r'-(\d{5})-of-(?!00001)(\d{5})\.\w+$')
 
 
+_OLD_FORMAT = b'l\xfc\x9cF\xf9 j\xa8P\x19.'  # the number that files before torch 1.6 begin with
+
+
 class DamagedFileError(InputError):
     """The file is no checkpoint, or no longer a whole one."""
 
@@ -151,7 +154,14 @@ def read_torch_file(source: str | os.PathLike) -> object:
             )
         if is_safetensors(path):
             return read_safetensors(path)
-        return torch.load(path, map_location='cpu', weights_only=True)
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        if record := _damaged_record(path):
+            raise DamagedFileError(
+                f'{source} is damaged: the bytes of {record} in it are not those that were written; get it again'
+            )
+        return content
+    except DamagedFileError:
+        raise
     except InputError as error:
         other = _what_else(source)
         raise InputError(
@@ -172,6 +182,19 @@ def read_torch_file(source: str | os.PathLike) -> object:
         reason = f'{type(error).__name__} {error}'.partition('\n')[0].partition('. ')[0]
         other = _what_else(source) or f'or damaged ({reason})'
         raise DamagedFileError(f'{source} is not a torch checkpoint, {other}') from None
+
+
+# version of the format and who made it, the first fields of an ONNX file
+_ONNX = re.compile(rb'\x08[\x01-\x20]\x12[\x01-\x20](pytorch|onnx|skl2onnx|tf2onnx)')
+
+
+def _damaged_record(path: str) -> str | None:
+    """The first part of torch's archive whose checksum is another; torch does not compare them."""
+    if not zipfile.is_zipfile(path):
+        return None  # the format before 1.6 has none
+    with zipfile.ZipFile(path) as archive:
+        without = all(record.CRC == 0 for record in archive.infolist())  # set_crc32_options(False)
+        return None if without else archive.testzip()
 
 
 def _what_else(source: str) -> str | None:
@@ -195,7 +218,27 @@ def _what_else(source: str) -> str | None:
         return 'but the index of one in several files: save it as one (max_shard_size)'
     if start.startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'7z\xbc\xaf', b'Rar!')):
         return 'but a compressed archive: unpack it'
-    return 'but an HDF5 file' if start.startswith(b'\x89HDF') else None
+    if path.suffix.lower() == '.onnx' or _ONNX.match(start):
+        return 'but an ONNX file: the checkpoint that it was made of is needed (to test it, name it .onnx)'
+    if start[257:262] == b'ustar':
+        return 'but a tar archive: unpack it'
+    if start.startswith(b'\x89HDF'):
+        return 'but an HDF5 file'
+    if not start.strip(b'\0'):
+        return 'but zeros: the copy or download broke off'
+    if start.startswith(b'\x80') and _OLD_FORMAT not in start and start[3:8].strip(b'\0'):
+        return 'but a plain pickle: save its arrays with torch.save, as a dict of tensors'
+    return _as_text(start)
+
+
+def _as_text(start: bytes) -> str | None:
+    """The first words of a file that is text, such as what a server answered."""
+    try:
+        words = ' '.join(start.decode().split())
+    except UnicodeDecodeError:
+        return None
+    shown = words if len(words) <= 60 else f'{words[:60]}...'
+    return f'but text: {shown}' if words.isprintable() else None
 
 
 def _archive(names: list[str]) -> str | None:
@@ -205,6 +248,8 @@ def _archive(names: list[str]) -> str | None:
         return 'but a TorchScript program: save its state_dict'
     if 'data.pkl' in inside:
         return None
+    if inside and all(name.endswith('.npy') for name in inside):
+        return 'but arrays of numpy: save them with torch.save, as a dict of tensors'
     return f'but an archive of {", ".join(names[:3]) or "nothing"}: unpack it'
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fan_mm.cli import run, size
+from fan_mm.cli import number, run, size
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 
@@ -132,3 +132,13 @@ def test_sizes_are_height_and_width():
     for wrong in ('448x', 'big', '4,4', 'x4', '0x0', '0', '-3', '\u00b2', ''):
         with pytest.raises(argparse.ArgumentTypeError, match='HEIGHTxWIDTH'):
             size(wrong)
+
+
+@pytest.mark.parametrize(('text', 'above', 'taken'), [('0', False, True), ('0', True, False)])
+def test_the_least_number_itself(text, above, taken):
+    read = number(0, above=above)
+    if taken:
+        assert read(text) == 0
+    else:
+        with pytest.raises(argparse.ArgumentTypeError, match='is not a number above 0'):
+            read(text)

@@ -81,7 +81,7 @@ def test_every_printed_command_is_taken(repo_root, monkeypatch):
 
 
 def test_every_named_config_is_there(repo_root):
-    for page in pages(repo_root):
+    for page in [*pages(repo_root), *(repo_root / 'tools').iterdir()]:
         for name in re.findall(r'configs/[\w/]+\.py', page.read_text()):
             assert (repo_root / name).is_file(), f'{page.name}: {name}'
 

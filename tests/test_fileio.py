@@ -31,6 +31,13 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert path.read_text() == 'old' and os.listdir(tmp_path) == ['result.txt']
 
 
+def test_a_folder_in_a_files_place_is_found_at_the_beginning(tmp_path):
+    (tmp_path / 'taken').mkdir()
+    with pytest.raises(IsADirectoryError, match='taken'), whole_file(tmp_path / 'taken'):
+        raise AssertionError('a long computation')
+    assert os.listdir(tmp_path) == ['taken']
+
+
 def test_an_output_folder_is_made_or_found(tmp_path):
     for _ in range(2):
         assert output_folder(str(tmp_path / 'a/b')) == tmp_path / 'a/b'

@@ -13,7 +13,8 @@ from fan_mm.images import find_images
 def tree(tmp_path):
     """Files, links to folders (forth, back, to each other), hidden and lost ones."""
     top, far = tmp_path / 'top', tmp_path / 'far'
-    for file in (top / 'a/1.png', far / '2.png', top / '.hid/3.png', top / 'a/._1.png'):
+    hidden = ('.hid/3.png', 'a/._1.png', '@eaDir/1.png/small.png')
+    for file in (top / 'a/1.png', far / '2.png', *(top / name for name in hidden)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     (top / 'lost.png').symlink_to('nowhere')

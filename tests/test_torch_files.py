@@ -20,7 +20,7 @@ from torch import nn
 
 from fan_mm.engine import use_safe_loading
 from fan_mm.errors import InputError
-from fan_mm.torch_files import read_torch_file
+from fan_mm.torch_files import DamagedFileError, read_torch_file
 
 
 class Exploit:
@@ -172,8 +172,16 @@ ELSE = {
     'page2.pth': (b'<html lang="en">', 'but a web page'),
     'pytorch_model.bin.index.json': (b'{"metadata": {}, "weight_map": {}}', 'in several files'),
     'model.tar.gz': (b'\x1f\x8b\x08\0\0', 'a compressed archive: unpack it'),
+    'renamed.pth': (b'\x08\x0a\x12\x07pytorch\x1a\x062.11.0', 'an ONNX file: the checkpoint'),
+    'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: the checkpoint'),
     'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
-    'words.pth': (b'hello world', 'or damaged'),
+    'words.pth': (b'hello world', 'but text: hello world$'),
+    'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),
+    'denied2.pth': (b'<Error>' + b'Access ' * 50, r'but text: <Error>Access .{40,60}\.\.\.$'),
+    'noise.pth': (bytes(range(1, 200)), 'or damaged'),
+    'zeros.pth': (bytes(9000), 'but zeros'),
+    'zoo.pkl': (pickle.dumps(dict(model={'a.weight': [1, 2]})), 'a plain pickle'),
+    'backup.tar': (b'model.pth'.ljust(257, b'\0') + b'ustar'.ljust(600, b'\0'), 'a tar archive'),
 }
 
 
@@ -193,9 +201,33 @@ def test_archives_of_other_things(tmp_path):
         archive.writestr('fan.pth', b'x')
     with pytest.raises(InputError, match=r'but an archive of fan\.pth: unpack it'):
         read_torch_file(path)
+    np.savez(path.with_suffix('.npz'), a=np.zeros(2))
+    with pytest.raises(InputError, match=r'but arrays of numpy: save them with torch\.save'):
+        read_torch_file(path.with_suffix('.npz'))
     torch.jit.script(nn.Linear(1, 1)).save(path)
     with pytest.raises(InputError, match='but a TorchScript program: save its state_dict'):
         read_torch_file(path)
+
+
+def test_bytes_that_changed_on_the_way_are_found(tmp_path):
+    path = tmp_path / 'f.pth'
+    torch.save(dict(w=torch.ones(1000)), path)
+    content = path.read_bytes()
+    place = content.index(torch.ones(1000).numpy().tobytes())
+    path.write_bytes(content[:place] + bytes(400) + content[place + 400 :])
+    assert torch.load(path, weights_only=True)['w'].sum() == 900  # torch does not look
+    with pytest.raises(DamagedFileError, match=r'f\.pth is damaged: the bytes of f/data/0 in it'):
+        read_torch_file(path)
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, 'set_crc32_options'), reason='always written')
+def test_files_without_checksums_are_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(w=torch.ones(3)), tmp_path / 'f.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_torch_file(tmp_path / 'f.pth')['w'].sum() == 3
 
 
 @pytest.mark.parametrize(

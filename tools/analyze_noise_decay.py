@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How tokens group and how input noise decays with depth, for several models (FAN paper Figure 3)."""
+"""Plot how tokens group and how input noise decays with depth, for several models (FAN paper Figure 3)."""
 
 from rich.progress import track
 

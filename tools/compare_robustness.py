@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Put the robustness of several models side by side, as Markdown, LaTeX, HTML and figures.
 
-RESULT is a results.json of tools/test_corruption.py or, of real adverse conditions, tools/test_ood.py, or
+RESULT is a results.json of tools/test_corruption.py or, for real adverse conditions, of tools/test_ood.py, or
 the folder that holds it (WORK_DIR/robustness, WORK_DIR/ood by default). The first one is the model that the
-others are compared with. Given both of one checkpoint, a figure shows simulated against real.
+others are compared with. With both for one checkpoint, a figure compares simulated and real.
 """
 
 from fan_mm.cli import run, tool_parser

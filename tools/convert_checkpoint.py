@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Convert a released FAN, STL or TAO checkpoint, whatever it is, to OpenMMLab's layout.
+"""Convert a released FAN, STL or TAO checkpoint to OpenMMLab's layout.
 
-Only for whole models: a backbone reads the released file itself, by
+Needed for whole models only: a backbone loads the released file directly, with
 init_cfg=dict(type='Pretrained', checkpoint=FILE).
 """
 

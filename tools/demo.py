@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Paint the predictions of any mmseg, mmdet or mmpretrain model over pictures."""
+"""Draw the predictions of any mmseg, mmdet or mmpretrain model over your own pictures."""
 
 from rich.progress import track
 

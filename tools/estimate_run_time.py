@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Say how long training and a corruption sweep will take on this machine, from two steps of each config."""
+"""Estimate how long training and a corruption sweep will take on this machine, from two steps of each config."""
 
 import tempfile
 from datetime import timedelta

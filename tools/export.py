@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export a checkpoint, to ONNX first of all, and verify the file against PyTorch before it gets its name."""
+"""Export a checkpoint to ONNX (or torch.export, TensorRT), verified against PyTorch before the file gets its name."""
 
 import argparse
 

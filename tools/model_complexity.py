@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Parameters and FLOPs by module of any config's model, or the table of every FAN."""
+"""Print parameters and FLOPs by module of any config's model, or the table of every FAN."""
 
 from rich.console import Console
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Image, ground truth and prediction side by side, for samples of a config's test split."""
+"""Draw image, ground truth and prediction side by side, for samples of a config's test split."""
 
 from rich.progress import track
 

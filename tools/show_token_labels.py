@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Paint what an STL model says about every token: the image, its token labels and their confidence."""
+"""Draw an STL model's label for every token: the image, its token labels and their confidence."""
 
 from rich.progress import track
 

@@ -51,7 +51,7 @@ def main() -> int:
     """Parse the command line, run the sweep, print its result."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights, or a file of tools/export.py')
+    parser.add_argument('checkpoint', help='checkpoint file, or a file of tools/export.py')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
         '--benchmark',
@@ -59,7 +59,7 @@ def main() -> int:
         action=_Benchmark,
         choices=list(BENCHMARKS),
         metavar='NAME',
-        help="protocol (the dataset's own, else all); without NAME, list them",
+        help="protocol (default: the dataset's own, else all); without NAME, list them",
     )
     parser.add_argument(
         '--corruptions', nargs='+', metavar='NAME', help='only these corruptions or groups'
@@ -72,7 +72,7 @@ def main() -> int:
         metavar='DIR',
         help='read images that make_corrupted_dataset.py or the official scripts wrote',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the corruptions (%(default)s)')
+    parser.add_argument('--seed', type=int, help='seed of the corruptions (0)')
     parser.add_argument(
         '--channel-order',
         choices=list(BENCHMARK_ORDERS),
@@ -89,15 +89,15 @@ def main() -> int:
         '--image-cache',
         default=AUTO,
         metavar='auto|off|DIR',
-        help='keep pictures as they are before the corruption for all cells, until the end: in memory or '
-        'the temporary folder if there is plenty of room, not, or in DIR (%(default)s)',
+        help='load each picture once for all cells and keep it until the end: auto, in memory or the temporary '
+        'folder if there is plenty of room; off; or in DIR (%(default)s)',
     )
     parser.add_argument(
         '--save-images',
         type=whole(0),
         default=0,
         metavar='N',
-        help='pictures of N images for the report',
+        help='save pictures and predictions of N images for the report',
     )
     add_calibration_arguments(parser)
     parser.add_argument(
@@ -105,13 +105,13 @@ def main() -> int:
         type=whole(0),
         default=0,
         metavar='N',
-        help='evaluate N clean images (2 or more) also with red and blue exchanged: does the score rise?',
+        help='evaluate N clean images (2 or more) with red and blue exchanged too, to see whether the score rises',
     )
     parser.add_argument(
         '--on-error',
         choices=ON_ERROR,
         default='retry',
-        help='a cell that fails: try it once more, skip it, or stop (%(default)s)',
+        help='what to do if a cell fails: try once more, skip it, or stop (%(default)s)',
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='forget earlier results in the work dir'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate a model out of distribution.
+"""Evaluate a model on real adverse conditions or on ImageNet-A, -R, -V2, -Sketch and -C.
 
 Segmenters of the 19 Cityscapes classes and detectors: on real adverse conditions (ACDC, Dark Zurich, Foggy
 Cityscapes, COCO-O, ...; docs/real_shifts.md). ImageNet classifiers: a row of the FAN paper's Table 11.
@@ -32,7 +32,7 @@ EXAMPLE = """a segmenter of the 19 Cityscapes classes:
       --acdc data/acdc --dark-zurich data/dark_zurich --foggy-cityscapes data/cityscapes \\
       --cityscapes data/cityscapes
 a detector of the 80 COCO classes:
-  python tools/test_ood.py configs/fan_hybrid_s_coco.py detector.pth --coco-o data/ood_coco
+  python tools/test_ood.py configs/fan_hybrid_s_mask_rcnn_coco.py detector.pth --coco-o data/ood_coco
 a classifier:
   python tools/convert_checkpoint.py fan_hybrid_small.pth.tar fan_s.pth
   python tools/test_ood.py configs/fan_hybrid_s_imagenet.py fan_s.pth \\
@@ -60,11 +60,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('config', help='config file of mmseg, mmdet or mmpretrain')
     made.add_argument(
         'checkpoint',
-        help='weights, converted ones or a released file; or a file of tools/export.py',
+        help='checkpoint (converted or as released), or a file of tools/export.py',
     )
     add_run_arguments(made, './work_dirs/CONFIG_NAME/ood')
-    made.add_argument('--no-clean', action='store_true', help='leave the clean set out')
-    made.add_argument('--overwrite', action='store_true', help='forget what the work dir holds')
+    made.add_argument('--no-clean', action='store_true', help='do not evaluate the clean set')
+    made.add_argument(
+        '--overwrite', action='store_true', help='forget earlier results in the work dir'
+    )
     add = made.add_argument_group('real adverse conditions').add_argument
     for name in SETS:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help=SHIFT_SETS[name].title)
@@ -81,7 +83,13 @@ def parser() -> argparse.ArgumentParser:
         metavar='SET=SPLIT',
         help='a split that is the clean column: acdc=val_ref, the same places in good weather',
     )
-    add('--split', nargs='+', default=[], metavar='SET=NAME', help='another split, acdc=train')
+    add(
+        '--split',
+        nargs='+',
+        default=[],
+        metavar='SET=NAME',
+        help='another split, such as acdc=train',
+    )
     add(
         '--encoding',
         nargs='+',
@@ -94,7 +102,12 @@ def parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='write what the servers take of splits whose labels are withheld (--split acdc=test)',
     )
-    add('--max-samples', type=whole(1), metavar='N', help='N pictures of each condition')
+    add(
+        '--max-samples',
+        type=whole(1),
+        metavar='N',
+        help='evaluate N pictures of each condition, evenly spread',
+    )
     add(
         '--save-images',
         type=whole(0),
@@ -106,13 +119,25 @@ def parser() -> argparse.ArgumentParser:
         '--on-error',
         choices=ON_ERROR,
         default='retry',
-        help='a condition that fails: try it once more, skip it, or stop (%(default)s)',
+        help='what to do if a condition fails: try once more, skip it, or stop (%(default)s)',
     )
     add = made.add_argument_group('ImageNet classifiers').add_argument
     for name in TEST_SETS[1:]:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
-    add('--size', nargs='+', default=[], metavar='SET=PIXELS', help='input size of test sets')
-    add('--weights', nargs='+', default=[], metavar='SET=KIND', help='ema or model for test sets')
+    add(
+        '--size',
+        nargs='+',
+        default=[],
+        metavar='SET=PIXELS',
+        help='input size of a test set in pixels',
+    )
+    add(
+        '--weights',
+        nargs='+',
+        default=[],
+        metavar='SET=KIND',
+        help='weights of a test set: ema or model',
+    )
     add_calibration_arguments(made)
     return made
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Group the tokens of a backbone's blocks and paint the groups over the image (FAN paper Figures 1, 4, 8, 9)."""
+"""Cluster the tokens of a backbone's blocks and draw the clusters over the image (FAN paper Figures 1, 4, 8, 9)."""
 
 from fan_mm.analysis.cluster_pictures import write_cluster_pictures
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures

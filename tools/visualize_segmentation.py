@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Image, corrupted image, prediction on both and errors, for one or more models (FAN paper Figures 6 and 8)."""
+"""Draw image, corrupted image, prediction on both and errors, for one or more models (FAN paper Figures 6 and 8)."""
 
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
 from fan_mm.analysis.subject import parse_models

@@ -1,6 +1,7 @@
 """Runs every section in a process of its own, each with its time limit, the most important first.
 
     bash benchmarks/gpu/run.sh OUT
+    bash benchmarks/gpu/run.sh OUT gradients=150 runs     # these alone, one after the other, so long at most
 
 OUT/acceptance.jsonl gets a row as soon as it is known, OUT/acceptance.md shows them all, OUT/acceptance.log
 has what was printed. Exit status: 0 if everything that is claimed holds.
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,15 @@ from gpu import PYTHON
 from gpu.results import Results, markdown, read
 
 SECTIONS = (  # what runs at one time, with limits in seconds; where time is measured, one thing alone
-    dict(exactness=95, host_waits=95),
+    dict(exactness=95, gradients=95, host_waits=95),
     dict(compilation=85, whole_models=85),
-    dict(speed=125),
+    dict(speed=110),
     dict(choices=50),
-    dict(kernels=25),
-    dict(runs=85),
+    dict(pooling=20),
+    dict(kernels=20),
+    dict(runs=80),
 )
-ON_REQUEST = ('camvid',)  # takes longer, and needs data
+ON_REQUEST = dict(camvid=540)  # takes longer, and needs data
 PATIENCE = 2.0  # seconds between asking a section to stop and making it
 
 
@@ -98,15 +101,12 @@ def machine() -> str:
     return f'{where}: torch {torch.__version__}{cudnn}, numpy {np.__version__}, Python {platform.python_version()}'
 
 
-def accept(out: Path) -> bool:
-    """Run all sections; whether everything that is claimed holds."""
+def accept(out: Path, groups: Sequence[dict[str, float]] = SECTIONS) -> bool:
+    """Run sections group by group, new rows behind those there; whether everything that is claimed holds."""
     out.mkdir(parents=True, exist_ok=True)
     path, title = out / 'acceptance.jsonl', machine()
-    for name in ('acceptance.jsonl', 'acceptance.log'):
-        (out / name).write_text('')
-    groups = SECTIONS
     if not torch.cuda.is_available():  # nothing is measured in earnest
-        groups = ({name: 600 for group in SECTIONS for name in group},)
+        groups = ({name: 600 for group in groups for name in group},)
     for group in groups:
         runs = [Run(out, section, limit) for section, limit in group.items()]
         try:
@@ -122,23 +122,43 @@ def accept(out: Path) -> bool:
     return all(row.get('holds', True) for row in rows)
 
 
+def chosen(text: str) -> dict[str, float]:
+    """A group of one section, from NAME or NAME=SECONDS.
+
+    Raises:
+        ArgumentTypeError: there is no such section, or that is no time.
+    """
+    limits = {name: limit for group in (*SECTIONS, ON_REQUEST) for name, limit in group.items()}
+    name, with_limit, seconds = text.partition('=')
+    if name not in limits:
+        raise argparse.ArgumentTypeError(f'{name!r} is none of {", ".join(limits)}')
+    if with_limit and not seconds.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r}: whole seconds are needed behind the =')
+    return {name: float(seconds or limits[name])}
+
+
 def main() -> int:
-    """All sections, or one of them in this process."""
+    """All sections, those that are named, or one of them in this process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('out', type=Path, help='folder of the results')
-    names = [name for group in SECTIONS for name in group]
     parser.add_argument(
-        '--section',
-        choices=[*names, *ON_REQUEST],
-        help='only this one, its rows behind those there',
+        'sections',
+        nargs='*',
+        type=chosen,
+        metavar='SECTION[=SECONDS]',
+        help='only these, in this order, one at a time, their rows behind those there',
     )
+    parser.add_argument('--section', help=argparse.SUPPRESS)  # in this process, see `command`
     args = parser.parse_args()
     if args.section is None:
         # so that sections, each a session of its own, end with this process
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        return int(not accept(args.out))
+        if not args.sections:
+            for name in ('acceptance.jsonl', 'acceptance.log'):
+                (args.out / name).unlink(missing_ok=True)
+        return int(not accept(args.out, args.sections or SECTIONS))
     args.out.mkdir(parents=True, exist_ok=True)
     results = Results(args.out / 'acceptance.jsonl', args.section)
     module = importlib.import_module(f'gpu.{args.section}')

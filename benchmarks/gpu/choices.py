@@ -35,6 +35,11 @@ OURS = 'as the code has it'
 def measure(results: Results, small: bool) -> None:
     """Add a row for every choice, precision, pass and way."""
     side = 4 if small else 64  # the grid of an image's tokens, stride 16
+    for precision in () if small else reversed(PRECISIONS):  # kernels need a GPU
+        for size, shape in ((7, (2, 4 * side, 4 * side, 128)), (3, (2, side, side, 1536))):
+            with results.case(f'gradient of the weight, depthwise {size}x{size}') as row:
+                row['precision'] = str(precision).removeprefix('torch.')
+                row |= compare_weight_gradients(size, shape, precision)
     for precision in PRECISIONS[:1] if small else PRECISIONS:
         for choice in (conv_mlp, convnext_block, channel_gate, token_mixing, windows, layer_norm):
             name, ways, inputs = choice(side)
@@ -145,6 +150,34 @@ def layer_norm(side: int) -> tuple[str, dict[str, Way], tuple]:
     return 'LayerNorm with divisor C-1', ways, (random(2, 4 * side, 4 * side, 128),)
 
 
+def compare_weight_gradients(size: int, shape: tuple[int, ...], precision: torch.dtype) -> dict:
+    """Time our kernel and a candidate, whose largest relative difference from it is ``difference``."""
+    from fan_mm.models.kernels import depthwise_triton
+    from gpu import depthwise_rows  # both need Triton
+
+    gradient, x = random(2, *shape).to(precision)
+    ways = {OURS: functools.partial(depthwise_triton.gradients, gradient, x, size)}
+    for warps in depthwise_rows.WARPS:
+        name = f'along rows, {warps} warps'
+        ways[name] = functools.partial(depthwise_rows.gradients, gradient, x, size, warps)
+    expected = ways[OURS]()
+    difference = max(
+        ((found - ours).norm() / ours.norm()).item()
+        for way in ways.values()
+        for found, ours in zip(way(), expected, strict=True)
+    )
+    return beside_ours(medians(ways, seconds=0.2)) | dict(
+        difference=difference, holds=difference < 1e-5
+    )
+
+
+def beside_ours(milliseconds: dict[str, float]) -> dict:
+    """What the others take, in times of what ours does."""
+    others = {way: ms / milliseconds[OURS] for way, ms in milliseconds.items() if way != OURS}
+    fastest = min(others, key=others.get)
+    return {'ms': milliseconds[OURS], 'fastest other way': fastest, 'times as long as ours': others}
+
+
 def compare(ways: dict[str, Way], inputs: tuple, train: bool, precision: torch.dtype) -> dict:
     """Time a forward pass, or one with its backward pass, in every way that takes it."""
     x, *grid = inputs
@@ -167,8 +200,6 @@ def compare(ways: dict[str, Way], inputs: tuple, train: bool, precision: torch.d
                 raise
             del named[way]
             times[way] = 'refused'
-    milliseconds = medians(named, seconds=0.2)
-    ours = milliseconds.pop(OURS)
-    times |= {way: ms / ours for way, ms in milliseconds.items()}
-    fastest = min(milliseconds, key=milliseconds.get)
-    return {'ms': ours, 'fastest other way': fastest, 'times as long as ours': times}
+    row = beside_ours(medians(named, seconds=0.2))
+    row['times as long as ours'] |= times
+    return row

@@ -7,7 +7,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 wheels=${1:-$here/wheels}
 pins() { grep -E "^onedl-($1)==" "$here/../../requirements.txt"; }
-# what the stack imports beyond torch, numpy, OpenCV, matplotlib, scipy, scikit-learn, rich, PyYAML, regex and pillow
+# the frost pictures of the sweep in camvid; and what the stack imports beyond torch, numpy, OpenCV, matplotlib, scipy, scikit-learn, rich, PyYAML, regex and pillow
 needs='addict termcolor yapf platformdirs prettytable wcwidth ftfy einops mat4py modelindex model-index ordered-set click markdown'
 
 build=$(mktemp -d)
@@ -19,7 +19,7 @@ pip install -q 'setuptools>=77,<82' wheel packaging
 mkdir "$build/wheels"
 # shellcheck disable=SC2046,SC2086  (one word a package)
 pip download -q --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 \
-    -d "$build/wheels" $(pins mmengine) $needs
+    -d "$build/wheels" $(pins mmengine) $(grep ^imagecorruptions "$here/../../requirements.txt") $needs
 # shellcheck disable=SC2046
 MMCV_WITH_OPS=0 pip wheel -q --no-deps --no-build-isolation --no-cache-dir -w "$build/wheels" \
     $(pins 'mmcv|mmsegmentation|mmpretrain')

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
-from gpu.exactness import gradients, make
+from gpu.exactness import make
+from gpu.gradients import gradients
 from gpu.results import Results
 from gpu.timing import device
 

@@ -1,12 +1,9 @@
-"""The GPU computes what the CPU does: maps, gradients, half precision within bounds, the same twice.
+"""The GPU computes what the CPU does: our operators, and the maps of all backbones, half precision within bounds.
 
 Float32 is float32 here, without TF32. Weights are those of the goldens, far from initial values that
 would hide mistakes.
 """
 
-import copy
-import json
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,17 +14,15 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
-from fan_mm.models.checkpoints import to_official
 from fan_mm.models.layers import EfficientChannelAttention
 from fan_mm.models.layers.convolution import depthwise
 from gpu.results import Results
 from gpu.timing import device
 
 BACKBONES = (FANHybrid, FANViT, FANSwin, FANConvNeXt)
-GRADIENTS_OF = 'fan_tiny_8_p4_hybrid'  # the golden with gradients
+SMALL_GOLDEN = 'fan_tiny_8_p4_hybrid'
 LOGITS, MAPS = 2e-5, 1e-4  # the goldens' tolerances
 # Relative bounds of norms, two to four times what a CPU has
-GRADIENTS = 2e-3  # float32 against float64, each parameter
 AUTOCAST = {torch.bfloat16: 0.03, torch.float16: 0.005}  # against float32, each map
 OPERATORS = {torch.float32: 1e-5, torch.bfloat16: 0.01, torch.float16: 0.002}  # against float64
 SHAPES = (
@@ -41,7 +36,6 @@ SHAPE, SMALL_SHAPE = (2, 3, 96, 160), (2, 3, 32, 64)
 
 def measure(results: Results, small: bool) -> None:
     """Add a row for every golden, architecture and precision."""
-    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read once, when cuBLAS starts
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     backbones = BACKBONES[:1] if small else BACKBONES
     shape = SMALL_SHAPE if small else SHAPE
@@ -53,27 +47,13 @@ def measure(results: Results, small: bool) -> None:
                     row |= compare_depthwise(tokens, size, dtype, bound)
             with results.case(f"the gate's similarity and its gradients, {what}") as row:
                 row |= compare_similarity(tokens, dtype, bound)
-    for name in [GRADIENTS_OF] if small else golden_models():
+    for name in [SMALL_GOLDEN] if small else golden_models():
         with results.case(f'golden {name}') as row:
             row |= compare_golden(name)
-    with results.case(f'gradients of a training step, float64, golden {GRADIENTS_OF}') as row:
-        row |= compare_golden_gradients(GRADIENTS_OF)
-    for backbone in backbones:
-        with results.case(
-            f'gradients of a training step, float32, {backbone.__name__} tiny'
-        ) as row:
-            row |= compare_gradients(backbone, shape)
     for backbone in backbones:
         for arch in ['tiny'] if small else backbone.arch_zoo:
             with results.case(f'maps, float32 and halves, {backbone.__name__} {arch}') as row:
                 row |= compare_devices(backbone, arch, shape)
-    for warn_only, way in ((False, 'strict'), (True, 'as randomness.deterministic, warning')):
-        for half in (False,) if small else (False, True):
-            for backbone in backbones:
-                precision = 'bfloat16' if half else 'float32'
-                name = f'the same gradients twice, {way}, {precision}, {backbone.__name__} tiny'
-                with results.case(name) as row:
-                    row |= compare_twice(backbone, warn_only, half, small)
 
 
 def compare_depthwise(shape: tuple[int, ...], size: int, dtype: torch.dtype, bound: float) -> dict:
@@ -161,26 +141,6 @@ def compare_golden(name: str) -> dict:
     return dict(worst=max(ratios), unit='tolerance', holds=bool(np.max(ratios) <= 1))
 
 
-def compare_golden_gradients(name: str) -> dict:
-    """The largest relative difference of a gradient's norm from the golden's, in float64."""
-    golden = json.loads((official.DATA / f'golden/train_float64_{name}.json').read_text())
-    backbone = MODELS.build(official.backbone_config(name))
-    backbone.load_state_dict(official.state_dict(name))
-    backbone.double().train().to(device())
-    weight, bias = (tensor.requires_grad_() for tensor in head(name, torch.float64))
-    (feature,) = backbone(official.images(2, 3, 224, 224).double().to(device()))
-    loss = F.cross_entropy(F.linear(feature, weight, bias), torch.tensor([3, 7], device=device()))
-    loss.backward()
-    norms = {to_official(key): p.grad.norm().item() for key, p in backbone.named_parameters()}
-    norms |= {'head.weight': weight.grad.norm().item(), 'head.bias': bias.grad.norm().item()}
-    worst = max(
-        abs(norms[key] - expected) / max(expected, 1e-6)
-        for key, expected in golden['grad_l2'].items()
-    )
-    same_loss = abs(loss.item() - golden['loss']) <= 1e-9
-    return dict(worst=worst, unit='relative', holds=same_loss and worst <= 1e-6)
-
-
 def make(
     backbone: type[nn.Module], arch: str | dict, indices: tuple[int, ...] | None = None
 ) -> nn.Module:
@@ -194,42 +154,6 @@ def make(
             state[key] = official.value(key, list(value.shape))
     module.load_state_dict(state)
     return module.eval()
-
-
-def gradients(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Gradients of one training step, by name."""
-    module.train().zero_grad()
-    sum(x.square().mean() for x in module(images)).backward()
-    return {key: p.grad.clone() for key, p in module.named_parameters()}
-
-
-def compare_gradients(backbone: type[nn.Module], shape: tuple[int, ...]) -> dict:
-    """The largest relative error of a parameter's gradient, the GPU's float32 against float64."""
-    module, images = make(backbone, 'tiny'), official.images(*shape)
-    expected = gradients(copy.deepcopy(module).double(), images.double())
-    found = gradients(module.to(device()), images.to(device()))
-    largest = max(gradient.norm() for gradient in expected.values())
-    errors = {
-        key: ((found[key].cpu().double() - g).norm() / (g.norm() + 1e-4 * largest)).item()
-        for key, g in expected.items()
-    }
-    worst = max(errors, key=errors.get)
-    holds = all(error <= GRADIENTS for error in errors.values())
-    return dict(worst=errors[worst], unit='relative', of=worst, holds=holds)
-
-
-def compare_twice(backbone: type[nn.Module], warn_only: bool, half: bool, small: bool) -> dict:
-    """How many gradients differ in any bit between two equal steps with many tokens."""
-    module = make(backbone, 'tiny').to(device())
-    images = official.images(*(SMALL_SHAPE if small else (1, 3, 512, 512))).to(device())
-    torch.use_deterministic_algorithms(True, warn_only=warn_only)
-    try:
-        with torch.autocast(device(), torch.bfloat16, enabled=half):
-            first, second = (gradients(module, images) for _ in range(2))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    differing = sum(not torch.equal(first[key], second[key]) for key in first)
-    return dict(worst=differing, unit=f'of {len(first)} gradients', holds=differing == 0)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures everything that needs a GPU, within 8 minutes, into acceptance.md, .jsonl and .log in a folder.
-#   bash benchmarks/gpu/run.sh OUT [--section NAME]
+#   bash benchmarks/gpu/run.sh OUT [SECTION[=SECONDS] ...]     only these, in this order, each so long at most
 # What the machine lacks is installed from wheels/ beside this script, where collect.sh has put it, into a folder
 # that is removed at the end. Without a GPU everything runs in a small form. PYTHON chooses the Python.
 set -euo pipefail

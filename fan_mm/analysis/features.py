@@ -4,6 +4,8 @@ Nothing in a backbone knows of this, and nothing is hooked outside the ``with`` 
 """
 
 import contextlib
+import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +18,11 @@ from fan_mm.errors import InputError
 from fan_mm.models.layers.convnext_stem import ConvNeXtBlock
 
 # What a block is called: in FAN-Hybrid's stem, in FAN, in FAN-Swin, in Swin and FAN-ConvNeXt, in
-# MiT and PVT, in ConvNeXt, in ViT, in ResNet. Of names that lie within one another the innermost
-# counts: FAN-Swin's `layers.0` is a stage.
+# MiT and PVT, in ConvNeXt, in ViT, in ResNet, in XCiT, in VAN and MSCAN, in PoolFormer. Of names that lie
+# within one another the innermost counts: FAN-Swin's `layers.0` is a stage.
 _BLOCK = re.compile(
     r'(patch_embed\.backbone\.stages\.\d+\.blocks|blocks|layers\.\d+\.blocks|stages\.\d+\.blocks'
-    r'|layers\.\d+\.1|stages\.\d+|layers|layer\d+)\.\d+'
+    r'|layers\.\d+\.1|stages\.\d+|layers|layer\d+|xca_layers|ca_layers|blocks?\d+|network\.\d+)\.\d+'
 )
 
 
@@ -41,12 +43,18 @@ def block_names(backbone: nn.Module) -> list[str]:
     """Names of a backbone's blocks from the input to the output.
 
     Known are FAN-ViT, FAN-Hybrid (the convolutional stem's blocks too), FAN-Swin, FAN-ConvNeXt, and
-    of mmpretrain, mmseg and mmdet ViT, Swin, MiT, PVT, ConvNeXt and ResNet with their relatives.
+    of mmpretrain, mmseg and mmdet ViT, XCiT, Swin, MiT, PVT, MSCAN, VAN, PoolFormer, ConvNeXt and ResNet
+    with their relatives.
 
     Raises:
         InputError: none is found.
     """
-    names = [name for name, _ in backbone.named_modules() if _BLOCK.fullmatch(name)]
+    names = []
+    for name, module in backbone.named_modules():
+        if _BLOCK.fullmatch(name):
+            # a list does not run itself, what is in it does; MiT's has blocks and others
+            alike = isinstance(module, nn.ModuleList) and len(set(map(type, module))) == 1
+            names += [f'{name}.{i}' for i in range(len(module))] if alike else [name]
     outer = {name for name in names if any(other.startswith(f'{name}.') for other in names)}
     names = [name for name in names if name not in outer]
     if not names:
@@ -90,9 +98,10 @@ def choose_blocks(backbone: nn.Module, chosen: Sequence[str | int]) -> list[str]
 def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tokens]]:
     """Record what modules compute in the forward passes within the ``with`` block.
 
-    A module's output is a map (B, C, H, W), or tokens (B, N, C) whose grid is an argument of the
-    module or what the network's ``patch_embed`` returned; tokens before the grid's (class and
-    distillation tokens) are left out. Each pass replaces the recordings of the one before.
+    A module's output is a map (B, C, H, W), or (B, H, W, C) as its sides show beside those of the picture,
+    or tokens (B, N, C) whose grid is an argument of the module or what the network's ``patch_embed``
+    returned; tokens before the grid's (class and distillation tokens) are left out. Each pass replaces the
+    recordings of the one before.
 
     Args:
         backbone: the network.
@@ -103,7 +112,7 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
         detached copies on the network's device.
 
     Raises:
-        InputError: within the block, an output that is neither.
+        InputError: within the block, an output that is neither, or a module that does not run.
 
     Examples:
         >>> with record_tokens(backbone, block_names(backbone)[-2:]) as tokens:
@@ -112,6 +121,7 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
     """
     recorded: dict[str, Tokens] = {}
     patch_grid: list[tuple[int, int]] = []
+    picture: list[int] = []  # height and width
 
     def record_as(name: str) -> Any:
         def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
@@ -119,13 +129,18 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
             if isinstance(output, tuple):  # tokens and their grid, as Swin's stages return
                 grid = _grid_among(output[1:]) or grid
                 output = output[0]
-            recorded[name] = _as_tokens(name, module, output, grid)
+            recorded[name] = _as_tokens(name, module, output, grid, picture)
 
         return hook
 
-    def start(*_: Any) -> None:
+    def start(_: nn.Module, args: tuple) -> None:
         recorded.clear()
         patch_grid.clear()
+        picture[:] = args[0].shape[-2:] if args and isinstance(args[0], Tensor) else []
+
+    def end(*_: Any) -> None:
+        if idle := [name for name in names if name not in recorded]:
+            raise InputError(f'{idle[0]} does nothing when the network runs: choose another module')
 
     def keep_grid(module: nn.Module, args: tuple, output: Any) -> None:
         if isinstance(output, tuple) and (grid := _grid_among(output[1:])):
@@ -135,6 +150,7 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
     handles = [backbone.register_forward_pre_hook(start)]
     if 'patch_embed' in modules:
         handles.append(modules['patch_embed'].register_forward_hook(keep_grid))
+    handles.append(backbone.register_forward_hook(end))
     handles += [modules[n].register_forward_hook(record_as(n), with_kwargs=True) for n in names]
     try:
         yield recorded
@@ -144,21 +160,38 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
 
 
 def _grid_among(values: Sequence[Any]) -> tuple[int, int] | None:
-    """The first pair of ints."""
-    for value in values:
-        pair = isinstance(value, tuple | list | torch.Size) and len(value) == 2
-        if pair and all(isinstance(side, int) for side in value):
-            return tuple(value)
+    """The first pair of ints, or the first two ints in a row."""
+    for value, following in itertools.pairwise([*values, None]):
+        pair = value if isinstance(value, tuple | list | torch.Size) else (value, following)
+        if len(pair) == 2 and all(type(side) is int for side in pair):
+            return tuple(pair)
     return None
 
 
-def _as_tokens(name: str, module: nn.Module, output: Any, grid: tuple[int, int] | None) -> Tokens:
+def _is_channels_last(shape: Sequence[int], picture: Sequence[int]) -> bool:
+    """Whether the first two sides of a map (B, a, b, c) rather than the last have the picture's aspect ratio."""
+    if len(picture) < 2:
+        return False
+    first, second, third = (math.log(side) for side in shape[1:])
+    ratio = math.log(picture[0]) - math.log(picture[1])
+    return abs(first - second - ratio) < abs(second - third - ratio)
+
+
+def _as_tokens(
+    name: str,
+    module: nn.Module,
+    output: Any,
+    grid: tuple[int, int] | None,
+    picture: Sequence[int],
+) -> Tokens:
     if not isinstance(output, Tensor) or output.ndim not in (3, 4):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise InputError(f'{name} computes neither a map nor tokens, but {shape}')
     output = output.detach()
     if output.ndim == 4:
-        if not isinstance(module, ConvNeXtBlock):  # FAN-Hybrid's stem has channels last
+        # FAN-Hybrid's stem has channels last
+        last = isinstance(module, ConvNeXtBlock) or _is_channels_last(output.shape, picture)
+        if not last:
             output = output.permute(0, 2, 3, 1)
         return Tokens(output.flatten(1, 2).clone(), tuple(output.shape[1:3]))
     if grid is None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
 from fan_mm.engine.config.building import building
+from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
@@ -91,11 +92,20 @@ class Subject:
         """Run the backbone, for the hooks that are on it.
 
         Raises:
-            InputError: its features are not finite numbers, or do not fit into memory.
+            InputError: its features are not finite numbers, or do not fit into memory; or it is somebody
+                else's and does not take the size.
         """
         height, width = inputs.shape[-2:]
-        with fitting_memory(f'a picture of {height}x{width}'):
-            features = self.backbone(inputs)
+        try:
+            with fitting_memory(f'a picture of {height}x{width}'):
+                features = self.backbone(inputs)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            if isinstance(error, InputError) or isinstance(self.backbone, CheckpointedBackbone):
+                raise
+            raise InputError(
+                f'{type(self.backbone).__name__} does not take {height}x{width} pixels ({one_line(error)}): '
+                '--size chooses another size'
+            ) from None
         outputs = features if isinstance(features, list | tuple) else [features]
         if not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
             raise InputError(

@@ -13,9 +13,9 @@ import numpy as np
 def _compiled(function: Callable) -> Callable:
     """Compile once for all processes, or every time where no cache of numba's can be written."""
     try:
-        return numba.njit(cache=True)(function)
+        return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
-        return numba.njit(function)
+        return numba.njit(nogil=True)(function)
 
 
 @_compiled
@@ -62,13 +62,13 @@ def sum_boxes(padded: np.ndarray, weights: np.ndarray, channels: int) -> np.ndar
             if weight == 0:
                 continue
             for row in range(height):
-                line, lower, upper = total[row], box[reach - below + row], box[reach + below + row]
+                line, upper, lower = total[row], box[reach - below + row], box[reach + below + row]
                 if below:
                     for i in range(width):
-                        line[i] += np.float32(np.uint16(lower[i] + upper[i])) * weight
+                        line[i] += np.float32(np.uint16(upper[i] + lower[i])) * weight
                 else:
                     for i in range(width):
-                        line[i] += np.float32(lower[i]) * weight
+                        line[i] += np.float32(upper[i]) * weight
     return total
 
 

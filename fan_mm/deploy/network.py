@@ -1,5 +1,6 @@
 """What of a model goes into a graph: from an image tensor to scores, probabilities, labels or features."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,13 +8,25 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from torch import Tensor, nn
 
+from fan_mm.engine.onnx_file import swaps_colours
 from fan_mm.errors import InputError
-
-# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
-_SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
 
 OUTPUTS = ('logits', 'probabilities', 'labels')
 PARTS = ('whole', 'features')
+
+
+def not_taken(size: Sequence[int], error: Exception, others: str = '') -> InputError:
+    """What is said where a model fails at a size.
+
+    Args:
+        size: height and width in pixels.
+        error: what the model raised; of memory it is raised again: the command line has a line for it.
+        others: what it does not take either.
+    """
+    if isinstance(error, MemoryError) or 'memory' in str(error):
+        raise error
+    reason = str(error).strip().partition('\n')[0] or type(error).__name__
+    return InputError(f'the model does not take {size[0]}x{size[1]} pixels{others}: {reason}')
 
 
 class Network(nn.Module):
@@ -29,9 +42,10 @@ class Network(nn.Module):
         part: of `PARTS`: 'features' gives the maps of backbone and neck.
         preprocessing: take uint8 RGB ``(B, H, W, 3)`` and normalise it inside, rather than the
             normalised float ``(B, 3, H, W)`` that the model's data_preprocessor makes.
+        size: height and width of an input that the model takes, to see what it gives.
 
     Raises:
-        InputError: this model has no such output, in one line.
+        InputError: this model has no such output, or does not take the size, in one line.
     """
 
     mean: Tensor
@@ -44,6 +58,7 @@ class Network(nn.Module):
         output: str = 'logits',
         part: str = 'whole',
         preprocessing: bool = False,
+        size: tuple[int, int] = (64, 64),
     ) -> None:
         super().__init__()
         if task == 'detection' and part == 'whole':
@@ -53,7 +68,7 @@ class Network(nn.Module):
             )
         self.model: Any = _with_open_sizes(revert_sync_batchnorm(model)).cpu().float().eval()
         self.task, self.output, self.part = task, output, part
-        self.preprocessing = preprocessing
+        self.preprocessing, self.size = preprocessing, size
         self.sigmoid, self.threshold = False, 0.5
         self.several = False  # whether a classifier may name several classes
         if part == 'whole':
@@ -67,7 +82,7 @@ class Network(nn.Module):
         if self.part == 'whole':
             return [self.output]
         with torch.no_grad():
-            return [f'features{i}' for i in range(len(self(self.example(1, 64, 64))))]
+            return [f'features{i}' for i in range(len(self(self.example(1, *self.size))))]
 
     def example(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
         """An input of some size, as the graph takes it."""
@@ -120,8 +135,7 @@ class Network(nn.Module):
                 f'{name} has no single head that makes scores of features: --part features exports '
                 'its backbone and neck'
             )
-        with torch.no_grad():
-            scores = head(self.model.extract_feat(torch.zeros(1, 3, 64, 64)))
+        scores = self._scores(head)
         if not isinstance(scores, Tensor) or scores.ndim != (
             4 if self.task == 'segmentation' else 2
         ):
@@ -140,10 +154,27 @@ class Network(nn.Module):
                     f'{type(head).__name__} may name several classes: export probabilities'
                 )
 
+    @torch.no_grad()
+    def _scores(self, head: nn.Module) -> Any:
+        """What the head gives; None where it asks for more than features.
+
+        Raises:
+            InputError: backbone or neck do not take the size.
+        """
+        try:
+            features = self.model.extract_feat(torch.zeros(1, 3, *self.size))
+        except Exception as error:  # whatever the model's parts raise
+            raise not_taken(self.size, error) from None
+        try:
+            return head(features)
+        except TypeError:  # an argument is missing
+            return None
+        except Exception as error:  # see above
+            raise not_taken(self.size, error) from None
+
     def _keep_normalisation(self) -> None:
         made = self.model.data_preprocessor
-        swaps = any(getattr(made, name, False) for name in _SWAPS)
-        if getattr(made, 'mean', None) is None or not swaps:
+        if getattr(made, 'mean', None) is None or not swaps_colours(made):
             raise InputError(
                 f'--with-preprocessing: {type(made).__name__} of this config does not turn BGR into '
                 'RGB and normalise, so what the network wants of an RGB picture is not known'

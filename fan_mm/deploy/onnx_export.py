@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from fan_mm.deploy.graph import NAME_SCOPES
-from fan_mm.deploy.network import Network
+from fan_mm.deploy.network import Network, not_taken
 from fan_mm.engine.onnx_file import PREFIX
 from fan_mm.errors import InputError
 
@@ -27,6 +27,7 @@ BATCH = 2  # of the example: one of 1 would be taken for a constant
 # Sides of the example, at least: so that no stage has a single row of windows, taken for a constant, too.
 RECORDED = (448, 480)
 INPUT = 'images'
+LARGEST = 2**31  # bytes of a protobuf message
 
 
 def require_onnx() -> None:
@@ -79,33 +80,38 @@ def export_onnx(
         free: of 'batch' and 'size', what the graph leaves open.
         batch: images at once, where that is not left open.
         opset: of the file, from `MAKERS_OPSET` on.
-        at_size: record a graph for this size alone, which what the model decides by sizes is right for.
+        at_size: record a graph for this size alone, and this batch unless that is left open, which what
+            the model decides by sizes is right for.
 
     Returns:
         onnx's ``ModelProto``, checked.
 
     Raises:
         InputError: a package is missing, the opset is out of range, the network does not take the
-            size, or cannot be exported; one line.
+            size, is too large for one file, or cannot be exported; one line.
     """
     require_onnx()
     if not MAKERS_OPSET <= opset <= NEWEST_OPSET:
         raise InputError(f'--opset {opset}: PyTorch exports {MAKERS_OPSET} to {NEWEST_OPSET}')
+    bytes_of_weights = sum(v.numel() * v.element_size() for v in network.state_dict().values())
+    if bytes_of_weights >= LARGEST:
+        raise InputError(
+            f'{bytes_of_weights / 2**30:.1f} GiB of weights: an ONNX file holds 2 GiB; --format pt2 has no '
+            'such limit'
+        )
     try:
         with torch.no_grad():
             network(network.example(1, *size))
     except Exception as error:  # whatever the model's parts raise
-        if isinstance(error, MemoryError) or 'memory' in str(error):
-            raise  # the command line has a line for it
-        reason = str(error).strip().partition('\n')[0]
-        raise InputError(f'the model does not take {size[0]}x{size[1]} pixels: {reason}') from None
+        raise not_taken(size, error) from None
     axes = axes_of(network)
     names = dict(zip(axes, ('batch', 'height', 'width'), strict=True))
     larger = max(size[0], RECORDED[0]), max(size[1], RECORDED[1])
     if at_size:
-        program = _record(network, size, (0,), opset)
+        axis = (0,) if 'batch' in free else ()
+        program = _record(network, BATCH if axis else batch, size, axis, opset)
     else:
-        program = _record(network, larger, tuple(names), opset)
+        program = _record(network, BATCH, larger, tuple(names), opset)
     proto = program.model_proto
     fixed = {} if 'batch' in free else {0: batch}
     if 'size' not in free:
@@ -115,13 +121,15 @@ def export_onnx(
     return _checked(proto, opset)
 
 
-def _record(network: Network, size: tuple[int, int], free: Sequence[int], opset: int) -> Any:
+def _record(
+    network: Network, batch: int, size: tuple[int, int], free: Sequence[int], opset: int
+) -> Any:
     """The exporter's program, with some axes of the input left open."""
     with torch.no_grad():
         return quietly(
             torch.onnx.export,
             network,
-            (network.example(BATCH, *size),),
+            (network.example(batch, *size),),
             dynamo=True,
             dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
             input_names=[INPUT],

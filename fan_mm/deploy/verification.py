@@ -1,5 +1,6 @@
 """Whether an exported file computes what PyTorch does in float32, also at sizes that were not traced."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from fan_mm.deploy.graph import scopes_of
-from fan_mm.deploy.network import Network
+from fan_mm.deploy.network import Network, not_taken
+from fan_mm.deploy.onnx_export import axes_of
 from fan_mm.engine.onnx_file import open_session, run_session
 
 BATCHES = (1, 3)
+TOKENS = (32, 64)  # pixels, of which a model may want whole multiples
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,21 @@ def verify(
             range holds for.
 
     Raises:
-        InputError: it takes another input than the network.
+        InputError: it takes another input than the network; or the network takes no size but the one
+            that was traced.
     """
     example = example or network.example
     error, equal, decided, pixels, sure = 0.0, 0, 0, 0, 0
-    shapes = shapes_to_try(size, free, batch)
-    for number, shape in enumerate(shapes):
-        images = example(*shape, seed=number)
-        expected, found = _as_tuple(network(images)), run(images)
+    tried: dict[tuple[int, int, int], None] = {}
+    _, high, wide = axes_of(network)
+    for number, shape in enumerate(shapes_to_try(size, free, batch)):
+        tokens = (1,) if shape[1:] == size else (1, *TOKENS)
+        images, expected = _expected(
+            network, functools.partial(example, seed=number), shape, tokens
+        )
+        tried[len(images), images.shape[high], images.shape[wide]] = None
+        shapes = tuple(tried)
+        found = run(images)
         if [tuple(e.shape) for e in expected] != [f.shape for f in found]:
             return Verification(shapes, float('inf'), None, None, False)
         if network.part == 'features':
@@ -139,6 +149,29 @@ def verify(
     passed = error <= bounds.error and clearly in (None, 1.0)
     passed = passed and (agreement is None or agreement >= bounds.agreement)
     return Verification(shapes, error, agreement, clearly, passed)
+
+
+def _expected(
+    network: Network,
+    example: Callable[..., Tensor],
+    shape: tuple[int, int, int],
+    tokens: Sequence[int],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """An input and the network's outputs for it, of the first whole tokens that the network takes.
+
+    Raises:
+        InputError: it takes none.
+    """
+    batch, *sides = shape
+    for token in tokens:
+        images = example(batch, *(-(-side // token) * token for side in sides))
+        try:
+            return images, _as_tuple(network(images))
+        except Exception as error:  # whatever the model's parts raise
+            if token == tokens[-1]:
+                more = f', nor multiples of {token}: export it without --dynamic size'
+                raise not_taken(sides, error, more * (token > 1)) from None
+    raise AssertionError('unreachable')
 
 
 def _logits(network: Network, images: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def add_run_arguments(
     """
     add_config_arguments(parser)
     parser.add_argument(
-        '--work-dir', metavar='DIR', help=f'logs, checkpoints, results ({work_dir})'
+        '--work-dir', metavar='DIR', help=f'folder of logs, checkpoints and results ({work_dir})'
     )
     parser.add_argument(
         '--launcher',
@@ -89,14 +89,14 @@ def add_calibration_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--calibration',
         action='store_true',
-        help='expected calibration error, NLL and Brier score too (classification, segmentation)',
+        help='also measure expected calibration error, NLL and Brier score (classification, segmentation)',
     )
     parser.add_argument(
         '--fit-temperature',
         type=whole(1),
         default=0,
         metavar='N',
-        help='also with one temperature, fitted on N clean pictures of the training split',
+        help='also with one temperature for all logits, fitted on N clean pictures of the training split',
     )
 
 

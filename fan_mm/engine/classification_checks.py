@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import missing_file, refuse_empty, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.folders import NO_DATA, files_below
+from fan_mm.images import SUFFIXES
 
 _IMAGENET = 1000  # classes
 _LISTED = 1000  # so many pictures of a list are looked for
-# What programs leave in every folder; mmpretrain counts them among the classes, and so shifts the labels.
-_NO_CLASSES = ('__MACOSX', '@eaDir', 'lost+found')
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -35,8 +35,7 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
     if not _is_plain(dataset):
         return []
     if dataset.ann_file:
-        _check_list(place, dataset, number_of_classes(model))
-        return []
+        return _check_list(place, dataset, number_of_classes(model))
     return _check_folders(place, dataset, number_of_classes(model))
 
 
@@ -84,7 +83,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
     """A line where a model's labels may count the classes otherwise than their folders do.
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
-    part of them. Right for a model that was trained on such folders, and a wrong number in silence for another.
+    part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
 
     Args:
         place: where the dataset stands in the config.
@@ -155,7 +154,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if not names:
         raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
     for name in names:
-        if name.startswith('.') or name in _NO_CLASSES:
+        if name.startswith('.') or name in NO_DATA:  # mmpretrain counts them among the classes
             raise InputError(
                 f'{place}: the folder {folder / name} would count as a class and shift the labels of '
                 'those behind it: remove it'
@@ -171,9 +170,15 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
     empty = []
+    others: list[str] = []  # pictures whose suffix mmpretrain does not know
     for name in names:
-        files = (path for _, _, paths in os.walk(folder / name) for path in paths)
-        if not any(dataset.is_valid_file(path) for path in files):
+        found = False
+        for parts in files_below(folder / name):
+            valid = dataset.is_valid_file(parts[-1])
+            found = found or valid
+            if not valid and os.path.splitext(parts[-1])[1].lower() in SUFFIXES:
+                others.append('/'.join((name, *parts)))
+        if not found:
             if place.startswith('train'):
                 raise InputError(f'{place}: the class folder {folder / name} has no images')
             empty.append(name)  # kept empty, it keeps the labels of the others
@@ -183,6 +188,12 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if empty:
         more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
         notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
+    if others:
+        known = ', '.join(sorted(dataset.extensions))
+        notes.append(
+            f'{place}: {len(others)} pictures in the class folders are left out (the first is '
+            f'{visible(min(others))}): extensions are {known}'
+        )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
             f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
@@ -191,13 +202,13 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     return notes
 
 
-def _check_list(place: str, dataset: Any, number: int | None) -> None:
-    """Check the lines 'PICTURE LABEL' of a list."""
+def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
+    """Check the lines 'PICTURE LABEL' of a list, and return what is to be said of them."""
     file = Path(dataset.ann_file)
     try:
         lines = file.read_text().splitlines()
     except UnicodeDecodeError:
-        raise InputError(f'{place}: {file} is no text') from None
+        raise InputError(f'{place}: {file} is not text in UTF-8') from None
     if not lines:
         raise InputError(f'{place}: {file} is empty')
     classes = dataset.CLASSES
@@ -224,6 +235,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> None:
     if missing:
         raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
     refuse_empty(place, some)
+    return [] if place.startswith('train') else listed_twice(f'{place}: {file}', names)
 
 
 def check_number_of_classes(

@@ -14,7 +14,7 @@ from fan_mm.engine.checks.coco_files import read_coco
 from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
 from fan_mm.engine.checks.files import is_remote
 from fan_mm.engine.checks.labels import check_labels, label_readers
-from fan_mm.engine.checks.loaders import check_loader, check_shared_memory
+from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.engine.checks.models import check_model, parts_of
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
@@ -71,6 +71,8 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
             name = f'{split}_dataloader'
             if isinstance(cfg.get(name), dict):
                 notes += check_loader(name, cfg[name]) + check_shared_memory(name, cfg[name])
+                if split != 'train' and 'module' not in cfg.model:  # which merges them
+                    notes += several_versions(name, cfg[name])
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
@@ -260,7 +262,7 @@ def _check_others(
     if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
-        check_voc(place, built, dataset.get('indices'))
+        return check_voc(place, built, dataset.get('indices'))
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
         model = cfg.model.get('module', cfg.model)
         notes = check_images(place, built, model)

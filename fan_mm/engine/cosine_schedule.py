@@ -31,7 +31,7 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         warmup_epochs: length w of the warm-up.
         warmup_start: learning rate s at its beginning.
         eta_min: learning rate m at the cosine's end.
-        end: the length of the run, filled in by mmengine; a shorter one than the cosine is said.
+        end: the length of the run, filled in by mmengine; one shorter than the cosine is logged as a warning.
         last_step: see mmengine.
         by_epoch: count iterations if False.
         verbose: see mmengine.

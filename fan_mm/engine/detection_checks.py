@@ -17,8 +17,16 @@ from fan_mm.engine.checks.coco_files import (
     read_coco,
     unknown_categories,
 )
+from fan_mm.engine.checks.coco_oddities import odd_objects
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import is_local, missing_file, other_size, refuse_empty, visible
+from fan_mm.engine.checks.files import (
+    is_local,
+    listed_twice,
+    missing_file,
+    other_size,
+    refuse_empty,
+    visible,
+)
 from fan_mm.engine.config.registered import base_named, registered
 from fan_mm.errors import InputError
 
@@ -108,9 +116,8 @@ def check_coco(
     mask_head = next((where for where, _ in heads(model) if where.endswith('mask_head')), None)
     if split == 'train' and mask_head:
         _check_masks(place, file, classes, steps, mask_head)
-    usable = check_as_dataset(
-        file, classes, 'LoadAnnotations(with_mask=True)' if loads_masks else None
-    )
+    masks = 'LoadAnnotations(with_mask=True)' if loads_masks else None
+    usable = check_as_dataset(file, classes, masks)
     to_be_seen = file.annotations is None and split == 'test'  # as the file of COCO's test-dev
     if not file.images or not (usable or to_be_seen):
         what = 'images' if not file.images else 'objects of these classes'
@@ -119,7 +126,8 @@ def check_coco(
             ''
             if not file.annotations or not file.images
             else (
-                ' inside its pictures, at least a pixel wide (bbox is [x, y, width, height] in pixels)'
+                ' inside its pictures, at least a pixel wide and of an area above 0 (bbox is [x, y, width, '
+                'height] in pixels)'
                 if known
                 else ': no annotation has an image_id that an image has'
             )
@@ -135,15 +143,22 @@ def check_coco(
         )
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
-    notes = unknown_categories(file) + _other_sizes(file, dict(zip(images, paths, strict=True)))
+    notes = [
+        *unknown_categories(file),
+        *odd_objects(file, classes, masks),
+        *_other_sizes(file, dict(zip(images, paths, strict=True)), dataset.get('pipeline')),
+        *([] if split == 'train' else listed_twice(str(file.path), paths)),
+    ]
     return CocoPart(classes, None if filtered else images, notes)
 
 
-def _other_sizes(file: CocoFile, paths: dict[Any, Path], number: int = 3) -> list[str]:
+def _other_sizes(
+    file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
+) -> list[str]:
     """A line for the log about the first of some pictures that the file gives another size."""
     for id_ in list(paths)[:: max(1, len(paths) // number)]:
         image = file.images[id_]
-        if size := other_size(paths[id_], (image['height'], image['width'])):
+        if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
             return [
                 f'{file.path} gives {paths[id_]} {image["width"]}x{image["height"]} pixels, but it has '
                 f'{size}: mmdet cuts boxes, and leaves out those beyond, by what the file says'

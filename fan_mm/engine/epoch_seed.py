@@ -1,4 +1,4 @@
-"""Random numbers of their own for every epoch, or at least for what follows a resume."""
+"""Separate random numbers for every epoch, or at least for what follows a resume."""
 
 import functools
 import random
@@ -43,10 +43,10 @@ class EpochSeedHook(Hook):
 
 
 class ResumeSeedHook(Hook):
-    """Seed this process and its loader's workers anew where a training goes on.
+    """Seed this process and its loader's workers anew when a training is resumed.
 
-    The seeds follow from the run's seed, the iteration and the rank: what follows repeats none of
-    the numbers of the beginning, with which mmengine would start again. A training that is not
+    The seeds follow from the run's seed, the iteration and the rank: the resumed part does not
+    repeat the numbers of the beginning, with which mmengine would start again. A training that is not
     resumed is left as it is, and an `EpochSeedHook` has the last word.
     """
 

@@ -1,6 +1,6 @@
 """Other people's evaluators: built, asked for their scores by one process alone, left as they were.
 
-An evaluator is whatever mmengine's Runner takes for one. Its own ``evaluate`` says the scores.
+An evaluator is whatever mmengine's Runner takes for one. Its own ``evaluate`` gives the scores.
 """
 
 import contextlib
@@ -283,7 +283,7 @@ def parts_of(evaluator: Evaluator, sizes: Sequence[int]) -> list[slice] | None:
         sizes: of the dataset's parts, ``cumulative_sizes`` of a ConcatDataset.
 
     Raises:
-        InputError: not as many metrics and prefixes as datasets; it would leave some out in silence.
+        InputError: not as many metrics and prefixes as datasets; it would silently leave some out.
     """
     if all(base.__name__ != 'MultiDatasetsEvaluator' for base in type(evaluator).__mro__):
         return None

@@ -43,7 +43,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
     ) -> None:
-        """Add a module's parameters to ``params``, a group each, as mmengine does; then decay."""
+        """Add a module's parameters to ``params``, one group each, as mmengine does; then scale their rates."""
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
             return  # mmengine's recursion; the root call ends it

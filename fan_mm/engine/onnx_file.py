@@ -6,9 +6,11 @@ layers are the file's.
 """
 
 import json
+import mmap
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,14 @@ from fan_mm.torch_files import read_torch_file
 
 SUFFIX = '.onnx'
 PREFIX = 'fan_mm.'  # of our entries in a file's metadata
+_NEEDED = (  # entries without which it is not known what a file is
+    *('backbone', 'part', 'output', 'preprocessing', 'input', 'classes', 'palette'),
+    *('size', 'free', 'normalisation'),
+)
+# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
+_SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+# The key of a protobuf entry that names a file of weights beside the graph, up to the name's length.
+_LOCATION = re.compile(rb'\x0a\x08location\x12([\x80-\xff]?[\x01-\x7f])', re.DOTALL)
 
 
 def is_onnx(source: str | os.PathLike) -> bool:
@@ -64,7 +74,7 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
     """The outputs of a session for images.
 
     Raises:
-        InputError: it takes another type or shape.
+        InputError: it takes another type or shape, or fails at this one.
     """
     taken = session.get_inputs()[0]
     try:
@@ -73,6 +83,10 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
         if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
             raise InputError(
                 f'not enough memory for {list(images.shape)}: smaller batches or pictures need less'
+            ) from None
+        if 'while running' in str(error):  # a node of the graph, not its input
+            raise InputError(
+                f'the ONNX file does not compute {list(images.shape)}: {_first_line(error)}'
             ) from None
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
@@ -84,19 +98,45 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     """What an exported file says of itself.
 
     Raises:
-        InputError: somebody else exported it.
+        InputError: somebody else exported it, or changed what it says.
     """
     entries = session.get_modelmeta().custom_metadata_map
-    found = {
-        name.removeprefix(PREFIX): json.loads(value)
-        for name, value in entries.items()
-        if name.startswith(PREFIX)
-    }
-    if not found:
+    own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
+    if not own:
         raise InputError(
             f'{source} was not exported by fan_mm: what it takes and gives is not known'
         )
+    found = {}
+    for name, value in own.items():
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            raise InputError(f'{source}: {PREFIX}{name} in its metadata is no JSON') from None
+    if lacking := [name for name in _NEEDED if name not in found]:
+        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it anew')
     return found
+
+
+def external_files(path: str | os.PathLike) -> list[Path]:
+    """The files beside an ONNX file in which it says that its weights are, sorted."""
+    file = Path(path)
+    if not file.stat().st_size:
+        return []
+    with file.open('rb') as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        names = set()
+        for match in _LOCATION.finditer(data):
+            length = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(match[1]))
+            names.add(data[match.end() : match.end() + length])
+    return sorted(
+        file.parent / os.fsdecode(name)
+        for name in names
+        if b'\0' not in name and (file.parent / os.fsdecode(name)).is_file()
+    )
+
+
+def swaps_colours(preprocessor: Any) -> bool:
+    """Whether a data_preprocessor turns blue first into red first."""
+    return any(getattr(preprocessor, name, False) for name in _SWAPS)
 
 
 def read_checkpoint(source: str | os.PathLike) -> object:
@@ -179,6 +219,8 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
             f'{source} was exported from a model with {told["backbone"]}, the config has '
             f'{type(backbone).__name__}'
         )
+    if different := _differences(model, told):
+        raise InputError(f'{source} is of another model than the config: {different}')
     channels = content['onnx'].get_outputs()[0].shape[1]
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', channels)
     if isinstance(channels, int) and channels != wanted:
@@ -187,6 +229,33 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if getattr(model, 'neck', None) is not None:
         model.neck = None
     head.forward = _last
+
+
+def _differences(model: Any, told: Mapping[str, Any]) -> str:
+    """What a file says of its backbone and of the pixels that it takes, where the config says otherwise."""
+    for name, value in _settings(getattr(model.backbone, 'arch', None)).items():
+        exported = _settings(told.get('arch')).get(name, value)
+        if exported != value:
+            return f'{name} of its {told["backbone"]} is {exported}, the config has {value}'
+    made, stated = getattr(model, 'data_preprocessor', None), told['normalisation']
+    mean = getattr(made, 'mean', None)
+    if mean is None or not stated.get('mean'):
+        return ''  # a pipeline may normalise
+    for name in ('mean', 'std'):
+        ours = getattr(made, name).flatten().double().cpu()
+        theirs = torch.as_tensor(stated[name], dtype=torch.double).flatten()
+        if bool(((ours - theirs).abs() > 1e-5 * theirs.abs() + 1e-6).any()):
+            have = [round(value, 4) for value in ours.tolist()]
+            return f'{name} of its pixels is {stated[name]}, of data_preprocessor {have}'
+    if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
+        return f'data_preprocessor of the file is {stated}, and exchanges red and blue otherwise'
+    return ''
+
+
+def _settings(arch: Any) -> dict[str, Any]:
+    """A backbone's arch, a name or settings by their names, as JSON has it."""
+    found = json.loads(json.dumps(arch, default=str))
+    return found if isinstance(found, dict) else {'arch': found} if isinstance(found, str) else {}
 
 
 def _last(features: tuple[Tensor, ...]) -> Tensor:

@@ -106,7 +106,7 @@ def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -
 
     Returns:
         Names of the tensors that have their weights now. None of a part of which the file itself has
-        some: two trainings are not mixed in silence.
+        some: two trainings are not mixed silently.
 
     Raises:
         InputError: the file of an ``init_cfg`` that is needed cannot be loaded.
@@ -182,6 +182,12 @@ class LoadFromHook(Hook):
                     adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
         except InputError as error:
             raise InputError(f'{source}: {error}') from None
+        if averages := tree.averages(place):
+            runner.logger.log(
+                logging.WARNING,
+                f'fan_mm: {source} has averaged weights, too, below {averages[0][:-1]}, which are not '
+                'those taken here: save them in a file of their own to use them',
+            )
         if place != 'state_dict.' or state.keys() != checkpoint['state_dict'].keys():
             checkpoint['state_dict'] = state
             if place:

@@ -1,7 +1,7 @@
 """Robustness evaluation: a model through every cell of a corruption benchmark, and the numbers.
 
 `loading` knows other people's pipelines, `calibration` measures confidence, `shifts` joins the scores
-of real adverse conditions, `audit` looks for what makes results wrong in silence.
+of real adverse conditions, `audit` looks for what makes results silently wrong.
 """
 
 from fan_mm.evaluation.calibration.metric import CalibrationMetric

@@ -23,7 +23,7 @@ class RobustnessHook(Hook):
     Logs, by mmengine's logger and visualizer (TensorBoard, WandB, ...), ``robustness/mean``,
     ``robustness/retention`` (both per cent), ``robustness/clean`` (on the same images) and one
     ``robustness/<corruption>`` each. They join the validation's metrics, so ``save_best``
-    can name them. There they are None where a cell failed and, but for the corruptions, at
+    can name them. There they are None if a cell failed and, except for the corruptions, at
     validations between two sweeps.
 
     Examples:

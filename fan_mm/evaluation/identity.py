@@ -23,6 +23,7 @@ from mmengine.logging import print_log
 
 from fan_mm.config_parts import type_name
 from fan_mm.corruptions import image_key
+from fan_mm.engine.onnx_file import external_files, is_onnx
 from fan_mm.errors import InputError
 from fan_mm.evaluation.samples import spread
 from fan_mm.torch_files import local_file
@@ -144,17 +145,21 @@ def config_sha256(cfg: Config) -> str:
 def file_sha256(path: str | os.PathLike) -> str:
     """Hash of the content of a checkpoint that was read (`fan_mm.torch_files.read_torch_file`).
 
+    Of an ONNX file, that of the files in which it keeps weights belongs to it.
+
     Args:
         path: of the file, or the address that it was downloaded from.
 
     Raises:
         InputError: the file cannot be read.
     """
+    digest = hashlib.sha256()
     try:
-        with open(local_file(path), 'rb') as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(2**22):
-                digest.update(chunk)
+        own = local_file(path)
+        for part in (own, *(external_files(own) if is_onnx(own) else ())):
+            with open(part, 'rb') as file:
+                while chunk := file.read(2**22):
+                    digest.update(chunk)
     except OSError as error:
         raise InputError(f'cannot read the checkpoint {path}: {error.strerror}') from None
     return digest.hexdigest()

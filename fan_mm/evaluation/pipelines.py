@@ -360,7 +360,10 @@ def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -
 
 
 def with_cells(
-    dataset: Any, make_step: Callable[[], Any], place: Callable[..., Transforms]
+    dataset: Any,
+    make_step: Callable[[], Any],
+    place: Callable[..., Transforms],
+    corrupts: bool = True,
 ) -> tuple[Any, list[CellPipeline]]:
     """A copy of a dataset that can be moved from cell to cell.
 
@@ -368,6 +371,8 @@ def with_cells(
         dataset: any mm dataset; wrappers (ConcatDataset, RepeatDataset, ...) are followed.
         make_step: builds the corrupting transform, one per pipeline.
         place: `on_the_fly`, `as_the_model_gets_it` or `from_files`.
+        corrupts: whether there will be other cells than the clean one, for which alone pictures need a
+            form and size that can be corrupted.
 
     Returns:
         The copy, and its pipelines, whose `CellPipeline.move_to` moves it.
@@ -378,11 +383,11 @@ def with_cells(
     """
     new = copy.copy(dataset)
     if hasattr(dataset, 'datasets'):
-        copies = [with_cells(d, make_step, place) for d in dataset.datasets]
+        copies = [with_cells(d, make_step, place, corrupts) for d in dataset.datasets]
         new.datasets = [d for d, _ in copies]
         return new, [pipeline for _, found in copies for pipeline in found]
     if hasattr(dataset, 'dataset'):
-        new.dataset, pipelines = with_cells(dataset.dataset, make_step, place)
+        new.dataset, pipelines = with_cells(dataset.dataset, make_step, place, corrupts)
         return new, pipelines
     clean: Any = getattr(dataset, 'pipeline', None)
     if not hasattr(clean, 'transforms'):
@@ -406,7 +411,8 @@ def with_cells(
         try:
             order = _try(place, step, clean.transforms, landmarks, sample)
         except InputError as error:
-            raise InputError(f'{type(dataset).__name__}: {error}') from None
+            if corrupts:
+                raise InputError(f'{type(dataset).__name__}: {error}') from None
     new.pipeline = CellPipeline(clean, Compose(corrupted), step, order)
     # mmengine replaces a sample that came out as None by a random other one, but in test mode.
     new.test_mode = True

@@ -64,7 +64,7 @@ class PremadeImages:
             clean_paths: paths of all clean images that will be evaluated.
 
         Raises:
-            InputError: no known layout, or images are missing; says which.
+            InputError: no known layout, or images are missing; the message names them.
         """
         root = Path(root)
         refused = []
@@ -178,7 +178,7 @@ class PremadeImages:
     def check_labels(self, clean_paths: Sequence[str], labels: Sequence[int | None]) -> None:
         """Compare the labels of clean images without class folders with the class folders of their copies.
 
-        A list of labels in another order of classes than ImageNet's gives a wrong score in silence.
+        A list of labels in another order of classes than ImageNet's gives a silently wrong score.
 
         Args:
             clean_paths: of the clean images.
@@ -224,6 +224,23 @@ class PremadeImages:
             'channel_order': options.get('channel_order'),
             'corruption_version': manifest.get('corruption_version'),
         }
+
+    def check_made(self, asked: Mapping[str, Any]) -> None:
+        """Check that files were made as somebody asks for them; of what is not known nothing is said.
+
+        Args:
+            asked: of `protocol`, None for any.
+
+        Raises:
+            InputError: they were made otherwise.
+        """
+        made = self.protocol()
+        for name, value in asked.items():
+            if value is not None and made[name] not in (None, value):
+                raise InputError(
+                    f'--{name.replace("_", "-")} {value}: the files of {self.root} were made with '
+                    f'{made[name]}; leave the option out, or the files'
+                )
 
     def origin(self) -> str:
         """Short text that tells how a set was made: of its manifest, where it has one.

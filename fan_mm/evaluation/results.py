@@ -3,8 +3,10 @@
 docs/results_schema.md describes both files.
 """
 
+import functools
 import itertools
 import json
+import logging
 import os
 import platform
 import sys
@@ -17,12 +19,14 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from fan_mm import __version__
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
+from fan_mm.evaluation.consistency import check_results
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
@@ -212,14 +216,14 @@ def write_with_arrays(
 
 
 def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
-    """Read a results.json; one of version 1 gets the 'kind' that it lacks.
+    """Read a results.json; one of version 1 gets the 'kind' that it lacks. One that was edited is told.
 
     Args:
         path: the file, or the folder that holds it.
         kind: `CORRUPTIONS` or `SHIFTS`; None for either.
 
     Raises:
-        InputError: there is none, it is not one of this schema, or of the other kind.
+        InputError: there is none, it is not one of this schema, or of the other kind, or not whole.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
@@ -241,7 +245,16 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
             f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, where those on '
             f'{_KINDS[kind]} are needed'
         )
+    doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
+    if doubt:
+        _warn(doubt)
     return results
+
+
+@functools.lru_cache(maxsize=64)
+def _warn(line: str) -> None:
+    """Say something once, however often a file is read."""
+    print_log(line, 'current', logging.WARNING)
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:

@@ -1,8 +1,8 @@
 """What an evaluator of mmseg, mmdet, mmpretrain or the user says about one cell, in one form.
 
-The evaluator's own ``evaluate`` says the scores. Of metrics that are known, and are what their library
-made them, values per class and statistics per image are read besides. They are told by their class
-names, so that none of the three libraries is imported here.
+The scores are those that the evaluator's own ``evaluate`` returns. For known metrics, if they are
+their library's own, more is read (`fan_mm.evaluation.collected`). They are recognised by class names,
+so that none of the three libraries is imported here.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,8 @@ from fan_mm.engine.evaluators import (
     options_set,
 )
 from fan_mm.errors import InputError
-from fan_mm.evaluation.average_precision import KINDS, Matches, mean_ap
-from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
-from fan_mm.evaluation.class_names import readable
-from fan_mm.evaluation.matching import match
+from fan_mm.evaluation.bootstrap import RESAMPLED
+from fan_mm.evaluation.collected import READERS, Scores
 
 _AGGREGATES = {'mean', 'avg', 'average', 'overall', 'all', 'total'}
 # Scores of which the field knows that higher is better, the first ones first. Of metrics that are not
@@ -216,43 +214,6 @@ class NoScore(InputError):
         self.names = names
 
 
-@dataclass
-class Scores:
-    """The scores of one cell.
-
-    Attributes:
-        task: see `KnownMetric`.
-        headline: name of the score that the sweep is about.
-        metrics: all scores, per cent, None where undefined.
-        per_class: score -> class -> per cent.
-        kind: kind of the statistics, None without.
-        statistics: see `fan_mm.evaluation.bootstrap.PerImage`.
-        draws: other score -> its values ``(R,)`` under the same resamples, where they can be had.
-        matches: of 'bbox' and 'segm', what statistics and draws are from.
-    """
-
-    task: str
-    headline: str
-    metrics: dict[str, float | None]
-    per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    kind: str | None = None
-    statistics: np.ndarray | None = None
-    draws: dict[str, np.ndarray] = field(default_factory=dict)
-    matches: dict[str, Matches] = field(default_factory=dict)
-
-    def arrays(self, matches: bool) -> dict[str, Any]:
-        """What is stored beside the scores, by its name.
-
-        Args:
-            matches: with what was matched; otherwise only what follows from it.
-        """
-        found: dict[str, Any] = {'statistics': self.statistics}
-        found |= {f'draws/{name}': values for name, values in self.draws.items()}
-        for kind, matched in self.matches.items() if matches else ():
-            found |= matched.arrays(kind)
-        return found
-
-
 def compute_scores(
     evaluator: Evaluator | Sequence[BaseMetric],
     results: Sequence[list],
@@ -319,10 +280,7 @@ def compute_scores(
         raise NoScore(_without_headline(main, how, list(values)), list(values))
     scores = Scores(how.task, headline, found, per_class)
     if plain and as_in_library(main) and how.statistics:
-        read = {'iou': _read_iou, 'accuracy': _read_accuracy, RESAMPLED: _read_detections}[
-            how.statistics
-        ]
-        read(main, held[id(main)], scores)
+        READERS[how.statistics](main, held[id(main)], scores)
     return scores
 
 
@@ -447,93 +405,3 @@ def _split_classwise(values: Mapping, classwise: Mapping[str, str]) -> tuple[dic
     segm = {f'{start}segm' for start in classwise}
     ordered = sorted(rest, key=lambda name: name.startswith(tuple(segm)))
     return {name: rest[name] for name in ordered}, classes
-
-
-def _class_names(metric: BaseMetric, count: int) -> list[str]:
-    names = (metric.dataset_meta or {}).get('classes')
-    return readable(names if names is not None else range(count))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:
-    return {
-        name: round(100 * float(p) / float(w), 4) if w else None
-        for name, p, w in zip(names, part, whole, strict=True)
-    }
-
-
-def _read_iou(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """Sums per image and values per class of mmseg's IoUMetric.
-
-    It keeps per image the histograms over classes of intersection, union, prediction, ground truth.
-    """
-    stacked = torch.stack([torch.stack([h.cpu() for h in image]) for image in results])
-    histograms = stacked.round().to(torch.int64).numpy()
-    intersection, union, _, truth = histograms.sum(axis=0)
-    names = _class_names(metric, len(union))
-    scores.per_class['IoU'] = _ratio(intersection, union, names)
-    scores.per_class['Acc'] = _ratio(intersection, truth, names)
-    _keep_if_equal('iou', histograms[:, :2].astype(np.uint32), scores)
-
-
-def _read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """Right or wrong per image, and accuracy per class, of mmpretrain's Accuracy."""
-    truth = torch.cat([r['gt_label'].reshape(1) for r in results]).cpu()
-    if 'pred_score' in results[0]:
-        predicted = torch.stack([r['pred_score'] for r in results]).float().topk(1).indices[:, 0]
-        classes = len(results[0]['pred_score'])
-    else:
-        predicted = torch.cat([r['pred_label'].reshape(1) for r in results])
-        classes = int(truth.max()) + 1
-    right, labels = (predicted.cpu() == truth).numpy(), truth.numpy()
-    names = _class_names(metric, classes)
-    scores.per_class['Acc'] = _ratio(
-        np.bincount(labels[right], minlength=len(names)),
-        np.bincount(labels, minlength=len(names)),
-        names,
-    )
-    _keep_if_equal('accuracy', right[:, None, None], scores)
-
-
-def _read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """What CocoMetric's boxes and masks match, and its average precisions of resampled images.
-
-    There are none where an image was evaluated twice, and none of a score that the metric's options make
-    another one. The tolerance is the metric's rounding.
-    """
-    found = [result for _, result in results]
-    once = len({result['img_id'] for result in found}) == len(found)
-    if scores.metrics[scores.headline] is None or not once:
-        return
-    overlaps, most = np.atleast_1d(metric.iou_thrs), metric.proposal_nums
-    draws: dict[str, np.ndarray] = {}
-    matched = {}
-    for kind in [kind for kind in KINDS if kind in metric.metrics]:
-        matches = match(metric._coco_api, found, metric.cat_ids, overlaps, kind, most)
-        equal = [
-            name
-            for name, precisions in matches.per_class().items()
-            if (reported := scores.metrics.get(f'{kind}_{name}')) is not None
-            and abs(mean_ap(precisions[None])[0] - reported) <= 0.0501
-        ]
-        if equal:
-            resampled, matched[kind] = matches.resampled(), matches
-            draws |= {f'{kind}_{name}': resampled[name] for name in equal}
-    if scores.headline in draws:
-        scores.kind, scores.statistics = RESAMPLED, draws.pop(scores.headline)
-        scores.draws, scores.matches = draws, matched
-
-
-def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:
-    """Keep the statistics if the headline can be had from them.
-
-    It cannot under some options of the metrics (nan_to_num, score thresholds, mDice); then there are
-    no intervals rather than intervals of something else. The tolerance is the metrics' rounding.
-    """
-    score = SCORES[kind](statistics.sum(axis=0, dtype=np.float64)[None], len(statistics))[0]
-    reported = scores.metrics[scores.headline]
-    if (
-        scores.headline in ('mIoU', 'top1')
-        and reported is not None
-        and abs(score - reported) <= 0.01
-    ):
-        scores.kind, scores.statistics = kind, statistics

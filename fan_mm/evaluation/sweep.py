@@ -64,8 +64,8 @@ __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 class RobustnessSweep:
     """Evaluate a model on clean images and on every cell of a corruption benchmark.
 
-    Nothing that is passed in is changed. Under torch.distributed every rank makes the sweep and runs
-    it; rank 0 decides what is to be done, computes the metrics and writes.
+    No argument is changed. Under torch.distributed every rank creates and runs the sweep; rank 0
+    decides which cells to evaluate, computes the metrics and writes the files.
 
     Examples:
         >>> sweep = RobustnessSweep(model, test_dataloader, test_evaluator, work_dir='robustness')
@@ -73,42 +73,43 @@ class RobustnessSweep:
         87.5
 
     Args:
-        model: with mmengine's ``test_step``, weights loaded, on its device.
+        model: has mmengine's ``test_step``; its weights are loaded and it is on its device.
         dataloader: of the clean test set, or its config.
-        evaluator: mmengine's, a metric or a list of them, or their config. Its own ``evaluate`` says
-            the scores; one of them must be of a metric of `fan_mm.evaluation.scores.KNOWN_METRICS`,
-            or be named like a score of which higher is better.
+        evaluator: mmengine's, a metric or a list of them, or their config. The scores are those that
+            its own ``evaluate`` returns; one of them must come from a metric of
+            `fan_mm.evaluation.scores.KNOWN_METRICS`, or be named like a score that is better when
+            higher.
         benchmark: a key of `fan_mm.corruptions.BENCHMARKS`; None for the dataset's own.
-        protocol: name of what is evaluated, where it is not the benchmark: of a real condition.
+        protocol: name of what is evaluated if it is no benchmark, such as a real condition.
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
-        seed: of the corruptions on the fly.
-        channel_order: in which the corruptions take the colours: 'rgb' (physically right), or
+        seed: base seed of corruptions made on the fly, by default 0; for ready files it must be theirs.
+        channel_order: order in which the corruptions see the colours: 'rgb' (physically correct), or
             'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made);
             None for the benchmark's own.
         max_samples: evaluate this many images, spread evenly over the dataset; None for all.
-        work_dir: where cells, pictures and results go, and from where a sweep that was stopped goes
-            on; None writes nothing.
-        overwrite: forget what ``work_dir`` holds.
+        work_dir: folder of cells, pictures and results, from which a stopped sweep resumes; None
+            writes nothing.
+        overwrite: discard earlier results in ``work_dir``.
         on_error: what to do if a cell fails: 'retry' it once, then skip it; 'skip' it; 'stop'.
-        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``; on a CPU that is
-            bfloat16.
+        fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``; in bfloat16 on a
+            CPU.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
-            'checkpoint_sha256', which tell whether cells in ``work_dir`` are this model's. By
-            default the weights' own hash does, and no change of pipeline or metric is seen.
-        image_cache: where to keep what the pipeline makes of each picture before the corruption, for
+            'checkpoint_sha256', which identify the cells in ``work_dir`` as this model's. By
+            default the weights' hash does, and changes of pipeline or metric go unnoticed.
+        image_cache: where to keep each picture as the pipeline has it before the corruption, for
             all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It changes no
             result, and is removed at the end.
-        save_images: number of samples of which pictures are kept; needs ``paint`` and ``work_dir``.
+        save_images: number of samples whose pictures are saved; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
-        calibration: measure ECE, NLL and Brier score of every cell too, of classifiers and segmenters.
-        fit_on: dataset of labelled clean pictures, read as the evaluated ones and none of them: a
-            temperature is fitted on them, and calibration measured with it beside the plain one.
-        audit_colours: evaluate so many clean images also with red and blue exchanged, for the audit.
+        calibration: also measure ECE, NLL and Brier score of every cell (classifiers, segmenters).
+        fit_on: dataset of labelled clean pictures, read like the evaluated ones but disjoint from
+            them: a temperature is fitted on it, and calibration measured with and without.
+        audit_colours: number of clean images that the audit also evaluates with red and blue exchanged.
 
     Raises:
-        InputError: whatever is wrong with the above, before anything is evaluated.
+        InputError: any of the above is wrong; before anything is evaluated.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class RobustnessSweep:
         corruptions: Sequence[str] | None = None,
         severities: Sequence[int] | None = None,
         corrupted_root: str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         channel_order: str | None = None,
         max_samples: int | None = None,
         work_dir: str | Path | None = None,
@@ -167,7 +168,8 @@ class RobustnessSweep:
             print_log(f'{type(clean_dataset).__name__}: benchmark {benchmark}', 'current')
         whole = find_benchmark(benchmark)
         self.scope = choose_scope(whole, corruptions, severities)
-        channel_order = channel_order or whole.channel_order
+        asked = {'seed': seed, 'channel_order': channel_order}
+        seed, channel_order = seed or 0, channel_order or whole.channel_order
         self.cells = self.scope.cells
 
         self.total = len(clean_dataset)
@@ -193,6 +195,7 @@ class RobustnessSweep:
         if corrupted_root is not None:
             self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
             self.premade.check_labels(self.paths, labels)
+            self.premade.check_made(asked)
         self.resized = whole.resized
         place = as_the_model_gets_it if self.resized else on_the_fly
         self.dataset = CellDataset(
@@ -204,6 +207,7 @@ class RobustnessSweep:
                     else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
                 ),
                 from_files if self.premade else place,
+                corrupts=bool(self.scope.severities),
             ),
             self.cells,
             self.samples,

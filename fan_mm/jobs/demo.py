@@ -15,9 +15,10 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import output_folder, remove_temporaries, shortened
 from fan_mm.images import find_images, read_header, write_image
 from fan_mm.report.painters import legend_of, painter
-from fan_mm.report.panels import add_legend, side_by_side
+from fan_mm.report.panels import add_legend, room_for_legend, side_by_side
 
 Loop = Callable[[Sequence], Iterable]
+_VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
 _STEM = 240  # bytes of a file name without number and suffix
 
 
@@ -40,6 +41,8 @@ def paint_files(
     Raises:
         InputError: a mistake in the config or in a path.
     """
+    if Path(path).suffix.lower() in _VIDEOS:
+        raise InputError(f'{path} is a video: ffmpeg -i VIDEO FOLDER/%06d.png makes pictures of it')
     files, out = find_images(path, out), Path(out)
     if out.is_file():
         raise InputError(f'--out {out} is a file: the pictures need a folder')
@@ -64,8 +67,9 @@ def paint_files(
         try:
             sample = predictor(pipeline({'img_path': str(file), 'img_id': index}))
             picture = paint(image, sample)['prediction']
-            legend = legend_of(sample, predictor.metainfo)
-            write_image(out / relative, add_legend(picture, *legend))
+            names, palette = legend_of(sample, predictor.metainfo)
+            picture = room_for_legend(picture, names)
+            write_image(out / relative, add_legend(picture, names, palette))
         except InputError as error:
             left_out[file] = str(error)
         else:
@@ -109,5 +113,6 @@ def paint_samples(
         titles = [t for t in ('image', 'ground_truth', 'prediction') if t in painted]
         row = side_by_side([painted[t] for t in titles], [t.replace('_', ' ') for t in titles])
         written.append(Path(out) / f'{index:05d}_{shortened(file.stem, _STEM)}.png')
-        write_image(written[-1], add_legend(row, *legend_of(sample, predictor.metainfo)))
+        names, palette = legend_of(sample, predictor.metainfo)
+        write_image(written[-1], add_legend(room_for_legend(row, names), names, palette))
     return written

@@ -84,7 +84,7 @@ def export(
     _check(checkpoint, out, form, precision)
     config_hash = config_sha256(cfg)
     network, predictor, pictures = _network(
-        cfg, checkpoint, output, part, preprocessing, precision, calibration_images
+        cfg, checkpoint, output, part, preprocessing, precision, calibration_images, size
     )
     backbone = getattr(network.model, 'backbone', None)
     entries = {
@@ -155,9 +155,19 @@ def _graph(
         try:
             proto = export_onnx(network, size, free, opset=opset, at_size=at_size)
             write_metadata(proto, entries)
-            return proto, _saved_and_verified(path, proto, network, entries)
         except InputError:
             if at_size or 'size' in free:
+                raise
+            continue
+        try:
+            return proto, _saved_and_verified(path, proto, network, entries)
+        except InputError as error:
+            if free and (at_size or 'size' in free):
+                raise InputError(
+                    f'{error}. If the model decides by the size of its input, it can be exported for one: '
+                    f'without --dynamic {" ".join(free)}'
+                ) from None
+            if at_size:
                 raise
     raise AssertionError('unreachable')
 
@@ -211,6 +221,7 @@ def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verifi
         told['preprocessing'],
         told.setdefault('precision', 'fp32'),
         told.get('calibration_images') or 1,
+        tuple(told['size']),
     )
     return _verified(_session(os.fspath(path)), network, told, pictures, os.fspath(path))
 
@@ -223,6 +234,7 @@ def _network(
     preprocessing: bool,
     precision: str,
     count: int,
+    size: tuple[int, int],
 ) -> tuple[Network, Predictor, TrainingPictures | None]:
     """The network, what it was taken from, and pictures where the precision needs them."""
     made = _normalisation(cfg)
@@ -230,7 +242,7 @@ def _network(
         raise InputError('--with-preprocessing: the data_preprocessor turns RGB into BGR')
     split = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
     predictor = Predictor(cfg, checkpoint)
-    network = Network(predictor.model, predictor.task, output, part, preprocessing)
+    network = Network(predictor.model, predictor.task, output, part, preprocessing, size)
     if precision != 'int8':
         return network, predictor, None
     return network, predictor, TrainingPictures(split, predictor, network, count)

@@ -1,8 +1,9 @@
 """The input size of a classifier's test pipeline: read, and changed as ImageNet's test sets are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.errors import InputError
 
 
@@ -11,7 +12,7 @@ def resize(pipeline: list[dict], size: int) -> None:
 
     A pipeline that resizes to a square and crops nothing resizes to the new one.
     """
-    resizes = [step for step in _steps(pipeline) if _is_resize(step)]
+    resizes = [step for step in steps_of(pipeline) if _is_resize(step)]
     crop = _centre_crop(pipeline)
     if crop is None:
         if not resizes:
@@ -40,30 +41,22 @@ def crop_size(loader: dict) -> int | None:
     crop = _centre_crop(pipeline)
     if crop is not None:
         return _pixels(crop, _key(crop, 'crop_size', 'size'))
-    resizes = [step for step in _steps(pipeline) if type_name(step).rpartition('/')[2] == 'Resize']
+    resizes = [
+        step for step in steps_of(pipeline) if type_name(step).rpartition('/')[2] == 'Resize'
+    ]
     if resizes and (name := _key(resizes[-1], 'scale', 'size')):
         return _pixels(resizes[-1], name)
     return None
 
 
-def _is_resize(step: dict) -> bool:
+def _is_resize(step: Any) -> bool:
     name = type_name(step).rpartition('/')[2]
     return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') != ''
 
 
 def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
-    crops = (step for step in _steps(pipeline) if type_name(step).endswith('CenterCrop'))
+    crops = (step for step in steps_of(pipeline) if type_name(step).endswith('CenterCrop'))
     return next((step for step in crops if _key(step, 'crop_size', 'size')), None)
-
-
-def _steps(pipeline: Sequence[dict]) -> Iterator[dict]:
-    """The transforms of a pipeline, those inside wrapping ones too."""
-    for step in pipeline:
-        if isinstance(step, list | tuple):
-            yield from _steps(step)
-        elif isinstance(step, dict):
-            yield step
-            yield from _steps(step.get('transforms') or ())
 
 
 def _key(step: dict, *names: str) -> str:

@@ -1,7 +1,9 @@
 """What ``tools/train.py`` and ``tools/test.py`` do, for any task."""
 
 import contextlib
+import copy
 import inspect
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 
-from fan_mm.config_parts import metrics_of, scope_of, type_name
+from fan_mm.config_parts import datasets_of, metrics_of, scope_of, type_name
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.registered import registered
@@ -132,11 +135,19 @@ def test(
     if content is not None:
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
-        return _safely(runner, runner.test, checkpoint)
+        scores: dict[str, float] = _safely(runner, runner.test, checkpoint)
+    if not scores and not out:
+        print_log(
+            'fan_mm: there is no score: the evaluator has no metric that gave one (with format_only they '
+            'write files)',
+            'current',
+            logging.WARNING,
+        )
+    return scores
 
 
 def _check_optimizer(cfg: Config) -> None:
-    """Find a name that nobody has: mmengine says that None is not callable."""
+    """Find an unregistered name, of which mmengine reports only that None is not callable."""
     optimizer = cfg.optim_wrapper.get('optimizer')
     if isinstance(optimizer, dict):
         registered(OPTIMIZERS, 'optim_wrapper.optimizer', optimizer)
@@ -163,7 +174,7 @@ def _how_to_go_on(work_dir: str) -> str:
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
-    """Run, turning into one line what is no bug: a refused pickle, a bad sample, a first batch."""
+    """Run, and turn into one line what is not a bug: a refused pickle, a bad sample, a failing first batch."""
     first = FirstBatchHook()
     runner.register_hook(first)
     try:
@@ -225,10 +236,8 @@ def _set_tta(cfg: Config) -> None:
     for name in ('tta_model', 'tta_pipeline'):
         if not cfg.get(name):
             raise InputError(f'--tta: the config has no {name}')
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    dataset.pipeline = cfg.tta_pipeline
+    for _, dataset in datasets_of('', cfg.test_dataloader.dataset):
+        dataset['pipeline'] = copy.deepcopy(cfg.tta_pipeline)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 

@@ -523,9 +523,9 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
         if value.is_quantized or (mine.is_floating_point() and not value.is_floating_point()):
             kind = str(value.dtype).removeprefix('torch.')
             raise InputError(f'{name} is quantised ({kind}): save the weights as float')
-        if value.is_meta or 'mask' in name or not _finite(value):
-            if value.is_meta or 'mask' in name:
-                continue
+        if value.is_meta and not mine.is_meta:
+            raise InputError(f'{name} has no values (meta device): save the weights themselves')
+        if not value.is_meta and 'mask' not in name and not _finite(value):
             raise InputError(
                 f'{name} has values that are NaN or infinite, so the weights are useless'
             )

@@ -130,6 +130,15 @@ class WeightTree:
             average = not average
         return 'ema' if average else 'model'
 
+    def averages(self, place: str) -> list[str]:
+        """Where averages (EMA) of the weights at a place lie, unless it holds averages itself."""
+        names = self.below(place)
+        if not names or self.kind(place) == 'ema':
+            return []
+        end = '.' + next(iter(names))
+        others = [path.removesuffix(end[1:]) for path in self.tensors if path.endswith(end)]
+        return [other for other in others if self.kind(other) == 'ema']
+
     def choose(
         self,
         scores: Mapping[str, int | tuple[int, int]],

@@ -378,7 +378,7 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
 
 def _published_notices(publication: Publication, obstacle: str | None) -> list[str]:
     notices = [
-        f'Rows of {publication.short} are printed in {publication.source}; nothing of them was '
+        f'Rows of {publication.short} are printed in {publication.source}; they were not '
         f'measured here. Corrupted images: {publication.corrupted}.'
     ]
     benchmark = benchmark_label(publication.benchmark)

@@ -22,8 +22,8 @@ QUALITY = 75  # of WebP, 0 to 100
 BUDGET = 24 * 2**20  # bytes of pictures in a page, before base64; further samples are left out
 _CAPTIONS = {
     'corrupted': '',  # what is chosen
-    'prediction': 'prediction on it',
-    'error': 'where it is wrong',
+    'prediction': 'prediction, corrupted',
+    'error': 'errors, corrupted',
     'clean': 'clean',
     'prediction_clean': 'prediction, clean',
     'truth': 'ground truth',

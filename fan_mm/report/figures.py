@@ -24,11 +24,12 @@ from matplotlib.text import Annotation
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
 from fan_mm.report.fonts import drawable_figure, letters_of_the_page
-from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number
+from fan_mm.report.labels import DASH, UNLIKE, arrow, corruption_label, number, wrapped
 from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 
 WIDTH = 7.0  # inches, a text width of most papers
 DPI = 200
+_NAME = 34  # letters of a model's name in a line beside bars
 _PAGE_SCALE = 8.5  # rem per inch: 7.5 points of a paper read as the page's small text
 
 
@@ -153,7 +154,7 @@ def heat_map(table: RobustnessTable) -> Figure:
         axes.set_xlim(-4.2, columns[-1] + 1.3)
         axes.set_ylim(y - 0.45, -1.85)
         what = f'{table.metric_label} {arrow(True)} (%) on {table.benchmark}'
-        name = textwrap.fill(table.name, 52)
+        name = wrapped(table.name, 52)
         axes.set_title(f'{name}\n{textwrap.fill(f"{what}, clean {number(table.clean)}", 64)}')
     return figure
 
@@ -198,8 +199,9 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
     if len(tables) == 1:
         panels = {'': [(g.capitalize(), tables[0], g) for g in groups]}
     else:
-        panels = {g.capitalize(): [(t.name, t, g) for t in tables] for g in groups}
+        panels = {g.capitalize(): [(wrapped(t.name, _NAME), t, g) for t in tables] for g in groups}
     bars = len(next(iter(panels.values())))
+    further = sum(name.count('\n') for name, _, _ in next(iter(panels.values())))
     highest = max(
         [t.clean or 0.0 for t in tables]
         + [t.group(g)['mean'] or 0.0 for t in tables for g in groups]
@@ -207,7 +209,9 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
     marked = False
     top = 10 * np.ceil(max(highest, 1.0) / 10)
     with style():
-        figure = new_figure(WIDTH * (0.72 if len(panels) == 1 else 1), 0.8 + 0.26 * bars)
+        figure = new_figure(
+            WIDTH * (0.72 if len(panels) == 1 else 1), 0.8 + 0.26 * bars + 0.12 * further
+        )
         subplots = figure.subplots(1, len(panels), squeeze=False, sharey=True, sharex=True)[0]
         for axes, (title, rows) in zip(subplots, panels.items(), strict=True):
             axes.set_title(title)

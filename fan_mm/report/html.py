@@ -53,10 +53,14 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'classes': ('Losses per class', _classes(table)),
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
-        'definitions': ('What the numbers are', _definitions(table)),
+        'definitions': ('Definitions', _definitions(table)),
         'provenance': (
             'Provenance',
-            [page.facts('What was measured, with what.', ('what', 'value'), table.provenance())],
+            [
+                page.facts(
+                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
+                )
+            ],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
@@ -171,7 +175,7 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
         f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
-        f'{number(table.clean)}. A dot: not part of the benchmark. In italics: evaluated, but in no mean.'
+        f'{number(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but in no mean.'
     )
     return [
         page.table(caption, head, bodies, 'heat'),
@@ -329,7 +333,7 @@ def _definitions(table: RobustnessTable) -> list[str]:
         meanings |= {f'{name} {arrow(False)}': meaning for name, meaning in MEANINGS.items()}
     texts = [f'{table.benchmark}: {table.results["benchmark"]["source"]}.']
     texts += intervals_told(table.results['bootstrap'])
-    facts = page.facts('The arrow points to the better direction.', ('number', 'meaning'), meanings)
+    facts = page.facts('The arrow points in the better direction.', ('number', 'meaning'), meanings)
     return [facts, *map(page.paragraph, texts)]
 
 

@@ -1,6 +1,7 @@
 """Words and numbers as papers print them: one decimal, units, an arrow for the better direction."""
 
 import math
+import re
 
 DASH = '\N{EN DASH}'
 MINUS = '\N{MINUS SIGN}'
@@ -33,6 +34,18 @@ _TASKS = {
     'detection': 'object detection',
     'classification': 'image classification',
 }
+
+
+def wrapped(name: str, width: int) -> str:
+    """A model's name in lines of so many letters at most, broken behind spaces, hyphens and the like."""
+    parts = re.split(r'(?<=[-_ ./])', name)
+    parts = [part[i : i + width] for part in parts for i in range(0, len(part), width)]
+    lines = ['']
+    for part in parts:
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append('')
+        lines[-1] += part
+    return '\n'.join(line.rstrip() for line in lines)
 
 
 def corruption_label(name: str) -> str:

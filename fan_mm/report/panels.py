@@ -164,6 +164,21 @@ def add_legend(
     return np.concatenate([picture, np.asarray(canvas)])
 
 
+def room_for_legend(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """A picture, with white at its right side where it is too narrow for the longest name of its legend.
+
+    Args:
+        picture: uint8 RGB ``(H, W, 3)``.
+        names: of the classes that `add_legend` shall explain.
+    """
+    size = _text_size(picture)
+    longest = max((int(_font(size).getlength(name)) for name in names), default=0)
+    lacking = _GAP + size + 5 + longest + _GAP - picture.shape[1]
+    if not names or lacking <= 0:
+        return picture
+    return np.pad(picture, ((0, 0), (0, lacking), (0, 0)), constant_values=255)
+
+
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
     """Put images next to one another, a title above each.
 

@@ -1,6 +1,6 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
-A condition is compared where its pictures and labels are the same (their hash); what differs is said. The
+A condition is compared where its pictures and labels are the same (their hash); differences are stated. The
 published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 
@@ -216,9 +216,9 @@ def build_shift_comparison(
     if rows:
         places = _places(tables, rows)
         notices.append(
-            'Published rows are printed by others, of models trained in other ways; nothing of them was '
-            'measured here, and they are not ranked'
-            + (', but for those of SemSegBench, trained on Cityscapes alone.' if places else '.')
+            'Published rows are results of others, with models trained in other ways; they were not '
+            'measured here and are not ranked'
+            + (', except those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
         notices += places
     return ShiftComparison(

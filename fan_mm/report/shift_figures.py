@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from fan_mm.report import colours
 from fan_mm.report.figures import WIDTH, new_figure, style
-from fan_mm.report.labels import number
+from fan_mm.report.labels import number, wrapped
 from fan_mm.report.shift_table import Row, ShiftTable
+
+_NAME, _LEGEND = 50, 112  # letters: of a model's name in a line, and of a line of the legend
 
 
 def condition_points(tables: Sequence[ShiftTable]) -> Figure:
@@ -26,13 +29,17 @@ def condition_points(tables: Sequence[ShiftTable]) -> Figure:
                     _point(axes, y + shift, found[key], colour, marker)
             if table.clean is not None:
                 axes.axvline(table.clean, color=colour, linewidth=0.8, linestyle=(0, (4, 3)))
-            axes.plot([], [], ls='none', marker=marker, color=colour, label=table.name)
+            name = wrapped(table.name, _NAME)
+            axes.plot([], [], ls='none', marker=marker, color=colour, label=name)
         axes.set_yticks(range(len(lines)), [lines[key] for key in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.margins(x=0.08)  # for the numbers behind the intervals
         axes.grid(visible=False, axis='y')
         axes.set_xlabel(f'{tables[0].metric_label} (%); dashed: clean column')
         if len(tables) > 1:
-            figure.legend(loc='outside upper right', ncols=min(4, len(tables)), frameon=False)
+            longest = max(len(line) for t in tables for line in wrapped(t.name, _NAME).split('\n'))
+            columns = max(1, min(4, len(tables), _LEGEND // (longest + 6)))
+            figure.legend(loc='outside upper right', ncols=columns, frameon=False)
     return figure
 
 
@@ -67,11 +74,13 @@ def _point(axes: Axes, y: float, row: Row, colour: str, marker: str) -> None:
     )
     axes.annotate(
         number(value),
-        (value, y),
-        xytext=(0, 4.5),
+        (max([value, *(row.score['interval'] or ())]), y),
+        xytext=(5, 0),
         textcoords='offset points',
-        ha='center',
-        va='bottom',
+        ha='left',
+        va='center_baseline',
         fontsize=5.5,
         color=colour,
+        zorder=4,
+        path_effects=[withStroke(linewidth=2, foreground=colours.PAPER)],  # the clean column's line
     )

@@ -49,14 +49,18 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
         ),
         'calibration': ('Calibration', _calibration_section(table, figures)),
         'gallery': ('Gallery', _gallery_section(table, work_dir)),
-        'definitions': ('What the numbers are', _definitions(table)),
+        'definitions': ('Definitions', _definitions(table)),
         'sets': (
             'Sets',
             [page.facts(table.title(n), ('what', 'value'), table.told(n)) for n in table.sets],
         ),
         'provenance': (
             'Provenance',
-            [page.facts('What was measured, with what.', ('what', 'value'), table.provenance())],
+            [
+                page.facts(
+                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
+                )
+            ],
         ),
     }
     sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}

@@ -43,6 +43,7 @@ TESTS = {
         ),
         'test_evaluation/test_sweep.py',
     ),
+    'evaluation/collected': 'test_evaluation/test_scores.py test_evaluation/test_matching.py',
     'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',

@@ -42,6 +42,17 @@ def foreign_backbone(name):
         ),
         'convnext': dict(type='ConvNeXt', arch=dict(depths=[1, 2, 1, 1], channels=[8, 16, 24, 32])),
         'resnet': dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+        'xcit': dict(type='XCiT', patch_size=16, embed_dims=16, depth=2, num_heads=2),
+        'van': dict(type='VAN', arch=dict(embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[1] * 4)),
+        'poolformer': dict(
+            type='PoolFormer',
+            arch=dict(
+                layers=[1] * 4,
+                embed_dims=[8, 16, 24, 32],
+                mlp_ratios=[1] * 4,
+                layer_scale_init_value=0.1,
+            ),
+        ),
     }
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return MODELS.build(cfgs[name])
@@ -57,6 +68,7 @@ def segmentation_backbone(name):
         'vit': dict(
             type='VisionTransformer', img_size=(64, 96), embed_dims=16, num_layers=2, num_heads=2
         ),
+        'mscan': dict(type='MSCAN', embed_dims=[8] * 4, depths=[1] * 4, norm_cfg=dict(type='BN')),
     }
     with DefaultScope.overwrite_default_scope('mmseg'):
         return MODELS.build(cfgs[name])
@@ -121,6 +133,9 @@ def test_fan(name, strides):
         ('swin', [4, 8, 8, 16, 32], 0),
         ('convnext', [4, 8, 8, 16, 32], 0),
         ('resnet', [4, 4, 8, 8, 16, 16, 32, 32], 0),
+        ('xcit', [16] * 4, None),  # its class attention has a class token
+        ('van', [4, 8, 16, 32], 0),
+        ('poolformer', [4, 8, 16, 32], 0),
     ],
 )
 def test_networks_of_mmpretrain(name, strides, extra):
@@ -130,11 +145,15 @@ def test_networks_of_mmpretrain(name, strides, extra):
     for n, (_, _, out) in calls(backbone, names).items():
         if out.ndim == 4:
             out = out.flatten(2).transpose(1, 2)
-        torch.testing.assert_close(tokens[n].values, out[:, extra:])
+        others = out.shape[1] - tokens[n].values.shape[1]
+        assert extra in (None, others)
+        torch.testing.assert_close(tokens[n].values, out[:, others:])
         assert tokens[n].values.shape[1] == tokens[n].grid[0] * tokens[n].grid[1]
 
 
-@pytest.mark.parametrize(('name', 'strides'), [('mit', [4, 8, 16, 16, 32]), ('vit', [16, 16])])
+@pytest.mark.parametrize(
+    ('name', 'strides'), [('mit', [4, 8, 16, 16, 32]), ('vit', [16, 16]), ('mscan', [4, 8, 16, 32])]
+)
 def test_networks_of_mmseg(name, strides):
     backbone = segmentation_backbone(name)
     names, tokens = recorded(backbone)
@@ -174,6 +193,38 @@ def test_choosing_blocks():
             choose_blocks(backbone, [wrong])
     with pytest.raises(InputError, match='no blocks are known'):
         block_names(nn.Sequential(nn.Linear(2, 2)))
+
+
+class Last(nn.Module):
+    """Maps with channels last, as of ViTSAM and timm's Swin, one block of which never runs."""
+
+    def __init__(self, channels=5):
+        super().__init__()
+        self.project = nn.Conv2d(3, channels, 8, 8)
+        self.layers = nn.ModuleList(nn.Linear(channels, channels) for _ in range(2))
+
+    def forward(self, images):
+        return self.layers[0](self.project(images).permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(('height', 'width'), [(64, 96), (64, 64), (90, 70)])
+def test_channels_may_be_last(height, width):
+    backbone = Last()
+    images = torch.randn(1, 3, height, width)
+    with torch.no_grad(), record_tokens(backbone, ['layers.0', 'project']) as tokens:
+        expected = backbone(images)
+    assert tokens['layers.0'].grid == tokens['project'].grid == (height // 8, width // 8)
+    torch.testing.assert_close(tokens['layers.0'].values, expected.flatten(1, 2))
+
+
+def test_a_block_that_does_not_run_is_refused():
+    backbone = Last()
+    with (
+        torch.no_grad(),
+        pytest.raises(InputError, match=r'layers\.1 does nothing when the network runs'),
+        record_tokens(backbone, ['layers.0', 'layers.1']),
+    ):
+        backbone(IMAGES)
 
 
 def test_what_is_no_map_is_refused():

@@ -20,7 +20,9 @@ pytest.importorskip('onnxscript')
 pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')
 
-from fan_mm.deploy import Network, export_onnx  # noqa: E402
+from fan_mm.deploy import Network, export_onnx, verify  # noqa: E402
+from fan_mm.engine.onnx_file import external_files  # noqa: E402
+from fan_mm.evaluation.identity import file_sha256  # noqa: E402
 from fan_mm.jobs import export as jobs_export  # noqa: E402
 
 export, verify_file = jobs_export.export, jobs_export.verify_file
@@ -204,6 +206,34 @@ def test_features(tmp_path):
 # ------------------------------------------------------------------------------------ mistakes
 
 
+ENTRIES = (
+    *(
+        'version',
+        'task',
+        'backbone',
+        'arch',
+        'config',
+        'config_sha256',
+        'checkpoint_sha256',
+        'input',
+    ),
+    *('preprocessing', 'normalisation', 'output', 'part', 'size', 'free', 'precision'),
+    *('calibration_images', 'classes', 'palette', 'verification'),
+)
+
+
+def told(source, file, changes):
+    """Copy a file whose metadata say something else; None takes an entry out."""
+    proto = onnx.load(str(source))
+    kept = {e.key: e.value for e in proto.metadata_props}
+    kept |= {f'fan_mm.{name}': value for name, value in changes.items()}
+    del proto.metadata_props[:]
+    for key, value in kept.items():
+        if value is not None:
+            proto.metadata_props.add(key=key, value=value)
+    onnx.save(proto, str(file))
+
+
 class Plain(BaseModel):
     """A model with a backbone that is none of ours."""
 
@@ -224,6 +254,13 @@ class Queries(torch.nn.Module):
         return features[0], features[0]
 
 
+class Asking(torch.nn.Module):
+    """A head that wants more than features, as Mask2Former's."""
+
+    def forward(self, features, samples):
+        return features[0]
+
+
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
@@ -236,7 +273,16 @@ class Queries(torch.nn.Module):
         ),
         (lambda: export_onnx(_features(), (64, 64), opset=11), '--opset 11: PyTorch exports 18'),
         (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
-        (lambda: export_onnx(_features(8), (4, 4)), 'the model does not take 4x4 pixels'),
+        (
+            lambda: export_onnx(_features(8), (4, 4)),
+            'the model does not take 4x4 pixels: too small',
+        ),
+        (
+            lambda: Network(_features(65).model, 'segmentation'),
+            'does not take 64x64 pixels: too small',
+        ),
+        (lambda: Network(Plain(Asking()), 'segmentation'), 'no plain scores'),
+        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file holds 2 GiB'),
     ],
 )
 def test_what_cannot_be_exported(make, message):
@@ -245,16 +291,38 @@ def test_what_cannot_be_exported(make, message):
     assert '\n' not in str(error.value)
 
 
-def _features(least=1):
-    model = Plain()
+def _features(least=1, whole=1):
+    model = Plain(Queries())
 
     def extract(images):
         if min(images.shape[2:]) < least:
             raise ValueError('too small')
+        if any(side % whole for side in images.shape[2:]):
+            raise ValueError(f'no multiple of {whole}')
         return (model.backbone(images),)
 
     model.extract_feat = extract
     return Network(model, 'detection', part='features')
+
+
+def _huge():
+    """A network of 3 GiB, of which no byte is there."""
+    network = _features()
+    network.model.backbone.weight = torch.nn.Parameter(torch.empty(3 * 2**28, device='meta'))
+    return network
+
+
+@pytest.mark.parametrize('whole', [1, 64])
+def test_sizes_are_tried_that_the_model_takes(whole):
+    def verified(network, *size):
+        run = lambda images: [features.numpy() for features in network(images)]  # noqa: E731
+        return verify(run, network, size, ('batch', 'size'))
+
+    found = verified(_features(whole=whole), 64, 128)
+    assert found.passed and found.shapes[0] == (1, 64, 128) and len(found.shapes) >= 4
+    assert all(side % whole == 0 for _, *sides in found.shapes for side in sides)
+    with pytest.raises(InputError, match='does not take 37x48 pixels, nor multiples of 64: export'):
+        verified(_features(whole=48), 48, 48)
 
 
 @pytest.mark.parametrize(
@@ -262,15 +330,18 @@ def _features(least=1):
     [
         (None, 'no such file'),
         (b'text', 'onnxruntime refuses'),
-        ('foreign', 'not exported by fan_mm'),
+        (dict.fromkeys(ENTRIES), 'not exported by fan_mm'),
+        (
+            {'preprocessing': None},
+            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it anew',
+        ),
+        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is no JSON'),
     ],
 )
 def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
     file = tmp_path / 'x.onnx'
-    if content == 'foreign':
-        proto = onnx.load(str(exported[0]))
-        del proto.metadata_props[:]
-        onnx.save(proto, str(file))
+    if isinstance(content, dict):
+        told(exported[0], file, content)
     elif content:
         file.write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -361,6 +432,45 @@ def test_a_file_of_another_model_is_refused(exported):
     vit.model.decode_head.in_channels = [16, 16]
     with pytest.raises(InputError, match='FANHybrid, the config has FANViT'):
         Predictor(vit, str(exported[0]))
+
+
+@pytest.mark.parametrize(
+    ('place', 'value', 'message'),
+    [
+        (
+            'data_preprocessor.mean',
+            [0, 0, 0],
+            r'mean of its pixels is \[123\.7.* data_preprocessor \[0\.0',
+        ),
+        ('data_preprocessor.std', [1, 1, 1], r'std of its pixels is \[58\.4'),
+        ('data_preprocessor.bgr_to_rgb', False, 'exchanges red and blue otherwise'),
+        ('backbone.arch.num_heads', 4, 'num_heads of its FANHybrid is 2, the config has 4'),
+        ('data_preprocessor.pad_val', 7, None),
+        ('test_cfg.mode', 'slide', None),
+    ],
+)
+def test_a_config_that_does_not_fit_the_file(exported, place, value, message):
+    from fan_mm.engine.predictor import Predictor
+
+    cfg = segmenter()
+    cfg.merge_from_dict({f'model.{place}': value})
+    if message is None:
+        Predictor(cfg, str(exported[0]))
+        return
+    with pytest.raises(InputError, match=f'of another model than the config: .*{message}'):
+        Predictor(cfg, str(exported[0]))
+
+
+def test_weights_beside_the_graph_belong_to_it(exported, tmp_path):
+    file, weights_file = tmp_path / 'm.onnx', tmp_path / 'weights of m.bin'
+    options = dict(save_as_external_data=True, location=weights_file.name, size_threshold=64)
+    onnx.save(onnx.load(str(exported[0])), str(file), **options)
+    assert external_files(file) == [weights_file] and external_files(exported[0]) == []
+    before = file_sha256(file)
+    data = bytearray(weights_file.read_bytes())
+    data[100] ^= 1
+    weights_file.write_bytes(data)
+    assert file_sha256(file) != before
 
 
 @pytest.mark.slow

@@ -133,6 +133,18 @@ def test_nothing_is_said_of_the_folders_that_a_model_was_trained_on(repo_root, d
     assert any(said in note for note in prepare_runtime(cfg, training=False))
 
 
+def test_pictures_of_other_suffixes_are_said(repo_root, data, tmp_path):
+    cfg = config(repo_root, data)
+    root = tmp_path / 'more'
+    shutil.copytree(data / 'val', root / 'val')
+    for name in ('b.webp', 'a.JFIF', 'notes.txt', '._a.webp'):
+        (sorted(root.glob('val/*'))[2] / name).touch()
+    cfg.val_dataloader.dataset.data_root = str(root)
+    note = next(n for n in prepare_runtime(cfg, training=True) if 'left out' in n)
+    assert note.startswith('val_dataloader.dataset: 2 pictures in the class folders are left out')
+    assert '/a.JFIF): extensions are .bmp, ' in note
+
+
 def test_imagenet_has_a_thousand(repo_root, data):
     cfg = config(repo_root, data)
     del cfg.train_dataloader.dataset['metainfo']
@@ -238,6 +250,20 @@ def test_mistakes_in_lists(listed, split, change, words):
     message = data_complaint(cfg, training=split != 'test')
     assert message.startswith(f'{split}_dataloader.dataset: ')
     assert re.search(words, message), message
+
+
+def test_pictures_that_an_evaluation_takes_twice(listed):
+    cfg = listed('val', lambda lines: [*lines, lines[0]])
+    notes = check_data(cfg, training=True)
+    assert [note.partition(':')[0] for note in notes] == ['val_dataloader.dataset']
+    assert '1 pictures listed more than once' in notes[0]
+    assert check_data(listed('train', lambda lines: [*lines, lines[0]]), training=True) == []
+
+
+def test_a_list_that_is_no_utf_8(listed, tmp_path):
+    cfg = listed(None)
+    (tmp_path / 'val.txt').write_text('a.jpg 1', encoding='utf-16')
+    assert data_complaint(cfg).endswith('val.txt is not text in UTF-8')
 
 
 def test_lists_without_labels_and_other_readers(listed):

@@ -2,9 +2,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fan_mm.engine.epoch_seed import ResumeSeedHook
+from fan_mm.engine import epoch_seed
+from fan_mm.engine.epoch_seed import EpochSeedHook, ResumeSeedHook
 
 
 class Noise(Dataset):
@@ -35,3 +37,27 @@ def test_a_training_that_begins_is_left_alone():
     np.random.seed(5)
     assert after == np.random.rand()
     assert loader.worker_init_fn is None
+
+
+def test_every_epoch_and_every_process_has_numbers_of_its_own(monkeypatch):
+    def numbers(epoch, rank):
+        monkeypatch.setattr(epoch_seed, 'get_rank', lambda: rank)
+        loader = DataLoader(Noise(), num_workers=2)
+        EpochSeedHook().before_train_epoch(
+            SimpleNamespace(seed=7, epoch=epoch, train_dataloader=loader)
+        )
+        loader.worker_init_fn(0)
+        return np.random.rand(), float(torch.initial_seed())
+
+    cases = [(epoch, rank) for epoch in range(2) for rank in range(2)]
+    assert len({numbers(*case) for case in cases}) == 4
+    assert numbers(0, 0) == numbers(0, 0)
+
+
+def test_seeds_of_workers_stay_within_32_bits():
+    loader = DataLoader(Noise(), num_workers=2)
+    for epoch in range(30):
+        EpochSeedHook().before_train_epoch(
+            SimpleNamespace(seed=7, epoch=epoch, train_dataloader=loader)
+        )
+        assert loader.worker_init_fn.keywords['seed'] < 2**31  # the worker's number is added

@@ -14,7 +14,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from fan_mm.engine.first_batch import hook, trial
 from fan_mm.engine.first_batch.outputs import check_labels, not_finite, unknown_classes
@@ -413,6 +413,33 @@ class FailsInTheEnd(BaseMetric):
         if len(results) > 1:
             raise ValueError('inhomogeneous')
         return {'images': len(results)}
+
+
+class FailsOnOne(FailsInTheEnd):
+    def process(self, data_batch, data_samples):
+        for data_sample in data_samples:
+            if data_sample['img_path'] == 'b.png':
+                raise IndexError('another shape')
+
+
+def test_a_metric_that_fails_on_a_later_sample():
+    with pytest.raises(IndexError) as error:
+        Evaluator(FailsOnOne()).process([dict(img_path='a.png'), dict(img_path='b.png')], {})
+    line = 'FailsOnOne cannot take what the model gives for b.png: IndexError: another shape'
+    assert str(hook.FirstBatchHook().explain(error.value)) == line
+
+
+class ByWidth(BatchSampler):
+    def __iter__(self):
+        raise KeyError('width')
+
+
+def test_a_sampler_that_fails():
+    loader = DataLoader([1, 2], batch_sampler=ByWidth(SequentialSampler([1, 2]), 1, False))
+    with pytest.raises(KeyError) as error:
+        next(iter(loader))
+    line = "ByWidth cannot choose samples: KeyError: 'width'"
+    assert str(hook.FirstBatchHook().explain(error.value)) == line
 
 
 @pytest.mark.parametrize('ours', [False, True])

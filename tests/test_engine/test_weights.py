@@ -230,6 +230,36 @@ def test_the_usual_file_is_left_alone(model):
     assert hook(model, content)['state_dict'] is state
 
 
+@pytest.mark.parametrize(
+    ('content', 'below'),
+    [
+        (lambda s, o: dict(state_dict=o, state_dict_ema=s), 'state_dict_ema'),
+        (
+            lambda s, o: dict(state_dict=o, ema={f'module.{k}': v for k, v in s.items()}),
+            'ema.module',
+        ),
+        (lambda s, o: dict(state_dict=s), None),
+        (lambda s, o: dict(state_dict_ema=s), None),
+        # as mmengine's EMAHook saves it: the average is state_dict
+        (lambda s, o: dict(state_dict=s, ema_state_dict={**o, 'steps': torch.ones(1)}), None),
+    ],
+)
+def test_averages_that_are_not_taken_are_said(model, content, below, caplog):
+    state = model.state_dict()
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    hook(model, content(state, other))
+    assert [f'averaged weights, too, below {below},' in text for text in caplog.messages] == (
+        [True] if below else [False] * len(caplog.messages)
+    )
+
+
+def test_weights_without_values(model):
+    state = model.state_dict()
+    state['decode_head.0.bias'] = torch.empty(3, device='meta')
+    with pytest.raises(InputError, match=r'bias has no values .meta device.: save the weights'):
+        load_weights(model, dict(state_dict=state), 'f.pth')
+
+
 def test_a_file_of_which_nothing_would_be_loaded(model):
     with pytest.raises(InputError, match=r'has none of the .* nothing would be loaded'):
         hook(model, {'layer1.0.conv1.weight': torch.ones(1), 'fc.bias': torch.ones(1)})

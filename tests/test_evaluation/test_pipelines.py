@@ -290,3 +290,5 @@ def test_pictures_that_are_too_small_to_be_corrupted(tmp_path, place, side, resi
         InputError, match=r'has (64x31|28x28) pixels, but the corruptions need 32x32'
     ):
         with_cells(data, lambda: CorruptImage('fog', 1), place)
+    _, pipelines = with_cells(data, lambda: CorruptImage('clean'), place, corrupts=False)
+    assert len(pipelines) == 1  # real conditions corrupt nothing

@@ -112,6 +112,12 @@ def test_on_the_fly_equals_generated_png(sweep, tiny_cityscapes, tmp_path, chann
     for name in ('seed', 'channel_order', 'corruption_version'):
         assert read[name] == made[name]
     assert table(sweep(seed=6).run())[0][1] != table(made)[0][1]  # the seed matters
+    sweep(corrupted_root=root, **options)  # as they were made
+    with pytest.raises(InputError, match=r'--seed 6: the files of .* were made with 5'):
+        sweep(corrupted_root=root, seed=6)
+    other = 'rgb' if channel_order == 'bgr-as-rgb' else 'bgr-as-rgb'
+    with pytest.raises(InputError, match=rf'--channel-order {other}: .* made with {channel_order}'):
+        sweep(corrupted_root=root, channel_order=other)
 
 
 def test_pictures_whose_names_are_no_utf8(sweep, tiny_cityscapes, tmp_path):

@@ -484,6 +484,21 @@ def test_a_metric_that_fails_on_the_clean_cell_ends_the_sweep(cfg, on_error):
     assert len(model.seen) == 3
 
 
+def test_a_sweep_without_truth_ends_with_the_clean_cell(cfg, tmp_path):
+    class Ignored(StripeModel):
+        def forward(self, *args, **kwargs):
+            samples = super().forward(*args, **kwargs)
+            for sample in samples:
+                sample.gt_sem_seg.data[:] = 255
+            return samples
+
+    model = Ignored()
+    with pytest.raises(
+        InputError, match=r'clean images have no mIoU .undefined., and so would every'
+    ):
+        run(cfg, IoUMetric(), model, work_dir=tmp_path)
+
+
 @pytest.mark.parametrize('metric', [IoUMetric, Own])
 def test_a_metric_that_cannot_take_the_outputs_ends_the_sweep_at_once(cfg, metric):
     class Other(StripeModel):

@@ -1,6 +1,7 @@
 """Predictions painted over their own pictures, for every task, and over samples with ground truth."""
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -281,6 +282,8 @@ def test_mistakes_are_said_in_one_line(folder, tmp_path):
         paint_files(segmentation(), checkpoint, folder, folder)
     with pytest.raises(InputError, match='is a file'):
         paint_files(segmentation(), 'unread.pth', folder, checkpoint)
+    with pytest.raises(InputError, match=r'clip\.MP4 is a video: ffmpeg'):
+        paint_files(segmentation(), 'unread.pth', folder / 'clip.MP4', tmp_path / 'out')
     with pytest.raises(InputError, match='no such file or folder'):
         paint_files(segmentation(), checkpoint, folder / 'missing', tmp_path / 'out')
     (tmp_path / 'empty').mkdir()
@@ -326,6 +329,16 @@ def test_a_colour_for_each_class():
 
 def test_names_of_the_painted_pictures(folder):
     (folder / 'c.tif').write_bytes(b'')
+    both = folder / 'both'
+    both.mkdir()
+    for name in ('d.bmp', 'd.bmp.png', 'e' * 251, 'e.webp'):
+        (both / name).touch()
+    assert [relative.name for _, relative in find_images(both)] == [
+        'd.bmp.png.png',
+        'd.bmp.png',
+        'e.webp.png',
+    ]
+    shutil.rmtree(both)
     assert find_images(folder / 'notes.txt') == [(folder / 'notes.txt', Path('notes.txt.png'))]
     assert [str(relative) for _, relative in find_images(folder)] == [
         'a.png',

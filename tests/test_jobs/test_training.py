@@ -66,6 +66,10 @@ def test_train_then_test(cfg, trained, tmp_path):
 
 
 def test_test_time_augmentation(cfg, trained):
+    one = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[one, dict(type='RepeatDataset', times=1, dataset=one)]
+    )
     assert 'mIoU' in evaluate(cfg, str(trained), tta=True)
     del cfg._cfg_dict['tta_pipeline']
     with pytest.raises(InputError, match='tta_pipeline'):

@@ -252,7 +252,7 @@ def test_published_rows_join_the_ranks_on_the_papers_images(tmp_path):
     assert comparison.ranks['FAN-L-Hybrid']['gaussian_noise'] == 1
     assert comparison.ranks['mine']['gaussian_noise'] > 1
     assert 'jpeg_compression' not in comparison.ranks['SegFormer-B1']
-    assert notice_with(comparison, 'nothing of them was measured here')
+    assert notice_with(comparison, 'they were not measured here')
     assert notice_with(comparison, 'bgr-as-rgb')
     assert notice_with(comparison, 'Kamann and Rother, the source')
     assert not comparison.differences

@@ -42,6 +42,21 @@ def test_intervals():
     assert labels.interval(None) == ''
 
 
+@pytest.mark.parametrize(
+    ('name', 'lines'),
+    [
+        ('fan_hybrid_s', 'fan_hybrid_s'),
+        ('swin-base-patch4_upernet_8xb2', 'swin-base-\npatch4_\nupernet_8xb2'),
+        ('letters' * 4, 'letterslette\nrsletterslet\nters'),
+        ('a model (of mine)', 'a model (of\nmine)'),
+        ('', ''),
+    ],
+)
+def test_long_names_have_several_lines(name, lines):
+    assert labels.wrapped(name, 12) == lines
+    assert labels.wrapped(name, 100) == name
+
+
 def test_corruptions_as_printed():
     assert labels.corruption_label('gaussian_noise') == 'Gaussian noise'
     assert labels.corruption_in_sentence('gaussian_noise') == 'Gaussian noise'

@@ -10,6 +10,7 @@ from fan_mm.report.panels import (
     paint_classification,
     paint_detection,
     paint_segmentation,
+    room_for_legend,
     side_by_side,
 )
 
@@ -130,3 +131,14 @@ def test_distinct_palette():
         assert len(palette) == count
         assert all(0 <= v <= 255 for colour in palette for v in colour)
     assert len(set(distinct_palette(80))) == 80
+
+
+@pytest.mark.parametrize('width', [20, 48, 90, 200])
+def test_the_longest_name_of_a_legend_fits(width):
+    names, colours = ['sky', 'traffic light'], [(0, 0, 255), (255, 0, 0)]
+    picture = np.zeros((32, width, 3), np.uint8)
+    found = add_legend(room_for_legend(picture, names), names, colours)
+    assert np.array_equal(found[:32, :width], picture)
+    assert (found[32:, -4:] == 255).all()  # nothing is cut
+    assert found.shape[1] == max(width, room_for_legend(picture[:, :1], names).shape[1])
+    assert room_for_legend(picture, []) is picture

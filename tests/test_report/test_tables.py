@@ -144,6 +144,8 @@ def test_every_table_file_and_figure_carries_its_benchmark(benchmark):
     page = report_page(table, drawn, Path())
     captions = re.findall(r'<(?:caption|figcaption)>(.*?)</', page)
     assert len(captions) > 4
-    quoted = [c for c in captions if 'measured, with what' not in c and 'better direction' not in c]
+    quoted = [
+        c for c in captions if 'settings and versions' not in c and 'better direction' not in c
+    ]
     assert all(label in caption for caption in quoted), quoted
     assert report_markdown(table, []).startswith(f'# fan_hybrid_s: {label}\n')

@@ -1,5 +1,6 @@
 """benchmarks/gpu runs from end to end, in the small form that it has without a GPU."""
 
+import argparse
 import itertools
 import json
 import os
@@ -87,6 +88,32 @@ def test_times_are_medians_of_events_in_turn(gpu, monkeypatch):
     rounds = [name for name, _ in itertools.groupby(order)]
     assert rounds == ['slow', 'fast'] * 4  # the warm-up, then three rounds
     assert order.count('slow') == 2 + 3 and order.count('fast') == 4 + 3 * 10
+
+
+def test_chosen_sections_run_in_the_order_asked_for(gpu, tmp_path, monkeypatch):
+    acceptance, results = gpu
+    program = "import sys, time; print(sys.argv[1]); time.sleep(60 * (sys.argv[1] == 'runs'))"
+    monkeypatch.setattr(
+        acceptance, 'command', lambda out, section: [sys.executable, '-c', program, section]
+    )
+    monkeypatch.setattr(acceptance.torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(acceptance, 'machine', lambda: 'a GPU')
+    monkeypatch.setattr(acceptance.signal, 'signal', lambda *_: None)
+    monkeypatch.setattr(sys, 'argv', ['run.sh', str(tmp_path), 'gradients', 'runs=2', 'exactness'])
+    assert acceptance.main() == 1
+    rows = [(row['section'], row['holds']) for row in results.read(tmp_path / 'acceptance.jsonl')]
+    assert rows == [('gradients', True), ('runs', False), ('exactness', True)]
+    monkeypatch.setattr(sys, 'argv', ['run.sh', str(tmp_path), 'camvid'])
+    acceptance.main()  # behind those there
+    found = results.read(tmp_path / 'acceptance.jsonl')
+    assert [row['section'] for row in found] == [*(name for name, _ in rows), 'camvid']
+    assert (tmp_path / 'acceptance.log').read_text().split() == [row['section'] for row in found]
+
+
+@pytest.mark.parametrize('wrong', ['gradient', 'runs=', 'runs=soon', 'runs=1.5', ''])
+def test_sections_that_are_none(gpu, wrong):
+    with pytest.raises(argparse.ArgumentTypeError):
+        gpu[0].chosen(wrong)
 
 
 def test_it_fits_into_eight_minutes(gpu):

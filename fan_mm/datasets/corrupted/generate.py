@@ -326,7 +326,7 @@ class _Run:
             raise self.changed(changed)
 
     def changed(self, names: Sequence[str]) -> InputError:
-        """What is said where sources have changed."""
+        """The message where sources have changed."""
         return InputError(
             f'{named(names)} below {self.one.source} changed since copies were made: put the '
             'earlier pictures back, or use another DST'

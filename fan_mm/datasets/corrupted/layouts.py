@@ -107,6 +107,8 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
     Raises:
         InputError: there is no such folder.
     """
+    if not split.strip('./'):
+        raise InputError(f'--split {split!r} is no folder of the {layout} dataset')
     folders = [Path(source, folder.format(split=split)) for folder in LAYOUTS[layout].image_folders]
     for folder in folders:
         if folder.is_dir():

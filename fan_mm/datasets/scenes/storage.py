@@ -1,4 +1,4 @@
-"""What all writers of scenes share: a manifest that says what a folder holds, and processes."""
+"""Common to all writers of scenes: a manifest of what a folder holds, and worker processes."""
 
 import json
 import multiprocessing

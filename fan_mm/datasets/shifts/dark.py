@@ -49,6 +49,7 @@ DARK_ZURICH = add(
         splits=_SPLITS,
         withheld=('test', 'train', 'val_ref', 'train_ref', 'test_ref'),
         conditions=_TIMES,
+        splits_differ=True,
         weather={'night': 'night', 'day': 'clear'},
         files='rgb_anon/SPLIT/night/SEQUENCE/*_rgb_anon.png and '
         'gt/SPLIT/night/SEQUENCE/*_gt_labelTrainIds.png',

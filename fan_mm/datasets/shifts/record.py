@@ -4,7 +4,7 @@ A set is one record in a module of this folder: its name, how its files are told
 labels are encoded, its conditions, its protocol and where this is from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from re import Pattern
@@ -63,6 +63,7 @@ class ShiftSet:
         splits: the default first.
         withheld: splits whose labels only a server has.
         conditions: names in the order of tables; others that folders show follow.
+        splits_differ: whether not every split has all conditions.
         weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', where it is one of them alone.
         files: the layout expected, in a line, for messages.
         protocol: what published scores are, in words; what is not known of it, and what is our own.
@@ -79,6 +80,7 @@ class ShiftSet:
     splits: tuple[str, ...]
     withheld: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ('all',)
+    splits_differ: bool = False
     weather: Mapping[str, str] = field(default_factory=dict)
     files: str
     protocol: str
@@ -123,6 +125,17 @@ class ShiftSet:
     def dataset(self, condition: Condition) -> dict[str, Any]:
         """The config of a dataset that reads a condition as it was found, without its pipeline."""
         raise NotImplementedError
+
+    def lacking(self, found: Sequence[Condition]) -> list[str]:
+        """The conditions that a split has, and that a folder holds nothing of; of a list of names none."""
+        names = {condition.name for condition in found}
+        if (
+            self.splits_differ
+            or found[0].split not in self.splits
+            or not names & {*self.conditions}
+        ):
+            return []
+        return [name for name in self.conditions if name not in names]
 
     def split_of(self, split: str | None) -> str:
         """The split that is meant.

@@ -56,15 +56,22 @@ def read_coco(path: Path) -> CocoFile:
         raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
     if content.startswith(b'\x1f\x8b'):
         raise InputError(f'{no_coco}: it is compressed; gunzip it')
+    if not content:
+        raise InputError(f'{no_coco}: it is empty (0 bytes)')
     try:
         content = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{no_coco}: it is no JSON in UTF-8 ({error})') from None
+    try:
         images, annotations = content['images'], content.get('annotations')
         categories = content['categories']
         for part in (images, categories, [] if annotations is None else annotations):
             if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
                 raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError(no_coco) from None
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f'{no_coco}: it needs lists of images, annotations and categories'
+        ) from None
     for kind, entries, keys in (
         ('image', images, ('id',)),
         ('category', categories, ('id', 'name')),
@@ -185,26 +192,38 @@ def check_as_truth(
     """
     images = file.images.keys() if images is None else set(images)
     wanted = set(file.ids_of(classes))
+    if file.annotations is None:
+        return [
+            f'{file.path} has no annotations, so there is no score: evaluate a split that has them, or '
+            'write what a server takes with format_only=True'
+        ]
     ids = []
     notes: list[str] = []
-    for entry in file.annotations or ():
+    counted = 0
+    for entry in file.annotations:
         if entry['image_id'] not in images or entry['category_id'] not in wanted:
             continue
         ids.append(entry['id'])
         _check_crowd(file, entry)
+        counted += not entry['iscrowd']
         if not _is_number(entry.get('area')):
             raise file.fault(entry, f'has {_shown(entry, "area")}')
         if set(kinds) - {'segm'}:
             _check_box(file, entry)
-            if not notes and min(entry['bbox'][2:]) < 0:
+            if not notes and (why := _why_never_found(entry, file.images[entry['image_id']])):
                 fault = file.fault(entry, f'has {_shown(entry, "bbox")}')
-                notes.append(f'{fault}: of negative size, it always counts as missed')
+                notes.append(f'{fault}: {why}, it always counts as missed')
         if 'segm' in kinds:
             _check_mask(file, entry)
         if isinstance(entry['id'], str) and not _is_number_as_text(entry['id']):
             raise file.fault(entry, 'has an id that is no number, which pycocotools needs')
     if (twice := _first_twice(ids)) is not None:
         raise InputError(f'{file.path}: two annotations have the id {twice!r}')
+    if ids and not counted:
+        notes.append(
+            f'{file.path}: all {len(ids)} annotations that are evaluated have iscrowd 1, so there is no '
+            'score: objects have 0'
+        )
     if any(float(id_) == 0 for id_ in ids):
         notes.append(
             f'{file.path}: the annotation of id 0 never counts as found (pycocotools): begin at 1'
@@ -233,6 +252,18 @@ def _check_box(file: CocoFile, entry: dict) -> None:
     box = entry.get('bbox')
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise file.fault(entry, f'has {_shown(entry, "bbox")}: it must be [x, y, width, height]')
+
+
+def _why_never_found(entry: dict, image: dict) -> str:
+    """Why no box that mmdet predicts can be this one; '' if one can."""
+    x, y, width, height = entry['bbox']
+    if min(width, height) < 0:
+        return 'of negative size'
+    right, bottom = (image.get(key) for key in ('width', 'height'))
+    if not _is_number(right) or not _is_number(bottom):
+        return ''
+    inside = x < right and y < bottom and x + width > 0 and y + height > 0
+    return '' if inside else 'outside of its picture'
 
 
 def _is_mask(value: Any) -> bool:

@@ -1,13 +1,16 @@
-"""Are a dataset's files there, and of the size that is said: asked by folders and headers, not read."""
+"""Are a dataset's files there, and of the expected size? Folders and headers are read, not pictures."""
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 
+from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
 
 _FEW = 64  # so many files are asked for one by one
@@ -36,6 +39,18 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
     return (missing[0], len(missing) - 1) if missing else (None, 0)
 
 
+def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
+    """A line for the log if pictures of an evaluation come more than once, and so count more."""
+    if len(set(paths)) == len(paths):
+        return []
+    often = [(path, count) for path, count in Counter(paths).items() if count > 1]
+    path, count = often[0]
+    return [
+        f'{place}: {len(often)} pictures listed more than once (the first is {visible(path)}, '
+        f'{count} times): each counts as often'
+    ]
+
+
 def visible(path: str | os.PathLike) -> str:
     r"""A path on one line, with what cannot be seen in it (a byte order mark, a tab) as ``\ufeff``."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
@@ -52,12 +67,13 @@ def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: 
             raise InputError(f'{place}: {path} is empty (0 bytes)')
 
 
-def other_size(path: Any, shape: tuple[int, ...]) -> str:
+def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
 
     Args:
         path: of the picture.
-        shape: (H, W), as it lies in the file or as EXIF turns it.
+        shape: (H, W).
+        pipeline: whose loader says whether EXIF turns a photo; without one, both sizes are right.
     """
     try:
         with Image.open(path) as picture:
@@ -65,8 +81,24 @@ def other_size(path: Any, shape: tuple[int, ...]) -> str:
             size = picture.size
     except Exception:
         return ''
-    fits = shape[::-1] in (size, size[::-1]) if turned else shape[::-1] == size
-    return '' if fits else f'{size[0]}x{size[1]}'
+    loaded = _loaded_size(path, pipeline) if turned else None
+    fits = shape[::-1] in ((size, size[::-1]) if turned and loaded is None else (loaded or size,))
+    if fits:
+        return ''
+    shown = '{}x{}'.format(*loaded or size)
+    return f'{shown} as EXIF turns it' if turned and loaded == size[::-1] else shown
+
+
+def _loaded_size(path: Any, pipeline: Any) -> tuple[int, int] | None:
+    """Width and height of a picture as a pipeline's first transform loads it; None if that cannot be told."""
+    first = next(steps_of(pipeline), None)
+    if not isinstance(first, dict) or type_name(first) != 'LoadImageFromFile':
+        return None
+    try:
+        height, width = TRANSFORMS.build(first)(dict(img_path=path))['img'].shape[:2]
+    except Exception:  # tried, and said, with the first batch
+        return None
+    return width, height
 
 
 def _names(folder: Path) -> set[str]:

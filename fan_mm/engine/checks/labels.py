@@ -1,6 +1,7 @@
 """Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,22 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmengine.registry import TRANSFORMS
+from PIL import Image
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import is_local, missing_file, other_size, refuse_empty, visible
+from fan_mm.engine.checks.files import (
+    is_local,
+    listed_twice,
+    missing_file,
+    other_size,
+    refuse_empty,
+    visible,
+)
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import registered, said_in_one_line
+from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
 from fan_mm.errors import InputError
+from fan_mm.folders import files_below
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
 OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
@@ -61,36 +71,44 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
             raise InputError(f'{place}: {dataset.ann_file} is empty')
         folder = dataset.data_prefix.get('img_path')
         raise InputError(f'{place}: no *{dataset.img_suffix} below {folder}')
+    images = [s.get('img_path') for s in samples]
+    twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        _refuse_missing(place, 'image', [s.get('img_path') for s in samples])
-    refuse_empty(place, [s.get('img_path') for s in samples])
+        _refuse_missing(place, 'image', images, _how_listed(dataset))
+        if not place.startswith('train'):
+            twice = listed_twice(f'{place}: {dataset.ann_file}', images)
+    refuse_empty(place, images)
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
-        return []
-    _refuse_missing(place, 'label file', paths)
+        return twice
+    _refuse_missing(place, 'label file', paths, train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
             loader = TRANSFORMS.build(loader)
-    look = _Look(place, dataset, loader, readers)
+    look = _Look(place, dataset, loader, readers, cfg.get('pipeline'))
     count = OF_OUR_SETS if hasattr(dataset, 'doubt') else LABEL_FILES
     few = samples[:: max(1, len(samples) // count)]
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
-        return []  # it may make class indices of whatever was read
+        return twice  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
         look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
-    return look.notes()
+    lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
+    return twice + lost + look.notes()
 
 
 class _Look:
     """What a few of a dataset's labels hold."""
 
-    def __init__(self, place: str, dataset: Any, loader: Any, readers: LabelReaders) -> None:
+    def __init__(
+        self, place: str, dataset: Any, loader: Any, readers: LabelReaders, pipeline: Any
+    ) -> None:
+        self.pipeline = pipeline
         self.place, self.dataset, self.loader, self.readers = place, dataset, loader, readers
         # ours map the values of other encodings behind the loader
         self.reader = dataset.mapped(loader) if hasattr(dataset, 'mapped') else loader
@@ -100,7 +118,7 @@ class _Look:
         ] = {}  # raw values, and what becomes of them
         self.panoptic: set[str] = set()
         self.others: list[str] = []
-        self.sizes = ''
+        self.sizes = self.exchanged = ''
 
     def read(self, sample: dict) -> None:
         """Read a label as the pipeline does."""
@@ -119,6 +137,7 @@ class _Look:
                 else f'cannot be read as a picture ({str(error).splitlines()[0]})'
             )
             raise InputError(f'{self.place}: the label file {path} {why}') from None
+        self._look_at_palette(path)
         raw = raw.squeeze()
         with_segments = 'segments' in sample  # panoptic: an id in three colours
         if raw.ndim > 2 and not with_segments:
@@ -141,8 +160,35 @@ class _Look:
             self.others.append(
                 f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
             )
-        if raw.ndim == 2 and (other := other_size(sample.get('img_path'), raw.shape)):
+        if raw.ndim == 2 and (
+            other := other_size(sample.get('img_path'), raw.shape, self.pipeline)
+        ):
             self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
+
+    def _look_at_palette(self, path: str) -> None:
+        """Find a value that is drawn in the colour of another class: as where a colour map was quantised."""
+        wanted = self.dataset.metainfo.get('palette')
+        mapped = self.dataset.reduce_zero_label or getattr(self.dataset, 'label_map', None)
+        if self.exchanged or mapped or not isinstance(wanted, list | tuple):
+            return
+        places = {tuple(colour): label for label, colour in enumerate(wanted)}
+        if len(places) < len(wanted):
+            return  # a colour of several classes
+        try:
+            with Image.open(path) as picture:
+                colours = picture.getpalette() if picture.mode == 'P' else None
+                counts = picture.getcolors(256) if colours else None
+        except Exception:  # it was read otherwise
+            return
+        for _, value in counts or ():
+            colour = tuple(colours[3 * value : 3 * value + 3]) if colours else ()
+            if isinstance(value, int) and places.get(colour, value) != value < len(wanted):
+                names = self.classes[places[colour]], self.classes[value]
+                self.exchanged = (
+                    f"{self.place}: {path} draws the value {value} in the colour of '{names[0]}', but it is "
+                    f"read as '{names[1]}': values must be class indices, whatever their colours"
+                )
+                return
 
     def check(self) -> None:
         """Refuse what is no class index.
@@ -212,6 +258,8 @@ class _Look:
         notes = []
         if self.sizes:
             notes.append(f'{self.place}: {self.sizes}')
+        if self.exchanged:
+            notes.append(self.exchanged)
         suffix = self.dataset.seg_map_suffix.lower()
         if suffix.endswith(('.jpg', '.jpeg')):
             notes.append(
@@ -249,13 +297,40 @@ def train_ids_hint(path: str) -> str:
     )
 
 
-def _refuse_missing(place: str, what: str, paths: Collection) -> None:
+def _refuse_missing(place: str, what: str, paths: Collection, hint: Callable[[str], str]) -> None:
     missing, more = missing_file([path for path in paths if path])
     if missing:
         others = f' and {more} more' if more else ''
-        raise InputError(
-            f'{place}: no {what} {visible(missing)}{others}{train_ids_hint(str(missing))}'
-        )
+        raise InputError(f'{place}: no {what} {visible(missing)}{others}{hint(str(missing))}')
+
+
+def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
+    """A line for the log about labels whose pictures are not found: they end in .PNG, or lead nowhere."""
+    listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
+    folder = dataset.data_prefix.get('seg_map_path')
+    if listed is None or type(dataset).load_data_list is not listed.load_data_list:
+        return []
+    if dataset.ann_file or not folder or not os.path.isdir(folder):
+        return []
+    known = {os.path.normpath(label) for label in labels}
+    there = (os.path.join(folder, *parts) for parts in files_below(folder))
+    lost = [
+        file
+        for file in there
+        if file.endswith(dataset.seg_map_suffix) and os.path.normpath(file) not in known
+    ]
+    if not lost:
+        return []
+    return [
+        f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no picture *{dataset.img_suffix} '
+        f'(the first is {visible(min(lost))}): they are left out'
+    ]
+
+
+def _how_listed(dataset: Any) -> Callable[[str], str]:
+    """What mmseg makes a picture's path of, where a list names it."""
+    folder, suffix = dataset.data_prefix.get('img_path') or '', dataset.img_suffix
+    return lambda _: f"; a line of {dataset.ann_file} is a name between {folder}/ and '{suffix}'"
 
 
 def _class(place: str, step: Any) -> Any:

@@ -48,6 +48,17 @@ def check_loader(name: str, loader: dict) -> list[str]:
     return notes
 
 
+def several_versions(name: str, loader: dict) -> list[str]:
+    """A line for the log if a pipeline makes several versions of a picture, for a model that takes one."""
+    for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
+        if any(type_name(step) == 'TestTimeAug' for step in steps_of(dataset.get('pipeline'))):
+            return [
+                f'{place}.pipeline: TestTimeAug makes several versions of each picture, which only a '
+                'tta_model merges: test.py --tta, with a pipeline of one version here'
+            ]
+    return []
+
+
 def check_shared_memory(name: str, loader: dict) -> list[str]:
     """Compare the memory that workers hand batches over in with what those take, roughly.
 

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.fileio import list_from_file
 
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import missing_file, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 
@@ -21,16 +21,20 @@ def reads_as_voc(cls: type) -> bool:
     return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
 
 
-def check_voc(place: str, dataset: Any, indices: Any = None) -> None:
-    """Check a dataset that mmdet would read in full, leaving out objects of other names in silence.
+def check_voc(place: str, dataset: Any, indices: Any = None) -> list[str]:
+    """Check a dataset that mmdet would read in full, silently leaving out objects of other names.
 
     Args:
         place: where the dataset stands in the config.
         dataset: mmdet's ``XMLDataset`` or derived from it, built lazily.
         indices: those of its samples that are kept; None for all.
 
+    Returns:
+        Lines for the log: objects that are left out or have a box in reverse, pictures that count twice.
+
     Raises:
-        InputError: it lists nothing, a file is missing or no XML, or no object has a class of it.
+        InputError: it lists nothing, a file is missing or no XML, no object has a class of it, or one of
+            them no box.
     """
     listed = chosen(list_from_file(dataset.ann_file), indices)
     if not listed:
@@ -46,20 +50,54 @@ def check_voc(place: str, dataset: Any, indices: Any = None) -> None:
                 f'{place}: no {what} {visible(missing)}{others}, which {dataset.ann_file} lists'
             )
     some = files[:: max(1, len(files) // _FILES)]
-    names = {name for file in some for name in _names_in(place, file)}
+    found = {file: _objects_in(place, file) for file in some}
+    names = {entry.findtext('name', '') for objects in found.values() for entry in objects}
     classes = dataset.metainfo['classes']
     if names and names.isdisjoint(classes):
         raise InputError(
             f'{place}: the objects in the {len(some)} annotation files looked into are {_few(names)}, '
             f'but the classes {_few(classes)}: set metainfo.classes'
         )
+    notes = (
+        [] if place.startswith('train') else listed_twice(f'{place}: {dataset.ann_file}', listed)
+    )
+    if not names:
+        notes.append(f'{place}: there are no objects in the {len(some)} files looked into')
+    meant = {name.strip().lower(): name for name in classes}
+    near = sorted(n for n in names.difference(classes) if n.strip().lower() in meant)
+    if near:
+        one = meant[near[0].strip().lower()]
+        notes.append(
+            f'{place}: objects named {_few(near)} are left out: the class is {one!r}, to the letter'
+        )
+    flat = (
+        f'{place}: {file}: an object has {corners}: its corners are exchanged'
+        for file, objects in found.items()
+        for entry in objects
+        if entry.findtext('name', '') in classes and (corners := _exchanged(place, file, entry))
+    )
+    return notes + list(flat)[:1]
 
 
-def _names_in(place: str, file: str) -> set[str]:
+def _objects_in(place: str, file: str) -> list[ET.Element]:
     try:
-        return {entry.findtext('name', '') for entry in ET.parse(file).getroot().findall('object')}
+        return ET.parse(file).getroot().findall('object')
     except ET.ParseError as error:
         raise InputError(f'{place}: {file} is no XML: {error}') from None
+
+
+def _exchanged(place: str, file: str, entry: ET.Element) -> str:
+    """The corners of an object's box if they are exchanged; '' if they are not."""
+    texts = {side: entry.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')}
+    shown = ', '.join(f'{side} {text}' for side, text in texts.items())
+    try:
+        left, top, right, bottom = (float(text or '') for text in texts.values())
+    except ValueError:
+        name = entry.findtext('name')
+        raise InputError(
+            f'{place}: {file}: the object {name!r} has no bndbox of four numbers ({shown})'
+        ) from None
+    return '' if right >= left and bottom >= top else shown
 
 
 def _few(names: Any) -> str:

@@ -128,6 +128,10 @@ def _what_failed(error: BaseException, path: str) -> str:
     """Where in which file reading failed, and why."""
     files, line = _place(error)
     file = files[-1] if files else path
+    if isinstance(error, SyntaxError) and error.msg.endswith('U+FEFF'):
+        return f'{file} begins with a byte order mark: save it as plain UTF-8'
+    if isinstance(error, RecursionError):
+        return f'{path}: it never ends: a _base_ leads back to {file}, or its code to itself'
     if isinstance(error, SyntaxError):
         return f'{file}, line {error.lineno}: {error.msg}'
     if isinstance(error, FileNotFoundError) and not Path(file).is_file():

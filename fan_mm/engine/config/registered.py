@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,6 +75,13 @@ def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except UnicodeDecodeError as error:
+        if not (listed := cfg.get('ann_file')):
+            raise InputError(
+                f'{place}: {type_name(cfg)} says UnicodeDecodeError: {error}'
+            ) from error
+        listed = os.path.join(cfg.get('data_root') or '', listed)
+        raise InputError(f'{place}: {listed} is not text in UTF-8') from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         what = ': '.join([type(error).__name__, *lines[:1]])

@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
+from torch.utils.data import Sampler
 
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
@@ -71,10 +72,12 @@ class FirstBatchHook(Hook):
         """One line for an error of the first training step, of a sample or a metric at any time; else None."""
         if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
             return InputError(line)
+        if sampler := _sampling(error):
+            return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
         if metric := _computing(error):
-            return InputError(f'{metric} cannot compute on all samples: {one_line(error)}')
+            return InputError(f'{metric}: {one_line(error)}')
         return None
 
 
@@ -93,16 +96,34 @@ def _best_of(runner: Runner) -> list[str]:
 
 
 def _computing(error: BaseException) -> str | None:
-    """The name of the metric of somebody else that was computing when it raised an error; else None."""
+    """Which metric of somebody else raised an error, and on what; None if none did."""
     if isinstance(error, MemoryError | OSError):
         return None
     name, frame = None, error.__traceback__
     while frame is not None:
         metric = frame.tb_frame.f_locals.get('self')
-        if frame.tb_frame.f_code.co_name == 'compute_metrics' and isinstance(metric, BaseMetric):
-            name = type(metric).__name__
+        step = frame.tb_frame.f_code.co_name
+        if step == 'compute_metrics' and isinstance(metric, BaseMetric):
+            name = f'{type(metric).__name__} cannot compute on all samples'
+        elif step == 'process' and isinstance(metric, BaseMetric):
+            sample = frame.tb_frame.f_locals.get('data_sample')
+            path = sample.get('img_path') if isinstance(sample, dict) else None
+            name = (
+                f'{type(metric).__name__} cannot take what the model gives for {path or "a sample"}'
+            )
         if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
             return None  # a bug of ours
+        frame = frame.tb_next
+    return name
+
+
+def _sampling(error: BaseException) -> str | None:
+    """The name of the sampler, of samples or batches, that raised an error; else None."""
+    frame, name = error.__traceback__, None
+    while frame is not None:
+        sampler = frame.tb_frame.f_locals.get('self')
+        if frame.tb_frame.f_code.co_name == '__iter__' and isinstance(sampler, Sampler):
+            name = type(sampler).__name__
         frame = frame.tb_next
     return name
 

@@ -68,12 +68,12 @@ def check_outputs(outputs: Any) -> None:
 
 
 def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
-    """Look for labels that a classifier has no score for: they would count as errors in silence.
+    """Look for labels that a classifier has no score for: they would silently count as errors.
 
     Args:
         outputs: of a batch.
         labels: of samples: numbers, lists of numbers, or None.
-        evaluator: nothing is said where none of its metrics is known to compare scores with labels.
+        evaluator: nothing is reported if none of its metrics is known to compare scores with labels.
 
     Raises:
         InputError: there is one.
@@ -98,7 +98,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
     """A line where most of what a classifier predicts is no class of the dataset; None otherwise.
 
     So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
-    would count as errors in silence. A model that was trained on those folders predicts no others.
+    would silently count as errors. A model that was trained on those folders predicts no others.
 
     Args:
         outputs: of a batch.

@@ -19,7 +19,8 @@ from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
 from fan_mm.evaluation.cell_dataset import batch_size_of
-from fan_mm.evaluation.scores import Scores, compute_scores
+from fan_mm.evaluation.collected import Scores
+from fan_mm.evaluation.scores import compute_scores
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2

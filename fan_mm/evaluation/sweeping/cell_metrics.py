@@ -8,7 +8,8 @@ from mmengine.evaluator import Evaluator
 
 from fan_mm.engine.evaluators import Memory, collectors
 from fan_mm.evaluation.calibration.of_sweep import SweepCalibration
-from fan_mm.evaluation.scores import Scores, compute_scores
+from fan_mm.evaluation.collected import Scores
+from fan_mm.evaluation.scores import compute_scores
 from fan_mm.evaluation.sweeping.gathering import RankPart, in_order, to_cpu
 
 

@@ -81,6 +81,11 @@ class Recording:
         if record.error is None:
             try:
                 scores, calibration = self.metrics.scores(of_ranks)
+                if cell == CLEAN and self.store.folder and scores.metrics[scores.headline] is None:
+                    raise EveryCellFails(
+                        f'the clean images have no {scores.headline} (undefined), and so would every '
+                        'cell: the labels of those evaluated hold nothing that counts'
+                    )
                 # what was matched is for the clean cell, which is pooled with other conditions
                 arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}
                 record.status = 'done'

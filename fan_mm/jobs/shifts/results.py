@@ -1,12 +1,14 @@
 """results.json of real adverse conditions: what the conditions' sweeps hold, joined after each of them."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from fan_mm.datasets.shifts import SHIFT_SETS, Condition, ShiftSet
 from fan_mm.evaluation import RobustnessSweep
@@ -133,6 +135,13 @@ def _matches(read: Callable[..., np.ndarray | None]) -> dict[str, Matches] | Non
 
 def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
     encodings = sorted({c.encoding for c in conditions if c.encoding})
+    notes = [note for c in conditions for note in c.notes]
+    if lacking := record.lacking(conditions):
+        notes.append(
+            f'{conditions[0].folder} has nothing of {", ".join(lacking)}: pooled and mean are of the others, '
+            f'and not those that are published of {record.title}'
+        )
+        print_log(notes[-1], 'current', logging.WARNING)
     return SetInfo(
         title=record.title,
         split=conditions[0].split,
@@ -141,7 +150,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
         weather=dict.fromkeys(record.weather, 'clear')
         if conditions[0].split.endswith('_ref')
         else record.weather,
-        effective=record.name == 'coco_o',
+        effective=record.name == 'coco_o' and not lacking,
         told={
             'type': record.dataset_type,
             'folder': str(conditions[0].folder),
@@ -150,7 +159,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
             'protocol': record.protocol,
             'source': record.source,
             'licence': record.licence,
-            'notes': list(dict.fromkeys(note for c in conditions for note in c.notes)),
+            'notes': list(dict.fromkeys(notes)),
         },
     )
 

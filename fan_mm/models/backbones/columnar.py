@@ -1,4 +1,4 @@
-"""What FAN-ViT and FAN-Hybrid share: FAN blocks, class attention, and mmpretrain's contract."""
+"""The part common to FAN-ViT and FAN-Hybrid: FAN blocks, class attention, mmpretrain's contract."""
 
 import re
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ CLASS_ATTENTION_BLOCKS = 2
 
 
 class ColumnarBackbone(FreezableBackbone):
-    """FAN blocks and class attention behind a stem that the subclass makes.
+    """FAN blocks and class attention behind the subclass's stem.
 
-    Only what the requested outputs depend on is created: without a class token to return, no
-    class-attention weight that patch tokens cannot feel, and no block after the last output. So
-    every parameter gets a gradient, and DDP needs no ``find_unused_parameters``. Checkpoints of
-    the whole model still load; what this model has no use for is left out.
+    Only what the requested outputs depend on is created: no block after the last output and, unless
+    the class token is returned, no class-attention weights that do not affect patch tokens. Every
+    parameter therefore gets a gradient, and DDP needs no ``find_unused_parameters``. Checkpoints of
+    the whole model still load; weights that this model does not use are left out.
 
     Args:
         arch: a name of `arch_zoo`, or a dict with the keys `arch_keys`.
@@ -48,8 +48,8 @@ class ColumnarBackbone(FreezableBackbone):
             (full channel self-attention, paper Eq. 6).
         token_pooling: number of scales K of the token-aware average pooling (TAP) in front of every
             block's token mixing, the published models have 4; None for none, as in FAN.
-        paired_frequencies: one frequency for each sine and cosine pair of the position code, as
-            the classification models have it; False for the official dense code (spec 2.3).
+        paired_frequencies: one frequency for each sine and cosine pair of the position encoding, as
+            in the classification models; False for the official dense models' form (spec 2.3).
         last_stage_channels: channels of a strided convolution on the last map that makes it
             stride 32 for detection (the official one has 768); None for no convolution.
         out_norm: LayerNorm over channels on every output map.
@@ -58,7 +58,7 @@ class ColumnarBackbone(FreezableBackbone):
         with_cp: recompute block activations in the backward pass instead of keeping them.
         frozen_stages: -1 freezes nothing, 0 the stem, n all that output n-1 depends on.
         norm_eval: keep batch norms in eval mode while training.
-        init_cfg: mmengine's; without one, parameters keep the values of the FAN recipe.
+        init_cfg: mmengine's; without one, parameters keep their initial values of the FAN recipe.
         **stem: options of the subclass's stem.
 
     Raises:
@@ -224,7 +224,7 @@ class ColumnarBackbone(FreezableBackbone):
             x = self.learnable_downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.out_norm:
             x = getattr(self, f'out_norm{index}')(x)
-        # mmcv's operators (RoIAlign) read a map that is laid out channels-last wrongly, in silence
+        # mmcv's operators (RoIAlign) silently misread a channels-last map
         return x.permute(0, 3, 1, 2).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

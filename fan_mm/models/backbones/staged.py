@@ -180,7 +180,7 @@ class StagedBackbone(FreezableBackbone):
         """From a stage's tokens (B, N, C) the output that was asked for."""
         if self.out_type == 'featmap':
             x = getattr(self, f'norm{index}')(tokens)
-            # mmcv's operators (RoIAlign) read a channels-last map wrongly, in silence
+            # mmcv's operators (RoIAlign) silently misread a channels-last map
             return x.unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
         return self._average(tokens) if self.out_type == 'avg_featmap' else self.norm(tokens)
 

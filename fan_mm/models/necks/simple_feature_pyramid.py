@@ -96,5 +96,5 @@ class SimpleFeaturePyramid(BaseModule):
         outputs = [level(inputs[-1]) for level in self.levels]
         for _ in range(self.extra):
             outputs.append(F.max_pool2d(outputs[-1], 1, stride=2))
-        # mmcv's operators (RoIAlign) read a channels-last map wrongly, in silence
+        # mmcv's operators (RoIAlign) silently misread a channels-last map
         return tuple(x.contiguous() for x in outputs)

@@ -38,6 +38,7 @@ def test_the_tools_mistakes_are_one_line(tmp_path, source, tool):
         (['--corruptions', 'snwo'], "did you mean 'snow'"),
         (['--severities', '7'], 'severity'),
         (['--split', 'demo'], 'no folder'),
+        (['--split', ''], "--split '' is no folder"),
         (['--verify'], 'manifest.json'),
     ):
         status, _, errors = tool('cityscapes', str(source), str(tmp_path / 'dst'), *options)
@@ -52,7 +53,7 @@ def test_two_sources_of_one_target(tmp_path):
     shutil.copy(
         tmp_path / 'val2017' / '000000000000.jpg', tmp_path / 'val2017' / '000000000000.png'
     )
-    with pytest.raises(InputError, match=r'would both become 000000000000\.png'):
+    with pytest.raises(InputError, match=r'become 000000000000\.png \(0+\.jpg, 0+\.png\)'):
         make(tmp_path, tmp_path / 'dst', 'coco', file_format='png')
     assert make(tmp_path, tmp_path / 'dst', 'coco', file_format='keep').files == 8
 

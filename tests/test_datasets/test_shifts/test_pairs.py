@@ -1,11 +1,11 @@
 """Every set's files in the nestings people have them in: each picture once, with its own label."""
 
-import os
 from pathlib import Path
 
 import pytest
 from shift_trees import ACDC, LAYOUTS, LISTS, acdc, flat, found, plant
 
+from fan_mm import folders
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.datasets.shifts.paths import walked_once
 from fan_mm.errors import InputError
@@ -183,8 +183,8 @@ def test_equal_names_in_other_splits_and_conditions(size, tmp_path):
 
 def test_a_folder_is_walked_once(tmp_path, monkeypatch):
     """Finding a set, and each condition again for its dataset; afterwards files are looked for anew."""
-    walked, walk = [], os.walk
-    monkeypatch.setattr(os, 'walk', lambda *a, **k: walked.append(a) or walk(*a, **k))
+    walked, walk = [], folders.files_below
+    monkeypatch.setattr(folders, 'files_below', lambda *a: walked.append(a) or walk(*a))
     plant(tmp_path, *flat(acdc()))
     with walked_once():
         for _ in range(3):

@@ -1,5 +1,8 @@
 """Segmentation labels of all kinds: what is no class index is one line, what a pipeline makes one is not."""
 
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -298,6 +301,88 @@ def test_lists_of_names(folder, lines):
     assert 'no image' in complaint(folder.config(ann_file='list.txt'))
     (folder.root / 'list.txt').write_text('')
     assert 'list.txt is empty' in complaint(folder.config(ann_file='list.txt'))
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (
+            '\ufeff000\n001',
+            r'\\ufeff000\.png; a line of .*list\.txt is a name between .*img/.*/ and',
+        ),
+        ('000\t1\n', r'000\\t1\.png; a line of'),
+        ('000.png\n', r'000\.png\.png; a line of .* and \'\.png\''),
+        ('000\n\n', r'/\.png; a line of'),
+        ('000\n'.encode('utf-16'), r'list\.txt is not text in UTF-8$'),
+    ],
+)
+def test_what_a_list_means_is_said(folder, text, words):
+    folder.write(halves(0, 1))
+    (folder.root / 'list.txt').write_bytes(text if isinstance(text, bytes) else text.encode())
+    message = complaint(folder.config(ann_file='list.txt'))
+    assert re.search(words, message), message
+    assert 'trainIds' not in message
+
+
+def test_pictures_that_an_evaluation_takes_twice(folder):
+    folder.write(halves(0, 1))
+    (folder.root / 'list.txt').write_text('000\n001\n000\n')
+    message = said(folder.config(ann_file='list.txt'))
+    assert 'val_dataloader.dataset: ' in message and 'train_dataloader' not in message
+    assert '1 pictures listed more than once' in message
+
+
+def upper(path):
+    path.rename(path.with_suffix('.PNG'))
+
+
+def to_nothing(path):
+    path.unlink()
+    path.symlink_to('nowhere')
+
+
+@pytest.mark.parametrize('lose', [upper, to_nothing, Path.unlink])
+def test_labels_whose_pictures_are_left_out(folder, lose):
+    folder.write(halves(0, 1))
+    assert said(folder.config()) == ''
+    lose(folder.root / 'img/val/002.png')
+    message = said(folder.config())
+    assert 'train_dataloader' not in message
+    assert re.search(r'1 of 4 label files have no picture \*\.png .*ann/val/002\.png', message)
+    (folder.root / 'list.txt').write_text('000\n001')
+    for options in (dict(ann_file='list.txt'), dict(indices=2)):  # parts that are meant
+        assert said(folder.config(**options)) == ''
+
+
+@pytest.mark.parametrize(
+    ('colours', 'options', 'exchanged'),
+    [
+        ([0, 0, 0, 255, 0, 0], {}, False),
+        ([255, 0, 0, 0, 0, 0], {}, True),  # the commoner colour first, as quantised
+        ([9, 9, 9, 8, 8, 8], {}, False),  # colours of no class say nothing
+        ([255, 0, 0, 0, 0, 0], dict(metainfo=dict(classes=CLASSES)), False),
+        ([255, 0, 0, 0, 0, 0], dict(load=[dict(type='ReadsLabelsItself')]), False),
+    ],
+)
+def test_values_in_the_colours_of_other_classes(folder, colours, options, exchanged):
+    for path in [*folder.labels('train'), *folder.labels('val')]:
+        image = Image.fromarray(halves(0, 1)).convert('P')
+        image.putpalette(colours + [0] * (768 - len(colours)))
+        image.save(path)
+    meta = dict(classes=CLASSES, palette=[[0, 0, 0], [255, 0, 0]])
+    message = said(folder.config(**dict(dict(metainfo=meta), **options)))
+    line = "draws the value 0 in the colour of 'fg', but it is read as 'bg': values must be class"
+    assert (line in message) == exchanged, message
+
+
+def test_photos_are_turned_and_their_labels_are_not(folder):
+    folder.write(halves(0, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = folder.root / 'img/val/000.png'
+    Image.open(photo).save(photo, exif=exif)
+    message = complaint(folder.config())
+    assert 'ann/val/000.png has 64x32 pixels, its picture 32x64 as EXIF turns it' in message
 
 
 def test_indices_leave_out_what_is_not_there(folder):

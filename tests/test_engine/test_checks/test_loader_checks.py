@@ -6,7 +6,7 @@ import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
 from fan_mm.engine.checks import loaders
-from fan_mm.engine.checks.loaders import check_loader, check_shared_memory
+from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.errors import InputError
 
 GOOD = dict(
@@ -53,6 +53,15 @@ def test_pictures_that_are_left_out_are_said(name, change, words):
     (note,) = check_loader(name, GOOD | change)
     assert note.startswith(name) and words in note
     assert check_loader('train_dataloader', GOOD | change) == []
+
+
+def test_versions_of_a_picture_that_nobody_merges():
+    one = dict(pipeline=[dict(type='LoadImageFromFile')])
+    several = dict(pipeline=[dict(type='A'), dict(type='mmcv.TestTimeAug', transforms=[[one]])])
+    parts = dict(type='ConcatDataset', datasets=[one, several])
+    assert several_versions('val_dataloader', dict(dataset=one)) == []
+    (note,) = several_versions('val_dataloader', dict(dataset=parts))
+    assert note.startswith('val_dataloader.dataset.datasets.1.pipeline: TestTimeAug makes several')
 
 
 @pytest.mark.parametrize(

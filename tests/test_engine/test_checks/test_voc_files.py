@@ -1,5 +1,7 @@
 """VOC's files: what mmdet would leave out in silence, or end with after hours, is one line."""
 
+import re
+
 import pytest
 
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
@@ -56,9 +58,55 @@ def test_classes_that_no_object_has(root):
     assert not any(info['instances'] for info in built.data_list)  # in silence
 
 
+def rewrite(old, new):
+    def change(root):
+        file = root / 'VOC2007/Annotations/2.xml'
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
+        (rewrite('<name>dog', '<name>Dog'), "objects named 'Dog' are left out: the class is 'dog'"),
+        (rewrite('<name>dog', '<name> dog'), "objects named ' dog' are left out"),
+        (rewrite('<name>dog', '<name>bird'), None),  # not wanted
+        (
+            rewrite('<xmin>5', '<xmin>55'),
+            r'2\.xml: an object has xmin 55, ymin 10, xmax 35, ymax 60: its corners are exchanged',
+        ),
+        (
+            lambda root: (root / 'list.txt').write_text('1\n2\n1'),
+            '1 pictures listed more than once',
+        ),
+    ],
+)
+def test_what_is_left_out_is_said(root, change, words):
+    change(root)
+    notes = check_voc(PLACE, dataset(root, 'cat', 'dog'))
+    assert len(notes) == (words is not None)
+    assert words is None or re.search(words, notes[0]), notes
+
+
+def test_files_without_objects_are_said(root):
+    for file in (root / 'VOC2007/Annotations').iterdir():
+        file.write_text(f'<annotation>{SIZE}</annotation>')
+    assert check_voc(PLACE, dataset(root, 'cat')) == [
+        f'{PLACE}: there are no objects in the 3 files looked into'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            rewrite('<xmin>5</xmin>', ''),
+            "2.xml: the object 'cat' has no bndbox of four .*xmin None",
+        ),
+        (rewrite('<xmin>5', '<xmin>left'), "2.xml: the object 'cat' has no bndbox .*xmin left"),
         (
             lambda root: (root / 'VOC2007/JPEGImages/2.jpg').rename(root / '2.png'),
             r'no image .*2\.jpg',

@@ -1,5 +1,6 @@
 """Configs wherever they lie and however they are written; `tests/test_command_lines.py` has wrong ones."""
 
+import inspect
 import sys
 
 import pytest
@@ -42,6 +43,27 @@ def test_names_and_formats(here, name):
     cfg = read_config(name, {'model.backbone.width': 3, 'items.1.a': 5})
     assert cfg.model.backbone.depth == (2 if name == 'based.py' else 1)
     assert cfg.model.backbone.width == 3 and cfg['items'][1]['a'] == 5
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'\xef\xbb\xbf' + MODEL.encode(), 'a.py begins with a byte order mark: save it as plain'),
+        (b"_base_ = './a.py'", 'a.py: it never ends: a _base_ leads back to .*a.py'),
+        (b"_base_ = './b.py'", 'a.py: it never ends: a _base_ leads back to .*[ab].py'),
+    ],
+)
+def test_files_that_cannot_be_read(here, content, words):
+    (here / 'a.py').write_bytes(content)
+    (here / 'b.py').write_text("_base_ = './a.py'")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 120)  # a circle of a thousand files takes seconds
+    try:
+        with pytest.raises(InputError, match=words) as error:
+            read_config('a.py')
+    finally:
+        sys.setrecursionlimit(limit)
+    assert '\n' not in str(error.value)
 
 
 def test_new_keys_may_be_set(here):

@@ -1,0 +1,95 @@
+"""Whether a results.json is whole and agrees with itself: a file that was edited or joined by hand may not.
+
+What is quoted stands twice in it, in the cells and in the means over them, and tables show both.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fan_mm.errors import InputError
+
+_NEEDED = ('task', 'metric', 'model', 'dataset', 'cells')
+_APART = 0.02  # per cent; libraries round what they give to two digits
+
+
+def check_results(results: Mapping[str, Any], path: object, summary: str) -> str | None:
+    """Check the content of a results.json.
+
+    Args:
+        results: the content.
+        path: of the file, for the error's line.
+        summary: the entry that has the means: 'summary' of a sweep, 'sets' of real conditions.
+
+    Returns:
+        Which mean is not what its cells give, in a line; None if all are.
+
+    Raises:
+        InputError: an entry is missing, or no number.
+    """
+    for name in (*_NEEDED, summary):
+        if not isinstance(
+            results.get(name), list if name == 'cells' else str if name == 'task' else dict
+        ):
+            raise InputError(
+                f'{path} lacks a proper {name!r}: it was edited, or is of another program'
+            )
+    try:
+        pairs = _sweep(results) if summary == 'summary' else _shifts(results)
+        means = {what: (_number(stated), computed) for what, (stated, computed) in pairs}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'{path} was edited, or is of another program: {type(error).__name__}: {error}'
+        ) from None
+    for what, (stated, computed) in means.items():
+        if stated is not None and (computed is None or abs(stated - computed) > _APART):
+            by_cells = 'unknown' if computed is None else f'{computed:.2f}'
+            return (
+                f'{path} does not agree with itself and was edited: {what} is {stated:.2f} in its {summary}, '
+                f'{by_cells} by its cells'
+            )
+    return None
+
+
+def _number(value: Any) -> float | None:
+    """A score; None where it is undefined.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _values(results: Mapping[str, Any], *key: str) -> dict[tuple, float | None]:
+    """The score of each cell that is done; None where it is undefined."""
+    name, found = results['metric']['name'], {}
+    for cell in results['cells']:
+        value = cell['metrics'].get(name) if cell['status'] == 'done' else None
+        found[tuple(cell[part] for part in key)] = _number(value)
+    return found
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _sweep(results: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """What a sweep's summary says, and what its cells give."""
+    cells, summary = _values(results, 'corruption', 'severity'), results['summary']
+    yield 'clean', (summary['clean'], cells.get(('clean', 0)))
+    severities = results['benchmark']['severities']
+    means = {c: _mean([cells.get((c, s)) for s in levels]) for c, levels in severities.items()}
+    for name, computed in means.items():
+        yield name, (summary['corruptions'].get(name, {}).get('mean'), computed)
+    yield 'mean', (summary['mean']['value'], _mean(list(means.values())))
+
+
+def _shifts(results: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """The scores of conditions in the sets, and in the cells, where both are over all classes."""
+    cells = _values(results, 'set', 'condition')
+    for name, entry in results['sets'].items():
+        if len(entry['scored']) == len(results['dataset']['classes']):
+            for condition, found in entry['conditions'].items():
+                yield f'{name} {condition}', (found['score']['value'], cells.get((name, condition)))

@@ -1,0 +1,93 @@
+"""Objects that mmdet and pycocotools take, and that mean something else: said, and nothing else is."""
+
+import copy
+import re
+
+import pytest
+from test_coco_files import CLASSES, write
+
+from fan_mm.engine.checks.coco_files import check_as_dataset, check_as_truth, read_coco
+from fan_mm.engine.checks.coco_oddities import odd_objects
+from fan_mm.errors import InputError
+
+MASKS = 'LoadAnnotations(with_mask=True)'
+
+
+def each(**keys):
+    def change(content):
+        for entry in content['annotations']:
+            entry.update(copy.deepcopy(keys))
+
+    return change
+
+
+def two_points(content):
+    content['annotations'][2]['segmentation'] = [[1, 2, 3, 4], [1, 2, 3]]
+
+
+def one_right(content):
+    each(bbox=[50, 30, 79, 59])(content)
+    content['annotations'][3]['bbox'] = [50, 30, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ('change', 'masks', 'words'),
+    [
+        (each(), MASKS, None),
+        (each(bbox=[50, 30, 79, 59]), None, '4 of 4 boxes reach beyond .* as .x1, y1, x2, y2.'),
+        (one_right, None, None),  # a box that has no other reading
+        (each(bbox=[10, 10, 30, 30]), None, None),  # boxes in both readings, inside
+        (each(bbox=[70, 50, 30, 30]), None, None),  # beyond, as where objects were cut off
+        (each(bbox=[50, 30, 79, 59], iscrowd=1), None, None),
+        (two_points, MASKS, r'1 of 4 objects have no polygon .* annotation 12\): LoadAnnotations'),
+        (two_points, None, None),
+        (each(segmentation={'counts': [1], 'size': [60, 80]}), MASKS, None),
+    ],
+)
+def test_odd_objects(tmp_path, change, masks, words):
+    file = read_coco(write(tmp_path, change))
+    check_as_dataset(file, CLASSES, masks)
+    notes = odd_objects(file, CLASSES, masks)
+    assert len(notes) == (words is not None)
+    assert words is None or re.search(words, notes[0]), notes
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (each(), None),
+        (each(bbox=[5, 5, -1, 3]), 'annotation 10 has bbox .* of negative size, it always'),
+        (each(bbox=[80, 5, 9, 9]), 'outside of its picture, it always counts as missed'),
+        (each(bbox=[5, -9, 9, 9]), 'outside of its picture'),
+        (each(bbox=[-5, -5, 9, 9]), None),
+        (
+            each(iscrowd=1),
+            'all 4 annotations that are evaluated have iscrowd 1, so there is no score',
+        ),
+        (lambda content: content.pop('annotations'), 'has no annotations, so there is no score'),
+    ],
+)
+def test_truth_that_never_counts(tmp_path, change, words):
+    notes = check_as_truth(read_coco(write(tmp_path, change)), CLASSES, None, ['bbox'])
+    assert len(notes) == (words is not None)
+    assert words is None or re.search(words, notes[0]), notes
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'', 'it is empty'),
+        (b'{"images": [', 'it is no JSON in UTF-8 .Expecting value'),
+        ('{"images": []}'.encode('utf-16'), 'it is no JSON in UTF-8 .*utf-8'),
+        (b'[]', 'it needs lists of images, annotations and categories'),
+        (b'{"images": [], "annotations": []}', 'it needs lists of'),
+    ],
+)
+def test_what_is_no_annotation_file(tmp_path, content, words):
+    file = tmp_path / 'a.json'
+    file.write_bytes(content)
+    with pytest.raises(
+        InputError, match=rf'a\.json is no annotation file of COCO: {words}'
+    ) as error:
+        read_coco(file)
+    assert '\n' not in str(error.value)

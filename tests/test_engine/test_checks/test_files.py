@@ -1,0 +1,48 @@
+"""Sizes of pictures as a pipeline loads them, and pictures that a list names more than once."""
+
+import pytest
+from PIL import Image
+
+from fan_mm.engine.checks.files import listed_twice, other_size
+
+LOADER = dict(type='LoadImageFromFile')
+
+
+def photo(path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new('RGB', (40, 20)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('orientation', 'loader', 'loaded'),
+    [
+        (1, LOADER, (20, 40)),
+        (3, LOADER, (20, 40)),
+        (6, LOADER, (40, 20)),
+        (8, dict(LOADER, imdecode_backend='pillow'), (40, 20)),
+        (6, dict(LOADER, color_type='color_ignore_orientation'), (20, 40)),
+        (6, dict(LOADER, color_type='unchanged'), (20, 40)),
+    ],
+)
+def test_the_loader_says_whether_exif_turns_a_photo(tmp_path, orientation, loader, loaded):
+    file = photo(tmp_path / 'a.jpg', orientation)
+    pipeline = [loader, dict(type='Other')]
+    assert other_size(file, loaded, pipeline) == ''
+    wrong = other_size(file, loaded[::-1], pipeline)
+    turned = loaded == (40, 20)
+    assert wrong == ('20x40 as EXIF turns it' if turned else '40x20')
+
+
+@pytest.mark.parametrize('pipeline', [None, [], [dict(type='ReadsItself')], [object()]])
+def test_both_sizes_are_right_where_nobody_says(tmp_path, pipeline):
+    file = photo(tmp_path / 'a.jpg', 6)
+    assert other_size(file, (20, 40), pipeline) == other_size(file, (40, 20), pipeline) == ''
+    assert other_size(file, (40, 40), pipeline) == '40x20'
+
+
+def test_listed_twice():
+    assert listed_twice('list.txt', ['a', 'b']) == []
+    (note,) = listed_twice('list.txt', ['b', 'a', 'b', 'a', 'b'])
+    assert note.startswith('list.txt: 2 pictures listed more than once (the first is b, 3 times)')

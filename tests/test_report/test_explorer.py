@@ -1,0 +1,22 @@
+"""The pictures of the explorer: how many a page has room for."""
+
+import json
+import re
+
+import pytest
+from synthetic_results import add_gallery, synthetic_results
+
+from fan_mm.report import explorer
+
+
+@pytest.mark.parametrize(('room', 'shown'), [(explorer.BUDGET, 3), (1, 1)])
+def test_samples_beyond_the_budget_are_left_out_but_one_is_always_shown(
+    tmp_path, monkeypatch, room, shown
+):
+    monkeypatch.setattr(explorer, 'BUDGET', room)
+    results = synthetic_results()
+    add_gallery(results, tmp_path, 3)
+    page = ''.join(explorer.explorer(results, tmp_path))
+    data = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1]
+    assert len(json.loads(data)['samples']) == shown
+    assert (f'{3 - shown} more have no room here' in page) == (shown < 3)
