@@ -29,7 +29,7 @@ from fan_mm.corruptions import image_key, seed_for
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 from fan_mm.report import colours
-from fan_mm.report.figures import WIDTH, new_figure, save, style
+from fan_mm.report.figures import WIDTH, legend_of_models, new_figure, save, style
 
 EPSILON = 1e-3  # of the largest eigenvalue
 INPUT = 'input'
@@ -154,8 +154,7 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
         noise.set_ylim(bottom=0)
         for axes in (groups, noise):
             axes.set(xlabel='depth (fraction of the blocks)', xlim=(-0.02, 1.02))
-        handles, labels = noise.get_legend_handles_labels()
-        figure.legend(handles, labels, loc='outside lower center', ncols=4, frameon=False)
+        legend_of_models(figure, noise, above=False)
     return figure
 
 

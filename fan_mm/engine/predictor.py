@@ -11,6 +11,12 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, scope_of, type_name
+from fan_mm.engine.checks.datasets import build_lazily
+from fan_mm.engine.classification_checks import (
+    class_folders,
+    number_of_classes,
+    other_positions,
+)
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
@@ -32,7 +38,8 @@ class Predictor:
         model: in eval mode, on the GPU if there is one.
         dataset_cfg: the config of the test split, None if the config has none.
         task: 'segmentation', 'detection' or 'classification'.
-        metainfo: 'classes', and 'palette' if known, from the checkpoint, else from the dataset.
+        metainfo: 'classes', and 'palette' if known, from the checkpoint, else from the dataset, whose class
+            folders may name them.
 
     Raises:
         InputError: a mistake in the config, or a checkpoint that does not fit it.
@@ -62,7 +69,8 @@ class Predictor:
         meta = content.get('meta') if isinstance(content, Mapping) else None
         known = meta.get('dataset_meta') if isinstance(meta, dict) else None
         self.metainfo = dict(known or self._dataset_metainfo())
-        classes = self.metainfo.setdefault('classes', ())
+        classes = self.metainfo.setdefault('classes', ()) or self._folders(cfg.model)
+        self.metainfo['classes'] = classes
         if not classes and self.scope != 'mmpretrain':
             raise InputError(
                 'neither the checkpoint nor the dataset says what the classes are called'
@@ -75,6 +83,20 @@ class Predictor:
             with DATASETS.switch_scope_and_registry(self.scope) as registry:
                 cls = registry.get(cls)
         return {**getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+
+    def _folders(self, model: dict) -> tuple[str, ...]:
+        """The classes as the dataset's folders name them; none where there are no such or it is in doubt."""
+        dataset = _innermost(self.dataset_cfg)
+        if self.scope != 'mmpretrain' or dataset is None:
+            return ()
+        place, model = 'test_dataloader.dataset', model.get('module', model)
+        try:
+            with DefaultScope.overwrite_default_scope(self.scope):
+                names = class_folders(build_lazily(place, dataset))
+        except InputError:
+            return ()  # the data need not be there
+        sure = number_of_classes(model) in (None, len(names))
+        return tuple(names) if sure and not other_positions(place, names, model) else ()
 
     @torch.inference_mode()
     def __call__(self, packed: dict) -> Any:

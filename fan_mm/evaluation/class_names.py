@@ -66,6 +66,12 @@ def are_imagenet(classes: Sequence[object]) -> bool:
     )
 
 
+@functools.cache
+def wordnet_ids() -> tuple[str, ...]:
+    """The WordNet ids of ImageNet's 1000 classes, in the order of their indices."""
+    return tuple(_words())
+
+
 def _first(words: str) -> str:
     return words.split(',')[0].strip().lower()
 

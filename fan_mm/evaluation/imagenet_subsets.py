@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fan_mm.errors import InputError
+from fan_mm.evaluation.class_names import wordnet_ids
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,29 @@ class FolderSet:
         Raises:
             InputError: they are not this set's, or do not say which class each is.
         """
-        expected = list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
-        wordnet = {match[0] for name in names if (match := _WORDNET.match(name))}
-        if len(wordnet) == len(names) == self.folders:
-            return expected  # ImageNet's classes are numbered in the order of their WordNet ids
-        if all(re.fullmatch('[0-9]+', name) for name in names):
+        ids = [match[0] for name in names if (match := _WORDNET.match(name))]
+        if len(ids) == len(names):
+            known = wordnet_ids()
+            indices = [known.index(id_) if id_ in known else -1 for id_ in ids]
+        elif all(re.fullmatch('[0-9]+', name) for name in names):
             indices = [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...
-            if sorted(indices) == expected:
-                return indices
+        else:
+            indices = []
+        if sorted(indices) == self.indices():
+            return indices
         odd = next(
             (n for n in names if not re.fullmatch('[0-9]+', n) and not _WORDNET.match(n)), None
         )
         found = f'{len(names)} folders' + (f', such as {odd!r}' if odd else '')
+        if len(names) == self.folders and len(ids) == len(names):
+            found += f' of {_whose(indices)}'
         raise InputError(
             f'not {self.name}: it has {self.folders} class folders named by WordNet id, here are {found}'
         )
+
+    def indices(self) -> list[int]:
+        """The ImageNet indices of its classes, ascending."""
+        return list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
 
 
 _WORDNET = re.compile(r'n\d{8}(?![0-9A-Za-z])')
@@ -82,6 +91,16 @@ FOLDER_SETS = {
         'Wang et al., Learning Robust Global Representations, NeurIPS 2019',
     ),
 }
+
+
+def _whose(indices: Sequence[int]) -> str:
+    """Whose classes they are that are not those of the set that was named."""
+    for other in FOLDER_SETS.values():
+        if sorted(indices) == other.indices():
+            return other.name
+    if -1 in indices:
+        return f'which {list(indices).count(-1)} are no classes of ImageNet'
+    return 'other classes of ImageNet'
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -30,6 +31,7 @@ from fan_mm.report.robustness_table import HOLD_OUTS, RobustnessTable
 WIDTH = 7.0  # inches, a text width of most papers
 DPI = 200
 _NAME = 34  # letters of a model's name in a line beside bars
+_LEGEND_NAME, _LEGEND = 50, 112  # the same in a legend, and letters of its lines
 _PAGE_SCALE = 8.5  # rem per inch: 7.5 points of a paper read as the page's small text
 
 
@@ -73,6 +75,22 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout='constrained', facecolor=colours.PAPER)
     FigureCanvasAgg(figure)
     return figure
+
+
+def legend_of_models(figure: Figure, axes: Axes, above: bool) -> None:
+    """A legend outside the axes of what they label, in as few lines as its names leave room for.
+
+    Args:
+        figure: that the legend belongs to.
+        axes: whose labelled lines are the models.
+        above: it stands at their upper right; else below their middle.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    names = [wrapped(label, _LEGEND_NAME) for label in labels]
+    longest = max(len(line) for name in names for line in name.split('\n'))
+    columns = max(1, min(4, len(names), _LEGEND // (longest + 6)))
+    place: Any = 'outside upper right' if above else 'outside lower center'
+    figure.legend(handles, names, loc=place, ncols=columns, frameon=False)
 
 
 def save(figure: Figure, stem: Path, title: str | None = None) -> None:

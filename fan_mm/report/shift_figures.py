@@ -7,11 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from fan_mm.report import colours
-from fan_mm.report.figures import WIDTH, new_figure, style
-from fan_mm.report.labels import number, wrapped
+from fan_mm.report.figures import WIDTH, legend_of_models, new_figure, style
+from fan_mm.report.labels import number
 from fan_mm.report.shift_table import Row, ShiftTable
-
-_NAME, _LEGEND = 50, 112  # letters: of a model's name in a line, and of a line of the legend
 
 
 def condition_points(tables: Sequence[ShiftTable]) -> Figure:
@@ -29,17 +27,14 @@ def condition_points(tables: Sequence[ShiftTable]) -> Figure:
                     _point(axes, y + shift, found[key], colour, marker)
             if table.clean is not None:
                 axes.axvline(table.clean, color=colour, linewidth=0.8, linestyle=(0, (4, 3)))
-            name = wrapped(table.name, _NAME)
-            axes.plot([], [], ls='none', marker=marker, color=colour, label=name)
+            axes.plot([], [], ls='none', marker=marker, color=colour, label=table.name)
         axes.set_yticks(range(len(lines)), [lines[key] for key in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.margins(x=0.08)  # for the numbers behind the intervals
         axes.grid(visible=False, axis='y')
         axes.set_xlabel(f'{tables[0].metric_label} (%); dashed: clean column')
         if len(tables) > 1:
-            longest = max(len(line) for t in tables for line in wrapped(t.name, _NAME).split('\n'))
-            columns = max(1, min(4, len(tables), _LEGEND // (longest + 6)))
-            figure.legend(loc='outside upper right', ncols=columns, frameon=False)
+            legend_of_models(figure, axes, above=True)
     return figure
 
 

@@ -10,6 +10,7 @@ from reference.clustering import affinity
 from torch import nn
 
 from fan_mm.analysis.noise_decay import (
+    INPUT,
     Measurement,
     as_csv,
     draw,
@@ -141,3 +142,14 @@ def test_the_figure_shows_means_and_spread():
 def test_nonsense_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         next(measure(None, {}, **options))
+
+
+def test_long_names_of_models_are_inside_the_figure():
+    names = [
+        f'{n}-patch4-window12-in22k-384x384-pre_upernet_8xb2-160k_ade20k-512x512' for n in 'abc'
+    ]
+    found = [Measurement(n, INPUT, d, 'a', 4, 3, 1, 0.5) for n in names for d in (0.0, 1.0)]
+    figure = draw(found)
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.01

@@ -4,22 +4,25 @@ import pytest
 import torch
 
 from fan_mm.errors import InputError
+from fan_mm.evaluation.class_names import wordnet_ids
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 
-A = FOLDER_SETS['imagenet_a'].classes([f'n{i:08d}' for i in range(200)])
-R = FOLDER_SETS['imagenet_r'].classes([f'n{i:08d}' for i in range(200)])
+A = FOLDER_SETS['imagenet_a'].indices()
+R = FOLDER_SETS['imagenet_r'].indices()
 
 
-def wordnet(count):
-    return [f'n{i:08d}' for i in range(count)]
+def wordnet(indices):
+    return [wordnet_ids()[index] for index in indices]
 
 
 def test_subsets():
     assert len(set(A)) == len(set(R)) == 200 and sorted(A) == A and sorted(R) == R
     assert A[:3] == [6, 11, 13] and A != R
+    assert FOLDER_SETS['imagenet_a'].classes(wordnet(A)) == A
+    assert FOLDER_SETS['imagenet_r'].classes(wordnet(R)) == R
     numbers = sorted(map(str, range(1000)))
     assert FOLDER_SETS['imagenet_v2'].classes(numbers)[:4] == [0, 1, 10, 100]
-    assert FOLDER_SETS['imagenet_sketch'].classes(wordnet(1000)) == list(range(1000))
+    assert FOLDER_SETS['imagenet_sketch'].classes(wordnet(range(1000))) == list(range(1000))
 
 
 def test_restricted_before_arg_max():
@@ -41,18 +44,36 @@ def test_the_first_and_the_first_five(place):
 def test_folders_of_other_names():
     sets, numbers = FOLDER_SETS, sorted(map(str, range(1000)))
     for name in ('imagenet_v2', 'imagenet_sketch'):
-        assert sets[name].classes(wordnet(1000)) == list(range(1000))
+        assert sets[name].classes(wordnet(range(1000))) == list(range(1000))
         assert sets[name].classes(numbers) == [int(number) for number in numbers]
         padded = [f'{i:04d}' for i in range(1000)]
         assert sets[name].classes(padded) == list(range(1000))
     assert sets['imagenet_a'].classes(sorted(map(str, A))) == [int(n) for n in sorted(map(str, A))]
-    named = [f'{name}_goldfish' for name in wordnet(200)]
+    named = [f'{name}_goldfish' for name in wordnet(R)]
     assert sets['imagenet_r'].classes(named) == R
     for names in (
         sorted(map(str, range(200))),  # ImageNet's first 200, or positions? Nobody knows
         ['²', *numbers[1:]],
-        [*wordnet(199), 'n00000000 copy'],
-        ['__MACOSX', *wordnet(199)],
+        [*wordnet(A[1:]), 'n00000000 copy'],
+        ['__MACOSX', *wordnet(A[1:])],
     ):
         with pytest.raises(InputError, match='class folders named by WordNet id'):
             sets['imagenet_a' if len(names) == 200 else 'imagenet_v2'].classes(names)
+
+
+@pytest.mark.parametrize(
+    ('name', 'folders', 'words'),
+    [
+        ('imagenet_a', wordnet(R), '200 folders of ImageNet-R'),
+        ('imagenet_r', wordnet(A), '200 folders of ImageNet-A'),
+        ('imagenet_a', wordnet(range(200)), '200 folders of other classes of ImageNet'),
+        (
+            'imagenet_v2',
+            [*wordnet(range(999)), 'n99999999'],
+            '1000 folders of which 1 are no classes of ImageNet',
+        ),
+    ],
+)
+def test_as_many_folders_of_other_classes(name, folders, words):
+    with pytest.raises(InputError, match=f'not {FOLDER_SETS[name].name}: .* here are {words}$'):
+        FOLDER_SETS[name].classes(sorted(folders))

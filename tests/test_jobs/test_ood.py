@@ -27,6 +27,7 @@ from protocol_names import unnamed
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
+from fan_mm.evaluation.class_names import wordnet_ids
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.evaluation.metrics import ALEXNET_ERRORS
 from fan_mm.evaluation.premade import PremadeImages
@@ -48,8 +49,8 @@ train_dataloader = dict(dataset=dict(data_root='{data}', metainfo=None))
 val_dataloader = dict(batch_size=64, dataset=dict(data_root='{data}', metainfo=None))
 test_dataloader = val_dataloader
 """
-A = FOLDER_SETS['imagenet_a'].classes([f'n{i:08d}' for i in range(200)])
-R = FOLDER_SETS['imagenet_r'].classes([f'n{i:08d}' for i in range(200)])
+A = FOLDER_SETS['imagenet_a'].indices()
+R = FOLDER_SETS['imagenet_r'].indices()
 
 
 def pictures(root, folders, size=32):
@@ -62,17 +63,17 @@ def pictures(root, folders, size=32):
     return root
 
 
-def wordnet(count):
-    return [f'n{i:08d}' for i in range(count)]
+def wordnet(indices):
+    return [wordnet_ids()[index] for index in indices]
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     """ImageNet, -A, -R and -V2 in miniature."""
     root = tmp_path_factory.mktemp('data')
-    pictures(root / 'imagenet/val', wordnet(1000))
-    pictures(root / 'a', wordnet(200))
-    pictures(root / 'r', wordnet(200))
+    pictures(root / 'imagenet/val', wordnet(range(1000)))
+    pictures(root / 'a', wordnet(A))
+    pictures(root / 'r', wordnet(R))
     pictures(root / 'v2', map(str, range(1000)))
     return root
 
@@ -375,10 +376,11 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     'names, message',
     [
         (
-            wordnet(199),
+            wordnet(A[1:]),
             'not ImageNet-A: it has 200 class folders named by WordNet id, here are 199',
         ),
-        (['cat', *wordnet(199)], "such as 'cat'"),
+        (['cat', *wordnet(A[1:])], "such as 'cat'"),
+        (wordnet(R), 'here are 200 folders of ImageNet-R'),
     ],
 )
 def test_other_folders_are_refused(config, checkpoint, tmp_path, names, message):
@@ -582,8 +584,8 @@ def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
     with pytest.raises(InputError, match=r'imagenet_r: \S+ cannot be read: ') as error:
         attempt_ood(config, tmp_path, tmp_path, as_class)
     assert '\n' not in str(error.value)
-    pictures(tmp_path / 'a', wordnet(200))
-    damaged = tmp_path / 'a/n00000150/n00000150_0.png'
+    pictures(tmp_path / 'a', wordnet(A))
+    damaged = next(tmp_path.glob(f'a/{wordnet(A)[150]}/*'))
     damaged.write_bytes(b'no picture')
     for workers in (0, 1):
 
@@ -660,9 +662,10 @@ def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
     attempt("weights are 'ema' or 'model'", {}, weights=dict(clean='best'))
     attempt('nothing to evaluate', {}, clean=False)
     (tmp_path / 'r').mkdir()
-    pictures(tmp_path / 'r', wordnet(200))
-    next((tmp_path / 'r/n00000007').iterdir()).unlink()
-    attempt('n00000007 has no images', dict(imagenet_r=str(tmp_path / 'r')), clean=False)
+    pictures(tmp_path / 'r', wordnet(R))
+    empty = wordnet(R)[7]
+    next((tmp_path / 'r' / empty).iterdir()).unlink()
+    attempt(f'{empty} has no images', dict(imagenet_r=str(tmp_path / 'r')), clean=False)
     attempt('has no copy of', dict(imagenet_c=str(tmp_path / 'r')), clean=False)
 
 
