@@ -42,5 +42,5 @@ def config_named(name: str) -> Path | None:
     if path.stem in there:
         return there[path.stem]
     near = difflib.get_close_matches(path.stem, there, 1)
-    hint = f'; did you mean {near[0]}?' if near else ''
-    raise InputError(f'no such config: {name}{hint}')
+    hint = f'did you mean {near[0]}?' if near else f'the shipped ones are in {folder("configs")}'
+    raise InputError(f'no such config: {name}; {hint}')

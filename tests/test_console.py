@@ -67,5 +67,7 @@ def test_a_path_is_no_name(path):
 
 
 def test_a_name_that_no_config_has():
-    with pytest.raises(InputError, match=r'^no such config: nothing_like_it$'):
+    with pytest.raises(
+        InputError, match=r'^no such config: nothing_like_it; the shipped ones are in \S+configs$'
+    ):
         packaged.config_named('nothing_like_it')

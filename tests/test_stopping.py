@@ -284,7 +284,7 @@ def test_the_error_of_several_processes_is_said_once(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.stderr == 'error: no such config: no.py\n'
+    assert re.fullmatch(r'error: no such config: no.py; .*\n', done.stderr)
     assert done.returncode == 2
 
 
