@@ -71,6 +71,11 @@ class Network(nn.Module):
         self.preprocessing, self.size = preprocessing, size
         self.sigmoid, self.threshold = False, 0.5
         self.several = False  # whether a classifier may name several classes
+        if getattr(model, 'backbone', None) is None:
+            raise InputError(
+                f"{type(model).__name__} wraps another library's network as a whole: export a model that "
+                'has it as its backbone (such as an ImageClassifier with a TIMMBackbone and a head)'
+            )
         if part == 'whole':
             self._check_head()
         if preprocessing:

@@ -249,6 +249,17 @@ class Plain(BaseModel):
         return self.extract_feat(inputs)
 
 
+class Wrapping(BaseModel):
+    """Another library's network as a whole, as mmpretrain's TimmClassifier has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Conv2d(3, 4, 1)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.model(inputs)
+
+
 class Queries(torch.nn.Module):
     def forward(self, features):
         return features[0], features[0]
@@ -265,6 +276,7 @@ class Asking(torch.nn.Module):
     ('make', 'message'),
     [
         (lambda: Network(Plain(), 'detection'), '--part features'),
+        (lambda: Network(Wrapping(), 'classification', part='features'), 'with a TIMMBackbone'),
         (lambda: Network(Plain(), 'segmentation'), 'no single head'),
         (lambda: Network(Plain(Queries()), 'segmentation'), 'no plain scores'),
         (
