@@ -220,6 +220,18 @@ def test_bytes_that_changed_on_the_way_are_found(tmp_path):
         read_torch_file(path)
 
 
+@pytest.mark.skipif(not hasattr(torch.serialization, 'skip_data'), reason='not of this torch')
+def test_files_whose_tensors_were_filled_in_afterwards_are_read(tmp_path):
+    with torch.serialization.skip_data():
+        torch.save(dict(w=torch.ones(3)), tmp_path / 'f.pth')
+    content = (tmp_path / 'f.pth').read_bytes()
+    start = content.index(b'f/data/0') + len(b'f/data/0')
+    start += 64 - start % 64  # torch's alignment of tensors
+    ones = torch.ones(3).numpy().tobytes()
+    (tmp_path / 'f.pth').write_bytes(content[:start] + ones + content[start + len(ones) :])
+    assert read_torch_file(tmp_path / 'f.pth')['w'].tolist() == [1, 1, 1]
+
+
 @pytest.mark.skipif(not hasattr(torch.serialization, 'set_crc32_options'), reason='always written')
 def test_files_without_checksums_are_read(tmp_path):
     torch.serialization.set_crc32_options(False)

@@ -100,6 +100,8 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
         )
     if all(name.isdecimal() for name in names):
         meant = [int(name) for name in names]
+        if len(names) == number and meant == list(range(1, number + 1)):
+            return None  # all classes, counted from 1
     else:
         known = _imagenet_names() if number == _IMAGENET else {}
         meant = [known.get(_plain(name), -1) for name in names]

@@ -111,6 +111,8 @@ HEAD = dict(head=dict(num_classes=1000))
         (['0', '1', '10', '2'], HEAD, "'10' is 2: right"),
         (['0', '1', '10', '2'], dict(head=dict(num_classes=11)), "'10' is 2"),
         (['00', '01', '02'], HEAD, None),
+        (['01', '02', '03'], dict(head=dict(num_classes=3)), None),
+        (['01', '02', '03'], HEAD, "'01' is 0: right"),
     ],
 )
 def test_labels_that_a_model_may_count_otherwise(names, model, words):

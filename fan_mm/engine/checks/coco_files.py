@@ -210,7 +210,8 @@ def check_as_truth(
             raise file.fault(entry, f'has {_shown(entry, "area")}')
         if set(kinds) - {'segm'}:
             _check_box(file, entry)
-            if not notes and (why := _why_never_found(entry, file.images[entry['image_id']])):
+            why = _why_never_found(entry, file.images[entry['image_id']])
+            if why and not notes and not entry['iscrowd']:
                 fault = file.fault(entry, f'has {_shown(entry, "bbox")}')
                 notes.append(f'{fault}: {why}, it always counts as missed')
         if 'segm' in kinds:

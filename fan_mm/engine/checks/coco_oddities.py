@@ -51,8 +51,9 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
     lost = [
         entry['id']
         for entry in entries
-        if isinstance(entry.get('segmentation'), list)
-        and not any(len(part) >= 6 and len(part) % 2 == 0 for part in entry['segmentation'])
+        if isinstance(polygons := entry.get('segmentation'), list)
+        and all(isinstance(part, list) for part in polygons)  # or it is left out before
+        and not any(len(part) >= 6 and len(part) % 2 == 0 for part in polygons)
     ]
     if not lost:
         return []

@@ -30,6 +30,10 @@ LABEL_FILES = 3  # of each split, evenly spread, are looked into
 OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
 _IF_SUSPICIOUS = 40
 _CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all
+_VOC_COLOURS = {  # in which labelme, CVAT and others draw the values that VOC's classes have
+    i: tuple(sum((i >> 3 * b + c & 1) << 7 - b for b in range(3)) for c in range(3))
+    for i in range(1, 256)
+}
 _KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 
 
@@ -76,7 +80,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
         _refuse_missing(place, 'image', images, _how_listed(dataset))
         if not place.startswith('train'):
-            twice = listed_twice(f'{place}: {dataset.ann_file}', images)
+            twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
@@ -172,17 +176,13 @@ class _Look:
         if self.exchanged or mapped or not isinstance(wanted, list | tuple):
             return
         places = {tuple(colour): label for label, colour in enumerate(wanted)}
-        if len(places) < len(wanted):
+        if not len(places) == len(wanted) == len(self.classes):
             return  # a colour of several classes
-        try:
-            with Image.open(path) as picture:
-                colours = picture.getpalette() if picture.mode == 'P' else None
-                counts = picture.getcolors(256) if colours else None
-        except Exception:  # it was read otherwise
-            return
-        for _, value in counts or ():
-            colour = tuple(colours[3 * value : 3 * value + 3]) if colours else ()
-            if isinstance(value, int) and places.get(colour, value) != value < len(wanted):
+        drawn = _colours_of_values(path)
+        if all(drawn.get(value, colour) == colour for value, colour in _VOC_COLOURS.items()):
+            return  # the usual colours of indices, whatever the classes
+        for value, colour in drawn.items():
+            if places.get(colour, value) != value < len(wanted):
                 names = self.classes[places[colour]], self.classes[value]
                 self.exchanged = (
                     f"{self.place}: {path} draws the value {value} in the colour of '{names[0]}', but it is "
@@ -287,6 +287,18 @@ class _Look:
         )
 
 
+def _colours_of_values(path: str) -> dict[int, tuple[int, ...]]:
+    """The values of a picture with a palette and their colours; none of another."""
+    try:
+        with Image.open(path) as picture:
+            colours = picture.getpalette() if picture.mode == 'P' else None
+            counts = picture.getcolors(256) if colours else None
+    except Exception:  # it was read otherwise
+        return {}
+    values = [value for _, value in counts or () if isinstance(value, int)]
+    return {value: tuple((colours or [])[3 * value : 3 * value + 3]) for value in values}
+
+
 def train_ids_hint(path: str) -> str:
     """How labels of Cityscapes are made, if a file is one of its."""
     if 'gtFine' not in path:
@@ -313,7 +325,10 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
     if dataset.ann_file or not folder or not os.path.isdir(folder):
         return []
     known = {os.path.normpath(label) for label in labels}
-    there = (os.path.join(folder, *parts) for parts in files_below(folder))
+    try:
+        there = [os.path.join(folder, *parts) for parts in files_below(folder)]
+    except InputError:  # a folder in it that nothing else needs
+        return []
     lost = [
         file
         for file in there

@@ -25,6 +25,10 @@ def two_points(content):
     content['annotations'][2]['segmentation'] = [[1, 2, 3, 4], [1, 2, 3]]
 
 
+def flat_without_area(content):
+    content['annotations'][2].update(segmentation=[1, 2, 3, 4, 5, 6], area=0)
+
+
 def one_right(content):
     each(bbox=[50, 30, 79, 59])(content)
     content['annotations'][3]['bbox'] = [50, 30, 20, 20]
@@ -42,6 +46,7 @@ def one_right(content):
         (two_points, MASKS, r'1 of 4 objects have no polygon .* annotation 12\): LoadAnnotations'),
         (two_points, None, None),
         (each(segmentation={'counts': [1], 'size': [60, 80]}), MASKS, None),
+        (flat_without_area, MASKS, None),
     ],
 )
 def test_odd_objects(tmp_path, change, masks, words):
@@ -52,6 +57,10 @@ def test_odd_objects(tmp_path, change, masks, words):
     assert words is None or re.search(words, notes[0]), notes
 
 
+def crowd_outside(content):
+    content['annotations'][2].update(iscrowd=1, bbox=[80, 60, 1, 1])
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
@@ -60,6 +69,7 @@ def test_odd_objects(tmp_path, change, masks, words):
         (each(bbox=[80, 5, 9, 9]), 'outside of its picture, it always counts as missed'),
         (each(bbox=[5, -9, 9, 9]), 'outside of its picture'),
         (each(bbox=[-5, -5, 9, 9]), None),
+        (crowd_outside, None),
         (
             each(iscrowd=1),
             'all 4 annotations that are evaluated have iscrowd 1, so there is no score',

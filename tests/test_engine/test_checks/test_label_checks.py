@@ -354,6 +354,9 @@ def test_labels_whose_pictures_are_left_out(folder, lose):
         assert said(folder.config(**options)) == ''
 
 
+OF_VOC = [[128, 0, 0], [0, 128, 0]]  # of values 1 and 2 in labelme's pictures
+
+
 @pytest.mark.parametrize(
     ('colours', 'options', 'exchanged'),
     [
@@ -362,6 +365,7 @@ def test_labels_whose_pictures_are_left_out(folder, lose):
         ([9, 9, 9, 8, 8, 8], {}, False),  # colours of no class say nothing
         ([255, 0, 0, 0, 0, 0], dict(metainfo=dict(classes=CLASSES)), False),
         ([255, 0, 0, 0, 0, 0], dict(load=[dict(type='ReadsLabelsItself')]), False),
+        ([0, 0, 0, 128, 0, 0], dict(metainfo=dict(classes=CLASSES, palette=OF_VOC)), False),
     ],
 )
 def test_values_in_the_colours_of_other_classes(folder, colours, options, exchanged):

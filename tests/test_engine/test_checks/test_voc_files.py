@@ -50,6 +50,12 @@ def test_good_files(root, classes):
     assert len(built) == 3
 
 
+def test_a_rare_class(root, monkeypatch):
+    monkeypatch.setattr('fan_mm.engine.checks.voc_files._FILES', 1)
+    rewrite('<name>dog', '<name>sofa')(root)
+    assert check_voc(PLACE, dataset(root, 'sofa')) == []
+
+
 def test_classes_that_no_object_has(root):
     built = dataset(root, 'Cat', 'Dog')
     with pytest.raises(InputError, match="are 'cat', 'dog', but the classes 'Cat', 'Dog': set"):
