@@ -260,6 +260,8 @@ def _why_never_found(entry: dict, image: dict) -> str:
     x, y, width, height = entry['bbox']
     if min(width, height) < 0:
         return 'of negative size'
+    if not width or not height:
+        return 'of no size'
     right, bottom = (image.get(key) for key in ('width', 'height'))
     if not _is_number(right) or not _is_number(bottom):
         return ''

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.registry import TRANSFORMS
-from PIL import Image
 
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
+from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
 
@@ -75,12 +75,10 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
         shape: (H, W).
         pipeline: whose loader says whether EXIF turns a photo; without one, both sizes are right.
     """
-    try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5
-            size = picture.size
-    except Exception:
+    header = read_header(path)
+    if header is None:
         return ''
+    size, turned = header.size, header.orientation >= 5
     loaded = _loaded_size(path, pipeline) if turned else None
     fits = shape[::-1] in ((size, size[::-1]) if turned and loaded is None else (loaded or size,))
     if fits:

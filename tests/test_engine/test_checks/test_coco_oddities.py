@@ -66,6 +66,7 @@ def crowd_outside(content):
     [
         (each(), None),
         (each(bbox=[5, 5, -1, 3]), 'annotation 10 has bbox .* of negative size, it always'),
+        (each(bbox=[0, 5, 0, 3]), 'annotation 10 has bbox .* of no size, it always'),
         (each(bbox=[80, 5, 9, 9]), 'outside of its picture, it always counts as missed'),
         (each(bbox=[5, -9, 9, 9]), 'outside of its picture'),
         (each(bbox=[-5, -5, 9, 9]), None),
