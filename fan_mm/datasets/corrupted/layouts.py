@@ -107,7 +107,7 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
     Raises:
         InputError: there is no such folder.
     """
-    if not split.strip('./'):
+    if not split:  # such as an unset variable of a shell; '.' is SRC itself
         raise InputError(f'--split {split!r} is no folder of the {layout} dataset')
     folders = [Path(source, folder.format(split=split)) for folder in LAYOUTS[layout].image_folders]
     for folder in folders:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.datasets.corrupted import corrupted_path
+from fan_mm.datasets.corrupted.layouts import image_folder
 from fan_mm.errors import InputError
 from fan_mm.evaluation.scope import choose_scope
 
@@ -165,3 +166,8 @@ def test_images_with_exif_orientation_and_grey_ones_are_read_as_mmcv_does(tmp_pa
     expected = fog(load(dict(img_path=str(folder / 'turned.jpg'))))['img']
     assert expected.shape == (64, 40, 3)
     assert np.array_equal(cv2.imread(str(tmp_path / 'dst' / 'fog_1' / 'turned.png')), expected)
+
+
+@pytest.mark.parametrize('layout', ['imagenet', 'coco'])
+def test_a_source_that_is_the_folder_of_the_split(tmp_path, layout):
+    assert image_folder(tmp_path, layout, '.') == tmp_path
