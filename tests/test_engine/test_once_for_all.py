@@ -82,5 +82,5 @@ def test_all_end_where_rank_0_fails(tmp_path, failure, of_others):
         dist.barrier()  # rank 0 has not left the others behind
 
     on_ranks(rank_main, 2, tmp_path / 'store')
-    own = f"KeyError: {failure}" if isinstance(failure, KeyError) else of_others
+    own = f'KeyError: {failure}' if isinstance(failure, KeyError) else of_others
     assert [(tmp_path / rank).read_text() for rank in '01'] == [own, of_others]
