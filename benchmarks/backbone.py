@@ -3,7 +3,7 @@
     python benchmarks/backbone.py --arch fan_hybrid:small --size 224 512 1024
     python benchmarks/backbone.py --arch fan_vit:tiny fan_swin:tiny --size 512x1024 --train
 
-The reference is the spec's formulas written down with PyTorch's plain functions: explicit
+The reference is docs/specification.md written down with PyTorch's plain functions: explicit
 softmax(QK^T)V, permuted copies around convolutions. Both compute the four maps of dense use from
 the same weights and the same images, in turn within each round; a time is the least of all rounds.
 There are rows for bfloat16 (autocast), on a GPU for torch.compile too. Peak memory is what a run

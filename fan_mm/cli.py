@@ -46,6 +46,7 @@ _FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
 program: str | None = None  # how the tool was called, where not by its file: 'fan-mm train'
+as_called: Callable[[str], str] = str  # what makes a tool's examples read so, too
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,7 +73,7 @@ def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
     made = _Parser(
         prog=program,
         description=description,
-        epilog=example,
+        epilog=as_called(example),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -60,6 +61,13 @@ def usage() -> str:
     return '\n'.join([head, '', *lines, '', tail])
 
 
+def as_commands(text: str) -> str:
+    """Examples that name files of a checkout, as one types them without it."""
+    for name, file in COMMANDS.items():
+        text = re.sub(rf'\b((python|bash) )?tools/{re.escape(file)}', f'fan-mm {name}', text)
+    return re.sub(r'\bconfigs/(\w+)\.py\b', r'\1', text)
+
+
 def hand_over() -> int | None:
     """Run the tool that the command line names, as if it had been started itself."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
@@ -75,7 +83,7 @@ def hand_over() -> int | None:
     if tool.suffix == '.sh':
         os.environ.setdefault('PYTHON', sys.executable)
         os.execvp('bash', ['bash', str(tool), *sys.argv[2:]])
-    cli.program = f'fan-mm {name}'
+    cli.program, cli.as_called = f'fan-mm {name}', as_commands
     sys.argv = [str(tool), *sys.argv[2:]]
     runpy.run_path(str(tool), run_name='__main__')
     return 0

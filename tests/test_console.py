@@ -1,5 +1,6 @@
 """The command ``fan-mm``."""
 
+import re
 import sys
 
 import pytest
@@ -47,13 +48,28 @@ def test_an_unknown_command_is_one_line(monkeypatch, capsys):
 
 def test_the_tool_gets_the_rest_of_the_line(monkeypatch, capsys):
     monkeypatch.setattr(cli, 'program', None)
+    monkeypatch.setattr(cli, 'as_called', str)
     status, said = call(monkeypatch, capsys, 'make-toy-dataset', '--help')
     assert status == 0 and said.out.startswith('usage: fan-mm make-toy-dataset [-h]')
+    assert '\n  fan-mm make-toy-dataset cityscapes data/toy_cityscapes --size 256x512' in said.out
     status, said = call(monkeypatch, capsys, 'train', 'fan_hybrid_s_citiscapes')
     assert status == 2
     assert said.err == (
         'error: no such config: fan_hybrid_s_citiscapes; did you mean fan_hybrid_s_cityscapes?\n'
     )
+
+
+@pytest.mark.parametrize('file', [f for f in console.COMMANDS.values() if f.endswith('.py')])
+def test_examples_read_as_the_command_is_called(repo_root, file):
+    example = re.search(
+        r'^EXAMPLE = """(.*?)"""', (repo_root / 'tools' / file).read_text(), re.S | re.M
+    )
+    said = console.as_commands(example[1])
+    assert re.search(r'^  fan-mm ', said, re.M)
+    assert set(re.findall(r'fan-mm ([\w-]+)', said)) <= set(console.COMMANDS)
+    assert 'python ' not in said and 'configs/' not in said
+    for name in re.findall(r'\bconfigs/(\w+)\.py', example[1]):
+        assert packaged.config_named(name) and f' {name}' in said
 
 
 @pytest.mark.parametrize('name', ['fan_hybrid_s_cityscapes', 'fan_hybrid_s_cityscapes.py'])

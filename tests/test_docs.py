@@ -107,6 +107,29 @@ def test_links_lead_somewhere(repo_root, kind):
     assert checked > 20
 
 
+def sections_cited(text):
+    """The numbers in "spec 3.3", "spec sections 6 and 7.5" and, in the oracles, "Section 3.1"."""
+    number = r'\d+(?:\.\d+)*'
+    found = re.findall(
+        rf'(?:\b[Ss]pec(?: sections?)?|"""Section) ({number}(?:(?:,| and) {number})*)',
+        re.sub(r'\s+(?:# )?', ' ', text),
+    )
+    return {section for numbers in found for section in re.findall(number, numbers)}
+
+
+def test_every_cited_section_of_the_specification_is_there(repo_root):
+    page = (repo_root / 'docs/specification.md').read_text()
+    titles = re.findall(r'^#+ (\d[\d.]*) \w', page, re.MULTILINE)
+    assert len(set(titles)) == len(titles)
+    cited = set()
+    for folder in ('fan_mm', 'configs', 'tools', 'benchmarks', 'tests'):
+        for path in (repo_root / folder).rglob('*.py'):
+            sections = sections_cited(path.read_text())
+            assert sections <= set(titles), path.relative_to(repo_root)
+            cited |= sections
+    assert {'3.3', '3.6', '7.5', '8', '12.2', '13.0', '13.2', '15', '17'} <= cited
+
+
 def test_the_site_is_built_without_a_warning(repo_root, tmp_path):
     pytest.importorskip('mkdocs')
     pytest.importorskip('mkdocstrings')

@@ -50,7 +50,7 @@ RECIPE = {
     'fan_swin_b': (16, 2e-3, 10, 0.2, 0.25),
     'fan_swin_l': (16, 1e-3, 5, 0.2, 0.25),
 }
-# Section 13.0, both stages: batch per GPU, nodes, learning rate, warm-up, drop path.
+# Spec section 13.0, both stages: batch per GPU, nodes, learning rate, warm-up, drop path.
 STL_RECIPE = {
     't': (128, 1, 2e-3, 5, 0.05),
     's': (128, 1, 2e-3, 5, 0.25),

@@ -2,12 +2,14 @@
 
 import functools
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from fan_mm.errors import InputError
@@ -43,6 +45,14 @@ class FolderSet:
         if len(ids) == len(names):
             known = wordnet_ids()
             indices = [known.index(id_) if id_ in known else -1 for id_ in ids]
+            if set(indices) == {-1} and len(set(ids)) == self.folders:
+                print_log(
+                    f'{self.name}: no class folder is named by a WordNet id of ImageNet; they are taken for '
+                    "the set's classes in order",
+                    'current',
+                    logging.WARNING,
+                )
+                return self.indices()
         elif all(re.fullmatch('[0-9]+', name) for name in names):
             indices = [int(name) for name in names]  # sorted as text: 0, 1, 10, 100, ...
         else:

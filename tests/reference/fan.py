@@ -1,4 +1,4 @@
-"""FAN written down literally from the formulas of the spec: what the fast code is compared with.
+"""FAN written down literally from `docs/specification.md`: what the fast code is compared with.
 
 Functions of tensors and of a dictionary of parameters under their official names; no module, no
 fused attention, no memory-format care, nothing shared with `fan_mm`. The N x N attention matrix is

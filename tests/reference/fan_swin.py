@@ -1,4 +1,4 @@
-"""FAN-Swin written down literally from sections 6 and 7.5 of the spec (see `reference.fan`)."""
+"""FAN-Swin written down literally from spec sections 6 and 7.5 (see `reference.fan`)."""
 
 import functools
 

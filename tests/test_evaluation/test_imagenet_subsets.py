@@ -77,3 +77,7 @@ def test_folders_of_other_names():
 def test_as_many_folders_of_other_classes(name, folders, words):
     with pytest.raises(InputError, match=f'not {FOLDER_SETS[name].name}: .* here are {words}$'):
         FOLDER_SETS[name].classes(sorted(folders))
+
+
+def test_ids_that_are_none_of_imagenets_say_nothing_but_their_order():
+    assert FOLDER_SETS['imagenet_r'].classes([f'n{i:08d}' for i in range(200)]) == R

@@ -1,4 +1,4 @@
-# The ImageNet schedule of FAN (spec of the released scripts): 300 epochs of cosine and 10 of cooldown.
+# The ImageNet schedule of FAN (spec section 9): 300 epochs of cosine and 10 of cooldown.
 # Learning rate of epoch e (0 to 309), warm-up of w epochs:
 #     e < w:    1e-6 + e * (lr - 1e-6) / w
 #     e < 300:  1e-6 + (lr - 1e-6) * (1 + cos(pi * e / 300)) / 2
