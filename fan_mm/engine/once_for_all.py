@@ -67,8 +67,10 @@ def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any
 
     Raises:
         InputError: on every rank, if it raised one, or a disk refused.
+        Exception: whatever else it raises, on rank 0, and InputError on the others; nobody is left to wait.
     """
     outcome: list[Any] = [None, None]
+    failure = None
     if get_dist_info()[0] == 0:
         try:
             outcome[0] = function()
@@ -76,7 +78,12 @@ def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any
             outcome[1] = str(error)
         except OSError as error:
             outcome[1] = f'{error.filename or place}: {error.strerror or error}'
+        except Exception as error:
+            failure = error
+            outcome[1] = f'rank 0 failed: {type(error).__name__}: {error}'
     broadcast_object_list(outcome)
+    if failure is not None:
+        raise failure
     if outcome[1] is not None:
         raise InputError(outcome[1])
     return outcome[0]

@@ -1,7 +1,8 @@
 """Robustness evaluation: a model through every cell of a corruption benchmark, and the numbers.
 
-`loading` knows other people's pipelines, `calibration` measures confidence, `shifts` joins the scores
-of real adverse conditions, `audit` looks for what makes results silently wrong.
+`sweeping` has the steps of a sweep, `loading` knows other people's pipelines, `calibration` measures
+confidence, `shifts` joins the scores of real adverse conditions, `audit` looks for what makes results
+silently wrong.
 """
 
 from fan_mm.evaluation.calibration.metric import CalibrationMetric

@@ -101,11 +101,14 @@ def read_accuracy(metric: BaseMetric, results: list, scores: Scores) -> None:
 
 
 def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
-    """What CocoMetric's boxes and masks match, and its average precisions of resampled images.
+    """What CocoMetric's boxes and masks match, its average precisions of resampled images, and per class.
 
     There are none where an image was evaluated twice, and none of a score that the metric's options make
     another one. The tolerance is the metric's rounding.
     """
+    scores.per_class = {
+        name: _of_their_own(values, metric.cat_ids) for name, values in scores.per_class.items()
+    }
     found = [result for _, result in results]
     once = len({result['img_id'] for result in found}) == len(found)
     if scores.metrics[scores.headline] is None or not once:
@@ -127,6 +130,21 @@ def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
     if scores.headline in draws:
         scores.kind, scores.statistics = RESAMPLED, draws.pop(scores.headline)
         scores.draws, scores.matches = draws, matched
+
+
+def _of_their_own(
+    values: dict[str, float | None], categories: Sequence[int]
+) -> dict[str, float | None]:
+    """CocoMetric's values per class, each under the name of its own class.
+
+    It names them in the order of the file's categories, in which pycocotools has them only if their ids ascend.
+    """
+    if len(values) != len(categories):
+        return values
+    names = list(values)
+    order = np.argsort(categories, kind='stable')
+    own = {names[i]: value for i, value in zip(order, values.values(), strict=True)}
+    return {name: own[name] for name in names}
 
 
 def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:

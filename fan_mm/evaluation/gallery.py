@@ -101,13 +101,14 @@ def encode(picture: np.ndarray) -> bytes:
 
 
 def commented(jpeg: bytes, text: str) -> bytes:
-    """A JPEG file with a comment (ITU-T T.81, B.2.4.5), before all else that it holds."""
+    """A JPEG file with a comment (ITU-T T.81, B.2.4.5), behind its JFIF header, which must come first."""
     comment = text.encode()
+    end = 4 + int.from_bytes(jpeg[4:6], 'big') if jpeg[2:4] == b'\xff\xe0' else 2
     return b'%b\xff\xfe%b%b%b' % (
-        jpeg[:2],
+        jpeg[:end],
         (len(comment) + 2).to_bytes(2, 'big'),
         comment,
-        jpeg[2:],
+        jpeg[end:],
     )
 
 

@@ -109,7 +109,8 @@ def _detections(results: Sequence[Mapping[str, Any]], kind: str, most: int) -> _
 
         shapes = [m for r in ordered for m in r['masks']]
         shapes = [shapes[i] for i in best]
-        area = np.asarray(mask.area(shapes), float) if shapes else np.zeros(0)
+        # one by one: of more than 255 at once pycocotools raises OverflowError under numpy 2
+        area = np.array([mask.area(shape) for shape in shapes], float)
     else:
         boxes = [np.asarray(r['bboxes']).reshape(-1, 4) for r in ordered]
         shapes = np.concatenate(boxes).astype(float)[best]

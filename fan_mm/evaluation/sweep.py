@@ -369,6 +369,7 @@ class RobustnessSweep:
                 loader = iter(self.loader([cell, *queue]))
             parts: Any = self.gathering.gather(self.own_part.evaluate(cell, loader, progress))
             outcome = self._on_rank_0(partial(self.recording.record, cell, parts))
+            del parts  # masks of thousands of pictures, while the next cell's come
             progress.end_cell(cell, outcome.done, str(outcome))
             if outcome.done:
                 done.append(cell)

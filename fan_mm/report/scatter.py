@@ -13,8 +13,9 @@ from matplotlib.transforms import Bbox
 from fan_mm.report import colours
 from fan_mm.report.comparison import Comparison, Entry
 from fan_mm.report.figures import WIDTH, new_figure, style
-from fan_mm.report.labels import metric_label
+from fan_mm.report.labels import metric_label, wrapped
 
+_NAME = 34  # letters of a name in a line
 # Where a label may stand: offset from its point in points, horizontal and vertical alignment. First
 # beside it, then ever farther around it, with a line that leads to it.
 _PLACES = [
@@ -88,7 +89,8 @@ def _legend(axes: Axes, comparison: Comparison, entries: Sequence[Entry]) -> Non
     if printed := [e for e in entries if e.published]:
         kinds['published'] = colours.QUIET if printed[0].comparable else colours.PAPER
     if not all(e.comparable for e in entries):
-        kinds[f'hollow: not comparable with {comparison.entries[0].name}'] = colours.PAPER
+        name = wrapped(comparison.entries[0].name, 2 * _NAME)
+        kinds[f'hollow: not comparable with {name}'] = colours.PAPER
     handles = [
         Line2D([], [], ls='', marker='o', mfc=face, mec=colours.QUIET, label=label)
         for label, face in kinds.items()
@@ -134,11 +136,12 @@ def _retention_lines(axes: Axes) -> None:
 
 
 def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
-    """Name every point where the name covers no other point or name; without room, leave it out."""
+    """Name every point where the name covers no other point or name; without room, in a legend if it is own."""
     frame = axes.get_window_extent()
     points = [axes.transData.transform(_place(entry)) for entry in entries]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     own_first = sorted(range(len(entries)), key=lambda i: bool(entries[i].published))
+    unnamed: list[Line2D] = []
     for i in own_first:
         entry = entries[i]
         others = [box for j, box in enumerate(taken) if j != i]
@@ -155,6 +158,16 @@ def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
                 taken.append(box)
                 break
             label.remove()
+        else:
+            if not entry.published:
+                colour, marker = colours.series(own_first.index(i))
+                face = colour if entry.comparable else colours.PAPER
+                name = wrapped(entry.name, _NAME)
+                unnamed.append(
+                    Line2D([], [], ls='', marker=marker, mfc=face, mec=colour, label=name)
+                )
+    if unnamed:
+        axes.legend(handles=unnamed, loc='best', framealpha=0.9)
 
 
 def text_box(label: Annotation) -> Bbox:
@@ -169,7 +182,7 @@ def _label(
 ) -> Annotation:
     beside = 0.0 in offset
     return axes.annotate(
-        entry.name,
+        wrapped(entry.name, _NAME),
         (entry.clean, entry.mean),
         xytext=offset,
         textcoords='offset points',

@@ -1,12 +1,13 @@
-"""A check of the data runs in one process of a machine; all of them end if it fails."""
+"""What one process does, of a machine or of all: all of them end if it fails."""
 
 import multiprocessing
 import socket
 
 import pytest
 import torch.distributed as dist
+from forked import on_ranks
 
-from fan_mm.engine.once_for_all import by_one_of_each_machine
+from fan_mm.engine.once_for_all import by_one_of_each_machine, by_rank_0
 from fan_mm.errors import InputError
 
 
@@ -58,3 +59,28 @@ def test_two_machines_of_two_and_one_processes(failure):
 
 def test_alone():
     assert by_one_of_each_machine(lambda: ['a', 'a'], 0) == ['a']
+
+
+@pytest.mark.parametrize(
+    ('failure', 'of_others'),
+    [
+        (InputError('no'), 'InputError: no'),
+        (OSError(28, 'disk full', 'a.json'), 'InputError: a.json: disk full'),
+        (KeyError('name'), "InputError: rank 0 failed: KeyError: 'name'"),
+    ],
+    ids=['input', 'disk', 'bug'],
+)
+def test_all_end_where_rank_0_fails(tmp_path, failure, of_others):
+    def fail():
+        raise failure
+
+    def rank_main(rank):
+        try:
+            by_rank_0(fail, 'work_dir')
+        except Exception as error:
+            (tmp_path / str(rank)).write_text(f'{type(error).__name__}: {error}')
+        dist.barrier()  # rank 0 has not left the others behind
+
+    on_ranks(rank_main, 2, tmp_path / 'store')
+    own = f'KeyError: {failure}' if isinstance(failure, KeyError) else of_others
+    assert [(tmp_path / rank).read_text() for rank in '01'] == [own, of_others]

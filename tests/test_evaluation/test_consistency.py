@@ -41,6 +41,7 @@ SHIFTS = HEAD | dict(
         'idd': {'scored': ['road'], 'conditions': {'all': {'score': {'value': 49.0}}}},
     },
 )
+BOXES = copy.deepcopy(SHIFTS) | {'task': 'detection'}  # one digit, where the set has its own
 
 
 def place(results, path):
@@ -60,6 +61,8 @@ def place(results, path):
         (SWEEP, ('cells', 3, 'metrics'), {'mIoU': float('nan')}, 'snow is 30.00'),
         (SWEEP, ('summary', 'mean', 'value'), 47.5, 'mean is 47.50 in its summary, 37.50'),
         (SWEEP, ('summary', 'mean', 'value'), None, None),
+        (BOXES, ('cells', 0, 'metrics', 'mIoU'), 55.0556, None),
+        (BOXES, ('cells', 0, 'metrics', 'mIoU'), 55.1, 'acdc fog is 55.01'),
         (SHIFTS, ('cells', 0, 'metrics', 'mIoU'), 65.0, 'acdc fog is 55.01 in its sets, 65.00 by its cells'),
     ],
 )  # fmt: skip

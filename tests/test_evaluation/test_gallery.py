@@ -11,6 +11,7 @@ from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
 from fan_mm.evaluation.gallery import (
     MAX_WIDTH,
     Gallery,
+    commented,
     encode,
     entries,
     file_name,
@@ -126,3 +127,13 @@ def test_entries_join_each_corrupted_picture_with_its_clean_one():
         ground_truth='g',
     )
     assert found[1]['images'] == dict(corrupted='b1', prediction_corrupted='p2')
+
+
+def test_a_comment_stands_behind_the_header():
+    picture = encode(np.full((8, 8, 3), 90, np.uint8))
+    said = commented(picture, 'ACDC val: fog, clean')
+    header = 20  # start of the image, and JFIF's own segment
+    assert said[:header] == picture[:header] and said[6:10] == b'JFIF'
+    assert said[header:].startswith(b'\xff\xfe\x00\x16ACDC val: fog, clean\xff')
+    whole = cv2.imdecode(np.frombuffer(said, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(whole, cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR))

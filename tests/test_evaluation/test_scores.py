@@ -72,20 +72,20 @@ def test_classification():
     assert scores.statistics[:, 0, 0].tolist() == [True, False, False]
 
 
-def coco_metric(tmp_path, images=2, **options):
+def coco_metric(tmp_path, images=2, ids=(1, 2), **options):
     import json
 
     detection = pytest.importorskip('mmdet.evaluation')
     annotations = {
         'images': [{'id': 7 + i, 'width': 100, 'height': 100} for i in range(images)],
-        'categories': [{'id': 1, 'name': 'car'}, {'id': 2, 'name': 'dog'}],
+        'categories': [{'id': ids[0], 'name': 'car'}, {'id': ids[1], 'name': 'dog'}],
         'annotations': [
             {
                 'id': i + 1,
                 'image_id': 7 + i,
                 'bbox': [10, 10, 40, 40],
                 'area': 1600,
-                'category_id': 1,
+                'category_id': ids[0],
                 'iscrowd': 0,
             }
             for i in range(images)
@@ -116,8 +116,9 @@ def detected(metric, boxes, ids=(7, 8)):
 BOX = [10, 10, 50, 50]
 
 
-def test_detection(tmp_path, capsys):
-    metric = coco_metric(tmp_path)
+@pytest.mark.parametrize('ids', [(1, 2), (2, 1)], ids=['ascending', 'falling'])
+def test_detection(ids, tmp_path, capsys):
+    metric = coco_metric(tmp_path, ids=ids)
     results = detected(metric, [[BOX], []])
     capsys.readouterr()
     scores = compute_scores([metric], [results])

@@ -124,6 +124,18 @@ def test_scatter(tmp_path, task):
         assert not any(inside)
 
 
+def test_every_own_model_of_the_scatter_has_its_name(tmp_path):
+    """Twelve long ones in one place: beside their points where there is room, the others in a legend."""
+    long = 'deeplabv3plus_r101-d8_4xb2-80k_cityscapes-512x1024_number_'
+    paths = [write_results(tmp_path / str(i), name=f'{long}{i}') for i in range(12)]
+    figure = accuracy_scatter(build_comparison(paths))
+    (axes,) = figure.axes
+    labels = [text.get_text() for text in (*axes.texts, *axes.get_legend().get_texts())]
+    shown = [label.replace('\n', '') for label in labels]
+    assert sorted(s for s in shown if s.startswith(long)) == sorted(f'{long}{i}' for i in range(12))
+    assert_labels_inside(figure)
+
+
 def test_scatter_of_one_and_of_none(tmp_path):
     one = build_comparison([write_results(tmp_path / 'a')])
     assert_labels_inside(accuracy_scatter(one))
