@@ -22,6 +22,7 @@ from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.registered import registered
 from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
+from fan_mm.engine.evaluators import measures
 from fan_mm.engine.first_batch.hook import FirstBatchHook
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
@@ -136,13 +137,9 @@ def test(
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
         scores: dict[str, float] = _safely(runner, runner.test, checkpoint)
-    if not scores and not out:
-        print_log(
-            'fan_mm: there is no score: the evaluator has no metric that gave one (with format_only they '
-            'write files)',
-            'current',
-            logging.WARNING,
-        )
+    metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
+    if not scores and not out and any(map(measures, metrics)):
+        print_log('fan_mm: there is no score: no metric gave one', 'current', logging.WARNING)
     return scores
 
 
