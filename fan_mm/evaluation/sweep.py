@@ -263,7 +263,12 @@ class RobustnessSweep:
             gallery=self.gallery,
         )
         self.recording = Recording(
-            self.store, self.metrics, self.every_cell, self.auditor, self.paths
+            self.store,
+            self.metrics,
+            self.every_cell,
+            self.auditor,
+            self.paths,
+            more=len(self.cells) > 1,
         )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:

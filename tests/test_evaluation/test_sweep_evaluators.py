@@ -497,6 +497,8 @@ def test_a_sweep_without_truth_ends_with_the_clean_cell(cfg, tmp_path):
         InputError, match=r'clean images have no mIoU .undefined., and so would every'
     ):
         run(cfg, IoUMetric(), model, work_dir=tmp_path)
+    alone = run(cfg, IoUMetric(), model, work_dir=tmp_path / 'alone', corruptions=[])
+    assert alone['cells'][0]['metrics']['mIoU'] is None, 'as of a real condition'
 
 
 @pytest.mark.parametrize('metric', [IoUMetric, Own])

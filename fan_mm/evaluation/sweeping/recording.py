@@ -15,6 +15,7 @@ from fan_mm.evaluation import gallery
 from fan_mm.evaluation.audit import Facts
 from fan_mm.evaluation.audit.auditor import Auditor
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
+from fan_mm.evaluation.collected import Scores
 from fan_mm.evaluation.every_cell import EveryCell, EveryCellFails
 from fan_mm.evaluation.scores import how_to_read
 from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
@@ -45,6 +46,7 @@ class Recording:
         every_cell: is told where the metrics fail on a whole cell.
         auditor: of the sweep.
         paths: of all samples.
+        more: whether other cells follow the clean one.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Recording:
         every_cell: EveryCell,
         auditor: Auditor,
         paths: Sequence[str],
+        more: bool,
     ) -> None:
         self.store = store
         self.metrics = metrics
         self.every_cell = every_cell
         self.auditor = auditor
         self.paths = paths
+        self.more = more
 
     def record(self, cell: Cell, of_ranks: Sequence[RankPart]) -> Outcome:
         """Compute the scores of a cell, and store it.
@@ -81,7 +85,7 @@ class Recording:
         if record.error is None:
             try:
                 scores, calibration = self.metrics.scores(of_ranks)
-                if cell == CLEAN and self.store.folder and scores.metrics[scores.headline] is None:
+                if self._is_in_vain(cell, scores):
                     raise EveryCellFails(
                         f'the clean images have no {scores.headline} (undefined), and so would every '
                         'cell: the labels of those evaluated hold nothing that counts'
@@ -105,6 +109,12 @@ class Recording:
             self._audit(record, of_ranks, scores.headline)
         self.store.put(record, **arrays)
         return Outcome(record.status == 'done', text)
+
+    def _is_in_vain(self, cell: Cell, scores: Scores) -> bool:
+        """Whether the clean images have no score, so that nothing can be compared with them."""
+        within_training = self.store.folder is None
+        undefined = scores.metrics[scores.headline] is None
+        return cell == CLEAN and self.more and not within_training and undefined
 
     def _illustrate(self, record: CellRecord, of_ranks: Sequence[RankPart]) -> None:
         taken = {position: p for part in of_ranks for position, p in part.pictures.items()}
