@@ -243,6 +243,12 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
                 f'{place}: {file.path} has {len(file.images)} images, of which {len(set(images))} are '
                 'evaluated: mmdet counts the objects of the others as missed'
             )
+    ids = [id_ for id_, name in file.categories.items() if name in parts[0].classes]
+    if metric.get('classwise') and type_name(metric) == 'CocoMetric' and ids != sorted(ids):
+        notes.append(
+            f'{place}: the category ids of {file.path} do not ascend, with which the table of classwise=True '
+            'gives classes the values of others (mmdet): take FastCocoMetric, or order the categories by id'
+        )
     kinds = metric.get('metric', 'bbox')
     kinds = [kinds] if isinstance(kinds, str) else kinds
     return notes + check_as_truth(file, parts[0].classes, images, kinds)

@@ -95,9 +95,12 @@ class FastCocoMetric(CocoMetric):
         names = self.metric_items or list(items)
         scores = {f'{kind}_{name}': round(items[name], 3) for name in names}
         if self.classwise:
-            for index, id_ in enumerate(self.cat_ids):
+            ids = sorted(
+                self.cat_ids
+            )  # as the evaluation does; mmdet names classes as if it did not
+            for id_ in self.cat_ids:
                 name = self._coco_api.loadCats(id_)[0]['name']
-                value = _mean(precision[:, :, index, 0, -1])
+                value = _mean(precision[:, :, ids.index(id_), 0, -1])
                 scores[f'{name}_precision'] = float('nan') if value < 0 else round(value, 3)
         return scores
 

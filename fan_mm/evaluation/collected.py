@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 
+from fan_mm.engine.evaluators import library_class
 from fan_mm.evaluation.average_precision import KINDS, Matches, mean_ap
 from fan_mm.evaluation.bootstrap import RESAMPLED, SCORES
 from fan_mm.evaluation.class_names import readable
@@ -106,9 +107,11 @@ def read_detections(metric: BaseMetric, results: list, scores: Scores) -> None:
     There are none where an image was evaluated twice, and none of a score that the metric's options make
     another one. The tolerance is the metric's rounding.
     """
-    scores.per_class = {
-        name: _of_their_own(values, metric.cat_ids) for name, values in scores.per_class.items()
-    }
+    base: Any = library_class(metric, ['CocoMetric'])
+    if base and type(metric).compute_metrics is base.compute_metrics:
+        scores.per_class = {
+            name: _of_their_own(values, metric.cat_ids) for name, values in scores.per_class.items()
+        }
     found = [result for _, result in results]
     once = len({result['img_id'] for result in found}) == len(found)
     if scores.metrics[scores.headline] is None or not once:

@@ -240,6 +240,20 @@ def test_truth_that_lacks_images_of_the_dataset(cfg, toy, split):
     assert 'lacks 1 of the 1 images' in data_complaint(cfg, training)
 
 
+def test_a_table_of_classes_that_mmdet_would_confuse_is_said(cfg, toy):
+    said = 'the table of classwise=True'
+    cfg.test_evaluator.classwise = True
+    assert not any(said in note for note in check_data(cfg, training=False))
+    file = toy / 'annotations/instances_val2017.json'
+    content = json.loads(file.read_text())
+    for entry in content['categories']:
+        entry['id'] = 100 - entry['id']
+    for entry in content['annotations']:
+        entry['category_id'] = 100 - entry['category_id']
+    file.write_text(json.dumps(content))
+    assert any(said in note for note in check_data(cfg, training=False))
+
+
 @pytest.mark.parametrize('split', ['val', 'test'])
 def test_images_that_are_not_evaluated_are_said(cfg, split):
     training = split == 'val'

@@ -76,6 +76,24 @@ def test_equal_to_pycocotools(annotations, options):
         assert made.metrics == ['bbox', 'segm']
 
 
+def test_each_class_has_its_own_value_whatever_the_order_of_ids(annotations, tmp_path):
+    pytest.importorskip('faster_coco_eval')
+    content = json.loads(annotations.read_text())
+    for entry in content['categories']:
+        entry['id'] = 100 - entry['id']
+    for entry in content['annotations']:
+        entry['category_id'] = 100 - entry['category_id']
+    falling = tmp_path / 'falling.json'
+    falling.write_text(json.dumps(content))
+    found = list(samples(annotations, np.random.default_rng(0)))
+    scores = []
+    for cls, file in ((CocoMetric, annotations), (CocoMetric, falling), (FastCocoMetric, falling)):
+        made = metric(cls, file)
+        made.process({}, found)
+        scores.append(compute_scores([made], [made.results]).per_class)
+    assert scores[0] == scores[1] == scores[2]
+
+
 def test_nothing_detected(annotations):
     pytest.importorskip('faster_coco_eval')
     made = metric(FastCocoMetric, annotations)
