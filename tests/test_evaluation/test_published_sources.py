@@ -131,11 +131,19 @@ def test_published_scores_of_real_conditions(row):
         assert re.search(rf'\b{row["samples"]}\b', text)
 
 
-@pytest.mark.parametrize('row', paper()['successors'][0]['rows'], ids=lambda row: row['task'])
-def test_published_scores_of_tapadl(row):
+@pytest.mark.parametrize(
+    'row',
+    [row for successor in paper()['successors'] for row in successor['rows']],
+    ids=lambda row: f'{row["model"]}-{row["task"]}',
+)
+def test_published_scores_of_fans_successors(row):
     clean = {'classification': 'ImageNet', 'segmentation': 'Cityscapes'}[row['task']]
     printed = {clean: row['clean'], 'Cityscapes-C': row.get('corrupted'), 'mCE': row.get('mCE')}
-    text = real_conditions()['tapadl'].partition(f'{row["task"]}: ')[2].partition(';')[0]
+    text = (
+        real_conditions()[row['model'][:3].lower().replace('tap', 'tapadl')]
+        .partition(f'{row["task"]}: ')[2]
+        .partition(';')[0]
+    )
     for name, value in (printed | row['real']).items():
         assert value is None or f'{name} {value}' in text.split(', ')
 
