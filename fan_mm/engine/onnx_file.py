@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 from fan_mm.torch_files import read_torch_file
 
 SUFFIX = '.onnx'
@@ -67,7 +67,7 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
-        raise InputError(f'onnxruntime refuses {name}: {_first_line(error)}') from None
+        raise InputError(f'onnxruntime refuses {name}: {first_line(error)}') from None
 
 
 def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
@@ -86,11 +86,11 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
             ) from None
         if 'while running' in str(error):  # a node of the graph, not its input
             raise InputError(
-                f'the ONNX file does not compute {list(images.shape)}: {_first_line(error)}'
+                f'the ONNX file does not compute {list(images.shape)}: {first_line(error)}'
             ) from None
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
-            f'{list(images.shape)}: {_first_line(error)}'
+            f'{list(images.shape)}: {first_line(error)}'
         ) from None
 
 
@@ -260,7 +260,3 @@ def _settings(arch: Any) -> dict[str, Any]:
 
 def _last(features: tuple[Tensor, ...]) -> Tensor:
     return features[-1]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import datasets_of
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.jobs.input_size import resize
 
@@ -73,11 +73,7 @@ def build_loader(name: str, loader: dict, scope: str | None) -> Any:
         if name not in FOLDER_SETS:
             raise
         folder = loader['dataset']['data_root']
-        raise InputError(f'{name}: {folder} cannot be read: {_first_line(error)}') from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f'{name}: {folder} cannot be read: {first_line(error)}') from None
 
 
 def classes_of(name: str, dataset: Any) -> list[int] | None:
