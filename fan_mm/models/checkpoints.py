@@ -18,6 +18,7 @@ from mmengine.registry import MODELS
 from torch import Size, Tensor, nn
 
 from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
 from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
 from fan_mm.torch_files import read_torch_file
 
@@ -560,8 +561,7 @@ def fit(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[str
     ]
     for problem, keys in (('lacks', missing), ('has unknown', unknown), ('does not fit:', unequal)):
         if keys:
-            more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-            raise InputError(f'the checkpoint {problem} {", ".join(keys[:3])}{more}')
+            raise InputError(f'the checkpoint {problem} {few_and_more(keys)}')
     return state
 
 

@@ -52,6 +52,7 @@ from fan_mm.datasets.corrupted.manifest import (
 from fan_mm.datasets.corrupted.progress import progress_bar
 from fan_mm.datasets.corrupted.worker import CorruptOne, Pool
 from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
 from fan_mm.fileio import alone_in, is_temporary, output_folder, printable
 
 _SAMPLE = 64  # sources whose content is compared before the start
@@ -183,8 +184,7 @@ def _without_doubles(sources: list[str], file_format: str) -> tuple[list[str], l
 
 def named(names: Sequence[str]) -> str:
     """'a.png', or 'a.png, b.png, c.png and 2 more'."""
-    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-    return ', '.join(map(printable, names[:3])) + more
+    return few_and_more(map(printable, names))
 
 
 class _Run:
