@@ -1,7 +1,7 @@
 """The table of an evaluation on real adverse conditions: sets, their conditions, pooled, and the mean.
 
 Everything the report shows is asked for here, so that all its forms show the same numbers. Nothing is
-measured: `fan_mm.evaluation.shifts.scores` wrote every number. A value that is not there is None.
+measured: `fan_mm.evaluation.shifts.results` wrote every number. A value that is not there is None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ class ShiftTable:
     """Read access to one results dict of the kind 'shifts'.
 
     Args:
-        results: what `fan_mm.evaluation.shifts.scores` wrote as ``results.json``.
+        results: what `fan_mm.evaluation.shifts.results` wrote as ``results.json``.
         name: of the model, in place of the one in the results.
     """
 
