@@ -47,6 +47,23 @@ TESTS = {
     'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
     'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
+    'calibration/temperature': (
+        'test_evaluation/test_calibration/test_temperature.py '
+        'test_evaluation/test_calibration/test_of_sweep.py'
+    ),
+    **dict.fromkeys(('jobs/imagenet_sets', 'jobs/input_size'), 'test_jobs/test_ood.py'),
+    **dict.fromkeys(
+        (
+            *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
+            *('shift_figures', 'shift_page', 'simulated_real'),
+        ),
+        'test_report/test_shift_report.py test_report/test_detection_report.py',
+    ),
+    **dict.fromkeys(
+        ('report/calibration', 'calibration_section', 'calibration_figures'),
+        'test_report/test_calibration_report.py test_report/test_shift_report.py',
+    ),
+    **dict.fromkeys(('report/latex', 'report/scatter'), 'test_report/test_comparison_files.py'),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
 }
 
