@@ -33,6 +33,14 @@ TESTS = {
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
+    'evaluation/shifts/scores': (
+        'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_report/test_shift_report.py test_report/test_detection_report.py'
+    ),
+    'evaluation/shifts/pooling': (
+        'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_report/test_shift_report.py'
+    ),
     'evaluation/shifts/submission': (
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
