@@ -46,6 +46,7 @@ def test_three_numbers_and_their_retention():
             low, high = number['interval']
             assert low < number['value'] < high
     assert json.loads(json.dumps(results)) == results
+    assert {'corruption', 'severity', 'images', 'evidence'}.isdisjoint(results['cells'][0])
 
 
 def test_absent_classes():
