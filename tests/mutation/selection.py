@@ -33,6 +33,11 @@ TESTS = {
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
+    **dict.fromkeys(
+        ('datasets/shifts/pairs', 'datasets/shifts/boxes'),
+        'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
+        'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
+    ),
     'evaluation/shifts/scores': (
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
         'test_report/test_shift_report.py test_report/test_detection_report.py'
