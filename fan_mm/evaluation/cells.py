@@ -158,7 +158,11 @@ class CellStore:
                 # what a failed cell failed on may have been mended
                 if name in done or not name.startswith(COPIES)
             ]
-            self._refuse(f'{self.folder} holds a sweep with', names, there)
+            if any(record.status == 'done' for record in self._records.values()):
+                self._refuse(f'{self.folder} holds a sweep with', names, there)
+            elif names:  # a picture that ended it was replaced, say: nothing is lost
+                there = {}
+                self._remove_cells()
             for cell, record in self._records.items():
                 if record.status == 'done':
                     self._check_origin(cell)
@@ -168,8 +172,7 @@ class CellStore:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
-            for name in filter(_CELL.fullmatch, os.listdir(cells)):
-                (cells / name).unlink()
+            self._remove_cells()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
 
@@ -247,6 +250,13 @@ class CellStore:
         """The folder, where there is one."""
         assert self.folder is not None
         return self.folder
+
+    def _remove_cells(self) -> None:
+        """Remove the files of all cells."""
+        cells = self._there / 'cells'
+        for name in filter(_CELL.fullmatch, os.listdir(cells)):
+            (cells / name).unlink()
+        self._records.clear()
 
     def _remove_temporaries(self) -> None:
         """Remove half files that a kill left, of the names that a sweep and its report write."""
