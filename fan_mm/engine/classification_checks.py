@@ -10,6 +10,7 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
@@ -74,8 +75,8 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
         if list(other) != list(names):
             differ = [*sorted(set(names) - set(other)), *sorted(set(other) - set(names))]
             raise InputError(
-                f'{place} has other class folders than {first} ({", ".join(differ[:3])}'
-                f'{", ..." if len(differ) > 3 else ""}): labels are their positions and would be confused'
+                f'{place} has other class folders than {first} ({few(differ)}): labels are their '
+                'positions and would be confused'
             )
 
 

@@ -1,7 +1,7 @@
 """The table of an evaluation on real adverse conditions: sets, their conditions, pooled, and the mean.
 
 Everything the report shows is asked for here, so that all its forms show the same numbers. Nothing is
-measured: `fan_mm.evaluation.shifts.scores` wrote every number. A value that is not there is None.
+measured: `fan_mm.evaluation.shifts.results` wrote every number. A value that is not there is None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fan_mm.evaluation.results import protocol_of
+from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
 from fan_mm.report.robustness_table import MOST_CLASSES, NO_INTERVAL, ClassLosses, Measure
 
@@ -73,7 +74,7 @@ class ShiftTable:
     """Read access to one results dict of the kind 'shifts'.
 
     Args:
-        results: what `fan_mm.evaluation.shifts.scores` wrote as ``results.json``.
+        results: what `fan_mm.evaluation.shifts.results` wrote as ``results.json``.
         name: of the model, in place of the one in the results.
     """
 
@@ -393,9 +394,7 @@ def _some(classes: Sequence[str]) -> str:
     """Names of classes; of very many (COCO has 80) the first, and how many there are."""
     if len(classes) <= _NAMED:
         return ', '.join(classes)
-    return (
-        f'{", ".join(classes[: _NAMED // 2])} and {len(classes) - _NAMED // 2} more (results.json)'
-    )
+    return f'{few_and_more(classes, _NAMED // 2)} (results.json)'
 
 
 def _nan(value: float | None) -> float:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,27 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
         files = [file for file in files if file.name not in there[file.parent]]
     missing = [file for file in files if not file.is_file()]
     return (missing[0], len(missing) - 1) if missing else (None, 0)
+
+
+def refuse_missing(
+    place: str, what: str, paths: Iterable[str | os.PathLike], hint: str | Callable[[str], str] = ''
+) -> None:
+    """Refuse a dataset of whose files some are not there.
+
+    Args:
+        place: of the dataset in the config.
+        what: the files are, such as 'image'.
+        paths: of all of them.
+        hint: the end of the error's line; or what gives it, of the first path that is missing.
+
+    Raises:
+        InputError: one is missing.
+    """
+    missing, more = missing_file(paths)
+    if missing:
+        others = f' and {more} more' if more else ''
+        end = hint if isinstance(hint, str) else hint(str(missing))
+        raise InputError(f'{place}: no {what} {visible(missing)}{others}{end}')
 
 
 def listed_twice(place: str, paths: Collection[Any]) -> list[str]:

@@ -16,14 +16,15 @@ from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     is_local,
     listed_twice,
-    missing_file,
     other_size,
     refuse_empty,
+    refuse_missing,
     visible,
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 from fan_mm.folders import files_below
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
@@ -78,7 +79,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     images = [s.get('img_path') for s in samples]
     twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        _refuse_missing(place, 'image', images, _how_listed(dataset))
+        refuse_missing(place, 'image', filter(None, images), _how_listed(dataset))
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
@@ -87,7 +88,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
         return twice
-    _refuse_missing(place, 'label file', paths, train_ids_hint)
+    refuse_missing(place, 'label file', filter(None, paths), train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
@@ -273,7 +274,7 @@ class _Look:
         raw = np.unique(np.concatenate([values for values, _ in self.seen.values()]))
         made = np.unique(np.concatenate([labels for _, labels in self.seen.values()]))
         absent = [name for index, name in enumerate(self.classes) if index not in made]
-        names = ', '.join(map(repr, absent[:3])) + (', ...' if len(absent) > 3 else '')
+        names = few(map(repr, absent))
         values = ', '.join(map(str, raw.tolist()))
         because = (
             'reduce_zero_label makes 0 ignored and each other value one less'
@@ -307,13 +308,6 @@ def train_ids_hint(path: str) -> str:
         '; trainIds are made by: pip install cityscapesscripts && '
         'CITYSCAPES_DATASET=data/cityscapes csCreateTrainIdLabelImgs'
     )
-
-
-def _refuse_missing(place: str, what: str, paths: Collection, hint: Callable[[str], str]) -> None:
-    missing, more = missing_file([path for path in paths if path])
-    if missing:
-        others = f' and {more} more' if more else ''
-        raise InputError(f'{place}: no {what} {visible(missing)}{others}{hint(str(missing))}')
 
 
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
