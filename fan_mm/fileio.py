@@ -80,7 +80,7 @@ def _placed(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_PLACE:
             raise
-        raise InputError(f'{path}: nothing can be written there; choose another place') from None
+        raise InputError(f'{path}: it is not writable; choose another path') from None
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def alone_in(folder: str | os.PathLike) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _release(lock)
-        raise InputError(f'another run is writing into {folder}') from None
+        raise InputError(f'another run is writing to {folder}') from None
     except OSError:
         pass  # some network file systems cannot lock a folder
     try:

@@ -73,7 +73,7 @@ def _painted(relatives: Sequence[Path]) -> list[Path]:
 def read_image(file: Path) -> np.ndarray | None:
     """An image file as uint8 RGB ``(H, W, 3)``, as mmcv's default loader reads it; None if it is none.
 
-    That is: turned as EXIF says, without transparency, cut to 8 bits, the first of several frames.
+    That is: rotated according to EXIF, without transparency, reduced to 8 bits, the first of several frames.
     """
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)

@@ -21,15 +21,17 @@ from fan_mm.errors import InputError
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _ENDS = {_JPEG: b'\xff\xd9', _PNG: b'IEND\xaeB`\x82'}
 _TAIL = 64  # bytes, of which a few may follow the end
-_MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')  # among the pixels of a JPEG, of those that end them
+_MARKER = re.compile(
+    rb'\xff+([^\x00\xff\xd0-\xd7])'
+)  # among the pixels of a JPEG, of those that end them
 _EOI = b'\xd9'
 _PATH = re.compile(r'(^|_)path\d*$')  # keys of a sample: img_path, seg_map_path, img_path2
 _OTHERS = (  # what comes under the name of a picture, by its first bytes in lower case
-    (rb'\s*<(!doctype|html|\?xml|head|body)', 'is a web page, no picture: the download went wrong'),
-    (rb'version https://git-lfs', 'is the pointer to a picture in Git LFS: git lfs pull gets it'),
-    (rb'(?s)....ftyp(hei|hev|mif1|msf1)', 'is HEIC, which OpenCV does not read: convert it'),
-    (rb'\xff\x0a|\0\0\0\x0cjxl ', 'is JPEG XL, which OpenCV does not read: convert it'),
-    (rb'pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf', 'is an archive, no picture: unpack it'),
+    (rb'\s*<(!doctype|html|\?xml|head|body)', 'is a web page, not an image: the download failed'),
+    (rb'version https://git-lfs', 'is a Git LFS pointer, not an image: run git lfs pull'),
+    (rb'(?s)....ftyp(hei|hev|mif1|msf1)', 'is HEIC, which OpenCV cannot read: convert it'),
+    (rb'\xff\x0a|\0\0\0\x0cjxl ', 'is JPEG XL, which OpenCV cannot read: convert it'),
+    (rb'pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf', 'is an archive, not an image: unpack it'),
 )
 
 
@@ -86,7 +88,7 @@ def fault(path: str | os.PathLike) -> str | None:
     if other := next((what for pattern, what in _OTHERS if re.match(pattern, start)), None):
         return other
     if _is_cut(data):
-        return 'is cut short: get it again'
+        return 'is truncated: get it again'
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -96,7 +98,7 @@ def fault(path: str | os.PathLike) -> str | None:
     except UnidentifiedImageError:
         if data.strip(b'\0') and not data[:512].isascii():
             return None
-        return 'is no picture: get it again'
+        return 'is not an image: get it again'
     except Exception as error:  # Pillow's decoders raise many kinds
         said = ' '.join(str(error).split()) or type(error).__name__
         return f'is damaged ({said}): get it again'

@@ -116,7 +116,7 @@ def write_cluster_pictures(
         blocks: see `choose_blocks`; a row each, in this order.
         clusters: K, or None to take it from the eigenvalues.
         corruptions: (name, severity), a column each beside the clean image.
-        seed: of the corruptions.
+        seed: seed of the corruptions.
 
     Yields:
         Lines that say what ran, and where the picture is.

@@ -66,7 +66,9 @@ class Segmentor:
         self.name = name or Path(cfg.filename or 'model').stem
         self.predictor = Predictor(cfg, checkpoint)
         if self.predictor.scope != 'mmseg':
-            raise InputError(f'{self.name} is for {self.predictor.scope}: this shows segmentation')
+            raise InputError(
+                f'{self.name} is a {self.predictor.scope} model, but this tool needs segmentation'
+            )
         clean = test_pipeline(self.predictor)
         self.loader = loader_in(clean.transforms)
         step, look = CorruptImage(corruption, severity, seed), Look()
@@ -85,7 +87,7 @@ class Segmentor:
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
         """Files of the config's test split, evenly spread, and their labels (H, W)."""
         if self.predictor.dataset_cfg is None:
-            raise InputError(f'{self.name} has no test_dataloader: name --images')
+            raise InputError(f'{self.name} has no test_dataloader: give --images')
         with DefaultScope.overwrite_default_scope('mmseg'):
             dataset = DATASETS.build(self.predictor.dataset_cfg)
         for i in spread(len(dataset), count):
@@ -201,7 +203,7 @@ def write_segmentation(
 
     Args:
         segmentors: the models.
-        out: folder of the pictures.
+        out: output folder.
         corruption: name and severity.
         images: a file or a folder of images or frames; None for the test split.
         count: samples of the test split.
@@ -276,7 +278,7 @@ def _check_video(target: Path, fps: float) -> None:
     if target.suffix.lower() not in VIDEO_CODECS:
         raise InputError(f'--video {target}: choose one of {", ".join(VIDEO_CODECS)}')
     if not 0 < fps < math.inf:
-        raise InputError(f'a video has more than 0 pictures per second, not {fps}')
+        raise InputError(f'a video needs more than 0 frames per second, not {fps}')
 
 
 def _video_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -287,8 +289,8 @@ def _video_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         if frame.shape != first:
             (h, w), (height, width) = frame.shape[:2], first[:2]
             raise InputError(
-                f'pictures of {width}x{height} and of {w}x{h} pixels make no video: '
-                'take images of one size'
+                f'images of {width}x{height} and {w}x{h} pixels cannot form a '
+                'video: use images of one size'
             )
         yield _video_frame(frame)
 

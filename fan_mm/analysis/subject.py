@@ -103,13 +103,13 @@ class Subject:
             if isinstance(error, InputError) or isinstance(self.backbone, CheckpointedBackbone):
                 raise
             raise InputError(
-                f'{type(self.backbone).__name__} does not take {height}x{width} pixels ({one_line(error)}): '
-                '--size chooses another size'
+                f'{type(self.backbone).__name__} does not accept {height}x{width} pixels ({one_line(error)}): '
+                'use another --size'
             ) from None
         outputs = features if isinstance(features, list | tuple) else [features]
         if not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
             raise InputError(
-                f'{self.name} gives features that are not finite: its checkpoint is damaged'
+                f'{self.name} computes features that are not finite: its checkpoint is damaged'
             )
 
 
@@ -122,7 +122,7 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
         state = tree.below(find_module(tree, backbone, prefer=('ema', 'model')))
     except InputError as error:
         raise InputError(f'{checkpoint}: {error}') from None
-    load_strictly(backbone, state, f'{checkpoint} does not fit the backbone')
+    load_strictly(backbone, state, f'{checkpoint} does not match the backbone')
 
 
 @contextlib.contextmanager
@@ -133,7 +133,7 @@ def fitting_memory(what: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _OF_MEMORY.search(str(error)):
             raise
-        raise InputError(f'too little memory for {what}: choose a smaller size') from None
+        raise InputError(f'not enough memory for {what}: choose a smaller size') from None
 
 
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -146,10 +146,10 @@ def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
         InputError: they are no pairs, or one pair stands twice.
     """
     if not arguments or len(arguments) % 2:
-        raise InputError('models are pairs of CONFIG CHECKPOINT')
+        raise InputError('give models as pairs of CONFIG CHECKPOINT')
     pairs = list(zip(arguments[::2], arguments[1::2], strict=True))
     if len(set(pairs)) < len(pairs):
-        raise InputError('the same CONFIG CHECKPOINT stands twice')
+        raise InputError('the same CONFIG CHECKPOINT is given twice')
     stems = [Path(config).stem for config, _ in pairs]
     return [
         (config, checkpoint, f'{stem} ({Path(checkpoint).stem})' if stems.count(stem) > 1 else stem)

@@ -84,7 +84,7 @@ def _frost_picture(index: int) -> np.ndarray:
     package = importlib.util.find_spec('imagecorruptions')
     if package is None or not package.submodule_search_locations:
         raise InputError(
-            'frost needs the pictures of the imagecorruptions package: '
+            'frost needs the images of the imagecorruptions package: '
             'pip install imagecorruptions-imaug'
         )
     path = Path(package.submodule_search_locations[0], 'frost', name)

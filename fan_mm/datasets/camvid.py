@@ -58,7 +58,7 @@ class CamVidDataset(SegmentationDataset):
         for stem in stems:
             if stem not in images:
                 raise InputError(
-                    f'{self.ann_file} lists {stem}, but {self.data_prefix["img_path"]} has no such picture'
+                    f'{self.ann_file} lists {stem}, but {self.data_prefix["img_path"]} has no such image'
                 )
             yield images[stem], Path(self.data_prefix['seg_map_path'], f'{stem}.png')
 

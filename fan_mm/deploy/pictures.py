@@ -38,7 +38,7 @@ class TrainingPictures:
         self.datasets = training_datasets(split, [], predictor.scope, '--precision int8')
         total = sum(map(len, self.datasets))
         if total < 2:
-            raise InputError(f'int8 needs two pictures of the training split, there are {total}')
+            raise InputError(f'int8 needs two images of the training split, but there are {total}')
         held = min(HELD_BACK, total // 2)
         taken = min(count + held, total)
         places = [i * total // taken for i in range(taken)]

@@ -67,7 +67,7 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
-        raise InputError(f'onnxruntime refuses {name}: {first_line(error)}') from None
+        raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None
 
 
 def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
@@ -82,11 +82,11 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
     except Exception as error:  # onnxruntime has a dozen kinds
         if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
             raise InputError(
-                f'not enough memory for {list(images.shape)}: smaller batches or pictures need less'
+                f'not enough memory for {list(images.shape)}: smaller batches or images need less'
             ) from None
         if 'while running' in str(error):  # a node of the graph, not its input
             raise InputError(
-                f'the ONNX file does not compute {list(images.shape)}: {first_line(error)}'
+                f'the ONNX file fails for {list(images.shape)}: {first_line(error)}'
             ) from None
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
@@ -104,16 +104,16 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
     if not own:
         raise InputError(
-            f'{source} was not exported by fan_mm: what it takes and gives is not known'
+            f'{source} was not exported by fan_mm, so its inputs and outputs are not known'
         )
     found = {}
     for name, value in own.items():
         try:
             found[name] = json.loads(value)
         except ValueError:
-            raise InputError(f'{source}: {PREFIX}{name} in its metadata is no JSON') from None
+            raise InputError(f'{source}: {PREFIX}{name} in its metadata is not JSON') from None
     if lacking := [name for name in _NEEDED if name not in found]:
-        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it anew')
+        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it again')
     return found
 
 
@@ -159,7 +159,7 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
     if told['part'] != 'whole' or told['output'] != 'logits' or told['preprocessing']:
         raise InputError(
             f'{source} gives {told["output"] if told["part"] == "whole" else told["part"]} for '
-            f'{told["input"]}: to be tested, a file is exported with --output logits and without '
+            f'{told["input"]}: for testing, export with --output logits and without '
             '--with-preprocessing'
         )
     meta = {'classes': tuple(told['classes'])} if told['classes'] else {}
@@ -212,7 +212,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     head, backbone = getattr(model, name, None), getattr(model, 'backbone', None)
     if head is None or backbone is None:
         raise InputError(
-            f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
+            f'{source} replaces a classification or segmentation model, but {type(model).__name__} is neither'
         )
     if type(backbone).__name__ != told['backbone']:
         raise InputError(
@@ -220,11 +220,11 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
             f'{type(backbone).__name__}'
         )
     if different := _differences(model, told):
-        raise InputError(f'{source} is of another model than the config: {different}')
+        raise InputError(f'{source} does not match the model of the config: {different}')
     channels = content['onnx'].get_outputs()[0].shape[1]
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', channels)
     if isinstance(channels, int) and channels != wanted:
-        raise InputError(f'{source} gives scores of {channels} classes, the config has {wanted}')
+        raise InputError(f'{source} outputs scores for {channels} classes, the config has {wanted}')
     model.backbone = OnnxNetwork(content['onnx'])
     if getattr(model, 'neck', None) is not None:
         model.neck = None
@@ -246,9 +246,9 @@ def _differences(model: Any, told: Mapping[str, Any]) -> str:
         theirs = torch.as_tensor(stated[name], dtype=torch.double).flatten()
         if bool(((ours - theirs).abs() > 1e-5 * theirs.abs() + 1e-6).any()):
             have = [round(value, 4) for value in ours.tolist()]
-            return f'{name} of its pixels is {stated[name]}, of data_preprocessor {have}'
+            return f'{name} for its pixels is {stated[name]}, in data_preprocessor {have}'
     if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
-        return f'data_preprocessor of the file is {stated}, and exchanges red and blue otherwise'
+        return f'data_preprocessor of the file is {stated}, and swaps red and blue differently'
     return ''
 
 

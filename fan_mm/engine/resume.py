@@ -51,7 +51,9 @@ def read_training_state(path: str | Path) -> dict:
     state = checkpoint if isinstance(checkpoint, dict) else {}
     meta = state.get('meta')
     if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in state:
-        raise InputError(f'{path} holds no training state: load its weights with load_from instead')
+        raise InputError(
+            f'{path} contains no training state: load its weights with load_from instead'
+        )
     return state
 
 

@@ -145,11 +145,11 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         if error.name != 'get_data_info':
             raise
         raise InputError(
-            f'{type(error.obj).__name__} has no get_data_info: derive it from mmengine BaseDataset'
+            f'{type(error.obj).__name__} has no get_data_info: derive it from BaseDataset of mmengine'
         ) from None
     if infos and not infos[0].get('img_path'):
         raise InputError(
-            f'the samples of {type(dataset).__name__} have no img_path: every image is corrupted by '
-            'a seed made of its file name, so the dataset must read images from files'
+            f'the samples of {type(dataset).__name__} have no img_path: the seed of an image is '
+            'derived from its file name, so the dataset must read images from files'
         )
     return infos

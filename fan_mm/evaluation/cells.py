@@ -142,7 +142,7 @@ class CellStore:
         path, cells = self.folder / 'sweep.json', output_folder(self.folder / 'cells')
         for file in sorted(cells.iterdir()):
             if not file.name.startswith('.') and not _CELL.fullmatch(file.name):
-                raise InputError(f'{file} is no cell of a sweep: give another --work-dir')
+                raise InputError(f'{file} is not a cell of a sweep: give another --work-dir')
         if overwrite:
             path.unlink(missing_ok=True)
             self._remove_pictures()
@@ -151,12 +151,12 @@ class CellStore:
                 there = dict(json.loads(path.read_text()))
             except (ValueError, TypeError):
                 raise InputError(
-                    f'{path} is damaged: give another --work-dir, or --overwrite to start anew'
+                    f'{path} is damaged: give another --work-dir, or --overwrite to start over'
                 ) from None
             if there.get('fingerprints') != identity.get('fingerprints'):
                 raise InputError(
-                    f'{self.folder} holds a sweep that another version of fan_mm has begun: finish '
-                    'it with that one, give another --work-dir, or --overwrite to start anew'
+                    f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
+                    'with that version, give another --work-dir, or --overwrite to start over'
                 )
             self._read()
             done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
@@ -191,7 +191,7 @@ class CellStore:
         differs = '; '.join(f'{n} was {there.get(n)}, is {self._identity.get(n)}' for n in names)
         raise InputError(
             f'{what} another {", ".join(names)} ({differs}): '
-            'give another --work-dir, or --overwrite to start anew'
+            'give another --work-dir, or --overwrite to start over'
         )
 
     def _check_origin(self, cell: Cell) -> None:
@@ -215,7 +215,7 @@ class CellStore:
         """Leave out a cell whose statistics are not those that were written with its record."""
         path, sealed = self._path(cell, '.npz'), self._seals[cell]
         if sealed is not None and sealed != seal_of_arrays(path):
-            _leave_out(path, 'is not the file that was written with its record')
+            _leave_out(path, 'is not the file written together with its record')
             del self._records[cell]
 
     def _of(self, cell: Cell) -> dict[str, str]:
@@ -252,7 +252,7 @@ class CellStore:
         if not same or lost:
             what = f'the cells {", ".join(lost)} of {self.folder}' if same else str(path)
             raise InputError(
-                f'{what} were removed or changed while the sweep ran: nothing of it counts; run it again'
+                f'{what} were removed or changed while the sweep ran: none of it counts; run it again'
             )
 
     @property
@@ -365,7 +365,7 @@ class CellStore:
         """Statistics per image of a cell by their name, None if it has none.
 
         Raises:
-            InputError: their file is damaged.
+            InputError: the file is damaged.
         """
         with self._arrays(cell) as arrays:
             return arrays.get(name)
@@ -393,7 +393,7 @@ class CellStore:
         except DAMAGED:
             record = path.with_suffix('.json').name
             raise InputError(
-                f'{path} is damaged: remove {record} beside it, so that the cell is evaluated again'
+                f'{path} is damaged: remove {record} next to it, so that the cell is evaluated again'
             ) from None
 
 

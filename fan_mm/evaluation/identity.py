@@ -213,7 +213,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     unread = sum(size is None for sample in samples for size in sample['sizes'].values())
     if unread:
         print_log(
-            f'{unread} files of the dataset cannot be looked at from here: they are known by name',
+            f'{unread} files of the dataset cannot be read from here: they are identified by name',
             'current',
             logging.WARNING,
         )

@@ -200,7 +200,7 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     if len(known) < len(crops) or len(sizes) > 1:
         names = ', '.join(dict.fromkeys(names_of(crop)[0] for crop in crops))
         raise InputError(
-            f'the files of --corrupted-root are crops already, and the pipeline has {names}: '
+            f'the files of --corrupted-root are already cropped, but the pipeline has {names}: '
             f'only {" or ".join(_CENTRE_CROPS)} of one size can be left out'
         )
     return _uncropped(transforms, sizes.pop())
@@ -296,7 +296,7 @@ def _check_size(image: np.ndarray | Image.Image) -> None:
     if min(width, height) < MIN_SIDE:
         raise InputError(
             f'the image to corrupt has {width}x{height} pixels, but the corruptions need '
-            f'{MIN_SIDE}x{MIN_SIDE} or more there'
+            f'{MIN_SIDE}x{MIN_SIDE} or more at this point'
         )
 
 
@@ -340,8 +340,8 @@ def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> s
     orders = colour_orders(transforms, look, sample)
     if len(orders) > 1:
         raise InputError(
-            'red comes first in some of the pictures that are made of a sample, blue in others: '
-            'let all branches of the pipeline agree'
+            'red comes first in some of the images made from a sample, blue in others: use the '
+            'same order in all branches of the pipeline'
         )
     if orders != {'rgb'}:
         return 'bgr'
@@ -358,7 +358,7 @@ def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -
     if any(frame.is_cut(results) for results in look.seen):
         names = ', '.join(names_of(t)[0] for t in flatten(transforms))
         raise InputError(
-            'the files of --corrupted-root are crops already, and the pipeline cuts off their edges '
+            'the files of --corrupted-root are already cropped, but the pipeline cuts off their edges '
             f'({names}): only {" or ".join(_CENTRE_CROPS)} can be left out'
         )
 
@@ -396,8 +396,8 @@ def with_cells(
     clean: Any = getattr(dataset, 'pipeline', None)
     if not hasattr(clean, 'transforms'):
         raise InputError(
-            f'{type(dataset).__name__} has no pipeline of transforms to put a corruption into: '
-            'use a dataset of mmpretrain, mmseg or mmdet, or one derived from mmengine BaseDataset'
+            f'{type(dataset).__name__} has no pipeline to insert a corruption into: use a dataset '
+            'of mmpretrain, mmseg or mmdet, or one derived from BaseDataset of mmengine'
         )
     step = make_step()
     sample = first_sample(dataset)
@@ -406,8 +406,8 @@ def with_cells(
     if not any(t is step for t in flatten(corrupted)):
         names = ', '.join(type(t).__name__ for t in flatten(clean.transforms))
         raise InputError(
-            f'no place for a corruption in the pipeline of {type(dataset).__name__} ({names}): '
-            'it needs a LoadImageFromFile, or where the dataset holds the image a transform that '
+            f'no position for a corruption in the pipeline of {type(dataset).__name__} ({names}): '
+            'it needs a LoadImageFromFile or, if the dataset holds the image, a transform that '
             'packs it'
         )
     order = 'bgr'

@@ -230,7 +230,7 @@ def _disagreements(rows: list[dict]) -> list[str]:
         printed = {row['table']: row[column] for row in rows if column in row}
         if len(set(printed.values())) > 1:
             places = ' and '.join(f'{value} in Table {n}' for n, value in printed.items())
-            found.append(f'Printed twice, differently: {what} {places}.')
+            found.append(f'Printed twice with different values: {what} {places}.')
     for row in rows:
         if 'retention' in row and not retention_agrees(row):
             ratio = 100 * row['corrupted'] / row['clean']

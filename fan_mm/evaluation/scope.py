@@ -67,7 +67,7 @@ def choose_scope(
     """The part of a benchmark that was asked for.
 
     Args:
-        benchmark: the whole.
+        benchmark: the whole benchmark.
         corruptions: see `choose_cells`. One that the benchmark's mean does not cover becomes a
             hold-out. An empty list leaves the clean cell alone.
         severities: see `choose_cells`.

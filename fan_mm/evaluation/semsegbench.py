@@ -73,8 +73,8 @@ def publications(dataset: str | None = None) -> list[Publication]:
                     images=images,
                     samples=samples,
                     corrupted=(
-                        'made with imagecorruptions after the resize, from BGR arrays taken as RGB '
-                        "('bgr-as-rgb'), without a seed, the model under float16 autocast"
+                        'made with imagecorruptions after the resize, from BGR arrays treated as '
+                        "RGB ('bgr-as-rgb'), without a seed, the model under float16 autocast"
                     ),
                     models=tuple(_model(row) for row in rows() if row['dataset'] == name),
                 )

@@ -33,7 +33,7 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
         dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)
     ]
     if not all(pipelines):
-        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read pictures with')
+        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read images')
     if name in FOLDER_SETS:
         if any(pipeline != pipelines[0] for pipeline in pipelines):
             raise InputError(f'{name}: the test datasets have several pipelines: keep one dataset')

@@ -28,7 +28,7 @@ def resize(pipeline: list[dict], size: int) -> None:
     if 'EfficientNet' in type_name(crop) or not resizes:
         raise InputError(
             f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline, '
-            f'--size SET={own} keeps its own'
+            f'--size SET={own} keeps the original size'
         )
     edge = _key(resizes[-1], 'scale', 'size')
     _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))

@@ -58,7 +58,7 @@ def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
     few = f'{len(wanted)} classes ({", ".join(wanted[:3])}, ...)'
     number = known.number or (len(known.names) if known.names else None)
     if number not in (None, len(wanted)):
-        raise InputError(f'{title} needs a model of its {few}, but this one has {number}')
+        raise InputError(f'{title} needs a model with its {few}, but this one has {number}')
     if known.names is None or len(known.names) != len(wanted):
         return
     own, theirs = [*map(_plain, known.names)], [*map(_plain, wanted)]
@@ -67,8 +67,8 @@ def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
     if moved is not None or 2 * others > len(own):
         at = moved if moved is not None else next(i for i, n in enumerate(own) if n not in theirs)
         raise InputError(
-            f"{title} needs a model of its {few}: class {at} is '{wanted[at]}' there, but "
-            f"'{known.names[at]}' of this model"
+            f"{title} needs a model with its {few}: class {at} is '{wanted[at]}' there, but "
+            f"'{known.names[at]}' in this model"
         )
 
 

@@ -90,19 +90,21 @@ def evaluate_ood(
             evaluated.
     """
     if weights and is_onnx(checkpoint):
-        raise InputError(f'--weights: {checkpoint} has the weights that were exported, no others')
+        raise InputError(f'--weights: {checkpoint} contains only the exported weights')
     pixels, kinds = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
     for name in {*folders, *pixels, *kinds}:
         if name not in TEST_SETS:
-            raise InputError(f'test sets are {", ".join(TEST_SETS)}, not {name!r}')
+            raise InputError(f'the test set must be one of {", ".join(TEST_SETS)}, not {name!r}')
     if set(kinds.values()) - {'ema', 'model'}:
-        raise InputError("weights are 'ema' or 'model'")
+        raise InputError("weights must be 'ema' or 'model'")
     scope = scope_of(cfg)
     if scope in _OTHER_TASKS:
-        raise InputError(f"ImageNet's test sets are for classifiers, but the config is for {scope}")
+        raise InputError(
+            f'the ImageNet test sets are for classifiers, but the config is for {scope}'
+        )
     for name, size in pixels.items():
         if size is not None and not 1 <= size <= LARGEST:
-            raise InputError(f'{name}: {size} pixels, but sizes are 1 to {LARGEST}')
+            raise InputError(f'{name}: {size} pixels, but sizes must be 1 to {LARGEST}')
     content = read_checkpoint(checkpoint)
     names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
     if not names:
@@ -196,12 +198,12 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
     scores: list[Any] = [getattr(sample, 'pred_score', None) for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
         raise InputError(
-            f'{type(model).__name__} predicts no pred_score, a score for each class, and so cannot be '
-            "evaluated on ImageNet's test sets"
+            f'{type(model).__name__} returns no pred_score, a score for each class, and cannot be '
+            'evaluated on the ImageNet test sets'
         )
     labels: list[Any] = [getattr(sample, 'gt_label', None) for sample in samples]
     if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):
-        raise InputError('there are pictures without one label each: PackInputs packs it')
+        raise InputError('some images do not have exactly one label, which PackInputs adds')
     return torch.stack(scores).float(), torch.cat([label.reshape(1) for label in labels])
 
 
@@ -220,7 +222,7 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
                 f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
             )
         if not torch.isfinite(scores).all():
-            raise InputError(f'{name}: the scores of the first pictures are NaN or infinite')
+            raise InputError(f'{name}: the scores of the first images are NaN or infinite')
         if int(labels.max()) >= outputs:
             raise InputError(
                 f'{name}: a label is {int(labels.max())}, but the model has {outputs} classes'
@@ -270,7 +272,7 @@ def _accuracy(
             chosen = range(scores.shape[1]) if classes is None else classes
             if not scores[:, chosen].any(1).all():
                 raise InputError(
-                    "the scores of all the test set's classes are 0, so none is the best"
+                    'the scores of all classes of the test set are 0, so none is the best'
                 )
             right += torch.tensor(correct_counts(scores, labels, chosen))
             if calibrated:

@@ -25,7 +25,7 @@ def training_pictures(cfg: Config, count: int, test: dict | None = None) -> Data
     test, option = test or cfg.test_dataloader, '--fit-temperature'
     pipeline = next(datasets_of('', test['dataset']))[1].get('pipeline')
     if not pipeline:
-        raise InputError(f'{option}: test_dataloader.dataset has no pipeline to read pictures with')
+        raise InputError(f'{option}: test_dataloader.dataset has no pipeline to read images')
     split = (cfg.get('train_dataloader') or {}).get('dataset')
     parts = training_datasets(split, pipeline, scope_of(cfg), option)
     whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)

@@ -50,7 +50,7 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
         'metric': metric_label(results['metric']['name']),
         'roles': [role for role in _CAPTIONS if any(_has(role, sample) for sample in samples)],
     }
-    note = f' {left_out} more have no room here; they are in the gallery.' if left_out else ''
+    note = f' {left_out} more do not fit here; they are in the gallery.' if left_out else ''
     script = resources.files('fan_mm.report').joinpath('explorer.js').read_text()
     content = json.dumps(data, separators=(',', ':')).replace('</', '<\\/')
     return [

@@ -142,7 +142,7 @@ def _instead(text: str, shown: str) -> str:
     if not _said:
         _said.add(text)
         print_log(
-            f'no installed font has the letters of {text!r}: pictures show {shown!r}; install one, '
+            f'no installed font covers {text!r}: pictures show {shown!r}; install one, '
             'such as Noto Sans of that script',
             'current',
             logging.WARNING,

@@ -216,7 +216,7 @@ def build_shift_comparison(
     if rows:
         places = _places(tables, rows)
         notices.append(
-            'Published rows are results of others, with models trained in other ways; they were not '
+            'Published rows are from other authors, with models trained differently; they were not '
             'measured here and are not ranked'
             + (', except those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
@@ -284,7 +284,7 @@ def _notices(tables: Sequence[ShiftTable], unlike: frozenset[tuple[str, Column]]
         ]
         if names:
             found.append(
-                f'{table.name} was measured on other pictures, labels or classes in {", ".join(names)}: '
+                f'{table.name} was measured on other images, labels or classes in {", ".join(names)}: '
                 'there it is neither ranked nor subtracted.'
             )
         if lost := [what for what, _, _ in table.absent()]:

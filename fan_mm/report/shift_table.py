@@ -19,9 +19,9 @@ CLEAN = 'clean'
 OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
 _NAMED = 12  # classes in a remark
 MEANINGS = {
-    'pooled': 'the score of all pictures of the set together: of mIoU, that of the sum of the '
-    "conditions' confusion matrices, of mAP that of all detections in the order of their scores",
-    'mean of conditions': "the mean of the conditions' scores, each counting once",
+    'pooled': 'the score over all images of the dataset: for mIoU, from the summed confusion '
+    'matrices of the conditions; for mAP, from all detections ranked by their scores',
+    'mean of conditions': 'the mean of the scores of all conditions',
     'retention': 'score / clean score, over the same classes',
     'effective robustness': 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
 }
@@ -135,11 +135,7 @@ class ShiftTable:
             for name, found in rows.items()
             if any(r.score['value'] is not None and r.score['interval'] is None for r in found)
         ]
-        return (
-            f'Without interval in some rows: {", ".join(missing)}; {NO_INTERVAL}.'
-            if missing
-            else ''
-        )
+        return f'No intervals in some rows: {", ".join(missing)}; {NO_INTERVAL}.' if missing else ''
 
     def title(self, name: str) -> str:
         """A set and its split: 'ACDC val'."""
@@ -245,7 +241,7 @@ class ShiftTable:
         """The clean score, each set's, and effective robustness."""
         found = []
         if (clean := self.clean_row()) is not None:
-            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean pictures'))
+            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean images'))
         for name in self.sets:
             row = self.best_known(name)
             label = self.title(name) + ('' if row.kind == 'condition' else f', {row.label}')
@@ -347,7 +343,7 @@ class ShiftTable:
             'checkpoint': model['checkpoint'],
             'checkpoint SHA-256': model['checkpoint_sha256'],
             'clean column': r['dataset']['type'],
-            'at most pictures of each condition': r.get('max_samples'),
+            'images per condition, at most': r.get('max_samples'),
             **r['environment'],
         }
         return {name: str(value) for name, value in pairs.items() if value is not None}
@@ -364,7 +360,7 @@ class ShiftTable:
             'classes scored': f'{len(entry["scored"])} of {self._classes}'
             if len(entry['scored']) < self._classes
             else None,
-            'pictures without a label, left out': entry['unlabelled'] or None,
+            'images without a label, left out': entry['unlabelled'] or None,
             'notes': ' '.join(entry.get('notes') or ()),
         }
         return {what: str(text) for what, text in pairs.items() if text}
@@ -373,7 +369,7 @@ class ShiftTable:
 def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
     remarks = []
     if found['samples'] and found['samples'] < found['total']:
-        remarks.append(f'{found["samples"]} of {found["total"]} pictures')
+        remarks.append(f'{found["samples"]} of {found["total"]} images')
     if found['unlabelled']:
         first = ', '.join(found['first_unlabelled'])
         more = ', ...' if found['unlabelled'] > len(found['first_unlabelled']) else ''
@@ -384,7 +380,7 @@ def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
         names = _some(found['absent_but_predicted'])
         present = number(found['score_of_present_classes'])
         remarks.append(
-            f'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: {names} '
+            f'predicted, but not in the ground truth, so counted as 0 in the mean as in mmseg: {names} '
             f'(without them {present})'
         )
     return remarks

@@ -89,13 +89,13 @@ def _remarks(data: bytes, header: Header, image: np.ndarray) -> list[str]:
     if header.orientation > 1:  # not of every format does OpenCV apply it
         stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if stored is None or not np.array_equal(stored, image):
-            remarks.append('turned as EXIF says')
+            remarks.append('rotated according to EXIF')
     if header.several:
-        remarks.append('only the first of several frames or pages')
+        remarks.append('with only the first of several frames or pages')
     if header.transparent:
         remarks.append('without transparency')
     if header.deep or (data.startswith(b'\x89PNG') and data[24] > 8):
-        remarks.append('cut to 8 bits')
+        remarks.append('reduced to 8 bits')
     return remarks
 
 

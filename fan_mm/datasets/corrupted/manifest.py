@@ -103,13 +103,15 @@ def read_manifest(destination: Path) -> dict:
         manifest = json.loads(path.read_text())
         schema = manifest['schema']
     except FileNotFoundError:
-        raise InputError(f'no {path}: not made by make_corrupted_dataset.py') from None
+        raise InputError(
+            f'no {path}: the dataset was not made by make_corrupted_dataset.py'
+        ) from None
     except (ValueError, TypeError, KeyError):
         raise InputError(f'{path} is not a manifest of a corrupted dataset') from None
     if schema != SCHEMA:
         raise InputError(f'{path} has schema {schema}, this fan_mm reads {SCHEMA}')
     if lacking := _lacking(manifest):
-        raise InputError(f'damaged: {path} (no proper {lacking})')
+        raise InputError(f'damaged: {path} (no valid {lacking})')
     return manifest
 
 
@@ -289,5 +291,5 @@ def _sha256(text: str) -> bytes:
 
 def _damaged(path: Path) -> InputError:
     return InputError(
-        f'damaged: {path}: remove it, and the command that made the dataset writes it anew'
+        f'damaged: {path}: remove it, and the command that made the dataset writes it again'
     )

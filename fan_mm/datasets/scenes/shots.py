@@ -117,8 +117,8 @@ def write_shots(
         shots: the pictures.
         size: height and width in pixels.
         seed: of the scenes.
-        jobs: processes that render; None for one per core.
-        progress: wraps the loop over pictures, given their number.
+        jobs: number of rendering processes; None for one per core.
+        progress: wraps the loop over images, given their number.
     """
     gone = {name for shot in shots for name in shot.shared if not (root / name).is_file()}
     missing = [

@@ -60,7 +60,7 @@ ACDC = add(
         files='rgb_anon/CONDITION/SPLIT/SEQUENCE/*_rgb_anon.png and '
         'gt/CONDITION/SPLIT/SEQUENCE/*_gt_labelTrainIds.png',
         protocol='test: the server scores the subsets all, fog, night, rain and snow; papers quote "all", '
-        'taken to be pooled over conditions (official wording not seen [?]), which is not the mean of four',
+        'which we take to be pooled over conditions (official wording not seen [?]), unlike the mean of four',
         source=_SOURCE,
         licence=_LICENCE,
         told=_told,

@@ -47,8 +47,8 @@ BDD100K = add(
             'night': Subset(list_file='images_trainval_night_correct_filenames.txt'),
         },
         files='images/10k/SPLIT/*.jpg and labels/sem_seg/masks/SPLIT/*.png',
-        protocol='val: 1000 pictures, of which two have no mask; night (MGCDA): 87 pictures, of which 74 are '
-        'of train: do not use it for a model that was trained on BDD100K',
+        protocol='val: 1000 images, two of them without a mask; night (MGCDA): 87 images, 74 of them from '
+        'train: do not use it for a model trained on BDD100K',
         source='bdd100k/bdd100k, sakaridis/MGCDA',
         licence='education and research',
         told=_told,

@@ -66,7 +66,7 @@ class ShiftDataset(SegmentationDataset):
         record = SHIFT_SETS.get(shift or self.SHIFT)
         if not isinstance(record, SegmentationSet):
             known = [s.name for s in SHIFT_SETS.values() if isinstance(s, SegmentationSet)]
-            raise InputError(f'shift is one of {", ".join(known)}, not {shift!r}')
+            raise InputError(f'shift must be one of {", ".join(known)}, not {shift!r}')
         self.shift = record
         if not data_root:
             raise InputError(
@@ -74,11 +74,11 @@ class ShiftDataset(SegmentationDataset):
             )
         if kwargs.get('ann_file'):
             raise InputError(
-                f'{type(self).__name__}.ann_file is not read: a list of names is given as split'
+                f'{type(self).__name__}.ann_file is not used: give a list of names as split'
             )
         if set(data_prefix or ()) - {'seg_map_path'}:
             raise InputError(
-                f'{type(self).__name__}.data_prefix has seg_map_path alone: pictures are found below data_root'
+                f'{type(self).__name__}.data_prefix can only have seg_map_path: images are found below data_root'
             )
         self.split, self.conditions, self.encoding = split, conditions, encoding
         super().__init__(
@@ -169,10 +169,10 @@ def _read_panoptic(file: Path) -> dict[str, dict[int, int]]:
         }
     except OSError as error:
         raise InputError(
-            f'{file}: {error.strerror}; it says which category a segment is of, and comes with panoptic/'
+            f'{file}: {error.strerror}; it contains the categories of the segments, and comes with panoptic/'
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{file} is no panoptic file of COCO form: {error!r}') from None
+        raise InputError(f'{file} is not a panoptic file in COCO format: {error!r}') from None
 
 
 @DATASETS.register_module()

@@ -123,7 +123,7 @@ class _Search:
         possible = (*record.encodings, *record.on_request)
         if encoding and encoding not in possible:
             raise InputError(
-                f'{record.title} has labels as {", ".join(possible)}, not {encoding!r}'
+                f'{record.title} can have labels as {", ".join(possible)}, not {encoding!r}'
             )
         self.encodings = (encoding,) if encoding else record.encodings
         self.notes: list[str] = []
@@ -149,7 +149,7 @@ class _Search:
         conditions = self._by_condition(pairs)
         for name, found in conditions.items():
             if encoding and not any(label for _, label in found):
-                self.notes.append(f'{name}: none of its {len(found)} pictures has a label')
+                self.notes.append(f'{name}: none of its {len(found)} images has a label')
         return tuple(
             Condition(
                 name=name,
@@ -183,10 +183,10 @@ class _Search:
         if there == {''} and self.split == self.set.splits[0]:
             pictures = self.pictures  # one split is there, and its folder does not say which
         if not pictures:
-            have = [s for s in self.set.splits if s in there] or ['none that its folders tell']
+            have = [s for s in self.set.splits if s in there] or ['none that its folders name']
             raise InputError(
-                f'{self.folder} has no pictures of {self.set.title}, split {self.split}; it has '
-                f'{", ".join(have)}: --split {self.set.choice}=SPLIT chooses'
+                f'{self.folder} has no images of {self.set.title}, split {self.split}; it has '
+                f'{", ".join(have)}: --split {self.set.choice}=SPLIT selects it'
             )
         pictures = self._once(pictures)
         if not subset.list_file:
@@ -199,7 +199,7 @@ class _Search:
                 f'{self.set.title}, split {self.split}: no list {subset.list_file} below {self.folder}'
             )
         labelled = [file for file in pictures if self._labels_of(file)]
-        self.notes.append(f'no list {subset.list_file}: all {len(labelled)} pictures with a label')
+        self.notes.append(f'no list {subset.list_file}: using all {len(labelled)} labelled images')
         return labelled or pictures
 
     def _list_file(self, name: str) -> Path | None:
@@ -225,7 +225,7 @@ class _Search:
             found |= dict.fromkeys(files)
         if missing:
             raise InputError(
-                f'{list_file} names {len(missing)} pictures that are not below {self.folder}, such as '
+                f'{list_file} lists {len(missing)} images that are not below {self.folder}, such as '
                 f'{missing[0]}'
             )
         return list(found)
@@ -255,7 +255,7 @@ class _Search:
         left_out = [f for i, files in groups.items() for f in files if f is not chosen.get(i)]
         if left_out:
             self.notes.append(
-                f'{len(left_out)} further copies left out, such as {"/".join(left_out[0].parts)}'
+                f'{len(left_out)} duplicate copies left out, such as {"/".join(left_out[0].parts)}'
             )
         return sorted(chosen.values(), key=lambda file: file.path)
 
@@ -270,8 +270,8 @@ class _Search:
             alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
             if alike and file.path.stat().st_size != first.path.stat().st_size:
                 raise InputError(
-                    f'{first.path} and {file.path} have one name and differ: give the folder of '
-                    f'{self.set.title} that holds one of them'
+                    f'{first.path} and {file.path} have the same name but differ: give a folder '
+                    f'of {self.set.title} with only one of them'
                 )
         return first
 
@@ -293,7 +293,7 @@ class _Search:
         if len(formats) > 1 and not self.set.suffixes_mix:
             counts = ', '.join(f'{count} {suffix}' for suffix, count in formats)
             raise InputError(
-                f'{self.folder}: pictures of {self.set.title}, split {self.split}, are of several formats '
+                f'{self.folder}: images of {self.set.title}, split {self.split}, have several formats '
                 f'({counts}): keep one'
             )
 
@@ -314,7 +314,7 @@ class _Search:
         if encoding is None:
             kinds = ', '.join(f'{counts[e]} as {LABEL_MAPS[e].title}' for e in counts)
             raise InputError(
-                f'{self.set.title}, split {self.split}: labels are mixed ({kinds}), and no kind has all '
+                f'{self.set.title}, split {self.split}: labels are mixed ({kinds}), and no kind covers all '
                 f'{labelled}: complete one'
             )
         return [
@@ -326,14 +326,14 @@ class _Search:
         where = self.labels_folder or self.folder
         if others:
             kinds = ', '.join(sorted(others))
-            hint = f'only labels as {kinds}: --encoding {self.set.choice}=NAME reads them'
+            hint = f'there are only labels as {kinds}: read them with --encoding {self.set.choice}=NAME'
         elif self.set.labels_from and self.labels_folder is None:
-            hint = f'they are those of {self.set.labels_from}: --{self.set.labels_from.lower()} DIR'
+            hint = f'it uses the labels of {self.set.labels_from}: give --{self.set.labels_from.lower()} DIR'
         else:
-            hint = self.set.make_labels or f'expected is {self.set.files}'
+            hint = self.set.make_labels or f'expected: {self.set.files}'
         raise InputError(
             f'{self.set.title}, split {self.split}: no labels below {where} for '
-            f'{"/".join(picture.parts)} or any other picture; {hint}'
+            f'{"/".join(picture.parts)} or any other image; {hint}'
         )
 
     def _by_condition(
@@ -350,7 +350,7 @@ class _Search:
             found[name or (known[0] if len(known) == 1 else '')].append((picture, label))
         if lost := found.pop('', None):
             name = 'unknown' if found else 'all'
-            self.notes.append(f'{len(lost)} pictures lie in no folder that names a condition')
+            self.notes.append(f'{len(lost)} images are not in a folder that names a condition')
             found[name] = lost
         order = {name: place for place, name in enumerate(known)}
         return dict(

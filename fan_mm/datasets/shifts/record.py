@@ -146,7 +146,7 @@ class ShiftSet:
         split = split or self.splits[0]
         if split not in self.splits and not split.endswith('.txt'):
             raise InputError(
-                f'{self.title} has no split {split!r}: they are {", ".join(self.splits)}, or a list of '
+                f'{self.title} has no split {split!r}: choose from {", ".join(self.splits)}, or a list of '
                 'names (*.txt)'
             )
         return split
@@ -160,9 +160,7 @@ class ShiftSet:
         paths = ['/'.join(parts) for parts in files]
         other = next((s for s in others(self) if any(map(s.marks.search, paths))), None)
         looks = f'; it looks like {other.title} ({other.option})' if other else ''
-        raise InputError(
-            f'{folder} has no pictures of {self.title}; expected is {self.files}{looks}'
-        )
+        raise InputError(f'{folder} has no images of {self.title}; expected: {self.files}{looks}')
 
     def refuse_mixture(self, folder: Path, pictures: list[tuple[str, ...]]) -> None:
         """Refuse a folder where pictures of another set would be taken for this one's.
@@ -178,7 +176,7 @@ class ShiftSet:
             for other in rivals:
                 if other.marks.search(path):
                     raise InputError(
-                        f'{folder} is not {self.title}: {path} is of {other.title} ({other.option})'
+                        f'{folder} is not {self.title}: {path} belongs to {other.title} ({other.option})'
                     )
 
 
@@ -188,7 +186,7 @@ SHIFT_SETS: dict[str, ShiftSet] = {}
 def add(record: ShiftSet) -> ShiftSet:
     """Enter a set into the register."""
     if record.name in SHIFT_SETS:
-        raise KeyError(f'{record.name} is there already')
+        raise KeyError(f'{record.name} already exists')
     SHIFT_SETS[record.name] = record
     return record
 

@@ -38,7 +38,7 @@ def pixels_of(picture: Any) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise InputError(
             f'the image to corrupt is a {type(picture).__name__}: one array, Pillow image or tensor '
-            'per sample is needed there'
+            'per sample is needed at this point'
         )
     if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in _CHANNELS):
         raise InputError(

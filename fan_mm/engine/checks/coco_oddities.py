@@ -41,7 +41,7 @@ def _corners(file: CocoFile, entries: list[dict]) -> list[str]:
     if beyond < _FEW:
         return []
     return [
-        f'{file.path}: {beyond} of {len(entries)} boxes reach beyond their pictures, and all would fit as '
+        f'{file.path}: {beyond} of {len(entries)} boxes extend beyond their images, and all would fit as '
         '[x1, y1, x2, y2]: COCO boxes are [x, y, width, height]'
     ]
 
@@ -58,6 +58,6 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
     if not lost:
         return []
     return [
-        f'{file.path}: {len(lost)} of {len(entries)} objects have no polygon of three points or more (the '
+        f'{file.path}: {len(lost)} of {len(entries)} objects have no polygon with at least three points (the '
         f'first is annotation {lost[0]!r}): {masks} leaves them out, pycocotools counts them'
     ]

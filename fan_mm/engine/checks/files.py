@@ -67,8 +67,8 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     often = [(path, count) for path, count in Counter(paths).items() if count > 1]
     path, count = often[0]
     return [
-        f'{place}: {len(often)} pictures listed more than once (the first is {visible(path)}, '
-        f'{count} times): each counts as often'
+        f'{place}: {len(often)} images listed more than once (the first is {visible(path)}, '
+        f'{count} times): each is counted that often'
     ]
 
 
@@ -105,7 +105,7 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     if fits:
         return ''
     shown = '{}x{}'.format(*loaded or size)
-    return f'{shown} as EXIF turns it' if turned and loaded == size[::-1] else shown
+    return f'{shown} when rotated according to EXIF' if turned and loaded == size[::-1] else shown
 
 
 def _loaded_size(path: Any, pipeline: Any) -> tuple[int, int] | None:

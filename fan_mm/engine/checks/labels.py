@@ -139,7 +139,7 @@ class _Look:
             why = (
                 'is empty'
                 if not size
-                else f'cannot be read as a picture ({str(error).splitlines()[0]})'
+                else f'cannot be read as an image ({str(error).splitlines()[0]})'
             )
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         self._look_at_palette(path)
@@ -147,7 +147,7 @@ class _Look:
         with_segments = 'segments' in sample  # panoptic: an id in three colours
         if raw.ndim > 2 and not with_segments:
             self.others.append(
-                f'{self.place}: {path} is a colour picture: labels hold one class index for each pixel'
+                f'{self.place}: {path} is a colour image: labels must contain one class index per pixel'
             )
             return
         with said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))):
@@ -163,7 +163,7 @@ class _Look:
         self.seen[path] = values, made.reshape(-1)[index]
         if values.max(initial=0) > 255:
             self.others.append(
-                f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
+                f'{self.place}: {path} has the label {values.max()}, but mmseg reads 8-bit labels'
             )
         if raw.ndim == 2 and (
             other := other_size(sample.get('img_path'), raw.shape, self.pipeline)
@@ -222,7 +222,7 @@ class _Look:
                     if ignored not in (None, label):
                         raise InputError(
                             f'{self.place}: {path} has the label {value}, which {where}.ignore_index='
-                            f'{ignored} does not leave out: set {label} there'
+                            f'{ignored} does not ignore: set it to {label}'
                         )
 
     def _doubt(self) -> str | None:
@@ -277,14 +277,14 @@ class _Look:
         names = few(map(repr, absent))
         values = ', '.join(map(str, raw.tolist()))
         because = (
-            'reduce_zero_label makes 0 ignored and each other value one less'
+            'reduce_zero_label ignores 0 and decreases all other values by one'
             if self.dataset.reduce_zero_label
-            else f'{made[-1]} means ignored: masks must hold 0 to {len(self.classes) - 1}'
+            else f'{made[-1]} means ignored: masks must contain 0 to {len(self.classes) - 1}'
         )
         one = len(absent) == 1
         return (
             f'{self.place}: {"class" if one else "classes"} {names} {"is" if one else "are"} in none of the '
-            f'{len(self.seen)} label files looked into, which hold {values}; {because}'
+            f'{len(self.seen)} label files checked, which contain {values}; {because}'
         )
 
 
@@ -305,7 +305,7 @@ def train_ids_hint(path: str) -> str:
     if 'gtFine' not in path:
         return ''
     return (
-        '; trainIds are made by: pip install cityscapesscripts && '
+        '; create trainIds with: pip install cityscapesscripts && '
         'CITYSCAPES_DATASET=data/cityscapes csCreateTrainIdLabelImgs'
     )
 
@@ -331,7 +331,7 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
     if not lost:
         return []
     return [
-        f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no picture *{dataset.img_suffix} '
+        f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no image *{dataset.img_suffix} '
         f'(the first is {visible(min(lost))}): they are left out'
     ]
 

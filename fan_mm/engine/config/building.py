@@ -94,7 +94,7 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
         if _name(frame) in _KEYS:
             return f'{_KEYS[_name(frame)]}: '
         if file := _resumed(frame):
-            return f"{file} is of another config's training (load_from takes its weights alone): "
+            return f"{file} is of another config's training (load_from uses only its weights): "
         if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
             continue
         for part in _parts_in(frame):

@@ -212,7 +212,7 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
         truth = truth_ids(metric)
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
-            text += f', the dataset {total}: what the others show counts as missed'
+            text += f', the dataset {total}: objects in the others count as missed'
             print_log(f'fan_mm: {text}', 'current', logging.WARNING)
 
 
@@ -237,7 +237,7 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
     except Exception as error:  # whatever a metric may raise
         line = one_line(error)
         raise InputError(
-            f'{name}_evaluator: {_names(loop.evaluator)} cannot take what the model gives: {line}'
+            f'{name}_evaluator: {_names(loop.evaluator)} cannot process the output of the model: {line}'
         ) from error
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
 
@@ -283,8 +283,8 @@ def _check_wanted(wanted: Sequence[str], names: Sequence[str]) -> None:
             near = difflib.get_close_matches(name, names, 1, 0.3)
             hint = f'did you mean {near[0]}? ' if near else ''
             raise InputError(
-                f'default_hooks.checkpoint.save_best: val_evaluator gives no {name}; {hint}'
-                f'It gives {few(names, 8)}'
+                f'default_hooks.checkpoint.save_best: val_evaluator does not report {name}; {hint}'
+                f'It reports {few(names, 8)}'
             )
 
 

@@ -1,4 +1,4 @@
-"""The clean score of a few pictures with red and blue exchanged, beside the plain one."""
+"""The clean score of a few pictures with red and blue swapped, beside the plain one."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from fan_mm.evaluation.scores import compute_scores
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
 FEWEST = 2  # one has no interval
-ONE_PROVES_NOTHING = 'one picture with red and blue exchanged proves nothing: give 2 or more'
+ONE_PROVES_NOTHING = 'one image with red and blue swapped proves nothing: give 2 or more'
 
 
 @torch.no_grad()
@@ -147,4 +147,4 @@ def _exchanged(inputs: Any) -> Any:
         return inputs.flip(-3)
     if isinstance(inputs, list | tuple):
         return type(inputs)(_exchanged(part) for part in inputs)
-    raise InputError('the inputs of the model are no pictures of three colours')
+    raise InputError('the inputs of the model are not three-channel images')

@@ -59,7 +59,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self.seen = None
-        text = f'the audit cannot look at this: {type(error).__name__}: {error}'
+        text = f'the audit cannot check this: {type(error).__name__}: {error}'
         print_log(text, 'current', logging.INFO)
 
     @contextlib.contextmanager

@@ -99,7 +99,7 @@ class Samples:
         """The temperature with the least NLL, see `fit`."""
         logits, labels = torch.cat(self._logits, dim=1), torch.cat(self._labels)
         if not len(labels):
-            raise InputError('--fit-temperature: the pictures have no valid pixel')
+            raise InputError('--fit-temperature: the images have no valid pixel')
         value = fit(logits, labels)
         before, after = (mean_nll(logits, labels, t) for t in (1.0, value))
         return Temperature(value, self.pictures, len(labels), (before, after))
@@ -138,7 +138,7 @@ def fit_on_pictures(
             raise
         except Exception as error:  # whatever a model may raise
             raise InputError(
-                f'--fit-temperature: the model fails on training pictures: {one_line(error)}'
+                f'--fit-temperature: the model fails on training images: {one_line(error)}'
             ) from error
     return samples.fit()
 
@@ -175,13 +175,13 @@ def fit(logits: Tensor, labels: Tensor) -> float:
     value = math.exp(found.x)
     if not RANGE[0] * 1.01 < value < RANGE[1] * 0.99:
         why = (
-            'the model is right nearly everywhere there'
+            'the model is right nearly everywhere on them'
             if value < 1
-            else 'the model is hardly better than chance there'
+            else 'the model is hardly better than chance on them'
         )
         raise InputError(
-            f'--fit-temperature: no temperature between {RANGE[0]:g} and {RANGE[1]:g} is best ({why}): '
-            'give other or more pictures, or leave it out'
+            f'--fit-temperature: no temperature between {RANGE[0]:g} and {RANGE[1]:g} is optimal ({why}): '
+            'use other or more images, or leave the option out'
         )
     return value
 
@@ -208,5 +208,5 @@ def check_apart(fitted_on: Iterable[str], evaluated: Iterable[str]) -> None:
         )
         if same:
             raise InputError(
-                f'--fit-temperature: {path} is a picture of the split that is evaluated: fit on others'
+                f'--fit-temperature: {path} is an image of the evaluated split: fit on others'
             )

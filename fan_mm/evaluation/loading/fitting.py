@@ -68,7 +68,7 @@ def check_fit(
         size = size_of(copy)
         wanted = None if '://' in clean else size_of(Path(clean))
         if size is None:
-            raise InputError(f'{copy} is empty, damaged or no picture: generate it anew')
+            raise InputError(f'{copy} is empty, damaged or not an image: generate it again')
         sizes.setdefault(size, copy)
         orientation = _orientation(Path(clean))
         if wanted is not None and size != wanted:
@@ -77,8 +77,8 @@ def check_fit(
             turned += 1
             if not _alike(load(loader, clean), load(loader, copy), orientation):
                 raise InputError(
-                    f'{copy} is turned otherwise than {clean} (EXIF orientation {orientation}) as '
-                    f'the config loads it: {_HOW}'
+                    f'{copy} has another orientation than {clean} (EXIF orientation {orientation}) '
+                    f'as the config loads it: {_HOW}'
                 )
     if not is_classification(transforms):
         if unfit:
@@ -86,15 +86,15 @@ def check_fit(
     elif len(sizes) > 1 and (unfit or _crops(transforms)):
         (first, one), (second, other) = list(sizes.items())[:2]
         raise InputError(
-            f'{one} has {_text(first)} pixels and {other} {_text(second)}: copies of a classifier '
-            "are crops of one size, as ImageNet-C's, or as large as their originals where the "
+            f'{one} has {_text(first)} pixels and {other} {_text(second)}: copies for a classifier '
+            'must be crops of one size, as in ImageNet-C, or have the size of their originals if the '
             'pipeline does not crop'
         )
 
 
 _HOW = (
-    'let both the config and the maker of the copies apply EXIF orientations (mmcv does by default), '
-    'or take them out of the originals'
+    'make both the config and the generator of the copies apply EXIF orientations (mmcv does by '
+    'default), or remove them from the originals'
 )
 
 

@@ -57,9 +57,11 @@ def check_image_cache(where: str | os.PathLike) -> None:
     if where in (AUTO, OFF):
         return
     if not Path(where).is_dir():
-        raise InputError(f'--image-cache is {AUTO}, {OFF} or a folder, and {where} is no folder')
+        raise InputError(
+            f'--image-cache must be {AUTO}, {OFF} or a folder, and {where} is not a folder'
+        )
     if not os.access(where, os.W_OK | os.X_OK):
-        raise InputError(f'--image-cache {where}: the folder may not be written into')
+        raise InputError(f'--image-cache {where}: the folder is not writable')
 
 
 @contextlib.contextmanager
@@ -280,7 +282,7 @@ class _Probe:
         self.sizes: list[int] = []
         self.why: str | None = None
         if not transforms:
-            self.why = 'nothing is done before the corruption'
+            self.why = 'nothing is computed before the corruption'
         for transform in flatten(transforms):
             name = names_of(transform)[0]
             if getattr(transform, '_methods_with_randomness', ()) or 'Rand' in name:
@@ -289,7 +291,7 @@ class _Probe:
     def __call__(self, results: dict) -> Any:
         """Run the start twice, and compare."""
         if self.why is None and picture_in(results) is not None:
-            self.why = 'the dataset holds its pictures in memory'
+            self.why = 'the dataset holds its images in memory'
         if self.why is not None:
             return _run(self.transforms, results)
         try:
@@ -301,7 +303,7 @@ class _Probe:
             stable = key == _key(0, again)
             sample = _run(self.transforms, again)
             if moved or not stable or _digest(packed(sample)) != first:
-                self.why = 'what is done before the corruption differs from time to time'
+                self.why = 'the transforms before the corruption are not reproducible'
             self.sizes.append(size)
         except Exception as error:  # whatever cannot be pickled, or somebody's transform may raise
             self.why = f'{type(error).__name__}: {" ".join(str(error).split())}'
@@ -352,8 +354,8 @@ def _make(
     """A cache in the first place where the plan fits, and a word about it."""
     why = '; '.join(plan.without)
     if not plan.starts:
-        return None, f'no image cache: {why or "no picture could be loaded to try it"}'
-    of_size = f'about {_in_words(plan.size)} for {plan.pictures} pictures'
+        return None, f'no image cache: {why or "no image could be loaded for a test"}'
+    of_size = f'about {_in_words(plan.size)} for {plan.pictures} images'
     places = []
     for place in _places(where):
         with contextlib.suppress(OSError):
@@ -367,7 +369,7 @@ def _make(
                 spare = free - int(min(share * there, there - _LEFT))
                 others = f'; not for all: {why}' if why else ''
                 return ImageCache(folder, spare), f'image cache: {of_size} in {folder}{others}'
-    return None, f'no image cache: {of_size} are too much for {" or ".join(places) or where}'
+    return None, f'no image cache: {of_size} is too much for {" or ".join(places) or where}'
 
 
 def _places(where: str | os.PathLike) -> list[Path]:

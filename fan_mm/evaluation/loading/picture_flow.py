@@ -216,8 +216,8 @@ def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> s
     seen = look.seen[before:]
     if error and not seen:
         raise InputError(
-            'the order of its colours at the place of the corruption cannot be found out: with one '
-            f'colour for a picture, {type(error).__name__}: {error}'
+            'its channel order at the position of the corruption cannot be determined: with an image '
+            f'of one colour, {type(error).__name__}: {error}'
         )
     orders = (_painted_order(picture_in(results)) for results in seen)
     return {order for order in orders if order is not None}

@@ -83,7 +83,7 @@ class SetScores:
         if self.info.effective and self.clean is not None and self.clean.total != _COCO_VAL:
             told['notes'] = [
                 *told.get('notes', ()),
-                f'effective robustness: the clean column has {self.clean.total} pictures, and so is not COCO '
+                f'effective robustness: the clean column has {self.clean.total} images, so it is not COCO '
                 f'val2017, which has {_COCO_VAL}.',
             ]
         return {
@@ -160,7 +160,7 @@ class SetScores:
         if len(self.conditions) > 1 and any(
             m.record.status == 'done' and m.cell not in self.pooled for m in self.conditions
         ):
-            why = f'of {self.headline} nothing is stored by picture here: it is not pooled'
+            why = f'of {self.headline} no data are stored per image: it is not pooled'
             nothing: dict[str, Any] = {
                 'value': None,
                 'interval': None,

@@ -93,7 +93,7 @@ class Recording:
                 if self._is_in_vain(cell, scores):
                     raise EveryCellFails(
                         f'the clean images have no {scores.headline} (undefined), and so would every '
-                        'cell: the labels of those evaluated hold nothing that counts'
+                        'cell: the labels of the evaluated images contain nothing that counts'
                     )
                 # what was matched is for the clean cell, which is pooled with other conditions
                 arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}

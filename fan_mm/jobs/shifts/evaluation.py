@@ -78,7 +78,7 @@ def evaluate_shifts(
 
     Args:
         cfg: any config of mmseg with the 19 Cityscapes classes, or of mmdet; changed in place.
-        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
+        checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
         folders: set (a key of ``SHIFT_SETS``) -> folder.
         work_dir: where results and report go, and from where a stopped evaluation goes on.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -91,7 +91,7 @@ def evaluate_shifts(
             in good weather.
         save_images: number of samples of each condition whose pictures are kept.
         submission: folder for what servers take: the predictions of splits whose labels are withheld.
-        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
+        fit_temperature: number of training images for fitting a temperature, for calibration.
         **options: of `fan_mm.evaluation.RobustnessSweep`: 'max_samples' and so on.
 
     Returns:
@@ -104,10 +104,10 @@ def evaluate_shifts(
     """
     check_options(**options)
     if submission and options.get('max_samples'):
-        raise InputError('--max-samples: a server takes all pictures of a split')
+        raise InputError('--max-samples: a server needs all images of a split')
     task = task_of(cfg)
     if clean_split and (task != 'segmentation' or not clean):
-        raise InputError('--clean SET=SPLIT is for segmenters, and not with --no-clean')
+        raise InputError('--clean SET=SPLIT is for segmentation models, and excludes --no-clean')
     found = find_sets(folders, task, splits or {}, encodings or {}, cityscapes, submission)
     withheld = {name: cs for name, cs in found.items() if is_withheld(cs)}
     found = {name: cs for name, cs in found.items() if name not in withheld}
@@ -263,7 +263,7 @@ def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> di
 
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
     """Evaluate a condition; returns the audit of its sweep."""
-    print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
+    print_log(f'{part.title}: {len(sweep.samples)} images', 'current')
     try:
         return sweep.run()['audit']
     except InputError as error:
@@ -273,4 +273,4 @@ def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
 def _how_to_go_on(sweeps: Mapping[Part, RobustnessSweep], options: Mapping[str, Any]) -> str:
     without = ' without --overwrite' if options.get('overwrite') else ''
     stored = sum(bool(sweep.stored()) for sweep in sweeps.values())
-    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} goes on'
+    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} continues'

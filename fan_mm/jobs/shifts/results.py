@@ -140,8 +140,8 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
     notes = [note for c in conditions for note in c.notes]
     if lacking := record.lacking(conditions):
         notes.append(
-            f'{conditions[0].folder} has nothing of {", ".join(lacking)}: pooled and mean are of the others, '
-            f'and not those that are published of {record.title}'
+            f'{conditions[0].folder} contains nothing of {", ".join(lacking)}: pooled and mean cover only the '
+            f'others, and are not comparable with published ones of {record.title}'
         )
         print_log(notes[-1], 'current', logging.WARNING)
     return SetInfo(

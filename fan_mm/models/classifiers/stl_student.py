@@ -45,7 +45,9 @@ class STLStudent(ImageClassifier):
         **options: object,
     ) -> None:
         if token_labels not in KINDS:
-            raise InputError(f'token_labels is one of {", ".join(KINDS)}, not {token_labels!r}')
+            raise InputError(
+                f'token_labels must be one of {", ".join(KINDS)}, not {token_labels!r}'
+            )
         model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head) | (
             teacher_model or {}
         )
@@ -66,7 +68,7 @@ class STLStudent(ImageClassifier):
         self.teacher = Teacher(model, checkpoint)
         if self.teacher.num_classes != self.head.num_classes:
             raise InputError(
-                f'the teacher knows {self.teacher.num_classes} classes, the student '
+                f'the teacher has {self.teacher.num_classes} classes, the student '
                 f'{self.head.num_classes}'
             )
 
@@ -82,7 +84,7 @@ class STLStudent(ImageClassifier):
             return super().forward(inputs, data_samples, mode)
         if self.teacher is None or teacher_inputs is None:
             raise InputError(
-                'an STL student learns from a teacher: --cfg-options model.teacher=FILE, and a '
+                'an STL student needs a teacher: --cfg-options model.teacher=FILE, and a '
                 'pipeline with JointRandAugment(teacher=True) and PackPairedInputs'
             )
         labels = self.teacher.label(teacher_inputs, self.token_labels, self.head.tokens == 'mean')

@@ -64,12 +64,12 @@ class TokenLabelHead(ClsHead):
         init_cfg = init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0)
         super().__init__(topk=topk, init_cfg=init_cfg)
         if tokens not in TOKENS:
-            raise InputError(f'tokens is one of {", ".join(TOKENS)}, not {tokens!r}')
+            raise InputError(f'tokens must be one of {", ".join(TOKENS)}, not {tokens!r}')
         scores = scores or ('class' if cls_weight else 'tokens')
         if scores not in SCORES:
-            raise InputError(f'scores is one of {", ".join(SCORES)}, not {scores!r}')
+            raise InputError(f'scores must be one of {", ".join(SCORES)}, not {scores!r}')
         if min(cls_weight, dense_weight) < 0 or not cls_weight + dense_weight:
-            raise InputError('cls_weight and dense_weight are at least 0, and not both 0')
+            raise InputError('cls_weight and dense_weight must be at least 0, and not both 0')
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.cls_weight = cls_weight

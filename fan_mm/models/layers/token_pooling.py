@@ -8,7 +8,7 @@ from fan_mm.models.layers.token_map import as_map, as_tokens
 
 
 class TokenPooling(nn.Module):
-    r"""Every token becomes a mixture of averages over its neighbourhoods of K sizes.
+    r"""Replace every token by a mixture of averages over neighbourhoods of K sizes.
 
     With weights :math:`\pi_d` that two small convolutions predict for every token, and
     :math:`P_d` the mean of the 9 tokens at distances 0 and d (:math:`P_0` the token itself),
@@ -16,8 +16,8 @@ class TokenPooling(nn.Module):
     .. math:: \mathrm{TAP}(x) = \sum_{d=0}^{K-1} \pi_d \odot P_d(x), \qquad
               \pi = \mathrm{softmax}_d(\mathrm{conv}(\mathrm{BN}(\mathrm{conv}(x)))).
 
-    Outside the grid tokens count as 0. A mean is a depthwise convolution with a constant kernel,
-    so nothing is nine times as large as the tokens.
+    Tokens outside the grid count as 0. A mean is computed as a depthwise convolution with a constant
+    kernel, so no intermediate is nine times as large as the tokens.
 
     Args:
         dim: channels C.

@@ -69,7 +69,7 @@ class AttentionDiversity:
         self._attentions = [m for m in model.modules() if isinstance(m, Attention)]
         if not self._attentions:
             raise InputError(
-                'attention diversification needs a FANViT or FANHybrid, and there is none in the '
+                'attention diversification needs a FANViT or FANHybrid, but there is none in the '
                 f'{type(model).__name__}'
             )
         self._handles = [m.register_forward_hook(self._record) for m in self._attentions]

@@ -89,7 +89,7 @@ class SimpleFeaturePyramid(BaseModule):
         )
         self.extra = num_outs - len(STRIDES)
         if self.extra < 0:
-            raise InputError(f'num_outs is {num_outs}, but a pyramid has at least {len(STRIDES)}')
+            raise InputError(f'num_outs is {num_outs}, but must be at least {len(STRIDES)}')
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """From a backbone's maps, the last (B, C, H, W), the levels, the finest first."""

@@ -32,7 +32,7 @@ def test_the_loader_says_whether_exif_turns_a_photo(tmp_path, orientation, loade
     assert other_size(file, loaded, pipeline) == ''
     wrong = other_size(file, loaded[::-1], pipeline)
     turned = loaded == (40, 20)
-    assert wrong == ('20x40 as EXIF turns it' if turned else '40x20')
+    assert wrong == ('20x40 when rotated according to EXIF' if turned else '40x20')
 
 
 @pytest.mark.parametrize('pipeline', [None, [], [dict(type='ReadsItself')], [object()]])
@@ -45,4 +45,4 @@ def test_both_sizes_are_right_where_nobody_says(tmp_path, pipeline):
 def test_listed_twice():
     assert listed_twice('list.txt', ['a', 'b']) == []
     (note,) = listed_twice('list.txt', ['b', 'a', 'b', 'a', 'b'])
-    assert note.startswith('list.txt: 2 pictures listed more than once (the first is b, 3 times)')
+    assert note.startswith('list.txt: 2 images listed more than once (the first is b, 3 times)')
