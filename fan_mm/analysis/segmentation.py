@@ -83,7 +83,11 @@ class Segmentor:
         return clean, corrupted
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
-        """Files of the config's test split, evenly spread, and their labels (H, W)."""
+        """Files of the config's test split, evenly spread, and their labels (H, W).
+
+        Raises:
+            InputError: the config has no test split.
+        """
         if self.predictor.dataset_cfg is None:
             raise InputError(f'{self.name} has no test_dataloader: name --images')
         with DefaultScope.overwrite_default_scope('mmseg'):

@@ -11,7 +11,7 @@ import subprocess
 
 import torch.distributed as dist
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 
 # launcher -> the variables in which it tells rank, world size and rank on this node
 _VARIABLES = {
@@ -93,7 +93,7 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
         )
     except (RuntimeError, ValueError) as error:  # torch 2.1 has no class of its own for it
         place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = first_line(error)
         raise InputError(
             f'the processes cannot meet at {place} ({said}): MASTER_ADDR and MASTER_PORT name another place'
         ) from error

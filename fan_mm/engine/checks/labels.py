@@ -23,7 +23,7 @@ from fan_mm.engine.checks.files import (
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
 from fan_mm.folders import files_below
 
@@ -136,11 +136,7 @@ class _Look:
                 raise ValueError('no picture')
         except Exception as error:
             size = Path(path).stat().st_size
-            why = (
-                'is empty'
-                if not size
-                else f'cannot be read as a picture ({str(error).splitlines()[0]})'
-            )
+            why = 'is empty' if not size else f'cannot be read as a picture ({first_line(error)})'
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         self._look_at_palette(path)
         raw = raw.squeeze()
