@@ -105,7 +105,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
             return None  # all classes, counted from 1
     else:
         known = _imagenet_names() if number == _IMAGENET else {}
-        meant = [known.get(_plain(name), -1) for name in names]
+        meant = [known.get(plain_name(name), -1) for name in names]
         if meant.count(-1) > len(names) // 20:  # such as 'crane_bird'
             return None
     label = next((i for i, m in enumerate(meant) if m not in (i, -1)), None)
@@ -124,11 +124,12 @@ def _imagenet_names() -> dict[str, int]:
     names: dict[str, int] = {}
     for index, words in enumerate(IMAGENET_CATEGORIES):
         for name in (words, *words.split(',')):
-            names.setdefault(_plain(name), index)
+            names.setdefault(plain_name(name), index)
     return names
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A class's name without case, spaces and marks."""
     return re.sub(r'[\W_]', '', name.lower())
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.evaluation.results import protocol_of
 from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
+from fan_mm.report.results_table import ResultsTable
 from fan_mm.report.robustness_table import MOST_CLASSES, NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
@@ -70,7 +70,7 @@ def condition_label(name: str) -> str:
     return name.replace('_', ' ').replace('/', ', ')
 
 
-class ShiftTable:
+class ShiftTable(ResultsTable):
     """Read access to one results dict of the kind 'shifts'.
 
     Args:
@@ -78,17 +78,10 @@ class ShiftTable:
         name: of the model, in place of the one in the results.
     """
 
-    def __init__(self, results: Mapping[str, Any], name: str | None = None) -> None:
-        self.results = results
-        self.name: str = name or results['model']['name']
-        self.metric: str = results['metric']['name']
+    def __init__(self, results: dict, name: str | None = None) -> None:
+        super().__init__(results, name)
         self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
-
-    @property
-    def protocol(self) -> str:
-        """The name of the protocol, as the files carry it."""
-        return protocol_of(self.results)['name']
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -112,18 +105,7 @@ class ShiftTable:
             if metric in entry.get('others', ())
         }
         changed = {'metric': self.results['metric'] | {'name': metric}, 'sets': sets}
-        return ShiftTable({**self.results, **changed}, self.name)
-
-    @property
-    def metric_label(self) -> str:
-        """The metric as printed."""
-        return metric_label(self.metric)
-
-    @property
-    def level(self) -> float | None:
-        """Confidence level of the intervals, None if there are none."""
-        bootstrap = self.results['bootstrap']
-        return bootstrap['level'] if bootstrap else None
+        return ShiftTable(self.results | changed, self.name)
 
     def without_interval(self) -> str:
         """Which other metrics have no interval in some rows, and why; nothing if all have."""
@@ -337,20 +319,13 @@ class ShiftTable:
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
-        r, model = self.results, self.results['model']
-        pairs = {
-            'created': r['created'],
-            'fan_mm': r['fan_mm'],
-            'protocol': self.protocol,
-            'config': model['config'],
-            'config SHA-256': model['config_sha256'],
-            'checkpoint': model['checkpoint'],
-            'checkpoint SHA-256': model['checkpoint_sha256'],
-            'clean column': r['dataset']['type'],
-            'at most pictures of each condition': r.get('max_samples'),
-            **r['environment'],
-        }
-        return {name: str(value) for name, value in pairs.items() if value is not None}
+        r = self.results
+        return self._identified(
+            {
+                'clean column': r['dataset']['type'],
+                'at most pictures of each condition': r.get('max_samples'),
+            }
+        )
 
     def told(self, name: str) -> dict[str, str]:
         """What is to be known of a set, as printable pairs."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from fan_mm.evaluation.average_precision import Matches
 from fan_mm.evaluation.bootstrap import RESAMPLED
 from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import CellRecord
+from fan_mm.evaluation.identity import file_size
 from fan_mm.evaluation.shifts.pooling import ShiftCell
 
 
@@ -72,19 +72,16 @@ def pictures_of(cell: ShiftCell, dataset: Any, samples: Sequence[int]) -> Pictur
         for info, key in zip(infos, keys, strict=True)
     ]
     content = [
-        (key, _size(info['img_path']), _size(info.get('seg_map_path')), info.get('instances'))
+        (
+            key,
+            file_size(info['img_path']),
+            file_size(info.get('seg_map_path')),
+            info.get('instances'),
+        )
         for key, info in zip(keys, infos, strict=True)
     ]
     digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
     return Pictures(np.array(keys), np.array(scenes), digest)
-
-
-def _size(path: str | None) -> int | None:
-    """Bytes of a file; None of one that is not on this machine."""
-    try:
-        return None if path is None else os.path.getsize(path)
-    except OSError:
-        return None
 
 
 def scenes_of(measured: Iterable[Measured]) -> dict[ShiftCell, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import DefaultScope
@@ -47,9 +47,9 @@ from fan_mm.jobs.shifts.parts import (
 from fan_mm.jobs.shifts.results import ShiftResults, headline_scalars
 from fan_mm.jobs.shifts.sets import clean_dataset, find_sets, is_withheld, task_of
 from fan_mm.jobs.shifts.submission import Withheld, submit, try_withheld
-from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.testing import end_test, model_info, ready_to_test
 from fan_mm.jobs.training_pictures import training_pictures
-from fan_mm.report import remove_report, write_report
+from fan_mm.report import remove_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
 
@@ -152,14 +152,7 @@ def evaluate_shifts(
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
-    last = sweeps[parts[-1]]
-    loop.dataloader = last.loader(last.cells)  # LoggerHook says its length
-    runner.call_hook('after_test_epoch', metrics=headline_scalars(results))
-    runner.call_hook('after_test')
-    runner.call_hook('after_run')
-    if is_main_process():
-        write_report(work_dir / RESULTS, work_dir)
-    barrier()
+    end_test(runner, loop, sweeps[parts[-1]], headline_scalars(results), work_dir)
     return results | {'submissions': done}
 
 
