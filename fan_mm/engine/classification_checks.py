@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
@@ -196,7 +197,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         known = ', '.join(sorted(dataset.extensions))
         notes.append(
             f'{place}: {len(others)} pictures in the class folders are left out (the first is '
-            f'{visible(min(others))}): extensions are {known}'
+            f'{printable(min(others))}): extensions are {known}'
         )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
@@ -237,7 +238,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
     some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
     missing, _ = missing_file(some)
     if missing:
-        raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
+        raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')
     refuse_empty(place, some)
     return [] if place.startswith('train') else listed_twice(f'{place}: {file}', names)
 

@@ -11,6 +11,7 @@ from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
+from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
@@ -57,7 +58,7 @@ def refuse_missing(
     if missing:
         others = f' and {more} more' if more else ''
         end = hint if isinstance(hint, str) else hint(str(missing))
-        raise InputError(f'{place}: no {what} {visible(missing)}{others}{end}')
+        raise InputError(f'{place}: no {what} {printable(missing)}{others}{end}')
 
 
 def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
@@ -67,14 +68,9 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     often = [(path, count) for path, count in Counter(paths).items() if count > 1]
     path, count = often[0]
     return [
-        f'{place}: {len(often)} pictures listed more than once (the first is {visible(path)}, '
+        f'{place}: {len(often)} pictures listed more than once (the first is {printable(path)}, '
         f'{count} times): each counts as often'
     ]
-
-
-def visible(path: str | os.PathLike) -> str:
-    r"""A path on one line, with what cannot be seen in it (a byte order mark, a tab) as ``\ufeff``."""
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:

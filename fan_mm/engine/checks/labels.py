@@ -19,12 +19,12 @@ from fan_mm.engine.checks.files import (
     other_size,
     refuse_empty,
     refuse_missing,
-    visible,
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import files_below
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
@@ -328,7 +328,7 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
         return []
     return [
         f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no picture *{dataset.img_suffix} '
-        f'(the first is {visible(min(lost))}): they are left out'
+        f'(the first is {printable(min(lost))}): they are left out'
     ]
 
 
