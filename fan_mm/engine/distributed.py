@@ -1,4 +1,4 @@
-"""What launchers tell their processes, and process groups without a GPU.
+"""What launchers tell their processes, process groups without a GPU, and models in their wrappers.
 
 mmengine's own launchers call CUDA before they do anything else.
 """
@@ -8,8 +8,10 @@ import datetime
 import gc
 import os
 import subprocess
+from typing import Any
 
 import torch.distributed as dist
+from mmengine.model import is_model_wrapper
 
 from fan_mm.errors import InputError, first_line
 
@@ -111,6 +113,13 @@ def _first_node() -> str:
         raise InputError(
             f'--launcher slurm: scontrol does not name the nodes ({error}): set MASTER_ADDR to the first one'
         ) from error
+
+
+def unwrapped(model: Any) -> Any:
+    """A model without what mmengine wraps it in for several processes."""
+    while is_model_wrapper(model):
+        model = model.module
+    return model
 
 
 def _leave_group() -> None:

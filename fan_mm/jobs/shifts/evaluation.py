@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -22,6 +22,7 @@ from mmengine.runner.amp import autocast
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.datasets.shifts.paths import walked_once
 from fan_mm.engine.config.building import building
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.outputs import check_outputs, without_losses
 from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.first_batch.trial import try_model
@@ -128,7 +129,7 @@ def evaluate_shifts(
     except InputError as error:
         raise InputError(named(str(error), first) if first.condition else str(error)) from None
     fp16 = getattr(loop, 'fp16', False)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     if fit_temperature:
         probabilities_of(model, task)  # before anything is said of the training split
         options['fit_on'] = training_pictures(cfg, fit_temperature)
