@@ -12,6 +12,7 @@ BASEMENT = {
     'folders',
     'images',
     'packaged',
+    'picture_files',
     'safetensors_files',
     'stopping',
     'torch_files',

@@ -4,7 +4,8 @@ A store is a folder: ``sweep.json`` holds the identity (what must be the same fo
 ``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
 per image, where the metric has them. The record is written last, so a record without its statistics
 cannot be seen. Both carry the identity of their sweep, the name of its protocol included, so that a
-cell that came from elsewhere is known; those of earlier versions have none, and count by their folder.
+cell that came from elsewhere is known, and the record is sealed, so that one that was edited is evaluated
+again; those of earlier versions have neither, and count by their folder.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from mmengine.logging import print_log
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
+from fan_mm.evaluation.consistency import seal, seal_of_arrays
 from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
 
 # What numpy raises where a .npz is not what was written.
@@ -31,6 +33,7 @@ DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
 PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
 _IDENTITY = 'identity'  # of its sweep, in the files of a cell
+_ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics' file, and of all else
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
 # What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
 _OURS = re.compile(
@@ -102,6 +105,10 @@ def _differing(there: dict[str, str], now: dict[str, str]) -> list[str]:
     return [name for name in {**there, **now} if _differ(name, there, now)]
 
 
+def _leave_out(path: Path, why: str) -> None:
+    print_log(f'{path} {why}: the cell is evaluated again', 'current', logging.WARNING)
+
+
 class CellStore:
     """The records of one sweep in a folder, or, without a folder, in memory.
 
@@ -114,6 +121,7 @@ class CellStore:
         self._identity: dict[str, str] = {}
         self._records: dict[Cell, CellRecord] = {}
         self._origins: dict[Cell, dict[str, str]] = {}  # identities that stood in records
+        self._seals: dict[Cell, str | None] = {}  # of the statistics, that stood in records
         self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
@@ -158,18 +166,21 @@ class CellStore:
                 # what a failed cell failed on may have been mended
                 if name in done or not name.startswith(COPIES)
             ]
-            self._refuse(f'{self.folder} holds a sweep with', names, there)
-            for cell, record in self._records.items():
-                if record.status == 'done':
-                    self._check_origin(cell)
+            if any(record.status == 'done' for record in self._records.values()):
+                self._refuse(f'{self.folder} holds a sweep with', names, there)
+            elif names:  # a picture that ended it was replaced, say: nothing is lost
+                there = {}
+                self._remove_cells()
+            for cell in [c for c, r in self._records.items() if r.status == 'done']:
+                self._check_origin(cell)
+                self._check_statistics(cell)
             # with the copies of cells that are not asked for now
             self._identity = {**there, **identity}
             if self._identity != there:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
-            for name in filter(_CELL.fullmatch, os.listdir(cells)):
-                (cells / name).unlink()
+            self._remove_cells()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
 
@@ -199,6 +210,13 @@ class CellStore:
                 self._refuse(
                     f'{path} is of a sweep with', _differing(origin, self._of(cell)), origin
                 )
+
+    def _check_statistics(self, cell: Cell) -> None:
+        """Leave out a cell whose statistics are not those that were written with its record."""
+        path, sealed = self._path(cell, '.npz'), self._seals[cell]
+        if sealed is not None and sealed != seal_of_arrays(path):
+            _leave_out(path, 'is not the file that was written with its record')
+            del self._records[cell]
 
     def _of(self, cell: Cell) -> dict[str, str]:
         """What of the identity is about a cell."""
@@ -248,6 +266,13 @@ class CellStore:
         assert self.folder is not None
         return self.folder
 
+    def _remove_cells(self) -> None:
+        """Remove the files of all cells."""
+        cells = self._there / 'cells'
+        for name in filter(_CELL.fullmatch, os.listdir(cells)):
+            (cells / name).unlink()
+        self._records.clear()
+
     def _remove_temporaries(self) -> None:
         """Remove half files that a kill left, of the names that a sweep and its report write."""
         folders = [self._there / 'figures', *(self._there / 'images').glob('*_[0-9]')]
@@ -275,13 +300,21 @@ class CellStore:
             elif _CELL.fullmatch(path.name) and path.suffix == '.json':
                 try:
                     content = dict(json.loads(path.read_text()))
+                    sealed = content.pop(_SEAL, None)  # none of earlier versions
+                    changed = sealed not in (None, seal(content))
+                    arrays = content.pop(_ARRAYS, None)
                     origin = content.pop(_IDENTITY, None)
                     record = CellRecord(**content)
                 except (ValueError, TypeError):
-                    text = f'{path} is damaged: the cell is evaluated again'
-                    print_log(text, 'current', logging.WARNING)
+                    _leave_out(path, 'is damaged')
+                    continue
+                if path != self._path(record.cell, '.json'):
+                    _leave_out(path, f'is of {record.cell}')
+                elif changed:
+                    _leave_out(path, 'was edited')
                 else:
                     self._records[record.cell] = record
+                    self._seals[record.cell] = arrays
                     if origin is not None:
                         self._origins[record.cell] = dict(origin)
 
@@ -306,15 +339,17 @@ class CellStore:
         if self.folder is None:
             self._statistics[record.cell] = arrays
             return
+        statistics_file = self._path(record.cell, '.npz')
         self._path(record.cell, '.json').unlink(missing_ok=True)
+        content = {**asdict(record), _IDENTITY: self._of(record.cell)}
         if not arrays:
-            self._path(record.cell, '.npz').unlink(missing_ok=True)
+            statistics_file.unlink(missing_ok=True)
         else:
             arrays[_IDENTITY] = np.array(json.dumps(self._of(record.cell)))
-            with whole_file(self._path(record.cell, '.npz')) as aside:
+            with whole_file(statistics_file) as aside:
                 np.savez_compressed(aside, **arrays)
-        content = {**asdict(record), _IDENTITY: self._of(record.cell)}
-        text = json.dumps(content, indent=1, allow_nan=False)
+            content[_ARRAYS] = seal_of_arrays(statistics_file)
+        text = json.dumps({**content, _SEAL: seal(content)}, indent=1, allow_nan=False)
         write_whole(self._path(record.cell, '.json'), text + '\n')
 
     def put_image(self, name: str, content: bytes) -> str:

@@ -1,9 +1,14 @@
-"""Whether a results.json is whole and agrees with itself: a file that was edited or joined by hand may not.
+"""Whether results are whole, as they were written, and agree with themselves: edited ones may not.
 
-What is quoted stands twice in it, in the cells and in the means over them, and tables show both.
+What is quoted stands twice in a results.json, in the cells and in the means over them, and tables show both.
+What writes scores seals them: with a hash of them, and of the arrays in the file beside them.
 """
 
+import hashlib
+import json
 import math
+import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +18,21 @@ _NEEDED = ('task', 'metric', 'model', 'dataset', 'cells')
 # Per cent: mmseg rounds what it gives to two digits, mmdet to one.
 _APART = 0.02
 _BOXES_APART = 0.0501
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """A hash of what is to be stored as JSON."""
+    plain = json.loads(json.dumps(content))  # keys as texts, tuples as lists
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def seal_of_arrays(path: str | os.PathLike) -> str | None:
+    """A hash of the arrays in a .npz file, by the checksums that it keeps of them; None if it is none."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return seal({i.filename: [i.CRC, i.file_size] for i in file.infolist()})
+    except (OSError, zipfile.BadZipFile):
+        return None
 
 
 def check_results(results: Mapping[str, Any], path: object, summary: str) -> str | None:

@@ -37,6 +37,7 @@ from fan_mm.evaluation.loading.picture_flow import (
     picture_in,
     run,
 )
+from fan_mm.picture_files import refuse_cut
 
 _CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
 
@@ -89,7 +90,10 @@ class CellPipeline:
             self.clean, self.corrupted = before
 
     def __call__(self, results: dict) -> Any:
-        return (self.clean if self.cell == CLEAN else self.corrupted)(results)
+        if self.cell != CLEAN:
+            return self.corrupted(results)
+        refuse_cut(results)  # here, before any score; a decoder may fill it with grey
+        return self.clean(results)
 
 
 @dataclass(frozen=True)

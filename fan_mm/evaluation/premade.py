@@ -27,6 +27,7 @@ from fan_mm.evaluation import identity
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import SUFFIXES
+from fan_mm.picture_files import refuse_cut
 
 _SUFFIXES = tuple(s for suffix in SUFFIXES for s in (suffix, suffix.upper()))
 _CELL_FOLDERS = tuple(dict.fromkeys(layout.cell for layout in LAYOUTS.values()))
@@ -368,4 +369,5 @@ class ReadPremade(BaseTransform):
                 f'{results["img_path"]}'
             )
         results['img_path'] = str(path)
+        refuse_cut(results)
         return results

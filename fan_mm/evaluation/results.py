@@ -26,7 +26,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
-from fan_mm.evaluation.consistency import check_results
+from fan_mm.evaluation.consistency import check_results, seal, seal_of_arrays
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
@@ -40,6 +40,11 @@ PER_IMAGE = 'per_image.npz'
 CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
 _PROTOCOL = 'protocol'  # among the arrays of such a file
+_SEAL = 'seal'  # what is hashed when results are written; a model may be renamed
+_SEALED = (
+    *('task', 'benchmark', 'metric', 'dataset', 'cells', 'summary', 'other_summaries', 'sets'),
+    *('calibration', 'bootstrap'),
+)
 _LIBRARIES = ['fan_mm', 'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'numpy', 'cv2']
 
 
@@ -211,12 +216,22 @@ def write_with_arrays(
                 with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS
-    write_whole(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
+    seals = {_SEAL: _seals(results, [folder / n for n, c in arrays.items() if c is not None])}
+    write_whole(path, json.dumps(results | seals, indent=1, allow_nan=False) + '\n')
     return path
 
 
+def _seals(results: Mapping[str, Any], files: Iterable[Path]) -> dict[str, str | None]:
+    """Hashes of the scores, and of the files of arrays, by their names."""
+    scores = seal({name: results[name] for name in _SEALED if name in results})
+    return {RESULTS: scores, **{file.name: seal_of_arrays(file) for file in files}}
+
+
 def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
-    """Read a results.json; one of version 1 gets the 'kind' that it lacks. One that was edited is told.
+    """Read a results.json; one of version 1 gets the 'kind' that it lacks.
+
+    One that was edited since it was written is told, and gets a 'doubt': what is wrong with it, a line that
+    reports and comparisons show.
 
     Args:
         path: the file, or the folder that holds it.
@@ -246,9 +261,27 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
             f'{_KINDS[kind]} are needed'
         )
     doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
-    if doubt:
+    if doubt := doubt or _broken_seal(path, results):
         _warn(doubt)
+        results['doubt'] = doubt
     return results
+
+
+def _broken_seal(path: Path, results: dict[str, Any]) -> str | None:
+    """Which file was changed since it was written, in a line; takes the seal out, which earlier versions lack."""
+    sealed = results.pop(_SEAL, None)
+    if not isinstance(sealed, dict):
+        return None
+    files = [path.with_name(name) for name in sealed if name != RESULTS]
+    found = _seals(results, [file for file in files if file.is_file()])
+    changed = [path.with_name(name) for name, digest in found.items() if digest != sealed[name]]
+    if not changed:
+        return None
+    own = changed[0].name == RESULTS
+    return (
+        f'{path if own else changed[0]} was edited or replaced since it was written'
+        f'{"" if own else f" with {path}"}: the command of its evaluation writes it anew'
+    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -394,7 +394,7 @@ class RobustnessSweep:
                 break
             if not done and queue:
                 self.every_cell.compare(cell, outcome.text)
-            if self.on_error == 'retry' and cell not in retried:
+            if self.on_error == 'retry' and cell not in retried and not outcome.lasting:
                 retried.add(cell)
                 queue.insert(0, cell)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fan_mm.config_parts import scope_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.distributed import unwrapped
-from fan_mm.engine.first_batch.samples import load_samples
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.trial import try_model
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
@@ -26,6 +26,7 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.imagenet_sets import build_loader, classes_of, loader_config
@@ -126,6 +127,8 @@ def evaluate_ood(
         load_weights(model, state, checkpoint)
     for name in names:
         _check_first_batch(name, model, built[name])
+        if name != 'imagenet_c':  # of which the sweep takes care
+            refuse_cut_pictures(built[name].dataset)
     calibrated = SetCalibration(model, fit_temperature) if calibration or fit_temperature else None
     if calibrated and fit_temperature:
         for name in names:
@@ -274,8 +277,7 @@ def _accuracy(
             if calibrated:
                 calibrated.add(positions, scores, labels, chosen)
     except InputError as error:  # a worker's is a whole traceback
-        line = str(error).strip().splitlines()[-1]
-        raise InputError(line.removeprefix('fan_mm.errors.InputError: ')) from None
+        raise InputError(one_line(error)) from None
     all_reduce(right)
     top1, top5 = (100 * count / total for count in right.tolist())
     found = {'top1': top1, 'top5': top5, 'samples': total}

@@ -15,6 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from fan_mm.config_parts import datasets_of, metrics_of, scope_of, type_name
 from fan_mm.engine.config.building import building
@@ -24,6 +25,7 @@ from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.first_batch.hook import FirstBatchHook
+from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
@@ -31,6 +33,7 @@ from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, output_folder
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
@@ -136,11 +139,18 @@ def test(
     if content is not None:
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
-        scores: dict[str, float] = _safely(runner, runner.test, checkpoint)
+        scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
         print_log('fan_mm: there is no score: no metric gave one', 'current', logging.WARNING)
     return scores
+
+
+def _test(runner: Runner) -> dict[str, float]:
+    loader = getattr(runner.test_loop, 'dataloader', None)
+    if isinstance(loader, DataLoader):
+        refuse_cut_pictures(loader.dataset)
+    return runner.test()
 
 
 def _check_optimizer(cfg: Config) -> None:
@@ -178,8 +188,8 @@ def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
         return run()
     except pickle.UnpicklingError as error:
         raise InputError(why_refused(error, source or 'a checkpoint')) from None
-    except InputError:
-        raise
+    except InputError as error:  # a worker's is a whole traceback
+        raise InputError(one_line(error)) from error
     except Exception as error:
         if explained := first.explain(error):
             raise explained from error

@@ -23,6 +23,7 @@ from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import Measure, RobustnessTable
+from fan_mm.report.shift_table import ShiftTable
 
 _COPIES = 'corrupted images'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
@@ -178,7 +179,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
                 )
     names = unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
-    entries, notices = [], []
+    entries, notices = [], doubts(tables)
     for table, other in zip(tables, results, strict=True):
         cells, corrupted = _other_cells(first, other), _differing(first, other, _SAME_CORRUPTIONS)
         entries.append(_own(table, tables[0], comparable=not cells))
@@ -214,6 +215,11 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
     )
+
+
+def doubts(tables: Sequence[RobustnessTable | ShiftTable]) -> list[str]:
+    """What is wrong with results that were edited, for the notices."""
+    return [f'{t.name}: {t.results["doubt"]}.' for t in tables if t.results.get('doubt')]
 
 
 def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:

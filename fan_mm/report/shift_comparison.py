@@ -37,7 +37,7 @@ from fan_mm.evaluation.shifts.published import (
     published_shifts,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import unique_names
+from fan_mm.report.comparison import doubts, unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
@@ -208,7 +208,7 @@ def build_shift_comparison(
     tables = tuple(ShiftTable(r, name) for r, name in zip(results, names, strict=True))
     columns = tuple(_columns(tables))
     unlike = frozenset(_unlike(tables, columns))
-    rows, notices = [], list(_notices(tables, unlike))
+    rows, notices = [], [*doubts(tables), *_notices(tables, unlike)]
     if published:
         for name, split, metric in _splits(tables):
             rows += published_shifts(name, split, metric)

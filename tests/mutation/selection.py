@@ -33,6 +33,19 @@ TESTS = {
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
+    **dict.fromkeys(
+        ('datasets/shifts/pairs', 'datasets/shifts/boxes'),
+        'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
+        'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
+    ),
+    'evaluation/shifts/scores': (
+        'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_report/test_shift_report.py test_report/test_detection_report.py'
+    ),
+    'evaluation/shifts/pooling': (
+        'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_report/test_shift_report.py'
+    ),
     'evaluation/shifts/submission': (
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
@@ -43,9 +56,27 @@ TESTS = {
         ),
         'test_evaluation/test_sweep.py',
     ),
-    'evaluation/collected': 'test_evaluation/test_scores.py test_evaluation/test_matching.py',
+    'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
+    'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
     'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
+    'calibration/temperature': (
+        'test_evaluation/test_calibration/test_temperature.py '
+        'test_evaluation/test_calibration/test_of_sweep.py'
+    ),
+    **dict.fromkeys(('jobs/imagenet_sets', 'jobs/input_size'), 'test_jobs/test_ood.py'),
+    **dict.fromkeys(
+        (
+            *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
+            *('shift_figures', 'shift_page', 'simulated_real'),
+        ),
+        'test_report/test_shift_report.py test_report/test_detection_report.py',
+    ),
+    **dict.fromkeys(
+        ('report/calibration', 'calibration_section', 'calibration_figures'),
+        'test_report/test_calibration_report.py test_report/test_shift_report.py',
+    ),
+    **dict.fromkeys(('report/latex', 'report/scatter'), 'test_report/test_comparison_files.py'),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
 }
 

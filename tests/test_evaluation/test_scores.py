@@ -62,14 +62,27 @@ def test_classification():
     evaluation = pytest.importorskip('mmpretrain.evaluation')
     metric = evaluation.Accuracy(topk=(1, 2))
     metric.dataset_meta = {'classes': ('cat', 'dog', 'emu')}
-    for label, scores in ((0, [0.7, 0.2, 0.1]), (0, [0.3, 0.6, 0.1]), (1, [0.5, 0.1, 0.4])):
+    of_cats = ([0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.3, 0.6])
+    for label, scores in (*((0, scores) for scores in of_cats), (1, [0.5, 0.1, 0.4])):
         sample = {'pred_score': torch.tensor(scores), 'gt_label': torch.tensor([label])}
         metric.process({}, [sample])
     scores = compute_scores([metric], [metric.results])
     assert scores.headline == 'top1'
-    assert scores.metrics == {'top1': pytest.approx(33.3333), 'top2': pytest.approx(66.6667)}
-    assert scores.per_class == {'Acc': {'cat': 50.0, 'dog': 0.0, 'emu': None}}
-    assert scores.statistics[:, 0, 0].tolist() == [True, False, False]
+    assert scores.metrics == {'top1': 25.0, 'top2': 50.0}
+    assert scores.per_class == {'Acc': {'cat': 33.3333, 'dog': 0.0, 'emu': None}}
+    assert scores.statistics[:, 0, 0].tolist() == [True, False, False, False]
+
+
+def test_classification_by_labels_alone():
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    results = [
+        {'pred_label': torch.tensor([found]), 'gt_label': torch.tensor([label])}
+        for found, label in ((2, 0), (1, 1), (2, 2), (0, 2))
+    ]
+    scores = compute_scores([metric], [results])
+    assert scores.metrics == {'top1': 50.0}
+    assert scores.per_class == {'Acc': {'0': 0.0, '1': 100.0, '2': 50.0}}
+    assert scores.statistics[:, 0, 0].tolist() == [False, True, True, False]
 
 
 def coco_metric(tmp_path, images=2, ids=(1, 2), **options):

@@ -12,6 +12,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
 from fan_mm.evaluation.pipelines import is_loader
 from fan_mm.images import read_image
+from fan_mm.picture_files import refuse_cut
 
 Loader = Callable[[dict], Any]
 
@@ -25,6 +26,23 @@ def pipelines_of(dataset: Any) -> Iterator[Sequence]:
         yield from pipelines_of(dataset.dataset)
     else:
         yield getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+
+
+def refuse_cut_pictures(dataset: Any) -> None:
+    """Let a built dataset refuse pictures and label maps that are cut short, rather than load a part of them.
+
+    Args:
+        dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.
+    """
+
+    for transforms in pipelines_of(dataset):
+        if isinstance(transforms, list):
+            transforms.insert(0, _handed_on)
+
+
+def _handed_on(results: dict) -> dict:
+    refuse_cut(results)
+    return results
 
 
 def loader_in(transforms: Sequence) -> Loader | None:

@@ -20,6 +20,7 @@ class RankPart:
 
     Attributes:
         error: that ended it, one line; None where none did.
+        lasting: whether the error would be the same at another try: a sample that cannot be loaded.
         positions: of its samples in the sweep, as they were processed.
         results: per collecting metric what it collected.
         pictures: position -> picture -> JPEG file.
@@ -28,6 +29,7 @@ class RankPart:
     """
 
     error: str | None = None
+    lasting: bool = False
     positions: list[int] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
     pictures: dict[int, dict[str, bytes]] = field(default_factory=dict)

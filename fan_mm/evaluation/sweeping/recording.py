@@ -28,10 +28,12 @@ class Outcome(NamedTuple):
     Attributes:
         done: whether it has a result.
         text: its score, or its error, one line.
+        lasting: whether another try would end so, too.
     """
 
     done: bool
     text: str
+    lasting: bool = False
 
     def __str__(self) -> str:
         return self.text if self.done else f'failed, {self.text}'
@@ -82,6 +84,9 @@ class Recording:
         record.error = next((part.error for part in of_ranks if part.error), None)
         if record.error and TOO_SMALL in record.error:
             raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
+        lasting = any(part.lasting for part in of_ranks)
+        if cell == CLEAN and lasting and self.more:
+            raise EveryCellFails(f'the clean images cannot all be read: {record.error}')
         if record.error is None:
             try:
                 scores, calibration = self.metrics.scores(of_ranks)
@@ -108,7 +113,7 @@ class Recording:
             self._illustrate(record, of_ranks)
             self._audit(record, of_ranks, scores.headline)
         self.store.put(record, **arrays)
-        return Outcome(record.status == 'done', text)
+        return Outcome(record.status == 'done', text, lasting)
 
     def _is_in_vain(self, cell: Cell, scores: Scores) -> bool:
         """Whether the clean images have no score, so that nothing can be compared with them."""

@@ -20,6 +20,7 @@ from fan_mm.engine.first_batch.trial import try_model
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.shifts.submission import Submission
 
 
@@ -39,6 +40,8 @@ class Withheld:
 
     def __post_init__(self) -> None:
         sets: list[Any] = [loader.dataset for loader in self.loaders]
+        for dataset in sets:
+            refuse_cut_pictures(dataset)
         self.images = [
             [str(info['img_path']) for info in sample_infos(found, range(len(found)))]
             for found in sets

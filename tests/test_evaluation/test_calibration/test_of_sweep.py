@@ -132,6 +132,9 @@ def test_temperature(sweep, training, tmp_path):
     results = sweep(SoftStripes(0.6), fit_on=training, work_dir=work_dir).run()
     found = results['calibration']
     assert found['temperature']['value'] > 1 and found['temperature']['pictures'] == 4
+    labels = [training[i]['data_samples'].gt_sem_seg.data for i in range(4)]
+    valid = sum(int((label != 255).sum()) for label in labels)
+    assert 0 < valid == found['temperature']['samples'] < sum(label.numel() for label in labels)
     assert found['temperature']['nll'][1] < found['temperature']['nll'][0]
     clean = {v: found['summary'][v]['NLL']['clean']['value'] for v in ('plain', 'scaled')}
     assert clean['scaled'] < clean['plain']
