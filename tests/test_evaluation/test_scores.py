@@ -323,6 +323,7 @@ def test_two_metrics_of_different_units(tmp_path):
     assert scores.headline == 'bbox_mAP'
     assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
     assert scores.metrics['mIoU'] == 25.0
+    assert scores.metrics['aAcc'] == scores.metrics['mAcc'] == 50.0
 
 
 def test_proposals(tmp_path):
