@@ -186,6 +186,9 @@ def test_boxes_and_masks_have_their_own_draws(kinds, tmp_path):
         metric.process({}, [{'img_id': image, 'ori_shape': (100, 100), 'pred_instances': found}])
     scores = compute_scores([metric], [metric.results])
     assert scores.headline == ('segm_mAP' if kinds == 'segm' else 'bbox_mAP')
+    # per class the boxes', where there are boxes
+    own = 'segm_mAP' if kinds == 'segm' else 'bbox_mAP'
+    assert scores.per_class == {own: {'car': scores.metrics[own], 'dog': None}}
     draws = {scores.headline: scores.statistics, **scores.draws}
     for kind, best in (('bbox', 100.0), ('segm', 60.0)):
         if kind in kinds:
@@ -217,6 +220,7 @@ def test_no_detections_at_all_are_a_score_of_0(tmp_path):
     values = (0.0, 0.0, 0.0, None, 0.0, None)
     assert scores.metrics == {f'bbox_{n}': v for n, v in zip(names, values, strict=True)}
     assert scores.per_class == {'bbox_mAP': {'car': 0.0, 'dog': None}}
+    assert scores.kind == 'resampled' and not scores.statistics.any()
 
 
 def test_no_masks_at_all_are_a_score_of_0(tmp_path):
