@@ -7,6 +7,7 @@ import torch
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.scores import (
+    KNOWN_METRICS,
     compute_scores,
     headline_metric,
     lower_is_better,
@@ -349,6 +350,13 @@ def test_metrics_without_their_headline_are_refused():
     results = segmented(metric, ([[0]], [[0]]))
     assert compute_scores([metric], [results]).headline == 'mDice'
     assert compute_scores([metric], [results]).statistics is None
+
+
+@pytest.mark.parametrize('name', KNOWN_METRICS)
+def test_metrics_that_give_shares_and_those_that_give_per_cent(name):
+    per_cent = ('IoUMetric', 'SemSegMetric', 'CocoPanopticMetric', 'Accuracy', 'AveragePrecision')
+    per_cent += ('SingleLabelMetric', 'MultiLabelMetric')
+    assert KNOWN_METRICS[name].scale == (1 if name in per_cent else 100)
 
 
 @pytest.mark.parametrize(
