@@ -35,18 +35,20 @@ class Part:
         loader: config of its loader.
         evaluator: config of its metric.
         condition: as it was found; None for the clean column.
+        column: what the clean column is, if not the config's own split: 'cityscapes', 'acdc_val_ref'.
     """
 
     cell: ShiftCell
     loader: ConfigDict
     evaluator: ConfigDict
     condition: Condition | None = None
+    column: str = ''
 
     def folder(self, work_dir: Path) -> Path:
-        """Where its sweep is stored."""
+        """Where its sweep is stored; each clean column in its own place, so that another can be added."""
         words = list(self.cell)
         if self.condition is None:
-            words = ['clean']
+            words = ['clean', self.column] if self.column else ['clean']
         elif self.condition.split != SHIFT_SETS[self.cell.set].splits[0]:
             words.insert(1, Path(self.condition.split).stem)
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
@@ -97,14 +99,14 @@ def parts_of(
         clean: whether there is such a column.
         twin: dataset that is the clean column in their place.
     """
-    loader = cfg.test_dataloader
+    loader, column = cfg.test_dataloader, ''
     if clean and twin:
-        loader = _loader(cfg, twin)
+        loader, column = _loader(cfg, twin), f'{twin["shift"]}_{Path(twin["split"]).stem}'
     elif clean and cityscapes and task == 'segmentation':
-        loader = _loader(cfg, _cityscapes(cityscapes))
+        loader, column = _loader(cfg, _cityscapes(cityscapes)), 'cityscapes'
     elif clean:
         _check_clean_is_there(loader, task)
-    parts = [Part(CLEAN_COLUMN, loader, _evaluator(cfg, task))] if clean else []
+    parts = [Part(CLEAN_COLUMN, loader, _evaluator(cfg, task), column=column)] if clean else []
     for name, conditions in found.items():
         for condition in conditions:
             dataset = SHIFT_SETS[name].dataset(condition)
