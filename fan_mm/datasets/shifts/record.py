@@ -30,6 +30,7 @@ class Condition:
         notes: what a report has to say of how the files were found.
         ann_file: detection: the file with the boxes.
         image_root: detection: what the file's names are relative to.
+        masks: detection: whether each object of the file has a mask, too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Condition:
     notes: tuple[str, ...] = ()
     ann_file: Path | None = None
     image_root: Path | None = None
+    masks: bool = False
 
     @property
     def scored(self) -> tuple[int, ...]:

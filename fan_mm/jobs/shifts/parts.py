@@ -1,6 +1,7 @@
 """What is evaluated: each condition, and the clean column, with its loader and its metric; and its checks."""
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,9 @@ def parts_of(
         loader, column = _loader(cfg, _cityscapes(cityscapes)), 'cityscapes'
     elif clean:
         _check_clean_is_there(loader, task)
-    parts = [Part(CLEAN_COLUMN, loader, _evaluator(cfg, task), column=column)] if clean else []
+    scored = _boxes_and_masks(cfg, found) if task == 'detection' else []
+    evaluator = _evaluator(cfg, task, scored)
+    parts = [Part(CLEAN_COLUMN, loader, evaluator, column=column)] if clean else []
     for name, conditions in found.items():
         for condition in conditions:
             dataset = SHIFT_SETS[name].dataset(condition)
@@ -114,7 +117,7 @@ def parts_of(
                 Part(
                     ShiftCell(name, condition.name),
                     _loader(cfg, dataset),
-                    _evaluator(cfg, task, condition),
+                    _evaluator(cfg, task, scored, condition),
                     condition,
                 )
             )
@@ -153,14 +156,36 @@ def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
     return loader
 
 
-def _evaluator(cfg: Config, task: str, condition: Condition | None = None) -> ConfigDict:
-    """MIoU as mmseg has it; box mAP as the config computes it, from the condition's own file."""
+def _coco_metric(cfg: Config) -> ConfigDict | None:
+    """The config's own of COCO's metrics."""
+    own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
+    return next((m for m in own if type_name(m) in _COCO_METRICS), None)
+
+
+def _boxes_and_masks(cfg: Config, found: Mapping[str, Sequence[Condition]]) -> list[str]:
+    """What is scored: boxes; and masks, where the config's metric scores them and all objects have some."""
+    asked = (_coco_metric(cfg) or {}).get('metric', 'bbox')
+    if 'segm' not in ([asked] if isinstance(asked, str) else asked):
+        return ['bbox']
+    without = [c.ann_file for conditions in found.values() for c in conditions if not c.masks]
+    if not without:
+        return ['bbox', 'segm']
+    print_log(
+        f"test_evaluator.metric: boxes alone are scored, not 'segm': {without[0]} has objects without a mask",
+        'current',
+        logging.WARNING,
+    )
+    return ['bbox']
+
+
+def _evaluator(
+    cfg: Config, task: str, scored: Sequence[str], condition: Condition | None = None
+) -> ConfigDict:
+    """MIoU as mmseg has it; mAP as the config computes it, from the condition's own file."""
     if task == 'segmentation':
         return ConfigDict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])
-    own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
-    metric = next((copy.deepcopy(m) for m in own if type_name(m) in _COCO_METRICS), None)
-    metric = metric or ConfigDict(type='mmdet.CocoMetric')
-    metric['metric'] = 'bbox'
+    metric = copy.deepcopy(_coco_metric(cfg)) or ConfigDict(type='mmdet.CocoMetric')
+    metric['metric'] = 'bbox' if scored == ['bbox'] else list(scored)  # as stored sweeps have it
     metric.pop('metric_items', None)  # without mAP there would be no score
     if condition is not None:
         metric['ann_file'] = str(condition.ann_file)
