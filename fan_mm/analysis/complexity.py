@@ -170,7 +170,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     scope = cfg.get('default_scope', 'mmengine')
     with building(cfg), DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
-    with fitting_memory(f'a picture of {size[0]}x{size[1]}'):
+    with fitting_memory(f'an image of {size[0]}x{size[1]}'):
         inputs = torch.zeros(1, 3, *size)
         if scope != 'mmdet':
             return measure_complexity(model, inputs)

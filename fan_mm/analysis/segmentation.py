@@ -1,4 +1,4 @@
-"""Predictions on clean and corrupted images, pictures and videos (FAN paper Figures 6 and 8)."""
+"""Predictions on clean and corrupted images, images and videos (FAN paper Figures 6 and 8)."""
 
 import itertools
 import math
@@ -48,7 +48,7 @@ class Segmentor:
         corruption: name.
         severity: 1 to 5.
         seed: base seed.
-        name: what pictures call it; None for the config's file name without suffix.
+        name: what images call it; None for the config's file name without suffix.
 
     Raises:
         InputError: a mistake in the config, or it is not for mmseg.
@@ -85,7 +85,11 @@ class Segmentor:
         return clean, corrupted
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
-        """Files of the config's test split, evenly spread, and their labels (H, W)."""
+        """Files of the config's test split, evenly spread, and their labels (H, W).
+
+        Raises:
+            InputError: the config has no test split.
+        """
         if self.predictor.dataset_cfg is None:
             raise InputError(f'{self.name} has no test_dataloader: give --images')
         with DefaultScope.overwrite_default_scope('mmseg'):
@@ -107,7 +111,7 @@ def paint_errors(
         truth: labels; 255 is ignored. Without, the clean prediction takes its place.
 
     Returns:
-        The picture, and the share of wrong pixels.
+        The image, and the share of wrong pixels.
     """
     truth = clean if truth is None else truth
     valid = truth != 255
@@ -136,7 +140,7 @@ def draw_segmentation(
         seed: base seed.
 
     Returns:
-        uint8 RGB picture.
+        uint8 RGB image.
 
     Raises:
         InputError: the image cannot be read, is too small, or a model reads it in another size.
@@ -208,8 +212,8 @@ def write_segmentation(
         images: a file or a folder of images or frames; None for the test split.
         count: samples of the test split.
         seed: base seed.
-        video: .mp4, .avi or .gif to write from the pictures, in the order of their names.
-        fps: pictures per second in it.
+        video: .mp4, .avi or .gif to write from the images, in the order of their names.
+        fps: images per second in it.
         left_out: takes the reason of each file that is left out.
 
     Yields:
@@ -246,10 +250,10 @@ def write_segmentation(
 
 
 def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) -> None:
-    """Write pictures of one size, uint8 RGB, as a video (.mp4, .avi) or an animation (.gif).
+    """Write images of one size, uint8 RGB, as a video (.mp4, .avi) or an animation (.gif).
 
     Raises:
-        InputError: another suffix, no rate, pictures of several sizes, or OpenCV has no encoder.
+        InputError: another suffix, no rate, images of several sizes, or OpenCV has no encoder.
     """
     target = Path(target)
     _check_video(target, fps)

@@ -82,7 +82,7 @@ class Subject:
         self._preprocessor.to(get_device())
 
     def prepare(self, image: np.ndarray) -> Tensor:
-        """The backbone's input (1, 3, H', W') for a picture, uint8 RGB (H, W, 3)."""
+        """The backbone's input (1, 3, H', W') for an image, uint8 RGB (H, W, 3)."""
         pixels = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
         data = self._preprocessor(dict(inputs=[pixels], data_samples=None), False)
         return data['inputs']
@@ -97,7 +97,7 @@ class Subject:
         """
         height, width = inputs.shape[-2:]
         try:
-            with fitting_memory(f'a picture of {height}x{width}'):
+            with fitting_memory(f'an image of {height}x{width}'):
                 features = self.backbone(inputs)
         except (RuntimeError, AssertionError, ValueError) as error:
             if isinstance(error, InputError) or isinstance(self.backbone, CheckpointedBackbone):
@@ -207,7 +207,7 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
 
 
 def file_stem(path: str | os.PathLike) -> str:
-    """What the pictures of an image are called: 'folder_stem'."""
+    """What the images of an image are called: 'folder_stem'."""
     return shortened(image_key(path).replace('/', '_'), _STEM)
 
 
@@ -224,6 +224,6 @@ def condition_label(name: str, severity: int) -> str:
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """Repeat the pixels of a small picture so often that there is room for its title."""
+    """Repeat the pixels of a small image so often that there is room for its title."""
     times = -(-TITLE_ROOM // min(image.shape[:2]))
     return image.repeat(times, 0).repeat(times, 1)

@@ -124,7 +124,7 @@ def paint_token_labels(
         loop: wraps the loop over the images, to show the progress.
 
     Returns:
-        The pictures written.
+        The images written.
 
     Raises:
         InputError: a mistake in the config or in a path, no images are asked for, or none of them

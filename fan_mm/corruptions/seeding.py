@@ -20,7 +20,7 @@ from fan_mm.corruptions.filters import pieces
 def image_key(path: str | os.PathLike) -> str:
     """Name an image by ``parent/stem``: its folder's name and its file name without suffix.
 
-    The same picture has the same key wherever the dataset lies and in whatever format it is kept,
+    The same image has the same key wherever the dataset lies and in whatever format it is kept,
     so a corruption made while loading equals one that was generated before.
     """
     name = PurePath(str(path).replace('\\', '/'))

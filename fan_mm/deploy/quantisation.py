@@ -1,4 +1,4 @@
-"""A graph in eight-bit integers: static quantisation by onnxruntime, calibrated on pictures.
+"""A graph in eight-bit integers: static quantisation by onnxruntime, calibrated on images.
 
 Weights of convolutions and of products with weights have a scale for each output channel,
 activations one for the tensor. Products between activations (attention) stay float, and so does all else.

@@ -1,4 +1,4 @@
-"""Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
+"""Mistakes in the config of a classifier: class folders, lists of images, the teacher of STL."""
 
 import os
 import re
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
 _IMAGENET = 1000  # classes
-_LISTED = 1000  # so many pictures of a list are looked for
+_LISTED = 1000  # so many images of a list are looked for
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -31,7 +32,7 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
 
     Raises:
         InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
-            no picture and label.
+            no image and label.
     """
     if not _is_plain(dataset):
         return []
@@ -48,7 +49,7 @@ def class_folders(dataset: Any) -> list[str]:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Whether mmpretrain's ``CustomDataset`` finds a dataset's pictures and labels."""
+    """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
     base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
     own = base is not None and type(dataset).load_data_list is base.load_data_list
     return own and dataset.with_label
@@ -105,7 +106,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
             return None  # all classes, counted from 1
     else:
         known = _imagenet_names() if number == _IMAGENET else {}
-        meant = [known.get(_plain(name), -1) for name in names]
+        meant = [known.get(plain_name(name), -1) for name in names]
         if meant.count(-1) > len(names) // 20:  # such as 'crane_bird'
             return None
     label = next((i for i, m in enumerate(meant) if m not in (i, -1)), None)
@@ -124,11 +125,12 @@ def _imagenet_names() -> dict[str, int]:
     names: dict[str, int] = {}
     for index, words in enumerate(IMAGENET_CATEGORIES):
         for name in (words, *words.split(',')):
-            names.setdefault(_plain(name), index)
+            names.setdefault(plain_name(name), index)
     return names
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A class's name without case, spaces and marks."""
     return re.sub(r'[\W_]', '', name.lower())
 
 
@@ -175,7 +177,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
     empty = []
-    others: list[str] = []  # pictures whose suffix mmpretrain does not know
+    others: list[str] = []  # images whose suffix mmpretrain does not know
     for name in names:
         found = False
         for parts in files_below(folder / name):
@@ -197,7 +199,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         known = ', '.join(sorted(dataset.extensions))
         notes.append(
             f'{place}: {len(others)} images in the class folders are left out (the first is '
-            f'{visible(min(others))}): extensions are {known}'
+            f'{printable(min(others))}): extensions are {known}'
         )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
@@ -238,7 +240,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
     some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
     missing, _ = missing_file(some)
     if missing:
-        raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
+        raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')
     refuse_empty(place, some)
     return [] if place.startswith('train') else listed_twice(f'{place}: {file}', names)
 

@@ -25,6 +25,7 @@ from fan_mm.engine.checks.files import (
     other_size,
     refuse_empty,
     refuse_missing,
+    turned_photos,
 )
 from fan_mm.engine.config.registered import base_named, registered
 from fan_mm.errors import InputError
@@ -37,7 +38,7 @@ class CocoPart:
 
     Attributes:
         classes: names of its classes, in the order of the labels.
-        images: ids of its pictures; None if some of the file's are filtered out.
+        images: ids of its images; None if some of the file's are filtered out.
         notes: lines for the log.
     """
 
@@ -143,6 +144,7 @@ def check_coco(
         *unknown_categories(file),
         *odd_objects(file, classes, masks),
         *_other_sizes(file, dict(zip(images, paths, strict=True)), dataset.get('pipeline')),
+        *turned_photos(place, paths, dataset.get('pipeline')),
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)
@@ -151,7 +153,7 @@ def check_coco(
 def _other_sizes(
     file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
 ) -> list[str]:
-    """A line for the log about the first of some pictures that the file gives another size."""
+    """A line for the log about the first of some images that the file gives another size."""
     for id_ in list(paths)[:: max(1, len(paths) // number)]:
         image = file.images[id_]
         if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
@@ -185,7 +187,7 @@ def check_evaluator(
         Lines for the log.
 
     Raises:
-        InputError: a file is missing, has other classes or lacks pictures of the datasets, or lacks what
+        InputError: a file is missing, has other classes or lacks images of the datasets, or lacks what
             pycocotools reads.
     """
     notes = []

@@ -115,7 +115,11 @@ def _innermost(dataset_cfg: dict | None) -> dict | None:
 
 
 def test_pipeline(predictor: Predictor) -> Compose:
-    """The config's test pipeline without the steps that want annotations."""
+    """The config's test pipeline without the steps that want annotations.
+
+    Raises:
+        InputError: the config has none.
+    """
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')

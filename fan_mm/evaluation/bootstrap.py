@@ -2,7 +2,7 @@
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile
 intervals). Images, not cells, are the sample: one resample draws N images with replacement and uses
-the same draw in every cell, clean included, because all cells show the same pictures. Two models
+the same draw in every cell, clean included, because all cells show the same images. Two models
 evaluated on the same images get the same draws too, so their difference is paired.
 """
 

@@ -68,7 +68,7 @@ class CellRecord:
         samples: images evaluated.
         seconds: wall time.
         error: why it failed, one line.
-        images: saved pictures, dicts of 'key' and file names relative to the work dir.
+        images: saved images, dicts of 'key' and file names relative to the work dir.
         evidence: for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
     """
 
@@ -168,7 +168,7 @@ class CellStore:
             ]
             if any(record.status == 'done' for record in self._records.values()):
                 self._refuse(f'{self.folder} holds a sweep with', names, there)
-            elif names:  # a picture that ended it was replaced, say: nothing is lost
+            elif names:  # an image that ended it was replaced, say: nothing is lost
                 there = {}
                 self._remove_cells()
             for cell in [c for c, r in self._records.items() if r.status == 'done']:
@@ -283,7 +283,7 @@ class CellStore:
                 file.unlink()
 
     def _remove_pictures(self) -> None:
-        """Remove the pictures that `put_image` wrote, and nothing else that lies there."""
+        """Remove the images that `put_image` wrote, and nothing else that lies there."""
         images = self._there / 'images'
         for folder in images.glob('*_[0-9]'):
             for path in folder.iterdir():
@@ -353,7 +353,7 @@ class CellStore:
         write_whole(self._path(record.cell, '.json'), text + '\n')
 
     def put_image(self, name: str, content: bytes) -> str:
-        """Write a picture; returns its file name relative to the folder."""
+        """Write an image; returns its file name relative to the folder."""
         write_whole(self._there / name, content)
         return name
 

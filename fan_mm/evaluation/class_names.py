@@ -37,7 +37,7 @@ def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | N
 
 
 def short(names: Sequence[str]) -> list[str]:
-    """Names for tables and pictures: the first of several words, where no other class then has the same.
+    """Names for tables and images: the first of several words, where no other class then has the same.
 
     'tench' for 'tench, Tinca tinca', but 'maillot, tank suit' beside 'maillot'.
     """

@@ -1,6 +1,6 @@
 """Short fingerprints of what decides a sweep's numbers: config, weights, data.
 
-Content counts, not its place: data, annotation files and weights may move. Of pictures and label maps
+Content counts, not its place: data, annotation files and weights may move. Of images and label maps
 the names and sizes count and the bytes of a sample; reading them all would take as long as an
 evaluation.
 """
@@ -48,7 +48,7 @@ _NAMES_A_FILE = re.compile(
 )
 _WRITTEN = re.compile(r'(^|_)(out|outfile|output|save|dump|results?|log|cache|tmp|vis)(_|$)')
 _LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
-SAMPLE = 64  # pictures of which the bytes are read
+SAMPLE = 64  # images of which the bytes are read
 BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
 
 
@@ -191,10 +191,10 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     samples = [
         {
             'key': image_key(info['img_path']),
-            'size': _file_size(info['img_path']),
+            'size': file_size(info['img_path']),
             'label': info.get('gt_label'),
             'instances': info.get('instances'),
-            'map': _file_size(info.get('seg_map_path')),
+            'map': file_size(info.get('seg_map_path')),
         }
         for info in infos
     ]
@@ -228,7 +228,7 @@ def _sample(info: Mapping) -> dict[str, Any]:
         for name, value in info.items()
         if name not in _LISTED and not _NAMES_A_FILE.search(str(name))
     }
-    return {**rest, 'sizes': {name: _file_size(path) for name, path in files.items()}}
+    return {**rest, 'sizes': {name: file_size(path) for name, path in files.items()}}
 
 
 def _files(info: Mapping) -> dict[str, str]:
@@ -241,7 +241,7 @@ def _files(info: Mapping) -> dict[str, str]:
 
 
 def contents_of(files: Sequence[Path]) -> str:
-    """Short hash of pictures, of large ones of parts: of copies, and of what they are copies of."""
+    """Short hash of images, of large ones of parts: of copies, and of what they are copies of."""
     return sample_sha256(files, BLOCK)[:16]
 
 
@@ -271,7 +271,7 @@ def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def _file_size(path: str | None) -> int | None:
+def file_size(path: str | None) -> int | None:
     """Bytes of a file; None if there is none, or it lies on a remote backend."""
     try:
         return None if path is None else os.path.getsize(path)

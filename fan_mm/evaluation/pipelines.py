@@ -42,7 +42,7 @@ from fan_mm.picture_files import refuse_cut
 _CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
 
 
-# What `CorruptImage` takes for pictures with red first, by what it takes for those with blue first.
+# What `CorruptImage` takes for images with red first, by what it takes for those with blue first.
 # Red and blue are exchanged by either name of the second, seen from the other side.
 _RED_FIRST = {'bgr': 'rgb', 'bgr-as-rgb': 'bgr', 'rgb': 'rgb'}
 
@@ -159,7 +159,7 @@ def landmarks_of(
 def on_the_fly(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
     """Corrupt the image once it is loaded, or, for classification, once it is cropped.
 
-    Cityscapes-C and COCO-C corrupt the picture as it lies on disk; ImageNet-C is defined on the
+    Cityscapes-C and COCO-C corrupt the image as it lies on disk; ImageNet-C is defined on the
     224x224 crop (Hendrycks and Dietterich, ICLR 2019), so there the corruption comes last, before
     the sample is packed. So it does where no transform loads the image because the dataset holds it.
     """
@@ -182,7 +182,7 @@ def as_the_model_gets_it(
 def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
     """Load the corrupted file in the image's place.
 
-    The pictures of ImageNet-C are crops already. So that they are not cropped to a part of
+    The images of ImageNet-C are crops already. So that they are not cropped to a part of
     themselves, centre crops and the resizes before them go straight to the size of the crop:
     nothing is done to 224x224 files for a model that takes 224, and one resize for one that takes
     384.
@@ -284,7 +284,7 @@ def _try(
 
 
 def _check_sizes(transforms: Sequence, look: Look, sample: dict) -> None:
-    """Check that the first picture is large enough where ``look`` stands."""
+    """Check that the first image is large enough where ``look`` stands."""
     run(copied(transforms), sample)
     for image in map(picture_in, look.seen):
         if isinstance(image, np.ndarray | Image.Image):
@@ -313,12 +313,12 @@ def _loads_plainly(transforms: Sequence, look: Look) -> bool:
 
 
 def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> str:
-    """Let a corruption take the colours in the order that the picture has at its place.
+    """Let a corruption take the colours in the order that the image has at its place.
 
     What cannot be run to that place is left alone: it will raise where it is meant to run.
 
     Args:
-        step: its ``channel_order`` is for a picture with blue first, as mm loads it, and is changed
+        step: its ``channel_order`` is for an image with blue first, as mm loads it, and is changed
             where red comes first.
         transforms: of the pipeline, with ``look`` in the step's place.
         look: see above.
@@ -328,7 +328,7 @@ def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> s
         The order: 'rgb' or 'bgr'.
 
     Raises:
-        InputError: the picture cannot be corrupted in the form that it has there, or nothing tells
+        InputError: the image cannot be corrupted in the form that it has there, or nothing tells
             the order of its colours.
     """
     run(transforms, sample)
@@ -375,7 +375,7 @@ def with_cells(
         dataset: any mm dataset; wrappers (ConcatDataset, RepeatDataset, ...) are followed.
         make_step: builds the corrupting transform, one per pipeline.
         place: `on_the_fly`, `as_the_model_gets_it` or `from_files`.
-        corrupts: whether there will be other cells than the clean one, for which alone pictures need a
+        corrupts: whether there will be other cells than the clean one, for which alone images need a
             form and size that can be corrupted.
 
     Returns:
@@ -383,7 +383,7 @@ def with_cells(
 
     Raises:
         InputError: a dataset has no pipeline, or one with no place for the corruption, or the
-            picture has a form there that cannot be corrupted (`fit`).
+            image has a form there that cannot be corrupted (`fit`).
     """
     new = copy.copy(dataset)
     if hasattr(dataset, 'datasets'):

@@ -68,9 +68,9 @@ class Publication:
         short: the same in few words, for a heading.
         benchmark: name of the benchmark (`fan_mm.corruptions.BENCHMARKS`).
         dataset: class of the data set.
-        images: the pictures evaluated, such as 'Cityscapes validation'.
+        images: the images evaluated, such as 'Cityscapes validation'.
         samples: their number.
-        corrupted: how the corrupted pictures were made.
+        corrupted: how the corrupted images were made.
         models: in the order of the source.
         remarks: what holds for all of them, one sentence each.
     """

@@ -19,7 +19,7 @@ _BENCHMARK_OF = {
 def default_benchmark(dataset: Any) -> str:
     """Name of the benchmark made for a dataset (or the one in its wrappers); 'all' for others.
 
-    Folders of pictures that are named as ImageNet's classes are ImageNet.
+    Folders of images that are named as ImageNet's classes are ImageNet.
     """
     while True:
         for base in type(dataset).__mro__:

@@ -14,7 +14,7 @@ from fan_mm.evaluation.audit.equality import repeated_score
 from fan_mm.evaluation.published import Publication, PublishedModel
 
 SOURCE = 'SemSegBench (arXiv 2505.18015, 2025), data under CC0'
-# SemSegBench's name of a data set: mmseg's class, the split, its number of pictures
+# SemSegBench's name of a data set: mmseg's class, the split, its number of images
 DATASETS = {
     'cityscapes': ('CityscapesDataset', 'Cityscapes validation', 500),
     'ade20k': ('ADE20KDataset', 'ADE20K validation', 2000),

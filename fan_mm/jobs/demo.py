@@ -90,7 +90,7 @@ def paint_samples(
         loop: wraps the loop over the samples, to show the progress.
 
     Returns:
-        The pictures written.
+        The images written.
 
     Raises:
         InputError: a mistake in the config, a count below 1, or a sample that cannot be read.

@@ -250,7 +250,7 @@ def _set_tta(cfg: Config) -> None:
 
 
 def _set_output(cfg: Config, out: str) -> dict | None:
-    """Have predictions written: by mmseg's metric as pictures, for the others as a pickle.
+    """Have predictions written: by mmseg's metric as images, for the others as a pickle.
 
     Returns:
         The config of the metric that is to dump them; None for mmseg.

@@ -1,4 +1,4 @@
-"""Clean pictures of a config's training split, read as its test split is."""
+"""Clean images of a config's training split, read as its test split is."""
 
 from mmengine.config import Config
 from torch.utils.data import ConcatDataset, Dataset, Subset
@@ -10,13 +10,13 @@ from fan_mm.evaluation.samples import spread
 
 
 def training_pictures(cfg: Config, count: int, test: dict | None = None) -> Dataset:
-    """A dataset of some training pictures, evenly spread, with their labels.
+    """A dataset of some training images, evenly spread, with their labels.
 
     Whatever wraps the training datasets (repeats, mixes) and their own pipelines are left out.
 
     Args:
         cfg: with a train_dataloader and a test_dataloader; not changed.
-        count: how many pictures; all of them where there are fewer.
+        count: how many images; all of them where there are fewer.
         test: the loader's config whose pipeline reads them; test_dataloader by default.
 
     Raises:

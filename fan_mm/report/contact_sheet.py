@@ -1,4 +1,4 @@
-"""One picture of all corruptions: 19 rows, by the clean image and five severities."""
+"""One image of all corruptions: 19 rows, by the clean image and five severities."""
 
 import io
 import math

@@ -1,7 +1,7 @@
 """Letters of every script: users call classes and models as they like.
 
 DejaVu Sans, which comes with matplotlib, draws what it can. For what it lacks (汽车) an installed
-font is looked for; where none has it, pictures show the letters' code points (U+6C7D), or what the
+font is looked for; where none has it, images show the letters' code points (U+6C7D), or what the
 caller puts in the place of the name, and the log says so once.
 """
 
@@ -142,7 +142,7 @@ def _instead(text: str, shown: str) -> str:
     if not _said:
         _said.add(text)
         print_log(
-            f'no installed font covers {text!r}: pictures show {shown!r}; install one, '
+            f'no installed font covers {text!r}: images show {shown!r}; install one, '
             'such as Noto Sans of that script',
             'current',
             logging.WARNING,

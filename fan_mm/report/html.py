@@ -306,7 +306,7 @@ def gallery_legend(dataset: Mapping) -> list[str]:
 
 
 def picture(work_dir: Path, relative: str, caption: str, key: str) -> str:
-    """A picture of the gallery; of one that is not there, a line that says so."""
+    """An image of the gallery; of one that is not there, a line that says so."""
     image = page.photo(work_dir / relative, f'{key}: {caption}')
     return page.figure(
         image or f'<p class="absent">Image not found: {escape(relative)}</p>', caption

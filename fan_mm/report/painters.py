@@ -1,4 +1,4 @@
-"""What a model predicted for one sample, and the ground truth, as pictures, per task."""
+"""What a model predicted for one sample, and the ground truth, as images, per task."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +52,7 @@ def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[st
 
     Returns:
         A function of the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample. It
-        returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'; of a
+        returns RGB images: 'image', 'prediction' and, where the sample has it, 'ground_truth'; of a
         segmented one 'error', too.
     """
     names = short(readable(metainfo.get('classes') or ()))

@@ -36,7 +36,7 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
     `calibration_figures`.
 
     Args:
-        results_path: a results.json, or the folder that holds it. The pictures of its gallery are
+        results_path: a results.json, or the folder that holds it. The images of its gallery are
             looked for beside it.
         out_dir: folder for the files, made if it is not there; it may be the work dir.
 

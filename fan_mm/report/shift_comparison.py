@@ -1,6 +1,6 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
-A condition is compared where its pictures and labels are the same (their hash); differences are stated. The
+A condition is compared where its images and labels are the same (their hash); differences are stated. The
 published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 
@@ -80,7 +80,7 @@ class ShiftComparison:
     Attributes:
         tables: of the results, in the order given.
         columns: of all of them, a set's together, the clean column first.
-        unlike: (model, column) whose pictures or labels are not those of the first result that has them.
+        unlike: (model, column) whose images or labels are not those of the first result that has them.
         published: rows of others.
         differences: of the other results against the first.
         notices: what differs, and what follows.
@@ -113,7 +113,7 @@ class ShiftComparison:
         return tuple(dict.fromkeys(name for t in self.tables for name in t.others))
 
     def best(self, column: Column, measure: str | None = None) -> set[str]:
-        """Names of the models that are best in a column, among those with the same pictures.
+        """Names of the models that are best in a column, among those with the same images.
 
         Args:
             column: which.
@@ -248,7 +248,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
 
 
 def _identity(table: ShiftTable, column: Column) -> tuple | None:
-    """What pictures, labels and classes a column of a model is over."""
+    """What images, labels and classes a column of a model is over."""
     if column.set == 'clean':
         cell = table.cells.get(('clean', 'clean'))
         return None if cell is None else (table.results['dataset'].get('sha256'), cell['samples'])
@@ -287,6 +287,16 @@ def _notices(tables: Sequence[ShiftTable], unlike: frozenset[tuple[str, Column]]
                 f'{table.name} was measured on other images, labels or classes in {", ".join(names)}: '
                 'there it is neither ranked nor subtracted.'
             )
+        if parts := [
+            f'{row.part} of {"clean" if row.kind == "clean" else table.title(row.set)}'
+            f'{"" if row.label == "all" or row.kind == "clean" else f" {row.label}"}'
+            for row in table.all_rows()
+            if row.kind != 'combined' and row.part
+        ]:
+            found.append(
+                f'{table.name} was measured on {", ".join(parts)}: not to be compared with numbers that are '
+                'published of the whole.'
+            )
         if lost := [what for what, _, _ in table.absent()]:
             found.append(f'{table.name} is incomplete: no result in {", ".join(lost)}.')
     return found
@@ -301,7 +311,7 @@ def _splits(tables: Sequence[ShiftTable]) -> list[tuple[str, str, str]]:
 
 
 def _places(tables: Sequence[ShiftTable], rows: Sequence[PublishedShift]) -> list[str]:
-    """Where results stand among published rows that are ranked, by the score of all pictures together."""
+    """Where results stand among published rows that are ranked, by the score of all images together."""
     found = []
     for table in tables:
         for name, entry in table.sets.items():

@@ -83,7 +83,7 @@ def test_a_test_in_bfloat16(cfg, checkpoint, tmp_path):
     ('scope', 'checkpoint', 'message'),
     [
         ('mmseg', 'a.onnx', r'^--amp: a\.onnx runs in the precision with which it was exported'),
-        ('mmdet', 'a.pth', r"^--amp: operators of detectors \(NMS\) do not support bfloat16"),
+        ('mmdet', 'a.pth', r'^--amp: operators of detectors \(NMS\) do not support bfloat16'),
     ],
 )
 def test_what_autocast_does_not_reach(scope, checkpoint, message):

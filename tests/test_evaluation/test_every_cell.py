@@ -113,7 +113,9 @@ def test_a_users_metric_may_need_more_than_a_batch():
     assert found.doubt.endswith('too few')
 
 
-@pytest.mark.parametrize(('metric', 'wrong'), [(Silent, 'Silent does not keep its results'), (Accuracy, None)])
+@pytest.mark.parametrize(
+    ('metric', 'wrong'), [(Silent, 'Silent does not keep its results'), (Accuracy, None)]
+)
 def test_what_cannot_be_gathered(metric, wrong, monkeypatch):
     said = tried(watch(metric), (0, 2), monkeypatch)
     assert said is None if wrong is None else said.startswith(wrong)

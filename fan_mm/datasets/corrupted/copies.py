@@ -83,6 +83,9 @@ class Copies:
 
         Returns:
             Whether the manifest there is of the same cells.
+
+        Raises:
+            InputError: it was made otherwise, or holds something else.
         """
         if (self.destination / MANIFEST).exists():
             there = read_manifest(self.destination)

@@ -49,7 +49,7 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
         data: the file's bytes.
 
     Returns:
-        uint8 BGR ``(H, W, 3)``; and what was done to the picture, or of it left away, each a phrase.
+        uint8 BGR ``(H, W, 3)``; and what was done to the image, or of it left away, each a phrase.
 
     Raises:
         UnreadableImageError: not an image, or one cut short.
@@ -65,9 +65,9 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def _checked_header(data: bytes) -> Header | None:
-    """What the header says of a picture that is whole; None of one that Pillow does not know.
+    """What the header says of an image that is whole; None of one that Pillow does not know.
 
-    Pillow goes first because it says what is wrong; OpenCV returns nothing, or half a picture.
+    Pillow goes first because it says what is wrong; OpenCV returns nothing, or half an image.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:

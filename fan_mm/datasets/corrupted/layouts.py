@@ -120,12 +120,12 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
 
 
 def find_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Relative paths (with '/') of all picture files below ``folder``, and of the other files, sorted.
+    """Relative paths (with '/') of all image files below ``folder``, and of the other files, sorted.
 
-    What is a picture is told by the suffix; hidden files are neither, nor what lies in hidden folders.
+    What is an image is told by the suffix; hidden files are neither, nor what lies in hidden folders.
 
     Raises:
-        InputError: there is no picture, or a folder that cannot be read.
+        InputError: there is no image, or a folder that cannot be read.
     """
     found: list[str] = []
     others: list[str] = []

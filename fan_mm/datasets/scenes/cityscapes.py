@@ -68,6 +68,6 @@ def _write_scene(size: tuple[int, int], seed: int, job: tuple[int, Path, Path]) 
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """PNG file of a grey or BGR picture."""
+    """PNG file of a grey or BGR image."""
     _, data = cv2.imencode('.png', pixels)
     return data.tobytes()

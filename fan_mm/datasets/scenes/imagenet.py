@@ -48,10 +48,10 @@ _QUALITY = 92
 
 
 def render_thing(height: int, width: int, seed: int, index: int) -> np.ndarray:
-    """Render picture number ``index`` of the endless series ``seed``.
+    """Render image number ``index`` of the endless series ``seed``.
 
     One thing of class ``index % 10`` stands on a street, turned at random, near
-    enough to fill between a third and most of the picture.
+    enough to fill between a third and most of the image.
 
     Args:
         height: in pixels, at least 64.

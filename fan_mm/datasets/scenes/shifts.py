@@ -25,13 +25,13 @@ def write_shift_set(
     """Write a data set of adverse conditions; existing files are kept, so an interrupted run can be continued.
 
     The scenes are seen in fog (by their depth), rain, snow or darkness; labels are exact, in the set's own
-    encoding. Foggy Cityscapes and RainCityscapes are made of the pictures of `write_cityscapes` of the same
+    encoding. Foggy Cityscapes and RainCityscapes are made of the images of `write_cityscapes` of the same
     size and seed, whose labels are theirs.
 
     Args:
         layout: key of `SHIFT_LAYOUTS`.
         root: the data set's folder.
-        size: height and width in pixels; some sets have pictures of a quarter more, too.
+        size: height and width in pixels; some sets have images of a quarter more, too.
         train: scenes of each condition for training.
         val: scenes of each condition for validation, and as many for a test split without labels.
         seed: non-negative; the same options give the same bytes.

@@ -64,7 +64,7 @@ def train_ids_of(labels: np.ndarray, encoding: str, path: str) -> np.ndarray:
         path: of the file, for the error's line.
 
     Raises:
-        InputError: they are a colour picture, or hold a value that the encoding does not have.
+        InputError: they are a colour image, or hold a value that the encoding does not have.
     """
     label_map = LABEL_MAPS[encoding]
     if labels.ndim != 2:
@@ -82,7 +82,7 @@ def train_ids_of(labels: np.ndarray, encoding: str, path: str) -> np.ndarray:
 
 
 def categories_of(segments: np.ndarray, category: Mapping[int, int], path: str) -> np.ndarray:
-    """The category of each pixel of a panoptic picture, 255 where it has none.
+    """The category of each pixel of a panoptic image, 255 where it has none.
 
     Args:
         segments: uint8 ``(H, W, 3)``, blue first, of which R + 256 G + 65536 B is a segment's id.
@@ -90,7 +90,7 @@ def categories_of(segments: np.ndarray, category: Mapping[int, int], path: str) 
         path: of the file, for the error's line.
 
     Raises:
-        InputError: it is no colour picture, or has a segment that the JSON file does not list.
+        InputError: it is no colour image, or has a segment that the JSON file does not list.
     """
     if segments.ndim != 3 or segments.shape[2] < 3:
         raise InputError(f'{path} is not a panoptic image: it has no colours')

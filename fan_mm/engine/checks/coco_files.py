@@ -18,7 +18,7 @@ from fan_mm.errors import InputError
 
 @dataclass(frozen=True)
 class CocoFile:
-    """An annotation file whose pictures, categories and annotations can be told apart.
+    """An annotation file whose images, categories and annotations can be told apart.
 
     Attributes:
         path: the file.
@@ -133,10 +133,10 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
 
     Returns:
         How many objects the dataset will have: of these classes, at least a pixel wide and high, inside
-        their picture.
+        their image.
 
     Raises:
-        InputError: the first annotation or picture that the dataset would fail on or misunderstand.
+        InputError: the first annotation or image that the dataset would fail on or misunderstand.
     """
     for id_, info in file.images.items():
         if not isinstance(info.get('file_name'), str):
@@ -181,7 +181,7 @@ def check_as_truth(
     Args:
         file: the annotation file.
         classes: names of the dataset's classes.
-        images: ids of the pictures that are evaluated; None for all of the file.
+        images: ids of the images that are evaluated; None for all of the file.
         kinds: 'bbox', 'segm', 'proposal', 'proposal_fast'.
 
     Returns:
@@ -285,7 +285,7 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
         # of another size, no prediction fits it; a list of counts is taken to be of the picture's
         if isinstance(mask['counts'], str) and mask.get('size') != size:
             raise file.fault(
-                entry, f'has a segmentation of size {mask.get("size")}, but its picture {size}'
+                entry, f'has a segmentation of size {mask.get("size")}, but its image {size}'
             )
         return
     good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4

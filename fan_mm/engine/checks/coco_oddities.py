@@ -30,7 +30,7 @@ def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> 
 
 
 def _corners(file: CocoFile, entries: list[dict]) -> list[str]:
-    """Boxes that are [x1, y1, x2, y2]: read as COCO's, many reach beyond their pictures."""
+    """Boxes that are [x1, y1, x2, y2]: read as COCO's, many reach beyond their images."""
     beyond = 0
     for entry in entries:
         image, (x, y, width, height) = file.images[entry['image_id']], entry['bbox']

@@ -19,12 +19,13 @@ from fan_mm.engine.checks.files import (
     other_size,
     refuse_empty,
     refuse_missing,
-    visible,
+    turned_photos,
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import files_below
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
@@ -83,11 +84,12 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
+    said = [*twice, *turned_photos(place, images, cfg.get('pipeline'))]
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
-        return twice
+        return said
     refuse_missing(place, 'label file', filter(None, paths), train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
@@ -99,12 +101,12 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
-        return twice  # it may make class indices of whatever was read
+        return said  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
         look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
     lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
-    return twice + lost + look.notes()
+    return said + lost + look.notes()
 
 
 class _Look:
@@ -136,11 +138,7 @@ class _Look:
                 raise ValueError('no picture')
         except Exception as error:
             size = Path(path).stat().st_size
-            why = (
-                'is empty'
-                if not size
-                else f'cannot be read as an image ({str(error).splitlines()[0]})'
-            )
+            why = 'is empty' if not size else f'cannot be read as an image ({first_line(error)})'
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         self._look_at_palette(path)
         raw = raw.squeeze()
@@ -168,7 +166,7 @@ class _Look:
         if raw.ndim == 2 and (
             other := other_size(sample.get('img_path'), raw.shape, self.pipeline)
         ):
-            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
+            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {other}'
 
     def _look_at_palette(self, path: str) -> None:
         """Find a value that is drawn in the colour of another class: as where a colour map was quantised."""
@@ -289,7 +287,7 @@ class _Look:
 
 
 def _colours_of_values(path: str) -> dict[int, tuple[int, ...]]:
-    """The values of a picture with a palette and their colours; none of another."""
+    """The values of an image with a palette and their colours; none of another."""
     try:
         with Image.open(path) as picture:
             colours = picture.getpalette() if picture.mode == 'P' else None
@@ -311,7 +309,7 @@ def train_ids_hint(path: str) -> str:
 
 
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
-    """A line for the log about labels whose pictures are not found: they end in .PNG, or lead nowhere."""
+    """A line for the log about labels whose images are not found: they end in .PNG, or lead nowhere."""
     listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
     folder = dataset.data_prefix.get('seg_map_path')
     if listed is None or type(dataset).load_data_list is not listed.load_data_list:
@@ -332,7 +330,7 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
         return []
     return [
         f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no image *{dataset.img_suffix} '
-        f'(the first is {visible(min(lost))}): they are left out'
+        f'(the first is {printable(min(lost))}): they are left out'
     ]
 
 

@@ -1,4 +1,4 @@
-"""Data loaders of other people's configs: what leaves pictures out, never ends, or hangs."""
+"""Data loaders of other people's configs: what leaves images out, never ends, or hangs."""
 
 import os
 from typing import Any
@@ -49,7 +49,7 @@ def check_loader(name: str, loader: dict) -> list[str]:
 
 
 def several_versions(name: str, loader: dict) -> list[str]:
-    """A line for the log if a pipeline makes several versions of a picture, for a model that takes one."""
+    """A line for the log if a pipeline makes several versions of an image, for a model that takes one."""
     for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
         if any(type_name(step) == 'TestTimeAug' for step in steps_of(dataset.get('pipeline'))):
             return [

@@ -56,7 +56,7 @@ def check_outputs(outputs: Any) -> None:
     """Look for values that are not finite, from which metrics make numbers nevertheless.
 
     Raises:
-        InputError: there are some; names the first picture.
+        InputError: there are some; names the first image.
     """
     for sample in outputs if isinstance(outputs, list | tuple) else ():
         if name := not_finite(sample):

@@ -31,7 +31,7 @@ _STALLED = 60.0  # seconds
 
 
 def same_pictures(facts: Facts) -> Iterator[Finding]:
-    """Cells in which the model got the same pictures."""
+    """Cells in which the model got the same images."""
     for names in same_evidence(facts.named, 'pictures'):
         copies = {facts.copies.get(name) for name in names}
         if len(copies) == 1 and None not in copies:
@@ -58,7 +58,7 @@ def same_pictures(facts: Facts) -> Iterator[Finding]:
 
 
 def same_scores(facts: Facts) -> Iterator[Finding]:
-    """Cells that are equal to the last digit though their pictures differ."""
+    """Cells that are equal to the last digit though their images differ."""
     for names in same_to_the_last_digit(facts.named, 'pictures'):
         yield Finding(
             'same scores',
@@ -71,7 +71,7 @@ def same_scores(facts: Facts) -> Iterator[Finding]:
 
 
 def one_score(facts: Facts) -> Iterator[Finding]:
-    """One value that stands for most of the corrupted cells; of few pictures or objects it may well.
+    """One value that stands for most of the corrupted cells; of few images or objects it may well.
 
     Of cells that are equal in all they have, other checks tell.
     """
@@ -176,7 +176,7 @@ def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str
 
 
 def loading(facts: Facts) -> Iterator[Finding]:
-    """Cells for which the loader gave one picture again and again, or blank ones."""
+    """Cells for which the loader gave one image again and again, or blank ones."""
     clean = facts.seen_clean
     usual = clean.get('distinct', 0)
     for record in facts.done:

@@ -28,7 +28,7 @@ def same_pictures(records: Records, clean: str) -> Iterator[Finding]:
 
 
 def same_scores(records: Records, clean: str) -> Iterator[Finding]:
-    """Conditions that are equal to the last digit though their pictures differ."""
+    """Conditions that are equal to the last digit though their images differ."""
     for names in same_to_the_last_digit(records, 'contents'):
         yield Finding(
             'same scores',

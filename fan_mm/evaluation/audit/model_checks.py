@@ -1,4 +1,4 @@
-"""What the model and its inputs show: batch norms that learn, layers without weights, other pictures."""
+"""What the model and its inputs show: batch norms that learn, layers without weights, other images."""
 
 from collections.abc import Iterator
 

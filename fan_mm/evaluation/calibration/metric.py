@@ -82,7 +82,7 @@ class CalibrationMetric(BaseMetric):
 
 
 def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores ``(C, H, W)``, labels and prediction ``(H, W)`` of a segmenter's picture.
+    """Scores ``(C, H, W)``, labels and prediction ``(H, W)`` of a segmenter's image.
 
     Raises:
         InputError: there are none, they are of another size, or of one channel no probabilities.
@@ -113,10 +113,10 @@ def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def scores_of_pictures(samples: Sequence[Mapping]) -> tuple[Tensor, Tensor]:
-    """Probabilities ``(N, K)`` and labels ``(N,)`` of a classifier's pictures.
+    """Probabilities ``(N, K)`` and labels ``(N,)`` of a classifier's images.
 
     Raises:
-        InputError: there are none, or a picture has several labels.
+        InputError: there are none, or an image has several labels.
     """
     scores: list[Any] = [sample.get('pred_score') for sample in samples]
     labels: list[Any] = [sample.get('gt_label') for sample in samples]

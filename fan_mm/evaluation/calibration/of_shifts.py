@@ -1,4 +1,4 @@
-"""Calibration on real adverse conditions: of each, of a set's pictures together, and the mean of conditions.
+"""Calibration on real adverse conditions: of each, of a set's images together, and the mean of conditions.
 
 Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.shifts.pooling`).
 """

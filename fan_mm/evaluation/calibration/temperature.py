@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that all logits are divided by, fitted on pictures apart.
+"""Temperature scaling: one number that all logits are divided by, fitted on images apart.
 
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2. It changes confidence,
 never the prediction.
@@ -36,8 +36,8 @@ class Temperature:
 
     Attributes:
         value: it.
-        pictures: number of pictures.
-        samples: number of pixels, evenly spread over each picture, or of pictures.
+        pictures: number of images.
+        samples: number of pixels, evenly spread over each image, or of images.
         nll: of these samples, without it and with it, nats.
     """
 
@@ -52,7 +52,7 @@ class Temperature:
 
 
 class Samples:
-    """Logits and labels of a part of the pixels of each picture, or of pictures.
+    """Logits and labels of a part of the pixels of each image, or of images.
 
     Args:
         pictures: how many there will be.
@@ -96,7 +96,11 @@ class Samples:
         self._labels.append(labels.long().cpu())
 
     def fit(self) -> Temperature:
-        """The temperature with the least NLL, see `fit`."""
+        """The temperature with the least NLL, see `fit`.
+
+        Raises:
+            InputError: the images have no valid pixel.
+        """
         logits, labels = torch.cat(self._logits, dim=1), torch.cat(self._labels)
         if not len(labels):
             raise InputError('--fit-temperature: the images have no valid pixel')
@@ -116,13 +120,13 @@ def fit_on_pictures(
 
     Args:
         model: with mmengine's ``test_step``; it is put into evaluation mode.
-        pictures: dataset of labelled pictures.
+        pictures: dataset of labelled images.
         loader: says how batches of them are made.
         ignore_index: label of pixels that do not count.
         fp16: under autocast.
 
     Raises:
-        InputError: a picture cannot be loaded, or the model cannot take one or has no probabilities.
+        InputError: an image cannot be loaded, or the model cannot take one or has no probabilities.
     """
     model.eval()
     samples, size = Samples(len(pictures), ignore_index), batch_size_of(loader)
@@ -187,7 +191,7 @@ def fit(logits: Tensor, labels: Tensor) -> float:
 
 
 def check_apart(fitted_on: Iterable[str], evaluated: Iterable[str]) -> None:
-    """Check that no picture that a temperature is fitted on is evaluated, also under another name.
+    """Check that no image that a temperature is fitted on is evaluated, also under another name.
 
     Args:
         fitted_on: paths.

@@ -2,7 +2,7 @@
 
 Copies of another size, or turned otherwise, put every prediction in the wrong place. Sizes are told
 by the headers. A photo's EXIF orientation is applied by some loaders and ignored by others, so where
-a picture has one, the loader itself is asked.
+an image has one, the loader itself is asked.
 """
 
 import functools
@@ -46,7 +46,7 @@ def check_fit(
     """Make sure that copies have the sizes of their originals, and are turned as those.
 
     Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
-    them. The pictures of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
+    them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
     and must be where its pipeline crops, because copies are not cropped again.
 
     Args:
@@ -122,12 +122,12 @@ def _orientation(file: Path) -> int:
 def _loaded_size(
     loader: Loader | None, applied: dict[str, bool], file: Path
 ) -> tuple[int, int] | None:
-    """Width and height of a picture as it is loaded; None if it cannot be read.
+    """Width and height of an image as it is loaded; None if it cannot be read.
 
     Args:
         loader: of the pipeline; None for mmcv's default.
         applied: suffix -> whether the loader applies orientations, where that is known already.
-        file: of the picture.
+        file: of the image.
     """
     header = _header(file)
     if header is None:
@@ -144,7 +144,7 @@ def _loaded_size(
 
 
 def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) -> bool:
-    """Whether a copy is turned as its original, as far as the pictures show it."""
+    """Whether a copy is turned as its original, as far as the images show it."""
     if clean is None or copy is None:
         return True
     clean, copy = _thumb(clean), _thumb(copy)
@@ -154,7 +154,7 @@ def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) 
 
 
 def _thumb(image: np.ndarray) -> np.ndarray:
-    """Grey levels of a small square picture, of mean 0 and variance 1."""
+    """Grey levels of a small square image, of mean 0 and variance 1."""
     grey = image.astype(np.float32).reshape(*image.shape[:2], -1).mean(-1)
     small = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
     return (small - small.mean()) / (small.std() + 1e-6)

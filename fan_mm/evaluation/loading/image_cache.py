@@ -1,6 +1,6 @@
-"""What a pipeline does before the corruption is done once per picture and kept for all cells.
+"""What a pipeline does before the corruption is done once per image and kept for all cells.
 
-Loading a picture, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
+Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
 gives the same in every cell. Whoever needs a sample first runs the transforms before the corruption and
 keeps what they made in a file: the arrays as raw bytes, which the loader's workers and the ranks of a
 node map into their memory, the rest pickled. The folder is made for one run, readable for its user alone,
@@ -68,16 +68,16 @@ def check_image_cache(where: str | os.PathLike) -> None:
 def kept_images(
     dataset: CellDataset, where: str | os.PathLike = AUTO, wanted: bool = True
 ) -> Iterator[None]:
-    """Within the block, keep of each picture what is made of it before the corruption.
+    """Within the block, keep of each image what is made of it before the corruption.
 
     Under torch.distributed all ranks enter it together. It also removes what killed runs have left.
-    Whatever hinders it, pictures are loaded as without it, and the log says so.
+    Whatever hinders it, images are loaded as without it, and the log says so.
 
     Args:
         dataset: of the sweep, whose pipelines are changed within the block.
         where: 'auto' (memory or the folder for temporary files, where there is room in plenty),
             'off', or a folder.
-        wanted: False where no picture would be read twice.
+        wanted: False where no image would be read twice.
     """
     _remove_left(_places(where))
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
 """Submissions: predictions of a split whose labels are withheld, as the benchmark's server takes them.
 
-A `Submission` is a folder with the files of each picture and, in the end, the zip of them. Files appear
-whole, one picture after the other, so a stopped run goes on where it was, several processes may add
-pictures of their own, and no more than one prediction is ever held::
+A `Submission` is a folder with the files of each image and, in the end, the zip of them. Files appear
+whole, one image after the other, so a stopped run goes on where it was, several processes may add
+images of their own, and no more than one prediction is ever held::
 
     submission = Submission('acdc', folder, {'checkpoint_sha256': digest})
     for image in submission.missing(images):      # what a stopped run has left to do
@@ -55,7 +55,7 @@ class Server:
         files: path in the zip, by the groups of ``picture``, to what the file holds: 'labels' (8 bits)
             or 'confidence' (16 bits).
         values: what each of the 19 trainIds is called there.
-        count: pictures of the split; None where it is not known.
+        count: images of the split; None where it is not known.
         sizes: widths and heights in pixels that the split has.
         limit: bytes that a zip may have; None where no limit is known.
         remark: what is not one to one, or not certain.
@@ -79,7 +79,7 @@ class Server:
         """Paths in the zip of a picture's files, and what each holds.
 
         Raises:
-            InputError: the picture is none of this set.
+            InputError: the image is none of this set.
         """
         path = Path(image)
         match = re.fullmatch(self.picture, f'{path.parent.name}/{path.name}')
@@ -202,10 +202,10 @@ class Submission:
             )
 
     def missing(self, images: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
-        """The pictures of which not all files are there.
+        """The images of which not all files are there.
 
         Raises:
-            InputError: a picture is none of this set, or two would have the same file.
+            InputError: an image is none of this set, or two would have the same file.
         """
         images = list(images)
         _expected(self.server, images)
@@ -218,10 +218,10 @@ class Submission:
     def add(
         self, image: str | os.PathLike, labels: np.ndarray, confidence: np.ndarray | None = None
     ) -> None:
-        """Write the files of one picture; those that are there are replaced.
+        """Write the files of one image; those that are there are replaced.
 
         Args:
-            image: path of the picture.
+            image: path of the image.
             labels: trainIds ``(H, W)``, 0 to 18, in the picture's own size.
             confidence: ``(H, W)`` from 0 to 1; only where the server asks for it.
 
@@ -274,7 +274,7 @@ def write_submission(
 
     Args:
         server: key of `SERVERS`.
-        predictions: path of a picture, trainIds ``(H, W)`` and confidence (or None), one by one.
+        predictions: path of an image, trainIds ``(H, W)`` and confidence (or None), one by one.
         folder: of the submission.
         identity: see `Submission`.
 
@@ -297,10 +297,10 @@ def check_zip(
     Args:
         file: the zip.
         server: whose it is.
-        images: the pictures that it is for.
+        images: the images that it is for.
 
     Returns:
-        The sizes of the pictures, width and height.
+        The sizes of the images, width and height.
 
     Raises:
         InputError: what is wrong, with the first file of which it is.
@@ -330,7 +330,7 @@ def check_zip(
 
 
 def _expected(server: Server, images: Iterable[str | os.PathLike]) -> dict[str, str | os.PathLike]:
-    """Path in the zip to the picture whose it is."""
+    """Path in the zip to the image whose it is."""
     names: dict[str, str | os.PathLike] = {}
     for image in images:
         for name in server.names(image):

@@ -39,7 +39,7 @@ class OwnPart:
         copies: whether the corrupted images are other files than those of ``infos``.
         every_cell: is told of what goes wrong with the first clean batch.
         auditor: looks at all batches.
-        gallery: takes pictures; None takes none.
+        gallery: takes images; None takes none.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 def set_for(name: str, task: str) -> ShiftSet:
-    """The record that an option names: of ACDC, pictures with label maps, or with boxes for detectors.
+    """The record that an option names: of ACDC, images with label maps, or with boxes for detectors.
 
     Raises:
         InputError: there is none for models of this task.
@@ -50,7 +50,11 @@ def find_sets(
     cityscapes: str | None,
     submission: str | None,
 ) -> dict[str, tuple[Condition, ...]]:
-    """The conditions of every set, by the names of the records."""
+    """The conditions of every set, by the names of the records.
+
+    Raises:
+        InputError: there is none; a split or an encoding is of a set that is not given; as `ShiftSet.find`.
+    """
     if not folders:
         raise InputError('nothing to evaluate: give a dataset, such as --acdc DIR')
     for what, given in (('split', splits), ('encoding', encodings)):
@@ -76,12 +80,15 @@ def find_sets(
 def clean_dataset(
     folders: Mapping[str, str], split: Mapping[str, str], encodings: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Config of the dataset that is the clean column: a split of a set, of ACDC the reference pictures.
+    """Config of the dataset that is the clean column: a split of a set, of ACDC the reference images.
 
     Args:
         folders: set -> folder.
         split: set -> split, one of them at most; None without.
         encodings: of a set's labels.
+
+    Raises:
+        InputError: there are several, or it is of a set that is not given, or has no labels.
     """
     if not split:
         return None

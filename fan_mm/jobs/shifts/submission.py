@@ -80,7 +80,7 @@ def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:
         'set', 'zip', 'files' and 'remarks', on every rank.
 
     Raises:
-        InputError: a picture cannot be read or predicted; the zip is not what the server takes.
+        InputError: an image cannot be read or predicted; the zip is not what the server takes.
     """
     total, left = len(withheld.all_images), len(withheld.missing)
     print_log(f'{withheld.title}: {left} of {total} images left to predict', 'current')

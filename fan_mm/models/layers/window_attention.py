@@ -32,7 +32,7 @@ def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: 
         like: the mask's device and type. It is made there: a copy would make a GPU wait.
 
     Returns:
-        (windows, window², window²): 0 within one part of the picture, -100 across parts.
+        (windows, window², window²): 0 within one part of the image, -100 across parts.
     """
 
     def along(

@@ -39,7 +39,9 @@ def test_a_changed_source_is_refused_and_named(tmp_path, source, monkeypatch, ch
     first = pictures(source)[0]
     data = first.read_bytes()
     change(first)
-    with pytest.raises(InputError, match=f'{first.name} below .* changed after their copies were made'):
+    with pytest.raises(
+        InputError, match=f'{first.name} below .* changed after their copies were made'
+    ):
         make(source, tmp_path / 'dst')
     with pytest.raises(InputError, match='changed after'):
         make(source, tmp_path / 'dst', cells=CELLS | {'fog': (1,)})

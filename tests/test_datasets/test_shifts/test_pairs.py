@@ -36,7 +36,9 @@ def test_labels_of_cityscapes(name, tmp_path):
     }[name][1]
     pictures = [picture for of_one in pairs.values() for picture, _ in of_one]
     root = plant(tmp_path / 'set', *pictures)
-    with pytest.raises(InputError, match=r'it uses the labels of Cityscapes: give --cityscapes DIR$'):
+    with pytest.raises(
+        InputError, match=r'it uses the labels of Cityscapes: give --cityscapes DIR$'
+    ):
         found(root, name)
     cityscapes = plant(tmp_path / 'cityscapes', *(label for v in pairs.values() for _, label in v))
     conditions = SHIFT_SETS[name].find(root, labels=cityscapes)

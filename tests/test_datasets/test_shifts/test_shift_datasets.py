@@ -3,10 +3,10 @@
 import json
 import re
 
-import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
+from striped_sets import write
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
@@ -47,11 +47,6 @@ def mmseg():
     register_task_library(Config(dict(default_scope='mmseg')))
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), pixels)
 
 
 def acdc(root, labels, kind='labelTrainIds', conditions=('fog', 'night'), count=2):
@@ -327,7 +322,11 @@ def filled(*values):
         ('labelTrainIds', filled(0, 13, 200), 'has the label 200.*is it an image of colours or instances'),
         ('labelTrainIds', np.zeros((8, 16, 3), np.uint8), 'is a colour image'),
         ('labelIds', filled(7, 34, 80), 'label 34, which Cityscapes labelIds do not have; are they WildDash ids'),
-        ('labelIds', filled(0, 2, 8, 10, 13, 255), 'others contain no value above 18 except 255: they look like trainIds'),
+        (
+            'labelIds',
+            filled(0, 2, 8, 10, 13, 255),
+            'others contain no value above 18 except 255: they look like trainIds',
+        ),
         ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its picture 16x8'),
     ],
 )  # fmt: skip

@@ -61,7 +61,9 @@ def test_versions_of_a_picture_that_nobody_merges():
     parts = dict(type='ConcatDataset', datasets=[one, several])
     assert several_versions('val_dataloader', dict(dataset=one)) == []
     (note,) = several_versions('val_dataloader', dict(dataset=parts))
-    assert note.startswith('val_dataloader.dataset.datasets.1.pipeline: TestTimeAug creates several')
+    assert note.startswith(
+        'val_dataloader.dataset.datasets.1.pipeline: TestTimeAug creates several'
+    )
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,10 @@ def rewrite(old, new):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (rewrite('<name>dog', '<name>Dog'), "objects named 'Dog' are left out: the class is written 'dog'"),
+        (
+            rewrite('<name>dog', '<name>Dog'),
+            "objects named 'Dog' are left out: the class is written 'dog'",
+        ),
         (rewrite('<name>dog', '<name> dog'), "objects named ' dog' are left out"),
         (rewrite('<name>dog', '<name>bird'), None),  # not wanted
         (

@@ -12,8 +12,7 @@ pytest.importorskip('mmseg')
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
 from forked import on_ranks
-from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
@@ -52,12 +51,6 @@ class SoftStripes(StripeModel):
             sample.seg_logits = PixelData(data=logits)
             sample.pred_sem_seg = PixelData(data=logits.argmax(0, keepdim=True))
         return data_samples
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 @pytest.fixture

@@ -78,7 +78,11 @@ def test_what_they_are(model, task, words):
         (nn.Identity(), 'detection', 'not for detection: leave --calibration out'),
         (nn.Identity(), 'panoptic segmentation', 'not for panoptic segmentation'),
         (nn.Identity(), 'depth estimation', 'not for depth'),
-        (Segmenter(Mask2FormerHead()), 'segmentation', 'Mask2FormerHead returns class scores summed'),
+        (
+            Segmenter(Mask2FormerHead()),
+            'segmentation',
+            'Mask2FormerHead returns class scores summed',
+        ),
         (
             wrapped(MyTTA, Segmenter(Head(1))),
             'segmentation',

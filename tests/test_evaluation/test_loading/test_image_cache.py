@@ -397,7 +397,9 @@ def test_a_folder_that_another_run_took_for_left_behind(pictures, place, monkeyp
 def test_a_place_that_is_none(tmp_path, where):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a' / 'file').touch()
-    with pytest.raises(InputError, match=r'^--image-cache must be auto, off or a folder, and .* is not'):
+    with pytest.raises(
+        InputError, match=r'^--image-cache must be auto, off or a folder, and .* is not'
+    ):
         check_image_cache(tmp_path / where)
 
 
