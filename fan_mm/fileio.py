@@ -113,7 +113,7 @@ def remove_temporaries(*folders: str | os.PathLike) -> None:
         except OSError:  # no such folder, or none that may be read
             continue
         for path in left:
-            with contextlib.suppress(OSError):  # somebody else removed it, or is writing it
+            with contextlib.suppress(OSError):  # another process removed it, or is writing it
                 if not is_held(path):
                     os.unlink(path)
 

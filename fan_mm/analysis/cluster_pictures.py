@@ -107,7 +107,7 @@ def write_cluster_pictures(
     corruptions: Sequence[tuple[str, int]] = (),
     seed: int = 0,
 ) -> Iterator[str]:
-    """Draw one image per image, and write what was found beside it as JSON.
+    """Draw one figure per image, and write the results next to it as JSON.
 
     Args:
         subject: the network.

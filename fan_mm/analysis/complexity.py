@@ -157,7 +157,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     """Count the model of a config for mmseg, mmdet or mmpretrain, including its heads.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         size: input size (H, W) in pixels.
 
     Raises:

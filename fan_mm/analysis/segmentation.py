@@ -43,7 +43,7 @@ class Segmentor:
     """A segmentation model that predicts for an image file and for its corrupted version.
 
     Args:
-        cfg: of mmseg; changed in place.
+        cfg: of mmseg; modified in place.
         checkpoint: weights.
         corruption: name.
         severity: 1 to 5.
@@ -85,7 +85,7 @@ class Segmentor:
         return clean, corrupted
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
-        """Files of the config's test split, evenly spread, and their labels (H, W).
+        """Files of the config's test split, evenly spaced, and their labels (H, W).
 
         Raises:
             InputError: the config has no test split.

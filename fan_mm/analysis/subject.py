@@ -46,7 +46,7 @@ class Subject:
     """The backbone of a config for mmseg, mmdet or mmpretrain, and the model's own preprocessing.
 
     Args:
-        cfg: the config; changed in place.
+        cfg: the config; modified in place.
         checkpoint: weights of the whole model or of the backbone alone; for a FAN, official files
             as they are.
         name: what figures call it; None for the config's file name without suffix.
@@ -167,7 +167,7 @@ def load_pictures(
     Args:
         paths: files, and folders that are searched.
         size: (H, W) in pixels.
-        count: the most to read, spread evenly over what is found; None for all.
+        count: the most to read, evenly spaced over what is found; None for all.
 
     Returns:
         File -> uint8 RGB (H, W, 3).
@@ -207,7 +207,7 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
 
 
 def file_stem(path: str | os.PathLike) -> str:
-    """What the images of an image are called: 'folder_stem'."""
+    """Base name of the figures of an image: 'folder_stem'."""
     return shortened(image_key(path).replace('/', '_'), _STEM)
 
 

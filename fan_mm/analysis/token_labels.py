@@ -116,11 +116,11 @@ def paint_token_labels(
     """Paint the token labels of image files.
 
     Args:
-        cfg: a config with a ``TokenLabelHead``; changed in place.
+        cfg: a config with a ``TokenLabelHead``; modified in place.
         checkpoint: path of the weights.
         path: an image, or a folder of images.
         out: output folder.
-        count: at most so many images, spread evenly over the folder.
+        count: at most so many images, evenly spaced over the folder.
         loop: wraps the loop over the images, to show the progress.
 
     Returns:

@@ -2,7 +2,7 @@
 
 The graph is recorded with free batch, height and width: so no decision on a size hides in it, and what the
 verification shows at other sizes holds. A side that shall be fixed is fixed afterwards. Only what
-a model of somebody else decides by sizes makes it necessary to record at the size itself.
+a third-party model that branches on sizes has to be traced at the size itself.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ HELD_BACK = 4  # images to verify with, that calibration does not see
 
 
 class TrainingPictures:
-    """Pictures evenly spread over the training split, through the test pipeline.
+    """Pictures evenly spaced over the training split, through the test pipeline.
 
     Args:
         split: the config's ``train_dataloader.dataset``; of what wraps datasets, all that is inside.

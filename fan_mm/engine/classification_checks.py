@@ -16,7 +16,7 @@ from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
 _IMAGENET = 1000  # classes
-_LISTED = 1000  # so many images of a list are looked for
+_LISTED = 1000  # number of listed images whose existence is checked
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:

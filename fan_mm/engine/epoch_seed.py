@@ -43,7 +43,7 @@ class EpochSeedHook(Hook):
 
 
 class ResumeSeedHook(Hook):
-    """Seed this process and its loader's workers anew when a training is resumed.
+    """Reseed this process and its loader workers when a training is resumed.
 
     The seeds follow from the run's seed, the iteration and the rank: the resumed part does not
     repeat the numbers of the beginning, with which mmengine would start again. A training that is not

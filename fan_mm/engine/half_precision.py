@@ -18,7 +18,7 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
     """Let mmengine's test loop evaluate under autocast.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         checkpoint: that is evaluated.
 
     Raises:

@@ -1,4 +1,4 @@
-"""An exported ONNX file in the place of a checkpoint: the network runs in onnxruntime, the rest stays.
+"""An exported ONNX file instead of a checkpoint: the network runs in onnxruntime, the rest stays.
 
 ``tools/export.py`` writes such files (`fan_mm.deploy`). The model that the config builds keeps its
 data_preprocessor, its sliding window and what its head makes of scores; backbone, neck and the head's
@@ -98,7 +98,7 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     """What an exported file says of itself.
 
     Raises:
-        InputError: somebody else exported it, or changed what it says.
+        InputError: it was not exported by fan_mm, or its metadata were changed.
     """
     entries = session.get_modelmeta().custom_metadata_map
     own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
@@ -211,7 +211,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     """Let a model get its scores from an exported file.
 
     Args:
-        model: a classifier or segmenter; changed in place.
+        model: a classifier or segmenter; modified in place.
         content: from `read_onnx`.
         source: the file, for the error's line.
 

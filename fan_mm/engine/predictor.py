@@ -31,7 +31,7 @@ class Predictor:
     """A model of any task library with its weights.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
         checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
 
     Attributes:

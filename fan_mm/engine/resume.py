@@ -17,7 +17,7 @@ def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[str]]:
         work_dir: the folder of ``last_checkpoint`` and ``iter_*.pth`` or ``epoch_*.pth``.
 
     Returns:
-        The file, or None if there is nothing to go on from, because there is no checkpoint at all or
+        The file, or None if there is nothing to resume from, because there is no checkpoint at all or
         a kill in the first save left the only one damaged; and a line for the log about each damaged
         one that was passed over.
 

@@ -42,7 +42,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     a GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         training: prepare for training and validation, rather than for testing.
 

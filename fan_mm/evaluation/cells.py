@@ -1,11 +1,11 @@
-"""The cells of a sweep, and their store: every finished cell on disk at once, whole or not at all.
+"""The cells of a sweep, and their store: every finished cell is written to disk at once, atomically.
 
-A store is a folder: ``sweep.json`` holds the identity (what must be the same for a cell to count),
+A store is a folder: ``sweep.json`` holds the identity (what must match for a cell to count),
 ``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
-per image, where the metric has them. The record is written last, so a record without its statistics
-cannot be seen. Both carry the identity of their sweep, the name of its protocol included, so that a
-cell that came from elsewhere is known, and the record is sealed, so that one that was edited is evaluated
-again; those of earlier versions have neither, and count by their folder.
+per image, where the metric has them. The record is written last, so a record never appears without
+its statistics. Both carry the identity of their sweep, the name of its protocol included, so that a
+cell from elsewhere is detected, and the record is sealed, so that an edited one is evaluated again;
+those of earlier versions have neither, and count by their folder.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_n
 
 
 class Cell(NamedTuple):
-    """One corruption at one severity; ('clean', 0) is the images as they are."""
+    """One corruption at one severity; ('clean', 0) stands for the clean images."""
 
     corruption: str
     severity: int
@@ -57,7 +57,7 @@ CLEAN = Cell('clean', 0)
 
 @dataclass
 class CellRecord:
-    """What is known about one cell.
+    """The record of one cell.
 
     Attributes:
         corruption: name, or 'clean'.
@@ -125,16 +125,16 @@ class CellStore:
         self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
-        """Begin a sweep, or go on with the one that the folder holds.
+        """Start a sweep, or continue the one in the folder.
 
         Args:
-            identity: what decides the numbers: 'config', 'checkpoint', 'dataset' and so on, each as
-                a short text. A cell of the folder counts only if all of it is the same.
-            overwrite: forget a sweep of another identity, and all cells of this one.
+            identity: what determines the numbers: 'config', 'checkpoint', 'dataset' and so on, each
+                as a short text. A cell in the folder counts only if all of it matches.
+            overwrite: discard a sweep with another identity, and all cells of this one.
 
         Raises:
-            InputError: the folder holds a sweep of another identity (says what differs), one whose
-                identity cannot be read, or files of others among the cells.
+            InputError: the folder holds a sweep of another identity (the message says what differs),
+                one whose identity cannot be read, or foreign files among the cells.
         """
         self._identity = identity
         if self.folder is None:

@@ -26,7 +26,7 @@ class Gallery:
     """Which images are kept, and how they are painted.
 
     Args:
-        count: number of samples, spread evenly over the dataset.
+        count: number of samples, evenly spaced over the dataset.
         paint: maps the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample to RGB
             pictures: 'image', 'prediction' and, if known, 'ground_truth' and 'error'.
         severities: of all corruptions of the sweep. Of each one cell must have images, that of

@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 def _content(value: Any, key: str = '') -> Any:
     """A part of a config in the form in which equal content is equal.
 
-    Types are told by their names, files by their bytes, numbers by their values.
+    Types are identified by their names, files by their bytes, numbers by their values.
 
     Args:
         value: the part.
@@ -204,7 +204,7 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
 def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
 
-    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spread. Files
+    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spaced. Files
     that cannot be read here, as on a remote backend, count by their names; the log says so.
     """
     samples = [_sample(info) for info in infos]
@@ -246,7 +246,7 @@ def contents_of(files: Sequence[Path]) -> str:
 
 
 def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
-    """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spread.
+    """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spaced.
 
     Args:
         files: in an order that does not change; of those that cannot be read, the name counts.

@@ -1,7 +1,7 @@
-"""Where a corruption goes in a pipeline that somebody else wrote.
+"""Insert a corruption into a third-party pipeline.
 
-A dataset is never changed: what is returned is a shallow copy (the annotations are shared) whose
-pipelines run as they were for the clean cell and with one step more for the others.
+A dataset is never modified: the result is a shallow copy (sharing the annotations) whose pipelines
+are unchanged for the clean cell and have one more step for the others.
 """
 
 import contextlib
@@ -67,12 +67,12 @@ class CellPipeline:
         self.cell = CLEAN
 
     def move_to(self, cell: Cell) -> None:
-        """Corrupt as this cell says from now on."""
+        """Switch to this cell."""
         self.cell = cell
         self.step.corruption, self.step.severity = cell
 
     def start(self) -> Transforms:
-        """The transforms before the corruption: they do the same in every cell."""
+        """The transforms before the corruption, which are the same in every cell."""
         transforms = self.corrupted.transforms
         holds = (any(t is self.step for t in flatten([transform])) for transform in transforms)
         return transforms[: next(holding for holding, found in enumerate(holds) if found)]
@@ -180,12 +180,11 @@ def as_the_model_gets_it(
 
 
 def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
-    """Load the corrupted file in the image's place.
+    """Load the corrupted file instead of the image.
 
-    The images of ImageNet-C are crops already. So that they are not cropped to a part of
-    themselves, centre crops and the resizes before them go straight to the size of the crop:
-    nothing is done to 224x224 files for a model that takes 224, and one resize for one that takes
-    384.
+    The images of ImageNet-C are already cropped. To avoid cropping them again, centre crops and the
+    resizes before them are replaced by a resize to the crop size: 224x224 files stay unchanged for
+    a model that takes 224, and are resized once for one that takes 384.
 
     Raises:
         InputError: a classification pipeline with other crops, or of several sizes.
@@ -245,7 +244,7 @@ def _resized_by_torchvision(transform: Any, name: str, size: tuple[int, int]) ->
 
 
 def first_sample(dataset: Any) -> dict | None:
-    """What a dataset's pipeline gets for its first sample; None if that cannot be had."""
+    """What a dataset's pipeline gets for its first sample; None if that is not available."""
     new, look = copy.copy(dataset), Look()
     new.pipeline, new.test_mode = look, True
     with contextlib.suppress(Exception):  # whatever a dataset may raise, it will again
@@ -313,9 +312,9 @@ def _loads_plainly(transforms: Sequence, look: Look) -> bool:
 
 
 def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> str:
-    """Let a corruption take the colours in the order that the image has at its place.
+    """Set the channel order of a corruption to that of the image at its position.
 
-    What cannot be run to that place is left alone: it will raise where it is meant to run.
+    A pipeline that cannot be run up to that position is left unchanged: it will raise when it is used.
 
     Args:
         step: its ``channel_order`` is for an image with blue first, as mm loads it, and is changed
@@ -369,7 +368,7 @@ def with_cells(
     place: Callable[..., Transforms],
     corrupts: bool = True,
 ) -> tuple[Any, list[CellPipeline]]:
-    """A copy of a dataset that can be moved from cell to cell.
+    """Copy a dataset such that it can be moved from cell to cell.
 
     Args:
         dataset: any mm dataset; wrappers (ConcatDataset, RepeatDataset, ...) are followed.
@@ -382,7 +381,7 @@ def with_cells(
         The copy, and its pipelines, whose `CellPipeline.move_to` moves it.
 
     Raises:
-        InputError: a dataset has no pipeline, or one with no place for the corruption, or the
+        InputError: a dataset has no pipeline, or one with no position for the corruption, or the
             image has a form there that cannot be corrupted (`fit`).
     """
     new = copy.copy(dataset)

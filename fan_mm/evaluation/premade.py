@@ -1,4 +1,4 @@
-"""Corrupted images that somebody generated, read in the place of the clean ones.
+"""Existing corrupted images, read instead of the clean ones.
 
 ``tools/make_corrupted_dataset.py``, the official scripts and Hendrycks's ImageNet-C write
 ``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`);
@@ -227,7 +227,7 @@ class PremadeImages:
         }
 
     def check_made(self, asked: Mapping[str, Any]) -> None:
-        """Check that files were made as somebody asks for them; of what is not known nothing is said.
+        """Check that the files match the requested options; unknown options are not checked.
 
         Args:
             asked: of `protocol`, None for any.

@@ -6,7 +6,7 @@ concerned are left out of what this module hands out. What can be recomputed is 
 retention from the two accuracies, averages from the columns, one table against another; each
 disagreement becomes a note of the row.
 
-These are other people's measurements. Whoever shows them must label them as published.
+These are measurements of other authors, and must be labelled as published wherever they are shown.
 """
 
 import functools

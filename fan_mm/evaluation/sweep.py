@@ -304,7 +304,7 @@ class RobustnessSweep:
         return infos
 
     def _with_corruptions(self, seed: int, channel_order: str) -> CellDataset:
-        """The dataset with a corruption in its pipeline, or with ready files in the place of its own."""
+        """The dataset with a corruption in its pipeline, or with ready files instead of its own."""
         place = as_the_model_gets_it if self.resized else on_the_fly
         return CellDataset(
             *with_cells(

@@ -28,7 +28,7 @@ def paint_files(
     """Draw predictions on image files, with a legend of the classes that are present.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
         checkpoint: path of the weights.
         path: an image, or a folder of images.
         out: folder for the images, which keep the names of their originals.
@@ -83,7 +83,7 @@ def paint_samples(
     """Draw image, ground truth and prediction side by side for samples of the test split.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
         checkpoint: path of the weights.
         out: output folder.
         count: number of samples, evenly spaced over the split.

@@ -62,7 +62,7 @@ def export(
     """Export a model to a file, and verify it before the file gets its final name.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
         checkpoint: path or http(s) URL of the weights.
         out: the file; an existing file is kept if anything fails.
         size: height and width in pixels.

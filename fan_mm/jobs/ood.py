@@ -70,15 +70,15 @@ def evaluate_ood(
 ) -> dict[str, Any]:
     """Evaluate a classifier, a row of the FAN paper's Table 11, and write ``ood.json``.
 
-    The file is written after every test set, and the same command goes on after those that are done; with
+    The file is written after every test set, and the same command continues after the finished ones; with
     calibration, which may be fitted on other images, only ImageNet-C is.
 
     Args:
         cfg: of any classifier that ``tools/test.py`` evaluates, whose test split is ImageNet's
-            validation set; changed in place.
+            validation set; modified in place.
         checkpoint: path of the weights, or a file of ``tools/export.py``, which has one kind of weights.
         folders: test set (a key of `TEST_SETS`, not 'clean') to its folder.
-        work_dir: where the results go; a sweep over ImageNet-C goes on where it was.
+        work_dir: folder for the results; a sweep over ImageNet-C continues where it stopped.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         sizes: input size of test sets in pixels, where it shall not be that of `SIZES`.
         weights: 'ema' or 'model' of test sets, where it shall not be that of `WEIGHTS`.

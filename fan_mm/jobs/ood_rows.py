@@ -1,4 +1,4 @@
-"""Rows of ``ood.json`` that an earlier run has left, so that the same command goes on after a stop."""
+"""Rows of ``ood.json`` left by an earlier run, so that the same command continues after a stop."""
 
 import json
 from collections.abc import Mapping

@@ -38,7 +38,7 @@ def evaluate_robustness(
     """Evaluate a checkpoint on a corruption benchmark and write the report.
 
     Args:
-        cfg: any config of mmpretrain, mmseg or mmdet; changed in place.
+        cfg: any config of mmpretrain, mmseg or mmdet; modified in place.
         checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
         work_dir: folder for results and report, from which an interrupted sweep resumes.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -93,7 +93,7 @@ def use_annotated_split(cfg: Config) -> list[str]:
     """Switch to the validation split if the config's test split has no annotations.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
 
     Returns:
         A message for the log if the config was changed.

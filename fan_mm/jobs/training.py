@@ -52,7 +52,7 @@ def train(
     """Train, validate and save checkpoints according to the config.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         resume: 'auto' for the newest readable checkpoint in the work dir, or a file.
         amp: train in mixed precision.
@@ -106,7 +106,7 @@ def test(
     """Evaluate a checkpoint on the config's test data.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         checkpoint: path or URL of the weights, or a file exported by ``tools/export.py``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         out: where to write predictions: for mmseg a folder of label maps, otherwise a .pkl file.

@@ -10,7 +10,7 @@ from fan_mm.evaluation.samples import spread
 
 
 def training_pictures(cfg: Config, count: int, test: dict | None = None) -> Dataset:
-    """A dataset of some training images, evenly spread, with their labels.
+    """A dataset of some training images, evenly spaced, with their labels.
 
     Whatever wraps the training datasets (repeats, mixes) and their own pipelines are left out.
 

@@ -89,7 +89,7 @@ def convert(
     Args:
         checkpoint: what the file holds.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to convert, such as ``student``; by default the FAN is looked for.
+        prefix: the part of the file to convert, such as ``student``; by default the FAN is searched for.
 
     Raises:
         InputError: it holds no FAN of a released size, or several; keys are missing or unknown.

@@ -1,7 +1,7 @@
 """Where in a file a model's weights lie, under whatever containers and prefixes.
 
 A checkpoint is a tree of names: timm, mmengine, Lightning, TAO, torch.compile, DDP and people's own
-trainers each put the same network below other ones. So it is looked for where its own names are.
+trainers each put the same network below other ones. So it is searched for by its own names.
 """
 
 import re
@@ -93,7 +93,7 @@ class WeightTree:
         """Drop wrappers from within names, as of ``backbone._orig_mod.stem.weight``.
 
         Args:
-            own: names of the tensors that are looked for; the wrappers among them stay.
+            own: names of the tensors that are searched for; the wrappers among them stay.
         """
         wrappers = set(WRAPPERS).difference(*(name.split('.') for name in own))
         paths = {path: _unwrapped(path, wrappers) for path in self.tensors}

@@ -1,4 +1,4 @@
-"""What the report and the comparison pages are made of: one shell, headings, tables, images.
+"""Building blocks of the report and comparison pages: one shell, headings, tables, images.
 
 A page is one file: its style is inline, figures are inline SVG, photographs are data URIs, so it opens
 anywhere and fetches nothing. What needs a script is hidden until that runs.

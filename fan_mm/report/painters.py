@@ -22,7 +22,7 @@ SCORE_THRESHOLD = 0.3  # of boxes that are shown
 
 
 def palette_of(metainfo: Mapping) -> Sequence[Sequence[int]]:
-    """RGB colours of a dataset's classes, one each: distinct ones where it has none or too few.
+    """RGB colours of a dataset's classes: distinct ones if it has none or too few.
 
     A dataset with classes of the user's own may keep a longer or shorter palette.
     """

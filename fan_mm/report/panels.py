@@ -25,7 +25,7 @@ def _text_size(picture: np.ndarray) -> int:
 
 
 def distinct_palette(count: int) -> list[tuple[int, int, int]]:
-    """RGB colours for classes whose dataset names none: hues evenly spread, in three brightnesses."""
+    """RGB colours for classes whose dataset names none: hues evenly spaced, in three brightnesses."""
     index = np.arange(count)
     hsv = np.stack([index * 180 / max(count, 1), 150 + 35 * (index % 3), 255 - 45 * (index % 2)], 1)
     rgb = cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0] if count else []

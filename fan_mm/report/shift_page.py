@@ -1,4 +1,4 @@
-"""The report on real adverse conditions as one HTML page: conditions in the place of corruptions."""
+"""The report on real adverse conditions as one HTML page: conditions instead of corruptions."""
 
 from collections.abc import Mapping
 from html import escape

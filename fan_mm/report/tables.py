@@ -62,7 +62,7 @@ def cells_csv(table: RobustnessTable) -> str:
 
 
 def with_doubt(head: list[str], rows: list[list], results: Mapping) -> tuple[list[str], list[list]]:
-    """The same with a column that says what is wrong, where results were edited."""
+    """The same with a column that states the problem if results were edited."""
     if 'doubt' not in results:
         return head, rows
     return [*head, 'doubt'], [[*row, results['doubt']] for row in rows]

@@ -52,7 +52,7 @@ class Copies:
         folders: of the cells, below the destination.
         names: ``(N,)`` of the copies, below these.
         digests: ``(C, N, 32)`` SHA-256 of every file, zero while unknown.
-        noted: what sources were like when copies were made of them, as far as that is known.
+        noted: recorded state of the sources when their copies were made, as far as known.
 
     Raises:
         InputError: two sources would get one name.
@@ -133,7 +133,7 @@ class Copies:
         The content of the others is compared when they are read.
 
         Raises:
-            InputError: some have changed since copies were made of them.
+            InputError: some changed after their copies were made.
         """
         noted = read_sources(self.destination)
         if noted is None and (self.destination / MANIFEST).exists():
@@ -170,7 +170,7 @@ class Copies:
         """Make sure that every file that was written is still there.
 
         Raises:
-            InputError: some are not; they are forgotten, so that the same command makes them anew.
+            InputError: some are missing; they are forgotten, so that the same command recreates them.
         """
         gone = []
         for digests, folder, count in zip(self.digests, self.folders, self.tidy(), strict=True):

@@ -273,7 +273,7 @@ class _Run:
             Number of files written, and what became of the sources.
 
         Raises:
-            InputError: a source has changed since copies were made of it.
+            InputError: a source changed after its copies were made.
         """
         unreadable: dict[str, str] = {}
         remarks: dict[str, list[str]] = {}

@@ -122,7 +122,7 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
 def find_images(folder: Path) -> tuple[list[str], list[str]]:
     """Relative paths (with '/') of all image files below ``folder``, and of the other files, sorted.
 
-    What is an image is told by the suffix; hidden files are neither, nor what lies in hidden folders.
+    Images are recognised by suffix; hidden files, and files in hidden folders, count as neither.
 
     Raises:
         InputError: there is no image, or a folder that cannot be read.

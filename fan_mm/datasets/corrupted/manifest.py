@@ -224,7 +224,7 @@ class Source(NamedTuple):
 
 
 def add_source(destination: Path, name: str, source: Source) -> None:
-    """Note what a clean image was like, before copies are made of it. Several processes may."""
+    """Record the state of a clean image before copies are made of it, from any process."""
     path = destination / CHECKSUMS / SOURCES
     path.parent.mkdir(exist_ok=True)
     with open(path, 'ab', buffering=0) as file:
@@ -232,7 +232,7 @@ def add_source(destination: Path, name: str, source: Source) -> None:
 
 
 def write_sources(destination: Path, sources: Mapping[str, Source]) -> None:
-    """Write what is known of the clean images anew, sorted by name."""
+    """Rewrite the records of the clean images, sorted by name."""
     lines = b''.join(_source_line(name, sources[name]) for name in sorted(sources))
     write_whole(destination / CHECKSUMS / SOURCES, lines)
 

@@ -326,7 +326,7 @@ def idd(counts: Counts, label: str = 'labellevel3Ids', encoding: str = 'idd_leve
 
 
 def wilddash(counts: Counts, older: bool = False) -> Tree:
-    """WildDash 2; ``older`` with a label map for each image in the place of segments."""
+    """WildDash 2; ``older`` with a label map for each image instead of segments."""
     tree = Tree()
     for _, scene in _numbers(counts, 'val'):
         name = f'wd{scene % 10_000:04d}_{100_000 + scene % 1_000_000}'

@@ -32,7 +32,7 @@ class ShiftDataset(SegmentationDataset):
         encoding: of the labels, where the set leaves a choice.
         data_root: the folder with the files, in whatever nesting.
         data_prefix: ``dict(seg_map_path=...)``: where the labels are, if not below ``data_root``, as for
-            sets made of Cityscapes.
+            datasets derived from Cityscapes.
         pipeline: whatever mmseg's datasets take. What loads labels in it makes trainIds of them.
         lazy_init: of mmengine's ``BaseDataset``, as ``kwargs``.
         kwargs: see there.

@@ -26,7 +26,7 @@ class Condition:
         labels: of the images, in their order; empty where they are withheld, and for detection.
         encoding: of the labels, a name in ``LABEL_MAPS``; '' where there are none, and for detection.
         unlabelled: images that were left out for want of a label.
-        labels_folder: where else labels were looked for: Cityscapes, for sets made of it.
+        labels_folder: where else labels were looked for: Cityscapes, for datasets derived from it.
         notes: what a report has to say of how the files were found.
         ann_file: detection: the file with the boxes.
         image_root: detection: what the file's names are relative to.
@@ -118,7 +118,7 @@ class ShiftSet:
             folder: anywhere above the files.
             split: one of `splits`, or a list of names (``*.txt``, anywhere or below ``folder``); None for
                 the default.
-            labels: where labels are, if not below ``folder``: Cityscapes, for sets made of it.
+            labels: where labels are, if not below ``folder``: Cityscapes, for datasets derived from it.
             encoding: of the labels, where a set leaves a choice (Mapillary's maps).
 
         Returns:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from fan_mm.engine.checks.coco_files import CocoFile
 
-_LOOKED_AT = 10_000  # annotations, evenly spread
+_LOOKED_AT = 10_000  # annotations, evenly spaced
 _FEW = 3  # boxes that might be by chance
 
 

@@ -17,7 +17,7 @@ from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
-_HEADERS = 200  # of so many images of a dataset, evenly spread, the header is read
+_HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -77,7 +77,7 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
-    """Look at some of a dataset's files, evenly spread, for one of no bytes.
+    """Look at some of a dataset's files, evenly spaced, for one of no bytes.
 
     Raises:
         InputError: there is one.
@@ -108,14 +108,14 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
 
 
 def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
-    """A line for the log if images have an EXIF orientation: their labels must be turned as they are.
+    """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
 
-    A quarter of a turn shows in the sizes (`other_size`); half a turn and a mirror do not.
+    Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
 
     Args:
         place: where the dataset stands in the config.
         paths: of its images.
-        pipeline: of the dataset, whose loader turns them or does not.
+        pipeline: pipeline of the dataset, whose loader may rotate them.
     """
     looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
     headers = {path: read_header(path) for path in looked_at}
@@ -125,15 +125,15 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     path, orientation = next(iter(found.items()))
     turned = _is_turned(path, pipeline)
     how = (
-        'turns them or not'
+        'may rotate them or not'
         if turned is None
-        else 'turns them'
+        else 'rotates them'
         if turned
         else 'leaves them as stored'
     )
     return [
-        f'{place}: {len(found)} of {len(looked_at)} images looked at have an EXIF orientation, such as '
-        f'{orientation} of {printable(path)}; the pipeline {how}, and labels must be drawn so: to be certain, turn '
+        f'{place}: {len(found)} of {len(looked_at)} images checked have an EXIF orientation, such as '
+        f'{orientation} of {printable(path)}; the pipeline {how}, and the labels must match: to be certain, rotate '
         'the files themselves (PIL.ImageOps.exif_transpose)'
     ]
 

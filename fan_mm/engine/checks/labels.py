@@ -28,7 +28,7 @@ from fan_mm.few_names import few
 from fan_mm.fileio import printable
 from fan_mm.folders import files_below
 
-LABEL_FILES = 3  # of each split, evenly spread, are looked into
+LABEL_FILES = 3  # of each split, evenly spaced, are looked into
 OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
 _IF_SUSPICIOUS = 40
 _CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all

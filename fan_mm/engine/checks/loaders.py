@@ -1,4 +1,4 @@
-"""Data loaders of other people's configs: what leaves images out, never ends, or hangs."""
+"""Data loaders of third-party configs: settings that leave images out, never end, or hang."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""Does a FAN fit into somebody else's model: its options, and the channels that neck and heads expect."""
+"""Checks whether a FAN fits into a third-party model: its options, and the channels that neck and heads expect."""
 
 import difflib
 import inspect

@@ -13,7 +13,7 @@ from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
-_FILES = 40  # of each split, evenly spread, are looked into
+_FILES = 40  # of each split, evenly spaced, are looked into
 
 
 def reads_as_voc(cls: type) -> bool:

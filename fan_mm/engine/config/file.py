@@ -13,7 +13,7 @@ from fan_mm.engine.config.values import KNOWN_KEYS, check_values
 from fan_mm.errors import InputError
 from fan_mm.packaged import config_named
 
-_LONGEST = 400  # characters of what somebody else says
+_LONGEST = 400  # characters of a third-party message
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
 
 

@@ -70,7 +70,7 @@ def reads_label_pictures(cls: Any) -> bool:
 
 @contextmanager
 def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
-    """Turn what somebody's class raises into one line that names its place in the config.
+    """Turn an exception of a third-party class into one line that names its position in the config.
 
     Raises:
         InputError: whatever was raised inside.

@@ -96,7 +96,7 @@ def _best_of(runner: Runner) -> list[str]:
 
 
 def _computing(error: BaseException) -> str | None:
-    """Which metric of somebody else raised an error, and on what; None if none did."""
+    """The third-party metric that raised an error, and its sample; None if none did."""
     if isinstance(error, MemoryError | OSError):
         return None
     name, frame = None, error.__traceback__

@@ -104,7 +104,7 @@ def try_loop(
         loop: of a Runner, with its model ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
-        wanted: names of scores that somebody will ask for.
+        wanted: names of scores that will be needed.
 
     Raises:
         InputError: what fails on it would fail on the others; a score that is wanted is not given.
@@ -243,7 +243,7 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
 
 
 def _some_labels(dataset: Any) -> Iterator[Any]:
-    """Class labels that a classification dataset gives some of its samples, evenly spread."""
+    """Class labels that a classification dataset gives some of its samples, evenly spaced."""
     with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
         for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
             yield dataset.get_data_info(index).get('gt_label')

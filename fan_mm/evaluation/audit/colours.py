@@ -40,7 +40,7 @@ def exchanged_colours(
 
     Args:
         model: with mmengine's ``test_step``.
-        load: gives the clean batches, anew each time.
+        load: returns the clean batches, from the start each time.
         evaluator: that knows its dataset; left as it was.
         image_ids: of the images, in their order.
         fp16: evaluate under autocast.

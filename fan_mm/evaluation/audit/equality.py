@@ -28,7 +28,7 @@ def same_to_the_last_digit(records: Records, pictures: str) -> Iterator[tuple[st
 
     Args:
         records: by their names.
-        pictures: the evidence by which images are told apart.
+        pictures: the evidence that distinguishes images.
     """
     reported: set[str] = set()
     for names in (*same_evidence(records, 'scores'), *_groups(records, _rich_scores)):

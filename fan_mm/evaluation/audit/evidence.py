@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-IGNORED = -1  # in the place of the label that does not count
+IGNORED = -1  # instead of the label that does not count
 
 
 @dataclass

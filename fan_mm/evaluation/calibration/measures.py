@@ -223,7 +223,7 @@ def calibration(sums: np.ndarray, images: int = 0) -> np.ndarray:
 
     Args:
         sums: ``(..., SIZE)``, added up over images.
-        images: unused; the sums say it all.
+        images: unused; the sums are sufficient.
 
     Returns:
         ``(..., 3)``; NaN where there are no samples.

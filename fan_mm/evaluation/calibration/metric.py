@@ -1,4 +1,4 @@
-"""Calibration of classifiers and segmenters as a metric of mmengine, for anybody's evaluator."""
+"""Calibration of classifiers and segmenters as an mmengine metric, for any evaluator."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -21,7 +21,7 @@ def add_calibration(
     """Add the calibration of conditions and of sets to the content of results.json.
 
     Args:
-        results: from `fan_mm.evaluation.shifts.results.join`; changed in place.
+        results: from `fan_mm.evaluation.shifts.results.join`; modified in place.
         measured: every condition, and the clean column.
         variants: V names: 'plain' and, with a temperature, 'scaled'.
 

@@ -129,7 +129,7 @@ class SweepCalibration:
         """Add the calibration to the content of results.json.
 
         Args:
-            results: changed in place.
+            results: modified in place.
             scope: of the sweep.
             keys: names of the images.
             statistics: per finished cell.
@@ -166,7 +166,7 @@ def _stored(folder: Path | None) -> Temperature | None:
 
 
 def _store(folder: Path | None, temperature: Temperature, protocol: str) -> None:
-    """Keep a temperature for when the sweep goes on."""
+    """Store a temperature for a resumed sweep."""
     if folder:
         content = {'protocol': protocol, **temperature.as_dict()}
         write_whole(folder / TEMPERATURE, json.dumps(content, indent=1) + '\n')

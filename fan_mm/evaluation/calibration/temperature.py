@@ -37,7 +37,7 @@ class Temperature:
     Attributes:
         value: it.
         pictures: number of images.
-        samples: number of pixels, evenly spread over each image, or of images.
+        samples: number of pixels, evenly spaced over each image, or of images.
         nll: of these samples, without it and with it, nats.
     """
 

@@ -1,6 +1,6 @@
 """Whether corrupted copies fit their originals as a dataset's own loader reads both.
 
-Copies of another size, or turned otherwise, put every prediction in the wrong place. Sizes are told
+Copies of another size or orientation put every prediction in the wrong place. Sizes are told
 by the headers. A photo's EXIF orientation is applied by some loaders and ignored by others, so where
 an image has one, the loader itself is asked.
 """
@@ -101,7 +101,7 @@ _HOW = (
 def _pairs(
     images: PremadeImages, cells: Sequence[Cell], clean_paths: Sequence[str]
 ) -> Iterator[tuple[str, Path]]:
-    """Originals with one copy each, all of them and all cells, evenly spread over each other."""
+    """Originals with one copy each, all of them and all cells, evenly spaced over each other."""
     chosen = [clean_paths[i] for i in spread(len(clean_paths), _MOST)]
     for i in range(max(len(chosen), len(cells))):
         clean = chosen[i % len(chosen)]

@@ -68,7 +68,7 @@ def check_image_cache(where: str | os.PathLike) -> None:
 def kept_images(
     dataset: CellDataset, where: str | os.PathLike = AUTO, wanted: bool = True
 ) -> Iterator[None]:
-    """Within the block, keep of each image what is made of it before the corruption.
+    """Within the block, cache each image as it is before the corruption.
 
     Under torch.distributed all ranks enter it together. It also removes what killed runs have left.
     Whatever hinders it, images are loaded as without it, and the log says so.
@@ -305,7 +305,9 @@ class _Probe:
             if moved or not stable or _digest(packed(sample)) != first:
                 self.why = 'the transforms before the corruption are not reproducible'
             self.sizes.append(size)
-        except Exception as error:  # whatever cannot be pickled, or somebody's transform may raise
+        except (
+            Exception
+        ) as error:  # not picklable, or anything that a third-party transform may raise
             self.why = f'{type(error).__name__}: {" ".join(str(error).split())}'
             raise
         return sample

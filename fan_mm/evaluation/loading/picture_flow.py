@@ -30,7 +30,7 @@ Transform = Callable[[dict], Any]
 _PAINT = {'rgb': (210, 70, 20), 'bgr': (20, 70, 210)}
 _TOLERANCE = 12  # grey levels; JPEG and resizing change a uniform colour by less
 _SHARE = 0.25  # of an image; padding may take the rest
-_PROBE_SIZE = 256  # pixels; for the crops that somebody's loader may do
+_PROBE_SIZE = 256  # pixels; for third-party loaders that crop
 
 
 class Look:
@@ -45,14 +45,14 @@ class Look:
         return results
 
     def __deepcopy__(self, memo: dict) -> 'Look':
-        return self  # whoever put it there reads it
+        return self  # read by the code that put it there
 
 
 def copied(transforms: Sequence[Transform]) -> list[Transform]:
     """Transforms to try with: what these open, a loader's workers will not share."""
     try:
         return copy.deepcopy(list(transforms))
-    except Exception:  # somebody's transform may hold what cannot be copied
+    except Exception:  # a third-party transform may hold objects that cannot be copied
         return list(transforms)
 
 
@@ -67,7 +67,7 @@ def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
             results = copy.deepcopy(sample)
             for transform in transforms:
                 results = transform(results)
-        except Exception as error:  # whatever somebody's transform may raise
+        except Exception as error:  # third-party transforms may raise anything
             return error
     return None
 
@@ -289,7 +289,7 @@ def _order_of_loader(loader: Transform, sample: dict, loaded: Any) -> str | None
     Args:
         loader: the transform.
         sample: that it got.
-        loaded: the image that it made of it.
+        loaded: the image that it loaded.
     """
     path = sample.get('img_path')
     look = Look()

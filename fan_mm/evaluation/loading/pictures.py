@@ -65,7 +65,7 @@ def load(loader: Loader, file: str | Path) -> np.ndarray | None:
         if isinstance(image, torch.Tensor):
             return image.numpy().transpose(1, 2, 0)[..., ::-1]
         return np.asarray(image)
-    except Exception:  # the loader may be anybody's
+    except Exception:  # third-party loaders may raise anything
         return None
 
 

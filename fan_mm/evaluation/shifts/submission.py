@@ -1,8 +1,8 @@
 """Submissions: predictions of a split whose labels are withheld, as the benchmark's server takes them.
 
-A `Submission` is a folder with the files of each image and, in the end, the zip of them. Files appear
-whole, one image after the other, so a stopped run goes on where it was, several processes may add
-images of their own, and no more than one prediction is ever held::
+A `Submission` is a folder with the files of each image and, at the end, a zip of them. Files are
+written atomically, one image after the other, so an interrupted run continues where it stopped,
+several processes may add their images, and only one prediction is held in memory::
 
     submission = Submission('acdc', folder, {'checkpoint_sha256': digest})
     for image in submission.missing(images):      # what a stopped run has left to do
@@ -165,7 +165,7 @@ class Submission:
 
     Args:
         server: key of `SERVERS`.
-        folder: made if missing; goes on where a stopped submission of the same identity was.
+        folder: created if missing; an interrupted submission with the same identity is continued.
         identity: what the predictions depend on, JSON values: of the weights, the config.
 
     Raises:

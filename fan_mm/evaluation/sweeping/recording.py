@@ -45,7 +45,7 @@ class Recording:
     Args:
         store: of the sweep.
         metrics: of the sweep.
-        every_cell: is told where the metrics fail on a whole cell.
+        every_cell: is notified if the metrics fail on a whole cell.
         auditor: of the sweep.
         paths: of all samples.
         more: whether other cells follow the clean one.

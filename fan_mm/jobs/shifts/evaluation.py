@@ -78,15 +78,15 @@ def evaluate_shifts(
     """Evaluate a segmenter or detector on sets of real adverse conditions, and write the report.
 
     Args:
-        cfg: any config of mmseg with the 19 Cityscapes classes, or of mmdet; changed in place.
+        cfg: any config of mmseg with the 19 Cityscapes classes, or of mmdet; modified in place.
         checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
         folders: set (a key of ``SHIFT_SETS``) -> folder.
-        work_dir: where results and report go, and from where a stopped evaluation goes on.
+        work_dir: folder for results and report, from which an interrupted evaluation resumes.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         splits: of sets, where it shall not be their default.
         encodings: of a set's labels, where it leaves a choice.
         cityscapes: folder of Cityscapes, whose validation split becomes the clean column, and from
-            where sets that are made of it have their labels.
+            where datasets derived from it have their labels.
         clean: evaluate the clean column: Cityscapes, or else the config's own test split.
         clean_split: set -> a split of it that is the clean column: ``{'acdc': 'val_ref'}``, the same places
             in good weather.

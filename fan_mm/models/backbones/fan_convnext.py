@@ -1,4 +1,4 @@
-"""FAN-ConvNeXt: ConvNeXt with the efficient channel attention in the place of its MLP (paper Table 7)."""
+"""FAN-ConvNeXt: ConvNeXt with the efficient channel attention instead of its MLP (paper Table 7)."""
 
 from typing import Any
 

@@ -163,7 +163,7 @@ def load_pretrained(
         backbone: FANViT, FANHybrid, FANSwin or FANConvNeXt.
         checkpoint: path, or http(s) address.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to read, such as ``student``; by default the FAN is looked for.
+        prefix: the part of the file to read, such as ``student``; by default the FAN is searched for.
         ask: how to say which of several; see `find_module`.
 
     Returns:

@@ -21,7 +21,7 @@ class TokenPooling(nn.Module):
 
     Args:
         dim: channels C.
-        scales: K, the number of neighbourhoods, of which the token alone is the first.
+        scales: K, the number of neighbourhoods; the first is the token alone.
     """
 
     def __init__(self, dim: int, scales: int) -> None:
@@ -35,7 +35,7 @@ class TokenPooling(nn.Module):
         )
 
     def weights(self, x: Tensor) -> Tensor:
-        """From a map (B, C, H, W) the share of each scale, (B, K, H, W), which add up to 1."""
+        """Mixing weights of the scales for a map (B, C, H, W): (B, K, H, W), summing to 1."""
         return self.predictor(x).softmax(1)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

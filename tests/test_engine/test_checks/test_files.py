@@ -61,18 +61,18 @@ IGNORING = dict(LOADER, color_type='color_ignore_orientation')
 @pytest.mark.parametrize(
     ('loader', 'how'),
     [
-        (LOADER, 'turns them'),
-        (dict(LOADER, imdecode_backend='pillow', to_float32=True), 'turns them'),
+        (LOADER, 'rotates them'),
+        (dict(LOADER, imdecode_backend='pillow', to_float32=True), 'rotates them'),
         (IGNORING, 'leaves them as stored'),
-        (dict(type='ReadsItself'), 'turns them or not'),
+        (dict(type='ReadsItself'), 'may rotate them or not'),
     ],
 )
 def test_photos_that_are_turned_are_said_once(tmp_path, orientation, loader, how):
     files = photos(tmp_path, 1, 1, orientation, orientation, 1)
     (note,) = turned_photos('test_dataloader.dataset', files, [loader])
     assert note.startswith(
-        'test_dataloader.dataset: 2 of 5 pictures looked at have an EXIF orientation, such as '
-        f'{orientation} of {files[2]}; the pipeline {how}, and labels must be drawn so: '
+        'test_dataloader.dataset: 2 of 5 images checked have an EXIF orientation, such as '
+        f'{orientation} of {files[2]}; the pipeline {how}, and the labels must match: '
     )
 
 
