@@ -523,7 +523,7 @@ class NaN(StripeModel):
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_a_model_that_gives_nothing_finite_is_a_finding(sweep, value):
     with pytest.raises(
-        InputError, match=r'first batch fails: the model gives data .* not finite for'
+        InputError, match=r'first batch fails: the model outputs data .* not finite for'
     ):
         sweep(NaN(0, value)).run()
     results = sweep(NaN(4, value), on_error='skip').run()
