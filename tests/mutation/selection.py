@@ -21,7 +21,6 @@ TESTS = {
     'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
     'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
     'compiled': 'test_corruptions/test_blur.py',
-    'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
@@ -57,6 +56,11 @@ TESTS = {
         'test_evaluation/test_sweep.py',
     ),
     'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
+    'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_evaluators.py',
+    'evaluation/metrics': (
+        'test_evaluation/test_metrics.py test_evaluation/test_summary.py '
+        'test_evaluation/test_published_sources.py'
+    ),
     'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
     'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',

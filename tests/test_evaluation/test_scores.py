@@ -7,6 +7,7 @@ import torch
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.scores import (
+    KNOWN_METRICS,
     compute_scores,
     headline_metric,
     lower_is_better,
@@ -186,6 +187,9 @@ def test_boxes_and_masks_have_their_own_draws(kinds, tmp_path):
         metric.process({}, [{'img_id': image, 'ori_shape': (100, 100), 'pred_instances': found}])
     scores = compute_scores([metric], [metric.results])
     assert scores.headline == ('segm_mAP' if kinds == 'segm' else 'bbox_mAP')
+    # per class the boxes', where there are boxes
+    own = 'segm_mAP' if kinds == 'segm' else 'bbox_mAP'
+    assert scores.per_class == {own: {'car': scores.metrics[own], 'dog': None}}
     draws = {scores.headline: scores.statistics, **scores.draws}
     for kind, best in (('bbox', 100.0), ('segm', 60.0)):
         if kind in kinds:
@@ -217,6 +221,7 @@ def test_no_detections_at_all_are_a_score_of_0(tmp_path):
     values = (0.0, 0.0, 0.0, None, 0.0, None)
     assert scores.metrics == {f'bbox_{n}': v for n, v in zip(names, values, strict=True)}
     assert scores.per_class == {'bbox_mAP': {'car': 0.0, 'dog': None}}
+    assert scores.kind == 'resampled' and not scores.statistics.any()
 
 
 def test_no_masks_at_all_are_a_score_of_0(tmp_path):
@@ -323,6 +328,7 @@ def test_two_metrics_of_different_units(tmp_path):
     assert scores.headline == 'bbox_mAP'
     assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
     assert scores.metrics['mIoU'] == 25.0
+    assert scores.metrics['aAcc'] == scores.metrics['mAcc'] == 50.0
 
 
 def test_proposals(tmp_path):
@@ -344,6 +350,13 @@ def test_metrics_without_their_headline_are_refused():
     results = segmented(metric, ([[0]], [[0]]))
     assert compute_scores([metric], [results]).headline == 'mDice'
     assert compute_scores([metric], [results]).statistics is None
+
+
+@pytest.mark.parametrize('name', KNOWN_METRICS)
+def test_metrics_that_give_shares_and_those_that_give_per_cent(name):
+    per_cent = ('IoUMetric', 'SemSegMetric', 'CocoPanopticMetric', 'Accuracy', 'AveragePrecision')
+    per_cent += ('SingleLabelMetric', 'MultiLabelMetric')
+    assert KNOWN_METRICS[name].scale == (1 if name in per_cent else 100)
 
 
 @pytest.mark.parametrize(
