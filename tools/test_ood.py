@@ -212,7 +212,10 @@ def classification(
     sizes = pairs(args.size)
     if not all(value.isascii() and value.isdigit() for value in sizes.values()):
         raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
-    with telling(lambda: 'the same command begins again, but for the cells of ImageNet-C'):
+    goes_on = 'the same command goes on after the test sets that are done'
+    if args.calibration or args.fit_temperature:
+        goes_on = 'the same command begins again, but for the cells of ImageNet-C'
+    with telling(lambda: goes_on):
         results = evaluate_ood(
             cfg,
             args.checkpoint,

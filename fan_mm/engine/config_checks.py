@@ -262,7 +262,7 @@ def _check_others(
     if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
-        return check_voc(place, built, dataset.get('indices'))
+        return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
         model = cfg.model.get('module', cfg.model)
         notes = check_images(place, built, model)

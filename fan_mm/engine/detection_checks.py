@@ -25,6 +25,7 @@ from fan_mm.engine.checks.files import (
     other_size,
     refuse_empty,
     refuse_missing,
+    turned_photos,
 )
 from fan_mm.engine.config.registered import base_named, registered
 from fan_mm.errors import InputError
@@ -143,6 +144,7 @@ def check_coco(
         *unknown_categories(file),
         *odd_objects(file, classes, masks),
         *_other_sizes(file, dict(zip(images, paths, strict=True)), dataset.get('pipeline')),
+        *turned_photos(place, paths, dataset.get('pipeline')),
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)

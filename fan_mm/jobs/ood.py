@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_dist_info, is_main_process
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -19,18 +20,21 @@ from fan_mm.engine import build_runner
 from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.trial import try_model
+from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like
-from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
+from fan_mm.evaluation.consistency import seal
+from fan_mm.evaluation.identity import config_sha256, file_sha256, listing_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.imagenet_sets import build_loader, classes_of, loader_config
 from fan_mm.jobs.input_size import crop_size
+from fan_mm.jobs.ood_rows import is_stored, stored_rows
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
 from fan_mm.jobs.training_pictures import training_pictures
@@ -66,7 +70,8 @@ def evaluate_ood(
 ) -> dict[str, Any]:
     """Evaluate a classifier, a row of the FAN paper's Table 11, and write ``ood.json``.
 
-    The file is written after every test set, so that a run that is stopped leaves what is done.
+    The file is written after every test set, and the same command goes on after those that are done; with
+    calibration, which may be fitted on other pictures, only ImageNet-C is.
 
     Args:
         cfg: of any classifier that ``tools/test.py`` evaluates, whose test split is ImageNet's
@@ -78,7 +83,7 @@ def evaluate_ood(
         sizes: input size of test sets in pixels, where it shall not be that of `SIZES`.
         weights: 'ema' or 'model' of test sets, where it shall not be that of `WEIGHTS`.
         clean: evaluate the clean validation set too.
-        overwrite: forget the sweep over ImageNet-C in ``work_dir``.
+        overwrite: forget what ``work_dir`` holds: the sweep over ImageNet-C, and the test sets that are done.
         calibration: measure ECE, NLL and Brier score of every set too.
         fit_temperature: number of training pictures that a temperature is fitted on, for each test set
             with its weights and input size; implies ``calibration``.
@@ -154,6 +159,9 @@ def evaluate_ood(
     }
     if calibrated:
         results['probabilities'] = calibrated.probabilities
+    stored: dict[str, Any] = {}
+    if not calibrated and not overwrite:
+        stored = by_rank_0(lambda: stored_rows(work_dir / FILE, info), work_dir)
     for name in names:
         state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
@@ -167,11 +175,22 @@ def evaluate_ood(
             if is_main_process():
                 write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
         else:
-            row |= _accuracy(name, model, built[name], classes[name], calibrated)
+            row['sha256'] = by_rank_0(lambda: _content_of(built[name].dataset), work_dir)  # noqa: B023
+            if is_stored(row, stored.get(name, {})):
+                print_log(f'{name}: stored in {work_dir / FILE}', 'current')
+                row = stored[name]
+            else:
+                row |= _accuracy(name, model, built[name], classes[name], calibrated)
         results['test_sets'][name] = row
+        results['seal'] = seal(results['test_sets'])  # for `stored_rows`
         if is_main_process():
             write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
     return results
+
+
+def _content_of(dataset: Any) -> str:
+    """A hash of a test set: its pictures by name and size, and their labels."""
+    return listing_sha256(dataset, sample_infos(dataset, range(len(dataset))))
 
 
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:

@@ -287,6 +287,16 @@ def _notices(tables: Sequence[ShiftTable], unlike: frozenset[tuple[str, Column]]
                 f'{table.name} was measured on other pictures, labels or classes in {", ".join(names)}: '
                 'there it is neither ranked nor subtracted.'
             )
+        if parts := [
+            f'{row.part} of {"clean" if row.kind == "clean" else table.title(row.set)}'
+            f'{"" if row.label == "all" or row.kind == "clean" else f" {row.label}"}'
+            for row in table.all_rows()
+            if row.kind != 'combined' and row.part
+        ]:
+            found.append(
+                f'{table.name} was measured on {", ".join(parts)}: not to be compared with numbers that are '
+                'published of the whole.'
+            )
         if lost := [what for what, _, _ in table.absent()]:
             found.append(f'{table.name} is incomplete: no result in {", ".join(lost)}.')
     return found

@@ -106,8 +106,7 @@ def _conditions_section(table: ShiftTable) -> list[str]:
     )
     remarks = [
         f'{table.cell_label(row.set, row.label)}: {remark}.'
-        for name in table.sets
-        for row in table.rows(name)
+        for row in table.all_rows()
         for remark in row.remarks
     ]
     return [
@@ -127,7 +126,7 @@ def _row(table: ShiftTable, row: Row) -> str:
         kind = 'mean' if row.kind == 'combined' else ''
         cell = page.cell(row.text, kind, share=table.lost_share(row))
     cells = [page.cell(interval(row.score['interval'])), page.cell(number(kept))]
-    return ''.join([head, cell, *cells, page.cell(pictures)])
+    return ''.join([head, cell, *cells, page.cell(pictures, below=row.part)])
 
 
 def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:

@@ -40,6 +40,7 @@ class Row:
         samples: pictures evaluated; None for what is combined.
         total: pictures there are.
         remarks: what a reader of the row must know.
+        part: the first of them where a copy holds another number of pictures than is published, else ''.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
         calibration: variant -> measure -> its number; empty where it was not measured.
@@ -56,6 +57,7 @@ class Row:
     state: str = 'done'
     error: str | None = None
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    part: str = ''
 
     @property
     def text(self) -> str:
@@ -155,6 +157,9 @@ class ShiftTable(ResultsTable):
             clean,
             None,
             cell['samples'],
+            self.results['dataset'].get('total'),
+            tuple(filter(None, [_part(self.results['dataset'])])),
+            part=_part(self.results['dataset']),
             state=cell['status'],
             error=cell['error'],
             calibration=cell.get('calibration') or {},
@@ -181,7 +186,8 @@ class ShiftTable(ResultsTable):
                     tuple(_remarks(found, entry)),
                     cell['status'],
                     cell['error'],
-                    cell.get('calibration'),
+                    cell.get('calibration') or {},
+                    _part(found),
                 )
             )
         if len(rows) > 1:
@@ -190,11 +196,12 @@ class ShiftTable(ResultsTable):
                 ('mean_of_conditions', 'mean of conditions'),
             ):
                 found = entry[key]
-                remarks = (found['reason'],) if found.get('reason') else ()
+                remarks = tuple(filter(None, [_part(entry), found.get('reason')]))
                 rows.append(
                     Row(
                         *(name, label, 'combined', found['score'], found['retention']),
                         remarks=remarks,
+                        part=_part(entry),
                         calibration=found.get('calibration') or {},
                     )
                 )
@@ -219,7 +226,7 @@ class ShiftTable(ResultsTable):
         """The row that stands for a set: pooled, else the mean of conditions, else its condition."""
         rows = self.rows(name)
         pooled = next((r for r in rows if r.label == 'pooled'), None)
-        if pooled is not None and not pooled.remarks:
+        if pooled is not None and not self.sets[name]['pooled'].get('reason'):
             return pooled
         return rows[-1]
 
@@ -345,8 +352,14 @@ class ShiftTable(ResultsTable):
         return {what: str(text) for what, text in pairs.items() if text}
 
 
+def _part(found: Mapping[str, Any]) -> str:
+    """Where a copy of a set holds another number of pictures than is published, how many; else ''."""
+    published, total = found.get('published'), found.get('total')
+    return '' if None in (published, total) or published == total else f'{total} of {published} images'
+
+
 def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
-    remarks = []
+    remarks = [part] if (part := _part(found)) else []
     if found['samples'] and found['samples'] < found['total']:
         remarks.append(f'{found["samples"]} of {found["total"]} pictures')
     if found['unlabelled']:

@@ -14,7 +14,6 @@ from pycocotools.cocoeval import COCOeval
 from fan_mm.evaluation import matching
 from fan_mm.evaluation.matching import match
 
-
 EXACT = np.append(OVERLAPS, 1.0)
 
 

@@ -598,6 +598,39 @@ def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
         assert '\n' not in str(error.value)
 
 
+def test_after_a_picture_that_was_cut_short_the_same_command_goes_on(config, tmp_path, monkeypatch):
+    """With the second set; the first one is kept, unless somebody has edited it."""
+    pictures(tmp_path / 'a', wordnet(A), size=32)
+    pictures(tmp_path / 'r', wordnet(R), size=32)
+    cut = next(tmp_path.glob(f'r/{wordnet(R)[150]}/*'))
+    whole = cut.read_bytes()
+    evaluated = []
+    accuracy = ood._accuracy
+    monkeypatch.setattr(ood, '_accuracy', lambda *a: evaluated.append(a[0]) or accuracy(*a))
+
+    def run():
+        def change(cfg):
+            torch.manual_seed(0)
+            cfg.model = dict(type='Wrapped')
+            cfg.test_dataloader.num_workers = 1
+
+        evaluated.clear()
+        sizes = dict(imagenet_a=32, imagenet_r=32)
+        return attempt_ood(config, tmp_path, tmp_path, change, ('a', 'r'), sizes=sizes)
+
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=f'^{cut} is cut short: get it again$'):
+        run()
+    assert evaluated == ['imagenet_a', 'imagenet_r']
+    cut.write_bytes(whole)
+    rows = run()['test_sets']
+    assert evaluated == ['imagenet_r']
+    assert run()['test_sets'] == rows and evaluated == []
+    file = tmp_path / 'ood' / FILE
+    file.write_text(file.read_text().replace('"top1": ', '"top1": 1'))
+    assert run()['test_sets'] == rows and evaluated == ['imagenet_a', 'imagenet_r']
+
+
 def test_labels_in_another_order_than_the_class_folders(toy, tmp_path):
     """A flat clean folder with a list of labels, beside ImageNet-C's class folders."""
     flat, copies = tmp_path / 'data', tmp_path / 'c'

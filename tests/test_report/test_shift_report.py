@@ -1,6 +1,7 @@
 """The report on real adverse conditions, and several side by side."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import re
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
+from striped_results import ACDC as ACDC_SET
 from striped_results import failed, measured, shift_results, written
 from synthetic_results import synthetic_results, write_results
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration.measures import calibration
-from fan_mm.evaluation.results import CALIBRATION, read_arrays
+from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
 from fan_mm.evaluation.shifts.pooling import ShiftCell
 from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.report import write_report
@@ -137,6 +139,28 @@ def test_differences_are_paired(tmp_path):
     assert pooled.points == pytest.approx(2, abs=0.2) and pooled.significant
     assert found['clean', 'clean'].points == 0 and not found['clean', 'clean'].significant
     assert comparison.best(Column('acdc', 'fog')) == {'two'}
+
+
+def test_a_part_of_a_set_is_marked_wherever_its_scores_stand(tmp_path):
+    """6 pictures of each condition, where the fog of the whole set has 16."""
+    published = {'fog': 16, 'night': 6, 'snow': 6, 'all': 28}
+    info = dataclasses.replace(ACDC_SET, published=published)
+    folder = written(tmp_path / 'part', sets={'acdc': info})
+    table = ShiftTable(read_results(folder))
+    marked = {row.label: row.remarks for row in table.all_rows() if row.part}
+    assert marked == {
+        'fog': ('6 of 16 images',),
+        'pooled': ('18 of 28 images',),
+        'mean of conditions': ('18 of 28 images',),
+    }
+    assert table.best_known('acdc').label == 'pooled'
+    assert re.search(r'ACDC val \| fog \|.*\| 6 of 16 images \|', shifts_markdown(table, []))
+    assert re.search(r'ACDC fog .*; 6 of 16 images', summary_text(table.results))
+    (notice,) = build_shift_comparison([folder]).notices
+    assert notice == (
+        'model was measured on 6 of 16 images of ACDC val fog: not to be compared with numbers that are '
+        'published of the whole.'
+    )
 
 
 def test_other_pictures_are_neither_ranked_nor_subtracted(tmp_path):

@@ -56,6 +56,10 @@ ACDC = add(
         splits=_SPLITS,
         withheld=('test', 'test_ref'),
         conditions=CONDITIONS,
+        counts={
+            'val': dict.fromkeys(CONDITIONS, 100) | {'night': 106},
+            'train': dict.fromkeys(CONDITIONS, 400),
+        },
         weather={name: name for name in CONDITIONS},
         files='rgb_anon/CONDITION/SPLIT/SEQUENCE/*_rgb_anon.png and '
         'gt/CONDITION/SPLIT/SEQUENCE/*_gt_labelTrainIds.png',

@@ -46,6 +46,7 @@ BDD100K = add(
         subsets={
             'night': Subset(list_file='images_trainval_night_correct_filenames.txt'),
         },
+        counts={'val': 998, 'night': 87},  # of 1000 two have no mask
         files='images/10k/SPLIT/*.jpg and labels/sem_seg/masks/SPLIT/*.png',
         protocol='val: 1000 pictures, of which two have no mask; night (MGCDA): 87 pictures, of which 74 are '
         'of train: do not use it for a model that was trained on BDD100K',

@@ -44,7 +44,8 @@ class BoxSet(ShiftSet):
             self._refuse(folder, files, split)
         conditions = []
         for name in [name for name in self.conditions if name in boxes]:
-            images, root = self._images(folder, files, name, boxes[name])
+            names, masks = self._content(boxes[name])
+            images, root = self._images(folder, files, name, boxes[name], names)
             conditions.append(
                 Condition(
                     name=name,
@@ -54,6 +55,7 @@ class BoxSet(ShiftSet):
                     labels_folder=Path(labels) if labels else None,
                     ann_file=boxes[name],
                     image_root=root,
+                    masks=masks,
                 )
             )
         return tuple(conditions)
@@ -99,10 +101,14 @@ class BoxSet(ShiftSet):
         self.refuse(folder, files)
 
     def _images(
-        self, folder: Path, files: Sequence[tuple[str, ...]], condition: str, boxes: Path
+        self,
+        folder: Path,
+        files: Sequence[tuple[str, ...]],
+        condition: str,
+        boxes: Path,
+        names: Sequence[str],
     ) -> tuple[tuple[Path, ...], Path]:
         """The pictures that a COCO file names, and the folder that its names are relative to."""
-        names = self._names(boxes)
         strange = [n for n in names if {*n.split('/')[:-1]} & {*self.conditions} - {condition}]
         if strange:
             raise InputError(
@@ -127,13 +133,15 @@ class BoxSet(ShiftSet):
             )
         return tuple(sorted(Path(folder, *root, name) for name in names)), Path(folder, *root)
 
-    def _names(self, boxes: Path) -> list[str]:
-        """The pictures' names in a COCO file."""
+    def _content(self, boxes: Path) -> tuple[list[str], bool]:
+        """The pictures' names in a COCO file, and whether each of its objects has a mask."""
         try:
             content = json.loads(boxes.read_bytes())
             names = sorted({image['file_name'] for image in content['images']})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            objects = content.get('annotations') or ()
+            masks = bool(objects) and all(found.get('segmentation') for found in objects)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f'{boxes} is no COCO file: {error!r}') from None
         if not names:
             raise InputError(f'{boxes} names no pictures')
-        return names
+        return names, masks

@@ -70,6 +70,8 @@ def _rainy(parts: Sequence[str]) -> Named | None:
     )
 
 
+_BETAS = ('beta_0.005', 'beta_0.01', 'beta_0.02')
+_RAIN_NAMES = tuple(_rain(*strength) for strength in _RAINS)
 _LABELS: dict[str, Any] = dict(
     encodings=('train_ids', 'label_ids'),
     splits=_SPLITS,
@@ -81,6 +83,7 @@ CITYSCAPES = add(
         title='Cityscapes',
         dataset_type='CityscapesDataset',
         **_LABELS,
+        counts={'val': 500, 'train': 2975},
         weather={'all': 'clear'},
         files='leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png',
         protocol='val: pooled over 500 pictures',
@@ -98,8 +101,10 @@ FOGGY_CITYSCAPES = add(
         title='Foggy Cityscapes',
         dataset_type='FoggyCityscapesDataset',
         **_LABELS,
-        conditions=('beta_0.005', 'beta_0.01', 'beta_0.02'),
-        weather=dict.fromkeys(('beta_0.005', 'beta_0.01', 'beta_0.02'), 'fog'),
+        conditions=_BETAS,
+        singly=True,
+        counts={'val': dict.fromkeys(_BETAS, 500), 'train': dict.fromkeys(_BETAS, 2975)},
+        weather=dict.fromkeys(_BETAS, 'fog'),
         files='leftImg8bit_foggy/SPLIT/CITY/*_leftImg8bit_foggy_beta_0.02.png, with the labels of Cityscapes',
         protocol='val: 500 pictures for each beta; papers use one beta (0.02 mostly in detection, 0.005 in '
         'FIFO) or all 1500 together: say which. leftImg8bit_foggyDBF is read only where leftImg8bit_foggy '
@@ -117,8 +122,12 @@ RAIN_CITYSCAPES = add(
         title='RainCityscapes',
         dataset_type='RainCityscapesDataset',
         **_LABELS,
-        conditions=tuple(_rain(*strength) for strength in _RAINS),
-        weather={_rain(*strength): 'rain' for strength in _RAINS},
+        conditions=_RAIN_NAMES,
+        counts={
+            'val': dict.fromkeys(_RAIN_NAMES, 33 * 12),
+            'train': dict.fromkeys(_RAIN_NAMES, 262 * 12),
+        },
+        weather=dict.fromkeys(_RAIN_NAMES, 'rain'),
         files='leftImg8bit_rain/SPLIT/CITY/*_rain_alpha_A_beta_B_dropsize_D_pattern_P.png, with the labels '
         'of Cityscapes',
         protocol='val: 33 scenes in 3 rains of 12 patterns; papers rarely say which of the 36 they use, so '

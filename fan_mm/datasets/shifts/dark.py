@@ -50,6 +50,7 @@ DARK_ZURICH = add(
         withheld=('test', 'train', 'val_ref', 'train_ref', 'test_ref'),
         conditions=_TIMES,
         splits_differ=True,
+        counts={'val': {'night': 50}},
         weather={'night': 'night', 'day': 'clear'},
         files='rgb_anon/SPLIT/night/SEQUENCE/*_rgb_anon.png and '
         'gt/SPLIT/night/SEQUENCE/*_gt_labelTrainIds.png',
@@ -73,6 +74,7 @@ NIGHT_DRIVING = add(
         encodings=('train_ids', 'label_ids'),
         splits=('test',),
         conditions=('night',),
+        counts={'test': {'night': 50}},
         weather={'night': 'night'},
         files='leftImg8bit/test/night/*_leftImg8bit.png and '
         'gtCoarse_daytime_trainvaltest/test/night/*_gtCoarse_labelTrainIds.png',

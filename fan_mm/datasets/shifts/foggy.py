@@ -52,6 +52,7 @@ FOGGY_DRIVING = add(
             'dense': Subset(list_file='leftImg8bit_testdense_filenames.txt'),
         },
         conditions=('fog',),
+        counts={'all': {'fog': 101}, 'fine': {'fog': 33}, 'dense': {'fog': 21}},
         weather={'fog': 'fog'},
         files='leftImg8bit/{test,test_extra}/*/*_leftImg8bit.png, gtFine/test/*/*_gtFine_labelTrainIds.png '
         'and gtCoarse/test_extra/*/*_gtCoarse_labelTrainIds.png',
@@ -77,6 +78,7 @@ FOGGY_ZURICH = add(
             'testv1': Subset(list_file='RGB_testv1_filenames.txt'),
         },
         conditions=('fog',),
+        counts={'testv2': {'fog': 40}, 'testv1': {'fog': 16}},
         weather={'fog': 'fog'},
         files='RGB/SEQUENCE/*_frame_*.png and gt_labelTrainIds/SEQUENCE/ with the same names',
         protocol='testv2: pooled over the 40 pictures that have labels, of 3808',

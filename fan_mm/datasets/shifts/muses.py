@@ -64,6 +64,7 @@ MUSES = add(
         splits=_SPLITS,
         withheld=('test',),
         conditions=tuple('/'.join(pair) for pair in itertools.product(_WEATHER, _TIMES)),
+        counts={'val': 250, 'train': 1500},
         # foggy nights are neither fog alone nor night alone
         weather={f'{name}/day': name for name in _WEATHER} | {'clear/night': 'night'},
         files='frame_camera/SPLIT/WEATHER/TIME/*_frame_camera.png and '

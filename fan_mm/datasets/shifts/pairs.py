@@ -145,6 +145,7 @@ class _Search:
         self.set.refuse_mixture(self.folder, [file.parts for file in self.pictures])
         pictures = self._of_split()
         self._refuse_suffixes(pictures)
+        self._note_lost_labels()
         pairs, encoding = self._paired(pictures)
         conditions = self._by_condition(pairs)
         for name, found in conditions.items():
@@ -296,6 +297,22 @@ class _Search:
                 f'{self.folder}: pictures of {self.set.title}, split {self.split}, are of several formats '
                 f'({counts}): keep one'
             )
+
+    def _note_lost_labels(self) -> None:
+        """Say which labels of the split have no picture: of a copy that broke off."""
+        listed = self.split.endswith('.txt') or self.split in self.set.subsets
+        if listed or self.labels_folder or self.set.labels_from:
+            return  # which have those of others, too
+        there = {file.named.key for file in self.pictures}
+        lost = {
+            key: file
+            for key, files in self.labels.items()
+            for file in files
+            if key not in there and file.named.split == self.split
+        }
+        if lost:
+            first = '/'.join(min(file.parts for file in lost.values()))
+            self.notes.append(f'{len(lost)} labels have no picture, such as {first}')
 
     def _paired(self, pictures: Sequence[_File]) -> tuple[list[tuple[_File, _File | None]], str]:
         """Each picture with its label, and the encoding of all; '' where labels are withheld.

@@ -30,6 +30,7 @@ class Condition:
         notes: what a report has to say of how the files were found.
         ann_file: detection: the file with the boxes.
         image_root: detection: what the file's names are relative to.
+        masks: detection: whether each object of the file has a mask, too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Condition:
     notes: tuple[str, ...] = ()
     ann_file: Path | None = None
     image_root: Path | None = None
+    masks: bool = False
 
     @property
     def scored(self) -> tuple[int, ...]:
@@ -64,6 +66,9 @@ class ShiftSet:
         withheld: splits whose labels only a server has.
         conditions: names in the order of tables; others that folders show follow.
         splits_differ: whether not every split has all conditions.
+        singly: whether papers use one condition alone as well as all together.
+        counts: split -> how many pictures with labels it has as published: of each condition, or, where only
+            that is known, of all together.
         weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', where it is one of them alone.
         files: the layout expected, in a line, for messages.
         protocol: what published scores are, in words; what is not known of it, and what is our own.
@@ -81,6 +86,8 @@ class ShiftSet:
     withheld: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ('all',)
     splits_differ: bool = False
+    singly: bool = False
+    counts: Mapping[str, Mapping[str, int] | int] = field(default_factory=dict)
     weather: Mapping[str, str] = field(default_factory=dict)
     files: str
     protocol: str
@@ -131,11 +138,23 @@ class ShiftSet:
         names = {condition.name for condition in found}
         if (
             self.splits_differ
+            or (self.singly and len(names) == 1)
             or found[0].split not in self.splits
             or not names & {*self.conditions}
         ):
             return []
         return [name for name in self.conditions if name not in names]
+
+    def published(self, found: Sequence[Condition]) -> dict[str, int]:
+        """How many pictures some conditions of a split have as published, and 'all' of them, as far as is known."""
+        counts = self.counts.get(found[0].split, {})
+        if isinstance(counts, int):
+            return {} if self.lacking(found) else {'all': counts}
+        names = [condition.name for condition in found]
+        if names == ['all']:
+            return {'all': sum(counts.values())} if counts else {}
+        known = {name: counts[name] for name in names if name in counts}
+        return {**known, 'all': sum(known.values())} if len(known) == len(names) else known
 
     def split_of(self, split: str | None) -> str:
         """The split that is meant.

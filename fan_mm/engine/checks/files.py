@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import steps_of, type_name
@@ -15,6 +17,7 @@ from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
+_HEADERS = 200  # of so many pictures of a dataset, evenly spread, the header is read
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -104,16 +107,66 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     return f'{shown} as EXIF turns it' if turned and loaded == size[::-1] else shown
 
 
+def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
+    """A line for the log if pictures have an EXIF orientation: their labels must be turned as they are.
+
+    A quarter of a turn shows in the sizes (`other_size`); half a turn and a mirror do not.
+
+    Args:
+        place: where the dataset stands in the config.
+        paths: of its pictures.
+        pipeline: of the dataset, whose loader turns them or does not.
+    """
+    looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
+    headers = {path: read_header(path) for path in looked_at}
+    found = {path: h.orientation for path, h in headers.items() if h and h.orientation > 1}
+    if not found:
+        return []
+    path, orientation = next(iter(found.items()))
+    turned = _is_turned(path, pipeline)
+    how = 'turns them or not' if turned is None else 'turns them' if turned else 'leaves them as stored'
+    return [
+        f'{place}: {len(found)} of {len(looked_at)} pictures looked at have an EXIF orientation, such as '
+        f'{orientation} of {printable(path)}; the pipeline {how}, and labels must be drawn so: to be certain, turn '
+        'the files themselves (PIL.ImageOps.exif_transpose)'
+    ]
+
+
+def _is_turned(path: Any, pipeline: Any) -> bool | None:
+    """Whether a pipeline's loader turns a photo as EXIF says; None if that cannot be told."""
+    loaded = _loaded(path, pipeline)
+    if loaded is None:
+        return None
+    data = np.fromfile(path, np.uint8)
+    flags = (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR)
+    stored, turned = (cv2.imdecode(data, flag) for flag in flags)
+    if stored is None or turned is None or np.array_equal(stored, turned):
+        return None
+    far = [
+        float(np.abs(loaded.astype(np.float32) - image).mean())
+        if image.shape == loaded.shape
+        else np.inf
+        for image in (stored, turned)
+    ]
+    return None if far[0] == far[1] else far[1] < far[0]
+
+
 def _loaded_size(path: Any, pipeline: Any) -> tuple[int, int] | None:
-    """Width and height of a picture as a pipeline's first transform loads it; None if that cannot be told."""
+    """Width and height of a picture as a pipeline loads it; None if that cannot be told."""
+    loaded = _loaded(path, pipeline)
+    return None if loaded is None else loaded.shape[1::-1]
+
+
+def _loaded(path: Any, pipeline: Any) -> np.ndarray | None:
+    """A picture as a pipeline's first transform loads it; None if that cannot be told."""
     first = next(steps_of(pipeline), None)
     if not isinstance(first, dict) or type_name(first) != 'LoadImageFromFile':
         return None
     try:
-        height, width = TRANSFORMS.build(first)(dict(img_path=path))['img'].shape[:2]
+        image: np.ndarray = TRANSFORMS.build(first)(dict(img_path=path))['img']
     except Exception:  # tried, and said, with the first batch
         return None
-    return width, height
+    return image
 
 
 def _names(folder: Path) -> set[str]:

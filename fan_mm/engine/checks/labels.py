@@ -19,6 +19,7 @@ from fan_mm.engine.checks.files import (
     other_size,
     refuse_empty,
     refuse_missing,
+    turned_photos,
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
@@ -83,11 +84,12 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
+    said = [*twice, *turned_photos(place, images, cfg.get('pipeline'))]
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
-        return twice
+        return said
     refuse_missing(place, 'label file', filter(None, paths), train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
@@ -99,12 +101,12 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
-        return twice  # it may make class indices of whatever was read
+        return said  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
         look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
     lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
-    return twice + lost + look.notes()
+    return said + lost + look.notes()
 
 
 class _Look:

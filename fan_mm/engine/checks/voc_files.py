@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.fileio import list_from_file
 
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import listed_twice, refuse_missing
+from fan_mm.engine.checks.files import listed_twice, refuse_missing, turned_photos
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
@@ -23,13 +23,16 @@ def reads_as_voc(cls: type) -> bool:
     return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
 
 
-def check_voc(place: str, dataset: Any, indices: Any = None) -> list[str]:
+def check_voc(
+    place: str, dataset: Any, indices: Any = None, pipeline: Any = None
+) -> list[str]:
     """Check a dataset that mmdet would read in full, silently leaving out objects of other names.
 
     Args:
         place: where the dataset stands in the config.
         dataset: mmdet's ``XMLDataset`` or derived from it, built lazily.
         indices: those of its samples that are kept; None for all.
+        pipeline: of its config.
 
     Returns:
         Lines for the log: objects that are left out or have a box in reverse, pictures that count twice.
@@ -58,6 +61,7 @@ def check_voc(place: str, dataset: Any, indices: Any = None) -> list[str]:
     notes = (
         [] if place.startswith('train') else listed_twice(f'{place}: {dataset.ann_file}', listed)
     )
+    notes += turned_photos(place, pictures, pipeline)
     if not names:
         notes.append(f'{place}: there are no objects in the {len(some)} files looked into')
     meant = {name.strip().lower(): name for name in classes}

@@ -30,6 +30,7 @@ class SetInfo:
         scored: positions of the classes that count; None for all.
         weather: condition -> 'fog', 'night' and so on.
         effective: whether its field reports `effective_robustness`.
+        published: how many pictures a condition has where the set is whole, and 'all' of them.
         told: further entries for results.json: 'encoding', 'protocol', 'source' and so on.
     """
 
@@ -38,6 +39,7 @@ class SetInfo:
     scored: tuple[int, ...] | None = None
     weather: Mapping[str, str] = field(default_factory=dict)
     effective: bool = False
+    published: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,6 +95,7 @@ class SetScores:
             'samples': sum(m.record.samples for m in self.conditions),
             'total': sum(m.total for m in self.conditions),
             'unlabelled': sum(len(m.unlabelled) for m in self.conditions),
+            'published': self.info.published.get('all'),
             'scored': [self.classes[i] for i in self.scored],
             **self.numbers(self._condition),
             'per_class': self._per_class(),
@@ -130,6 +133,7 @@ class SetScores:
             'samples': record.samples,
             'total': measured.total,
             'unlabelled': len(measured.unlabelled),
+            'published': self.info.published.get(measured.cell.condition),
             'first_unlabelled': list(measured.unlabelled[:3]),
             'sha256': measured.sha256,
             **self._absent(measured),

@@ -87,6 +87,9 @@ class ShiftResults:
                     'type': dataset_label(some.clean_loader.dataset)
                     if first.condition is None
                     else None,
+                    'published': _published(some.clean_loader.dataset)
+                    if first.condition is None
+                    else None,
                     'classes': classes,
                     'palette': palette_of(some.metainfo, len(classes)),
                 },
@@ -144,6 +147,13 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
             f'and not those that are published of {record.title}'
         )
         print_log(notes[-1], 'current', logging.WARNING)
+    published = record.published(conditions)
+    if parts := _other_counts(conditions, published):
+        notes.append(
+            f'{conditions[0].folder} has {", ".join(parts)} of {record.title} {conditions[0].split}: no score of '
+            'this part is one to compare with those published of the whole'
+        )
+        print_log(notes[-1], 'current', logging.WARNING)
     return SetInfo(
         title=record.title,
         split=conditions[0].split,
@@ -153,6 +163,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
         if conditions[0].split.endswith('_ref')
         else record.weather,
         effective=record.name == 'coco_o' and not lacking,
+        published=published,
         told={
             'type': record.dataset_type,
             'folder': str(conditions[0].folder),
@@ -164,6 +175,27 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
             'notes': list(dict.fromkeys(notes)),
         },
     )
+
+
+def _published(dataset: Any) -> int | None:
+    """How many pictures the split of a clean column has as published; None where that is not known."""
+    shift = getattr(dataset, 'shift', None)
+    if not isinstance(shift, ShiftSet) or dataset.conditions not in (None, ['all']):
+        return None
+    counts = shift.counts.get(dataset.split or shift.splits[0])
+    return counts if isinstance(counts, int) else None
+
+
+def _other_counts(conditions: Sequence[Condition], published: Mapping[str, int]) -> list[str]:
+    """The conditions that have another number of pictures than is published, or else all together."""
+    found = {c.name: len(c.images) for c in conditions}
+    if not published.keys() & found.keys() and 'all' in published:
+        found = {'all': sum(found.values())}
+    return [
+        f'{count} of {published[name]} images{"" if name == "all" else f" ({name})"}'
+        for name, count in found.items()
+        if published.get(name, count) != count
+    ]
 
 
 def _calibration_of(sweep: RobustnessSweep) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Sizes of pictures as a pipeline loads them, and pictures that a list names more than once."""
+"""Pictures as a pipeline loads them, in which size and how turned; and those that a list names twice."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from fan_mm.engine.checks.files import listed_twice, other_size
+from fan_mm.engine.checks.files import listed_twice, other_size, turned_photos
 
 LOADER = dict(type='LoadImageFromFile')
 
@@ -40,6 +41,44 @@ def test_both_sizes_are_right_where_nobody_says(tmp_path, pipeline):
     file = photo(tmp_path / 'a.jpg', 6)
     assert other_size(file, (20, 40), pipeline) == other_size(file, (40, 20), pipeline) == ''
     assert other_size(file, (40, 40), pipeline) == '40x20'
+
+
+def photos(root, *orientations):
+    """Photos of a dark left half and a bright quarter."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:10, 20:] = 255
+    for number, orientation in enumerate(orientations):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(root / f'{number}.jpg', exif=exif)
+    return sorted(root.iterdir())
+
+
+IGNORING = dict(LOADER, color_type='color_ignore_orientation')
+
+
+@pytest.mark.parametrize('orientation', range(2, 9))
+@pytest.mark.parametrize(
+    ('loader', 'how'),
+    [
+        (LOADER, 'turns them'),
+        (dict(LOADER, imdecode_backend='pillow', to_float32=True), 'turns them'),
+        (IGNORING, 'leaves them as stored'),
+        (dict(type='ReadsItself'), 'turns them or not'),
+    ],
+)
+def test_photos_that_are_turned_are_said_once(tmp_path, orientation, loader, how):
+    files = photos(tmp_path, 1, 1, orientation, orientation, 1)
+    (note,) = turned_photos('test_dataloader.dataset', files, [loader])
+    assert note.startswith(
+        'test_dataloader.dataset: 2 of 5 pictures looked at have an EXIF orientation, such as '
+        f'{orientation} of {files[2]}; the pipeline {how}, and labels must be drawn so: '
+    )
+
+
+def test_upright_photos_and_what_is_none_are_not_said(tmp_path):
+    files = [*photos(tmp_path, 1, 1), tmp_path / 'none.jpg', None]
+    assert turned_photos('place', files, [LOADER]) == []
 
 
 def test_listed_twice():

@@ -389,6 +389,17 @@ def test_photos_are_turned_and_their_labels_are_not(folder):
     assert 'ann/val/000.png has 64x32 pixels, its picture 32x64 as EXIF turns it' in message
 
 
+def test_a_photo_that_stands_on_its_head_is_said(folder):
+    """Its size does not tell."""
+    folder.write(halves(0, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    photo = folder.root / 'img/val/000.png'
+    Image.open(photo).save(photo, exif=exif)
+    message = said(folder.config())
+    assert f'have an EXIF orientation, such as 3 of {photo}; the pipeline ' in message
+
+
 def test_indices_leave_out_what_is_not_there(folder):
     folder.write(halves(0, 1))
     folder.labels('val')[3].unlink()
