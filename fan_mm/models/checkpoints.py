@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Size, Tensor, nn
 
+from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
 from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
 from fan_mm.torch_files import read_torch_file
@@ -381,7 +382,7 @@ class CheckpointedBackbone(BaseModule):
             return
         init_cfg = self.init_cfg
         cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg]
-        pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        pretrained = [cfg for cfg in cfgs if type_name(cfg) in ('Pretrained', 'PretrainedInit')]
         self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
         super().init_weights()
         self.init_cfg = init_cfg
