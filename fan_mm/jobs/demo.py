@@ -109,7 +109,12 @@ def paint_samples(
     written = []
     for index in loop(spread(len(dataset), count)):
         packed = load_sample(dataset, index)
-        file = Path(packed['data_samples'].img_path)
+        given = packed['data_samples']
+        if (path := getattr(given, 'img_path', None)) is None:
+            raise InputError(
+                f'samples of one picture are painted; the dataset gives a {type(given).__name__}'
+            )
+        file = Path(path)
         image = load_picture(loader, file)
         sample = predictor(packed)
         painted = paint(image, sample)
