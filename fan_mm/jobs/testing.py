@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import BaseLoop, Runner
 
+from fan_mm.config_parts import type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.config.building import building
 from fan_mm.engine.onnx_file import is_onnx
@@ -29,7 +30,7 @@ def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
         checkpoint: its file.
     """
     return {
-        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
+        'name': Path(cfg.filename).stem if cfg.filename else type_name(cfg.model),
         'config': cfg.filename and os.path.relpath(cfg.filename),
         'checkpoint': checkpoint,
         'config_sha256': config_sha256(cfg),
