@@ -140,5 +140,7 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
     assert drawn_alike(sums, sums) and drawn_alike(sums, sums, 'mAcc') is None
     fewer = {name: array for name, array in sums.items() if not name.endswith('/night')}
     for pair in ((sums, fewer), (fewer, sums)):
-        assert all(list(side.statistics) == [CLEAN_COLUMN, FOG, SNOW] for side in drawn_alike(*pair))
+        assert all(
+            list(side.statistics) == [CLEAN_COLUMN, FOG, SNOW] for side in drawn_alike(*pair)
+        )
     assert drawn_alike(files[0], shift_results()[1][PER_IMAGE]) is None
