@@ -10,9 +10,7 @@ from PIL import Image, ImageFile
 from fan_mm.errors import InputError
 from fan_mm.picture_files import ends_as_whole, fault, refuse_cut
 
-PICTURE = cv2.resize(
-    np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8), (300, 200)
-)
+PICTURE = cv2.resize(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8), (300, 200))
 
 
 def saved(kind='JPEG', convert=lambda picture: picture, **options):

@@ -22,9 +22,7 @@ def reads_as_voc(cls: type) -> bool:
     return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
 
 
-def check_voc(
-    place: str, dataset: Any, indices: Any = None, pipeline: Any = None
-) -> list[str]:
+def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = None) -> list[str]:
     """Check a dataset that mmdet would read in full, silently leaving out objects of other names.
 
     Args:

@@ -605,7 +605,11 @@ def write_coco_o(root, domains, count=3, masks=False):
                         'area': w * h,
                         'iscrowd': 0,
                     }
-                    | (dict(segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]]) if masks else {})
+                    | (
+                        dict(segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+                        if masks
+                        else {}
+                    )
                 )
         content = {
             'images': images,
