@@ -69,7 +69,11 @@ def as_commands(text: str) -> str:
 
 
 def hand_over() -> int | None:
-    """Run the tool that the command line names, as if it had been started itself."""
+    """Run the tool that the command line names, as if it had been started itself.
+
+    Raises:
+        InputError: there is no such command.
+    """
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in ('-h', '--help'):
         print(usage())

@@ -153,9 +153,9 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
         aside.write_bytes(data)
 
 
-def printable(name: str) -> str:
-    r"""A file's name on one line: ``\udcff`` for a byte that is no UTF-8, ``\n`` for a line break."""
-    return name.encode(errors='backslashreplace').decode().replace('\n', r'\n')
+def printable(name: str | os.PathLike) -> str:
+    r"""A file's name on one line, with what cannot be seen in it as ``\n``, ``\ufeff``, or ``\udcff`` (no UTF-8)."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import ast
 
 BASEMENT = {
     'errors',
+    'few_names',
     'cli',
     'config_parts',
     'cores',

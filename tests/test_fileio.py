@@ -1,5 +1,6 @@
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from fan_mm.fileio import (
     alone_in,
     is_temporary,
     output_folder,
+    printable,
     remove_temporaries,
     whole_file,
     write_whole,
@@ -115,6 +117,18 @@ def test_names_that_are_no_utf8_do_not_break_texts(tmp_path):
     name = os.fsdecode(b'\xff.jpg')
     write_whole(tmp_path / name, f'left out: {name}')
     assert (tmp_path / name).read_text() == 'left out: \\udcff.jpg'
+
+
+@pytest.mark.parametrize(
+    ('name', 'shown'),
+    [
+        ('/a/\ufeffb\tä 中.png', r'/a/\ufeffb\tä 中.png'),
+        (os.fsdecode(b'\xff.png'), r'\udcff.png'),
+        ('a\n\N{TAG SPACE}.png', r'a\n\U000e0020.png'),
+    ],
+)
+def test_what_cannot_be_seen_in_a_name(name, shown):
+    assert printable(name) == printable(Path(name)) == shown
 
 
 def test_what_a_kill_left_is_removed_and_what_is_being_written_stays(tmp_path):

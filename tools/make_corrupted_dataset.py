@@ -9,7 +9,8 @@ import sys
 
 from fan_mm.cli import run, tool_parser, whole
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
-from fan_mm.datasets.corrupted.generate import generate, named
+from fan_mm.datasets.corrupted.copies import named
+from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS, image_folder
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError

@@ -32,6 +32,9 @@ def glass_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
 
     The reference means to swap two pixels, but its assignment copies one way (both sides are views
     of the same array); what it does is what is done here.
+
+    Raises:
+        InputError: numba is not installed.
     """
     try:
         from fan_mm.corruptions.compiled import shuffle

@@ -50,7 +50,11 @@ class CamVidDataset(SegmentationDataset):
     VOID = (11,)
 
     def pairs(self) -> Iterator[tuple[Path, Path]]:
-        """Pictures sorted by name, or in the order of the list, each once."""
+        """Pictures sorted by name, or in the order of the list, each once.
+
+        Raises:
+            InputError: the list names a picture that is not there.
+        """
         images = self._images()
         stems = list(images)
         if self.ann_file:

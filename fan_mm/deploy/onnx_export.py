@@ -19,7 +19,7 @@ import torch
 from fan_mm.deploy.graph import NAME_SCOPES
 from fan_mm.deploy.network import Network, not_taken
 from fan_mm.engine.onnx_file import PREFIX
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 
 MAKERS_OPSET = 18  # that PyTorch's exporter writes; others are converted from it
 NEWEST_OPSET = 23
@@ -201,5 +201,5 @@ def _checked(proto: Any, opset: int) -> Any:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # onnx has several kinds
-        raise InputError(f'the exported graph is not valid: {str(error).splitlines()[0]}') from None
+        raise InputError(f'the exported graph is not valid: {first_line(error)}') from None
     return proto

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
@@ -74,8 +76,8 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
         if list(other) != list(names):
             differ = [*sorted(set(names) - set(other)), *sorted(set(other) - set(names))]
             raise InputError(
-                f'{place} has other class folders than {first} ({", ".join(differ[:3])}'
-                f'{", ..." if len(differ) > 3 else ""}): labels are their positions and would be confused'
+                f'{place} has other class folders than {first} ({few(differ)}): labels are their '
+                'positions and would be confused'
             )
 
 
@@ -104,7 +106,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
             return None  # all classes, counted from 1
     else:
         known = _imagenet_names() if number == _IMAGENET else {}
-        meant = [known.get(_plain(name), -1) for name in names]
+        meant = [known.get(plain_name(name), -1) for name in names]
         if meant.count(-1) > len(names) // 20:  # such as 'crane_bird'
             return None
     label = next((i for i, m in enumerate(meant) if m not in (i, -1)), None)
@@ -123,11 +125,12 @@ def _imagenet_names() -> dict[str, int]:
     names: dict[str, int] = {}
     for index, words in enumerate(IMAGENET_CATEGORIES):
         for name in (words, *words.split(',')):
-            names.setdefault(_plain(name), index)
+            names.setdefault(plain_name(name), index)
     return names
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A class's name without case, spaces and marks."""
     return re.sub(r'[\W_]', '', name.lower())
 
 
@@ -194,7 +197,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         known = ', '.join(sorted(dataset.extensions))
         notes.append(
             f'{place}: {len(others)} pictures in the class folders are left out (the first is '
-            f'{visible(min(others))}): extensions are {known}'
+            f'{printable(min(others))}): extensions are {known}'
         )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
@@ -235,7 +238,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
     some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
     missing, _ = missing_file(some)
     if missing:
-        raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
+        raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')
     refuse_empty(place, some)
     return [] if place.startswith('train') else listed_twice(f'{place}: {file}', names)
 

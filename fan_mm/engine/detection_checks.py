@@ -1,6 +1,6 @@
 """Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     is_local,
     listed_twice,
-    missing_file,
     other_size,
     refuse_empty,
+    refuse_missing,
     turned_photos,
-    visible,
 )
 from fan_mm.engine.config.registered import base_named, registered
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> N
         number = None if 'language_model' in model else head.get('num_classes')
         if number is not None and number != len(classes):
             raise InputError(
-                f'{place} has {_few(classes)}, but model.{head_place}.num_classes is {number}: set '
+                f'{place} has {_classes(classes)}, but model.{head_place}.num_classes is {number}: set '
                 'that, or metainfo.classes of the datasets'
             )
 
@@ -137,11 +137,7 @@ def check_coco(
     images = chosen(list(file.images), dataset.get('indices'))
     folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
     paths = [folder / file.images[id_]['file_name'] for id_ in images]
-    missing, more = missing_file(paths)
-    if missing:
-        raise InputError(
-            f'{place}: no image {visible(missing)}' + (f' and {more} more' if more else '')
-        )
+    refuse_missing(place, 'image', paths)
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
     notes = [
@@ -256,15 +252,15 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
     return notes + check_as_truth(file, parts[0].classes, images, kinds)
 
 
-def _check_names(place: str, classes: Iterable[str], file: CocoFile) -> None:
+def _check_names(place: str, classes: Collection[str], file: CocoFile) -> None:
     """Check that a file's categories give the labels of these classes: mmdet takes the file's order."""
     named = [name for name in file.categories.values() if name in classes]
     if named != list(classes):
         twice = len(set(named)) < len(named)
         why = 'other classes' if set(named) != set(classes) else 'its classes in another order'
         raise InputError(
-            f'{place} has {_few(classes)}, but {file.path} has '
-            f'{"one of them twice" if twice else why} ({_few(file.categories.values())}): '
+            f'{place} has {_classes(classes)}, but {file.path} has '
+            f'{"one of them twice" if twice else why} ({_classes(file.categories.values())}): '
             'set metainfo.classes of the datasets'
         )
 
@@ -287,8 +283,6 @@ def _check_masks(
             )
 
 
-def _few(names: Iterable[str]) -> str:
+def _classes(names: Collection[str]) -> str:
     """How many classes, and the first of their names."""
-    names = list(names)
-    shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-    return f'{len(names)} classes ({shown})'
+    return f'{len(names)} classes ({few(names)})'

@@ -1,4 +1,4 @@
-"""What launchers tell their processes, and process groups without a GPU.
+"""What launchers tell their processes, process groups without a GPU, and models in their wrappers.
 
 mmengine's own launchers call CUDA before they do anything else.
 """
@@ -8,10 +8,12 @@ import datetime
 import gc
 import os
 import subprocess
+from typing import Any
 
 import torch.distributed as dist
+from mmengine.model import is_model_wrapper
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 
 # launcher -> the variables in which it tells rank, world size and rank on this node
 _VARIABLES = {
@@ -93,7 +95,7 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
         )
     except (RuntimeError, ValueError) as error:  # torch 2.1 has no class of its own for it
         place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = first_line(error)
         raise InputError(
             f'the processes cannot meet at {place} ({said}): MASTER_ADDR and MASTER_PORT name another place'
         ) from error
@@ -111,6 +113,13 @@ def _first_node() -> str:
         raise InputError(
             f'--launcher slurm: scontrol does not name the nodes ({error}): set MASTER_ADDR to the first one'
         ) from error
+
+
+def unwrapped(model: Any) -> Any:
+    """A model without what mmengine wraps it in for several processes."""
+    while is_model_wrapper(model):
+        model = model.module
+    return model
 
 
 def _leave_group() -> None:

@@ -43,7 +43,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
     ) -> None:
-        """Add a module's parameters to ``params``, one group each, as mmengine does; then scale their rates."""
+        """Add a module's parameters to ``params``, one group each, as mmengine does; then scale their rates.
+
+        Raises:
+            InputError: the backbone does not tell the depth of its layers.
+        """
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
             return  # mmengine's recursion; the root call ends it

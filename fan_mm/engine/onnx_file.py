@@ -2,7 +2,7 @@
 
 ``tools/export.py`` writes such files (`fan_mm.deploy`). The model that the config builds keeps its
 data_preprocessor, its sliding window and what its head makes of scores; backbone, neck and the head's
-layers are the file's.
+layers are the file's. A classifier that has another library's network whole inside gets its scores from the file.
 """
 
 import json
@@ -11,12 +11,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fan_mm.engine.exported_model import computing_part, differences
 from fan_mm.errors import InputError, first_line
 from fan_mm.torch_files import read_torch_file
 
@@ -26,8 +28,6 @@ _NEEDED = (  # entries without which it is not known what a file is
     *('backbone', 'part', 'output', 'preprocessing', 'input', 'classes', 'palette'),
     *('size', 'free', 'normalisation'),
 )
-# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
-_SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
 # The key of a protobuf entry that names a file of weights beside the graph, up to the name's length.
 _LOCATION = re.compile(rb'\x0a\x08location\x12([\x80-\xff]?[\x01-\x7f])', re.DOTALL)
 
@@ -134,11 +134,6 @@ def external_files(path: str | os.PathLike) -> list[Path]:
     )
 
 
-def swaps_colours(preprocessor: Any) -> bool:
-    """Whether a data_preprocessor turns blue first into red first."""
-    return any(getattr(preprocessor, name, False) for name in _SWAPS)
-
-
 def read_checkpoint(source: str | os.PathLike) -> object:
     """Read a torch file (`read_torch_file`), or what `read_onnx` reads, as `load_weights` takes it."""
     return read_onnx(source) if is_onnx(source) else read_torch_file(source)
@@ -172,7 +167,7 @@ class OnnxNetwork(nn.Module):
     """Stands for backbone, neck and the layers of the head.
 
     Args:
-        session: from `open_session`; a batch that it does not take at once goes image by image.
+        session: from `open_session`; a batch that it does not take at once goes in parts of its size.
     """
 
     def __init__(self, session: Any) -> None:
@@ -183,14 +178,33 @@ class OnnxNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """From normalised images (B, 3, H, W) the scores, as a tuple of one."""
         size = self.batch if isinstance(self.batch, int) else len(images)
-        parts = [
-            run_session(self.session, part.detach().float().cpu().contiguous())[0]
-            for part in images.split(size)
-        ]
+        parts = []
+        for part in images.detach().float().cpu().split(size):
+            lacking = part[-1:].expand(size - len(part), *part.shape[1:])
+            filled = torch.cat([part, lacking]).contiguous()
+            parts.append(run_session(self.session, filled)[0][: len(part)])
         return (torch.from_numpy(np.concatenate(parts)).to(images.device),)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
         return self  # a session cannot be copied, and does not change
+
+
+class _OnnxScores(OnnxNetwork):
+    """Stands for another library's network as a whole.
+
+    Args:
+        session: as for `OnnxNetwork`.
+        in_logits: give an object with ``logits``, as Hugging Face's networks do, not the scores.
+    """
+
+    def __init__(self, session: Any, in_logits: bool) -> None:
+        super().__init__(session)
+        self.in_logits = in_logits
+
+    def forward(self, images: Tensor) -> Any:
+        """From normalised images (B, 3, H, W) the scores (B, K)."""
+        (scores,) = super().forward(images)
+        return SimpleNamespace(logits=scores) if self.in_logits else scores
 
 
 def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
@@ -204,58 +218,57 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     Raises:
         InputError: the file is of another model.
     """
-    told = content['meta']['export']
-    used = getattr(model, 'backbone', None)
-    if isinstance(used, OnnxNetwork) and used.session is content['onnx']:
+    told, session = content['meta']['export'], content['onnx']
+    name = computing_part(model)
+    used = getattr(model, name) if name else None
+    if isinstance(used, OnnxNetwork) and used.session is session:
         return
-    name = 'decode_head' if hasattr(model, 'decode_head') else 'head'
-    head, backbone = getattr(model, name, None), getattr(model, 'backbone', None)
-    if head is None or backbone is None:
+    head = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
+    if used is None or (name == 'backbone' and head is None):
         raise InputError(
             f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
         )
-    if type(backbone).__name__ != told['backbone']:
+    if type(used).__name__ != told['backbone']:
         raise InputError(
             f'{source} was exported from a model with {told["backbone"]}, the config has '
-            f'{type(backbone).__name__}'
+            f'{type(used).__name__}'
         )
-    if different := _differences(model, told):
+    if different := differences(model, used, told):
         raise InputError(f'{source} is of another model than the config: {different}')
-    channels = content['onnx'].get_outputs()[0].shape[1]
-    wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', channels)
-    if isinstance(channels, int) and channels != wanted:
-        raise InputError(f'{source} gives scores of {channels} classes, the config has {wanted}')
-    model.backbone = OnnxNetwork(content['onnx'])
+    if name != 'backbone':
+        setattr(model, name, _standing_for(used, session, told['size'], source))
+        return
+    wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
+    _check_classes(session, wanted, source)
+    model.backbone = OnnxNetwork(session)
     if getattr(model, 'neck', None) is not None:
         model.neck = None
     head.forward = _last
 
 
-def _differences(model: Any, told: Mapping[str, Any]) -> str:
-    """What a file says of its backbone and of the pixels that it takes, where the config says otherwise."""
-    for name, value in _settings(getattr(model.backbone, 'arch', None)).items():
-        exported = _settings(told.get('arch')).get(name, value)
-        if exported != value:
-            return f'{name} of its {told["backbone"]} is {exported}, the config has {value}'
-    made, stated = getattr(model, 'data_preprocessor', None), told['normalisation']
-    mean = getattr(made, 'mean', None)
-    if mean is None or not stated.get('mean'):
-        return ''  # a pipeline may normalise
-    for name in ('mean', 'std'):
-        ours = getattr(made, name).flatten().double().cpu()
-        theirs = torch.as_tensor(stated[name], dtype=torch.double).flatten()
-        if bool(((ours - theirs).abs() > 1e-5 * theirs.abs() + 1e-6).any()):
-            have = [round(value, 4) for value in ours.tolist()]
-            return f'{name} of its pixels is {stated[name]}, of data_preprocessor {have}'
-    if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
-        return f'data_preprocessor of the file is {stated}, and exchanges red and blue otherwise'
-    return ''
+def _standing_for(
+    network: nn.Module, session: Any, size: tuple[int, int], source: str
+) -> _OnnxScores:
+    """A file's scores as a whole network gives its own.
+
+    Raises:
+        InputError: it gives none, or of other classes.
+    """
+    with torch.no_grad():
+        made = network.eval()(torch.zeros(1, 3, *size))
+    scores = getattr(made, 'logits', made)
+    if not isinstance(scores, Tensor):
+        raise InputError(
+            f'{type(network).__name__} gives no plain scores that {source} could stand for'
+        )
+    _check_classes(session, scores.shape[1], source)
+    return _OnnxScores(session, scores is not made)
 
 
-def _settings(arch: Any) -> dict[str, Any]:
-    """A backbone's arch, a name or settings by their names, as JSON has it."""
-    found = json.loads(json.dumps(arch, default=str))
-    return found if isinstance(found, dict) else {'arch': found} if isinstance(found, str) else {}
+def _check_classes(session: Any, wanted: int | None, source: str) -> None:
+    channels = session.get_outputs()[0].shape[1]
+    if isinstance(channels, int) and wanted not in (None, channels):
+        raise InputError(f'{source} gives scores of {channels} classes, the config has {wanted}')
 
 
 def _last(features: tuple[Tensor, ...]) -> Tensor:

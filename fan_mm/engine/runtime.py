@@ -144,7 +144,11 @@ def _set_patience(cfg: Config) -> None:
 
 
 def register_task_library(cfg: Config) -> None:
-    """Import the library of the config's default scope, or say in one line why it cannot be."""
+    """Import the library of the config's default scope, or say in one line why it cannot be.
+
+    Raises:
+        InputError: it is not installed, or needs operators that mmcv has not compiled.
+    """
     scope = cfg.get('default_scope')
     if scope not in [library.module for library in TASK_LIBRARIES]:
         return

@@ -29,6 +29,9 @@ def load_from_local(filename: str, map_location: object = None) -> object:
 
     mmengine loads what lies below ``state_dict``, or all there is, and knows no prefix but ``module.``.
     So weights in another dict are put there, and names lose what torch.compile and DDP put before them.
+
+    Raises:
+        InputError: the file cannot be read safely, or holds no weights.
     """
     content = read_torch_file(filename)
     if not isinstance(content, Mapping):

@@ -8,11 +8,12 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModule, BaseTTAModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fan_mm.config_parts import type_name
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import (
@@ -49,7 +50,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
         InputError: the file holds no weights, or not this model's, or was converted for a backbone
             with other options.
     """
-    model = _unwrapped(model)
+    model = _innermost(model)
     if isinstance(checkpoint, Mapping) and 'onnx' in checkpoint:
         use_onnx(model, checkpoint, source)
         return
@@ -64,8 +65,9 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     _check_options(getattr(model, 'backbone', None), checkpoint, source)
 
 
-def _unwrapped(model: Any) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+def _innermost(model: Any) -> nn.Module:
+    """A model without what wraps it for several processes, or for test-time augmentation."""
+    while isinstance(model := unwrapped(model), BaseTTAModel):
         model = model.module
     return model
 
@@ -167,7 +169,7 @@ class LoadFromHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace ``checkpoint['state_dict']`` where the weights lie elsewhere."""
-        model, source = _unwrapped(runner.model), str(runner._load_from)
+        model, source = _innermost(runner.model), str(runner._load_from)
         place, tree = _find(model, checkpoint, source)
         state, own = tree.below(place), model.state_dict()
         named = in_our_names(model, state)

@@ -191,10 +191,10 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     samples = [
         {
             'key': image_key(info['img_path']),
-            'size': _file_size(info['img_path']),
+            'size': file_size(info['img_path']),
             'label': info.get('gt_label'),
             'instances': info.get('instances'),
-            'map': _file_size(info.get('seg_map_path')),
+            'map': file_size(info.get('seg_map_path')),
         }
         for info in infos
     ]
@@ -228,7 +228,7 @@ def _sample(info: Mapping) -> dict[str, Any]:
         for name, value in info.items()
         if name not in _LISTED and not _NAMES_A_FILE.search(str(name))
     }
-    return {**rest, 'sizes': {name: _file_size(path) for name, path in files.items()}}
+    return {**rest, 'sizes': {name: file_size(path) for name, path in files.items()}}
 
 
 def _files(info: Mapping) -> dict[str, str]:
@@ -271,7 +271,7 @@ def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def _file_size(path: str | None) -> int | None:
+def file_size(path: str | None) -> int | None:
     """Bytes of a file; None if there is none, or it lies on a remote backend."""
     try:
         return None if path is None else os.path.getsize(path)

@@ -10,7 +10,7 @@ import json
 from importlib import resources
 
 from fan_mm.corruptions import BENCHMARKS
-from fan_mm.evaluation.audit.cell_checks import repeated_score
+from fan_mm.evaluation.audit.equality import repeated_score
 from fan_mm.evaluation.published import Publication, PublishedModel
 
 SOURCE = 'SemSegBench (arXiv 2505.18015, 2025), data under CC0'

@@ -172,46 +172,15 @@ class RobustnessSweep:
         seed, channel_order = seed or 0, channel_order or whole.channel_order
         self.cells = self.scope.cells
 
-        self.total = len(clean_dataset)
-        if not self.total:
-            raise InputError(f'the {type(clean_dataset).__name__} of the sweep is empty')
-        self.samples = spread(self.total, max_samples or self.total)
-        sizes = getattr(clean_dataset, 'cumulative_sizes', [])
-        sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
-        metainfo = metainfo_of(clean_dataset)
-        set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
-        # of mmdet's datasets with classes of their own it is a list: no classes stand for all
-        self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
-        self.parts = parts_of(self.evaluator, sizes)
-        infos = sample_infos(clean_dataset, self.samples)
-        # Not their annotations, which a dataset keeps much more tightly.
-        self.infos: list[dict[str, Any]] = [
-            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
-        ]
-        self.paths = [info['img_path'] for info in self.infos]
+        infos = self._choose_samples(max_samples)
         labels = [info.get('gt_label') for info in infos]
-        check_truth(self.evaluator, self.infos, self.parts)
         self.premade = None
         if corrupted_root is not None:
             self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
             self.premade.check_labels(self.paths, labels)
             self.premade.check_made(asked)
         self.resized = whole.resized
-        place = as_the_model_gets_it if self.resized else on_the_fly
-        self.dataset = CellDataset(
-            *with_cells(
-                clean_dataset,
-                lambda: (
-                    ReadPremade(self.premade)
-                    if self.premade
-                    else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
-                ),
-                from_files if self.premade else place,
-                corrupts=bool(self.scope.severities),
-            ),
-            self.cells,
-            self.samples,
-        )
+        self.dataset = self._with_corruptions(seed, BENCHMARK_ORDERS[channel_order])
         self.gallery = None
         if save_images and paint and work_dir:
             self.gallery = gallery.Gallery(
@@ -310,6 +279,47 @@ class RobustnessSweep:
         return loader_like(self.clean_loader, self.dataset, self._batches(indices))
 
     # ------------------------------------------------------------------------------ preparation
+
+    def _choose_samples(self, max_samples: int | None) -> list[Mapping]:
+        """Choose what is evaluated, and tell the evaluator; returns all that the dataset says of it."""
+        dataset = self.clean_loader.dataset
+        self.total = len(dataset)
+        if not self.total:
+            raise InputError(f'the {type(dataset).__name__} of the sweep is empty')
+        self.samples = spread(self.total, max_samples or self.total)
+        sizes = getattr(dataset, 'cumulative_sizes', [])
+        sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
+        metainfo = metainfo_of(dataset)
+        set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
+        # of mmdet's datasets with classes of their own it is a list: no classes stand for all
+        self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
+        self.parts = parts_of(self.evaluator, sizes)
+        infos = sample_infos(dataset, self.samples)
+        # Not their annotations, which a dataset keeps much more tightly.
+        self.infos: list[dict[str, Any]] = [
+            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
+        ]
+        self.paths = [info['img_path'] for info in self.infos]
+        check_truth(self.evaluator, self.infos, self.parts)
+        return infos
+
+    def _with_corruptions(self, seed: int, channel_order: str) -> CellDataset:
+        """The dataset with a corruption in its pipeline, or with ready files in the place of its own."""
+        place = as_the_model_gets_it if self.resized else on_the_fly
+        return CellDataset(
+            *with_cells(
+                self.clean_loader.dataset,
+                lambda: (
+                    ReadPremade(self.premade)
+                    if self.premade
+                    else CorruptImage('clean', 0, seed, channel_order)
+                ),
+                from_files if self.premade else place,
+                corrupts=bool(self.scope.severities),
+            ),
+            self.cells,
+            self.samples,
+        )
 
     def _find_copies(self, root: str) -> PremadeImages:
         """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""

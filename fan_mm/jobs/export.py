@@ -32,6 +32,7 @@ from fan_mm.deploy import (
     write_metadata,
     write_program,
 )
+from fan_mm.engine.exported_model import computing_part, count_parameters
 from fan_mm.engine.onnx_file import is_onnx, metadata_of, open_session, run_session
 from fan_mm.engine.predictor import Predictor
 from fan_mm.errors import InputError
@@ -86,12 +87,14 @@ def export(
     network, predictor, pictures = _network(
         cfg, checkpoint, output, part, preprocessing, precision, calibration_images, size
     )
-    backbone = getattr(network.model, 'backbone', None)
+    name = computing_part(network.model)
+    used = getattr(network.model, name) if name else network.model
     entries = {
         'version': fan_mm.__version__,
         'task': network.task,
-        'backbone': type(backbone).__name__,
-        'arch': _plain(getattr(backbone, 'arch', None)),
+        'backbone': type(used).__name__,
+        'arch': _plain(getattr(used, 'arch', None)),
+        'parameters': count_parameters(used),
         'config': cfg.filename and Path(cfg.filename).name,
         'config_sha256': config_hash,
         'checkpoint_sha256': file_sha256(checkpoint),

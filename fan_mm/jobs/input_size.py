@@ -11,6 +11,9 @@ def resize(pipeline: list[dict], size: int) -> None:
     """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop.
 
     A pipeline that resizes to a square and crops nothing resizes to the new one.
+
+    Raises:
+        InputError: the pipeline has no such steps, or the size is part of the crop.
     """
     resizes = [step for step in steps_of(pipeline) if _is_resize(step)]
     crop = _centre_crop(pipeline)

@@ -11,12 +11,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_dist_info, is_main_process
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fan_mm.config_parts import scope_of, type_name
 from fan_mm.engine import build_runner
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.trial import try_model
 from fan_mm.engine.once_for_all import by_rank_0
@@ -121,7 +122,7 @@ def evaluate_ood(
     cfg.work_dir = str(work_dir / 'log')
     loaders = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     built = {name: build_loader(name, loader, scope) for name, loader in loaders.items()}
     classes = {name: classes_of(name, built[name].dataset) for name in names}
     states = {

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 
 from fan_mm.config_parts import metrics_of
 from fan_mm.engine.config.old import refuse_old_config
@@ -15,12 +15,11 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.audit import in_words
 from fan_mm.evaluation.calibration.probabilities import probabilities_of
-from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
-from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.testing import end_test, model_info, ready_to_test
 from fan_mm.jobs.training_pictures import training_pictures
-from fan_mm.report import remove_report, write_report
+from fan_mm.report import remove_report
 from fan_mm.report.calibration import calibration_text
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
@@ -78,7 +77,7 @@ def evaluate_robustness(
         fp16=getattr(loop, 'fp16', False),
         model_info=info,
         save_images=save_images,
-        paint=painter(task, meta if isinstance(meta, dict) else {}),
+        paint=painter(meta if isinstance(meta, dict) else {}),
         fit_on=fit_on,
         **options,
     )
@@ -86,14 +85,7 @@ def evaluate_robustness(
         remove_report(work_dir)
     with telling(lambda: _how_to_go_on(sweep, options)):
         results = sweep.run()
-    # LoggerHook says its length.
-    loop.dataloader = sweep.loader(sweep.cells)
-    runner.call_hook('after_test_epoch', metrics=_scalars(results))
-    runner.call_hook('after_test')
-    runner.call_hook('after_run')
-    if is_main_process():
-        write_report(work_dir / RESULTS, work_dir)
-    barrier()
+    end_test(runner, loop, sweep, _scalars(results), work_dir)
     return results
 
 

@@ -7,7 +7,7 @@ differences the same everything.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
+from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import Measure, RobustnessTable
@@ -255,18 +256,15 @@ def _other_cells(first: dict, other: dict) -> list[str]:
     a, b = (r['benchmark']['severities'] for r in (first, other))
     sides = {'without': [c for c in a if c not in b], 'with': [c for c in b if c not in a]}
     if any(sides.values()):
-        words = '; '.join(f'{side} {_some(names)}' for side, names in sides.items() if names)
+        words = '; '.join(f'{side} {_few(names)}' for side, names in sides.items() if names)
         found.append(f'other corruptions ({words})')
     if any(a[c] != b[c] for c in a if c in b):
         found.append('other severities')
     return found
 
 
-def _some(corruptions: Sequence[str]) -> str:
-    """'snow, fog, frost and 12 more'."""
-    more = len(corruptions) - 3
-    names = ', '.join(map(corruption_in_sentence, corruptions[:3]))
-    return f'{names} and {more} more' if more > 0 else names
+def _few(corruptions: Iterable[str]) -> str:
+    return few_and_more(map(corruption_in_sentence, corruptions))
 
 
 def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:

@@ -43,7 +43,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         work_dir: folder that the gallery's paths are relative to.
     """
     results = table.results
-    sections = {
+    sections: dict[str, tuple[str, list[str]]] = {
         'cells': ('Corruptions and severities', _cells_section(table)),
         'groups': ('Groups', _groups_section(table, figures.get('groups'))),
         'metrics': (table.others_title, _metrics_section(table)),
@@ -63,18 +63,9 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
             ],
         ),
     }
-    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
-    body = [
-        f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
-        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
-        incomplete_notice(table),
-        findings_notice(results),
-        _headline(table),
-        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
-        '</main>',
-    ]
-    return page.page(f'{table.name}: {table.benchmark}', body)
+    above = [incomplete_notice(table), findings_notice(results), _headline(table)]
+    return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
 
 
 def incomplete_notice(table: RobustnessTable) -> str:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from fan_mm.errors import InputError
@@ -339,18 +338,10 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
             [page.facts(t.name, ('what', 'value'), t.provenance()) for t in comparison.tables],
         ),
     }
-    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
-    notices = ''.join(f'<li>{escape(notice)}</li>' for notice in comparison.notices)
+    title = _title(comparison)
     task = task_label(comparison.tables[0].results['task']).capitalize()
-    body = [
-        f'<header>\n<h1>{escape(_title(comparison))}</h1>',
-        f'<p class="lead">{escape(task)}, all numbers in per cent.</p>',
-        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
-        f'<aside class="notice" role="note"><ul>{notices}</ul></aside>' if notices else '',
-        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
-        '</main>',
-    ]
-    return page.page(_title(comparison), body)
+    lead = f'{task}, all numbers in per cent.'
+    return page.page(title, title, lead, [page.notice(comparison.notices)], sections)
 
 
 def _table(comparison: ShiftComparison, metric: str) -> str:

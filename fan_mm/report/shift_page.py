@@ -63,20 +63,15 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
             ],
         ),
     }
-    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     what = task_label(table.results['task']).capitalize()
     about = f'{what} on real adverse conditions: {table.about}.'
     cards = ''.join(card(measure, table.level) for measure in table.headline())
-    body = [
-        f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
-        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
+    above = [
         _incomplete(table),
         findings_notice(table.results),
         f'<ul class="headline">{cards}</ul>',
-        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
-        '</main>',
     ]
-    return page.page(f'{table.name}: {table.about}', body)
+    return page.page(f'{table.name}: {table.about}', table.name, about, above, sections)
 
 
 def _incomplete(table: ShiftTable) -> str:
@@ -114,11 +109,10 @@ def _conditions_section(table: ShiftTable) -> list[str]:
         for row in table.all_rows()
         for remark in row.remarks
     ]
-    items = ''.join(f'<li>{escape(remark)}</li>' for remark in remarks)
     return [
         page.table(caption, head, bodies, 'heat'),
         page.ramp('nothing of the clean metric lost', 'all of it') if clean else '',
-        f'<aside class="notice" role="note"><ul>{items}</ul></aside>' if items else '',
+        page.notice(remarks),
     ]
 
 

@@ -1,7 +1,7 @@
 """The table of an evaluation on real adverse conditions: sets, their conditions, pooled, and the mean.
 
 Everything the report shows is asked for here, so that all its forms show the same numbers. Nothing is
-measured: `fan_mm.evaluation.shifts.scores` wrote every number. A value that is not there is None.
+measured: `fan_mm.evaluation.shifts.results` wrote every number. A value that is not there is None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.evaluation.results import protocol_of
+from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
+from fan_mm.report.results_table import ResultsTable
 from fan_mm.report.robustness_table import MOST_CLASSES, NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
@@ -71,25 +72,18 @@ def condition_label(name: str) -> str:
     return name.replace('_', ' ').replace('/', ', ')
 
 
-class ShiftTable:
+class ShiftTable(ResultsTable):
     """Read access to one results dict of the kind 'shifts'.
 
     Args:
-        results: what `fan_mm.evaluation.shifts.scores` wrote as ``results.json``.
+        results: what `fan_mm.evaluation.shifts.results` wrote as ``results.json``.
         name: of the model, in place of the one in the results.
     """
 
-    def __init__(self, results: Mapping[str, Any], name: str | None = None) -> None:
-        self.results = results
-        self.name: str = name or results['model']['name']
-        self.metric: str = results['metric']['name']
+    def __init__(self, results: dict, name: str | None = None) -> None:
+        super().__init__(results, name)
         self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
-
-    @property
-    def protocol(self) -> str:
-        """The name of the protocol, as the files carry it."""
-        return protocol_of(self.results)['name']
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -113,18 +107,7 @@ class ShiftTable:
             if metric in entry.get('others', ())
         }
         changed = {'metric': self.results['metric'] | {'name': metric}, 'sets': sets}
-        return ShiftTable({**self.results, **changed}, self.name)
-
-    @property
-    def metric_label(self) -> str:
-        """The metric as printed."""
-        return metric_label(self.metric)
-
-    @property
-    def level(self) -> float | None:
-        """Confidence level of the intervals, None if there are none."""
-        bootstrap = self.results['bootstrap']
-        return bootstrap['level'] if bootstrap else None
+        return ShiftTable(self.results | changed, self.name)
 
     def without_interval(self) -> str:
         """Which other metrics have no interval in some rows, and why; nothing if all have."""
@@ -343,20 +326,13 @@ class ShiftTable:
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
-        r, model = self.results, self.results['model']
-        pairs = {
-            'created': r['created'],
-            'fan_mm': r['fan_mm'],
-            'protocol': self.protocol,
-            'config': model['config'],
-            'config SHA-256': model['config_sha256'],
-            'checkpoint': model['checkpoint'],
-            'checkpoint SHA-256': model['checkpoint_sha256'],
-            'clean column': r['dataset']['type'],
-            'at most pictures of each condition': r.get('max_samples'),
-            **r['environment'],
-        }
-        return {name: str(value) for name, value in pairs.items() if value is not None}
+        r = self.results
+        return self._identified(
+            {
+                'clean column': r['dataset']['type'],
+                'at most pictures of each condition': r.get('max_samples'),
+            }
+        )
 
     def told(self, name: str) -> dict[str, str]:
         """What is to be known of a set, as printable pairs."""
@@ -408,9 +384,7 @@ def _some(classes: Sequence[str]) -> str:
     """Names of classes; of very many (COCO has 80) the first, and how many there are."""
     if len(classes) <= _NAMED:
         return ', '.join(classes)
-    return (
-        f'{", ".join(classes[: _NAMED // 2])} and {len(classes) - _NAMED // 2} more (results.json)'
-    )
+    return f'{few_and_more(classes, _NAMED // 2)} (results.json)'
 
 
 def _nan(value: float | None) -> float:

@@ -91,7 +91,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def summary_text(results: Mapping[str, Any]) -> str:
+def summary_text(results: dict) -> str:
     """The numbers, as plain text."""
     table = ShiftTable(results)
     lines = [f'{table.about}: {table.metric_label} in %']

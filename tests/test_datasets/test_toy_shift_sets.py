@@ -27,7 +27,7 @@ from fan_mm.datasets.scenes.atmosphere import koschmieder
 from fan_mm.datasets.scenes.coco import annotate
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.scene import Instance
-from fan_mm.datasets.scenes.shift_layouts import shift_tree
+from fan_mm.datasets.scenes.shift_forms import shift_tree
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.engine.runtime import register_task_library

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from complaints import complaint, data_complaint
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
 
@@ -36,13 +37,6 @@ def config(repo_root, data, name='fan_hybrid_toy_imagenet'):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(data)
     return cfg
-
-
-def complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        prepare_runtime(cfg, training=training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def test_good_config_passes_and_asks_for_no_weights(repo_root, data):
@@ -186,13 +180,6 @@ def test_another_batch_size_is_said(repo_root, data):
 
 
 SPLITS = ['train', 'val', 'test']
-
-
-def data_complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        check_data(cfg, training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,6 @@
 import cv2
 import pytest
+from complaints import complaint
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -14,13 +15,6 @@ pytest.importorskip('mmseg')
 @pytest.fixture
 def cfg(tiny_config):
     return Config.fromfile(tiny_config)
-
-
-def complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        prepare_runtime(cfg, training=training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def test_good_config_passes(cfg):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from complaints import complaint, data_complaint
 from mmengine.config import Config
 
 from fan_mm.datasets.scenes import write_coco
@@ -55,13 +56,6 @@ def change(toy, split, function):
     content = json.loads(file.read_text())
     function(content)
     file.write_text(json.dumps(content))
-
-
-def complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        prepare_runtime(cfg, training=training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def test_good_config_passes(cfg):
@@ -180,14 +174,6 @@ def test_mixed_precision_that_the_operators_take(cfg, monkeypatch, device, dtype
 
 
 SPLITS = ['train', 'val', 'test']
-
-
-def data_complaint(cfg, training=True):
-    """Without the model, which is built in a second."""
-    with pytest.raises(InputError) as error:
-        check_data(cfg, training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def file_of(split):

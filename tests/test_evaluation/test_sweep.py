@@ -14,9 +14,8 @@ pytest.importorskip('mmseg')
 
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registers CityscapesDataset, IoUMetric and their transforms)
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import TRANSFORMS, init_default_scope
+from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from PIL import ImageFile
@@ -34,12 +33,6 @@ from fan_mm.report.report import write_report
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = ['clean', *(f'{name}/{s}' for name in ('gaussian_noise', 'fog') for s in (1, 3))]
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ import torch
 pytest.importorskip('mmseg')
 
 import mmseg.datasets  # noqa: F401  (registration)
-from mmengine.config import Config
 from mmengine.dataset import ConcatDataset
 from mmengine.evaluator import BaseMetric, DumpResults, Evaluator
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 from stripe_model import StripeModel
@@ -28,12 +27,6 @@ from fan_mm.jobs.robustness import summary_text
 from fan_mm.report import write_report
 
 SMALL = dict(corruptions=['fog'], severities=[1])
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 def run(cfg, evaluator, model=None, loader=None, **options):

@@ -17,8 +17,6 @@ pytest.importorskip('mmseg')
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
 from forked import on_ranks, start
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
@@ -26,12 +24,6 @@ from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = 5
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 def sweep(cfg, work_dir, delay=0.0, **options):

@@ -136,7 +136,7 @@ def said(function):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'fan_mm.models.checkpoints.print_log', lambda text, logger: lines.append(text)
+            'fan_mm.models.checkpoints.backbone.print_log', lambda text, logger: lines.append(text)
         )
         function()
     return lines
@@ -302,7 +302,8 @@ def test_a_classification_checkpoint_initialises_a_detector(trained, tmp_path):
     messages = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'fan_mm.models.checkpoints.print_log', lambda text, logger: messages.append(text)
+            'fan_mm.models.checkpoints.backbone.print_log',
+            lambda text, logger: messages.append(text),
         )
         detector.init_weights()
     assert torch.equal(detector.blocks[1].token_mixing.kv.weight, state['blocks.1.attn.kv.weight'])

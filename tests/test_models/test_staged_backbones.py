@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
-from torch import nn
+from small_models import randomise
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
@@ -22,14 +22,6 @@ def tiny(backbone, **options):
     torch.manual_seed(0)
     options = {'out_indices': (0, 1, 2, 3), 'drop_path_rate': 0.0, **options}
     return backbone(dict(TINY), **options)
-
-
-def randomise(module):
-    """Weights away from their trivial initial values."""
-    torch.manual_seed(1)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return module
 
 
 @pytest.mark.parametrize(

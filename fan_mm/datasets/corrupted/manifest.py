@@ -28,6 +28,7 @@ import PIL
 from fan_mm import __version__
 from fan_mm.corruptions import ALGORITHM_VERSION
 from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
 from fan_mm.fileio import write_whole
 
 SCHEMA = 'fan_mm.corrupted_dataset/1'
@@ -166,8 +167,7 @@ def differences(there: dict, now: dict) -> list[str]:
         if not {*old} <= {*new}:
             fewer.setdefault(f'{old} there, {new or "none"} now', []).append(corruption)
     for severities, names in fewer.items():
-        more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-        phrases.append(f'severities of {", ".join(names[:3])}{more} {severities}')
+        phrases.append(f'severities of {few_and_more(names)} {severities}')
     if there['sources']['images'] != now['sources']['images']:
         compare('source images', there['sources']['images'], now['sources']['images'])
     elif there['sources'] != now['sources']:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fan_mm.datasets.scenes.shift_layouts import PLAIN, forms_of, shift_tree
+from fan_mm.datasets.scenes.shift_forms import PLAIN, forms_of, shift_tree
 from fan_mm.datasets.scenes.shots import write_shots
 from fan_mm.datasets.scenes.storage import check_options, claim_folder
 from fan_mm.errors import InputError

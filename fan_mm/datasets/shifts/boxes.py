@@ -1,5 +1,6 @@
 """Pictures with boxes: a COCO file for each condition, and the folder that its names are relative to."""
 
+import filecmp
 import json
 import os
 from collections import defaultdict
@@ -80,7 +81,7 @@ class BoxSet(ShiftSet):
                 continue
             path = Path(folder, *parts)
             first = found.setdefault(match['condition'], path)
-            if first.stat().st_size != path.stat().st_size:
+            if first != path and not filecmp.cmp(first, path, shallow=False):
                 raise InputError(
                     f'{self.title}: {first} and {path} are both boxes of {match["condition"]}: keep one'
                 )

@@ -31,9 +31,11 @@ class ShiftDataset(SegmentationDataset):
         conditions: the names of those to read; None for all.
         encoding: of the labels, where the set leaves a choice.
         data_root: the folder with the files, in whatever nesting.
+        data_prefix: ``dict(seg_map_path=...)``: where the labels are, if not below ``data_root``, as for
+            sets made of Cityscapes.
         pipeline: whatever mmseg's datasets take. What loads labels in it makes trainIds of them.
-        kwargs: of mmengine's ``BaseDataset``. ``data_prefix=dict(seg_map_path=...)``: where the labels are,
-            if not below ``data_root``, as for sets made of Cityscapes.
+        lazy_init: of mmengine's ``BaseDataset``, as ``kwargs``.
+        kwargs: see there.
 
     Raises:
         InputError: no such set, split, condition or class; as `ShiftSet.find`.
@@ -98,7 +100,11 @@ class ShiftDataset(SegmentationDataset):
             self.full_init()
 
     def load_data_list(self) -> list[dict]:
-        """Samples in the order of conditions and paths, as mmseg's ``BaseSegDataset`` makes them."""
+        """Samples in the order of conditions and paths, as mmseg's ``BaseSegDataset`` makes them.
+
+        Raises:
+            InputError: as `ShiftSet.find`; a wanted condition is not there.
+        """
         labels = self.data_prefix.get('seg_map_path')
         found = self.shift.find(self.data_root, self.split, labels, self.encoding)
         names = [condition.name for condition in found]

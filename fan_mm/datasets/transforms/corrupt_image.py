@@ -114,7 +114,11 @@ class CorruptImage(BaseTransform):
         self.channel_order = channel_order
 
     def transform(self, results: dict) -> dict:
-        """Corrupt ``results['img']``."""
+        """Corrupt ``results['img']``.
+
+        Raises:
+            InputError: the picture has no form that can be corrupted; its path is named.
+        """
         if self.corruption == 'clean':
             results['corruption'] = dict(name='clean', severity=0, seed=self.seed)
             return results

@@ -28,7 +28,11 @@ class PackPairedInputs(BaseTransform):
         self.pack = PackInputs(**options)
 
     def transform(self, results: dict) -> dict:
-        """Pack both images."""
+        """Pack both images.
+
+        Raises:
+            InputError: there is no teacher's image.
+        """
         if 'teacher_img' not in results:
             raise InputError('PackPairedInputs needs JointRandAugment(teacher=True) before it')
         packed = self.pack(results)

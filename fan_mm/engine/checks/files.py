@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
+from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
@@ -42,6 +43,27 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
     return (missing[0], len(missing) - 1) if missing else (None, 0)
 
 
+def refuse_missing(
+    place: str, what: str, paths: Iterable[str | os.PathLike], hint: str | Callable[[str], str] = ''
+) -> None:
+    """Refuse a dataset of whose files some are not there.
+
+    Args:
+        place: of the dataset in the config.
+        what: the files are, such as 'image'.
+        paths: of all of them.
+        hint: the end of the error's line; or what gives it, of the first path that is missing.
+
+    Raises:
+        InputError: one is missing.
+    """
+    missing, more = missing_file(paths)
+    if missing:
+        others = f' and {more} more' if more else ''
+        end = hint if isinstance(hint, str) else hint(str(missing))
+        raise InputError(f'{place}: no {what} {printable(missing)}{others}{end}')
+
+
 def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     """A line for the log if pictures of an evaluation come more than once, and so count more."""
     if len(set(paths)) == len(paths):
@@ -49,14 +71,9 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     often = [(path, count) for path, count in Counter(paths).items() if count > 1]
     path, count = often[0]
     return [
-        f'{place}: {len(often)} pictures listed more than once (the first is {visible(path)}, '
+        f'{place}: {len(often)} pictures listed more than once (the first is {printable(path)}, '
         f'{count} times): each counts as often'
     ]
-
-
-def visible(path: str | os.PathLike) -> str:
-    r"""A path on one line, with what cannot be seen in it (a byte order mark, a tab) as ``\ufeff``."""
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
@@ -110,7 +127,7 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     how = said[_is_turned(path, pipeline)]
     return [
         f'{place}: {len(found)} of {len(looked_at)} pictures looked at have an EXIF orientation, such as '
-        f'{orientation} of {visible(path)}; the pipeline {how}, and labels must be drawn so: to be certain, turn '
+        f'{orientation} of {printable(path)}; the pipeline {how}, and labels must be drawn so: to be certain, turn '
         'the files themselves (PIL.ImageOps.exif_transpose)'
     ]
 

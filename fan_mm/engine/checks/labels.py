@@ -16,15 +16,16 @@ from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     is_local,
     listed_twice,
-    missing_file,
     other_size,
     refuse_empty,
+    refuse_missing,
     turned_photos,
-    visible,
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
+from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import files_below
 
 LABEL_FILES = 3  # of each split, evenly spread, are looked into
@@ -79,7 +80,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     images = [s.get('img_path') for s in samples]
     twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        _refuse_missing(place, 'image', images, _how_listed(dataset))
+        refuse_missing(place, 'image', filter(None, images), _how_listed(dataset))
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
@@ -89,7 +90,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
         return said
-    _refuse_missing(place, 'label file', paths, train_ids_hint)
+    refuse_missing(place, 'label file', filter(None, paths), train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
@@ -137,11 +138,7 @@ class _Look:
                 raise ValueError('no picture')
         except Exception as error:
             size = Path(path).stat().st_size
-            why = (
-                'is empty'
-                if not size
-                else f'cannot be read as a picture ({str(error).splitlines()[0]})'
-            )
+            why = 'is empty' if not size else f'cannot be read as a picture ({first_line(error)})'
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         self._look_at_palette(path)
         raw = raw.squeeze()
@@ -275,7 +272,7 @@ class _Look:
         raw = np.unique(np.concatenate([values for values, _ in self.seen.values()]))
         made = np.unique(np.concatenate([labels for _, labels in self.seen.values()]))
         absent = [name for index, name in enumerate(self.classes) if index not in made]
-        names = ', '.join(map(repr, absent[:3])) + (', ...' if len(absent) > 3 else '')
+        names = few(map(repr, absent))
         values = ', '.join(map(str, raw.tolist()))
         because = (
             'reduce_zero_label makes 0 ignored and each other value one less'
@@ -311,13 +308,6 @@ def train_ids_hint(path: str) -> str:
     )
 
 
-def _refuse_missing(place: str, what: str, paths: Collection, hint: Callable[[str], str]) -> None:
-    missing, more = missing_file([path for path in paths if path])
-    if missing:
-        others = f' and {more} more' if more else ''
-        raise InputError(f'{place}: no {what} {visible(missing)}{others}{hint(str(missing))}')
-
-
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
     """A line for the log about labels whose pictures are not found: they end in .PNG, or lead nowhere."""
     listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
@@ -340,7 +330,7 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
         return []
     return [
         f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no picture *{dataset.img_suffix} '
-        f'(the first is {visible(min(lost))}): they are left out'
+        f'(the first is {printable(min(lost))}): they are left out'
     ]
 
 

@@ -2,15 +2,16 @@
 
 import os.path as osp
 import xml.etree.ElementTree as ET
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from mmengine.fileio import list_from_file
 
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import listed_twice, missing_file, turned_photos, visible
+from fan_mm.engine.checks.files import listed_twice, refuse_missing, turned_photos
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
 _FILES = 40  # of each split, evenly spread, are looked into
 
@@ -45,20 +46,15 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
     pictures = [osp.join(root, dataset.img_subdir, f'{name}.jpg') for name in listed]
     files = [osp.join(root, dataset.ann_subdir, f'{name}.xml') for name in listed]
     for what, paths in (('image', pictures), ('annotation file', files)):
-        missing, more = missing_file(paths)
-        if missing:
-            others = f' and {more} more' if more else ''
-            raise InputError(
-                f'{place}: no {what} {visible(missing)}{others}, which {dataset.ann_file} lists'
-            )
+        refuse_missing(place, what, paths, f', which {dataset.ann_file} lists')
     some = files[:: max(1, len(files) // _FILES)]
     found = {file: _objects_in(place, file) for file in some}
     names = {entry.findtext('name', '') for objects in found.values() for entry in objects}
     classes = dataset.metainfo['classes']
     if names and names.isdisjoint(classes) and not _named_anywhere(place, files, classes):
         raise InputError(
-            f'{place}: the objects in the annotation files are {_few(names)}, but the classes '
-            f'{_few(classes)}: set metainfo.classes'
+            f'{place}: the objects in the annotation files are {_quoted(sorted(names))}, but the classes '
+            f'{_quoted(classes)}: set metainfo.classes'
         )
     notes = (
         [] if place.startswith('train') else listed_twice(f'{place}: {dataset.ann_file}', listed)
@@ -71,7 +67,7 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
     if near:
         one = meant[near[0].strip().lower()]
         notes.append(
-            f'{place}: objects named {_few(near)} are left out: the class is {one!r}, to the letter'
+            f'{place}: objects named {_quoted(near)} are left out: the class is {one!r}, to the letter'
         )
     flat = (
         f'{place}: {file}: an object has {corners}: its corners are exchanged'
@@ -112,6 +108,5 @@ def _exchanged(place: str, file: str, entry: ET.Element) -> str:
     return '' if right >= left and bottom >= top else shown
 
 
-def _few(names: Any) -> str:
-    names = sorted(names) if isinstance(names, set) else list(names)
-    return ', '.join(map(repr, names[:3])) + (', ...' if len(names) > 3 else '')
+def _quoted(names: Iterable[str]) -> str:
+    return few(map(repr, names))

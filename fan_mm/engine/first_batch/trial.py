@@ -48,6 +48,7 @@ from fan_mm.engine.first_batch.outputs import (
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
 _ON_ANY_PART = (
@@ -283,7 +284,7 @@ def _check_wanted(wanted: Sequence[str], names: Sequence[str]) -> None:
             hint = f'did you mean {near[0]}? ' if near else ''
             raise InputError(
                 f'default_hooks.checkpoint.save_best: val_evaluator gives no {name}; {hint}'
-                f'It gives {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
+                f'It gives {few(names, 8)}'
             )
 
 

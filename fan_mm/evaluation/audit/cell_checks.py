@@ -2,17 +2,22 @@
 
 import itertools
 import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 
 from fan_mm.engine.first_batch.outputs import NOT_FINITE
+from fan_mm.evaluation.audit.equality import (
+    equal_ones,
+    repeated_score,
+    same_evidence,
+    same_to_the_last_digit,
+)
 from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
 from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.cells import CLEAN, CellRecord
 
-_RICH = 10  # values that two cells have in common by no chance
 _PICTURES = 1000  # of which equal shares are no chance
 _POINTS = 2.0  # that a harder severity must be better by, to be a finding
 _SURE = 5  # standard errors of the paired difference, likewise
@@ -27,13 +32,12 @@ _STALLED = 60.0  # seconds
 
 def same_pictures(facts: Facts) -> Iterator[Finding]:
     """Cells in which the model got the same pictures."""
-    for group in _groups(facts.done, lambda r: r.evidence.get('pictures')):
-        names = names_of(group)
+    for names in same_evidence(facts.named, 'pictures'):
         copies = {facts.copies.get(name) for name in names}
         if len(copies) == 1 and None not in copies:
             continue  # `same_copies` tells of them
-        if CLEAN in [record.cell for record in group]:
-            others = some(names_of([r for r in group if r.cell != CLEAN]))
+        if str(CLEAN) in names:
+            others = some(name for name in names if name != str(CLEAN))
             yield Finding(
                 'same pictures',
                 names,
@@ -55,34 +59,15 @@ def same_pictures(facts: Facts) -> Iterator[Finding]:
 
 def same_scores(facts: Facts) -> Iterator[Finding]:
     """Cells that are equal to the last digit though their pictures differ."""
-    reported: set[str] = set()
-    for key in (lambda r: r.evidence.get('scores'), rich_scores):
-        for group in _groups(facts.done, key):
-            names = names_of(group)
-            pictures = {record.evidence.get('pictures') for record in group}
-            if (len(pictures) == 1 and None not in pictures) or reported & set(names):
-                continue  # `same_pictures` tells of them
-            reported |= set(names)
-            yield Finding(
-                'same scores',
-                names,
-                f'{some(names)} are equal to the last digit',
-                'predictions or counts of one cell are used for the others, or the model does not '
-                'look at the picture',
-                'Evaluate one of these cells alone (--corruptions, --severities) and compare.',
-            )
-
-
-def rich_scores(record: CellRecord) -> Hashable:
-    """All values of a segmentation's cell, if they are many; None otherwise.
-
-    They are shares of millions of pixels. Ranks of few objects or pictures may well be equal.
-    """
-    if 'IoU' not in record.per_class:
-        return None
-    values = [record.metrics, *record.per_class.values()]
-    flat = [v for part in values for v in part.values() if v is not None and 0 < v < 100]
-    return tuple(flat) if len(set(flat)) >= _RICH else None
+    for names in same_to_the_last_digit(facts.named, 'pictures'):
+        yield Finding(
+            'same scores',
+            names,
+            f'{some(names)} are equal to the last digit',
+            'predictions or counts of one cell are used for the others, or the model does not '
+            'look at the picture',
+            'Evaluate one of these cells alone (--corruptions, --severities) and compare.',
+        )
 
 
 def one_score(facts: Facts) -> Iterator[Finding]:
@@ -93,8 +78,7 @@ def one_score(facts: Facts) -> Iterator[Finding]:
     fewest = min((record.samples for record in facts.corrupted), default=0)
     if facts.task != 'segmentation' and fewest < _PICTURES:
         return
-    told = (lambda r: r.evidence.get('pictures'), lambda r: r.evidence.get('scores'), rich_scores)
-    equal = {str(r.cell) for key in told for group in _groups(facts.done, key) for r in group}
+    equal = equal_ones(facts.named, 'pictures')
     scores = {str(r.cell): facts.score(r) for r in facts.corrupted if str(r.cell) not in equal}
     if repeated := repeated_score(scores):
         value, names = repeated
@@ -106,23 +90,6 @@ def one_score(facts: Facts) -> Iterator[Finding]:
             'No model is hurt equally by all: look at predictions (--save-images) before the numbers '
             'are used.',
         )
-
-
-def repeated_score(scores: Mapping[str, float | None]) -> tuple[float, list[str]] | None:
-    """A score that more than half of the cells have, and which; None if there is none.
-
-    Nothing found at all (0) and everything right (100) may stand for many cells of a healthy sweep.
-
-    Args:
-        scores: of cells, or of corruptions; at least four.
-    """
-    known = [v for v in scores.values() if v is not None and 0 < v < 100]
-    if len(scores) < 4 or not known:
-        return None
-    value, count = Counter(known).most_common(1)[0]
-    if 2 * count <= len(scores):
-        return None
-    return value, [name for name, v in scores.items() if v == value]
 
 
 def not_finite(facts: Facts) -> Iterator[Finding]:
@@ -293,14 +260,3 @@ def same_copies(facts: Facts) -> Iterator[Finding]:
             else 'one severity was copied into several folders',
             'Generate them anew with tools/make_corrupted_dataset.py.',
         )
-
-
-def _groups(
-    records: Iterable[CellRecord], key: Callable[[CellRecord], Hashable]
-) -> list[Sequence[CellRecord]]:
-    """Records of two or more with the same key; those without one are left out."""
-    groups = defaultdict(list)
-    for record in records:
-        if (value := key(record)) is not None:
-            groups[value].append(record)
-    return [group for group in groups.values() if len(group) > 1]

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from torch import nn
 
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.merged_scores import forgetful
 
@@ -28,8 +29,7 @@ def probabilities_of(model: Any, task: str) -> str:
             f'calibration is measured for classification and semantic segmentation, not for {task}: '
             'leave --calibration out'
         )
-    while is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     if augmented := isinstance(model, BaseTTAModel):
         name, forgets = type(model).__name__, forgetful(model) is not None
         model = model.module

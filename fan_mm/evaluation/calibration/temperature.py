@@ -96,7 +96,11 @@ class Samples:
         self._labels.append(labels.long().cpu())
 
     def fit(self) -> Temperature:
-        """The temperature with the least NLL, see `fit`."""
+        """The temperature with the least NLL, see `fit`.
+
+        Raises:
+            InputError: the pictures have no valid pixel.
+        """
         logits, labels = torch.cat(self._logits, dim=1), torch.cat(self._labels)
         if not len(labels):
             raise InputError('--fit-temperature: the pictures have no valid pixel')

@@ -30,6 +30,7 @@ import numpy as np
 
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
 from fan_mm.fileio import whole_file, write_whole
 from fan_mm.images import read_header
 
@@ -245,7 +246,7 @@ class Submission:
         """
         images = list(images)
         if absent := self.missing(images):
-            raise InputError(f'{self.folder}: no prediction of {_some(absent)}')
+            raise InputError(f'{self.folder}: no prediction of {few_and_more(absent, 1)}')
         if not images:
             raise InputError(f'{self.folder}: there are no pictures to submit')
         names = sorted(_expected(self.server, images))
@@ -306,9 +307,9 @@ def check_zip(
     with zipfile.ZipFile(file) as archive:
         entries = archive.namelist()
         if absent := expected.keys() - set(entries):
-            raise InputError(f'{server.title}: the zip lacks {_some(sorted(absent))}')
+            raise InputError(f'{server.title}: the zip lacks {few_and_more(sorted(absent), 1)}')
         if others := set(entries) - expected.keys():
-            raise InputError(f'{server.title}: the zip holds {_some(sorted(others))} too')
+            raise InputError(f'{server.title}: the zip holds {few_and_more(sorted(others), 1)} too')
         if len(entries) != len(expected):
             raise InputError(f'{server.title}: the zip has names twice')
         sizes = {}
@@ -407,7 +408,3 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def _by(size: Sequence[int]) -> str:
     return 'x'.join(map(str, size))
-
-
-def _some(names: Sequence[object]) -> str:
-    return f'{names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else '')

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -22,6 +22,7 @@ from mmengine.runner.amp import autocast
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.datasets.shifts.paths import walked_once
 from fan_mm.engine.config.building import building
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.outputs import check_outputs, without_losses
 from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.first_batch.trial import try_model
@@ -47,9 +48,9 @@ from fan_mm.jobs.shifts.parts import (
 from fan_mm.jobs.shifts.results import ShiftResults, headline_scalars
 from fan_mm.jobs.shifts.sets import clean_dataset, find_sets, is_withheld, task_of
 from fan_mm.jobs.shifts.submission import Withheld, submit, try_withheld
-from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.testing import end_test, model_info, ready_to_test
 from fan_mm.jobs.training_pictures import training_pictures
-from fan_mm.report import remove_report, write_report
+from fan_mm.report import remove_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
 
@@ -128,7 +129,7 @@ def evaluate_shifts(
     except InputError as error:
         raise InputError(named(str(error), first) if first.condition else str(error)) from None
     fp16 = getattr(loop, 'fp16', False)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     if fit_temperature:
         probabilities_of(model, task)  # before anything is said of the training split
         options['fit_on'] = training_pictures(cfg, fit_temperature)
@@ -152,14 +153,7 @@ def evaluate_shifts(
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
-    last = sweeps[parts[-1]]
-    loop.dataloader = last.loader(last.cells)  # LoggerHook says its length
-    runner.call_hook('after_test_epoch', metrics=headline_scalars(results))
-    runner.call_hook('after_test')
-    runner.call_hook('after_run')
-    if is_main_process():
-        write_report(work_dir / RESULTS, work_dir)
-    barrier()
+    end_test(runner, loop, sweeps[parts[-1]], headline_scalars(results), work_dir)
     return results | {'submissions': done}
 
 
@@ -194,7 +188,7 @@ def _sweep(
             fp16=getattr(loop, 'fp16', False),
             model_info={**info, 'config_sha256': config_sha256(given)},
             save_images=save_images,
-            paint=painter(task, getattr(loader.dataset, 'metainfo', {})),
+            paint=painter(getattr(loader.dataset, 'metainfo', {})),
             **options,
         )
     except InputError as error:

@@ -17,8 +17,10 @@ from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.class_names import palette_of
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
+from fan_mm.evaluation.shifts.measured import Measured, Pictures, pictures_of
 from fan_mm.evaluation.shifts.pooling import Pooled, PooledAP, PooledIoU
-from fan_mm.evaluation.shifts.scores import Measured, Pictures, SetInfo, join, pictures_of
+from fan_mm.evaluation.shifts.results import join
+from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.shifts.parts import Part, dataset_label
 

@@ -50,7 +50,11 @@ def find_sets(
     cityscapes: str | None,
     submission: str | None,
 ) -> dict[str, tuple[Condition, ...]]:
-    """The conditions of every set, by the names of the records."""
+    """The conditions of every set, by the names of the records.
+
+    Raises:
+        InputError: there is none; a split or an encoding is of a set that is not given; as `ShiftSet.find`.
+    """
     if not folders:
         raise InputError('nothing to evaluate: give a set, such as --acdc DIR')
     for what, given in (('split', splits), ('encoding', encodings)):
@@ -82,6 +86,9 @@ def clean_dataset(
         folders: set -> folder.
         split: set -> split, one of them at most; None without.
         encodings: of a set's labels.
+
+    Raises:
+        InputError: there are several, or it is of a set that is not given, or has no labels.
     """
     if not split:
         return None

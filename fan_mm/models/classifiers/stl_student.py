@@ -58,7 +58,11 @@ class STLStudent(ImageClassifier):
         self.teacher: Teacher | None = None
 
     def init_weights(self) -> None:
-        """Initialise the student and load the teacher."""
+        """Initialise the student and load the teacher.
+
+        Raises:
+            InputError: the teacher knows another number of classes.
+        """
         super().init_weights()
         model, checkpoint = self._teacher_options
         if checkpoint is None or self.teacher is not None:
@@ -77,7 +81,11 @@ class STLStudent(ImageClassifier):
         mode: str = 'tensor',
         teacher_inputs: Tensor | None = None,
     ) -> object:
-        """As ``ImageClassifier``; the loss needs the teacher's images (B, 3, H, W) too."""
+        """As ``ImageClassifier``; the loss needs the teacher's images (B, 3, H, W) too.
+
+        Raises:
+            InputError: the loss lacks a teacher or its images; the two have other numbers of tokens.
+        """
         if mode != 'loss':
             return super().forward(inputs, data_samples, mode)
         if self.teacher is None or teacher_inputs is None:

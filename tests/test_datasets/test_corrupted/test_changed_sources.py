@@ -7,7 +7,7 @@ import pytest
 from corrupted_files import CELLS, Interrupted, make, make_source, pictures, scene, stop_after, tree
 from rich.console import Console
 
-from fan_mm.datasets.corrupted import generate as generator
+from fan_mm.datasets.corrupted import copies
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
 
@@ -32,7 +32,7 @@ def test_a_changed_source_is_refused_and_named(tmp_path, source, monkeypatch, ch
         with monkeypatch.context() as patch:
             stop_after(patch, 5, Interrupted())
             if ended == 'killed':
-                patch.setattr(generator._Run, 'save_checksums', lambda self: {})
+                patch.setattr(copies.Copies, 'save_checksums', lambda self: {})
             with pytest.raises(Interrupted):
                 make(source, tmp_path / 'dst')
     before = tree(tmp_path / 'dst')
@@ -55,7 +55,7 @@ def test_a_changed_source_is_refused_and_named(tmp_path, source, monkeypatch, ch
 def test_an_edit_among_many_is_found_when_the_picture_is_read(tmp_path, monkeypatch):
     source = make_source(tmp_path / 'src', 'coco', count=8)
     make(source, tmp_path / 'dst', 'coco', {'fog': (1,)})
-    monkeypatch.setattr(generator, '_SAMPLE', 1)
+    monkeypatch.setattr(copies, '_SAMPLE', 1)
     edited = pictures(source)[5]
     edit(edited)
     make(source, tmp_path / 'dst', 'coco', {'fog': (1,)})  # nothing is read

@@ -87,14 +87,15 @@ def test_boxes_of_acdc(folder, boxes, tmp_path):
     assert SHIFT_SETS['acdc_boxes'].dataset(conditions[0])['type'] == 'mmdet.CityscapesDataset'
 
 
-def test_the_file_of_rain_in_training_names_all_conditions(tmp_path):
+@pytest.mark.parametrize('below', ['train/GP01/', ''])
+def test_the_file_of_rain_in_training_names_all_conditions(below, tmp_path):
     acdc(tmp_path, split='train')
-    names = [f'{c}/train/GP01/GP01_frame_1_rgb_anon.png' for c in ('fog', 'rain')]
+    names = [f'{c}/{below}GP01_frame_1_rgb_anon.png' for c in ('fog', 'rain')]
     write(
         tmp_path, 'gt_detection/rain/instancesonly_rain_train_gt_detection.json', names, 'rgb_anon'
     )
     with pytest.raises(
-        InputError, match='names 1 pictures of other conditions, such as fog/train/'
+        InputError, match=f'names 1 pictures of other conditions, such as fog/{below}'
     ):
         SHIFT_SETS['acdc_boxes'].find(tmp_path, 'train')
 
@@ -112,6 +113,21 @@ def test_all_pictures_are_missing(tmp_path):
     write(tmp_path, 'sketch/annotations/instances_val2017.json', ['1.jpg'], 'elsewhere')
     with pytest.raises(InputError, match=r'names 1 pictures that are not below'):
         SHIFT_SETS['coco_o'].find(tmp_path)
+
+
+@pytest.mark.parametrize('change', [None, ('000000000139', '000000000138'), (' ', ''), (' ', '  ')])
+def test_two_files_of_one_condition(change, tmp_path):
+    """A copy is none too many; another one, as large or not, would have to be guessed at."""
+    coco_o(tmp_path)
+    boxes = tmp_path / 'weather/annotations/instances_val2017.json'
+    copy = tmp_path / 'copy' / boxes.relative_to(tmp_path)
+    copy.parent.mkdir(parents=True)
+    copy.write_text(boxes.read_text().replace(*change or ('', '')))
+    if change:
+        with pytest.raises(InputError, match='are both boxes of weather: keep one'):
+            SHIFT_SETS['coco_o'].find(tmp_path)
+    else:
+        assert [c.name for c in SHIFT_SETS['coco_o'].find(tmp_path)] == list(DOMAINS)
 
 
 @pytest.mark.parametrize('content', ('', '[]', '{"images": [{}]}', '{"images": []}'))

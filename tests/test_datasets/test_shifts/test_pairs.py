@@ -152,6 +152,17 @@ def test_a_list_of_pictures_and_labels_in_absolute_paths(tmp_path):
     assert found(tmp_path, 'acdc', str(tmp_path / 'rain.txt')) == {'rain': [(picture, label)]}
 
 
+@pytest.mark.parametrize('condition', ACDC)
+def test_a_line_of_a_list_means_the_picture_in_its_folders(condition, tmp_path):
+    """Of those that have its name."""
+    pictures = {c: f'rgb_anon/{c}/val/S/S_frame_1_rgb_anon.png' for c in ACDC}
+    labels = {c: f'gt/{c}/val/S/S_frame_1_gt_labelTrainIds.png' for c in ACDC}
+    plant(tmp_path, *pictures.values(), *labels.values())
+    plant(tmp_path, 'one.txt', content=f'{condition}/val/S/S_frame_1_rgb_anon.png')
+    pair = pictures[condition], labels[condition]
+    assert found(tmp_path, 'acdc', 'one.txt') == {condition: [pair]}
+
+
 def test_lists_of_raincityscapes_leave_out_a_part_of_the_names(tmp_path):
     name, pairs, *_ = LAYOUTS['raincityscapes']
     plant(tmp_path, *flat(pairs))

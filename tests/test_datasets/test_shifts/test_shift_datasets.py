@@ -3,10 +3,10 @@
 import json
 import re
 
-import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
+from striped_sets import write
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
@@ -47,11 +47,6 @@ def mmseg():
     register_task_library(Config(dict(default_scope='mmseg')))
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), pixels)
 
 
 def acdc(root, labels, kind='labelTrainIds', conditions=('fog', 'night'), count=2):

@@ -8,7 +8,6 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
-from fan_mm.engine.checks.files import visible
 from fan_mm.engine.config_checks import check_groups
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
@@ -171,10 +170,6 @@ def test_a_scope_that_is_of_no_task(scope):
             DefaultScope._instance_dict.clear()
         with pytest.raises(InputError, match='the config has no default_scope of a task'):
             check_names('d', dict(type='ADE20KDatasett'))
-
-
-def test_what_cannot_be_seen_in_a_name():
-    assert visible('/a/\ufeffb\tä 中.png') == r'/a/\ufeffb\tä 中.png'
 
 
 GROUPS = dict(

@@ -8,6 +8,7 @@ from healthy import changed, healthy
 
 from fan_mm.engine.first_batch.outputs import NOT_FINITE
 from fan_mm.evaluation.audit import cell_checks
+from fan_mm.evaluation.audit.equality import repeated_score
 from fan_mm.evaluation.audit.finding import Finding, in_words, some
 from fan_mm.evaluation.cells import Cell
 
@@ -113,7 +114,7 @@ def test_one_score_of_cells_that_are_equal_in_all(what):
     ],
 )
 def test_repeated_score(scores, value):
-    repeated = cell_checks.repeated_score({str(i): s for i, s in enumerate(scores)})
+    repeated = repeated_score({str(i): s for i, s in enumerate(scores)})
     assert (repeated and repeated[0]) == value
 
 

@@ -60,7 +60,7 @@ def wrapped(kind, module):
         (Segmenter(Head()), 'other', 'softmax of the logits'),
         (Segmenter(Head(1)), 'segmentation', 'sigmoid of the one logit'),
         (Segmenter(Head(), mode='slide'), 'segmentation', 'mean over sliding windows'),
-        (Segmenter(Head(1), Head(7)), 'segmentation', 'softmax'),
+        (Segmenter(Head(1), Head(1), Head(7)), 'segmentation', 'softmax'),
         (Segmenter(Head(7, Loss())), 'segmentation', 'trained with one sigmoid per class'),
         (Segmenter(Head(1, Loss())), 'segmentation', 'sigmoid of the one logit, at'),
         (nn.Linear(2, 2), 'classification', "the model's pred_score"),

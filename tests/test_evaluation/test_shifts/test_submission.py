@@ -84,6 +84,7 @@ def test_the_zip_has_what_the_server_takes(pictures, tmp_path, server):
     called = np.array(CALLED.get(server, range(19)))
     with zipfile.ZipFile(done.zip) as archive:
         assert archive.namelist() == LISTINGS[server]
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}
         assert archive.testzip() is None
         for name in archive.namelist():
             found = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -173,6 +174,7 @@ def test_a_faulty_zip_never_gets_its_name(pictures, tmp_path):
         (dict(confidence=None), 'there is none'),
         (dict(confidence=np.zeros((6, 11))), r'confidence of \(6, 11\)'),
         (dict(confidence=np.full(SIZE, 1.5)), 'from 0 to 1'),
+        (dict(confidence=np.full(SIZE, -0.1)), 'from 0 to 1'),
         (dict(confidence=np.full(SIZE, np.nan)), 'from 0 to 1'),
         (dict(image='frame.png'), 'no picture that can be read'),
     ],
