@@ -123,14 +123,8 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     if not found:
         return []
     path, orientation = next(iter(found.items()))
-    turned = _is_turned(path, pipeline)
-    how = (
-        'turns them or not'
-        if turned is None
-        else 'turns them'
-        if turned
-        else 'leaves them as stored'
-    )
+    said = {None: 'turns them or not', True: 'turns them', False: 'leaves them as stored'}
+    how = said[_is_turned(path, pipeline)]
     return [
         f'{place}: {len(found)} of {len(looked_at)} pictures looked at have an EXIF orientation, such as '
         f'{orientation} of {printable(path)}; the pipeline {how}, and labels must be drawn so: to be certain, turn '
