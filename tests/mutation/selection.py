@@ -23,6 +23,7 @@ TESTS = {
     'compiled': 'test_corruptions/test_blur.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
+    'models/conversion': 'test_models/test_conversion.py test_models/test_weight_tree.py',
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
