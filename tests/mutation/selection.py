@@ -81,6 +81,11 @@ TESTS = {
         ('report/calibration', 'calibration_section', 'calibration_figures'),
         'test_report/test_calibration_report.py test_report/test_shift_report.py',
     ),
+    'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
+    'report/robustness_table': (
+        'test_report/test_robustness_table.py test_report/test_detection_report.py '
+        'test_report/test_report.py'
+    ),
     **dict.fromkeys(('report/latex', 'report/scatter'), 'test_report/test_comparison_files.py'),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
 }
