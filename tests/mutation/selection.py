@@ -23,6 +23,7 @@ TESTS = {
     'compiled': 'test_corruptions/test_blur.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
+    'models/conversion': 'test_models/test_conversion.py test_models/test_weight_tree.py',
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
@@ -89,6 +90,11 @@ TESTS = {
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),
     'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
+    'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
+    'report/robustness_table': (
+        'test_report/test_robustness_table.py test_report/test_detection_report.py '
+        'test_report/test_report.py'
+    ),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
     'audit/equality': (
         'test_evaluation/test_audit/test_cell_checks.py '
