@@ -236,6 +236,11 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
                 f'{place}: {file.path} lacks {len(lacking)} of the {len(images)} images of the dataset '
                 f'(the first has the id {lacking[0]!r}): name the annotation file of the dataset'
             )
+        if twice := [id_ for id_, count in Counter(images).items() if count > 1]:
+            notes.append(
+                f'{place}: {len(twice)} ids stand for several of the {len(images)} images evaluated (the first is '
+                f'{twice[0]!r}): mmdet takes them for one image, found in as often'
+            )
         if len(file.images) > len(set(images)):
             notes.append(
                 f'{place}: {file.path} has {len(file.images)} images, of which {len(set(images))} are '

@@ -15,6 +15,7 @@ from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.runtime import build_runner
 from fan_mm.errors import InputError
+from fan_mm.jobs.testing import refuse_several
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def measure_run_time(cfg: Config) -> RunTime:
     Raises:
         InputError: a mistake in the config; its training counts epochs; a batch or a step fails.
     """
+    refuse_several(cfg)
     runner = build_runner(cfg, training=True)
     if 'max_iters' not in cfg.train_cfg:
         raise InputError(
