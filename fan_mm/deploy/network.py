@@ -162,7 +162,8 @@ class Network(nn.Module):
             name = type(self.model if head is None else head).__name__
             raise InputError(
                 f'{name} gives no plain scores ((B, K), or (B, K, H, W) for segmenters) that its library turns '
-                'into predictions' + ('' if self.wraps else ': --part features exports backbone and neck')
+                'into predictions'
+                + ('' if self.wraps else ': --part features exports backbone and neck')
             )
         if self.task == 'segmentation':
             self.sigmoid = scores.shape[1] == 1
