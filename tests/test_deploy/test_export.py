@@ -218,7 +218,7 @@ ENTRIES = (
         'checkpoint_sha256',
         'input',
     ),
-    *('preprocessing', 'normalisation', 'output', 'part', 'size', 'free', 'precision'),
+    *('parameters', 'preprocessing', 'normalisation', 'output', 'part', 'size', 'free', 'precision'),
     *('calibration_images', 'classes', 'palette', 'verification'),
 )
 
