@@ -263,7 +263,7 @@ def test_a_killed_worker_of_a_loader(capsys):
         cli.run(lambda: list(DataLoader(Data(), num_workers=1)))
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(
-        'error: a process that loads data '
+        'error: a data-loading process '
     )  # by signal or 'exited'
 
 

@@ -368,7 +368,7 @@ def test_command_line(quick, tmp_path, monkeypatch, capsys, repo_root):
 
     root, small = tmp_path / 'toy', ('--size', '64x64', '--train', '1', '--val', '2', '--jobs', '1')
     status, line = run('dark_zurich', root, *small, '--form', 'nested')
-    assert (status or 0, line) == (0, f'{root}: 1 + 2 scenes of each condition, 9 of them new')
+    assert (status or 0, line) == (0, f'{root}: 1 + 2 scenes per condition, 9 of them new')
     assert len(list(root.glob('Dark_Zurich_val_anon/rgb_anon/val/night/GOPR0356/*.png'))) == 2
     status, line = run('coco', tmp_path / 'coco', '--form', 'flat')
     assert (status, line) == (2, 'error: --form flat: coco is written as plain')

@@ -264,7 +264,7 @@ def test_the_tool(tmp_path, repo_root, monkeypatch, capsys):
     assert not (tmp_path / 'no').exists()
     status, printed, _ = call('--help')
     assert status == 0
-    assert 'embedded dataset' in printed
+    assert 'toy dataset' in printed
 
 
 def test_picture_of_the_scatter_is_not_empty(folder):

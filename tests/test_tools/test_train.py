@@ -212,14 +212,14 @@ def test_launchers_say_how_they_are_used(script):
 @pytest.mark.parametrize('gpus', ['--resume', '0', '08', '2x', ''])
 def test_launchers_want_a_number_of_processes(script, arguments, gpus):
     done = run(script, *arguments, gpus, status=2)
-    assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+    assert done.stderr == f"error: GPUS must be a number of at least 1, not '{gpus}'\n"
 
 
 @pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
 @pytest.mark.parametrize('gpus', ['abc', '0', '08', '-1'])
 def test_slurm_wants_a_number_of_processes(script, gpus):
     done = run(script, 'debug', 'job', 'config.py', 'f.pth', status=2, GPUS=gpus)
-    assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+    assert done.stderr == f"error: GPUS must be a number of at least 1, not '{gpus}'\n"
 
 
 @pytest.mark.parametrize(

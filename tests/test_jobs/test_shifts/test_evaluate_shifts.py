@@ -566,7 +566,7 @@ def test_the_command_passes_everything_on(monkeypatch, tmp_path, capsys):
     [
         (
             ['--acdc', 'a', '--imagenet-a', 'b'],
-            "ImageNet's test sets are for classifiers, the others",
+            'the ImageNet test sets are for classifiers, the others',
         ),
         (['--acdc', 'a', '--size', 'clean=3'], '--size is for ImageNet classifiers'),
         (['--acdc', 'a', '--split', 'val'], 'write NAME=VALUE'),
