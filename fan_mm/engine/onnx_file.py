@@ -258,7 +258,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if isinstance(used, OnnxNetwork) and used.session is session:
         return
     head = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
-    if used is None or (name == 'backbone' and head is None):
+    if name is None or used is None or (name == 'backbone' and head is None):
         raise InputError(
             f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
         )
@@ -272,6 +272,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if name != 'backbone':
         setattr(model, name, _standing_for(used, session, told['size'], source))
         return
+    assert head is not None
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
     _check_classes(session, wanted, source)
     model.backbone = OnnxNetwork(session)
