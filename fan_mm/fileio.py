@@ -80,7 +80,7 @@ def _placed(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_PLACE:
             raise
-        raise InputError(f'{path}: nothing can be written there; choose another place') from None
+        raise InputError(f'{path}: it is not writable; choose another path') from None
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def remove_temporaries(*folders: str | os.PathLike) -> None:
         except OSError:  # no such folder, or none that may be read
             continue
         for path in left:
-            with contextlib.suppress(OSError):  # somebody else removed it, or is writing it
+            with contextlib.suppress(OSError):  # another process removed it, or is writing it
                 if not is_held(path):
                     os.unlink(path)
 
@@ -174,7 +174,7 @@ def alone_in(folder: str | os.PathLike) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _release(lock)
-        raise InputError(f'another run is writing into {folder}') from None
+        raise InputError(f'another run is writing to {folder}') from None
     except OSError:
         pass  # some network file systems cannot lock a folder
     try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fan_mm.errors import InputError
 
-# Folders that systems leave among somebody's data: of archives, thumbnails and repairs.
+# Folders that systems leave among the data: archives, thumbnails, repairs.
 NO_DATA = ('__MACOSX', '@eaDir', 'lost+found')
 
 

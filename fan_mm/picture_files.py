@@ -1,7 +1,7 @@
 """Picture files that are cut short, or are none: found by their ends, and told in words.
 
 A copy or download that broke off leaves a file whose header is right. Some decoders fill what is missing
-with grey and say nothing (libjpeg, from files and, in older OpenCV, from memory), so that half a picture
+with grey and say nothing (libjpeg, from files and, in older OpenCV, from memory), so that half an image
 would be evaluated. What whole JPEG and PNG files end with costs next to nothing to look for; only a file
 without it is decoded to be sure.
 """
@@ -25,17 +25,17 @@ _TAIL = 64  # bytes, of which a few may follow the end
 _MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')
 _EOI = b'\xd9'
 _PATH = re.compile(r'(^|_)path\d*$')  # keys of a sample: img_path, seg_map_path, img_path2
-_OTHERS = (  # what comes under the name of a picture, by its first bytes in lower case
-    (rb'\s*<(!doctype|html|\?xml|head|body)', 'is a web page, no picture: the download went wrong'),
-    (rb'version https://git-lfs', 'is the pointer to a picture in Git LFS: git lfs pull gets it'),
-    (rb'(?s)....ftyp(hei|hev|mif1|msf1)', 'is HEIC, which OpenCV does not read: convert it'),
-    (rb'\xff\x0a|\0\0\0\x0cjxl ', 'is JPEG XL, which OpenCV does not read: convert it'),
-    (rb'pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf', 'is an archive, no picture: unpack it'),
+_OTHERS = (  # what comes under the name of an image, by its first bytes in lower case
+    (rb'\s*<(!doctype|html|\?xml|head|body)', 'is a web page, not an image: the download failed'),
+    (rb'version https://git-lfs', 'is a Git LFS pointer, not an image: run git lfs pull'),
+    (rb'(?s)....ftyp(hei|hev|mif1|msf1)', 'is HEIC, which OpenCV cannot read: convert it'),
+    (rb'\xff\x0a|\0\0\0\x0cjxl ', 'is JPEG XL, which OpenCV cannot read: convert it'),
+    (rb'pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf', 'is an archive, not an image: unpack it'),
 )
 
 
 def refuse_cut(sample: Mapping[str, Any]) -> None:
-    """Refuse a sample whose picture or label map is cut short, before it is loaded.
+    """Refuse a sample whose image or label map is cut short, before it is loaded.
 
     Args:
         sample: what a pipeline gets. What its ``img_path``, ``seg_map_path`` and the like name is looked at
@@ -52,7 +52,7 @@ def refuse_cut(sample: Mapping[str, Any]) -> None:
 
 
 def ends_as_whole(path: str | os.PathLike) -> bool:
-    """Whether a file does not end before its picture does, as far as its last bytes tell.
+    """Whether a file does not end before its image does, as far as its last bytes tell.
 
     True of other formats than JPEG and PNG, and of what cannot be opened here.
     """
@@ -87,7 +87,7 @@ def fault(path: str | os.PathLike) -> str | None:
     if other := next((what for pattern, what in _OTHERS if re.match(pattern, start)), None):
         return other
     if _is_cut(data):
-        return 'is cut short: get it again'
+        return 'is truncated: get it again'
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -97,7 +97,7 @@ def fault(path: str | os.PathLike) -> str | None:
     except UnidentifiedImageError:
         if data.strip(b'\0') and not data[:512].isascii():
             return None
-        return 'is no picture: get it again'
+        return 'is not an image: get it again'
     except Exception as error:  # Pillow's decoders raise many kinds
         said = ' '.join(str(error).split()) or type(error).__name__
         return f'is damaged ({said}): get it again'
@@ -107,7 +107,7 @@ def fault(path: str | os.PathLike) -> str | None:
 
 
 def _is_cut(data: bytes) -> bool:
-    """Whether a JPEG or PNG ends before its picture does, by its segments; whatever follows its end."""
+    """Whether a JPEG or PNG ends before its image does, by its segments; whatever follows its end."""
     if data.startswith(_PNG):
         place = len(_PNG)
         while (kind := data[place + 4 : place + 8]) != b'IEND':

@@ -53,12 +53,12 @@ def test_places_without_room_for_files(tmp_path):
     (tmp_path / 'circle').symlink_to(tmp_path / 'circle')
     places = ['/proc/nothing/a/b', '/proc/self/a/b'] if os.path.isdir('/proc/self') else []
     for place in [tmp_path / 'circle/a/b', *places]:
-        with pytest.raises(InputError, match=f'^{place}: nothing can be written there'):
+        with pytest.raises(InputError, match=f'^{place}: it is not writable'):
             output_folder(place)
-        with pytest.raises(InputError, match='a: nothing can be written there'):
+        with pytest.raises(InputError, match='a: it is not writable'):
             write_whole(place, 'text')
     if places:
-        with pytest.raises(InputError, match=r'^/proc/self/a: nothing can be written there'):
+        with pytest.raises(InputError, match=r'^/proc/self/a: it is not writable'):
             write_whole('/proc/self/a', 'text')
 
 
@@ -78,7 +78,7 @@ def test_permissions_follow_the_umask(tmp_path):
 def test_a_second_run_in_a_folder_is_refused(tmp_path):
     pytest.importorskip('fcntl')
     with alone_in(tmp_path):
-        with pytest.raises(InputError, match=f'another run is writing into {tmp_path}'):
+        with pytest.raises(InputError, match=f'another run is writing to {tmp_path}'):
             alone_in(tmp_path).__enter__()
         (tmp_path / 'other').mkdir()
         with alone_in(tmp_path / 'other'):

@@ -83,7 +83,7 @@ def test_pictures_that_are_cut_short_are_found(kind, fill, tmp_path):
     for kept in (0.05, 0.3, 0.6, 0.9, *([] if fill else [1 - 2 / length])):
         cut = data[: int(length * kept)]
         (tmp_path / 'a.png').write_bytes(cut + bytes(fill * (len(data) - len(cut))))
-        with pytest.raises(InputError, match=r'a\.png is cut short: get it again$'):
+        with pytest.raises(InputError, match=r'a\.png is truncated: get it again$'):
             refuse_cut({'seg_map_path': str(tmp_path / 'a.png')})
 
 
@@ -97,16 +97,16 @@ def test_what_is_no_file_here_is_left_to_its_reader(tmp_path):
     ('content', 'said'),
     [
         (b'', 'is empty (0 bytes): get it again'),
-        (b'\n<!DOCTYPE html><p>404', 'is a web page, no picture: the download went wrong'),
+        (b'\n<!DOCTYPE html><p>404', 'is a web page, not an image: the download failed'),
         (
             b'version https://git-lfs.github.com/spec/v1\noid',
-            'is the pointer to a picture in Git LFS: git lfs pull gets it',
+            'is a Git LFS pointer, not an image: run git lfs pull',
         ),
-        (b'\0\0\0\x18ftypheic\0\0', 'is HEIC, which OpenCV does not read: convert it'),
-        (b'\0\0\0\x0cJXL \r\n\x87\n', 'is JPEG XL, which OpenCV does not read: convert it'),
-        (b'PK\x03\x04', 'is an archive, no picture: unpack it'),
-        (b'AccessDenied', 'is no picture: get it again'),
-        (bytes(4096), 'is no picture: get it again'),
+        (b'\0\0\0\x18ftypheic\0\0', 'is HEIC, which OpenCV cannot read: convert it'),
+        (b'\0\0\0\x0cJXL \r\n\x87\n', 'is JPEG XL, which OpenCV cannot read: convert it'),
+        (b'PK\x03\x04', 'is an archive, not an image: unpack it'),
+        (b'AccessDenied', 'is not an image: get it again'),
+        (bytes(4096), 'is not an image: get it again'),
         (saved('WEBP')[:900], 'is damaged (could not create decoder object): get it again'),
         (b'\x93NUMPY\x01\0v\0', None),  # read by somebody's own loader
     ],

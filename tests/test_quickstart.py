@@ -132,7 +132,7 @@ def test_a_failing_step_shows_its_log_and_stops(tmp_path):
         '--short', '--work-dir', str(tmp_path / 'work'), '--data', str(tmp_path / 'data')
     )
     assert done.returncode == 2
-    assert 'is not empty and holds no toy data' in done.stderr
+    assert 'is not empty and contains no toy data' in done.stderr
     assert 'training' not in done.stdout
 
 

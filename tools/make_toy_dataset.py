@@ -69,7 +69,7 @@ def main() -> None:
     shape, train, val = (d if g is None else g for g, d in zip(given, defaults, strict=True))
     if args.form not in forms_of(args.layout):
         known = ', '.join(forms_of(args.layout))
-        raise InputError(f'--form {args.form}: {args.layout} is written as {known}')
+        raise InputError(f'--form {args.form}: {args.layout} has only {known}')
     if args.layout in SHIFT_LAYOUTS:
         write = functools.partial(write, form=args.form)
     with telling(lambda: 'everything written so far is kept; the same command continues'):

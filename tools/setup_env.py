@@ -180,7 +180,7 @@ def install_torch(python: Path, pins: list[str], index: str | None, again: bool)
         )
     else:
         say('installing torch (several GB unless --torch-index names a CPU-only index)')
-        if again:  # to pip, the same version of another index is there already
+        if again:  # to pip, the same version of another index already exists
             reinstall(python, *pins, *where, what='installing torch')
         pip(python, 'install', *pins, *where, what='installing torch')
     for module, proof in (('torch', 'import torch'), ('torchvision', VISION)):

@@ -215,7 +215,7 @@ def classification(
     sizes = pairs(args.size)
     if not all(value.isascii() and value.isdigit() for value in sizes.values()):
         raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
-    goes_on = 'the same command continues after the test sets that are done'
+    goes_on = 'the same command continues after the finished test sets'
     if args.calibration or args.fit_temperature:
         goes_on = 'the same command starts again, except for finished cells of ImageNet-C'
     with telling(lambda: goes_on):

@@ -1,4 +1,4 @@
-"""Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
+"""Mistakes in the config of a classifier: class folders, lists of images, the teacher of STL."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
 _IMAGENET = 1000  # classes
-_LISTED = 1000  # so many pictures of a list are looked for
+_LISTED = 1000  # number of listed images whose existence is checked
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -32,7 +32,7 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
 
     Raises:
         InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
-            no picture and label.
+            no image and label.
     """
     if not _is_plain(dataset):
         return []
@@ -49,7 +49,7 @@ def class_folders(dataset: Any) -> list[str]:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Whether mmpretrain's ``CustomDataset`` finds a dataset's pictures and labels."""
+    """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
     base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
     own = base is not None and type(dataset).load_data_list is base.load_data_list
     return own and dataset.with_label
@@ -96,9 +96,9 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
     if wordnet and number == _IMAGENET and len(names) < _IMAGENET:
         return (
-            f"{place}: the {len(names)} class folders are a part of ImageNet's, and labels are positions among "
-            f'them: right for a model that was trained on them; for one of all {_IMAGENET} classes add the '
-            'folders of the others, empty'
+            f"{place}: the {len(names)} class folders are a subset of ImageNet's, and labels are positions among "
+            f'them: correct for a model trained on this subset; for a model of all {_IMAGENET} classes, add empty '
+            'folders for the others'
         )
     if all(name.isdecimal() for name in names):
         meant = [int(name) for name in names]
@@ -114,7 +114,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
         return None
     return (
         f'{place}: labels are the positions of the class folders sorted by name, so that {names[label]!r} is '
-        f'{label}: right for a model that was trained on such folders, not for one to which it is {meant[label]}'
+        f'{label}: correct for a model trained on such folders, not for one to which it is {meant[label]}'
     )
 
 
@@ -142,8 +142,8 @@ def teacher_of(model: dict) -> str:
     """
     if not model.get('teacher'):
         raise InputError(
-            'model.teacher: an STL student learns from a teacher, trained by a *_stl_teacher_* '
-            'config or released: --cfg-options model.teacher=FILE'
+            'model.teacher: an STL student needs a teacher, trained with a *_stl_teacher_* config '
+            'or released: --cfg-options model.teacher=FILE'
         )
     return model['teacher']
 
@@ -153,21 +153,23 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if not folder.parent.exists():
         return []  # the root is remote
     if not folder.is_dir():
-        raise InputError(f'{place}: no folder {folder}, which should hold a folder for each class')
+        raise InputError(f'{place}: no folder {folder}, which must contain one folder per class')
     names = class_folders(dataset)
     wanted = dataset.CLASSES
     if not names:
-        raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
+        raise InputError(
+            f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'
+        )
     for name in names:
         if name.startswith('.') or name in NO_DATA:  # mmpretrain counts them among the classes
             raise InputError(
                 f'{place}: the folder {folder / name} would count as a class and shift the labels of '
-                'those behind it: remove it'
+                'the following ones: remove it'
             )
     if wanted is not None and len(wanted) != len(names):
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} '
-            "classes: list yours as metainfo=dict(classes=[...]) of every split's dataset, and set "
+            'classes: list them as metainfo=dict(classes=[...]) in the dataset of every split, and set '
             f'model.head.num_classes={len(names)}'
         )
     if number is not None and number < len(names):
@@ -175,7 +177,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
     empty = []
-    others: list[str] = []  # pictures whose suffix mmpretrain does not know
+    others: list[str] = []  # images whose suffix mmpretrain does not know
     for name in names:
         found = False
         for parts in files_below(folder / name):
@@ -196,7 +198,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if others:
         known = ', '.join(sorted(dataset.extensions))
         notes.append(
-            f'{place}: {len(others)} pictures in the class folders are left out (the first is '
+            f'{place}: {len(others)} images in the class folders are left out (the first is '
             f'{printable(min(others))}): extensions are {known}'
         )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
@@ -227,7 +229,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
             value = None
         if not name or value is None:
             raise InputError(
-                f"{place}: line {index} of {file} is {line!r}: it must be 'PICTURE LABEL', the label a number"
+                f"{place}: line {index} of {file} is {line!r}: it must be 'IMAGE LABEL', with a number as label"
             )
         if value < 0 or (limits and value >= min(limits)):
             most = f'0..{min(limits) - 1}' if limits else '0 and above'

@@ -39,7 +39,7 @@ class CocoPart:
 
     Attributes:
         classes: names of its classes, in the order of the labels.
-        images: ids of its pictures; None if some of the file's are filtered out.
+        images: ids of its images; None if some of the file's are filtered out.
         notes: lines for the log.
     """
 
@@ -128,10 +128,10 @@ def check_coco(
             ''
             if not file.annotations or not file.images
             else (
-                ' inside its pictures, at least a pixel wide and of an area above 0 (bbox is [x, y, width, '
+                ' inside its images, at least one pixel wide and with an area above 0 (bbox is [x, y, width, '
                 'height] in pixels)'
                 if known
-                else ': no annotation has an image_id that an image has'
+                else ': no image_id of an annotation matches an image'
             )
         )
         raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
@@ -154,13 +154,13 @@ def check_coco(
 def _other_sizes(
     file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
 ) -> list[str]:
-    """A line for the log about the first of some pictures that the file gives another size."""
+    """A line for the log about the first of some images that the file gives another size."""
     for id_ in list(paths)[:: max(1, len(paths) // number)]:
         image = file.images[id_]
         if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
             return [
                 f'{file.path} gives {paths[id_]} {image["width"]}x{image["height"]} pixels, but it has '
-                f'{size}: mmdet cuts boxes, and leaves out those beyond, by what the file says'
+                f'{size}: mmdet clips boxes, and drops those outside, by the size in the file'
             ]
     return []
 
@@ -188,7 +188,7 @@ def check_evaluator(
         Lines for the log.
 
     Raises:
-        InputError: a file is missing, has other classes or lacks pictures of the datasets, or lacks what
+        InputError: a file is missing, has other classes or lacks images of the datasets, or lacks what
             pycocotools reads.
     """
     notes = []
@@ -224,7 +224,7 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
         return []
     if not file.has_info and type_name(metric) == 'CocoMetric' and needs_info():
         raise InputError(
-            f'{file.path} has no "info", which this pycocotools reads: add "info": {{}}'
+            f'{file.path} has no "info", which this version of pycocotools needs: add "info": {{}}'
         )
     images = None
     notes = []
@@ -235,7 +235,7 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
         if lacking:
             raise InputError(
                 f'{place}: {file.path} lacks {len(lacking)} of the {len(images)} images of the dataset '
-                f'(the first has the id {lacking[0]!r}): name the annotation file of the dataset'
+                f'(the first has the id {lacking[0]!r}): use the annotation file of the dataset'
             )
         if twice := [id_ for id_, count in Counter(images).items() if count > 1]:
             notes.append(
@@ -250,8 +250,8 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
     ids = [id_ for id_, name in file.categories.items() if name in parts[0].classes]
     if metric.get('classwise') and type_name(metric) == 'CocoMetric' and ids != sorted(ids):
         notes.append(
-            f'{place}: the category ids of {file.path} do not ascend, with which the table of classwise=True '
-            'gives classes the values of others (mmdet): take FastCocoMetric, or order the categories by id'
+            f'{place}: the category ids of {file.path} are not in ascending order, so the table of '
+            'classwise=True in mmdet shows values of other classes: use FastCocoMetric, or sort the categories by id'
         )
     kinds = metric.get('metric', 'bbox')
     kinds = [kinds] if isinstance(kinds, str) else kinds

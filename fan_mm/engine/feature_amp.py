@@ -15,10 +15,10 @@ from fan_mm.engine.distributed import unwrapped
 class FeatureAmpOptimWrapper(OptimWrapper):
     """bfloat16 autocast of a model's backbone and neck; its heads get float32 maps and stay there.
 
-    mmdet makes anchors and regions of the maps' type, and bfloat16 rounds a coordinate above 512 to
-    a multiple of 4; mmcv's NMS and RoIAlign do not take it at all. The backbone is most of the time
-    and memory anyway. Losses need no scaling, as bfloat16 has the range of float32. Takes the
-    arguments of ``OptimWrapper``, on CPUs and GPUs.
+    mmdet creates anchors and regions in the dtype of the maps, and bfloat16 rounds coordinates
+    above 512 to multiples of 4; mmcv's NMS and RoIAlign do not support it at all. The backbone
+    accounts for most of the time and memory anyway. Losses need no scaling, as bfloat16 has the
+    range of float32. Takes the arguments of ``OptimWrapper``, on CPUs and GPUs.
     """
 
     @contextmanager

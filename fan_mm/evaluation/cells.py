@@ -1,11 +1,11 @@
-"""The cells of a sweep, and their store: every finished cell on disk at once, whole or not at all.
+"""The cells of a sweep, and their store: every finished cell is written to disk at once, atomically.
 
-A store is a folder: ``sweep.json`` holds the identity (what must be the same for a cell to count),
+A store is a folder: ``sweep.json`` holds the identity (what must match for a cell to count),
 ``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
-per image, where the metric has them. The record is written last, so a record without its statistics
-cannot be seen. Both carry the identity of their sweep, the name of its protocol included, so that a
-cell that came from elsewhere is known, and the record is sealed, so that one that was edited is evaluated
-again; those of earlier versions have neither, and count by their folder.
+per image, where the metric has them. The record is written last, so a record never appears without
+its statistics. Both carry the identity of their sweep, the name of its protocol included, so that a
+cell from elsewhere is detected, and the record is sealed, so that an edited one is evaluated again;
+those of earlier versions have neither, and count by their folder.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_n
 
 
 class Cell(NamedTuple):
-    """One corruption at one severity; ('clean', 0) is the images as they are."""
+    """One corruption at one severity; ('clean', 0) stands for the clean images."""
 
     corruption: str
     severity: int
@@ -57,7 +57,7 @@ CLEAN = Cell('clean', 0)
 
 @dataclass
 class CellRecord:
-    """What is known about one cell.
+    """The record of one cell.
 
     Attributes:
         corruption: name, or 'clean'.
@@ -68,7 +68,7 @@ class CellRecord:
         samples: images evaluated.
         seconds: wall time.
         error: why it failed, one line.
-        images: saved pictures, dicts of 'key' and file names relative to the work dir.
+        images: saved images, dicts of 'key' and file names relative to the work dir.
         evidence: for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
     """
 
@@ -125,16 +125,16 @@ class CellStore:
         self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
-        """Begin a sweep, or go on with the one that the folder holds.
+        """Start a sweep, or continue the one in the folder.
 
         Args:
-            identity: what decides the numbers: 'config', 'checkpoint', 'dataset' and so on, each as
-                a short text. A cell of the folder counts only if all of it is the same.
-            overwrite: forget a sweep of another identity, and all cells of this one.
+            identity: what determines the numbers: 'config', 'checkpoint', 'dataset' and so on, each
+                as a short text. A cell in the folder counts only if all of it matches.
+            overwrite: discard a sweep with another identity, and all cells of this one.
 
         Raises:
-            InputError: the folder holds a sweep of another identity (says what differs), one whose
-                identity cannot be read, or files of others among the cells.
+            InputError: the folder holds a sweep of another identity (the message says what differs),
+                one whose identity cannot be read, or foreign files among the cells.
         """
         self._identity = identity
         if self.folder is None:
@@ -142,7 +142,7 @@ class CellStore:
         path, cells = self.folder / 'sweep.json', output_folder(self.folder / 'cells')
         for file in sorted(cells.iterdir()):
             if not file.name.startswith('.') and not _CELL.fullmatch(file.name):
-                raise InputError(f'{file} is no cell of a sweep: give another --work-dir')
+                raise InputError(f'{file} is not a cell of a sweep: give another --work-dir')
         if overwrite:
             path.unlink(missing_ok=True)
             self._remove_pictures()
@@ -151,12 +151,12 @@ class CellStore:
                 there = dict(json.loads(path.read_text()))
             except (ValueError, TypeError):
                 raise InputError(
-                    f'{path} is damaged: give another --work-dir, or --overwrite to start anew'
+                    f'{path} is damaged: give another --work-dir, or --overwrite to start over'
                 ) from None
             if there.get('fingerprints') != identity.get('fingerprints'):
                 raise InputError(
-                    f'{self.folder} holds a sweep that another version of fan_mm has begun: finish '
-                    'it with that one, give another --work-dir, or --overwrite to start anew'
+                    f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
+                    'with that version, give another --work-dir, or --overwrite to start over'
                 )
             self._read()
             done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
@@ -168,7 +168,7 @@ class CellStore:
             ]
             if any(record.status == 'done' for record in self._records.values()):
                 self._refuse(f'{self.folder} holds a sweep with', names, there)
-            elif names:  # a picture that ended it was replaced, say: nothing is lost
+            elif names:  # an image that ended it was replaced, say: nothing is lost
                 there = {}
                 self._remove_cells()
             for cell in [c for c, r in self._records.items() if r.status == 'done']:
@@ -191,7 +191,7 @@ class CellStore:
         differs = '; '.join(f'{n} was {there.get(n)}, is {self._identity.get(n)}' for n in names)
         raise InputError(
             f'{what} another {", ".join(names)} ({differs}): '
-            'give another --work-dir, or --overwrite to start anew'
+            'give another --work-dir, or --overwrite to start over'
         )
 
     def _check_origin(self, cell: Cell) -> None:
@@ -215,7 +215,7 @@ class CellStore:
         """Leave out a cell whose statistics are not those that were written with its record."""
         path, sealed = self._path(cell, '.npz'), self._seals[cell]
         if sealed is not None and sealed != seal_of_arrays(path):
-            _leave_out(path, 'is not the file that was written with its record')
+            _leave_out(path, 'is not the file written together with its record')
             del self._records[cell]
 
     def _of(self, cell: Cell) -> dict[str, str]:
@@ -252,7 +252,7 @@ class CellStore:
         if not same or lost:
             what = f'the cells {", ".join(lost)} of {self.folder}' if same else str(path)
             raise InputError(
-                f'{what} were removed or changed while the sweep ran: nothing of it counts; run it again'
+                f'{what} were removed or changed while the sweep ran: none of it counts; run it again'
             )
 
     @property
@@ -283,7 +283,7 @@ class CellStore:
                 file.unlink()
 
     def _remove_pictures(self) -> None:
-        """Remove the pictures that `put_image` wrote, and nothing else that lies there."""
+        """Remove the images that `put_image` wrote, and nothing else that lies there."""
         images = self._there / 'images'
         for folder in images.glob('*_[0-9]'):
             for path in folder.iterdir():
@@ -353,7 +353,7 @@ class CellStore:
         write_whole(self._path(record.cell, '.json'), text + '\n')
 
     def put_image(self, name: str, content: bytes) -> str:
-        """Write a picture; returns its file name relative to the folder."""
+        """Write an image; returns its file name relative to the folder."""
         write_whole(self._there / name, content)
         return name
 
@@ -365,7 +365,7 @@ class CellStore:
         """Statistics per image of a cell by their name, None if it has none.
 
         Raises:
-            InputError: their file is damaged.
+            InputError: the file is damaged.
         """
         with self._arrays(cell) as arrays:
             return arrays.get(name)
@@ -393,7 +393,7 @@ class CellStore:
         except DAMAGED:
             record = path.with_suffix('.json').name
             raise InputError(
-                f'{path} is damaged: remove {record} beside it, so that the cell is evaluated again'
+                f'{path} is damaged: remove {record} next to it, so that the cell is evaluated again'
             ) from None
 
 

@@ -54,21 +54,21 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> str
             results.get(name), list if name == 'cells' else str if name == 'task' else dict
         ):
             raise InputError(
-                f'{path} lacks a proper {name!r}: it was edited, or is of another program'
+                f'{path} lacks a valid {name!r}: it was edited, or written by another program'
             )
     try:
         pairs = _sweep(results) if summary == 'summary' else _shifts(results)
         means = {what: (_number(stated), computed) for what, (stated, computed) in pairs}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f'{path} was edited, or is of another program: {type(error).__name__}: {error}'
+            f'{path} was edited, or written by another program: {type(error).__name__}: {error}'
         ) from None
     apart = _BOXES_APART if results['task'] == 'detection' else _APART
     for what, (stated, computed) in means.items():
         if stated is not None and (computed is None or abs(stated - computed) > apart):
             by_cells = 'unknown' if computed is None else f'{computed:.2f}'
             return (
-                f'{path} does not agree with itself and was edited: {what} is {stated:.2f} in its {summary}, '
+                f'{path} is inconsistent and was edited: {what} is {stated:.2f} in its {summary}, '
                 f'{by_cells} by its cells'
             )
     return None

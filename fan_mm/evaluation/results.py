@@ -230,15 +230,15 @@ def _seals(results: Mapping[str, Any], files: Iterable[Path]) -> dict[str, str |
 def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
     """Read a results.json; one of version 1 gets the 'kind' that it lacks.
 
-    One that was edited since it was written is told, and gets a 'doubt': what is wrong with it, a line that
-    reports and comparisons show.
+    A file that was edited after it was written is reported, and gets a 'doubt': a line with the reason, shown
+    in reports and comparisons.
 
     Args:
-        path: the file, or the folder that holds it.
+        path: the file, or the folder that contains it.
         kind: `CORRUPTIONS` or `SHIFTS`; None for either.
 
     Raises:
-        InputError: there is none, it is not one of this schema, or of the other kind, or not whole.
+        InputError: the file is missing, incomplete, of another schema or of the other kind.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
@@ -257,7 +257,7 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     results.setdefault('kind', CORRUPTIONS)
     if kind not in (None, results['kind']):
         raise InputError(
-            f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, where those on '
+            f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, but results on '
             f'{_KINDS[kind]} are needed'
         )
     doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
@@ -280,7 +280,7 @@ def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | N
     own = changed[0].name == RESULTS
     return (
         f'{path if own else changed[0]} was edited or replaced since it was written'
-        f'{"" if own else f" with {path}"}: the command of its evaluation writes it anew'
+        f'{"" if own else f" with {path}"}: the command of its evaluation writes it again'
     )
 
 
@@ -291,14 +291,14 @@ def _warn(line: str) -> None:
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
-    """Read the statistics per image beside a results.json of a sweep; None if there are none.
+    """Read the per-image statistics next to a results.json of a sweep; None if there are none.
 
     Args:
-        path: results.json, or the folder that holds it.
-        name: of the file: `PER_IMAGE`, or `CALIBRATION`.
+        path: results.json, or the folder that contains it.
+        name: name of the file: `PER_IMAGE`, or `CALIBRATION`.
 
     Raises:
-        InputError: their file is damaged.
+        InputError: the file is damaged.
     """
     arrays = read_arrays(path, name)
     if arrays is None:
@@ -319,7 +319,7 @@ def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.
     """Read the arrays beside a results.json as they are, but for their protocol; None if there are none.
 
     Args:
-        path: results.json, or the folder that holds it.
+        path: results.json, or the folder that contains it.
         name: of their file.
 
     Raises:
@@ -348,8 +348,8 @@ def _check_protocol(file: Path, there: Mapping[str, Any], wanted: Mapping[str, A
     if names:
         differs = '; '.join(f'{n} {there.get(n)} instead of {wanted.get(n)}' for n in names)
         raise InputError(
-            f'{file} is of another protocol than the results beside it ({differs}): the command of its '
-            'sweep writes both anew'
+            f'{file} belongs to another protocol than the results next to it ({differs}): the command of its '
+            'sweep writes both again'
         )
 
 
@@ -359,4 +359,4 @@ def _arrays_of(path: str | os.PathLike, name: str) -> Path:
 
 
 def _damaged(path: str | os.PathLike, name: str) -> str:
-    return f'{_arrays_of(path, name)} is damaged: the command of its sweep writes it anew'
+    return f'{_arrays_of(path, name)} is damaged: the command of its sweep writes it again'

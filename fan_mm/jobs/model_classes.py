@@ -69,5 +69,5 @@ def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
         at = moved if moved is not None else next(i for i, n in enumerate(own) if n not in theirs)
         raise InputError(
             f"{title} needs a model of its {needed}: class {at} is '{wanted[at]}' there, but "
-            f"'{known.names[at]}' of this model"
+            f"'{known.names[at]}' in this model"
         )

@@ -70,22 +70,22 @@ def evaluate_ood(
 ) -> dict[str, Any]:
     """Evaluate a classifier, a row of the FAN paper's Table 11, and write ``ood.json``.
 
-    The file is written after every test set, and the same command goes on after those that are done; with
-    calibration, which may be fitted on other pictures, only ImageNet-C is.
+    The file is written after every test set, and the same command continues after the finished ones; with
+    calibration, which may be fitted on other images, only ImageNet-C is.
 
     Args:
         cfg: of any classifier that ``tools/test.py`` evaluates, whose test split is ImageNet's
-            validation set; changed in place.
+            validation set; modified in place.
         checkpoint: path of the weights, or a file of ``tools/export.py``, which has one kind of weights.
         folders: test set (a key of `TEST_SETS`, not 'clean') to its folder.
-        work_dir: where the results go; a sweep over ImageNet-C goes on where it was.
+        work_dir: folder for the results; a sweep over ImageNet-C continues where it stopped.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         sizes: input size of test sets in pixels, where it shall not be that of `SIZES`.
         weights: 'ema' or 'model' of test sets, where it shall not be that of `WEIGHTS`.
         clean: evaluate the clean validation set too.
         overwrite: forget what ``work_dir`` holds: the sweep over ImageNet-C, and the test sets that are done.
         calibration: measure ECE, NLL and Brier score of every set too.
-        fit_temperature: number of training pictures that a temperature is fitted on, for each test set
+        fit_temperature: number of training images that a temperature is fitted on, for each test set
             with its weights and input size; implies ``calibration``.
 
     Returns:
@@ -96,19 +96,21 @@ def evaluate_ood(
             evaluated.
     """
     if weights and is_onnx(checkpoint):
-        raise InputError(f'--weights: {checkpoint} has the weights that were exported, no others')
+        raise InputError(f'--weights: {checkpoint} contains only the exported weights')
     pixels, kinds = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
     for name in {*folders, *pixels, *kinds}:
         if name not in TEST_SETS:
-            raise InputError(f'test sets are {", ".join(TEST_SETS)}, not {name!r}')
+            raise InputError(f'the test set must be one of {", ".join(TEST_SETS)}, not {name!r}')
     if set(kinds.values()) - {'ema', 'model'}:
-        raise InputError("weights are 'ema' or 'model'")
+        raise InputError("weights must be 'ema' or 'model'")
     scope = scope_of(cfg)
     if scope in _OTHER_TASKS:
-        raise InputError(f"ImageNet's test sets are for classifiers, but the config is for {scope}")
+        raise InputError(
+            f'the ImageNet test sets are for classifiers, but the config is for {scope}'
+        )
     for name, size in pixels.items():
         if size is not None and not 1 <= size <= LARGEST:
-            raise InputError(f'{name}: {size} pixels, but sizes are 1 to {LARGEST}')
+            raise InputError(f'{name}: {size} pixels, but sizes must be 1 to {LARGEST}')
     content = read_checkpoint(checkpoint)
     names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
     if not names:
@@ -189,7 +191,7 @@ def evaluate_ood(
 
 
 def _content_of(dataset: Any) -> str:
-    """A hash of a test set: its pictures by name and size, and their labels."""
+    """A hash of a test set: its images by name and size, and their labels."""
     return listing_sha256(dataset, sample_infos(dataset, range(len(dataset))))
 
 
@@ -210,18 +212,18 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
     """Scores (B, K) and labels (B,) of a batch.
 
     Raises:
-        InputError: the model gives no scores of classes, or the pictures have no label each.
+        InputError: the model gives no scores of classes, or the images have no label each.
     """
     samples = model.test_step(batch)
     scores: list[Any] = [getattr(sample, 'pred_score', None) for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
         raise InputError(
-            f'{type(model).__name__} predicts no pred_score, a score for each class, and so cannot be '
-            "evaluated on ImageNet's test sets"
+            f'{type(model).__name__} returns no pred_score, a score for each class, and cannot be '
+            'evaluated on the ImageNet test sets'
         )
     labels: list[Any] = [getattr(sample, 'gt_label', None) for sample in samples]
     if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):
-        raise InputError('there are pictures without one label each: PackInputs packs it')
+        raise InputError('some images do not have exactly one label, which PackInputs adds')
     return torch.stack(scores).float(), torch.cat([label.reshape(1) for label in labels])
 
 
@@ -229,7 +231,7 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
     """Let the model predict once, so that what it cannot do is said before the long part.
 
     Raises:
-        InputError: it cannot take these pictures, or has other classes than they.
+        InputError: it cannot take these images, or has other classes than they.
     """
 
     def step(batch: Any) -> None:
@@ -240,7 +242,7 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
                 f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
             )
         if not torch.isfinite(scores).all():
-            raise InputError(f'{name}: the scores of the first pictures are NaN or infinite')
+            raise InputError(f'{name}: the scores of the first images are NaN or infinite')
         if int(labels.max()) >= outputs:
             raise InputError(
                 f'{name}: a label is {int(labels.max())}, but the model has {outputs} classes'
@@ -290,7 +292,7 @@ def _accuracy(
             chosen = range(scores.shape[1]) if classes is None else classes
             if not scores[:, chosen].any(1).all():
                 raise InputError(
-                    "the scores of all the test set's classes are 0, so none is the best"
+                    'the scores of all classes of the test set are 0, so none is the best'
                 )
             right += torch.tensor(correct_counts(scores, labels, chosen))
             if calibrated:

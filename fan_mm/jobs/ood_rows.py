@@ -1,4 +1,4 @@
-"""Rows of ``ood.json`` that an earlier run has left, so that the same command goes on after a stop."""
+"""Rows of ``ood.json`` left by an earlier run, so that the same command continues after a stop."""
 
 import json
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ def stored_rows(file: Path, model: Mapping[str, Any]) -> dict[str, dict[str, Any
 
 
 def is_stored(row: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
-    """Whether a row that is to be measured has been, on the same pictures.
+    """Whether a row that is to be measured has been, on the same images.
 
     Args:
-        row: what decides its scores: 'protocol', 'size', 'weights', 'sha256' of the pictures.
+        row: what decides its scores: 'protocol', 'size', 'weights', 'sha256' of the images.
         stored: the row of an earlier run; empty without one.
     """
     return stored.keys() == row.keys() | _SCORES and all(stored[n] == row[n] for n in row)

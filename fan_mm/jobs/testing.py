@@ -58,7 +58,7 @@ def ready_to_test(
     """Build the Runner of a config and bring its model to where ``Runner.test`` would begin.
 
     Args:
-        cfg: with a test split that has annotations; changed in place.
+        cfg: with a test split that has annotations; modified in place.
         content: of the checkpoint (`fan_mm.engine.onnx_file.read_checkpoint`).
         checkpoint: its file.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.

@@ -49,17 +49,17 @@ def train(
     amp: bool = False,
     auto_scale_lr: bool = False,
 ) -> None:
-    """Train, validate and save checkpoints as the config says.
+    """Train, validate and save checkpoints according to the config.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        resume: 'auto' for the newest checkpoint in the work dir that can be read, or a file.
+        resume: 'auto' for the newest readable checkpoint in the work dir, or a file.
         amp: train in mixed precision.
         auto_scale_lr: scale the learning rate with the batch size.
 
     Raises:
-        InputError: a mistake in the config or in a file, in one line.
+        InputError: a mistake in the config or in a file.
     """
     refuse_old_config(cfg)
     if amp:
@@ -106,21 +106,21 @@ def test(
     """Evaluate a checkpoint on the config's test data.
 
     Args:
-        cfg: changed in place.
-        checkpoint: path or address of the weights, or a file of ``tools/export.py``.
+        cfg: config; modified in place.
+        checkpoint: path or URL of the weights, or a file exported by ``tools/export.py``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        out: where predictions go: for mmseg a folder of label pictures, otherwise a .pkl file.
-        show: show painted predictions in a window.
-        show_dir: write painted predictions below this folder.
+        out: where to write predictions: for mmseg a folder of label maps, otherwise a .pkl file.
+        show: show predictions in a window.
+        show_dir: write images with predictions to this folder.
         wait_time: seconds between two windows.
-        tta: test-time augmentation, as the config's ``tta_model`` and ``tta_pipeline`` say.
+        tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
     Returns:
         The metrics.
 
     Raises:
-        InputError: a mistake in the config or in a file, in one line.
+        InputError: a mistake in the config or in a file.
     """
     cfg.load_from = None if is_onnx(checkpoint) else checkpoint
     cfg.resume = False
@@ -142,7 +142,7 @@ def test(
         scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
-        print_log('fan_mm: there is no score: no metric gave one', 'current', logging.WARNING)
+        print_log('fan_mm: there is no score: no metric returned one', 'current', logging.WARNING)
     return scores
 
 
@@ -174,10 +174,8 @@ def _check_saving(runner: Runner) -> None:
 def _how_to_go_on(work_dir: str) -> str:
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
-        return f'no checkpoint is in {work_dir} yet'
-    return (
-        f'the last checkpoint is {note.read_text()}; the same command with --resume goes on from it'
-    )
+        return f'{work_dir} contains no checkpoint yet'
+    return f'the last checkpoint is {note.read_text()}; the same command with --resume continues from it'
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
@@ -203,7 +201,10 @@ def _set_resume(cfg: Config, resume: str) -> list[str]:
         path, notes = newest_checkpoint(cfg.work_dir)
         if path is None:
             cfg.resume = False
-            return [*notes, f'nothing to resume in {cfg.work_dir}, starting from the beginning']
+            return [
+                *notes,
+                f'no checkpoint to resume in {cfg.work_dir}, starting from the beginning',
+            ]
         resume = str(path)
     cfg.resume = True
     cfg.load_from = resume
@@ -250,7 +251,7 @@ def _set_tta(cfg: Config) -> None:
 
 
 def _set_output(cfg: Config, out: str) -> dict | None:
-    """Have predictions written: by mmseg's metric as pictures, for the others as a pickle.
+    """Have predictions written: by mmseg's metric as images, for the others as a pickle.
 
     Returns:
         The config of the metric that is to dump them; None for mmseg.
@@ -258,12 +259,12 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     scope = scope_of(cfg)
     if scope != 'mmseg':
         if not out.endswith(_PICKLES):
-            raise InputError(f'--out must end in .pkl for this task, not be {out}')
+            raise InputError(f'--out must end in .pkl for this task, not {out}')
         output_folder(Path(out).parent)
         kind = 'DumpDetResults' if scope == 'mmdet' else 'DumpResults'
         return dict(type=kind, out_file_path=out)
     if out.endswith(_PICKLES) or Path(out).is_file():
-        raise InputError(f'for mmseg --out is a folder of label pictures, not a file: {out}')
+        raise InputError(f'for mmseg, --out must be a folder for label maps, not a file: {out}')
     metrics = metrics_of(cfg.test_evaluator)
     # the first one, unless another is known to write
     metrics.sort(key=lambda metric: type_name(metric) not in _LABEL_WRITERS)
@@ -278,5 +279,5 @@ def _set_output(cfg: Config, out: str) -> dict | None:
                 output_folder(out)
             return None
     raise InputError(
-        f'--out: the evaluator has no metric that writes label pictures ({", ".join(_LABEL_WRITERS)})'
+        f'--out: the evaluator has no metric that writes label maps ({", ".join(_LABEL_WRITERS)})'
     )

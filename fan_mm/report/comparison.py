@@ -186,7 +186,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         if cells or corrupted:
             follows = 'It is neither ranked nor subtracted.' if cells else 'No difference is given.'
             notices.append(
-                f'{table.name} was not measured like {names[0]}: '
+                f'{table.name} was not measured in the same way as {names[0]}: '
                 f'{"; ".join(cells + corrupted)}. {follows}'
             )
     if published:
@@ -371,19 +371,19 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
     """Why published rows are not of the first result's cells and images; None if they are."""
     if first['benchmark']['name'] != publication.benchmark:
         a, b = benchmark_label(publication.benchmark), scope_label(first['benchmark'])
-        return f'theirs is {a}, that of the first result {b}'
+        return f'they use {a}, the first result {b}'
     if first['dataset']['samples'] != publication.samples:
         return (
-            f'theirs are {publication.samples} images of {publication.images}, those of the first '
-            f'result {first["dataset"]["samples"]} of {first["dataset"]["type"]}'
+            f'they use {publication.samples} images of {publication.images}, the first result '
+            f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
     return None
 
 
 def _published_notices(publication: Publication, obstacle: str | None) -> list[str]:
     notices = [
-        f'Rows of {publication.short} are printed in {publication.source}; they were not '
-        f'measured here. Corrupted images: {publication.corrupted}.'
+        f'Rows of {publication.short} are from {publication.source}; they were not measured '
+        f'here. Corrupted images: {publication.corrupted}.'
     ]
     benchmark = benchmark_label(publication.benchmark)
     notices += [f'{benchmark} as printed: {remark}' for remark in publication.remarks]

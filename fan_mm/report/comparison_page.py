@@ -68,8 +68,8 @@ def _summary_section(comparison: Comparison) -> list[str]:
 
 def _scatter_section(comparison: Comparison, svg: str) -> list[str]:
     caption = (
-        'In colour: own results, with the interval of the mean. Grey: published. Hollow: of other '
-        f'cells or images than {comparison.entries[0].name}, not comparable with it. Dotted lines: '
+        'Colour: own results, with the interval of the mean. Grey: published. Hollow: other cells '
+        f'or images than {comparison.entries[0].name}, not comparable with it. Dotted lines: '
         f'equal retention.{_not_plotted(comparison)}'
     )
     return [page.figure(svg, caption)]
@@ -101,7 +101,7 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
     caption = (
         f'Mean {metric_label(comparison.metric)} over severities of {comparison.benchmark}; in '
         'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
-        'incomplete, or printed under a doubtful heading.'
+        'incomplete, or published under a doubtful heading.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
 
@@ -148,9 +148,7 @@ def _sources_section(entries: Sequence[Entry]) -> list[str]:
         return []
     pairs = {e.name: ' '.join([f'{"; ".join(e.published)}.', *e.notes]) for e in entries}
     return [
-        page.facts(
-            'Where each row is printed, and what contradicts it.', ('model', 'source'), pairs
-        )
+        page.facts('Where each row was published, and inconsistencies.', ('model', 'source'), pairs)
     ]
 
 
@@ -158,7 +156,7 @@ def _not_plotted(comparison: Comparison) -> str:
     shown = {e.name for e in plotted(comparison)}
     left_out = [e.name for e in comparison.entries if e.name not in shown]
     return (
-        f' Without a clean metric or a mean, and so not shown: {", ".join(left_out)}.'
+        f' Not shown, because they have no clean metric or mean: {", ".join(left_out)}.'
         if left_out
         else ''
     )

@@ -25,7 +25,7 @@ def findings_notice(results: Mapping[str, Any]) -> str:
         return ''
     return (
         '<aside class="alarm" role="note"><h2>Audit</h2>'
-        '<p>What a careful reader would ask about these numbers. None was changed for it.</p>'
+        '<p>What a careful reader would question about these numbers. None of them was changed.</p>'
         f'<ul>{lines}</ul></aside>'
     )
 
@@ -33,4 +33,4 @@ def findings_notice(results: Mapping[str, Any]) -> str:
 def findings_markdown(results: Mapping[str, Any]) -> str:
     """The findings as a quotation; nothing if there are none."""
     lines = [f'> - {check}: {text}' for check, text in findings_of(results)]
-    return '\n'.join(['> **AUDIT.** Before these numbers are used:\n>', *lines]) if lines else ''
+    return '\n'.join(['> **AUDIT.** Before using these numbers:\n>', *lines]) if lines else ''

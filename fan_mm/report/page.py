@@ -1,4 +1,4 @@
-"""What the report and the comparison pages are made of: one shell, headings, tables, pictures.
+"""Building blocks of the report and comparison pages: one shell, headings, tables, images.
 
 A page is one file: its style is inline, figures are inline SVG, photographs are data URIs, so it opens
 anywhere and fetches nothing. What needs a script is hidden until that runs.
@@ -139,9 +139,9 @@ def ramp(text: str, end: str) -> str:
 
 
 def photo(path: Path, description: str) -> str | None:
-    """An ``<img>`` that carries the picture at ``path``; None if it cannot be read.
+    """An ``<img>`` that carries the image at ``path``; None if it cannot be read.
 
-    Pictures wider than `PHOTO_WIDTH` are scaled down. A click, or the keyboard's focus, enlarges.
+    Images wider than `PHOTO_WIDTH` are scaled down. A click, or the keyboard's focus, enlarges.
     """
     data = path.read_bytes() if path.is_file() else b''
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None

@@ -21,7 +21,7 @@ from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
-NO_INTERVAL = 'nothing of them is stored by image, or some resamples have no such objects'
+NO_INTERVAL = 'no per-image data are stored for them, or some resamples have no such objects'
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -30,7 +30,7 @@ _MEASURES = {
     'rPC': ('rPC', True, f'relative performance under corruption, mPC / clean ({_M19})'),
     'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
     'retention': ('retention', True, 'corrupted mean / clean'),
-    'worst': ('worst', True, 'mean over severities of the corruption where it is lowest'),
+    'worst': ('worst', True, 'lowest mean of a corruption over its severities'),
     'mPC_15': ('mPC over 15', True, f'mPC over the usual 15 types, severities 1 to 5 ({_M19})'),
     'rPC_15': ('rPC over 15', True, f'that mean / clean ({_M19})'),
     'mean_16': ('mean over 16', True, "mean over the 16 types of FAN's Table 12 (ICML 2022)"),
@@ -161,7 +161,7 @@ class RobustnessTable(ResultsTable):
         tables = [self.of(name) for name in self.summed_up()[1:]]
         found = [(t.metric_label, t.measure(mean)) for t in tables]
         names = [n for n, m in found if m.value is not None and m.interval is None]
-        return f'Without interval: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
+        return f'No intervals: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
 
     def summed_up(self) -> list[str]:
         """The metrics for which there is such a table, this one's first; none but this one's as a rule."""
@@ -239,7 +239,7 @@ class RobustnessTable(ResultsTable):
             missing = () if self.clean is not None else ('clean/0',)
             label = f'clean {self.metric_label}'
             higher = self.results['metric']['higher_is_better']
-            meaning = f'{self.metric_label} on the images as they are'
+            meaning = f'{self.metric_label} on clean images'
             return Measure('clean', label, self.clean, None, higher, meaning, missing)
         entry = self.results['summary'][name]
         label, higher, meaning = _MEASURES[name]

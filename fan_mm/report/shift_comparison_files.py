@@ -81,8 +81,8 @@ def _same_checkpoints(
         )
         if table is None:
             raise InputError(
-                f'{path} is a sweep of a checkpoint that none of the results on real adverse conditions is '
-                'of: give both of one checkpoint'
+                f'{path} is a sweep of a checkpoint without results on real adverse conditions: give both '
+                'for the same checkpoint'
             )
         if results['metric']['name'] != table.metric:
             raise InputError(
@@ -194,7 +194,7 @@ def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) ->
 def _difference_text(comparison: ShiftComparison) -> str:
     return (
         f'Each model minus {comparison.tables[0].name}, in points, with the interval of the paired bootstrap '
-        'over scenes. If it excludes 0, the choice of pictures does not explain the difference.'
+        'over scenes. If it excludes 0, the choice of images does not explain the difference.'
         + (f' {_UNITS}' if comparison.calibration else '')
     )
 
@@ -208,7 +208,7 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
 
 _UNITS = 'NLL is in nats, the Brier score goes from 0 to 2.'
 _CAPTION = (
-    '; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, labels or '
+    '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels or '
     'classes than the first result.'
 )
 _IN = {'ECE': 'In per cent', 'NLL': 'In nats', 'Brier': 'From 0 to 2'}
@@ -329,7 +329,7 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
         'differences': ('Differences', _differences_section(comparison)),
         'sources': (
             'Sources of the published rows',
-            [page.facts('Where each row is printed.', ('row', 'source'), _sources(comparison))]
+            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))]
             if comparison.published
             else [],
         ),

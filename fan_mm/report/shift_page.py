@@ -1,4 +1,4 @@
-"""The report on real adverse conditions as one HTML page: conditions in the place of corruptions."""
+"""The report on real adverse conditions as one HTML page: conditions instead of corruptions."""
 
 from collections.abc import Mapping
 from html import escape
@@ -83,8 +83,8 @@ def _incomplete(table: ShiftTable) -> str:
         return ''
     return (
         '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some conditions have no result. What needs one of them is left out below; none is taken '
-        f'over the rest.</p><ul>{"".join(lines)}</ul></aside>'
+        '<p>Some conditions have no result. Numbers that need one of them are left out below; no mean '
+        f'is taken over the rest.</p><ul>{"".join(lines)}</ul></aside>'
     )
 
 
@@ -111,7 +111,7 @@ def _conditions_section(table: ShiftTable) -> list[str]:
     ]
     return [
         page.table(caption, head, bodies, 'heat'),
-        page.ramp('nothing of the clean metric lost', 'all of it') if clean else '',
+        page.ramp('none of the clean metric lost', 'all of it') if clean else '',
         page.notice(remarks),
     ]
 
@@ -178,7 +178,7 @@ def _class_values_section(table: ShiftTable) -> list[str]:
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
         f'{metric_label(metric)} in per cent. A dash: neither in the ground truth nor predicted, or a class '
-        'that the set does not have.'
+        'that the dataset does not have.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp('100 %', '0 %')]
 
@@ -205,7 +205,7 @@ def _calibration_section(table: ShiftTable, figures: Mapping[str, Figure]) -> li
     if temperature:
         caption += (
             f' The temperature, {temperature["value"]:.3f}, was fitted on {temperature["pictures"]} '
-            'clean pictures of the training split.'
+            'clean images of the training split.'
         )
     return [
         page.paragraph(f'Probabilities: {table.results["calibration"]["probabilities"]}.'),
@@ -218,7 +218,7 @@ def _diagrams(name: str, figure: Figure) -> str:
     what = 'Accuracy against confidence' + (', with temperature' if SCALED in name else '')
     return page.figure(
         inline_svg(figure, name, what),
-        f'{what}, clean beside each condition. Below the dashed line: too sure. Underneath: the share of '
+        f'{what}, clean next to each condition. Below the dashed line: overconfident. Bottom: the share of '
         'pixels by confidence.',
     )
 
@@ -227,7 +227,7 @@ def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:
     entries = table.results['gallery']
     if not entries:
         return []
-    parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
+    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
     parts += gallery_legend(table.results['dataset'])
     by_cell: dict[tuple[str, str], list] = {}
     for entry in entries:

@@ -19,9 +19,9 @@ CLEAN = 'clean'
 OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
 _NAMED = 12  # classes in a remark
 MEANINGS = {
-    'pooled': 'the score of all pictures of the set together: of mIoU, that of the sum of the '
-    "conditions' confusion matrices, of mAP that of all detections in the order of their scores",
-    'mean of conditions': "the mean of the conditions' scores, each counting once",
+    'pooled': 'the score over all images of the dataset: for mIoU, from the summed confusion '
+    'matrices of the conditions; for mAP, from all detections ranked by their scores',
+    'mean of conditions': 'the mean of the scores of all conditions',
     'retention': 'score / clean score, over the same classes',
     'effective robustness': 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
 }
@@ -37,10 +37,10 @@ class Row:
         kind: 'clean', 'condition' or 'combined'.
         score: 'value', 'interval', 'complete' and 'missing'.
         retention: the same; None without a clean column.
-        samples: pictures evaluated; None for what is combined.
-        total: pictures there are.
+        samples: images evaluated; None for what is combined.
+        total: images there are.
         remarks: what a reader of the row must know.
-        part: the first of them where a copy holds another number of pictures than is published, else ''.
+        part: the first of them where a copy holds another number of images than is published, else ''.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
         calibration: variant -> measure -> its number; empty where it was not measured.
@@ -119,11 +119,7 @@ class ShiftTable(ResultsTable):
             for name, found in rows.items()
             if any(r.score['value'] is not None and r.score['interval'] is None for r in found)
         ]
-        return (
-            f'Without interval in some rows: {", ".join(missing)}; {NO_INTERVAL}.'
-            if missing
-            else ''
-        )
+        return f'No intervals in some rows: {", ".join(missing)}; {NO_INTERVAL}.' if missing else ''
 
     def title(self, name: str) -> str:
         """A set and its split: 'ACDC val'."""
@@ -234,7 +230,7 @@ class ShiftTable(ResultsTable):
         """The clean score, each set's, and effective robustness."""
         found = []
         if (clean := self.clean_row()) is not None:
-            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean pictures'))
+            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean images'))
         for name in self.sets:
             row = self.best_known(name)
             label = self.title(name) + ('' if row.kind == 'condition' else f', {row.label}')
@@ -330,7 +326,7 @@ class ShiftTable(ResultsTable):
         return self._identified(
             {
                 'clean column': r['dataset']['type'],
-                'at most pictures of each condition': r.get('max_samples'),
+                'images per condition, at most': r.get('max_samples'),
             }
         )
 
@@ -346,14 +342,14 @@ class ShiftTable(ResultsTable):
             'classes scored': f'{len(entry["scored"])} of {self._classes}'
             if len(entry['scored']) < self._classes
             else None,
-            'pictures without a label, left out': entry['unlabelled'] or None,
+            'images without a label, left out': entry['unlabelled'] or None,
             'notes': ' '.join(entry.get('notes') or ()),
         }
         return {what: str(text) for what, text in pairs.items() if text}
 
 
 def _part(found: Mapping[str, Any]) -> str:
-    """Where a copy of a set holds another number of pictures than is published, how many; else ''."""
+    """Where a copy of a set holds another number of images than is published, how many; else ''."""
     published, total = found.get('published'), found.get('total')
     if None in (published, total) or published == total:
         return ''
@@ -363,7 +359,7 @@ def _part(found: Mapping[str, Any]) -> str:
 def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
     remarks = [part] if (part := _part(found)) else []
     if found['samples'] and found['samples'] < found['total']:
-        remarks.append(f'{found["samples"]} of {found["total"]} pictures')
+        remarks.append(f'{found["samples"]} of {found["total"]} images')
     if found['unlabelled']:
         first = ', '.join(found['first_unlabelled'])
         more = ', ...' if found['unlabelled'] > len(found['first_unlabelled']) else ''
@@ -374,7 +370,7 @@ def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
         names = _some(found['absent_but_predicted'])
         present = number(found['score_of_present_classes'])
         remarks.append(
-            f'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: {names} '
+            f'predicted, but not in the ground truth, so counted as 0 in the mean as in mmseg: {names} '
             f'(without them {present})'
         )
     return remarks

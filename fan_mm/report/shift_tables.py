@@ -227,8 +227,8 @@ def _incomplete(table: ShiftTable) -> str:
     if not lines:
         return ''
     return (
-        '> **INCOMPLETE.** Some conditions have no result. What needs one of them is left out; none is '
-        'taken over the rest.\n>\n' + '\n'.join(lines)
+        '> **INCOMPLETE.** Some conditions have no result. Numbers that need one of them are left out; '
+        'no mean is taken over the rest.\n>\n' + '\n'.join(lines)
     )
 
 

@@ -62,7 +62,7 @@ def cells_csv(table: RobustnessTable) -> str:
 
 
 def with_doubt(head: list[str], rows: list[list], results: Mapping) -> tuple[list[str], list[list]]:
-    """The same with a column that says what is wrong, where results were edited."""
+    """The same with a column that states the problem if results were edited."""
     if 'doubt' not in results:
         return head, rows
     return [*head, 'doubt'], [[*row, results['doubt']] for row in rows]
@@ -99,7 +99,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
-        '`·` not part of the benchmark, *italic* evaluated, but in no mean.',
+        '`·` not part of the benchmark, *italic* evaluated, but not part of any mean.',
         _groups(table),
         _other_metrics(table),
         _masks(table),
@@ -142,7 +142,7 @@ def _incomplete(table: RobustnessTable) -> str:
         return ''
     notice = (
         '> **INCOMPLETE.** Some cells have no result. Every mean that needs one of them is left out; '
-        'none is taken over the rest.\n>\n'
+        'no mean is taken over the rest.\n>\n'
     )
     return notice + '\n'.join(lines)
 

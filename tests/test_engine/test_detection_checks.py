@@ -146,7 +146,7 @@ def test_a_metric_that_was_built_already_has_no_file_to_check(tmp_path):
 
 def test_a_file_that_is_no_annotation_file(cfg, toy):
     (toy / 'annotations/instances_train2017.json').write_text('[]')
-    assert 'is no annotation file of COCO' in complaint(cfg)
+    assert 'is not a COCO annotation file' in complaint(cfg)
 
 
 def test_neck_that_does_not_fit_the_backbone(cfg):
@@ -326,8 +326,8 @@ def test_datasets_that_read_files_in_their_own_way(cfg, toy):
 @pytest.mark.parametrize(
     ('function', 'words'),
     [
-        (lambda a: a.update(image_id=a['image_id'] + 1000), 'no annotation has an image_id'),
-        (lambda a: a.update(bbox=[0.1, 0.1, 0.2, 0.2]), 'at least a pixel wide'),
+        (lambda a: a.update(image_id=a['image_id'] + 1000), 'no image_id of an annotation'),
+        (lambda a: a.update(bbox=[0.1, 0.1, 0.2, 0.2]), 'at least one pixel wide'),
         (lambda a: a.update(category_id=a['category_id'] + 1000), 'is empty'),
     ],
 )

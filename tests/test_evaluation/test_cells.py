@@ -99,7 +99,7 @@ def test_cells_of_others_are_refused(tmp_path, identity, overwrite):
     (tmp_path / 'cells').mkdir(exist_ok=True)
     (tmp_path / 'cells' / 'neurons.csv').touch()
     before = sorted(tmp_path.rglob('*'))
-    with pytest.raises(InputError, match=r'neurons\.csv is no cell of a sweep'):
+    with pytest.raises(InputError, match=r'neurons\.csv is not a cell of a sweep'):
         opened(tmp_path, overwrite=overwrite)
     assert sorted(tmp_path.rglob('*')) == before
 
@@ -136,7 +136,7 @@ def no_statistics(path):
     [
         (edited, r'fog_3\.json was edited'),
         (of_another_cell, r'fog_3\.json is of clean'),
-        (other_statistics, r'fog_3\.npz is not the file that was written with its record'),
+        (other_statistics, r'fog_3\.npz is not the file written together with its record'),
         (cut_statistics, r'fog_3\.npz is not the file'),
         (no_statistics, r'fog_3\.npz is not the file'),
     ],
@@ -236,7 +236,7 @@ def test_copies_of_more_cells_are_no_other_identity(tmp_path):
 
 def test_a_sweep_of_another_version_of_the_identity(tmp_path):
     (tmp_path / 'sweep.json').write_text('{"config": "a"}')
-    with pytest.raises(InputError, match='another version of fan_mm has begun'):
+    with pytest.raises(InputError, match='started by another version of fan_mm'):
         CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'})
     CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'}, overwrite=True)
 

@@ -270,7 +270,7 @@ WORDNET = {'a': 'n01440764', 'b': 'n01440764', 'c': 'n01443537', 'd': 'n01443537
         (
             WORDNET,
             [0, 1, 1, 1],
-            'b.JPEG has label 1, but its copy lies in n01440764 with those of ',
+            'b.JPEG has label 1, but its copy is in n01440764 with those of ',
         ),
         (WORDNET, [1, 1, 0, 0], 'n01440764 has label 1 and n01443537 0: the list of labels'),
         (WORDNET, [3, 3, 3, 3], None),  # of coarser classes

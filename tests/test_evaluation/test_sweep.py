@@ -174,7 +174,9 @@ def test_semsegbench_corrupts_the_resized_picture_as_bgr(cfg, sweep):
 
 
 def test_semsegbench_is_one_protocol(sweep, tmp_path):
-    with pytest.raises(InputError, match='leave the channel order out'):
+    with pytest.raises(
+        InputError, match='defines the channel order bgr-as-rgb: leave the option out'
+    ):
         sweep(benchmark='semsegbench', severities=None, channel_order='rgb')
     with pytest.raises(InputError, match='after the resize'):
         sweep(benchmark='semsegbench', severities=None, corrupted_root=tmp_path)
@@ -372,10 +374,10 @@ def filled_with_zeros(data):
 @pytest.mark.parametrize(
     ('on_error', 'workers', 'damage', 'line'),
     [
-        ('retry', 0, half, 'is cut short: get it again'),
-        ('skip', 2, half, 'is cut short: get it again'),
-        ('stop', 0, filled_with_zeros, 'is cut short: get it again'),
-        ('retry', 0, lambda data: b'<!DOCTYPE html><html>gone', 'is a web page, no picture'),
+        ('retry', 0, half, 'is truncated: get it again'),
+        ('skip', 2, half, 'is truncated: get it again'),
+        ('stop', 0, filled_with_zeros, 'is truncated: get it again'),
+        ('retry', 0, lambda data: b'<!DOCTYPE html><html>gone', 'is a web page, not an image'),
     ],
 )
 def test_a_picture_that_cannot_be_read_ends_the_sweep_before_the_clean_score(
@@ -564,7 +566,7 @@ def test_a_metric_without_the_score_ends_the_sweep(sweep, monkeypatch):
 
     model = StripeModel()
     monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: {'aAcc': 1.0})
-    with pytest.raises(InputError, match='IoUMetric gave aAcc: set it to compute mIoU'):
+    with pytest.raises(InputError, match='IoUMetric gave aAcc: configure it to compute mIoU'):
         sweep(model).run()
     assert len(model.seen) == 1
 
@@ -663,7 +665,7 @@ def test_a_second_sweep_in_a_work_dir_is_refused(sweep, tmp_path):
 
     class Meanwhile(StripeModel):
         def forward(self, *args, **kwargs):
-            with pytest.raises(InputError, match='another run is writing into'):
+            with pytest.raises(InputError, match='another run is writing to'):
                 sweep(work_dir=tmp_path)
             return super().forward(*args, **kwargs)
 

@@ -579,7 +579,7 @@ def test_sizes_of_pipelines():
 
 @pytest.mark.parametrize('size', [0, -1, 10**9])
 def test_impossible_sizes(size, config, checkpoint, tmp_path):
-    with pytest.raises(InputError, match=rf'clean: {size} pixels, but sizes are 1 to'):
+    with pytest.raises(InputError, match=rf'clean: {size} pixels, but sizes must be 1 to'):
         evaluate_ood(Config.fromfile(config), str(checkpoint), {}, tmp_path, sizes=dict(clean=size))
 
 
@@ -624,7 +624,7 @@ def test_after_a_picture_that_was_cut_short_the_same_command_goes_on(config, tmp
         return attempt_ood(config, tmp_path, tmp_path, change, ('a', 'r'), sizes=sizes)
 
     cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=f'^{cut} is cut short: get it again$'):
+    with pytest.raises(InputError, match=f'^{cut} is truncated: get it again$'):
         run()
     assert evaluated == ['imagenet_a', 'imagenet_r']
     cut.write_bytes(whole)
@@ -661,7 +661,7 @@ def test_labels_in_another_order_than_the_class_folders(toy, tmp_path):
         folders = dict(imagenet_c=str(copies))
         return evaluate_ood(cfg, toy.checkpoint, folders, work_dir, clean=False)
 
-    with pytest.raises(InputError, match='another order of classes than the WordNet'):
+    with pytest.raises(InputError, match='another class order than the WordNet'):
         evaluate(lambda index: (index + 3) % 10, tmp_path / 'shifted')
 
 
@@ -680,7 +680,7 @@ def test_labels_that_fit_and_do_not_fit_class_folders(tmp_path):
     check(['n00000001', 'n00000002', 'n00000003'], [1, 0, 1])  # coarser classes
     check(['cat', 'dog'], [1, 0])  # no WordNet ids
     check(['n00000001', 'n00000002'], [None, None])
-    with pytest.raises(InputError, match='the list of labels is of other images'):
+    with pytest.raises(InputError, match='the list of labels belongs to other images'):
         check(['n00000001', 'n00000001'], [4, 5])
     with pytest.raises(
         InputError, match=r'n00000001 has label 4 and n00000002 3: .* another order'
@@ -697,7 +697,7 @@ def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
 
     attempt('no such folder: nowhere', dict(imagenet_r='nowhere'))
     attempt('test sets are', dict(imagenet_x='nowhere'))
-    attempt("weights are 'ema' or 'model'", {}, weights=dict(clean='best'))
+    attempt("weights must be 'ema' or 'model'", {}, weights=dict(clean='best'))
     attempt('nothing to evaluate', {}, clean=False)
     (tmp_path / 'r').mkdir()
     pictures(tmp_path / 'r', wordnet(R))
@@ -726,7 +726,7 @@ def test_an_exported_file_has_a_row_like_its_checkpoint(toy, tmp_path, two_cells
         assert ours.pop('audit', None) == theirs.pop('audit', None)
         assert ours == pytest.approx(theirs, abs=0.05)
     assert 'clean: 64 pixels, exported weights' in table_row(results)
-    with pytest.raises(InputError, match=r'--weights: .* has the weights'):
+    with pytest.raises(InputError, match=r'--weights: .* contains only the exported weights'):
         evaluate_ood(toy.config(), file, folders, tmp_path / 'x', weights=dict(clean='ema'))
     with pytest.raises(InputError, match='the ONNX file takes'):
         evaluate_ood(toy.config(), file, {}, tmp_path / 'y', sizes=dict(clean=96))

@@ -161,7 +161,7 @@ def test_another_models_training_is_not_resumed(cfg, trained):
     """A FAN's by one with token pooling, whose optimizer has more parameters."""
     cfg.model.backbone.token_pooling = 2
     expected = (
-        f"{trained} is of another config's training (load_from takes its weights alone): loaded"
+        f"{trained} is of another config's training (load_from uses only its weights): loaded"
     )
     with pytest.raises(InputError, match=re.escape(expected)):
         train(cfg, resume='auto')
@@ -213,7 +213,7 @@ def _with(cfg, **entries):
 def test_output_of_mmseg_is_a_folder(cfg, trained, tmp_path):
     (tmp_path / 'file').touch()
     for out in ('labels.pkl', 'file'):
-        with pytest.raises(InputError, match='for mmseg --out is a folder'):
+        with pytest.raises(InputError, match='for mmseg, --out must be a folder'):
             evaluate(cfg, str(trained), out=str(tmp_path / out))
 
 

@@ -226,9 +226,9 @@ def test_copies_pickles_and_bfloat16(backbone):
         (dict(out_type='cls_token'), 'has no class token'),
         (dict(out_type='map'), "must be one of featmap, avg_featmap, raw, not 'map'"),
         (dict(out_indices=4), r'0\.\.3, not 4'),
-        (dict(out_indices=(1, 0)), 'ascend'),
+        (dict(out_indices=(1, 0)), 'ascending'),
         (dict(out_indices=()), r'0\.\.3'),
-        (dict(out_type='raw', out_indices=(0, 3)), 'last stage only'),
+        (dict(out_type='raw', out_indices=(0, 3)), 'only available for the last stage'),
         (dict(frozen_stages=5), r'-1\.\.4, not 5'),
     ],
 )

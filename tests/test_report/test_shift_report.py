@@ -59,10 +59,10 @@ def test_page(folder):
     body = ' '.join(page.text)
     for words in (
         'absent, left out of the mean: person',
-        'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: train',
+        'predicted, but not in the ground truth, so counted as 0 in the mean as in mmseg: train',
         '1 without a label, left out: x.png',
         'Per class',
-        'the score of all pictures of the set together',
+        'the score over all images of the dataset',
     ):
         assert words in body
     ids = [a['id'] for _, a in page.tags if 'id' in a]
@@ -177,7 +177,7 @@ def test_other_pictures_are_neither_ranked_nor_subtracted(tmp_path):
     assert {d.column.condition for d in comparison.differences} == {'clean', 'night', 'snow'}
     assert comparison.best(Column('acdc', 'fog')) == set()
     assert (
-        'two was measured on other pictures, labels or classes in ACDC val fog'
+        'two was measured on other images, labels or classes in ACDC val fog'
         in comparison.notices[0]
     )
 
@@ -224,7 +224,7 @@ def test_a_place_on_acdc_among_semsegbench(tmp_path, pictures, score):
 def test_results_of_other_kinds_do_not_mix(tmp_path):
     one = written(tmp_path / 'one')
     sweep = write_results(tmp_path / 'sweep', name='other')
-    with pytest.raises(InputError, match='a checkpoint that none of the results'):
+    with pytest.raises(InputError, match='a checkpoint without results'):
         compare_files([one, sweep], tmp_path / 'out')
 
 
@@ -386,4 +386,4 @@ def test_both_of_one_checkpoint_make_the_figure(tmp_path):
     assert (tmp_path / 'out/figures/simulated_real.pdf').is_file()
     text, page = read_page(tmp_path / 'out', 'comparison.html')
     assert_fetches_nothing(text, page)
-    assert text.count('<svg') == 2 and 'No corruption is a night' in text
+    assert text.count('<svg') == 2 and 'No corruption simulates night' in text

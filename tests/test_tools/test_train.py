@@ -163,7 +163,7 @@ def test_two_processes_on_a_cpu(tiny_config, tmp_path, fake_slurm):
     work_dir = tmp_path / 'work'
     options = ['--cfg-options', 'train_cfg.max_iters=3', 'train_dataloader.batch_size=1']
     done = run('dist_train.sh', tiny_config, 2, '--work-dir', work_dir, *options)
-    assert done.stdout.count('fan_mm: no GPU here, running on the CPU') == 1
+    assert done.stdout.count('fan_mm: no GPU, running on the CPU') == 1
     assert 'gloo between processes' in done.stdout
     assert list(scalars(work_dir)) == [1, 2, 3]
 

@@ -52,7 +52,7 @@ class Copies:
         folders: of the cells, below the destination.
         names: ``(N,)`` of the copies, below these.
         digests: ``(C, N, 32)`` SHA-256 of every file, zero while unknown.
-        noted: what sources were like when copies were made of them, as far as that is known.
+        noted: recorded state of the sources when their copies were made, as far as known.
 
     Raises:
         InputError: two sources would get one name.
@@ -72,7 +72,7 @@ class Copies:
             both = [s for s, name in zip(sources, self.names, strict=True) if name == twice]
             keep = ', or --format keep where one is PNG and the other JPEG'
             raise InputError(
-                f'two images below {one.source} would both become {named([twice])} ({named(both)}): rename one'
+                f'two images below {one.source} would both be written as {named([twice])} ({named(both)}): rename one'
                 f'{"" if options.file_format == "keep" else keep}'
             )
         self.noted: dict[str, Source] = {}
@@ -91,8 +91,8 @@ class Copies:
             there = read_manifest(self.destination)
             if differ := differences(there, manifest):
                 raise InputError(
-                    f'{self.destination} was made otherwise ({"; ".join(differ)}): '
-                    'use the same (corruptions and severities may be added), or another DST'
+                    f'{self.destination} was made with other options ({"; ".join(differ)}): '
+                    'use the same options (corruptions and severities may be added), or another DST'
                 )
             return there['options'] == manifest['options']
         if any(not is_temporary(name) for name in os.listdir(self.destination)):
@@ -133,14 +133,14 @@ class Copies:
         The content of the others is compared when they are read.
 
         Raises:
-            InputError: some have changed since copies were made of them.
+            InputError: some changed after their copies were made.
         """
         noted = read_sources(self.destination)
         if noted is None and (self.destination / MANIFEST).exists():
             say(
                 self.console,
-                f'{self.destination} was begun by an earlier fan_mm, which did not note what the '
-                'sources were like: whether they have changed since is not known',
+                f'{self.destination} was started by an earlier version of fan_mm, which did not '
+                'record the source images: changes of them cannot be detected',
             )
         self.noted = noted or {}
         names = [name for name in self.sources if name in self.noted]
@@ -162,15 +162,15 @@ class Copies:
     def changed(self, names: Sequence[str]) -> InputError:
         """The message where sources have changed."""
         return InputError(
-            f'{named(names)} below {self.one.source} changed since copies were made: put the '
-            'earlier pictures back, or use another DST'
+            f'{named(names)} below {self.one.source} changed after their copies were made: '
+            'restore the earlier images, or use another DST'
         )
 
     def check_there(self, manifest: dict) -> None:
         """Make sure that every file that was written is still there.
 
         Raises:
-            InputError: some are not; they are forgotten, so that the same command makes them anew.
+            InputError: some are missing; they are forgotten, so that the same command recreates them.
         """
         gone = []
         for digests, folder, count in zip(self.digests, self.folders, self.tidy(), strict=True):
@@ -183,7 +183,7 @@ class Copies:
         if gone:
             (self.destination / MANIFEST).unlink(missing_ok=True)  # of fewer cells, but complete
             raise InputError(
-                f'{len(gone)} images that were written are gone from {self.destination} '
+                f'{len(gone)} written images have disappeared from {self.destination} '
                 f'({named(gone)}): run the same command again'
             )
 

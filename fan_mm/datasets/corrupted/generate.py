@@ -58,8 +58,8 @@ class Summary:
         files: corrupted images that are there now.
         written: how many of them this run wrote.
         unreadable: reason, by relative path, of each source that could not be used.
-        remarks: what was done to sources that this run read, or left away of them ('turned as EXIF
-            says'), each with their relative paths.
+        remarks: what was done to sources that this run read, or left away of them ('rotated according
+            to EXIF'), each with their relative paths.
     """
 
     files: int
@@ -106,7 +106,7 @@ def generate(
     """
     file_format = file_format or LAYOUTS[layout].file_format
     if file_format == 'png' and quality is not None:
-        raise InputError('--quality is for JPEG; PNG files lose nothing')
+        raise InputError('--quality is for JPEG; PNG is lossless')
     if file_format != 'png' and quality is None:
         quality = LAYOUTS[layout].quality
     chosen = {name: tuple(severities) for name, severities in cells.items()}
@@ -117,10 +117,10 @@ def generate(
     folder = image_folder(source, layout, split)
     destination = Path(os.path.abspath(destination))
     if destination == folder or folder in destination.parents:
-        raise InputError(f'DST {destination} lies among the clean images of {folder}')
+        raise InputError(f'DST {destination} is inside the folder of the clean images, {folder}')
     sources, others = find_images(folder)
     sources, doubles = _without_doubles(sources, file_format)
-    for names, reason in ((others, 'no picture by the suffix'), (doubles, 'its name is taken')):
+    for names, reason in ((others, 'no image suffix'), (doubles, 'its name is taken')):
         if names:
             say(console, f'left out: {named(names)} below {folder}: {reason}')
     run = _Run(folder, destination, options, sources, console)
@@ -129,13 +129,13 @@ def generate(
             return run.go(jobs)
     except BrokenProcessPool:
         raise InputError(
-            'a worker process was killed, for lack of memory perhaps: '
-            'run the same command again with fewer --jobs'
+            'a worker process was killed, perhaps out of memory: run '
+            'the same command again with fewer --jobs'
         ) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise InputError(
-            f'the disk of {destination} is full: make room and run the same command again'
+            f'the disk of {destination} is full: free some space and run the same command again'
             if full
             else f'cannot write into {destination}: {error}'
         ) from error
@@ -143,14 +143,14 @@ def generate(
 
 def _check(options: Options, jobs: int) -> None:
     if not options.cells:
-        raise InputError('no corruptions chosen')
+        raise InputError('no corruptions selected')
     check_channel_order(options.channel_order, BENCHMARK_ORDERS)
     if options.file_format not in FORMATS:
-        raise InputError(f'format is one of {FORMATS}, not {options.file_format!r}')
+        raise InputError(f'format must be one of {FORMATS}, not {options.file_format!r}')
     if options.quality is not None and not 1 <= options.quality <= 100:
-        raise InputError(f'JPEG quality is from 1 to 100, not {options.quality}')
+        raise InputError(f'JPEG quality must be from 1 to 100, not {options.quality}')
     if jobs < 1:
-        raise InputError(f'jobs is at least 1, not {jobs}')
+        raise InputError(f'jobs must be at least 1, not {jobs}')
 
 
 @dataclass
@@ -228,14 +228,14 @@ class _Run:
             f'in {self.destination}'
         )
         if any(there):
-            line += f', {sum(there)} of them there already'
+            line += f', {sum(there)} of them exist already'
         missing = [len(self.sources) - count for count in there]
         if any(missing):
             need = self.estimate(missing)
             free = shutil.disk_usage(self.destination).free
             line += f'; about {readable(need)} to write, {readable(free)} free'
             if need > 1.2 * free:  # the estimate errs by less
-                raise InputError(f'{line}: make room, choose fewer cells or --format jpg')
+                raise InputError(f'{line}: free some space, choose fewer cells or --format jpg')
         say(self.console, line)
 
     def estimate(self, missing: list[int]) -> int:
@@ -273,7 +273,7 @@ class _Run:
             Number of files written, and what became of the sources.
 
         Raises:
-            InputError: a source has changed since copies were made of it.
+            InputError: a source changed after its copies were made.
         """
         unreadable: dict[str, str] = {}
         remarks: dict[str, list[str]] = {}

@@ -91,7 +91,7 @@ def shift_tree(layout: str, form: str, counts: Counts) -> Tree:
     Args:
         layout: key of `SHIFT_LAYOUTS`.
         form: one of `forms_of` the layout.
-        counts: pictures of 'train', 'val' and 'test', and condition where a set has several.
+        counts: images of 'train', 'val' and 'test', and condition where a set has several.
     """
     rules = () if form == PLAIN else _FORMS[layout][form]
     if callable(rules):

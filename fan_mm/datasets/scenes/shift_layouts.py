@@ -65,7 +65,7 @@ class Tree:
     """What a data set consists of.
 
     Attributes:
-        shots: its pictures.
+        shots: its images.
         texts: path -> content of list files and the like.
     """
 
@@ -73,15 +73,15 @@ class Tree:
     texts: dict[str, str] = field(default_factory=dict)
 
     def list(self, name: str, shots: list[Shot]) -> None:
-        """Add a file that names some pictures."""
+        """Add a file that names some images."""
         self.texts[name] = ''.join(f'{shot.image}\n' for shot in shots)
 
 
-Counts = Mapping[str, int]  # pictures of each split, and condition where there are some
+Counts = Mapping[str, int]  # images of each split, and condition where there are some
 
 
 def _numbers(counts: Counts, *splits: str, apart: int = 0) -> Iterator[tuple[str, int]]:
-    """The split and the scene's number of each picture of some splits."""
+    """The split and the scene's number of each image of some splits."""
     for split in splits:
         for number in range(counts[split]):
             yield split, _FIRST[split] + apart * _APART + number
@@ -288,7 +288,7 @@ def _bdd100k(counts: Counts) -> Tree:
         name = f'{split}/{scene:08x}-{scene * 2654435761 % 2**32:08x}'
         truths = () if split == 'test' else (Truth(f'labels/sem_seg/masks/{name}.png'),)
         shot = Shot(f'images/10k/{name}.jpg', scene, _ANY[number % 6], truths)
-        if split == 'val' and number in (2, 3):  # a picture without a mask, a mask without one
+        if split == 'val' and number in (2, 3):  # an image without a mask, a mask without one
             shot = replace(shot, truths=()) if number == 2 else replace(shot, written=False)
         tree.shots.append(shot)
     paired = [shot for shot in tree.shots if shot.truths and shot.written]
@@ -326,7 +326,7 @@ def idd(counts: Counts, label: str = 'labellevel3Ids', encoding: str = 'idd_leve
 
 
 def wilddash(counts: Counts, older: bool = False) -> Tree:
-    """WildDash 2; ``older`` with a label map for each picture in the place of segments."""
+    """WildDash 2; ``older`` with a label map for each image instead of segments."""
     tree = Tree()
     for _, scene in _numbers(counts, 'val'):
         name = f'wd{scene % 10_000:04d}_{100_000 + scene % 1_000_000}'

@@ -1,4 +1,4 @@
-"""Cityscapes, the clean set, and the sets that are computed from its pictures: fog and rain."""
+"""Cityscapes, the clean set, and the sets that are computed from its images: fog and rain."""
 
 import re
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ CITYSCAPES = add(
         counts={'val': 500, 'train': 2975},
         weather={'all': 'clear'},
         files='leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png',
-        protocol='val: pooled over 500 pictures',
+        protocol='val: pooled over 500 images',
         source='mcordts/cityscapesScripts',
         licence='registration; its own terms',
         told=_cityscapes,
@@ -106,9 +106,8 @@ FOGGY_CITYSCAPES = add(
         counts={'val': dict.fromkeys(_BETAS, 500), 'train': dict.fromkeys(_BETAS, 2975)},
         weather=dict.fromkeys(_BETAS, 'fog'),
         files='leftImg8bit_foggy/SPLIT/CITY/*_leftImg8bit_foggy_beta_0.02.png, with the labels of Cityscapes',
-        protocol='val: 500 pictures for each beta; papers use one beta (0.02 mostly in detection, 0.005 in '
-        'FIFO) or all 1500 together: say which. leftImg8bit_foggyDBF is read only where leftImg8bit_foggy '
-        'is not there',
+        protocol='val: 500 images per beta; papers use one beta (mostly 0.02 for detection, 0.005 in FIFO) '
+        'or all 1500 together: state which. leftImg8bit_foggyDBF is read only where leftImg8bit_foggy is missing',
         source='sakaridis/fog_simulation-SFSU_synthetic',
         licence='non-commercial',
         told=_foggy,
@@ -130,8 +129,8 @@ RAIN_CITYSCAPES = add(
         weather=dict.fromkeys(_RAIN_NAMES, 'rain'),
         files='leftImg8bit_rain/SPLIT/CITY/*_rain_alpha_A_beta_B_dropsize_D_pattern_P.png, with the labels '
         'of Cityscapes',
-        protocol='val: 33 scenes in 3 rains of 12 patterns; papers rarely say which of the 36 they use, so '
-        'each rain is a condition of all 12 patterns [own]',
+        protocol='val: 33 scenes in 3 rains of 12 patterns; papers rarely say which of the 36 images they '
+        'use; here each rain is one condition with all 12 patterns [own]',
         source='xw-hu/DAF-Net, naver/oasis',
         licence='[?]',
         told=_rainy,

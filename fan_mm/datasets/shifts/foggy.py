@@ -56,7 +56,7 @@ FOGGY_DRIVING = add(
         weather={'fog': 'fog'},
         files='leftImg8bit/{test,test_extra}/*/*_leftImg8bit.png, gtFine/test/*/*_gtFine_labelTrainIds.png '
         'and gtCoarse/test_extra/*/*_gtCoarse_labelTrainIds.png',
-        protocol='pooled over 101 pictures: 33 finely and 68 coarsely labelled',
+        protocol='pooled over 101 images: 33 with fine and 68 with coarse labels',
         source="the set's README, sohyun-l/fifo",
         licence='non-commercial',
         told=_foggy_driving,
@@ -81,7 +81,7 @@ FOGGY_ZURICH = add(
         counts={'testv2': {'fog': 40}, 'testv1': {'fog': 16}},
         weather={'fog': 'fog'},
         files='RGB/SEQUENCE/*_frame_*.png and gt_labelTrainIds/SEQUENCE/ with the same names',
-        protocol='testv2: pooled over the 40 pictures that have labels, of 3808',
+        protocol='testv2: pooled over the 40 labelled images, of 3808',
         source="the set's README, sohyun-l/fifo",
         licence='non-commercial',
         told=_foggy_zurich,

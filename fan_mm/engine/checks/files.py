@@ -1,4 +1,4 @@
-"""Are a dataset's files there, and of the expected size? Folders and headers are read, not pictures."""
+"""Are a dataset's files there, and of the expected size? Folders and headers are read, not images."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
-_HEADERS = 200  # of so many pictures of a dataset, evenly spread, the header is read
+_HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -65,19 +65,19 @@ def refuse_missing(
 
 
 def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
-    """A line for the log if pictures of an evaluation come more than once, and so count more."""
+    """A line for the log if images of an evaluation come more than once, and so count more."""
     if len(set(paths)) == len(paths):
         return []
     often = [(path, count) for path, count in Counter(paths).items() if count > 1]
     path, count = often[0]
     return [
-        f'{place}: {len(often)} pictures listed more than once (the first is {printable(path)}, '
-        f'{count} times): each counts as often'
+        f'{place}: {len(often)} images listed more than once (the first is {printable(path)}, '
+        f'{count} times): each is counted that often'
     ]
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
-    """Look at some of a dataset's files, evenly spread, for one of no bytes.
+    """Look at some of a dataset's files, evenly spaced, for one of no bytes.
 
     Raises:
         InputError: there is one.
@@ -91,7 +91,7 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
 
     Args:
-        path: of the picture.
+        path: of the image.
         shape: (H, W).
         pipeline: whose loader says whether EXIF turns a photo; without one, both sizes are right.
     """
@@ -104,18 +104,18 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     if fits:
         return ''
     shown = '{}x{}'.format(*loaded or size)
-    return f'{shown} as EXIF turns it' if turned and loaded == size[::-1] else shown
+    return f'{shown} when rotated according to EXIF' if turned and loaded == size[::-1] else shown
 
 
 def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
-    """A line for the log if pictures have an EXIF orientation: their labels must be turned as they are.
+    """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
 
-    A quarter of a turn shows in the sizes (`other_size`); half a turn and a mirror do not.
+    Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
 
     Args:
         place: where the dataset stands in the config.
-        paths: of its pictures.
-        pipeline: of the dataset, whose loader turns them or does not.
+        paths: of its images.
+        pipeline: pipeline of the dataset, whose loader may rotate them.
     """
     looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
     headers = {path: read_header(path) for path in looked_at}
@@ -123,11 +123,11 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     if not found:
         return []
     path, orientation = next(iter(found.items()))
-    said = {None: 'turns them or not', True: 'turns them', False: 'leaves them as stored'}
+    said = {None: 'may rotate them or not', True: 'rotates them', False: 'leaves them as stored'}
     how = said[_is_turned(path, pipeline)]
     return [
-        f'{place}: {len(found)} of {len(looked_at)} pictures looked at have an EXIF orientation, such as '
-        f'{orientation} of {printable(path)}; the pipeline {how}, and labels must be drawn so: to be certain, turn '
+        f'{place}: {len(found)} of {len(looked_at)} images checked have an EXIF orientation, such as '
+        f'{orientation} of {printable(path)}; the pipeline {how}, and the labels must match: to be certain, rotate '
         'the files themselves (PIL.ImageOps.exif_transpose)'
     ]
 
@@ -152,13 +152,13 @@ def _is_turned(path: Any, pipeline: Any) -> bool | None:
 
 
 def _loaded_size(path: Any, pipeline: Any) -> tuple[int, int] | None:
-    """Width and height of a picture as a pipeline loads it; None if that cannot be told."""
+    """Width and height of an image as a pipeline loads it; None if that cannot be told."""
     loaded = _loaded(path, pipeline)
     return None if loaded is None else loaded.shape[1::-1]
 
 
 def _loaded(path: Any, pipeline: Any) -> np.ndarray | None:
-    """A picture as a pipeline's first transform loads it; None if that cannot be told."""
+    """An image as a pipeline's first transform loads it; None if that cannot be told."""
     first = next(steps_of(pipeline), None)
     if not isinstance(first, dict) or type_name(first) != 'LoadImageFromFile':
         return None

@@ -1,4 +1,4 @@
-"""Annotations in VOC's XML files: are they and their pictures there, and do they name the classes."""
+"""Annotations in VOC's XML files: are they and their images there, and do they name the classes."""
 
 import os.path as osp
 import xml.etree.ElementTree as ET
@@ -13,7 +13,7 @@ from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
-_FILES = 40  # of each split, evenly spread, are looked into
+_FILES = 40  # of each split, evenly spaced, are looked into
 
 
 def reads_as_voc(cls: type) -> bool:
@@ -33,15 +33,15 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
         pipeline: of its config.
 
     Returns:
-        Lines for the log: objects that are left out or have a box in reverse, pictures that count twice.
+        Lines for the log: objects that are left out or have a box in reverse, images that count twice.
 
     Raises:
-        InputError: it lists nothing, a file is missing or no XML, no object has a class of it, or one of
+        InputError: it contains no names, a file is missing or no XML, no object has a class of it, or one of
             them no box.
     """
     listed = chosen(list_from_file(dataset.ann_file), indices)
     if not listed:
-        raise InputError(f'{place} is empty: {dataset.ann_file} lists nothing')
+        raise InputError(f'{place} is empty: {dataset.ann_file} contains no names')
     root = dataset.sub_data_root
     pictures = [osp.join(root, dataset.img_subdir, f'{name}.jpg') for name in listed]
     files = [osp.join(root, dataset.ann_subdir, f'{name}.xml') for name in listed]
@@ -54,23 +54,23 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
     if names and names.isdisjoint(classes) and not _named_anywhere(place, files, classes):
         raise InputError(
             f'{place}: the objects in the annotation files are {_quoted(sorted(names))}, but the classes '
-            f'{_quoted(classes)}: set metainfo.classes'
+            f'are {_quoted(classes)}: set metainfo.classes'
         )
     notes = (
         [] if place.startswith('train') else listed_twice(f'{place}: {dataset.ann_file}', listed)
     )
     notes += turned_photos(place, pictures, pipeline)
     if not names:
-        notes.append(f'{place}: there are no objects in the {len(some)} files looked into')
+        notes.append(f'{place}: there are no objects in the {len(some)} files checked')
     meant = {name.strip().lower(): name for name in classes}
     near = sorted(n for n in names.difference(classes) if n.strip().lower() in meant)
     if near:
         one = meant[near[0].strip().lower()]
         notes.append(
-            f'{place}: objects named {_quoted(near)} are left out: the class is {one!r}, to the letter'
+            f'{place}: objects named {_quoted(near)} are left out: the class is written {one!r}'
         )
     flat = (
-        f'{place}: {file}: an object has {corners}: its corners are exchanged'
+        f'{place}: {file}: an object has {corners}: its corners are swapped'
         for file, objects in found.items()
         for entry in objects
         if entry.findtext('name', '') in classes and (corners := _exchanged(place, file, entry))
@@ -82,7 +82,7 @@ def _objects_in(place: str, file: str) -> list[ET.Element]:
     try:
         return ET.parse(file).getroot().findall('object')
     except ET.ParseError as error:
-        raise InputError(f'{place}: {file} is no XML: {error}') from None
+        raise InputError(f'{place}: {file} is not XML: {error}') from None
 
 
 def _named_anywhere(place: str, files: list[str], classes: Collection[str]) -> bool:

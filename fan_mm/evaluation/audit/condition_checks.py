@@ -20,21 +20,21 @@ def same_pictures(records: Records, clean: str) -> Iterator[Finding]:
         yield Finding(
             'same pictures',
             names,
-            f'in {some(others)} the model gets the {"clean pictures" if of_clean else "same pictures"}',
-            'one folder was copied, linked or given in the place of the other',
-            'Look at their folders; at most one of these is what its name says, and pooled counts the pictures '
-            'more than once.',
+            f'in {some(others)} the model gets the {"clean images" if of_clean else "same images"}',
+            'one folder was copied, linked or given instead of the other',
+            'Check their folders; at most one of these is what its name says, and the pooled score counts the '
+            'images more than once.',
         )
 
 
 def same_scores(records: Records, clean: str) -> Iterator[Finding]:
-    """Conditions that are equal to the last digit though their pictures differ."""
+    """Conditions that are equal to the last digit though their images differ."""
     for names in same_to_the_last_digit(records, 'contents'):
         yield Finding(
             'same scores',
             names,
             f'{some(names)} are equal to the last digit',
-            'the model does not look at the picture, or one folder stands for several',
+            'the model ignores the image, or one folder is used for several conditions',
             'Look at predictions of both (--save-images), and evaluate one of them alone.',
         )
 
@@ -54,5 +54,5 @@ def one_score(records: Records, clean: str) -> Iterator[Finding]:
             tuple(names),
             f'{len(names)} of {len(scores)} conditions have the same mIoU, {value}',
             'the predictions are one class everywhere',
-            'Look at predictions (--save-images) before the numbers are used.',
+            'Look at predictions (--save-images) before using the numbers.',
         )

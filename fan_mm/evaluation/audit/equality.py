@@ -1,4 +1,4 @@
-"""Which cells of a sweep, or which real conditions, are equal: in their pictures, all scores, or one.
+"""Which cells of a sweep, or which real conditions, are equal: in their images, all scores, or one.
 
 Records are given by their names, and told by them.
 """
@@ -24,11 +24,11 @@ def same_evidence(records: Records, kind: str) -> list[tuple[str, ...]]:
 
 
 def same_to_the_last_digit(records: Records, pictures: str) -> Iterator[tuple[str, ...]]:
-    """Names of records whose scores are equal though their pictures differ, each name once.
+    """Names of records whose scores are equal though their images differ, each name once.
 
     Args:
         records: by their names.
-        pictures: the evidence by which pictures are told apart.
+        pictures: the evidence that distinguishes images.
     """
     reported: set[str] = set()
     for names in (*same_evidence(records, 'scores'), *_groups(records, _rich_scores)):
@@ -39,7 +39,7 @@ def same_to_the_last_digit(records: Records, pictures: str) -> Iterator[tuple[st
 
 
 def equal_ones(records: Records, pictures: str) -> set[str]:
-    """Names of the records that are equal to another one, in their pictures or in all scores."""
+    """Names of the records that are equal to another one, in their images or in all scores."""
     groups = (
         *same_evidence(records, pictures),
         *same_evidence(records, 'scores'),
@@ -68,7 +68,7 @@ def repeated_score(scores: Mapping[str, float | None]) -> tuple[float, list[str]
 def _rich_scores(record: CellRecord) -> Hashable:
     """All values of a segmentation, if they are many; None otherwise.
 
-    They are shares of millions of pixels. Ranks of few objects or pictures may well be equal.
+    They are shares of millions of pixels. Ranks of few objects or images may well be equal.
     """
     if 'IoU' not in record.per_class:
         return None

@@ -1,4 +1,4 @@
-"""What the audit of a sweep says, and what it is told."""
+"""Findings of the audit of a sweep, and the facts on which they are based."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

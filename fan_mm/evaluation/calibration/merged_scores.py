@@ -1,7 +1,7 @@
 """The scores of mmseg's test-time augmentation, which it does not keep.
 
 ``SegTTAModel`` predicts from the mean of the augmentations' probabilities and returns samples with the
-logits of the last one. Here the mean is taken once more as they are made: one map for each picture.
+logits of the last one. Here the mean is taken once more as they are made: one map for each image.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Calibration on real adverse conditions: of each, of a set's pictures together, and the mean of conditions.
+"""Calibration on real adverse conditions: of each, of a set's images together, and the mean of conditions.
 
 Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.shifts.pooling`).
 """
@@ -21,7 +21,7 @@ def add_calibration(
     """Add the calibration of conditions and of sets to the content of results.json.
 
     Args:
-        results: from `fan_mm.evaluation.shifts.results.join`; changed in place.
+        results: from `fan_mm.evaluation.shifts.results.join`; modified in place.
         measured: every condition, and the clean column.
         variants: V names: 'plain' and, with a temperature, 'scaled'.
 

@@ -1,4 +1,4 @@
-"""What is known of one real condition: its record, its pictures, and its statistics as they are stored."""
+"""What is known of one real condition: its record, its images, and its statistics as they are stored."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ class Measured:
     Attributes:
         cell: which.
         record: its scores.
-        total: pictures that it has, evaluated or not.
-        unlabelled: names of pictures left out for want of a label.
-        keys: ``(N,)`` names of the pictures evaluated.
-        scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
+        total: images that it has, evaluated or not.
+        unlabelled: names of images left out for want of a label.
+        keys: ``(N,)`` names of the images evaluated.
+        scenes: ``(N,)`` names of what they show; images of one scene are drawn together.
         statistics: see `fan_mm.evaluation.shifts.pooling`; None without.
-        sha256: of the pictures and labels evaluated.
+        sha256: of the images and labels evaluated.
         calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None where it was not
             measured.
         audit: of its sweep.
@@ -48,11 +48,11 @@ class Measured:
 
 
 class Pictures(NamedTuple):
-    """What is known of the pictures of a cell.
+    """What is known of the images of a cell.
 
     Attributes:
         keys: ``(N,)`` their names.
-        scenes: ``(N,)`` names of what they show. Pictures with one label file show one scene: three fogs
+        scenes: ``(N,)`` names of what they show. Images with one label file show one scene: three fogs
             of one street.
         sha256: of names, sizes of the files and, of boxes, the labels, whatever dataset class reads them.
     """
@@ -63,7 +63,7 @@ class Pictures(NamedTuple):
 
 
 def pictures_of(cell: ShiftCell, dataset: Any, samples: Sequence[int]) -> Pictures:
-    """The pictures of a cell's dataset, of mmengine's kind: those of some indices."""
+    """The images of a cell's dataset, of mmengine's kind: those of some indices."""
     infos = sample_infos(dataset, samples)
     keys = [image_key(info['img_path']) for info in infos]
     # COCO-O's domains have folders, and may have files, of the same names, and no scene in common

@@ -35,7 +35,7 @@ def join(
         model: as for `fan_mm.evaluation.results.build_results`.
         dataset: 'type' of the clean column, 'classes', 'palette'.
         protocol: further entries, such as 'max_samples'.
-        pooled: the pictures of all that was measured; made where it is None.
+        pooled: the images of all that was measured; made where it is None.
 
     Returns:
         The content of results.json, and the arrays of per_image.npz, None without statistics.

@@ -1,6 +1,6 @@
 """Scores on real adverse conditions: per condition, pooled over conditions, and as their mean.
 
-Pooled is the score of all of a set's pictures together: of mIoU that of the sum of the conditions'
+Pooled is the score of all of a set's images together: of mIoU that of the sum of the conditions'
 confusion matrices, as a test server reports 'all'; of mAP that of all detections in the order of their
 scores. The mean of conditions is another number. `fan_mm.evaluation.shifts.pooling` has the intervals.
 """
@@ -16,7 +16,7 @@ from fan_mm.evaluation.metrics import retention
 from fan_mm.evaluation.shifts.measured import Measured
 from fan_mm.evaluation.shifts.pooling import MEAN, POOLED, Pooled, ShiftCell
 
-_COCO_VAL = 5000  # pictures
+_COCO_VAL = 5000  # images
 EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
 
 
@@ -30,7 +30,7 @@ class SetInfo:
         scored: positions of the classes that count; None for all.
         weather: condition -> 'fog', 'night' and so on.
         effective: whether its field reports `effective_robustness`.
-        published: how many pictures a condition has where the set is whole, and 'all' of them.
+        published: how many images a condition has where the set is whole, and 'all' of them.
         told: further entries for results.json: 'encoding', 'protocol', 'source' and so on.
     """
 
@@ -62,7 +62,7 @@ class SetScores:
         clean: the clean column; None where it was not asked for.
         headline: name of the score.
         classes: names of the model's classes.
-        pooled: the pictures of these cells, of those that have statistics.
+        pooled: the images of these cells, of those that have statistics.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class SetScores:
         if self.info.effective and self.clean is not None and self.clean.total != _COCO_VAL:
             told['notes'] = [
                 *told.get('notes', ()),
-                f'effective robustness: the clean column has {self.clean.total} pictures, and so is not COCO '
+                f'effective robustness: the clean column has {self.clean.total} images, so it is not COCO '
                 f'val2017, which has {_COCO_VAL}.',
             ]
         return {
@@ -164,7 +164,7 @@ class SetScores:
         if len(self.conditions) > 1 and any(
             m.record.status == 'done' and m.cell not in self.pooled for m in self.conditions
         ):
-            why = f'of {self.headline} nothing is stored by picture here: it is not pooled'
+            why = f'of {self.headline} no data are stored per image: it is not pooled'
             nothing: dict[str, Any] = {
                 'value': None,
                 'interval': None,
@@ -220,7 +220,7 @@ class SetScores:
         return {'value': value, 'interval': bounds, 'complete': True, 'missing': []}
 
     def _score(self, group: Sequence[Measured]) -> float | None:
-        """The score of some cells' pictures over the classes of this set, per cent; None without."""
+        """The score of some cells' images over the classes of this set, per cent; None without."""
         if any(m.record.status != 'done' for m in group):
             return None
         if all(m.cell in self.pooled for m in group):
@@ -229,7 +229,7 @@ class SetScores:
         return group[0].record.metrics.get(self.headline) if whole else None
 
     def _per_class(self) -> dict[str, dict[str, float | None]]:
-        """Per-class values of all pictures together; of one condition its own."""
+        """Per-class values of all images together; of one condition its own."""
         cells = [m.cell for m in self.conditions if m.record.status == 'done']
         if len(cells) < len(self.conditions):
             return {}

@@ -23,7 +23,7 @@ class RankPart:
         lasting: whether the error would be the same at another try: a sample that cannot be loaded.
         positions: of its samples in the sweep, as they were processed.
         results: per collecting metric what it collected.
-        pictures: position -> picture -> JPEG file.
+        pictures: position -> image -> JPEG file.
         seen: for the audit.
         seconds: wall time.
     """

@@ -37,9 +37,9 @@ class OwnPart:
         labels: of the samples, None for those without.
         fp16: predict under autocast.
         copies: whether the corrupted images are other files than those of ``infos``.
-        every_cell: is told of what goes wrong with the first clean batch.
+        every_cell: is notified of failures on the first clean batch.
         auditor: looks at all batches.
-        gallery: takes pictures; None takes none.
+        gallery: takes images; None takes none.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OwnPart:
         Args:
             cell: which.
             loader: gives this process's batches of it next.
-            progress: is told of each.
+            progress: is notified of each.
 
         Raises:
             EveryCellFails: on all ranks, where the first clean batch shows it.

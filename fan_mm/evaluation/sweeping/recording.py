@@ -45,7 +45,7 @@ class Recording:
     Args:
         store: of the sweep.
         metrics: of the sweep.
-        every_cell: is told where the metrics fail on a whole cell.
+        every_cell: is notified if the metrics fail on a whole cell.
         auditor: of the sweep.
         paths: of all samples.
         more: whether other cells follow the clean one.
@@ -95,7 +95,7 @@ class Recording:
                 if self._is_in_vain(cell, scores):
                     raise EveryCellFails(
                         f'the clean images have no {scores.headline} (undefined), and so would every '
-                        'cell: the labels of those evaluated hold nothing that counts'
+                        'cell: the labels of the evaluated images contain nothing that counts'
                     )
                 # what was matched is for the clean cell, which is pooled with other conditions
                 arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}

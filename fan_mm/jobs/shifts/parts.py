@@ -148,7 +148,7 @@ def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
     loader = copy.deepcopy(cfg.test_dataloader)
     pipelines = [d.get('pipeline') for _, d in datasets_of('', loader.dataset)]
     if not pipelines or not pipelines[0]:
-        raise InputError('test_dataloader.dataset has no pipeline to read pictures with')
+        raise InputError('test_dataloader.dataset has no pipeline to read images')
     if any(pipeline != pipelines[0] for pipeline in pipelines):
         raise InputError('the test datasets have several pipelines: keep one dataset')
     loader.dataset = ConfigDict(dataset, pipeline=pipelines[0])

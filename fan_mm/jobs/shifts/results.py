@@ -68,7 +68,7 @@ class ShiftResults:
 
     @cached_property
     def pooled(self) -> Pooled:
-        """The pictures of the conditions that are done; whatever is still to come, drawn alike."""
+        """The images of the conditions that are done; whatever is still to come, drawn alike."""
         kind = {'segmentation': PooledIoU, 'detection': PooledAP}[self.task]
         return kind({part.cell: pictures.scenes for part, pictures in self.pictures.items()})
 
@@ -149,8 +149,8 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
     notes = [note for c in conditions for note in c.notes]
     if lacking := record.lacking(conditions):
         notes.append(
-            f'{conditions[0].folder} has nothing of {", ".join(lacking)}: pooled and mean are of the others, '
-            f'and not those that are published of {record.title}'
+            f'{conditions[0].folder} contains nothing of {", ".join(lacking)}: pooled and mean cover only the '
+            f'others, and are not comparable with published ones of {record.title}'
         )
         print_log(notes[-1], 'current', logging.WARNING)
     published = record.published(conditions)
@@ -183,7 +183,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
 
 
 def _published(dataset: Any) -> int | None:
-    """How many pictures the split of a clean column has as published; None where that is not known."""
+    """How many images the split of a clean column has as published; None where that is not known."""
     shift = getattr(dataset, 'shift', None)
     if not isinstance(shift, ShiftSet) or dataset.conditions not in (None, ['all']):
         return None
@@ -192,7 +192,7 @@ def _published(dataset: Any) -> int | None:
 
 
 def _other_counts(conditions: Sequence[Condition], published: Mapping[str, int]) -> list[str]:
-    """The conditions that have another number of pictures than is published, or else all together."""
+    """The conditions that have another number of images than is published, or else all together."""
     found = {c.name: len(c.images) for c in conditions}
     if not published.keys() & found.keys() and 'all' in published:
         found = {'all': sum(found.values())}

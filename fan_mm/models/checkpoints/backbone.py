@@ -33,7 +33,7 @@ _PART = re.compile(
 )
 # What a file may lack although the backbone has it: layers that dense outputs add (spec 7.5, 8).
 _ADDED_FOR_DENSE = re.compile(r'(learnable_downsample|out_norm\d|norm\d)\.')
-_ASK_INIT_CFG = 'say which with init_cfg.prefix={place}'
+_ASK_INIT_CFG = 'choose one with init_cfg.prefix={place}'
 
 
 class CheckpointedBackbone(BaseModule):
@@ -51,7 +51,7 @@ class CheckpointedBackbone(BaseModule):
 
     @property
     def anatomy(self) -> Anatomy:
-        """What a checkpoint of this architecture looks like."""
+        """Description of checkpoints of this architecture."""
         raise NotImplementedError
 
     @property
@@ -164,7 +164,7 @@ def load_pretrained(
         backbone: FANViT, FANHybrid, FANSwin or FANConvNeXt.
         checkpoint: path, or http(s) address.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to read, such as ``student``; by default the FAN is looked for.
+        prefix: the part of the file to read, such as ``student``; by default the FAN is searched for.
         ask: how to say which of several; see `find_module`.
 
     Returns:
@@ -193,9 +193,9 @@ def load_pretrained(
         for key in backbone.state_dict().keys() - ours.keys()
     }
     if left_out:
-        report += f'; not needed here: {", ".join(sorted(left_out))}'
+        report += f'; not needed: {", ".join(sorted(left_out))}'
     if fresh:
-        report += f'; not in the file, initialised anew: {", ".join(sorted(fresh))}'
+        report += f'; not in the file, newly initialised: {", ".join(sorted(fresh))}'
     print_log(report, logger='current')
     return set(ours)
 
@@ -238,7 +238,7 @@ def adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[s
     found = Anatomy.of(ours)
     shared = len(ours.keys() & own.keys())  # one name in common happens
     if found is None and (other_network(state) or 2 * shared < min(len(ours), len(own))):
-        raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
+        raise InputError(f'the checkpoint does not match any FAN: it {describe(state)}')
     anatomy = backbone.anatomy
     if found is not None and ours.keys() <= own.keys() and not _missing(own, ours):
         # all it has, which may be no more than the stages up to its last output

@@ -16,7 +16,7 @@ _SIGNATURES = (
     'layers.0.blocks.0.mlp.q.weight',
     'layers.0.blocks.0.channel_attention.q.weight',
 )
-ASK_CONVERTER = 'take one out with tools/convert_checkpoint.py --prefix {place}'
+ASK_CONVERTER = 'extract one with tools/convert_checkpoint.py --prefix {place}'
 
 
 def fan_places(tree: WeightTree) -> list[str]:

@@ -43,14 +43,14 @@ def load_strictly(
             raise InputError(f'{source}: {lines[-1]}') from None
         shapes = re.findall(r'torch\.Size\((\[[\d, ]*\])\)', rest.partition('\n')[0])
         hint = ' instead of '.join(shapes)
-        raise InputError(f'{source}: the shape of {first} is another ({hint})') from None
+        raise InputError(f'{source}: the shape of {first} differs ({hint})') from None
     given = set(given)
     missing = [n for n in missing if n not in given and not n.endswith('num_batches_tracked')]
     if missing:
         part = state.keys() <= own.keys() and 2 * len(missing) > len(own)
         if not part:
             _check_names(own, {*state, *given}, source)
-        what = 'it holds a part of the model and lacks' if part else 'it lacks'
+        what = 'it contains part of the model and lacks' if part else 'it lacks'
         raise InputError(
             f'{source}: {what} {len(missing)} of {len(own)} tensors, such as {missing[0]}'
         )
@@ -71,6 +71,6 @@ def _check_names(own: Mapping, state: Iterable[str], source: str) -> None:
     found = [name for name in own if name in known or name.removeprefix('backbone.') in known]
     if 2 * len(found) < len(own):
         raise InputError(
-            f"{source}: it has {len(found)} of the model's {len(own)} tensors, so it is another "
-            "model's file"
+            f"{source}: it has {len(found)} of the model's {len(own)} tensors, so it belongs to "
+            'another model'
         )

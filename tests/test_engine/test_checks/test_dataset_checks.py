@@ -90,7 +90,7 @@ def test_good_datasets_are_built_without_being_read():
             dict(metainfo=dict(classes='road')),
             "is the text 'road': it must be a list, such as .'road'.",
         ),
-        (dict(metainfo=dict(CLASSES=['road'])), 'CLASSES is not read; write classes'),
+        (dict(metainfo=dict(CLASSES=['road'])), 'CLASSES is not used; write classes'),
         (
             dict(pipeline=[dict(type='LoadImageFromFil')]),
             'transform 1: .*did you mean LoadImageFromFile',
@@ -159,7 +159,7 @@ def test_what_is(tmp_path, backend):
     with pytest.raises(InputError, match='no such file or folder: nowhere'):
         check_dataset('d', CITY | dict(backend_args=args))
     assert check_dataset('d', CITY | dict(backend_args=args, data_root=str(tmp_path)))
-    with pytest.raises(InputError, match=r'\(say --cfg-options d.data_root=FOLDER\)'):
+    with pytest.raises(InputError, match=r'\(use --cfg-options d.data_root=FOLDER\)'):
         check_dataset('d', CITY | dict(data_root='', ann_file='no.txt'))
 
 

@@ -33,7 +33,7 @@ def test_the_loader_says_whether_exif_turns_a_photo(tmp_path, orientation, loade
     assert other_size(file, loaded, pipeline) == ''
     wrong = other_size(file, loaded[::-1], pipeline)
     turned = loaded == (40, 20)
-    assert wrong == ('20x40 as EXIF turns it' if turned else '40x20')
+    assert wrong == ('20x40 when rotated according to EXIF' if turned else '40x20')
 
 
 @pytest.mark.parametrize('pipeline', [None, [], [dict(type='ReadsItself')], [object()]])
@@ -61,18 +61,18 @@ IGNORING = dict(LOADER, color_type='color_ignore_orientation')
 @pytest.mark.parametrize(
     ('loader', 'how'),
     [
-        (LOADER, 'turns them'),
-        (dict(LOADER, imdecode_backend='pillow', to_float32=True), 'turns them'),
+        (LOADER, 'rotates them'),
+        (dict(LOADER, imdecode_backend='pillow', to_float32=True), 'rotates them'),
         (IGNORING, 'leaves them as stored'),
-        (dict(type='ReadsItself'), 'turns them or not'),
+        (dict(type='ReadsItself'), 'may rotate them or not'),
     ],
 )
 def test_photos_that_are_turned_are_said_once(tmp_path, orientation, loader, how):
     files = photos(tmp_path, 1, 1, orientation, orientation, 1)
     (note,) = turned_photos('test_dataloader.dataset', files, [loader])
     assert note.startswith(
-        'test_dataloader.dataset: 2 of 5 pictures looked at have an EXIF orientation, such as '
-        f'{orientation} of {files[2]}; the pipeline {how}, and labels must be drawn so: '
+        'test_dataloader.dataset: 2 of 5 images checked have an EXIF orientation, such as '
+        f'{orientation} of {files[2]}; the pipeline {how}, and the labels must match: '
     )
 
 
@@ -84,4 +84,4 @@ def test_upright_photos_and_what_is_none_are_not_said(tmp_path):
 def test_listed_twice():
     assert listed_twice('list.txt', ['a', 'b']) == []
     (note,) = listed_twice('list.txt', ['b', 'a', 'b', 'a', 'b'])
-    assert note.startswith('list.txt: 2 pictures listed more than once (the first is b, 3 times)')
+    assert note.startswith('list.txt: 2 images listed more than once (the first is b, 3 times)')

@@ -153,7 +153,7 @@ def test_temperature(sweep, training, tmp_path):
 
 
 def test_never_on_what_is_evaluated(cfg, sweep):
-    with pytest.raises(InputError, match='is a picture of the split that is evaluated'):
+    with pytest.raises(InputError, match='is an image of the evaluated split'):
         sweep(fit_on=DATASETS.build(cfg.test_dataloader.dataset), max_samples=1)
 
 

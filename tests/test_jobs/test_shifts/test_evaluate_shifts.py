@@ -337,7 +337,7 @@ def broken_picture(root):
         (None, {'splits': {'acdc': 'test'}}, r'withheld: --submission DIR .*--split acdc=val'),
         (None, {'splits': {'muses': 'val'}}, '--split muses=val: give --muses DIR, too'),
         (None, {'sets': ('coco_o',)}, 'COCO-O is for detectors, but the config is for segmenters'),
-        (None, {'sets': ()}, 'nothing to evaluate: give a set, such as --acdc DIR'),
+        (None, {'sets': ()}, 'nothing to evaluate: give a dataset, such as --acdc DIR'),
         (None, {'max_samples': 0}, 'max_samples must be at least 1'),
         (
             None,
@@ -442,9 +442,9 @@ def test_the_clean_twin_of_acdc(data, tmp_path, no_report):
     assert {c['weather'] for c in alone['conditions'].values()} == {'clear'}
     for options, line in (
         ({'clean_split': {'muses': 'val'}}, '--clean muses=val: give --muses DIR, too'),
-        ({'clean_split': {'acdc': 'train_ref'}}, 'no pictures of ACDC, split train_ref'),
+        ({'clean_split': {'acdc': 'train_ref'}}, 'no images of ACDC, split train_ref'),
         ({'clean_split': {'acdc': 'test'}}, 'ACDC test has no labels here'),
-        ({'clean_split': {'acdc': 'val_ref'}, 'clean': False}, 'not with --no-clean'),
+        ({'clean_split': {'acdc': 'val_ref'}, 'clean': False}, 'excludes --no-clean'),
     ):
         with pytest.raises(InputError, match=line):
             run('wrong', **options)
@@ -570,7 +570,7 @@ def test_the_command_passes_everything_on(monkeypatch, tmp_path, capsys):
         ),
         (['--acdc', 'a', '--size', 'clean=3'], '--size is for ImageNet classifiers'),
         (['--acdc', 'a', '--split', 'val'], 'write NAME=VALUE'),
-        (['--max-samples', '0', '--acdc', 'a'], "'0' is not a whole number from 1 on"),
+        (['--max-samples', '0', '--acdc', 'a'], "'0' is not a whole number of at least 1"),
     ],
 )
 def test_wrong_commands(words, message, monkeypatch, tmp_path, capsys):
