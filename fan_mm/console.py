@@ -69,7 +69,7 @@ def as_commands(text: str) -> str:
 
 
 def hand_over() -> int | None:
-    """Run the tool that the command line names, as if it had been started itself.
+    """Run the tool named on the command line, as if it had been started directly.
 
     Raises:
         InputError: there is no such command.

@@ -21,9 +21,8 @@ from fan_mm.errors import InputError
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _ENDS = {_JPEG: b'\xff\xd9', _PNG: b'IEND\xaeB`\x82'}
 _TAIL = 64  # bytes, of which a few may follow the end
-_MARKER = re.compile(
-    rb'\xff+([^\x00\xff\xd0-\xd7])'
-)  # among the pixels of a JPEG, of those that end them
+# Of a segment of a JPEG; not those that stand among pixels.
+_MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')
 _EOI = b'\xd9'
 _PATH = re.compile(r'(^|_)path\d*$')  # keys of a sample: img_path, seg_map_path, img_path2
 _OTHERS = (  # what comes under the name of an image, by its first bytes in lower case

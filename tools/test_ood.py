@@ -217,7 +217,7 @@ def classification(
         raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
     goes_on = 'the same command continues after the finished test sets'
     if args.calibration or args.fit_temperature:
-        goes_on = 'the same command begins again, but for the cells of ImageNet-C'
+        goes_on = 'the same command starts again, except for finished cells of ImageNet-C'
     with telling(lambda: goes_on):
         results = evaluate_ood(
             cfg,

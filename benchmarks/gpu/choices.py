@@ -21,7 +21,7 @@ from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.mlp import ConvMlp
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.window_attention import WindowAttention
-from gpu.results import Results
+from gpu.results import Results, largest
 from gpu.timing import device, medians
 
 Context = Callable[[], AbstractContextManager]
@@ -249,7 +249,7 @@ def compare_weight_gradients(size: int, shape: tuple[int, ...], precision: torch
         name = f'along rows, {warps} warps'
         ways[name] = functools.partial(depthwise_rows.gradients, gradient, x, size, warps)
     expected = ways[OURS]()
-    difference = max(
+    difference = largest(
         ((found - ours).norm() / ours.norm()).item()
         for way in ways.values()
         for found, ours in zip(way(), expected, strict=True)

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from fan_mm.analysis.subject import fitting_memory
-from fan_mm.engine.config.building import building
+from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
@@ -161,7 +161,8 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         size: input size (H, W) in pixels.
 
     Raises:
-        InputError: a mistake in the config, or a size that needs too much memory.
+        InputError: a mistake in the config, a size that needs too much memory, or a model that takes
+            something other than one image.
     """
     drop_data(cfg)
     if 'model' not in cfg:
@@ -170,7 +171,8 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     scope = cfg.get('default_scope', 'mmengine')
     with building(cfg), DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
-    with fitting_memory(f'an image of {size[0]}x{size[1]}'):
+    kind, picture = type(model).__name__, f'an image of {size[0]}x{size[1]}'
+    with used_so(f'{kind} does not run on {picture} alone'), fitting_memory(picture):
         inputs = torch.zeros(1, 3, *size)
         if scope != 'mmdet':
             return measure_complexity(model, inputs)

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -79,10 +79,17 @@ class Segmentor:
     def __call__(self, file: Path) -> tuple[np.ndarray, np.ndarray]:
         """Class labels (H, W) of the clean and of the corrupted image."""
         clean, corrupted = (
-            self.predictor(pipeline({'img_path': str(file)})).pred_sem_seg.data[0].cpu().numpy()
+            self._labels(self.predictor(pipeline({'img_path': str(file)})), 'pred_sem_seg')
             for pipeline in self._pipelines
         )
         return clean, corrupted
+
+    def _labels(self, sample: Any, name: str) -> np.ndarray:
+        if name not in sample:
+            held = ', '.join(sorted(sample.keys()))
+            raise InputError(f'{self.name} is not for classes of pixels: its samples have {held}')
+        labels: np.ndarray = sample.get(name).data[0].cpu().numpy()
+        return labels
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
         """Files of the config's test split, evenly spaced, and their labels (H, W).
@@ -96,7 +103,7 @@ class Segmentor:
             dataset = DATASETS.build(self.predictor.dataset_cfg)
         for i in spread(len(dataset), count):
             sample = load_sample(dataset, i)['data_samples']
-            yield Path(sample.img_path), sample.gt_sem_seg.data[0].numpy()
+            yield Path(sample.img_path), self._labels(sample, 'gt_sem_seg')
 
 
 def paint_errors(

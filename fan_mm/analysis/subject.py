@@ -14,10 +14,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from fan_mm.corruptions import corrupt, image_key, seed_for
-from fan_mm.engine.config.building import building
+from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
@@ -82,10 +83,20 @@ class Subject:
         self._preprocessor.to(get_device())
 
     def prepare(self, image: np.ndarray) -> Tensor:
-        """The backbone's input (1, 3, H', W') for an image, uint8 RGB (H, W, 3)."""
+        """The backbone's input (1, 3, H', W') for an image, uint8 RGB (H, W, 3).
+
+        Raises:
+            InputError: the model's preprocessing takes something else.
+        """
         pixels = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
-        data = self._preprocessor(dict(inputs=[pixels], data_samples=None), False)
-        return data['inputs']
+        # mmseg's notes in them how it has padded
+        data = dict(inputs=[pixels], data_samples=[BaseDataElement()])
+        what = f'data_preprocessor: {type(self._preprocessor).__name__}'
+        with used_so(f'{what} does not take one picture'):
+            inputs = self._preprocessor(data, False)['inputs']
+        if not isinstance(inputs, Tensor):
+            raise InputError(f'{what} gives no pictures as a tensor, but a {type(inputs).__name__}')
+        return inputs
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> None:

@@ -11,11 +11,11 @@ the model would be a second one beside those for AMP and for several processes.
 """
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.errors import InputError
 from fan_mm.models.losses import AttentionDiversity
 
@@ -58,7 +58,7 @@ class AttentionDiversityHook(Hook):
         """Attach to the model."""
         if not self.weight:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         self._diversity = AttentionDiversity(model, self.threshold)
         self._handles = [
             model.register_forward_pre_hook(self._start, with_kwargs=True),

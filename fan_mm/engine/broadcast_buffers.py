@@ -2,9 +2,10 @@
 
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from fan_mm.engine.distributed import unwrapped
 
 
 @HOOKS.register_module()
@@ -19,6 +20,6 @@ class BroadcastBuffersHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Broadcast from rank 0; without a process group, nothing happens."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         for buffer in model.buffers():
             broadcast(buffer)

@@ -1,5 +1,6 @@
 """Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,6 +236,11 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
             raise InputError(
                 f'{place}: {file.path} lacks {len(lacking)} of the {len(images)} images of the dataset '
                 f'(the first has the id {lacking[0]!r}): use the annotation file of the dataset'
+            )
+        if twice := [id_ for id_, count in Counter(images).items() if count > 1]:
+            notes.append(
+                f'{place}: {len(twice)} ids stand for several of the {len(images)} images evaluated (the first is '
+                f'{twice[0]!r}): mmdet takes them for one image, found in as often'
             )
         if len(file.images) > len(set(images)):
             notes.append(

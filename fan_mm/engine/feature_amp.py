@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
+
+from fan_mm.engine.distributed import unwrapped
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -23,7 +24,7 @@ class FeatureAmpOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast backbone and neck inside the usual gradient-accumulation context."""
-        inner = model.module if is_model_wrapper(model) else model
+        inner = unwrapped(model)
         parts = [getattr(inner, name, None) for name in ('backbone', 'neck')]
         with super().optim_context(model), ExitStack() as stack:
             for part in parts:

@@ -24,6 +24,7 @@ from fan_mm.torch_files import read_torch_file
 
 SUFFIX = '.onnx'
 PREFIX = 'fan_mm.'  # of our entries in a file's metadata
+_FLOATS = ('tensor(float)', 'tensor(float16)')
 _NEEDED = (  # entries without which it is not known what a file is
     *('backbone', 'part', 'output', 'preprocessing', 'input', 'classes', 'palette'),
     *('size', 'free', 'normalisation'),
@@ -77,8 +78,11 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
         InputError: it takes another type or shape, or fails at this one.
     """
     taken = session.get_inputs()[0]
+    given = images.numpy()
+    if taken.type == 'tensor(float16)' and given.dtype == np.float32:
+        given = given.astype(np.float16)
     try:
-        return session.run(None, {taken.name: images.numpy()})
+        return session.run(None, {taken.name: given})
     except Exception as error:  # onnxruntime has a dozen kinds
         if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
             raise InputError(
@@ -88,9 +92,12 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
             raise InputError(
                 f'the ONNX file fails for {list(images.shape)}: {first_line(error)}'
             ) from None
+        reason = first_line(error)
+        if len(taken.shape) == images.ndim and 'invalid dimensions' in reason:
+            reason = 'a file of --dynamic size and batch takes any'
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
-            f'{list(images.shape)}: {first_line(error)}'
+            f'{list(images.shape)}: {reason}'
         ) from None
 
 
@@ -102,7 +109,7 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     """
     entries = session.get_modelmeta().custom_metadata_map
     own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
-    if not own:
+    if not own.keys() & set(_NEEDED):
         raise InputError(
             f'{source} was not exported by fan_mm, so its inputs and outputs are not known'
         )
@@ -151,16 +158,39 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
     """
     session = open_session(source, 'cuda' if torch.cuda.is_available() else 'cpu')
     told = metadata_of(session, source)
-    if told['part'] != 'whole' or told['output'] != 'logits' or told['preprocessing']:
+    if told['part'] != 'whole':
         raise InputError(
-            f'{source} gives {told["output"] if told["part"] == "whole" else told["part"]} for '
-            f'{told["input"]}: for testing, export with --output logits and without '
-            '--with-preprocessing'
+            f'{source} gives {told["part"]}, not scores: only whole classifiers and segmenters are tested'
         )
+    if told['output'] != 'logits' or told['preprocessing']:
+        raise InputError(
+            f'{source} gives {told["output"]} for {told["input"]}: for testing, export with '
+            '--output logits and without --with-preprocessing'
+        )
+    _check_form(session, told.get('task'), source)
     meta = {'classes': tuple(told['classes'])} if told['classes'] else {}
     if told['palette']:
         meta['palette'] = told['palette']
     return {'onnx': session, 'meta': {'dataset_meta': meta, 'export': told}}
+
+
+def _check_form(session: Any, task: str | None, source: str | os.PathLike) -> None:
+    """Refuse a graph that somebody changed and that still says to be ours.
+
+    Raises:
+        InputError: it takes no normalised images, or gives no logits.
+    """
+    ranks = {'classification': (2,), 'segmentation': (4,)}.get(task or '', (2, 4))
+    taken, given = session.get_inputs(), session.get_outputs()
+    fits = len(taken) == 1 and len(taken[0].shape) == 4 and taken[0].shape[1] == 3
+    gives = [value.name for value in given] == ['logits'] and len(given[0].shape) in ranks
+    for verb, values, right in (('takes', taken, fits), ('gives', given, gives)):
+        if not right or values[0].type not in _FLOATS:
+            has = ', '.join(f'{value.name} {value.type} {value.shape}' for value in values)
+            raise InputError(
+                f'{source} was changed after its export: it {verb} {has}, where a file that can be tested takes '
+                "float images (B, 3, H, W) and gives 'logits' alone"
+            )
 
 
 class OnnxNetwork(nn.Module):
@@ -183,7 +213,11 @@ class OnnxNetwork(nn.Module):
             lacking = part[-1:].expand(size - len(part), *part.shape[1:])
             filled = torch.cat([part, lacking]).contiguous()
             parts.append(run_session(self.session, filled)[0][: len(part)])
-        return (torch.from_numpy(np.concatenate(parts)).to(images.device),)
+        if any(np.isnan(part).any() for part in parts):
+            raise InputError(
+                'the ONNX file gives values that are no numbers: it is damaged, or float16 overflows in it'
+            )
+        return (torch.from_numpy(np.concatenate(parts)).float().to(images.device),)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
         return self  # a session cannot be copied, and does not change
@@ -224,7 +258,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if isinstance(used, OnnxNetwork) and used.session is session:
         return
     head = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
-    if used is None or (name == 'backbone' and head is None):
+    if name is None or used is None or (name == 'backbone' and head is None):
         raise InputError(
             f'{source} replaces a classification or segmentation model, but {type(model).__name__} is neither'
         )
@@ -238,6 +272,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if name != 'backbone':
         setattr(model, name, _standing_for(used, session, told['size'], source))
         return
+    assert head is not None
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
     _check_classes(session, wanted, source)
     model.backbone = OnnxNetwork(session)

@@ -17,7 +17,7 @@ from fan_mm.engine.classification_checks import (
     number_of_classes,
     other_positions,
 )
-from fan_mm.engine.config.building import building
+from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
@@ -98,8 +98,17 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, packed: dict) -> Any:
-        """Predict for one sample as a test pipeline packs it; returns the data sample."""
-        return self.model.test_step(pseudo_collate([packed]))[0]
+        """Predict for one sample as a test pipeline packs it; returns the data sample.
+
+        Raises:
+            InputError: the model takes something else, such as a video.
+        """
+        kind = type(self.model).__name__
+        with (
+            DefaultScope.overwrite_default_scope(self.scope),
+            used_so(f'{kind} cannot predict for one picture'),
+        ):
+            return self.model.test_step(pseudo_collate([packed]))[0]
 
 
 def drop_data(cfg: Config) -> None:
@@ -123,6 +132,7 @@ def test_pipeline(predictor: Predictor) -> Compose:
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')
-    steps = [s for s in pipeline if not re.search('Load.*Annotations', type_name(s))]
+    # mmseg's LoadDepthAnnotation and LoadBiomedicalAnnotation, too
+    steps = [s for s in pipeline if not re.search('Load.*Annotation', type_name(s))]
     with DefaultScope.overwrite_default_scope(predictor.scope):
         return Compose(steps)

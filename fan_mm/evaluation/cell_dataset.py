@@ -121,6 +121,11 @@ def data_info(dataset: Any, index: int) -> Mapping:
         part = bisect.bisect_right(dataset.cumulative_sizes, index)
         start = dataset.cumulative_sizes[part - 1] if part else 0
         return data_info(dataset.datasets[part], index - start)
+    if not hasattr(dataset, 'get_data_info') and isinstance(
+        listed := getattr(dataset, 'data_list', None), list
+    ):
+        info: Mapping = listed[index]  # mmpretrain's MultiTaskDataset
+        return info
     return dataset.get_data_info(index)
 
 
@@ -147,6 +152,11 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         raise InputError(
             f'{type(error.obj).__name__} has no get_data_info: derive it from BaseDataset of mmengine'
         ) from None
+    if infos and isinstance(infos[0].get('images'), list):
+        raise InputError(
+            f'the samples of {type(dataset).__name__} are videos: pictures are corrupted one by one, and '
+            'what is found over a video is not evaluated so; a detector is, on a dataset of pictures'
+        )
     if infos and not infos[0].get('img_path'):
         raise InputError(
             f'the samples of {type(dataset).__name__} have no img_path: the seed of an image is '

@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import print_log
 
 from fan_mm.corruptions import image_key
+from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
 from fan_mm.evaluation.samples import spread
 
@@ -69,7 +70,7 @@ class Gallery:
             return self._take(cell, positions, batch, outputs)
         except Exception as error:  # the input's form and the painter are the user's
             self.positions = set()
-            print_log(f'no images: {type(error).__name__}: {error}', 'current', logging.WARNING)
+            print_log(f'no images: {one_line(error)}', 'current', logging.WARNING)
             return {}
 
     def _take(

@@ -261,20 +261,20 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
             f'{_KINDS[kind]} are needed'
         )
     doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
-    if doubt := doubt or _broken_seal(path, results):
+    broken = _broken_seal(path, results, results.pop(_SEAL, None))
+    if doubt := doubt or broken:
         _warn(doubt)
         results['doubt'] = doubt
     return results
 
 
-def _broken_seal(path: Path, results: dict[str, Any]) -> str | None:
-    """Which file was changed since it was written, in a line; takes the seal out, which earlier versions lack."""
-    sealed = results.pop(_SEAL, None)
+def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | None:
+    """Which file was changed since it was written and sealed, in a line; results of earlier versions are not."""
     if not isinstance(sealed, dict):
         return None
     files = [path.with_name(name) for name in sealed if name != RESULTS]
     found = _seals(results, [file for file in files if file.is_file()])
-    changed = [path.with_name(name) for name, digest in found.items() if digest != sealed[name]]
+    changed = [path.with_name(name) for name, digest in found.items() if digest != sealed.get(name)]
     if not changed:
         return None
     own = changed[0].name == RESULTS

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
+from fan_mm.engine.config.building import used_so
 from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
@@ -50,7 +51,7 @@ def paint_files(
         if (out / relative).exists() and (out / relative).samefile(file):
             raise InputError(f'--out {out} would overwrite {file}: choose another folder')
     predictor = Predictor(cfg, checkpoint)
-    paint = painter(predictor.task, predictor.metainfo)
+    paint = painter(predictor.metainfo)
     pipeline = test_pipeline(predictor)
     loader = loader_in(pipeline.transforms)
     output_folder(out)
@@ -65,7 +66,9 @@ def paint_files(
         if (header := read_header(file)) and header.several:
             print_log(f'{file}: only its first frame or page is used', 'current')
         try:
-            sample = predictor(pipeline({'img_path': str(file), 'img_id': index}))
+            with used_so('test_dataloader.dataset.pipeline does not take one picture'):
+                packed = pipeline({'img_path': str(file), 'img_id': index})
+            sample = predictor(packed)
             picture = paint(image, sample)['prediction']
             names, palette = legend_of(sample, predictor.metainfo)
             picture = room_for_legend(picture, names)
@@ -100,13 +103,18 @@ def paint_samples(
         raise InputError('the config has no test_dataloader')
     with DefaultScope.overwrite_default_scope(predictor.scope):
         dataset = DATASETS.build(predictor.dataset_cfg)
-    paint = painter(predictor.task, predictor.metainfo)
+    paint = painter(predictor.metainfo)
     loader = loader_in([t for pipeline in pipelines_of(dataset) for t in pipeline])
     remove_temporaries(out)
     written = []
     for index in loop(spread(len(dataset), count)):
         packed = load_sample(dataset, index)
-        file = Path(packed['data_samples'].img_path)
+        given = packed['data_samples']
+        if (path := getattr(given, 'img_path', None)) is None:
+            raise InputError(
+                f'samples of one picture are painted; the dataset gives a {type(given).__name__}'
+            )
+        file = Path(path)
         image = load_picture(loader, file)
         sample = predictor(packed)
         painted = paint(image, sample)

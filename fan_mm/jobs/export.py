@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,11 +106,13 @@ def export(
         'part': part,
         'size': list(size),
         'free': list(free),
+        'window': _window(network.model),
         'precision': precision,
         'calibration_images': len(pictures) if pictures else 0,
         'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
         'palette': _plain(predictor.metainfo.get('palette')),
     }
+    _tell_what_is_left(network, entries['window'])
     with whole_file(out) as aside:
         if form == 'pt2':
             return _verified(write_program(aside, network, size, free, entries), network, entries)
@@ -272,6 +275,42 @@ def _verified(
         f'the file differs from PyTorch: {found}; {bounds}'
         + (f'; the first layer that differs is {where}' if where else '')
     )
+
+
+def _window(model: Any) -> dict[str, Any] | None:
+    """Size and stride in pixels of the window that a model slides over pictures; None if it does not."""
+    config = getattr(model, 'test_cfg', None)
+    if not isinstance(config, dict) or config.get('mode') != 'slide':
+        return None
+    return {name: _plain(config.get(name)) for name in ('crop_size', 'stride')}
+
+
+def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
+    """Say which steps of the model's own prediction are not in the file."""
+    if window is not None and network.part == 'whole':
+        print_log(
+            f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over pictures: the '
+            'file computes one window, and who runs it on whole pictures gets other scores than were measured',
+            'current',
+            logging.WARNING,
+        )
+    made = network.model.data_preprocessor
+    if network.preprocessing and (padding := _padding(made)):
+        print_log(
+            f'{type(made).__name__} pads pictures ({padding}), the file does not: give it padded ones',
+            'current',
+            logging.WARNING,
+        )
+
+
+def _padding(preprocessor: Any) -> str:
+    """How pictures are padded when a model predicts; '' if they are not."""
+    if hasattr(preprocessor, 'test_cfg'):  # mmseg's, which pads by nothing else then
+        options = preprocessor.test_cfg or {}
+    else:
+        divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+        options = {'pad_size_divisor': divisor} if divisor > 1 else {}
+    return ', '.join(f'{name} {value}' for name, value in options.items())
 
 
 def _normalisation(cfg: Config) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def evaluate_robustness(
         fp16=getattr(loop, 'fp16', False),
         model_info=info,
         save_images=save_images,
-        paint=painter(task, meta if isinstance(meta, dict) else {}),
+        paint=painter(meta if isinstance(meta, dict) else {}),
         fit_on=fit_on,
         **options,
     )

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import BaseLoop, Runner
 
+from fan_mm.config_parts import type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.config.building import building
 from fan_mm.engine.onnx_file import is_onnx
@@ -27,14 +28,28 @@ def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
     Args:
         cfg: with the split that is evaluated.
         checkpoint: its file.
+
+    Raises:
+        InputError: the split has several loaders, for a loop of the user's own.
     """
+    refuse_several(cfg)
     return {
-        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
+        'name': Path(cfg.filename).stem if cfg.filename else type_name(cfg.model),
         'config': cfg.filename and os.path.relpath(cfg.filename),
         'checkpoint': checkpoint,
         'config_sha256': config_sha256(cfg),
         'checkpoint_sha256': file_sha256(checkpoint),
     }
+
+
+def refuse_several(cfg: Config) -> None:
+    """Refuse a list of test loaders, which only a loop of the user's own takes."""
+    loaders = cfg.get('test_dataloader')
+    if isinstance(loaders, list | tuple):
+        raise InputError(
+            f'test_dataloader is a list of {len(loaders)}: tools/test.py runs the loop that takes them; here '
+            'it must be one, of a ConcatDataset perhaps'
+        )
 
 
 def ready_to_test(

@@ -231,7 +231,8 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
         raise InputError('--show and --show-dir need a visualization hook among default_hooks')
     if show_dir:
         output_folder(show_dir)
-    hook.update(show=show, wait_time=wait_time, interval=1)
+    hook.update(show=show, wait_time=wait_time)
+    hook['frame_interval' if type_name(hook).startswith('Track') else 'interval'] = 1
     scope = scope_of(cfg)
     hook['enable' if scope == 'mmpretrain' else 'draw'] = True
     if show_dir and scope == 'mmseg':

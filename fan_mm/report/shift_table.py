@@ -351,9 +351,9 @@ class ShiftTable(ResultsTable):
 def _part(found: Mapping[str, Any]) -> str:
     """Where a copy of a set holds another number of images than is published, how many; else ''."""
     published, total = found.get('published'), found.get('total')
-    return (
-        '' if None in (published, total) or published == total else f'{total} of {published} images'
-    )
+    if None in (published, total) or published == total:
+        return ''
+    return f'{total} of {published} images'
 
 
 def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:

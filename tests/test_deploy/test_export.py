@@ -21,6 +21,7 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')
 
 from fan_mm.deploy import Network, export_onnx, verify  # noqa: E402
+from fan_mm.deploy.verification import BOUNDS  # noqa: E402
 from fan_mm.engine.onnx_file import external_files  # noqa: E402
 from fan_mm.evaluation.identity import file_sha256  # noqa: E402
 from fan_mm.jobs import export as jobs_export  # noqa: E402
@@ -217,7 +218,16 @@ ENTRIES = (
         'checkpoint_sha256',
         'input',
     ),
-    *('preprocessing', 'normalisation', 'output', 'part', 'size', 'free', 'precision'),
+    *(
+        'parameters',
+        'preprocessing',
+        'normalisation',
+        'output',
+        'part',
+        'size',
+        'free',
+        'precision',
+    ),
     *('calibration_images', 'classes', 'palette', 'verification'),
 )
 
@@ -322,6 +332,84 @@ def _huge():
     network = _features()
     network.model.backbone.weight = torch.nn.Parameter(torch.empty(3 * 2**28, device='meta'))
     return network
+
+
+class Scores(torch.nn.Module):
+    """A head whose four scores are the features."""
+
+    align_corners = False
+
+    def forward(self, features):
+        return features[0]
+
+
+def off_by(part):
+    """One value of the last output is off by a part of the greatest."""
+
+    def change(outputs, _):
+        last = outputs[-1].reshape(-1)
+        last[-1] += part * np.abs(last).max()
+
+    return change
+
+
+def other_class(clearest):
+    """The class of one pixel, the clearest or the least clear, is another one."""
+
+    def change(outputs, logits):
+        best = logits.topk(2, 1)
+        gap = (best.values[:, 0] - best.values[:, 1]).reshape(-1)
+        place = int(gap.argmax() if clearest else gap.argmin())
+        outputs[0].reshape(-1)[place] = best.indices[:, 1].reshape(-1)[place]
+
+    return change
+
+
+def half_of_the_classes(outputs, _):
+    outputs[0][..., ::2] = (outputs[0][..., ::2] + 1) % 4
+
+
+def nothing(outputs, _):
+    pass
+
+
+@pytest.mark.parametrize(
+    ('output', 'change', 'bounds', 'passes'),
+    [
+        *((output, nothing, 'fp32', True) for output in ('features', 'logits', 'labels')),
+        *((output, off_by(5e-4), 'fp32', True) for output in ('features', 'logits')),
+        *((output, off_by(2e-3), 'fp32', False) for output in ('features', 'logits')),
+        *((output, off_by(float('nan')), 'int8', False) for output in ('features', 'logits')),
+        ('probabilities', off_by(2e-3), 'fp32', False),
+        ('logits', off_by(2e-3), 'fp16', True),
+        ('labels', other_class(clearest=True), 'fp32', False),
+        ('labels', other_class(clearest=False), 'fp32', True),
+        ('labels', half_of_the_classes, 'int8', False),
+        ('logits', lambda outputs, _: outputs.append(outputs[0]), 'int8', False),
+        ('logits', lambda outputs, _: outputs.__setitem__(0, outputs[0][..., 1:]), 'int8', False),
+    ],
+)
+def test_what_a_verification_lets_pass(output, change, bounds, passes):
+    torch.manual_seed(0)
+    if output == 'features':
+        network = _features()
+    else:
+        network = Network(Plain(Scores()), 'segmentation', output=output)
+
+    def run(images):
+        with torch.no_grad():
+            found = network(images)
+            found = [x.numpy().copy() for x in (found if output == 'features' else [found])]
+            if len(images) == 3:  # not the first that is tried
+                change(found, None if output == 'features' else logits_of(network, images))
+        return found
+
+    found = verify(run, network, (12, 16), ('batch', 'size'), bounds=BOUNDS[bounds])
+    assert found.passed == passes
+
+
+def logits_of(network, images):
+    return network.logits(network.model.extract_feat(images), images)
 
 
 @pytest.mark.parametrize('whole', [1, 64])

@@ -222,7 +222,7 @@ def test_the_file_is_found_where_the_error_names_none(tmp_path, bad):
         Image.new('L', (2, 2)).save(path)
         if index == bad:
             open(path, 'wb').close()
-    with pytest.raises(InputError, match=f'set cannot load {paths[bad]}: OSError: cannot identify'):
+    with pytest.raises(InputError, match=f'set cannot load {paths[bad]}: it is empty'):
         load_samples(Samples(paths), [0, 1], 'set')
     assert load_samples(Samples(paths), [0], 'set') == [0]
 

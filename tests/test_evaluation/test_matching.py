@@ -74,7 +74,7 @@ def pycocotools_own(truth, results, categories):
     }
 
 
-@pytest.mark.parametrize('elements', [1, 2**11, 2**20], ids='pair by pair,some,all at once'.split(','))
+@pytest.mark.parametrize('elements', [1, 2**11, 2**20], ids=['pair by pair', 'some', 'all at once'])
 @pytest.mark.parametrize(
     'change', [None, 'equal overlaps', 'an id of 0', 'no crowds named', 'at the limits']
 )

@@ -246,6 +246,7 @@ def test_a_set_without_a_manifest_is_told_by_content(tmp_path):
 
 def test_transform_reads_the_copy_or_says_that_it_is_gone(tmp_path):
     fill(tmp_path, 'cityscapes')
+    (tmp_path / 'fog/3/lindau/lindau_0.png').write_bytes(b'a picture')
     step = ReadPremade(PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes')))
     step.corruption, step.severity = CELLS[1]
     clean = clean_paths('cityscapes')[0]

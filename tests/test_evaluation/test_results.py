@@ -152,7 +152,7 @@ def test_other_scores_are_compared_with_draws_of_their_own(tmp_path, known):
         if not which:
             top5 = results['other_summaries']
             results['other_summaries'] = {'gone': top5['top5'], **top5}
-        others = {cell: which * drawn for cell in per_image.cells}
+        others = dict.fromkeys(per_image.cells, which * drawn)
         stored = PerImage(
             *('resampled', per_image.keys, per_image.resampled()),
             {'top5': others} if which < known else {},

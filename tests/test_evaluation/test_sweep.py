@@ -378,7 +378,6 @@ def filled_with_zeros(data):
         ('skip', 2, half, 'is truncated: get it again'),
         ('stop', 0, filled_with_zeros, 'is truncated: get it again'),
         ('retry', 0, lambda data: b'<!DOCTYPE html><html>gone', 'is a web page, not an image'),
-        ('retry', 2, lambda data: b'', 'is empty (0 bytes)'),
     ],
 )
 def test_a_picture_that_cannot_be_read_ends_the_sweep_before_the_clean_score(
@@ -404,6 +403,35 @@ def test_a_picture_that_cannot_be_read_ends_the_sweep_before_the_clean_score(
     jpegs[1].write_bytes(whole)
     results = sweep(work_dir=tmp_path / 'out', on_error=on_error).run()
     assert status(results) == dict.fromkeys(CELLS, 'done')
+
+
+def test_a_lone_cell_fails_once_and_others_elsewhere_go_on(sweep, jpegs, tmp_path):
+    """As a real condition, which is the clean cell of a sweep of its own."""
+    whole = jpegs[1].read_bytes()
+    jpegs[1].write_bytes(half(whole))
+    model, options = StripeModel(), dict(corruptions=(), severities=None, work_dir=tmp_path / 'out')
+    results = sweep(model, **options).run()
+    assert status(results) == {'clean': 'failed'} and len(model.seen) == 1
+    assert results['cells'][0]['error'] == f'{jpegs[1]} is cut short: get it again'
+    jpegs[1].write_bytes(whole)
+    assert status(sweep(**options).run()) == {'clean': 'done'}
+
+
+def test_a_copy_that_is_cut_short_fails_its_cell_alone(sweep, tiny_cityscapes, tmp_path):
+    cells = {'fog': (1, 3)}
+    source, copies = tiny_cityscapes / 'leftImg8bit', tmp_path / 'copies'
+    generate(tiny_cityscapes, copies, 'cityscapes', cells, jobs=1)
+    options = dict(corruptions=['fog'], corrupted_root=str(copies), work_dir=tmp_path / 'out')
+    copy = sorted((copies / 'fog/3').rglob('*.png'))[1]
+    assert source.is_dir() and copy.is_file()
+    whole = copy.read_bytes()
+    copy.write_bytes(half(whole))
+    results = sweep(**options).run()
+    assert status(results) == {'clean': 'done', 'fog/1': 'done', 'fog/3': 'failed'}
+    assert results['cells'][2]['error'] == f'{copy} is cut short: get it again'
+    copy.write_bytes(whole)
+    model = StripeModel()
+    assert set(status(sweep(model, **options).run()).values()) == {'done'} and len(model.seen) == 3
 
 
 def test_a_label_map_that_is_cut_short_ends_the_sweep(sweep, tiny_cityscapes, monkeypatch):

@@ -110,7 +110,7 @@ def checkpoint(config, tmp_path_factory):
 
 
 def expected(config, checkpoint, folder, classes, weights, size):
-    """Top-1 worked out by hand."""
+    """Top-1 in per cent, and NLL of the set's classes, worked out by hand."""
     model = model_of(config).eval()
     state, used = classifier_state(torch.load(checkpoint, weights_only=True), weights)
     assert used == weights
@@ -121,9 +121,10 @@ def expected(config, checkpoint, folder, classes, weights, size):
         images.append(np.array(image.resize((size, size), Image.BICUBIC)))
     inputs = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        logits = model(model.data_preprocessor(dict(inputs=inputs), False)['inputs']).numpy()
+        logits = model(model.data_preprocessor(dict(inputs=inputs), False)['inputs'])
     best = [max(classes, key=row.__getitem__) for row in logits.tolist()]
-    return 100 * float(np.mean(np.equal(best, classes)))
+    nll = -logits[:, classes].log_softmax(1).diagonal().mean()
+    return 100 * float(np.mean(np.equal(best, classes))), float(nll)
 
 
 def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
@@ -145,8 +146,12 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
     )
     for name, folder, classes in (('imagenet_a', 'a', A), ('imagenet_r', 'r', R)):
         row = rows[name]
-        value = expected(config, checkpoint, data / folder, classes, row['weights'], row['size'])
-        assert row['top1'] == pytest.approx(value)
+        top1, nll = expected(
+            *(config, checkpoint, data / folder, classes, row['weights'], row['size'])
+        )
+        assert row['top1'] == pytest.approx(top1)
+        # which tells apart what one right answer of 200 does not
+        assert row['calibration']['plain']['NLL']['value'] == pytest.approx(nll, rel=1e-4)
         assert row['top5'] > row['top1']
         bins = row['calibration']['plain']['bins']
         right = sum(n * a for n, a in zip(bins['count'], bins['accuracy'], strict=True) if n)
@@ -330,7 +335,7 @@ def test_the_tool(config, checkpoint, data, tmp_path):
     assert done.returncode == 0, done.stderr
     row = json.loads((tmp_path / 'work' / FILE).read_text())['test_sets']['imagenet_v2']
     classes = FOLDER_SETS['imagenet_v2'].classes(sorted(map(str, range(1000))))
-    value = expected(config, checkpoint, data / 'v2', classes, 'ema', 64)
+    value, _ = expected(config, checkpoint, data / 'v2', classes, 'ema', 64)
     assert row['top1'] == pytest.approx(value)
     assert 'ImageNet-V2' in done.stdout and 'ema weights, 1000 images' in done.stdout
     done = subprocess.run([*command, '--size', 'a'], capture_output=True, text=True, cwd=ROOT)

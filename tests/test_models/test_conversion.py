@@ -91,6 +91,9 @@ def test_every_key_of_a_segmentor_is_accounted_for(name):
     assert set(conversion.names) == set(state)
     left_out = {key for key, made in conversion.names.items() if not made}
     assert left_out == {'decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'}
+    for number in range(4):
+        made = conversion.names[f'decode_head.linear_c{number + 1}.proj.weight']
+        assert made[0] == f'decode_head.convs.{number}.conv.weight'
     made = [key for names in conversion.names.values() for key in names]
     assert len(made) == len(set(made))
     assert set(made) == set(conversion.state_dict)

@@ -148,6 +148,7 @@ def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_cond
     write_report(folder / 'results.json', folder)
     with open(folder / 'results.csv') as file:
         rows = {row['condition']: row for row in csv.DictReader(file)}
+    assert all(None not in (*row, *row.values()) for row in rows.values())  # as many as the heads
     markdown, page = ((folder / f'report.{end}').read_text() for end in ('md', 'html'))
     table = markdown.partition(OTHERS)[2].partition('##')[0]
     text = shift_summary(results)

@@ -106,7 +106,8 @@ def test_what_is_missing_is_said_in_every_form(tmp_path):
     text, page = read_page(root)
     assert 'class="alarm"' in text and 'no snow' in text
     assert [row[1] for row in page.tables[0] if row[0] == 'pooled'] == ['incomplete']
-    assert 'INCOMPLETE' in (root / 'report.md').read_text()
+    markdown = (root / 'report.md').read_text()
+    assert 'INCOMPLETE' in markdown and '> - ACDC rain: RuntimeError: no snow\n' in markdown
 
 
 def test_labels_are_inside_the_figures():

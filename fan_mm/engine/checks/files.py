@@ -123,14 +123,8 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     if not found:
         return []
     path, orientation = next(iter(found.items()))
-    turned = _is_turned(path, pipeline)
-    how = (
-        'may rotate them or not'
-        if turned is None
-        else 'rotates them'
-        if turned
-        else 'leaves them as stored'
-    )
+    said = {None: 'may rotate them or not', True: 'rotates them', False: 'leaves them as stored'}
+    how = said[_is_turned(path, pipeline)]
     return [
         f'{place}: {len(found)} of {len(looked_at)} images checked have an EXIF orientation, such as '
         f'{orientation} of {printable(path)}; the pipeline {how}, and the labels must match: to be certain, rotate '

@@ -8,7 +8,10 @@ from fan_mm.errors import InputError
 
 _SHARED_MEMORY = '/dev/shm'
 _ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
-_REPEATING = ('RepeatAugSampler', 'ClassAwareSampler')
+_REPEATING = (
+    *('RepeatAugSampler', 'ClassAwareSampler'),
+    *('RepeatDataset', 'ClassBalancedDataset'),  # wrappers
+)
 
 
 def check_loader(name: str, loader: dict) -> list[str]:
@@ -35,10 +38,16 @@ def check_loader(name: str, loader: dict) -> list[str]:
                 f'{name}.sampler: {sampler} never ends: an evaluation needs '
                 "dict(type='DefaultSampler', shuffle=False)"
             )
-        if sampler in _REPEATING:
-            notes.append(f'{name}.sampler: {sampler} draws images several times')
-        if loader.get('drop_last') and loader.get('batch_size') != 1:
-            notes.append(f'{name}.drop_last: the images of the last, smaller batch are left out')
+        for place, part in {'sampler': loader.get('sampler'), **_wrappers_of(loader)}.items():
+            if type_name(part) in _REPEATING:
+                notes.append(
+                    f'{name}.{place}: {type_name(part)} draws images several times: each is counted that often'
+                )
+        for place, part in (('', loader), ('.batch_sampler', loader.get('batch_sampler') or {})):
+            if part.get('drop_last') and loader.get('batch_size') != 1:
+                notes.append(
+                    f'{name}{place}.drop_last: the images of the last, smaller batch are left out'
+                )
         for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
             if dataset.get('filter_cfg') and not dataset.get('test_mode'):
                 notes.append(
@@ -46,6 +55,15 @@ def check_loader(name: str, loader: dict) -> list[str]:
                     'keeps all'
                 )
     return notes
+
+
+def _wrappers_of(loader: dict) -> dict[str, dict]:
+    """A loader's dataset, and what it wraps, as long as that is one, by their places."""
+    found, place, part = {}, 'dataset', loader.get('dataset')
+    while isinstance(part, dict):
+        found[place] = part
+        place, part = f'{place}.dataset', part.get('dataset')
+    return found
 
 
 def several_versions(name: str, loader: dict) -> list[str]:

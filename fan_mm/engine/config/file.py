@@ -1,12 +1,15 @@
 """Reading a config file, with whatever is wrong in it said in one line: where, and what."""
 
 import difflib
+import importlib.util
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.lazy import LazyObject
 
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import KNOWN_KEYS, check_values
@@ -53,6 +56,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
             raise InputError(f'{path} is not a config of a model: it has no model=dict(...)')
         if options:
             _merge(cfg, options)
+        _take_classes_again(cfg._cfg_dict, path)
         check_values(cfg)
     except ImportError as error:  # classes of a config that imports them are looked up when read
         raise InputError(reason(error)) from error
@@ -64,6 +68,32 @@ def _find_modules(config: Path) -> None:
     for folder in (os.getcwd(), str(config.resolve().parent)):
         if folder not in sys.path:
             sys.path.append(folder)
+
+
+def _take_classes_again(node: Any, path: str) -> None:
+    """Put classes in the place of the dotted names that a Runner writes for those of a lazy config.
+
+    mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
+    mmdet) do not.
+    """
+    if isinstance(node, list | tuple):
+        for item in node:
+            _take_classes_again(item, path)
+    if not isinstance(node, dict):
+        return
+    for key, value in list(dict.items(node)):  # as they are: `items` of mmengine's builds lazy ones
+        module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
+        if key == 'type' and '.' in module and _is_module(module):
+            node[key] = LazyObject(module, name, path)
+        else:
+            _take_classes_again(value, path)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _merge(cfg: Config, options: dict) -> None:

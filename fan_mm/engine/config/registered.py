@@ -45,6 +45,8 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
         scope = DefaultScope.get_current_instance()
         if (scope is None or scope.scope_name == 'mmengine') and '.' not in kind:
             hint = "the config has no default_scope of a task ('mmseg', 'mmdet', 'mmpretrain')"
+        elif not near and scope is not None and scope.scope_name == 'mmpretrain':
+            hint += ', or, of what takes text, pip install "mmpretrain[multimodal]"'
         raise InputError(f'{place}: nothing is registered as {kind}; {hint}')
     return found
 

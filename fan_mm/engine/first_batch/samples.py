@@ -2,7 +2,9 @@
 
 import copy
 import itertools
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -20,7 +22,15 @@ def one_line(error: BaseException) -> str:
         return lines[-1].strip().removeprefix(f'{InputError.__module__}.InputError: ')
     if isinstance(error, InputError):
         return str(error)
-    return f'{type(error).__name__}: {lines[0].strip()}'
+    return f'{type(error).__name__}: {lines[0].strip() or _where(error)}'
+
+
+def _where(error: BaseException) -> str:
+    """The place and the line that raised an error without words, as an assertion is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ''
+    return f'{Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}'
 
 
 def load_samples(

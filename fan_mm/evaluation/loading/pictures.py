@@ -34,7 +34,6 @@ def refuse_cut_pictures(dataset: Any) -> None:
     Args:
         dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.
     """
-
     for transforms in pipelines_of(dataset):
         if isinstance(transforms, list):
             transforms.insert(0, _handed_on)

@@ -86,7 +86,9 @@ class Recording:
             raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
         lasting = any(part.lasting for part in of_ranks)
         if cell == CLEAN and lasting and self.more:
-            raise EveryCellFails(f'the clean images cannot all be read: {record.error}')
+            raise EveryCellFails(
+                f'the clean images cannot all be read: {record.error}; the same command then goes on'
+            )
         if record.error is None:
             try:
                 scores, calibration = self.metrics.scores(of_ranks)

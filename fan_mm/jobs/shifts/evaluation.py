@@ -188,7 +188,7 @@ def _sweep(
             fp16=getattr(loop, 'fp16', False),
             model_info={**info, 'config_sha256': config_sha256(given)},
             save_images=save_images,
-            paint=painter(task, getattr(loader.dataset, 'metainfo', {})),
+            paint=painter(getattr(loader.dataset, 'metainfo', {})),
             **options,
         )
     except InputError as error:

@@ -24,6 +24,7 @@ from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.shifts.parts import Part, dataset_label
 
+_PART = 'no score of this part is one to compare with those published of the whole'
 _HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
 
 
@@ -51,6 +52,11 @@ class ShiftResults:
         self.work_dir, self.task, self.sweeps = work_dir, task, sweeps
         self.model, self.max_samples = model, max_samples
         self.sets = {name: _set_info(SHIFT_SETS[name], cs) for name, cs in found.items()}
+        for part, sweep in list(sweeps.items())[:1]:
+            published = _published(sweep.clean_loader.dataset) if part.condition is None else None
+            if published not in (None, sweep.total):
+                text = f'the clean column has {sweep.total} of {published} images: {_PART}'
+                print_log(text, 'current', logging.WARNING)
 
     @cached_property
     def pictures(self) -> dict[Part, Pictures]:
@@ -150,8 +156,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
     published = record.published(conditions)
     if parts := _other_counts(conditions, published):
         notes.append(
-            f'{conditions[0].folder} has {", ".join(parts)} of {record.title} {conditions[0].split}: no score of '
-            'this part is one to compare with those published of the whole'
+            f'{conditions[0].folder} has {", ".join(parts)} of {record.title} {conditions[0].split}: {_PART}'
         )
         print_log(notes[-1], 'current', logging.WARNING)
     return SetInfo(

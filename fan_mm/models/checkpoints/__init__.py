@@ -24,6 +24,7 @@ from fan_mm.models.checkpoints.key_names import (
 from fan_mm.models.checkpoints.places import fan_places, find_fan, model_around, unwrap
 from fan_mm.models.checkpoints.values import check_values
 from fan_mm.models.checkpoints.whole_models import in_our_names, load_strictly
+from fan_mm.models.weight_tree import below
 
 __all__ = [
     'DERIVED',
@@ -31,6 +32,7 @@ __all__ = [
     'Anatomy',
     'CheckpointedBackbone',
     'adapt',
+    'below',
     'check_values',
     'describe',
     'fan_places',

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from torch import Size, Tensor, nn
 
+from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
 from fan_mm.models.checkpoints.anatomy import Anatomy, describe, other_network
@@ -65,7 +66,7 @@ class CheckpointedBackbone(BaseModule):
             return
         init_cfg = self.init_cfg
         cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg]
-        pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        pretrained = [cfg for cfg in cfgs if type_name(cfg) in ('Pretrained', 'PretrainedInit')]
         self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
         super().init_weights()
         self.init_cfg = init_cfg

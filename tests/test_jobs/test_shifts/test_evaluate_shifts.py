@@ -34,6 +34,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration import of_sweep
 from fan_mm.evaluation.calibration.temperature import fit_on_pictures
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
+from fan_mm.jobs import testing
 from fan_mm.jobs.robustness import evaluate_robustness
 from fan_mm.jobs.shifts import evaluation
 from fan_mm.jobs.shifts.evaluation import evaluate_shifts
@@ -98,7 +99,7 @@ def whole(data, tmp_path_factory):
 
 @pytest.fixture
 def no_report(monkeypatch):
-    monkeypatch.setattr(evaluation, 'write_report', lambda *_: None)
+    monkeypatch.setattr(testing, 'write_report', lambda *_: None)
 
 
 def confusion(pictures):
