@@ -1,5 +1,6 @@
 """Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

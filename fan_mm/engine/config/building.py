@@ -68,8 +68,9 @@ def used_so(what: str) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if isinstance(error, OSError) or not _of_the_config(frames):
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        if not _of_the_config([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
             raise
         raise InputError(f'{what}: {_said(error)}') from error
 

@@ -45,7 +45,21 @@ def test_an_evaluation_that_never_ends(name, kind):
     ('change', 'words'),
     [
         (dict(drop_last=True), 'drop_last: the pictures of the last'),
+        (dict(batch_sampler=dict(type='A', drop_last=True)), 'batch_sampler.drop_last: the pictures'),
         (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'takes pictures several times'),
+        (
+            dict(dataset=dict(type='mmpretrain.RepeatDataset', times=2, dataset=dict(type='A'))),
+            'dataset: RepeatDataset takes pictures several times',
+        ),
+        (
+            dict(
+                dataset=dict(
+                    type='ConcatDataset',
+                    datasets=[dict(type='A'), dict(type='ClassBalancedDataset', dataset=dict())],
+                )
+            ),
+            'dataset.datasets.1: ClassBalancedDataset takes pictures several times',
+        ),
         (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: pictures are left out'),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import HOOKS, Registry
 
-from fan_mm.engine.config.building import building
+from fan_mm.engine.config.building import building, used_so
 from fan_mm.errors import InputError
 
 PARTS = Registry('part of these tests', scope='mmengine')
@@ -87,3 +87,30 @@ def test_a_disk_that_is_full_and_a_line_of_ours_pass(error):
     with pytest.raises(type(error)) as raised, building(CFG):
         PARTS.build(dict(type='Whole', error=error))
     assert raised.value is error
+
+
+def test_what_a_class_of_somebody_else_says_while_it_is_used():
+    with pytest.raises(InputError) as error, used_so('Whole takes no picture'):
+        PARTS.build(dict(type='Whole', size=3))
+    assert str(error.value).startswith('Whole takes no picture: TypeError: ')
+    assert isinstance(error.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'No space left on device'), MemoryError(), InputError('ours')]
+)
+def test_a_full_disk_little_memory_and_a_line_of_ours_pass(error):
+    with pytest.raises(type(error)) as raised, used_so('Whole'):
+        PARTS.build(dict(type='Whole', error=error))
+    assert raised.value is error
+
+
+def test_our_own_mistakes_pass_where_something_is_used():
+    with pytest.raises(KeyError), used_so('Whole'):
+        raise KeyError('ours')
+
+
+def test_a_class_in_the_place_of_a_name_is_told_by_its_name():
+    cfg = Config(dict(model=dict(type=Whole, size=3)))
+    with pytest.raises(InputError, match=r'^model \(Whole\): TypeError'), building(cfg):
+        PARTS.build(cfg.model)
