@@ -181,9 +181,7 @@ def test_the_batch_size_of_any_loader():
 class Listed:
     """As mmpretrain's MultiTaskDataset, which is none of mmengine's."""
 
-    data_list = (
-        [dict(img_path='a.png', gt_label=dict(kind=1))] + [dict(img_path='b.png')]
-    )
+    data_list = [dict(img_path='a.png', gt_label=dict(kind=1))] + [dict(img_path='b.png')]
 
     def __len__(self):
         return len(self.data_list)

@@ -108,9 +108,7 @@ def test_legends_and_captions(installed):
     assert legend_of(sample, metainfo)[0] == ['class 0', 'class 1']
     image = np.zeros((60, 200, 3), np.uint8)
     label = [
-        painter(metainfo)(image, BaseDataElement(pred_label=torch.tensor(i)))[
-            'prediction'
-        ]
+        painter(metainfo)(image, BaseDataElement(pred_label=torch.tensor(i)))['prediction']
         for i in (0, 1)
     ]
     assert (label[0] != label[1]).any()

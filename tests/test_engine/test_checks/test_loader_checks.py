@@ -45,7 +45,10 @@ def test_an_evaluation_that_never_ends(name, kind):
     ('change', 'words'),
     [
         (dict(drop_last=True), 'drop_last: the pictures of the last'),
-        (dict(batch_sampler=dict(type='A', drop_last=True)), 'batch_sampler.drop_last: the pictures'),
+        (
+            dict(batch_sampler=dict(type='A', drop_last=True)),
+            'batch_sampler.drop_last: the pictures',
+        ),
         (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'takes pictures several times'),
         (
             dict(dataset=dict(type='mmpretrain.RepeatDataset', times=2, dataset=dict(type='A'))),

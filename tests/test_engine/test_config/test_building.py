@@ -1,5 +1,7 @@
 """Whose mistake it is that something cannot be built, and where in the config it stands."""
 
+from urllib.error import URLError
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,21 @@ def test_a_class_in_the_place_of_a_name_is_told_by_its_name():
     cfg = Config(dict(model=dict(type=Whole, size=3)))
     with pytest.raises(InputError, match=r'^model \(Whole\): TypeError'), building(cfg):
         PARTS.build(cfg.model)
+
+
+@pytest.mark.parametrize('caller', ['load_url', 'somebody'])
+def test_what_cannot_be_downloaded(caller, monkeypatch, tmp_path):
+    """mmengine fetches 'torchvision://resnet50' of an init_cfg only where a model is initialised."""
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    source = f"def {caller}(url):\n    raise URLError('Name not known')"
+    names = dict(URLError=URLError)
+    exec(source, names)
+    with pytest.raises(InputError) as error, building(CFG):
+        names[caller]('https://a.b/c.pth')
+    line = 'what the config names cannot be fetched: Name not known'
+    if caller == 'load_url':
+        line = (
+            'cannot download https://a.b/c.pth: Name not known; without a network, put it at '
+            f'{tmp_path}/checkpoints/c.pth, or name a file in its place'
+        )
+    assert str(error.value) == line
