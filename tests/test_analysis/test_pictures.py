@@ -283,5 +283,5 @@ def test_models_of_other_things_than_classes_of_pixels(name):
     """mmseg has models of depth, too."""
     segmentor = object.__new__(Segmentor)
     segmentor.name = 'vpd'
-    with pytest.raises(InputError, match='^vpd is not for classes of pixels: .* pred_depth_map$'):
+    with pytest.raises(InputError, match=r'^vpd is not for classes of pixels: .* pred_depth_map$'):
         segmentor._labels(BaseDataElement(pred_depth_map=torch.zeros(1)), name)

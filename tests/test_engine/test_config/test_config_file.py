@@ -156,4 +156,4 @@ def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
         assert kind == name if taken is None else kind.__name__ == taken
     cfg.dump('b.py')
     again = read_config('b.py')
-    assert again.model == cfg.model and not again.model.type == name
+    assert again.model == cfg.model and again.model.type != name
