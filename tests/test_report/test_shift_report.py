@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
-from striped_results import failed, measured, shift_results, written
+from striped_results import CLASSES, failed, measured, shift_results, written
 from synthetic_results import synthetic_results, write_results
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration.measures import calibration
 from fan_mm.evaluation.results import CALIBRATION, read_arrays
-from fan_mm.evaluation.shifts.scores import SetInfo, ShiftCell
+from fan_mm.evaluation.shifts.scores import CLEAN_COLUMN, SetInfo, ShiftCell
 from fan_mm.report import write_report
 from fan_mm.report.calibration_figures import conditions
 from fan_mm.report.compare_files import compare_files
@@ -94,6 +94,49 @@ def test_all_forms_show_the_same_numbers(folder):
     assert {(row['set'], row['split']) for row in classes} == {
         *(('clean', ''), ('acdc', 'val'), ('dark', 'val'))
     }
+
+
+def test_values_per_class_stand_under_their_condition():
+    """The clean column, each condition, the pooled one behind them; of a set its own classes alone."""
+    parts = {
+        'clean': measured(CLEAN_COLUMN, 0.9),
+        'ACDC fog': measured(ShiftCell('acdc', 'fog'), 0.7),
+        'ACDC night': measured(ShiftCell('acdc', 'night'), 0.4, absent=(1,)),
+        'IDD': measured(ShiftCell('idd', 'all'), 0.5),
+    }
+    more = [parts[name] for name in ('ACDC night', 'IDD')]
+    sets = {'idd': SetInfo('IDD', 'val', scored=(0, 2))}
+    results, _ = shift_results(qualities={'fog': 0.7}, more=more, sets=sets)
+    table = ShiftTable(results)
+    assert table.told('idd')['classes scored'] == '2 of 4'
+    assert 'classes scored' not in table.told('acdc')
+    found = {name: part.record.per_class['IoU'] for name, part in parts.items()}
+    found['IDD'] = {name: found['IDD'][name] for name in ('road', 'car')}
+    both = sum(parts[f'ACDC {c}'].statistics.sum(0, dtype=float) for c in ('fog', 'night'))
+    pooled = dict(zip(CLASSES, (100 * both[0] / both[1]).round(4).tolist(), strict=True))
+    metric, columns = table.class_values()
+    order = ['clean', 'ACDC fog', 'ACDC night', 'ACDC pooled', 'IDD']
+    assert metric == 'IoU' and list(columns) == order
+    for name, values in columns.items():
+        assert values == pytest.approx(pooled if name == 'ACDC pooled' else found[name])
+    lines = shifts_markdown(table, []).partition('## Per class\n\n')[2].split('\n\n')[0]
+    rows = [[c.strip() for c in line.strip('|').split('|')] for line in lines.splitlines()]
+    assert rows[0] == ['IoU', *order]
+    for name, row in zip(CLASSES, rows[2:], strict=True):
+        texts = [columns[column].get(name) for column in order]
+        assert row == [name, *('\N{EN DASH}' if t is None else f'{t:.1f}' for t in texts)]
+
+    losses = table.class_losses()
+    lost = {
+        name: [found['clean'][name] - v if (v := found[c].get(name)) else None for c in order[1:3]]
+        for name in CLASSES
+    }
+    lost = {n: [*both, found['clean'][n] - found['IDD'].get(n, np.nan)] for n, both in lost.items()}
+    lost = {name: np.array(values, float) for name, values in lost.items()}
+    worst = sorted(CLASSES, key=lambda name: -np.nanmean(lost[name]))
+    assert list(losses.classes) == worst and losses.corruptions == ('ACDC fog', 'ACDC night', 'IDD')
+    assert np.allclose(losses.losses, [lost[name] for name in worst], equal_nan=True)
+    assert losses.clean.tolist() == [found['clean'][name] for name in worst]
 
 
 def test_what_is_missing_is_said_in_every_form(tmp_path):
