@@ -392,7 +392,23 @@ def test_simulated_beside_real():
     assert fog[1].value == sweep.mean('fog')
     assert fog[1].bounds[0] <= fog[1].value <= fog[1].bounds[1]
     assert set(BESIDE) == {'fog', 'snow', 'rain', 'night'}
-    assert_labels_inside(simulated_against_real([(sweep, real)]))
+    other = ShiftTable(shift_results(clean=0.5, qualities={'fog': 0.2})[0])
+    figure = simulated_against_real([(sweep, real), (sweep, other)])
+    assert_labels_inside(figure)
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    for axes, table in zip(figure.axes, (real, other), strict=True):
+        drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
+        shown = [line for found in weather_lines(sweep, table).values() for line in found]
+        assert drawn == {
+            *(sweep.clean, table.clean),
+            *(x for line in shown for x in (line.value, *line.bounds)),
+        }
+        labels = [text.get_text() for text in axes.get_yticklabels()]
+        assert labels == [line.label for line in shown]
+        for line in axes.lines:  # each value beside its name
+            if line.get_marker() == 'o':
+                place = axes.get_yticks().tolist().index(line.get_ydata()[0])
+                assert line.get_xdata()[0] == shown[place].value
 
 
 def test_both_of_one_checkpoint_make_the_figure(tmp_path):
