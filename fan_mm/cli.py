@@ -96,7 +96,7 @@ def size(text: str) -> tuple[int, int]:
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """The ``type`` of an argument that is a whole number from ``least`` to ``most``."""
-    allowed = f'from {least} on' if most is None else f'from {least} to {most}'
+    allowed = f'of at least {least}' if most is None else f'from {least} to {most}'
 
     def read(text: str) -> int:
         number = int(text) if re.fullmatch(r'[+-]?\d+', text, re.ASCII) else None
@@ -115,9 +115,10 @@ def number(least: float, most: float = math.inf, above: bool = False) -> Callabl
         most: largest value.
         above: exclude ``least`` itself.
     """
-    allowed = f'{"above" if above else "from"} {least:g}' + (
-        ' on' if math.isinf(most) and not above else '' if math.isinf(most) else f' to {most:g}'
-    )
+    if math.isinf(most):
+        allowed = f'{"above" if above else "of at least"} {least:g}'
+    else:
+        allowed = f'{"above" if above else "from"} {least:g} to {most:g}'
 
     def read(text: str) -> float:
         try:

@@ -297,14 +297,14 @@ class Asking(torch.nn.Module):
         (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
         (
             lambda: export_onnx(_features(8), (4, 4)),
-            'the model does not take 4x4 pixels: too small',
+            'the model does not accept 4x4 pixels: too small',
         ),
         (
             lambda: Network(_features(65).model, 'segmentation'),
-            'does not take 64x64 pixels: too small',
+            'does not accept 64x64 pixels: too small',
         ),
         (lambda: Network(Plain(Asking()), 'segmentation'), 'no plain scores'),
-        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file holds 2 GiB'),
+        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file can hold 2 GiB'),
     ],
 )
 def test_what_cannot_be_exported(make, message):

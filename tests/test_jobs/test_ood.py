@@ -382,7 +382,7 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     [
         (
             wordnet(A[1:]),
-            'not ImageNet-A: it has 200 class folders named by WordNet id, here are 199',
+            'not ImageNet-A: it has 200 class folders named by WordNet id, but there are 199',
         ),
         (['cat', *wordnet(A[1:])], "such as 'cat'"),
         (wordnet(R), 'here are 200 folders of ImageNet-R'),
@@ -409,7 +409,7 @@ def test_a_pipeline_that_cannot_be_resized_keeps_its_size(config, checkpoint, da
         cfg.test_dataloader.dataset.pipeline[1:-1] = [crop]
         arguments = cfg, str(checkpoint), folders, tmp_path
         if sizes is None:
-            with pytest.raises(InputError, match='--size SET=64 keeps its own'):
+            with pytest.raises(InputError, match='--size SET=64 keeps the original size'):
                 evaluate_ood(*arguments, clean=False)
         else:
             row = evaluate_ood(*arguments, sizes=sizes, clean=False)['test_sets']['imagenet_a']
@@ -553,7 +553,7 @@ def test_any_classifier_and_config_that_can_be_tested(change, config, data, tmp_
     ('model', 'message'),
     [
         ('Tens', 'needs a classifier of 1000 classes, not 10'),
-        ('Unsure', 'Unsure predicts no pred_score'),
+        ('Unsure', 'Unsure returns no pred_score'),
         (
             'Failing',
             'the model fails on the first batch: RuntimeError: the kernel is larger than the input$',
@@ -683,7 +683,7 @@ def test_labels_that_fit_and_do_not_fit_class_folders(tmp_path):
     with pytest.raises(InputError, match='the list of labels belongs to other images'):
         check(['n00000001', 'n00000001'], [4, 5])
     with pytest.raises(
-        InputError, match=r'n00000001 has label 4 and n00000002 3: .* another order'
+        InputError, match=r'n00000001 has label 4 and n00000002 3: .* another class order'
     ):
         check(['n00000002', 'n00000001'], [3, 4])
 
@@ -696,7 +696,7 @@ def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
             )
 
     attempt('no such folder: nowhere', dict(imagenet_r='nowhere'))
-    attempt('test sets are', dict(imagenet_x='nowhere'))
+    attempt('the test set must be one of', dict(imagenet_x='nowhere'))
     attempt("weights must be 'ema' or 'model'", {}, weights=dict(clean='best'))
     attempt('nothing to evaluate', {}, clean=False)
     (tmp_path / 'r').mkdir()

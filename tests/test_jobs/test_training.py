@@ -227,7 +227,7 @@ def test_output_of_other_tasks_is_a_pickle(cfg, trained, tmp_path):
 def test_what_is_no_config(tmp_path, name):
     (tmp_path / 'seg.pth').touch()
     (tmp_path / 'README.md').touch()
-    with pytest.raises(InputError, match=r'is no config .* the order is CONFIG CHECKPOINT'):
+    with pytest.raises(InputError, match=r'is not a config .* the order is CONFIG CHECKPOINT'):
         load_config(Namespace(config=str(tmp_path / name)))
 
 

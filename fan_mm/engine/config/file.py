@@ -71,7 +71,7 @@ def _find_modules(config: Path) -> None:
 
 
 def _take_classes_again(node: Any, path: str) -> None:
-    """Put classes instead of the dotted names that a Runner writes for those of a lazy config.
+    """Replace the dotted names that a Runner writes for the classes of a lazy config by the classes.
 
     mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
     mmdet) do not.

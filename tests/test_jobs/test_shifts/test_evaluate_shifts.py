@@ -372,7 +372,7 @@ def test_classes_by_their_names(data, tmp_path):
     classes = [f'class {i}' for i in range(19)]
     content['meta'] = {'dataset_meta': {'classes': classes}}
     torch.save(content, tmp_path / 'others.pth')
-    with pytest.raises(InputError, match="class 0 is 'road' there, but 'class 0' of this model"):
+    with pytest.raises(InputError, match="class 0 is 'road' there, but 'class 0' in this model"):
         evaluate(data, tmp_path / 'out', checkpoint=tmp_path / 'others.pth')
 
 
@@ -403,7 +403,7 @@ def test_part_of_the_pictures_and_no_clean_column(data, tmp_path):
     assert entry['samples'] == 8 and entry['total'] == 4 * COUNT
     assert entry['pooled']['retention'] is None and entry['clean'] is None
     assert [c['set'] for c in results['cells']] == ['acdc'] * 4 + ['dark_zurich']
-    assert '2 of 3 pictures' in (tmp_path / 'report.md').read_text()
+    assert '2 of 3 images' in (tmp_path / 'report.md').read_text()
 
 
 @MODELS.register_module()
