@@ -38,9 +38,10 @@ TESTS = {
         'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
         'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
     ),
-    'evaluation/shifts/scores': (
+    **dict.fromkeys(
+        ('evaluation/shifts/scores', 'evaluation/shifts/measured', 'evaluation/shifts/results'),
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
-        'test_report/test_shift_report.py test_report/test_detection_report.py'
+        'test_report/test_shift_report.py test_report/test_detection_report.py',
     ),
     'evaluation/shifts/pooling': (
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
@@ -81,13 +82,24 @@ TESTS = {
         ('report/calibration', 'calibration_section', 'calibration_figures'),
         'test_report/test_calibration_report.py test_report/test_shift_report.py',
     ),
+    **dict.fromkeys(
+        (
+            *('report/latex', 'report/scatter'),
+            *('comparison_words', 'comparison_tables', 'comparison_page'),
+        ),
+        'test_report/test_comparison_files.py test_report/test_calibration_report.py',
+    ),
+    'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
     'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
     'report/robustness_table': (
         'test_report/test_robustness_table.py test_report/test_detection_report.py '
         'test_report/test_report.py'
     ),
-    **dict.fromkeys(('report/latex', 'report/scatter'), 'test_report/test_comparison_files.py'),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
+    'audit/equality': (
+        'test_evaluation/test_audit/test_cell_checks.py '
+        'test_evaluation/test_audit/test_condition_checks.py'
+    ),
 }
 
 

@@ -103,7 +103,7 @@ def test_a_changed_weight_is_caught_and_its_layer_named(exported, tmp_path):
 
 def test_other_weights_than_the_files_are_caught(exported, tmp_path):
     other = weights(segmenter(), tmp_path / 'other.pth', seed=1)
-    with pytest.raises(InputError, match='does not compute what PyTorch does'):
+    with pytest.raises(InputError, match='differs from PyTorch'):
         verify_file(segmenter(), other, exported[0])
 
 
@@ -115,7 +115,7 @@ def test_a_failed_verification_leaves_the_old_file(exported, tmp_path, monkeypat
     weight = next(w for w in proto.graph.initializer if w.name.endswith('conv_seg.weight'))
     weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
     monkeypatch.setattr(jobs_export, 'export_onnx', lambda *_, **__: proto)
-    with pytest.raises(InputError, match='does not compute'):
+    with pytest.raises(InputError, match='differs from PyTorch'):
         export(segmenter(), checkpoint, old, (64, 96), free=('batch', 'size'))
     assert old.read_bytes() == b'old'
     assert [p.name for p in tmp_path.iterdir()] == ['model.onnx']
@@ -218,7 +218,16 @@ ENTRIES = (
         'checkpoint_sha256',
         'input',
     ),
-    *('preprocessing', 'normalisation', 'output', 'part', 'size', 'free', 'precision'),
+    *(
+        'parameters',
+        'preprocessing',
+        'normalisation',
+        'output',
+        'part',
+        'size',
+        'free',
+        'precision',
+    ),
     *('calibration_images', 'classes', 'palette', 'verification'),
 )
 
@@ -282,7 +291,7 @@ class Asking(torch.nn.Module):
         (lambda: Network(Plain(Queries()), 'segmentation'), 'no plain scores'),
         (
             lambda: Network(Plain(), 'detection', part='features', preprocessing=True),
-            'BGR into RGB',
+            'BGR to RGB',
         ),
         (lambda: export_onnx(_features(), (64, 64), opset=11), '--opset 11: PyTorch exports 18'),
         (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
@@ -420,13 +429,13 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     ('content', 'message'),
     [
         (None, 'no such file'),
-        (b'text', 'onnxruntime refuses'),
+        (b'text', 'onnxruntime rejects'),
         (dict.fromkeys(ENTRIES), 'not exported by fan_mm'),
         (
             {'preprocessing': None},
-            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it anew',
+            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it again',
         ),
-        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is no JSON'),
+        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is not JSON'),
     ],
 )
 def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
@@ -443,14 +452,14 @@ def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
     ('name', 'options', 'message'),
     [
         ('m.engine', dict(form='tensorrt'), 'tensorrt is not installed: pip install tensorrt'),
-        ('m.bin', {}, 'the name of an ONNX file ends in .onnx'),
+        ('m.bin', {}, 'the name of an ONNX file must end in .onnx'),
     ],
 )
 def test_formats_that_cannot_be_written(exported, tmp_path, monkeypatch, name, options, message):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     with pytest.raises(InputError, match=message):
         export(segmenter(), exported[1], tmp_path / name, (64, 96), **options)
-    with pytest.raises(InputError, match='is exported already'):
+    with pytest.raises(InputError, match='is already exported'):
         export(segmenter(), str(exported[0]), tmp_path / 'm.onnx', (64, 96))
     assert not list(tmp_path.iterdir())
 
@@ -534,7 +543,7 @@ def test_a_file_of_another_model_is_refused(exported):
             r'mean of its pixels is \[123\.7.* data_preprocessor \[0\.0',
         ),
         ('data_preprocessor.std', [1, 1, 1], r'std of its pixels is \[58\.4'),
-        ('data_preprocessor.bgr_to_rgb', False, 'exchanges red and blue otherwise'),
+        ('data_preprocessor.bgr_to_rgb', False, 'swaps red and blue differently'),
         ('backbone.arch.num_heads', 4, 'num_heads of its FANHybrid is 2, the config has 4'),
         ('data_preprocessor.pad_val', 7, None),
         ('test_cfg.mode', 'slide', None),
@@ -548,7 +557,7 @@ def test_a_config_that_does_not_fit_the_file(exported, place, value, message):
     if message is None:
         Predictor(cfg, str(exported[0]))
         return
-    with pytest.raises(InputError, match=f'of another model than the config: .*{message}'):
+    with pytest.raises(InputError, match=f'does not match the model of the config: .*{message}'):
         Predictor(cfg, str(exported[0]))
 
 

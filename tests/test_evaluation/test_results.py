@@ -212,10 +212,10 @@ def test_no_difference_to_an_incomplete_sweep(tmp_path):
 def test_other_benchmarks_are_not_compared(tmp_path):
     other = choose_scope(BENCHMARKS['imagenet-c'], ['fog'])
     first, second = written(tmp_path / 'a', 0.9), written(tmp_path / 'b', 0.9, scope=other)
-    with pytest.raises(InputError, match='another benchmark'):
+    with pytest.raises(InputError, match='their benchmark differs'):
         compare(first, second)
     third = written(tmp_path / 'c', 0.9, task='detection')
-    with pytest.raises(InputError, match='another task'):
+    with pytest.raises(InputError, match='their task differs'):
         compare(first, third)
 
 
@@ -246,7 +246,7 @@ def test_version_1_is_read(tmp_path):
 def test_the_other_kind_is_refused(tmp_path):
     write_results(tmp_path, *sweep(0.9))
     with pytest.raises(
-        InputError, match=r'on a sweep over corruptions, where those on real adverse conditions'
+        InputError, match=r'on a sweep over corruptions, but results on real adverse conditions'
     ):
         read_results(tmp_path, 'shifts')
 
@@ -264,7 +264,7 @@ def test_damaged_statistics_are_one_line(tmp_path):
     [
         (
             {'seed': 1},
-            r'per_image\.npz is of another protocol than the results .*seed 0 instead of 1',
+            r'per_image\.npz belongs to another protocol than the results .*seed 0 instead of 1',
         ),
         ({'protocol': 'coco-c'}, 'name imagenet-c-subset instead of coco-c'),
         ({'created': 'today'}, None),

@@ -252,7 +252,7 @@ def test_depth():
     assert_depth(evaluation.DepthMetric())
     only = evaluation.DepthMetric()
     only.metrics = ['rmse', 'abs_rel']
-    with pytest.raises(InputError, match='gave rmse, abs_rel: set it to compute d1'):
+    with pytest.raises(InputError, match='returned rmse, abs_rel: configure it to compute d1'):
         compute_scores([only], [DEPTHS])  # lower is better: no retention is made of them
 
 
@@ -312,7 +312,7 @@ def test_other_metrics_of_mmpretrain(name, options, headline):
         }
         metric.process({}, [sample])
     if headline is None:
-        with pytest.raises(InputError, match=f'{name} gave'):
+        with pytest.raises(InputError, match=f'{name} returned'):
             compute_scores([metric], [metric.results])
         return
     scores = compute_scores([metric], [metric.results])

@@ -313,6 +313,7 @@ class OwnLoop(BaseLoop):
         (dict(test_evaluator=dict(a=dict(type='IoUMetric'))), r'^test_evaluator: .*type'),
         (dict(test_evaluator=[[dict(type='IoUMetric')]]), r"'list' object has no attribute"),
         (dict(test_cfg=dict(type='OwnLoop')), r'^test_cfg: OwnLoop has no evaluator'),
+        (dict(test_dataloader=[{}, {}]), r'^test_dataloader is a list of 2: .* must be one'),
         (dict(runner_type='FlexibleRunner'), r'FlexibleRunner builds its model only when it runs'),
     ],
 )
@@ -399,7 +400,7 @@ def test_ctrl_c_says_how_to_go_on(stripe_config, stripe_checkpoint, tmp_path, mo
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, 'end_cell', stopped)
-    for overwrite, words in ((False, 'command goes on'), (True, 'without --overwrite goes on')):
+    for overwrite, words in ((False, 'command continues'), (True, 'without --overwrite continues')):
         with pytest.raises(KeyboardInterrupt, match=f'2 of 3 cells are stored; the same .*{words}'):
             evaluate_robustness(
                 Config.fromfile(stripe_config),

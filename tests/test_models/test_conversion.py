@@ -302,9 +302,9 @@ def test_what_fits_no_released_fan_is_refused(tmp_path):
     torch.save(dict(epoch=1), tmp_path / 'empty.pth')
     (tmp_path / 'link.pth').symlink_to('empty.pth')
     for target in ('empty.pth', 'link.pth'):
-        with pytest.raises(InputError, match=rf'{target} is the file to convert'):
+        with pytest.raises(InputError, match=rf'{target} is the source file'):
             convert_file(tmp_path / 'empty.pth', tmp_path / target)
-    with pytest.raises(InputError, match=r'empty\.pth: the checkpoint holds no weights'):
+    with pytest.raises(InputError, match=r'empty\.pth: the checkpoint contains no weights'):
         convert_file(tmp_path / 'empty.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
 

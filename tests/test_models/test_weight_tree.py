@@ -307,14 +307,14 @@ def test_mmengines_average_is_its_state_dict(classifier, tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ([1], 'holds no weights: a checkpoint is a dict of them, not a list'),
+        ([1], 'contains no weights: a checkpoint is a dict of them, not a list'),
         (torch.ones(3), 'not a Tensor'),
         (None, 'not a NoneType'),
-        ({}, 'holds no weights, only: nothing'),
-        (dict(state_dict={}), 'holds no weights, only: state_dict'),
-        (dict(state_dict=dict(a=1, b='x')), 'holds no weights, only: state_dict'),
-        (OPTIMIZER, 'holds no weights, only: state, param_groups'),
-        (dict(optimizer=OPTIMIZER, epoch=1), 'holds no weights, only: optimizer, epoch'),
+        ({}, 'contains no weights, only: nothing'),
+        (dict(state_dict={}), 'contains no weights, only: state_dict'),
+        (dict(state_dict=dict(a=1, b='x')), 'contains no weights, only: state_dict'),
+        (OPTIMIZER, 'contains no weights, only: state, param_groups'),
+        (dict(optimizer=OPTIMIZER, epoch=1), 'contains no weights, only: optimizer, epoch'),
         (dict(state_dict_encrypted=True, state_dict=b'x'), 'weights are encrypted'),
         (dict(state_dict=b'x', tao_model='segformer'), 'weights are encrypted'),
         ({1: torch.ones(1), 2: torch.ones(1)}, 'has 0 of the model|fits no FAN'),
@@ -520,7 +520,7 @@ def test_the_converter_is_named_where_it_helps():
     model = Classifier(backbone=FANHybrid('tiny', out_type='cls_token'))
     state = model.state_dict()
     content = prefixed('a.', state) | prefixed('b.', {k: v + 1 for k, v in state.items()})
-    with pytest.raises(InputError, match=r'below a, b: take one out with .* --prefix a'):
+    with pytest.raises(InputError, match=r'below a, b: extract one with .* --prefix a'):
         load_weights(model, content, 'f.pth')
 
 

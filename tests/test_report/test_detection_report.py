@@ -171,7 +171,7 @@ def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_cond
     # nothing is matched of recall, which the metric alone gives
     assert others['AR@100']['conditions']['sketch']['score']['value'] == 33.3
     assert 'it is not pooled' in others['AR@100']['pooled']['reason']
-    assert 'Without interval in some rows: ' in table and 'AR@100; nothing' in page
+    assert 'No intervals in some rows: ' in table and 'AR@100; no per-image' in page
     mean = results['sets']['coco_o']['mean_of_conditions']
     assert mean['effective_robustness']['interval']
 

@@ -1,7 +1,8 @@
 """What mmengine, torch or a user's own class says while a config's parts are built, in one line.
 
-Which exception is the config's and which is ours is told by where it arose: what mmengine's registry or
-its Runner was doing then is what the config asked for; anything else in our own code is a bug.
+Whether an exception is due to the config or a bug of ours is decided by where it was raised: what
+mmengine's registry or its Runner was doing then is what the config asked for; anything else in our
+own code is a bug.
 """
 
 import contextlib
@@ -10,12 +11,15 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
+from urllib.error import URLError
 
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
+from fan_mm.config_parts import type_name
 from fan_mm.engine.config.file import reason
 from fan_mm.errors import InputError
+from fan_mm.torch_files import local_file
 from fan_mm.versions import TASK_LIBRARIES
 
 _LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES)}
@@ -24,7 +28,10 @@ _BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
 # How mmengine 0.10 before the forks wraps what a class says, once for each class around it.
 _WRAPPED = re.compile(r'^class `\w+` in [\w/.-]+: ')
 # Methods of the Runner that build from no config of one part -> the key that they read.
-_KEYS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'}
+_KEYS = {
+    **{'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'},
+    'load_or_resume': 'load_from',
+}
 
 
 @contextlib.contextmanager
@@ -43,6 +50,8 @@ def building(cfg: Config) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except URLError as error:
+        raise InputError(_not_fetched(error)) from None
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise  # the disk's, which no config asks for
@@ -50,6 +59,39 @@ def building(cfg: Config) -> Iterator[None]:
         if not _of_the_config(frames):
             raise
         raise InputError(f'{_what(frames, cfg)}{_said(error)}') from error
+
+
+@contextlib.contextmanager
+def used_so(what: str) -> Iterator[None]:
+    """Turn what somebody else's class raises while we use it into one line.
+
+    Args:
+        what: cannot be done if it fails, the line's beginning.
+
+    Raises:
+        InputError: that, and what was said.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        if not _of_the_config([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
+            raise
+        raise InputError(f'{what}: {_said(error)}') from error
+
+
+def _not_fetched(error: URLError) -> str:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if _name(frame) in ('load_state_dict_from_url', 'load_url', 'download_url_to_file'):
+            address = str(frame.f_locals['url'])
+            return (
+                f'cannot download {address}: {error.reason}; without a network, put it at '
+                f'{local_file(address)}, or name a file in its place'
+            )
+    return f'what the config names cannot be fetched: {error.reason}'
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -94,11 +136,11 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
         if _name(frame) in _KEYS:
             return f'{_KEYS[_name(frame)]}: '
         if file := _resumed(frame):
-            return f"{file} is of another config's training (load_from takes its weights alone): "
+            return f"{file} is of another config's training (load_from uses only its weights): "
         if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
             continue
         for part in _parts_in(frame):
-            kind = kind or str(part.get('type') or '')
+            kind = kind or type_name(part)
             places = (_find(part, cfg._cfg_dict, like) for like in (_equal, _is_base_of))
             if place := next(filter(None, places), ''):
                 return f'{place} ({kind}): ' if kind else f'{place}: '

@@ -12,8 +12,7 @@ pytest.importorskip('mmseg')
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
 from forked import on_ranks
-from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
@@ -52,12 +51,6 @@ class SoftStripes(StripeModel):
             sample.seg_logits = PixelData(data=logits)
             sample.pred_sem_seg = PixelData(data=logits.argmax(0, keepdim=True))
         return data_samples
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 @pytest.fixture
@@ -160,7 +153,7 @@ def test_temperature(sweep, training, tmp_path):
 
 
 def test_never_on_what_is_evaluated(cfg, sweep):
-    with pytest.raises(InputError, match='is a picture of the split that is evaluated'):
+    with pytest.raises(InputError, match='is an image of the evaluated split'):
         sweep(fit_on=DATASETS.build(cfg.test_dataloader.dataset), max_samples=1)
 
 

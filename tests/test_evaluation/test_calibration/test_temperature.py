@@ -64,5 +64,5 @@ def test_pictures_that_are_evaluated_are_not_fitted_on(tmp_path):
     link.symlink_to(paths['val'])
     check_apart([paths['train'], 's3://bucket/a.png'], [paths['val'], 's3://bucket/b.png'])
     for same in (paths['val'], paths['copy_of_val'], link):
-        with pytest.raises(InputError, match='of the split that is evaluated'):
+        with pytest.raises(InputError, match='of the evaluated split'):
             check_apart([paths['train'], same], [paths['val']])

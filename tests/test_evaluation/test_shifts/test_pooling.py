@@ -9,6 +9,7 @@ from striped_results import measured, shift_results
 from fan_mm.evaluation.average_precision import average_precisions, mean_ap, together
 from fan_mm.evaluation.matching import match
 from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
+from fan_mm.evaluation.shifts.measured import arrays_of
 from fan_mm.evaluation.shifts.pooling import (
     CLEAN_COLUMN,
     POOLED,
@@ -18,7 +19,6 @@ from fan_mm.evaluation.shifts.pooling import (
     pool,
     strata,
 )
-from fan_mm.evaluation.shifts.scores import arrays_of
 
 FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
 
