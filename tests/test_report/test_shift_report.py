@@ -18,8 +18,8 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration.measures import calibration
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
-from fan_mm.evaluation.shifts.pooling import ShiftCell
-from fan_mm.evaluation.shifts.scores import CLEAN_COLUMN, SetInfo
+from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
+from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.report import write_report
 from fan_mm.report.calibration_figures import conditions
 from fan_mm.report.compare_files import compare_files
