@@ -177,5 +177,5 @@ def test_mistakes(tmp_path):
             SHIFT_SETS[name].find(tmp_path / folder, **options)
     for path in (tmp_path / 'acdc').rglob('*.json'):
         path.unlink()
-    with pytest.raises(InputError, match=r'has no boxes of .*expected is gt_detection/'):
+    with pytest.raises(InputError, match=r'has no boxes of .*expected: gt_detection/'):
         SHIFT_SETS['acdc_boxes'].find(tmp_path / 'acdc')

@@ -176,7 +176,7 @@ def test_panoptic_pictures_of_wilddash(backend, tmp_path):
 
 @pytest.mark.parametrize('shape', [(4, 6), (4, 6, 1)])
 def test_panoptic_pictures_without_colours(shape):
-    with pytest.raises(InputError, match=r'^a\.png is no panoptic picture: it has no colours$'):
+    with pytest.raises(InputError, match=r'^a\.png .*: it has no colours$'):
         categories_of(np.zeros(shape, np.uint8), {}, 'a.png')
 
 
@@ -334,7 +334,7 @@ def filled(*values):
             filled(0, 2, 8, 10, 13, 255),
             'others contain no value above 18 except 255: they look like trainIds',
         ),
-        ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its picture 16x8'),
+        ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its image 16x8'),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be(kind, labels, line, tmp_path):
