@@ -253,10 +253,10 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
         InputError: the file is of another model.
     """
     told, session = content['meta']['export'], content['onnx']
+    if any(isinstance(p, OnnxNetwork) and p.session is session for p in model.children()):
+        return
     name = computing_part(model)
     used = getattr(model, name) if name else None
-    if isinstance(used, OnnxNetwork) and used.session is session:
-        return
     head = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
     if used is None or (name == 'backbone' and head is None):
         raise InputError(
