@@ -256,9 +256,14 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if any(isinstance(p, OnnxNetwork) and p.session is session for p in model.children()):
         return
     name = computing_part(model)
-    used = getattr(model, name) if name else None
-    head = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
-    if used is None or (name == 'backbone' and head is None):
+    if name is None:
+        raise InputError(
+            f'{source} cannot stand for {type(model).__name__}, which has neither a backbone nor a single part '
+            'with weights'
+        )
+    used = getattr(model, name)
+    head: Any = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
+    if name == 'backbone' and head is None:
         raise InputError(
             f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
         )

@@ -107,7 +107,7 @@ def test_scores_are_the_files(images, logits, batch):
             r'its Net has 1,234,567 parameters, the config\'s 150',
         ),
         (Wrapper(Net()), {}, dict(backbone='ResNet'), 'with ResNet, the config has Net'),
-        (Wrapper(Net(), nn.Linear(2, 2)), {}, {}, 'Wrapper is neither'),
+        (Wrapper(Net(), nn.Linear(2, 2)), {}, {}, 'Wrapper, which has neither a backbone nor'),
     ],
 )
 def test_a_file_of_another_network_is_refused(model, session, told, message):
