@@ -27,26 +27,26 @@ def not_taken(size: Sequence[int], error: Exception, others: str = '') -> InputE
     if isinstance(error, MemoryError) or 'memory' in str(error):
         raise error
     reason = str(error).strip().partition('\n')[0] or type(error).__name__
-    return InputError(f'the model does not take {size[0]}x{size[1]} pixels{others}: {reason}')
+    return InputError(f'the model does not accept {size[0]}x{size[1]} pixels{others}: {reason}')
 
 
 class Network(nn.Module):
-    """A classifier or segmenter without data samples, or the features of any model with a backbone.
+    """A classification or segmentation model without data samples, or the features of any model with a backbone.
 
     Of a model without one, such as mmpretrain's TimmClassifier, the scores are what it gives in mmengine's
     mode 'tensor'.
 
     Args:
-        model: of mmpretrain, mmseg or mmdet, with its weights; sync batch norms become batch norms.
+        model: a model of mmpretrain, mmseg or mmdet with its weights; SyncBN becomes BN.
         task: 'classification', 'segmentation' or 'detection'.
-        output: of `OUTPUTS`: logits ``(B, K)``, for segmenters ``(B, K, H, W)`` at the size of the
-            input; their softmax (sigmoid, where one channel stands for two classes or where a
-            classifier may name several); or labels, int64 ``(B,)``, for segmenters uint8
-            ``(B, H, W)`` (int64 from 257 classes on).
-        part: of `PARTS`: 'features' gives the maps of backbone and neck.
+        output: one of `OUTPUTS`: logits ``(B, K)``, for segmentation ``(B, K, H, W)`` at the size
+            of the input; their softmax (sigmoid, if one channel represents two classes or for
+            multi-label classifiers); or labels, int64 ``(B,)``, for segmentation uint8 ``(B, H,
+            W)`` (int64 for 257 or more classes).
+        part: one of `PARTS`: 'features' outputs the maps of backbone and neck.
         preprocessing: take uint8 RGB ``(B, H, W, 3)`` and normalise it inside, rather than the
-            normalised float ``(B, 3, H, W)`` that the model's data_preprocessor makes.
-        size: height and width of an input that the model takes, to see what it gives.
+            normalised float ``(B, 3, H, W)`` that the model's data_preprocessor computes.
+        size: height and width of an input that the model accepts, for a trial run.
 
     Raises:
         InputError: this model has no such output, predicts by other scores, or does not take the size, in
@@ -68,8 +68,8 @@ class Network(nn.Module):
         super().__init__()
         if task == 'detection' and part == 'whole':
             raise InputError(
-                "a detector's boxes come from operators that no ONNX runtime has (NMS per class, "
-                'RoIAlign of mmcv): --part features exports its backbone and neck'
+                'the boxes of a detector need operators that no ONNX runtime supports (NMS per '
+                'class, RoIAlign of mmcv): --part features exports its backbone and neck'
             )
         self.model: Any = _with_open_sizes(revert_sync_batchnorm(model)).cpu().float().eval()
         self.task, self.output, self.part = task, output, part
@@ -90,14 +90,14 @@ class Network(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """Of the graph's outputs; features are counted from the finest map."""
+        """Names of the graph's outputs; features are numbered from the finest map."""
         if self.part == 'whole':
             return [self.output]
         with torch.no_grad():
             return [f'features{i}' for i in range(len(self(self.example(1, *self.size))))]
 
     def example(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
-        """An input of some size, as the graph takes it."""
+        """A random input of a given size, as the graph expects it."""
         generator = torch.Generator().manual_seed(seed)
         if self.preprocessing:
             shape = (batch, height, width, 3)
@@ -152,8 +152,8 @@ class Network(nn.Module):
         head = self._head()
         if not self.wraps and (not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList)):
             raise InputError(
-                f'{type(self.model).__name__} has no single head that makes scores of features: --part features '
-                'exports its backbone and neck'
+                f'{type(self.model).__name__} has no single head that computes scores from features: --part '
+                'features exports its backbone and neck'
             )
         scores = self._scores(head)
         if not isinstance(scores, Tensor) or scores.ndim != (
@@ -173,7 +173,7 @@ class Network(nn.Module):
             self.sigmoid = self.several = True
             if self.output == 'labels':
                 raise InputError(
-                    f'{type(head).__name__} may name several classes: export probabilities'
+                    f'{type(head).__name__} may predict several classes: export probabilities'
                 )
 
     @torch.no_grad()
@@ -200,8 +200,8 @@ class Network(nn.Module):
         made = self.model.data_preprocessor
         if getattr(made, 'mean', None) is None or not swaps_colours(made):
             raise InputError(
-                f'--with-preprocessing: {type(made).__name__} of this config does not turn BGR into '
-                'RGB and normalise, so what the network wants of an RGB picture is not known'
+                f'--with-preprocessing: {type(made).__name__} of this config does not convert BGR to '
+                'RGB and normalise, so the input that the network expects for an RGB image is not known'
             )
         for name in ('mean', 'std'):
             value = getattr(made, name).detach().cpu().float().reshape(1, 3, 1, 1)

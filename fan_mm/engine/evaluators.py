@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR
 from torch.distributed import GroupMember
 
+from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
 
 _LIBRARIES = ('mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
@@ -49,8 +50,8 @@ def build_evaluator(evaluator: Any) -> Evaluator:
         evaluator = Evaluator(list(evaluator))
     if not all(hasattr(evaluator, name) for name in ('metrics', 'process', 'evaluate')):
         raise InputError(
-            f'{type(evaluator).__name__} is no evaluator: give an Evaluator of mmengine, a metric or a '
-            'list of metrics'
+            f'{type(evaluator).__name__} is not an evaluator: give an mmengine Evaluator, a metric or '
+            'a list of metrics'
         )
     return evaluator
 
@@ -62,13 +63,12 @@ def measures(metric: Any) -> bool:
         metric: built, or its config.
     """
     if isinstance(metric, Mapping):
-        kind = metric.get('type') or ''
-        names = [kind if isinstance(kind, str) else kind.__name__]
+        names = [type_name(metric)]
         format_only = metric.get('format_only')
     else:
         names = [base.__name__ for base in type(metric).__mro__]
         format_only = getattr(metric, 'format_only', False)
-    return not format_only and not any(n.rpartition('.')[2] in _WRITERS for n in names)
+    return not format_only and not any(name in _WRITERS for name in names)
 
 
 def library_class(metric: BaseMetric, names: Iterable[str]) -> type | None:

@@ -66,9 +66,9 @@ def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
         theirs = torch.as_tensor(stated[name], dtype=torch.double).flatten()
         if bool(((ours - theirs).abs() > 1e-5 * theirs.abs() + 1e-6).any()):
             have = [round(value, 4) for value in ours.tolist()]
-            return f'{name} of its pixels is {stated[name]}, of data_preprocessor {have}'
+            return f'{name} for its pixels is {stated[name]}, in data_preprocessor {have}'
     if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
-        return f'data_preprocessor of the file is {stated}, and exchanges red and blue otherwise'
+        return f'data_preprocessor of the file is {stated}, and swaps red and blue differently'
     return ''
 
 

@@ -1,4 +1,4 @@
-"""An exported ONNX file in the place of a checkpoint: the network runs in onnxruntime, the rest stays.
+"""An exported ONNX file instead of a checkpoint: the network runs in onnxruntime, the rest stays.
 
 ``tools/export.py`` writes such files (`fan_mm.deploy`). The model that the config builds keeps its
 data_preprocessor, its sliding window and what its head makes of scores; backbone, neck and the head's
@@ -68,7 +68,7 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
-        raise InputError(f'onnxruntime refuses {name}: {first_line(error)}') from None
+        raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None
 
 
 def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
@@ -86,11 +86,11 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
     except Exception as error:  # onnxruntime has a dozen kinds
         if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
             raise InputError(
-                f'not enough memory for {list(images.shape)}: smaller batches or pictures need less'
+                f'not enough memory for {list(images.shape)}: smaller batches or images need less'
             ) from None
         if 'while running' in str(error):  # a node of the graph, not its input
             raise InputError(
-                f'the ONNX file does not compute {list(images.shape)}: {first_line(error)}'
+                f'the ONNX file fails for {list(images.shape)}: {first_line(error)}'
             ) from None
         reason = first_line(error)
         if len(taken.shape) == images.ndim and 'invalid dimensions' in reason:
@@ -105,22 +105,22 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     """What an exported file says of itself.
 
     Raises:
-        InputError: somebody else exported it, or changed what it says.
+        InputError: it was not exported by fan_mm, or its metadata were changed.
     """
     entries = session.get_modelmeta().custom_metadata_map
     own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
     if not own.keys() & set(_NEEDED):
         raise InputError(
-            f'{source} was not exported by fan_mm: what it takes and gives is not known'
+            f'{source} was not exported by fan_mm, so its inputs and outputs are not known'
         )
     found = {}
     for name, value in own.items():
         try:
             found[name] = json.loads(value)
         except ValueError:
-            raise InputError(f'{source}: {PREFIX}{name} in its metadata is no JSON') from None
+            raise InputError(f'{source}: {PREFIX}{name} in its metadata is not JSON') from None
     if lacking := [name for name in _NEEDED if name not in found]:
-        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it anew')
+        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it again')
     return found
 
 
@@ -164,7 +164,7 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
         )
     if told['output'] != 'logits' or told['preprocessing']:
         raise InputError(
-            f'{source} gives {told["output"]} for {told["input"]}: to be tested, a file is exported with '
+            f'{source} gives {told["output"]} for {told["input"]}: for testing, export with '
             '--output logits and without --with-preprocessing'
         )
     _check_form(session, told.get('task'), source)
@@ -245,7 +245,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     """Let a model get its scores from an exported file.
 
     Args:
-        model: a classifier or segmenter; changed in place.
+        model: a classifier or segmenter; modified in place.
         content: from `read_onnx`.
         source: the file, for the error's line.
 
@@ -265,7 +265,12 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     head: Any = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
     if name == 'backbone' and head is None:
         raise InputError(
-            f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
+            f'{source} replaces a classification or segmentation model, but {type(model).__name__} is neither'
+        )
+    task = 'segmentation' if hasattr(model, 'decode_head') else 'classification'
+    if told.get('task', task) != task:
+        raise InputError(
+            f'{source} was exported for {told["task"]}, but {type(model).__name__} is for {task}'
         )
     if type(used).__name__ != told['backbone']:
         raise InputError(
@@ -273,10 +278,11 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
             f'{type(used).__name__}'
         )
     if different := differences(model, used, told):
-        raise InputError(f'{source} is of another model than the config: {different}')
+        raise InputError(f'{source} does not match the model of the config: {different}')
     if name != 'backbone':
         setattr(model, name, _standing_for(used, session, told['size'], source))
         return
+    assert head is not None
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
     _check_classes(session, wanted, source)
     model.backbone = OnnxNetwork(session)
@@ -307,7 +313,7 @@ def _standing_for(
 def _check_classes(session: Any, wanted: int | None, source: str) -> None:
     channels = session.get_outputs()[0].shape[1]
     if isinstance(channels, int) and wanted not in (None, channels):
-        raise InputError(f'{source} gives scores of {channels} classes, the config has {wanted}')
+        raise InputError(f'{source} outputs scores for {channels} classes, the config has {wanted}')
 
 
 def _last(features: tuple[Tensor, ...]) -> Tensor:

@@ -17,7 +17,7 @@ from fan_mm.engine.classification_checks import (
     number_of_classes,
     other_positions,
 )
-from fan_mm.engine.config.building import building
+from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
@@ -31,8 +31,8 @@ class Predictor:
     """A model of any task library with its weights.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
-        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
+        checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
 
     Attributes:
         model: in eval mode, on the GPU if there is one.
@@ -72,9 +72,7 @@ class Predictor:
         classes = self.metainfo.setdefault('classes', ()) or self._folders(cfg.model)
         self.metainfo['classes'] = classes
         if not classes and self.scope != 'mmpretrain':
-            raise InputError(
-                'neither the checkpoint nor the dataset says what the classes are called'
-            )
+            raise InputError('neither the checkpoint nor the dataset has class names')
 
     def _dataset_metainfo(self) -> dict:
         dataset = _innermost(self.dataset_cfg) or {}
@@ -100,8 +98,17 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, packed: dict) -> Any:
-        """Predict for one sample as a test pipeline packs it; returns the data sample."""
-        return self.model.test_step(pseudo_collate([packed]))[0]
+        """Predict for one sample as a test pipeline packs it; returns the data sample.
+
+        Raises:
+            InputError: the model takes something else, such as a video.
+        """
+        kind = type(self.model).__name__
+        with (
+            DefaultScope.overwrite_default_scope(self.scope),
+            used_so(f'{kind} cannot predict for one picture'),
+        ):
+            return self.model.test_step(pseudo_collate([packed]))[0]
 
 
 def drop_data(cfg: Config) -> None:
@@ -117,10 +124,15 @@ def _innermost(dataset_cfg: dict | None) -> dict | None:
 
 
 def test_pipeline(predictor: Predictor) -> Compose:
-    """The config's test pipeline without the steps that want annotations."""
+    """The config's test pipeline without the steps that want annotations.
+
+    Raises:
+        InputError: the config has none.
+    """
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')
-    steps = [s for s in pipeline if not re.search('Load.*Annotations', type_name(s))]
+    # mmseg's LoadDepthAnnotation and LoadBiomedicalAnnotation, too
+    steps = [s for s in pipeline if not re.search('Load.*Annotation', type_name(s))]
     with DefaultScope.overwrite_default_scope(predictor.scope):
         return Compose(steps)

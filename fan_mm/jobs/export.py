@@ -60,24 +60,24 @@ def export(
     calibration_images: int = CALIBRATION_IMAGES,
     form: str = 'onnx',
 ) -> Verification:
-    """Export a model to a file, and verify it before it gets its name.
+    """Export a model to a file, and verify it before the file gets its final name.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
-        checkpoint: path of the weights, or their http(s) address.
-        out: the file; one that is there stays what it is if anything fails.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
+        checkpoint: path or http(s) URL of the weights.
+        out: the file; an existing file is kept if anything fails.
         size: height and width in pixels.
-        free: of 'batch' and 'size', what the graph leaves open.
-        output: see `fan_mm.deploy.Network`, as for part and preprocessing.
+        free: which of 'batch' and 'size' stay dynamic.
+        output: see `fan_mm.deploy.Network`, like part and preprocessing.
         part: see there.
         preprocessing: see there.
         opset: of the graph.
-        precision: of `PRECISIONS`; what is lower than float32 is made of a verified graph in float32.
-        calibration_images: pictures of the training split that int8 is calibrated with.
-        form: of `FORMATS`, of the file.
+        precision: one of `PRECISIONS`; lower precisions are derived from a verified float32 graph.
+        calibration_images: number of training images for the calibration of int8.
+        form: file format, one of `FORMATS`.
 
     Returns:
-        What the verification found; it passed.
+        The result of the verification, which passed.
 
     Raises:
         InputError: a mistake in the config, the checkpoint or an option; the model cannot be
@@ -107,6 +107,7 @@ def export(
         'size': list(size),
         'free': list(free),
         'window': _window(network.model),
+        'threshold': network.threshold if network.sigmoid and not network.several else None,
         'precision': precision,
         'calibration_images': len(pictures) if pictures else 0,
         'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
@@ -121,7 +122,7 @@ def export(
             proto, kept = to_half(proto) if pictures is None else _quantised(proto, pictures, size)
             entries['kept_in_float32'] = kept
             listed = ', '.join(f'{name} ({count})' for name, count in sorted(kept.items()))
-            print_log(f'{precision}: in float32 stay {listed or "no products"}', 'current')
+            print_log(f'{precision}: in float32: {listed or "no products"}', 'current')
             write_metadata(proto, entries)
             if form == 'onnx':
                 found = _saved_and_verified(aside, proto, network, entries, pictures)
@@ -138,17 +139,15 @@ def export(
 def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -> None:
     """Refuse what cannot be, before a model is built."""
     if is_onnx(checkpoint):
-        raise InputError(
-            f'{checkpoint} is exported already: give the checkpoint that it was made of'
-        )
+        raise InputError(f'{checkpoint} is already exported: give the original checkpoint')
     if form != 'pt2':
         require_onnx()
     elif precision != 'fp32':
-        raise InputError(f'--format pt2 is float32: {precision} is made for ONNX')
+        raise InputError(f'--format pt2 is float32 only: use {precision} with ONNX')
     if form == 'tensorrt':
         require_tensorrt()
     if form == 'onnx' and not is_onnx(out):
-        raise InputError(f'{os.fspath(out)}: the name of an ONNX file ends in .onnx')
+        raise InputError(f'{os.fspath(out)}: the name of an ONNX file must end in .onnx')
 
 
 def _graph(
@@ -170,8 +169,8 @@ def _graph(
         except InputError as error:
             if free and (at_size or 'size' in free):
                 raise InputError(
-                    f'{error}. If the model decides by the size of its input, it can be exported for one: '
-                    f'without --dynamic {" ".join(free)}'
+                    f'{error}. If the model depends on its input size, export it for one size: without '
+                    f'--dynamic {" ".join(free)}'
                 ) from None
             if at_size:
                 raise
@@ -215,7 +214,7 @@ def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verifi
         path: the file.
 
     Raises:
-        InputError: it is not an exported file, not this config's, or its verification failed.
+        InputError: the file was not exported, does not belong to this config, or failed the verification.
     """
     require_onnx()
     told = metadata_of(open_session(path), path)
@@ -242,10 +241,10 @@ def _network(
     count: int,
     size: tuple[int, int],
 ) -> tuple[Network, Predictor, TrainingPictures | None]:
-    """The network, what it was taken from, and pictures where the precision needs them."""
+    """The network, what it was taken from, and images where the precision needs them."""
     made = _normalisation(cfg)
     if preprocessing and made.get('rgb_to_bgr'):
-        raise InputError('--with-preprocessing: the data_preprocessor turns RGB into BGR')
+        raise InputError('--with-preprocessing: the data_preprocessor converts RGB to BGR')
     split = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
     predictor = Predictor(cfg, checkpoint)
     network = Network(predictor.model, predictor.task, output, part, preprocessing, size)
@@ -274,7 +273,7 @@ def _verified(
         images = example(*shapes_to_try(size, free, 1)[-1])
         where = first_difference(onnx.load(path), network, images, bounds.error)
     raise InputError(
-        f'the file does not compute what PyTorch does: {found}; {bounds}'
+        f'the file differs from PyTorch: {found}; {bounds}'
         + (f'; the first layer that differs is {where}' if where else '')
     )
 

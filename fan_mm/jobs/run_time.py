@@ -1,6 +1,5 @@
 """How long training and sweeping will take here: a step of each is measured, the rest reckoned."""
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
+from fan_mm.engine.config.building import building, used_so
+from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.runtime import build_runner
 from fan_mm.errors import InputError
+from fan_mm.jobs.testing import refuse_several
 
 
 @dataclass(frozen=True)
@@ -50,38 +52,54 @@ def measure_run_time(cfg: Config) -> RunTime:
     """Take the second training step and the second test batch of a config as typical.
 
     Args:
-        cfg: changed in place; its training counts iterations.
+        cfg: changed in place; its training counts iterations. Without a test split, as where a backbone is
+            pre-trained, there are no pictures to sweep.
 
     Raises:
-        InputError: a mistake in the config; its training counts epochs.
+        InputError: a mistake in the config; its training counts epochs; a batch or a step fails.
     """
+    refuse_several(cfg)
     runner = build_runner(cfg, training=True)
     if 'max_iters' not in cfg.train_cfg:
         raise InputError(
-            'train_cfg has no max_iters: only trainings that count iterations are measured'
+            'train_cfg has no max_iters: only iteration-based training can be measured'
         )
     model, optimizer = runner.model, runner.build_optim_wrapper(cfg.optim_wrapper)
     model.train()
-    train = _loader(cfg.train_dataloader, cfg)
-    iteration, _ = _second(train, lambda data: model.train_step(data, optimizer))
+    iteration, _, _ = _second(
+        'train_dataloader', cfg, lambda data: model.train_step(data, optimizer)
+    )
+    if not cfg.get('test_dataloader'):
+        return RunTime(iteration, cfg.train_cfg.max_iters, 0.0, 0)
     model.eval()
-    test = _loader(cfg.test_dataloader, cfg)
     with torch.no_grad():
-        batch, size = _second(test, model.test_step)
-    pictures: Any = test.dataset
-    return RunTime(iteration, cfg.train_cfg.max_iters, batch / size, len(pictures))
+        batch, outputs, images = _second('test_dataloader', cfg, model.test_step)
+    return RunTime(iteration, cfg.train_cfg.max_iters, batch / len(outputs), images)
 
 
-def _loader(loader: dict, cfg: Config) -> torch.utils.data.DataLoader:
-    here = dict(num_workers=0, persistent_workers=False)
-    return Runner.build_dataloader(dict(loader, **here), seed=cfg.randomness.get('seed', 0))
-
-
-def _second(loader: torch.utils.data.DataLoader, step: Callable) -> tuple[float, int]:
-    """Seconds of the step with the second batch, and how many samples that has."""
-    for data in itertools.islice(loader, 2):
+def _second(name: str, cfg: Config, step: Callable) -> tuple[float, Any, int]:
+    """Seconds of the step with the second batch of a loader, what it gives, and the dataset's length."""
+    of_workers = ('prefetch_factor', 'timeout', 'multiprocessing_context')
+    here = {key: value for key, value in cfg[name].items() if key not in of_workers}
+    here |= dict(num_workers=0, persistent_workers=False)
+    with building(cfg):
+        seed = (cfg.get('randomness') or {}).get('seed') or 0
+        loader = Runner.build_dataloader(here, seed=seed)
+    batches, given, seconds = iter(loader), None, 0.0
+    for number in range(2):
+        try:
+            data = next(batches, None)
+        except Exception as error:  # whatever a dataset may raise
+            raise InputError(
+                failed_sample(loader, number) or f'{name}: {one_line(error)}'
+            ) from error
+        if data is None:
+            break
         begin = time.perf_counter()
-        step(data)
+        with used_so(f'{name}: the model fails on a batch'):
+            given = step(data)
         if get_device() == 'cuda':
             torch.cuda.synchronize()
-    return time.perf_counter() - begin, len(data['inputs'])
+        seconds = time.perf_counter() - begin
+    pictures: Any = loader.dataset
+    return seconds, given, len(pictures)

@@ -1,19 +1,24 @@
-"""A model ready to be tested: built, with its weights, and with what hooks do to them before a test."""
+"""Before and after a test that is a sweep: the model with its weights, the hooks, the report."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
 from mmengine.runner import BaseLoop, Runner
 
+from fan_mm.config_parts import type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.config.building import building
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
+from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.results import RESULTS
+from fan_mm.report import write_report
 from fan_mm.torch_files import local_file
 
 
@@ -23,14 +28,28 @@ def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
     Args:
         cfg: with the split that is evaluated.
         checkpoint: its file.
+
+    Raises:
+        InputError: the split has several loaders, for a loop of the user's own.
     """
+    refuse_several(cfg)
     return {
-        'name': Path(cfg.filename).stem if cfg.filename else cfg.model.type,
+        'name': Path(cfg.filename).stem if cfg.filename else type_name(cfg.model),
         'config': cfg.filename and os.path.relpath(cfg.filename),
         'checkpoint': checkpoint,
         'config_sha256': config_sha256(cfg),
         'checkpoint_sha256': file_sha256(checkpoint),
     }
+
+
+def refuse_several(cfg: Config) -> None:
+    """Refuse a list of test loaders, which only a loop of the user's own takes."""
+    loaders = cfg.get('test_dataloader')
+    if isinstance(loaders, list | tuple):
+        raise InputError(
+            f'test_dataloader is a list of {len(loaders)}: tools/test.py runs the loop that takes them; here '
+            'it must be one, of a ConcatDataset perhaps'
+        )
 
 
 def ready_to_test(
@@ -39,7 +58,7 @@ def ready_to_test(
     """Build the Runner of a config and bring its model to where ``Runner.test`` would begin.
 
     Args:
-        cfg: with a test split that has annotations; changed in place.
+        cfg: with a test split that has annotations; modified in place.
         content: of the checkpoint (`fan_mm.engine.onnx_file.read_checkpoint`).
         checkpoint: its file.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -72,3 +91,28 @@ def ready_to_test(
     runner.call_hook('before_test')
     runner.call_hook('before_test_epoch')
     return runner, loop
+
+
+def end_test(
+    runner: Runner,
+    loop: Any,
+    sweep: RobustnessSweep,
+    metrics: Mapping[str, float],
+    work_dir: Path,
+) -> None:
+    """Do what ends ``Runner.test``, and write the report of the results.
+
+    Args:
+        runner: of `ready_to_test`, as ``loop``.
+        loop: see there.
+        sweep: the last one.
+        metrics: for the logs.
+        work_dir: folder of the results, and of the report.
+    """
+    loop.dataloader = sweep.loader(sweep.cells)  # LoggerHook says its length
+    runner.call_hook('after_test_epoch', metrics=metrics)
+    runner.call_hook('after_test')
+    runner.call_hook('after_run')
+    if is_main_process():
+        write_report(work_dir / RESULTS, work_dir)
+    barrier()

@@ -1,4 +1,4 @@
-"""What a model predicted for one sample, and the ground truth, as pictures, per task."""
+"""What a model predicted for one sample, and the ground truth, as images, by what the sample holds."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from fan_mm.errors import InputError
 from fan_mm.evaluation.class_names import readable, short
 from fan_mm.report.fonts import drawable
 from fan_mm.report.panels import (
@@ -19,10 +20,11 @@ from fan_mm.report.panels import (
 )
 
 SCORE_THRESHOLD = 0.3  # of boxes that are shown
+_OFFSET = 1000  # mmdet numbers a panoptic segment: class + 1000 x instance
 
 
 def palette_of(metainfo: Mapping) -> Sequence[Sequence[int]]:
-    """RGB colours of a dataset's classes, one each: distinct ones where it has none or too few.
+    """RGB colours of a dataset's classes: distinct ones if it has none or too few.
 
     A dataset with classes of the user's own may keep a longer or shorter palette.
     """
@@ -34,43 +36,86 @@ def palette_of(metainfo: Mapping) -> Sequence[Sequence[int]]:
 
 def legend_of(sample: Any, metainfo: Mapping) -> tuple[list[str], list[Sequence[int]]]:
     """Names and colours of the classes whose regions a segmented sample shows; none for others."""
-    if 'pred_sem_seg' not in sample:
+    if not (maps := _class_maps(sample)):
         return [], []
-    maps = [sample.pred_sem_seg, *([sample.gt_sem_seg] if 'gt_sem_seg' in sample else [])]
-    shown = sorted({label for map_ in maps for label in torch.unique(map_.data).tolist()})
+    shown = sorted({label for map_ in maps.values() for label in np.unique(map_).tolist()})
     classes, palette = drawable(readable(metainfo['classes'])), palette_of(metainfo)
     shown = [label for label in shown if label < len(classes)]
     return [classes[label] for label in shown], [palette[label] for label in shown]
 
 
-def painter(task: str, metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[str, np.ndarray]]:
-    """The function that paints one sample of a task.
+def painter(metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[str, np.ndarray]]:
+    """The function that paints one sample.
 
     Args:
-        task: 'segmentation', 'detection' or 'classification'.
         metainfo: of the dataset: 'classes' and 'palette'.
 
     Returns:
-        A function of the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample. It
-        returns RGB pictures: 'image', 'prediction' and, where the sample has it, 'ground_truth'; of a
-        segmented one 'error', too.
+        A function of the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample: classes,
+        boxes, a label map, panoptic segments or depths. It returns RGB images: 'image', 'prediction'
+        and, where the sample has it, 'ground_truth'; for label maps also 'error'. It raises an
+        `InputError` for a sample that holds none of these.
     """
     names = short(readable(metainfo.get('classes') or ()))
     classes = functools.cache(lambda: drawable(names))  # looks for fonts
     palette = palette_of(metainfo)
-    paint = {'segmentation': _segmentation, 'detection': _detection}.get(task, _classification)
-    return lambda image, sample: paint(image, sample, classes(), palette)
+    return lambda image, sample: _kind_of(sample)(image, sample, classes(), palette)
+
+
+def _kind_of(sample: Any) -> Callable[[np.ndarray, Any, list, Sequence], dict]:
+    paint = {
+        'pred_panoptic_seg': _segmentation,
+        'pred_sem_seg': _segmentation,
+        'pred_depth_map': _depth,
+        'pred_instances': _detection,
+        'pred_label': _classification,
+    }
+    held = set(sample.keys()) if hasattr(sample, 'keys') else set()
+    if not (known := [kind for name, kind in paint.items() if name in held]):
+        raise InputError(
+            'painted are predicted classes, boxes, label maps and depths, and the model gives a '
+            f'{type(sample).__name__} of {", ".join(sorted(held)) or "nothing"}'
+        )
+    return known[0]
+
+
+def _class_maps(sample: Any) -> dict[str, np.ndarray]:
+    """Class of each pixel, ``(H, W)``, as predicted and in truth; nothing for other samples."""
+    names = {'prediction': ('pred_panoptic_seg', 'pred_sem_seg'), 'ground_truth': ('gt_sem_seg',)}
+    maps = {}
+    for title, places in names.items():
+        for place in places:
+            if place in sample and title not in maps:
+                held = sample.get(place)
+                data = held.sem_seg if 'sem_seg' in held else held.data  # mmdet's, mmseg's
+                labels = data.squeeze(0).cpu().numpy()
+                maps[title] = labels % _OFFSET if place == 'pred_panoptic_seg' else labels
+    return maps if 'prediction' in maps else {}
 
 
 def _segmentation(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
-    predicted = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+    maps = _class_maps(sample)
+    predicted, truth = maps['prediction'], maps.get('ground_truth')
     image = cv2.resize(image, predicted.shape[::-1], interpolation=cv2.INTER_AREA)
     pictures = {'image': image, 'prediction': paint_segmentation(image, predicted, palette)}
-    if 'gt_sem_seg' in sample:
-        truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
+    if truth is not None:
         pictures['ground_truth'] = paint_segmentation(image, truth, palette)
         pictures['error'] = paint_wrong(image, (predicted != truth) & (truth < len(palette)))
     return pictures
+
+
+def _depth(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
+    """The farther, the brighter, on one scale; black where it is not known."""
+    depths = {'prediction': sample.pred_depth_map.data}
+    if 'gt_depth_map' in sample:
+        depths['ground_truth'] = sample.gt_depth_map.data
+    farthest = max(float(depth.max()) for depth in depths.values()) or 1.0
+    pictures = {}
+    for title, depth in depths.items():
+        share = (depth.squeeze(0).cpu().numpy() / farthest).clip(0, 1)
+        pictures[title] = cv2.applyColorMap(np.uint8(255 * share), cv2.COLORMAP_INFERNO)[..., ::-1]
+    size = pictures['prediction'].shape[1::-1]
+    return {'image': cv2.resize(image, size, interpolation=cv2.INTER_AREA), **pictures}
 
 
 def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
@@ -100,15 +145,18 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence)
 
 
 def _classification(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
-    def name(label: Any) -> str:
-        number = int(label)
-        if not classes:
-            return str(number)
-        return classes[number] if number < len(classes) else f'class {number}'
+    def lines(labels: Any, scores: Any = None) -> list[str]:
+        numbers = torch.as_tensor(labels).reshape(-1).tolist()
+        shares = [f' {float(scores[n]):.0%}' if scores is not None else '' for n in numbers]
+        known = [classes[n] if n < len(classes) else f'class {n}' for n in numbers]
+        names = known if classes else [str(n) for n in numbers]
+        return [name + share for name, share in zip(names, shares, strict=True)] or ['(none)']
 
-    label = sample.pred_label
-    score = f' {float(sample.pred_score[label]):.0%}' if 'pred_score' in sample else ''
-    pictures = {'image': image, 'prediction': paint_classification(image, [name(label) + score])}
+    labels = torch.as_tensor(sample.pred_label).reshape(-1)
+    if (labels.diff() < 0).any():  # several classes come in their order
+        raise InputError('predicted are ranks of a gallery, not classes: these are not painted')
+    predicted = lines(labels, sample.get('pred_score'))
+    pictures = {'image': image, 'prediction': paint_classification(image, predicted)}
     if 'gt_label' in sample:
-        pictures['ground_truth'] = paint_classification(image, [name(sample.gt_label)])
+        pictures['ground_truth'] = paint_classification(image, lines(sample.gt_label))
     return pictures

@@ -191,7 +191,7 @@ def test_choosing_blocks():
     for wrong in (6, '-7', 'blocks.3'):
         with pytest.raises(InputError):
             choose_blocks(backbone, [wrong])
-    with pytest.raises(InputError, match='no blocks are known'):
+    with pytest.raises(InputError, match='the blocks of a Sequential are not known'):
         block_names(nn.Sequential(nn.Linear(2, 2)))
 
 

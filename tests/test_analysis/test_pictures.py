@@ -105,7 +105,7 @@ def test_videos_of_other_kinds(tmp_path):
     with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):
         write_video([], tmp_path / 'clip.webm', 5)
     for fps in (0, -1, float('nan'), float('inf')):
-        with pytest.raises(InputError, match='more than 0 pictures per second'):
+        with pytest.raises(InputError, match='more than 0 frames per second'):
             write_video([], tmp_path / 'clip.gif', fps)
     # before anything is painted
     with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):

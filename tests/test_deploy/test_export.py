@@ -21,6 +21,7 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')
 
 from fan_mm.deploy import Network, export_onnx, verify  # noqa: E402
+from fan_mm.deploy.verification import BOUNDS  # noqa: E402
 from fan_mm.engine.onnx_file import external_files  # noqa: E402
 from fan_mm.evaluation.identity import file_sha256  # noqa: E402
 from fan_mm.jobs import export as jobs_export  # noqa: E402
@@ -67,6 +68,7 @@ def test_the_file_says_what_it_is(exported):
     assert entries['fan_mm.normalisation']['mean'] == NORM['mean']
     assert entries['fan_mm.normalisation']['bgr_to_rgb'] is True
     assert entries['fan_mm.parameters'] > 1000 and entries['fan_mm.window'] is None
+    assert entries['fan_mm.threshold'] is None
     assert len(entries['fan_mm.checkpoint_sha256']) == 64
     assert entries['fan_mm.verification']['error'] == found.error
     assert b'/site-packages/' not in file.read_bytes()  # nothing of this machine
@@ -103,7 +105,7 @@ def test_a_changed_weight_is_caught_and_its_layer_named(exported, tmp_path):
 
 def test_other_weights_than_the_files_are_caught(exported, tmp_path):
     other = weights(segmenter(), tmp_path / 'other.pth', seed=1)
-    with pytest.raises(InputError, match='does not compute what PyTorch does'):
+    with pytest.raises(InputError, match='differs from PyTorch'):
         verify_file(segmenter(), other, exported[0])
 
 
@@ -115,7 +117,7 @@ def test_a_failed_verification_leaves_the_old_file(exported, tmp_path, monkeypat
     weight = next(w for w in proto.graph.initializer if w.name.endswith('conv_seg.weight'))
     weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
     monkeypatch.setattr(jobs_export, 'export_onnx', lambda *_, **__: proto)
-    with pytest.raises(InputError, match='does not compute'):
+    with pytest.raises(InputError, match='differs from PyTorch'):
         export(segmenter(), checkpoint, old, (64, 96), free=('batch', 'size'))
     assert old.read_bytes() == b'old'
     assert [p.name for p in tmp_path.iterdir()] == ['model.onnx']
@@ -326,7 +328,7 @@ class Asking(torch.nn.Module):
         (lambda: Network(Plain(Queries()), 'segmentation'), 'no plain scores'),
         (
             lambda: Network(Plain(), 'detection', part='features', preprocessing=True),
-            'BGR into RGB',
+            'BGR to RGB',
         ),
         (lambda: export_onnx(_features(), (64, 64), opset=11), '--opset 11: PyTorch exports 18'),
         (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
@@ -397,6 +399,80 @@ def test_what_the_file_leaves_out_is_said(made, line, monkeypatch):
     assert 'slides a window of [48, 64] pixels by [32, 48]' in said[-1]
 
 
+class Scores(torch.nn.Module):
+    """A head whose four scores are the features."""
+
+    align_corners = False
+
+    def forward(self, features):
+        return features[0]
+
+
+def off_by(part):
+    """One value of the last output is off by a part of the greatest."""
+
+    def change(outputs, _):
+        last = outputs[-1].reshape(-1)
+        last[-1] += part * np.abs(last).max()
+
+    return change
+
+
+def other_class(clearest):
+    """The class of one pixel, the clearest or the least clear, is another one."""
+
+    def change(outputs, logits):
+        best = logits.topk(2, 1)
+        gap = (best.values[:, 0] - best.values[:, 1]).reshape(-1)
+        place = int(gap.argmax() if clearest else gap.argmin())
+        outputs[0].reshape(-1)[place] = best.indices[:, 1].reshape(-1)[place]
+
+    return change
+
+
+def half_of_the_classes(outputs, _):
+    outputs[0][..., ::2] = (outputs[0][..., ::2] + 1) % 4
+
+
+def nothing(outputs, _):
+    pass
+
+
+@pytest.mark.parametrize(
+    ('output', 'change', 'bounds', 'passes'),
+    [
+        *((output, nothing, 'fp32', True) for output in ('features', 'logits', 'labels')),
+        *((output, off_by(5e-4), 'fp32', True) for output in ('features', 'logits')),
+        *((output, off_by(2e-3), 'fp32', False) for output in ('features', 'logits')),
+        *((output, off_by(float('nan')), 'int8', False) for output in ('features', 'logits')),
+        ('probabilities', off_by(2e-3), 'fp32', False),
+        ('logits', off_by(2e-3), 'fp16', True),
+        ('labels', other_class(clearest=True), 'fp32', False),
+        ('labels', other_class(clearest=False), 'fp32', True),
+        ('labels', half_of_the_classes, 'int8', False),
+        ('logits', lambda outputs, _: outputs.append(outputs[0]), 'int8', False),
+        ('logits', lambda outputs, _: outputs.__setitem__(0, outputs[0][..., 1:]), 'int8', False),
+    ],
+)
+def test_what_a_verification_lets_pass(output, change, bounds, passes):
+    torch.manual_seed(0)
+    if output == 'features':
+        network = _features()
+    else:
+        network = Network(Plain(Scores()), 'segmentation', output=output)
+
+    def run(images):
+        with torch.no_grad():
+            found = network(images)
+            found = [x.numpy().copy() for x in (found if output == 'features' else [found])]
+            if len(images) == 3:  # not the first that is tried
+                change(found, None if output == 'features' else network.logits(images))
+        return found
+
+    found = verify(run, network, (12, 16), ('batch', 'size'), bounds=BOUNDS[bounds])
+    assert found.passed == passes
+
+
 @pytest.mark.parametrize('whole', [1, 64])
 def test_sizes_are_tried_that_the_model_takes(whole):
     def verified(network, *size):
@@ -414,13 +490,13 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     ('content', 'message'),
     [
         (None, 'no such file'),
-        (b'text', 'onnxruntime refuses'),
+        (b'text', 'onnxruntime rejects'),
         (dict.fromkeys(ENTRIES), 'not exported by fan_mm'),
         (
             {'preprocessing': None},
-            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it anew',
+            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it again',
         ),
-        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is no JSON'),
+        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is not JSON'),
     ],
 )
 def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
@@ -437,14 +513,14 @@ def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
     ('name', 'options', 'message'),
     [
         ('m.engine', dict(form='tensorrt'), 'tensorrt is not installed: pip install tensorrt'),
-        ('m.bin', {}, 'the name of an ONNX file ends in .onnx'),
+        ('m.bin', {}, 'the name of an ONNX file must end in .onnx'),
     ],
 )
 def test_formats_that_cannot_be_written(exported, tmp_path, monkeypatch, name, options, message):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     with pytest.raises(InputError, match=message):
         export(segmenter(), exported[1], tmp_path / name, (64, 96), **options)
-    with pytest.raises(InputError, match='is exported already'):
+    with pytest.raises(InputError, match='is already exported'):
         export(segmenter(), str(exported[0]), tmp_path / 'm.onnx', (64, 96))
     assert not list(tmp_path.iterdir())
 
@@ -528,7 +604,7 @@ def test_a_file_of_another_model_is_refused(exported):
             r'mean of its pixels is \[123\.7.* data_preprocessor \[0\.0',
         ),
         ('data_preprocessor.std', [1, 1, 1], r'std of its pixels is \[58\.4'),
-        ('data_preprocessor.bgr_to_rgb', False, 'exchanges red and blue otherwise'),
+        ('data_preprocessor.bgr_to_rgb', False, 'swaps red and blue differently'),
         ('backbone.arch.num_heads', 4, 'num_heads of its FANHybrid is 2, the config has 4'),
         ('data_preprocessor.pad_val', 7, None),
         ('test_cfg.mode', 'slide', None),
@@ -542,7 +618,7 @@ def test_a_config_that_does_not_fit_the_file(exported, place, value, message):
     if message is None:
         Predictor(cfg, str(exported[0]))
         return
-    with pytest.raises(InputError, match=f'of another model than the config: .*{message}'):
+    with pytest.raises(InputError, match=f'does not match the model of the config: .*{message}'):
         Predictor(cfg, str(exported[0]))
 
 

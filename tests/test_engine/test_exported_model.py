@@ -92,26 +92,29 @@ def test_scores_are_the_files(images, logits, batch):
 
 
 @pytest.mark.parametrize(
-    ('model', 'session', 'told', 'message'),
+    ('model', 'told', 'message'),
     [
         (
             Wrapper(Net(classes=7)),
-            {},
             {},
             r'm\.onnx gives scores of 5 classes, the config has 7',
         ),
         (
             Wrapper(Net()),
-            {},
             dict(parameters=1234567),
             r'its Net has 1,234,567 parameters, the config\'s 150',
         ),
-        (Wrapper(Net()), {}, dict(backbone='ResNet'), 'with ResNet, the config has Net'),
-        (Wrapper(Net(), nn.Linear(2, 2)), {}, {}, 'Wrapper, which has neither a backbone nor'),
+        (
+            Wrapper(Net()),
+            dict(task='segmentation'),
+            'for segmentation, but Wrapper is for classification',
+        ),
+        (Wrapper(Net()), dict(backbone='ResNet'), 'with ResNet, the config has Net'),
+        (Wrapper(Net(), nn.Linear(2, 2)), {}, 'Wrapper, which has neither a backbone nor'),
     ],
 )
-def test_a_file_of_another_network_is_refused(model, session, told, message):
-    made = content(Session(Net(), **session))
+def test_a_file_of_another_network_is_refused(model, told, message):
+    made = content(Session(Net()))
     made['meta']['export'] |= told
     with pytest.raises(InputError, match=message) as error:
         use_onnx(model, made, 'm.onnx')

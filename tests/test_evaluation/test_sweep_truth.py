@@ -173,6 +173,9 @@ def test_intervals_of_boxes_and_masks(cfg, toys, tmp_path):
     # cells of an earlier version have the draws of their metric alone
     for path in (folders[0] / 'cells').glob('*.npz'):
         np.savez(path, statistics=cells[path.stem]['statistics'])
+        record = json.loads(path.with_suffix('.json').read_text())
+        del record['arrays'], record['seal']
+        path.with_suffix('.json').write_text(json.dumps(record))
     results = swept(Part(), folders[0])
     assert results['summary'] == part and not read_per_image(folders[0]).others
     assert results['other_summaries']['segm_mAP']['mPC']['interval'] is None

@@ -136,7 +136,7 @@ def said(function):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'fan_mm.models.checkpoints.print_log', lambda text, logger: lines.append(text)
+            'fan_mm.models.checkpoints.backbone.print_log', lambda text, logger: lines.append(text)
         )
         function()
     return lines
@@ -149,9 +149,7 @@ def test_a_fan_file_initialises_a_model_with_token_pooling(trained, tmp_path):
     pooled = small_hybrid(token_pooling=4)
     fresh = {k: v.clone() for k, v in pooled.state_dict().items() if '.token_pooling.' in k}
     (line,) = said(lambda: load_pretrained(pooled, tmp_path / 'fan.pth'))
-    assert line.endswith(
-        '; not needed here: head; not in the file, initialised anew: token_pooling'
-    )
+    assert line.endswith('; not needed: head; not in the file, newly initialised: token_pooling')
     own = pooled.state_dict()
     assert all(torch.equal(own[key], value) for key, value in fresh.items())
     assert same(backbone, pooled)
@@ -302,7 +300,8 @@ def test_a_classification_checkpoint_initialises_a_detector(trained, tmp_path):
     messages = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'fan_mm.models.checkpoints.print_log', lambda text, logger: messages.append(text)
+            'fan_mm.models.checkpoints.backbone.print_log',
+            lambda text, logger: messages.append(text),
         )
         detector.init_weights()
     assert torch.equal(detector.blocks[1].token_mixing.kv.weight, state['blocks.1.attn.kv.weight'])
@@ -497,7 +496,7 @@ def test_incomplete_files_are_refused(trained, tmp_path):
         state | {'pos_embed.token_projection.weight': torch.ones(32, 60, 1, 1)},
         r'token_projection\.weight is \(32, 60, 1, 1\), not \(32, 64, 1, 1\)',
     )
-    refused(dict(epoch=1, args='x'), 'holds no weights, only: epoch, args')
+    refused(dict(epoch=1, args='x'), 'contains no weights, only: epoch, args')
     refused([1, 2], 'not a list')
 
     path = tmp_path / 'weights.pth'
@@ -517,7 +516,7 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(trained, tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save(dict(state_dict=state, args=Exploit()), path)
     model = small_hybrid(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
-    with pytest.raises(InputError, match=r'evil\.pth was refused: loading it means running'):
+    with pytest.raises(InputError, match=r'evil\.pth was rejected: loading it would run'):
         model.init_weights()
     assert not (tmp_path / 'executed').exists()
 

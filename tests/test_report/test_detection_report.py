@@ -148,6 +148,7 @@ def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_cond
     write_report(folder / 'results.json', folder)
     with open(folder / 'results.csv') as file:
         rows = {row['condition']: row for row in csv.DictReader(file)}
+    assert all(None not in (*row, *row.values()) for row in rows.values())  # as many as the heads
     markdown, page = ((folder / f'report.{end}').read_text() for end in ('md', 'html'))
     table = markdown.partition(OTHERS)[2].partition('##')[0]
     text = shift_summary(results)
@@ -170,7 +171,7 @@ def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_cond
     # nothing is matched of recall, which the metric alone gives
     assert others['AR@100']['conditions']['sketch']['score']['value'] == 33.3
     assert 'it is not pooled' in others['AR@100']['pooled']['reason']
-    assert 'Without interval in some rows: ' in table and 'AR@100; nothing' in page
+    assert 'No intervals in some rows: ' in table and 'AR@100; nothing' in page
     mean = results['sets']['coco_o']['mean_of_conditions']
     assert mean['effective_robustness']['interval']
 

@@ -108,9 +108,7 @@ def test_legends_and_captions(installed):
     assert legend_of(sample, metainfo)[0] == ['class 0', 'class 1']
     image = np.zeros((60, 200, 3), np.uint8)
     label = [
-        painter('classification', metainfo)(image, BaseDataElement(pred_label=torch.tensor(i)))[
-            'prediction'
-        ]
+        painter(metainfo)(image, BaseDataElement(pred_label=torch.tensor(i)))['prediction']
         for i in (0, 1)
     ]
     assert (label[0] != label[1]).any()
@@ -135,7 +133,7 @@ def test_the_caption_of_a_class(classes, label, written, monkeypatch):
 
     lines = []
     monkeypatch.setattr(painters, 'paint_classification', lambda image, text: lines.extend(text))
-    paint = painter('classification', dict(classes=classes))
+    paint = painter(dict(classes=classes))
     paint(np.zeros((8, 8, 3), np.uint8), BaseDataElement(pred_label=torch.tensor([label])))
     assert lines == [written]
 

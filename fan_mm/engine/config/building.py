@@ -1,7 +1,8 @@
 """What mmengine, torch or a user's own class says while a config's parts are built, in one line.
 
-Which exception is the config's and which is ours is told by where it arose: what mmengine's registry or
-its Runner was doing then is what the config asked for; anything else in our own code is a bug.
+Whether an exception is due to the config or a bug of ours is decided by where it was raised: what
+mmengine's registry or its Runner was doing then is what the config asked for; anything else in our
+own code is a bug.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
+from fan_mm.config_parts import type_name
 from fan_mm.engine.config.file import reason
 from fan_mm.errors import InputError
 from fan_mm.versions import TASK_LIBRARIES
@@ -50,6 +52,27 @@ def building(cfg: Config) -> Iterator[None]:
         if not _of_the_config(frames):
             raise
         raise InputError(f'{_what(frames, cfg)}{_said(error)}') from error
+
+
+@contextlib.contextmanager
+def used_so(what: str) -> Iterator[None]:
+    """Turn what somebody else's class raises while we use it into one line.
+
+    Args:
+        what: cannot be done if it fails, the line's beginning.
+
+    Raises:
+        InputError: that, and what was said.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if isinstance(error, OSError) or not _of_the_config(frames):
+            raise
+        raise InputError(f'{what}: {_said(error)}') from error
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -94,11 +117,11 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
         if _name(frame) in _KEYS:
             return f'{_KEYS[_name(frame)]}: '
         if file := _resumed(frame):
-            return f"{file} is of another config's training (load_from takes its weights alone): "
+            return f"{file} is of another config's training (load_from uses only its weights): "
         if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
             continue
         for part in _parts_in(frame):
-            kind = kind or str(part.get('type') or '')
+            kind = kind or type_name(part)
             places = (_find(part, cfg._cfg_dict, like) for like in (_equal, _is_base_of))
             if place := next(filter(None, places), ''):
                 return f'{place} ({kind}): ' if kind else f'{place}: '

@@ -69,15 +69,15 @@ class FirstBatchHook(Hook):
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:
-        """One line for an error of the first training step, of a sample or a metric at any time; else None."""
+        """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
         if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
             return InputError(line)
         if sampler := _sampling(error):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
-        if metric := _computing(error):
-            return InputError(f'{metric}: {one_line(error)}')
+        if at_fault := _computing(error) or _in_hook(error):
+            return InputError(f'{at_fault}: {one_line(error)}')
         return None
 
 
@@ -96,7 +96,7 @@ def _best_of(runner: Runner) -> list[str]:
 
 
 def _computing(error: BaseException) -> str | None:
-    """Which metric of somebody else raised an error, and on what; None if none did."""
+    """The third-party metric that raised an error, and its sample; None if none did."""
     if isinstance(error, MemoryError | OSError):
         return None
     name, frame = None, error.__traceback__
@@ -108,11 +108,23 @@ def _computing(error: BaseException) -> str | None:
         elif step == 'process' and isinstance(metric, BaseMetric):
             sample = frame.tb_frame.f_locals.get('data_sample')
             path = sample.get('img_path') if isinstance(sample, dict) else None
-            name = (
-                f'{type(metric).__name__} cannot take what the model gives for {path or "a sample"}'
-            )
+            name = f'{type(metric).__name__} cannot process the output of the model for {path or "a sample"}'
         if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
             return None  # a bug of ours
+        frame = frame.tb_next
+    return name
+
+
+def _in_hook(error: BaseException) -> str | None:
+    """Which hook of a task library or the user's own raised an error; None if none did."""
+    if isinstance(error, MemoryError | OSError):
+        return None
+    name, frame = None, error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_name == 'call_hook':
+            hook = frame.tb_frame.f_locals.get('hook')
+            ours = type(hook).__module__.partition('.')[0] in ('mmengine', 'fan_mm')
+            name = None if hook is None or ours else f'{type(hook).__name__} fails'
         frame = frame.tb_next
     return name
 

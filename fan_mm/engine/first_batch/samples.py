@@ -2,13 +2,15 @@
 
 import copy
 import itertools
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from fan_mm.errors import InputError
+from fan_mm.picture_files import fault
 
 _FILES = ('img_path', 'seg_map_path')
 
@@ -20,7 +22,15 @@ def one_line(error: BaseException) -> str:
         return lines[-1].strip().removeprefix(f'{InputError.__module__}.InputError: ')
     if isinstance(error, InputError):
         return str(error)
-    return f'{type(error).__name__}: {lines[0].strip()}'
+    return f'{type(error).__name__}: {lines[0].strip() or _where(error)}'
+
+
+def _where(error: BaseException) -> str:
+    """The place and the line that raised an error without words, as an assertion is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ''
+    return f'{Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}'
 
 
 def load_samples(
@@ -45,8 +55,10 @@ def load_samples(
             raise
         except Exception as error:  # whatever a dataset or a transform may raise
             line = one_line(error)
-            what = _file_of(line, dataset, index) or f'sample {number}'
-            raise InputError(f'{name} cannot load {what}: {line}') from error
+            file = _file_of(line, dataset, index)
+            if why := file and fault(file):
+                line = f'it {why}'
+            raise InputError(f'{name} cannot load {file or f"sample {number}"}: {line}') from error
     return samples
 
 
@@ -82,13 +94,4 @@ def _file_of(line: str, dataset: Any, index: int) -> str | None:
         return None
     named = [file for file in files if file in line]
     told = named or files
-    return next((f for f in told if not _is_picture(f)), told[0] if told else None)
-
-
-def _is_picture(path: str) -> bool:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except Exception:  # PIL raises many kinds
-        return False
-    return True
+    return next(filter(fault, told), told[0] if told else None)

@@ -44,9 +44,9 @@ def test_an_evaluation_that_never_ends(name, kind):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (dict(drop_last=True), 'drop_last: the pictures of the last'),
-        (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'takes pictures several times'),
-        (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: pictures are left out'),
+        (dict(drop_last=True), 'drop_last: the images of the last'),
+        (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'draws images several times'),
+        (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: images are left out'),
     ],
 )
 def test_pictures_that_are_left_out_are_said(name, change, words):
@@ -61,7 +61,9 @@ def test_versions_of_a_picture_that_nobody_merges():
     parts = dict(type='ConcatDataset', datasets=[one, several])
     assert several_versions('val_dataloader', dict(dataset=one)) == []
     (note,) = several_versions('val_dataloader', dict(dataset=parts))
-    assert note.startswith('val_dataloader.dataset.datasets.1.pipeline: TestTimeAug makes several')
+    assert note.startswith(
+        'val_dataloader.dataset.datasets.1.pipeline: TestTimeAug creates several'
+    )
 
 
 @pytest.mark.parametrize(
