@@ -214,9 +214,7 @@ class OnnxNetwork(nn.Module):
             filled = torch.cat([part, lacking]).contiguous()
             parts.append(run_session(self.session, filled)[0][: len(part)])
         if any(np.isnan(part).any() for part in parts):
-            raise InputError(
-                'the ONNX file gives values that are no numbers: it is damaged, or float16 overflows in it'
-            )
+            raise InputError('the ONNX file returns NaN: it is damaged, or float16 overflows in it')
         return (torch.from_numpy(np.concatenate(parts)).float().to(images.device),)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
@@ -258,7 +256,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     name = computing_part(model)
     if name is None:
         raise InputError(
-            f'{source} cannot stand for {type(model).__name__}, which has neither a backbone nor a single part '
+            f'{source} cannot replace {type(model).__name__}, which has neither a backbone nor a single part '
             'with weights'
         )
     used = getattr(model, name)
@@ -282,7 +280,6 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if name != 'backbone':
         setattr(model, name, _standing_for(used, session, told['size'], source))
         return
-    assert head is not None
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
     _check_classes(session, wanted, source)
     model.backbone = OnnxNetwork(session)
@@ -304,7 +301,7 @@ def _standing_for(
     scores = getattr(made, 'logits', made)
     if not isinstance(scores, Tensor):
         raise InputError(
-            f'{type(network).__name__} gives no plain scores that {source} could stand for'
+            f'{type(network).__name__} returns no plain scores that {source} could replace'
         )
     _check_classes(session, scores.shape[1], source)
     return _OnnxScores(session, scores is not made)

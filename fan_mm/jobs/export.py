@@ -279,7 +279,7 @@ def _verified(
 
 
 def _window(model: Any) -> dict[str, Any] | None:
-    """Size and stride in pixels of the window that a model slides over pictures; None if it does not."""
+    """Size and stride in pixels of the window that a model slides over images; None if it does not."""
     config = getattr(model, 'test_cfg', None)
     if not isinstance(config, dict) or config.get('mode') != 'slide':
         return None
@@ -287,25 +287,25 @@ def _window(model: Any) -> dict[str, Any] | None:
 
 
 def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
-    """Say which steps of the model's own prediction are not in the file."""
+    """Warn about steps of the model's own prediction that are not in the file."""
     if window is not None and network.part == 'whole':
         print_log(
-            f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over pictures: the '
-            'file computes one window, and who runs it on whole pictures gets other scores than were measured',
+            f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over images: the '
+            'file computes a single window, and on whole images it gives other scores than were measured',
             'current',
             logging.WARNING,
         )
     made = network.model.data_preprocessor
     if network.preprocessing and (padding := _padding(made)):
         print_log(
-            f'{type(made).__name__} pads pictures ({padding}), the file does not: give it padded ones',
+            f'{type(made).__name__} pads images ({padding}), the file does not: give it padded ones',
             'current',
             logging.WARNING,
         )
 
 
 def _padding(preprocessor: Any) -> str:
-    """How pictures are padded when a model predicts; '' if they are not."""
+    """How images are padded when a model predicts; '' if they are not."""
     if hasattr(preprocessor, 'test_cfg'):  # mmseg's, which pads by nothing else then
         options = preprocessor.test_cfg or {}
     else:

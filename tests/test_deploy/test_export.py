@@ -374,9 +374,9 @@ def _huge():
 @pytest.mark.parametrize(
     ('made', 'line'),
     [
-        (dict(test_cfg=dict(size_divisor=32)), 'SimpleNamespace pads pictures (size_divisor 32)'),
+        (dict(test_cfg=dict(size_divisor=32)), 'SimpleNamespace pads images (size_divisor 32)'),
         (dict(test_cfg=None, pad_size_divisor=32), None),  # mmseg pads by test_cfg alone
-        (dict(pad_size_divisor=32), 'pads pictures (pad_size_divisor 32), the file does not'),
+        (dict(pad_size_divisor=32), 'pads images (pad_size_divisor 32), the file does not'),
         (dict(pad_size_divisor=1), None),
         (dict(), None),
     ],

@@ -97,7 +97,7 @@ def test_scores_are_the_files(images, logits, batch):
         (
             Wrapper(Net(classes=7)),
             {},
-            r'm\.onnx gives scores of 5 classes, the config has 7',
+            r'm\.onnx outputs scores for 5 classes, the config has 7',
         ),
         (
             Wrapper(Net()),
@@ -127,7 +127,7 @@ def test_values_that_are_no_numbers_are_refused(images):
         net[0].weight[0] = float('nan')
     use_onnx(model, content(Session(net)), 'm.onnx')
     model.model.logits = False
-    with pytest.raises(InputError, match='no numbers: it is damaged, or float16 overflows'):
+    with pytest.raises(InputError, match='returns NaN: it is damaged, or float16 overflows'):
         model(images)
 
 
