@@ -95,7 +95,7 @@ class Subject:
         with used_so(f'{what} does not take one picture'):
             inputs = self._preprocessor(data, False)['inputs']
         if not isinstance(inputs, Tensor):
-            raise InputError(f'{what} gives no pictures as a tensor, but a {type(inputs).__name__}')
+            raise InputError(f'{what} gives no images as a tensor, but a {type(inputs).__name__}')
         return inputs
 
     @torch.inference_mode()

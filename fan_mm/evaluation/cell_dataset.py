@@ -154,7 +154,7 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         ) from None
     if infos and isinstance(infos[0].get('images'), list):
         raise InputError(
-            f'the samples of {type(dataset).__name__} are videos: pictures are corrupted one by one, and '
+            f'the samples of {type(dataset).__name__} are videos: images are corrupted one by one, and '
             'what is found over a video is not evaluated so; a detector is, on a dataset of pictures'
         )
     if infos and not infos[0].get('img_path'):

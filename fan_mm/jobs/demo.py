@@ -112,7 +112,7 @@ def paint_samples(
         given = packed['data_samples']
         if (path := getattr(given, 'img_path', None)) is None:
             raise InputError(
-                f'samples of one picture are painted; the dataset gives a {type(given).__name__}'
+                f'samples of one image are painted; the dataset gives a {type(given).__name__}'
             )
         file = Path(path)
         image = load_picture(loader, file)

@@ -53,7 +53,7 @@ def measure_run_time(cfg: Config) -> RunTime:
 
     Args:
         cfg: changed in place; its training counts iterations. Without a test split, as where a backbone is
-            pre-trained, there are no pictures to sweep.
+            pre-trained, there are no images to sweep.
 
     Raises:
         InputError: a mistake in the config; its training counts epochs; a batch or a step fails.

@@ -334,14 +334,14 @@ class Asking(torch.nn.Module):
         (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
         (
             lambda: export_onnx(_features(8), (4, 4)),
-            'the model does not take 4x4 pixels: too small',
+            'the model does not accept 4x4 pixels: too small',
         ),
         (
             lambda: Network(_features(65).model, 'segmentation'),
-            'does not take 64x64 pixels: too small',
+            'does not accept 64x64 pixels: too small',
         ),
         (lambda: Network(Plain(Asking()), 'segmentation'), 'no plain scores'),
-        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file holds 2 GiB'),
+        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file can hold 2 GiB'),
     ],
 )
 def test_what_cannot_be_exported(make, message):
@@ -482,7 +482,7 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     found = verified(_features(whole=whole), 64, 128)
     assert found.passed and found.shapes[0] == (1, 64, 128) and len(found.shapes) >= 4
     assert all(side % whole == 0 for _, *sides in found.shapes for side in sides)
-    with pytest.raises(InputError, match='does not take 37x48 pixels, nor multiples of 64: export'):
+    with pytest.raises(InputError, match='does not accept 37x48 pixels, nor multiples of 64: export'):
         verified(_features(whole=48), 48, 48)
 
 
@@ -583,7 +583,7 @@ def test_in_a_checkpoints_place(exported):
 def test_a_file_of_another_model_is_refused(exported):
     from fan_mm.engine.predictor import Predictor
 
-    with pytest.raises(InputError, match='scores of 4 classes, the config has 7'):
+    with pytest.raises(InputError, match='scores for 4 classes, the config has 7'):
         Predictor(segmenter(num_classes=7), str(exported[0]))
     from fan_mm.engine.onnx_file import read_onnx, use_onnx
 
@@ -601,9 +601,9 @@ def test_a_file_of_another_model_is_refused(exported):
         (
             'data_preprocessor.mean',
             [0, 0, 0],
-            r'mean of its pixels is \[123\.7.* data_preprocessor \[0\.0',
+            r'mean for its pixels is \[123\.7.* data_preprocessor \[0\.0',
         ),
-        ('data_preprocessor.std', [1, 1, 1], r'std of its pixels is \[58\.4'),
+        ('data_preprocessor.std', [1, 1, 1], r'std for its pixels is \[58\.4'),
         ('data_preprocessor.bgr_to_rgb', False, 'swaps red and blue differently'),
         ('backbone.arch.num_heads', 4, 'num_heads of its FANHybrid is 2, the config has 4'),
         ('data_preprocessor.pad_val', 7, None),

@@ -176,3 +176,25 @@ def test_the_batch_size_of_any_loader():
     batches = CellBatches([0], 3, 2, 0, 1)
     batches.batch_size = 2
     assert batch_size_of(DataLoader([1, 2, 3], batch_sampler=batches)) == 2
+
+
+class Listed:
+    """As mmpretrain's MultiTaskDataset, which is none of mmengine's."""
+
+    data_list = [dict(img_path='a.png', gt_label=dict(kind=1))] + [dict(img_path='b.png')]
+
+    def __len__(self):
+        return len(self.data_list)
+
+
+def test_samples_of_a_dataset_that_only_lists_them():
+    assert [info['img_path'] for info in sample_infos(Listed(), [1, 0])] == ['b.png', 'a.png']
+    assert data_info(Subset(Listed(), [1]), 0) == dict(img_path='b.png')
+
+
+def test_videos_are_refused():
+    class Videos(Listed):
+        data_list = [dict(video_id=1, images=[dict(img_path='a.png')])]
+
+    with pytest.raises(InputError, match='the samples of Videos are videos'):
+        sample_infos(Videos(), [0])

@@ -20,7 +20,7 @@ EXACT = np.append(OVERLAPS, 1.0)
 def nested(seed):
     """Squares in one corner, of areas around COCO's limits, a few crowds, and boxes equal to some of them."""
     rng = np.random.default_rng(seed)
-    sides = [1, *range(28, 37), *range(92, 101), 10**5, 10**5 + 1]
+    sides = [0.5, 1, *range(28, 37), *range(92, 101), 10**5, 10**5 + 1]
     objects = [(image, label, side) for image in (4, 5) for label in (0, 1) for side in sides]
     annotations = [
         dict(

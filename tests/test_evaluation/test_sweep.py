@@ -412,7 +412,7 @@ def test_a_lone_cell_fails_once_and_others_elsewhere_go_on(sweep, jpegs, tmp_pat
     model, options = StripeModel(), dict(corruptions=(), severities=None, work_dir=tmp_path / 'out')
     results = sweep(model, **options).run()
     assert status(results) == {'clean': 'failed'} and len(model.seen) == 1
-    assert results['cells'][0]['error'] == f'{jpegs[1]} is cut short: get it again'
+    assert results['cells'][0]['error'] == f'{jpegs[1]} is truncated: get it again'
     jpegs[1].write_bytes(whole)
     assert status(sweep(**options).run()) == {'clean': 'done'}
 
@@ -428,7 +428,7 @@ def test_a_copy_that_is_cut_short_fails_its_cell_alone(sweep, tiny_cityscapes, t
     copy.write_bytes(half(whole))
     results = sweep(**options).run()
     assert status(results) == {'clean': 'done', 'fog/1': 'done', 'fog/3': 'failed'}
-    assert results['cells'][2]['error'] == f'{copy} is cut short: get it again'
+    assert results['cells'][2]['error'] == f'{copy} is truncated: get it again'
     copy.write_bytes(whole)
     model = StripeModel()
     assert set(status(sweep(model, **options).run()).values()) == {'done'} and len(model.seen) == 3
@@ -551,7 +551,7 @@ class NaN(StripeModel):
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_a_model_that_gives_nothing_finite_is_a_finding(sweep, value):
     with pytest.raises(
-        InputError, match=r'first batch fails: the model gives data .* not finite for'
+        InputError, match=r'first batch fails: the model outputs data .* not finite for'
     ):
         sweep(NaN(0, value)).run()
     results = sweep(NaN(4, value), on_error='skip').run()

@@ -74,7 +74,7 @@ def test_a_label_map_that_is_cut_short_ends_a_test(cfg, trained, monkeypatch):
     label.write_bytes(label.read_bytes()[:4000])
     monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
     cfg.test_dataloader.num_workers = 1
-    with pytest.raises(InputError, match=f'^{label} is cut short: get it again$'):
+    with pytest.raises(InputError, match=f'^{label} is truncated: get it again$'):
         evaluate(cfg, str(trained))
 
 

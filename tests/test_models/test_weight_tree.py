@@ -520,7 +520,7 @@ def test_the_converter_is_named_where_it_helps():
     model = Classifier(backbone=FANHybrid('tiny', out_type='cls_token'))
     state = model.state_dict()
     content = prefixed('a.', state) | prefixed('b.', {k: v + 1 for k, v in state.items()})
-    with pytest.raises(InputError, match=r'below a, b: take one out with .* --prefix a'):
+    with pytest.raises(InputError, match=r'below a, b: extract one with .* --prefix a'):
         load_weights(model, content, 'f.pth')
 
 

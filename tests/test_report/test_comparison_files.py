@@ -63,7 +63,7 @@ def test_only_published_rows_are_called_published(folder):
 
 def test_markdown(folder):
     text = (folder / 'comparison.md').read_text()
-    assert '> - Rows of Zhou et al., 2022 are printed in Zhou' in text
+    assert '> - Rows of Zhou et al., 2022 are from Zhou' in text
     assert re.search(
         r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no per-image data \|',
         text,
@@ -191,7 +191,7 @@ def test_incomplete_results_are_compared_without_partial_means(tmp_path):
     ]
     text = write_comparison(paths, tmp_path / 'out').read_text()
     assert 'b is incomplete: 1 cell missing.' in text
-    assert 'and so not shown: b.' in text
+    assert 'because they have no clean metric or mean: b.' in text
     _, page = read_page(tmp_path / 'out', 'comparison.html')
     row = next(r for r in page.tables[0] if r[0] == 'b')
     assert row[2:4] == ['\N{EN DASH}'] * 2

@@ -71,7 +71,7 @@ def _find_modules(config: Path) -> None:
 
 
 def _take_classes_again(node: Any, path: str) -> None:
-    """Put classes in the place of the dotted names that a Runner writes for those of a lazy config.
+    """Put classes instead of the dotted names that a Runner writes for those of a lazy config.
 
     mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
     mmdet) do not.

@@ -87,7 +87,7 @@ class Recording:
         lasting = any(part.lasting for part in of_ranks)
         if cell == CLEAN and lasting and self.more:
             raise EveryCellFails(
-                f'the clean images cannot all be read: {record.error}; the same command then goes on'
+                f'the clean images cannot all be read: {record.error}; the same command then continues'
             )
         if record.error is None:
             try:

@@ -124,7 +124,7 @@ def test_not_finite(undefined):
         if record.corruption == 'fog' and undefined:
             record.metrics = {'mIoU': None}
         elif record.corruption == 'fog':
-            error = f'the model gives seg_logits with {NOT_FINITE}'
+            error = f'the model outputs seg_logits with {NOT_FINITE}'
             record = dataclasses.replace(record, status='failed', error=error)
         return record
 

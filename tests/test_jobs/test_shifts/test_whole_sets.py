@@ -49,7 +49,7 @@ def test_a_mean_over_some_of_the_conditions_is_said(name, split, conditions, lac
         assert info.told['notes'] == []
         return
     (note,) = info.told['notes']
-    assert note.startswith(f'data has nothing of {lacking}: pooled and mean')
+    assert note.startswith(f'data contains nothing of {lacking}: pooled and mean')
 
 
 @pytest.mark.parametrize(
