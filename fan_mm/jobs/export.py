@@ -291,11 +291,7 @@ def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
     if window is not None and network.part == 'whole':
         print_log(
             f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over images: the '
-<<<<<<< HEAD
             'file computes a single window, and on whole images it gives other scores than were measured',
-=======
-            'file computes one window, and who runs it on whole images gets other scores than were measured',
->>>>>>> main
             'current',
             logging.WARNING,
         )

@@ -482,7 +482,9 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     found = verified(_features(whole=whole), 64, 128)
     assert found.passed and found.shapes[0] == (1, 64, 128) and len(found.shapes) >= 4
     assert all(side % whole == 0 for _, *sides in found.shapes for side in sides)
-    with pytest.raises(InputError, match='does not accept 37x48 pixels, nor multiples of 64: export'):
+    with pytest.raises(
+        InputError, match='does not accept 37x48 pixels, nor multiples of 64: export'
+    ):
         verified(_features(whole=48), 48, 48)
 
 
