@@ -214,9 +214,7 @@ class OnnxNetwork(nn.Module):
             filled = torch.cat([part, lacking]).contiguous()
             parts.append(run_session(self.session, filled)[0][: len(part)])
         if any(np.isnan(part).any() for part in parts):
-            raise InputError(
-                'the ONNX file gives values that are no numbers: it is damaged, or float16 overflows in it'
-            )
+            raise InputError('the ONNX file returns NaN: it is damaged, or float16 overflows in it')
         return (torch.from_numpy(np.concatenate(parts)).float().to(images.device),)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
@@ -253,14 +251,24 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
         InputError: the file is of another model.
     """
     told, session = content['meta']['export'], content['onnx']
-    name = computing_part(model)
-    used = getattr(model, name) if name else None
-    if isinstance(used, OnnxNetwork) and used.session is session:
+    if any(isinstance(p, OnnxNetwork) and p.session is session for p in model.children()):
         return
-    head = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
-    if name is None or used is None or (name == 'backbone' and head is None):
+    name = computing_part(model)
+    if name is None:
+        raise InputError(
+            f'{source} cannot replace {type(model).__name__}, which has neither a backbone nor a single part '
+            'with weights'
+        )
+    used = getattr(model, name)
+    head: Any = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
+    if name == 'backbone' and head is None:
         raise InputError(
             f'{source} replaces a classification or segmentation model, but {type(model).__name__} is neither'
+        )
+    task = 'segmentation' if hasattr(model, 'decode_head') else 'classification'
+    if told.get('task', task) != task:
+        raise InputError(
+            f'{source} was exported for {told["task"]}, but {type(model).__name__} is for {task}'
         )
     if type(used).__name__ != told['backbone']:
         raise InputError(
@@ -272,7 +280,6 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     if name != 'backbone':
         setattr(model, name, _standing_for(used, session, told['size'], source))
         return
-    assert head is not None
     wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
     _check_classes(session, wanted, source)
     model.backbone = OnnxNetwork(session)
@@ -294,7 +301,7 @@ def _standing_for(
     scores = getattr(made, 'logits', made)
     if not isinstance(scores, Tensor):
         raise InputError(
-            f'{type(network).__name__} gives no plain scores that {source} could stand for'
+            f'{type(network).__name__} returns no plain scores that {source} could replace'
         )
     _check_classes(session, scores.shape[1], source)
     return _OnnxScores(session, scores is not made)

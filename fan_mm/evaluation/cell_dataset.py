@@ -6,6 +6,8 @@ between cells.
 """
 
 import bisect
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -157,9 +159,24 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
             f'the samples of {type(dataset).__name__} are videos: images are corrupted one by one, and '
             'what is found over a video is not evaluated so; a detector is, on a dataset of pictures'
         )
-    if infos and not infos[0].get('img_path'):
+    path = infos[0].get('img_path') if infos else None
+    if path and not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f'img_path of the samples of {type(dataset).__name__} is a {type(path).__name__}: only samples of '
+            'one picture are corrupted'
+        )
+    if infos and not path:
         raise InputError(
             f'the samples of {type(dataset).__name__} have no img_path: the seed of an image is '
             'derived from its file name, so the dataset must read images from files'
         )
     return infos
+
+
+def further_pictures(info: Mapping) -> list[str]:
+    """The keys under which a sample has pictures beside ``img_path``: 'img_path2' of mmseg's LEVIR-CD."""
+    return [
+        key
+        for key, value in info.items()
+        if re.fullmatch(r'img_?path_?\w+|img_?\d+_path', str(key)) and isinstance(value, str)
+    ]

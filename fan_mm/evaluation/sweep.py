@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from fan_mm.evaluation.cell_dataset import (
     CellBatches,
     CellDataset,
     batch_size_of,
+    further_pictures,
     loader_like,
     metainfo_of,
     sample_infos,
@@ -295,6 +297,13 @@ class RobustnessSweep:
         self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
         self.parts = parts_of(self.evaluator, sizes)
         infos = sample_infos(dataset, self.samples)
+        if others := further_pictures(infos[0]):
+            print_log(
+                f'the samples have another image ({", ".join(others)}), which stays clean: only that of '
+                'img_path is corrupted',
+                'current',
+                logging.WARNING,
+            )
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos: list[dict[str, Any]] = [
             {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos

@@ -107,6 +107,7 @@ def export(
         'size': list(size),
         'free': list(free),
         'window': _window(network.model),
+        'threshold': network.threshold if network.sigmoid and not network.several else None,
         'precision': precision,
         'calibration_images': len(pictures) if pictures else 0,
         'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
@@ -286,11 +287,11 @@ def _window(model: Any) -> dict[str, Any] | None:
 
 
 def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
-    """Say which steps of the model's own prediction are not in the file."""
+    """Warn about steps of the model's own prediction that are not in the file."""
     if window is not None and network.part == 'whole':
         print_log(
             f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over images: the '
-            'file computes one window, and who runs it on whole images gets other scores than were measured',
+            'file computes a single window, and on whole images it gives other scores than were measured',
             'current',
             logging.WARNING,
         )

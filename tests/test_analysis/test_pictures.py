@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from fan_mm.analysis.cluster_pictures import PALETTE, draw_clusters, match_panels
@@ -16,6 +17,7 @@ from fan_mm.analysis.clustering import Clusters
 from fan_mm.analysis.segmentation import (
     LOST,
     NEVER,
+    Segmentor,
     paint_errors,
     write_segmentation,
     write_video,
@@ -29,6 +31,7 @@ from fan_mm.analysis.subject import (
     load_pictures,
 )
 from fan_mm.corruptions import corrupt, seed_for
+from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 from fan_mm.models import FANViT
 
@@ -248,3 +251,37 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         Subject(cfg, str(tmp_path / 'other.pth'))
     with pytest.raises(InputError, match=r'no model\.backbone'):
         Subject(Config(dict(model=dict(type='Toy'))), 'none.pth')
+
+
+@pytest.mark.parametrize(
+    ('scope', 'preprocessor', 'shape'),
+    [
+        ('mmseg', dict(type='SegDataPreProcessor', test_cfg=dict(size_divisor=32)), (1, 3, 64, 64)),
+        ('mmdet', dict(type='DetDataPreprocessor', pad_size_divisor=32), (1, 3, 64, 64)),
+        ('mmpretrain', dict(type='SelfSupDataPreprocessor'), 'gives no pictures as a tensor'),
+        ('mmdet', dict(type='TrackDataPreprocessor'), 'TrackDataPreprocessor does not take one'),
+    ],
+)
+def test_preprocessing_that_pads_or_is_for_something_else(scope, preprocessor, shape):
+    pytest.importorskip(scope)
+    if scope == 'mmdet':
+        pytest.importorskip('mmcv.ops', exc_type=ImportError)
+    register_task_library(dict(default_scope=scope))
+    subject = object.__new__(Subject)
+    with MODELS.switch_scope_and_registry(scope) as models:
+        subject._preprocessor = models.build(preprocessor)
+    picture = np.zeros((40, 40, 3), np.uint8)
+    if isinstance(shape, str):
+        with pytest.raises(InputError, match=f'^data_preprocessor: .*{shape}'):
+            subject.prepare(picture)
+    else:
+        assert subject.prepare(picture).shape == shape
+
+
+@pytest.mark.parametrize('name', ['pred_sem_seg', 'gt_sem_seg'])
+def test_models_of_other_things_than_classes_of_pixels(name):
+    """mmseg has models of depth, too."""
+    segmentor = object.__new__(Segmentor)
+    segmentor.name = 'vpd'
+    with pytest.raises(InputError, match=r'^vpd is not for classes of pixels: .* pred_depth_map$'):
+        segmentor._labels(BaseDataElement(pred_depth_map=torch.zeros(1)), name)

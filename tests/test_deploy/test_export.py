@@ -67,6 +67,8 @@ def test_the_file_says_what_it_is(exported):
     assert entries['fan_mm.palette'][3] == [3, 3, 3]
     assert entries['fan_mm.normalisation']['mean'] == NORM['mean']
     assert entries['fan_mm.normalisation']['bgr_to_rgb'] is True
+    assert entries['fan_mm.parameters'] > 1000 and entries['fan_mm.window'] is None
+    assert entries['fan_mm.threshold'] is None
     assert len(entries['fan_mm.checkpoint_sha256']) == 64
     assert entries['fan_mm.verification']['error'] == found.error
     assert b'/site-packages/' not in file.read_bytes()  # nothing of this machine
@@ -195,6 +197,35 @@ def test_segmenters_on_fan_vit(head, tmp_path):
 
 
 @pytest.mark.slow
+def test_networks_of_timm(tmp_path):
+    """As a whole classifier: exported, and in its checkpoint's place."""
+    pytest.importorskip('timm')
+    from fan_mm.engine.predictor import Predictor
+
+    def config():
+        cfg = classifier()
+        cfg.model = dict(type='TimmClassifier', model_name='test_resnet', num_classes=5)
+        return cfg
+
+    checkpoint, file = weights(config(), tmp_path / 'w.pth'), str(tmp_path / 'm.onnx')
+    assert export(config(), checkpoint, file, (64, 64), free=('batch',)).passed
+    entries = {e.key: json.loads(e.value) for e in onnx.load(file).metadata_props}
+    assert entries['fan_mm.backbone'] == 'ResNet' and entries['fan_mm.parameters'] > 1e5
+    assert entries['fan_mm.normalisation']['mean'] == NORM['mean']
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            *(Predictor(config(), source).model(images) for source in (checkpoint, file)),
+            atol=1e-4,
+            rtol=1e-3,
+        )
+    other = config()
+    other.model.num_classes = 6
+    with pytest.raises(InputError, match='parameters'):
+        Predictor(other, file)
+
+
+@pytest.mark.slow
 def test_features(tmp_path):
     checkpoint = weights(segmenter(), tmp_path / 'w.pth')
     found = export(
@@ -260,7 +291,7 @@ class Plain(BaseModel):
 
 
 class Wrapping(BaseModel):
-    """Another library's network as a whole, as mmpretrain's TimmClassifier has it."""
+    """Another library's network as a whole, as mmpretrain's TimmClassifier has it; a map is no class."""
 
     def __init__(self):
         super().__init__()
@@ -275,6 +306,10 @@ class Queries(torch.nn.Module):
         return features[0], features[0]
 
 
+class Losses(torch.nn.Module):
+    """A head of self-supervised training, which has no forward."""
+
+
 class Asking(torch.nn.Module):
     """A head that wants more than features, as Mask2Former's."""
 
@@ -286,6 +321,8 @@ class Asking(torch.nn.Module):
     ('make', 'message'),
     [
         (lambda: Network(Plain(), 'detection'), '--part features'),
+        (lambda: Network(Plain(Losses()), 'segmentation'), 'Losses gives no plain scores'),
+        (lambda: Network(Wrapping(), 'classification'), 'Wrapping gives no plain scores'),
         (lambda: Network(Wrapping(), 'classification', part='features'), 'with a TIMMBackbone'),
         (lambda: Network(Plain(), 'segmentation'), 'no single head'),
         (lambda: Network(Plain(Queries()), 'segmentation'), 'no plain scores'),
@@ -332,6 +369,34 @@ def _huge():
     network = _features()
     network.model.backbone.weight = torch.nn.Parameter(torch.empty(3 * 2**28, device='meta'))
     return network
+
+
+@pytest.mark.parametrize(
+    ('made', 'line'),
+    [
+        (dict(test_cfg=dict(size_divisor=32)), 'SimpleNamespace pads images (size_divisor 32)'),
+        (dict(test_cfg=None, pad_size_divisor=32), None),  # mmseg pads by test_cfg alone
+        (dict(pad_size_divisor=32), 'pads images (pad_size_divisor 32), the file does not'),
+        (dict(pad_size_divisor=1), None),
+        (dict(), None),
+    ],
+)
+def test_what_the_file_leaves_out_is_said(made, line, monkeypatch):
+    from types import SimpleNamespace
+
+    said = []
+    monkeypatch.setattr(jobs_export, 'print_log', lambda text, *_: said.append(text))
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(**made))
+    jobs_export._tell_what_is_left(
+        SimpleNamespace(model=model, part='whole', preprocessing=True), None
+    )
+    assert len(said) == (line is not None) and (line or '') in ''.join(said)
+    model.test_cfg = dict(mode='slide', crop_size=(48, 64), stride=(32, 48))
+    window = jobs_export._window(model)
+    assert window == dict(crop_size=[48, 64], stride=[32, 48])
+    network = SimpleNamespace(model=model, part='whole', preprocessing=False)
+    jobs_export._tell_what_is_left(network, window)
+    assert 'slides a window of [48, 64] pixels by [32, 48]' in said[-1]
 
 
 class Scores(torch.nn.Module):
@@ -401,15 +466,11 @@ def test_what_a_verification_lets_pass(output, change, bounds, passes):
             found = network(images)
             found = [x.numpy().copy() for x in (found if output == 'features' else [found])]
             if len(images) == 3:  # not the first that is tried
-                change(found, None if output == 'features' else logits_of(network, images))
+                change(found, None if output == 'features' else network.logits(images))
         return found
 
     found = verify(run, network, (12, 16), ('batch', 'size'), bounds=BOUNDS[bounds])
     assert found.passed == passes
-
-
-def logits_of(network, images):
-    return network.logits(network.model.extract_feat(images), images)
 
 
 @pytest.mark.parametrize('whole', [1, 64])
@@ -421,7 +482,9 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     found = verified(_features(whole=whole), 64, 128)
     assert found.passed and found.shapes[0] == (1, 64, 128) and len(found.shapes) >= 4
     assert all(side % whole == 0 for _, *sides in found.shapes for side in sides)
-    with pytest.raises(InputError, match='does not take 37x48 pixels, nor multiples of 64: export'):
+    with pytest.raises(
+        InputError, match='does not accept 37x48 pixels, nor multiples of 64: export'
+    ):
         verified(_features(whole=48), 48, 48)
 
 
@@ -522,7 +585,7 @@ def test_in_a_checkpoints_place(exported):
 def test_a_file_of_another_model_is_refused(exported):
     from fan_mm.engine.predictor import Predictor
 
-    with pytest.raises(InputError, match='scores of 4 classes, the config has 7'):
+    with pytest.raises(InputError, match='scores for 4 classes, the config has 7'):
         Predictor(segmenter(num_classes=7), str(exported[0]))
     from fan_mm.engine.onnx_file import read_onnx, use_onnx
 
@@ -540,9 +603,9 @@ def test_a_file_of_another_model_is_refused(exported):
         (
             'data_preprocessor.mean',
             [0, 0, 0],
-            r'mean of its pixels is \[123\.7.* data_preprocessor \[0\.0',
+            r'mean for its pixels is \[123\.7.* data_preprocessor \[0\.0',
         ),
-        ('data_preprocessor.std', [1, 1, 1], r'std of its pixels is \[58\.4'),
+        ('data_preprocessor.std', [1, 1, 1], r'std for its pixels is \[58\.4'),
         ('data_preprocessor.bgr_to_rgb', False, 'swaps red and blue differently'),
         ('backbone.arch.num_heads', 4, 'num_heads of its FANHybrid is 2, the config has 4'),
         ('data_preprocessor.pad_val', 7, None),
@@ -559,6 +622,125 @@ def test_a_config_that_does_not_fit_the_file(exported, place, value, message):
         return
     with pytest.raises(InputError, match=f'does not match the model of the config: .*{message}'):
         Predictor(cfg, str(exported[0]))
+
+
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def argmax(proto):
+    """Classes where there were scores, as deployment tools append it."""
+    graph = proto.graph
+    graph.node.append(onnx.helper.make_node('ArgMax', [graph.output[0].name], ['classes'], axis=1))
+    del graph.output[:]
+    shape = ['batch', 1, 'height', 'width']
+    graph.output.append(
+        onnx.helper.make_tensor_value_info('classes', onnx.TensorProto.INT64, shape)
+    )
+
+
+def probabilities(proto):
+    graph = proto.graph
+    graph.node.append(onnx.helper.make_node('Softmax', [graph.output[0].name], ['scores'], axis=1))
+    graph.output[0].name = 'scores'
+
+
+def bytes_first(proto):
+    graph = proto.graph
+    graph.node.insert(0, onnx.helper.make_node('Cast', ['bytes'], ['images'], to=FLOAT))
+    graph.input[0].name, graph.input[0].type.tensor_type.elem_type = 'bytes', onnx.TensorProto.UINT8
+
+
+def channels_last(proto):
+    graph = proto.graph
+    node = onnx.helper.make_node('Transpose', ['pixels'], ['images'], perm=[0, 3, 1, 2])
+    graph.node.insert(0, node)
+    del graph.input[:]
+    shape = ['batch', 'height', 'width', 3]
+    graph.input.append(onnx.helper.make_tensor_value_info('pixels', FLOAT, shape))
+
+
+def features_first(proto):
+    scores = proto.graph.output.pop()
+    node = next(node for node in proto.graph.node if node.op_type == 'Relu')
+    proto.graph.output.add(name=node.output[0])
+    proto.graph.output.append(scores)
+
+
+def half(proto):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    proto.CopyFrom(convert_float_to_float16(proto, keep_io_types=False))
+
+
+def four_images(proto):
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def other_name(proto):
+    for node in proto.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = 'x' if name == 'images' else name
+    proto.graph.input[0].name = 'x'
+
+
+def without_metadata(proto):
+    del proto.metadata_props[:]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (argmax, r'gives classes tensor\(int64\)'),
+        (probabilities, r'gives scores tensor\(float\)'),
+        (bytes_first, r'takes bytes tensor\(uint8\)'),
+        (channels_last, r"takes pixels tensor\(float\) \['batch', 'height', 'width', 3\]"),
+        (features_first, r'gives \S+ tensor\(float\) .*, logits tensor'),
+        (without_metadata, 'was not exported by fan_mm'),
+        (half, None),
+        (four_images, None),
+        (other_name, None),
+    ],
+)
+def test_a_file_that_somebody_changed_is_right_or_refused(exported, tmp_path, change, message):
+    from fan_mm.engine.predictor import Predictor
+
+    proto = onnx.load(str(exported[0]))
+    change(proto)
+    file = tmp_path / 'changed.onnx'
+    onnx.save(proto, str(file))
+    if message:
+        with pytest.raises(InputError, match=message) as error:
+            Predictor(segmenter(), str(file))
+        assert '\n' not in str(error.value)
+        return
+    images = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = (
+            Predictor(segmenter(), source).model(images) for source in (exported[1], str(file))
+        )
+    expected = torch.nn.functional.interpolate(expected, (64, 96), mode='bilinear')
+    torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
+
+
+def test_the_printed_lines_run_a_file_without_fan_mm(exported, tmp_path, repo_root, monkeypatch):
+    """The Python of docs/deployment.md gives what the model predicts."""
+    import re
+
+    import cv2
+
+    from fan_mm.engine.predictor import Predictor
+
+    monkeypatch.chdir(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
+    cv2.imwrite('street.png', picture)
+    page = (repo_root / 'docs' / 'deployment.md').read_text(encoding='utf-8')
+    (lines,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    names = {}
+    exec(lines.replace('model.onnx', str(exported[0])), names)
+    image = torch.from_numpy(picture).permute(2, 0, 1)
+    sample = Predictor(segmenter(), exported[1])(dict(inputs=image, data_samples=_sample(50, 75)))
+    assert (names['labels'] == sample.pred_sem_seg.data[0].numpy()).mean() > 0.999
 
 
 def test_weights_beside_the_graph_belong_to_it(exported, tmp_path):

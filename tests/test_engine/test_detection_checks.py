@@ -249,6 +249,14 @@ def test_images_that_are_not_evaluated_are_said(cfg, split):
     assert any('has 2 images, of which 1 are evaluated' in note for note in notes)
 
 
+def test_images_of_one_id_are_said(cfg):
+    """mmdet's metric would take them for one, found twice as often."""
+    dataset = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
+    (note,) = [n for n in check_data(cfg, training=False) if 'stand for several' in n]
+    assert '2 ids stand for several of the 4 images evaluated' in note
+
+
 @pytest.mark.parametrize('form', ['list', 'dict', 'typed', 'class', 'scoped', 'subclass'])
 def test_evaluators_of_any_form(cfg, toy, form):
     from mmdet.evaluation import CocoMetric

@@ -1,5 +1,7 @@
 """Other people's evaluators, built and left as they were."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,8 @@ def test_files_are_written_aside(tmp_path):
         (dict(type='mmseg.IoUMetric', format_only=True), False),
         (dict(type='mmdet.DumpDetResults'), False),
         (dict(type=DumpResults), False),
+        (dict(type='mmengine.evaluator.DumpResults'), False),
+        (dict(type=functools.partial(Metric)), True),
         (dict(type=Metric), True),
         (Metric(), True),
         (DumpResults('a.pkl'), False),

@@ -13,6 +13,7 @@ from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
@@ -440,6 +441,26 @@ def test_a_sampler_that_fails():
         next(iter(loader))
     line = "ByWidth cannot choose samples: KeyError: 'width'"
     assert str(hook.FirstBatchHook().explain(error.value)) == line
+
+
+class Painting(Hook):
+    def after_test_iter(self, *args, **kwargs):
+        if args:
+            raise AssertionError
+
+
+@pytest.mark.parametrize('library', ['theirs', 'mmengine.hooks', 'fan_mm.evaluation.hook'])
+def test_a_hook_that_fails(library, monkeypatch):
+    monkeypatch.setattr(Painting, '__module__', library)
+    runner = SimpleNamespace(_hooks=[Painting()])
+    with pytest.raises(AssertionError) as error:
+        Runner.call_hook(runner, 'after_test_iter')
+    said = hook.FirstBatchHook().explain(error.value)
+    if library == 'theirs':
+        assert str(said).startswith('Painting fails: AssertionError: test_first_batch.py, line ')
+        assert str(said).endswith(': raise AssertionError')
+    else:
+        assert said is None
 
 
 @pytest.mark.parametrize('ours', [False, True])

@@ -11,6 +11,7 @@ from fan_mm.evaluation.cell_dataset import (
     CellDataset,
     batch_size_of,
     data_info,
+    further_pictures,
     loader_like,
     metainfo_of,
     sample_infos,
@@ -176,3 +177,45 @@ def test_the_batch_size_of_any_loader():
     batches = CellBatches([0], 3, 2, 0, 1)
     batches.batch_size = 2
     assert batch_size_of(DataLoader([1, 2, 3], batch_sampler=batches)) == 2
+
+
+class Listed:
+    """As mmpretrain's MultiTaskDataset, which is none of mmengine's."""
+
+    data_list = [dict(img_path='a.png', gt_label=dict(kind=1))] + [dict(img_path='b.png')]
+
+    def __len__(self):
+        return len(self.data_list)
+
+
+def test_samples_of_a_dataset_that_only_lists_them():
+    assert [info['img_path'] for info in sample_infos(Listed(), [1, 0])] == ['b.png', 'a.png']
+    assert data_info(Subset(Listed(), [1]), 0) == dict(img_path='b.png')
+
+
+@pytest.mark.parametrize(
+    ('info', 'line'),
+    [
+        (dict(video_id=1, images=[dict(img_path='a.png')]), 'the samples of Odd are videos'),
+        (dict(img_path=['left.png', 'right.png']), 'img_path of the samples of Odd is a list'),
+        (dict(img_path=None), 'the samples of Odd have no img_path'),
+    ],
+)
+def test_samples_of_something_else_than_one_picture(info, line):
+    class Odd(Listed):
+        data_list = [info]
+
+    with pytest.raises(InputError, match=line):
+        sample_infos(Odd(), [0])
+
+
+@pytest.mark.parametrize(
+    ('keys', 'others'),
+    [
+        (('img_path', 'img_path2', 'seg_map_path'), ['img_path2']),  # mmseg's LEVIRCDDataset
+        (('img_path', 'img_path_b', 'img2_path'), ['img_path_b', 'img2_path']),
+        (('img_path', 'img_id', 'depth_map_path', 'img_prefix'), []),
+    ],
+)
+def test_pictures_beside_the_one_that_is_corrupted(keys, others):
+    assert further_pictures(dict.fromkeys(keys, 'a.png')) == others

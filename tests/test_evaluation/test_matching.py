@@ -18,16 +18,20 @@ EXACT = np.append(OVERLAPS, 1.0)
 
 
 def nested(seed):
-    """Squares in one corner, of areas around COCO's limits, a few crowds, and boxes equal to some of them."""
+    """Squares in one corner, of areas around COCO's limits, a few crowds, and boxes equal to some of them.
+
+    In one image overlaps of equal boxes are not quite 1: its corner is no float.
+    """
+    corner = {4: 3, 5: 3.1}
     rng = np.random.default_rng(seed)
-    sides = [1, *range(28, 37), *range(92, 101), 10**5, 10**5 + 1]
+    sides = [0.5, 1, *range(28, 37), *range(92, 101), 10**5, 10**5 + 1]
     objects = [(image, label, side) for image in (4, 5) for label in (0, 1) for side in sides]
     annotations = [
         dict(
             id=number + 1,
             image_id=image,
             category_id=7 - label,
-            bbox=[3, 3, side, side],
+            bbox=[corner[image]] * 2 + [side] * 2,
             area=side**2,
             iscrowd=int(rng.random() < 0.1),
         )
@@ -37,10 +41,11 @@ def nested(seed):
     results = []
     for image in (5, 4):
         found = rng.choice(sides, 20 + image)
+        near = np.full_like(found, corner[image])
         results.append(
             dict(
                 img_id=image,
-                bboxes=np.stack([np.full_like(found, 3)] * 2 + [3 + found] * 2, 1).astype('f4'),
+                bboxes=np.stack([near] * 2 + [near + found] * 2, 1),
                 scores=rng.random(len(found)).astype('f4'),
                 labels=rng.integers(0, 2, len(found)),
             )

@@ -313,6 +313,7 @@ class OwnLoop(BaseLoop):
         (dict(test_evaluator=dict(a=dict(type='IoUMetric'))), r'^test_evaluator: .*type'),
         (dict(test_evaluator=[[dict(type='IoUMetric')]]), r"'list' object has no attribute"),
         (dict(test_cfg=dict(type='OwnLoop')), r'^test_cfg: OwnLoop has no evaluator'),
+        (dict(test_dataloader=[{}, {}]), r'^test_dataloader is a list of 2: .* must be one'),
         (dict(runner_type='FlexibleRunner'), r'FlexibleRunner builds its model only when it runs'),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import official
 import pytest
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from torch import nn
@@ -219,6 +219,19 @@ def test_wrapped_checkpoints_load_directly_and_by_init_cfg(wrapping, trained, tm
     assert not same(built, backbone)
     built.init_weights()
     assert same(built, backbone)
+
+
+@pytest.mark.parametrize(
+    'kind',
+    ['Pretrained', 'mmengine.Pretrained', 'mmengine.model.PretrainedInit', PretrainedInit],
+)
+def test_our_own_reader_is_asked_whatever_form_the_type_has(trained, tmp_path, kind):
+    """As lazy configs and their dumps have it; mmengine's reader would load nothing of a wrapped file."""
+    backbone, state = trained
+    torch.save(dict(model={f'_orig_mod.{k}': v for k, v in state.items()}), tmp_path / 'w.pth')
+    model = small_hybrid(init_cfg=dict(type=kind, checkpoint=str(tmp_path / 'w.pth')))
+    model.init_weights()
+    assert same(model, backbone)
 
 
 def test_weights_can_be_chosen(trained, tmp_path):

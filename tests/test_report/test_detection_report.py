@@ -198,6 +198,20 @@ def test_two_detectors_on_real_conditions(on_real_conditions, tmp_path):
     assert pooled[0]['bbox_mAP_50'].points == pytest.approx(values[1] - values[0])
 
 
+def test_published_boxes_stand_beside_whichever_of_their_scores_is_printed(
+    on_real_conditions, tmp_path
+):
+    text = (on_real_conditions[0] / 'results.json').read_text()
+    text = text.replace('coco_o', 'acdc_boxes').replace('val2017', 'val')
+    (tmp_path / 'results.json').write_text(text)
+    for path, expected in (
+        (on_real_conditions[0], ('coco_o', 'val2017', 'bbox_mAP')),
+        (tmp_path, ('acdc_boxes', 'val', 'bbox_mAP_50')),
+    ):
+        rows = build_shift_comparison([path], published=True).published
+        assert {(row.set, row.split, row.metric) for row in rows} == {expected}
+
+
 def test_results_on_real_conditions_of_older_versions_are_still_shown(on_real_conditions, tmp_path):
     found = read_results(on_real_conditions[0])
     for entry in found['sets'].values():

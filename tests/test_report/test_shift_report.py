@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
 from striped_results import ACDC as ACDC_SET
-from striped_results import failed, measured, shift_results, written
+from striped_results import CLASSES, failed, measured, shift_results, written
 from synthetic_results import synthetic_results, write_results
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration.measures import calibration
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
-from fan_mm.evaluation.shifts.pooling import ShiftCell
+from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
 from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.report import write_report
 from fan_mm.report.calibration_figures import conditions
@@ -97,6 +97,49 @@ def test_all_forms_show_the_same_numbers(folder):
     assert {(row['set'], row['split']) for row in classes} == {
         *(('clean', ''), ('acdc', 'val'), ('dark', 'val'))
     }
+
+
+def test_values_per_class_stand_under_their_condition():
+    """The clean column, each condition, the pooled one behind them; of a set its own classes alone."""
+    parts = {
+        'clean': measured(CLEAN_COLUMN, 0.9),
+        'ACDC fog': measured(ShiftCell('acdc', 'fog'), 0.7),
+        'ACDC night': measured(ShiftCell('acdc', 'night'), 0.4, absent=(1,)),
+        'IDD': measured(ShiftCell('idd', 'all'), 0.5),
+    }
+    more = [parts[name] for name in ('ACDC night', 'IDD')]
+    sets = {'idd': SetInfo('IDD', 'val', scored=(0, 2))}
+    results, _ = shift_results(qualities={'fog': 0.7}, more=more, sets=sets)
+    table = ShiftTable(results)
+    assert table.told('idd')['classes scored'] == '2 of 4'
+    assert 'classes scored' not in table.told('acdc')
+    found = {name: part.record.per_class['IoU'] for name, part in parts.items()}
+    found['IDD'] = {name: found['IDD'][name] for name in ('road', 'car')}
+    both = sum(parts[f'ACDC {c}'].statistics.sum(0, dtype=float) for c in ('fog', 'night'))
+    pooled = dict(zip(CLASSES, (100 * both[0] / both[1]).round(4).tolist(), strict=True))
+    metric, columns = table.class_values()
+    order = ['clean', 'ACDC fog', 'ACDC night', 'ACDC pooled', 'IDD']
+    assert metric == 'IoU' and list(columns) == order
+    for name, values in columns.items():
+        assert values == pytest.approx(pooled if name == 'ACDC pooled' else found[name])
+    lines = shifts_markdown(table, []).partition('## Per class\n\n')[2].split('\n\n')[0]
+    rows = [[c.strip() for c in line.strip('|').split('|')] for line in lines.splitlines()]
+    assert rows[0] == ['IoU', *order]
+    for name, row in zip(CLASSES, rows[2:], strict=True):
+        texts = [columns[column].get(name) for column in order]
+        assert row == [name, *('\N{EN DASH}' if t is None else f'{t:.1f}' for t in texts)]
+
+    losses = table.class_losses()
+    lost = {
+        name: [found['clean'][name] - v if (v := found[c].get(name)) else None for c in order[1:3]]
+        for name in CLASSES
+    }
+    lost = {n: [*both, found['clean'][n] - found['IDD'].get(n, np.nan)] for n, both in lost.items()}
+    lost = {name: np.array(values, float) for name, values in lost.items()}
+    worst = sorted(CLASSES, key=lambda name: -np.nanmean(lost[name]))
+    assert list(losses.classes) == worst and losses.corruptions == ('ACDC fog', 'ACDC night', 'IDD')
+    assert np.allclose(losses.losses, [lost[name] for name in worst], equal_nan=True)
+    assert losses.clean.tolist() == [found['clean'][name] for name in worst]
 
 
 def test_what_is_missing_is_said_in_every_form(tmp_path):
@@ -375,7 +418,23 @@ def test_simulated_beside_real():
     assert fog[1].value == sweep.mean('fog')
     assert fog[1].bounds[0] <= fog[1].value <= fog[1].bounds[1]
     assert set(BESIDE) == {'fog', 'snow', 'rain', 'night'}
-    assert_labels_inside(simulated_against_real([(sweep, real)]))
+    other = ShiftTable(shift_results(clean=0.5, qualities={'fog': 0.2})[0])
+    figure = simulated_against_real([(sweep, real), (sweep, other)])
+    assert_labels_inside(figure)
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    for axes, table in zip(figure.axes, (real, other), strict=True):
+        drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
+        shown = [line for found in weather_lines(sweep, table).values() for line in found]
+        assert drawn == {
+            *(sweep.clean, table.clean),
+            *(x for line in shown for x in (line.value, *line.bounds)),
+        }
+        labels = [text.get_text() for text in axes.get_yticklabels()]
+        assert labels == [line.label for line in shown]
+        for line in axes.lines:  # each value beside its name
+            if line.get_marker() == 'o':
+                place = axes.get_yticks().tolist().index(line.get_ydata()[0])
+                assert line.get_xdata()[0] == shown[place].value
 
 
 def test_both_of_one_checkpoint_make_the_figure(tmp_path):

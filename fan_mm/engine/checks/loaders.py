@@ -1,6 +1,7 @@
 """Data loaders of third-party configs: settings that leave images out, never end, or hang."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from fan_mm.config_parts import datasets_of, steps_of, type_name
@@ -38,15 +39,16 @@ def check_loader(name: str, loader: dict) -> list[str]:
                 f'{name}.sampler: {sampler} never ends: an evaluation needs '
                 "dict(type='DefaultSampler', shuffle=False)"
             )
-        for place, part in {'sampler': loader.get('sampler'), **_wrappers_of(loader)}.items():
+        parts = [(f'{name}.sampler', loader.get('sampler'))]
+        for place, part in [*parts, *_wrappers(f'{name}.dataset', loader.get('dataset'))]:
             if type_name(part) in _REPEATING:
                 notes.append(
-                    f'{name}.{place}: {type_name(part)} draws images several times: each is counted that often'
+                    f'{place}: {type_name(part)} draws images several times: each is counted that often'
                 )
-        for place, part in (('', loader), ('.batch_sampler', loader.get('batch_sampler') or {})):
-            if part.get('drop_last') and loader.get('batch_size') != 1:
+        for place, part in ((name, loader), (f'{name}.batch_sampler', loader.get('batch_sampler'))):
+            if isinstance(part, dict) and part.get('drop_last') and loader.get('batch_size') != 1:
                 notes.append(
-                    f'{name}{place}.drop_last: the images of the last, smaller batch are left out'
+                    f'{place}.drop_last: the images of the last, smaller batch are left out'
                 )
         for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
             if dataset.get('filter_cfg') and not dataset.get('test_mode'):
@@ -57,13 +59,13 @@ def check_loader(name: str, loader: dict) -> list[str]:
     return notes
 
 
-def _wrappers_of(loader: dict) -> dict[str, dict]:
-    """A loader's dataset, and what it wraps, as long as that is one, by their places."""
-    found, place, part = {}, 'dataset', loader.get('dataset')
-    while isinstance(part, dict):
-        found[place] = part
-        place, part = f'{place}.dataset', part.get('dataset')
-    return found
+def _wrappers(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
+    """The configs of the wrappers around datasets, each with its place in the config."""
+    if isinstance(dataset, dict) and ('dataset' in dataset or 'datasets' in dataset):
+        yield place, dataset
+        yield from _wrappers(f'{place}.dataset', dataset.get('dataset'))
+        for index, inner in enumerate(dataset.get('datasets') or ()):
+            yield from _wrappers(f'{place}.datasets.{index}', inner)
 
 
 def several_versions(name: str, loader: dict) -> list[str]:

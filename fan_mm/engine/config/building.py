@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
+from urllib.error import URLError
 
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
@@ -18,6 +19,7 @@ from mmengine.runner import BaseLoop, Runner
 from fan_mm.config_parts import type_name
 from fan_mm.engine.config.file import reason
 from fan_mm.errors import InputError
+from fan_mm.torch_files import local_file
 from fan_mm.versions import TASK_LIBRARIES
 
 _LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES)}
@@ -26,7 +28,10 @@ _BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
 # How mmengine 0.10 before the forks wraps what a class says, once for each class around it.
 _WRAPPED = re.compile(r'^class `\w+` in [\w/.-]+: ')
 # Methods of the Runner that build from no config of one part -> the key that they read.
-_KEYS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'}
+_KEYS = {
+    **{'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'},
+    'load_or_resume': 'load_from',
+}
 
 
 @contextlib.contextmanager
@@ -45,6 +50,8 @@ def building(cfg: Config) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except URLError as error:
+        raise InputError(_not_fetched(error)) from None
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise  # the disk's, which no config asks for
@@ -69,10 +76,22 @@ def used_so(what: str) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if isinstance(error, OSError) or not _of_the_config(frames):
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        if not _of_the_config([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
             raise
         raise InputError(f'{what}: {_said(error)}') from error
+
+
+def _not_fetched(error: URLError) -> str:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if _name(frame) in ('load_state_dict_from_url', 'load_url', 'download_url_to_file'):
+            address = str(frame.f_locals['url'])
+            return (
+                f'cannot download {address}: {error.reason}; without a network, put it at '
+                f'{local_file(address)}, or name a file in its place'
+            )
+    return f'what the config names cannot be fetched: {error.reason}'
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -171,7 +171,7 @@ def _boxes_and_masks(cfg: Config, found: Mapping[str, Sequence[Condition]]) -> l
     if not without:
         return ['bbox', 'segm']
     print_log(
-        f"test_evaluator.metric: boxes alone are scored, not 'segm': {without[0]} has objects without a mask",
+        f"test_evaluator.metric: only boxes are scored, not 'segm': {without[0]} has objects without a mask",
         'current',
         logging.WARNING,
     )

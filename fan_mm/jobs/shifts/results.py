@@ -24,7 +24,7 @@ from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.shifts.parts import Part, dataset_label
 
-_PART = 'no score of this part is one to compare with those published of the whole'
+_PART = 'scores of this part are not comparable with those published for the whole'
 _HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
 
 

@@ -87,6 +87,23 @@ def test_boxes_of_acdc(folder, boxes, tmp_path):
     assert SHIFT_SETS['acdc_boxes'].dataset(conditions[0])['type'] == 'mmdet.CityscapesDataset'
 
 
+@pytest.mark.parametrize('others', [False, True])
+def test_boxes_in_a_folder_of_their_own(others, tmp_path):
+    """They count where the pictures' folder has none."""
+    acdc(tmp_path / 'all')
+    if not others:
+        (tmp_path / 'all/gt_detection').rename(tmp_path / 'boxes')
+    else:
+        (tmp_path / 'boxes').mkdir()
+    conditions = SHIFT_SETS['acdc_boxes'].find(tmp_path / 'all', labels=tmp_path / 'boxes')
+    assert [c.name for c in conditions] == ['fog', 'night', 'rain', 'snow']
+    for condition in conditions:
+        assert condition.image_root == tmp_path / 'all/rgb_anon'
+        assert condition.labels_folder == tmp_path / 'boxes'
+        below = tmp_path / ('all/gt_detection' if others else 'boxes')
+        assert condition.ann_file.parent == below / condition.name
+
+
 @pytest.mark.parametrize('below', ['train/GP01/', ''])
 def test_the_file_of_rain_in_training_names_all_conditions(below, tmp_path):
     acdc(tmp_path, split='train')
@@ -160,5 +177,5 @@ def test_mistakes(tmp_path):
             SHIFT_SETS[name].find(tmp_path / folder, **options)
     for path in (tmp_path / 'acdc').rglob('*.json'):
         path.unlink()
-    with pytest.raises(InputError, match=r'has no boxes of .*expected is gt_detection/'):
+    with pytest.raises(InputError, match=r'has no boxes of .*expected: gt_detection/'):
         SHIFT_SETS['acdc_boxes'].find(tmp_path / 'acdc')

@@ -10,6 +10,7 @@ from striped_sets import write
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
+from fan_mm.datasets.shifts.reading import categories_of, doubt
 from fan_mm.engine.checks.labels import LabelReaders, check_labels
 from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.runtime import register_task_library
@@ -173,6 +174,12 @@ def test_panoptic_pictures_of_wilddash(backend, tmp_path):
     check('test_dataloader.dataset', cfg)
 
 
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 1)])
+def test_panoptic_pictures_without_colours(shape):
+    with pytest.raises(InputError, match=r'^a\.png .*: it has no colours$'):
+        categories_of(np.zeros(shape, np.uint8), {}, 'a.png')
+
+
 def test_panoptic_pictures_without_their_file(tmp_path):
     panoptic(tmp_path, {7: 7})
     (tmp_path / 'panoptic.json').unlink()
@@ -327,7 +334,7 @@ def filled(*values):
             filled(0, 2, 8, 10, 13, 255),
             'others contain no value above 18 except 255: they look like trainIds',
         ),
-        ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its picture 16x8'),
+        ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its image 16x8'),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be(kind, labels, line, tmp_path):
@@ -352,8 +359,6 @@ def test_a_wrong_value_in_a_file_that_was_not_looked_into(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize('encoding', LABEL_MAPS)
 def test_no_encoding_is_doubted_where_it_is_right(encoding):
-    from fan_mm.datasets.shifts.reading import doubt
-
     assert doubt(LABEL_MAPS[encoding].legal, encoding) is None
     assert doubt([255], encoding) is None
 

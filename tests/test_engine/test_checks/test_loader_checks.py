@@ -45,7 +45,24 @@ def test_an_evaluation_that_never_ends(name, kind):
     ('change', 'words'),
     [
         (dict(drop_last=True), 'drop_last: the images of the last'),
+        (
+            dict(batch_sampler=dict(type='A', drop_last=True)),
+            'batch_sampler.drop_last: the images',
+        ),
         (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'draws images several times'),
+        (
+            dict(dataset=dict(type='mmpretrain.RepeatDataset', times=2, dataset=dict(type='A'))),
+            'dataset: RepeatDataset draws images several times',
+        ),
+        (
+            dict(
+                dataset=dict(
+                    type='ConcatDataset',
+                    datasets=[dict(type='A'), dict(type='ClassBalancedDataset', dataset=dict())],
+                )
+            ),
+            'dataset.datasets.1: ClassBalancedDataset draws images several times',
+        ),
         (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: images are left out'),
     ],
 )

@@ -1,12 +1,14 @@
 """Whose mistake it is that something cannot be built, and where in the config it stands."""
 
+from urllib.error import URLError
+
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import HOOKS, Registry
 
-from fan_mm.engine.config.building import building
+from fan_mm.engine.config.building import building, used_so
 from fan_mm.errors import InputError
 
 PARTS = Registry('part of these tests', scope='mmengine')
@@ -87,3 +89,48 @@ def test_a_disk_that_is_full_and_a_line_of_ours_pass(error):
     with pytest.raises(type(error)) as raised, building(CFG):
         PARTS.build(dict(type='Whole', error=error))
     assert raised.value is error
+
+
+def test_what_a_class_of_somebody_else_says_while_it_is_used():
+    with pytest.raises(InputError) as error, used_so('Whole takes no picture'):
+        PARTS.build(dict(type='Whole', size=3))
+    assert str(error.value).startswith('Whole takes no picture: TypeError: ')
+    assert isinstance(error.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'No space left on device'), MemoryError(), InputError('ours')]
+)
+def test_a_full_disk_little_memory_and_a_line_of_ours_pass(error):
+    with pytest.raises(type(error)) as raised, used_so('Whole'):
+        PARTS.build(dict(type='Whole', error=error))
+    assert raised.value is error
+
+
+def test_our_own_mistakes_pass_where_something_is_used():
+    with pytest.raises(KeyError), used_so('Whole'):
+        raise KeyError('ours')
+
+
+def test_a_class_in_the_place_of_a_name_is_told_by_its_name():
+    cfg = Config(dict(model=dict(type=Whole, size=3)))
+    with pytest.raises(InputError, match=r'^model \(Whole\): TypeError'), building(cfg):
+        PARTS.build(cfg.model)
+
+
+@pytest.mark.parametrize('caller', ['load_url', 'somebody'])
+def test_what_cannot_be_downloaded(caller, monkeypatch, tmp_path):
+    """mmengine fetches 'torchvision://resnet50' of an init_cfg only where a model is initialised."""
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    source = f"def {caller}(url):\n    raise URLError('Name not known')"
+    names = dict(URLError=URLError)
+    exec(source, names)
+    with pytest.raises(InputError) as error, building(CFG):
+        names[caller]('https://a.b/c.pth')
+    line = 'what the config names cannot be fetched: Name not known'
+    if caller == 'load_url':
+        line = (
+            'cannot download https://a.b/c.pth: Name not known; without a network, put it at '
+            f'{tmp_path}/checkpoints/c.pth, or name a file in its place'
+        )
+    assert str(error.value) == line

@@ -131,3 +131,29 @@ def test_classes_that_a_config_imports_are_looked_up_when_they_are_read(here, li
     )
     with pytest.raises(InputError, match=r'(?s)^[^\n]*(SGDD|optimm|torchh)[^\n]*$'):
         read_config('lazy.py')
+
+
+@pytest.mark.parametrize(
+    ('name', 'taken'),
+    [
+        ('torch.nn.ReLU', 'ReLU'),  # mmdet's builders take such a name for one of a module's own
+        ('torch.nn.modules.activation.ReLU', 'ReLU'),
+        ('mmseg.ReLU', None),
+        ('torch.nn.ReLU.forward', None),
+        ('no_such.module.ReLU', None),
+        ('ReLU', None),
+        ('a. b..c', None),
+    ],
+)
+@pytest.mark.parametrize('inside', ['dict', 'list'])
+def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
+    """A lazy config is dumped into the work dir with its classes' dotted names."""
+    part = dict(type=name, inplace=True)
+    Config(dict(model=dict(type='A', parts=part if inside == 'dict' else [(part,)]))).dump('a.py')
+    cfg = read_config('a.py', {'model.act.type': name})
+    found = cfg.model.parts if inside == 'dict' else cfg.model.parts[0][0]
+    for kind in (found.type, cfg.model.act.type):
+        assert kind == name if taken is None else kind.__name__ == taken
+    cfg.dump('b.py')
+    again = read_config('b.py')
+    assert again.model == cfg.model and again.model.type != name

@@ -694,7 +694,7 @@ def test_masks_are_scored_where_all_objects_have_some(masks, tmp_path, no_report
     entry = results['sets']['coco_o']
     assert entry['pooled']['score']['value'] == 100
     assert ('segm_mAP' in entry['others']) == masks
-    said = [line for line in log if "boxes alone are scored, not 'segm'" in line]
+    said = [line for line in log if "only boxes are scored, not 'segm'" in line]
     assert len(said) == (not masks) and all('weather' in line for line in said)
     if masks:
         found = entry['others']['segm_mAP']
