@@ -247,7 +247,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     cfg = classifier()
     cfg.model.backbone = dict(type='ResNet', depth=18)
     cfg.model.head.in_channels = 512
-    with pytest.raises(InputError, match=r"match the backbone: it has 0 of the model's \d+ tensors"):
+    with pytest.raises(
+        InputError, match=r"match the backbone: it has 0 of the model's \d+ tensors"
+    ):
         Subject(cfg, str(tmp_path / 'other.pth'))
     with pytest.raises(InputError, match=r'no model\.backbone'):
         Subject(Config(dict(model=dict(type='Toy'))), 'none.pth')
@@ -258,7 +260,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     [
         ('mmseg', dict(type='SegDataPreProcessor', test_cfg=dict(size_divisor=32)), (1, 3, 64, 64)),
         ('mmdet', dict(type='DetDataPreprocessor', pad_size_divisor=32), (1, 3, 64, 64)),
-        ('mmpretrain', dict(type='SelfSupDataPreprocessor'), 'gives no pictures as a tensor'),
+        ('mmpretrain', dict(type='SelfSupDataPreprocessor'), 'gives no images as a tensor'),
         ('mmdet', dict(type='TrackDataPreprocessor'), 'TrackDataPreprocessor does not take one'),
     ],
 )

@@ -236,7 +236,7 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
     with pytest.raises(InputError, match=names) as error:
         load_pretrained(small_hybrid(), path)
     assert '\n' not in str(error.value)
-    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below the one that is meant'
+    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below one of them'
     with pytest.raises(InputError, match=message):
         load_weights(Classifier(), content, 'f.pth')
     for prefix, plus in ((a, 0), (b, 1)):
