@@ -88,7 +88,7 @@ def test_other_files_of_that_name_are_named(tmp_path):
     path = tmp_path / 'f.safetensors'
     path.write_bytes(b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n')
     with pytest.raises(
-        InputError, match=r'not a \.safetensors file, but the pointer .* git lfs pull'
+        InputError, match=r'not a \.safetensors file, but a Git LFS pointer: run git lfs pull'
     ):
         read_torch_file(path)
     path.write_bytes(b'<!DOCTYPE html><html>')

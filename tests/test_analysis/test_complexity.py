@@ -173,7 +173,7 @@ def test_models_of_the_task_libraries(library):
 def test_a_size_beyond_memory_is_one_line(size):
     pytest.importorskip('mmseg')
     cfg = Config.fromfile(ROOT / 'configs' / 'fan_hybrid_toy_cityscapes.py')
-    with pytest.raises(InputError, match=f'too little memory for a picture of {size[0]}x'):
+    with pytest.raises(InputError, match=f'not enough memory for an image of {size[0]}x'):
         complexity_of_config(cfg, size)
 
 

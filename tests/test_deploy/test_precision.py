@@ -209,7 +209,7 @@ def test_eight_bits_are_calibrated_on_the_training_split(toy, tmp_path, monkeypa
         (
             lambda cfg: cfg.train_dataloader.dataset.update(indices=1),
             {},
-            'needs two pictures of the training split, there are 1',
+            'needs two images of the training split, but there are 1',
         ),
     ],
 )

@@ -507,7 +507,7 @@ def test_cells_that_fail_alike_end_the_sweep(sweep, on_error):
             return super().forward(inputs, data_samples, mode)
 
     model = Failing()
-    with pytest.raises(InputError, match='gaussian_noise/1 fails as clean does') as error:
+    with pytest.raises(InputError, match='gaussian_noise/1 fails like clean') as error:
         sweep(model, on_error=on_error).run()
     assert 'no memory for this one' in str(error.value)
     assert '\n' not in str(error.value)
@@ -566,7 +566,7 @@ def test_a_metric_without_the_score_ends_the_sweep(sweep, monkeypatch):
 
     model = StripeModel()
     monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: {'aAcc': 1.0})
-    with pytest.raises(InputError, match='IoUMetric gave aAcc: configure it to compute mIoU'):
+    with pytest.raises(InputError, match='IoUMetric returned aAcc: configure it to compute mIoU'):
         sweep(model).run()
     assert len(model.seen) == 1
 

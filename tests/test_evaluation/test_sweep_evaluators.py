@@ -456,7 +456,7 @@ def test_metrics_that_need_more_than_a_batch_are_not_refused(cfg, where):
 @pytest.mark.parametrize('on_error', ['retry', 'skip'])
 def test_a_metric_that_fails_on_all_ends_the_sweep_with_the_clean_cell(cfg, on_error):
     model = StripeModel()
-    with pytest.raises(InputError, match=r'clean fails as its first batch does.*only one class'):
+    with pytest.raises(InputError, match=r'clean fails like its first batch.*only one class'):
         run(cfg, failing('always'), model, on_error=on_error)
     assert len(model.seen) == 3
 

@@ -200,7 +200,7 @@ def test_datasets_that_read_a_part_of_the_file(cfg, toys, options):
 def test_truth_that_lacks_images_is_refused_before_the_first(cfg, toys):
     model = Truth()
     with pytest.raises(
-        InputError, match='lacks 1 of 4 images of the dataset, the first is'
+        InputError, match='lacks 1 of 4 images of the dataset, for example'
     ) as error:
         clean_cell(dataset_of(cfg, toys[0]), metric_of(toys[0] / 'annotations/first.json'), model)
     missing = data_info(dataset_of(cfg, toys[0]), 3)

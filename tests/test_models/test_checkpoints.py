@@ -320,9 +320,9 @@ def test_a_classification_checkpoint_initialises_a_detector(trained, tmp_path):
     assert torch.equal(detector.blocks[1].token_mixing.kv.weight, state['blocks.1.attn.kv.weight'])
     assert torch.equal(detector.learnable_downsample.weight, fresh)
     assert len(messages) == 1
-    anew = 'initialised anew: learnable_downsample, out_norm0, out_norm1, out_norm2, out_norm3'
+    anew = 'newly initialised: learnable_downsample, out_norm0, out_norm1, out_norm2, out_norm3'
     assert messages[0].endswith(anew)
-    assert 'not needed here: cls_attn_blocks, cls_token, head, norm;' in messages[0]
+    assert 'not needed: cls_attn_blocks, cls_token, head, norm;' in messages[0]
 
 
 def test_a_backbone_that_ends_early_takes_what_it_needs(trained):
@@ -455,7 +455,7 @@ def test_networks_of_the_task_libraries_are_refused_by_name(what):
     utils.register_all_modules(init_default_scope=False)
     state = MODELS.build(FOREIGN[what]).state_dict()
     for backbone in (FANHybrid('tiny'), FANSwin('tiny'), FANViT('tiny')):
-        with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+        with pytest.raises(InputError, match='does not match any FAN: it looks like') as error:
             backbone.load_state_dict(state)
         assert str(error.value).endswith(what)
 
@@ -465,23 +465,27 @@ def test_networks_of_torchvision_are_refused_by_name(what):
     models = pytest.importorskip('torchvision.models')
     with torch.device('meta'):
         state = getattr(models, TORCHVISION[what])().state_dict()
-    with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+    with pytest.raises(InputError, match='does not match any FAN: it looks like') as error:
         fit(state, FANSwin('tiny'))
     assert str(error.value).endswith(what)
 
 
 @pytest.mark.parametrize('what', TIMM)
 def test_networks_of_timm_are_refused_by_name(what):
-    with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+    with pytest.raises(InputError, match='does not match any FAN: it looks like') as error:
         fit({'cls_token': torch.zeros(1), TIMM[what]: torch.zeros(1)}, FANSwin('tiny'))
     assert str(error.value).endswith(what)
 
 
 def test_an_unknown_network_is_refused_by_its_keys():
-    with pytest.raises(InputError, match=r'fits no FAN: it has 1 tensors named foo\.bar'):
+    with pytest.raises(
+        InputError, match=r'does not match any FAN: it has 1 tensors named foo\.bar'
+    ):
         fit({'foo.bar': torch.zeros(1)}, small_hybrid())
     named_alike = {'patch_embed.proj.weight': torch.zeros(1), 'foo.a': torch.zeros(1)}
-    with pytest.raises(InputError, match=r'fits no FAN: it has 3 tensors named patch_embed\.proj'):
+    with pytest.raises(
+        InputError, match=r'does not match any FAN: it has 3 tensors named patch_embed\.proj'
+    ):
         fit({**named_alike, 'foo.b': torch.zeros(1)}, FANSwin('tiny'))
 
 

@@ -274,7 +274,7 @@ def test_parts_that_fit_no_detector_are_refused():
     for key, message in (
         ('roi_heads.x', 'unknown roi_heads.x'),
         ('bbox_head.0.fc_cls.weight', 'a name of mmdet 1'),
-        ('neck.lateral_convs.0.conv.weight', r'takes \[3\] channels, but the backbone has'),
+        ('neck.lateral_convs.0.conv.weight', r'expects \[3\] channels, but the backbone has'),
     ):
         heads = {key: torch.ones(2, 3, 1, 1), **good}
         with pytest.raises(InputError, match=message):

@@ -495,7 +495,11 @@ def test_classifier_of_mmpretrain():
         (FANViT, dict(out_indices=(2, 1)), 'be in ascending order without repeats'),
         (FANViT, dict(out_indices=(1, 1)), 'be in ascending order without repeats'),
         (FANViT, dict(out_indices=()), r'0\.\.3, not \(\)'),
-        (FANViT, dict(out_indices=2, out_type='raw'), "'raw' exists after class attention only"),
+        (
+            FANViT,
+            dict(out_indices=2, out_type='raw'),
+            "'raw' is only available after class attention",
+        ),
         (FANViT, dict(frozen_stages=5), r'-1\.\.4, not 5'),
         (
             FANHybrid,

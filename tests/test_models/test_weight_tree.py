@@ -232,11 +232,11 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
     content = two(a, b, classifier)
     path = tmp_path / 'f.pth'
     torch.save(content, path)
-    names = rf'below {a}backbone, {b}backbone: say which with init_cfg\.prefix={a}backbone'
+    names = rf'below {a}backbone, {b}backbone: choose one with init_cfg\.prefix={a}backbone'
     with pytest.raises(InputError, match=names) as error:
         load_pretrained(small_hybrid(), path)
     assert '\n' not in str(error.value)
-    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below the one that is meant'
+    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below one of them'
     with pytest.raises(InputError, match=message):
         load_weights(Classifier(), content, 'f.pth')
     for prefix, plus in ((a, 0), (b, 1)):
@@ -256,7 +256,7 @@ def test_two_dicts_ask_which_but_for_kinds_that_are_documented(classifier, tmp_p
         load_weights(Classifier(), dict(model=state, model_ema=other), 'f.pth')
     with pytest.raises(InputError, match='below student, teacher: save the weights below'):
         load_weights(Classifier(), dict(student=state, teacher=other), 'f.pth')
-    with pytest.raises(InputError, match='below net_a, net_b: save the weights below the one'):
+    with pytest.raises(InputError, match='below net_a, net_b: save the weights below one'):
         resnet = ResNet().state_dict()
         load_weights(ResNet(), dict(net_a=resnet, net_b=prefixed('', ResNet(1).state_dict())), 'f')
     target = Classifier()
@@ -307,7 +307,7 @@ def test_mmengines_average_is_its_state_dict(classifier, tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ([1], 'contains no weights: a checkpoint is a dict of them, not a list'),
+        ([1], 'contains no weights: a checkpoint must be a dict of weights, not a list'),
         (torch.ones(3), 'not a Tensor'),
         (None, 'not a NoneType'),
         ({}, 'contains no weights, only: nothing'),
@@ -317,8 +317,8 @@ def test_mmengines_average_is_its_state_dict(classifier, tmp_path):
         (dict(optimizer=OPTIMIZER, epoch=1), 'contains no weights, only: optimizer, epoch'),
         (dict(state_dict_encrypted=True, state_dict=b'x'), 'weights are encrypted'),
         (dict(state_dict=b'x', tao_model='segformer'), 'weights are encrypted'),
-        ({1: torch.ones(1), 2: torch.ones(1)}, 'has 0 of the model|fits no FAN'),
-        ({('a', 1): torch.ones(1)}, 'has 0 of the model|fits no FAN'),
+        ({1: torch.ones(1), 2: torch.ones(1)}, 'has 0 of the model|does not match any FAN'),
+        ({('a', 1): torch.ones(1)}, 'has 0 of the model|does not match any FAN'),
     ],
 )
 def test_files_without_a_model(content, message, tmp_path):
@@ -362,7 +362,7 @@ def test_a_tao_file(toolkit, prefix, head, tmp_path):
     if head:
         names = head.removeprefix(prefix.removesuffix('backbone.')), f'state_dict.{head}'
         assert any(conversion.names.get(name) == () for name in names)
-        assert any("TAO's" in remark for remark in conversion.remarks)
+        assert any('TAO' in remark for remark in conversion.remarks)
     backbone = FANHybrid('tiny', out_type='cls_token')
     load_pretrained(backbone, path)
     assert torch.equal(backbone.norm.weight, state[f'{prefix}norm.weight'])

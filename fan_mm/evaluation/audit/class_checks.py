@@ -17,7 +17,7 @@ _UNKNOWN = (
     0.01  # share of predictions that are no class; a model does not predict what it never saw
 )
 _MOSTLY = 0.5  # likewise, of classes that are taken for others that do not occur
-_UNITS = {'segmentation': 'pixels', 'classification': 'pictures', 'detection': 'objects'}
+_UNITS = {'segmentation': 'pixels', 'classification': 'images', 'detection': 'objects'}
 
 
 def one_class(facts: Facts) -> Iterator[Finding]:

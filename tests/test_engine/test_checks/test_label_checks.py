@@ -265,7 +265,7 @@ def test_an_empty_picture(folder):
 
 def test_labels_of_another_size(folder):
     folder.write(halves(0, 1)[:, 16:48])
-    assert 'has 32x32 pixels, its picture 64x32' in complaint(folder.config(), training=False)
+    assert 'has 32x32 pixels, its image 64x32' in complaint(folder.config(), training=False)
     folder.write(halves(0, 1), ['val'])
     assert 'train_dataloader.dataset: ' in said(
         folder.config()
@@ -387,7 +387,7 @@ def test_photos_are_turned_and_their_labels_are_not(folder):
     Image.open(photo).save(photo, exif=exif)
     message = complaint(folder.config())
     assert (
-        'ann/val/000.png has 64x32 pixels, its picture 32x64 when rotated according to EXIF'
+        'ann/val/000.png has 64x32 pixels, its image 32x64 when rotated according to EXIF'
         in message
     )
 

@@ -69,7 +69,7 @@ def test_values_of_the_labels(evidence, words):
 
 
 @pytest.mark.parametrize(
-    ('unknown', 'words'), [(800, 'of 20 % of the pictures'), (7, None), (30, None)]
+    ('unknown', 'words'), [(800, 'of 20 % of the images'), (7, None), (30, None)]
 )
 def test_predictions_of_no_class(unknown, words):
     def change(record):
