@@ -280,7 +280,7 @@ def test_what_a_config_has_not(run, tiny_config, checkpoint):
     words = ('--tta', '--cfg-options', 'tta_model=None')
     assert_one_line(run('test', tiny_config, checkpoint, *words), 'the config has no tta_model')
     words = ('--out', 'o', '--cfg-options', 'test_dataloader=None', 'val_dataloader=None')
-    assert_one_line(run('show_predictions', tiny_config, checkpoint, *words), 'classes')
+    assert_one_line(run('show_predictions', tiny_config, checkpoint, *words), 'class names')
 
 
 @pytest.mark.parametrize(

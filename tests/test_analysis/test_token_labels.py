@@ -66,7 +66,7 @@ def test_the_tool(setup, repo_root, tmp_path):
     done = subprocess.run([*command, '--count', '3'], capture_output=True, text=True, cwd=repo_root)
     assert done.returncode == 0, done.stderr
     pictures = sorted((tmp_path / 'out').rglob('*.png'))
-    assert len(pictures) == 3 and f'3 pictures in {tmp_path / "out"}' in done.stdout
+    assert len(pictures) == 3 and f'3 images in {tmp_path / "out"}' in done.stdout
     assert {path.parent.name for path in pictures} <= set(IMAGENET_CLASSES)
     assert cv2.imread(str(pictures[0])).shape[1] == 3 * 448 + 2 * 6
 
