@@ -441,7 +441,7 @@ def test_a_label_map_that_is_cut_short_ends_the_sweep(sweep, tiny_cityscapes, mo
     cv2.imwrite(str(label), noise)
     label.write_bytes(half(label.read_bytes()))
     monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
-    with pytest.raises(InputError, match=f'{label.name} is cut short'):
+    with pytest.raises(InputError, match=f'{label.name} is truncated'):
         sweep().run()
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
