@@ -313,8 +313,8 @@ def test_files_that_are_none(run, tmp_path, tiny_config, case):
     [
         (['--size', '1000000x1000000'], 'memory'),
         (['--size', '63x63'], '64x64'),
-        (['--train', '0'], 'from 1'),
-        (['--jobs', '0'], 'from 1'),
+        (['--train', '0'], 'at least 1'),
+        (['--jobs', '0'], 'at least 1'),
     ],
 )
 def test_sizes_of_toys(run, tmp_path, arguments, said):

@@ -109,10 +109,11 @@ def test_a_part_of_a_split_is_said(pictures, tmp_path, server):
 
 
 def test_the_size_of_the_zip_is_said(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr('fan_mm.evaluation.shifts.submission._MEGABYTE', 1)
-    monkeypatch.setitem(vars(SERVERS['muses']), 'limit', 100)
+    monkeypatch.setattr('fan_mm.evaluation.shifts.submission._MEGABYTE', 2)
+    monkeypatch.setitem(vars(SERVERS['muses']), 'limit', 200)
     done = write_submission('muses', predictions(pictures('muses')), tmp_path / 'out')
-    assert any('the server accepts less than 100' in remark for remark in done.remarks)
+    size = done.zip.stat().st_size / 2
+    assert f'{size:.0f} MB: the server accepts less than 100' in ' '.join(done.remarks)
 
 
 def test_a_stopped_submission_goes_on(pictures, tmp_path):
