@@ -533,7 +533,7 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(trained, tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save(dict(state_dict=state, args=Exploit()), path)
     model = small_hybrid(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
-    with pytest.raises(InputError, match=r'evil\.pth was rejected: loading it would run'):
+    with pytest.raises(InputError, match=r'evil\.pth was refused: loading it would run'):
         model.init_weights()
     assert not (tmp_path / 'executed').exists()
 

@@ -87,7 +87,7 @@ def test_a_copy_with_another_number_of_pictures_is_said(
     record = SHIFT_SETS[name]
     info = _set_info(record, whole(name, split, conditions, **others))
     notes = [note for note in info.told['notes'] if 'contains nothing of' not in note]
-    said = f'data has {parts} of {record.title} {split}: no score of this part is one to compare'
+    said = f'data has {parts} of {record.title} {split}: scores of this part are not comparable'
     assert len(notes) == bool(parts)
     assert not parts or notes[0].startswith(said)
     assert info.published.get('all') == published
