@@ -1,4 +1,4 @@
-"""Common to all command lines: the parser, the exit (one line for the user's mistakes), number types."""
+"""Shared by all command lines: the parser, the exit (one line for user mistakes), number types."""
 
 import argparse
 import errno
@@ -16,10 +16,10 @@ from fan_mm import stopping
 from fan_mm.errors import InputError
 
 TRACEBACK = (
-    'FAN_MM_TRACEBACK'  # in the environment: not empty, and every error shows where it arose
+    'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
 )
 
-# What a folder or a disk refuses; a file that is not there (ENOENT) may be our mistake.
+# Errors of a folder or disk; a missing file (ENOENT) may be our own mistake.
 _REFUSALS = {
     errno.EACCES,
     errno.EPERM,
@@ -33,25 +33,25 @@ _REFUSALS = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
-# How numpy, torch on a CPU and torch on a GPU say that there is not enough memory.
+# Out-of-memory messages of numpy, torch on a CPU and torch on a GPU.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
-# How torch says that a loader's worker is gone: by its number or by those that are
+# torch's messages for a dead loader worker: by its pid, or as a list of pids
 _WORKER_GONE = re.compile(
     r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
 )
 _FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
 
-# How gloo and NCCL say that another process of the run is gone.
+# gloo's and NCCL's message when another process of the run is gone.
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
-program: str | None = None  # how the tool was called, where not by its file: 'fan-mm train'
-as_called: Callable[[str], str] = str  # what makes a tool's examples read so, too
+program: str | None = None  # how the tool was called, if not by its file: 'fan-mm train'
+as_called: Callable[[str], str] = str  # rewrites a tool's examples accordingly
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, without the usage before it; one of the processes of a launcher says it."""
+        """One line, without the usage before it, printed by one process of a launcher."""
         if stopping.first_to_say():
             _say(f'error: {" ".join(message.split())} (see --help)')
         sys.exit(2)
@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 
 class _ShowTraceback(argparse.Action):
     def __call__(self, *_: object) -> None:
-        """In the environment, for the processes that this one starts."""
+        """Sets the environment variable, so that child processes inherit it."""
         os.environ[TRACEBACK] = '1'
 
 
@@ -68,7 +68,7 @@ def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
 
     Args:
         description: what the tool does.
-        example: shown behind the options.
+        example: shown after the options.
     """
     made = _Parser(
         prog=program,
@@ -81,7 +81,7 @@ def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
         nargs=0,
         action=_ShowTraceback,
         default=argparse.SUPPRESS,
-        help=f'after an error, show where it arose (also {TRACEBACK}=1 in the environment)',
+        help=f'show the traceback of an error (also: {TRACEBACK}=1 in the environment)',
     )
     return made
 
@@ -96,7 +96,7 @@ def size(text: str) -> tuple[int, int]:
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """The ``type`` of an argument that is a whole number from ``least`` to ``most``."""
-    allowed = f'from {least} on' if most is None else f'from {least} to {most}'
+    allowed = f'of at least {least}' if most is None else f'from {least} to {most}'
 
     def read(text: str) -> int:
         number = int(text) if re.fullmatch(r'[+-]?\d+', text, re.ASCII) else None
@@ -111,13 +111,14 @@ def number(least: float, most: float = math.inf, above: bool = False) -> Callabl
     """The ``type`` of an argument that is a finite number from ``least`` to ``most``.
 
     Args:
-        least: the smallest.
-        most: the largest.
-        above: ``least`` itself is too small.
+        least: smallest value.
+        most: largest value.
+        above: exclude ``least`` itself.
     """
-    allowed = f'{"above" if above else "from"} {least:g}' + (
-        ' on' if math.isinf(most) and not above else '' if math.isinf(most) else f' to {most:g}'
-    )
+    if math.isinf(most):
+        allowed = f'{"above" if above else "of at least"} {least:g}'
+    else:
+        allowed = f'{"above" if above else "from"} {least:g} to {most:g}'
 
     def read(text: str) -> float:
         try:
@@ -132,21 +133,21 @@ def number(least: float, most: float = math.inf, above: bool = False) -> Callabl
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a tool's ``main`` and leave the process with its status.
+    """Run a tool's ``main`` and exit with its status.
 
     Args:
         main: parses ``sys.argv`` itself; returns the exit status, None meaning 0.
 
-    Exit status: main's own; 2 after an `InputError`, printed as ``error: ...``, or where a file or
-    folder cannot be written, memory does not suffice, or another process of the run is gone; 130
-    after Ctrl-C and 143 after SIGTERM (with the KeyboardInterrupt's text, if it has one); 141 where
-    a pipe's reader (``| head``) has enough. Of the processes that torchrun started on a node, the first one prints.
+    Exit status: that of main; 2 after an `InputError`, printed as ``error: ...``, or if a file or
+    folder cannot be written, memory is insufficient, or another process of the run is gone; 130
+    after Ctrl-C and 143 after SIGTERM (with the text of the KeyboardInterrupt, if any); 141 if
+    the reader of a pipe (``| head``) exits. With torchrun, the first process of a node prints.
     """
     for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
-        if getattr(sys, name) is None:  # closed: a file of ours would get its number
+        if getattr(sys, name) is None:  # closed: one of our files would get its descriptor
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-    logging.raiseExceptions = False  # a full disk is said once, not by every line of the log
-    if hasattr(sys.stdout, 'reconfigure'):  # names of files may be no UTF-8
+    logging.raiseExceptions = False  # report a full disk once, not with every log line
+    if hasattr(sys.stdout, 'reconfigure'):  # file names may not be valid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
     with stopping.handled():
         try:
@@ -163,7 +164,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _end(error: BaseException) -> int:
-    """Say what ended a tool; returns the exit status. A bug of ours is raised again."""
+    """Print what ended a tool and return the exit status; re-raises bugs of ours."""
     status, line = stopping.status_of(error), None
     if status is not None:
         said = error.args if isinstance(error, KeyboardInterrupt) else ()
@@ -179,13 +180,13 @@ def _end(error: BaseException) -> int:
     elif isinstance(error, MemoryError | RuntimeError) and (
         isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))
     ):
-        reason = str(error).split('. ')[0] or 'it does not suffice'
-        status, line = 2, f'error: memory: {reason}; smaller batches or pictures need less'
+        reason = str(error).split('. ')[0] or 'not enough'
+        status, line = 2, f'error: memory: {reason}; smaller batches or images need less'
     elif isinstance(error, RuntimeError) and (gone := _WORKER_GONE.search(str(error))):
         how = f'was killed ({gone[1]})' if gone[1] else 'ended'
-        status, line = 2, f'error: a process that loads data {how}: {_FEWER_WORKERS}'
+        status, line = 2, f'error: a data-loading process {how}: {_FEWER_WORKERS}'
     elif isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
-        status, line = 2, 'error: another process of this run ended, and said why'
+        status, line = 2, 'error: another process of this run ended and printed the reason'
     else:
         raise error
     if stopping.first_to_say():
@@ -196,7 +197,7 @@ def _end(error: BaseException) -> int:
 
 
 def _open_file(error: OSError) -> str | None:
-    """The file that was being written when a disk refused, of which the error itself says nothing."""
+    """The file being written when the disk refused, which the error itself does not name."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         for value in frame.f_locals.values():
@@ -207,5 +208,5 @@ def _open_file(error: OSError) -> str | None:
 
 
 def _say(line: str) -> None:
-    """Print to stderr in one write: the lines of several processes do not run into each other."""
+    """Print to stderr in one write, so that lines of several processes do not mix."""
     sys.stderr.write(f'{line}\n')

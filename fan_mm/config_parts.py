@@ -1,4 +1,4 @@
-"""Parts of a config that somebody else wrote, in whatever form OpenMMLab lets them have.
+"""Parts of third-party configs, in any form that OpenMMLab allows.
 
 A type is a name, a scoped name or a class; an evaluator a metric, several, or a dict or an object that
 holds them; a dataset may lie inside any wrappers.

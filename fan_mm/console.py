@@ -10,7 +10,7 @@ from pathlib import Path
 from fan_mm import __version__, cli, packaged
 from fan_mm.errors import InputError
 
-# command -> file of tools/, in the order in which they are wanted
+# command -> file in tools/, in the order of the help
 COMMANDS = {
     'train': 'train.py',
     'test': 'test.py',
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 def summary(tool: Path) -> str:
-    """The first line of what a tool says about itself."""
+    """First line of a tool's description."""
     text = tool.read_text()
     if tool.suffix == '.sh':
         return text.splitlines()[1].lstrip('# ')
@@ -49,27 +49,31 @@ def summary(tool: Path) -> str:
 
 
 def usage() -> str:
-    """Every command with one line."""
+    """The help text: every command with one line."""
     tools = packaged.folder('tools')
     width = max(map(len, COMMANDS)) + 2
     lines = [f'  {name:{width}}{summary(tools / file)}' for name, file in COMMANDS.items()]
     head = f'fan-mm COMMAND [ARGUMENTS], fan-mm COMMAND --help; fan_mm {__version__}'
     tail = (
-        'CONFIG is a file, or the name of a shipped config: fan-mm train fan_hybrid_s_cityscapes\n'
+        'CONFIG is a file or the name of a shipped config: fan-mm train fan_hybrid_s_cityscapes\n'
         f'configs: {packaged.folder("configs")}'
     )
     return '\n'.join([head, '', *lines, '', tail])
 
 
 def as_commands(text: str) -> str:
-    """Examples that name files of a checkout, as one types them without it."""
+    """Rewrite examples with files of a checkout as commands of fan-mm."""
     for name, file in COMMANDS.items():
         text = re.sub(rf'\b((python|bash) )?tools/{re.escape(file)}', f'fan-mm {name}', text)
     return re.sub(r'\bconfigs/(\w+)\.py\b', r'\1', text)
 
 
 def hand_over() -> int | None:
-    """Run the tool that the command line names, as if it had been started itself."""
+    """Run the tool named on the command line, as if it had been started directly.
+
+    Raises:
+        InputError: there is no such command.
+    """
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in ('-h', '--help'):
         print(usage())

@@ -30,7 +30,7 @@ def check_memory(needed: float, what: str) -> None:
         return
     if needed > there:
         raise InputError(
-            f'{what} needs about {needed / 2**30:.0f} GiB of memory, and there are {there / 2**30:.0f}'
+            f'{what} needs about {needed / 2**30:.0f} GiB of memory, but only {there / 2**30:.0f}'
         )
 
 

@@ -80,7 +80,7 @@ def _placed(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_PLACE:
             raise
-        raise InputError(f'{path}: nothing can be written there; choose another place') from None
+        raise InputError(f'{path}: it is not writable; choose another path') from None
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def remove_temporaries(*folders: str | os.PathLike) -> None:
         except OSError:  # no such folder, or none that may be read
             continue
         for path in left:
-            with contextlib.suppress(OSError):  # somebody else removed it, or is writing it
+            with contextlib.suppress(OSError):  # another process removed it, or is writing it
                 if not is_held(path):
                     os.unlink(path)
 
@@ -153,9 +153,9 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
         aside.write_bytes(data)
 
 
-def printable(name: str) -> str:
-    r"""A file's name on one line: ``\udcff`` for a byte that is no UTF-8, ``\n`` for a line break."""
-    return name.encode(errors='backslashreplace').decode().replace('\n', r'\n')
+def printable(name: str | os.PathLike) -> str:
+    r"""A file's name on one line, with what cannot be seen in it as ``\n``, ``\ufeff``, or ``\udcff`` (no UTF-8)."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def alone_in(folder: str | os.PathLike) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _release(lock)
-        raise InputError(f'another run is writing into {folder}') from None
+        raise InputError(f'another run is writing to {folder}') from None
     except OSError:
         pass  # some network file systems cannot lock a folder
     try:

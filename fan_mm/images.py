@@ -13,7 +13,7 @@ from fan_mm.errors import InputError
 from fan_mm.fileio import shortened, write_whole
 from fan_mm.folders import files_below
 
-# Of what OpenCV reads, in any case; those that lose nothing or little first: where a picture is there
+# Of what OpenCV reads, in any case; those that lose nothing or little first: where an image is there
 # in several forms, the first counts.
 SUFFIXES = (
     *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.dib', '.tif', '.tiff'),
@@ -73,7 +73,7 @@ def _painted(relatives: Sequence[Path]) -> list[Path]:
 def read_image(file: Path) -> np.ndarray | None:
     """An image file as uint8 RGB ``(H, W, 3)``, as mmcv's default loader reads it; None if it is none.
 
-    That is: turned as EXIF says, without transparency, cut to 8 bits, the first of several frames.
+    That is: rotated according to EXIF, without transparency, reduced to 8 bits, the first of several frames.
     """
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
@@ -112,7 +112,7 @@ def read_header(file: str | os.PathLike) -> Header | None:
 
 
 def header_of(image: Image.Image) -> Header:
-    """What the header of a picture says that Pillow has opened."""
+    """What the header of an image says that Pillow has opened."""
     # Pillow would decode a whole PNG to look for EXIF behind the pixels.
     exif = image.getexif() if image.format != 'PNG' or 'exif' in image.info else {}
     orientation = exif.get(_ORIENTATION, 1)
@@ -128,10 +128,10 @@ def header_of(image: Image.Image) -> Header:
 
 
 def write_image(file: Path, picture: np.ndarray) -> None:
-    """Write a uint8 RGB picture, whole or not at all.
+    """Write a uint8 RGB image, whole or not at all.
 
     Raises:
-        InputError: the format has no room for so large a picture.
+        InputError: the format has no room for so large an image.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, 95]
     done, data = cv2.imencode(file.suffix, picture[..., ::-1], options)

@@ -99,9 +99,9 @@ def _read_header(file: BinaryIO, file_size: int) -> tuple[Mapping[str, dict], in
     try:
         header = json.loads(file.read(length).decode(), object_pairs_hook=_distinct)
     except RecursionError:
-        raise ValueError('its header is no list of tensors') from None
+        raise ValueError('its header is not a list of tensors') from None
     if not isinstance(header, dict):
-        raise ValueError('its header is no list of tensors')
+        raise ValueError('its header is not a list of tensors')
     header.pop('__metadata__', None)
     return header, file_size - _LENGTH - length
 
@@ -109,7 +109,7 @@ def _read_header(file: BinaryIO, file_size: int) -> tuple[Mapping[str, dict], in
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError('its header has a name twice')
+        raise ValueError('its header contains a name twice')
     return found
 
 
@@ -121,10 +121,10 @@ def _check_entry(name: str, entry: Any) -> tuple[torch.dtype, list[int], int, in
     except (TypeError, KeyError, ValueError):
         raise ValueError(f'{name} has no dtype, shape and two data_offsets') from None
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f'{name} has a shape or offsets that are no whole numbers')
+        raise ValueError(f'{name} has a shape or offsets that are not whole numbers')
     dtype = getattr(torch, _DTYPES.get(code, '') if isinstance(code, str) else '', None)
     if dtype is None:
-        raise ValueError(f'{name} is of the type {code}, which is not known here')
+        raise ValueError(f'{name} has the unknown type {code}')
     if math.prod(shape) * dtype.itemsize != end - start:
         raise ValueError(f'{name} of shape {shape} in {code} has {end - start} bytes')
     return dtype, shape, start, end

@@ -34,7 +34,7 @@ _received: list[int] = []  # signals that ask this process to end
 
 @contextlib.contextmanager
 def telling(how_to_go_on: Callable[[], str]) -> Iterator[None]:
-    """Let the end of a stopped block say what is stored and how to go on.
+    """Print at the end of an interrupted block what is stored and how to continue.
 
     Args:
         how_to_go_on: called after the stop; gives one line.
@@ -97,7 +97,7 @@ def decided(status: int) -> None:
 
 
 class _Stop(KeyboardInterrupt):
-    """A stop on its way; where it dies before `settle`, somebody has swallowed it."""
+    """A pending stop; if it disappears before `settle`, an exception handler has swallowed it."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -128,8 +128,8 @@ def why_refused(error: pickle.UnpicklingError, source: str) -> str:
         return f'{source} is not a torch checkpoint, {_what_else(source) or "or damaged"}'
     name = next(group for group in wanted.groups() if group)
     return (
-        f'{source} was refused: loading it means running "{name}", and checkpoints are data here, '
-        'never code; save its weights alone (a dict of tensors) where you trust it'
+        f'{source} was refused: loading it would run "{name}", but checkpoints must be data, '
+        'not code; where you trust it, save only its weights (a dict of tensors)'
     )
 
 
@@ -158,7 +158,7 @@ def read_torch_file(source: str | os.PathLike) -> object:
         content = torch.load(path, map_location='cpu', weights_only=True)
         if record := _damaged_record(path):
             raise DamagedFileError(
-                f'{source} is damaged: the bytes of {record} in it are not those that were written; get it again'
+                f'{source} is damaged: the bytes of {record} in it have changed; get it again'
             )
         return content
     except DamagedFileError:
@@ -220,21 +220,23 @@ def _what_else(source: str) -> str | None:
         return 'but empty (0 bytes): get it again'
     text = start.lstrip().lower()
     if text.startswith(b'version https://git-lfs'):
-        return 'but the pointer to one in Git LFS: git lfs pull gets the file'
+        return 'but a Git LFS pointer: run git lfs pull'
     if text.startswith((b'<!doctype', b'<html', b'<?xml')):
-        return 'but a web page: the download went wrong, open it in a browser to see why'
+        return 'but a web page: the download failed, open it in a browser to see why'
     if text.startswith(b'{') and (b'"weight_map"' in start or path.name.endswith('.index.json')):
         return 'but the index of one in several files: save it as one (max_shard_size)'
     if start.startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'7z\xbc\xaf', b'Rar!')):
         return 'but a compressed archive: unpack it'
     if path.suffix.lower() == '.onnx' or _ONNX.match(start):
-        return 'but an ONNX file: the checkpoint that it was made of is needed (to test it, name it .onnx)'
+        return (
+            'but an ONNX file: give the original checkpoint (to test this file, rename it to .onnx)'
+        )
     if start[257:262] == b'ustar':
         return 'but a tar archive: unpack it'
     if start.startswith(b'\x89HDF'):
         return 'but an HDF5 file'
     if not start.strip(b'\0'):
-        return 'but zeros: the copy or download broke off'
+        return 'but zeros: the copy or download was interrupted'
     if start.startswith(b'\x80') and _OLD_FORMAT not in start and start[3:8].strip(b'\0'):
         return 'but a plain pickle: save its arrays with torch.save, as a dict of tensors'
     return _as_text(start)
@@ -258,7 +260,7 @@ def _archive(names: list[str]) -> str | None:
     if 'data.pkl' in inside:
         return None
     if inside and all(name.endswith('.npy') for name in inside):
-        return 'but arrays of numpy: save them with torch.save, as a dict of tensors'
+        return 'but NumPy arrays: save them with torch.save, as a dict of tensors'
     return f'but an archive of {", ".join(names[:3]) or "nothing"}: unpack it'
 
 

@@ -42,7 +42,7 @@ class Requirement:
         return None if name is None else metadata.version(name)
 
     def complaint(self) -> str | None:
-        """One line that says what is wrong with what is installed; None if it is fine or absent."""
+        """One line that states the problem with the installed version; None if it is fine or absent."""
         version = self.installed()
         if version is None:
             return None

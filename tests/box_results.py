@@ -7,8 +7,10 @@ from fan_mm.evaluation.average_precision import mean_ap
 from fan_mm.evaluation.cells import CellRecord
 from fan_mm.evaluation.matching import match
 from fan_mm.evaluation.results import PER_IMAGE, write_with_arrays
+from fan_mm.evaluation.shifts.measured import Measured
 from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
-from fan_mm.evaluation.shifts.scores import Measured, SetInfo, join
+from fan_mm.evaluation.shifts.results import join
+from fan_mm.evaluation.shifts.scores import SetInfo
 
 CELLS = (CLEAN_COLUMN, ShiftCell('coco_o', 'sketch'), ShiftCell('coco_o', 'weather'))
 CLASSES = ['cat', 'dog', 'emu']

@@ -233,7 +233,13 @@ LAYOUTS = {
     'foggy cityscapes, both transmissions': (
         'foggy_cityscapes',
         FOGS,
-        [f'leftImg8bit_foggyDBF/{CITY}_leftImg8bit_foggy_beta_{b}.png' for b in ('0.005', '0.02')],
+        [
+            *(
+                f'leftImg8bit_foggyDBF/{CITY}_leftImg8bit_foggy_beta_{b}.png'
+                for b in ('0.005', '0.02')
+            ),
+            f'leftImg8bit_foggy/{CITY}_leftImg8bit_foggyDBF_beta_0.01.png',
+        ],
         {},
     ),
     'foggy cityscapes, a list of one fog': (

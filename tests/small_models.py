@@ -5,6 +5,7 @@ import copy
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
 from fan_mm.engine.runtime import register_task_library
 
@@ -114,3 +115,11 @@ def weights(cfg, path, seed=0):
     meta = dict(dataset_meta=dict(classes=tuple('abcd'), palette=[[i, i, i] for i in range(4)]))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return str(path)
+
+
+def randomise(module):
+    """Weights away from their trivial initial values, in place."""
+    torch.manual_seed(1)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return module

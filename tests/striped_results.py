@@ -9,7 +9,10 @@ from fan_mm.evaluation.calibration.measures import sums_of_labels
 from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CellRecord
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
-from fan_mm.evaluation.shifts.scores import CLEAN_COLUMN, Measured, SetInfo, ShiftCell, join
+from fan_mm.evaluation.shifts.measured import Measured
+from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
+from fan_mm.evaluation.shifts.results import join
+from fan_mm.evaluation.shifts.scores import SetInfo
 
 CLASSES = ['road', 'person', 'car', 'train']
 ACDC = SetInfo(

@@ -4,6 +4,7 @@ import ast
 
 BASEMENT = {
     'errors',
+    'few_names',
     'cli',
     'config_parts',
     'cores',
@@ -11,6 +12,7 @@ BASEMENT = {
     'folders',
     'images',
     'packaged',
+    'picture_files',
     'safetensors_files',
     'stopping',
     'torch_files',

@@ -189,7 +189,7 @@ def test_a_step_that_fails_is_said_and_what_is_done_is_not_done_again(tmp_path, 
     swept = [f'test_corruption {name}_camvid.py' for name in ('fan_hybrid_t', 'mit_b0')]
     rest = [*swept, *steps('resnet50'), 'compare_robustness robustness']
     assert called == ['estimate_run_time resnet50_camvid.py', *rest]
-    assert done.stdout.count('trained before') == 2 and done.stdout.count('mIoU: 22.3200') == 3
+    assert done.stdout.count('already trained') == 2 and done.stdout.count('mIoU: 22.3200') == 3
     assert done.stdout.splitlines()[-1] == str(tmp_path / 'work')
 
     done = script(tmp_path / 'data', '--work-dir', tmp_path / 'work', python=stand_in)
@@ -203,4 +203,6 @@ def test_mistakes_of_the_command_line(tmp_path):
     for arguments, said in ((['--shrot'], "unknown option '--shrot'"), (['--work-dir'], 'value')):
         done = script(*arguments)
         assert done.returncode == 2 and said in done.stderr
-    assert script('--help').stdout.startswith('FAN beside SegFormer and ResNet-50 on real streets')
+    assert script('--help').stdout.startswith(
+        'Compare FAN with SegFormer and ResNet-50 on real street scenes'
+    )

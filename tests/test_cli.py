@@ -75,7 +75,10 @@ def test_a_process_whose_fellow_is_gone_has_nothing_to_add(said, capsys):
         raise RuntimeError(said)
 
     assert exit_status(main) == 2
-    assert capsys.readouterr().err == 'error: another process of this run ended, and said why\n'
+    assert (
+        capsys.readouterr().err
+        == 'error: another process of this run ended and printed the reason\n'
+    )
 
 
 @pytest.mark.parametrize('name', ['stdin', 'stdout', 'stderr'])

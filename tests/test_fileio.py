@@ -1,5 +1,6 @@
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from fan_mm.fileio import (
     alone_in,
     is_temporary,
     output_folder,
+    printable,
     remove_temporaries,
     whole_file,
     write_whole,
@@ -51,12 +53,12 @@ def test_places_without_room_for_files(tmp_path):
     (tmp_path / 'circle').symlink_to(tmp_path / 'circle')
     places = ['/proc/nothing/a/b', '/proc/self/a/b'] if os.path.isdir('/proc/self') else []
     for place in [tmp_path / 'circle/a/b', *places]:
-        with pytest.raises(InputError, match=f'^{place}: nothing can be written there'):
+        with pytest.raises(InputError, match=f'^{place}: it is not writable'):
             output_folder(place)
-        with pytest.raises(InputError, match='a: nothing can be written there'):
+        with pytest.raises(InputError, match='a: it is not writable'):
             write_whole(place, 'text')
     if places:
-        with pytest.raises(InputError, match=r'^/proc/self/a: nothing can be written there'):
+        with pytest.raises(InputError, match=r'^/proc/self/a: it is not writable'):
             write_whole('/proc/self/a', 'text')
 
 
@@ -76,7 +78,7 @@ def test_permissions_follow_the_umask(tmp_path):
 def test_a_second_run_in_a_folder_is_refused(tmp_path):
     pytest.importorskip('fcntl')
     with alone_in(tmp_path):
-        with pytest.raises(InputError, match=f'another run is writing into {tmp_path}'):
+        with pytest.raises(InputError, match=f'another run is writing to {tmp_path}'):
             alone_in(tmp_path).__enter__()
         (tmp_path / 'other').mkdir()
         with alone_in(tmp_path / 'other'):
@@ -115,6 +117,18 @@ def test_names_that_are_no_utf8_do_not_break_texts(tmp_path):
     name = os.fsdecode(b'\xff.jpg')
     write_whole(tmp_path / name, f'left out: {name}')
     assert (tmp_path / name).read_text() == 'left out: \\udcff.jpg'
+
+
+@pytest.mark.parametrize(
+    ('name', 'shown'),
+    [
+        ('/a/\ufeffb\tä 中.png', r'/a/\ufeffb\tä 中.png'),
+        (os.fsdecode(b'\xff.png'), r'\udcff.png'),
+        ('a\n\N{TAG SPACE}.png', r'a\n\U000e0020.png'),
+    ],
+)
+def test_what_cannot_be_seen_in_a_name(name, shown):
+    assert printable(name) == printable(Path(name)) == shown
 
 
 def test_what_a_kill_left_is_removed_and_what_is_being_written_stays(tmp_path):

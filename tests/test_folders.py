@@ -1,3 +1,4 @@
+import itertools
 import os
 
 import pytest
@@ -50,6 +51,34 @@ def test_every_tool_finds_the_same_files(tree, finder):
 def test_two_links_in_a_folder_may_lead_to_one_place(tree):
     (tree / 'far2').symlink_to(tree / 'far')
     assert sorted('/'.join(parts) for parts in files_below(tree)) == sorted([*FOUND, 'far2/2.png'])
+
+
+@pytest.mark.parametrize('number', [2, 9])
+def test_folders_that_link_to_each_other_are_found_in_each_other_once(tmp_path, number):
+    names = [str(i) for i in range(number)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'picture.png').touch()
+        for other in names:
+            if other != name:
+                (tmp_path / name / other).symlink_to(tmp_path / other)
+    found = list(files_below(tmp_path))
+    ways = [(name,) for name in names] + list(itertools.permutations(names, 2))
+    assert sorted(found) == sorted((*way, 'picture.png') for way in ways)
+
+
+def test_a_linked_folder_may_have_links(tmp_path):
+    top, data, far = (tmp_path / name for name in ('top', 'data', 'far'))
+    for folder in (top / 'real', data, far / 'below'):
+        folder.mkdir(parents=True)
+        (folder / '1.png').touch()
+    for name in ('rain', 'fog'):  # one place
+        (top / name).symlink_to(data)
+    (data / 'more').symlink_to(far)
+    (data / 'below').symlink_to(far / 'below')
+    found = {'/'.join(parts) for parts in files_below(top)}
+    of_data = ('1.png', 'more/below/1.png', 'below/1.png')
+    assert found == {'real/1.png', *(f'{n}/{file}' for n in ('rain', 'fog') for file in of_data)}
 
 
 @pytest.mark.parametrize('finder', FINDERS)

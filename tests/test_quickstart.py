@@ -71,7 +71,7 @@ def test_run_again_it_reuses_what_is_there(short_run):
     assert len(before) > 2
     done = quickstart(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'training: finished before' in done.stdout
+    assert 'training: already finished' in done.stdout
     assert '0 of them new' in done.stdout
     assert done.stdout.splitlines()[-1] == str(work)
     assert {path: path.stat().st_mtime_ns for path in watched} == before
@@ -132,7 +132,7 @@ def test_a_failing_step_shows_its_log_and_stops(tmp_path):
         '--short', '--work-dir', str(tmp_path / 'work'), '--data', str(tmp_path / 'data')
     )
     assert done.returncode == 2
-    assert 'is not empty and holds no toy data' in done.stderr
+    assert 'is not empty and contains no toy data' in done.stderr
     assert 'training' not in done.stdout
 
 

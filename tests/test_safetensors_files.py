@@ -47,18 +47,18 @@ BAD = {
     'empty': (b'', 'it has 0 bytes'),
     'short': (b'\1\0\0', 'it has 3 bytes'),
     'absurd length': (packed({}, length=2**63), 'header should have 9223372036854775808 bytes'),
-    'no JSON': (packed(b'{"a": nonsense}'), 'damaged'),
+    'not JSON': (packed(b'{"a": nonsense}'), 'damaged'),
     'no UTF-8': (packed(b'{"\xff": 1}'), 'damaged'),
-    'a list': (packed([1, 2]), 'its header is no list of tensors'),
+    'a list': (packed([1, 2]), 'its header is not a list of tensors'),
     'deep': (packed(b'[' * 100000), 'damaged'),
     'no entry': (packed({'a': 3}), 'a has no dtype, shape and two data_offsets'),
     'no shape': (packed({'a': dict(dtype='F32')}), 'a has no dtype, shape'),
     'three offsets': (packed({'a': entry(offsets=(0, 4, 8))}), 'a has no dtype, shape'),
-    'negative': (packed({'a': entry(offsets=(-8, 0))}), 'no whole numbers'),
-    'fractions': (packed({'a': entry(shape=(0.5, 4))}), 'no whole numbers'),
-    'boolean': (packed({'a': entry(shape=(True, 2))}), 'no whole numbers'),
-    'unknown type': (packed({'a': entry('F4')}), 'of the type F4, which is not known'),
-    'type no text': (packed({'a': entry(['F32'])}), 'which is not known'),
+    'negative': (packed({'a': entry(offsets=(-8, 0))}), 'not whole numbers'),
+    'fractions': (packed({'a': entry(shape=(0.5, 4))}), 'not whole numbers'),
+    'boolean': (packed({'a': entry(shape=(True, 2))}), 'not whole numbers'),
+    'unknown type': (packed({'a': entry('F4')}), 'has the unknown type F4'),
+    'type no text': (packed({'a': entry(['F32'])}), 'has the unknown type'),
     'shape and size': (packed({'a': entry(shape=(3,))}), r'a of shape \[3\] in F32 has 8 bytes'),
     'backwards': (packed({'a': entry(offsets=(8, 0))}), 'has -8 bytes'),
     'overlap': (packed({'a': entry(), 'b': entry(offsets=(4, 12))}, b'\0' * 12), 'b overlaps a'),
@@ -88,7 +88,7 @@ def test_other_files_of_that_name_are_named(tmp_path):
     path = tmp_path / 'f.safetensors'
     path.write_bytes(b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n')
     with pytest.raises(
-        InputError, match=r'not a \.safetensors file, but the pointer .* git lfs pull'
+        InputError, match=r'not a \.safetensors file, but a Git LFS pointer: run git lfs pull'
     ):
         read_torch_file(path)
     path.write_bytes(b'<!DOCTYPE html><html>')

@@ -263,7 +263,7 @@ def test_a_killed_worker_of_a_loader(capsys):
         cli.run(lambda: list(DataLoader(Data(), num_workers=1)))
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(
-        'error: a process that loads data '
+        'error: a data-loading process '
     )  # by signal or 'exited'
 
 
@@ -349,11 +349,11 @@ def test_a_training_says_how_to_resume_and_is_alone(tiny_config, tmp_path):
         text=True,
     )
     assert second.returncode == 2
-    assert second.stderr.splitlines()[-1] == f'error: another run is writing into {work}'
+    assert second.stderr.splitlines()[-1] == f'error: another run is writing to {work}'
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     last = err.splitlines()[-1]
     assert re.fullmatch(
-        r'stopped: the last checkpoint is .*iter_\d+\.pth; .* --resume goes on from it', last
+        r'stopped: the last checkpoint is .*iter_\d+\.pth; .* --resume continues from it', last
     )

@@ -89,7 +89,7 @@ def test_code_is_never_run(tmp_path):
         path = tmp_path / f'{index}.pth'
         torch.save(dict(state_dict=dict(w=torch.ones(1)), extra=exploit), path)
         with pytest.raises(
-            InputError, match=rf'{index}\.pth was refused: .* running "\S+"'
+            InputError, match=rf'{index}\.pth was refused: .* would run "\S+"'
         ) as error:
             read_torch_file(path)
         assert '\n' not in str(error.value)
@@ -172,8 +172,11 @@ ELSE = {
     'page2.pth': (b'<html lang="en">', 'but a web page'),
     'pytorch_model.bin.index.json': (b'{"metadata": {}, "weight_map": {}}', 'in several files'),
     'model.tar.gz': (b'\x1f\x8b\x08\0\0', 'a compressed archive: unpack it'),
-    'renamed.pth': (b'\x08\x0a\x12\x07pytorch\x1a\x062.11.0', 'an ONNX file: the checkpoint'),
-    'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: the checkpoint'),
+    'renamed.pth': (
+        b'\x08\x0a\x12\x07pytorch\x1a\x062.11.0',
+        'an ONNX file: give the original checkpoint',
+    ),
+    'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: give the original checkpoint'),
     'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
     'words.pth': (b'hello world', 'but text: hello world$'),
     'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),
@@ -202,7 +205,7 @@ def test_archives_of_other_things(tmp_path):
     with pytest.raises(InputError, match=r'but an archive of fan\.pth: unpack it'):
         read_torch_file(path)
     np.savez(path.with_suffix('.npz'), a=np.zeros(2))
-    with pytest.raises(InputError, match=r'but arrays of numpy: save them with torch\.save'):
+    with pytest.raises(InputError, match=r'but NumPy arrays: save them with torch\.save'):
         read_torch_file(path.with_suffix('.npz'))
     torch.jit.script(nn.Linear(1, 1)).save(path)
     with pytest.raises(InputError, match='but a TorchScript program: save its state_dict'):
@@ -381,7 +384,7 @@ def test_a_planted_checkpoint_is_refused(resume, tmp_path):
     planted['message_hub']['runtime_info']['note'] = Exploit(tmp_path / 'made')
     torch.save(planted, tmp_path / 'evil.pth')
     victim = runner(tmp_path / 'victim', resume=resume, load_from=str(tmp_path / 'evil.pth'))
-    with pytest.raises(InputError, match=r'evil\.pth was refused: .* running "posix') as error:
+    with pytest.raises(InputError, match=r'evil\.pth was refused: .* would run "posix') as error:
         victim.train()
     assert not (tmp_path / 'made').exists()
     assert '\n' not in str(error.value)

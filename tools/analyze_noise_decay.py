@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Plot how tokens group and how input noise decays with depth, for several models (FAN paper Figure 3)."""
+"""Plot how tokens group and how input noise decays with depth, for several models (FAN paper, Figure 3)."""
 
 from rich.progress import track
 
@@ -12,7 +12,7 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/analyze_noise_decay.py \\
       configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --images data/toy_cityscapes/leftImg8bit/val --count 8 --size 128x256 --out work_dirs/noise
-Further models follow as further pairs of CONFIG CHECKPOINT.
+Add further models as further pairs of CONFIG CHECKPOINT.
 """
 
 
@@ -20,25 +20,36 @@ def main() -> None:
     """Parse the command line, measure and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model')
-    add('--images', nargs='+', required=True, metavar='IMAGE', help='files or folders')
+    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair per model')
+    add('--images', nargs='+', required=True, metavar='IMAGE', help='image files or folders')
     add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
-    add('--count', type=whole(1), default=16, metavar='N', help='of the images, evenly spread (16)')
+    add(
+        '--count',
+        type=whole(1),
+        default=16,
+        metavar='N',
+        help='number of images, evenly spaced (default: 16)',
+    )
     add(
         '--size',
         type=size,
         default=SIZE,
         metavar='HxW',
-        help='that images are resized to (448x448)',
+        help='size to which images are resized (default: 448x448)',
     )
-    add('--noise-std', type=number(0), default=1.0, help='in units of the normalised input (1.0)')
+    add(
+        '--noise-std',
+        type=number(0),
+        default=1.0,
+        help='standard deviation of the noise on the normalised input (default: 1.0)',
+    )
     add(
         '--epsilon',
         type=number(0, 1),
         default=EPSILON,
-        help='eigenvalues up to this share of the largest are insignificant (%(default)s)',
+        help='eigenvalues up to this share of the largest count as insignificant (default: %(default)s)',
     )
-    add('--seed', type=int, default=0, help='of the noise (default 0)')
+    add('--seed', type=int, default=0, help='seed of the noise (default: 0)')
     add_config_arguments(parser)
     args = parser.parse_args()
     models = parse_models(args.models)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Convert a released FAN, STL or TAO checkpoint to OpenMMLab's layout.
+"""Convert a released FAN, STL or TAO checkpoint to OpenMMLab's format.
 
-Needed for whole models only: a backbone loads the released file directly, with
+Only needed for whole models: a backbone loads the released file directly, with
 init_cfg=dict(type='Pretrained', checkpoint=FILE).
 """
 
@@ -19,17 +19,18 @@ EXAMPLE = """examples:
 def main() -> None:
     """Parse the command line, convert, and report."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('source', help='released file, or its http(s) address')
-    parser.add_argument('target', help='file to write')
+    parser.add_argument('source', help='released file, or its http(s) URL')
+    parser.add_argument('target', help='output file')
     parser.add_argument(
         '--weights',
         choices=['ema', 'model'],
-        help='which weights of a training file to take (EMA weights where there are some)',
+        help='which weights of a training file to use (default: EMA weights, if available)',
     )
     parser.add_argument(
-        '--prefix', help='which part of the file to take, such as student, if it holds several FANs'
+        '--prefix',
+        help='which part of the file to use, such as student, if it contains several FANs',
     )
-    parser.add_argument('--verbose', action='store_true', help='what became of every single key')
+    parser.add_argument('--verbose', action='store_true', help='print what happened to each key')
     args = parser.parse_args()
     conversion = convert_file(args.source, args.target, args.weights, args.prefix)
     if args.verbose:

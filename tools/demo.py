@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the predictions of any mmseg, mmdet or mmpretrain model over your own pictures."""
+"""Draw the predictions of any mmseg, mmdet or mmpretrain model over your own images."""
 
 from rich.progress import track
 
@@ -14,12 +14,14 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 
 def main() -> int:
-    """Parse the command line, paint, and say what could not be painted."""
+    """Parse the command line, draw, and report what could not be drawn."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
+    parser.add_argument(
+        'images', metavar='IMAGE_OR_FOLDER', help='image, or folder (including subfolders)'
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights, or a file of tools/export.py')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    parser.add_argument('checkpoint', help='checkpoint, or a file exported by tools/export.py')
+    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
     add_config_arguments(parser)
     args = parser.parse_args()
     written, left_out = paint_files(
@@ -29,9 +31,9 @@ def main() -> int:
         args.out,
         lambda files: track(files, 'painting'),
     )
-    print(f'{len(written)} pictures in {args.out}')
+    print(f'{len(written)} images in {args.out}')
     for file, reason in left_out.items():
-        print(f'not painted: {file}: {reason}')
+        print(f'left out: {file}: {reason}')
     return 1 if left_out else 0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Estimate how long training and a corruption sweep will take on this machine, from two steps of each config."""
+"""Estimate how long training and a corruption sweep take on this machine, from two steps of each config."""
 
 import tempfile
 from datetime import timedelta
@@ -21,9 +21,15 @@ def main() -> None:
     """Parse the command line, measure, print."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('configs', nargs='+', metavar='CONFIG', help='whose trainings count iterations')
-    add('--cells', type=whole(0), default=96, metavar='N', help='of the sweep (96: all, and clean)')
-    add('--max-samples', type=whole(1), metavar='N', help='images of each cell')
+    add('configs', nargs='+', metavar='CONFIG', help='configs with iteration-based training')
+    add(
+        '--cells',
+        type=whole(0),
+        default=96,
+        metavar='N',
+        help='number of cells of the sweep (default: 96, all and clean)',
+    )
+    add('--max-samples', type=whole(1), metavar='N', help='number of images per cell')
     add_config_arguments(parser)
     args = parser.parse_args()
     total = 0.0

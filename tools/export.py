@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export a checkpoint to ONNX (or torch.export, TensorRT), verified against PyTorch before the file gets its name."""
+"""Export a checkpoint to ONNX (or torch.export, TensorRT), and verify it against PyTorch."""
 
 import argparse
 
@@ -26,46 +26,51 @@ def main() -> None:
     """Parse the command line, export or verify, and report."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('config', help='config file, of mmseg, mmpretrain or mmdet')
+    add('config', help='config file of mmseg, mmpretrain or mmdet')
     add('checkpoint', help='checkpoint file')
-    add('--out', metavar='FILE', help='file to write, such as model.onnx')
+    add('--out', metavar='FILE', help='output file, such as model.onnx')
     add(
         '--size',
         nargs=2,
         type=_pixels,
         default=(224, 224),
         metavar=('HEIGHT', 'WIDTH'),
-        help='of the input in pixels (default 224 224)',
+        help='input size in pixels (default: 224 224)',
     )
     add(
         '--dynamic',
         nargs='+',
         choices=['batch', 'size'],
         default=(),
-        help='what the graph leaves open; without, it takes one image of the size',
+        help='dimensions that stay dynamic (default: none; the file takes one image of the given size)',
     )
-    add('--output', choices=OUTPUTS, default=OUTPUTS[0], help='of the graph (default logits)')
-    add('--part', choices=PARTS, default=PARTS[0], help='features: backbone and neck alone')
+    add(
+        '--output',
+        choices=OUTPUTS,
+        default=OUTPUTS[0],
+        help='output of the graph (default: logits)',
+    )
+    add('--part', choices=PARTS, default=PARTS[0], help='features: backbone and neck only')
     add(
         '--with-preprocessing',
         action='store_true',
-        help='take uint8 RGB (B, H, W, 3) and normalise within the graph',
+        help='take uint8 RGB (B, H, W, 3) and normalise inside the graph',
     )
-    add('--opset', type=int, default=MAKERS_OPSET, help=f'of the file (default {MAKERS_OPSET})')
-    add('--format', choices=FORMATS, default=FORMATS[0], help='of the file (default onnx)')
-    add('--precision', choices=PRECISIONS, default=PRECISIONS[0], help='default fp32')
+    add('--opset', type=int, default=MAKERS_OPSET, help=f'ONNX opset (default: {MAKERS_OPSET})')
+    add('--format', choices=FORMATS, default=FORMATS[0], help='file format (default: onnx)')
+    add('--precision', choices=PRECISIONS, default=PRECISIONS[0], help='default: fp32')
     add(
         '--calibration-images',
         type=int,
         default=CALIBRATION_IMAGES,
         metavar='N',
-        help=f'of the training split, for int8 (default {CALIBRATION_IMAGES})',
+        help=f'number of images of the training split, for int8 (default: {CALIBRATION_IMAGES})',
     )
-    add('--verify-only', metavar='FILE', help='verify a file that was exported before')
+    add('--verify-only', metavar='FILE', help='verify an existing exported file')
     add_config_arguments(parser)
     args = parser.parse_args()
     if (args.out is None) == (args.verify_only is None):
-        raise InputError('name either --out FILE or --verify-only FILE')
+        raise InputError('give either --out FILE or --verify-only FILE')
     cfg = load_config(args)
     if args.verify_only:
         print(f'{args.verify_only}: {verify_file(cfg, args.checkpoint, args.verify_only)}')

@@ -1,7 +1,7 @@
-"""torchrun for dist_*.sh: where a process has said what ended the run, torchrun adds no report of its own.
+"""torchrun for dist_*.sh, without torchrun's own report if a process has printed what ended the run.
 
-A tool's statuses 2 (the user's mistake), 130 and 143 (stopped) come with a line (`fan_mm.cli`), and become
-the launcher's status. After anything else (a bug, a process that was killed) torchrun's report and status stay.
+A tool's exit statuses 2 (user mistake), 130 and 143 (stopped) come with a message (`fan_mm.cli`), and become
+the launcher's status. After anything else (a bug, a killed process) torchrun's report and status are kept.
 """
 
 import logging
@@ -18,11 +18,11 @@ ENDED_BY_TORCHRUN = -signal.SIGTERM  # the others, after the first failure
 
 def main() -> None:
     """Run torchrun with this command line."""
-    # that a process failed, which the report below tells with more
+    # logs that a process failed; the report below has more details
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
     try:
         run.main()
-    except SignalException as stop:  # Ctrl-C, or SIGTERM of a cluster: the processes say it
+    except SignalException as stop:  # Ctrl-C, or SIGTERM from a cluster: the processes report it
         sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
         statuses = {failure.exitcode for failure in error.failures.values()} - {ENDED_BY_TORCHRUN}

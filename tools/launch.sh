@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What dist_*.sh and slurm_*.sh share; they source it, and it is nothing by itself.
+# Shared by dist_*.sh and slurm_*.sh, which source this file; not a script of its own.
 set -eu
 tools="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
 
-# How the script that sources this is called: its first lines.
+# Usage of the script that sources this file: its first lines.
 usage() {
     sed -n '2,4s/^# //p' "$0" >&2
     exit 2
@@ -12,7 +12,7 @@ usage() {
 
 check_gpus() {
     case "$1" in
-        '' | 0* | *[!0-9]*) echo "error: GPUS is a number from 1, not '$1'" >&2; exit 2 ;;
+        '' | 0* | *[!0-9]*) echo "error: GPUS must be a number of at least 1, not '$1'" >&2; exit 2 ;;
     esac
 }
 
@@ -24,7 +24,7 @@ with_torchrun() {
     local first=("${@:1:count}") gpus=${*:count+1:1}
     shift $((count + 1))
     check_gpus "$gpus"
-    [ "$gpus" = 1 ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # as torchrun does, which says so in five lines
+    [ "$gpus" = 1 ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # like torchrun, which would print five lines about it
     exec "${PYTHON:-python}" "$tools/launch.py" \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \
@@ -45,7 +45,7 @@ with_srun() {
     local gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     local first=("${@:1:count}")
     shift "$count"
-    # SRUN_ARGS is a list of words; the job's number is known in the job only
+    # SRUN_ARGS is a list of words; the job id is known only inside the job
     # shellcheck disable=SC2016,SC2086
     exec srun -p "$partition" \
         --job-name="$job_name" \

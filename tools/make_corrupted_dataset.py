@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Write Cityscapes-C, COCO-C or ImageNet-C: corrupted copies of a dataset's images, over all cores.
+"""Write Cityscapes-C, COCO-C or ImageNet-C: corrupted copies of a dataset's images, using all cores.
 
-Stopped at any moment, the same command continues.
+If interrupted at any point, the same command continues.
 """
 
 import argparse
@@ -9,7 +9,8 @@ import sys
 
 from fan_mm.cli import run, tool_parser, whole
 from fan_mm.corruptions import BENCHMARK_ORDERS, BENCHMARKS, choose_cells
-from fan_mm.datasets.corrupted.generate import generate, named
+from fan_mm.datasets.corrupted.copies import named
+from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS, image_folder
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
@@ -26,41 +27,46 @@ def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('layout', choices=LAYOUTS, help='how SRC is laid out')
+    add('layout', choices=LAYOUTS, help='layout of SRC')
     add('source', metavar='SRC', help='root of the clean dataset (data/cityscapes, data/coco, ...)')
-    add('destination', metavar='DST', help='root of the corrupted one: new, or begun before')
-    add('--benchmark', choices=BENCHMARKS, help="default: the layout's own")
+    add('destination', metavar='DST', help='root of the corrupted dataset, new or to be continued')
+    add('--benchmark', choices=BENCHMARKS, help='default: that of the layout')
     add('--corruptions', nargs='+', metavar='NAME|GROUP', help='default: all of the benchmark')
     add('--severities', nargs='+', type=int, metavar='S', help='default: all of the benchmark')
-    add('--split', default='val', help='of the clean dataset (default val)')
-    add('--seed', type=int, default=0, help='base seed (default 0)')
+    add('--split', default='val', help='split of the clean dataset (default: val)')
+    add('--seed', type=int, default=0, help='base seed (default: 0)')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
-    add('--quality', type=whole(1, 100), metavar='Q', help='of JPEG (default 95, imagenet 85)')
+    add(
+        '--quality',
+        type=whole(1, 100),
+        metavar='Q',
+        help='JPEG quality (default: 95, for imagenet 85)',
+    )
     add(
         '--channel-order',
         choices=BENCHMARK_ORDERS,
         default='rgb',
-        help='bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C sets',
+        help='bgr-as-rgb: red and blue swapped, as in the published FAN and COCO-C datasets',
     )
     add('--jobs', type=whole(1), metavar='N', help='processes (default: one per core)')
-    add('--verify', action='store_true', help='check DST against its manifest instead')
+    add('--verify', action='store_true', help='only check DST against its manifest')
     return parser.parse_args()
 
 
 def main() -> int:
-    """Generate or verify; return 1 if something is missing in the end."""
+    """Generate or verify; return 1 if anything is missing at the end."""
     args = parse()
     if args.verify:
         try:
             source = image_folder(args.source, args.layout, args.split)
         except InputError:
             source = None
-            print(f'{args.source} is not here: whether it has changed is not checked')
+            print(f'{args.source} does not exist: changes of the source images are not checked')
         problems = verify(args.destination, source, jobs=args.jobs)
-        print('\n'.join(problems) or f'{args.destination} is as its manifest says')
+        print('\n'.join(problems) or f'{args.destination} matches its manifest')
         return 1 if problems else 0
     benchmark = BENCHMARKS[args.benchmark or LAYOUTS[args.layout].benchmark]
-    with telling(lambda: 'what is written stays; the same command goes on'):
+    with telling(lambda: 'everything written so far is kept; the same command continues'):
         summary = generate(
             args.source,
             args.destination,
@@ -75,7 +81,7 @@ def main() -> int:
         )
     print(f'{summary.files} images in {args.destination}, {summary.written} of them new')
     for remark, names in summary.remarks.items():
-        print(f'{len(names)} of the images read now {remark}: {named(names)}')
+        print(f'{len(names)} of the images read in this run {remark}: {named(names)}')
     for name, reason in summary.unreadable.items():
         print(f'unreadable, left out: {named([name])} ({reason})', file=sys.stderr)
     return 1 if summary.unreadable else 0

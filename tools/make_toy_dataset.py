@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write an embedded toy dataset: rendered street scenes in the layout of a well-known dataset."""
+"""Write a toy dataset: rendered street scenes in the layout of a well-known dataset."""
 
 import functools
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ LAYOUTS = {  # writer, size, training and validation scenes
     'coco': (write_coco, (192, 256), 600, 60),
     'imagenet': (write_imagenet, (80, 80), 3000, 400),
 }
-# of each condition; Foggy Cityscapes fits toy Cityscapes of the default size
+# per condition; Foggy Cityscapes matches toy Cityscapes of the default size
 LAYOUTS |= {
     name: (functools.partial(write_shift_set, name), (256, 512), 4, 6) for name in SHIFT_LAYOUTS
 }
@@ -40,20 +40,24 @@ FORMS = list(dict.fromkeys(form for layout in LAYOUTS for form in forms_of(layou
 def main() -> None:
     """Parse the command line and write the dataset."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('layout', choices=list(LAYOUTS), help='whose layout')
-    parser.add_argument('out', metavar='DST', help="the dataset's folder")
-    parser.add_argument('--size', type=size, metavar='HxW', help='of the pictures')
+    parser.add_argument('layout', choices=list(LAYOUTS), help='layout to write')
+    parser.add_argument('out', metavar='DST', help='output folder')
+    parser.add_argument('--size', type=size, metavar='HxW', help='image size')
     parser.add_argument(
-        '--train', type=whole(1), metavar='N', help='scenes to train on, of each condition'
+        '--train', type=whole(1), metavar='N', help='number of training scenes (per condition)'
     )
-    parser.add_argument('--val', type=whole(1), metavar='N', help='scenes to validate on')
-    parser.add_argument('--seed', type=int, default=0, help='of the scenes (%(default)s)')
-    parser.add_argument('--jobs', type=whole(1), metavar='N', help='processes (one per core)')
+    parser.add_argument('--val', type=whole(1), metavar='N', help='number of validation scenes')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the scenes (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--jobs', type=whole(1), metavar='N', help='processes (default: one per core)'
+    )
     parser.add_argument(
         '--form',
         choices=FORMS,
         default=FORMS[0],
-        help='plain, or another in which people have a set of adverse conditions',
+        help='variant of the folder layout of a dataset of adverse conditions (default: %(default)s)',
     )
     args = parser.parse_args()
 
@@ -65,13 +69,13 @@ def main() -> None:
     shape, train, val = (d if g is None else g for g, d in zip(given, defaults, strict=True))
     if args.form not in forms_of(args.layout):
         known = ', '.join(forms_of(args.layout))
-        raise InputError(f'--form {args.form}: {args.layout} is written as {known}')
+        raise InputError(f'--form {args.form}: {args.layout} has only {known}')
     if args.layout in SHIFT_LAYOUTS:
         write = functools.partial(write, form=args.form)
-    with telling(lambda: 'what is written stays; the same command goes on'):
+    with telling(lambda: 'everything written so far is kept; the same command continues'):
         new = write(args.out, shape, train, val, args.seed, args.jobs, progress)
-    of_each = ' of each condition' if args.layout in SHIFT_LAYOUTS else ''
-    print(f'{args.out}: {train} + {val} scenes{of_each}, {new} of them new')
+    per_condition = ' per condition' if args.layout in SHIFT_LAYOUTS else ''
+    print(f'{args.out}: {train} + {val} scenes{per_condition}, {new} of them new')
 
 
 if __name__ == '__main__':

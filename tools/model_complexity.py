@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print parameters and FLOPs by module of any config's model, or the table of every FAN."""
+"""Print parameters and FLOPs per module for the model of any config, or write the table of all FAN models."""
 
 from rich.console import Console
 
@@ -20,20 +20,22 @@ def main() -> None:
     """Parse the command line, count and print."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('config', nargs='?', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain')
+    add('config', nargs='?', metavar='CONFIG', help='config of mmseg, mmdet or mmpretrain')
     add(
         '--size',
         type=size,
         default=(224, 224),
         metavar='HxW',
-        help='of the input in pixels (224x224)',
+        help='input size in pixels (default: 224x224)',
     )
-    add('--depth', type=whole(1), default=2, help='of the modules that are listed (default 2)')
-    add('--table', metavar='FILE', help='write the table of every FAN in Markdown')
+    add(
+        '--depth', type=whole(1), default=2, help='nesting depth of the listed modules (default: 2)'
+    )
+    add('--table', metavar='FILE', help='write the table of all FAN models as Markdown')
     add_config_arguments(parser)
     args = parser.parse_args()
     if (args.config is None) == (args.table is None):
-        raise InputError('name either a CONFIG or --table FILE')
+        raise InputError('give either a CONFIG or --table FILE')
     if args.table:
         write_table(args.table)
         print(f'wrote {args.table}')

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# From nothing to a robustness report: environment, toy dataset, training, evaluation, pictures, corruptions.
+# From nothing to a robustness report: environment, toy dataset, training, evaluation, predictions, corruptions.
 #   bash tools/quickstart.sh [--task TASK] [--work-dir DIR] [--data DIR] [--short] [SETUP OPTIONS]
 #
-#   --task       segmentation, detection or classification (segmentation)
-#   --work-dir   where results go (work_dirs/quickstart_TASK); run again, it goes on where it was
-#   --data       where the toy dataset goes (data/toy_LAYOUT)
-#   --short      a few iterations on a few tiny pictures: tests this script, not the model
+#   --task       segmentation, detection or classification (default: segmentation)
+#   --work-dir   folder for results (default: work_dirs/quickstart_TASK); the same command continues an interrupted run
+#   --data       folder for the toy dataset (default: data/toy_LAYOUT)
+#   --short      a few iterations on a few tiny images: tests this script, not the model
 #   SETUP OPTIONS are those of tools/setup_env.sh: --stack, --active, --torch-index URL.
-#   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used as it is.
+#   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used without any setup.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# What differs from task to task: the dataset's layout and size, the config, and the same in short.
+# Task-specific settings: layout and size of the dataset, the config, and their short versions.
 options=() purpose=quickstart
 case "$task" in
     segmentation)
@@ -39,7 +39,7 @@ case "$task" in
             scenes=(--size 64x128 --train 8 --val 4)
             options+=(train_cfg.max_iters=4 train_cfg.val_interval=4)
         fi ;;
-    detection) # needs compiled mmcv ops: a build of some minutes, once per machine
+    detection) # needs compiled mmcv ops: a build of several minutes, once per machine
         layout=coco config=configs/fan_hybrid_toy_mask_rcnn_coco.py purpose=detection
         scenes=(--size 192x256 --train 600 --val 60)
         sweep=(--benchmark coco-c --severities 3 --save-images 6)
@@ -65,7 +65,7 @@ if [ -n "$short" ]; then
 fi
 
 cd "$root"
-# Without a GPU, a third of a training step would be glibc giving memory back and asking for it again.
+# Without a GPU, glibc would spend a third of a training step on releasing and requesting memory.
 export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4294967296
 work=${work:-$root/work_dirs/quickstart_$task} data=${data:-$root/data/toy_$layout}
 for loader in train val test; do
@@ -79,7 +79,7 @@ fi
 
 begin=$SECONDS
 say() { printf '[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
-# logged LOG FILTER COMMAND...: run with everything in a log; show what the sed filter prints
+# logged LOG FILTER COMMAND...: run with all output in a log; print what the sed filter prints
 logged() {
     local log=$work/$1 filter=$2
     shift 2
@@ -100,7 +100,7 @@ say "toy dataset: $data"
 "$python" tools/make_toy_dataset.py "$layout" "$data" "${scenes[@]}"
 
 if [ -e "$work/trained" ]; then
-    say "training: finished before"
+    say "training: already finished"
 else
     say "training $config (log: $work/train.log)"
     logged train.log "$progress" "$python" tools/train.py "$config" --work-dir "$work" --resume \
@@ -115,7 +115,7 @@ grep -E '^[+|]| Average |(Iter|Epoch)\(test\).*(mIoU|mAP|accuracy)' "$work/test.
     sed 's/.*[rh](test)[^]]*\] *//' >"$work/scores.txt"
 cat "$work/scores.txt"
 
-say "pictures (image, ground truth, prediction): $work/predictions"
+say "predictions (image, ground truth, prediction): $work/predictions"
 logged pictures.log '' "$python" tools/show_predictions.py "$config" "$checkpoint" --out "$work/predictions" \
     --cfg-options "${options[@]}"
 
@@ -123,5 +123,5 @@ say "corruptions: $work/robustness"
 logged corruptions.log '/%, .* images$/,$p' "$python" tools/test_corruption.py "$config" "$checkpoint" \
     --work-dir "$work/robustness" "${sweep[@]}" --cfg-options "${options[@]}"
 
-say "done: scores in scores.txt, pictures in predictions/, robustness in robustness/report.html, all below"
+say "done: scores in scores.txt, predictions in predictions/, robustness in robustness/report.html, all in:"
 echo "$work"

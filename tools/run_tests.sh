@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up all that the tests need (compiled mmcv ops too) and runs them.
+# Set up everything that the tests need (including compiled mmcv ops) and run them.
 #   bash tools/run_tests.sh [--stack openmmlab] [--active] [--torch-index URL] [-- PYTEST ARGUMENTS]
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,6 +13,6 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 python="$(bash tools/setup_env.sh --for tests ${setup[@]+"${setup[@]}"})"
-# A process per core; more than eight cost more memory than they save time.
+# One process per core; more than eight cost more memory than they save time.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec "$python" -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal "$@"

@@ -1,15 +1,15 @@
-"""Makes a working environment and proves it. Standard library only; called by setup_env.sh.
+"""Create a working environment and verify it. Standard library only; called by setup_env.sh.
 
-What pip alone gets wrong, and what is done about it:
+What pip alone gets wrong, and the remedy:
 
-* mmcv from an index has no compiled ops (or, out of pip's own cache, ops built for another torch): the
+* mmcv from an index has no compiled ops (or, from pip's cache, ops built for another torch): the
   wheel is built here against the installed torch, without build isolation and without pip's cache,
   and kept in the user's cache under a key of everything it depends on.
-* Compiled ops are believed only after one NMS has run, on the GPU if there is one; otherwise they are
+* Compiled ops are trusted only after running one NMS, on the GPU if there is one; otherwise they are
   built again.
-* A torch that is already there and imports is kept, but for one of another index in the checkout's own .venv.
-* A driver too old for torch's CUDA means a CPU run without an error: that is said.
-* OpenCV with a GUI needs libGL, which a fresh server lacks: the headless build replaces it then.
+* An installed torch that imports is kept, except for one from another index in the checkout's own .venv.
+* With a driver that is too old for torch's CUDA, torch silently runs on the CPU: this is reported.
+* OpenCV with a GUI needs libGL, which a fresh server lacks: the headless build replaces it.
 """
 
 import argparse
@@ -69,7 +69,7 @@ class SetupError(Exception):
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='tools/setup_env.sh',
-        description='Make the environment of fan_mm; the last line printed is the path of its Python.',
+        description='Create the environment for fan_mm; the last line printed is the path of its Python.',
         epilog='example: bash tools/setup_env.sh --for tests',
     )
     parser.add_argument(
@@ -77,21 +77,24 @@ def parse() -> argparse.Namespace:
         dest='purpose',
         choices=['quickstart', 'detection', 'tests'],
         default='quickstart',
-        help='detection and tests need compiled mmcv ops (a build of some minutes, once per machine)',
+        help='purpose of the environment; detection and tests need compiled mmcv ops (a build of several minutes, '
+        'once per machine)',
     )
     parser.add_argument(
         '--stack',
         choices=list(STACKS),
         default='onedl',
-        help='which brand of the OpenMMLab packages',
+        help='which OpenMMLab packages: the onedl forks or the originals (default: onedl)',
     )
     parser.add_argument(
-        '--active', action='store_true', help='use the active environment instead of a .venv here'
+        '--active',
+        action='store_true',
+        help='use the active environment instead of a .venv in the checkout',
     )
     parser.add_argument(
         '--torch-index',
         metavar='URL',
-        help='package index for torch: CPU-only, or another CUDA; with --active, a torch that is there is kept',
+        help='package index for torch: CPU-only, or another CUDA; with --active, an installed torch is kept',
     )
     return parser.parse_args()
 
@@ -130,10 +133,10 @@ def ask(python: Path, code: str) -> str:
 def make_venv(folder: Path) -> Path:
     python = folder / 'bin' / 'python'
     if not (python.exists() and works(python, 'import pip')):
-        say(f'making {folder.name}')
+        say(f'creating {folder.name}')
         call(
             [sys.executable, '-m', 'venv', '--clear', folder],
-            'making the environment (Debian, Ubuntu: apt install python3-venv)',
+            'creating the environment (Debian, Ubuntu: apt install python3-venv)',
         )
     return python
 
@@ -159,10 +162,10 @@ def install_torch(python: Path, pins: list[str], index: str | None, again: bool)
     where = ['--index-url', index] if index else []
     if not again and works(python, 'import torch'):
         version = ask(python, 'import torch; print(torch.__version__)')
-        say(f'torch {version} is there and is kept')
+        say(f'torch {version} is installed and is kept')
         if works(python, VISION):
             return
-        say('installing the torchvision that fits it')
+        say('installing the matching torchvision')
         # pip's name for that torch may lack the +cu130 of torch's own
         known = ask(python, 'from importlib.metadata import version; print(version("torch"))')
         # a torchvision built for another torch may have the right version
@@ -177,13 +180,13 @@ def install_torch(python: Path, pins: list[str], index: str | None, again: bool)
         )
     else:
         say('installing torch (several GB unless --torch-index names a CPU-only index)')
-        if again:  # to pip, the same version of another index is there already
+        if again:  # to pip, the same version of another index already exists
             reinstall(python, *pins, *where, what='installing torch')
         pip(python, 'install', *pins, *where, what='installing torch')
     for module, proof in (('torch', 'import torch'), ('torchvision', VISION)):
         if not works(python, proof):
             raise SetupError(
-                f'{module} was installed but does not import: give a build that fits this machine '
+                f'{module} was installed but does not import: choose a build that fits this machine '
                 'with --torch-index URL'
             )
 
@@ -195,8 +198,8 @@ def warn_of_driver(python: Path) -> None:
     if reason := ask(python, NO_GPU):
         driver = ' '.join(re.findall(r'\d+\.[\d.]+', DRIVER.read_text())[:1])
         say(
-            f'warning: everything will run on the CPU: NVIDIA driver {driver} is there, but {reason} '
-            '(--torch-index URL takes torch from an index for an older CUDA)'
+            f'warning: everything will run on the CPU: NVIDIA driver {driver} is installed, but {reason} '
+            '(--torch-index URL installs torch from an index for an older CUDA)'
         )
 
 
@@ -264,7 +267,7 @@ def need_toolkit(python: Path) -> None:
     home = Path(found or '/usr/local/cuda')
     nvcc = home / 'bin' / 'nvcc'
     if not nvcc.exists():
-        missing = f'there is no {nvcc}'
+        missing = f'{nvcc} does not exist'
     else:
         printed = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
         release = re.search(r'release ([\d.]+)', printed)
@@ -275,8 +278,8 @@ def need_toolkit(python: Path) -> None:
         else:
             return
     raise SetupError(
-        f'mmcv ops for a GPU are compiled with the toolkit of CUDA {cuda}, but {missing}: install that '
-        'toolkit (CUDA_HOME says where it is), or put CUDA_VISIBLE_DEVICES= before this command '
+        f'mmcv ops for a GPU need the CUDA {cuda} toolkit, but {missing}: install that '
+        'toolkit (set CUDA_HOME to its folder), or put CUDA_VISIBLE_DEVICES= before this command '
         '(and leave out FORCE_CUDA) for ops and runs on the CPU'
     )
 
@@ -286,7 +289,7 @@ def install_ops(python: Path, package: str) -> None:
     # with FORCE_CUDA and no GPU the proof says nothing of CUDA: then only a wheel's key does
     believed = not cuda_forced() or works(python, 'import torch; torch.cuda.init()')
     if believed and works(python, NMS):
-        say('compiled mmcv ops work (one NMS was run)')
+        say('compiled mmcv ops work (tested with one NMS)')
         return
     cache = (
         Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
@@ -295,11 +298,11 @@ def install_ops(python: Path, package: str) -> None:
         / ops_key(python, package)
     )
     for wheel in sorted(cache.glob('*.whl')):
-        say(f'installing compiled mmcv ops kept in {cache}')
-        reinstall(python, '--no-index', str(wheel), what='installing the kept wheel')
+        say(f'installing compiled mmcv ops from {cache}')
+        reinstall(python, '--no-index', str(wheel), what='installing the cached wheel')
         if works(python, NMS):
             return
-        say('the kept wheel does not work here: building it again')
+        say('the cached wheel does not work here: building it again')
         wheel.unlink()
     if not (shutil.which('g++') or shutil.which('c++') or os.environ.get('CXX')):
         raise SetupError(
@@ -308,7 +311,7 @@ def install_ops(python: Path, package: str) -> None:
     header = ask(python, 'import sysconfig; print(sysconfig.get_path("include"))')
     if not Path(header, 'Python.h').exists():
         raise SetupError(
-            'compiled mmcv ops need the headers of Python (Debian, Ubuntu: apt install python3-dev)'
+            'compiled mmcv ops need the Python headers (Debian, Ubuntu: apt install python3-dev)'
         )
     need_toolkit(python)
     cache.mkdir(parents=True, exist_ok=True)
@@ -349,14 +352,14 @@ def install_ops(python: Path, package: str) -> None:
             f'mmcv was compiled but its NMS does not run: {python} -c {shlex.quote(NMS)}'
         )
     say(
-        f'compiled mmcv ops work (one NMS was run); the build took {(time.monotonic() - begin) / 60:.1f} minutes'
+        f'compiled mmcv ops work (tested with one NMS); the build took {(time.monotonic() - begin) / 60:.1f} minutes'
     )
 
 
 def mend_opencv(python: Path, lines: list[str]) -> None:
     if works(python, 'import cv2'):
         return
-    say('OpenCV does not import here (no libGL?): the headless build takes its place')
+    say('OpenCV does not import (no libGL?): installing the headless build instead')
     headless = next(line for line in lines if name_of(line) == 'opencv-python-headless')
     reinstall(python, headless, what='installing headless OpenCV')
     if not works(python, 'import cv2'):
@@ -392,7 +395,7 @@ def main() -> None:
         and works(python, NMS if with_ops else 'import fan_mm, mmseg.models')
     ):
         warn_of_driver(python)
-        say(f'{options.purpose}: everything is there')
+        say(f'{options.purpose}: everything is installed')
         print(python)
         return
 
@@ -430,7 +433,7 @@ def main() -> None:
     )
     for proof in ('import fan_mm', 'import mmseg.models', *([NMS] if with_ops else [])):
         if not works(python, proof):
-            raise SetupError(f'the environment is not right: {python} -c {shlex.quote(proof)}')
+            raise SetupError(f'the environment does not work: {python} -c {shlex.quote(proof)}')
     stamp.write_text(
         '\n'.join([*(line for line in done if line.split(':')[0] != options.purpose), token])
     )
@@ -445,5 +448,5 @@ if __name__ == '__main__':
         print(f'error: {error}', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print('stopped; run it again to go on', file=sys.stderr)
+        print('stopped; run it again to continue', file=sys.stderr)
         sys.exit(130)

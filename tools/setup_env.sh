@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment for quickstart.sh and run_tests.sh; prints the path of its Python last, on stdout
+# Create the environment for quickstart.sh and run_tests.sh; finally prints the path of its Python on stdout
 # (everything else goes to stderr). `bash tools/setup_env.sh --help` lists the options.
 set -eu
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

@@ -16,9 +16,9 @@ def main() -> None:
     """Parse the command line and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('image', metavar='IMAGE', help='any image of at least 32x32 pixels')
-    add('--out', required=True, metavar='FILE', help='.png, .jpg, .pdf or .svg')
-    add('--seed', type=int, default=0, help='base seed (default 0)')
+    add('image', metavar='IMAGE', help='an image of at least 32x32 pixels')
+    add('--out', required=True, metavar='FILE', help='output file: .png, .jpg, .pdf or .svg')
+    add('--seed', type=int, default=0, help='base seed (default: 0)')
     args = parser.parse_args()
     write_contact_sheet(args.image, args.out, args.seed)
     print(f'wrote {args.out}')

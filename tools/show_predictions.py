@@ -14,17 +14,17 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 
 
 def main() -> None:
-    """Parse the command line and paint."""
+    """Parse the command line and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
     parser.add_argument(
         '--count',
         type=whole(1),
         default=8,
         metavar='N',
-        help='samples, evenly spread (%(default)s)',
+        help='number of samples, evenly spaced (default: %(default)s)',
     )
     add_config_arguments(parser)
     args = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> None:
         args.count,
         lambda samples: track(samples, 'painting'),
     )
-    print(f'{len(written)} pictures in {args.out}')
+    print(f'{len(written)} images in {args.out}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw an STL model's label for every token: the image, its token labels and their confidence."""
+"""Draw the token labels of an STL model: the image, the label of every token, and its confidence."""
 
 from rich.progress import track
 
@@ -7,7 +7,7 @@ from fan_mm.analysis.token_labels import paint_token_labels
 from fan_mm.cli import run, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
 
-EXAMPLE = """example, on the embedded dataset:
+EXAMPLE = """example, on the toy dataset:
   python tools/make_toy_dataset.py imagenet data/toy_imagenet --size 80x80 --train 3000 --val 400
   python tools/train.py configs/fan_hybrid_toy_stl_teacher_imagenet.py
   python tools/show_token_labels.py data/toy_imagenet/val \\
@@ -17,14 +17,20 @@ EXAMPLE = """example, on the embedded dataset:
 
 
 def main() -> None:
-    """Parse the command line and paint."""
+    """Parse the command line and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a folder with its subfolders')
-    parser.add_argument('config', help='config file of a token labeler or student')
-    parser.add_argument('checkpoint', help='weights')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
     parser.add_argument(
-        '--count', type=whole(1), default=8, metavar='N', help='images, evenly spread (%(default)s)'
+        'images', metavar='IMAGE_OR_FOLDER', help='image, or folder (including subfolders)'
+    )
+    parser.add_argument('config', help='config file of a token labeler or student')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
+    parser.add_argument(
+        '--count',
+        type=whole(1),
+        default=8,
+        metavar='N',
+        help='number of images, evenly spaced (default: %(default)s)',
     )
     add_config_arguments(parser)
     args = parser.parse_args()
@@ -36,7 +42,7 @@ def main() -> None:
         args.count,
         lambda files: track(files, 'painting'),
     )
-    print(f'{len(written)} pictures in {args.out}')
+    print(f'{len(written)} images in {args.out}')
 
 
 if __name__ == '__main__':

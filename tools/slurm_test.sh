@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Evaluate on a slurm cluster.
+# Evaluate a model on a Slurm cluster.
 #   GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]
-# SRUN_ARGS goes to srun as it is. PORT is where the processes meet; by default each job has its own.
+# SRUN_ARGS is passed to srun. PORT is the rendezvous port; by default each job has its own.
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 with_srun test.py 2 "$@"

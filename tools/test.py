@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Evaluate a checkpoint with any config: ours, or one for mmseg, mmpretrain or mmdet."""
+"""Evaluate a checkpoint with any config: ours, or one of mmseg, mmpretrain or mmdet."""
 
 from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import test
 from fan_mm.stopping import telling
 
-EXAMPLE = """example, after the one of tools/train.py:
+EXAMPLE = """example, after that of tools/train.py:
   python tools/test.py configs/fan_hybrid_toy_cityscapes.py \\
       work_dirs/fan_hybrid_toy_cityscapes/iter_3200.pth --show-dir painted
 """
@@ -16,22 +16,26 @@ def main() -> None:
     """Parse the command line and test."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or a file of tools/export.py')
+    parser.add_argument('checkpoint', help='checkpoint, or a file exported by tools/export.py')
     add_run_arguments(parser)
     parser.add_argument(
-        '--out', help='write predictions: for mmseg a folder of label pictures, else a .pkl file'
+        '--out', help='write predictions: for mmseg a folder of label maps, else a .pkl file'
     )
-    parser.add_argument('--show', action='store_true', help='show painted predictions in a window')
-    parser.add_argument('--show-dir', metavar='DIR', help='write painted predictions below DIR')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', metavar='DIR', help='write images with predictions to DIR')
     parser.add_argument(
-        '--wait-time', type=number(0), default=2, metavar='SECONDS', help='between two windows'
+        '--wait-time',
+        type=number(0),
+        default=2,
+        metavar='SECONDS',
+        help='time between two windows (default: %(default)s)',
     )
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+        '--amp', action='store_true', help='use mixed precision (float16; bfloat16 on a CPU)'
     )
     args = parser.parse_args()
-    with telling(lambda: 'a test is not stored; start it again'):
+    with telling(lambda: 'a test cannot be resumed; start it again'):
         test(
             load_config(args),
             args.checkpoint,

@@ -20,18 +20,18 @@ from fan_mm.jobs.robustness import (
     summary_text,
 )
 
-EXAMPLE = """example, on the embedded dataset:
+EXAMPLE = """example, on the toy dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
   python tools/train.py configs/fan_hybrid_toy_cityscapes.py
   python tools/test_corruption.py configs/fan_hybrid_toy_cityscapes.py \\
       work_dirs/fan_hybrid_toy_cityscapes/iter_3200.pth --benchmark all --severities 3
 
-Stopped at any moment, the same command goes on where it was.
+If the sweep is interrupted at any point, the same command continues where it stopped.
 """
 
 
 class _Benchmark(argparse.Action):
-    """A benchmark by name; without one, they are listed."""
+    """Select a benchmark by name, or list them."""
 
     def __call__(
         self,
@@ -48,10 +48,10 @@ class _Benchmark(argparse.Action):
 
 
 def main() -> int:
-    """Parse the command line, run the sweep, print its result."""
+    """Parse the command line, run the sweep, print its results."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file, or a file of tools/export.py')
+    parser.add_argument('checkpoint', help='checkpoint, or a file exported by tools/export.py')
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
     parser.add_argument(
         '--benchmark',
@@ -59,45 +59,49 @@ def main() -> int:
         action=_Benchmark,
         choices=list(BENCHMARKS),
         metavar='NAME',
-        help="protocol (default: the dataset's own, else all); without NAME, list them",
+        help='benchmark protocol (default: that of the dataset, else all); without NAME, list them',
     )
     parser.add_argument(
-        '--corruptions', nargs='+', metavar='NAME', help='only these corruptions or groups'
+        '--corruptions', nargs='+', metavar='NAME', help='evaluate only these corruptions or groups'
     )
     parser.add_argument(
-        '--severities', nargs='+', type=int, metavar='N', help='only these severities, 1 to 5'
+        '--severities',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help='evaluate only these severities, 1 to 5',
     )
     parser.add_argument(
         '--corrupted-root',
         metavar='DIR',
-        help='read images that make_corrupted_dataset.py or the official scripts wrote',
+        help='read corrupted images written by make_corrupted_dataset.py or the official scripts',
     )
-    parser.add_argument('--seed', type=int, help='seed of the corruptions (0)')
+    parser.add_argument('--seed', type=int, help='seed of the corruptions (default: 0)')
     parser.add_argument(
         '--channel-order',
         choices=list(BENCHMARK_ORDERS),
-        help="bgr-as-rgb: with red and blue swapped, as the published FAN and COCO-C numbers (the benchmark's "
-        'own, most often rgb)',
+        help='bgr-as-rgb: red and blue swapped, as in the published FAN and COCO-C numbers (default: that of the '
+        'benchmark, usually rgb)',
     )
     parser.add_argument(
-        '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spread'
+        '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spaced'
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+        '--amp', action='store_true', help='use mixed precision (float16; bfloat16 on a CPU)'
     )
     parser.add_argument(
         '--image-cache',
         default=AUTO,
         metavar='auto|off|DIR',
-        help='load each picture once for all cells and keep it until the end: auto, in memory or the temporary '
-        'folder if there is plenty of room; off; or in DIR (%(default)s)',
+        help='load each image once and keep it for all cells: auto (in memory or the temporary folder, if there '
+        'is plenty of space), off, or in DIR (default: %(default)s)',
     )
     parser.add_argument(
         '--save-images',
         type=whole(0),
         default=0,
         metavar='N',
-        help='save pictures and predictions of N images for the report',
+        help='save N images with their predictions for the report',
     )
     add_calibration_arguments(parser)
     parser.add_argument(
@@ -105,16 +109,16 @@ def main() -> int:
         type=whole(0),
         default=0,
         metavar='N',
-        help='evaluate N clean images (2 or more) with red and blue exchanged too, to see whether the score rises',
+        help='also evaluate N clean images (2 or more) with red and blue swapped, to see if the score rises',
     )
     parser.add_argument(
         '--on-error',
         choices=ON_ERROR,
         default='retry',
-        help='what to do if a cell fails: try once more, skip it, or stop (%(default)s)',
+        help='what to do if a cell fails: try once more, skip it, or stop (default: %(default)s)',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='forget earlier results in the work dir'
+        '--overwrite', action='store_true', help='discard earlier results in the work dir'
     )
     args = parser.parse_args()
     cfg = load_config(args)

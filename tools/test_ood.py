@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Evaluate a model on real adverse conditions or on ImageNet-A, -R, -V2, -Sketch and -C.
 
-Segmenters of the 19 Cityscapes classes and detectors: on real adverse conditions (ACDC, Dark Zurich, Foggy
-Cityscapes, COCO-O, ...; docs/real_shifts.md). ImageNet classifiers: a row of the FAN paper's Table 11.
+Segmentation models of the 19 Cityscapes classes and detectors are evaluated on real adverse conditions (ACDC, Dark
+Zurich, Foggy Cityscapes, COCO-O, ...; see docs/real_shifts.md), ImageNet classifiers on the datasets of the FAN paper's
+Table 11.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from fan_mm.jobs.shifts.results import failed_conditions
 from fan_mm.report.shift_tables import summary_text
 from fan_mm.stopping import telling
 
-EXAMPLE = """a segmenter of the 19 Cityscapes classes:
+EXAMPLE = """a segmentation model of the 19 Cityscapes classes:
   python tools/test_ood.py configs/fan_hybrid_s_cityscapes.py fan_s.pth \\
       --acdc data/acdc --dark-zurich data/dark_zurich --foggy-cityscapes data/cityscapes \\
       --cityscapes data/cityscapes
@@ -38,11 +39,11 @@ a classifier:
   python tools/test_ood.py configs/fan_hybrid_s_imagenet.py fan_s.pth \\
       --imagenet-a data/imagenet-a --imagenet-r data/imagenet-r --imagenet-c data/imagenet-c
 
-Stopped at any moment, the same command goes on where it was: by condition, or by cell of ImageNet-C.
-As the released scripts evaluate, ImageNet-A is read at 384 pixels (STL's script: --size
-imagenet_a=224), and averaged weights are used for ImageNet-R alone (--weights clean=ema).
+If interrupted at any point, the same command continues with the next condition, or the next cell of ImageNet-C.
+As in the released scripts, ImageNet-A is evaluated at 384 pixels (STL's script uses 224: --size
+imagenet_a=224), and averaged weights are used only for ImageNet-R (to change this: --weights clean=ema).
 """
-# 'cityscapes' is the clean column; detectors take the boxes of a set by the option of the set
+# 'cityscapes' is the clean column; for detectors, the option of a dataset means its boxes
 SETS = tuple(name for name in SHIFT_SETS if name != 'cityscapes' and not name.endswith('_boxes'))
 
 
@@ -60,12 +61,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('config', help='config file of mmseg, mmdet or mmpretrain')
     made.add_argument(
         'checkpoint',
-        help='checkpoint (converted or as released), or a file of tools/export.py',
+        help='checkpoint (converted or as released), or a file exported by tools/export.py',
     )
     add_run_arguments(made, './work_dirs/CONFIG_NAME/ood')
-    made.add_argument('--no-clean', action='store_true', help='do not evaluate the clean set')
+    made.add_argument('--no-clean', action='store_true', help='do not evaluate on clean images')
     made.add_argument(
-        '--overwrite', action='store_true', help='forget earlier results in the work dir'
+        '--overwrite', action='store_true', help='discard earlier results in the work dir'
     )
     add = made.add_argument_group('real adverse conditions').add_argument
     for name in SETS:
@@ -73,81 +74,83 @@ def parser() -> argparse.ArgumentParser:
     add(
         '--cityscapes',
         metavar='DIR',
-        help="Cityscapes: its val split is the clean column (the config's own test split), and the "
-        'labels of sets that are made of it',
+        help="Cityscapes: its val split is the clean column (default: the config's test split); also provides the "
+        'labels of datasets derived from it',
     )
     add(
         '--clean',
         nargs='+',
         default=[],
         metavar='SET=SPLIT',
-        help='a split that is the clean column: acdc=val_ref, the same places in good weather',
+        help='use this split as the clean column: acdc=val_ref, the same places in good weather',
     )
     add(
         '--split',
         nargs='+',
         default=[],
         metavar='SET=NAME',
-        help='another split, such as acdc=train',
+        help='evaluate another split: acdc=train',
     )
     add(
         '--encoding',
         nargs='+',
         default=[],
         metavar='SET=NAME',
-        help='how labels are read, where a set leaves a choice, mapillary=mapillary_b',
+        help='label encoding, for datasets with several: mapillary=mapillary_b',
     )
     add(
         '--submission',
         metavar='DIR',
-        help='write what the servers take of splits whose labels are withheld (--split acdc=test)',
+        help='write server submissions for splits with withheld labels (--split acdc=test)',
     )
     add(
         '--max-samples',
         type=whole(1),
         metavar='N',
-        help='evaluate N pictures of each condition, evenly spread',
+        help='evaluate N images of each condition, evenly spaced',
     )
     add(
         '--save-images',
         type=whole(0),
         default=0,
         metavar='N',
-        help='pictures of N samples of each condition for the report',
+        help='save N samples of each condition for the report',
     )
     add(
         '--on-error',
         choices=ON_ERROR,
         default='retry',
-        help='what to do if a condition fails: try once more, skip it, or stop (%(default)s)',
+        help='what to do if a condition fails: try once more, skip it, or stop (default: %(default)s)',
     )
     add = made.add_argument_group('ImageNet classifiers').add_argument
     for name in TEST_SETS[1:]:
-        add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this set')
+        add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this dataset')
     add(
         '--size',
         nargs='+',
         default=[],
         metavar='SET=PIXELS',
-        help='input size of a test set in pixels',
+        help='input size for a dataset in pixels',
     )
     add(
         '--weights',
         nargs='+',
         default=[],
         metavar='SET=KIND',
-        help='weights of a test set: ema or model',
+        help='weights used for a dataset: ema or model',
     )
     add_calibration_arguments(made)
     return made
 
 
 def main() -> int:
-    """Parse the command line, evaluate, print the numbers; return 1 if one is missing."""
+    """Parse the command line, evaluate, print the results; return 1 if one is missing."""
     args = parser().parse_args()
     given = {name for name in (*SETS, *TEST_SETS[1:]) if getattr(args, name)}
     if given & set(SETS) and given & set(TEST_SETS):
-        raise InputError("ImageNet's test sets are for classifiers, the others for other models")
+        raise InputError(
+            'the ImageNet test sets are for classifiers, the others for segmentation models and detectors'
+        )
     cfg = load_config(args)
     work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'ood')
     folders = {name: folder for name in given if (folder := getattr(args, name))}
@@ -163,7 +166,7 @@ def conditions(
 ) -> int:
     """Real adverse conditions."""
     splits = pairs(args.split)
-    if 'cityscapes' in splits and args.cityscapes:  # another split than that of the clean column
+    if 'cityscapes' in splits and args.cityscapes:  # a split other than that of the clean column
         folders = {**folders, 'cityscapes': args.cityscapes}
     for name in ('size', 'weights'):
         if getattr(args, name):
@@ -212,7 +215,10 @@ def classification(
     sizes = pairs(args.size)
     if not all(value.isascii() and value.isdigit() for value in sizes.values()):
         raise InputError(f'--size {" ".join(args.size)}: pixels are whole numbers')
-    with telling(lambda: 'the same command begins again, but for the cells of ImageNet-C'):
+    goes_on = 'the same command continues after the finished test sets'
+    if args.calibration or args.fit_temperature:
+        goes_on = 'the same command starts again, except for finished cells of ImageNet-C'
+    with telling(lambda: goes_on):
         results = evaluate_ood(
             cfg,
             args.checkpoint,

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Train any config: ours, or one for mmseg, mmpretrain or mmdet."""
+"""Train any config: ours, or one of mmseg, mmpretrain or mmdet."""
 
 from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import train
 
-EXAMPLE = """example, on the embedded dataset:
+EXAMPLE = """example, on the toy dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
   python tools/train.py configs/fan_hybrid_toy_cityscapes.py
 """
@@ -21,13 +21,15 @@ def main() -> None:
         nargs='?',
         const='auto',
         metavar='FILE',
-        help='go on from a checkpoint; without FILE, from the newest one in the work dir',
+        help='resume from a checkpoint; without FILE, from the newest one in the work dir',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (float16; bfloat16 on a CPU)'
+        '--amp', action='store_true', help='use mixed precision (float16; bfloat16 on a CPU)'
     )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
     )
     args = parser.parse_args()
     train(load_config(args), args.launcher, args.resume, args.amp, args.auto_scale_lr)

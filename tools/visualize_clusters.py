@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Cluster the tokens of a backbone's blocks and draw the clusters over the image (FAN paper Figures 1, 4, 8, 9)."""
+"""Cluster the tokens of a backbone's blocks and draw the clusters on the image (FAN paper, Figures 1, 4, 8, 9)."""
 
 from fan_mm.analysis.cluster_pictures import write_cluster_pictures
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
@@ -23,40 +23,45 @@ def main() -> None:
     """Parse the command line and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('images', nargs='+', metavar='IMAGE', help='files or folders')
-    add('config', metavar='CONFIG', help='of mmseg, mmdet or mmpretrain, with any backbone')
+    add('images', nargs='+', metavar='IMAGE', help='image files or folders')
+    add('config', metavar='CONFIG', help='config of mmseg, mmdet or mmpretrain, with any backbone')
     add('checkpoint', metavar='CHECKPOINT', help='weights of the model or of its backbone')
-    add('--out', required=True, metavar='DIR', help='folder for the pictures')
+    add('--out', required=True, metavar='DIR', help='output folder')
     add(
         '--blocks',
         nargs='+',
         default=['-2'],
         metavar='BLOCK',
-        help='places among the blocks, from 0 or, negative, from the end, or names of modules '
-        '(default -2: the second last block, as in the paper); a row each',
+        help='block indices, from 0 or, if negative, from the end, or module names, one row each '
+        '(default: -2, the second last block, as in the paper)',
     )
     add(
         '--clusters',
         type=clusters,
         default=None,
         metavar='K',
-        help='a number, or auto: the largest gap of the eigenvalues (default)',
+        help='number of clusters, or auto: from the largest gap of the eigenvalues (default)',
     )
     add(
         '--corruption',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='corrupted versions beside the clean image',
+        help='also draw corrupted versions of the image',
     )
-    add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
-    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
+    add(
+        '--severity',
+        type=whole(1, 5),
+        default=3,
+        help='severity of the corruptions, 1 to 5 (default: 3)',
+    )
+    add('--seed', type=int, default=0, help='seed of the corruptions (default: 0)')
     add(
         '--size',
         type=size,
         default=SIZE,
         metavar='HxW',
-        help='that images are resized to (448x448)',
+        help='size to which images are resized (default: 448x448)',
     )
     add_config_arguments(parser)
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw how the gates of the efficient channel attention are distributed in each block of a FAN."""
+"""Draw the distribution of the channel-attention gates in each block of a FAN."""
 
 from fan_mm.analysis.gates import write_gates
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
@@ -17,20 +17,37 @@ def main() -> None:
     """Parse the command line and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('images', nargs='+', metavar='IMAGE', help='files or folders')
-    add('config', metavar='CONFIG', help='of a model with a FAN backbone')
+    add('images', nargs='+', metavar='IMAGE', help='image files or folders')
+    add('config', metavar='CONFIG', help='config of a model with a FAN backbone')
     add('checkpoint', metavar='CHECKPOINT', help='weights of the model or of its backbone')
     add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
-    add('--count', type=whole(1), default=16, metavar='N', help='of the images, evenly spread (16)')
-    add('--corruption', nargs='+', default=[], metavar='NAME', help='beside the clean images')
-    add('--severity', type=whole(1, 5), default=3, help='of the corruptions, 1 to 5 (default 3)')
-    add('--seed', type=int, default=0, help='of the corruptions (default 0)')
+    add(
+        '--count',
+        type=whole(1),
+        default=16,
+        metavar='N',
+        help='number of images, evenly spaced (default: 16)',
+    )
+    add(
+        '--corruption',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='also draw corrupted versions of the images',
+    )
+    add(
+        '--severity',
+        type=whole(1, 5),
+        default=3,
+        help='severity of the corruptions, 1 to 5 (default: 3)',
+    )
+    add('--seed', type=int, default=0, help='seed of the corruptions (default: 0)')
     add(
         '--size',
         type=size,
         default=SIZE,
         metavar='HxW',
-        help='that images are resized to (448x448)',
+        help='size to which images are resized (default: 448x448)',
     )
     add_config_arguments(parser)
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw image, corrupted image, prediction on both and errors, for one or more models (FAN paper Figures 6 and 8)."""
+"""Draw clean and corrupted image, predictions on both, and errors, for one or more models (FAN paper, Figures 6, 8)."""
 
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
 from fan_mm.analysis.subject import parse_models
@@ -14,32 +14,38 @@ EXAMPLE = """examples, after `bash tools/quickstart.sh`:
       configs/fan_hybrid_toy_cityscapes.py work_dirs/quickstart_segmentation/iter_3200.pth \\
       --images data/toy_cityscapes/leftImg8bit/val/toyhafen --video work_dirs/snow.gif \\
       --out work_dirs/frames
-Further models follow as further pairs of CONFIG CHECKPOINT.
+Add further models as further pairs of CONFIG CHECKPOINT.
 """
 
 
 def main() -> int:
-    """Parse the command line, draw, and say what could not be drawn."""
+    """Parse the command line, draw, and report what could not be drawn."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model')
-    add('--out', required=True, metavar='DIR', help='folder for the pictures')
+    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair per model')
+    add('--out', required=True, metavar='DIR', help='output folder')
     add(
         '--images',
         metavar='PATH',
         help='an image, or a folder of images or frames (default: samples of the test split of the '
         'first config, with their ground truth)',
     )
-    add('--count', type=whole(1), default=8, metavar='N', help='samples of the test split (8)')
-    add('--corruption', default='snow', metavar='NAME', help='(default snow)')
-    add('--severity', type=whole(1, 5), default=3, help='1 to 5 (default 3)')
-    add('--seed', type=int, default=0, help='of the corruption (default 0)')
-    add('--video', metavar='FILE', help='.mp4, .avi or .gif to make from the pictures')
+    add(
+        '--count',
+        type=whole(1),
+        default=8,
+        metavar='N',
+        help='number of samples of the test split (default: 8)',
+    )
+    add('--corruption', default='snow', metavar='NAME', help='default: snow')
+    add('--severity', type=whole(1, 5), default=3, help='severity, 1 to 5 (default: 3)')
+    add('--seed', type=int, default=0, help='seed of the corruption (default: 0)')
+    add('--video', metavar='FILE', help='also make a video from the images: .mp4, .avi or .gif')
     add(
         '--fps',
         type=number(0, above=True),
         default=10.0,
-        help='pictures per second of the video (default 10)',
+        help='frames per second of the video (default: 10)',
     )
     add_config_arguments(parser)
     args = parser.parse_args()

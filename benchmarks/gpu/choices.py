@@ -11,6 +11,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from backbone import captured
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -20,7 +21,7 @@ from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.mlp import ConvMlp
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.window_attention import WindowAttention
-from gpu.results import Results
+from gpu.results import Results, largest
 from gpu.timing import device, medians
 
 Context = Callable[[], AbstractContextManager]
@@ -40,6 +41,14 @@ def measure(results: Results, small: bool) -> None:
             with results.case(f'gradient of the weight, depthwise {size}x{size}') as row:
                 row['precision'] = str(precision).removeprefix('torch.')
                 row |= compare_weight_gradients(size, shape, precision)
+    for precision in () if small else (torch.bfloat16, torch.float16):
+        for choice in (stem_norm, token_norm, stem_residual, token_residual):
+            name, ways, x = choice(side, precision)
+            for train in (False, True):
+                what = f'{name}, {"forward and backward" if train else "forward"}'
+                with results.case(what) as row:
+                    row['precision'] = str(precision).removeprefix('torch.')
+                    row |= compare_candidates(ways, x, train, precision)
     for precision in PRECISIONS[:1] if small else PRECISIONS:
         for choice in (conv_mlp, convnext_block, channel_gate, token_mixing, windows, layer_norm):
             name, ways, inputs = choice(side)
@@ -150,6 +159,85 @@ def layer_norm(side: int) -> tuple[str, dict[str, Way], tuple]:
     return 'LayerNorm with divisor C-1', ways, (random(2, 4 * side, 4 * side, 128),)
 
 
+def norm_ways(channels: int, precision: torch.dtype) -> dict[str, Callable[[Tensor], Tensor]]:
+    """LayerNorm for a product in half precision, with the casts that autocast makes around it."""
+    from gpu import row_kernels
+
+    norm = nn.LayerNorm(channels, eps=1e-6).to(device())
+    return {
+        OURS: lambda x: norm(x).to(precision),
+        'candidate': lambda x: row_kernels.layer_norm(
+            x, norm.weight, norm.bias, norm.eps, precision
+        ),
+    }
+
+
+def residual_ways(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Layer scale and residual: autocast casts the branch first, without it the kernel does."""
+    from gpu import row_kernels
+
+    gamma = nn.Parameter(torch.rand(channels, device=device()))
+
+    def mixed_types(x: Tensor, branch: Tensor) -> Tensor:
+        with torch.autocast('cuda', enabled=False):
+            return torch.addcmul(x, gamma, branch)
+
+    return {
+        OURS: lambda x, branch: torch.addcmul(x, gamma, branch),
+        'addcmul of mixed types': mixed_types,
+        'candidate': lambda x, branch: row_kernels.scaled_residual(x, gamma, branch),
+    }
+
+
+def stem_norm(side: int, precision: torch.dtype) -> tuple[str, dict, tuple[Tensor, ...]]:
+    """Behind a depthwise convolution."""
+    x = random(2, 4 * side, 4 * side, 128).to(precision)
+    return 'LayerNorm in the stem', norm_ways(128, precision), (x,)
+
+
+def token_norm(side: int, precision: torch.dtype) -> tuple[str, dict, tuple[Tensor, ...]]:
+    """Of the residual stream."""
+    return 'LayerNorm of tokens', norm_ways(384, precision), (random(2, side**2, 384),)
+
+
+def stem_residual(side: int, precision: torch.dtype) -> tuple[str, dict, tuple[Tensor, ...]]:
+    """Behind an MLP of the stem."""
+    x, branch = random(2, 2, 4 * side, 4 * side, 128)
+    return 'layer scale in the stem', residual_ways(128), (x, branch.to(precision))
+
+
+def token_residual(side: int, precision: torch.dtype) -> tuple[str, dict, tuple[Tensor, ...]]:
+    """Behind the attention."""
+    x, branch = random(2, 2, side**2, 384)
+    return 'layer scale of tokens', residual_ways(384), (x, branch.to(precision))
+
+
+def compare_candidates(
+    ways: dict[str, Callable[..., Tensor]],
+    inputs: tuple[Tensor, ...],
+    train: bool,
+    precision: torch.dtype,
+) -> dict:
+    """Time of the GPU alone, as CUDA graphs, and what Python takes in addition for each."""
+    inputs = tuple(x.requires_grad_(train) for x in inputs)
+
+    def work(function: Callable[..., Tensor]) -> Tensor:
+        with torch.autocast('cuda', precision), torch.set_grad_enabled(train):
+            out = function(*inputs)
+        if train:
+            out.backward(torch.ones_like(out))
+        return out.detach()  # a graph kept alive would bind a captured one to its stream
+
+    eager = {name: functools.partial(work, way) for name, way in ways.items()}
+    expected, scale = work(ways[OURS]).float(), 4 * torch.finfo(precision).eps
+    difference = max(
+        ((work(way).float() - expected).norm() / expected.norm()).item() for way in ways.values()
+    )
+    graphs = medians({name: captured(call) for name, call in eager.items()}, seconds=0.2)
+    row = beside_ours(graphs) | dict(difference=difference, holds=difference < scale)
+    return row | {'ms with Python': medians(eager, seconds=0.2)}
+
+
 def compare_weight_gradients(size: int, shape: tuple[int, ...], precision: torch.dtype) -> dict:
     """Time our kernel and a candidate, whose largest relative difference from it is ``difference``."""
     from fan_mm.models.kernels import depthwise_triton
@@ -161,7 +249,7 @@ def compare_weight_gradients(size: int, shape: tuple[int, ...], precision: torch
         name = f'along rows, {warps} warps'
         ways[name] = functools.partial(depthwise_rows.gradients, gradient, x, size, warps)
     expected = ways[OURS]()
-    difference = max(
+    difference = largest(
         ((found - ours).norm() / ours.norm()).item()
         for way in ways.values()
         for found, ours in zip(way(), expected, strict=True)

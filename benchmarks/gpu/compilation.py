@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from gpu.exactness import make
 from gpu.gradients import gradients
-from gpu.results import Results
+from gpu.results import Results, largest
 from gpu.timing import device
 
 ARCHS = {
@@ -77,7 +77,7 @@ def compare_dynamic(module: nn.Module, images: list[Tensor], backend: str) -> di
 @torch.no_grad()
 def compare_maps(module: nn.Module, compiled: Callable, images: list[Tensor]) -> dict:
     """The largest relative difference of a map."""
-    worst = max(
+    worst = largest(
         relative(x, y)
         for batch in images
         for x, y in zip(compiled(batch), module(batch), strict=True)

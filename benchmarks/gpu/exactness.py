@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.layers import EfficientChannelAttention
 from fan_mm.models.layers.convolution import depthwise
-from gpu.results import Results
+from gpu.results import Results, largest
 from gpu.timing import device
 
 BACKBONES = (FANHybrid, FANViT, FANSwin, FANConvNeXt)
@@ -98,7 +98,9 @@ def compare_operators(
         for x, y in zip(results, targets, strict=True)
     ]
     # a softmax over one token has no gradient, only rounding
-    worst = max(errors) if inputs[0][0, ..., 0].numel() > 1 or inputs[0].ndim == 4 else errors[0]
+    worst = (
+        largest(errors) if inputs[0][0, ..., 0].numel() > 1 or inputs[0].ndim == 4 else errors[0]
+    )
     return dict(worst=worst, unit='relative', holds=worst <= bound)
 
 
@@ -163,7 +165,7 @@ def compare_devices(backbone: type[nn.Module], arch: str, shape: tuple[int, ...]
     expected = module(images)
     module, images = module.to(device()), images.to(device())
     maps = module(images)
-    worst = max((x.cpu() - y).abs().max().item() for x, y in zip(maps, expected, strict=True))
+    worst = largest((x.cpu() - y).abs().max().item() for x, y in zip(maps, expected, strict=True))
     row = dict(worst=worst / MAPS, unit='tolerance', holds=worst <= MAPS)
     for dtype, bound in AUTOCAST.items():
         with torch.autocast(device(), dtype):
@@ -171,6 +173,6 @@ def compare_devices(backbone: type[nn.Module], arch: str, shape: tuple[int, ...]
         errors = [
             ((x.float() - y).norm() / y.norm()).item() for x, y in zip(halves, maps, strict=True)
         ]
-        row[str(dtype).removeprefix('torch.')] = max(errors)
+        row[str(dtype).removeprefix('torch.')] = largest(errors)
         row['holds'] &= all(error <= bound for error in errors)
     return row

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 Row = dict[str, object]
 
@@ -48,6 +50,11 @@ class Results:
         """Append a row in one piece."""
         with self.path.open('a') as file:
             file.write(json.dumps(row, default=float) + '\n')
+
+
+def largest(errors: Iterable[float]) -> float:
+    """The largest; NaN where one is, which Python's own maximum may leave out."""
+    return float(np.max(list(errors)))
 
 
 def read(path: Path) -> list[Row]:

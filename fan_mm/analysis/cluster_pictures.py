@@ -34,7 +34,7 @@ PALETTE = [
 def cluster_image(
     subject: Subject, image: np.ndarray, blocks: Sequence[str], clusters: int | None = None
 ) -> dict[str, Clusters]:
-    """Cluster the tokens that chosen blocks compute for one picture.
+    """Cluster the tokens that chosen blocks compute for one image.
 
     Args:
         subject: the network.
@@ -81,7 +81,7 @@ def draw_clusters(
         clusters: condition -> block -> clusters.
 
     Returns:
-        uint8 RGB picture.
+        uint8 RGB image.
     """
     images = {condition: enlarge(image) for condition, image in images.items()}
     names = list(next(iter(clusters.values())))
@@ -107,7 +107,7 @@ def write_cluster_pictures(
     corruptions: Sequence[tuple[str, int]] = (),
     seed: int = 0,
 ) -> Iterator[str]:
-    """Draw one picture per image, and write what was found beside it as JSON.
+    """Draw one figure per image, and write the results next to it as JSON.
 
     Args:
         subject: the network.
@@ -116,10 +116,10 @@ def write_cluster_pictures(
         blocks: see `choose_blocks`; a row each, in this order.
         clusters: K, or None to take it from the eigenvalues.
         corruptions: (name, severity), a column each beside the clean image.
-        seed: of the corruptions.
+        seed: seed of the corruptions.
 
     Yields:
-        Lines that say what ran, and where the picture is.
+        Lines that say what ran, and where the image is.
     """
     names = choose_blocks(subject.backbone, blocks)
     stems = distinct(map(file_stem, pictures))

@@ -4,11 +4,11 @@ The tokens :math:`z_i` of a block are normalised by a softmax, their self-correl
 :math:`S_{ij} = z_i^\top z_j` is the affinity, and its leading eigenvectors are clustered (Ng et al.,
 NIPS 2002).
 
-The paper does not say along which axis the softmax runs. We take the one along which it runs
-everywhere else in the paper, the tokens (the sigma of Eq. 7): each channel becomes a distribution
-over the image. Along the channels, the few that are large in every token drown all others. Before
-it stands what every block does to its input, a LayerNorm: without, the size of the features, which
-grows from block to block, would decide how sharp the softmax is.
+The paper does not say along which axis the softmax runs. We use the axis of all other softmaxes in
+the paper, the tokens (the sigma of Eq. 7): each channel becomes a distribution over the image.
+Along the channels, the few that are large in every token would dominate all others. A LayerNorm
+comes first, as at the input of every block: without it, the magnitude of the features, which grows
+from block to block, would determine how sharp the softmax is.
 """
 
 from dataclasses import dataclass
@@ -55,11 +55,11 @@ def leading_eigenvectors(tokens: np.ndarray, count: int) -> tuple[np.ndarray, np
 
     With :math:`S = ZZ^\top` without its diagonal and :math:`D` its row sums, the matrix is
     :math:`D^{-1/2} S D^{-1/2}`. A product with it is two products with Z, (N, C), which is all that
-    Lanczos' method needs: time and memory grow with N, and nothing is approximated.
+    the Lanczos method needs: time and memory grow linearly with N, and nothing is approximated.
 
     Args:
         tokens: (N, C).
-        count: how many, less than N.
+        count: number of eigenvectors, less than N.
 
     Returns:
         Eigenvalues, descending, (count,), and the embedding :math:`D^{-1/2} v`, (N, count), as
@@ -82,7 +82,7 @@ def leading_eigenvectors(tokens: np.ndarray, count: int) -> tuple[np.ndarray, np
 
 
 def clusters_from_eigenvalues(eigenvalues: np.ndarray) -> int:
-    """How many clusters there are: the place of the largest gap between neighbours, at least 2.
+    """The number of clusters: the position of the largest gap between neighbouring eigenvalues, at least 2.
 
     Eigenvalues of the normalised affinity, descending. K separate groups have K eigenvalues near 1
     (Ng et al. 2002; Zelnik-Manor and Perona 2004).
@@ -95,13 +95,13 @@ def cluster_tokens(
 ) -> Clusters:
     """Cluster the tokens of one image.
 
-    The steps of scikit-learn's ``SpectralClustering``, without the N x N affinity that it asks for:
+    The steps of scikit-learn's ``SpectralClustering``, without forming the N x N affinity:
     `leading_eigenvectors`, then ``KMeans``.
 
     Args:
         tokens: (N, C), as the block computed them.
         grid: (H, W), N = H * W.
-        clusters: K; None takes it from the eigenvalues (`clusters_from_eigenvalues`).
+        clusters: K; None derives it from the eigenvalues (`clusters_from_eigenvalues`).
 
     Raises:
         InputError: fewer tokens than clusters, or values that are not finite.
@@ -110,7 +110,7 @@ def cluster_tokens(
     if count < (clusters or MOST_CLUSTERS) + 2:
         raise InputError(f'{count} tokens are too few to cluster: use a larger --size')
     if not np.isfinite(tokens).all():
-        raise InputError('the tokens are not all finite numbers')
+        raise InputError('some tokens are not finite')
     # of a small grid there are fewer eigenvectors than `auto` looks at
     number = min(max(clusters or 0, MOST_CLUSTERS) + 1, count - 1)
     values, embedding = leading_eigenvectors(tokens, number)
@@ -120,21 +120,21 @@ def cluster_tokens(
 
 
 def stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Every token's label on the pixels, (H, W), that it stands for."""
+    """Upsample token labels to pixels, (H, W)."""
     rows = np.arange(size[0]) * labels.shape[0] // size[0]
     columns = np.arange(size[1]) * labels.shape[1] // size[1]
     return labels[rows[:, None], columns]
 
 
 def match_labels(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Rename clusters so that regions which overlap a reference's share its labels.
+    """Rename clusters so that regions that overlap regions of a reference get their labels.
 
     One-to-one, with the largest total intersection over union. Clusters without a counterpart get
     the smallest labels that neither side uses.
 
     Args:
         labels: (H, W).
-        reference: (H', W') of the same picture; resampled if its size differs.
+        reference: (H', W') of the same image; resampled if its size differs.
 
     Returns:
         (H, W).

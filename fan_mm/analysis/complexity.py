@@ -1,9 +1,9 @@
-"""Parameters and FLOPs by module: mmengine's counter, with what it does not know registered.
+"""Parameters and FLOPs by module: mmengine's counter, with the missing operators registered.
 
-As everywhere in the field a FLOP is one multiplication with its addition. Counted are products and
-sums of products: linear layers, convolutions, both products of attention (``softmax(QK^T)V``), the
+As usual in the field, a FLOP is one multiplication with its addition. Products and sums of products
+are counted: linear layers, convolutions, both products of attention (``softmax(QK^T)V``), the
 einsum of the channel attention's gate; norms at mmengine's rates (5 per value for layer norms, 2 for
-batch norms). Functions of single values (GELU, softmax, sigmoid, residual sums) are not.
+batch norms). Element-wise functions (GELU, softmax, sigmoid, residual sums) are not.
 """
 
 import math
@@ -95,13 +95,13 @@ _NOT_COUNTED = (
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a model costs for one input.
+    """The cost of a model for one input.
 
     Attributes:
         parameters: module name ('' for the whole) -> number of parameters.
         flops: module name -> FLOPs of its forward pass.
         operators: module name -> operator ('linear', 'conv', 'layer_norm', ...) -> FLOPs.
-        unknown: operator -> calls that the counter has no rule for.
+        unknown: operator -> number of calls for which the counter has no rule.
     """
 
     parameters: dict[str, int]
@@ -121,7 +121,7 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
     """Count a model's parameters and the FLOPs of one forward pass.
 
     Args:
-        model: on a CPU; put into eval mode.
+        model: on a CPU; set to eval mode.
         inputs: (B, 3, H, W).
     """
     counter = FlopAnalyzer(model.eval(), (inputs,))
@@ -154,15 +154,15 @@ class _WithSamples(nn.Module):
 
 
 def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
-    """Count the model of a config for mmseg, mmdet or mmpretrain, its heads included.
+    """Count the model of a config for mmseg, mmdet or mmpretrain, including its heads.
 
     Args:
-        cfg: changed in place.
-        size: (H, W) of the input in pixels.
+        cfg: config; modified in place.
+        size: input size (H, W) in pixels.
 
     Raises:
-        InputError: a mistake in the config, a size that does not fit into memory, or a model that takes
-            something else than one picture.
+        InputError: a mistake in the config, a size that needs too much memory, or a model that takes
+            something other than one image.
     """
     drop_data(cfg)
     if 'model' not in cfg:
@@ -171,7 +171,7 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     scope = cfg.get('default_scope', 'mmengine')
     with building(cfg), DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model)
-    kind, picture = type(model).__name__, f'a picture of {size[0]}x{size[1]}'
+    kind, picture = type(model).__name__, f'an image of {size[0]}x{size[1]}'
     with used_so(f'{kind} does not run on {picture} alone'), fitting_memory(picture):
         inputs = torch.zeros(1, 3, *size)
         if scope != 'mmdet':
@@ -207,8 +207,8 @@ def module_table(complexity: Complexity, depth: int, title: str) -> Table:
 
     Args:
         complexity: what was counted.
-        depth: 1 for the model's own parts, 2 for the parts of these, ...
-        title: above the table.
+        depth: 1 for the direct children of the model, 2 for their children, ...
+        title: title of the table.
     """
     table = Table(title=title)
     table.add_column('module')

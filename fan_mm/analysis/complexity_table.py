@@ -29,24 +29,25 @@ PUBLISHED = {
 HEADS = (4, 6, 12, 16, 24)  # Figure 7, beside the 8 of FAN-S-ViT
 _INTRODUCTION = f"""# Parameters and FLOPs
 
-Made by `python tools/model_complexity.py --table docs/complexity.md`; do not edit. The command also takes any config:
+Made by `python tools/model_complexity.py --table docs/complexity.md`; do not edit. The command also accepts any config:
 
 ```shell
 python tools/model_complexity.py configs/fan_hybrid_s_cityscapes.py --size 1024x2048 --depth 3
 ```
 
-A FLOP is one multiplication with its addition, as in the paper. Counted are linear layers, convolutions, both products
-of `scaled_dot_product_attention`, the sums of the channel attention's gate, and norms (5 per value for layer norms, 2
-for batch norms); functions of single values (GELU, softmax, residual sums) are not. Models are classifiers of {CLASSES}
-classes; the last column is the backbone alone with the maps of dense use (four; for FAN-ViT the last) at 512x512.
+A FLOP is one multiplication with its addition (a MAC), as in the paper. We count linear layers, convolutions, both
+products of `scaled_dot_product_attention`, the sums in the gate of the channel attention, and norms (5 per value for
+layer norms, 2 for batch norms), but no element-wise functions (GELU, softmax, residual sums). Models are classifiers
+with {CLASSES} classes; the last column is the backbone alone, with its feature maps for dense prediction (four; for
+FAN-ViT the last one), at 512x512.
 
-"Trunk" is our count without norms and without the two class-attention blocks. Printed with the paper's digits it gives
-1.4, 5.3, 10.5 and 15.8 G for the four FAN-ViT, against 1.4, 5.3, 10.4 and 15.8 G in Table 1, so we take it that this is
-about what its authors counted. With everything counted, every model is within 5 % of the paper but FAN-T-ViT, which is
-6 % above 1.4 G, a number of two digits (Table 8 has 1.3 G for the same model). For FAN-Hybrid-XL, FAN-Swin and
-FAN-ConvNeXt the paper prints neither parameters nor FLOPs, nor for the ablations below them. The number of heads
-changes neither. Of token pooling the averages are counted, as the depthwise convolutions that they are; its authors
-print 50.7 M parameters for the base model.
+"Trunk" is our count without norms and without the two class-attention blocks. With the paper's number of digits it
+gives 1.4, 5.3, 10.5 and 15.8 G for the four FAN-ViT models, against 1.4, 5.3, 10.4 and 15.8 G in Table 1, so this is
+probably close to what its authors counted. With everything counted, every model is within 5 % of the paper, except
+for FAN-T-ViT, which is 6 % above 1.4 G, a number with two digits (Table 8 has 1.3 G for the same model). The paper
+gives neither parameters nor FLOPs for FAN-Hybrid-XL, FAN-Swin, FAN-ConvNeXt and the ablations in the last rows. The
+number of heads changes neither. For token pooling, the averages are counted as the depthwise convolutions that they
+are; its authors report 50.7 M parameters for the base model.
 """
 
 

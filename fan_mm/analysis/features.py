@@ -1,6 +1,6 @@
 """Tokens of chosen blocks of any backbone, read through forward hooks.
 
-Nothing in a backbone knows of this, and nothing is hooked outside the ``with`` block.
+The backbone needs no changes, and the hooks are removed at the end of the ``with`` block.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a block computed.
+    """The output of a block.
 
     Attributes:
         values: the patch tokens (B, N, C) in row-major order, without class tokens.
@@ -42,12 +42,12 @@ class Tokens:
 def block_names(backbone: nn.Module) -> list[str]:
     """Names of a backbone's blocks from the input to the output.
 
-    Known are FAN-ViT, FAN-Hybrid (the convolutional stem's blocks too), FAN-Swin, FAN-ConvNeXt, and
+    Supported are FAN-ViT, FAN-Hybrid (including the blocks of the convolutional stem), FAN-Swin, FAN-ConvNeXt, and
     of mmpretrain, mmseg and mmdet ViT, XCiT, Swin, MiT, PVT, MSCAN, VAN, PoolFormer, ConvNeXt and ResNet
-    with their relatives.
+    with their variants.
 
     Raises:
-        InputError: none is found.
+        InputError: no blocks are found.
     """
     names = []
     for name, module in backbone.named_modules():
@@ -59,18 +59,18 @@ def block_names(backbone: nn.Module) -> list[str]:
     names = [name for name in names if name not in outer]
     if not names:
         raise InputError(
-            f'no blocks are known in a {type(backbone).__name__}: name modules whose outputs are '
+            f'the blocks of a {type(backbone).__name__} are not known: name modules that output '
             'maps or tokens'
         )
     return names
 
 
 def choose_blocks(backbone: nn.Module, chosen: Sequence[str | int]) -> list[str]:
-    """Module names for what a user chose.
+    """Module names of the blocks that a user selected.
 
     Args:
         backbone: the network.
-        chosen: places in `block_names`, negative ones from the end (-2: the second last block, the
+        chosen: indices into `block_names`, negative ones from the end (-2: the second last block, the
             paper's choice), or names of any modules.
 
     Raises:
@@ -96,23 +96,23 @@ def choose_blocks(backbone: nn.Module, chosen: Sequence[str | int]) -> list[str]
 
 @contextlib.contextmanager
 def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tokens]]:
-    """Record what modules compute in the forward passes within the ``with`` block.
+    """Record the outputs of modules in the forward passes within the ``with`` block.
 
-    A module's output is a map (B, C, H, W), or (B, H, W, C) as its sides show beside those of the picture,
+    A module's output is a map (B, C, H, W), or (B, H, W, C) as recognised by the aspect ratio of the image,
     or tokens (B, N, C) whose grid is an argument of the module or what the network's ``patch_embed``
-    returned; tokens before the grid's (class and distillation tokens) are left out. Each pass replaces the
-    recordings of the one before.
+    returned; tokens before those of the grid (class and distillation tokens) are left out. Each pass replaces
+    the recordings of the previous one.
 
     Args:
         backbone: the network.
         names: modules (`block_names`, `choose_blocks`).
 
     Yields:
-        A dict that each pass fills, in the order in which the modules ran: name -> `Tokens`,
-        detached copies on the network's device.
+        A dict that each pass fills in execution order: name -> `Tokens`, detached copies on
+        the network's device.
 
     Raises:
-        InputError: within the block, an output that is neither, or a module that does not run.
+        InputError: within the block, an output is neither, or a module does not run.
 
     Examples:
         >>> with record_tokens(backbone, block_names(backbone)[-2:]) as tokens:
@@ -140,7 +140,7 @@ def record_tokens(backbone: nn.Module, names: Sequence[str]) -> Iterator[dict[st
 
     def end(*_: Any) -> None:
         if idle := [name for name in names if name not in recorded]:
-            raise InputError(f'{idle[0]} does nothing when the network runs: choose another module')
+            raise InputError(f'{idle[0]} does not run in the forward pass: choose another module')
 
     def keep_grid(module: nn.Module, args: tuple, output: Any) -> None:
         if isinstance(output, tuple) and (grid := _grid_among(output[1:])):
@@ -186,7 +186,7 @@ def _as_tokens(
 ) -> Tokens:
     if not isinstance(output, Tensor) or output.ndim not in (3, 4):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f'{name} computes neither a map nor tokens, but {shape}')
+        raise InputError(f'{name} outputs neither a map nor tokens, but {shape}')
     output = output.detach()
     if output.ndim == 4:
         # FAN-Hybrid's stem has channels last
@@ -195,7 +195,7 @@ def _as_tokens(
             output = output.permute(0, 2, 3, 1)
         return Tokens(output.flatten(1, 2).clone(), tuple(output.shape[1:3]))
     if grid is None:
-        raise InputError(f'the grid of the tokens of {name} is not known')
+        raise InputError(f'the token grid of {name} is not known')
     count = grid[0] * grid[1]
     if output.shape[1] < count:
         raise InputError(f'{name} computes {output.shape[1]} tokens, not {grid[0]} x {grid[1]}')

@@ -26,8 +26,8 @@ def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Record the gates of every efficient channel attention within the ``with`` block.
 
     Yields:
-        A dict that each forward pass fills anew: module name -> gates (B, C), detached, the very
-        factors by which the block scaled its channels.
+        A dict that each forward pass refills: module name -> gates (B, C), detached, the factors
+        by which the block scaled its channels.
 
     Raises:
         InputError: the network has no such attention.
@@ -57,12 +57,12 @@ def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def draw_gates(gates: Mapping[str, Sequence[ArrayLike]], title: str) -> Figure:
-    """Violins of the gates of each block, the median marked.
+    """Draw violins of the gates of each block, with the median marked.
 
     Args:
-        gates: a label ('clean', 'snow 3') -> for each block the gates of all images, any shape.
-            The violins of several labels stand beside one another.
-        title: of the figure.
+        gates: label ('clean', 'snow 3') -> for each block the gates of all images, any shape.
+            The violins of several labels are drawn side by side.
+        title: title of the figure.
     """
     blocks = len(next(iter(gates.values())))
     with style():
@@ -86,7 +86,7 @@ def draw_gates(gates: Mapping[str, Sequence[ArrayLike]], title: str) -> Figure:
 
 
 def change_in_words(clean: Sequence[ArrayLike], corrupted: Sequence[ArrayLike]) -> str:
-    """How far gates are from the clean ones: violins that look alike may hardly differ.
+    """Describe the difference to the clean gates, which violins may hardly show.
 
     Args:
         clean: for each block the gates of all images, any shape.
@@ -104,14 +104,14 @@ def write_gates(
     corruptions: Sequence[tuple[str, int]] = (),
     seed: int = 0,
 ) -> list[Path]:
-    """Draw the gates of every block over all pictures, and write them as CSV.
+    """Draw the gates of every block over all images, and write them as CSV.
 
     Args:
         subject: the network.
         pictures: file -> uint8 RGB.
         out: folder of ``gates.csv``, ``gates.png`` and ``gates.pdf``.
-        corruptions: (name, severity) beside the clean images.
-        seed: of the corruptions.
+        corruptions: (name, severity), in addition to the clean images.
+        seed: seed of the corruptions.
 
     Returns:
         The files.

@@ -1,9 +1,9 @@
 r"""How tokens group and how input noise decays from block to block (FAN paper, section 2.2, Figure 3).
 
-Two numbers per block and image, both free of the scale of the features:
+Two numbers per block and image, both independent of the scale of the features:
 
-- insignificant eigenvalues: of the affinity :math:`S` of `fan_mm.analysis.clustering`, those not
-  above :math:`\epsilon \lambda_1`. The more there are, the fewer groups the tokens form. The paper
+- insignificant eigenvalues: eigenvalues of the affinity :math:`S` of `fan_mm.analysis.clustering`
+  up to :math:`\epsilon \lambda_1`. The more there are, the fewer groups the tokens form. The paper
   gives no value for its threshold; ours is `EPSILON`.
 - perturbation: :math:`\|Z(x + n) - Z(x)\| / \|Z(x)\|` (Frobenius norms) of the block's tokens
   :math:`Z`, with Gaussian noise :math:`n` on the normalised input :math:`x`, of standard deviation 1
@@ -42,7 +42,7 @@ class Measurement:
     Attributes:
         model: name.
         block: module name, or 'input'.
-        depth: fraction of the blocks that are done, 0 to 1.
+        depth: relative depth, the fraction of blocks passed, 0 to 1.
         image: key of the image.
         tokens: N.
         channels: C.
@@ -63,7 +63,7 @@ class Measurement:
 def insignificant_eigenvalues(tokens: np.ndarray, epsilon: float = EPSILON) -> int:
     """Number of eigenvalues of the affinity of tokens (N, C) that are not above epsilon * largest.
 
-    They are the squared singular values of the normalised tokens, and N - C zeros where N > C.
+    The eigenvalues are the squared singular values of the normalised tokens, and N - C zeros if N > C.
     """
     z = normalise_tokens(tokens)
     gram = z.T @ z if z.shape[0] > z.shape[1] else z @ z.T
@@ -84,22 +84,24 @@ def measure(
     epsilon: float = EPSILON,
     seed: int = 0,
 ) -> Iterator[Measurement]:
-    """Measure every block of a network for every picture.
+    """Measure every block of a network for every image.
 
     Args:
         subject: the network.
-        pictures: file -> uint8 RGB, all of one size.
-        noise_std: of the noise, in units of the normalised input.
+        pictures: file -> uint8 RGB image, all of the same size.
+        noise_std: standard deviation of the noise on the normalised input.
         epsilon: threshold of the eigenvalues, relative to the largest.
-        seed: of the noise; an image gets the same noise for every network.
+        seed: seed of the noise; an image gets the same noise for every network.
 
     Raises:
-        InputError: no such noise or threshold.
+        InputError: noise or threshold out of range.
     """
     if not 0 < noise_std < math.inf:
-        raise InputError(f'the noise has a standard deviation above 0, not {noise_std}')
+        raise InputError(f'the noise needs a standard deviation above 0, not {noise_std}')
     if not 0 <= epsilon < 1:
-        raise InputError(f'epsilon is a share of the largest eigenvalue, 0 to 1, not {epsilon}')
+        raise InputError(
+            f'epsilon must be a share of the largest eigenvalue, from 0 to 1, not {epsilon}'
+        )
     names = block_names(subject.backbone)
     keys = distinct(map(image_key, pictures))
     for key, (path, picture) in zip(keys, pictures.items(), strict=True):
@@ -150,10 +152,10 @@ def draw(measurements: Sequence[Measurement], epsilon: float = EPSILON) -> Figur
             ylim=(0, 1.03),
         )
         groups.yaxis.set_major_formatter(lambda value, _: f'{value:.0%}')
-        noise.set(title='decay of input noise', ylabel='perturbation / feature norm')
+        noise.set(title='decay of input noise', ylabel='perturbation norm / feature norm')
         noise.set_ylim(bottom=0)
         for axes in (groups, noise):
-            axes.set(xlabel='depth (fraction of the blocks)', xlim=(-0.02, 1.02))
+            axes.set(xlabel='depth (fraction of blocks)', xlim=(-0.02, 1.02))
         legend_of_models(figure, noise, above=False)
     return figure
 

@@ -1,4 +1,4 @@
-"""Predictions on clean and corrupted images, pictures and videos (FAN paper Figures 6 and 8)."""
+"""Predictions on clean and corrupted images, images and videos (FAN paper Figures 6 and 8)."""
 
 import itertools
 import math
@@ -43,12 +43,12 @@ class Segmentor:
     """A segmentation model that predicts for an image file and for its corrupted version.
 
     Args:
-        cfg: of mmseg; changed in place.
+        cfg: of mmseg; modified in place.
         checkpoint: weights.
         corruption: name.
         severity: 1 to 5.
         seed: base seed.
-        name: what pictures call it; None for the config's file name without suffix.
+        name: what images call it; None for the config's file name without suffix.
 
     Raises:
         InputError: a mistake in the config, or it is not for mmseg.
@@ -66,7 +66,9 @@ class Segmentor:
         self.name = name or Path(cfg.filename or 'model').stem
         self.predictor = Predictor(cfg, checkpoint)
         if self.predictor.scope != 'mmseg':
-            raise InputError(f'{self.name} is for {self.predictor.scope}: this shows segmentation')
+            raise InputError(
+                f'{self.name} is a {self.predictor.scope} model, but this tool needs segmentation'
+            )
         clean = test_pipeline(self.predictor)
         self.loader = loader_in(clean.transforms)
         step, look = CorruptImage(corruption, severity, seed), Look()
@@ -90,9 +92,13 @@ class Segmentor:
         return labels
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
-        """Files of the config's test split, evenly spread, and their labels (H, W)."""
+        """Files of the config's test split, evenly spaced, and their labels (H, W).
+
+        Raises:
+            InputError: the config has no test split.
+        """
         if self.predictor.dataset_cfg is None:
-            raise InputError(f'{self.name} has no test_dataloader: name --images')
+            raise InputError(f'{self.name} has no test_dataloader: give --images')
         with DefaultScope.overwrite_default_scope('mmseg'):
             dataset = DATASETS.build(self.predictor.dataset_cfg)
         for i in spread(len(dataset), count):
@@ -112,7 +118,7 @@ def paint_errors(
         truth: labels; 255 is ignored. Without, the clean prediction takes its place.
 
     Returns:
-        The picture, and the share of wrong pixels.
+        The image, and the share of wrong pixels.
     """
     truth = clean if truth is None else truth
     valid = truth != 255
@@ -141,7 +147,7 @@ def draw_segmentation(
         seed: base seed.
 
     Returns:
-        uint8 RGB picture.
+        uint8 RGB image.
 
     Raises:
         InputError: the image cannot be read, is too small, or a model reads it in another size.
@@ -208,13 +214,13 @@ def write_segmentation(
 
     Args:
         segmentors: the models.
-        out: folder of the pictures.
+        out: output folder.
         corruption: name and severity.
         images: a file or a folder of images or frames; None for the test split.
         count: samples of the test split.
         seed: base seed.
-        video: .mp4, .avi or .gif to write from the pictures, in the order of their names.
-        fps: pictures per second in it.
+        video: .mp4, .avi or .gif to write from the images, in the order of their names.
+        fps: images per second in it.
         left_out: takes the reason of each file that is left out.
 
     Yields:
@@ -251,10 +257,10 @@ def write_segmentation(
 
 
 def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) -> None:
-    """Write pictures of one size, uint8 RGB, as a video (.mp4, .avi) or an animation (.gif).
+    """Write images of one size, uint8 RGB, as a video (.mp4, .avi) or an animation (.gif).
 
     Raises:
-        InputError: another suffix, no rate, pictures of several sizes, or OpenCV has no encoder.
+        InputError: another suffix, no rate, images of several sizes, or OpenCV has no encoder.
     """
     target = Path(target)
     _check_video(target, fps)
@@ -283,7 +289,7 @@ def _check_video(target: Path, fps: float) -> None:
     if target.suffix.lower() not in VIDEO_CODECS:
         raise InputError(f'--video {target}: choose one of {", ".join(VIDEO_CODECS)}')
     if not 0 < fps < math.inf:
-        raise InputError(f'a video has more than 0 pictures per second, not {fps}')
+        raise InputError(f'a video needs more than 0 frames per second, not {fps}')
 
 
 def _video_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -294,8 +300,8 @@ def _video_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         if frame.shape != first:
             (h, w), (height, width) = frame.shape[:2], first[:2]
             raise InputError(
-                f'pictures of {width}x{height} and of {w}x{h} pixels make no video: '
-                'take images of one size'
+                f'images of {width}x{height} and {w}x{h} pixels cannot form a '
+                'video: use images of one size'
             )
         yield _video_frame(frame)
 

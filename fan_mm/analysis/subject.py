@@ -47,7 +47,7 @@ class Subject:
     """The backbone of a config for mmseg, mmdet or mmpretrain, and the model's own preprocessing.
 
     Args:
-        cfg: the config; changed in place.
+        cfg: the config; modified in place.
         checkpoint: weights of the whole model or of the backbone alone; for a FAN, official files
             as they are.
         name: what figures call it; None for the config's file name without suffix.
@@ -83,7 +83,7 @@ class Subject:
         self._preprocessor.to(get_device())
 
     def prepare(self, image: np.ndarray) -> Tensor:
-        """The backbone's input (1, 3, H', W') for a picture, uint8 RGB (H, W, 3).
+        """The backbone's input (1, 3, H', W') for an image, uint8 RGB (H, W, 3).
 
         Raises:
             InputError: the model's preprocessing takes something else.
@@ -95,7 +95,7 @@ class Subject:
         with used_so(f'{what} does not take one picture'):
             inputs = self._preprocessor(data, False)['inputs']
         if not isinstance(inputs, Tensor):
-            raise InputError(f'{what} gives no pictures as a tensor, but a {type(inputs).__name__}')
+            raise InputError(f'{what} gives no images as a tensor, but a {type(inputs).__name__}')
         return inputs
 
     @torch.inference_mode()
@@ -108,19 +108,19 @@ class Subject:
         """
         height, width = inputs.shape[-2:]
         try:
-            with fitting_memory(f'a picture of {height}x{width}'):
+            with fitting_memory(f'an image of {height}x{width}'):
                 features = self.backbone(inputs)
         except (RuntimeError, AssertionError, ValueError) as error:
             if isinstance(error, InputError) or isinstance(self.backbone, CheckpointedBackbone):
                 raise
             raise InputError(
-                f'{type(self.backbone).__name__} does not take {height}x{width} pixels ({one_line(error)}): '
-                '--size chooses another size'
+                f'{type(self.backbone).__name__} does not accept {height}x{width} pixels ({one_line(error)}): '
+                'use another --size'
             ) from None
         outputs = features if isinstance(features, list | tuple) else [features]
         if not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
             raise InputError(
-                f'{self.name} gives features that are not finite: its checkpoint is damaged'
+                f'{self.name} computes features that are not finite: its checkpoint is damaged'
             )
 
 
@@ -133,7 +133,7 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
         state = tree.below(find_module(tree, backbone, prefer=('ema', 'model')))
     except InputError as error:
         raise InputError(f'{checkpoint}: {error}') from None
-    load_strictly(backbone, state, f'{checkpoint} does not fit the backbone')
+    load_strictly(backbone, state, f'{checkpoint} does not match the backbone')
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def fitting_memory(what: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _OF_MEMORY.search(str(error)):
             raise
-        raise InputError(f'too little memory for {what}: choose a smaller size') from None
+        raise InputError(f'not enough memory for {what}: choose a smaller size') from None
 
 
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -157,10 +157,10 @@ def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
         InputError: they are no pairs, or one pair stands twice.
     """
     if not arguments or len(arguments) % 2:
-        raise InputError('models are pairs of CONFIG CHECKPOINT')
+        raise InputError('give models as pairs of CONFIG CHECKPOINT')
     pairs = list(zip(arguments[::2], arguments[1::2], strict=True))
     if len(set(pairs)) < len(pairs):
-        raise InputError('the same CONFIG CHECKPOINT stands twice')
+        raise InputError('the same CONFIG CHECKPOINT is given twice')
     stems = [Path(config).stem for config, _ in pairs]
     return [
         (config, checkpoint, f'{stem} ({Path(checkpoint).stem})' if stems.count(stem) > 1 else stem)
@@ -178,7 +178,7 @@ def load_pictures(
     Args:
         paths: files, and folders that are searched.
         size: (H, W) in pixels.
-        count: the most to read, spread evenly over what is found; None for all.
+        count: the most to read, evenly spaced over what is found; None for all.
 
     Returns:
         File -> uint8 RGB (H, W, 3).
@@ -218,7 +218,7 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
 
 
 def file_stem(path: str | os.PathLike) -> str:
-    """What the pictures of an image are called: 'folder_stem'."""
+    """Base name of the figures of an image: 'folder_stem'."""
     return shortened(image_key(path).replace('/', '_'), _STEM)
 
 
@@ -235,6 +235,6 @@ def condition_label(name: str, severity: int) -> str:
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """Repeat the pixels of a small picture so often that there is room for its title."""
+    """Repeat the pixels of a small image so often that there is room for its title."""
     times = -(-TITLE_ROOM // min(image.shape[:2]))
     return image.repeat(times, 0).repeat(times, 1)

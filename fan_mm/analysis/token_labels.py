@@ -53,13 +53,15 @@ def label_tokens(model: BaseModel, inputs: Tensor) -> tuple[np.ndarray, np.ndarr
         InputError: the model has no classifier of tokens, or its grid cannot be told.
     """
     if not hasattr(getattr(model, 'head', None), 'token_fc'):
-        raise InputError('the model labels no tokens: use a config with a TokenLabelHead')
+        raise InputError('the model has no token labels: use a config with a TokenLabelHead')
     _, logits = model.head.logits(model.backbone(inputs))
     probabilities = logits[0].float().softmax(-1)
     height, width = inputs.shape[-2:]
     rows = round((len(probabilities) * height / width) ** 0.5)
     if len(probabilities) % max(rows, 1):
-        raise InputError(f'{len(probabilities)} tokens of a {height}x{width} image are no grid')
+        raise InputError(
+            f'{len(probabilities)} tokens of a {height}x{width} image do not form a grid'
+        )
     confidence, labels = probabilities.max(-1)
     return labels.view(rows, -1).cpu().numpy(), confidence.view(rows, -1).cpu().numpy()
 
@@ -114,15 +116,15 @@ def paint_token_labels(
     """Paint the token labels of image files.
 
     Args:
-        cfg: a config with a ``TokenLabelHead``; changed in place.
+        cfg: a config with a ``TokenLabelHead``; modified in place.
         checkpoint: path of the weights.
         path: an image, or a folder of images.
-        out: folder of the pictures.
-        count: at most so many images, spread evenly over the folder.
-        loop: wraps the loop over the images, to show how far it is.
+        out: output folder.
+        count: at most so many images, evenly spaced over the folder.
+        loop: wraps the loop over the images, to show the progress.
 
     Returns:
-        The pictures written.
+        The images written.
 
     Raises:
         InputError: a mistake in the config or in a path, no images are asked for, or none of them

@@ -102,8 +102,8 @@ def corrupt(
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
         seed: the only source of randomness, a non-negative integer; see `seed_for`.
-        channel_order: 'rgb'; 'bgr' for an image as OpenCV loads it, with the result that its RGB
-            version has; or 'bgr-as-rgb', which corrupts a BGR array as if it were RGB, as the
+        channel_order: 'rgb'; 'bgr' for an image as OpenCV loads it, with the same result as for
+            its RGB version; or 'bgr-as-rgb', which corrupts a BGR array as if it were RGB, as the
             published FAN and COCO-C numbers were made.
 
     Returns:

@@ -20,13 +20,13 @@ class Benchmark:
 
     Attributes:
         name: key in `BENCHMARKS`.
-        severities: for every corruption of the headline mean, in canonical order, its severities.
+        severities: corruption -> severities, for all corruptions of the headline mean, in canonical order.
         hold_outs: corruptions evaluated on request and never part of the mean.
         groups: the grouping that the benchmark's tables use, over ``severities`` only.
         source: where the protocol is defined.
-        channel_order: key in `BENCHMARK_ORDERS`, in which its numbers were made.
-        resized: whether pictures are corrupted as the model gets them, after the test pipeline's
-            resize, rather than as they lie on the disk.
+        channel_order: key in `BENCHMARK_ORDERS`, with which its numbers were obtained.
+        resized: whether images are corrupted at the model's input size, after the test pipeline's
+            resize, rather than at their size on disk.
     """
 
     name: str
@@ -113,7 +113,7 @@ def find_benchmark(name: str) -> Benchmark:
     """A benchmark by name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no benchmark of that name.
     """
     if name not in BENCHMARKS:
         raise InputError(f'unknown benchmark {name!r}: choose one of {", ".join(BENCHMARKS)}')
@@ -125,11 +125,12 @@ def choose_cells(
     corruptions: Sequence[str] | None = None,
     severities: Sequence[int] | None = None,
 ) -> dict[str, tuple[int, ...]]:
-    """The cells that were asked for: the same for who generates images and who evaluates on them.
+    """The requested cells, for generating images and for evaluating on them.
 
     Args:
-        benchmark: the whole.
-        corruptions: names, or groups for their members in the benchmark. None for all of the mean.
+        benchmark: the whole benchmark.
+        corruptions: names, or groups, which stand for their members in the benchmark. None for all
+            corruptions of the mean.
         severities: 1 to 5, intersected with the benchmark's own (Cityscapes-C has noise at 1 to 3
             only; a corruption outside the mean has all five). None for all.
 
@@ -154,7 +155,7 @@ def choose_cells(
     }
     if not cells:
         raise InputError(
-            f'{benchmark.name} has none of the chosen corruptions at severities '
+            f'{benchmark.name} has none of the selected corruptions at severities '
             f'{", ".join(map(str, allowed))}'
         )
     return cells

@@ -32,6 +32,9 @@ def glass_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
 
     The reference means to swap two pixels, but its assignment copies one way (both sides are views
     of the same array); what it does is what is done here.
+
+    Raises:
+        InputError: numba is not installed.
     """
     try:
         from fan_mm.corruptions.compiled import shuffle
@@ -211,7 +214,7 @@ def zoom_blur(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
     """Average the image with itself zoomed towards the centre in small steps."""
     height, width = image.shape[:2]
     layers = _zoomed_layers((height, width), severity)
-    # numba would compile anew for what is read only
+    # numba would compile again for read-only arrays
     flat = np.require(image.reshape(height, -1), requirements='W')
     add, out = fastest(sum_zoomed), np.empty_like(image)
     for rows in strips(image, least=32):

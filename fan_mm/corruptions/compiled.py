@@ -23,7 +23,7 @@ def shuffle(pixels: np.ndarray, bits: np.ndarray, offsets: np.ndarray, reach: in
     """Give every pixel, from the last to the first, the value that a random neighbour has by then.
 
     Args:
-        pixels: ``(H, W)``, one number per pixel; changed in place.
+        pixels: ``(H, W)``, one number per pixel; modified in place.
         bits: uint16, one for each pixel moved, ``(H - 2 reach) (W - 2 reach)``.
         offsets: the neighbours' positions, in pixels of the flat image.
         reach: a frame about so wide stays.

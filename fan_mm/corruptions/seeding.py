@@ -20,7 +20,7 @@ from fan_mm.corruptions.filters import pieces
 def image_key(path: str | os.PathLike) -> str:
     """Name an image by ``parent/stem``: its folder's name and its file name without suffix.
 
-    The same picture has the same key wherever the dataset lies and in whatever format it is kept,
+    The same image has the same key wherever the dataset lies and in whatever format it is kept,
     so a corruption made while loading equals one that was generated before.
     """
     name = PurePath(str(path).replace('\\', '/'))
@@ -28,10 +28,10 @@ def image_key(path: str | os.PathLike) -> str:
 
 
 def seed_for(base_seed: int, image_key: str, name: str, severity: int) -> int:
-    """Derive the seed of one corrupted image, independent of order, rank and worker.
+    """Derive the seed of one corrupted image, independently of order, rank and worker.
 
     Args:
-        base_seed: the user's seed of the whole benchmark.
+        base_seed: the user's seed for the whole benchmark.
         image_key: which image, see `image_key`.
         name: the corruption.
         severity: 1 to 5.

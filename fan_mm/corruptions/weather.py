@@ -78,13 +78,13 @@ def snow(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
 
 @functools.lru_cache(maxsize=5)
 def _frost_picture(index: int) -> np.ndarray:
-    """Decode one of the five pictures that imagecorruptions 1.1.2 draws from, RGB."""
+    """Decode one of the five images that imagecorruptions 1.1.2 draws from, RGB."""
     name = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')[index]
     # found but not imported: the original package does not import with today's setuptools
     package = importlib.util.find_spec('imagecorruptions')
     if package is None or not package.submodule_search_locations:
         raise InputError(
-            'frost needs the pictures of the imagecorruptions package: '
+            'frost needs the images of the imagecorruptions package: '
             'pip install imagecorruptions-imaug'
         )
     path = Path(package.submodule_search_locations[0], 'frost', name)
@@ -112,7 +112,7 @@ def _cubic_taps(size: int, enlarged: int, part: slice) -> list[tuple[np.ndarray,
 
 
 def _enlarge(picture: np.ndarray, scale: float, part: tuple[slice, slice]) -> np.ndarray:
-    """Enlarge a picture bicubically and return a part of the result.
+    """Enlarge an image bicubically and return a part of the result.
 
     What cv2.resize does, whose result depends on the processor, and which cannot do a part.
     """
@@ -140,12 +140,12 @@ def _enlarge(picture: np.ndarray, scale: float, part: tuple[slice, slice]) -> np
 
 @functools.lru_cache(maxsize=5)
 def _frost_enlarged(index: int) -> np.ndarray:
-    """A picture at the scale that all images have which are smaller than it."""
+    """An image at the scale that all images have which are smaller than it."""
     return _enlarge(_frost_picture(index), 1.1, (slice(None), slice(None)))
 
 
 def frost(image: np.ndarray, severity: int, stream: Stream) -> np.ndarray:
-    """Lay a random part of one of five pictures of frost over the image."""
+    """Lay a random part of one of five images of frost over the image."""
     keep, add = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[severity - 1]
     index = stream.below(5)
     picture = _frost_picture(index)

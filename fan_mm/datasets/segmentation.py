@@ -1,4 +1,4 @@
-"""Pictures with label pictures as samples for mmseg's transforms, without importing mmseg.
+"""Pictures with label images as samples for mmseg's transforms, without importing mmseg.
 
 mmseg's own ``BaseSegDataset`` cannot be extended by what ``import fan_mm`` registers: that must not need
 mmseg. What its transforms and metrics read of a dataset is here.
@@ -16,7 +16,7 @@ IGNORED = 255  # what mmseg's heads, transforms and metrics leave out
 
 
 class SegmentationDataset(BaseDataset):
-    """Pairs of a picture and its labels; values that are no class are read as 255.
+    """Pairs of an image and its labels; values that are no class are read as 255.
 
     A subclass has ``METAINFO`` with classes and palette, perhaps ``VOID``, and says in `pairs` which files
     belong together. As with mmseg's datasets, ``metainfo=dict(classes=[...])`` chooses some of the classes,
@@ -53,7 +53,7 @@ class SegmentationDataset(BaseDataset):
             self.full_init()
 
     def pairs(self) -> Iterator[tuple[Path, Path]]:
-        """Each picture with the path that its labels have."""
+        """Each image with the path that its labels have."""
         raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:

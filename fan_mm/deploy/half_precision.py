@@ -21,16 +21,16 @@ _FLOAT = 1  # of onnx's types
 
 
 def to_half(proto: Any) -> tuple[Any, dict[str, int]]:
-    """Convert a graph in float32.
+    """Convert a float32 graph to half precision.
 
-    In float32 stay softmax, norms, sums over tokens, the position code, and what belongs to no layer:
-    the normalisation of pixels, and what is made of scores. Inputs and outputs keep their types.
+    Softmax, norms, sums over tokens, the position code, and everything outside layers (pixel normalisation
+    and post-processing of scores) stay in float32. Inputs and outputs keep their types.
 
     Args:
         proto: onnx's ``ModelProto`` from `fan_mm.deploy.export_onnx`; it is not changed.
 
     Returns:
-        The graph in half precision; and how many nodes of what kind stayed in float32.
+        The graph in half precision, and the number of nodes that stayed in float32, by kind.
     """
     import onnx
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from torch import Tensor, nn
 
-from fan_mm.engine.onnx_file import swaps_colours
+from fan_mm.deploy.predictions import check_predictions
+from fan_mm.engine.exported_model import swaps_colours
 from fan_mm.errors import InputError
 
 OUTPUTS = ('logits', 'probabilities', 'labels')
@@ -26,26 +27,30 @@ def not_taken(size: Sequence[int], error: Exception, others: str = '') -> InputE
     if isinstance(error, MemoryError) or 'memory' in str(error):
         raise error
     reason = str(error).strip().partition('\n')[0] or type(error).__name__
-    return InputError(f'the model does not take {size[0]}x{size[1]} pixels{others}: {reason}')
+    return InputError(f'the model does not accept {size[0]}x{size[1]} pixels{others}: {reason}')
 
 
 class Network(nn.Module):
-    """A classifier or segmenter without data samples, or the features of any model with a backbone.
+    """A classification or segmentation model without data samples, or the features of any model with a backbone.
+
+    Of a model without one, such as mmpretrain's TimmClassifier, the scores are what it gives in mmengine's
+    mode 'tensor'.
 
     Args:
-        model: of mmpretrain, mmseg or mmdet, with its weights; sync batch norms become batch norms.
+        model: a model of mmpretrain, mmseg or mmdet with its weights; SyncBN becomes BN.
         task: 'classification', 'segmentation' or 'detection'.
-        output: of `OUTPUTS`: logits ``(B, K)``, for segmenters ``(B, K, H, W)`` at the size of the
-            input; their softmax (sigmoid, where one channel stands for two classes or where a
-            classifier may name several); or labels, int64 ``(B,)``, for segmenters uint8
-            ``(B, H, W)`` (int64 from 257 classes on).
-        part: of `PARTS`: 'features' gives the maps of backbone and neck.
+        output: one of `OUTPUTS`: logits ``(B, K)``, for segmentation ``(B, K, H, W)`` at the size
+            of the input; their softmax (sigmoid, if one channel represents two classes or for
+            multi-label classifiers); or labels, int64 ``(B,)``, for segmentation uint8 ``(B, H,
+            W)`` (int64 for 257 or more classes).
+        part: one of `PARTS`: 'features' outputs the maps of backbone and neck.
         preprocessing: take uint8 RGB ``(B, H, W, 3)`` and normalise it inside, rather than the
-            normalised float ``(B, 3, H, W)`` that the model's data_preprocessor makes.
-        size: height and width of an input that the model takes, to see what it gives.
+            normalised float ``(B, 3, H, W)`` that the model's data_preprocessor computes.
+        size: height and width of an input that the model accepts, for a trial run.
 
     Raises:
-        InputError: this model has no such output, or does not take the size, in one line.
+        InputError: this model has no such output, predicts by other scores, or does not take the size, in
+            one line.
     """
 
     mean: Tensor
@@ -63,34 +68,36 @@ class Network(nn.Module):
         super().__init__()
         if task == 'detection' and part == 'whole':
             raise InputError(
-                "a detector's boxes come from operators that no ONNX runtime has (NMS per class, "
-                'RoIAlign of mmcv): --part features exports its backbone and neck'
+                'the boxes of a detector need operators that no ONNX runtime supports (NMS per '
+                'class, RoIAlign of mmcv): --part features exports its backbone and neck'
             )
         self.model: Any = _with_open_sizes(revert_sync_batchnorm(model)).cpu().float().eval()
         self.task, self.output, self.part = task, output, part
         self.preprocessing, self.size = preprocessing, size
         self.sigmoid, self.threshold = False, 0.5
         self.several = False  # whether a classifier may name several classes
-        if getattr(model, 'backbone', None) is None:
+        self.wraps = getattr(model, 'backbone', None) is None
+        if self.wraps and part == 'features':
             raise InputError(
-                f"{type(model).__name__} wraps another library's network as a whole: export a model that "
-                'has it as its backbone (such as an ImageClassifier with a TIMMBackbone and a head)'
+                f'{type(model).__name__} has no backbone whose features could be exported: take a model that '
+                'has the network as its backbone (such as an ImageClassifier with a TIMMBackbone and a head)'
             )
         if part == 'whole':
-            self._check_head()
+            self._check_scores()
+            check_predictions(self)
         if preprocessing:
             self._keep_normalisation()
 
     @property
     def output_names(self) -> list[str]:
-        """Of the graph's outputs; features are counted from the finest map."""
+        """Names of the graph's outputs; features are numbered from the finest map."""
         if self.part == 'whole':
             return [self.output]
         with torch.no_grad():
             return [f'features{i}' for i in range(len(self(self.example(1, *self.size))))]
 
     def example(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
-        """An input of some size, as the graph takes it."""
+        """A random input of a given size, as the graph expects it."""
         generator = torch.Generator().manual_seed(seed)
         if self.preprocessing:
             shape = (batch, height, width, 3)
@@ -101,26 +108,27 @@ class Network(nn.Module):
         """Map images to the output, or to a tuple of features."""
         if self.preprocessing:
             images = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        features = self.model.extract_feat(images)
         if self.part == 'features':
+            features = self.model.extract_feat(images)
             return tuple(features) if isinstance(features, list | tuple) else (features,)
-        logits = self.logits(features, images)
+        logits = self.logits(images)
         if self.output == 'logits':
             return logits
         if self.output == 'probabilities':
             return logits.sigmoid() if self.sigmoid else logits.softmax(1)
         return self.labels(logits)
 
-    def logits(self, features: tuple[Tensor, ...], images: Tensor) -> Tensor:
-        """What the head makes of features, for segmenters at the images' size."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Scores of normalised images, for segmenters at their size."""
+        head = self._head()
+        scores = self.model(images) if head is None else head(self.model.extract_feat(images))
         if self.task == 'classification':
-            return self.model.head(features)
-        scores = self.model.decode_head(features)
+            return scores
         return F.interpolate(
             scores,
             size=images.shape[2:],
             mode='bilinear',
-            align_corners=self.model.decode_head.align_corners,
+            align_corners=getattr(head, 'align_corners', False),
         )
 
     def labels(self, logits: Tensor) -> Tensor:
@@ -132,47 +140,58 @@ class Network(nn.Module):
         small = self.task == 'segmentation' and logits.shape[1] <= 256
         return labels.to(torch.uint8) if small else labels
 
-    def _check_head(self) -> None:
-        name = type(self.model).__name__
-        head = getattr(self.model, 'head' if self.task == 'classification' else 'decode_head', None)
-        if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList):
+    def _head(self) -> nn.Module | None:
+        """What makes scores of features; None where the model does not say how it makes them."""
+        if self.wraps:
+            return None
+        name = 'head' if self.task == 'classification' else 'decode_head'
+        head: nn.Module | None = getattr(self.model, name, None)
+        return head
+
+    def _check_scores(self) -> None:
+        head = self._head()
+        if not self.wraps and (not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList)):
             raise InputError(
-                f'{name} has no single head that makes scores of features: --part features exports '
-                'its backbone and neck'
+                f'{type(self.model).__name__} has no single head that computes scores from features: --part '
+                'features exports its backbone and neck'
             )
         scores = self._scores(head)
         if not isinstance(scores, Tensor) or scores.ndim != (
             4 if self.task == 'segmentation' else 2
         ):
+            name = type(self.model if head is None else head).__name__
             raise InputError(
-                f'{type(head).__name__} gives no plain scores ((B, K), or (B, K, H, W) for '
-                'segmenters) that its library turns into predictions: --part features exports '
-                'backbone and neck'
+                f'{name} gives no plain scores ((B, K), or (B, K, H, W) for segmenters) that its library turns '
+                'into predictions'
+                + ('' if self.wraps else ': --part features exports backbone and neck')
             )
         if self.task == 'segmentation':
             self.sigmoid = scores.shape[1] == 1
-            self.threshold = getattr(head, 'threshold', None) or 0.3  # mmseg's own
+            threshold = getattr(head, 'threshold', None)
+            self.threshold = 0.3 if threshold is None else threshold  # mmseg's own
         elif 'MultiLabel' in ' '.join(base.__name__ for base in type(head).__mro__):
             self.sigmoid = self.several = True
             if self.output == 'labels':
                 raise InputError(
-                    f'{type(head).__name__} may name several classes: export probabilities'
+                    f'{type(head).__name__} may predict several classes: export probabilities'
                 )
 
     @torch.no_grad()
-    def _scores(self, head: nn.Module) -> Any:
-        """What the head gives; None where it asks for more than features.
+    def _scores(self, head: nn.Module | None) -> Any:
+        """What the head, or the whole model, gives; None where it asks for more than features or images.
 
         Raises:
             InputError: backbone or neck do not take the size.
         """
+        given: Any = torch.zeros(1, 3, *self.size)
+        if head is not None:
+            try:
+                given = self.model.extract_feat(given)
+            except Exception as error:  # whatever the model's parts raise
+                raise not_taken(self.size, error) from None
         try:
-            features = self.model.extract_feat(torch.zeros(1, 3, *self.size))
-        except Exception as error:  # whatever the model's parts raise
-            raise not_taken(self.size, error) from None
-        try:
-            return head(features)
-        except TypeError:  # an argument is missing
+            return (self.model if head is None else head)(given)
+        except (TypeError, NotImplementedError):  # an argument is missing, or it has only losses
             return None
         except Exception as error:  # see above
             raise not_taken(self.size, error) from None
@@ -181,8 +200,8 @@ class Network(nn.Module):
         made = self.model.data_preprocessor
         if getattr(made, 'mean', None) is None or not swaps_colours(made):
             raise InputError(
-                f'--with-preprocessing: {type(made).__name__} of this config does not turn BGR into '
-                'RGB and normalise, so what the network wants of an RGB picture is not known'
+                f'--with-preprocessing: {type(made).__name__} of this config does not convert BGR to '
+                'RGB and normalise, so the input that the network expects for an RGB image is not known'
             )
         for name in ('mean', 'std'):
             value = getattr(made, name).detach().cpu().float().reshape(1, 3, 1, 1)

@@ -2,7 +2,7 @@
 
 The graph is recorded with free batch, height and width: so no decision on a size hides in it, and what the
 verification shows at other sizes holds. A side that shall be fixed is fixed afterwards. Only what
-a model of somebody else decides by sizes makes it necessary to record at the size itself.
+a third-party model that branches on sizes has to be traced at the size itself.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import torch
 from fan_mm.deploy.graph import NAME_SCOPES
 from fan_mm.deploy.network import Network, not_taken
 from fan_mm.engine.onnx_file import PREFIX
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 
 MAKERS_OPSET = 18  # that PyTorch's exporter writes; others are converted from it
 NEWEST_OPSET = 23
@@ -77,18 +77,18 @@ def export_onnx(
     Args:
         network: to export.
         size: height and width in pixels.
-        free: of 'batch' and 'size', what the graph leaves open.
-        batch: images at once, where that is not left open.
-        opset: of the file, from `MAKERS_OPSET` on.
-        at_size: record a graph for this size alone, and this batch unless that is left open, which what
-            the model decides by sizes is right for.
+        free: which of 'batch' and 'size' stay dynamic.
+        batch: batch size, if that is not dynamic.
+        opset: ONNX opset, at least `MAKERS_OPSET`.
+        at_size: trace a graph only for this size (and batch, unless that is dynamic), for models that
+            branch on sizes.
 
     Returns:
         onnx's ``ModelProto``, checked.
 
     Raises:
-        InputError: a package is missing, the opset is out of range, the network does not take the
-            size, is too large for one file, or cannot be exported; one line.
+        InputError: a package is missing, the opset is out of range, the network does not accept
+            the size, is too large for one file, or cannot be exported.
     """
     require_onnx()
     if not MAKERS_OPSET <= opset <= NEWEST_OPSET:
@@ -96,8 +96,8 @@ def export_onnx(
     bytes_of_weights = sum(v.numel() * v.element_size() for v in network.state_dict().values())
     if bytes_of_weights >= LARGEST:
         raise InputError(
-            f'{bytes_of_weights / 2**30:.1f} GiB of weights: an ONNX file holds 2 GiB; --format pt2 has no '
-            'such limit'
+            f'{bytes_of_weights / 2**30:.1f} GiB of weights: an ONNX file can hold 2 GiB; --format pt2 has '
+            'no such limit'
         )
     try:
         with torch.no_grad():
@@ -201,5 +201,5 @@ def _checked(proto: Any, opset: int) -> Any:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # onnx has several kinds
-        raise InputError(f'the exported graph is not valid: {str(error).splitlines()[0]}') from None
+        raise InputError(f'the exported graph is not valid: {first_line(error)}') from None
     return proto

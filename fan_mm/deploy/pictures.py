@@ -14,20 +14,20 @@ from fan_mm.engine.predictor import Predictor, test_pipeline
 from fan_mm.engine.training_split import training_datasets
 from fan_mm.errors import InputError
 
-HELD_BACK = 4  # pictures to verify with, that calibration does not see
+HELD_BACK = 4  # images to verify with, that calibration does not see
 
 
 class TrainingPictures:
-    """Pictures evenly spread over the training split, through the test pipeline.
+    """Pictures evenly spaced over the training split, through the test pipeline.
 
     Args:
         split: the config's ``train_dataloader.dataset``; of what wraps datasets, all that is inside.
         predictor: the config's model.
         network: to which they go.
-        count: of pictures to calibrate with; all but those held back, where there are fewer.
+        count: of images to calibrate with; all but those held back, where there are fewer.
 
     Raises:
-        InputError: no training split, one that cannot be read, or one with a single picture.
+        InputError: no training split, one that cannot be read, or one with a single image.
     """
 
     def __init__(self, split: Any, predictor: Predictor, network: Network, count: int) -> None:
@@ -38,7 +38,7 @@ class TrainingPictures:
         self.datasets = training_datasets(split, [], predictor.scope, '--precision int8')
         total = sum(map(len, self.datasets))
         if total < 2:
-            raise InputError(f'int8 needs two pictures of the training split, there are {total}')
+            raise InputError(f'int8 needs two images of the training split, but there are {total}')
         held = min(HELD_BACK, total // 2)
         taken = min(count + held, total)
         places = [i * total // taken for i in range(taken)]
@@ -50,7 +50,7 @@ class TrainingPictures:
         return len(self.places)
 
     def __getitem__(self, place: int) -> dict:
-        """One of all pictures of the split, packed."""
+        """One of all images of the split, packed."""
         return self.pipeline(self.get_data_info(place))
 
     def get_data_info(self, place: int) -> dict:
@@ -62,11 +62,11 @@ class TrainingPictures:
         raise IndexError(place)
 
     def calibration(self, height: int, width: int) -> Iterator[Tensor]:
-        """The pictures as inputs of the network, one by one."""
+        """The images as inputs of the network, one by one."""
         return (self._fitted(place, height, width) for place in self.places)
 
     def example(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
-        """An input of some size of pictures that calibration does not see, as `Network.example`."""
+        """An input of some size of images that calibration does not see, as `Network.example`."""
         places = [self.held[(seed + i) % len(self.held)] for i in range(batch)]
         return torch.cat([self._fitted(place, height, width) for place in places])
 

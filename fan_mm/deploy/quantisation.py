@@ -1,4 +1,4 @@
-"""A graph in eight-bit integers: static quantisation by onnxruntime, calibrated on pictures.
+"""A graph in eight-bit integers: static quantisation by onnxruntime, calibrated on images.
 
 Weights of convolutions and of products with weights have a scale for each output channel,
 activations one for the tensor. Products between activations (attention) stay float, and so does all else.
@@ -17,15 +17,15 @@ QUANTISED = ('Conv', 'MatMul', 'Gemm')
 
 
 def to_int8(proto: Any, pictures: Iterable[Tensor]) -> tuple[Any, dict[str, int]]:
-    """Quantise a graph in float32.
+    """Quantise a float32 graph.
 
     Args:
         proto: onnx's ``ModelProto`` from `fan_mm.deploy.export_onnx`; it is not changed.
-        pictures: inputs of the graph, of one picture each, whose activations give the scales.
+        pictures: inputs of the graph, with one image each, whose activations determine the scales.
 
     Returns:
-        The graph, with QuantizeLinear and DequantizeLinear around what is in integers; and how many
-        nodes stayed float, by operator, of those with products.
+        The graph, with QuantizeLinear and DequantizeLinear around integer operators, and the number
+        of matrix-product nodes that stayed in float, by operator.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, quantize_static

@@ -21,11 +21,11 @@ def require_tensorrt() -> Any:
         import tensorrt
     except ImportError:
         raise InputError(
-            'tensorrt is not installed: pip install tensorrt, on the machine with the NVIDIA GPU that '
-            'the engine is for'
+            'tensorrt is not installed: pip install tensorrt, on the machine with the target NVIDIA '
+            'GPU'
         ) from None
     if not torch.cuda.is_available():
-        raise InputError('an engine is built on the GPU that it is for, and there is none')
+        raise InputError('an engine must be built on the target GPU, but there is no GPU')
     return tensorrt
 
 
@@ -52,7 +52,7 @@ def write_engine(
     network = builder.create_network(strongly)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(proto.SerializeToString()):
-        raise InputError(f'TensorRT refuses the graph: {parser.get_error(0).desc()}')
+        raise InputError(f'TensorRT rejects the graph: {parser.get_error(0).desc()}')
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     least, most = (tuple(map(choose, zip(*shapes, strict=True))) for choose in (min, max))
@@ -60,7 +60,7 @@ def write_engine(
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise InputError('TensorRT builds no engine of the graph (its own log says why)')
+        raise InputError('TensorRT cannot build an engine from the graph (its log says why)')
     path.write_bytes(engine)
     return _runner(trt.Runtime(logger).deserialize_cuda_engine(path.read_bytes()), trt)
 

@@ -23,7 +23,7 @@ class Bounds:
     """What a verification lets pass.
 
     Attributes:
-        error: largest difference from PyTorch, as a part of the greatest value of an output. No class
+        error: largest difference from PyTorch, as a part of the largest value of an output. No class
             may differ whose best two scores lie further apart than this explains.
         agreement: least share of equal classes.
     """
@@ -32,7 +32,7 @@ class Bounds:
     agreement: float
 
     def __str__(self) -> str:
-        return f'at most {self.error:g} and at least {100 * self.agreement:g} % are asked for'
+        return f'at most {self.error:g} and at least {100 * self.agreement:g} % are required'
 
 
 # Eight bits: a class must be the same, a score need only be near.
@@ -45,7 +45,7 @@ class Verification:
 
     Attributes:
         shapes: (batch, height, width) of every input tried, the traced one first.
-        error: largest difference from PyTorch, as a part of the greatest value.
+        error: largest difference from PyTorch, as a part of the largest value.
         agreement: share of equal classes (images or pixels); None for features.
         decided: the same among those whose best two classes lie further apart than the bound explains.
         passed: nothing is further off than the bounds, and all decided classes are equal.
@@ -63,9 +63,9 @@ class Verification:
 
     def __str__(self) -> str:
         sizes = ', '.join(f'{b}x{h}x{w}' for b, h, w in self.shapes)
-        line = f'largest difference {self.error:.1e} of the greatest value'
+        line = f'largest difference {self.error:.1e} of the largest value'
         if self.agreement is not None:
-            line += f', {100 * self.agreement:.3f} % of the classes equal'
+            line += f', {100 * self.agreement:.3f} % of the classes agree'
         return f'{line} (batch x height x width: {sizes})'
 
 
@@ -99,21 +99,21 @@ def verify(
     bounds: Bounds = BOUNDS['fp32'],
     example: Callable[..., Tensor] | None = None,
 ) -> Verification:
-    """Compare what was exported with the network.
+    """Compare an exported network with the original.
 
     Args:
         run: the exported outputs for an input, such as those of an onnxruntime session.
-        network: what was exported.
-        size: height and width that was traced.
-        free: of 'batch' and 'size', what the graph leaves open.
-        batch: images at once, where that is fixed.
-        bounds: what passes.
-        example: makes inputs as `Network.example`, which is the default: noise, that no calibrated
-            range holds for.
+        network: the original network.
+        size: traced height and width.
+        free: which of 'batch' and 'size' stay dynamic.
+        batch: batch size, if that is fixed.
+        bounds: the largest differences that pass.
+        example: makes inputs, by default `Network.example`: noise, which calibrated ranges do not
+            cover.
 
     Raises:
-        InputError: it takes another input than the network; or the network takes no size but the one
-            that was traced.
+        InputError: it expects another input than the network, or the network accepts no size but the
+            traced one.
     """
     example = example or network.example
     error, equal, decided, pixels, sure = 0.0, 0, 0, 0, 0
@@ -199,7 +199,7 @@ def _as_tuple(output: Tensor | tuple) -> tuple[Tensor, ...]:
 
 
 def _difference(expected: Tensor, found: np.ndarray) -> float:
-    """Largest difference as a part of the greatest value; infinite for NaN."""
+    """Largest difference as a part of the largest value; infinite for NaN."""
     wanted = expected.double().numpy()
     scale = max(float(np.abs(wanted).max()), 1e-12)
     off = float(np.abs(found - wanted).max()) / scale
@@ -220,9 +220,9 @@ def first_difference(
 
     Args:
         proto: onnx's ``ModelProto``.
-        network: what was exported.
+        network: the original network.
         images: an input that shows the difference.
-        tolerance: largest difference of equal outputs, as a part of the greatest value.
+        tolerance: largest difference of equal outputs, as a part of the largest value.
 
     Returns:
         The layer's name, with its error; None if no layer that can be compared differs.
@@ -261,7 +261,7 @@ def first_difference(
         if there.shape == tuple(value.shape):
             error = _difference(value, there)
             if error > tolerance:
-                return f'{name} (largest difference {error:.1e} of the greatest value)'
+                return f'{name} (largest difference {error:.1e} of the largest value)'
     return None
 
 

@@ -1,6 +1,6 @@
 """Training and testing with mmengine's Runner: preparation, checks, resuming, optimizers.
 
-`config` reads other people's configs and builds their parts, `checks` looks at what they name,
+`config` reads third-party configs and builds their parts, `checks` checks what they refer to,
 `first_batch` tries them before anything long starts.
 """
 

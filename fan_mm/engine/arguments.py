@@ -1,4 +1,4 @@
-"""The command-line arguments of a config, in OpenMMLab's conventions."""
+"""Command-line arguments for configs, following OpenMMLab's conventions."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 from fan_mm.cli import whole
 from fan_mm.engine.config.file import read_config
 
-_SPACE = '\0'  # no argument has one
+_SPACE = '\0'  # cannot occur in an argument
 
 
 class _Options(DictAction):
@@ -22,14 +22,16 @@ class _Options(DictAction):
         values: Sequence[str],
         option_string: str | None = None,
     ) -> None:
-        """Find what mmengine would end with a traceback for."""
+        """Report mistakes that would give a traceback in mmengine."""
         for text in values:
             key, equals, value = text.partition('=')
             if not equals or not all(key.split('.')):
                 raise argparse.ArgumentError(self, f'{text!r} is not KEY=VALUE')
             if any(value.count(a) != value.count(b) for a, b in ('()', '[]')):
                 raise argparse.ArgumentError(self, f'{text!r}: a bracket is missing')
-            if re.fullmatch(r'\s*({(.*:.*|\s*)}|dict\(.*\))\s*', value):  # to mmengine a text
+            if re.fullmatch(
+                r'\s*({(.*:.*|\s*)}|dict\(.*\))\s*', value
+            ):  # mmengine would read a string
                 raise argparse.ArgumentError(
                     self, f'{text!r}: set a dict key by key, {key}.KEY=VALUE'
                 )
@@ -37,7 +39,7 @@ class _Options(DictAction):
 
     @staticmethod
     def _parse_iterable(val: str) -> object:
-        """As mmengine does, which drops all spaces; paths and names of classes keep theirs here."""
+        """Like mmengine's, but keeps spaces within paths and class names, which mmengine drops."""
         val = val.strip()
         if ',' in val or val.strip('\'"')[:1] in ('[', '('):
             val = re.sub(r'\s*,\s*|(?<=[\[(])\s+|\s+(?=[\])])', lambda m: m[0].strip(), val)
@@ -51,41 +53,43 @@ def _with_spaces(value: object) -> object:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every command has that reads a config and runs in one process."""
+    """Add the arguments of every command that reads a config and runs in one process."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=_Options,
         metavar='KEY=VALUE',
-        help='change the config: model.backbone.arch=tiny; lists as key="[a,b]"',
+        help='override config entries: model.backbone.arch=tiny; lists as key="[a,b]"',
     )
 
 
 def add_run_arguments(
     parser: argparse.ArgumentParser, work_dir: str = './work_dirs/CONFIG_NAME'
 ) -> None:
-    """Add what every command has that mmengine's Runner runs, in any number of processes.
+    """Add the arguments of every command that uses mmengine's Runner, in any number of processes.
 
     Args:
-        parser: of the command.
-        work_dir: the default one, for the help.
+        parser: the parser of the command.
+        work_dir: the default work dir, for the help text.
     """
     add_config_arguments(parser)
     parser.add_argument(
-        '--work-dir', metavar='DIR', help=f'folder of logs, checkpoints and results ({work_dir})'
+        '--work-dir',
+        metavar='DIR',
+        help=f'folder for logs, checkpoints and results (default: {work_dir})',
     )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher',
+        help='job launcher (default: %(default)s)',
     )
     # torch.distributed.launch passes the first or the second, torchrun sets LOCAL_RANK
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_calibration_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what commands have that can measure calibration."""
+    """Add the arguments of commands that can measure calibration."""
     parser.add_argument(
         '--calibration',
         action='store_true',
@@ -96,7 +100,7 @@ def add_calibration_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(1),
         default=0,
         metavar='N',
-        help='also with one temperature for all logits, fitted on N clean pictures of the training split',
+        help='also report calibration with one temperature, fitted on N clean images of the training split',
     )
 
 
@@ -104,7 +108,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that a positional ``config`` and the arguments above describe.
 
     Raises:
-        InputError: whatever is wrong with the file or the options, see `read_config`.
+        InputError: the file or the options are wrong, see `read_config`.
     """
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

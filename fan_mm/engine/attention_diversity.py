@@ -11,11 +11,11 @@ the model would be a second one beside those for AMP and for several processes.
 """
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.errors import InputError
 from fan_mm.models.losses import AttentionDiversity
 
@@ -24,21 +24,20 @@ from fan_mm.models.losses import AttentionDiversity
 class AttentionDiversityHook(Hook):
     """Train with ``loss_attention_diversity`` (`fan_mm.models.losses.attention_diversity`).
 
-    For every model of mmpretrain, mmseg and mmdet that has a FANViT or FANHybrid, with or without token
-    pooling. Its parameters, checkpoints and predictions stay what they are. What a classifier calls
-    ``loss`` is logged as ``loss_task``, and the sum as ``loss``.
+    For every model of mmpretrain, mmseg and mmdet with a FANViT or FANHybrid, with or without token
+    pooling. Parameters, checkpoints and predictions do not change. For a classifier, its ``loss``
+    is logged as ``loss_task``, and the sum as ``loss``.
 
     Args:
-        weight: factor of the loss (the published models': 1); 0 switches it off.
-        threshold: attention up to ``threshold / N`` counts as none (the published models': 2).
+        weight: weight of the loss (1 in the published models); 0 disables it.
+        threshold: attention up to ``threshold / N`` is set to 0 (2 in the published models).
 
     Raises:
-        InputError: a negative or no number; when training begins, a model without such a backbone; at
-            the first step, a model whose attention does not run with gradients, or that returns no
-            losses.
+        InputError: an option is not a number or negative; when training begins, the model has no such
+            backbone; at the first step, its attention does not run with gradients, or it returns no losses.
 
     Examples:
-        >>> # in a config; custom_hooks = [...] is as good, but is not merged with the base file's
+        >>> # in a config; custom_hooks = [...] works, too, but is not merged with that of the base file
         >>> default_hooks = dict(attention_diversity=dict(type='AttentionDiversityHook'))
     """
 
@@ -47,7 +46,7 @@ class AttentionDiversityHook(Hook):
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value < float('inf'):
                 raise InputError(
-                    f'AttentionDiversityHook: {name} must be a number from 0 on, not {value!r}'
+                    f'AttentionDiversityHook: {name} must be a number of at least 0, not {value!r}'
                 )
         self.weight = weight
         self.threshold = threshold
@@ -59,7 +58,7 @@ class AttentionDiversityHook(Hook):
         """Attach to the model."""
         if not self.weight:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         self._diversity = AttentionDiversity(model, self.threshold)
         self._handles = [
             model.register_forward_pre_hook(self._start, with_kwargs=True),
@@ -67,10 +66,10 @@ class AttentionDiversityHook(Hook):
         ]
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Make sure that the loss was one of the step's.
+        """Make sure that the loss was part of the step.
 
         Raises:
-            InputError: it was not.
+            InputError: the loss was missing.
         """
         if self._handles and not self._added:
             raise InputError(
@@ -95,8 +94,8 @@ class AttentionDiversityHook(Hook):
         loss = self._diversity.loss()
         if loss is None:
             raise InputError(
-                'AttentionDiversityHook: no attention of the backbone ran with gradients (checkpoint '
-                'its blocks with with_cp=True, not otherwise)'
+                'AttentionDiversityHook: no attention of the backbone ran with gradients (for activation '
+                'checkpointing, use only with_cp=True)'
             )
         self._added = True
         # mmengine logs the sum as `loss`, over which a classifier's only loss would be written

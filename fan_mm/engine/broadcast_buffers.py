@@ -2,23 +2,24 @@
 
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from fan_mm.engine.distributed import unwrapped
 
 
 @HOOKS.register_module()
 class BroadcastBuffersHook(Hook):
-    """Give every process the buffers of the first, whose are in the checkpoint, before it validates.
+    """Before validation, give every process the buffers of the first, which are those in the checkpoint.
 
-    SyncBN keeps them equal; plain BN (the ImageNet recipe's, and SyncBN's stand-in on CPUs) does
-    not, and the validation of several processes would be that of no saved model.
+    SyncBN keeps them equal; plain BN (in the ImageNet recipe, and instead of SyncBN on CPUs) does
+    not, so the validation with several processes would not match any saved model.
     """
 
     priority = 'LOW'  # after EMAHook has put its averages into the model
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Broadcast from rank 0; without a process group, nothing happens."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         for buffer in model.buffers():
             broadcast(buffer)

@@ -1,4 +1,4 @@
-"""Mistakes in the config of a classifier: class folders, lists of pictures, the teacher of STL."""
+"""Mistakes in the config of a classifier: class folders, lists of images, the teacher of STL."""
 
 import os
 import re
@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty, visible
+from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import NO_DATA, files_below
 from fan_mm.images import SUFFIXES
 
 _IMAGENET = 1000  # classes
-_LISTED = 1000  # so many pictures of a list are looked for
+_LISTED = 1000  # number of listed images whose existence is checked
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
@@ -30,7 +32,7 @@ def check_images(place: str, dataset: Any, model: dict) -> list[str]:
 
     Raises:
         InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
-            no picture and label.
+            no image and label.
     """
     if not _is_plain(dataset):
         return []
@@ -47,7 +49,7 @@ def class_folders(dataset: Any) -> list[str]:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Whether mmpretrain's ``CustomDataset`` finds a dataset's pictures and labels."""
+    """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
     base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
     own = base is not None and type(dataset).load_data_list is base.load_data_list
     return own and dataset.with_label
@@ -74,8 +76,8 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
         if list(other) != list(names):
             differ = [*sorted(set(names) - set(other)), *sorted(set(other) - set(names))]
             raise InputError(
-                f'{place} has other class folders than {first} ({", ".join(differ[:3])}'
-                f'{", ..." if len(differ) > 3 else ""}): labels are their positions and would be confused'
+                f'{place} has other class folders than {first} ({few(differ)}): labels are their '
+                'positions and would be confused'
             )
 
 
@@ -94,9 +96,9 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
     if wordnet and number == _IMAGENET and len(names) < _IMAGENET:
         return (
-            f"{place}: the {len(names)} class folders are a part of ImageNet's, and labels are positions among "
-            f'them: right for a model that was trained on them; for one of all {_IMAGENET} classes add the '
-            'folders of the others, empty'
+            f"{place}: the {len(names)} class folders are a subset of ImageNet's, and labels are positions among "
+            f'them: correct for a model trained on this subset; for a model of all {_IMAGENET} classes, add empty '
+            'folders for the others'
         )
     if all(name.isdecimal() for name in names):
         meant = [int(name) for name in names]
@@ -104,7 +106,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
             return None  # all classes, counted from 1
     else:
         known = _imagenet_names() if number == _IMAGENET else {}
-        meant = [known.get(_plain(name), -1) for name in names]
+        meant = [known.get(plain_name(name), -1) for name in names]
         if meant.count(-1) > len(names) // 20:  # such as 'crane_bird'
             return None
     label = next((i for i, m in enumerate(meant) if m not in (i, -1)), None)
@@ -112,7 +114,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
         return None
     return (
         f'{place}: labels are the positions of the class folders sorted by name, so that {names[label]!r} is '
-        f'{label}: right for a model that was trained on such folders, not for one to which it is {meant[label]}'
+        f'{label}: correct for a model trained on such folders, not for one to which it is {meant[label]}'
     )
 
 
@@ -123,11 +125,12 @@ def _imagenet_names() -> dict[str, int]:
     names: dict[str, int] = {}
     for index, words in enumerate(IMAGENET_CATEGORIES):
         for name in (words, *words.split(',')):
-            names.setdefault(_plain(name), index)
+            names.setdefault(plain_name(name), index)
     return names
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A class's name without case, spaces and marks."""
     return re.sub(r'[\W_]', '', name.lower())
 
 
@@ -139,8 +142,8 @@ def teacher_of(model: dict) -> str:
     """
     if not model.get('teacher'):
         raise InputError(
-            'model.teacher: an STL student learns from a teacher, trained by a *_stl_teacher_* '
-            'config or released: --cfg-options model.teacher=FILE'
+            'model.teacher: an STL student needs a teacher, trained with a *_stl_teacher_* config '
+            'or released: --cfg-options model.teacher=FILE'
         )
     return model['teacher']
 
@@ -150,21 +153,23 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if not folder.parent.exists():
         return []  # the root is remote
     if not folder.is_dir():
-        raise InputError(f'{place}: no folder {folder}, which should hold a folder for each class')
+        raise InputError(f'{place}: no folder {folder}, which must contain one folder per class')
     names = class_folders(dataset)
     wanted = dataset.CLASSES
     if not names:
-        raise InputError(f'{place}: no class folders in {folder}; images go to {folder}/CLASS/')
+        raise InputError(
+            f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'
+        )
     for name in names:
         if name.startswith('.') or name in NO_DATA:  # mmpretrain counts them among the classes
             raise InputError(
                 f'{place}: the folder {folder / name} would count as a class and shift the labels of '
-                'those behind it: remove it'
+                'the following ones: remove it'
             )
     if wanted is not None and len(wanted) != len(names):
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but there are {len(wanted)} '
-            "classes: list yours as metainfo=dict(classes=[...]) of every split's dataset, and set "
+            'classes: list them as metainfo=dict(classes=[...]) in the dataset of every split, and set '
             f'model.head.num_classes={len(names)}'
         )
     if number is not None and number < len(names):
@@ -172,7 +177,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
     empty = []
-    others: list[str] = []  # pictures whose suffix mmpretrain does not know
+    others: list[str] = []  # images whose suffix mmpretrain does not know
     for name in names:
         found = False
         for parts in files_below(folder / name):
@@ -193,8 +198,8 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
     if others:
         known = ', '.join(sorted(dataset.extensions))
         notes.append(
-            f'{place}: {len(others)} pictures in the class folders are left out (the first is '
-            f'{visible(min(others))}): extensions are {known}'
+            f'{place}: {len(others)} images in the class folders are left out (the first is '
+            f'{printable(min(others))}): extensions are {known}'
         )
     if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
         notes.append(
@@ -224,7 +229,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
             value = None
         if not name or value is None:
             raise InputError(
-                f"{place}: line {index} of {file} is {line!r}: it must be 'PICTURE LABEL', the label a number"
+                f"{place}: line {index} of {file} is {line!r}: it must be 'IMAGE LABEL', with a number as label"
             )
         if value < 0 or (limits and value >= min(limits)):
             most = f'0..{min(limits) - 1}' if limits else '0 and above'
@@ -235,7 +240,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
     some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
     missing, _ = missing_file(some)
     if missing:
-        raise InputError(f'{place}: no image {visible(missing)}, which {file} lists')
+        raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')
     refuse_empty(place, some)
     return [] if place.startswith('train') else listed_twice(f'{place}: {file}', names)
 

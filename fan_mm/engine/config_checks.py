@@ -46,14 +46,14 @@ _VERBS = dict(train='train', val='validate', test='test')
 
 
 def check_config(cfg: Config, training: bool) -> list[str]:
-    """Look for what would fail later: files, backbone and head options, labels, annotations.
+    """Look for mistakes that would cause failures later: files, backbone and head options, labels, annotations.
 
     Args:
-        cfg: a whole config; its task library is registered.
+        cfg: a complete config; its task library is registered.
         training: check what training and validation use; otherwise what testing uses.
 
     Returns:
-        Remarks for the log, a line each.
+        Messages for the log, one line each.
 
     Raises:
         InputError: the first mistake, in one line.
@@ -150,7 +150,7 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
         if not any(wanted.values()) and not pre_training:
             notes.append(
-                'training starts from random weights, while published results start from ImageNet: '
+                'training starts from random weights, but published results start from ImageNet weights: '
                 '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
             )
     for place, path in wanted.items():
@@ -262,7 +262,7 @@ def _check_others(
     if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))
     if reads_as_voc(type(built)):
-        return check_voc(place, built, dataset.get('indices'))
+        return check_voc(place, built, dataset.get('indices'), dataset.get('pipeline'))
     if base_named(type(built), 'CustomDataset', 'mmpretrain'):
         model = cfg.model.get('module', cfg.model)
         notes = check_images(place, built, model)

@@ -21,23 +21,22 @@ class WarmupCosineCooldownLR(_ParamScheduler):
             m & e \ge T
         \end{cases}
 
-    mmengine's own warm-up and cosine, one after the other, begin the cosine where the warm-up ends.
-    The formula is that of the parameters with the highest lr; others, under layer-wise decay, keep
-    their proportion to it.
+    A sequence of mmengine's warm-up and cosine would start the cosine after the warm-up. The formula
+    applies to the parameters with the highest lr; others, with layer-wise decay, scale proportionally.
 
     Args:
         optimizer: an optimizer or its wrapper.
         epochs: length T of the cosine.
         warmup_epochs: length w of the warm-up.
-        warmup_start: learning rate s at its beginning.
+        warmup_start: learning rate s at the start of the warm-up.
         eta_min: learning rate m at the cosine's end.
-        end: the length of the run, filled in by mmengine; one shorter than the cosine is logged as a warning.
+        end: length of the run, set by mmengine; if it is shorter than the cosine, a warning is logged.
         last_step: see mmengine.
         by_epoch: count iterations if False.
         verbose: see mmengine.
 
     Raises:
-        InputError: the warm-up is longer than the whole.
+        InputError: the warm-up is longer than the schedule.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class WarmupCosineCooldownLR(_ParamScheduler):
         verbose: bool = False,
     ) -> None:
         if not 0 <= warmup_epochs < epochs:
-            raise InputError(f'a warm-up of {warmup_epochs} does not fit into {epochs} epochs')
+            raise InputError(f'a warm-up of {warmup_epochs} is longer than {epochs} epochs')
         if by_epoch and end is not None and end < epochs:
             print_log(
                 f'fan_mm: training ends at epoch {end}, but the learning rate falls until epoch '

@@ -11,7 +11,7 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmpOptimWrapper(OptimWrapper):
-    """What mmengine's ``AmpOptimWrapper``, which insists on a GPU, would be on a CPU.
+    """The counterpart of mmengine's ``AmpOptimWrapper``, which requires a GPU, for CPUs.
 
     bfloat16 autocast; losses need no scaling, as bfloat16 has the range of float32. Takes the
     arguments of ``OptimWrapper``.

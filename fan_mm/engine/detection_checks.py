@@ -1,7 +1,7 @@
 """Mistakes in a detection config and its COCO annotations, found before anything starts."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     is_local,
     listed_twice,
-    missing_file,
     other_size,
     refuse_empty,
-    visible,
+    refuse_missing,
+    turned_photos,
 )
 from fan_mm.engine.config.registered import base_named, registered
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class CocoPart:
 
     Attributes:
         classes: names of its classes, in the order of the labels.
-        images: ids of its pictures; None if some of the file's are filtered out.
+        images: ids of its images; None if some of the file's are filtered out.
         notes: lines for the log.
     """
 
@@ -80,7 +81,7 @@ def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> N
         number = None if 'language_model' in model else head.get('num_classes')
         if number is not None and number != len(classes):
             raise InputError(
-                f'{place} has {_few(classes)}, but model.{head_place}.num_classes is {number}: set '
+                f'{place} has {_classes(classes)}, but model.{head_place}.num_classes is {number}: set '
                 'that, or metainfo.classes of the datasets'
             )
 
@@ -127,27 +128,24 @@ def check_coco(
             ''
             if not file.annotations or not file.images
             else (
-                ' inside its pictures, at least a pixel wide and of an area above 0 (bbox is [x, y, width, '
+                ' inside its images, at least one pixel wide and with an area above 0 (bbox is [x, y, width, '
                 'height] in pixels)'
                 if known
-                else ': no annotation has an image_id that an image has'
+                else ': no image_id of an annotation matches an image'
             )
         )
         raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
     images = chosen(list(file.images), dataset.get('indices'))
     folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
     paths = [folder / file.images[id_]['file_name'] for id_ in images]
-    missing, more = missing_file(paths)
-    if missing:
-        raise InputError(
-            f'{place}: no image {visible(missing)}' + (f' and {more} more' if more else '')
-        )
+    refuse_missing(place, 'image', paths)
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
     notes = [
         *unknown_categories(file),
         *odd_objects(file, classes, masks),
         *_other_sizes(file, dict(zip(images, paths, strict=True)), dataset.get('pipeline')),
+        *turned_photos(place, paths, dataset.get('pipeline')),
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)
@@ -156,13 +154,13 @@ def check_coco(
 def _other_sizes(
     file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
 ) -> list[str]:
-    """A line for the log about the first of some pictures that the file gives another size."""
+    """A line for the log about the first of some images that the file gives another size."""
     for id_ in list(paths)[:: max(1, len(paths) // number)]:
         image = file.images[id_]
         if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
             return [
                 f'{file.path} gives {paths[id_]} {image["width"]}x{image["height"]} pixels, but it has '
-                f'{size}: mmdet cuts boxes, and leaves out those beyond, by what the file says'
+                f'{size}: mmdet clips boxes, and drops those outside, by the size in the file'
             ]
     return []
 
@@ -190,7 +188,7 @@ def check_evaluator(
         Lines for the log.
 
     Raises:
-        InputError: a file is missing, has other classes or lacks pictures of the datasets, or lacks what
+        InputError: a file is missing, has other classes or lacks images of the datasets, or lacks what
             pycocotools reads.
     """
     notes = []
@@ -226,7 +224,7 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
         return []
     if not file.has_info and type_name(metric) == 'CocoMetric' and needs_info():
         raise InputError(
-            f'{file.path} has no "info", which this pycocotools reads: add "info": {{}}'
+            f'{file.path} has no "info", which this version of pycocotools needs: add "info": {{}}'
         )
     images = None
     notes = []
@@ -237,7 +235,7 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
         if lacking:
             raise InputError(
                 f'{place}: {file.path} lacks {len(lacking)} of the {len(images)} images of the dataset '
-                f'(the first has the id {lacking[0]!r}): name the annotation file of the dataset'
+                f'(the first has the id {lacking[0]!r}): use the annotation file of the dataset'
             )
         if twice := [id_ for id_, count in Counter(images).items() if count > 1]:
             notes.append(
@@ -252,23 +250,23 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
     ids = [id_ for id_, name in file.categories.items() if name in parts[0].classes]
     if metric.get('classwise') and type_name(metric) == 'CocoMetric' and ids != sorted(ids):
         notes.append(
-            f'{place}: the category ids of {file.path} do not ascend, with which the table of classwise=True '
-            'gives classes the values of others (mmdet): take FastCocoMetric, or order the categories by id'
+            f'{place}: the category ids of {file.path} are not in ascending order, so the table of '
+            'classwise=True in mmdet shows values of other classes: use FastCocoMetric, or sort the categories by id'
         )
     kinds = metric.get('metric', 'bbox')
     kinds = [kinds] if isinstance(kinds, str) else kinds
     return notes + check_as_truth(file, parts[0].classes, images, kinds)
 
 
-def _check_names(place: str, classes: Iterable[str], file: CocoFile) -> None:
+def _check_names(place: str, classes: Collection[str], file: CocoFile) -> None:
     """Check that a file's categories give the labels of these classes: mmdet takes the file's order."""
     named = [name for name in file.categories.values() if name in classes]
     if named != list(classes):
         twice = len(set(named)) < len(named)
         why = 'other classes' if set(named) != set(classes) else 'its classes in another order'
         raise InputError(
-            f'{place} has {_few(classes)}, but {file.path} has '
-            f'{"one of them twice" if twice else why} ({_few(file.categories.values())}): '
+            f'{place} has {_classes(classes)}, but {file.path} has '
+            f'{"one of them twice" if twice else why} ({_classes(file.categories.values())}): '
             'set metainfo.classes of the datasets'
         )
 
@@ -291,8 +289,6 @@ def _check_masks(
             )
 
 
-def _few(names: Iterable[str]) -> str:
+def _classes(names: Collection[str]) -> str:
     """How many classes, and the first of their names."""
-    names = list(names)
-    shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-    return f'{len(names)} classes ({shown})'
+    return f'{len(names)} classes ({few(names)})'

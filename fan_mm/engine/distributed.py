@@ -1,4 +1,4 @@
-"""What launchers tell their processes, and process groups without a GPU.
+"""What launchers tell their processes, process groups without a GPU, and models in their wrappers.
 
 mmengine's own launchers call CUDA before they do anything else.
 """
@@ -8,10 +8,12 @@ import datetime
 import gc
 import os
 import subprocess
+from typing import Any
 
 import torch.distributed as dist
+from mmengine.model import is_model_wrapper
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 
 # launcher -> the variables in which it tells rank, world size and rank on this node
 _VARIABLES = {
@@ -42,7 +44,7 @@ def rank_of(launcher: str) -> tuple[int, int, int]:
     for name in _VARIABLES[launcher]:
         if not os.environ[name].isdecimal():
             raise InputError(
-                f'--launcher {launcher}, but {name} is {os.environ[name]!r}, no number'
+                f'--launcher {launcher}, but {name} is {os.environ[name]!r}, not a number'
             )
     rank, world_size, local_rank = (int(os.environ[name]) for name in _VARIABLES[launcher])
     return rank, world_size, local_rank
@@ -63,7 +65,7 @@ def export_ranks(launcher: str) -> None:
     if launcher == 'mpi' and 'MASTER_ADDR' not in os.environ:
         if os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE', str(world_size)) != str(world_size):
             raise InputError(
-                '--launcher mpi on several nodes: name the first one, mpirun -x MASTER_ADDR=HOST'
+                '--launcher mpi on several nodes: give the first one, mpirun -x MASTER_ADDR=HOST'
             )
         os.environ['MASTER_ADDR'] = '127.0.0.1'
 
@@ -93,9 +95,9 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
         )
     except (RuntimeError, ValueError) as error:  # torch 2.1 has no class of its own for it
         place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = first_line(error)
         raise InputError(
-            f'the processes cannot meet at {place} ({said}): MASTER_ADDR and MASTER_PORT name another place'
+            f'the processes cannot meet at {place} ({said}): set MASTER_ADDR and MASTER_PORT to another address'
         ) from error
     atexit.register(_leave_group)
 
@@ -109,8 +111,15 @@ def _first_node() -> str:
         ]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         raise InputError(
-            f'--launcher slurm: scontrol does not name the nodes ({error}): set MASTER_ADDR to the first one'
+            f'--launcher slurm: scontrol does not list the nodes ({error}): set MASTER_ADDR to the first one'
         ) from error
+
+
+def unwrapped(model: Any) -> Any:
+    """A model without what mmengine wraps it in for several processes."""
+    while is_model_wrapper(model):
+        model = model.module
+    return model
 
 
 def _leave_group() -> None:

@@ -16,15 +16,15 @@ from fan_mm.errors import InputError
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seed this process and its loader's workers anew at the beginning of every training epoch.
+    """Reseed this process and its loader workers at the start of every training epoch.
 
-    The seeds follow from the run's seed, the epoch and the rank, so augmentation, mixing, drop path
-    and sampled token labels after a resume are those of a training that was never stopped. Without
-    the hook, mmengine starts every run, resumed or not, with the same random numbers, and gives
-    workers that are started for each epoch the same ones in every epoch.
+    The seeds follow from the run's seed, the epoch and the rank, so after a resume, augmentation,
+    mixing, drop path and sampled token labels are the same as in an uninterrupted training. Without
+    the hook, mmengine starts every run, resumed or not, with the same random numbers, and workers
+    that are restarted for each epoch get the same ones in every epoch.
 
     Raises:
-        InputError: the training loader keeps its workers from epoch to epoch.
+        InputError: the training loader has persistent workers.
     """
 
     priority = 'VERY_HIGH'
@@ -43,7 +43,7 @@ class EpochSeedHook(Hook):
 
 
 class ResumeSeedHook(Hook):
-    """Seed this process and its loader's workers anew when a training is resumed.
+    """Reseed this process and its loader workers when a training is resumed.
 
     The seeds follow from the run's seed, the iteration and the rank: the resumed part does not
     repeat the numbers of the beginning, with which mmengine would start again. A training that is not

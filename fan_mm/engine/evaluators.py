@@ -50,8 +50,8 @@ def build_evaluator(evaluator: Any) -> Evaluator:
         evaluator = Evaluator(list(evaluator))
     if not all(hasattr(evaluator, name) for name in ('metrics', 'process', 'evaluate')):
         raise InputError(
-            f'{type(evaluator).__name__} is no evaluator: give an Evaluator of mmengine, a metric or a '
-            'list of metrics'
+            f'{type(evaluator).__name__} is not an evaluator: give an mmengine Evaluator, a metric or '
+            'a list of metrics'
         )
     return evaluator
 

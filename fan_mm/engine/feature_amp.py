@@ -4,26 +4,27 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
+
+from fan_mm.engine.distributed import unwrapped
 
 
 @OPTIM_WRAPPERS.register_module()
 class FeatureAmpOptimWrapper(OptimWrapper):
     """bfloat16 autocast of a model's backbone and neck; its heads get float32 maps and stay there.
 
-    mmdet makes anchors and regions of the maps' type, and bfloat16 rounds a coordinate above 512 to
-    a multiple of 4; mmcv's NMS and RoIAlign do not take it at all. The backbone is most of the time
-    and memory anyway. Losses need no scaling, as bfloat16 has the range of float32. Takes the
-    arguments of ``OptimWrapper``, on CPUs and GPUs.
+    mmdet creates anchors and regions in the dtype of the maps, and bfloat16 rounds coordinates
+    above 512 to multiples of 4; mmcv's NMS and RoIAlign do not support it at all. The backbone
+    accounts for most of the time and memory anyway. Losses need no scaling, as bfloat16 has the
+    range of float32. Takes the arguments of ``OptimWrapper``, on CPUs and GPUs.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast backbone and neck inside the usual gradient-accumulation context."""
-        inner = model.module if is_model_wrapper(model) else model
+        inner = unwrapped(model)
         parts = [getattr(inner, name, None) for name in ('backbone', 'neck')]
         with super().optim_context(model), ExitStack() as stack:
             for part in parts:

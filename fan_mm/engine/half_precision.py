@@ -18,7 +18,7 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
     """Let mmengine's test loop evaluate under autocast.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         checkpoint: that is evaluated.
 
     Raises:
@@ -27,17 +27,17 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
     """
     if is_onnx(checkpoint):
         raise InputError(
-            f'--amp: {checkpoint} computes in the precision that it was exported with '
+            f'--amp: {checkpoint} runs in the precision with which it was exported '
             '(tools/export.py --precision)'
         )
     if get_device() == 'cpu':
         if scope_of(cfg) == 'mmdet':
             raise InputError(
-                "--amp: detectors' operators (NMS) know no bfloat16, which is what a CPU has: leave "
-                '--amp out, or use a GPU'
+                '--amp: operators of detectors (NMS) do not support bfloat16, the precision of --amp '
+                'on a CPU: leave --amp out, or use a GPU'
             )
         if not cpu_has_bfloat16():
-            text = '--amp: this CPU has no instructions for bfloat16, float32 may be faster'
+            text = '--amp: this CPU has no bfloat16 instructions; float32 may be faster'
             print_log(text, 'current', logging.WARNING)
     cfg.test_cfg = ConfigDict(cfg.get('test_cfg') or {}, fp16=True)
 

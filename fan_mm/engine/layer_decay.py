@@ -14,10 +14,10 @@ from fan_mm.errors import InputError
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     r"""Smaller learning rates for layers nearer to the image (Bao et al., BEiT, 2022).
 
-    A parameter at depth :math:`l` of :math:`L`, as the backbone's ``get_layer_depth`` says, learns
-    at :math:`\mathrm{lr} \cdot \mathrm{rate}^{L - 1 - l}`: the head at ``lr``, the stem slowest.
-    Works for classifiers, segmentors, detectors and bare backbones. Everything else in
-    ``paramwise_cfg`` means what it means to mmengine, ``lr_mult`` included.
+    A parameter at depth :math:`l` of :math:`L`, given by the backbone's ``get_layer_depth``, has
+    learning rate :math:`\mathrm{lr} \cdot \mathrm{rate}^{L - 1 - l}`: the head learns at ``lr``,
+    the stem slowest. Works for classifiers, segmentors, detectors and bare backbones. All other
+    options of ``paramwise_cfg``, including ``lr_mult``, work as in mmengine.
 
     Examples:
         >>> optim_wrapper = dict(
@@ -35,7 +35,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rate = self.paramwise_cfg.get('layer_decay_rate')
         if not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise InputError(
-                f'paramwise_cfg.layer_decay_rate must be a number above 0, at most 1, not {rate}'
+                f'paramwise_cfg.layer_decay_rate must be above 0 and at most 1, not {rate}'
             )
         if self.base_lr is None:
             raise InputError('layer-wise decay needs optim_wrapper.optimizer.lr')
@@ -43,7 +43,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
     ) -> None:
-        """Add a module's parameters to ``params``, one group each, as mmengine does; then scale their rates."""
+        """Add a module's parameters to ``params``, one group each, as mmengine does; then scale their rates.
+
+        Raises:
+            InputError: the backbone does not tell the depth of its layers.
+        """
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
             return  # mmengine's recursion; the root call ends it

@@ -1,8 +1,8 @@
-"""An exported ONNX file in the place of a checkpoint: the network runs in onnxruntime, the rest stays.
+"""An exported ONNX file instead of a checkpoint: the network runs in onnxruntime, the rest stays.
 
 ``tools/export.py`` writes such files (`fan_mm.deploy`). The model that the config builds keeps its
 data_preprocessor, its sliding window and what its head makes of scores; backbone, neck and the head's
-layers are the file's.
+layers are the file's. A classifier that has another library's network whole inside gets its scores from the file.
 """
 
 import json
@@ -11,23 +11,24 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fan_mm.engine.exported_model import computing_part, differences
 from fan_mm.errors import InputError, first_line
 from fan_mm.torch_files import read_torch_file
 
 SUFFIX = '.onnx'
 PREFIX = 'fan_mm.'  # of our entries in a file's metadata
+_FLOATS = ('tensor(float)', 'tensor(float16)')
 _NEEDED = (  # entries without which it is not known what a file is
     *('backbone', 'part', 'output', 'preprocessing', 'input', 'classes', 'palette'),
     *('size', 'free', 'normalisation'),
 )
-# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
-_SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
 # The key of a protobuf entry that names a file of weights beside the graph, up to the name's length.
 _LOCATION = re.compile(rb'\x0a\x08location\x12([\x80-\xff]?[\x01-\x7f])', re.DOTALL)
 
@@ -67,7 +68,7 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
-        raise InputError(f'onnxruntime refuses {name}: {first_line(error)}') from None
+        raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None
 
 
 def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
@@ -77,20 +78,26 @@ def run_session(session: Any, images: Tensor) -> list[np.ndarray]:
         InputError: it takes another type or shape, or fails at this one.
     """
     taken = session.get_inputs()[0]
+    given = images.numpy()
+    if taken.type == 'tensor(float16)' and given.dtype == np.float32:
+        given = given.astype(np.float16)
     try:
-        return session.run(None, {taken.name: images.numpy()})
+        return session.run(None, {taken.name: given})
     except Exception as error:  # onnxruntime has a dozen kinds
         if re.search(r'alloc|out of memory', str(error), re.IGNORECASE):
             raise InputError(
-                f'not enough memory for {list(images.shape)}: smaller batches or pictures need less'
+                f'not enough memory for {list(images.shape)}: smaller batches or images need less'
             ) from None
         if 'while running' in str(error):  # a node of the graph, not its input
             raise InputError(
-                f'the ONNX file does not compute {list(images.shape)}: {first_line(error)}'
+                f'the ONNX file fails for {list(images.shape)}: {first_line(error)}'
             ) from None
+        reason = first_line(error)
+        if len(taken.shape) == images.ndim and 'invalid dimensions' in reason:
+            reason = 'a file of --dynamic size and batch takes any'
         raise InputError(
             f'the ONNX file takes {taken.type} {taken.shape}, not {images.dtype} of shape '
-            f'{list(images.shape)}: {first_line(error)}'
+            f'{list(images.shape)}: {reason}'
         ) from None
 
 
@@ -98,22 +105,22 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
     """What an exported file says of itself.
 
     Raises:
-        InputError: somebody else exported it, or changed what it says.
+        InputError: it was not exported by fan_mm, or its metadata were changed.
     """
     entries = session.get_modelmeta().custom_metadata_map
     own = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
-    if not own:
+    if not own.keys() & set(_NEEDED):
         raise InputError(
-            f'{source} was not exported by fan_mm: what it takes and gives is not known'
+            f'{source} was not exported by fan_mm, so its inputs and outputs are not known'
         )
     found = {}
     for name, value in own.items():
         try:
             found[name] = json.loads(value)
         except ValueError:
-            raise InputError(f'{source}: {PREFIX}{name} in its metadata is no JSON') from None
+            raise InputError(f'{source}: {PREFIX}{name} in its metadata is not JSON') from None
     if lacking := [name for name in _NEEDED if name not in found]:
-        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it anew')
+        raise InputError(f'{source} lacks {PREFIX}{lacking[0]} in its metadata: export it again')
     return found
 
 
@@ -134,11 +141,6 @@ def external_files(path: str | os.PathLike) -> list[Path]:
     )
 
 
-def swaps_colours(preprocessor: Any) -> bool:
-    """Whether a data_preprocessor turns blue first into red first."""
-    return any(getattr(preprocessor, name, False) for name in _SWAPS)
-
-
 def read_checkpoint(source: str | os.PathLike) -> object:
     """Read a torch file (`read_torch_file`), or what `read_onnx` reads, as `load_weights` takes it."""
     return read_onnx(source) if is_onnx(source) else read_torch_file(source)
@@ -156,23 +158,46 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
     """
     session = open_session(source, 'cuda' if torch.cuda.is_available() else 'cpu')
     told = metadata_of(session, source)
-    if told['part'] != 'whole' or told['output'] != 'logits' or told['preprocessing']:
+    if told['part'] != 'whole':
         raise InputError(
-            f'{source} gives {told["output"] if told["part"] == "whole" else told["part"]} for '
-            f'{told["input"]}: to be tested, a file is exported with --output logits and without '
-            '--with-preprocessing'
+            f'{source} gives {told["part"]}, not scores: only whole classifiers and segmenters are tested'
         )
+    if told['output'] != 'logits' or told['preprocessing']:
+        raise InputError(
+            f'{source} gives {told["output"]} for {told["input"]}: for testing, export with '
+            '--output logits and without --with-preprocessing'
+        )
+    _check_form(session, told.get('task'), source)
     meta = {'classes': tuple(told['classes'])} if told['classes'] else {}
     if told['palette']:
         meta['palette'] = told['palette']
     return {'onnx': session, 'meta': {'dataset_meta': meta, 'export': told}}
 
 
+def _check_form(session: Any, task: str | None, source: str | os.PathLike) -> None:
+    """Refuse a graph that somebody changed and that still says to be ours.
+
+    Raises:
+        InputError: it takes no normalised images, or gives no logits.
+    """
+    ranks = {'classification': (2,), 'segmentation': (4,)}.get(task or '', (2, 4))
+    taken, given = session.get_inputs(), session.get_outputs()
+    fits = len(taken) == 1 and len(taken[0].shape) == 4 and taken[0].shape[1] == 3
+    gives = [value.name for value in given] == ['logits'] and len(given[0].shape) in ranks
+    for verb, values, right in (('takes', taken, fits), ('gives', given, gives)):
+        if not right or values[0].type not in _FLOATS:
+            has = ', '.join(f'{value.name} {value.type} {value.shape}' for value in values)
+            raise InputError(
+                f'{source} was changed after its export: it {verb} {has}, where a file that can be tested takes '
+                "float images (B, 3, H, W) and gives 'logits' alone"
+            )
+
+
 class OnnxNetwork(nn.Module):
     """Stands for backbone, neck and the layers of the head.
 
     Args:
-        session: from `open_session`; a batch that it does not take at once goes image by image.
+        session: from `open_session`; a batch that it does not take at once goes in parts of its size.
     """
 
     def __init__(self, session: Any) -> None:
@@ -183,79 +208,109 @@ class OnnxNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """From normalised images (B, 3, H, W) the scores, as a tuple of one."""
         size = self.batch if isinstance(self.batch, int) else len(images)
-        parts = [
-            run_session(self.session, part.detach().float().cpu().contiguous())[0]
-            for part in images.split(size)
-        ]
-        return (torch.from_numpy(np.concatenate(parts)).to(images.device),)
+        parts = []
+        for part in images.detach().float().cpu().split(size):
+            lacking = part[-1:].expand(size - len(part), *part.shape[1:])
+            filled = torch.cat([part, lacking]).contiguous()
+            parts.append(run_session(self.session, filled)[0][: len(part)])
+        if any(np.isnan(part).any() for part in parts):
+            raise InputError('the ONNX file returns NaN: it is damaged, or float16 overflows in it')
+        return (torch.from_numpy(np.concatenate(parts)).float().to(images.device),)
 
     def __deepcopy__(self, memo: dict) -> 'OnnxNetwork':
         return self  # a session cannot be copied, and does not change
+
+
+class _OnnxScores(OnnxNetwork):
+    """Stands for another library's network as a whole.
+
+    Args:
+        session: as for `OnnxNetwork`.
+        in_logits: give an object with ``logits``, as Hugging Face's networks do, not the scores.
+    """
+
+    def __init__(self, session: Any, in_logits: bool) -> None:
+        super().__init__(session)
+        self.in_logits = in_logits
+
+    def forward(self, images: Tensor) -> Any:
+        """From normalised images (B, 3, H, W) the scores (B, K)."""
+        (scores,) = super().forward(images)
+        return SimpleNamespace(logits=scores) if self.in_logits else scores
 
 
 def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     """Let a model get its scores from an exported file.
 
     Args:
-        model: a classifier or segmenter; changed in place.
+        model: a classifier or segmenter; modified in place.
         content: from `read_onnx`.
         source: the file, for the error's line.
 
     Raises:
         InputError: the file is of another model.
     """
-    told = content['meta']['export']
-    used = getattr(model, 'backbone', None)
-    if isinstance(used, OnnxNetwork) and used.session is content['onnx']:
+    told, session = content['meta']['export'], content['onnx']
+    if any(isinstance(p, OnnxNetwork) and p.session is session for p in model.children()):
         return
-    name = 'decode_head' if hasattr(model, 'decode_head') else 'head'
-    head, backbone = getattr(model, name, None), getattr(model, 'backbone', None)
-    if head is None or backbone is None:
+    name = computing_part(model)
+    if name is None:
         raise InputError(
-            f'{source} stands for a classifier or segmenter, but {type(model).__name__} is neither'
+            f'{source} cannot replace {type(model).__name__}, which has neither a backbone nor a single part '
+            'with weights'
         )
-    if type(backbone).__name__ != told['backbone']:
+    used = getattr(model, name)
+    head: Any = getattr(model, 'decode_head' if hasattr(model, 'decode_head') else 'head', None)
+    if name == 'backbone' and head is None:
+        raise InputError(
+            f'{source} replaces a classification or segmentation model, but {type(model).__name__} is neither'
+        )
+    task = 'segmentation' if hasattr(model, 'decode_head') else 'classification'
+    if told.get('task', task) != task:
+        raise InputError(
+            f'{source} was exported for {told["task"]}, but {type(model).__name__} is for {task}'
+        )
+    if type(used).__name__ != told['backbone']:
         raise InputError(
             f'{source} was exported from a model with {told["backbone"]}, the config has '
-            f'{type(backbone).__name__}'
+            f'{type(used).__name__}'
         )
-    if different := _differences(model, told):
-        raise InputError(f'{source} is of another model than the config: {different}')
-    channels = content['onnx'].get_outputs()[0].shape[1]
-    wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', channels)
-    if isinstance(channels, int) and channels != wanted:
-        raise InputError(f'{source} gives scores of {channels} classes, the config has {wanted}')
-    model.backbone = OnnxNetwork(content['onnx'])
+    if different := differences(model, used, told):
+        raise InputError(f'{source} does not match the model of the config: {different}')
+    if name != 'backbone':
+        setattr(model, name, _standing_for(used, session, told['size'], source))
+        return
+    wanted = getattr(head, 'out_channels', None) or getattr(head, 'num_classes', None)
+    _check_classes(session, wanted, source)
+    model.backbone = OnnxNetwork(session)
     if getattr(model, 'neck', None) is not None:
         model.neck = None
     head.forward = _last
 
 
-def _differences(model: Any, told: Mapping[str, Any]) -> str:
-    """What a file says of its backbone and of the pixels that it takes, where the config says otherwise."""
-    for name, value in _settings(getattr(model.backbone, 'arch', None)).items():
-        exported = _settings(told.get('arch')).get(name, value)
-        if exported != value:
-            return f'{name} of its {told["backbone"]} is {exported}, the config has {value}'
-    made, stated = getattr(model, 'data_preprocessor', None), told['normalisation']
-    mean = getattr(made, 'mean', None)
-    if mean is None or not stated.get('mean'):
-        return ''  # a pipeline may normalise
-    for name in ('mean', 'std'):
-        ours = getattr(made, name).flatten().double().cpu()
-        theirs = torch.as_tensor(stated[name], dtype=torch.double).flatten()
-        if bool(((ours - theirs).abs() > 1e-5 * theirs.abs() + 1e-6).any()):
-            have = [round(value, 4) for value in ours.tolist()]
-            return f'{name} of its pixels is {stated[name]}, of data_preprocessor {have}'
-    if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
-        return f'data_preprocessor of the file is {stated}, and exchanges red and blue otherwise'
-    return ''
+def _standing_for(
+    network: nn.Module, session: Any, size: tuple[int, int], source: str
+) -> _OnnxScores:
+    """A file's scores as a whole network gives its own.
+
+    Raises:
+        InputError: it gives none, or of other classes.
+    """
+    with torch.no_grad():
+        made = network.eval()(torch.zeros(1, 3, *size))
+    scores = getattr(made, 'logits', made)
+    if not isinstance(scores, Tensor):
+        raise InputError(
+            f'{type(network).__name__} returns no plain scores that {source} could replace'
+        )
+    _check_classes(session, scores.shape[1], source)
+    return _OnnxScores(session, scores is not made)
 
 
-def _settings(arch: Any) -> dict[str, Any]:
-    """A backbone's arch, a name or settings by their names, as JSON has it."""
-    found = json.loads(json.dumps(arch, default=str))
-    return found if isinstance(found, dict) else {'arch': found} if isinstance(found, str) else {}
+def _check_classes(session: Any, wanted: int | None, source: str) -> None:
+    channels = session.get_outputs()[0].shape[1]
+    if isinstance(channels, int) and wanted not in (None, channels):
+        raise InputError(f'{source} outputs scores for {channels} classes, the config has {wanted}')
 
 
 def _last(features: tuple[Tensor, ...]) -> Tensor:

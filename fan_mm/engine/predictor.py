@@ -31,8 +31,8 @@ class Predictor:
     """A model of any task library with its weights.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
-        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
+        checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
 
     Attributes:
         model: in eval mode, on the GPU if there is one.
@@ -72,9 +72,7 @@ class Predictor:
         classes = self.metainfo.setdefault('classes', ()) or self._folders(cfg.model)
         self.metainfo['classes'] = classes
         if not classes and self.scope != 'mmpretrain':
-            raise InputError(
-                'neither the checkpoint nor the dataset says what the classes are called'
-            )
+            raise InputError('neither the checkpoint nor the dataset has class names')
 
     def _dataset_metainfo(self) -> dict:
         dataset = _innermost(self.dataset_cfg) or {}
@@ -126,7 +124,11 @@ def _innermost(dataset_cfg: dict | None) -> dict | None:
 
 
 def test_pipeline(predictor: Predictor) -> Compose:
-    """The config's test pipeline without the steps that want annotations."""
+    """The config's test pipeline without the steps that want annotations.
+
+    Raises:
+        InputError: the config has none.
+    """
     pipeline = (_innermost(predictor.dataset_cfg) or {}).get('pipeline')
     if not pipeline:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')

@@ -17,7 +17,7 @@ def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[str]]:
         work_dir: the folder of ``last_checkpoint`` and ``iter_*.pth`` or ``epoch_*.pth``.
 
     Returns:
-        The file, or None if there is nothing to go on from, because there is no checkpoint at all or
+        The file, or None if there is nothing to resume from, because there is no checkpoint at all or
         a kill in the first save left the only one damaged; and a line for the log about each damaged
         one that was passed over.
 
@@ -51,7 +51,9 @@ def read_training_state(path: str | Path) -> dict:
     state = checkpoint if isinstance(checkpoint, dict) else {}
     meta = state.get('meta')
     if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in state:
-        raise InputError(f'{path} holds no training state: load its weights with load_from instead')
+        raise InputError(
+            f'{path} contains no training state: load its weights with load_from instead'
+        )
     return state
 
 

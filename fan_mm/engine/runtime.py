@@ -34,20 +34,20 @@ _DRIVER = Path('/proc/driver/nvidia/version')
 
 
 def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False) -> list[str]:
-    """Make a config run here: any task library, with or without GPUs, one process or many.
+    """Prepare a config for this machine: any task library, with or without GPUs, one process or many.
 
-    Torch files are read without executing anything from now on. Configs for mmpretrain get the
-    data-loader defaults that its own tools add. `check_config` looks for mistakes; with a launcher
-    only for those that every process finds alone, and `build_runner` looks into the data. Without a
-    GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
+    From now on, torch files are read without executing code. Configs for mmpretrain get the
+    data-loader defaults that its own tools add. `check_config` looks for mistakes; with a launcher,
+    only for those that every process finds on its own, and `build_runner` checks the data. Without
+    a GPU, SyncBN becomes BN, the processes form a gloo group, and mixed precision means bfloat16.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         training: prepare for training and validation, rather than for testing.
 
     Returns:
-        What should stand in the log, a line each (`build_runner` writes them).
+        Messages for the log, one line each (`build_runner` writes them).
 
     Raises:
         InputError: the task library is missing, or the config has a mistake.
@@ -75,7 +75,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
     elif torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
         raise InputError(
             f'process {local_rank} of this node has no GPU: there are only '
-            f'{torch.cuda.device_count()}; start at most that many processes for each node'
+            f'{torch.cuda.device_count()}; start at most that many processes per node'
         )
     if launcher == 'none':
         remarks += check_data(cfg, training)
@@ -94,13 +94,13 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
 def build_runner(
     cfg: Config, launcher: str = 'none', training: bool = False, notes: Sequence[str] = ()
 ) -> Runner:
-    """Prepare a config, build its Runner, and log what was prepared.
+    """Prepare a config, build its Runner, and log the preparations.
 
     Args:
-        cfg: as for `prepare_runtime`, and so are launcher and training.
+        cfg: as for `prepare_runtime`, like launcher and training.
         launcher: see there.
         training: see there.
-        notes: further lines for the log.
+        notes: additional lines for the log.
 
     Raises:
         InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.
@@ -119,7 +119,7 @@ def build_runner(
     if not training and not isinstance(runner.model, torch.nn.Module):  # mmengine's FlexibleRunner
         raise InputError(
             f'runner_type: {type(runner).__name__} builds its model only when it runs; to test a '
-            'checkpoint use --cfg-options runner_type=Runner'
+            'checkpoint, use --cfg-options runner_type=Runner'
         )
     runner.register_hook(LoadFromHook())
     gather_paramwise_lines(runner)
@@ -144,7 +144,11 @@ def _set_patience(cfg: Config) -> None:
 
 
 def register_task_library(cfg: Config) -> None:
-    """Import the library of the config's default scope, or say in one line why it cannot be."""
+    """Import the library of the config's default scope, or say in one line why it cannot be.
+
+    Raises:
+        InputError: it is not installed, or needs operators that mmcv has not compiled.
+    """
     scope = cfg.get('default_scope')
     if scope not in [library.module for library in TASK_LIBRARIES]:
         return
@@ -155,7 +159,7 @@ def register_task_library(cfg: Config) -> None:
         if error.name != 'mmcv._ext':
             raise
         raise InputError(
-            f'{scope} needs compiled mmcv operators, but mmcv has none that load here: '
+            f'{scope} needs compiled mmcv operators, but mmcv has none that can be loaded: '
             'run tools/setup_env.sh, or install an mmcv wheel for this torch and CUDA'
         ) from None
     if scope == 'mmdet':
@@ -183,10 +187,10 @@ def _fill_in_loaders(cfg: Config) -> None:
 
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
     """Replace what needs a GPU; returns the line that says so."""
-    note = 'no GPU here, running on the CPU' + _complaint_of_cuda()
+    note = 'no GPU, running on the CPU' + _complaint_of_cuda()
     replaced = _replace_types(cfg.model, _SYNC_BATCH_NORMS, 'BN')
     if cfg.pop('sync_bn', None) or replaced:
-        note += ', BN in place of SyncBN'
+        note += ', BN instead of SyncBN'
     if launcher != 'none':
         join_gloo_group(launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
         wrapper = cfg.get('model_wrapper_cfg') or dict(
@@ -215,7 +219,7 @@ def _complaint_of_cuda() -> str:
     except (AssertionError, RuntimeError) as error:
         driver = ' '.join(re.findall(r'\d+\.[\d.]+', _DRIVER.read_text())[:1])
         reason = str(error).split('. ')[0]
-        return f' (NVIDIA driver {driver} is there, but torch for CUDA {torch.version.cuda} says: {reason})'
+        return f' (NVIDIA driver {driver} is installed, but torch for CUDA {torch.version.cuda} says: {reason})'
     return ''
 
 
@@ -254,6 +258,6 @@ def _batch_size_notes(cfg: Config, world_size: int) -> list[str]:
     if steps > 1:
         batch += f' x accumulated steps {steps}'
     return [
-        f'batch size {world_size * per_process * steps} ({batch}), while the learning rate was '
-        f'made for {base}: --auto-scale-lr scales it'
+        f'batch size {world_size * per_process * steps} ({batch}), but the learning rate is for '
+        f'{base}: --auto-scale-lr scales it'
     ]

@@ -14,11 +14,11 @@ _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 
 
 def use_safe_loading() -> None:
-    """Make every later ``torch.load`` of this process safe, mmengine's and its libraries' included.
+    """Make every later ``torch.load`` in this process safe, including those of mmengine and its libraries.
 
-    Local checkpoints, ``Runner.resume`` included, go through `read_torch_file` from then on, by
-    mmengine's own way to register a loader; all others (addresses) through torch's safe mode, which
-    onedl-mmengine would otherwise leave after a refusal.
+    From then on, local checkpoints, including ``Runner.resume``, are read by `read_torch_file`,
+    registered as a loader in mmengine; all others (URLs) are read in torch's safe mode, which
+    onedl-mmengine would otherwise leave after a rejection.
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
@@ -29,6 +29,9 @@ def load_from_local(filename: str, map_location: object = None) -> object:
 
     mmengine loads what lies below ``state_dict``, or all there is, and knows no prefix but ``module.``.
     So weights in another dict are put there, and names lose what torch.compile and DDP put before them.
+
+    Raises:
+        InputError: the file cannot be read safely, or holds no weights.
     """
     content = read_torch_file(filename)
     if not isinstance(content, Mapping):

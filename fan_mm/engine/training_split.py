@@ -1,4 +1,4 @@
-"""The pictures of a config's training split, without what wraps, repeats and augments them."""
+"""The images of a config's training split, without what wraps, repeats and augments them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def training_datasets(split: Any, pipeline: list, scope: str | None, wanted_by: 
 
     Args:
         split: the config's ``train_dataloader.dataset``; of what wraps datasets, all that is inside.
-        pipeline: what reads the pictures.
+        pipeline: what reads the images.
         scope: the task library's.
         wanted_by: the option that asks for them, for the message.
 
@@ -38,5 +38,5 @@ def training_datasets(split: Any, pipeline: list, scope: str | None, wanted_by: 
 def _built(cfg: dict[str, Any]) -> Any:
     dataset = DATASETS.build(cfg)
     if hasattr(dataset, 'test_mode'):
-        dataset.test_mode = True  # a picture that cannot be read is not replaced by another one
+        dataset.test_mode = True  # an image that cannot be read is not replaced by another one
     return dataset

@@ -8,11 +8,12 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModule, BaseTTAModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fan_mm.config_parts import type_name
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.onnx_file import use_onnx
 from fan_mm.errors import InputError
 from fan_mm.models.checkpoints import (
@@ -49,7 +50,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
         InputError: the file holds no weights, or not this model's, or was converted for a backbone
             with other options.
     """
-    model = _unwrapped(model)
+    model = _innermost(model)
     if isinstance(checkpoint, Mapping) and 'onnx' in checkpoint:
         use_onnx(model, checkpoint, source)
         return
@@ -57,15 +58,16 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
     state = tree.below(place)
     _check_adapters(model, state, source)
     given = _from_init_cfg(model, state, source)
-    load_strictly(model, state, f'{source} does not fit the config', given)
+    load_strictly(model, state, f'{source} does not match the config', given)
     if given:
         parts = ', '.join(sorted({name.partition('.')[0] for name in given}))
         print_log(f'{source} has no {parts}: taken from the file of its init_cfg', 'current')
     _check_options(getattr(model, 'backbone', None), checkpoint, source)
 
 
-def _unwrapped(model: Any) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+def _innermost(model: Any) -> nn.Module:
+    """A model without what wraps it for several processes, or for test-time augmentation."""
+    while isinstance(model := unwrapped(model), BaseTTAModel):
         model = model.module
     return model
 
@@ -85,9 +87,9 @@ def _find(model: nn.Module, content: object, source: str) -> tuple[str, WeightTr
     bare = [fan for fan in fan_places(tree) if model_around(tree, fan) == fan]
     if bare and fans and '' not in fans and not own & in_our_names(model, tree.below(place)).keys():
         raise InputError(
-            f'{source} holds a FAN without a model around it, as released files do: make a '
-            'classifier of it with tools/convert_checkpoint.py; other models take it by '
-            "their backbone's init_cfg"
+            f'{source} contains a FAN in the released format, not a whole model: convert a '
+            'classifier with tools/convert_checkpoint.py; in other models, load it with the init_cfg of the '
+            'backbone'
         )
     return place, tree
 
@@ -122,7 +124,7 @@ def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -
         except InputError as error:
             name = prefix.removesuffix('.') or 'model'
             raise InputError(
-                f'{source} lacks {min(needed)}, and the init_cfg of {name} cannot give it: {error}'
+                f'{source} lacks {min(needed)}, and the init_cfg of {name} cannot provide it: {error}'
             ) from None
         loaded = {prefix + name for name in loaded}
         if not loaded & there:
@@ -151,8 +153,8 @@ def _check_adapters(model: nn.Module, state: Mapping[str, Tensor], source: str) 
         base = [name for name in below(prefix, state) if '.lora_' not in name]
         if not base and not any(part.module is inner for _, inner, _ in _pretrained_parts(part)):
             raise InputError(
-                f'{source} holds adapters only, and what they adapt has random weights: set '
-                f'{prefix}module.init_cfg to the file that they were trained upon'
+                f'{source} contains only adapters, and their base has random weights: set '
+                f'{prefix}module.init_cfg to the base weights'
             )
 
 
@@ -167,7 +169,7 @@ class LoadFromHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace ``checkpoint['state_dict']`` where the weights lie elsewhere."""
-        model, source = _unwrapped(runner.model), str(runner._load_from)
+        model, source = _innermost(runner.model), str(runner._load_from)
         place, tree = _find(model, checkpoint, source)
         state, own = tree.below(place), model.state_dict()
         named = in_our_names(model, state)
@@ -185,8 +187,8 @@ class LoadFromHook(Hook):
         if averages := tree.averages(place):
             runner.logger.log(
                 logging.WARNING,
-                f'fan_mm: {source} has averaged weights, too, below {averages[0][:-1]}, which are not '
-                'those taken here: save them in a file of their own to use them',
+                f'fan_mm: {source} also has averaged weights below {averages[0][:-1]}, which are not '
+                'used here: to use them, save them in a separate file',
             )
         if place != 'state_dict.' or state.keys() != checkpoint['state_dict'].keys():
             checkpoint['state_dict'] = state
@@ -211,8 +213,8 @@ def _check_options(backbone: object, checkpoint: object, source: str) -> None:
     if wrong:
         options = ' '.join(f'"{option}"' if '(' in option else option for option in wrong)
         raise InputError(
-            f'{source} was converted from weights that need another backbone than the '
-            f"config's: add --cfg-options {options}"
+            f'{source} was converted from weights that need other backbone options than '
+            f'the config has: add --cfg-options {options}'
         )
 
 
@@ -243,8 +245,8 @@ def check_start(model: dict, path: str) -> None:
     found_backbone = any(_BACKBONE.search(name) for name in tree.tensors)
     if model.get('backbone') and not found_backbone and not heads_only:
         raise InputError(
-            f'load_from: {path} is no whole model and nothing of it would be loaded: convert it '
-            f'(tools/convert_checkpoint.py), or take it for the backbone alone: {as_backbone}'
+            f'load_from: {path} is not a whole model, so nothing would be loaded: convert it '
+            f'(tools/convert_checkpoint.py), or use it for the backbone only: {as_backbone}'
         )
     classes = (model.get('head') or {}).get('num_classes')
     found = {
@@ -252,6 +254,6 @@ def check_start(model: dict, path: str) -> None:
     }
     if classes is not None and found and classes not in found:
         raise InputError(
-            f'load_from: {path} classifies {max(found)} classes, the config {classes}: to fine-tune '
+            f'load_from: {path} has {max(found)} classes, the config {classes}: to fine-tune '
             f'its backbone with a new classifier, {as_backbone}'
         )

@@ -1,6 +1,6 @@
 """Robustness evaluation: a model through every cell of a corruption benchmark, and the numbers.
 
-`sweeping` has the steps of a sweep, `loading` knows other people's pipelines, `calibration` measures
+`sweeping` has the steps of a sweep, `loading` handles third-party pipelines, `calibration` measures
 confidence, `shifts` joins the scores of real adverse conditions, `audit` looks for what makes results
 silently wrong.
 """

@@ -70,7 +70,7 @@ class Matches:
 
     @property
     def scores(self) -> list[str]:
-        """Names of the scores that can be had: of overlaps and areas that were looked at."""
+        """Names of the available scores: those of evaluated IoU thresholds and areas."""
         areas, known = len(self.hit), set(self.overlaps.round(6).tolist())
         return [
             name
@@ -112,7 +112,7 @@ def _unpacked(bits: np.ndarray, overlaps: int) -> np.ndarray:
 
 
 def _of_earlier_version(stored: Callable[[str], np.ndarray | None]) -> Matches | None:
-    """Boxes of all areas, at overlaps that were not stored: mAP alone can be had of them."""
+    """Boxes of all areas, with IoU thresholds that were not stored: only mAP can be derived from them."""
     names = ('size', 'image', 'label', 'score', 'hit', 'ignored', 'truth')
     found = {name: a for name in names if (a := stored(f'boxes/{name}')) is not None}
     if len(found) < len(names):

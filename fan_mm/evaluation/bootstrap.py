@@ -2,7 +2,7 @@
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile
 intervals). Images, not cells, are the sample: one resample draws N images with replacement and uses
-the same draw in every cell, clean included, because all cells show the same pictures. Two models
+the same draw in every cell, clean included, because all cells show the same images. Two models
 evaluated on the same images get the same draws too, so their difference is paired.
 """
 
@@ -21,7 +21,7 @@ _CHUNK = 2**24  # resample counts held at once: 128 MiB as float64
 
 
 def resample_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each image occurs in each resample.
+    """Draw how often each image occurs in each resample.
 
     Args:
         images: number of images N.
@@ -51,7 +51,7 @@ def interval(draws: np.ndarray) -> list[float] | None:
 
 @dataclass(frozen=True)
 class PerImage:
-    """What each image adds to a score that is a function of sums over images.
+    """Contribution of each image to a score that is a function of sums over images.
 
     Attributes:
         kind: 'iou', 'accuracy' or 'calibration' (keys of `SCORES`); or 'resampled', of a score that is no
@@ -96,7 +96,7 @@ def mean_iou(sums: np.ndarray, images: int) -> np.ndarray:
 
     Args:
         sums: ``(R, 2, C)`` summed intersections and unions.
-        images: unused; the sums say it all.
+        images: unused; the sums are sufficient.
 
     Returns:
         ``(R,)``

@@ -1,8 +1,8 @@
-"""One dataset and one loader for a whole sweep, so that workers live through it and read ahead.
+"""One dataset and one loader for a whole sweep, so that workers persist and prefetch.
 
 An index of the dataset names a cell and a sample. A worker that gets it moves its own copy of the
-pipelines to that cell, so the workers of one loader can be at the borders of two cells at once and
-nobody waits there.
+pipelines to that cell, so the workers of one loader can be in two cells at once and need not wait
+between cells.
 """
 
 import bisect
@@ -59,10 +59,10 @@ class CellDataset(Dataset):
 class CellBatches(Sampler):
     """One rank's batches: cell after cell, no batch across a border.
 
-    Batches are cut from the samples' order before they are dealt to the ranks in turn. So the model
-    sees the same batches whatever the number of ranks: which images share a batch can decide their
-    last digits, and, where they are padded to one size, more than that. Nothing is padded to equal
-    lengths; no sample is seen twice.
+    Batches are formed in sample order and then distributed to the ranks in turn, so the model sees
+    the same batches with any number of ranks: which images share a batch can affect the last digits
+    and, if they are padded to one size, more than that. Ranks are not padded to equal lengths; no
+    sample is seen twice.
 
     Args:
         cells: indices of the cells to go through.
@@ -152,11 +152,11 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         if error.name != 'get_data_info':
             raise
         raise InputError(
-            f'{type(error.obj).__name__} has no get_data_info: derive it from mmengine BaseDataset'
+            f'{type(error.obj).__name__} has no get_data_info: derive it from BaseDataset of mmengine'
         ) from None
     if infos and isinstance(infos[0].get('images'), list):
         raise InputError(
-            f'the samples of {type(dataset).__name__} are videos: pictures are corrupted one by one, and '
+            f'the samples of {type(dataset).__name__} are videos: images are corrupted one by one, and '
             'what is found over a video is not evaluated so; a detector is, on a dataset of pictures'
         )
     path = infos[0].get('img_path') if infos else None
@@ -167,8 +167,8 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         )
     if infos and not path:
         raise InputError(
-            f'the samples of {type(dataset).__name__} have no img_path: every image is corrupted by '
-            'a seed made of its file name, so the dataset must read images from files'
+            f'the samples of {type(dataset).__name__} have no img_path: the seed of an image is '
+            'derived from its file name, so the dataset must read images from files'
         )
     return infos
 

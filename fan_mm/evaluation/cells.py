@@ -1,10 +1,11 @@
-"""The cells of a sweep, and their store: every finished cell on disk at once, whole or not at all.
+"""The cells of a sweep, and their store: every finished cell is written to disk at once, atomically.
 
-A store is a folder: ``sweep.json`` holds the identity (what must be the same for a cell to count),
+A store is a folder: ``sweep.json`` holds the identity (what must match for a cell to count),
 ``cells/<corruption>_<severity>.json`` the record of one cell, and beside it ``.npz`` its statistics
-per image, where the metric has them. The record is written last, so a record without its statistics
-cannot be seen. Both carry the identity of their sweep, the name of its protocol included, so that a
-cell that came from elsewhere is known; those of earlier versions have none, and count by their folder.
+per image, where the metric has them. The record is written last, so a record never appears without
+its statistics. Both carry the identity of their sweep, the name of its protocol included, so that a
+cell from elsewhere is detected, and the record is sealed, so that an edited one is evaluated again;
+those of earlier versions have neither, and count by their folder.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from mmengine.logging import print_log
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
+from fan_mm.evaluation.consistency import seal, seal_of_arrays
 from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
 
 # What numpy raises where a .npz is not what was written.
@@ -31,6 +33,7 @@ DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
 PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
 _IDENTITY = 'identity'  # of its sweep, in the files of a cell
+_ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics' file, and of all else
 _CELL = re.compile(r'[a-z_]+_[0-9]\.(json|npz)')
 # What a kill leaves beside the cells, of what a sweep and its report write (`fan_mm.fileio`).
 _OURS = re.compile(
@@ -40,7 +43,7 @@ _PICTURE = re.compile(r'[0-9]{6,}_.+\.jpg')  # `fan_mm.evaluation.gallery.file_n
 
 
 class Cell(NamedTuple):
-    """One corruption at one severity; ('clean', 0) is the images as they are."""
+    """One corruption at one severity; ('clean', 0) stands for the clean images."""
 
     corruption: str
     severity: int
@@ -54,7 +57,7 @@ CLEAN = Cell('clean', 0)
 
 @dataclass
 class CellRecord:
-    """What is known about one cell.
+    """The record of one cell.
 
     Attributes:
         corruption: name, or 'clean'.
@@ -65,7 +68,7 @@ class CellRecord:
         samples: images evaluated.
         seconds: wall time.
         error: why it failed, one line.
-        images: saved pictures, dicts of 'key' and file names relative to the work dir.
+        images: saved images, dicts of 'key' and file names relative to the work dir.
         evidence: for the audit, see `fan_mm.evaluation.audit.evidence.merged`.
     """
 
@@ -102,6 +105,10 @@ def _differing(there: dict[str, str], now: dict[str, str]) -> list[str]:
     return [name for name in {**there, **now} if _differ(name, there, now)]
 
 
+def _leave_out(path: Path, why: str) -> None:
+    print_log(f'{path} {why}: the cell is evaluated again', 'current', logging.WARNING)
+
+
 class CellStore:
     """The records of one sweep in a folder, or, without a folder, in memory.
 
@@ -114,19 +121,20 @@ class CellStore:
         self._identity: dict[str, str] = {}
         self._records: dict[Cell, CellRecord] = {}
         self._origins: dict[Cell, dict[str, str]] = {}  # identities that stood in records
+        self._seals: dict[Cell, str | None] = {}  # of the statistics, that stood in records
         self._statistics: dict[Cell, dict[str, np.ndarray]] = {}
 
     def open(self, identity: dict[str, str], overwrite: bool = False) -> None:
-        """Begin a sweep, or go on with the one that the folder holds.
+        """Start a sweep, or continue the one in the folder.
 
         Args:
-            identity: what decides the numbers: 'config', 'checkpoint', 'dataset' and so on, each as
-                a short text. A cell of the folder counts only if all of it is the same.
-            overwrite: forget a sweep of another identity, and all cells of this one.
+            identity: what determines the numbers: 'config', 'checkpoint', 'dataset' and so on, each
+                as a short text. A cell in the folder counts only if all of it matches.
+            overwrite: discard a sweep with another identity, and all cells of this one.
 
         Raises:
-            InputError: the folder holds a sweep of another identity (says what differs), one whose
-                identity cannot be read, or files of others among the cells.
+            InputError: the folder holds a sweep of another identity (the message says what differs),
+                one whose identity cannot be read, or foreign files among the cells.
         """
         self._identity = identity
         if self.folder is None:
@@ -134,7 +142,7 @@ class CellStore:
         path, cells = self.folder / 'sweep.json', output_folder(self.folder / 'cells')
         for file in sorted(cells.iterdir()):
             if not file.name.startswith('.') and not _CELL.fullmatch(file.name):
-                raise InputError(f'{file} is no cell of a sweep: give another --work-dir')
+                raise InputError(f'{file} is not a cell of a sweep: give another --work-dir')
         if overwrite:
             path.unlink(missing_ok=True)
             self._remove_pictures()
@@ -143,12 +151,12 @@ class CellStore:
                 there = dict(json.loads(path.read_text()))
             except (ValueError, TypeError):
                 raise InputError(
-                    f'{path} is damaged: give another --work-dir, or --overwrite to start anew'
+                    f'{path} is damaged: give another --work-dir, or --overwrite to start over'
                 ) from None
             if there.get('fingerprints') != identity.get('fingerprints'):
                 raise InputError(
-                    f'{self.folder} holds a sweep that another version of fan_mm has begun: finish '
-                    'it with that one, give another --work-dir, or --overwrite to start anew'
+                    f'{self.folder} holds a sweep started by another version of fan_mm: finish it '
+                    'with that version, give another --work-dir, or --overwrite to start over'
                 )
             self._read()
             done = {COPIES + str(c) for c, r in self._records.items() if r.status == 'done'}
@@ -158,18 +166,21 @@ class CellStore:
                 # what a failed cell failed on may have been mended
                 if name in done or not name.startswith(COPIES)
             ]
-            self._refuse(f'{self.folder} holds a sweep with', names, there)
-            for cell, record in self._records.items():
-                if record.status == 'done':
-                    self._check_origin(cell)
+            if any(record.status == 'done' for record in self._records.values()):
+                self._refuse(f'{self.folder} holds a sweep with', names, there)
+            elif names:  # an image that ended it was replaced, say: nothing is lost
+                there = {}
+                self._remove_cells()
+            for cell in [c for c, r in self._records.items() if r.status == 'done']:
+                self._check_origin(cell)
+                self._check_statistics(cell)
             # with the copies of cells that are not asked for now
             self._identity = {**there, **identity}
             if self._identity != there:
                 write_whole(path, json.dumps(self._identity, indent=2) + '\n')
         else:
             # Cells without an identity (the file was removed) cannot be told from another sweep's.
-            for name in filter(_CELL.fullmatch, os.listdir(cells)):
-                (cells / name).unlink()
+            self._remove_cells()
             write_whole(path, json.dumps(identity, indent=2) + '\n')
         self._remove_temporaries()
 
@@ -180,7 +191,7 @@ class CellStore:
         differs = '; '.join(f'{n} was {there.get(n)}, is {self._identity.get(n)}' for n in names)
         raise InputError(
             f'{what} another {", ".join(names)} ({differs}): '
-            'give another --work-dir, or --overwrite to start anew'
+            'give another --work-dir, or --overwrite to start over'
         )
 
     def _check_origin(self, cell: Cell) -> None:
@@ -199,6 +210,13 @@ class CellStore:
                 self._refuse(
                     f'{path} is of a sweep with', _differing(origin, self._of(cell)), origin
                 )
+
+    def _check_statistics(self, cell: Cell) -> None:
+        """Leave out a cell whose statistics are not those that were written with its record."""
+        path, sealed = self._path(cell, '.npz'), self._seals[cell]
+        if sealed is not None and sealed != seal_of_arrays(path):
+            _leave_out(path, 'is not the file written together with its record')
+            del self._records[cell]
 
     def _of(self, cell: Cell) -> dict[str, str]:
         """What of the identity is about a cell."""
@@ -234,7 +252,7 @@ class CellStore:
         if not same or lost:
             what = f'the cells {", ".join(lost)} of {self.folder}' if same else str(path)
             raise InputError(
-                f'{what} were removed or changed while the sweep ran: nothing of it counts; run it again'
+                f'{what} were removed or changed while the sweep ran: none of it counts; run it again'
             )
 
     @property
@@ -248,6 +266,13 @@ class CellStore:
         assert self.folder is not None
         return self.folder
 
+    def _remove_cells(self) -> None:
+        """Remove the files of all cells."""
+        cells = self._there / 'cells'
+        for name in filter(_CELL.fullmatch, os.listdir(cells)):
+            (cells / name).unlink()
+        self._records.clear()
+
     def _remove_temporaries(self) -> None:
         """Remove half files that a kill left, of the names that a sweep and its report write."""
         folders = [self._there / 'figures', *(self._there / 'images').glob('*_[0-9]')]
@@ -258,7 +283,7 @@ class CellStore:
                 file.unlink()
 
     def _remove_pictures(self) -> None:
-        """Remove the pictures that `put_image` wrote, and nothing else that lies there."""
+        """Remove the images that `put_image` wrote, and nothing else that lies there."""
         images = self._there / 'images'
         for folder in images.glob('*_[0-9]'):
             for path in folder.iterdir():
@@ -275,13 +300,21 @@ class CellStore:
             elif _CELL.fullmatch(path.name) and path.suffix == '.json':
                 try:
                     content = dict(json.loads(path.read_text()))
+                    sealed = content.pop(_SEAL, None)  # none of earlier versions
+                    changed = sealed not in (None, seal(content))
+                    arrays = content.pop(_ARRAYS, None)
                     origin = content.pop(_IDENTITY, None)
                     record = CellRecord(**content)
                 except (ValueError, TypeError):
-                    text = f'{path} is damaged: the cell is evaluated again'
-                    print_log(text, 'current', logging.WARNING)
+                    _leave_out(path, 'is damaged')
+                    continue
+                if path != self._path(record.cell, '.json'):
+                    _leave_out(path, f'is of {record.cell}')
+                elif changed:
+                    _leave_out(path, 'was edited')
                 else:
                     self._records[record.cell] = record
+                    self._seals[record.cell] = arrays
                     if origin is not None:
                         self._origins[record.cell] = dict(origin)
 
@@ -306,19 +339,21 @@ class CellStore:
         if self.folder is None:
             self._statistics[record.cell] = arrays
             return
+        statistics_file = self._path(record.cell, '.npz')
         self._path(record.cell, '.json').unlink(missing_ok=True)
+        content = {**asdict(record), _IDENTITY: self._of(record.cell)}
         if not arrays:
-            self._path(record.cell, '.npz').unlink(missing_ok=True)
+            statistics_file.unlink(missing_ok=True)
         else:
             arrays[_IDENTITY] = np.array(json.dumps(self._of(record.cell)))
-            with whole_file(self._path(record.cell, '.npz')) as aside:
+            with whole_file(statistics_file) as aside:
                 np.savez_compressed(aside, **arrays)
-        content = {**asdict(record), _IDENTITY: self._of(record.cell)}
-        text = json.dumps(content, indent=1, allow_nan=False)
+            content[_ARRAYS] = seal_of_arrays(statistics_file)
+        text = json.dumps({**content, _SEAL: seal(content)}, indent=1, allow_nan=False)
         write_whole(self._path(record.cell, '.json'), text + '\n')
 
     def put_image(self, name: str, content: bytes) -> str:
-        """Write a picture; returns its file name relative to the folder."""
+        """Write an image; returns its file name relative to the folder."""
         write_whole(self._there / name, content)
         return name
 
@@ -330,7 +365,7 @@ class CellStore:
         """Statistics per image of a cell by their name, None if it has none.
 
         Raises:
-            InputError: their file is damaged.
+            InputError: the file is damaged.
         """
         with self._arrays(cell) as arrays:
             return arrays.get(name)
@@ -358,7 +393,7 @@ class CellStore:
         except DAMAGED:
             record = path.with_suffix('.json').name
             raise InputError(
-                f'{path} is damaged: remove {record} beside it, so that the cell is evaluated again'
+                f'{path} is damaged: remove {record} next to it, so that the cell is evaluated again'
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Classes as people see them: ImageNet's words in the place of WordNet ids, each name once; colours."""
+"""Classes as people see them: ImageNet's words instead of WordNet ids, each name once; colours."""
 
 import functools
 import json
@@ -37,7 +37,7 @@ def palette_of(metainfo: Mapping[str, Any], classes: int) -> list[list[int]] | N
 
 
 def short(names: Sequence[str]) -> list[str]:
-    """Names for tables and pictures: the first of several words, where no other class then has the same.
+    """Names for tables and images: the first of several words, where no other class then has the same.
 
     'tench' for 'tench, Tinca tinca', but 'maillot, tank suit' beside 'maillot'.
     """
@@ -58,7 +58,8 @@ def with_word(key: str) -> str:
 def are_imagenet(classes: Sequence[object]) -> bool:
     """Whether a dataset's classes are ImageNet's 1000 in their order.
 
-    They are told by their WordNet ids, which words may follow (n01440764_tench), or by the first of their words.
+    They are recognised by their WordNet ids, optionally followed by words (n01440764_tench), or by
+    the first of their words.
     """
     return len(classes) == 1000 and all(
         re.match(rf'{id_}(?!\d)', name) or _first(name) == _first(words)

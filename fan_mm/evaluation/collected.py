@@ -30,7 +30,7 @@ class Scores:
         per_class: score -> class -> per cent.
         kind: kind of the statistics, None without.
         statistics: see `fan_mm.evaluation.bootstrap.PerImage`.
-        draws: other score -> its values ``(R,)`` under the same resamples, where they can be had.
+        draws: other score -> its values ``(R,)`` under the same resamples, if available.
         matches: of 'bbox' and 'segm', what statistics and draws are from.
     """
 
@@ -151,7 +151,7 @@ def _of_their_own(
 
 
 def _keep_if_equal(kind: str, statistics: np.ndarray, scores: Scores) -> None:
-    """Keep the statistics if the headline can be had from them.
+    """Keep the statistics if the headline score can be derived from them.
 
     It cannot under some options of the metrics (nan_to_num, score thresholds, mDice); then there are
     no intervals rather than intervals of something else. The tolerance is the metrics' rounding.

@@ -25,23 +25,23 @@ from fan_mm.evaluation.summary import Figure, Scores, headline_figures
 def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, dict[str, Any]]:
     """Differences ``second - first`` of all headline figures of the first, with paired intervals.
 
-    Both models are resampled by the same draws of images (`fan_mm.evaluation.bootstrap`), so what
-    makes an image hard for both cancels.
+    Both models are resampled with the same draws of images (`fan_mm.evaluation.bootstrap`), so
+    difficulty that an image has for both cancels.
 
     Args:
         first: a results.json, or its folder.
         second: the other.
 
     Returns:
-        For 'clean', 'mean', 'retention' and so on: 'difference' (None where one of the two values
-        is missing), 'interval' ([low, high], None where the metric allows none or the images are
-        not the same) and 'significant' (0 lies outside the interval; None without one). Likewise of
-        'clean_segm_mAP', 'mean_segm_mAP', 'retention_segm_mAP' and so on of the other scores that both sum
-        up, and, where both measured calibration, of 'clean_ECE', 'mean_ECE' and so on, of 'NLL', 'Brier',
-        and, where both fitted a temperature, 'mean_ECE_scaled'.
+        For 'clean', 'mean', 'retention' and so on: 'difference' (None if one of the two values is
+        missing), 'interval' ([low, high], None if the metric does not support it or the images
+        differ) and 'significant' (0 lies outside the interval; None without one). Likewise of
+        'clean_segm_mAP', 'mean_segm_mAP', 'retention_segm_mAP' and so on of the other scores that
+        both sum up, and, where both measured calibration, of 'clean_ECE', 'mean_ECE' and so on, of
+        'NLL', 'Brier', and, where both fitted a temperature, 'mean_ECE_scaled'.
 
     Raises:
-        InputError: the two have another task, metric or benchmark.
+        InputError: the two differ in task, metric or benchmark.
     """
     results = [read_results(path, CORRUPTIONS) for path in (first, second)]
     for name, value in (
@@ -50,7 +50,7 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict[str, di
         ('benchmark', lambda r: r['benchmark']['severities']),
     ):
         if value(results[0]) != value(results[1]):
-            raise InputError(f'{first} and {second} cannot be compared: they have another {name}')
+            raise InputError(f'{first} and {second} cannot be compared: their {name} differs')
     alike = _alike(first, second)
     draws = [per_image.resampled() for per_image in alike]
     figures = _figures(results[0])

@@ -1,9 +1,14 @@
-"""Whether a results.json is whole and agrees with itself: a file that was edited or joined by hand may not.
+"""Whether results are whole, as they were written, and agree with themselves: edited ones may not.
 
-What is quoted stands twice in it, in the cells and in the means over them, and tables show both.
+What is quoted stands twice in a results.json, in the cells and in the means over them, and tables show both.
+What writes scores seals them: with a hash of them, and of the arrays in the file beside them.
 """
 
+import hashlib
+import json
 import math
+import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +18,21 @@ _NEEDED = ('task', 'metric', 'model', 'dataset', 'cells')
 # Per cent: mmseg rounds what it gives to two digits, mmdet to one.
 _APART = 0.02
 _BOXES_APART = 0.0501
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """A hash of what is to be stored as JSON."""
+    plain = json.loads(json.dumps(content))  # keys as texts, tuples as lists
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def seal_of_arrays(path: str | os.PathLike) -> str | None:
+    """A hash of the arrays in a .npz file, by the checksums that it keeps of them; None if it is none."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return seal({i.filename: [i.CRC, i.file_size] for i in file.infolist()})
+    except (OSError, zipfile.BadZipFile):
+        return None
 
 
 def check_results(results: Mapping[str, Any], path: object, summary: str) -> str | None:
@@ -34,21 +54,21 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> str
             results.get(name), list if name == 'cells' else str if name == 'task' else dict
         ):
             raise InputError(
-                f'{path} lacks a proper {name!r}: it was edited, or is of another program'
+                f'{path} lacks a valid {name!r}: it was edited, or written by another program'
             )
     try:
         pairs = _sweep(results) if summary == 'summary' else _shifts(results)
         means = {what: (_number(stated), computed) for what, (stated, computed) in pairs}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f'{path} was edited, or is of another program: {type(error).__name__}: {error}'
+            f'{path} was edited, or written by another program: {type(error).__name__}: {error}'
         ) from None
     apart = _BOXES_APART if results['task'] == 'detection' else _APART
     for what, (stated, computed) in means.items():
         if stated is not None and (computed is None or abs(stated - computed) > apart):
             by_cells = 'unknown' if computed is None else f'{computed:.2f}'
             return (
-                f'{path} does not agree with itself and was edited: {what} is {stated:.2f} in its {summary}, '
+                f'{path} is inconsistent and was edited: {what} is {stated:.2f} in its {summary}, '
                 f'{by_cells} by its cells'
             )
     return None

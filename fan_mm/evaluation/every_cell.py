@@ -67,8 +67,8 @@ class EveryCell:
             return None
         if world_size > 1 and (name := self._cannot_be_gathered(memory)):
             return (
-                f'{name} keeps what it collects in a way of its own, which cannot be gathered from '
-                'several processes: use one'
+                f'{name} does not keep its results in a way that can be gathered from several '
+                'processes: use one process'
             )
         try:
             with left_as_it_was(self.evaluator):
@@ -79,7 +79,7 @@ class EveryCell:
             if needs_no_more(self.evaluator):
                 return one_line(error)
             self.doubt = one_line(error)
-            text = f'{self.doubt} (the metric on the first batch; perhaps not on all)'
+            text = f'{self.doubt} (the metric on the first batch, perhaps not on all)'
             print_log(text, 'current', logging.WARNING)
         return None
 
@@ -104,7 +104,7 @@ class EveryCell:
         alike = other != cell and why == error
         if alike or self.doubt == error:
             first = other if alike else 'its first batch'
-            raise EveryCellFails(f'{cell} fails as {first} does, and so would every cell: {error}')
+            raise EveryCellFails(f'{cell} fails like {first}, and so would every cell: {error}')
         self.failed = cell, error
 
     def metric_failed(self, cell: Cell, error: Exception) -> None:

@@ -24,13 +24,13 @@ Painter = Callable[[np.ndarray, Any], Mapping[str, np.ndarray]]
 
 
 class Gallery:
-    """Which pictures are kept, and how they are painted.
+    """Which images are kept, and how they are painted.
 
     Args:
-        count: number of samples, spread evenly over the dataset.
+        count: number of samples, evenly spaced over the dataset.
         paint: maps the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample to RGB
             pictures: 'image', 'prediction' and, if known, 'ground_truth' and 'error'.
-        severities: of all corruptions of the sweep. Of each one cell must have pictures, that of
+        severities: of all corruptions of the sweep. Of each one cell must have images, that of
             severity 3 or the nearest below; the others get them when they are evaluated.
         samples: number of samples of the sweep.
         channel_order: of the model's input: 'bgr' or 'rgb'.
@@ -54,7 +54,7 @@ class Gallery:
     ) -> dict[int, dict[str, bytes]]:
         """Paint what is wanted of one batch.
 
-        Pictures never fail a cell: if something cannot be painted, the log says so, and no more are
+        Images never fail a cell: if something cannot be painted, the log says so, and no more are
         taken.
 
         Args:
@@ -64,13 +64,13 @@ class Gallery:
             outputs: the predicted data samples.
 
         Returns:
-            position -> picture -> JPEG file.
+            position -> image -> JPEG file.
         """
         try:
             return self._take(cell, positions, batch, outputs)
         except Exception as error:  # the input's form and the painter are the user's
             self.positions = set()
-            print_log(f'no pictures: {one_line(error)}', 'current', logging.WARNING)
+            print_log(f'no images: {one_line(error)}', 'current', logging.WARNING)
             return {}
 
     def _take(
@@ -92,7 +92,7 @@ class Gallery:
 
 
 def encode(picture: np.ndarray) -> bytes:
-    """JPEG file of an RGB picture ``(H, W, 3)``, made smaller if it is wider than `MAX_WIDTH`."""
+    """JPEG file of an RGB image ``(H, W, 3)``, made smaller if it is wider than `MAX_WIDTH`."""
     height, width = picture.shape[:2]
     if width > MAX_WIDTH:
         size = MAX_WIDTH, max(1, round(height * MAX_WIDTH / width))
@@ -114,14 +114,14 @@ def commented(jpeg: bytes, text: str) -> bytes:
 
 
 def file_name(cell: Cell, position: int, picture: str) -> str:
-    """Where a picture lies below the work dir."""
+    """Where an image lies below the work dir."""
     return f'images/{cell.corruption}_{cell.severity}/{position:06d}_{picture}.jpg'
 
 
 def stored(
     store: CellStore, cell: Cell, taken: Mapping[int, Mapping[str, bytes]], paths: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Write the pictures of a cell; returns the 'images' of its record.
+    """Write the images of a cell; returns the 'images' of its record.
 
     Each file says in a comment of which protocol and cell it is.
 
@@ -160,7 +160,7 @@ def one_of_each(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def entries(records: Sequence[CellRecord]) -> list[dict[str, Any]]:
-    """The 'gallery' of results.json: one entry per sample and corrupted cell with pictures."""
+    """The 'gallery' of results.json: one entry per sample and corrupted cell with images."""
     clean = {
         image['key']: image for record in records if record.cell == CLEAN for image in record.images
     }

@@ -18,24 +18,24 @@ _PREFIX = 'val/robustness/'
 
 @HOOKS.register_module()
 class RobustnessHook(Hook):
-    """After every n-th validation, evaluate some corruptions on the validation set.
+    """Evaluate some corruptions on the validation set after every n-th validation.
 
     Logs, by mmengine's logger and visualizer (TensorBoard, WandB, ...), ``robustness/mean``,
     ``robustness/retention`` (both per cent), ``robustness/clean`` (on the same images) and one
-    ``robustness/<corruption>`` each. They join the validation's metrics, so ``save_best``
-    can name them. There they are None if a cell failed and, except for the corruptions, at
-    validations between two sweeps.
+    ``robustness/<corruption>`` each. They are added to the validation metrics, so ``save_best`` can
+    use them. There they are None if a cell failed and, except for the corruptions, at validations
+    between two sweeps.
 
     Examples:
         >>> custom_hooks = [dict(type='RobustnessHook', interval=4, max_samples=100)]
         >>> default_hooks = dict(checkpoint=dict(save_best='robustness/mean', rule='greater'))
 
     Args:
-        corruptions: names or groups; one of each group by default.
+        corruptions: names or groups; by default one of each group.
         severities: 1 to 5.
-        interval: validations from one sweep to the next.
-        max_samples: images per cell, spread evenly over the validation set; None for all.
-        seed: of the corruptions; the same images at every validation.
+        interval: number of validations from one sweep to the next.
+        max_samples: images per cell, evenly spaced over the validation set; None for all.
+        seed: seed of the corruptions; every validation uses the same images.
     """
 
     # After mmengine's RuntimeInfoHook (VERY_HIGH) has taken the metrics, before EMAHook (NORMAL) puts
@@ -64,7 +64,7 @@ class RobustnessHook(Hook):
         )
 
     def before_train(self, runner: Runner) -> None:
-        """Find now what is wrong with the options, the validation set or its evaluator."""
+        """Check the options, the validation set and its evaluator before training."""
         if runner.val_loop is None:
             raise InputError(
                 'RobustnessHook needs a validation: val_dataloader, val_evaluator, val_cfg'

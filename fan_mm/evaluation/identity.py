@@ -1,6 +1,6 @@
 """Short fingerprints of what decides a sweep's numbers: config, weights, data.
 
-Content counts, not its place: data, annotation files and weights may move. Of pictures and label maps
+Content counts, not its place: data, annotation files and weights may move. Of images and label maps
 the names and sizes count and the bytes of a sample; reading them all would take as long as an
 evaluation.
 """
@@ -48,7 +48,7 @@ _NAMES_A_FILE = re.compile(
 )
 _WRITTEN = re.compile(r'(^|_)(out|outfile|output|save|dump|results?|log|cache|tmp|vis)(_|$)')
 _LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
-SAMPLE = 64  # pictures of which the bytes are read
+SAMPLE = 64  # images of which the bytes are read
 BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
 
 
@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 def _content(value: Any, key: str = '') -> Any:
     """A part of a config in the form in which equal content is equal.
 
-    Types are told by their names, files by their bytes, numbers by their values.
+    Types are identified by their names, files by their bytes, numbers by their values.
 
     Args:
         value: the part.
@@ -191,10 +191,10 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     samples = [
         {
             'key': image_key(info['img_path']),
-            'size': _file_size(info['img_path']),
+            'size': file_size(info['img_path']),
             'label': info.get('gt_label'),
             'instances': info.get('instances'),
-            'map': _file_size(info.get('seg_map_path')),
+            'map': file_size(info.get('seg_map_path')),
         }
         for info in infos
     ]
@@ -204,7 +204,7 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
 def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
 
-    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spread. Files
+    Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spaced. Files
     that cannot be read here, as on a remote backend, count by their names; the log says so.
     """
     samples = [_sample(info) for info in infos]
@@ -213,7 +213,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     unread = sum(size is None for sample in samples for size in sample['sizes'].values())
     if unread:
         print_log(
-            f'{unread} files of the dataset cannot be looked at from here: they are known by name',
+            f'{unread} files of the dataset cannot be read from here: they are identified by name',
             'current',
             logging.WARNING,
         )
@@ -228,7 +228,7 @@ def _sample(info: Mapping) -> dict[str, Any]:
         for name, value in info.items()
         if name not in _LISTED and not _NAMES_A_FILE.search(str(name))
     }
-    return {**rest, 'sizes': {name: _file_size(path) for name, path in files.items()}}
+    return {**rest, 'sizes': {name: file_size(path) for name, path in files.items()}}
 
 
 def _files(info: Mapping) -> dict[str, str]:
@@ -241,12 +241,12 @@ def _files(info: Mapping) -> dict[str, str]:
 
 
 def contents_of(files: Sequence[Path]) -> str:
-    """Short hash of pictures, of large ones of parts: of copies, and of what they are copies of."""
+    """Short hash of images, of large ones of parts: of copies, and of what they are copies of."""
     return sample_sha256(files, BLOCK)[:16]
 
 
 def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
-    """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spread.
+    """Hash of names, sizes and bytes of files, of at most `SAMPLE` of them, evenly spaced.
 
     Args:
         files: in an order that does not change; of those that cannot be read, the name counts.
@@ -271,7 +271,7 @@ def sample_sha256(files: Iterable[Path], block: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def _file_size(path: str | None) -> int | None:
+def file_size(path: str | None) -> int | None:
     """Bytes of a file; None if there is none, or it lies on a remote backend."""
     try:
         return None if path is None else os.path.getsize(path)

@@ -47,8 +47,8 @@ class FolderSet:
             indices = [known.index(id_) if id_ in known else -1 for id_ in ids]
             if set(indices) == {-1} and len(set(ids)) == self.folders:
                 print_log(
-                    f'{self.name}: no class folder is named by a WordNet id of ImageNet; they are taken for '
-                    "the set's classes in order",
+                    f'{self.name}: no class folder is named by a WordNet id of ImageNet; they are assumed to '
+                    "be the dataset's classes in order",
                     'current',
                     logging.WARNING,
                 )
@@ -66,7 +66,7 @@ class FolderSet:
         if len(names) == self.folders and len(ids) == len(names):
             found += f' of {_whose(indices)}'
         raise InputError(
-            f'not {self.name}: it has {self.folders} class folders named by WordNet id, here are {found}'
+            f'not {self.name}: it has {self.folders} class folders named by WordNet id, but there are {found}'
         )
 
     def indices(self) -> list[int]:
@@ -109,7 +109,7 @@ def _whose(indices: Sequence[int]) -> str:
         if sorted(indices) == other.indices():
             return other.name
     if -1 in indices:
-        return f'which {list(indices).count(-1)} are no classes of ImageNet'
+        return f'which {list(indices).count(-1)} are not classes of ImageNet'
     return 'other classes of ImageNet'
 
 

@@ -1,7 +1,7 @@
-"""Where a corruption goes in a pipeline that somebody else wrote.
+"""Insert a corruption into a third-party pipeline.
 
-A dataset is never changed: what is returned is a shallow copy (the annotations are shared) whose
-pipelines run as they were for the clean cell and with one step more for the others.
+A dataset is never modified: the result is a shallow copy (sharing the annotations) whose pipelines
+are unchanged for the clean cell and have one more step for the others.
 """
 
 import contextlib
@@ -37,11 +37,12 @@ from fan_mm.evaluation.loading.picture_flow import (
     picture_in,
     run,
 )
+from fan_mm.picture_files import refuse_cut
 
 _CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
 
 
-# What `CorruptImage` takes for pictures with red first, by what it takes for those with blue first.
+# What `CorruptImage` takes for images with red first, by what it takes for those with blue first.
 # Red and blue are exchanged by either name of the second, seen from the other side.
 _RED_FIRST = {'bgr': 'rgb', 'bgr-as-rgb': 'bgr', 'rgb': 'rgb'}
 
@@ -66,12 +67,12 @@ class CellPipeline:
         self.cell = CLEAN
 
     def move_to(self, cell: Cell) -> None:
-        """Corrupt as this cell says from now on."""
+        """Switch to this cell."""
         self.cell = cell
         self.step.corruption, self.step.severity = cell
 
     def start(self) -> Transforms:
-        """The transforms before the corruption: they do the same in every cell."""
+        """The transforms before the corruption, which are the same in every cell."""
         transforms = self.corrupted.transforms
         holds = (any(t is self.step for t in flatten([transform])) for transform in transforms)
         return transforms[: next(holding for holding, found in enumerate(holds) if found)]
@@ -89,7 +90,10 @@ class CellPipeline:
             self.clean, self.corrupted = before
 
     def __call__(self, results: dict) -> Any:
-        return (self.clean if self.cell == CLEAN else self.corrupted)(results)
+        if self.cell != CLEAN:
+            return self.corrupted(results)
+        refuse_cut(results)  # here, before any score; a decoder may fill it with grey
+        return self.clean(results)
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def landmarks_of(
 def on_the_fly(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
     """Corrupt the image once it is loaded, or, for classification, once it is cropped.
 
-    Cityscapes-C and COCO-C corrupt the picture as it lies on disk; ImageNet-C is defined on the
+    Cityscapes-C and COCO-C corrupt the image as it lies on disk; ImageNet-C is defined on the
     224x224 crop (Hendrycks and Dietterich, ICLR 2019), so there the corruption comes last, before
     the sample is packed. So it does where no transform loads the image because the dataset holds it.
     """
@@ -176,12 +180,11 @@ def as_the_model_gets_it(
 
 
 def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:
-    """Load the corrupted file in the image's place.
+    """Load the corrupted file instead of the image.
 
-    The pictures of ImageNet-C are crops already. So that they are not cropped to a part of
-    themselves, centre crops and the resizes before them go straight to the size of the crop:
-    nothing is done to 224x224 files for a model that takes 224, and one resize for one that takes
-    384.
+    The images of ImageNet-C are already cropped. To avoid cropping them again, centre crops and the
+    resizes before them are replaced by a resize to the crop size: 224x224 files stay unchanged for
+    a model that takes 224, and are resized once for one that takes 384.
 
     Raises:
         InputError: a classification pipeline with other crops, or of several sizes.
@@ -196,7 +199,7 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     if len(known) < len(crops) or len(sizes) > 1:
         names = ', '.join(dict.fromkeys(names_of(crop)[0] for crop in crops))
         raise InputError(
-            f'the files of --corrupted-root are crops already, and the pipeline has {names}: '
+            f'the files of --corrupted-root are already cropped, but the pipeline has {names}: '
             f'only {" or ".join(_CENTRE_CROPS)} of one size can be left out'
         )
     return _uncropped(transforms, sizes.pop())
@@ -241,7 +244,7 @@ def _resized_by_torchvision(transform: Any, name: str, size: tuple[int, int]) ->
 
 
 def first_sample(dataset: Any) -> dict | None:
-    """What a dataset's pipeline gets for its first sample; None if that cannot be had."""
+    """What a dataset's pipeline gets for its first sample; None if that is not available."""
     new, look = copy.copy(dataset), Look()
     new.pipeline, new.test_mode = look, True
     with contextlib.suppress(Exception):  # whatever a dataset may raise, it will again
@@ -280,7 +283,7 @@ def _try(
 
 
 def _check_sizes(transforms: Sequence, look: Look, sample: dict) -> None:
-    """Check that the first picture is large enough where ``look`` stands."""
+    """Check that the first image is large enough where ``look`` stands."""
     run(copied(transforms), sample)
     for image in map(picture_in, look.seen):
         if isinstance(image, np.ndarray | Image.Image):
@@ -292,7 +295,7 @@ def _check_size(image: np.ndarray | Image.Image) -> None:
     if min(width, height) < MIN_SIDE:
         raise InputError(
             f'the image to corrupt has {width}x{height} pixels, but the corruptions need '
-            f'{MIN_SIDE}x{MIN_SIDE} or more there'
+            f'{MIN_SIDE}x{MIN_SIDE} or more at this point'
         )
 
 
@@ -309,12 +312,12 @@ def _loads_plainly(transforms: Sequence, look: Look) -> bool:
 
 
 def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> str:
-    """Let a corruption take the colours in the order that the picture has at its place.
+    """Set the channel order of a corruption to that of the image at its position.
 
-    What cannot be run to that place is left alone: it will raise where it is meant to run.
+    A pipeline that cannot be run up to that position is left unchanged: it will raise when it is used.
 
     Args:
-        step: its ``channel_order`` is for a picture with blue first, as mm loads it, and is changed
+        step: its ``channel_order`` is for an image with blue first, as mm loads it, and is changed
             where red comes first.
         transforms: of the pipeline, with ``look`` in the step's place.
         look: see above.
@@ -324,7 +327,7 @@ def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> s
         The order: 'rgb' or 'bgr'.
 
     Raises:
-        InputError: the picture cannot be corrupted in the form that it has there, or nothing tells
+        InputError: the image cannot be corrupted in the form that it has there, or nothing tells
             the order of its colours.
     """
     run(transforms, sample)
@@ -336,8 +339,8 @@ def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> s
     orders = colour_orders(transforms, look, sample)
     if len(orders) > 1:
         raise InputError(
-            'red comes first in some of the pictures that are made of a sample, blue in others: '
-            'let all branches of the pipeline agree'
+            'red comes first in some of the images made from a sample, blue in others: use the '
+            'same order in all branches of the pipeline'
         )
     if orders != {'rgb'}:
         return 'bgr'
@@ -354,7 +357,7 @@ def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -
     if any(frame.is_cut(results) for results in look.seen):
         names = ', '.join(names_of(t)[0] for t in flatten(transforms))
         raise InputError(
-            'the files of --corrupted-root are crops already, and the pipeline cuts off their edges '
+            'the files of --corrupted-root are already cropped, but the pipeline cuts off their edges '
             f'({names}): only {" or ".join(_CENTRE_CROPS)} can be left out'
         )
 
@@ -365,21 +368,21 @@ def with_cells(
     place: Callable[..., Transforms],
     corrupts: bool = True,
 ) -> tuple[Any, list[CellPipeline]]:
-    """A copy of a dataset that can be moved from cell to cell.
+    """Copy a dataset such that it can be moved from cell to cell.
 
     Args:
         dataset: any mm dataset; wrappers (ConcatDataset, RepeatDataset, ...) are followed.
         make_step: builds the corrupting transform, one per pipeline.
         place: `on_the_fly`, `as_the_model_gets_it` or `from_files`.
-        corrupts: whether there will be other cells than the clean one, for which alone pictures need a
+        corrupts: whether there will be other cells than the clean one, for which alone images need a
             form and size that can be corrupted.
 
     Returns:
         The copy, and its pipelines, whose `CellPipeline.move_to` moves it.
 
     Raises:
-        InputError: a dataset has no pipeline, or one with no place for the corruption, or the
-            picture has a form there that cannot be corrupted (`fit`).
+        InputError: a dataset has no pipeline, or one with no position for the corruption, or the
+            image has a form there that cannot be corrupted (`fit`).
     """
     new = copy.copy(dataset)
     if hasattr(dataset, 'datasets'):
@@ -392,8 +395,8 @@ def with_cells(
     clean: Any = getattr(dataset, 'pipeline', None)
     if not hasattr(clean, 'transforms'):
         raise InputError(
-            f'{type(dataset).__name__} has no pipeline of transforms to put a corruption into: '
-            'use a dataset of mmpretrain, mmseg or mmdet, or one derived from mmengine BaseDataset'
+            f'{type(dataset).__name__} has no pipeline to insert a corruption into: use a dataset '
+            'of mmpretrain, mmseg or mmdet, or one derived from BaseDataset of mmengine'
         )
     step = make_step()
     sample = first_sample(dataset)
@@ -402,8 +405,8 @@ def with_cells(
     if not any(t is step for t in flatten(corrupted)):
         names = ', '.join(type(t).__name__ for t in flatten(clean.transforms))
         raise InputError(
-            f'no place for a corruption in the pipeline of {type(dataset).__name__} ({names}): '
-            'it needs a LoadImageFromFile, or where the dataset holds the image a transform that '
+            f'no position for a corruption in the pipeline of {type(dataset).__name__} ({names}): '
+            'it needs a LoadImageFromFile or, if the dataset holds the image, a transform that '
             'packs it'
         )
     order = 'bgr'

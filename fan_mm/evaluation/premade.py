@@ -1,4 +1,4 @@
-"""Corrupted images that somebody generated, read in the place of the clean ones.
+"""Existing corrupted images, read instead of the clean ones.
 
 ``tools/make_corrupted_dataset.py``, the official scripts and Hendrycks's ImageNet-C write
 ``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`);
@@ -27,6 +27,7 @@ from fan_mm.evaluation import identity
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import SUFFIXES
+from fan_mm.picture_files import refuse_cut
 
 _SUFFIXES = tuple(s for suffix in SUFFIXES for s in (suffix, suffix.upper()))
 _CELL_FOLDERS = tuple(dict.fromkeys(layout.cell for layout in LAYOUTS.values()))
@@ -196,8 +197,8 @@ class PremadeImages:
             folder = self._below(path).parent.name
             if label_of.setdefault(folder, label) != label:
                 raise InputError(
-                    f'{path} has label {label}, but its copy lies in {folder} with those of label '
-                    f'{label_of[folder]}: the list of labels is of other images'
+                    f'{path} has label {label}, but its copy is in {folder} with those of label '
+                    f'{label_of[folder]}: the list of labels belongs to other images'
                 )
         folders = sorted(label_of)
         if len(set(label_of.values())) < len(folders):
@@ -208,8 +209,8 @@ class PremadeImages:
             if label_of[before] > label_of[after]:
                 raise InputError(
                     f'{before} has label {label_of[before]} and {after} {label_of[after]}: the list of '
-                    'labels beside the clean images has another order of classes than the WordNet '
-                    "ids' (ImageNet's, in which models are trained)"
+                    'labels next to the clean images has another class order than the WordNet ids (that of '
+                    'ImageNet, used by trained models)'
                 )
 
     def protocol(self) -> dict[str, Any]:
@@ -226,7 +227,7 @@ class PremadeImages:
         }
 
     def check_made(self, asked: Mapping[str, Any]) -> None:
-        """Check that files were made as somebody asks for them; of what is not known nothing is said.
+        """Check that the files match the requested options; unknown options are not checked.
 
         Args:
             asked: of `protocol`, None for any.
@@ -239,7 +240,7 @@ class PremadeImages:
             if value is not None and made[name] not in (None, value):
                 raise InputError(
                     f'--{name.replace("_", "-")} {value}: the files of {self.root} were made with '
-                    f'{made[name]}; leave the option out, or the files'
+                    f'{made[name]}; leave out the option or the files'
                 )
 
     def origin(self) -> str:
@@ -315,7 +316,7 @@ def _same(first: str, second: str) -> bool:
 def _shared(first: str, second: str, copy: PurePath) -> InputError:
     return InputError(
         f'{first} and {second} would both read {copy}, which is the copy of one of them: '
-        'generate copies that have the same folders as the images, or evaluate them one by one'
+        'generate copies with the same folders as the images, or evaluate them separately'
     )
 
 
@@ -340,7 +341,7 @@ def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
         one = PurePath(twice[0])
         raise InputError(
             f'{folder} has no copy of {one.name} alone: {images[one.stem]} and {one} would both '
-            'read it; images in one folder need names of their own'
+            'read it; images in one folder need distinct names'
         )
     return found
 
@@ -368,4 +369,5 @@ class ReadPremade(BaseTransform):
                 f'{results["img_path"]}'
             )
         results['img_path'] = str(path)
+        refuse_cut(results)
         return results

@@ -30,7 +30,7 @@ class Progress:
         self.in_cell = 0
         self.start = self.last_line = time.monotonic()
         if done:
-            print_log(f'{len(done)} of {len(cells)} cells are done already', 'current')
+            print_log(f'{len(done)} of {len(cells)} cells are already done', 'current')
 
     def images_per_second(self) -> float:
         """Of this run, everything counted."""

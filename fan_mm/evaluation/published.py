@@ -6,7 +6,7 @@ concerned are left out of what this module hands out. What can be recomputed is 
 retention from the two accuracies, averages from the columns, one table against another; each
 disagreement becomes a note of the row.
 
-These are other people's measurements. Whoever shows them must label them as published.
+These are measurements of other authors, and must be labelled as published wherever they are shown.
 """
 
 import functools
@@ -68,9 +68,9 @@ class Publication:
         short: the same in few words, for a heading.
         benchmark: name of the benchmark (`fan_mm.corruptions.BENCHMARKS`).
         dataset: class of the data set.
-        images: the pictures evaluated, such as 'Cityscapes validation'.
+        images: the images evaluated, such as 'Cityscapes validation'.
         samples: their number.
-        corrupted: how the corrupted pictures were made.
+        corrupted: how the corrupted images were made.
         models: in the order of the source.
         remarks: what holds for all of them, one sentence each.
     """
@@ -230,7 +230,7 @@ def _disagreements(rows: list[dict]) -> list[str]:
         printed = {row['table']: row[column] for row in rows if column in row}
         if len(set(printed.values())) > 1:
             places = ' and '.join(f'{value} in Table {n}' for n, value in printed.items())
-            found.append(f'Printed twice, differently: {what} {places}.')
+            found.append(f'Printed twice with different values: {what} {places}.')
     for row in rows:
         if 'retention' in row and not retention_agrees(row):
             ratio = 100 * row['corrupted'] / row['clean']

@@ -26,7 +26,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
 from fan_mm.evaluation.cells import DAMAGED, Cell, CellRecord
-from fan_mm.evaluation.consistency import check_results
+from fan_mm.evaluation.consistency import check_results, seal, seal_of_arrays
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
@@ -40,6 +40,11 @@ PER_IMAGE = 'per_image.npz'
 CALIBRATION = 'calibration.npz'  # likewise, of calibration
 
 _PROTOCOL = 'protocol'  # among the arrays of such a file
+_SEAL = 'seal'  # what is hashed when results are written; a model may be renamed
+_SEALED = (
+    *('task', 'benchmark', 'metric', 'dataset', 'cells', 'summary', 'other_summaries', 'sets'),
+    *('calibration', 'bootstrap'),
+)
 _LIBRARIES = ['fan_mm', 'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'numpy', 'cv2']
 
 
@@ -211,19 +216,29 @@ def write_with_arrays(
                 with file.open(f'{array}.npy', 'w', force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)
     path = folder / RESULTS
-    write_whole(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
+    seals = {_SEAL: _seals(results, [folder / n for n, c in arrays.items() if c is not None])}
+    write_whole(path, json.dumps(results | seals, indent=1, allow_nan=False) + '\n')
     return path
 
 
+def _seals(results: Mapping[str, Any], files: Iterable[Path]) -> dict[str, str | None]:
+    """Hashes of the scores, and of the files of arrays, by their names."""
+    scores = seal({name: results[name] for name in _SEALED if name in results})
+    return {RESULTS: scores, **{file.name: seal_of_arrays(file) for file in files}}
+
+
 def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, Any]:
-    """Read a results.json; one of version 1 gets the 'kind' that it lacks. One that was edited is told.
+    """Read a results.json; one of version 1 gets the 'kind' that it lacks.
+
+    A file that was edited after it was written is reported, and gets a 'doubt': a line with the reason, shown
+    in reports and comparisons.
 
     Args:
-        path: the file, or the folder that holds it.
+        path: the file, or the folder that contains it.
         kind: `CORRUPTIONS` or `SHIFTS`; None for either.
 
     Raises:
-        InputError: there is none, it is not one of this schema, or of the other kind, or not whole.
+        InputError: the file is missing, incomplete, of another schema or of the other kind.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
@@ -242,13 +257,31 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     results.setdefault('kind', CORRUPTIONS)
     if kind not in (None, results['kind']):
         raise InputError(
-            f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, where those on '
+            f'{path} holds results on {_KINDS.get(results["kind"], results["kind"])}, but results on '
             f'{_KINDS[kind]} are needed'
         )
     doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
-    if doubt:
+    broken = _broken_seal(path, results, results.pop(_SEAL, None))
+    if doubt := doubt or broken:
         _warn(doubt)
+        results['doubt'] = doubt
     return results
+
+
+def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | None:
+    """Which file was changed since it was written and sealed, in a line; results of earlier versions are not."""
+    if not isinstance(sealed, dict):
+        return None
+    files = [path.with_name(name) for name in sealed if name != RESULTS]
+    found = _seals(results, [file for file in files if file.is_file()])
+    changed = [path.with_name(name) for name, digest in found.items() if digest != sealed.get(name)]
+    if not changed:
+        return None
+    own = changed[0].name == RESULTS
+    return (
+        f'{path if own else changed[0]} was edited or replaced since it was written'
+        f'{"" if own else f" with {path}"}: the command of its evaluation writes it again'
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -258,14 +291,14 @@ def _warn(line: str) -> None:
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:
-    """Read the statistics per image beside a results.json of a sweep; None if there are none.
+    """Read the per-image statistics next to a results.json of a sweep; None if there are none.
 
     Args:
-        path: results.json, or the folder that holds it.
-        name: of the file: `PER_IMAGE`, or `CALIBRATION`.
+        path: results.json, or the folder that contains it.
+        name: name of the file: `PER_IMAGE`, or `CALIBRATION`.
 
     Raises:
-        InputError: their file is damaged.
+        InputError: the file is damaged.
     """
     arrays = read_arrays(path, name)
     if arrays is None:
@@ -286,7 +319,7 @@ def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.
     """Read the arrays beside a results.json as they are, but for their protocol; None if there are none.
 
     Args:
-        path: results.json, or the folder that holds it.
+        path: results.json, or the folder that contains it.
         name: of their file.
 
     Raises:
@@ -315,8 +348,8 @@ def _check_protocol(file: Path, there: Mapping[str, Any], wanted: Mapping[str, A
     if names:
         differs = '; '.join(f'{n} {there.get(n)} instead of {wanted.get(n)}' for n in names)
         raise InputError(
-            f'{file} is of another protocol than the results beside it ({differs}): the command of its '
-            'sweep writes both anew'
+            f'{file} belongs to another protocol than the results next to it ({differs}): the command of its '
+            'sweep writes both again'
         )
 
 
@@ -326,4 +359,4 @@ def _arrays_of(path: str | os.PathLike, name: str) -> Path:
 
 
 def _damaged(path: str | os.PathLike, name: str) -> str:
-    return f'{_arrays_of(path, name)} is damaged: the command of its sweep writes it anew'
+    return f'{_arrays_of(path, name)} is damaged: the command of its sweep writes it again'

@@ -4,7 +4,7 @@ from fan_mm.errors import InputError
 
 
 def spread(total: int, count: int) -> list[int]:
-    """Places of at most ``count`` of ``total`` samples, evenly spread.
+    """Places of at most ``count`` of ``total`` samples, evenly spaced.
 
     The first ones may be one city or class.
 

@@ -19,7 +19,7 @@ _BENCHMARK_OF = {
 def default_benchmark(dataset: Any) -> str:
     """Name of the benchmark made for a dataset (or the one in its wrappers); 'all' for others.
 
-    Folders of pictures that are named as ImageNet's classes are ImageNet.
+    Folders of images that are named as ImageNet's classes are ImageNet.
     """
     while True:
         for base in type(dataset).__mro__:
@@ -67,7 +67,7 @@ def choose_scope(
     """The part of a benchmark that was asked for.
 
     Args:
-        benchmark: the whole.
+        benchmark: the whole benchmark.
         corruptions: see `choose_cells`. One that the benchmark's mean does not cover becomes a
             hold-out. An empty list leaves the clean cell alone.
         severities: see `choose_cells`.

@@ -123,8 +123,8 @@ def headline_metric(metrics: Sequence[BaseMetric]) -> int:
         names = ', '.join(type(m).__name__ for m in metrics) or 'no metric'
         written = ' set to format_only' if any(vars(m).get('format_only') for m in metrics) else ''
         raise InputError(
-            f'the evaluator has {names}{written}: nothing that measures; evaluate a split with '
-            'annotations, and a metric'
+            f'the evaluator has {names}{written}: none of them computes a score; use a split '
+            'with annotations, and a metric'
         )
     return next((i for i in measuring if known(metrics[i])), measuring[0])
 
@@ -329,9 +329,9 @@ def _number(value: Any) -> float | None:
 def _without_headline(metric: BaseMetric, how: KnownMetric, names: Sequence[str]) -> str:
     name, given = type(metric).__name__, ', '.join(names) or 'nothing'
     if as_in_library(metric):
-        return f'{name} gave {given}: set it to compute {" or ".join(how.headlines)}'
+        return f'{name} returned {given}: configure it to compute {" or ".join(how.headlines)}'
     return (
-        f'{name} gave {given}: the sweep needs a score of which it knows that higher is better, '
+        f'{name} returned {given}: the sweep needs a score that is known to be better when higher, '
         'such as mIoU, mAP, top1 or accuracy, also as the last word of a name (mean_accuracy)'
     )
 
@@ -343,7 +343,7 @@ def to_per_cent(value: float, scale: float | None) -> float | None:
     noise and nothing else.
 
     Args:
-        value: as the metric gives it.
+        value: as returned by the metric.
         scale: factor; None for a score whose unit is not known or is no share, which stays as it is.
     """
     value = float(value)

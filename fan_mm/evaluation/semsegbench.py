@@ -10,11 +10,11 @@ import json
 from importlib import resources
 
 from fan_mm.corruptions import BENCHMARKS
-from fan_mm.evaluation.audit.cell_checks import repeated_score
+from fan_mm.evaluation.audit.equality import repeated_score
 from fan_mm.evaluation.published import Publication, PublishedModel
 
 SOURCE = 'SemSegBench (arXiv 2505.18015, 2025), data under CC0'
-# SemSegBench's name of a data set: mmseg's class, the split, its number of pictures
+# SemSegBench's name of a data set: mmseg's class, the split, its number of images
 DATASETS = {
     'cityscapes': ('CityscapesDataset', 'Cityscapes validation', 500),
     'ade20k': ('ADE20KDataset', 'ADE20K validation', 2000),
@@ -73,8 +73,8 @@ def publications(dataset: str | None = None) -> list[Publication]:
                     images=images,
                     samples=samples,
                     corrupted=(
-                        'made with imagecorruptions after the resize, from BGR arrays taken as RGB '
-                        "('bgr-as-rgb'), without a seed, the model under float16 autocast"
+                        'made with imagecorruptions after the resize, from BGR arrays treated as '
+                        "RGB ('bgr-as-rgb'), without a seed, the model under float16 autocast"
                     ),
                     models=tuple(_model(row) for row in rows() if row['dataset'] == name),
                 )

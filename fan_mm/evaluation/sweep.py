@@ -66,7 +66,7 @@ __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 class RobustnessSweep:
     """Evaluate a model on clean images and on every cell of a corruption benchmark.
 
-    No argument is changed. Under torch.distributed every rank creates and runs the sweep; rank 0
+    Arguments are not modified. With torch.distributed, every rank creates and runs the sweep; rank 0
     decides which cells to evaluate, computes the metrics and writes the files.
 
     Examples:
@@ -75,43 +75,43 @@ class RobustnessSweep:
         87.5
 
     Args:
-        model: has mmengine's ``test_step``; its weights are loaded and it is on its device.
-        dataloader: of the clean test set, or its config.
-        evaluator: mmengine's, a metric or a list of them, or their config. The scores are those that
-            its own ``evaluate`` returns; one of them must come from a metric of
-            `fan_mm.evaluation.scores.KNOWN_METRICS`, or be named like a score that is better when
-            higher.
+        model: a model with mmengine's ``test_step``, with its weights loaded, on its device.
+        dataloader: loader of the clean test set, or its config.
+        evaluator: an mmengine Evaluator, a metric or a list of metrics, or their config. The scores
+            are those that its ``evaluate`` returns; one of them must come from a metric in
+            `fan_mm.evaluation.scores.KNOWN_METRICS`, or have the name of a score that is better
+            when higher.
         benchmark: a key of `fan_mm.corruptions.BENCHMARKS`; None for the dataset's own.
-        protocol: name of what is evaluated if it is no benchmark, such as a real condition.
+        protocol: name of the protocol if it is not a benchmark, such as a real condition.
         corruptions: names or groups, None for all of the benchmark.
         severities: 1 to 5, None for all of the benchmark.
         corrupted_root: folder of corrupted images; None corrupts on the fly.
-        seed: base seed of corruptions made on the fly, by default 0; for ready files it must be theirs.
-        channel_order: order in which the corruptions see the colours: 'rgb' (physically correct), or
-            'bgr-as-rgb' (red and blue swapped, as the published FAN and COCO-C numbers were made);
-            None for the benchmark's own.
-        max_samples: evaluate this many images, spread evenly over the dataset; None for all.
-        work_dir: folder of cells, pictures and results, from which a stopped sweep resumes; None
-            writes nothing.
+        seed: base seed of corruptions on the fly, by default 0; for existing files it must match theirs.
+        channel_order: channel order for the corruptions: 'rgb' (physically correct), or
+            'bgr-as-rgb' (red and blue swapped, as for the published FAN and COCO-C numbers);
+            None for that of the benchmark.
+        max_samples: evaluate this many images, evenly spaced over the dataset; None for all.
+        work_dir: folder for cells, images and results, from which an interrupted sweep resumes;
+            None writes nothing.
         overwrite: discard earlier results in ``work_dir``.
         on_error: what to do if a cell fails: 'retry' it once, then skip it; 'skip' it; 'stop'.
         fp16: evaluate under autocast, as mmengine's ``test_cfg=dict(fp16=True)``; in bfloat16 on a
             CPU.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
-            'checkpoint_sha256', which identify the cells in ``work_dir`` as this model's. By
-            default the weights' hash does, and changes of pipeline or metric go unnoticed.
-        image_cache: where to keep each picture as the pipeline has it before the corruption, for
-            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It changes no
-            result, and is removed at the end.
-        save_images: number of samples whose pictures are saved; needs ``paint`` and ``work_dir``.
+            'checkpoint_sha256', which identify the cells in ``work_dir`` as those of this
+            model. By default the hash of the weights does, and changes of pipeline or metric go unnoticed.
+        image_cache: where to keep each image, as it is in the pipeline before the corruption, for
+            all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It does
+            not change results, and is removed at the end.
+        save_images: number of samples whose images are saved; needs ``paint`` and ``work_dir``.
         paint: see `fan_mm.evaluation.gallery.Gallery`.
-        calibration: also measure ECE, NLL and Brier score of every cell (classifiers, segmenters).
-        fit_on: dataset of labelled clean pictures, read like the evaluated ones but disjoint from
-            them: a temperature is fitted on it, and calibration measured with and without.
-        audit_colours: number of clean images that the audit also evaluates with red and blue exchanged.
+        calibration: also measure ECE, NLL and Brier score in every cell (classification, segmentation).
+        fit_on: dataset of labelled clean images, read like the evaluated ones but disjoint from
+            them: a temperature is fitted on it, and calibration is measured with and without it.
+        audit_colours: number of clean images that the audit also evaluates with red and blue swapped.
 
     Raises:
-        InputError: any of the above is wrong; before anything is evaluated.
+        InputError: an argument is wrong; raised before anything is evaluated.
     """
 
     def __init__(
@@ -174,53 +174,15 @@ class RobustnessSweep:
         seed, channel_order = seed or 0, channel_order or whole.channel_order
         self.cells = self.scope.cells
 
-        self.total = len(clean_dataset)
-        if not self.total:
-            raise InputError(f'the {type(clean_dataset).__name__} of the sweep is empty')
-        self.samples = spread(self.total, max_samples or self.total)
-        sizes = getattr(clean_dataset, 'cumulative_sizes', [])
-        sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
-        metainfo = metainfo_of(clean_dataset)
-        set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
-        # of mmdet's datasets with classes of their own it is a list: no classes stand for all
-        self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
-        self.parts = parts_of(self.evaluator, sizes)
-        infos = sample_infos(clean_dataset, self.samples)
-        if others := further_pictures(infos[0]):
-            print_log(
-                f'the samples have another picture ({", ".join(others)}), which stays clean: only that of '
-                'img_path is corrupted',
-                'current',
-                logging.WARNING,
-            )
-        # Not their annotations, which a dataset keeps much more tightly.
-        self.infos: list[dict[str, Any]] = [
-            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
-        ]
-        self.paths = [info['img_path'] for info in self.infos]
+        infos = self._choose_samples(max_samples)
         labels = [info.get('gt_label') for info in infos]
-        check_truth(self.evaluator, self.infos, self.parts)
         self.premade = None
         if corrupted_root is not None:
             self.premade = self._on_rank_0(lambda: self._find_copies(corrupted_root))
             self.premade.check_labels(self.paths, labels)
             self.premade.check_made(asked)
         self.resized = whole.resized
-        place = as_the_model_gets_it if self.resized else on_the_fly
-        self.dataset = CellDataset(
-            *with_cells(
-                clean_dataset,
-                lambda: (
-                    ReadPremade(self.premade)
-                    if self.premade
-                    else CorruptImage('clean', 0, seed, BENCHMARK_ORDERS[channel_order])
-                ),
-                from_files if self.premade else place,
-                corrupts=bool(self.scope.severities),
-            ),
-            self.cells,
-            self.samples,
-        )
+        self.dataset = self._with_corruptions(seed, BENCHMARK_ORDERS[channel_order])
         self.gallery = None
         if save_images and paint and work_dir:
             self.gallery = gallery.Gallery(
@@ -281,12 +243,12 @@ class RobustnessSweep:
         )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
-            raise InputError('--audit-colours: not with an evaluator of several datasets')
+            raise InputError('--audit-colours does not support an evaluator for several datasets')
         self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
     def run(self) -> dict[str, Any]:
-        """Evaluate what is not yet done.
+        """Evaluate the cells that are not done yet.
 
         Returns:
             The content of results.json, on every rank.
@@ -310,7 +272,7 @@ class RobustnessSweep:
             return self._on_rank_0(lambda: self._results(colours))
 
     def stored(self) -> list[Cell]:
-        """The cells that are done; none but on rank 0."""
+        """The cells that are done; empty except on rank 0."""
         return [cell for cell in self.cells if self.store.get(cell).status == 'done']
 
     def loader(self, cells: Sequence[Cell]) -> DataLoader:
@@ -319,6 +281,54 @@ class RobustnessSweep:
         return loader_like(self.clean_loader, self.dataset, self._batches(indices))
 
     # ------------------------------------------------------------------------------ preparation
+
+    def _choose_samples(self, max_samples: int | None) -> list[Mapping]:
+        """Choose what is evaluated, and tell the evaluator; returns all that the dataset says of it."""
+        dataset = self.clean_loader.dataset
+        self.total = len(dataset)
+        if not self.total:
+            raise InputError(f'the {type(dataset).__name__} of the sweep is empty')
+        self.samples = spread(self.total, max_samples or self.total)
+        sizes = getattr(dataset, 'cumulative_sizes', [])
+        sizes = [bisect.bisect_left(self.samples, size) for size in sizes]
+        metainfo = metainfo_of(dataset)
+        set_metainfo(self.evaluator, with_sizes(metainfo, sizes))
+        # of mmdet's datasets with classes of their own it is a list: no classes stand for all
+        self.metainfo = metainfo if isinstance(metainfo, Mapping) else {}
+        self.parts = parts_of(self.evaluator, sizes)
+        infos = sample_infos(dataset, self.samples)
+        if others := further_pictures(infos[0]):
+            print_log(
+                f'the samples have another image ({", ".join(others)}), which stays clean: only that of '
+                'img_path is corrupted',
+                'current',
+                logging.WARNING,
+            )
+        # Not their annotations, which a dataset keeps much more tightly.
+        self.infos: list[dict[str, Any]] = [
+            {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
+        ]
+        self.paths = [info['img_path'] for info in self.infos]
+        check_truth(self.evaluator, self.infos, self.parts)
+        return infos
+
+    def _with_corruptions(self, seed: int, channel_order: str) -> CellDataset:
+        """The dataset with a corruption in its pipeline, or with ready files instead of its own."""
+        place = as_the_model_gets_it if self.resized else on_the_fly
+        return CellDataset(
+            *with_cells(
+                self.clean_loader.dataset,
+                lambda: (
+                    ReadPremade(self.premade)
+                    if self.premade
+                    else CorruptImage('clean', 0, seed, channel_order)
+                ),
+                from_files if self.premade else place,
+                corrupts=bool(self.scope.severities),
+            ),
+            self.cells,
+            self.samples,
+        )
 
     def _find_copies(self, root: str) -> PremadeImages:
         """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""
@@ -374,7 +384,7 @@ class RobustnessSweep:
         queue = [cell for cell in self.cells if cell not in done]
         progress = Progress(self.cells, done, len(self.samples))
         if self.gallery and self._on_rank_0(lambda: self._without_pictures(done)):
-            print_log('cells that were done before have no pictures: --overwrite', 'current')
+            print_log('cells that were already done have no images: use --overwrite', 'current')
         retried = set()
         loader = None
         while queue:
@@ -383,7 +393,7 @@ class RobustnessSweep:
                 loader = iter(self.loader([cell, *queue]))
             parts: Any = self.gathering.gather(self.own_part.evaluate(cell, loader, progress))
             outcome = self._on_rank_0(partial(self.recording.record, cell, parts))
-            del parts  # masks of thousands of pictures, while the next cell's come
+            del parts  # masks of thousands of images, while the next cell's come
             progress.end_cell(cell, outcome.done, str(outcome))
             if outcome.done:
                 done.append(cell)
@@ -393,7 +403,7 @@ class RobustnessSweep:
                 break
             if not done and queue:
                 self.every_cell.compare(cell, outcome.text)
-            if self.on_error == 'retry' and cell not in retried:
+            if self.on_error == 'retry' and cell not in retried and not outcome.lasting:
                 retried.add(cell)
                 queue.insert(0, cell)
 
@@ -408,7 +418,7 @@ class RobustnessSweep:
     # ----------------------------------------------------------------------------------- results
 
     def _exchange_colours(self) -> dict[str, Any] | None:
-        """Evaluate a few clean images with red and blue exchanged, on every rank alike."""
+        """Evaluate a few clean images with red and blue swapped, on every rank alike."""
         places = spread(len(self.samples), self.audit_colours)
         return exchanged_in_some(
             places,  # the clean cell's samples come first

@@ -26,27 +26,27 @@ _STEM = 240  # bytes of a file name without number and suffix
 def paint_files(
     cfg: Config, checkpoint: str, path: str | os.PathLike, out: str | os.PathLike, loop: Loop = iter
 ) -> tuple[list[Path], dict[Path, str]]:
-    """Paint predictions over image files, with a legend of the classes that are present.
+    """Draw predictions on image files, with a legend of the classes that are present.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
         checkpoint: path of the weights.
         path: an image, or a folder of images.
-        out: folder of the painted pictures, which have the names of their originals.
-        loop: wraps the loop over the images, to show how far it is.
+        out: folder for the images, which keep the names of their originals.
+        loop: wraps the loop over the images, to show the progress.
 
     Returns:
-        The pictures written; and why there is none of a file: it is no image, or too small for the
-        model.
+        The images written, and for every file that was left out the reason: it is not an image, or
+        too small for the model.
 
     Raises:
         InputError: a mistake in the config or in a path.
     """
     if Path(path).suffix.lower() in _VIDEOS:
-        raise InputError(f'{path} is a video: ffmpeg -i VIDEO FOLDER/%06d.png makes pictures of it')
+        raise InputError(f'{path} is a video: ffmpeg -i VIDEO FOLDER/%06d.png extracts its frames')
     files, out = find_images(path, out), Path(out)
     if out.is_file():
-        raise InputError(f'--out {out} is a file: the pictures need a folder')
+        raise InputError(f'--out {out} is a file: give a folder for the images')
     for file, relative in files:
         if (out / relative).exists() and (out / relative).samefile(file):
             raise InputError(f'--out {out} would overwrite {file}: choose another folder')
@@ -61,10 +61,10 @@ def paint_files(
         try:
             image = load_picture(loader, file)
         except InputError:
-            left_out[file] = 'not an image that can be read'
+            left_out[file] = 'cannot be read as an image'
             continue
         if (header := read_header(file)) and header.several:
-            print_log(f'{file}: only the first of its frames or pages is painted', 'current')
+            print_log(f'{file}: only its first frame or page is used', 'current')
         try:
             with used_so('test_dataloader.dataset.pipeline does not take one picture'):
                 packed = pipeline({'img_path': str(file), 'img_id': index})
@@ -83,20 +83,20 @@ def paint_files(
 def paint_samples(
     cfg: Config, checkpoint: str, out: str | os.PathLike, count: int, loop: Loop = iter
 ) -> list[Path]:
-    """Paint image, ground truth and prediction side by side for samples of the test split.
+    """Draw image, ground truth and prediction side by side for samples of the test split.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
         checkpoint: path of the weights.
-        out: folder of the pictures.
-        count: number of samples, spread evenly over the split.
-        loop: wraps the loop over the samples, to show how far it is.
+        out: output folder.
+        count: number of samples, evenly spaced over the split.
+        loop: wraps the loop over the samples, to show the progress.
 
     Returns:
-        The pictures written.
+        The images written.
 
     Raises:
-        InputError: a mistake in the config, no samples are asked for, or one that cannot be read.
+        InputError: a mistake in the config, a count below 1, or a sample that cannot be read.
     """
     predictor = Predictor(cfg, checkpoint)
     if predictor.dataset_cfg is None:
@@ -112,7 +112,7 @@ def paint_samples(
         given = packed['data_samples']
         if (path := getattr(given, 'img_path', None)) is None:
             raise InputError(
-                f'samples of one picture are painted; the dataset gives a {type(given).__name__}'
+                f'samples of one image are painted; the dataset gives a {type(given).__name__}'
             )
         file = Path(path)
         image = load_picture(loader, file)

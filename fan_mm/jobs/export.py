@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from fan_mm.deploy import (
     write_metadata,
     write_program,
 )
+from fan_mm.engine.exported_model import computing_part, count_parameters
 from fan_mm.engine.onnx_file import is_onnx, metadata_of, open_session, run_session
 from fan_mm.engine.predictor import Predictor
 from fan_mm.errors import InputError
@@ -58,24 +60,24 @@ def export(
     calibration_images: int = CALIBRATION_IMAGES,
     form: str = 'onnx',
 ) -> Verification:
-    """Export a model to a file, and verify it before it gets its name.
+    """Export a model to a file, and verify it before the file gets its final name.
 
     Args:
-        cfg: a config for mmseg, mmdet or mmpretrain; changed in place.
-        checkpoint: path of the weights, or their http(s) address.
-        out: the file; one that is there stays what it is if anything fails.
+        cfg: a config for mmseg, mmdet or mmpretrain; modified in place.
+        checkpoint: path or http(s) URL of the weights.
+        out: the file; an existing file is kept if anything fails.
         size: height and width in pixels.
-        free: of 'batch' and 'size', what the graph leaves open.
-        output: see `fan_mm.deploy.Network`, as for part and preprocessing.
+        free: which of 'batch' and 'size' stay dynamic.
+        output: see `fan_mm.deploy.Network`, like part and preprocessing.
         part: see there.
         preprocessing: see there.
         opset: of the graph.
-        precision: of `PRECISIONS`; what is lower than float32 is made of a verified graph in float32.
-        calibration_images: pictures of the training split that int8 is calibrated with.
-        form: of `FORMATS`, of the file.
+        precision: one of `PRECISIONS`; lower precisions are derived from a verified float32 graph.
+        calibration_images: number of training images for the calibration of int8.
+        form: file format, one of `FORMATS`.
 
     Returns:
-        What the verification found; it passed.
+        The result of the verification, which passed.
 
     Raises:
         InputError: a mistake in the config, the checkpoint or an option; the model cannot be
@@ -86,12 +88,14 @@ def export(
     network, predictor, pictures = _network(
         cfg, checkpoint, output, part, preprocessing, precision, calibration_images, size
     )
-    backbone = getattr(network.model, 'backbone', None)
+    name = computing_part(network.model)
+    used = getattr(network.model, name) if name else network.model
     entries = {
         'version': fan_mm.__version__,
         'task': network.task,
-        'backbone': type(backbone).__name__,
-        'arch': _plain(getattr(backbone, 'arch', None)),
+        'backbone': type(used).__name__,
+        'arch': _plain(getattr(used, 'arch', None)),
+        'parameters': count_parameters(used),
         'config': cfg.filename and Path(cfg.filename).name,
         'config_sha256': config_hash,
         'checkpoint_sha256': file_sha256(checkpoint),
@@ -102,11 +106,14 @@ def export(
         'part': part,
         'size': list(size),
         'free': list(free),
+        'window': _window(network.model),
+        'threshold': network.threshold if network.sigmoid and not network.several else None,
         'precision': precision,
         'calibration_images': len(pictures) if pictures else 0,
         'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
         'palette': _plain(predictor.metainfo.get('palette')),
     }
+    _tell_what_is_left(network, entries['window'])
     with whole_file(out) as aside:
         if form == 'pt2':
             return _verified(write_program(aside, network, size, free, entries), network, entries)
@@ -115,7 +122,7 @@ def export(
             proto, kept = to_half(proto) if pictures is None else _quantised(proto, pictures, size)
             entries['kept_in_float32'] = kept
             listed = ', '.join(f'{name} ({count})' for name, count in sorted(kept.items()))
-            print_log(f'{precision}: in float32 stay {listed or "no products"}', 'current')
+            print_log(f'{precision}: in float32: {listed or "no products"}', 'current')
             write_metadata(proto, entries)
             if form == 'onnx':
                 found = _saved_and_verified(aside, proto, network, entries, pictures)
@@ -132,17 +139,15 @@ def export(
 def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -> None:
     """Refuse what cannot be, before a model is built."""
     if is_onnx(checkpoint):
-        raise InputError(
-            f'{checkpoint} is exported already: give the checkpoint that it was made of'
-        )
+        raise InputError(f'{checkpoint} is already exported: give the original checkpoint')
     if form != 'pt2':
         require_onnx()
     elif precision != 'fp32':
-        raise InputError(f'--format pt2 is float32: {precision} is made for ONNX')
+        raise InputError(f'--format pt2 is float32 only: use {precision} with ONNX')
     if form == 'tensorrt':
         require_tensorrt()
     if form == 'onnx' and not is_onnx(out):
-        raise InputError(f'{os.fspath(out)}: the name of an ONNX file ends in .onnx')
+        raise InputError(f'{os.fspath(out)}: the name of an ONNX file must end in .onnx')
 
 
 def _graph(
@@ -164,8 +169,8 @@ def _graph(
         except InputError as error:
             if free and (at_size or 'size' in free):
                 raise InputError(
-                    f'{error}. If the model decides by the size of its input, it can be exported for one: '
-                    f'without --dynamic {" ".join(free)}'
+                    f'{error}. If the model depends on its input size, export it for one size: without '
+                    f'--dynamic {" ".join(free)}'
                 ) from None
             if at_size:
                 raise
@@ -209,7 +214,7 @@ def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verifi
         path: the file.
 
     Raises:
-        InputError: it is not an exported file, not this config's, or its verification failed.
+        InputError: the file was not exported, does not belong to this config, or failed the verification.
     """
     require_onnx()
     told = metadata_of(open_session(path), path)
@@ -236,10 +241,10 @@ def _network(
     count: int,
     size: tuple[int, int],
 ) -> tuple[Network, Predictor, TrainingPictures | None]:
-    """The network, what it was taken from, and pictures where the precision needs them."""
+    """The network, what it was taken from, and images where the precision needs them."""
     made = _normalisation(cfg)
     if preprocessing and made.get('rgb_to_bgr'):
-        raise InputError('--with-preprocessing: the data_preprocessor turns RGB into BGR')
+        raise InputError('--with-preprocessing: the data_preprocessor converts RGB to BGR')
     split = copy.deepcopy((cfg.get('train_dataloader') or {}).get('dataset'))
     predictor = Predictor(cfg, checkpoint)
     network = Network(predictor.model, predictor.task, output, part, preprocessing, size)
@@ -268,9 +273,45 @@ def _verified(
         images = example(*shapes_to_try(size, free, 1)[-1])
         where = first_difference(onnx.load(path), network, images, bounds.error)
     raise InputError(
-        f'the file does not compute what PyTorch does: {found}; {bounds}'
+        f'the file differs from PyTorch: {found}; {bounds}'
         + (f'; the first layer that differs is {where}' if where else '')
     )
+
+
+def _window(model: Any) -> dict[str, Any] | None:
+    """Size and stride in pixels of the window that a model slides over images; None if it does not."""
+    config = getattr(model, 'test_cfg', None)
+    if not isinstance(config, dict) or config.get('mode') != 'slide':
+        return None
+    return {name: _plain(config.get(name)) for name in ('crop_size', 'stride')}
+
+
+def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
+    """Warn about steps of the model's own prediction that are not in the file."""
+    if window is not None and network.part == 'whole':
+        print_log(
+            f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over images: the '
+            'file computes a single window, and on whole images it gives other scores than were measured',
+            'current',
+            logging.WARNING,
+        )
+    made = network.model.data_preprocessor
+    if network.preprocessing and (padding := _padding(made)):
+        print_log(
+            f'{type(made).__name__} pads images ({padding}), the file does not: give it padded ones',
+            'current',
+            logging.WARNING,
+        )
+
+
+def _padding(preprocessor: Any) -> str:
+    """How images are padded when a model predicts; '' if they are not."""
+    if hasattr(preprocessor, 'test_cfg'):  # mmseg's, which pads by nothing else then
+        options = preprocessor.test_cfg or {}
+    else:
+        divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+        options = {'pad_size_divisor': divisor} if divisor > 1 else {}
+    return ', '.join(f'{name} {value}' for name, value in options.items())
 
 
 def _normalisation(cfg: Config) -> dict[str, Any]:

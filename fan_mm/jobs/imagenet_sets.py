@@ -1,4 +1,4 @@
-"""The data of one of ImageNet's test sets: its loader, as the config reads pictures, and its classes."""
+"""The data of one of ImageNet's test sets: its loader, as the config reads images, and its classes."""
 
 import copy
 from pathlib import Path
@@ -20,7 +20,7 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
     Args:
         cfg: of a classifier.
         name: of the set.
-        folder: with its pictures; None for the config's own.
+        folder: with its images; None for the config's own.
         size: input size in pixels; None for the config's own.
 
     Raises:
@@ -33,7 +33,7 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
         dataset.get('pipeline') for _, dataset in datasets_of('', loader.dataset)
     ]
     if not all(pipelines):
-        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read pictures with')
+        raise InputError(f'{name}: test_dataloader.dataset has no pipeline to read images')
     if name in FOLDER_SETS:
         if any(pipeline != pipelines[0] for pipeline in pipelines):
             raise InputError(f'{name}: the test datasets have several pipelines: keep one dataset')
@@ -54,7 +54,7 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
 
 
 def build_loader(name: str, loader: dict, scope: str | None) -> Any:
-    """Build a loader; what is wrong with a folder of pictures is one line.
+    """Build a loader; what is wrong with a folder of images is one line.
 
     Args:
         name: of the set.

@@ -8,9 +8,12 @@ from fan_mm.errors import InputError
 
 
 def resize(pipeline: list[dict], size: int) -> None:
-    """Crop ``size`` pixels from a picture whose short side keeps the ratio to the crop.
+    """Crop ``size`` pixels from an image whose short side keeps the ratio to the crop.
 
     A pipeline that resizes to a square and crops nothing resizes to the new one.
+
+    Raises:
+        InputError: the pipeline has no such steps, or the size is part of the crop.
     """
     resizes = [step for step in steps_of(pipeline) if _is_resize(step)]
     crop = _centre_crop(pipeline)
@@ -28,7 +31,7 @@ def resize(pipeline: list[dict], size: int) -> None:
     if 'EfficientNet' in type_name(crop) or not resizes:
         raise InputError(
             f'{size} pixels need ResizeEdge and CenterCrop in the test pipeline, '
-            f'--size SET={own} keeps its own'
+            f'--size SET={own} keeps the original size'
         )
     edge = _key(resizes[-1], 'scale', 'size')
     _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))

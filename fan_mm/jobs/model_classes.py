@@ -1,14 +1,15 @@
 """Does a model know the classes of a data set that it was not trained on."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fan_mm.config_parts import datasets_of
 from fan_mm.engine.checks.datasets import classes_of
 from fan_mm.engine.checks.models import parts_of
+from fan_mm.engine.classification_checks import plain_name
 from fan_mm.engine.detection_checks import heads
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
 
 class Known(NamedTuple):
@@ -55,22 +56,18 @@ def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
     Raises:
         InputError: they are not.
     """
-    few = f'{len(wanted)} classes ({", ".join(wanted[:3])}, ...)'
+    needed = f'{len(wanted)} classes ({few(wanted)})'
     number = known.number or (len(known.names) if known.names else None)
     if number not in (None, len(wanted)):
-        raise InputError(f'{title} needs a model of its {few}, but this one has {number}')
+        raise InputError(f'{title} needs a model of its {needed}, but this one has {number}')
     if known.names is None or len(known.names) != len(wanted):
         return
-    own, theirs = [*map(_plain, known.names)], [*map(_plain, wanted)]
+    own, theirs = [*map(plain_name, known.names)], [*map(plain_name, wanted)]
     moved = next((i for i, n in enumerate(own) if n != theirs[i] and n in theirs), None)
     others = sum(name not in theirs for name in own)
     if moved is not None or 2 * others > len(own):
         at = moved if moved is not None else next(i for i, n in enumerate(own) if n not in theirs)
         raise InputError(
-            f"{title} needs a model of its {few}: class {at} is '{wanted[at]}' there, but "
-            f"'{known.names[at]}' of this model"
+            f"{title} needs a model of its {needed}: class {at} is '{wanted[at]}' there, but "
+            f"'{known.names[at]}' in this model"
         )
-
-
-def _plain(name: Any) -> str:
-    return re.sub(r'[\W_]', '', name.lower())

@@ -10,25 +10,31 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_dist_info, is_main_process
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fan_mm.config_parts import scope_of, type_name
 from fan_mm.engine import build_runner
-from fan_mm.engine.first_batch.samples import load_samples
+from fan_mm.engine.distributed import unwrapped
+from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.trial import try_model
+from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
-from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like
-from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
+from fan_mm.evaluation.consistency import seal
+from fan_mm.evaluation.identity import config_sha256, file_sha256, listing_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.imagenet_sets import build_loader, classes_of, loader_config
 from fan_mm.jobs.input_size import crop_size
+from fan_mm.jobs.ood_rows import is_stored, stored_rows
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
 from fan_mm.jobs.training_pictures import training_pictures
@@ -64,21 +70,22 @@ def evaluate_ood(
 ) -> dict[str, Any]:
     """Evaluate a classifier, a row of the FAN paper's Table 11, and write ``ood.json``.
 
-    The file is written after every test set, so that a run that is stopped leaves what is done.
+    The file is written after every test set, and the same command continues after the finished ones; with
+    calibration, which may be fitted on other images, only ImageNet-C is.
 
     Args:
         cfg: of any classifier that ``tools/test.py`` evaluates, whose test split is ImageNet's
-            validation set; changed in place.
+            validation set; modified in place.
         checkpoint: path of the weights, or a file of ``tools/export.py``, which has one kind of weights.
         folders: test set (a key of `TEST_SETS`, not 'clean') to its folder.
-        work_dir: where the results go; a sweep over ImageNet-C goes on where it was.
+        work_dir: folder for the results; a sweep over ImageNet-C continues where it stopped.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         sizes: input size of test sets in pixels, where it shall not be that of `SIZES`.
         weights: 'ema' or 'model' of test sets, where it shall not be that of `WEIGHTS`.
         clean: evaluate the clean validation set too.
-        overwrite: forget the sweep over ImageNet-C in ``work_dir``.
+        overwrite: forget what ``work_dir`` holds: the sweep over ImageNet-C, and the test sets that are done.
         calibration: measure ECE, NLL and Brier score of every set too.
-        fit_temperature: number of training pictures that a temperature is fitted on, for each test set
+        fit_temperature: number of training images that a temperature is fitted on, for each test set
             with its weights and input size; implies ``calibration``.
 
     Returns:
@@ -89,19 +96,21 @@ def evaluate_ood(
             evaluated.
     """
     if weights and is_onnx(checkpoint):
-        raise InputError(f'--weights: {checkpoint} has the weights that were exported, no others')
+        raise InputError(f'--weights: {checkpoint} contains only the exported weights')
     pixels, kinds = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
     for name in {*folders, *pixels, *kinds}:
         if name not in TEST_SETS:
-            raise InputError(f'test sets are {", ".join(TEST_SETS)}, not {name!r}')
+            raise InputError(f'the test set must be one of {", ".join(TEST_SETS)}, not {name!r}')
     if set(kinds.values()) - {'ema', 'model'}:
-        raise InputError("weights are 'ema' or 'model'")
+        raise InputError("weights must be 'ema' or 'model'")
     scope = scope_of(cfg)
     if scope in _OTHER_TASKS:
-        raise InputError(f"ImageNet's test sets are for classifiers, but the config is for {scope}")
+        raise InputError(
+            f'the ImageNet test sets are for classifiers, but the config is for {scope}'
+        )
     for name, size in pixels.items():
         if size is not None and not 1 <= size <= LARGEST:
-            raise InputError(f'{name}: {size} pixels, but sizes are 1 to {LARGEST}')
+            raise InputError(f'{name}: {size} pixels, but sizes must be 1 to {LARGEST}')
     content = read_checkpoint(checkpoint)
     names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
     if not names:
@@ -115,7 +124,7 @@ def evaluate_ood(
     cfg.work_dir = str(work_dir / 'log')
     loaders = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     built = {name: build_loader(name, loader, scope) for name, loader in loaders.items()}
     classes = {name: classes_of(name, built[name].dataset) for name in names}
     states = {
@@ -125,6 +134,8 @@ def evaluate_ood(
         load_weights(model, state, checkpoint)
     for name in names:
         _check_first_batch(name, model, built[name])
+        if name != 'imagenet_c':  # of which the sweep takes care
+            refuse_cut_pictures(built[name].dataset)
     calibrated = SetCalibration(model, fit_temperature) if calibration or fit_temperature else None
     if calibrated and fit_temperature:
         for name in names:
@@ -150,6 +161,9 @@ def evaluate_ood(
     }
     if calibrated:
         results['probabilities'] = calibrated.probabilities
+    stored: dict[str, Any] = {}
+    if not calibrated and not overwrite:
+        stored = by_rank_0(lambda: stored_rows(work_dir / FILE, info), work_dir)
     for name in names:
         state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
@@ -163,11 +177,22 @@ def evaluate_ood(
             if is_main_process():
                 write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
         else:
-            row |= _accuracy(name, model, built[name], classes[name], calibrated)
+            row['sha256'] = by_rank_0(lambda: _content_of(built[name].dataset), work_dir)  # noqa: B023
+            if is_stored(row, stored.get(name, {})):
+                print_log(f'{name}: stored in {work_dir / FILE}', 'current')
+                row = stored[name]
+            else:
+                row |= _accuracy(name, model, built[name], classes[name], calibrated)
         results['test_sets'][name] = row
+        results['seal'] = seal(results['test_sets'])  # for `stored_rows`
         if is_main_process():
             write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
     return results
+
+
+def _content_of(dataset: Any) -> str:
+    """A hash of a test set: its images by name and size, and their labels."""
+    return listing_sha256(dataset, sample_infos(dataset, range(len(dataset))))
 
 
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:
@@ -187,18 +212,18 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
     """Scores (B, K) and labels (B,) of a batch.
 
     Raises:
-        InputError: the model gives no scores of classes, or the pictures have no label each.
+        InputError: the model gives no scores of classes, or the images have no label each.
     """
     samples = model.test_step(batch)
     scores: list[Any] = [getattr(sample, 'pred_score', None) for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
         raise InputError(
-            f'{type(model).__name__} predicts no pred_score, a score for each class, and so cannot be '
-            "evaluated on ImageNet's test sets"
+            f'{type(model).__name__} returns no pred_score, a score for each class, and cannot be '
+            'evaluated on the ImageNet test sets'
         )
     labels: list[Any] = [getattr(sample, 'gt_label', None) for sample in samples]
     if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):
-        raise InputError('there are pictures without one label each: PackInputs packs it')
+        raise InputError('some images do not have exactly one label, which PackInputs adds')
     return torch.stack(scores).float(), torch.cat([label.reshape(1) for label in labels])
 
 
@@ -206,7 +231,7 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
     """Let the model predict once, so that what it cannot do is said before the long part.
 
     Raises:
-        InputError: it cannot take these pictures, or has other classes than they.
+        InputError: it cannot take these images, or has other classes than they.
     """
 
     def step(batch: Any) -> None:
@@ -217,7 +242,7 @@ def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
                 f'{FOLDER_SETS[name].name} needs a classifier of 1000 classes, not {outputs}'
             )
         if not torch.isfinite(scores).all():
-            raise InputError(f'{name}: the scores of the first pictures are NaN or infinite')
+            raise InputError(f'{name}: the scores of the first images are NaN or infinite')
         if int(labels.max()) >= outputs:
             raise InputError(
                 f'{name}: a label is {int(labels.max())}, but the model has {outputs} classes'
@@ -267,14 +292,13 @@ def _accuracy(
             chosen = range(scores.shape[1]) if classes is None else classes
             if not scores[:, chosen].any(1).all():
                 raise InputError(
-                    "the scores of all the test set's classes are 0, so none is the best"
+                    'the scores of all classes of the test set are 0, so none is the best'
                 )
             right += torch.tensor(correct_counts(scores, labels, chosen))
             if calibrated:
                 calibrated.add(positions, scores, labels, chosen)
     except InputError as error:  # a worker's is a whole traceback
-        line = str(error).strip().splitlines()[-1]
-        raise InputError(line.removeprefix('fan_mm.errors.InputError: ')) from None
+        raise InputError(one_line(error)) from None
     all_reduce(right)
     top1, top5 = (100 * count / total for count in right.tolist())
     found = {'top1': top1, 'top5': top5, 'samples': total}

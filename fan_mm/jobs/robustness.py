@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 
 from fan_mm.config_parts import metrics_of
 from fan_mm.engine.config.old import refuse_old_config
@@ -15,12 +15,11 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.audit import in_words
 from fan_mm.evaluation.calibration.probabilities import probabilities_of
-from fan_mm.evaluation.results import RESULTS
 from fan_mm.evaluation.scores import for_sweep, how_to_read
 from fan_mm.evaluation.sweep import check_options
-from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.testing import end_test, model_info, ready_to_test
 from fan_mm.jobs.training_pictures import training_pictures
-from fan_mm.report import remove_report, write_report
+from fan_mm.report import remove_report
 from fan_mm.report.calibration import calibration_text
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
@@ -39,14 +38,14 @@ def evaluate_robustness(
     """Evaluate a checkpoint on a corruption benchmark and write the report.
 
     Args:
-        cfg: any config of mmpretrain, mmseg or mmdet; changed in place.
-        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
-        work_dir: where results and report go, and from where a stopped sweep goes on.
+        cfg: any config of mmpretrain, mmseg or mmdet; modified in place.
+        checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
+        work_dir: folder for results and report, from which an interrupted sweep resumes.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        save_images: number of samples whose pictures are kept.
+        save_images: number of samples whose images are saved.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
-        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
-        **options: of `fan_mm.evaluation.RobustnessSweep`.
+        fit_temperature: number of training images for fitting a temperature, for calibration.
+        **options: options of `fan_mm.evaluation.RobustnessSweep`.
 
     Returns:
         The content of results.json, on every rank.
@@ -86,28 +85,21 @@ def evaluate_robustness(
         remove_report(work_dir)
     with telling(lambda: _how_to_go_on(sweep, options)):
         results = sweep.run()
-    # LoggerHook says its length.
-    loop.dataloader = sweep.loader(sweep.cells)
-    runner.call_hook('after_test_epoch', metrics=_scalars(results))
-    runner.call_hook('after_test')
-    runner.call_hook('after_run')
-    if is_main_process():
-        write_report(work_dir / RESULTS, work_dir)
-    barrier()
+    end_test(runner, loop, sweep, _scalars(results), work_dir)
     return results
 
 
 def use_annotated_split(cfg: Config) -> list[str]:
-    """Evaluate the validation split where the config's test split has no annotations.
+    """Switch to the validation split if the config's test split has no annotations.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
 
     Returns:
-        A line for the log if it was changed.
+        A message for the log if the config was changed.
 
     Raises:
-        InputError: the config has neither.
+        InputError: the config has neither of them.
     """
     refuse_old_config(cfg)
     why = None
@@ -119,7 +111,7 @@ def use_annotated_split(cfg: Config) -> list[str]:
     if why is None:
         return []
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
-        raise InputError(f'{why}, and there is no val_dataloader and val_evaluator to use instead')
+        raise InputError(f'{why}, and there are no val_dataloader and val_evaluator to use instead')
     cfg.test_dataloader = cfg.val_dataloader
     cfg.test_evaluator = cfg.val_evaluator
     # mmengine's val and test loops both may be a plain dict() or name a type of their own.
@@ -137,7 +129,7 @@ def failed_cells(results: dict[str, Any]) -> list[str]:
 
 
 def findings_text(results: dict[str, Any]) -> list[str]:
-    """What the audit found, a line each."""
+    """The findings of the audit, one line each."""
     return [
         f'audit, {finding["check"]}: {in_words(finding)}'
         for finding in results['audit']['findings']
@@ -148,7 +140,7 @@ def summary_text(results: dict[str, Any]) -> str:
     """The headline numbers, as plain text."""
     summary, metric = results['summary'], results['metric']['name']
     unit = results['metric'].get('unit', '%')
-    unit = f'in {unit}' if unit else 'as the metric gives it'
+    unit = f'in {unit}' if unit else 'as returned by the metric'
     lines = [
         f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
@@ -186,7 +178,7 @@ def _how_to_go_on(sweep: RobustnessSweep, options: dict[str, Any]) -> str:
     without = ' without --overwrite' if options.get('overwrite') else ''
     return (
         f'{len(sweep.stored())} of {len(sweep.cells)} cells are stored; '
-        f'the same command{without} goes on'
+        f'the same command{without} continues'
     )
 
 

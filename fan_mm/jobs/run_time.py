@@ -53,7 +53,7 @@ def measure_run_time(cfg: Config) -> RunTime:
 
     Args:
         cfg: changed in place; its training counts iterations. Without a test split, as where a backbone is
-            pre-trained, there are no pictures to sweep.
+            pre-trained, there are no images to sweep.
 
     Raises:
         InputError: a mistake in the config; its training counts epochs; a batch or a step fails.
@@ -62,7 +62,7 @@ def measure_run_time(cfg: Config) -> RunTime:
     runner = build_runner(cfg, training=True)
     if 'max_iters' not in cfg.train_cfg:
         raise InputError(
-            'train_cfg has no max_iters: only trainings that count iterations are measured'
+            'train_cfg has no max_iters: only iteration-based training can be measured'
         )
     model, optimizer = runner.model, runner.build_optim_wrapper(cfg.optim_wrapper)
     model.train()

@@ -17,7 +17,7 @@ from fan_mm.evaluation.cell_dataset import sample_infos
 
 
 class SetCalibration:
-    """Adds up what a classifier says of the pictures of a set, and sums it up over processes.
+    """Adds up what a classifier says of the images of a set, and sums it up over processes.
 
     Args:
         model: the classifier; its weights may change between two sets.
@@ -37,7 +37,7 @@ class SetCalibration:
         self._temperature: Temperature | None = None
 
     def add_pictures(self, name: str, pictures: Dataset) -> None:
-        """Fit the temperature for a set on these pictures, read as the set's are."""
+        """Fit the temperature for a set on these images, read as the set's are."""
         self.pictures[name] = pictures
 
     def check_apart(self, name: str, dataset: Any) -> None:
@@ -64,7 +64,7 @@ class SetCalibration:
         """Add a batch.
 
         Args:
-            positions: of its B pictures in the set.
+            positions: of its B images in the set.
             scores: ``(B, K)`` probabilities.
             labels: ``(B,)`` positions in ``classes``.
             classes: those that the set has; their probabilities are made to add up to 1.

@@ -1,11 +1,12 @@
-"""A model ready to be tested: built, with its weights, and with what hooks do to them before a test."""
+"""Before and after a test that is a sweep: the model with its weights, the hooks, the report."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
 from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import type_name
@@ -14,7 +15,10 @@ from fan_mm.engine.config.building import building
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
+from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.results import RESULTS
+from fan_mm.report import write_report
 from fan_mm.torch_files import local_file
 
 
@@ -54,7 +58,7 @@ def ready_to_test(
     """Build the Runner of a config and bring its model to where ``Runner.test`` would begin.
 
     Args:
-        cfg: with a test split that has annotations; changed in place.
+        cfg: with a test split that has annotations; modified in place.
         content: of the checkpoint (`fan_mm.engine.onnx_file.read_checkpoint`).
         checkpoint: its file.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -87,3 +91,28 @@ def ready_to_test(
     runner.call_hook('before_test')
     runner.call_hook('before_test_epoch')
     return runner, loop
+
+
+def end_test(
+    runner: Runner,
+    loop: Any,
+    sweep: RobustnessSweep,
+    metrics: Mapping[str, float],
+    work_dir: Path,
+) -> None:
+    """Do what ends ``Runner.test``, and write the report of the results.
+
+    Args:
+        runner: of `ready_to_test`, as ``loop``.
+        loop: see there.
+        sweep: the last one.
+        metrics: for the logs.
+        work_dir: folder of the results, and of the report.
+    """
+    loop.dataloader = sweep.loader(sweep.cells)  # LoggerHook says its length
+    runner.call_hook('after_test_epoch', metrics=metrics)
+    runner.call_hook('after_test')
+    runner.call_hook('after_run')
+    if is_main_process():
+        write_report(work_dir / RESULTS, work_dir)
+    barrier()

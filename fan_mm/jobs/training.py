@@ -15,6 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from fan_mm.config_parts import datasets_of, metrics_of, scope_of, type_name
 from fan_mm.engine.config.building import building
@@ -24,6 +25,7 @@ from fan_mm.engine.distributed import rank_of
 from fan_mm.engine.epoch_seed import ResumeSeedHook
 from fan_mm.engine.evaluators import measures
 from fan_mm.engine.first_batch.hook import FirstBatchHook
+from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
@@ -31,6 +33,7 @@ from fan_mm.engine.resume import newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, output_folder
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
@@ -46,17 +49,17 @@ def train(
     amp: bool = False,
     auto_scale_lr: bool = False,
 ) -> None:
-    """Train, validate and save checkpoints as the config says.
+    """Train, validate and save checkpoints according to the config.
 
     Args:
-        cfg: changed in place.
+        cfg: config; modified in place.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        resume: 'auto' for the newest checkpoint in the work dir that can be read, or a file.
+        resume: 'auto' for the newest readable checkpoint in the work dir, or a file.
         amp: train in mixed precision.
         auto_scale_lr: scale the learning rate with the batch size.
 
     Raises:
-        InputError: a mistake in the config or in a file, in one line.
+        InputError: a mistake in the config or in a file.
     """
     refuse_old_config(cfg)
     if amp:
@@ -103,21 +106,21 @@ def test(
     """Evaluate a checkpoint on the config's test data.
 
     Args:
-        cfg: changed in place.
-        checkpoint: path or address of the weights, or a file of ``tools/export.py``.
+        cfg: config; modified in place.
+        checkpoint: path or URL of the weights, or a file exported by ``tools/export.py``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        out: where predictions go: for mmseg a folder of label pictures, otherwise a .pkl file.
-        show: show painted predictions in a window.
-        show_dir: write painted predictions below this folder.
+        out: where to write predictions: for mmseg a folder of label maps, otherwise a .pkl file.
+        show: show predictions in a window.
+        show_dir: write images with predictions to this folder.
         wait_time: seconds between two windows.
-        tta: test-time augmentation, as the config's ``tta_model`` and ``tta_pipeline`` say.
+        tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
     Returns:
         The metrics.
 
     Raises:
-        InputError: a mistake in the config or in a file, in one line.
+        InputError: a mistake in the config or in a file.
     """
     cfg.load_from = None if is_onnx(checkpoint) else checkpoint
     cfg.resume = False
@@ -136,11 +139,18 @@ def test(
     if content is not None:
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
-        scores: dict[str, float] = _safely(runner, runner.test, checkpoint)
+        scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
-        print_log('fan_mm: there is no score: no metric gave one', 'current', logging.WARNING)
+        print_log('fan_mm: there is no score: no metric returned one', 'current', logging.WARNING)
     return scores
+
+
+def _test(runner: Runner) -> dict[str, float]:
+    loader = getattr(runner.test_loop, 'dataloader', None)
+    if isinstance(loader, DataLoader):
+        refuse_cut_pictures(loader.dataset)
+    return runner.test()
 
 
 def _check_optimizer(cfg: Config) -> None:
@@ -164,10 +174,8 @@ def _check_saving(runner: Runner) -> None:
 def _how_to_go_on(work_dir: str) -> str:
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
-        return f'no checkpoint is in {work_dir} yet'
-    return (
-        f'the last checkpoint is {note.read_text()}; the same command with --resume goes on from it'
-    )
+        return f'{work_dir} contains no checkpoint yet'
+    return f'the last checkpoint is {note.read_text()}; the same command with --resume continues from it'
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
@@ -178,8 +186,8 @@ def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
         return run()
     except pickle.UnpicklingError as error:
         raise InputError(why_refused(error, source or 'a checkpoint')) from None
-    except InputError:
-        raise
+    except InputError as error:  # a worker's is a whole traceback
+        raise InputError(one_line(error)) from error
     except Exception as error:
         if explained := first.explain(error):
             raise explained from error
@@ -193,7 +201,10 @@ def _set_resume(cfg: Config, resume: str) -> list[str]:
         path, notes = newest_checkpoint(cfg.work_dir)
         if path is None:
             cfg.resume = False
-            return [*notes, f'nothing to resume in {cfg.work_dir}, starting from the beginning']
+            return [
+                *notes,
+                f'no checkpoint to resume in {cfg.work_dir}, starting from the beginning',
+            ]
         resume = str(path)
     cfg.resume = True
     cfg.load_from = resume
@@ -240,7 +251,7 @@ def _set_tta(cfg: Config) -> None:
 
 
 def _set_output(cfg: Config, out: str) -> dict | None:
-    """Have predictions written: by mmseg's metric as pictures, for the others as a pickle.
+    """Have predictions written: by mmseg's metric as images, for the others as a pickle.
 
     Returns:
         The config of the metric that is to dump them; None for mmseg.
@@ -248,12 +259,12 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     scope = scope_of(cfg)
     if scope != 'mmseg':
         if not out.endswith(_PICKLES):
-            raise InputError(f'--out must end in .pkl for this task, not be {out}')
+            raise InputError(f'--out must end in .pkl for this task, not {out}')
         output_folder(Path(out).parent)
         kind = 'DumpDetResults' if scope == 'mmdet' else 'DumpResults'
         return dict(type=kind, out_file_path=out)
     if out.endswith(_PICKLES) or Path(out).is_file():
-        raise InputError(f'for mmseg --out is a folder of label pictures, not a file: {out}')
+        raise InputError(f'for mmseg, --out must be a folder for label maps, not a file: {out}')
     metrics = metrics_of(cfg.test_evaluator)
     # the first one, unless another is known to write
     metrics.sort(key=lambda metric: type_name(metric) not in _LABEL_WRITERS)
@@ -268,5 +279,5 @@ def _set_output(cfg: Config, out: str) -> dict | None:
                 output_folder(out)
             return None
     raise InputError(
-        f'--out: the evaluator has no metric that writes label pictures ({", ".join(_LABEL_WRITERS)})'
+        f'--out: the evaluator has no metric that writes label maps ({", ".join(_LABEL_WRITERS)})'
     )

@@ -1,4 +1,4 @@
-"""Clean pictures of a config's training split, read as its test split is."""
+"""Clean images of a config's training split, read as its test split is."""
 
 from mmengine.config import Config
 from torch.utils.data import ConcatDataset, Dataset, Subset
@@ -10,13 +10,13 @@ from fan_mm.evaluation.samples import spread
 
 
 def training_pictures(cfg: Config, count: int, test: dict | None = None) -> Dataset:
-    """A dataset of some training pictures, evenly spread, with their labels.
+    """A dataset of some training images, evenly spaced, with their labels.
 
     Whatever wraps the training datasets (repeats, mixes) and their own pipelines are left out.
 
     Args:
         cfg: with a train_dataloader and a test_dataloader; not changed.
-        count: how many pictures; all of them where there are fewer.
+        count: how many images; all of them where there are fewer.
         test: the loader's config whose pipeline reads them; test_dataloader by default.
 
     Raises:
@@ -25,7 +25,7 @@ def training_pictures(cfg: Config, count: int, test: dict | None = None) -> Data
     test, option = test or cfg.test_dataloader, '--fit-temperature'
     pipeline = next(datasets_of('', test['dataset']))[1].get('pipeline')
     if not pipeline:
-        raise InputError(f'{option}: test_dataloader.dataset has no pipeline to read pictures with')
+        raise InputError(f'{option}: test_dataloader.dataset has no pipeline to read images')
     split = (cfg.get('train_dataloader') or {}).get('dataset')
     parts = training_datasets(split, pipeline, scope_of(cfg), option)
     whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)

@@ -67,7 +67,7 @@ class Conversion:
         if left_out:
             kinds = dict.fromkeys(re.sub(r'\.\d+\.', '.*.', key) for key in left_out)
             lines.append(
-                f'left out, as they follow from the config or are never used: {", ".join(kinds)}'
+                f'left out, because they follow from the config or are never used: {", ".join(kinds)}'
             )
         options = ', '.join(f'{key}={value!r}' for key, value in self.backbone.items())
         return [*lines, f'backbone: {options}', *self.remarks]
@@ -89,7 +89,7 @@ def convert(
     Args:
         checkpoint: what the file holds.
         weights: 'ema', 'model' or None (EMA weights where the file has them).
-        prefix: the part of the file to convert, such as ``student``; by default the FAN is looked for.
+        prefix: the part of the file to convert, such as ``student``; by default the FAN is searched for.
 
     Raises:
         InputError: it holds no FAN of a released size, or several; keys are missing or unknown.
@@ -116,7 +116,7 @@ def convert(
     if toolkit and (beside or not all(key.startswith(_CLASSIFIERS) for key in heads)):
         for key in (*heads, *beside):
             conversion.add(key)
-        conversion.remarks.append(f"a model of TAO's {toolkit}: only its backbone is converted")
+        conversion.remarks.append(f'a model of TAO {toolkit}: only its backbone is converted')
     elif 'decode_head.linear_fuse.conv.weight' in heads:
         _convert_segformer_head(heads, conversion)
     elif any(key.startswith(_DETECTOR_PARTS) for key in heads):
@@ -171,10 +171,10 @@ def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
     ours = translate(state)
     anatomy = Anatomy.of(ours)
     if anatomy is None:
-        raise InputError(f'the checkpoint fits no FAN: it {describe(state)}')
+        raise InputError(f'the checkpoint does not match any FAN: it {describe(state)}')
     arch = anatomy.arch
     if arch is None or anatomy.family == 'FANConvNeXt':
-        raise InputError(f'the checkpoint is a {anatomy}, and only released sizes are converted')
+        raise InputError(f'the checkpoint is a {anatomy}, but only released sizes can be converted')
     config: dict = dict(type=anatomy.family, arch=arch)
     classifier = 'norm.weight' in (with_final_norm(ours) if heads else ours)
     if anatomy.family == 'FANSwin':
@@ -269,7 +269,7 @@ def _convert_other_heads(heads: Mapping[str, Tensor], conversion: Conversion) ->
         conversion.remarks.append("head.token_fc: STL's classifier of the patch tokens")
     parts = {key.partition('.')[0] for key in heads} - {'head', 'aux_head'}
     if parts:
-        conversion.remarks.append(f'kept as they are: {", ".join(sorted(parts))}')
+        conversion.remarks.append(f'kept unchanged: {", ".join(sorted(parts))}')
 
 
 def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) -> None:
@@ -281,7 +281,7 @@ def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) ->
     for key, value in heads.items():
         if key.startswith(_MMDET_1_PARTS):
             raise InputError(
-                f'the checkpoint has {key}, a name of mmdet 1, whose class 0 is the background: '
+                f'the checkpoint has {key}, a name of mmdet 1, where class 0 is the background: '
                 "first run mmdet's tools/model_converters/upgrade_model_version.py"
             )
         if not key.startswith(_DETECTOR_PARTS):
@@ -297,7 +297,9 @@ def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) ->
         with torch.device('meta'):
             given = list(MODELS.build(conversion.backbone).out_channels)
         if channels != given:
-            raise InputError(f'the pyramid takes {channels} channels, but the backbone has {given}')
+            raise InputError(
+                f'the pyramid expects {channels} channels, but the backbone has {given}'
+            )
         conversion.remarks.append(f"neck: type='FPN', in_channels={channels}")
     classifiers = [k for k in heads if re.search(r'bbox_head\.(\d+\.)?fc_cls\.weight$', k)]
     masks = any(key.startswith('roi_head.mask_head.') for key in heads)
@@ -328,10 +330,10 @@ def convert_file(
             folder or the source itself.
     """
     if os.path.isdir(target):
-        raise InputError(f'{target} is a folder: name the file to write')
+        raise InputError(f'{target} is a folder: give a file name')
     read = local_file(source)
     if os.path.exists(read) and os.path.exists(target) and os.path.samefile(read, target):
-        raise InputError(f'{target} is the file to convert: name another to write')
+        raise InputError(f'{target} is the source file: give another file name')
     checkpoint = read_torch_file(source)
     try:
         conversion = convert(checkpoint, weights, prefix)

@@ -1,7 +1,7 @@
 """Where in a file a model's weights lie, under whatever containers and prefixes.
 
 A checkpoint is a tree of names: timm, mmengine, Lightning, TAO, torch.compile, DDP and people's own
-trainers each put the same network below other ones. So it is looked for where its own names are.
+trainers each put the same network below other ones. So it is searched for by its own names.
 """
 
 import re
@@ -24,7 +24,7 @@ _AVERAGE = re.compile(r'(.*_)?ema(_.*)?')
 _NO_WEIGHTS = ('param_groups', '_last_lr')
 
 
-SAVE_ALONE = 'save the weights below the one that is meant in a file of their own'
+SAVE_ALONE = 'save the weights below one of them in a separate file'
 
 
 class WeightTree:
@@ -44,7 +44,9 @@ class WeightTree:
     def __init__(self, content: object, prefix: str | None = None) -> None:
         if not isinstance(content, Mapping):
             kind = type(content).__name__
-            raise InputError(f'it holds no weights: a checkpoint is a dict of them, not a {kind}')
+            raise InputError(
+                f'it contains no weights: a checkpoint must be a dict of weights, not a {kind}'
+            )
         if content.get('state_dict_encrypted') or isinstance(content.get('state_dict'), bytes):
             raise InputError(
                 'its weights are encrypted: export them without encryption (with TAO and its key)'
@@ -54,7 +56,7 @@ class WeightTree:
         self._collect(content, '')
         if not self.tensors:
             found = ', '.join(map(str, list(content)[:5])) or 'nothing'
-            raise InputError(f'the checkpoint holds no weights, only: {found}')
+            raise InputError(f'the checkpoint contains no weights, only: {found}')
         average = content.get('ema_state_dict')
         # mmengine's EMAHook saves the average as state_dict and the plain weights as ema_state_dict.
         self._swapped = (
@@ -91,7 +93,7 @@ class WeightTree:
         """Drop wrappers from within names, as of ``backbone._orig_mod.stem.weight``.
 
         Args:
-            own: names of the tensors that are looked for; the wrappers among them stay.
+            own: names of the tensors that are searched for; the wrappers among them stay.
         """
         wrappers = set(WRAPPERS).difference(*(name.split('.') for name in own))
         paths = {path: _unwrapped(path, wrappers) for path in self.tensors}
@@ -164,7 +166,7 @@ class WeightTree:
             if not scores and weights == 'ema':
                 raise InputError("the checkpoint has no EMA weights (state_dict_ema): use 'model'")
             if not scores:
-                raise InputError("the checkpoint has EMA weights only: use 'ema'")
+                raise InputError("the checkpoint has only EMA weights: use 'ema'")
         best = [place for place in scores if scores[place] == max(scores.values())]
         for kind in prefer:
             of_kind = [place for place in best if self.kind(place) == kind]
@@ -176,7 +178,7 @@ class WeightTree:
         if len(best) > 1 and not all(self._same(best[0], place) for place in best[1:]):
             names = [place.removeprefix('state_dict.').removesuffix('.') for place in best]
             raise InputError(
-                f'the checkpoint holds several models that fit, below {", ".join(names)}: '
+                f'the checkpoint contains several matching models, below {", ".join(names)}: '
                 f'{ask.format(place=names[0])}'
             )
         return best[0]

@@ -146,12 +146,12 @@ class CalibrationTable:
 
     def about(self) -> str:
         """What was measured, in a sentence or two."""
-        text = f'Probabilities: {self.probabilities}. All samples count, none are drawn.'
+        text = f'Probabilities: {self.probabilities}. All samples are used, without subsampling.'
         if self.temperature:
             before, after = self.temperature['nll']
             text += (
                 f' One temperature T = {self.temperature["value"]:.3f} was fitted on '
-                f'{self.temperature["pictures"]} clean training pictures (NLL there {before:.3f}, with it '
+                f'{self.temperature["pictures"]} clean training images (NLL on them {before:.3f}, with it '
                 f'{after:.3f}), and is the same in every cell.'
             )
         return text

@@ -52,12 +52,12 @@ def _of_variant(found: CalibrationTable, variant: str, figures: Mapping[str, Fig
     scaled = found.scaled(variant)
     end = '' if variant == PLAIN else f'_{variant}'
     diagram, curves = f'reliability{end}', f'ece_curves{end}'
-    what = f'Accuracy against confidence{scaled}, clean beside each group of corruptions'
+    what = f'Accuracy against confidence{scaled}, clean next to each group of corruptions'
     parts = [
         page.figure(
             inline_svg(figures[diagram], diagram, what),
             f'{what} of {found.table.benchmark}; all samples of its cells together. Below the dashed line: '
-            'too sure. Underneath: the share of samples by confidence.',
+            'overconfident. Bottom: the share of samples by confidence.',
         ),
         page.figure(
             inline_svg(figures[curves], curves, f'ECE against severity{scaled}'),

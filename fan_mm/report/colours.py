@@ -30,7 +30,7 @@ SERIES = {
 }
 MARKERS = 'osD^vP'
 
-INK, QUIET, LINE, WASH, PAPER, ALARM = (light for light, _ in NEUTRALS.values())
+INK, QUIET, LINE, _, PAPER, ALARM = (light for light, _ in NEUTRALS.values())
 
 
 @functools.cache

@@ -7,7 +7,7 @@ differences the same everything.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
+from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
 from fan_mm.report.robustness_table import Measure, RobustnessTable
+from fan_mm.report.shift_table import ShiftTable
 
 _COPIES = 'corrupted images'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
@@ -177,14 +179,14 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
                 )
     names = unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
-    entries, notices = [], []
+    entries, notices = [], doubts(tables)
     for table, other in zip(tables, results, strict=True):
         cells, corrupted = _other_cells(first, other), _differing(first, other, _SAME_CORRUPTIONS)
         entries.append(_own(table, tables[0], comparable=not cells))
         if cells or corrupted:
             follows = 'It is neither ranked nor subtracted.' if cells else 'No difference is given.'
             notices.append(
-                f'{table.name} was not measured like {names[0]}: '
+                f'{table.name} was not measured in the same way as {names[0]}: '
                 f'{"; ".join(cells + corrupted)}. {follows}'
             )
     if published:
@@ -213,6 +215,11 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
     )
+
+
+def doubts(tables: Sequence[RobustnessTable | ShiftTable]) -> list[str]:
+    """What is wrong with results that were edited, for the notices."""
+    return [f'{t.name}: {t.results["doubt"]}.' for t in tables if t.results.get('doubt')]
 
 
 def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
@@ -249,18 +256,15 @@ def _other_cells(first: dict, other: dict) -> list[str]:
     a, b = (r['benchmark']['severities'] for r in (first, other))
     sides = {'without': [c for c in a if c not in b], 'with': [c for c in b if c not in a]}
     if any(sides.values()):
-        words = '; '.join(f'{side} {_some(names)}' for side, names in sides.items() if names)
+        words = '; '.join(f'{side} {_few(names)}' for side, names in sides.items() if names)
         found.append(f'other corruptions ({words})')
     if any(a[c] != b[c] for c in a if c in b):
         found.append('other severities')
     return found
 
 
-def _some(corruptions: Sequence[str]) -> str:
-    """'snow, fog, frost and 12 more'."""
-    more = len(corruptions) - 3
-    names = ', '.join(map(corruption_in_sentence, corruptions[:3]))
-    return f'{names} and {more} more' if more > 0 else names
+def _few(corruptions: Iterable[str]) -> str:
+    return few_and_more(map(corruption_in_sentence, corruptions))
 
 
 def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:
@@ -367,19 +371,19 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
     """Why published rows are not of the first result's cells and images; None if they are."""
     if first['benchmark']['name'] != publication.benchmark:
         a, b = benchmark_label(publication.benchmark), scope_label(first['benchmark'])
-        return f'theirs is {a}, that of the first result {b}'
+        return f'they use {a}, the first result {b}'
     if first['dataset']['samples'] != publication.samples:
         return (
-            f'theirs are {publication.samples} images of {publication.images}, those of the first '
-            f'result {first["dataset"]["samples"]} of {first["dataset"]["type"]}'
+            f'they use {publication.samples} images of {publication.images}, the first result '
+            f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
     return None
 
 
 def _published_notices(publication: Publication, obstacle: str | None) -> list[str]:
     notices = [
-        f'Rows of {publication.short} are printed in {publication.source}; they were not '
-        f'measured here. Corrupted images: {publication.corrupted}.'
+        f'Rows of {publication.short} are from {publication.source}; they were not measured '
+        f'here. Corrupted images: {publication.corrupted}.'
     ]
     benchmark = benchmark_label(publication.benchmark)
     notices += [f'{benchmark} as printed: {remark}' for remark in publication.remarks]

@@ -1,4 +1,4 @@
-"""One picture of all corruptions: 19 rows, by the clean image and five severities."""
+"""One image of all corruptions: 19 rows, by the clean image and five severities."""
 
 import io
 import math
@@ -149,7 +149,7 @@ def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
     axes.text(
         x_of[0],
         total_height - 8 * point,
-        f'Every picture was corrupted at {size[1]} x {size[0]} pixels.   '
+        f'All images were corrupted at {size[1]} x {size[0]} pixels.   '
         '* hold-out of ImageNet-C, not in its mean',
         ha='left',
         va='baseline',

@@ -1,6 +1,6 @@
-"""The report's explorer: choose a picture, a corruption and a severity, and see what the model makes of it.
+"""The report's explorer: choose an image, a corruption and a severity, and see what the model makes of it.
 
-All pictures are in the page. Without a script the section is not shown, and the page is the rest of it.
+All images are in the page. Without a script the section is not shown, and the page is the rest of it.
 """
 
 import base64
@@ -17,9 +17,9 @@ import numpy as np
 from fan_mm.evaluation.class_names import with_word
 from fan_mm.report.labels import corruption_in_sentence, metric_label, number
 
-WIDTH = 480  # pixels of a picture
+WIDTH = 480  # pixels of an image
 QUALITY = 75  # of WebP, 0 to 100
-BUDGET = 24 * 2**20  # bytes of pictures in a page, before base64; further samples are left out
+BUDGET = 24 * 2**20  # bytes of images in a page, before base64; further samples are left out
 _CAPTIONS = {
     'corrupted': '',  # what is chosen
     'prediction': 'prediction, corrupted',
@@ -28,17 +28,17 @@ _CAPTIONS = {
     'prediction_clean': 'prediction, clean',
     'truth': 'ground truth',
 }
-# what a picture is called in results.json -> here, of a cell
+# what an image is called in results.json -> here, of a cell
 _CELL = {'corrupted': 'image', 'prediction_corrupted': 'prediction', 'error_corrupted': 'error'}
 _CLEAN = {'clean': 'image', 'prediction_clean': 'prediction', 'error_clean': 'error'}
 
 
 def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
-    """The section's parts; nothing if the results have no pictures.
+    """The section's parts; nothing if the results have no images.
 
     Args:
         results: the content of results.json.
-        work_dir: folder that its pictures are relative to.
+        work_dir: folder that its images are relative to.
     """
     samples, left_out = _samples(results['gallery'], work_dir)
     if not samples:
@@ -50,7 +50,7 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
         'metric': metric_label(results['metric']['name']),
         'roles': [role for role in _CAPTIONS if any(_has(role, sample) for sample in samples)],
     }
-    note = f' {left_out} more have no room here; they are in the gallery.' if left_out else ''
+    note = f' {left_out} more do not fit here; they are in the gallery.' if left_out else ''
     script = resources.files('fan_mm.report').joinpath('explorer.js').read_text()
     content = json.dumps(data, separators=(',', ':')).replace('</', '<\\/')
     return [
@@ -76,7 +76,7 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
 
 
 def _samples(gallery: list[dict], work_dir: Path) -> tuple[list[dict[str, Any]], int]:
-    """Per sample its pictures as data URIs, as many as have room, and how many have none."""
+    """Per sample its images as data URIs, as many as have room, and how many have none."""
     entries: dict[str, list[dict]] = {}
     for entry in gallery:
         entries.setdefault(entry['key'], []).append(entry)
@@ -100,7 +100,7 @@ def _samples(gallery: list[dict], work_dir: Path) -> tuple[list[dict[str, Any]],
 
 
 def _uri(work_dir: Path, relative: str | None) -> str | None:
-    """A picture as WebP; None if there is none that can be read."""
+    """An image as WebP; None if there is none that can be read."""
     path = relative and work_dir / relative
     data = path.read_bytes() if path and path.is_file() else b''
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -115,7 +115,7 @@ def _uri(work_dir: Path, relative: str | None) -> str | None:
 
 
 def _has(role: str, sample: Mapping[str, Any]) -> bool:
-    """Whether a sample has a picture of a role."""
+    """Whether a sample has an image of a role."""
     if role == 'truth':
         return sample['truth'] is not None
     if role in ('clean', 'prediction_clean'):

@@ -1,4 +1,4 @@
-"""What the audit found, as the reports say it: before the numbers. Results of old have no audit."""
+"""What the audit found, and whether results were edited, as reports say it: before the numbers."""
 
 from collections.abc import Mapping
 from html import escape
@@ -8,9 +8,11 @@ from fan_mm.evaluation.audit import in_words
 
 
 def findings_of(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The check and the sentences of each finding."""
+    """The check and the sentences of each finding; results of old have no audit."""
+    doubt = results.get('doubt')  # of `fan_mm.evaluation.results.read_results`
     audit = results.get('audit') or {}
-    return [(entry['check'], in_words(entry)) for entry in audit.get('findings', ())]
+    found = [(entry['check'], in_words(entry)) for entry in audit.get('findings', ())]
+    return [('edited results', doubt), *found] if doubt else found
 
 
 def findings_notice(results: Mapping[str, Any]) -> str:
@@ -23,7 +25,7 @@ def findings_notice(results: Mapping[str, Any]) -> str:
         return ''
     return (
         '<aside class="alarm" role="note"><h2>Audit</h2>'
-        '<p>What a careful reader would ask about these numbers. None was changed for it.</p>'
+        '<p>What a careful reader would question about these numbers. None of them was changed.</p>'
         f'<ul>{lines}</ul></aside>'
     )
 
@@ -31,4 +33,4 @@ def findings_notice(results: Mapping[str, Any]) -> str:
 def findings_markdown(results: Mapping[str, Any]) -> str:
     """The findings as a quotation; nothing if there are none."""
     lines = [f'> - {check}: {text}' for check, text in findings_of(results)]
-    return '\n'.join(['> **AUDIT.** Before these numbers are used:\n>', *lines]) if lines else ''
+    return '\n'.join(['> **AUDIT.** Before using these numbers:\n>', *lines]) if lines else ''

@@ -1,8 +1,8 @@
 """Letters of every script: users call classes and models as they like.
 
 DejaVu Sans, which comes with matplotlib, draws what it can. For what it lacks (汽车) an installed
-font is looked for; where none has it, pictures show the letters' code points (U+6C7D), or what the
-caller puts in the place of the name, and the log says so once.
+font is searched for; where none has it, images show the letters' code points (U+6C7D), or what the
+caller puts instead of the name, and the log says so once.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class TextFont(ImageFont.FreeTypeFont):
 
 
 def drawable(names: Sequence[str]) -> list[str]:
-    """Names of classes, and 'class 3' in the place of those that no installed font can draw."""
+    """Names of classes, and 'class 3' instead of those that no installed font can draw."""
     names = [str(name) for name in names]
     return [
         name if name.isascii() or _file_with(_letters(name)) else _instead(name, f'class {i}')
@@ -142,7 +142,7 @@ def _instead(text: str, shown: str) -> str:
     if not _said:
         _said.add(text)
         print_log(
-            f'no installed font has the letters of {text!r}: pictures show {shown!r}; install one, '
+            f'no installed font covers {text!r}: images show {shown!r}; install one, '
             'such as Noto Sans of that script',
             'current',
             logging.WARNING,

@@ -43,7 +43,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         work_dir: folder that the gallery's paths are relative to.
     """
     results = table.results
-    sections = {
+    sections: dict[str, tuple[str, list[str]]] = {
         'cells': ('Corruptions and severities', _cells_section(table)),
         'groups': ('Groups', _groups_section(table, figures.get('groups'))),
         'metrics': (table.others_title, _metrics_section(table)),
@@ -63,18 +63,9 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
             ],
         ),
     }
-    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
-    body = [
-        f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
-        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
-        incomplete_notice(table),
-        findings_notice(results),
-        _headline(table),
-        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
-        '</main>',
-    ]
-    return page.page(f'{table.name}: {table.benchmark}', body)
+    above = [incomplete_notice(table), findings_notice(results), _headline(table)]
+    return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
 
 
 def incomplete_notice(table: RobustnessTable) -> str:
@@ -95,7 +86,7 @@ def incomplete_notice(table: RobustnessTable) -> str:
     return (
         '<aside class="alarm" role="note"><h2>Incomplete</h2>'
         '<p>Some cells have no result. Every mean that needs one of them is left out below; '
-        'none is taken over the rest.</p>'
+        'no mean is taken over the rest.</p>'
         f'<ul>{"".join(lines)}</ul></aside>'
     )
 
@@ -175,11 +166,11 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         bodies.append([page.head_cell('All', 'rowgroup') + last])
     caption = (
         f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
-        f'{number(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but in no mean.'
+        f'{number(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but not part of any mean.'
     )
     return [
         page.table(caption, head, bodies, 'heat'),
-        page.ramp('nothing of the clean metric lost', 'all of it'),
+        page.ramp('none of the clean metric lost', 'all of it'),
     ]
 
 
@@ -280,7 +271,7 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
         samples.setdefault(entry['key'], []).append(entry)
     if not samples:
         return []
-    parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
+    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
     parts += gallery_legend(results['dataset'])
     for key, entries in samples.items():
         images = entries[0]['images']
@@ -315,10 +306,10 @@ def gallery_legend(dataset: Mapping) -> list[str]:
 
 
 def picture(work_dir: Path, relative: str, caption: str, key: str) -> str:
-    """A picture of the gallery; of one that is not there, a line that says so."""
+    """An image of the gallery; of one that is not there, a line that says so."""
     image = page.photo(work_dir / relative, f'{key}: {caption}')
     return page.figure(
-        image or f'<p class="absent">Picture not found: {escape(relative)}</p>', caption
+        image or f'<p class="absent">Image not found: {escape(relative)}</p>', caption
     )
 
 
@@ -343,6 +334,6 @@ def intervals_told(bootstrap: Mapping | None) -> list[str]:
         return []
     return [
         f'Intervals: paired bootstrap over images, {bootstrap["resamples"]} resamples, level '
-        f'{100 * bootstrap["level"]:.0f} %. They say how far a number would move with another '
+        f'{100 * bootstrap["level"]:.0f} %. They show how far a number would move with another '
         'sample of images, not with another training run.'
     ]

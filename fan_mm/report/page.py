@@ -1,4 +1,4 @@
-"""What the report and the comparison pages are made of: one shell, headings, tables, pictures.
+"""Building blocks of the report and comparison pages: one shell, headings, tables, images.
 
 A page is one file: its style is inline, figures are inline SVG, photographs are data URIs, so it opens
 anywhere and fetches nothing. What needs a script is hidden until that runs.
@@ -16,11 +16,34 @@ import numpy as np
 from fan_mm.report.colours import css_variables, heat, ink_on
 
 PHOTO_WIDTH = 800  # pixels: twice a gallery column on a laptop
+SCRIPTED = ('explorer',)  # sections that a script shows, with their links in the contents
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole HTML document."""
+def page(
+    title: str,
+    heading: str,
+    lead: str,
+    above: Iterable[str],
+    sections: Mapping[str, tuple[str, Sequence[str]]],
+) -> str:
+    """A whole HTML document.
+
+    Args:
+        title: of the window.
+        heading: of the page.
+        lead: a line below it.
+        above: what stands between the contents and the sections.
+        sections: key -> title and parts; those without parts are left out.
+    """
+    sections = {key: (name, parts) for key, (name, parts) in sections.items() if parts}
     css = resources.files('fan_mm.report').joinpath('style.css').read_text()
+    body = [
+        f'<header>\n<h1>{escape(heading)}</h1>\n<p class="lead">{escape(lead)}</p>',
+        _contents({key: name for key, (name, _) in sections.items()}) + '</header>\n<main>',
+        *above,
+        *(_section(key, name, *parts) for key, (name, parts) in sections.items()),
+        '</main>',
+    ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -32,24 +55,10 @@ def page(title: str, body: Iterable[str]) -> str:
     )
 
 
-SCRIPTED = ('explorer',)  # sections that a script shows, with their links in the contents
-
-
-def section(key: str, title: str, *parts: str) -> str:
-    """A headed section that the contents link to."""
-    return (
-        f'<section id="{key}"{_hidden(key)}>\n<h2>{escape(title)}</h2>\n'
-        + '\n'.join(parts)
-        + '\n</section>'
-    )
-
-
-def contents(sections: Mapping[str, str]) -> str:
-    """Links to sections, key -> title."""
-    links = ''.join(
-        f'<li{_hidden(key)}><a href="#{key}">{escape(t)}</a></li>' for key, t in sections.items()
-    )
-    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+def notice(lines: Iterable[str]) -> str:
+    """A list (escaped) that stands out; nothing without lines."""
+    items = ''.join(f'<li>{escape(line)}</li>' for line in lines)
+    return f'<aside class="notice" role="note"><ul>{items}</ul></aside>' if items else ''
 
 
 def paragraph(text: str, kind: str = '') -> str:
@@ -130,9 +139,9 @@ def ramp(text: str, end: str) -> str:
 
 
 def photo(path: Path, description: str) -> str | None:
-    """An ``<img>`` that carries the picture at ``path``; None if it cannot be read.
+    """An ``<img>`` that carries the image at ``path``; None if it cannot be read.
 
-    Pictures wider than `PHOTO_WIDTH` are scaled down. A click, or the keyboard's focus, enlarges.
+    Images wider than `PHOTO_WIDTH` are scaled down. A click, or the keyboard's focus, enlarges.
     """
     data = path.read_bytes() if path.is_file() else b''
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -148,6 +157,23 @@ def photo(path: Path, description: str) -> str | None:
         f'<img tabindex="0" width="{width}" height="{height}" alt="{escape(description)}" '
         f'src="data:image/jpeg;base64,{uri}">'
     )
+
+
+def _section(key: str, title: str, *parts: str) -> str:
+    """A headed section that the contents link to."""
+    return (
+        f'<section id="{key}"{_hidden(key)}>\n<h2>{escape(title)}</h2>\n'
+        + '\n'.join(parts)
+        + '\n</section>'
+    )
+
+
+def _contents(sections: Mapping[str, str]) -> str:
+    """Links to sections, key -> title."""
+    links = ''.join(
+        f'<li{_hidden(key)}><a href="#{key}">{escape(t)}</a></li>' for key, t in sections.items()
+    )
+    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
 
 def _class(kind: str) -> str:

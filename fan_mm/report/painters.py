@@ -1,4 +1,4 @@
-"""What a model predicted for one sample, and the ground truth, as pictures: of what the sample holds."""
+"""What a model predicted for one sample, and the ground truth, as images, by what the sample holds."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ _OFFSET = 1000  # mmdet numbers a panoptic segment: class + 1000 x instance
 
 
 def palette_of(metainfo: Mapping) -> Sequence[Sequence[int]]:
-    """RGB colours of a dataset's classes, one each: distinct ones where it has none or too few.
+    """RGB colours of a dataset's classes: distinct ones if it has none or too few.
 
     A dataset with classes of the user's own may keep a longer or shorter palette.
     """
@@ -52,9 +52,9 @@ def painter(metainfo: Mapping) -> Callable[[np.ndarray, Any], dict[str, np.ndarr
 
     Returns:
         A function of the model's input (RGB uint8 ``(H, W, 3)``) and the predicted data sample: classes,
-        boxes, a map of classes, panoptic segments or depths. It returns RGB pictures: 'image',
-        'prediction' and, where the sample has it, 'ground_truth'; of classes of pixels 'error', too. It
-        raises an `InputError` for a sample that holds none of these.
+        boxes, a label map, panoptic segments or depths. It returns RGB images: 'image', 'prediction'
+        and, where the sample has it, 'ground_truth'; for label maps also 'error'. It raises an
+        `InputError` for a sample that holds none of these.
     """
     names = short(readable(metainfo.get('classes') or ()))
     classes = functools.cache(lambda: drawable(names))  # looks for fonts

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from fan_mm.report.colours import INK, ink_on
 from fan_mm.report.fonts import TextFont
 
-_PAPER = '#ffffff'  # of pictures, whatever page they are on
+_PAPER = '#ffffff'  # of images, whatever page they are on
 _GAP = 6
 _MASK = 0.5  # opacity of an instance's mask
 WRONG = (205, 30, 40)  # RGB of an error
@@ -20,12 +20,12 @@ Palette = Sequence[Sequence[int]]
 
 
 def _text_size(picture: np.ndarray) -> int:
-    """Height of letters in pixels that suits a picture."""
+    """Height of letters in pixels that suits an image."""
     return int(np.clip(min(picture.shape[:2]) / 22, 11, 26))
 
 
 def distinct_palette(count: int) -> list[tuple[int, int, int]]:
-    """RGB colours for classes whose dataset names none: hues evenly spread, in three brightnesses."""
+    """RGB colours for classes whose dataset names none: hues evenly spaced, in three brightnesses."""
     index = np.arange(count)
     hsv = np.stack([index * 180 / max(count, 1), 150 + 35 * (index % 3), 255 - 45 * (index % 2)], 1)
     rgb = cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0] if count else []
@@ -123,7 +123,7 @@ def _caption(
     colour: str,
     limits: tuple[int, int],
 ) -> None:
-    """Text on a plate of a hex colour, moved so that it lies inside the picture."""
+    """Text on a plate of a hex colour, moved so that it lies inside the image."""
     width = int(draw.textlength(text, font=_font(size))) + 4
     x = max(0, min(int(place[0]), limits[0] - width))
     y = max(0, min(int(place[1]), limits[1] - size - 4))
@@ -134,7 +134,7 @@ def _caption(
 def add_legend(
     picture: np.ndarray, names: Sequence[str], colours: Palette, heading: str = ''
 ) -> np.ndarray:
-    """Append a legend below a picture, in as many lines as its width asks for.
+    """Append a legend below an image, in as many lines as its width asks for.
 
     Args:
         picture: uint8 RGB ``(H, W, 3)``.
@@ -165,7 +165,7 @@ def add_legend(
 
 
 def room_for_legend(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """A picture, with white at its right side where it is too narrow for the longest name of its legend.
+    """An image, with white at its right side where it is too narrow for the longest name of its legend.
 
     Args:
         picture: uint8 RGB ``(H, W, 3)``.
@@ -187,7 +187,7 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
         titles: one for each.
 
     Returns:
-        uint8 RGB picture on white.
+        uint8 RGB image on white.
     """
     height = images[0].shape[0]
     size = _text_size(images[0])

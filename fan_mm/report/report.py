@@ -31,20 +31,20 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
     """Write the report of one sweep, or of one evaluation on real adverse conditions.
 
     Files in ``out_dir``: ``report.html`` (self-contained), ``report.md``, ``results.csv``,
-    ``per_class.csv`` where the results have classes, and ``figures/`` with ``heat_map``,
+    ``per_class.csv`` if the results have classes, and ``figures/`` with ``heat_map``,
     ``severity_curves`` and ``groups``, or ``conditions``, as PNG and PDF, and those of
     `calibration_figures`.
 
     Args:
-        results_path: a results.json, or the folder that holds it. The pictures of its gallery are
-            looked for beside it.
-        out_dir: folder for the files, made if it is not there; it may be the work dir.
+        results_path: a results.json, or the folder that contains it. The images of its gallery
+            are expected next to it.
+        out_dir: output folder, created if necessary; may be the work dir.
 
     Returns:
         Path of ``report.html``.
 
     Raises:
-        InputError: there are no readable results of this schema.
+        InputError: there are no readable results with this schema.
     """
     results = read_results(results_path)
     work_dir = Path(results_path)
@@ -90,7 +90,7 @@ def _of_shifts(results: dict, work_dir: Path) -> tuple[dict, dict]:
 
 
 def remove_report(out_dir: str | os.PathLike) -> None:
-    """Remove the files that `write_report` wrote into a folder, whole or half, if it did."""
+    """Remove the files that `write_report` wrote to a folder, complete or not."""
     remove_temporaries(out_dir, Path(out_dir, 'figures'))
     for name in _FILES:
         Path(out_dir, name).unlink(missing_ok=True)

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from fan_mm.evaluation.class_names import short
-from fan_mm.evaluation.results import protocol_of
 from fan_mm.report.labels import (
     corruption_in_sentence,
     interval,
-    metric_label,
     named_scope,
     number,
 )
+from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
-NO_INTERVAL = 'nothing of them is stored by image, or some resamples have no such objects'
+NO_INTERVAL = 'no per-image data are stored for them, or some resamples have no such objects'
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -31,7 +30,7 @@ _MEASURES = {
     'rPC': ('rPC', True, f'relative performance under corruption, mPC / clean ({_M19})'),
     'mean': ('corrupted mean', True, 'mean over the corruptions of their mean over severities'),
     'retention': ('retention', True, 'corrupted mean / clean'),
-    'worst': ('worst', True, 'mean over severities of the corruption where it is lowest'),
+    'worst': ('worst', True, 'lowest mean of a corruption over its severities'),
     'mPC_15': ('mPC over 15', True, f'mPC over the usual 15 types, severities 1 to 5 ({_M19})'),
     'rPC_15': ('rPC over 15', True, f'that mean / clean ({_M19})'),
     'mean_16': ('mean over 16', True, "mean over the 16 types of FAN's Table 12 (ICML 2022)"),
@@ -116,7 +115,7 @@ class ClassLosses:
         return sorted(flat, key=lambda item: -item[2])[:5]
 
 
-class RobustnessTable:
+class RobustnessTable(ResultsTable):
     """Read access to one results dict (schema ``fan_mm.robustness/1``).
 
     Args:
@@ -133,9 +132,7 @@ class RobustnessTable:
     """
 
     def __init__(self, results: dict, name: str | None = None) -> None:
-        self.results = results
-        self.name: str = name or results['model']['name']
-        self.metric: str = results['metric']['name']
+        super().__init__(results, name)
         self.benchmark: str = named_scope(results['benchmark'])
         self._cells = {(c['corruption'], c['severity']): c for c in results['cells']}
         self._wanted: dict[str, list[int]] = results['benchmark']['severities']
@@ -164,21 +161,11 @@ class RobustnessTable:
         tables = [self.of(name) for name in self.summed_up()[1:]]
         found = [(t.metric_label, t.measure(mean)) for t in tables]
         names = [n for n, m in found if m.value is not None and m.interval is None]
-        return f'Without interval: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
+        return f'No intervals: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
 
     def summed_up(self) -> list[str]:
         """The metrics for which there is such a table, this one's first; none but this one's as a rule."""
         return [self.metric, *self.results.get('other_summaries', ())]
-
-    @property
-    def protocol(self) -> str:
-        """The name of the protocol, as the files carry it."""
-        return protocol_of(self.results)['name']
-
-    @property
-    def metric_label(self) -> str:
-        """The metric as printed, such as 'box mAP'."""
-        return metric_label(self.metric)
 
     @property
     def images(self) -> str:
@@ -192,12 +179,6 @@ class RobustnessTable:
     def clean(self) -> float | None:
         """The metric on clean images."""
         return self.results['summary']['clean']
-
-    @property
-    def level(self) -> float | None:
-        """Confidence level of the intervals, None if there are none."""
-        bootstrap = self.results['bootstrap']
-        return bootstrap['level'] if bootstrap else None
 
     def value(self, corruption: str, severity: int, metric: str | None = None) -> float | None:
         """One cell's metric (the benchmark's by default); None unless the cell is done."""
@@ -258,7 +239,7 @@ class RobustnessTable:
             missing = () if self.clean is not None else ('clean/0',)
             label = f'clean {self.metric_label}'
             higher = self.results['metric']['higher_is_better']
-            meaning = f'{self.metric_label} on the images as they are'
+            meaning = f'{self.metric_label} on clean images'
             return Measure('clean', label, self.clean, None, higher, meaning, missing)
         entry = self.results['summary'][name]
         label, higher, meaning = _MEASURES[name]
@@ -331,25 +312,18 @@ class RobustnessTable:
         """Everything that identifies the measurement, as printable pairs."""
         r = self.results
         audit = r.get('audit')
-        model = r['model']
-        pairs = {
-            'created': r['created'],
-            'fan_mm': r['fan_mm'],
-            'protocol': self.protocol,
-            'config': model['config'],
-            'config SHA-256': model['config_sha256'],
-            'checkpoint': model['checkpoint'],
-            'checkpoint SHA-256': model['checkpoint_sha256'],
-            'dataset': self.images,
-            'dataset SHA-256': r['dataset']['sha256'],
-            'folder of corrupted images': r.get('corrupted_root'),
-            'seed of the corruptions': r['seed'],
-            'channel order of the corruptions': r['channel_order'],
-            'version of the corruptions': r['corruption_version'],
-            'audit': audit and f'{len(audit["checks"])} checks, findings: {len(audit["findings"])}',
-            **r['environment'],
-        }
-        return {name: str(value) for name, value in pairs.items() if value is not None}
+        return self._identified(
+            {
+                'dataset': self.images,
+                'dataset SHA-256': r['dataset']['sha256'],
+                'folder of corrupted images': r.get('corrupted_root'),
+                'seed of the corruptions': r['seed'],
+                'channel order of the corruptions': r['channel_order'],
+                'version of the corruptions': r['corruption_version'],
+                'audit': audit
+                and f'{len(audit["checks"])} checks, findings: {len(audit["findings"])}',
+            }
+        )
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """Several models on real adverse conditions side by side, and paired differences.
 
-A condition is compared where its pictures and labels are the same (their hash); differences are stated. The
+A condition is compared where its images and labels are the same (their hash); differences are stated. The
 published rows are those of the same set, split and metric; only among SemSegBench's has a result a place.
 """
 
@@ -37,7 +37,7 @@ from fan_mm.evaluation.shifts.published import (
     published_shifts,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import unique_names
+from fan_mm.report.comparison import doubts, unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
@@ -80,7 +80,7 @@ class ShiftComparison:
     Attributes:
         tables: of the results, in the order given.
         columns: of all of them, a set's together, the clean column first.
-        unlike: (model, column) whose pictures or labels are not those of the first result that has them.
+        unlike: (model, column) whose images or labels are not those of the first result that has them.
         published: rows of others.
         differences: of the other results against the first.
         notices: what differs, and what follows.
@@ -113,7 +113,7 @@ class ShiftComparison:
         return tuple(dict.fromkeys(name for t in self.tables for name in t.others))
 
     def best(self, column: Column, measure: str | None = None) -> set[str]:
-        """Names of the models that are best in a column, among those with the same pictures.
+        """Names of the models that are best in a column, among those with the same images.
 
         Args:
             column: which.
@@ -208,7 +208,7 @@ def build_shift_comparison(
     tables = tuple(ShiftTable(r, name) for r, name in zip(results, names, strict=True))
     columns = tuple(_columns(tables))
     unlike = frozenset(_unlike(tables, columns))
-    rows, notices = [], list(_notices(tables, unlike))
+    rows, notices = [], [*doubts(tables), *_notices(tables, unlike)]
     if published:
         for name, split, metric in _splits(tables):
             rows += published_shifts(name, split, metric)
@@ -216,7 +216,7 @@ def build_shift_comparison(
     if rows:
         places = _places(tables, rows)
         notices.append(
-            'Published rows are results of others, with models trained in other ways; they were not '
+            'Published rows are from other authors, with models trained differently; they were not '
             'measured here and are not ranked'
             + (', except those of SemSegBench, trained on Cityscapes alone.' if places else '.')
         )
@@ -248,7 +248,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
 
 
 def _identity(table: ShiftTable, column: Column) -> tuple | None:
-    """What pictures, labels and classes a column of a model is over."""
+    """What images, labels and classes a column of a model is over."""
     if column.set == 'clean':
         cell = table.cells.get(('clean', 'clean'))
         return None if cell is None else (table.results['dataset'].get('sha256'), cell['samples'])
@@ -284,8 +284,18 @@ def _notices(tables: Sequence[ShiftTable], unlike: frozenset[tuple[str, Column]]
         ]
         if names:
             found.append(
-                f'{table.name} was measured on other pictures, labels or classes in {", ".join(names)}: '
+                f'{table.name} was measured on other images, labels or classes in {", ".join(names)}: '
                 'there it is neither ranked nor subtracted.'
+            )
+        if parts := [
+            f'{row.part} of {"clean" if row.kind == "clean" else table.title(row.set)}'
+            f'{"" if row.label == "all" or row.kind == "clean" else f" {row.label}"}'
+            for row in table.all_rows()
+            if row.kind != 'combined' and row.part
+        ]:
+            found.append(
+                f'{table.name} was measured on {", ".join(parts)}: not to be compared with numbers that are '
+                'published of the whole.'
             )
         if lost := [what for what, _, _ in table.absent()]:
             found.append(f'{table.name} is incomplete: no result in {", ".join(lost)}.')
@@ -301,7 +311,7 @@ def _splits(tables: Sequence[ShiftTable]) -> list[tuple[str, str, str]]:
 
 
 def _places(tables: Sequence[ShiftTable], rows: Sequence[PublishedShift]) -> list[str]:
-    """Where results stand among published rows that are ranked, by the score of all pictures together."""
+    """Where results stand among published rows that are ranked, by the score of all images together."""
     found = []
     for table in tables:
         for name, entry in table.sets.items():

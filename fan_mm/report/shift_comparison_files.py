@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from fan_mm.errors import InputError
@@ -82,8 +81,8 @@ def _same_checkpoints(
         )
         if table is None:
             raise InputError(
-                f'{path} is a sweep of a checkpoint that none of the results on real adverse conditions is '
-                'of: give both of one checkpoint'
+                f'{path} is a sweep of a checkpoint without results on real adverse conditions: give both '
+                'for the same checkpoint'
             )
         if results['metric']['name'] != table.metric:
             raise InputError(
@@ -195,7 +194,7 @@ def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) ->
 def _difference_text(comparison: ShiftComparison) -> str:
     return (
         f'Each model minus {comparison.tables[0].name}, in points, with the interval of the paired bootstrap '
-        'over scenes. If it excludes 0, the choice of pictures does not explain the difference.'
+        'over scenes. If it excludes 0, the choice of images does not explain the difference.'
         + (f' {_UNITS}' if comparison.calibration else '')
     )
 
@@ -209,7 +208,7 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
 
 _UNITS = 'NLL is in nats, the Brier score goes from 0 to 2.'
 _CAPTION = (
-    '; in brackets bootstrap intervals; the best of the results in bold. A star: other pictures, labels or '
+    '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels or '
     'classes than the first result.'
 )
 _IN = {'ECE': 'In per cent', 'NLL': 'In nats', 'Brier': 'From 0 to 2'}
@@ -330,7 +329,7 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
         'differences': ('Differences', _differences_section(comparison)),
         'sources': (
             'Sources of the published rows',
-            [page.facts('Where each row is printed.', ('row', 'source'), _sources(comparison))]
+            [page.facts('Where each row was published.', ('row', 'source'), _sources(comparison))]
             if comparison.published
             else [],
         ),
@@ -339,18 +338,10 @@ def _html(comparison: ShiftComparison, svgs: dict[str, str]) -> str:
             [page.facts(t.name, ('what', 'value'), t.provenance()) for t in comparison.tables],
         ),
     }
-    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
-    notices = ''.join(f'<li>{escape(notice)}</li>' for notice in comparison.notices)
+    title = _title(comparison)
     task = task_label(comparison.tables[0].results['task']).capitalize()
-    body = [
-        f'<header>\n<h1>{escape(_title(comparison))}</h1>',
-        f'<p class="lead">{escape(task)}, all numbers in per cent.</p>',
-        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
-        f'<aside class="notice" role="note"><ul>{notices}</ul></aside>' if notices else '',
-        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
-        '</main>',
-    ]
-    return page.page(_title(comparison), body)
+    lead = f'{task}, all numbers in per cent.'
+    return page.page(title, title, lead, [page.notice(comparison.notices)], sections)
 
 
 def _table(comparison: ShiftComparison, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The report on real adverse conditions as one HTML page: conditions in the place of corruptions."""
+"""The report on real adverse conditions as one HTML page: conditions instead of corruptions."""
 
 from collections.abc import Mapping
 from html import escape
@@ -63,20 +63,15 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
             ],
         ),
     }
-    sections = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     what = task_label(table.results['task']).capitalize()
     about = f'{what} on real adverse conditions: {table.about}.'
     cards = ''.join(card(measure, table.level) for measure in table.headline())
-    body = [
-        f'<header>\n<h1>{escape(table.name)}</h1>\n<p class="lead">{escape(about)}</p>',
-        page.contents({key: title for key, (title, _) in sections.items()}) + '</header>\n<main>',
+    above = [
         _incomplete(table),
         findings_notice(table.results),
         f'<ul class="headline">{cards}</ul>',
-        *(page.section(key, title, *parts) for key, (title, parts) in sections.items()),
-        '</main>',
     ]
-    return page.page(f'{table.name}: {table.about}', body)
+    return page.page(f'{table.name}: {table.about}', table.name, about, above, sections)
 
 
 def _incomplete(table: ShiftTable) -> str:
@@ -88,8 +83,8 @@ def _incomplete(table: ShiftTable) -> str:
         return ''
     return (
         '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some conditions have no result. What needs one of them is left out below; none is taken '
-        f'over the rest.</p><ul>{"".join(lines)}</ul></aside>'
+        '<p>Some conditions have no result. Numbers that need one of them are left out below; no mean '
+        f'is taken over the rest.</p><ul>{"".join(lines)}</ul></aside>'
     )
 
 
@@ -111,15 +106,13 @@ def _conditions_section(table: ShiftTable) -> list[str]:
     )
     remarks = [
         f'{table.cell_label(row.set, row.label)}: {remark}.'
-        for name in table.sets
-        for row in table.rows(name)
+        for row in table.all_rows()
         for remark in row.remarks
     ]
-    items = ''.join(f'<li>{escape(remark)}</li>' for remark in remarks)
     return [
         page.table(caption, head, bodies, 'heat'),
-        page.ramp('nothing of the clean metric lost', 'all of it') if clean else '',
-        f'<aside class="notice" role="note"><ul>{items}</ul></aside>' if items else '',
+        page.ramp('none of the clean metric lost', 'all of it') if clean else '',
+        page.notice(remarks),
     ]
 
 
@@ -133,7 +126,7 @@ def _row(table: ShiftTable, row: Row) -> str:
         kind = 'mean' if row.kind == 'combined' else ''
         cell = page.cell(row.text, kind, share=table.lost_share(row))
     cells = [page.cell(interval(row.score['interval'])), page.cell(number(kept))]
-    return ''.join([head, cell, *cells, page.cell(pictures)])
+    return ''.join([head, cell, *cells, page.cell(pictures, below=row.part)])
 
 
 def _figure_section(table: ShiftTable, figure: Figure) -> list[str]:
@@ -185,7 +178,7 @@ def _class_values_section(table: ShiftTable) -> list[str]:
         rows.append(page.head_cell(name, 'row') + cells)
     caption = (
         f'{metric_label(metric)} in per cent. A dash: neither in the ground truth nor predicted, or a class '
-        'that the set does not have.'
+        'that the dataset does not have.'
     )
     return [page.table(caption, head, [rows], 'heat classes'), page.ramp('100 %', '0 %')]
 
@@ -212,7 +205,7 @@ def _calibration_section(table: ShiftTable, figures: Mapping[str, Figure]) -> li
     if temperature:
         caption += (
             f' The temperature, {temperature["value"]:.3f}, was fitted on {temperature["pictures"]} '
-            'clean pictures of the training split.'
+            'clean images of the training split.'
         )
     return [
         page.paragraph(f'Probabilities: {table.results["calibration"]["probabilities"]}.'),
@@ -225,7 +218,7 @@ def _diagrams(name: str, figure: Figure) -> str:
     what = 'Accuracy against confidence' + (', with temperature' if SCALED in name else '')
     return page.figure(
         inline_svg(figure, name, what),
-        f'{what}, clean beside each condition. Below the dashed line: too sure. Underneath: the share of '
+        f'{what}, clean next to each condition. Below the dashed line: overconfident. Bottom: the share of '
         'pixels by confidence.',
     )
 
@@ -234,7 +227,7 @@ def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:
     entries = table.results['gallery']
     if not entries:
         return []
-    parts = [page.paragraph('Click a picture to enlarge it.', 'quiet screen')]
+    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
     parts += gallery_legend(table.results['dataset'])
     by_cell: dict[tuple[str, str], list] = {}
     for entry in entries:

@@ -1,7 +1,7 @@
 """The table of an evaluation on real adverse conditions: sets, their conditions, pooled, and the mean.
 
 Everything the report shows is asked for here, so that all its forms show the same numbers. Nothing is
-measured: `fan_mm.evaluation.shifts.scores` wrote every number. A value that is not there is None.
+measured: `fan_mm.evaluation.shifts.results` wrote every number. A value that is not there is None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.evaluation.results import protocol_of
+from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
+from fan_mm.report.results_table import ResultsTable
 from fan_mm.report.robustness_table import MOST_CLASSES, NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
 OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
 _NAMED = 12  # classes in a remark
 MEANINGS = {
-    'pooled': 'the score of all pictures of the set together: of mIoU, that of the sum of the '
-    "conditions' confusion matrices, of mAP that of all detections in the order of their scores",
-    'mean of conditions': "the mean of the conditions' scores, each counting once",
+    'pooled': 'the score over all images of the dataset: for mIoU, from the summed confusion '
+    'matrices of the conditions; for mAP, from all detections ranked by their scores',
+    'mean of conditions': 'the mean of the scores of all conditions',
     'retention': 'score / clean score, over the same classes',
     'effective robustness': 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
 }
@@ -36,9 +37,10 @@ class Row:
         kind: 'clean', 'condition' or 'combined'.
         score: 'value', 'interval', 'complete' and 'missing'.
         retention: the same; None without a clean column.
-        samples: pictures evaluated; None for what is combined.
-        total: pictures there are.
+        samples: images evaluated; None for what is combined.
+        total: images there are.
         remarks: what a reader of the row must know.
+        part: the first of them where a copy holds another number of images than is published, else ''.
         state: 'done', 'failed', 'missing'.
         error: why it failed.
         calibration: variant -> measure -> its number; empty where it was not measured.
@@ -55,6 +57,7 @@ class Row:
     state: str = 'done'
     error: str | None = None
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    part: str = ''
 
     @property
     def text(self) -> str:
@@ -69,25 +72,18 @@ def condition_label(name: str) -> str:
     return name.replace('_', ' ').replace('/', ', ')
 
 
-class ShiftTable:
+class ShiftTable(ResultsTable):
     """Read access to one results dict of the kind 'shifts'.
 
     Args:
-        results: what `fan_mm.evaluation.shifts.scores` wrote as ``results.json``.
+        results: what `fan_mm.evaluation.shifts.results` wrote as ``results.json``.
         name: of the model, in place of the one in the results.
     """
 
-    def __init__(self, results: Mapping[str, Any], name: str | None = None) -> None:
-        self.results = results
-        self.name: str = name or results['model']['name']
-        self.metric: str = results['metric']['name']
+    def __init__(self, results: dict, name: str | None = None) -> None:
+        super().__init__(results, name)
         self.sets: Mapping[str, Mapping[str, Any]] = results['sets']
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
-
-    @property
-    def protocol(self) -> str:
-        """The name of the protocol, as the files carry it."""
-        return protocol_of(self.results)['name']
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -111,18 +107,7 @@ class ShiftTable:
             if metric in entry.get('others', ())
         }
         changed = {'metric': self.results['metric'] | {'name': metric}, 'sets': sets}
-        return ShiftTable({**self.results, **changed}, self.name)
-
-    @property
-    def metric_label(self) -> str:
-        """The metric as printed."""
-        return metric_label(self.metric)
-
-    @property
-    def level(self) -> float | None:
-        """Confidence level of the intervals, None if there are none."""
-        bootstrap = self.results['bootstrap']
-        return bootstrap['level'] if bootstrap else None
+        return ShiftTable(self.results | changed, self.name)
 
     def without_interval(self) -> str:
         """Which other metrics have no interval in some rows, and why; nothing if all have."""
@@ -134,11 +119,7 @@ class ShiftTable:
             for name, found in rows.items()
             if any(r.score['value'] is not None and r.score['interval'] is None for r in found)
         ]
-        return (
-            f'Without interval in some rows: {", ".join(missing)}; {NO_INTERVAL}.'
-            if missing
-            else ''
-        )
+        return f'No intervals in some rows: {", ".join(missing)}; {NO_INTERVAL}.' if missing else ''
 
     def title(self, name: str) -> str:
         """A set and its split: 'ACDC val'."""
@@ -172,6 +153,9 @@ class ShiftTable:
             clean,
             None,
             cell['samples'],
+            self.results['dataset'].get('total'),
+            tuple(filter(None, [_part(self.results['dataset'])])),
+            part=_part(self.results['dataset']),
             state=cell['status'],
             error=cell['error'],
             calibration=cell.get('calibration') or {},
@@ -198,7 +182,8 @@ class ShiftTable:
                     tuple(_remarks(found, entry)),
                     cell['status'],
                     cell['error'],
-                    cell.get('calibration'),
+                    cell.get('calibration') or {},
+                    _part(found),
                 )
             )
         if len(rows) > 1:
@@ -207,11 +192,12 @@ class ShiftTable:
                 ('mean_of_conditions', 'mean of conditions'),
             ):
                 found = entry[key]
-                remarks = (found['reason'],) if found.get('reason') else ()
+                remarks = tuple(filter(None, [_part(entry), found.get('reason')]))
                 rows.append(
                     Row(
                         *(name, label, 'combined', found['score'], found['retention']),
                         remarks=remarks,
+                        part=_part(entry),
                         calibration=found.get('calibration') or {},
                     )
                 )
@@ -236,7 +222,7 @@ class ShiftTable:
         """The row that stands for a set: pooled, else the mean of conditions, else its condition."""
         rows = self.rows(name)
         pooled = next((r for r in rows if r.label == 'pooled'), None)
-        if pooled is not None and not pooled.remarks:
+        if pooled is not None and not self.sets[name]['pooled'].get('reason'):
             return pooled
         return rows[-1]
 
@@ -244,7 +230,7 @@ class ShiftTable:
         """The clean score, each set's, and effective robustness."""
         found = []
         if (clean := self.clean_row()) is not None:
-            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean pictures'))
+            found.append(self._measure(f'clean {self.metric_label}', clean.score, 'clean images'))
         for name in self.sets:
             row = self.best_known(name)
             label = self.title(name) + ('' if row.kind == 'condition' else f', {row.label}')
@@ -336,20 +322,13 @@ class ShiftTable:
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
-        r, model = self.results, self.results['model']
-        pairs = {
-            'created': r['created'],
-            'fan_mm': r['fan_mm'],
-            'protocol': self.protocol,
-            'config': model['config'],
-            'config SHA-256': model['config_sha256'],
-            'checkpoint': model['checkpoint'],
-            'checkpoint SHA-256': model['checkpoint_sha256'],
-            'clean column': r['dataset']['type'],
-            'at most pictures of each condition': r.get('max_samples'),
-            **r['environment'],
-        }
-        return {name: str(value) for name, value in pairs.items() if value is not None}
+        r = self.results
+        return self._identified(
+            {
+                'clean column': r['dataset']['type'],
+                'images per condition, at most': r.get('max_samples'),
+            }
+        )
 
     def told(self, name: str) -> dict[str, str]:
         """What is to be known of a set, as printable pairs."""
@@ -363,16 +342,24 @@ class ShiftTable:
             'classes scored': f'{len(entry["scored"])} of {self._classes}'
             if len(entry['scored']) < self._classes
             else None,
-            'pictures without a label, left out': entry['unlabelled'] or None,
+            'images without a label, left out': entry['unlabelled'] or None,
             'notes': ' '.join(entry.get('notes') or ()),
         }
         return {what: str(text) for what, text in pairs.items() if text}
 
 
+def _part(found: Mapping[str, Any]) -> str:
+    """Where a copy of a set holds another number of images than is published, how many; else ''."""
+    published, total = found.get('published'), found.get('total')
+    if None in (published, total) or published == total:
+        return ''
+    return f'{total} of {published} images'
+
+
 def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
-    remarks = []
+    remarks = [part] if (part := _part(found)) else []
     if found['samples'] and found['samples'] < found['total']:
-        remarks.append(f'{found["samples"]} of {found["total"]} pictures')
+        remarks.append(f'{found["samples"]} of {found["total"]} images')
     if found['unlabelled']:
         first = ', '.join(found['first_unlabelled'])
         more = ', ...' if found['unlabelled'] > len(found['first_unlabelled']) else ''
@@ -383,7 +370,7 @@ def _remarks(found: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
         names = _some(found['absent_but_predicted'])
         present = number(found['score_of_present_classes'])
         remarks.append(
-            f'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: {names} '
+            f'predicted, but not in the ground truth, so counted as 0 in the mean as in mmseg: {names} '
             f'(without them {present})'
         )
     return remarks
@@ -393,9 +380,7 @@ def _some(classes: Sequence[str]) -> str:
     """Names of classes; of very many (COCO has 80) the first, and how many there are."""
     if len(classes) <= _NAMED:
         return ', '.join(classes)
-    return (
-        f'{", ".join(classes[: _NAMED // 2])} and {len(classes) - _NAMED // 2} more (results.json)'
-    )
+    return f'{few_and_more(classes, _NAMED // 2)} (results.json)'
 
 
 def _nan(value: float | None) -> float:

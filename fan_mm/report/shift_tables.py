@@ -14,7 +14,7 @@ from fan_mm.report.calibration import (
 from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
-from fan_mm.report.tables import as_csv, markdown_table
+from fan_mm.report.tables import as_csv, markdown_table, with_doubt
 
 
 def conditions_csv(table: ShiftTable) -> str:
@@ -23,7 +23,8 @@ def conditions_csv(table: ShiftTable) -> str:
     Columns: protocol (set and split in words), set, split, condition, kind ('clean', 'condition',
     'combined'), status, samples, total, the score, its interval, retention, its interval, other scores (of
     boxes and masks), each with its interval's bounds, error. Where calibration was measured, before the error:
-    ECE, NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled.
+    ECE, NLL and Brier, each with its interval's bounds, and the same with the temperature, _scaled. Of
+    results that were edited last 'doubt'.
     """
     calibration = csv_columns(table.results)
     others = other_scores(table)
@@ -32,7 +33,7 @@ def conditions_csv(table: ShiftTable) -> str:
     head += [table.metric, 'low', 'high', 'retention', 'retention_low', 'retention_high']
     names = [*table.others, *calibration.values()]
     head += [f'{name}{end}' for name in names for end in ('', '_low', '_high')]
-    return as_csv([*head, 'error'], rows)
+    return as_csv(*with_doubt([*head, 'error'], rows, table.results))
 
 
 def other_scores(table: ShiftTable) -> dict[tuple[str, str], list[Row]]:
@@ -90,7 +91,7 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def summary_text(results: Mapping[str, Any]) -> str:
+def summary_text(results: dict) -> str:
     """The numbers, as plain text."""
     table = ShiftTable(results)
     lines = [f'{table.about}: {table.metric_label} in %']
@@ -226,8 +227,8 @@ def _incomplete(table: ShiftTable) -> str:
     if not lines:
         return ''
     return (
-        '> **INCOMPLETE.** Some conditions have no result. What needs one of them is left out; none is '
-        'taken over the rest.\n>\n' + '\n'.join(lines)
+        '> **INCOMPLETE.** Some conditions have no result. Numbers that need one of them are left out; '
+        'no mean is taken over the rest.\n>\n' + '\n'.join(lines)
     )
 
 

@@ -24,10 +24,10 @@ BESIDE = {
     'night': ('contrast', 'brightness'),
 }
 SAID = (
-    'Filled: real pictures, with the bootstrap interval. Half filled: rain or fog computed into real pictures. '
-    'Hollow: the corruption, mean over its severities, the line from the highest to the lowest. Dashed: '
-    "the clean column; dotted: the sweep's clean pictures. No corruption is a night or a rain; contrast and "
-    'brightness, which makes pictures brighter, and spatter come nearest.'
+    'Filled: real images, with the bootstrap interval. Half filled: rain or fog rendered into real images. '
+    'Hollow: the corruption, mean over its severities, with a line from the highest to the lowest. '
+    'Dashed: the clean column; dotted: the clean images of the sweep. No corruption simulates night or rain; '
+    'contrast and brightness, which makes images brighter, and spatter are the closest.'
 )
 
 
@@ -95,7 +95,7 @@ def _panel(
 ) -> None:
     axes.set_title(f'{real.name}; simulated: {sweep.benchmark}')
     if not found:
-        axes.text(0.5, 0.5, 'no weather that both have', ha='center', transform=axes.transAxes)
+        axes.text(0.5, 0.5, 'no weather in common', ha='center', transform=axes.transAxes)
     places, labels, y = [], [], 0.0
     for i, lines in enumerate(found.values()):
         colour, _ = colours.series(i)

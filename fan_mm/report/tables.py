@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fan_mm.report.calibration import (
     calibration_of,
@@ -31,7 +31,7 @@ def cells_csv(table: RobustnessTable) -> str:
     in_mean (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric
     (per cent, empty where there is none), retention (per cent of the clean metric), error. Where
     calibration was measured, before the error: ECE, NLL and Brier, each with its interval's bounds _low
-    and _high, and the same with the temperature, _scaled.
+    and _high, and the same with the temperature, _scaled. Of results that were edited last 'doubt'.
     """
     benchmark = table.results['benchmark']['name']
     calibration = csv_columns(table.results)
@@ -58,7 +58,14 @@ def cells_csv(table: RobustnessTable) -> str:
         'seconds',
     ]
     more = [f'{name}{end}' for name in calibration.values() for end in ('', '_low', '_high')]
-    return as_csv([*head, *metrics, 'retention', *more, 'error'], rows)
+    return as_csv(*with_doubt([*head, *metrics, 'retention', *more, 'error'], rows, table.results))
+
+
+def with_doubt(head: list[str], rows: list[list], results: Mapping) -> tuple[list[str], list[list]]:
+    """The same with a column that states the problem if results were edited."""
+    if 'doubt' not in results:
+        return head, rows
+    return [*head, 'doubt'], [[*row, results['doubt']] for row in rows]
 
 
 def per_class_csv(table: RobustnessTable) -> str | None:
@@ -92,7 +99,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
         _headline(table),
         '## Corruptions and severities',
         _cells(table),
-        '`·` not part of the benchmark, *italic* evaluated, but in no mean.',
+        '`·` not part of the benchmark, *italic* evaluated, but not part of any mean.',
         _groups(table),
         _other_metrics(table),
         _masks(table),
@@ -135,7 +142,7 @@ def _incomplete(table: RobustnessTable) -> str:
         return ''
     notice = (
         '> **INCOMPLETE.** Some cells have no result. Every mean that needs one of them is left out; '
-        'none is taken over the rest.\n>\n'
+        'no mean is taken over the rest.\n>\n'
     )
     return notice + '\n'.join(lines)
 

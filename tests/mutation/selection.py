@@ -21,9 +21,9 @@ TESTS = {
     'weather': 'test_corruptions/test_weather.py test_corruptions/test_corrupt.py',
     'filters': 'test_corruptions/test_filters.py test_corruptions/test_corrupt.py',
     'compiled': 'test_corruptions/test_blur.py',
-    'metrics': 'test_evaluation/test_metrics.py test_evaluation/test_published_sources.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
+    'models/conversion': 'test_models/test_conversion.py test_models/test_weight_tree.py',
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
     'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
@@ -33,6 +33,20 @@ TESTS = {
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
     'evaluation/pipelines': 'test_evaluation/test_pipelines.py test_evaluation/test_loading/test_picture_flow.py',
+    **dict.fromkeys(
+        ('datasets/shifts/pairs', 'datasets/shifts/boxes'),
+        'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
+        'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
+    ),
+    **dict.fromkeys(
+        ('evaluation/shifts/scores', 'evaluation/shifts/measured', 'evaluation/shifts/results'),
+        'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_report/test_shift_report.py test_report/test_detection_report.py',
+    ),
+    'evaluation/shifts/pooling': (
+        'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_report/test_shift_report.py'
+    ),
     'evaluation/shifts/submission': (
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
@@ -43,10 +57,49 @@ TESTS = {
         ),
         'test_evaluation/test_sweep.py',
     ),
-    'evaluation/collected': 'test_evaluation/test_scores.py test_evaluation/test_matching.py',
+    'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
+    'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_evaluators.py',
+    'evaluation/metrics': (
+        'test_evaluation/test_metrics.py test_evaluation/test_summary.py '
+        'test_evaluation/test_published_sources.py'
+    ),
+    'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
     'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
+    'calibration/temperature': (
+        'test_evaluation/test_calibration/test_temperature.py '
+        'test_evaluation/test_calibration/test_of_sweep.py'
+    ),
+    **dict.fromkeys(('jobs/imagenet_sets', 'jobs/input_size'), 'test_jobs/test_ood.py'),
+    **dict.fromkeys(
+        (
+            *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
+            *('shift_figures', 'shift_page', 'simulated_real'),
+        ),
+        'test_report/test_shift_report.py test_report/test_detection_report.py',
+    ),
+    **dict.fromkeys(
+        ('report/calibration', 'calibration_section', 'calibration_figures'),
+        'test_report/test_calibration_report.py test_report/test_shift_report.py',
+    ),
+    **dict.fromkeys(
+        (
+            *('report/latex', 'report/scatter'),
+            *('comparison_words', 'comparison_tables', 'comparison_page'),
+        ),
+        'test_report/test_comparison_files.py test_report/test_calibration_report.py',
+    ),
+    'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
+    'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
+    'report/robustness_table': (
+        'test_report/test_robustness_table.py test_report/test_detection_report.py '
+        'test_report/test_report.py'
+    ),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
+    'audit/equality': (
+        'test_evaluation/test_audit/test_cell_checks.py '
+        'test_evaluation/test_audit/test_condition_checks.py'
+    ),
 }
 
 

@@ -191,7 +191,7 @@ def test_choosing_blocks():
     for wrong in (6, '-7', 'blocks.3'):
         with pytest.raises(InputError):
             choose_blocks(backbone, [wrong])
-    with pytest.raises(InputError, match='no blocks are known'):
+    with pytest.raises(InputError, match='the blocks of a Sequential are not known'):
         block_names(nn.Sequential(nn.Linear(2, 2)))
 
 
@@ -221,7 +221,7 @@ def test_a_block_that_does_not_run_is_refused():
     backbone = Last()
     with (
         torch.no_grad(),
-        pytest.raises(InputError, match=r'layers\.1 does nothing when the network runs'),
+        pytest.raises(InputError, match=r'layers\.1 does not run in the forward pass'),
         record_tokens(backbone, ['layers.0', 'layers.1']),
     ):
         backbone(IMAGES)

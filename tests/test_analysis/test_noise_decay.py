@@ -134,9 +134,12 @@ def test_the_figure_shows_means_and_spread():
         (dict(noise_std=float('nan')), 'standard deviation above 0, not nan'),
         (dict(noise_std=float('inf')), 'standard deviation above 0, not inf'),
         (dict(noise_std=-1.0), 'standard deviation above 0, not -1.0'),
-        (dict(epsilon=-1.0), 'epsilon is a share of the largest eigenvalue, 0 to 1, not -1.0'),
-        (dict(epsilon=float('nan')), 'epsilon is a share .* not nan'),
-        (dict(epsilon=1.0), 'epsilon is a share'),
+        (
+            dict(epsilon=-1.0),
+            'epsilon must be a share of the largest eigenvalue, from 0 to 1, not -1.0',
+        ),
+        (dict(epsilon=float('nan')), 'epsilon must be a share .* not nan'),
+        (dict(epsilon=1.0), 'epsilon must be a share'),
     ],
 )
 def test_nonsense_is_refused(options, message):

@@ -108,7 +108,7 @@ def test_videos_of_other_kinds(tmp_path):
     with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):
         write_video([], tmp_path / 'clip.webm', 5)
     for fps in (0, -1, float('nan'), float('inf')):
-        with pytest.raises(InputError, match='more than 0 pictures per second'):
+        with pytest.raises(InputError, match='more than 0 frames per second'):
             write_video([], tmp_path / 'clip.gif', fps)
     # before anything is painted
     with pytest.raises(InputError, match=r'\.mp4, \.avi, \.gif'):
@@ -118,7 +118,7 @@ def test_videos_of_other_kinds(tmp_path):
 @pytest.mark.parametrize('suffix', ['gif', 'mp4', 'avi'])
 def test_a_video_loses_no_frame_of_another_size(tmp_path, suffix):
     frames = [np.zeros((64, height, 3), np.uint8) for height in (64, 64, 80)]
-    with pytest.raises(InputError, match='64x64 and of 80x64 pixels'):
+    with pytest.raises(InputError, match='64x64 and 80x64 pixels'):
         write_video(frames, tmp_path / f'clip.{suffix}', 5)
     assert list(tmp_path.iterdir()) == []
 
@@ -247,7 +247,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     cfg = classifier()
     cfg.model.backbone = dict(type='ResNet', depth=18)
     cfg.model.head.in_channels = 512
-    with pytest.raises(InputError, match=r"fit the backbone: it has 0 of the model's \d+ tensors"):
+    with pytest.raises(
+        InputError, match=r"match the backbone: it has 0 of the model's \d+ tensors"
+    ):
         Subject(cfg, str(tmp_path / 'other.pth'))
     with pytest.raises(InputError, match=r'no model\.backbone'):
         Subject(Config(dict(model=dict(type='Toy'))), 'none.pth')
@@ -258,7 +260,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     [
         ('mmseg', dict(type='SegDataPreProcessor', test_cfg=dict(size_divisor=32)), (1, 3, 64, 64)),
         ('mmdet', dict(type='DetDataPreprocessor', pad_size_divisor=32), (1, 3, 64, 64)),
-        ('mmpretrain', dict(type='SelfSupDataPreprocessor'), 'gives no pictures as a tensor'),
+        ('mmpretrain', dict(type='SelfSupDataPreprocessor'), 'gives no images as a tensor'),
         ('mmdet', dict(type='TrackDataPreprocessor'), 'TrackDataPreprocessor does not take one'),
     ],
 )

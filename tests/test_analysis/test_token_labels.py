@@ -91,5 +91,5 @@ def test_a_plain_classifier_labels_no_tokens(setup, tmp_path):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'weights.pth')
-    with pytest.raises(InputError, match='the model labels no tokens'):
+    with pytest.raises(InputError, match='the model has no token labels'):
         paint_token_labels(cfg, str(tmp_path / 'weights.pth'), folder / 'toy/val', tmp_path / 'out')

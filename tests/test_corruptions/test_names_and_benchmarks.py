@@ -94,8 +94,8 @@ def test_chosen_cells():
     [
         (['fogg'], None, "did you mean 'fog'"),
         (None, [6], 'from 1 to 5'),
-        (['gaussian_noise'], [5], 'cityscapes-c has none of the chosen corruptions at'),
-        ([], None, 'none of the chosen corruptions'),
+        (['gaussian_noise'], [5], 'cityscapes-c has none of the selected corruptions at'),
+        ([], None, 'none of the selected corruptions'),
     ],
 )
 def test_bad_choices_of_cells(corruptions, severities, message):

@@ -116,7 +116,7 @@ def test_mistakes_are_said(tiny_camvid):
     with pytest.raises(InputError, match="has no class 'car'; it has Sky, "):
         split(tiny_camvid, metainfo=dict(classes=['car']))
     (tiny_camvid / 'train.txt').write_text('0001TP_999999\n')
-    with pytest.raises(InputError, match=r'lists 0001TP_999999, but .*train has no such picture'):
+    with pytest.raises(InputError, match=r'lists 0001TP_999999, but .*train has no such image'):
         split(tiny_camvid, ann_file='train.txt')
 
 

@@ -283,4 +283,6 @@ def test_command_line(tmp_path):
     assert done.stdout.splitlines()[-1] == f'{toy}: 2 + 1 scenes, 3 of them new'
     refused = run('cityscapes', toy, '--size', '64x64', '--train', '3', '--val', '1')
     assert refused.returncode == 2 and 'Traceback' not in refused.stderr
-    assert refused.stderr.splitlines()[-1].startswith(f'error: {toy} holds a dataset with train 2')
+    assert refused.stderr.splitlines()[-1].startswith(
+        f'error: {toy} contains a dataset with train 2'
+    )

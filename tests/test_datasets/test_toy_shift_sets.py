@@ -27,7 +27,7 @@ from fan_mm.datasets.scenes.atmosphere import koschmieder
 from fan_mm.datasets.scenes.coco import annotate
 from fan_mm.datasets.scenes.labels import Label
 from fan_mm.datasets.scenes.scene import Instance
-from fan_mm.datasets.scenes.shift_layouts import shift_tree
+from fan_mm.datasets.scenes.shift_forms import shift_tree
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.engine.runtime import register_task_library
@@ -232,7 +232,7 @@ def test_boxes_are_those_of_the_scenes(quick, tmp_path, layout):
                 wanted = 'person' if (layout, title) == ('coco_o', 'rider') else title
                 assert names[there['category_id']] == wanted
     if layout == 'acdc_boxes':  # a fault of the set, which nobody should train or be tested on
-        with pytest.raises(InputError, match='pictures of other conditions'):
+        with pytest.raises(InputError, match='images of other conditions'):
             SHIFT_SETS[layout].find(root, 'train')
         tests = json.loads(
             next(root.glob('gt_detection/fog/*_fog_test_image_info.json')).read_text()
@@ -297,7 +297,7 @@ def test_equal_names_in_two_sets(quick, tmp_path):
     quick(tmp_path / 'both/acdc', 'acdc')
     quick(tmp_path / 'both/dark', 'dark_zurich')
     for name in ('acdc', 'dark_zurich'):
-        with pytest.raises(InputError, match='is of'):
+        with pytest.raises(InputError, match='belongs to'):
             SHIFT_SETS[name].find(tmp_path / 'both')
     assert SHIFT_SETS['acdc'].find(tmp_path / 'both/acdc')
     assert SHIFT_SETS['dark_zurich'].find(tmp_path / 'both/dark')
@@ -354,7 +354,7 @@ def test_other_forms_and_sets_are_refused(quick, tmp_path):
     root = quick(tmp_path / 'toy', 'night_driving')
     with pytest.raises(InputError, match='form plain instead of flat'):
         quick(root, 'night_driving', 'flat')
-    with pytest.raises(InputError, match='is written as plain, flat, not as older'):
+    with pytest.raises(InputError, match='has the forms plain, flat, not older'):
         quick(tmp_path / 'other', 'night_driving', 'older')
 
 
@@ -368,10 +368,10 @@ def test_command_line(quick, tmp_path, monkeypatch, capsys, repo_root):
 
     root, small = tmp_path / 'toy', ('--size', '64x64', '--train', '1', '--val', '2', '--jobs', '1')
     status, line = run('dark_zurich', root, *small, '--form', 'nested')
-    assert (status or 0, line) == (0, f'{root}: 1 + 2 scenes of each condition, 9 of them new')
+    assert (status or 0, line) == (0, f'{root}: 1 + 2 scenes per condition, 9 of them new')
     assert len(list(root.glob('Dark_Zurich_val_anon/rgb_anon/val/night/GOPR0356/*.png'))) == 2
     status, line = run('coco', tmp_path / 'coco', '--form', 'flat')
-    assert (status, line) == (2, 'error: --form flat: coco is written as plain')
+    assert (status, line) == (2, 'error: --form flat: coco has only plain')
 
 
 def test_fog_over_toy_cityscapes_follows_koschmieders_law(tmp_path):

@@ -21,6 +21,7 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')
 
 from fan_mm.deploy import Network, export_onnx, verify  # noqa: E402
+from fan_mm.deploy.verification import BOUNDS  # noqa: E402
 from fan_mm.engine.onnx_file import external_files  # noqa: E402
 from fan_mm.evaluation.identity import file_sha256  # noqa: E402
 from fan_mm.jobs import export as jobs_export  # noqa: E402
@@ -66,6 +67,8 @@ def test_the_file_says_what_it_is(exported):
     assert entries['fan_mm.palette'][3] == [3, 3, 3]
     assert entries['fan_mm.normalisation']['mean'] == NORM['mean']
     assert entries['fan_mm.normalisation']['bgr_to_rgb'] is True
+    assert entries['fan_mm.parameters'] > 1000 and entries['fan_mm.window'] is None
+    assert entries['fan_mm.threshold'] is None
     assert len(entries['fan_mm.checkpoint_sha256']) == 64
     assert entries['fan_mm.verification']['error'] == found.error
     assert b'/site-packages/' not in file.read_bytes()  # nothing of this machine
@@ -102,7 +105,7 @@ def test_a_changed_weight_is_caught_and_its_layer_named(exported, tmp_path):
 
 def test_other_weights_than_the_files_are_caught(exported, tmp_path):
     other = weights(segmenter(), tmp_path / 'other.pth', seed=1)
-    with pytest.raises(InputError, match='does not compute what PyTorch does'):
+    with pytest.raises(InputError, match='differs from PyTorch'):
         verify_file(segmenter(), other, exported[0])
 
 
@@ -114,7 +117,7 @@ def test_a_failed_verification_leaves_the_old_file(exported, tmp_path, monkeypat
     weight = next(w for w in proto.graph.initializer if w.name.endswith('conv_seg.weight'))
     weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
     monkeypatch.setattr(jobs_export, 'export_onnx', lambda *_, **__: proto)
-    with pytest.raises(InputError, match='does not compute'):
+    with pytest.raises(InputError, match='differs from PyTorch'):
         export(segmenter(), checkpoint, old, (64, 96), free=('batch', 'size'))
     assert old.read_bytes() == b'old'
     assert [p.name for p in tmp_path.iterdir()] == ['model.onnx']
@@ -194,6 +197,35 @@ def test_segmenters_on_fan_vit(head, tmp_path):
 
 
 @pytest.mark.slow
+def test_networks_of_timm(tmp_path):
+    """As a whole classifier: exported, and in its checkpoint's place."""
+    pytest.importorskip('timm')
+    from fan_mm.engine.predictor import Predictor
+
+    def config():
+        cfg = classifier()
+        cfg.model = dict(type='TimmClassifier', model_name='test_resnet', num_classes=5)
+        return cfg
+
+    checkpoint, file = weights(config(), tmp_path / 'w.pth'), str(tmp_path / 'm.onnx')
+    assert export(config(), checkpoint, file, (64, 64), free=('batch',)).passed
+    entries = {e.key: json.loads(e.value) for e in onnx.load(file).metadata_props}
+    assert entries['fan_mm.backbone'] == 'ResNet' and entries['fan_mm.parameters'] > 1e5
+    assert entries['fan_mm.normalisation']['mean'] == NORM['mean']
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            *(Predictor(config(), source).model(images) for source in (checkpoint, file)),
+            atol=1e-4,
+            rtol=1e-3,
+        )
+    other = config()
+    other.model.num_classes = 6
+    with pytest.raises(InputError, match='parameters'):
+        Predictor(other, file)
+
+
+@pytest.mark.slow
 def test_features(tmp_path):
     checkpoint = weights(segmenter(), tmp_path / 'w.pth')
     found = export(
@@ -217,7 +249,16 @@ ENTRIES = (
         'checkpoint_sha256',
         'input',
     ),
-    *('preprocessing', 'normalisation', 'output', 'part', 'size', 'free', 'precision'),
+    *(
+        'parameters',
+        'preprocessing',
+        'normalisation',
+        'output',
+        'part',
+        'size',
+        'free',
+        'precision',
+    ),
     *('calibration_images', 'classes', 'palette', 'verification'),
 )
 
@@ -250,7 +291,7 @@ class Plain(BaseModel):
 
 
 class Wrapping(BaseModel):
-    """Another library's network as a whole, as mmpretrain's TimmClassifier has it."""
+    """Another library's network as a whole, as mmpretrain's TimmClassifier has it; a map is no class."""
 
     def __init__(self):
         super().__init__()
@@ -265,6 +306,10 @@ class Queries(torch.nn.Module):
         return features[0], features[0]
 
 
+class Losses(torch.nn.Module):
+    """A head of self-supervised training, which has no forward."""
+
+
 class Asking(torch.nn.Module):
     """A head that wants more than features, as Mask2Former's."""
 
@@ -276,25 +321,27 @@ class Asking(torch.nn.Module):
     ('make', 'message'),
     [
         (lambda: Network(Plain(), 'detection'), '--part features'),
+        (lambda: Network(Plain(Losses()), 'segmentation'), 'Losses gives no plain scores'),
+        (lambda: Network(Wrapping(), 'classification'), 'Wrapping gives no plain scores'),
         (lambda: Network(Wrapping(), 'classification', part='features'), 'with a TIMMBackbone'),
         (lambda: Network(Plain(), 'segmentation'), 'no single head'),
         (lambda: Network(Plain(Queries()), 'segmentation'), 'no plain scores'),
         (
             lambda: Network(Plain(), 'detection', part='features', preprocessing=True),
-            'BGR into RGB',
+            'BGR to RGB',
         ),
         (lambda: export_onnx(_features(), (64, 64), opset=11), '--opset 11: PyTorch exports 18'),
         (lambda: export_onnx(_features(), (64, 64), opset=99), '--opset 99'),
         (
             lambda: export_onnx(_features(8), (4, 4)),
-            'the model does not take 4x4 pixels: too small',
+            'the model does not accept 4x4 pixels: too small',
         ),
         (
             lambda: Network(_features(65).model, 'segmentation'),
-            'does not take 64x64 pixels: too small',
+            'does not accept 64x64 pixels: too small',
         ),
         (lambda: Network(Plain(Asking()), 'segmentation'), 'no plain scores'),
-        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file holds 2 GiB'),
+        (lambda: export_onnx(_huge(), (64, 64)), '3.0 GiB of weights: an ONNX file can hold 2 GiB'),
     ],
 )
 def test_what_cannot_be_exported(make, message):
@@ -324,6 +371,108 @@ def _huge():
     return network
 
 
+@pytest.mark.parametrize(
+    ('made', 'line'),
+    [
+        (dict(test_cfg=dict(size_divisor=32)), 'SimpleNamespace pads images (size_divisor 32)'),
+        (dict(test_cfg=None, pad_size_divisor=32), None),  # mmseg pads by test_cfg alone
+        (dict(pad_size_divisor=32), 'pads images (pad_size_divisor 32), the file does not'),
+        (dict(pad_size_divisor=1), None),
+        (dict(), None),
+    ],
+)
+def test_what_the_file_leaves_out_is_said(made, line, monkeypatch):
+    from types import SimpleNamespace
+
+    said = []
+    monkeypatch.setattr(jobs_export, 'print_log', lambda text, *_: said.append(text))
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(**made))
+    jobs_export._tell_what_is_left(
+        SimpleNamespace(model=model, part='whole', preprocessing=True), None
+    )
+    assert len(said) == (line is not None) and (line or '') in ''.join(said)
+    model.test_cfg = dict(mode='slide', crop_size=(48, 64), stride=(32, 48))
+    window = jobs_export._window(model)
+    assert window == dict(crop_size=[48, 64], stride=[32, 48])
+    network = SimpleNamespace(model=model, part='whole', preprocessing=False)
+    jobs_export._tell_what_is_left(network, window)
+    assert 'slides a window of [48, 64] pixels by [32, 48]' in said[-1]
+
+
+class Scores(torch.nn.Module):
+    """A head whose four scores are the features."""
+
+    align_corners = False
+
+    def forward(self, features):
+        return features[0]
+
+
+def off_by(part):
+    """One value of the last output is off by a part of the greatest."""
+
+    def change(outputs, _):
+        last = outputs[-1].reshape(-1)
+        last[-1] += part * np.abs(last).max()
+
+    return change
+
+
+def other_class(clearest):
+    """The class of one pixel, the clearest or the least clear, is another one."""
+
+    def change(outputs, logits):
+        best = logits.topk(2, 1)
+        gap = (best.values[:, 0] - best.values[:, 1]).reshape(-1)
+        place = int(gap.argmax() if clearest else gap.argmin())
+        outputs[0].reshape(-1)[place] = best.indices[:, 1].reshape(-1)[place]
+
+    return change
+
+
+def half_of_the_classes(outputs, _):
+    outputs[0][..., ::2] = (outputs[0][..., ::2] + 1) % 4
+
+
+def nothing(outputs, _):
+    pass
+
+
+@pytest.mark.parametrize(
+    ('output', 'change', 'bounds', 'passes'),
+    [
+        *((output, nothing, 'fp32', True) for output in ('features', 'logits', 'labels')),
+        *((output, off_by(5e-4), 'fp32', True) for output in ('features', 'logits')),
+        *((output, off_by(2e-3), 'fp32', False) for output in ('features', 'logits')),
+        *((output, off_by(float('nan')), 'int8', False) for output in ('features', 'logits')),
+        ('probabilities', off_by(2e-3), 'fp32', False),
+        ('logits', off_by(2e-3), 'fp16', True),
+        ('labels', other_class(clearest=True), 'fp32', False),
+        ('labels', other_class(clearest=False), 'fp32', True),
+        ('labels', half_of_the_classes, 'int8', False),
+        ('logits', lambda outputs, _: outputs.append(outputs[0]), 'int8', False),
+        ('logits', lambda outputs, _: outputs.__setitem__(0, outputs[0][..., 1:]), 'int8', False),
+    ],
+)
+def test_what_a_verification_lets_pass(output, change, bounds, passes):
+    torch.manual_seed(0)
+    if output == 'features':
+        network = _features()
+    else:
+        network = Network(Plain(Scores()), 'segmentation', output=output)
+
+    def run(images):
+        with torch.no_grad():
+            found = network(images)
+            found = [x.numpy().copy() for x in (found if output == 'features' else [found])]
+            if len(images) == 3:  # not the first that is tried
+                change(found, None if output == 'features' else network.logits(images))
+        return found
+
+    found = verify(run, network, (12, 16), ('batch', 'size'), bounds=BOUNDS[bounds])
+    assert found.passed == passes
+
+
 @pytest.mark.parametrize('whole', [1, 64])
 def test_sizes_are_tried_that_the_model_takes(whole):
     def verified(network, *size):
@@ -333,7 +482,9 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     found = verified(_features(whole=whole), 64, 128)
     assert found.passed and found.shapes[0] == (1, 64, 128) and len(found.shapes) >= 4
     assert all(side % whole == 0 for _, *sides in found.shapes for side in sides)
-    with pytest.raises(InputError, match='does not take 37x48 pixels, nor multiples of 64: export'):
+    with pytest.raises(
+        InputError, match='does not accept 37x48 pixels, nor multiples of 64: export'
+    ):
         verified(_features(whole=48), 48, 48)
 
 
@@ -341,13 +492,13 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     ('content', 'message'),
     [
         (None, 'no such file'),
-        (b'text', 'onnxruntime refuses'),
+        (b'text', 'onnxruntime rejects'),
         (dict.fromkeys(ENTRIES), 'not exported by fan_mm'),
         (
             {'preprocessing': None},
-            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it anew',
+            r'x\.onnx lacks fan_mm\.preprocessing in its metadata: export it again',
         ),
-        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is no JSON'),
+        ({'classes': '[a'}, r'x\.onnx: fan_mm\.classes in its metadata is not JSON'),
     ],
 )
 def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
@@ -364,14 +515,14 @@ def test_files_that_cannot_be_verified(exported, tmp_path, content, message):
     ('name', 'options', 'message'),
     [
         ('m.engine', dict(form='tensorrt'), 'tensorrt is not installed: pip install tensorrt'),
-        ('m.bin', {}, 'the name of an ONNX file ends in .onnx'),
+        ('m.bin', {}, 'the name of an ONNX file must end in .onnx'),
     ],
 )
 def test_formats_that_cannot_be_written(exported, tmp_path, monkeypatch, name, options, message):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     with pytest.raises(InputError, match=message):
         export(segmenter(), exported[1], tmp_path / name, (64, 96), **options)
-    with pytest.raises(InputError, match='is exported already'):
+    with pytest.raises(InputError, match='is already exported'):
         export(segmenter(), str(exported[0]), tmp_path / 'm.onnx', (64, 96))
     assert not list(tmp_path.iterdir())
 
@@ -434,7 +585,7 @@ def test_in_a_checkpoints_place(exported):
 def test_a_file_of_another_model_is_refused(exported):
     from fan_mm.engine.predictor import Predictor
 
-    with pytest.raises(InputError, match='scores of 4 classes, the config has 7'):
+    with pytest.raises(InputError, match='scores for 4 classes, the config has 7'):
         Predictor(segmenter(num_classes=7), str(exported[0]))
     from fan_mm.engine.onnx_file import read_onnx, use_onnx
 
@@ -452,10 +603,10 @@ def test_a_file_of_another_model_is_refused(exported):
         (
             'data_preprocessor.mean',
             [0, 0, 0],
-            r'mean of its pixels is \[123\.7.* data_preprocessor \[0\.0',
+            r'mean for its pixels is \[123\.7.* data_preprocessor \[0\.0',
         ),
-        ('data_preprocessor.std', [1, 1, 1], r'std of its pixels is \[58\.4'),
-        ('data_preprocessor.bgr_to_rgb', False, 'exchanges red and blue otherwise'),
+        ('data_preprocessor.std', [1, 1, 1], r'std for its pixels is \[58\.4'),
+        ('data_preprocessor.bgr_to_rgb', False, 'swaps red and blue differently'),
         ('backbone.arch.num_heads', 4, 'num_heads of its FANHybrid is 2, the config has 4'),
         ('data_preprocessor.pad_val', 7, None),
         ('test_cfg.mode', 'slide', None),
@@ -469,8 +620,127 @@ def test_a_config_that_does_not_fit_the_file(exported, place, value, message):
     if message is None:
         Predictor(cfg, str(exported[0]))
         return
-    with pytest.raises(InputError, match=f'of another model than the config: .*{message}'):
+    with pytest.raises(InputError, match=f'does not match the model of the config: .*{message}'):
         Predictor(cfg, str(exported[0]))
+
+
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def argmax(proto):
+    """Classes where there were scores, as deployment tools append it."""
+    graph = proto.graph
+    graph.node.append(onnx.helper.make_node('ArgMax', [graph.output[0].name], ['classes'], axis=1))
+    del graph.output[:]
+    shape = ['batch', 1, 'height', 'width']
+    graph.output.append(
+        onnx.helper.make_tensor_value_info('classes', onnx.TensorProto.INT64, shape)
+    )
+
+
+def probabilities(proto):
+    graph = proto.graph
+    graph.node.append(onnx.helper.make_node('Softmax', [graph.output[0].name], ['scores'], axis=1))
+    graph.output[0].name = 'scores'
+
+
+def bytes_first(proto):
+    graph = proto.graph
+    graph.node.insert(0, onnx.helper.make_node('Cast', ['bytes'], ['images'], to=FLOAT))
+    graph.input[0].name, graph.input[0].type.tensor_type.elem_type = 'bytes', onnx.TensorProto.UINT8
+
+
+def channels_last(proto):
+    graph = proto.graph
+    node = onnx.helper.make_node('Transpose', ['pixels'], ['images'], perm=[0, 3, 1, 2])
+    graph.node.insert(0, node)
+    del graph.input[:]
+    shape = ['batch', 'height', 'width', 3]
+    graph.input.append(onnx.helper.make_tensor_value_info('pixels', FLOAT, shape))
+
+
+def features_first(proto):
+    scores = proto.graph.output.pop()
+    node = next(node for node in proto.graph.node if node.op_type == 'Relu')
+    proto.graph.output.add(name=node.output[0])
+    proto.graph.output.append(scores)
+
+
+def half(proto):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    proto.CopyFrom(convert_float_to_float16(proto, keep_io_types=False))
+
+
+def four_images(proto):
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def other_name(proto):
+    for node in proto.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = 'x' if name == 'images' else name
+    proto.graph.input[0].name = 'x'
+
+
+def without_metadata(proto):
+    del proto.metadata_props[:]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (argmax, r'gives classes tensor\(int64\)'),
+        (probabilities, r'gives scores tensor\(float\)'),
+        (bytes_first, r'takes bytes tensor\(uint8\)'),
+        (channels_last, r"takes pixels tensor\(float\) \['batch', 'height', 'width', 3\]"),
+        (features_first, r'gives \S+ tensor\(float\) .*, logits tensor'),
+        (without_metadata, 'was not exported by fan_mm'),
+        (half, None),
+        (four_images, None),
+        (other_name, None),
+    ],
+)
+def test_a_file_that_somebody_changed_is_right_or_refused(exported, tmp_path, change, message):
+    from fan_mm.engine.predictor import Predictor
+
+    proto = onnx.load(str(exported[0]))
+    change(proto)
+    file = tmp_path / 'changed.onnx'
+    onnx.save(proto, str(file))
+    if message:
+        with pytest.raises(InputError, match=message) as error:
+            Predictor(segmenter(), str(file))
+        assert '\n' not in str(error.value)
+        return
+    images = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = (
+            Predictor(segmenter(), source).model(images) for source in (exported[1], str(file))
+        )
+    expected = torch.nn.functional.interpolate(expected, (64, 96), mode='bilinear')
+    torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
+
+
+def test_the_printed_lines_run_a_file_without_fan_mm(exported, tmp_path, repo_root, monkeypatch):
+    """The Python of docs/deployment.md gives what the model predicts."""
+    import re
+
+    import cv2
+
+    from fan_mm.engine.predictor import Predictor
+
+    monkeypatch.chdir(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
+    cv2.imwrite('street.png', picture)
+    page = (repo_root / 'docs' / 'deployment.md').read_text(encoding='utf-8')
+    (lines,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    names = {}
+    exec(lines.replace('model.onnx', str(exported[0])), names)
+    image = torch.from_numpy(picture).permute(2, 0, 1)
+    sample = Predictor(segmenter(), exported[1])(dict(inputs=image, data_samples=_sample(50, 75)))
+    assert (names['labels'] == sample.pred_sem_seg.data[0].numpy()).mean() > 0.999
 
 
 def test_weights_beside_the_graph_belong_to_it(exported, tmp_path):

@@ -79,7 +79,7 @@ def test_half_precision_is_verified_later_by_its_own_bounds(half, checkpoint, tm
         onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 2, weight.name)
     )
     onnx.save(proto, str(tmp_path / 'changed.onnx'))
-    with pytest.raises(InputError, match=r'at most 0\.02 and at least 98 % are asked for'):
+    with pytest.raises(InputError, match=r'at most 0\.02 and at least 98 % are required'):
         verify_file(segmenter(), checkpoint, tmp_path / 'changed.onnx')
 
 
@@ -209,7 +209,7 @@ def test_eight_bits_are_calibrated_on_the_training_split(toy, tmp_path, monkeypa
         (
             lambda cfg: cfg.train_dataloader.dataset.update(indices=1),
             {},
-            'needs two pictures of the training split, there are 1',
+            'needs two images of the training split, but there are 1',
         ),
     ],
 )
@@ -234,7 +234,7 @@ def test_nonsense_is_refused(toy, tmp_path, monkeypatch):
 
     monkeypatch.setattr(TrainingPictures, 'calibration', dark)
     config, checkpoint = toy
-    with pytest.raises(InputError, match='at least 90 % are asked for'):
+    with pytest.raises(InputError, match='at least 90 % are required'):
         options = dict(free=('batch',), precision='int8')
         export(config(), checkpoint, tmp_path / 'm.onnx', (64, 64), **options)
     assert not list(tmp_path.iterdir())

@@ -288,7 +288,7 @@ def test_models_of_every_library(scope):
 @pytest.mark.parametrize('option', ['weight', 'threshold'])
 @pytest.mark.parametrize('value', [-1, 'much', None, True, float('nan'), float('inf')])
 def test_numbers_that_are_none_are_refused(option, value):
-    message = re.escape(f'{option} must be a number from 0 on, not {value!r}')
+    message = re.escape(f'{option} must be a number of at least 0, not {value!r}')
     with pytest.raises(InputError, match=message):
         HOOKS.build(dict(type='AttentionDiversityHook', **{option: value}))
 
@@ -299,7 +299,7 @@ def test_models_where_it_would_do_nothing_are_refused():
             return dict(loss=inputs.mean())
 
     with pytest.raises(
-        InputError, match='needs a FANViT or FANHybrid, and there is none in the Pl'
+        InputError, match='needs a FANViT or FANHybrid, but there is none in the Pl'
     ):
         attach(Plain())
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from complaints import complaint, data_complaint
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
 
@@ -36,13 +37,6 @@ def config(repo_root, data, name='fan_hybrid_toy_imagenet'):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(data)
     return cfg
-
-
-def complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        prepare_runtime(cfg, training=training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def test_good_config_passes_and_asks_for_no_weights(repo_root, data):
@@ -95,24 +89,24 @@ HEAD = dict(head=dict(num_classes=1000))
 @pytest.mark.parametrize(
     ('names', 'model', 'words'),
     [
-        (['n01440764', 'n01443537'], HEAD, "the 2 class folders are a part of ImageNet's"),
-        (['n01440764_tench', 'n01443537_goldfish'], {}, "a part of ImageNet's"),
+        (['n01440764', 'n01443537'], HEAD, "the 2 class folders are a subset of ImageNet's"),
+        (['n01440764_tench', 'n01443537_goldfish'], {}, "a subset of ImageNet's"),
         (['n01440764', 'n01443537'], dict(head=dict(num_classes=2)), None),
         (['n01440764', 'n01443537'], dict(num_classes=2), None),  # timm's
         (
             ['Afghan_hound', 'Airedale', 'tench'],
             HEAD,
-            "'Afghan_hound' is 0: right for a model that was",
+            "'Afghan_hound' is 0: correct for a model trained",
         ),
         (['great white shark', 'tench'], HEAD, 'not for one to which it is 2'),
         (['tench', 'goldfish', 'great_white_shark'], HEAD, None),
         (['Afghan_hound', 'tench'], dict(head=dict(num_classes=2)), None),
         (['bus', 'car'], HEAD, None),
-        (['0', '1', '10', '2'], HEAD, "'10' is 2: right"),
+        (['0', '1', '10', '2'], HEAD, "'10' is 2: correct"),
         (['0', '1', '10', '2'], dict(head=dict(num_classes=11)), "'10' is 2"),
         (['00', '01', '02'], HEAD, None),
         (['01', '02', '03'], dict(head=dict(num_classes=3)), None),
-        (['01', '02', '03'], HEAD, "'01' is 0: right"),
+        (['01', '02', '03'], HEAD, "'01' is 0: correct"),
     ],
 )
 def test_labels_that_a_model_may_count_otherwise(names, model, words):
@@ -129,7 +123,7 @@ def test_nothing_is_said_of_the_folders_that_a_model_was_trained_on(repo_root, d
     cfg.model.head.num_classes = 1000
     for dataset in (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset):
         dataset.metainfo = dict(classes=[f'n0144076{number}' for number in range(10)])
-    said = "a part of ImageNet's"
+    said = "a subset of ImageNet's"
     assert not any(said in note for note in prepare_runtime(cfg, training=False))
     shutil.rmtree(data / 'train')
     assert any(said in note for note in prepare_runtime(cfg, training=False))
@@ -143,7 +137,7 @@ def test_pictures_of_other_suffixes_are_said(repo_root, data, tmp_path):
         (sorted(root.glob('val/*'))[2] / name).touch()
     cfg.val_dataloader.dataset.data_root = str(root)
     note = next(n for n in prepare_runtime(cfg, training=True) if 'left out' in n)
-    assert note.startswith('val_dataloader.dataset: 2 pictures in the class folders are left out')
+    assert note.startswith('val_dataloader.dataset: 2 images in the class folders are left out')
     assert '/a.JFIF): extensions are .bmp, ' in note
 
 
@@ -164,7 +158,7 @@ def test_a_head_of_imagenet_22k_for_1k(repo_root, data, tmp_path):
         cfg.load_from,
     )
     message = complaint(cfg)
-    assert 'classifies 21841 classes, the config 10' in message
+    assert 'has 21841 classes, the config 10' in message
     assert 'model.backbone.init_cfg.checkpoint=' in message
 
 
@@ -172,7 +166,7 @@ def test_a_student_without_its_teacher(repo_root, data):
     cfg = config(repo_root, data, 'fan_hybrid_toy_stl_student_imagenet')
     assert 'model.teacher: no such checkpoint: work_dirs/' in complaint(cfg)
     cfg.model.teacher = None
-    assert 'an STL student learns from a teacher' in complaint(cfg)
+    assert 'an STL student needs a teacher' in complaint(cfg)
     prepare_runtime(cfg, training=False)  # testing needs none
 
 
@@ -182,17 +176,10 @@ def test_another_batch_size_is_said(repo_root, data):
         loader.dataset.metainfo = dict(classes=[str(i) for i in range(10)])
     notes = prepare_runtime(cfg, training=True)
     said = next(note for note in notes if note.startswith('batch size 64'))
-    assert 'the learning rate was made for 4096' in said and '--auto-scale-lr' in said
+    assert 'the learning rate is for 4096' in said and '--auto-scale-lr' in said
 
 
 SPLITS = ['train', 'val', 'test']
-
-
-def data_complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        check_data(cfg, training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(scope='module')
@@ -242,7 +229,7 @@ def test_lists(listed):
         (lambda lines: [*lines, f'{lines[0].split()[0]} 10'], 'has the label 10; labels are 0..9'),
         (lambda lines: [*lines, f'{lines[0].split()[0]} -1'], 'has the label -1'),
         (lambda lines: [f'{lines[0].split()[0]} bus', *lines[1:]], "line 1 .* is '.* bus'"),
-        (lambda lines: [lines[0].split()[0], *lines[1:]], "it must be 'PICTURE LABEL'"),
+        (lambda lines: [lines[0].split()[0], *lines[1:]], "it must be 'IMAGE LABEL'"),
         (lambda lines: [lines[0], '', *lines[1:]], "line 2 .* is ''"),
         (lambda lines: [], 'is empty'),
     ],
@@ -258,7 +245,7 @@ def test_pictures_that_an_evaluation_takes_twice(listed):
     cfg = listed('val', lambda lines: [*lines, lines[0]])
     notes = check_data(cfg, training=True)
     assert [note.partition(':')[0] for note in notes] == ['val_dataloader.dataset']
-    assert '1 pictures listed more than once' in notes[0]
+    assert '1 images listed more than once' in notes[0]
     assert check_data(listed('train', lambda lines: [*lines, lines[0]]), training=True) == []
 
 

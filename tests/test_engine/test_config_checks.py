@@ -1,5 +1,6 @@
 import cv2
 import pytest
+from complaints import complaint
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -14,13 +15,6 @@ pytest.importorskip('mmseg')
 @pytest.fixture
 def cfg(tiny_config):
     return Config.fromfile(tiny_config)
-
-
-def complaint(cfg, training=True):
-    with pytest.raises(InputError) as error:
-        prepare_runtime(cfg, training=training)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def test_good_config_passes(cfg):
@@ -216,11 +210,11 @@ def test_classifier_head():
     check_in('mmpretrain', backbone=maps, neck=pool, head=head)
     with pytest.raises(InputError, match=r'model.head.in_channels is 384, but must be 192'):
         check_in('mmpretrain', backbone=vectors, head=dict(head, in_channels=384))
-    with pytest.raises(InputError, match=r"FANViT gives maps: set model.backbone.out_type='cls_"):
+    with pytest.raises(InputError, match=r"FANViT returns maps: set model.backbone.out_type='cls_"):
         check_in('mmpretrain', backbone=maps, head=head)
     with pytest.raises(InputError, match=r"out_type='cls_token': set model.neck=None"):
         check_in('mmpretrain', backbone=vectors, neck=pool, head=head)
-    with pytest.raises(InputError, match=r'FANViT gives all tokens'):
+    with pytest.raises(InputError, match=r'FANViT returns all tokens'):
         check_in('mmpretrain', backbone=tokens, head=head)
 
 

@@ -59,7 +59,7 @@ def test_goes_on_after_a_resume():
 
 
 def test_warmup_longer_than_the_whole_is_refused():
-    with pytest.raises(InputError, match='300 does not fit into 300 epochs'):
+    with pytest.raises(InputError, match='300 is longer than 300 epochs'):
         build(sgd(1e-3), warmup_epochs=300)
 
 

@@ -111,11 +111,11 @@ class OwnMetric(BaseMetric):
     [
         (
             lambda cfg: setattr(cfg, 'val_evaluator', dict(type='OwnMetric', fails='process')),
-            "val_evaluator: OwnMetric cannot take what the model gives: KeyError: 'gt_sem_seg'",
+            "val_evaluator: OwnMetric cannot process the output of the model: KeyError: 'gt_sem_seg'",
         ),
         (
             lambda cfg: cfg.val_dataloader.dataset.pipeline.pop(1),
-            'val_evaluator: IoUMetric cannot take what the model gives: KeyError',
+            'val_evaluator: IoUMetric cannot process the output of the model: KeyError',
         ),
         (
             lambda cfg: cfg.model.test_cfg.update(mode='slide', crop_size=(64, 64, 3)),
@@ -195,7 +195,7 @@ def test_an_unreadable_picture_of_a_training_is_named(cfg, tiny_cityscapes):
 def test_a_test_is_tried_too(cfg):
     train(Config(cfg._cfg_dict.to_dict()))
     cfg.test_evaluator = dict(type='OwnMetric', fails='process')
-    with pytest.raises(InputError, match='test_evaluator: OwnMetric cannot take'):
+    with pytest.raises(InputError, match='test_evaluator: OwnMetric cannot process'):
         evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
 
 
@@ -223,7 +223,7 @@ def test_the_file_is_found_where_the_error_names_none(tmp_path, bad):
         Image.new('L', (2, 2)).save(path)
         if index == bad:
             open(path, 'wb').close()
-    with pytest.raises(InputError, match=f'set cannot load {paths[bad]}: OSError: cannot identify'):
+    with pytest.raises(InputError, match=f'set cannot load {paths[bad]}: it is empty'):
         load_samples(Samples(paths), [0, 1], 'set')
     assert load_samples(Samples(paths), [0], 'set') == [0]
 
@@ -295,7 +295,7 @@ def test_a_model_that_keeps_things_is_put_back(monkeypatch):
 
 def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
     cfg.val_evaluator.prefix = 'city'
-    words = r'gives no mIoU; did you mean city/mIoU\? It gives city/aAcc, '
+    words = r'does not report mIoU; did you mean city/mIoU\? It reports city/aAcc, '
     with pytest.raises(InputError, match=rf'^default_hooks\.checkpoint\.save_best: .*{words}'):
         train(cfg)
 
@@ -388,7 +388,7 @@ def test_labels_without_a_score(outputs, labels, refused):
         (
             [390, 1, 620],
             dict(classes=['a'] * 100),
-            '2 of the first 3 predictions are none of the 100 classes',
+            '2 of the first 3 predictions are not among the 100 classes',
         ),
         ([390, 1], dict(classes=['a'] * 100), None),  # not most of them
         ([1, 2], dict(classes=['a'] * 3), None),
@@ -426,7 +426,7 @@ class FailsOnOne(FailsInTheEnd):
 def test_a_metric_that_fails_on_a_later_sample():
     with pytest.raises(IndexError) as error:
         Evaluator(FailsOnOne()).process([dict(img_path='a.png'), dict(img_path='b.png')], {})
-    line = 'FailsOnOne cannot take what the model gives for b.png: IndexError: another shape'
+    line = 'FailsOnOne cannot process the output of the model for b.png: IndexError: another shape'
     assert str(hook.FirstBatchHook().explain(error.value)) == line
 
 

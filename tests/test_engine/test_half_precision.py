@@ -82,8 +82,8 @@ def test_a_test_in_bfloat16(cfg, checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ('scope', 'checkpoint', 'message'),
     [
-        ('mmseg', 'a.onnx', r'^--amp: a\.onnx computes in the precision that it was exported with'),
-        ('mmdet', 'a.pth', r"^--amp: detectors' operators \(NMS\) know no bfloat16"),
+        ('mmseg', 'a.onnx', r'^--amp: a\.onnx runs in the precision with which it was exported'),
+        ('mmdet', 'a.pth', r'^--amp: operators of detectors \(NMS\) do not support bfloat16'),
     ],
 )
 def test_what_autocast_does_not_reach(scope, checkpoint, message):

@@ -21,7 +21,7 @@ pytest.importorskip('mmpretrain')
         (['dog', 'cat'], dict(type='TimmClassifier'), ('cat', 'dog')),
         (['dog', 'cat'], dict(module=dict(head=dict(num_classes=2))), ('cat', 'dog')),
         (['dog', 'cat'], dict(head=dict(num_classes=3)), ()),  # which three?
-        (['n01440764', 'n01443537'], dict(type='TimmClassifier'), ()),  # a part of ImageNet's
+        (['n01440764', 'n01443537'], dict(type='TimmClassifier'), ()),  # a subset of ImageNet's
         ([], dict(type='TimmClassifier'), ()),
         (None, dict(type='TimmClassifier'), ()),  # the data are not here
     ],

@@ -107,5 +107,5 @@ def test_malicious_file_is_refused(tmp_path, malicious):
 
 def test_weights_alone_are_no_training_state(tmp_path):
     torch.save({'state_dict': {}}, tmp_path / 'weights.pth')
-    with pytest.raises(InputError, match='holds no training state'):
+    with pytest.raises(InputError, match='contains no training state'):
         read_training_state(tmp_path / 'weights.pth')

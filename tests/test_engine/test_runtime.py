@@ -28,7 +28,7 @@ def test_sync_batch_norm_becomes_batch_norm_in_one_line(cfg):
     assert 'SyncBN' not in str(cfg.model)
     assert cfg.model.backbone.norm_cfg == dict(type='BN', requires_grad=True)
     assert 'sync_bn' not in cfg
-    assert note == 'no GPU here, running on the CPU, BN in place of SyncBN'
+    assert note == 'no GPU, running on the CPU, BN instead of SyncBN'
 
 
 @without_gpu
@@ -45,7 +45,7 @@ def test_a_driver_that_does_not_fit_is_said(cfg, monkeypatch, tmp_path):
     assert 'driver' not in prepare_runtime(cfg.copy())[0]
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
     assert prepare_runtime(cfg)[0].startswith(
-        'no GPU here, running on the CPU (NVIDIA driver 535.104.05 is there, but torch for CUDA 13.0 '
+        'no GPU, running on the CPU (NVIDIA driver 535.104.05 is installed, but torch for CUDA 13.0 '
         'says: The driver is too old (found version 12020))'
     )
 

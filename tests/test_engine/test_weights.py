@@ -50,7 +50,7 @@ def test_own_weights_fit(model):
 
 @pytest.mark.parametrize('other', [dict(classes=150), dict(embed_dims=32)])
 def test_other_shapes_are_refused(model, other):
-    with pytest.raises(InputError, match='does not fit the config') as error:
+    with pytest.raises(InputError, match='does not match the config') as error:
         load_weights(model, Segmentor(**other).state_dict(), 'f.pth')
     assert '\n' not in str(error.value)
 
@@ -59,7 +59,7 @@ def test_a_part_is_refused(model):
     state = model.backbone.state_dict(prefix='backbone.')
     with pytest.raises(InputError, match=r'lacks \d+ of \d+ tensors, such as decode_head.0.weight'):
         load_weights(model, state, 'f.pth')
-    with pytest.raises(InputError, match='holds no weights'):
+    with pytest.raises(InputError, match='contains no weights'):
         load_weights(model, [], 'f.pth')
 
 
@@ -74,7 +74,7 @@ def test_another_models_file_is_said_first(model):
     ):
         model.backbone = nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))
         with pytest.raises(
-            InputError, match="it has 1 of the model's 25 tensors, so it is another"
+            InputError, match="it has 1 of the model's 25 tensors, so it belongs to another"
         ):
             load_weights(model, state, 'f.pth')
 
@@ -84,7 +84,7 @@ def test_official_names_count_as_the_models(model):
     state = {f'backbone.{to_official(name)}': value for name, value in backbone.items()}
     state['decode_head.0.weight'] = torch.zeros(150, 24, 1, 1)
     assert len(state.keys() & model.state_dict().keys()) < len(backbone)
-    with pytest.raises(InputError, match=r'the shape of decode_head.0.weight is another'):
+    with pytest.raises(InputError, match=r'the shape of decode_head.0.weight differs'):
         load_weights(model, state, 'f.pth')
 
 
@@ -156,7 +156,7 @@ def test_a_whole_file_does_not_read_init_cfg(pretrained, tmp_path):
 def test_what_is_missing_is_said(pretrained, model, tmp_path):
     _, target, head = pretrained
     with pytest.raises(
-        InputError, match=r'holds a part .* lacks \d+ of \d+ tensors, such as backbone\.'
+        InputError, match=r'contains part .* lacks \d+ of \d+ tensors, such as backbone\.'
     ):  # no init_cfg: random weights
         load_weights(model, head, 'f.pth')
     half = dict(list(model.backbone.state_dict(prefix='backbone.').items())[:-2]) | head
@@ -201,7 +201,7 @@ def test_adapters_upon_random_weights_are_refused(tmp_path):
         )
         return nn.ModuleDict({'backbone': lora, 'head': nn.Linear(2, 2)})
 
-    with pytest.raises(InputError, match=r'adapters only, .*set backbone\.module\.init_cfg'):
+    with pytest.raises(InputError, match=r'only adapters, .*set backbone\.module\.init_cfg'):
         load_weights(built(), built().state_dict(), 'f.pth')
     torch.save(FANHybrid(ARCH).state_dict(), tmp_path / 'n.pth')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'n.pth'))
@@ -210,7 +210,7 @@ def test_adapters_upon_random_weights_are_refused(tmp_path):
 
 def test_a_released_file_is_no_whole_model(model):
     state = {to_official(k): v for k, v in model.backbone.state_dict().items()}
-    with pytest.raises(InputError, match='a FAN without a model around it') as error:
+    with pytest.raises(InputError, match='a FAN in the released format') as error:
         load_weights(model, dict(state_dict=state), 'f.pth')
     assert '\n' not in str(error.value)
 
@@ -248,7 +248,7 @@ def test_averages_that_are_not_taken_are_said(model, content, below, caplog):
     state = model.state_dict()
     other = {name: torch.zeros_like(value) for name, value in state.items()}
     hook(model, content(state, other))
-    assert [f'averaged weights, too, below {below},' in text for text in caplog.messages] == (
+    assert [f'also has averaged weights below {below},' in text for text in caplog.messages] == (
         [True] if below else [False] * len(caplog.messages)
     )
 
@@ -296,7 +296,9 @@ def test_a_training_starts_from_a_whole_model(model, tmp_path):
     torch.save(dict(state_dict=model.state_dict()), path)
     check_start(config, str(path))
     torch.save(dict(state_dict=model.backbone.state_dict()), path)  # as NVIDIA's files are
-    with pytest.raises(InputError, match=r'no whole model .* model\.backbone\.init_cfg') as error:
+    with pytest.raises(
+        InputError, match=r'not a whole model, .* model\.backbone\.init_cfg'
+    ) as error:
         check_start(config, str(path))
     assert '\n' not in str(error.value)
 
@@ -308,7 +310,7 @@ def test_a_training_starts_from_a_head_alone(model, tmp_path):
     torch.save(dict(state_dict=head), path)
     check_start(config, str(path))
     torch.save(dict(state_dict={'norm.weight': torch.ones(3), **head}), path)
-    with pytest.raises(InputError, match='no whole model'):
+    with pytest.raises(InputError, match='not a whole model'):
         check_start(config, str(path))
 
 

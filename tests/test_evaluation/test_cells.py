@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_cells_of_others_are_refused(tmp_path, identity, overwrite):
     (tmp_path / 'cells').mkdir(exist_ok=True)
     (tmp_path / 'cells' / 'neurons.csv').touch()
     before = sorted(tmp_path.rglob('*'))
-    with pytest.raises(InputError, match=r'neurons\.csv is no cell of a sweep'):
+    with pytest.raises(InputError, match=r'neurons\.csv is not a cell of a sweep'):
         opened(tmp_path, overwrite=overwrite)
     assert sorted(tmp_path.rglob('*')) == before
 
@@ -108,6 +109,62 @@ def test_a_damaged_record_does_not_count(tmp_path, content):
     opened(tmp_path).put(done(FOG, 50.5))
     (tmp_path / 'cells' / 'fog_3.json').write_text(content)
     assert opened(tmp_path).get(FOG).status == 'missing'
+
+
+def edited(path):
+    path.write_text(path.read_text().replace('50.5', '60.5'))
+
+
+def of_another_cell(path):
+    shutil.copy(path.with_name('clean_0.json'), path)
+
+
+def other_statistics(path):
+    np.savez_compressed(path.with_suffix('.npz'), statistics=np.zeros(3))
+
+
+def cut_statistics(path):
+    path.with_suffix('.npz').write_bytes(path.with_suffix('.npz').read_bytes()[:-20])
+
+
+def no_statistics(path):
+    path.with_suffix('.npz').unlink()
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (edited, r'fog_3\.json was edited'),
+        (of_another_cell, r'fog_3\.json is of clean'),
+        (other_statistics, r'fog_3\.npz is not the file written together with its record'),
+        (cut_statistics, r'fog_3\.npz is not the file'),
+        (no_statistics, r'fog_3\.npz is not the file'),
+    ],
+)
+def test_a_cell_that_was_changed_by_hand_is_evaluated_again(tmp_path, monkeypatch, change, said):
+    store = opened(tmp_path)
+    for cell, value in ((CLEAN, 70.0), (FOG, 50.5)):
+        store.put(done(cell, value), np.ones(3))
+    assert opened(tmp_path).get(FOG).status == 'done'
+    change(tmp_path / 'cells/fog_3.json')
+    log = []
+    monkeypatch.setattr('fan_mm.evaluation.cells.print_log', lambda line, *_: log.append(line))
+    again = opened(tmp_path)
+    assert (again.get(CLEAN), again.get(FOG).status) == (done(CLEAN, 70.0), 'missing')
+    (line,) = log
+    assert re.search(f'{said}.*: the cell is evaluated again$', line)
+    again.put(done(FOG, 50.5), np.ones(3))
+    assert opened(tmp_path).get(FOG) == done(FOG, 50.5)
+
+
+def test_a_sweep_without_a_finished_cell_gives_way(tmp_path):
+    """Its picture that could not be read was replaced, say, so that the dataset is another one."""
+    opened(tmp_path).put(CellRecord(*CLEAN, status='failed', error='cut short'))
+    store = opened(tmp_path, {**IDENTITY, 'dataset': 'mended'})
+    assert store.get(CLEAN).status == 'missing' and not list(tmp_path.glob('cells/*'))
+    store.put(done(CLEAN, 70.0))
+    with pytest.raises(InputError, match='another dataset'):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize('content', ['', '[1]', 'null', '{"seed'])
@@ -179,7 +236,7 @@ def test_copies_of_more_cells_are_no_other_identity(tmp_path):
 
 def test_a_sweep_of_another_version_of_the_identity(tmp_path):
     (tmp_path / 'sweep.json').write_text('{"config": "a"}')
-    with pytest.raises(InputError, match='another version of fan_mm has begun'):
+    with pytest.raises(InputError, match='started by another version of fan_mm'):
         CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'})
     CellStore(tmp_path).open({'fingerprints': '2', 'config': 'a'}, overwrite=True)
 
@@ -212,6 +269,7 @@ def test_a_cell_of_another_protocol_is_refused(tmp_path, suffix, change, line):
         opened(folder, own).put(done(FOG, 50.5), np.ones(3))
     put_in(tmp_path / 'own', tmp_path / 'other', suffix)
     if line is None:
+        put_in(tmp_path / 'own', tmp_path / 'other', '.npz' if suffix == '.json' else '.json')
         assert opened(tmp_path / 'own', identity).get(FOG).status == 'done'
     else:
         with pytest.raises(InputError, match=rf'fog_3\{suffix} .*{line}'):
@@ -224,7 +282,8 @@ def test_cells_of_earlier_versions_count_by_their_folder(tmp_path):
     opened(tmp_path).put(done(FOG, 50.5), np.ones(3))
     path = tmp_path / 'cells' / 'fog_3.json'
     record = json.loads(path.read_text())
-    del record['identity']
+    for name in ('identity', 'arrays', 'seal'):
+        del record[name]
     path.write_text(json.dumps(record))
     np.savez_compressed(path.with_suffix('.npz'), statistics=np.ones(3))
     store = opened(tmp_path, {**IDENTITY, 'protocol': 'coco-c'})

@@ -77,8 +77,8 @@ def test_a_file_that_was_edited_is_told(whole, path, value, doubt):
 @pytest.mark.parametrize(
     ('path', 'value', 'message'),
     [
-        (('summary',), None, "lacks a proper 'summary'"),
-        (('cells',), {}, "lacks a proper 'cells'"),
+        (('summary',), None, "lacks a valid 'summary'"),
+        (('cells',), {}, "lacks a valid 'cells'"),
         (('cells', 1, 'metrics', 'mIoU'), 'abc', 'another program: TypeError'),
         (('cells', 1, 'metrics'), None, 'another program: AttributeError'),
         (('summary', 'mean'), {}, "another program: KeyError: 'value'"),

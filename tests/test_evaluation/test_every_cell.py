@@ -53,7 +53,7 @@ def test_two_cells_that_fail_alike_speak_for_all():
     found.compare(SNOW, 'another thing')
     found.compare(FOG, 'no memory')
     with pytest.raises(
-        EveryCellFails, match='snow/2 fails as fog/1 does, and so would every cell: no'
+        EveryCellFails, match='snow/2 fails like fog/1, and so would every cell: no'
     ):
         found.compare(SNOW, 'no memory')
 
@@ -63,7 +63,7 @@ def test_a_cell_that_fails_as_the_first_batch_did_speaks_for_all():
     found.agree(None)
     found.doubt = 'too few'
     found.compare(FOG, 'another thing')
-    with pytest.raises(EveryCellFails, match=r'fog/1 fails as its first batch does.*too few'):
+    with pytest.raises(EveryCellFails, match=r'fog/1 fails like its first batch.*too few'):
         found.compare(FOG, 'too few')
 
 
@@ -113,7 +113,9 @@ def test_a_users_metric_may_need_more_than_a_batch():
     assert found.doubt.endswith('too few')
 
 
-@pytest.mark.parametrize(('metric', 'wrong'), [(Silent, 'Silent keeps what it'), (Accuracy, None)])
+@pytest.mark.parametrize(
+    ('metric', 'wrong'), [(Silent, 'Silent does not keep its results'), (Accuracy, None)]
+)
 def test_what_cannot_be_gathered(metric, wrong, monkeypatch):
     said = tried(watch(metric), (0, 2), monkeypatch)
     assert said is None if wrong is None else said.startswith(wrong)

@@ -70,12 +70,12 @@ def test_folders_of_other_names():
         (
             'imagenet_v2',
             [*wordnet(range(999)), 'n99999999'],
-            '1000 folders of which 1 are no classes of ImageNet',
+            '1000 folders of which 1 are not classes of ImageNet',
         ),
     ],
 )
 def test_as_many_folders_of_other_classes(name, folders, words):
-    with pytest.raises(InputError, match=f'not {FOLDER_SETS[name].name}: .* here are {words}$'):
+    with pytest.raises(InputError, match=f'not {FOLDER_SETS[name].name}: .* there are {words}$'):
         FOLDER_SETS[name].classes(sorted(folders))
 
 

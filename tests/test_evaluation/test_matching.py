@@ -8,11 +8,49 @@ import pytest
 
 pytest.importorskip('pycocotools')
 
-from coco_boxes import MOST, OVERLAPS, boxes
+from coco_boxes import MOST, OVERLAPS, boxes, coco
 from pycocotools.cocoeval import COCOeval
 
 from fan_mm.evaluation import matching
 from fan_mm.evaluation.matching import match
+
+EXACT = np.append(OVERLAPS, 1.0)
+
+
+def nested(seed):
+    """Squares in one corner, of areas around COCO's limits, a few crowds, and boxes equal to some of them.
+
+    In one image overlaps of equal boxes are not quite 1: its corner is no float.
+    """
+    corner = {4: 3, 5: 3.1}
+    rng = np.random.default_rng(seed)
+    sides = [0.5, 1, *range(28, 37), *range(92, 101), 10**5, 10**5 + 1]
+    objects = [(image, label, side) for image in (4, 5) for label in (0, 1) for side in sides]
+    annotations = [
+        dict(
+            id=number + 1,
+            image_id=image,
+            category_id=7 - label,
+            bbox=[corner[image]] * 2 + [side] * 2,
+            area=side**2,
+            iscrowd=int(rng.random() < 0.1),
+        )
+        for number, (image, label, side) in enumerate(objects)
+        if rng.random() < 0.7 or side < 2
+    ]
+    results = []
+    for image in (5, 4):
+        found = rng.choice(sides, 20 + image)
+        near = np.full_like(found, corner[image])
+        results.append(
+            dict(
+                img_id=image,
+                bboxes=np.stack([near] * 2 + [near + found] * 2, 1),
+                scores=rng.random(len(found)).astype('f4'),
+                labels=rng.integers(0, 2, len(found)),
+            )
+        )
+    return coco([4, 5], annotations, [6, 7]), results, [7, 6]
 
 
 def pycocotools_own(truth, results, categories):
@@ -30,6 +68,7 @@ def pycocotools_own(truth, results, categories):
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, truth.loadRes(detections), 'bbox')
         evaluation.params.catIds, evaluation.params.maxDets = categories, list(MOST)
+        evaluation.params.iouThrs = EXACT
         evaluation.evaluate()
     places = {r['img_id']: place for place, r in enumerate(results)}
     areas = [list(area) for area in evaluation.params.areaRng]
@@ -40,11 +79,14 @@ def pycocotools_own(truth, results, categories):
     }
 
 
-@pytest.mark.parametrize('elements', [1, 2**20], ids=['pair by pair', 'all at once'])
-@pytest.mark.parametrize('change', [None, 'equal overlaps', 'an id of 0', 'no crowds named'])
+@pytest.mark.parametrize('elements', [1, 2**11, 2**20], ids=['pair by pair', 'some', 'all at once'])
+@pytest.mark.parametrize(
+    'change', [None, 'equal overlaps', 'an id of 0', 'no crowds named', 'at the limits']
+)
 def test_every_match_is_pycocotools_own(change, elements, monkeypatch):
     monkeypatch.setattr(matching, '_ELEMENTS', elements)
-    truth, results, categories = boxes(3, 10, ties=True)
+    made = nested(0) if change == 'at the limits' else boxes(3, 10, ties=True)
+    truth, results, categories = made
     annotations = truth.dataset['annotations']
     if change == 'equal overlaps':  # two objects in one place, a crowd among them
         annotations[1]['bbox'] = annotations[0]['bbox']
@@ -59,7 +101,7 @@ def test_every_match_is_pycocotools_own(change, elements, monkeypatch):
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
     expected = pycocotools_own(truth, results, categories)
-    found = match(truth, results, categories, OVERLAPS)
+    found = match(truth, results, categories, EXACT)
     objects = {(i, k): n for i, k, *n in found.truth.tolist()}
     for (area, image, label), own in expected.items():
         rows = (found.image == image) & (found.label == label)

@@ -64,14 +64,25 @@ def test_relative_mce_of_a_model_that_loses_nothing_is_0():
     assert metrics.relative_mean_corruption_error(top1, 70.0) == 0
 
 
-def test_formulas_take_resamples():
+@pytest.mark.parametrize(
+    'formula',
+    [
+        metrics.relative_mean_corruption_error,
+        lambda top1, _: metrics.mean_corruption_error(top1),
+        lambda top1, _: metrics.mean_performance_under_corruption(top1),
+        lambda top1, _: metrics.worst_corruption(top1),
+        lambda top1, clean: metrics.retention(metrics.worst_corruption(top1), clean),
+    ],
+)
+def test_formulas_take_resamples(formula):
     rng = np.random.default_rng(1)
     top1 = {name: list(rng.uniform(20, 80, (5, 7))) for name in metrics.ALEXNET_ERRORS}
     clean = rng.uniform(80, 90, 7)
-    drawn = metrics.relative_mean_corruption_error(top1, clean)
+    drawn = formula(top1, clean)
     assert drawn.shape == (7,)
-    third = {name: [s[3] for s in scores] for name, scores in top1.items()}
-    assert drawn[3] == pytest.approx(metrics.relative_mean_corruption_error(third, clean[3]))
+    for i in range(7):
+        one = {name: [s[i] for s in scores] for name, scores in top1.items()}
+        assert drawn[i] == pytest.approx(formula(one, clean[i]))
 
 
 @pytest.mark.parametrize('table', [8, 9, 10])

@@ -233,7 +233,7 @@ def test_other_crops_are_refused():
 
     torchvision = TRANSFORMS.build(dict(type='torchvision/FiveCrop', size=224))
     for crops in ([RandomCrop(224)], [torchvision], [CenterCrop(224), CenterCrop(192)]):
-        with pytest.raises(InputError, match=r'crops already, and the pipeline has \w+Crop:'):
+        with pytest.raises(InputError, match=r'already cropped, but the pipeline has \w+Crop:'):
             from_files([Load(), *crops, named('PackInputs')], Step())
         assert len(from_files([Load(), *crops, named('PackSegInputs')], Step())) == len(crops) + 3
 

@@ -246,6 +246,7 @@ def test_a_set_without_a_manifest_is_told_by_content(tmp_path):
 
 def test_transform_reads_the_copy_or_says_that_it_is_gone(tmp_path):
     fill(tmp_path, 'cityscapes')
+    (tmp_path / 'fog/3/lindau/lindau_0.png').write_bytes(b'a picture')
     step = ReadPremade(PremadeImages.find(tmp_path, CELLS, clean_paths('cityscapes')))
     step.corruption, step.severity = CELLS[1]
     clean = clean_paths('cityscapes')[0]
@@ -269,7 +270,7 @@ WORDNET = {'a': 'n01440764', 'b': 'n01440764', 'c': 'n01443537', 'd': 'n01443537
         (
             WORDNET,
             [0, 1, 1, 1],
-            'b.JPEG has label 1, but its copy lies in n01440764 with those of ',
+            'b.JPEG has label 1, but its copy is in n01440764 with those of ',
         ),
         (WORDNET, [1, 1, 0, 0], 'n01440764 has label 1 and n01443537 0: the list of labels'),
         (WORDNET, [3, 3, 3, 3], None),  # of coarser classes

@@ -40,7 +40,7 @@ def lines(monkeypatch):
 
 def test_lines_of_a_sweep(clock, lines):
     progress = Progress(CELLS, done=CELLS[:1], images=10)
-    assert lines.pop() == '1 of 6 cells are done already'
+    assert lines.pop() == '1 of 6 cells are already done'
     clock[0] += INTERVAL - 1
     progress.add(CELLS[1], 4)
     assert not lines

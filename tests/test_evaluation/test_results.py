@@ -143,6 +143,31 @@ def test_figures_over_hold_outs_are_compared(tmp_path, benchmark, task, more):
         assert found[name]['interval'][0] <= b - a <= found[name]['interval'][1]
 
 
+@pytest.mark.parametrize('known', [2, 1, 0])
+def test_other_scores_are_compared_with_draws_of_their_own(tmp_path, known):
+    """Where both stored them; a score that one of the two lacks is not compared."""
+    drawn = np.linspace(-1, 3, 1000)
+    for which, name in enumerate('ab'):
+        results, per_image = sweep(0.9, task='detection')
+        if not which:
+            top5 = results['other_summaries']
+            results['other_summaries'] = {'gone': top5['top5'], **top5}
+        others = dict.fromkeys(per_image.cells, which * drawn)
+        stored = PerImage(
+            *('resampled', per_image.keys, per_image.resampled()),
+            {'top5': others} if which < known else {},
+        )
+        write_results(tmp_path / name, results, stored)
+    found = compare(tmp_path / 'a', tmp_path / 'b')
+    assert not any('gone' in name for name in found)
+    for name in ('clean_top5', 'mean_top5'):
+        assert found[name]['difference'] == 0
+        bounds = found[name]['interval']
+        wanted = [float(q) for q in np.quantile(drawn, [0.025, 0.975])] if known == 2 else None
+        assert bounds == (wanted and pytest.approx(wanted))
+    assert found['mean']['interval'] == [0, 0]
+
+
 def test_pairing_narrows_the_interval(tmp_path):
     """Most of the variation between draws is images that are hard for both models."""
     first, second = written(tmp_path / 'a', 0.9, seed=1), written(tmp_path / 'b', 0.93, seed=2)
@@ -187,10 +212,10 @@ def test_no_difference_to_an_incomplete_sweep(tmp_path):
 def test_other_benchmarks_are_not_compared(tmp_path):
     other = choose_scope(BENCHMARKS['imagenet-c'], ['fog'])
     first, second = written(tmp_path / 'a', 0.9), written(tmp_path / 'b', 0.9, scope=other)
-    with pytest.raises(InputError, match='another benchmark'):
+    with pytest.raises(InputError, match='their benchmark differs'):
         compare(first, second)
     third = written(tmp_path / 'c', 0.9, task='detection')
-    with pytest.raises(InputError, match='another task'):
+    with pytest.raises(InputError, match='their task differs'):
         compare(first, third)
 
 
@@ -221,7 +246,7 @@ def test_version_1_is_read(tmp_path):
 def test_the_other_kind_is_refused(tmp_path):
     write_results(tmp_path, *sweep(0.9))
     with pytest.raises(
-        InputError, match=r'on a sweep over corruptions, where those on real adverse conditions'
+        InputError, match=r'on a sweep over corruptions, but results on real adverse conditions'
     ):
         read_results(tmp_path, 'shifts')
 
@@ -239,7 +264,7 @@ def test_damaged_statistics_are_one_line(tmp_path):
     [
         (
             {'seed': 1},
-            r'per_image\.npz is of another protocol than the results .*seed 0 instead of 1',
+            r'per_image\.npz belongs to another protocol than the results .*seed 0 instead of 1',
         ),
         ({'protocol': 'coco-c'}, 'name imagenet-c-subset instead of coco-c'),
         ({'created': 'today'}, None),

@@ -7,6 +7,7 @@ import torch
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.scores import (
+    KNOWN_METRICS,
     compute_scores,
     headline_metric,
     lower_is_better,
@@ -62,14 +63,27 @@ def test_classification():
     evaluation = pytest.importorskip('mmpretrain.evaluation')
     metric = evaluation.Accuracy(topk=(1, 2))
     metric.dataset_meta = {'classes': ('cat', 'dog', 'emu')}
-    for label, scores in ((0, [0.7, 0.2, 0.1]), (0, [0.3, 0.6, 0.1]), (1, [0.5, 0.1, 0.4])):
+    of_cats = ([0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.3, 0.6])
+    for label, scores in (*((0, scores) for scores in of_cats), (1, [0.5, 0.1, 0.4])):
         sample = {'pred_score': torch.tensor(scores), 'gt_label': torch.tensor([label])}
         metric.process({}, [sample])
     scores = compute_scores([metric], [metric.results])
     assert scores.headline == 'top1'
-    assert scores.metrics == {'top1': pytest.approx(33.3333), 'top2': pytest.approx(66.6667)}
-    assert scores.per_class == {'Acc': {'cat': 50.0, 'dog': 0.0, 'emu': None}}
-    assert scores.statistics[:, 0, 0].tolist() == [True, False, False]
+    assert scores.metrics == {'top1': 25.0, 'top2': 50.0}
+    assert scores.per_class == {'Acc': {'cat': 33.3333, 'dog': 0.0, 'emu': None}}
+    assert scores.statistics[:, 0, 0].tolist() == [True, False, False, False]
+
+
+def test_classification_by_labels_alone():
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    results = [
+        {'pred_label': torch.tensor([found]), 'gt_label': torch.tensor([label])}
+        for found, label in ((2, 0), (1, 1), (2, 2), (0, 2))
+    ]
+    scores = compute_scores([metric], [results])
+    assert scores.metrics == {'top1': 50.0}
+    assert scores.per_class == {'Acc': {'0': 0.0, '1': 100.0, '2': 50.0}}
+    assert scores.statistics[:, 0, 0].tolist() == [False, True, True, False]
 
 
 def coco_metric(tmp_path, images=2, ids=(1, 2), **options):
@@ -173,6 +187,9 @@ def test_boxes_and_masks_have_their_own_draws(kinds, tmp_path):
         metric.process({}, [{'img_id': image, 'ori_shape': (100, 100), 'pred_instances': found}])
     scores = compute_scores([metric], [metric.results])
     assert scores.headline == ('segm_mAP' if kinds == 'segm' else 'bbox_mAP')
+    # per class the boxes', where there are boxes
+    own = 'segm_mAP' if kinds == 'segm' else 'bbox_mAP'
+    assert scores.per_class == {own: {'car': scores.metrics[own], 'dog': None}}
     draws = {scores.headline: scores.statistics, **scores.draws}
     for kind, best in (('bbox', 100.0), ('segm', 60.0)):
         if kind in kinds:
@@ -204,6 +221,7 @@ def test_no_detections_at_all_are_a_score_of_0(tmp_path):
     values = (0.0, 0.0, 0.0, None, 0.0, None)
     assert scores.metrics == {f'bbox_{n}': v for n, v in zip(names, values, strict=True)}
     assert scores.per_class == {'bbox_mAP': {'car': 0.0, 'dog': None}}
+    assert scores.kind == 'resampled' and not scores.statistics.any()
 
 
 def test_no_masks_at_all_are_a_score_of_0(tmp_path):
@@ -234,7 +252,7 @@ def test_depth():
     assert_depth(evaluation.DepthMetric())
     only = evaluation.DepthMetric()
     only.metrics = ['rmse', 'abs_rel']
-    with pytest.raises(InputError, match='gave rmse, abs_rel: set it to compute d1'):
+    with pytest.raises(InputError, match='returned rmse, abs_rel: configure it to compute d1'):
         compute_scores([only], [DEPTHS])  # lower is better: no retention is made of them
 
 
@@ -294,7 +312,7 @@ def test_other_metrics_of_mmpretrain(name, options, headline):
         }
         metric.process({}, [sample])
     if headline is None:
-        with pytest.raises(InputError, match=f'{name} gave'):
+        with pytest.raises(InputError, match=f'{name} returned'):
             compute_scores([metric], [metric.results])
         return
     scores = compute_scores([metric], [metric.results])
@@ -310,6 +328,7 @@ def test_two_metrics_of_different_units(tmp_path):
     assert scores.headline == 'bbox_mAP'
     assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
     assert scores.metrics['mIoU'] == 25.0
+    assert scores.metrics['aAcc'] == scores.metrics['mAcc'] == 50.0
 
 
 def test_proposals(tmp_path):
@@ -331,6 +350,13 @@ def test_metrics_without_their_headline_are_refused():
     results = segmented(metric, ([[0]], [[0]]))
     assert compute_scores([metric], [results]).headline == 'mDice'
     assert compute_scores([metric], [results]).statistics is None
+
+
+@pytest.mark.parametrize('name', KNOWN_METRICS)
+def test_metrics_that_give_shares_and_those_that_give_per_cent(name):
+    per_cent = ('IoUMetric', 'SemSegMetric', 'CocoPanopticMetric', 'Accuracy', 'AveragePrecision')
+    per_cent += ('SingleLabelMetric', 'MultiLabelMetric')
+    assert KNOWN_METRICS[name].scale == (1 if name in per_cent else 100)
 
 
 @pytest.mark.parametrize(

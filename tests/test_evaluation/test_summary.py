@@ -97,6 +97,7 @@ def test_intervals_come_from_the_draws():
     draws = {cell: score + np.linspace(-1, 1, 101) for cell, score in SCORES.items()}
     summary = summarize(SCOPE, SCORES, 'segmentation', 19, draws)
     assert summary['mean']['interval'] == pytest.approx([45 - 0.95, 45 + 0.95])
+    assert summary['worst']['interval'] == pytest.approx([30 - 0.95, 30 + 0.95])
     ratio = 100 * (45 + np.linspace(-1, 1, 101)) / (80 + np.linspace(-1, 1, 101))
     assert summary['retention']['interval'] == pytest.approx(
         list(np.quantile(ratio, [0.025, 0.975]))

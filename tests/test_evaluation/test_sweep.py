@@ -14,11 +14,11 @@ pytest.importorskip('mmseg')
 
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registers CityscapesDataset, IoUMetric and their transforms)
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import TRANSFORMS, init_default_scope
+from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
+from PIL import ImageFile
 from stripe_model import StripeModel
 
 from fan_mm.corruptions import BENCHMARKS, corrupt, image_key, seed_for
@@ -33,12 +33,6 @@ from fan_mm.report.report import write_report
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = ['clean', *(f'{name}/{s}' for name in ('gaussian_noise', 'fog') for s in (1, 3))]
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 @pytest.fixture
@@ -180,7 +174,9 @@ def test_semsegbench_corrupts_the_resized_picture_as_bgr(cfg, sweep):
 
 
 def test_semsegbench_is_one_protocol(sweep, tmp_path):
-    with pytest.raises(InputError, match='leave the channel order out'):
+    with pytest.raises(
+        InputError, match='defines the channel order bgr-as-rgb: leave the option out'
+    ):
         sweep(benchmark='semsegbench', severities=None, channel_order='rgb')
     with pytest.raises(InputError, match='after the resize'):
         sweep(benchmark='semsegbench', severities=None, corrupted_root=tmp_path)
@@ -358,15 +354,111 @@ def test_stop_on_error(sweep):
     assert found == ['done', 'failed', 'missing', 'missing', 'missing']
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_an_unreadable_image_fails_its_cells_and_is_named(cfg, sweep, tiny_cityscapes, workers):
+@pytest.fixture
+def jpegs(cfg, tiny_cityscapes):
+    """The validation pictures as JPEG files."""
+    for file in sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png')):
+        cv2.imwrite(str(file.with_suffix('.jpg')), cv2.imread(str(file)))
+    cfg.test_dataloader.dataset.img_suffix = '_leftImg8bit.jpg'
+    return sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.jpg'))
+
+
+def half(data):
+    return data[: len(data) // 2]
+
+
+def filled_with_zeros(data):
+    return half(data) + bytes(len(data) - len(data) // 2)
+
+
+@pytest.mark.parametrize(
+    ('on_error', 'workers', 'damage', 'line'),
+    [
+        ('retry', 0, half, 'is truncated: get it again'),
+        ('skip', 2, half, 'is truncated: get it again'),
+        ('stop', 0, filled_with_zeros, 'is truncated: get it again'),
+        ('retry', 0, lambda data: b'<!DOCTYPE html><html>gone', 'is a web page, not an image'),
+    ],
+)
+def test_a_picture_that_cannot_be_read_ends_the_sweep_before_the_clean_score(
+    sweep, jpegs, tmp_path, monkeypatch, cfg, on_error, workers, damage, line
+):
+    """In one line; once it is replaced, the same command goes on in the same folder."""
+    decode = cv2.imdecode  # older ones fill what is missing, as all do that read from files
     cfg.test_dataloader.num_workers = workers
-    image = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[1]
-    image.write_bytes(image.read_bytes()[:100])
-    results = sweep(on_error='skip', corruptions=['fog'], severities=[1]).run()
-    assert list(status(results).values()) == ['failed', 'failed']
-    assert all(image.name in cell['error'] for cell in results['cells'])
-    assert all('\n' not in cell['error'] for cell in results['cells'])
+    whole = jpegs[1].read_bytes()
+    jpegs[1].write_bytes(damage(whole))
+    model = StripeModel()
+    with monkeypatch.context() as patch:
+        if damage in (half, filled_with_zeros):
+            grey = np.full((64, 128, 3), 128, np.uint8)
+            patch.setattr(cv2, 'imdecode', lambda *a: grey if decode(*a) is None else decode(*a))
+        with pytest.raises(InputError) as error:
+            sweep(model, work_dir=tmp_path / 'out', on_error=on_error).run()
+    assert str(error.value).startswith('the clean images cannot all be read: ')
+    assert f'{jpegs[1]}' in str(error.value) and line in str(error.value)
+    assert '\n' not in str(error.value)
+    assert len(model.seen) == 1  # not tried again
+    assert not list(tmp_path.glob('out/cells/*'))
+    jpegs[1].write_bytes(whole)
+    results = sweep(work_dir=tmp_path / 'out', on_error=on_error).run()
+    assert status(results) == dict.fromkeys(CELLS, 'done')
+
+
+def test_a_lone_cell_fails_once_and_others_elsewhere_go_on(sweep, jpegs, tmp_path):
+    """As a real condition, which is the clean cell of a sweep of its own."""
+    whole = jpegs[1].read_bytes()
+    jpegs[1].write_bytes(half(whole))
+    model, options = StripeModel(), dict(corruptions=(), severities=None, work_dir=tmp_path / 'out')
+    results = sweep(model, **options).run()
+    assert status(results) == {'clean': 'failed'} and len(model.seen) == 1
+    assert results['cells'][0]['error'] == f'{jpegs[1]} is truncated: get it again'
+    jpegs[1].write_bytes(whole)
+    assert status(sweep(**options).run()) == {'clean': 'done'}
+
+
+def test_a_copy_that_is_cut_short_fails_its_cell_alone(sweep, tiny_cityscapes, tmp_path):
+    cells = {'fog': (1, 3)}
+    source, copies = tiny_cityscapes / 'leftImg8bit', tmp_path / 'copies'
+    generate(tiny_cityscapes, copies, 'cityscapes', cells, jobs=1)
+    options = dict(corruptions=['fog'], corrupted_root=str(copies), work_dir=tmp_path / 'out')
+    copy = sorted((copies / 'fog/3').rglob('*.png'))[1]
+    assert source.is_dir() and copy.is_file()
+    whole = copy.read_bytes()
+    copy.write_bytes(half(whole))
+    results = sweep(**options).run()
+    assert status(results) == {'clean': 'done', 'fog/1': 'done', 'fog/3': 'failed'}
+    assert results['cells'][2]['error'] == f'{copy} is truncated: get it again'
+    copy.write_bytes(whole)
+    model = StripeModel()
+    assert set(status(sweep(model, **options).run()).values()) == {'done'} and len(model.seen) == 3
+
+
+def test_a_label_map_that_is_cut_short_ends_the_sweep(sweep, tiny_cityscapes, monkeypatch):
+    """Pillow, which mmseg reads labels with, may be told to fill it with zeros: road."""
+    label = sorted(tiny_cityscapes.glob('gtFine/val/town/*.png'))[2]
+    noise = np.random.default_rng(0).integers(0, 19, (64, 128), np.uint8)
+    cv2.imwrite(str(label), noise)
+    label.write_bytes(half(label.read_bytes()))
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
+    with pytest.raises(InputError, match=f'{label.name} is cut short'):
+        sweep().run()
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_a_picture_that_hesitates_is_read_again(sweep, tiny_cityscapes, monkeypatch):
+    """What another try reads is no fault of the data: the cell is evaluated again."""
+    decode, calls = cv2.imdecode, []
+
+    def hesitating(*args):
+        calls.append(args)
+        if len(calls) == 7:
+            raise OSError('stale file handle')
+        return decode(*args)
+
+    monkeypatch.setattr(cv2, 'imdecode', hesitating)
+    assert status(sweep().run()) == dict.fromkeys(CELLS, 'done')
+    assert len(calls) > 7
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -407,13 +499,17 @@ def test_a_metric_that_fails_in_one_cell_fails_the_cell(sweep, monkeypatch):
 
 
 @pytest.mark.parametrize('on_error', ['retry', 'skip'])
-def test_cells_that_fail_alike_end_the_sweep(cfg, sweep, tiny_cityscapes, on_error):
-    image = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[1]
-    image.write_bytes(b'')
-    model = StripeModel()
-    with pytest.raises(InputError, match='gaussian_noise/1 fails as clean does') as error:
+def test_cells_that_fail_alike_end_the_sweep(sweep, on_error):
+    class Failing(StripeModel):
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            if '000001' in data_samples[0].img_path:
+                raise RuntimeError('no memory for this one')
+            return super().forward(inputs, data_samples, mode)
+
+    model = Failing()
+    with pytest.raises(InputError, match='gaussian_noise/1 fails like clean') as error:
         sweep(model, on_error=on_error).run()
-    assert str(image) in str(error.value)
+    assert 'no memory for this one' in str(error.value)
     assert '\n' not in str(error.value)
     assert len(model.seen) == (3 if on_error == 'retry' else 2)
 
@@ -455,7 +551,7 @@ class NaN(StripeModel):
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_a_model_that_gives_nothing_finite_is_a_finding(sweep, value):
     with pytest.raises(
-        InputError, match=r'first batch fails: the model gives data .* not finite for'
+        InputError, match=r'first batch fails: the model outputs data .* not finite for'
     ):
         sweep(NaN(0, value)).run()
     results = sweep(NaN(4, value), on_error='skip').run()
@@ -470,7 +566,7 @@ def test_a_metric_without_the_score_ends_the_sweep(sweep, monkeypatch):
 
     model = StripeModel()
     monkeypatch.setattr(IoUMetric, 'compute_metrics', lambda self, results: {'aAcc': 1.0})
-    with pytest.raises(InputError, match='IoUMetric gave aAcc: set it to compute mIoU'):
+    with pytest.raises(InputError, match='IoUMetric returned aAcc: configure it to compute mIoU'):
         sweep(model).run()
     assert len(model.seen) == 1
 
@@ -569,7 +665,7 @@ def test_a_second_sweep_in_a_work_dir_is_refused(sweep, tmp_path):
 
     class Meanwhile(StripeModel):
         def forward(self, *args, **kwargs):
-            with pytest.raises(InputError, match='another run is writing into'):
+            with pytest.raises(InputError, match='another run is writing to'):
                 sweep(work_dir=tmp_path)
             return super().forward(*args, **kwargs)
 

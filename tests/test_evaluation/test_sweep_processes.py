@@ -17,21 +17,13 @@ pytest.importorskip('mmseg')
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
 from forked import on_ranks, start
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation import RobustnessSweep, read_per_image
+from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = 5
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 def sweep(cfg, work_dir, delay=0.0, **options):
@@ -77,9 +69,9 @@ def test_the_number_of_processes_changes_nothing(cfg, tmp_path, ranks, workers, 
     on_ranks(rank_main, ranks, tmp_path / 'store')
     assert table(tmp_path / 'together') == table(tmp_path / 'alone')
     assert same_statistics(tmp_path / 'together', tmp_path / 'alone')
-    written = (tmp_path / 'together' / 'results.json').read_text()
+    written = read_results(tmp_path / 'together')
     for rank in range(ranks):
-        assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == json.loads(written)
+        assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == written
     assert not (tmp_path / 'together' / '.collect').exists()
     assert not list((tmp_path / 'kept').iterdir())
 

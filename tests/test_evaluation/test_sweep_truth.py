@@ -173,6 +173,9 @@ def test_intervals_of_boxes_and_masks(cfg, toys, tmp_path):
     # cells of an earlier version have the draws of their metric alone
     for path in (folders[0] / 'cells').glob('*.npz'):
         np.savez(path, statistics=cells[path.stem]['statistics'])
+        record = json.loads(path.with_suffix('.json').read_text())
+        del record['arrays'], record['seal']
+        path.with_suffix('.json').write_text(json.dumps(record))
     results = swept(Part(), folders[0])
     assert results['summary'] == part and not read_per_image(folders[0]).others
     assert results['other_summaries']['segm_mAP']['mPC']['interval'] is None
@@ -197,7 +200,7 @@ def test_datasets_that_read_a_part_of_the_file(cfg, toys, options):
 def test_truth_that_lacks_images_is_refused_before_the_first(cfg, toys):
     model = Truth()
     with pytest.raises(
-        InputError, match='lacks 1 of 4 images of the dataset, the first is'
+        InputError, match='lacks 1 of 4 images of the dataset, for example'
     ) as error:
         clean_cell(dataset_of(cfg, toys[0]), metric_of(toys[0] / 'annotations/first.json'), model)
     missing = data_info(dataset_of(cfg, toys[0]), 3)

@@ -172,7 +172,7 @@ def test_paints_a_folder_and_names_what_it_cannot_read(library, folder, tmp_path
     before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
     checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
     written, left_out = paint_files(cfg, checkpoint, folder, out)
-    assert left_out == {folder / 'broken.png': 'not an image that can be read'}
+    assert left_out == {folder / 'broken.png': 'cannot be read as an image'}
     assert written == [out / 'a.png', out / 'sub/b.jpg']
     assert sorted(p for p in out.rglob('*') if p.is_file()) == written
     for file in written:
@@ -293,7 +293,7 @@ def test_mistakes_are_said_in_one_line(folder, tmp_path):
         paint_files(segmentation(), str(tmp_path / 'other.pth'), folder, tmp_path / 'out')
     smaller = segmentation()
     smaller.model.decode_head.channels = 8
-    with pytest.raises(InputError, match='does not fit the config'):
+    with pytest.raises(InputError, match='does not match the config'):
         paint_files(smaller, checkpoint, folder, tmp_path / 'out')
     foreign = segmentation()
     foreign.default_scope = 'mmpose'

@@ -21,8 +21,8 @@ def test_spelling_does_not_matter(names):
     [
         (Known(4, None), 'but this one has 4'),
         (Known(None, ('a', 'b')), 'but this one has 2'),
-        (Known(3, ('sky', 'traffic light', 'road')), "class 0 is 'road' there, but 'sky' of this"),
-        (Known(3, ('road', 'cat', 'dog')), "class 1 is 'traffic light' there, but 'cat' of this"),
+        (Known(3, ('sky', 'traffic light', 'road')), "class 0 is 'road' there, but 'sky' in this"),
+        (Known(3, ('road', 'cat', 'dog')), "class 1 is 'traffic light' there, but 'cat' in this"),
     ],
 )
 def test_other_classes_are_refused(known, message):

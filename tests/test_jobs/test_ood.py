@@ -110,7 +110,7 @@ def checkpoint(config, tmp_path_factory):
 
 
 def expected(config, checkpoint, folder, classes, weights, size):
-    """Top-1 worked out by hand."""
+    """Top-1 in per cent, and NLL of the set's classes, worked out by hand."""
     model = model_of(config).eval()
     state, used = classifier_state(torch.load(checkpoint, weights_only=True), weights)
     assert used == weights
@@ -121,9 +121,10 @@ def expected(config, checkpoint, folder, classes, weights, size):
         images.append(np.array(image.resize((size, size), Image.BICUBIC)))
     inputs = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        logits = model(model.data_preprocessor(dict(inputs=inputs), False)['inputs']).numpy()
+        logits = model(model.data_preprocessor(dict(inputs=inputs), False)['inputs'])
     best = [max(classes, key=row.__getitem__) for row in logits.tolist()]
-    return 100 * float(np.mean(np.equal(best, classes)))
+    nll = -logits[:, classes].log_softmax(1).diagonal().mean()
+    return 100 * float(np.mean(np.equal(best, classes))), float(nll)
 
 
 def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
@@ -145,8 +146,12 @@ def test_rows_are_those_worked_out_by_hand(config, checkpoint, data, tmp_path):
     )
     for name, folder, classes in (('imagenet_a', 'a', A), ('imagenet_r', 'r', R)):
         row = rows[name]
-        value = expected(config, checkpoint, data / folder, classes, row['weights'], row['size'])
-        assert row['top1'] == pytest.approx(value)
+        top1, nll = expected(
+            *(config, checkpoint, data / folder, classes, row['weights'], row['size'])
+        )
+        assert row['top1'] == pytest.approx(top1)
+        # which tells apart what one right answer of 200 does not
+        assert row['calibration']['plain']['NLL']['value'] == pytest.approx(nll, rel=1e-4)
         assert row['top5'] > row['top1']
         bins = row['calibration']['plain']['bins']
         right = sum(n * a for n, a in zip(bins['count'], bins['accuracy'], strict=True) if n)
@@ -330,7 +335,7 @@ def test_the_tool(config, checkpoint, data, tmp_path):
     assert done.returncode == 0, done.stderr
     row = json.loads((tmp_path / 'work' / FILE).read_text())['test_sets']['imagenet_v2']
     classes = FOLDER_SETS['imagenet_v2'].classes(sorted(map(str, range(1000))))
-    value = expected(config, checkpoint, data / 'v2', classes, 'ema', 64)
+    value, _ = expected(config, checkpoint, data / 'v2', classes, 'ema', 64)
     assert row['top1'] == pytest.approx(value)
     assert 'ImageNet-V2' in done.stdout and 'ema weights, 1000 images' in done.stdout
     done = subprocess.run([*command, '--size', 'a'], capture_output=True, text=True, cwd=ROOT)
@@ -377,7 +382,7 @@ def test_weights_of_every_kind_of_file(config, checkpoint, tmp_path):
     [
         (
             wordnet(A[1:]),
-            'not ImageNet-A: it has 200 class folders named by WordNet id, here are 199',
+            'not ImageNet-A: it has 200 class folders named by WordNet id, but there are 199',
         ),
         (['cat', *wordnet(A[1:])], "such as 'cat'"),
         (wordnet(R), 'here are 200 folders of ImageNet-R'),
@@ -404,7 +409,7 @@ def test_a_pipeline_that_cannot_be_resized_keeps_its_size(config, checkpoint, da
         cfg.test_dataloader.dataset.pipeline[1:-1] = [crop]
         arguments = cfg, str(checkpoint), folders, tmp_path
         if sizes is None:
-            with pytest.raises(InputError, match='--size SET=64 keeps its own'):
+            with pytest.raises(InputError, match='--size SET=64 keeps the original size'):
                 evaluate_ood(*arguments, clean=False)
         else:
             row = evaluate_ood(*arguments, sizes=sizes, clean=False)['test_sets']['imagenet_a']
@@ -548,7 +553,7 @@ def test_any_classifier_and_config_that_can_be_tested(change, config, data, tmp_
     ('model', 'message'),
     [
         ('Tens', 'needs a classifier of 1000 classes, not 10'),
-        ('Unsure', 'Unsure predicts no pred_score'),
+        ('Unsure', 'Unsure returns no pred_score'),
         (
             'Failing',
             'the model fails on the first batch: RuntimeError: the kernel is larger than the input$',
@@ -574,7 +579,7 @@ def test_sizes_of_pipelines():
 
 @pytest.mark.parametrize('size', [0, -1, 10**9])
 def test_impossible_sizes(size, config, checkpoint, tmp_path):
-    with pytest.raises(InputError, match=rf'clean: {size} pixels, but sizes are 1 to'):
+    with pytest.raises(InputError, match=rf'clean: {size} pixels, but sizes must be 1 to'):
         evaluate_ood(Config.fromfile(config), str(checkpoint), {}, tmp_path, sizes=dict(clean=size))
 
 
@@ -596,6 +601,39 @@ def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
         with pytest.raises(InputError, match=rf'^imagenet_a cannot load {damaged}: ') as error:
             attempt_ood(config, tmp_path, tmp_path, change, ('a',), sizes=dict(imagenet_a=64))
         assert '\n' not in str(error.value)
+
+
+def test_after_a_picture_that_was_cut_short_the_same_command_goes_on(config, tmp_path, monkeypatch):
+    """With the second set; the first one is kept, unless somebody has edited it."""
+    pictures(tmp_path / 'a', wordnet(A), size=32)
+    pictures(tmp_path / 'r', wordnet(R), size=32)
+    cut = next(tmp_path.glob(f'r/{wordnet(R)[150]}/*'))
+    whole = cut.read_bytes()
+    evaluated = []
+    accuracy = ood._accuracy
+    monkeypatch.setattr(ood, '_accuracy', lambda *a: evaluated.append(a[0]) or accuracy(*a))
+
+    def run():
+        def change(cfg):
+            torch.manual_seed(0)
+            cfg.model = dict(type='Wrapped')
+            cfg.test_dataloader.num_workers = 1
+
+        evaluated.clear()
+        sizes = dict(imagenet_a=32, imagenet_r=32)
+        return attempt_ood(config, tmp_path, tmp_path, change, ('a', 'r'), sizes=sizes)
+
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=f'^{cut} is truncated: get it again$'):
+        run()
+    assert evaluated == ['imagenet_a', 'imagenet_r']
+    cut.write_bytes(whole)
+    rows = run()['test_sets']
+    assert evaluated == ['imagenet_r']
+    assert run()['test_sets'] == rows and evaluated == []
+    file = tmp_path / 'ood' / FILE
+    file.write_text(file.read_text().replace('"top1": ', '"top1": 1'))
+    assert run()['test_sets'] == rows and evaluated == ['imagenet_a', 'imagenet_r']
 
 
 def test_labels_in_another_order_than_the_class_folders(toy, tmp_path):
@@ -623,7 +661,7 @@ def test_labels_in_another_order_than_the_class_folders(toy, tmp_path):
         folders = dict(imagenet_c=str(copies))
         return evaluate_ood(cfg, toy.checkpoint, folders, work_dir, clean=False)
 
-    with pytest.raises(InputError, match='another order of classes than the WordNet'):
+    with pytest.raises(InputError, match='another class order than the WordNet'):
         evaluate(lambda index: (index + 3) % 10, tmp_path / 'shifted')
 
 
@@ -642,10 +680,10 @@ def test_labels_that_fit_and_do_not_fit_class_folders(tmp_path):
     check(['n00000001', 'n00000002', 'n00000003'], [1, 0, 1])  # coarser classes
     check(['cat', 'dog'], [1, 0])  # no WordNet ids
     check(['n00000001', 'n00000002'], [None, None])
-    with pytest.raises(InputError, match='the list of labels is of other images'):
+    with pytest.raises(InputError, match='the list of labels belongs to other images'):
         check(['n00000001', 'n00000001'], [4, 5])
     with pytest.raises(
-        InputError, match=r'n00000001 has label 4 and n00000002 3: .* another order'
+        InputError, match=r'n00000001 has label 4 and n00000002 3: .* another class order'
     ):
         check(['n00000002', 'n00000001'], [3, 4])
 
@@ -658,8 +696,8 @@ def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):
             )
 
     attempt('no such folder: nowhere', dict(imagenet_r='nowhere'))
-    attempt('test sets are', dict(imagenet_x='nowhere'))
-    attempt("weights are 'ema' or 'model'", {}, weights=dict(clean='best'))
+    attempt('the test set must be one of', dict(imagenet_x='nowhere'))
+    attempt("weights must be 'ema' or 'model'", {}, weights=dict(clean='best'))
     attempt('nothing to evaluate', {}, clean=False)
     (tmp_path / 'r').mkdir()
     pictures(tmp_path / 'r', wordnet(R))
@@ -688,7 +726,7 @@ def test_an_exported_file_has_a_row_like_its_checkpoint(toy, tmp_path, two_cells
         assert ours.pop('audit', None) == theirs.pop('audit', None)
         assert ours == pytest.approx(theirs, abs=0.05)
     assert 'clean: 64 pixels, exported weights' in table_row(results)
-    with pytest.raises(InputError, match=r'--weights: .* has the weights'):
+    with pytest.raises(InputError, match=r'--weights: .* contains only the exported weights'):
         evaluate_ood(toy.config(), file, folders, tmp_path / 'x', weights=dict(clean='ema'))
     with pytest.raises(InputError, match='the ONNX file takes'):
         evaluate_ood(toy.config(), file, {}, tmp_path / 'y', sizes=dict(clean=96))

@@ -400,7 +400,7 @@ def test_ctrl_c_says_how_to_go_on(stripe_config, stripe_checkpoint, tmp_path, mo
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, 'end_cell', stopped)
-    for overwrite, words in ((False, 'command goes on'), (True, 'without --overwrite goes on')):
+    for overwrite, words in ((False, 'command continues'), (True, 'without --overwrite continues')):
         with pytest.raises(KeyboardInterrupt, match=f'2 of 3 cells are stored; the same .*{words}'):
             evaluate_robustness(
                 Config.fromfile(stripe_config),

@@ -64,7 +64,7 @@ def test_without_what_many_configs_lack(cfg, tested):
         ('model.head.in_channels', 5, '^train_dataloader: the model fails on a batch: '),
         ('train_dataloader.dataset.pipeline.0.color_type', 'grey', '^CustomDataset cannot load .*png'),
         ('test_dataloader', [{}], '^test_dataloader is a list of 1'),
-        ('train_cfg', dict(by_epoch=True, max_epochs=1), 'only trainings that count iterations'),
+        ('train_cfg', dict(by_epoch=True, max_epochs=1), 'only iteration-based training'),
     ],
 )  # fmt: skip
 def test_what_fails_is_one_line(cfg, key, value, line):

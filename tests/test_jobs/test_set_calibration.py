@@ -56,5 +56,5 @@ def test_ranks_put_their_pictures_back_in_order(monkeypatch):
 def test_scores_that_are_no_probabilities():
     found = SetCalibration(nn.Identity(), 0)
     found.begin('clean', None)
-    with pytest.raises(InputError, match='does not add up to 1'):
+    with pytest.raises(InputError, match='does not sum to 1'):
         found.add([0, 1], torch.ones(2, 3), torch.zeros(2).long(), range(3))

@@ -17,6 +17,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS, DefaultScope
+from PIL import Image, ImageFile
 
 from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine.arguments import load_config
@@ -63,6 +64,18 @@ def test_train_then_test(cfg, trained, tmp_path):
     )
     assert set(metrics) == {'aAcc', 'mIoU', 'mAcc'}
     assert len(list((tmp_path / 'out').glob('*.png'))) == 3
+
+
+def test_a_label_map_that_is_cut_short_ends_a_test(cfg, trained, monkeypatch):
+    """In one line, even where Pillow is told to fill it: with zeros, which are a class."""
+    label = sorted(Path(cfg.test_dataloader.dataset.data_root).glob('gtFine/val/town/*.png'))[1]
+    noise = np.random.default_rng(0).integers(0, 19, (64, 128), np.uint8)
+    Image.fromarray(noise).save(label)
+    label.write_bytes(label.read_bytes()[:4000])
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
+    cfg.test_dataloader.num_workers = 1
+    with pytest.raises(InputError, match=f'^{label} is truncated: get it again$'):
+        evaluate(cfg, str(trained))
 
 
 def test_test_time_augmentation(cfg, trained):
@@ -148,7 +161,7 @@ def test_another_models_training_is_not_resumed(cfg, trained):
     """A FAN's by one with token pooling, whose optimizer has more parameters."""
     cfg.model.backbone.token_pooling = 2
     expected = (
-        f"{trained} is of another config's training (load_from takes its weights alone): loaded"
+        f"{trained} is of another config's training (load_from uses only its weights): loaded"
     )
     with pytest.raises(InputError, match=re.escape(expected)):
         train(cfg, resume='auto')
@@ -200,7 +213,7 @@ def _with(cfg, **entries):
 def test_output_of_mmseg_is_a_folder(cfg, trained, tmp_path):
     (tmp_path / 'file').touch()
     for out in ('labels.pkl', 'file'):
-        with pytest.raises(InputError, match='for mmseg --out is a folder'):
+        with pytest.raises(InputError, match='for mmseg, --out must be a folder'):
             evaluate(cfg, str(trained), out=str(tmp_path / out))
 
 
@@ -214,7 +227,7 @@ def test_output_of_other_tasks_is_a_pickle(cfg, trained, tmp_path):
 def test_what_is_no_config(tmp_path, name):
     (tmp_path / 'seg.pth').touch()
     (tmp_path / 'README.md').touch()
-    with pytest.raises(InputError, match=r'is no config .* the order is CONFIG CHECKPOINT'):
+    with pytest.raises(InputError, match=r'is not a config .* the order is CONFIG CHECKPOINT'):
         load_config(Namespace(config=str(tmp_path / name)))
 
 

@@ -78,7 +78,7 @@ def test_without_what_wraps_them_and_their_own_pipelines(cfg, tiny_cityscapes, w
         (dict(train_dataloader=dict(dataset=dict(type='Unknown'))), 'training split cannot be'),
         (
             dict(test_dataloader=dict(dataset=part('x', pipeline=None))),
-            'has no pipeline to read pictures with',
+            'has no pipeline to read images',
         ),
     ],
 )

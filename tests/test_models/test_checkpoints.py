@@ -136,7 +136,7 @@ def said(function):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'fan_mm.models.checkpoints.print_log', lambda text, logger: lines.append(text)
+            'fan_mm.models.checkpoints.backbone.print_log', lambda text, logger: lines.append(text)
         )
         function()
     return lines
@@ -149,9 +149,7 @@ def test_a_fan_file_initialises_a_model_with_token_pooling(trained, tmp_path):
     pooled = small_hybrid(token_pooling=4)
     fresh = {k: v.clone() for k, v in pooled.state_dict().items() if '.token_pooling.' in k}
     (line,) = said(lambda: load_pretrained(pooled, tmp_path / 'fan.pth'))
-    assert line.endswith(
-        '; not needed here: head; not in the file, initialised anew: token_pooling'
-    )
+    assert line.endswith('; not needed: head; not in the file, newly initialised: token_pooling')
     own = pooled.state_dict()
     assert all(torch.equal(own[key], value) for key, value in fresh.items())
     assert same(backbone, pooled)
@@ -315,15 +313,16 @@ def test_a_classification_checkpoint_initialises_a_detector(trained, tmp_path):
     messages = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'fan_mm.models.checkpoints.print_log', lambda text, logger: messages.append(text)
+            'fan_mm.models.checkpoints.backbone.print_log',
+            lambda text, logger: messages.append(text),
         )
         detector.init_weights()
     assert torch.equal(detector.blocks[1].token_mixing.kv.weight, state['blocks.1.attn.kv.weight'])
     assert torch.equal(detector.learnable_downsample.weight, fresh)
     assert len(messages) == 1
-    anew = 'initialised anew: learnable_downsample, out_norm0, out_norm1, out_norm2, out_norm3'
+    anew = 'newly initialised: learnable_downsample, out_norm0, out_norm1, out_norm2, out_norm3'
     assert messages[0].endswith(anew)
-    assert 'not needed here: cls_attn_blocks, cls_token, head, norm;' in messages[0]
+    assert 'not needed: cls_attn_blocks, cls_token, head, norm;' in messages[0]
 
 
 def test_a_backbone_that_ends_early_takes_what_it_needs(trained):
@@ -456,7 +455,7 @@ def test_networks_of_the_task_libraries_are_refused_by_name(what):
     utils.register_all_modules(init_default_scope=False)
     state = MODELS.build(FOREIGN[what]).state_dict()
     for backbone in (FANHybrid('tiny'), FANSwin('tiny'), FANViT('tiny')):
-        with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+        with pytest.raises(InputError, match='does not match any FAN: it looks like') as error:
             backbone.load_state_dict(state)
         assert str(error.value).endswith(what)
 
@@ -466,23 +465,27 @@ def test_networks_of_torchvision_are_refused_by_name(what):
     models = pytest.importorskip('torchvision.models')
     with torch.device('meta'):
         state = getattr(models, TORCHVISION[what])().state_dict()
-    with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+    with pytest.raises(InputError, match='does not match any FAN: it looks like') as error:
         fit(state, FANSwin('tiny'))
     assert str(error.value).endswith(what)
 
 
 @pytest.mark.parametrize('what', TIMM)
 def test_networks_of_timm_are_refused_by_name(what):
-    with pytest.raises(InputError, match='fits no FAN: it looks like') as error:
+    with pytest.raises(InputError, match='does not match any FAN: it looks like') as error:
         fit({'cls_token': torch.zeros(1), TIMM[what]: torch.zeros(1)}, FANSwin('tiny'))
     assert str(error.value).endswith(what)
 
 
 def test_an_unknown_network_is_refused_by_its_keys():
-    with pytest.raises(InputError, match=r'fits no FAN: it has 1 tensors named foo\.bar'):
+    with pytest.raises(
+        InputError, match=r'does not match any FAN: it has 1 tensors named foo\.bar'
+    ):
         fit({'foo.bar': torch.zeros(1)}, small_hybrid())
     named_alike = {'patch_embed.proj.weight': torch.zeros(1), 'foo.a': torch.zeros(1)}
-    with pytest.raises(InputError, match=r'fits no FAN: it has 3 tensors named patch_embed\.proj'):
+    with pytest.raises(
+        InputError, match=r'does not match any FAN: it has 3 tensors named patch_embed\.proj'
+    ):
         fit({**named_alike, 'foo.b': torch.zeros(1)}, FANSwin('tiny'))
 
 
@@ -510,7 +513,7 @@ def test_incomplete_files_are_refused(trained, tmp_path):
         state | {'pos_embed.token_projection.weight': torch.ones(32, 60, 1, 1)},
         r'token_projection\.weight is \(32, 60, 1, 1\), not \(32, 64, 1, 1\)',
     )
-    refused(dict(epoch=1, args='x'), 'holds no weights, only: epoch, args')
+    refused(dict(epoch=1, args='x'), 'contains no weights, only: epoch, args')
     refused([1, 2], 'not a list')
 
     path = tmp_path / 'weights.pth'
@@ -530,7 +533,7 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(trained, tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save(dict(state_dict=state, args=Exploit()), path)
     model = small_hybrid(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
-    with pytest.raises(InputError, match=r'evil\.pth was refused: loading it means running'):
+    with pytest.raises(InputError, match=r'evil\.pth was rejected: loading it would run'):
         model.init_weights()
     assert not (tmp_path / 'executed').exists()
 

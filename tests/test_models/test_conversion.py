@@ -91,6 +91,9 @@ def test_every_key_of_a_segmentor_is_accounted_for(name):
     assert set(conversion.names) == set(state)
     left_out = {key for key, made in conversion.names.items() if not made}
     assert left_out == {'decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'}
+    for number in range(4):
+        made = conversion.names[f'decode_head.linear_c{number + 1}.proj.weight']
+        assert made[0] == f'decode_head.convs.{number}.conv.weight'
     made = [key for names in conversion.names.values() for key in names]
     assert len(made) == len(set(made))
     assert set(made) == set(conversion.state_dict)
@@ -271,7 +274,7 @@ def test_parts_that_fit_no_detector_are_refused():
     for key, message in (
         ('roi_heads.x', 'unknown roi_heads.x'),
         ('bbox_head.0.fc_cls.weight', 'a name of mmdet 1'),
-        ('neck.lateral_convs.0.conv.weight', r'takes \[3\] channels, but the backbone has'),
+        ('neck.lateral_convs.0.conv.weight', r'expects \[3\] channels, but the backbone has'),
     ):
         heads = {key: torch.ones(2, 3, 1, 1), **good}
         with pytest.raises(InputError, match=message):
@@ -299,9 +302,9 @@ def test_what_fits_no_released_fan_is_refused(tmp_path):
     torch.save(dict(epoch=1), tmp_path / 'empty.pth')
     (tmp_path / 'link.pth').symlink_to('empty.pth')
     for target in ('empty.pth', 'link.pth'):
-        with pytest.raises(InputError, match=rf'{target} is the file to convert'):
+        with pytest.raises(InputError, match=rf'{target} is the source file'):
             convert_file(tmp_path / 'empty.pth', tmp_path / target)
-    with pytest.raises(InputError, match=r'empty\.pth: the checkpoint holds no weights'):
+    with pytest.raises(InputError, match=r'empty\.pth: the checkpoint contains no weights'):
         convert_file(tmp_path / 'empty.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
 

@@ -492,10 +492,14 @@ def test_classifier_of_mmpretrain():
         (FANViT, dict(channel_attention='xca'), "must be one of eca, se, csa, not 'xca'"),
         (FANViT, dict(out_indices=4), r'0\.\.3, not 4'),
         (FANViT, dict(out_indices=-5), r'0\.\.3, not -5'),
-        (FANViT, dict(out_indices=(2, 1)), 'ascend without repeats'),
-        (FANViT, dict(out_indices=(1, 1)), 'ascend without repeats'),
+        (FANViT, dict(out_indices=(2, 1)), 'be in ascending order without repeats'),
+        (FANViT, dict(out_indices=(1, 1)), 'be in ascending order without repeats'),
         (FANViT, dict(out_indices=()), r'0\.\.3, not \(\)'),
-        (FANViT, dict(out_indices=2, out_type='raw'), "'raw' exists after class attention only"),
+        (
+            FANViT,
+            dict(out_indices=2, out_type='raw'),
+            "'raw' is only available after class attention",
+        ),
         (FANViT, dict(frozen_stages=5), r'-1\.\.4, not 5'),
         (
             FANHybrid,

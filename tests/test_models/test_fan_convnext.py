@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS, DefaultScope
-from torch import nn
+from small_models import randomise
 
 from fan_mm.errors import InputError
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin
@@ -30,14 +30,6 @@ def tiny(**options):
     return FANConvNeXt(
         dict(TINY), **{'out_indices': (0, 1, 2, 3), 'drop_path_rate': 0.0, **options}
     )
-
-
-def randomise(module):
-    """Weights away from their trivial initial values."""
-    torch.manual_seed(1)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return module
 
 
 @pytest.mark.parametrize('classifier', [False, True])

@@ -9,8 +9,9 @@ from torch import nn
 
 from fan_mm.models import FANSwin
 from fan_mm.models.backbones.fan_swin import FANSwinBlock, PatchMerging
-from fan_mm.models.checkpoints import DERIVED, below, to_ours
+from fan_mm.models.checkpoints import DERIVED, to_ours
 from fan_mm.models.layers import EfficientChannelAttention
+from fan_mm.models.weight_tree import below
 
 TINY = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8))
 

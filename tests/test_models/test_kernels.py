@@ -107,10 +107,11 @@ import json, sys
 import torch
 import torch.nn.functional as F
 from fan_mm.models.kernels import channel_gate_triton, depthwise_triton
-from gpu import depthwise_rows
+from gpu import depthwise_rows, row_kernels
 
 def worst(found, expected):
-    return max(float((x.double() - y).abs().max()) for x, y in zip(found, expected, strict=True))
+    apart = [(x.double() - y).abs().max() for x, y in zip(found, expected, strict=True)]
+    return float(torch.stack(apart).max())  # NaN where one is
 
 depthwise_rows.TILE = 4, 5, 32  # which the first map exceeds
 torch.manual_seed(0)
@@ -138,25 +139,103 @@ for shape in json.loads(sys.argv[1]):
     similarity = torch.einsum('bnhd,bnh->bhd', p, s.mean(3)).flatten(1)
     gradient = torch.randn(batch, channels)
     expected = [similarity, *torch.autograd.grad(similarity, inputs, gradient.double())]
-    outputs = channel_gate_triton.similarity(u, q, 4)
-    found = [outputs[0], *channel_gate_triton.gradients(gradient, u, q, *outputs)]
-    results[f'{shape}, similarity'] = worst(found, expected)
+    # in parts of one step, and of several
+    for channel_gate_triton.TOKENS in (32, 8)[: 1 + (channels == 20)]:
+        channel_gate_triton.MOST_PARTS = channel_gate_triton.TOKENS // 4
+        outputs = channel_gate_triton.similarity(u, q, 4)
+        found = [outputs[0], *channel_gate_triton.gradients(gradient, u, q, *outputs)]
+        results[f'{shape}, similarity, {channel_gate_triton.TOKENS}'] = worst(found, expected)
+    row_kernels.PROGRAMS = 2  # which walk
+    row_kernels.VALUES = 256
+    weight, bias = torch.randn(2, channels)
+    for name, candidate, plain, inputs in (
+        ('norm', lambda x, w, b: row_kernels.layer_norm(x, w, b, 1e-3, torch.float32),
+         lambda x, w, b: F.layer_norm(x, (channels,), w, b, 1e-3), (x, weight, bias)),
+        ('residual', row_kernels.scaled_residual,
+         lambda x, gamma, branch: x + gamma * branch, (x, weight, g)),
+    ):
+        inputs = [t.clone().requires_grad_() for t in inputs]
+        doubles = [t.detach().double().requires_grad_() for t in inputs]
+        found, expected = candidate(*inputs), plain(*doubles)
+        found = found, *torch.autograd.grad(found, inputs, u.view(shape))
+        expected = expected, *torch.autograd.grad(expected, doubles, u.view(shape).double())
+        results[f'{shape}, {name}'] = worst(found, expected)
+half = torch.randn(9, 20).bfloat16()
+out = row_kernels.layer_norm(half, torch.ones(20), torch.zeros(20), 1e-6, torch.bfloat16)
+assert out.dtype == torch.bfloat16 and worst([out], [F.layer_norm(half.double(), (20,))]) < 0.02
 print(json.dumps(results))
 """
 
 
-@needs_triton
-def test_kernels_in_the_interpreter(repo_root):
-    """Sizes that no tile divides, a map of one token, channels that are no power of two."""
+def last_line(repo_root, script, *arguments, **environment):
+    """What a script prints at its end, as JSON; Triton reads its environment when it is imported."""
     places = [str(repo_root), str(repo_root / 'benchmarks'), os.environ.get('PYTHONPATH', '')]
     done = subprocess.run(
-        [sys.executable, '-c', INTERPRETED, json.dumps(SHAPES)],
-        env=os.environ | dict(TRITON_INTERPRET='1', PYTHONPATH=os.pathsep.join(places)),
+        [sys.executable, '-c', script, *arguments],
+        env=os.environ | environment | dict(PYTHONPATH=os.pathsep.join(places)),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])
-    assert len(results) == 3 * len(SHAPES) + 2
-    assert max(results.values()) < 1e-5, results
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@needs_triton
+def test_kernels_in_the_interpreter(repo_root):
+    """Sizes that no tile divides, a map of one token, channels that are no power of two."""
+    results = last_line(repo_root, INTERPRETED, json.dumps(SHAPES), TRITON_INTERPRET='1')
+    assert len(results) == 5 * len(SHAPES) + 3
+    assert all(value < 3e-5 for value in results.values()), results
+
+
+COMPILED = """
+import json, sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+from fan_mm.models.kernels import channel_gate_triton, depthwise_triton
+from gpu import depthwise_rows, row_kernels
+
+class Driver:  # of a GPU that is not there
+    def get_current_target(self):
+        return GPUTarget('cuda', int(sys.argv[1]), 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+run, compiled = JITFunction.run, []
+
+def compile_only(self, *args, warmup, **options):
+    kernel = run(self, *args, warmup=True, **options)
+    assert kernel.asm['cubin']
+    compiled.append(self.__name__)
+
+JITFunction.run = compile_only
+triton.runtime.driver.set_active(Driver())
+x = torch.zeros(2, 16, 16, 64, dtype=torch.bfloat16)
+weight, bias = torch.zeros(64, 1, 3, 3), torch.zeros(64, requires_grad=True)
+for flip in False, True:
+    depthwise_triton.convolve(x, weight, None if flip else bias.detach(), flip)
+depthwise_triton.gradients(x, x, 3)
+depthwise_rows.gradients(x, x, 3)
+u = x.flatten(1, 2)
+found = channel_gate_triton.similarity(u, u, 4)
+channel_gate_triton.gradients(bias.detach().expand(2, 64), u, u, *found)
+inputs = [t.clone().requires_grad_() for t in (x.float(), bias, x)]
+row_kernels.layer_norm(*inputs[:2], bias, 1e-6, torch.bfloat16).sum().backward()
+row_kernels.scaled_residual(*inputs).sum().backward()
+print(json.dumps(compiled))
+"""
+
+
+@needs_triton
+@pytest.mark.parametrize('capability', ['75', '90'])
+def test_kernels_compile_for_a_gpu(repo_root, tmp_path, capability):
+    """Down to its machine code, without one: the interpreter lets types pass that the compiler refuses."""
+    compiled = last_line(repo_root, COMPILED, capability, TRITON_CACHE_DIR=str(tmp_path))
+    assert len(compiled) == 12
+    assert len(set(compiled)) == 10  # `_convolve` and `_gradients` twice each

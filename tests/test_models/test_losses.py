@@ -193,6 +193,6 @@ def test_checkpointed_blocks_count_once():
 def test_models_without_such_attention_are_refused():
     swin = FANSwin(dict(embed_dims=16, depths=(1,), num_heads=(2,)))
     with pytest.raises(
-        InputError, match='needs a FANViT or FANHybrid, and there is none in the FAN'
+        InputError, match='needs a FANViT or FANHybrid, but there is none in the FAN'
     ):
         AttentionDiversity(swin)

@@ -30,7 +30,7 @@ def test_batches_are_the_goldens(seed):
 
 def test_both_kinds_occur_and_targets_follow_the_area():
     np.random.seed(0)
-    images = torch.stack([torch.zeros(3, 32, 32), torch.ones(3, 32, 32)])
+    images = torch.stack([torch.zeros(3, 20, 44), torch.ones(3, 20, 44)])
     cut = 0
     for _ in range(200):
         mixed, targets = MixupCutmix()(images, torch.eye(2))
@@ -39,6 +39,38 @@ def test_both_kinds_occur_and_targets_follow_the_area():
     assert 70 < cut < 130
 
 
-def test_bad_options_are_refused():
+def test_a_box_is_as_much_of_the_height_as_of_the_width():
+    """The square root of its area, as the paper has it, where no border cuts it."""
+    for seed in range(20):
+        np.random.seed(seed)
+        rows, columns, ratio = MixupCutmix._box((100, 300), 0.96)
+        inside = rows.start > 0 and rows.stop < 100 and columns.start > 0 and columns.stop < 300
+        if inside:
+            assert (rows.stop - rows.start, columns.stop - columns.start) == (20, 60)
+            assert ratio == pytest.approx(0.96)
+        assert rows.stop - rows.start <= 20 and columns.stop - columns.start <= 60
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(mixup_alpha=0),
+        dict(cutmix_alpha=0),
+        dict(cutmix_alpha=-1),
+        dict(switch_prob=1.1),
+        dict(switch_prob=-0.1),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused(options):
     with pytest.raises(InputError, match='positive alphas'):
-        MixupCutmix(mixup_alpha=0)
+        MixupCutmix(**options)
+
+
+@pytest.mark.parametrize('switch_prob', [0, 1])
+def test_one_kind_alone(switch_prob):
+    images = torch.stack([torch.zeros(3, 20, 44), torch.ones(3, 20, 44)])
+    for seed in range(20):
+        np.random.seed(seed)
+        mixed, _ = MixupCutmix(switch_prob=switch_prob)(images, torch.eye(2))
+        assert bool(((mixed == 0) | (mixed == 1)).all()) == switch_prob

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
-from torch import nn
+from small_models import randomise
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fan_mm.errors import InputError
@@ -22,14 +22,6 @@ def tiny(backbone, **options):
     torch.manual_seed(0)
     options = {'out_indices': (0, 1, 2, 3), 'drop_path_rate': 0.0, **options}
     return backbone(dict(TINY), **options)
-
-
-def randomise(module):
-    """Weights away from their trivial initial values."""
-    torch.manual_seed(1)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -234,9 +226,9 @@ def test_copies_pickles_and_bfloat16(backbone):
         (dict(out_type='cls_token'), 'has no class token'),
         (dict(out_type='map'), "must be one of featmap, avg_featmap, raw, not 'map'"),
         (dict(out_indices=4), r'0\.\.3, not 4'),
-        (dict(out_indices=(1, 0)), 'ascend'),
+        (dict(out_indices=(1, 0)), 'ascending'),
         (dict(out_indices=()), r'0\.\.3'),
-        (dict(out_type='raw', out_indices=(0, 3)), 'last stage only'),
+        (dict(out_type='raw', out_indices=(0, 3)), 'only available for the last stage'),
         (dict(frozen_stages=5), r'-1\.\.4, not 5'),
     ],
 )

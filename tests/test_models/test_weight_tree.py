@@ -232,11 +232,11 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
     content = two(a, b, classifier)
     path = tmp_path / 'f.pth'
     torch.save(content, path)
-    names = rf'below {a}backbone, {b}backbone: say which with init_cfg\.prefix={a}backbone'
+    names = rf'below {a}backbone, {b}backbone: choose one with init_cfg\.prefix={a}backbone'
     with pytest.raises(InputError, match=names) as error:
         load_pretrained(small_hybrid(), path)
     assert '\n' not in str(error.value)
-    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below the one that is meant'
+    message = rf'below {a[:-1]}, {b[:-1]}: save the weights below one of them'
     with pytest.raises(InputError, match=message):
         load_weights(Classifier(), content, 'f.pth')
     for prefix, plus in ((a, 0), (b, 1)):
@@ -244,8 +244,9 @@ def test_two_models_ask_which(a, b, classifier, tmp_path):
             backbone = small_hybrid()
             load_pretrained(backbone, path, prefix=asked)
             assert torch.equal(backbone.cls_token, classifier.backbone.cls_token + plus)
-    with pytest.raises(InputError, match="nothing below 'students'"):
-        load_pretrained(small_hybrid(), path, prefix='students')
+    for nowhere in ('students', 'backbone'):  # which lies below names that say something
+        with pytest.raises(InputError, match=f"nothing below '{nowhere}'"):
+            load_pretrained(small_hybrid(), path, prefix=nowhere)
 
 
 def test_two_dicts_ask_which_but_for_kinds_that_are_documented(classifier, tmp_path):
@@ -255,7 +256,7 @@ def test_two_dicts_ask_which_but_for_kinds_that_are_documented(classifier, tmp_p
         load_weights(Classifier(), dict(model=state, model_ema=other), 'f.pth')
     with pytest.raises(InputError, match='below student, teacher: save the weights below'):
         load_weights(Classifier(), dict(student=state, teacher=other), 'f.pth')
-    with pytest.raises(InputError, match='below net_a, net_b: save the weights below the one'):
+    with pytest.raises(InputError, match='below net_a, net_b: save the weights below one'):
         resnet = ResNet().state_dict()
         load_weights(ResNet(), dict(net_a=resnet, net_b=prefixed('', ResNet(1).state_dict())), 'f')
     target = Classifier()
@@ -306,18 +307,18 @@ def test_mmengines_average_is_its_state_dict(classifier, tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ([1], 'holds no weights: a checkpoint is a dict of them, not a list'),
+        ([1], 'contains no weights: a checkpoint must be a dict of weights, not a list'),
         (torch.ones(3), 'not a Tensor'),
         (None, 'not a NoneType'),
-        ({}, 'holds no weights, only: nothing'),
-        (dict(state_dict={}), 'holds no weights, only: state_dict'),
-        (dict(state_dict=dict(a=1, b='x')), 'holds no weights, only: state_dict'),
-        (OPTIMIZER, 'holds no weights, only: state, param_groups'),
-        (dict(optimizer=OPTIMIZER, epoch=1), 'holds no weights, only: optimizer, epoch'),
+        ({}, 'contains no weights, only: nothing'),
+        (dict(state_dict={}), 'contains no weights, only: state_dict'),
+        (dict(state_dict=dict(a=1, b='x')), 'contains no weights, only: state_dict'),
+        (OPTIMIZER, 'contains no weights, only: state, param_groups'),
+        (dict(optimizer=OPTIMIZER, epoch=1), 'contains no weights, only: optimizer, epoch'),
         (dict(state_dict_encrypted=True, state_dict=b'x'), 'weights are encrypted'),
         (dict(state_dict=b'x', tao_model='segformer'), 'weights are encrypted'),
-        ({1: torch.ones(1), 2: torch.ones(1)}, 'has 0 of the model|fits no FAN'),
-        ({('a', 1): torch.ones(1)}, 'has 0 of the model|fits no FAN'),
+        ({1: torch.ones(1), 2: torch.ones(1)}, 'has 0 of the model|does not match any FAN'),
+        ({('a', 1): torch.ones(1)}, 'has 0 of the model|does not match any FAN'),
     ],
 )
 def test_files_without_a_model(content, message, tmp_path):
@@ -361,7 +362,7 @@ def test_a_tao_file(toolkit, prefix, head, tmp_path):
     if head:
         names = head.removeprefix(prefix.removesuffix('backbone.')), f'state_dict.{head}'
         assert any(conversion.names.get(name) == () for name in names)
-        assert any("TAO's" in remark for remark in conversion.remarks)
+        assert any('TAO' in remark for remark in conversion.remarks)
     backbone = FANHybrid('tiny', out_type='cls_token')
     load_pretrained(backbone, path)
     assert torch.equal(backbone.norm.weight, state[f'{prefix}norm.weight'])
@@ -519,7 +520,7 @@ def test_the_converter_is_named_where_it_helps():
     model = Classifier(backbone=FANHybrid('tiny', out_type='cls_token'))
     state = model.state_dict()
     content = prefixed('a.', state) | prefixed('b.', {k: v + 1 for k, v in state.items()})
-    with pytest.raises(InputError, match=r'below a, b: take one out with .* --prefix a'):
+    with pytest.raises(InputError, match=r'below a, b: extract one with .* --prefix a'):
         load_weights(model, content, 'f.pth')
 
 

@@ -341,7 +341,7 @@ def test_published_rows_are_not_ranked_with_other_images_or_benchmarks(tmp_path)
     other['benchmark']['name'] = 'fan-official'
     for results, words in (
         (small, '500 images of Cityscapes validation'),
-        (other, 'theirs is Cityscapes-C'),
+        (other, 'they use Cityscapes-C'),
     ):
         (tmp_path / 'results.json').write_text(json.dumps(results))
         comparison = build_comparison([tmp_path], published=True)

@@ -14,7 +14,7 @@ from fan_mm.report import colours
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.comparison_files import write_comparison
 from fan_mm.report.figures import group_bars
-from fan_mm.report.labels import UNLIKE
+from fan_mm.report.labels import UNLIKE, corruption_label
 from fan_mm.report.latex import latex
 from fan_mm.report.scatter import accuracy_scatter, plotted, text_box
 
@@ -63,7 +63,7 @@ def test_only_published_rows_are_called_published(folder):
 
 def test_markdown(folder):
     text = (folder / 'comparison.md').read_text()
-    assert '> - Rows of Zhou et al., 2022 are printed in Zhou' in text
+    assert '> - Rows of Zhou et al., 2022 are from Zhou' in text
     assert re.search(
         r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no per-image data \|',
         text,
@@ -87,6 +87,46 @@ def test_latex_is_a_rectangular_table(folder):
     assert 'fan\\_50\\%' in text
     assert not re.search(r'[^\x00-\x7f]', text)
     assert text.index('As published') < text.index('FAN-S-Hybrid')
+
+
+def test_every_mean_stands_under_its_corruption_in_every_form(tmp_path):
+    """With its rank, and the best in bold: of two models of which each is better at some."""
+    means = {}
+    for name, quality in (('a', 1.0), ('b', 1.0)):
+        results = synthetic_results(name=name, quality=quality)
+        for number, found in enumerate(results['summary']['corruptions'].values()):
+            found['mean'] += (number % 5 - 2) * (1 if name == 'a' else -1)  # a fifth are equal
+        means[name] = {c: f['mean'] for c, f in results['summary']['corruptions'].items()}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'results.json').write_text(json.dumps(results))
+    order = [c for names in results['benchmark']['groups'].values() for c in names]
+    heads = ['model', *map(corruption_label, order)]
+    write_comparison([tmp_path / 'a', tmp_path / 'b'], tmp_path)
+    texts = {end: (tmp_path / f'comparison.{end}').read_text() for end in ('md', 'tex', 'html')}
+    markdown = [
+        [part.strip() for part in line.strip('| ').split('|')]
+        for line in texts['md'].partition('## Corruptions')[2].partition('\n## ')[0].splitlines()
+        if line.startswith('| ')
+    ]
+    latex_rows = [line.removesuffix(' \\\\').split(' & ') for line in texts['tex'].splitlines()]
+    latex_rows = [row for row in latex_rows if row[0] in ('model', 'a', 'b')]
+    _, page = read_page(tmp_path, 'comparison.html')
+    (table,) = (t for t in page.tables if t[0] == heads)
+    assert markdown[0] == heads and len(table) == 3
+    assert latex_rows[0][4:] == [f'\\rotatebox{{90}}{{{head}}}' for head in heads[1:]]
+    bold = texts['html'].partition('id="corruptions"')[2].partition('</section>')[0]
+    bold = re.findall(r'<td(?: class="([^"]*)")?', bold)
+    for row, (name, other) in enumerate((('a', 'b'), ('b', 'a'))):
+        for column, corruption in enumerate(order):
+            own, its = (round(means[n][corruption], 1) for n in (name, other))
+            best = own >= its
+            text, rank = f'{own:.1f}', f'({2 - best})'
+            marked = f'**{text} {rank}**' if best else f'{text} {rank}'
+            assert markdown[2 + row][1 + column] == marked
+            assert latex_rows[1 + row][4 + column] == (f'\\textbf{{{text}}}' if best else text)
+            assert table[1 + row][1 + column].split() == [f'{text}{rank}']
+            assert ('mean' in bold[row * len(order) + column].split()) == best
+    assert {0, 1} <= {means['a'][c] > means['b'][c] for c in order}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +191,7 @@ def test_incomplete_results_are_compared_without_partial_means(tmp_path):
     ]
     text = write_comparison(paths, tmp_path / 'out').read_text()
     assert 'b is incomplete: 1 cell missing.' in text
-    assert 'and so not shown: b.' in text
+    assert 'because they have no clean metric or mean: b.' in text
     _, page = read_page(tmp_path / 'out', 'comparison.html')
     row = next(r for r in page.tables[0] if r[0] == 'b')
     assert row[2:4] == ['\N{EN DASH}'] * 2
@@ -224,7 +264,7 @@ def test_the_tool(tmp_path, repo_root, monkeypatch, capsys):
     assert not (tmp_path / 'no').exists()
     status, printed, _ = call('--help')
     assert status == 0
-    assert 'embedded dataset' in printed
+    assert 'toy dataset' in printed
 
 
 def test_picture_of_the_scatter_is_not_empty(folder):

@@ -148,6 +148,7 @@ def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_cond
     write_report(folder / 'results.json', folder)
     with open(folder / 'results.csv') as file:
         rows = {row['condition']: row for row in csv.DictReader(file)}
+    assert all(None not in (*row, *row.values()) for row in rows.values())  # as many as the heads
     markdown, page = ((folder / f'report.{end}').read_text() for end in ('md', 'html'))
     table = markdown.partition(OTHERS)[2].partition('##')[0]
     text = shift_summary(results)
@@ -170,7 +171,7 @@ def test_real_conditions_have_intervals_of_all_scores_in_every_form(on_real_cond
     # nothing is matched of recall, which the metric alone gives
     assert others['AR@100']['conditions']['sketch']['score']['value'] == 33.3
     assert 'it is not pooled' in others['AR@100']['pooled']['reason']
-    assert 'Without interval in some rows: ' in table and 'AR@100; nothing' in page
+    assert 'No intervals in some rows: ' in table and 'AR@100; no per-image' in page
     mean = results['sets']['coco_o']['mean_of_conditions']
     assert mean['effective_robustness']['interval']
 
@@ -195,6 +196,20 @@ def test_two_detectors_on_real_conditions(on_real_conditions, tmp_path):
     first, second = (read_results(f)['sets']['coco_o']['others'] for f in on_real_conditions)
     values = [o['bbox_mAP_50']['pooled']['score']['value'] for o in (first, second)]
     assert pooled[0]['bbox_mAP_50'].points == pytest.approx(values[1] - values[0])
+
+
+def test_published_boxes_stand_beside_whichever_of_their_scores_is_printed(
+    on_real_conditions, tmp_path
+):
+    text = (on_real_conditions[0] / 'results.json').read_text()
+    text = text.replace('coco_o', 'acdc_boxes').replace('val2017', 'val')
+    (tmp_path / 'results.json').write_text(text)
+    for path, expected in (
+        (on_real_conditions[0], ('coco_o', 'val2017', 'bbox_mAP')),
+        (tmp_path, ('acdc_boxes', 'val', 'bbox_mAP_50')),
+    ):
+        rows = build_shift_comparison([path], published=True).published
+        assert {(row.set, row.split, row.metric) for row in rows} == {expected}
 
 
 def test_results_on_real_conditions_of_older_versions_are_still_shown(on_real_conditions, tmp_path):

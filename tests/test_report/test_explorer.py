@@ -19,4 +19,4 @@ def test_samples_beyond_the_budget_are_left_out_but_one_is_always_shown(
     page = ''.join(explorer.explorer(results, tmp_path))
     data = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1]
     assert len(json.loads(data)['samples']) == shown
-    assert (f'{3 - shown} more have no room here' in page) == (shown < 3)
+    assert (f'{3 - shown} more do not fit here' in page) == (shown < 3)

@@ -142,8 +142,8 @@ def test_a_picture_that_is_gone_is_named(tmp_path):
     (tmp_path / 'gallery' / '0_ground_truth.png').unlink()
     (tmp_path / 'gallery' / '0_corrupted.png').write_bytes(b'not a picture')
     text, _ = page_of(results, tmp_path)
-    assert 'Picture not found: gallery/0_ground_truth.png' in text
-    assert 'Picture not found: gallery/0_corrupted.png' in text
+    assert 'Image not found: gallery/0_ground_truth.png' in text
+    assert 'Image not found: gallery/0_corrupted.png' in text
 
 
 @pytest.mark.parametrize('task', ['classification', 'segmentation'])

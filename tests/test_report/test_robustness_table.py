@@ -59,6 +59,8 @@ def test_headlines_are_those_of_the_task():
     }
     assert not better['mCE']
     assert better['retention']
+    lower = {n for n, (_, higher, _) in robustness_table._MEASURES.items() if not higher}
+    assert lower == {'mCE', 'relative_mCE'}
 
 
 def test_hold_outs_are_a_group_that_counts_in_no_mean():

@@ -1,6 +1,7 @@
 """The report on real adverse conditions, and several side by side."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import re
@@ -9,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_checks import assert_fetches_nothing, assert_labels_inside, read_page
-from striped_results import failed, measured, shift_results, written
+from striped_results import ACDC as ACDC_SET
+from striped_results import CLASSES, failed, measured, shift_results, written
 from synthetic_results import synthetic_results, write_results
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import resample_counts
 from fan_mm.evaluation.calibration.measures import calibration
-from fan_mm.evaluation.results import CALIBRATION, read_arrays
-from fan_mm.evaluation.shifts.scores import SetInfo, ShiftCell
+from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
+from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, ShiftCell
+from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.report import write_report
 from fan_mm.report.calibration_figures import conditions
 from fan_mm.report.compare_files import compare_files
@@ -56,10 +59,10 @@ def test_page(folder):
     body = ' '.join(page.text)
     for words in (
         'absent, left out of the mean: person',
-        'not in the ground truth, but predicted, and so 0 in the mean as in mmseg: train',
+        'predicted, but not in the ground truth, so counted as 0 in the mean as in mmseg: train',
         '1 without a label, left out: x.png',
         'Per class',
-        'the score of all pictures of the set together',
+        'the score over all images of the dataset',
     ):
         assert words in body
     ids = [a['id'] for _, a in page.tags if 'id' in a]
@@ -96,6 +99,49 @@ def test_all_forms_show_the_same_numbers(folder):
     }
 
 
+def test_values_per_class_stand_under_their_condition():
+    """The clean column, each condition, the pooled one behind them; of a set its own classes alone."""
+    parts = {
+        'clean': measured(CLEAN_COLUMN, 0.9),
+        'ACDC fog': measured(ShiftCell('acdc', 'fog'), 0.7),
+        'ACDC night': measured(ShiftCell('acdc', 'night'), 0.4, absent=(1,)),
+        'IDD': measured(ShiftCell('idd', 'all'), 0.5),
+    }
+    more = [parts[name] for name in ('ACDC night', 'IDD')]
+    sets = {'idd': SetInfo('IDD', 'val', scored=(0, 2))}
+    results, _ = shift_results(qualities={'fog': 0.7}, more=more, sets=sets)
+    table = ShiftTable(results)
+    assert table.told('idd')['classes scored'] == '2 of 4'
+    assert 'classes scored' not in table.told('acdc')
+    found = {name: part.record.per_class['IoU'] for name, part in parts.items()}
+    found['IDD'] = {name: found['IDD'][name] for name in ('road', 'car')}
+    both = sum(parts[f'ACDC {c}'].statistics.sum(0, dtype=float) for c in ('fog', 'night'))
+    pooled = dict(zip(CLASSES, (100 * both[0] / both[1]).round(4).tolist(), strict=True))
+    metric, columns = table.class_values()
+    order = ['clean', 'ACDC fog', 'ACDC night', 'ACDC pooled', 'IDD']
+    assert metric == 'IoU' and list(columns) == order
+    for name, values in columns.items():
+        assert values == pytest.approx(pooled if name == 'ACDC pooled' else found[name])
+    lines = shifts_markdown(table, []).partition('## Per class\n\n')[2].split('\n\n')[0]
+    rows = [[c.strip() for c in line.strip('|').split('|')] for line in lines.splitlines()]
+    assert rows[0] == ['IoU', *order]
+    for name, row in zip(CLASSES, rows[2:], strict=True):
+        texts = [columns[column].get(name) for column in order]
+        assert row == [name, *('\N{EN DASH}' if t is None else f'{t:.1f}' for t in texts)]
+
+    losses = table.class_losses()
+    lost = {
+        name: [found['clean'][name] - v if (v := found[c].get(name)) else None for c in order[1:3]]
+        for name in CLASSES
+    }
+    lost = {n: [*both, found['clean'][n] - found['IDD'].get(n, np.nan)] for n, both in lost.items()}
+    lost = {name: np.array(values, float) for name, values in lost.items()}
+    worst = sorted(CLASSES, key=lambda name: -np.nanmean(lost[name]))
+    assert list(losses.classes) == worst and losses.corruptions == ('ACDC fog', 'ACDC night', 'IDD')
+    assert np.allclose(losses.losses, [lost[name] for name in worst], equal_nan=True)
+    assert losses.clean.tolist() == [found['clean'][name] for name in worst]
+
+
 def test_what_is_missing_is_said_in_every_form(tmp_path):
     root = tmp_path / 'ood'
     written(root, more=[failed(ShiftCell('acdc', 'rain'))])
@@ -103,7 +149,8 @@ def test_what_is_missing_is_said_in_every_form(tmp_path):
     text, page = read_page(root)
     assert 'class="alarm"' in text and 'no snow' in text
     assert [row[1] for row in page.tables[0] if row[0] == 'pooled'] == ['incomplete']
-    assert 'INCOMPLETE' in (root / 'report.md').read_text()
+    markdown = (root / 'report.md').read_text()
+    assert 'INCOMPLETE' in markdown and '> - ACDC rain: RuntimeError: no snow\n' in markdown
 
 
 def test_labels_are_inside_the_figures():
@@ -138,10 +185,33 @@ def test_differences_are_paired(tmp_path):
     assert comparison.best(Column('acdc', 'fog')) == {'two'}
 
 
+def test_a_part_of_a_set_is_marked_wherever_its_scores_stand(tmp_path):
+    """6 pictures of each condition, where the fog of the whole set has 16."""
+    published = {'fog': 16, 'night': 6, 'snow': 6, 'all': 28}
+    info = dataclasses.replace(ACDC_SET, published=published)
+    folder = written(tmp_path / 'part', sets={'acdc': info})
+    table = ShiftTable(read_results(folder))
+    marked = {row.label: row.remarks for row in table.all_rows() if row.part}
+    assert marked == {
+        'fog': ('6 of 16 images',),
+        'pooled': ('18 of 28 images',),
+        'mean of conditions': ('18 of 28 images',),
+    }
+    assert table.best_known('acdc').label == 'pooled'
+    assert re.search(r'ACDC val \| fog \|.*\| 6 of 16 images \|', shifts_markdown(table, []))
+    assert re.search(r'ACDC fog .*; 6 of 16 images', summary_text(table.results))
+    (notice,) = build_shift_comparison([folder]).notices
+    assert notice == (
+        'model was measured on 6 of 16 images of ACDC val fog: not to be compared with numbers that are '
+        'published of the whole.'
+    )
+
+
 def test_other_pictures_are_neither_ranked_nor_subtracted(tmp_path):
     paths = [written(tmp_path / name, name=name) for name in ('one', 'two')]
     results = json.loads((paths[1] / 'results.json').read_text())
     results['sets']['acdc']['conditions']['fog']['sha256'] = 'others'
+    del results['seal']
     (paths[1] / 'results.json').write_text(json.dumps(results))
     comparison = build_shift_comparison(paths)
     assert {column.condition for _, column in comparison.unlike} == {
@@ -150,7 +220,7 @@ def test_other_pictures_are_neither_ranked_nor_subtracted(tmp_path):
     assert {d.column.condition for d in comparison.differences} == {'clean', 'night', 'snow'}
     assert comparison.best(Column('acdc', 'fog')) == set()
     assert (
-        'two was measured on other pictures, labels or classes in ACDC val fog'
+        'two was measured on other images, labels or classes in ACDC val fog'
         in comparison.notices[0]
     )
 
@@ -197,7 +267,7 @@ def test_a_place_on_acdc_among_semsegbench(tmp_path, pictures, score):
 def test_results_of_other_kinds_do_not_mix(tmp_path):
     one = written(tmp_path / 'one')
     sweep = write_results(tmp_path / 'sweep', name='other')
-    with pytest.raises(InputError, match='a checkpoint that none of the results'):
+    with pytest.raises(InputError, match='a checkpoint without results'):
         compare_files([one, sweep], tmp_path / 'out')
 
 
@@ -348,7 +418,23 @@ def test_simulated_beside_real():
     assert fog[1].value == sweep.mean('fog')
     assert fog[1].bounds[0] <= fog[1].value <= fog[1].bounds[1]
     assert set(BESIDE) == {'fog', 'snow', 'rain', 'night'}
-    assert_labels_inside(simulated_against_real([(sweep, real)]))
+    other = ShiftTable(shift_results(clean=0.5, qualities={'fog': 0.2})[0])
+    figure = simulated_against_real([(sweep, real), (sweep, other)])
+    assert_labels_inside(figure)
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    for axes, table in zip(figure.axes, (real, other), strict=True):
+        drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
+        shown = [line for found in weather_lines(sweep, table).values() for line in found]
+        assert drawn == {
+            *(sweep.clean, table.clean),
+            *(x for line in shown for x in (line.value, *line.bounds)),
+        }
+        labels = [text.get_text() for text in axes.get_yticklabels()]
+        assert labels == [line.label for line in shown]
+        for line in axes.lines:  # each value beside its name
+            if line.get_marker() == 'o':
+                place = axes.get_yticks().tolist().index(line.get_ydata()[0])
+                assert line.get_xdata()[0] == shown[place].value
 
 
 def test_both_of_one_checkpoint_make_the_figure(tmp_path):
@@ -359,4 +445,4 @@ def test_both_of_one_checkpoint_make_the_figure(tmp_path):
     assert (tmp_path / 'out/figures/simulated_real.pdf').is_file()
     text, page = read_page(tmp_path / 'out', 'comparison.html')
     assert_fetches_nothing(text, page)
-    assert text.count('<svg') == 2 and 'No corruption is a night' in text
+    assert text.count('<svg') == 2 and 'No corruption simulates night' in text

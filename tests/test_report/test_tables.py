@@ -9,7 +9,7 @@ from synthetic_results import synthetic_results
 
 from fan_mm.report.figures import group_bars, heat_map, new_figure, severity_curves
 from fan_mm.report.html import report_page
-from fan_mm.report.labels import MINUS, number
+from fan_mm.report.labels import MINUS, corruption_label, number
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.tables import cells_csv, per_class_csv, report_markdown
 
@@ -64,6 +64,36 @@ def test_markdown_shows_every_number(task):
     assert 'INCOMPLETE' not in text
     assert '![heat map](figures/heat_map.png)' in text
     assert table.results['model']['checkpoint_sha256'] in text
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection', 'classification'])
+def test_every_cell_stands_in_its_place(task):
+    """Rounded to one digit, in italics what is in no mean; then mean and retention."""
+    results = synthetic_results(task)
+    table = RobustnessTable(results)
+    cells = {(c['corruption'], c['severity']): c['metrics'] for c in results['cells']}
+    metric, clean = results['metric']['name'], results['summary']['clean']
+    text = report_markdown(table, []).partition('## Corruptions and severities\n\n')[2]
+    head, _, *lines = (
+        [part.strip() for part in line.strip('|').split('|')]
+        for line in text.partition('\n\n')[0].splitlines()
+    )
+    assert head[:2] == ['group', 'corruption'] and head[-2:] == ['mean', 'retention']
+    assert head[2:-2] == [f'severity {s}' for s in range(1, 6)]
+    hold_outs = results['benchmark']['hold_outs']
+    names = [*results['benchmark']['severities'], *hold_outs]
+    groups = [name for found in results['benchmark']['groups'].values() for name in found]
+    assert sorted(names) == sorted([*groups, *hold_outs])
+    for name, (_, label, *found) in zip([*groups, *hold_outs], lines, strict=True):
+        assert label == corruption_label(name)
+        expected, counted = [], []
+        for severity in range(1, 6):
+            value = cells.get((name, severity), {}).get(metric)
+            counted += [] if value is None else [value]
+            words = '·' if value is None else f'{value:.1f}'
+            expected.append(f'*{words}*' if name in hold_outs else words)
+        mean = sum(counted) / len(counted)
+        assert found == [*expected, f'{mean:.1f}', f'{100 * mean / clean:.1f}']
 
 
 def test_losses_per_class_have_one_sign_and_the_same_rows_everywhere():

@@ -192,7 +192,7 @@ def test_no_picture_replaces_another(call, model, tmp_path):
     call('visualize_gates', *sites, *model, *size)
     with open(out / 'gates.csv') as lines:
         assert {row['image'] for row in csv.DictReader(lines)} == {'frames/0', 'frames/0_2'}
-    images = '--images', cameras, '--out', out  # what is there already is no input
+    images = '--images', cameras, '--out', out  # what already exists is no input
     call('visualize_segmentation', *model, *images, '--video', tmp_path / 'clip.gif')
     assert Image.open(tmp_path / 'clip.gif').n_frames == 2
 

@@ -49,7 +49,7 @@ def test_two_processes_train_one_resumes_and_both_evaluate_alike(options, tmp_pa
     work = tmp_path / 'work'
     steps = ['train_cfg.max_iters=4', 'train_cfg.val_interval=4']
     done = run('dist_train.sh', CONFIG, 2, '--work-dir', work, *options, *steps)
-    assert 'no GPU here, running on the CPU, BN in place of SyncBN' not in done.stdout  # has BN
+    assert 'no GPU, running on the CPU, BN instead of SyncBN' not in done.stdout  # has BN
     assert 'gloo between processes' in done.stdout
     assert 'coco/segm_mAP' in done.stdout
     steps = ['train_cfg.max_iters=6', 'train_cfg.val_interval=6']

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 import warm_python
 from packaging.requirements import Requirement
 
@@ -88,6 +89,24 @@ def test_times_are_medians_of_events_in_turn(gpu, monkeypatch):
     rounds = [name for name, _ in itertools.groupby(order)]
     assert rounds == ['slow', 'fast'] * 4  # the warm-up, then three rounds
     assert order.count('slow') == 2 + 3 and order.count('fast') == 4 + 3 * 10
+
+
+@pytest.mark.parametrize('place', [0, 1])
+def test_a_gradient_that_is_no_number_does_not_hold(gpu, place):
+    """Whichever of them it is."""
+    exactness = pytest.importorskip('gpu.exactness')
+
+    def product(x, y):
+        for i, tensor in enumerate((x, y)):
+            if i == place and x.dtype != torch.float64:
+                tensor.register_hook(lambda gradient: gradient * float('nan'))
+        return x * y
+
+    inputs = torch.randn(2, 1, 3, 3, 4)
+    row = exactness.compare_operators(product, torch.mul, tuple(inputs), torch.float32, 1e-3)
+    assert not row['holds']
+    row = exactness.compare_operators(torch.mul, torch.mul, tuple(inputs), torch.float32, 1e-3)
+    assert row['holds'] and row['worst'] < 1e-6
 
 
 def test_chosen_sections_run_in_the_order_asked_for(gpu, tmp_path, monkeypatch):

@@ -163,7 +163,7 @@ def test_two_processes_on_a_cpu(tiny_config, tmp_path, fake_slurm):
     work_dir = tmp_path / 'work'
     options = ['--cfg-options', 'train_cfg.max_iters=3', 'train_dataloader.batch_size=1']
     done = run('dist_train.sh', tiny_config, 2, '--work-dir', work_dir, *options)
-    assert done.stdout.count('fan_mm: no GPU here, running on the CPU') == 1
+    assert done.stdout.count('fan_mm: no GPU, running on the CPU') == 1
     assert 'gloo between processes' in done.stdout
     assert list(scalars(work_dir)) == [1, 2, 3]
 
@@ -212,14 +212,14 @@ def test_launchers_say_how_they_are_used(script):
 @pytest.mark.parametrize('gpus', ['--resume', '0', '08', '2x', ''])
 def test_launchers_want_a_number_of_processes(script, arguments, gpus):
     done = run(script, *arguments, gpus, status=2)
-    assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+    assert done.stderr == f"error: GPUS must be a number of at least 1, not '{gpus}'\n"
 
 
 @pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
 @pytest.mark.parametrize('gpus', ['abc', '0', '08', '-1'])
 def test_slurm_wants_a_number_of_processes(script, gpus):
     done = run(script, 'debug', 'job', 'config.py', 'f.pth', status=2, GPUS=gpus)
-    assert done.stderr == f"error: GPUS is a number from 1, not '{gpus}'\n"
+    assert done.stderr == f"error: GPUS must be a number of at least 1, not '{gpus}'\n"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
         data: the file's bytes.
 
     Returns:
-        uint8 BGR ``(H, W, 3)``; and what was done to the picture, or of it left away, each a phrase.
+        uint8 BGR ``(H, W, 3)``; and what was done to the image, or of it left away, each a phrase.
 
     Raises:
         UnreadableImageError: not an image, or one cut short.
@@ -65,9 +65,9 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def _checked_header(data: bytes) -> Header | None:
-    """What the header says of a picture that is whole; None of one that Pillow does not know.
+    """What the header says of an image that is whole; None of one that Pillow does not know.
 
-    Pillow goes first because it says what is wrong; OpenCV returns nothing, or half a picture.
+    Pillow goes first because it says what is wrong; OpenCV returns nothing, or half an image.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -89,13 +89,13 @@ def _remarks(data: bytes, header: Header, image: np.ndarray) -> list[str]:
     if header.orientation > 1:  # not of every format does OpenCV apply it
         stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if stored is None or not np.array_equal(stored, image):
-            remarks.append('turned as EXIF says')
+            remarks.append('rotated according to EXIF')
     if header.several:
-        remarks.append('only the first of several frames or pages')
+        remarks.append('with only the first of several frames or pages')
     if header.transparent:
         remarks.append('without transparency')
     if header.deep or (data.startswith(b'\x89PNG') and data[24] > 8):
-        remarks.append('cut to 8 bits')
+        remarks.append('reduced to 8 bits')
     return remarks
 
 

@@ -108,24 +108,24 @@ def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
         InputError: there is no such folder.
     """
     if not split:  # such as an unset variable of a shell; '.' is SRC itself
-        raise InputError(f'--split {split!r} is no folder of the {layout} dataset')
+        raise InputError(f'--split {split!r} is not a folder of the {layout} dataset')
     folders = [Path(source, folder.format(split=split)) for folder in LAYOUTS[layout].image_folders]
     for folder in folders:
         if folder.is_dir():
             # Absolute, because an image's seed depends on its parent folder's name.
             return Path(os.path.abspath(folder))
     raise InputError(
-        f'no folder {folders[0]}: give the root of the {layout} dataset as SRC, and a --split it has'
+        f'no folder {folders[0]}: give the root of the {layout} dataset as SRC, and an existing --split'
     )
 
 
 def find_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Relative paths (with '/') of all picture files below ``folder``, and of the other files, sorted.
+    """Relative paths (with '/') of all image files below ``folder``, and of the other files, sorted.
 
-    What is a picture is told by the suffix; hidden files are neither, nor what lies in hidden folders.
+    Images are recognised by suffix; hidden files, and files in hidden folders, count as neither.
 
     Raises:
-        InputError: there is no picture, or a folder that cannot be read.
+        InputError: there is no image, or a folder that cannot be read.
     """
     found: list[str] = []
     others: list[str] = []
@@ -134,5 +134,5 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
         (found if is_picture else others).append('/'.join(parts))
     if not found:
         kinds = ', '.join(sorted(SUFFIXES))
-        raise InputError(f'no PNG or JPEG images, or others ({kinds}), below {folder}')
+        raise InputError(f'no images ({kinds}) below {folder}')
     return sorted(found), sorted(others)

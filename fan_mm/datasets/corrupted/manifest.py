@@ -8,8 +8,8 @@ Names stand there as the bytes that they are on disk, which need be no UTF-8; in
 a byte is ``\udcff``, as JSON writes what Python reads. A line with a line break in its name begins with a
 backslash, as ``sha256sum`` writes it, and has ``\n`` for the break and two backslashes for each one.
 
-``checksums/sources.txt`` lists SHA-256 sum, size in bytes and name of every clean picture that was
-read. A line is there before the first copy of its picture, so a changed picture is known after a kill
+``checksums/sources.txt`` lists SHA-256 sum, size in bytes and name of every clean image that was
+read. A line is there before the first copy of its image, so a changed image is known after a kill
 too.
 """
 
@@ -28,6 +28,7 @@ import PIL
 from fan_mm import __version__
 from fan_mm.corruptions import ALGORITHM_VERSION
 from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
 from fan_mm.fileio import write_whole
 
 SCHEMA = 'fan_mm.corrupted_dataset/1'
@@ -102,13 +103,15 @@ def read_manifest(destination: Path) -> dict:
         manifest = json.loads(path.read_text())
         schema = manifest['schema']
     except FileNotFoundError:
-        raise InputError(f'no {path}: not made by make_corrupted_dataset.py') from None
+        raise InputError(
+            f'no {path}: the dataset was not made by make_corrupted_dataset.py'
+        ) from None
     except (ValueError, TypeError, KeyError):
         raise InputError(f'{path} is not a manifest of a corrupted dataset') from None
     if schema != SCHEMA:
         raise InputError(f'{path} has schema {schema}, this fan_mm reads {SCHEMA}')
     if lacking := _lacking(manifest):
-        raise InputError(f'damaged: {path} (no proper {lacking})')
+        raise InputError(f'damaged: {path} (no valid {lacking})')
     return manifest
 
 
@@ -166,8 +169,7 @@ def differences(there: dict, now: dict) -> list[str]:
         if not {*old} <= {*new}:
             fewer.setdefault(f'{old} there, {new or "none"} now', []).append(corruption)
     for severities, names in fewer.items():
-        more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-        phrases.append(f'severities of {", ".join(names[:3])}{more} {severities}')
+        phrases.append(f'severities of {few_and_more(names)} {severities}')
     if there['sources']['images'] != now['sources']['images']:
         compare('source images', there['sources']['images'], now['sources']['images'])
     elif there['sources'] != now['sources']:
@@ -215,14 +217,14 @@ def read_checksums(destination: Path, folder: str) -> tuple[dict[str, bytes], st
 
 
 class Source(NamedTuple):
-    """What is known of the content of a clean picture."""
+    """What is known of the content of a clean image."""
 
     size: int
     sha256: bytes
 
 
 def add_source(destination: Path, name: str, source: Source) -> None:
-    """Note what a clean picture was like, before copies are made of it. Several processes may."""
+    """Record the state of a clean image before copies are made of it, from any process."""
     path = destination / CHECKSUMS / SOURCES
     path.parent.mkdir(exist_ok=True)
     with open(path, 'ab', buffering=0) as file:
@@ -230,13 +232,13 @@ def add_source(destination: Path, name: str, source: Source) -> None:
 
 
 def write_sources(destination: Path, sources: Mapping[str, Source]) -> None:
-    """Write what is known of the clean pictures anew, sorted by name."""
+    """Rewrite the records of the clean images, sorted by name."""
     lines = b''.join(_source_line(name, sources[name]) for name in sorted(sources))
     write_whole(destination / CHECKSUMS / SOURCES, lines)
 
 
 def read_sources(destination: Path) -> dict[str, Source] | None:
-    """What the clean pictures were like; None if that was not noted, as by earlier versions.
+    """What the clean images were like; None if that was not noted, as by earlier versions.
 
     Raises:
         InputError: the file is damaged.
@@ -289,5 +291,5 @@ def _sha256(text: str) -> bytes:
 
 def _damaged(path: Path) -> InputError:
     return InputError(
-        f'damaged: {path}: remove it, and the command that made the dataset writes it anew'
+        f'damaged: {path}: remove it, and the command that made the dataset writes it again'
     )

@@ -51,11 +51,11 @@ def verify(
     """
     jobs = usable_cores() if jobs is None else jobs
     if jobs < 1:
-        raise InputError(f'jobs is at least 1, not {jobs}')
+        raise InputError(f'jobs must be at least 1, not {jobs}')
     destination = Path(destination)
     manifest = read_manifest(destination)
     if not manifest['complete']:
-        return ['not finished: run the same command again, without --verify']
+        return ['not finished: run the command again without --verify']
     problems = [
         f'unreadable source, not in the dataset: {name} ({reason})'
         for name, reason in manifest['unreadable'].items()
@@ -96,7 +96,7 @@ def verify(
         except OSError as error:
             return f'unreadable source: {name} ({error.strerror})'
         if hashlib.sha256(data).digest() != was.sha256:
-            return f'source changed since its copies were made: {name}'
+            return f'source changed after its copies were made: {name}'
         return None
 
     tasks: list[tuple[Callable[..., str | None], str, Any]] = [

@@ -37,7 +37,7 @@ class Outcome:
     Attributes:
         digests: SHA-256 digest, by index of the cell, of every file that is there and was not known.
         unreadable: why the source could not be used, if so.
-        changed: whether it is not what earlier copies were made of; then none were made now.
+        changed: whether it changed after earlier copies were made; then no copies are made now.
         remarks: see `fan_mm.datasets.corrupted.images.decode`.
     """
 

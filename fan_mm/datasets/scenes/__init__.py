@@ -5,7 +5,8 @@ from fan_mm.datasets.scenes.coco import COCO_CLASSES, write_coco
 from fan_mm.datasets.scenes.imagenet import IMAGENET_CLASSES, render_thing, write_imagenet
 from fan_mm.datasets.scenes.labels import CLASSES, THINGS, Label
 from fan_mm.datasets.scenes.scene import Instance, Scene, render_scene
-from fan_mm.datasets.scenes.shift_layouts import SHIFT_LAYOUTS, forms_of
+from fan_mm.datasets.scenes.shift_forms import forms_of
+from fan_mm.datasets.scenes.shift_layouts import SHIFT_LAYOUTS
 from fan_mm.datasets.scenes.shifts import write_shift_set
 from fan_mm.datasets.scenes.weather import Weather
 

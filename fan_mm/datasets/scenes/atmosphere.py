@@ -12,13 +12,13 @@ _SPEEDS = {'rain': 8.0, 'snow': 1.2}  # metres per second downwards
 def koschmieder(
     image: np.ndarray, distance: np.ndarray, beta: float, airlight: np.ndarray
 ) -> np.ndarray:
-    """A picture through homogeneous fog: ``image * t + airlight * (1 - t)`` with ``t = exp(-beta d)``.
+    """An image through homogeneous fog: ``image * t + airlight * (1 - t)`` with ``t = exp(-beta d)``.
 
     Args:
         image: ``(H, W, 3)`` without fog.
         distance: ``(H, W)`` metres from the eye, infinite for the sky.
         beta: attenuation coefficient in 1/m; the meteorological visibility is 2.996 / beta.
-        airlight: colour ``(3,)`` of fog alone, on the scale of the picture.
+        airlight: colour ``(3,)`` of fog alone, on the scale of the image.
 
     Returns:
         ``(H, W, 3)`` float32.

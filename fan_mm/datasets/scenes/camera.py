@@ -17,7 +17,7 @@ class Camera:
     """Maps world points to pixels.
 
     Attributes:
-        height, width: size of the picture in pixels.
+        height, width: size of the image in pixels.
         focal: focal length in pixels.
         horizon: row of the horizon in pixels.
         eye: height of the camera above the ground in metres.

@@ -24,7 +24,7 @@ def write_cityscapes(
     jobs: int | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda scenes, total: scenes,
 ) -> int:
-    """Write a toy Cityscapes; what is already there is kept, so a stopped run can go on.
+    """Write a toy Cityscapes; existing files are kept, so an interrupted run can be continued.
 
     Args:
         root: the dataset's folder. Images go to ``leftImg8bit/{train,val}/CITY/*_leftImg8bit.png``,
@@ -33,14 +33,14 @@ def write_cityscapes(
         train: number of scenes for training.
         val: number of scenes for validation.
         seed: non-negative; the same options give the same bytes.
-        jobs: processes that render; None for one per core.
-        progress: wraps the loop over scenes, given their number, to show how far it is.
+        jobs: number of rendering processes; None for one per core.
+        progress: wraps the loop over scenes, given their number, to show the progress.
 
     Returns:
-        The number of scenes that were not there before.
+        The number of scenes newly written.
 
     Raises:
-        InputError: options out of range, or the folder holds something else.
+        InputError: options out of range, or the folder contains something else.
     """
     counts = check_options(size, train, val, seed)
     root = Path(root)
@@ -68,6 +68,6 @@ def _write_scene(size: tuple[int, int], seed: int, job: tuple[int, Path, Path]) 
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """PNG file of a grey or BGR picture."""
+    """PNG file of a grey or BGR image."""
     _, data = cv2.imencode('.png', pixels)
     return data.tobytes()

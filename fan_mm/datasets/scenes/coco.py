@@ -36,13 +36,13 @@ def write_coco(
     jobs: int | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda scenes, total: scenes,
 ) -> int:
-    """Write a toy COCO; a split that is already there is kept, so a stopped run can go on.
+    """Write a toy COCO; an existing split is kept, so an interrupted run can be continued.
 
-    The scenes are those of `render_scene` through lenses of different focal lengths, near things
-    only, some without any. Masks are what is seen of a thing; the pieces of one that something else
-    covers are polygons of one annotation. What is too small to tell apart (`MIN_AREA`) is marked
-    as COCO marks crowds: connected regions of a class, run-length encoded, ``iscrowd=1``, neither
-    looked for nor counted as wrong.
+    The scenes are those of `render_scene` with different focal lengths, with nearby objects only;
+    some have none. Masks cover the visible parts of an object; the parts of a partially occluded
+    object are polygons of one annotation. Objects that are too small to tell apart (`MIN_AREA`) are
+    marked as crowds, as in COCO: connected regions of a class, run-length encoded, ``iscrowd=1``,
+    which count neither as missed nor as false.
 
     Args:
         root: the dataset's folder. Images go to ``{train,val}2017/*.jpg``, annotations to
@@ -51,14 +51,14 @@ def write_coco(
         train: number of images for training.
         val: number of images for validation.
         seed: non-negative; the same options give the same bytes.
-        jobs: processes that render; None for one per core.
-        progress: wraps the loop over scenes, given their number, to show how far it is.
+        jobs: number of rendering processes; None for one per core.
+        progress: wraps the loop over scenes, given their number, to show the progress.
 
     Returns:
-        The number of scenes that were not there before.
+        The number of scenes newly written.
 
     Raises:
-        InputError: options out of range, or the folder holds something else.
+        InputError: options out of range, or the folder contains something else.
     """
     counts = check_options(size, train, val, seed)
     root = Path(root)

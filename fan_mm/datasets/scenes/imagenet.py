@@ -48,10 +48,10 @@ _QUALITY = 92
 
 
 def render_thing(height: int, width: int, seed: int, index: int) -> np.ndarray:
-    """Render picture number ``index`` of the endless series ``seed``.
+    """Render image number ``index`` of the endless series ``seed``.
 
     One thing of class ``index % 10`` stands on a street, turned at random, near
-    enough to fill between a third and most of the picture.
+    enough to fill between a third and most of the image.
 
     Args:
         height: in pixels, at least 64.
@@ -110,22 +110,22 @@ def write_imagenet(
     jobs: int | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda images, total: images,
 ) -> int:
-    """Write a toy ImageNet; what is already there is kept, so a stopped run can go on.
+    """Write a toy ImageNet; existing files are kept, so an interrupted run can be continued.
 
     Args:
         root: the dataset's folder. Images go to ``{train,val}/CLASS/CLASS_NUMBER.jpg``.
         size: height and width in pixels.
-        train: number of pictures for training, equally many of each of the ten classes.
-        val: number of pictures for validation, likewise.
+        train: number of training images, equally many for each of the ten classes.
+        val: number of validation images, likewise.
         seed: non-negative; the same options give the same bytes.
-        jobs: processes that render; None for one per core.
-        progress: wraps the loop over pictures, given their number, to show how far it is.
+        jobs: number of rendering processes; None for one per core.
+        progress: wraps the loop over images, given their number, to show the progress.
 
     Returns:
-        The number of pictures that were not there before.
+        The number of images newly written.
 
     Raises:
-        InputError: options out of range, or the folder holds something else.
+        InputError: options out of range, or the folder contains something else.
     """
     counts = check_options(size, train, val, seed)
     classes = len(IMAGENET_CLASSES)

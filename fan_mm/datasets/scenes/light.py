@@ -13,7 +13,7 @@ Colour = Sequence[float]
 
 @dataclass(frozen=True)
 class Light:
-    """One lighting of a scene; colours are RGB, 1.0 being the white of the picture.
+    """One lighting of a scene; colours are RGB, 1.0 being the white of the image.
 
     Attributes:
         sun: unit vector ``(3,)`` from the scene towards the sun (straight up under clouds).

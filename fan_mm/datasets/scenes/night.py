@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-_SOURCES = 40  # the strongest of a picture
+_SOURCES = 40  # the strongest of an image
 _LEAST = 0.6  # metres: how near to a lamp its light does not grow any more
 _LARGEST = 0.4  # square metres of one lamp
 _POWER = 9.0  # light of a square metre that shines, at a metre from it

@@ -1,6 +1,6 @@
-"""The painter: draws shapes given in metres into the picture and, alike, into a map of entities.
+"""The painter: draws shapes given in metres into the image and, alike, into a map of entities.
 
-Whatever is drawn later covers what was drawn before (painter's algorithm). The picture is drawn
+Whatever is drawn later covers what was drawn before (painter's algorithm). The image is drawn
 with antialiased edges, the map without: every pixel of it belongs to exactly one entity.
 """
 
@@ -120,7 +120,7 @@ class Painter:
             cv2.addWeighted(self.image, share, behind, 1 - share, 0, dst=self.image)
 
     def _visible(self, pixels: np.ndarray, smallest: float) -> bool:
-        """Whether a shape reaches into the picture and is as large as asked, in pixels."""
+        """Whether a shape reaches into the image and is as large as asked, in pixels."""
         (x0, y0), (x1, y1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
         inside = x1 >= -1 and y1 >= -1 and x0 <= self.camera.width and y0 <= self.camera.height
         return inside and x1 - x0 >= smallest and y1 - y0 >= smallest
@@ -291,7 +291,7 @@ class Painter:
                 self._disc(centre, radius, colour, depth, glow, detail)
 
     def shows(self, points: np.ndarray) -> bool:
-        """Whether a body around world points ``(n, 3)`` may reach into the picture."""
+        """Whether a body around world points ``(n, 3)`` may reach into the image."""
         view = self.camera.view(points)
         view = view[view[:, 2] >= NEAR]
         if not len(view):

@@ -31,7 +31,7 @@ class Prop:
 
     @cached_property
     def span(self) -> tuple[float, float]:
-        """Its range of x / z: what lies beside it in the picture cannot cover it."""
+        """Its range of x / z: what lies beside it in the image cannot cover it."""
         slopes = self.hull[:, 0] / np.maximum(self.hull[:, 2], 0.5)
         return float(slopes.min()), float(slopes.max())
 

@@ -1,4 +1,4 @@
-"""How far away what is seen in each pixel is, and what shines by itself: drawn along with a picture."""
+"""How far away what is seen in each pixel is, and what shines by itself: drawn along with an image."""
 
 import math
 
@@ -11,14 +11,14 @@ _EDGE_ON = 1e-6  # of a plane through the eye, whose distance is not one of each
 
 
 class Relief:
-    """Layers beside a painter's picture, filled with the same shapes.
+    """Layers beside a painter's image, filled with the same shapes.
 
     Attributes:
         nearness: ``(H, W)`` float32, 1 / depth along the optical axis in 1/m; 0 where nothing is.
         glow: ``(H, W)`` uint8, 255 where light comes from the thing itself.
 
     Args:
-        camera: of the picture.
+        camera: of the image.
         shift: fractional bits of the painter's coordinates.
     """
 

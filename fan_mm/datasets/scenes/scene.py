@@ -1,4 +1,4 @@
-"""One street scene from a seed and an index: picture, classes, instances."""
+"""One street scene from a seed and an index: image, classes, instances."""
 
 import math
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ def paint_street(
 
 
 def _bonnet(painter: Painter, rng: np.random.Generator) -> None:
-    """The front of the own car at the lower edge of the picture, not evaluated."""
+    """The front of the own car at the lower edge of the image, not evaluated."""
     height, width = painter.entities.shape
     painter.begin(Label.IGNORE)
     rise, middle = rng.uniform(0.05, 0.1) * height, width * rng.uniform(0.45, 0.55)

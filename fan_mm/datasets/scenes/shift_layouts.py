@@ -7,7 +7,6 @@ split whose labels are withheld has none.
 import functools
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -66,7 +65,7 @@ class Tree:
     """What a data set consists of.
 
     Attributes:
-        shots: its pictures.
+        shots: its images.
         texts: path -> content of list files and the like.
     """
 
@@ -74,15 +73,15 @@ class Tree:
     texts: dict[str, str] = field(default_factory=dict)
 
     def list(self, name: str, shots: list[Shot]) -> None:
-        """Add a file that names some pictures."""
+        """Add a file that names some images."""
         self.texts[name] = ''.join(f'{shot.image}\n' for shot in shots)
 
 
-Counts = Mapping[str, int]  # pictures of each split, and condition where there are some
+Counts = Mapping[str, int]  # images of each split, and condition where there are some
 
 
 def _numbers(counts: Counts, *splits: str, apart: int = 0) -> Iterator[tuple[str, int]]:
-    """The split and the scene's number of each picture of some splits."""
+    """The split and the scene's number of each image of some splits."""
     for split in splits:
         for number in range(counts[split]):
             yield split, _FIRST[split] + apart * _APART + number
@@ -289,7 +288,7 @@ def _bdd100k(counts: Counts) -> Tree:
         name = f'{split}/{scene:08x}-{scene * 2654435761 % 2**32:08x}'
         truths = () if split == 'test' else (Truth(f'labels/sem_seg/masks/{name}.png'),)
         shot = Shot(f'images/10k/{name}.jpg', scene, _ANY[number % 6], truths)
-        if split == 'val' and number in (2, 3):  # a picture without a mask, a mask without one
+        if split == 'val' and number in (2, 3):  # an image without a mask, a mask without one
             shot = replace(shot, truths=()) if number == 2 else replace(shot, written=False)
         tree.shots.append(shot)
     paired = [shot for shot in tree.shots if shot.truths and shot.written]
@@ -313,7 +312,8 @@ def _muses(counts: Counts) -> Tree:
     return tree
 
 
-def _idd(counts: Counts, label: str = 'labellevel3Ids', encoding: str = 'idd_level3') -> Tree:
+def idd(counts: Counts, label: str = 'labellevel3Ids', encoding: str = 'idd_level3') -> Tree:
+    """IDD; the labels' names and values are those that its tools make."""
     tree = Tree()
     for split, scene in _numbers(counts, 'train', 'val', 'test'):
         number = scene - _FIRST[split]
@@ -325,7 +325,8 @@ def _idd(counts: Counts, label: str = 'labellevel3Ids', encoding: str = 'idd_lev
     return tree
 
 
-def _wilddash(counts: Counts, older: bool = False) -> Tree:
+def wilddash(counts: Counts, older: bool = False) -> Tree:
+    """WildDash 2; ``older`` with a label map for each image instead of segments."""
     tree = Tree()
     for _, scene in _numbers(counts, 'val'):
         name = f'wd{scene % 10_000:04d}_{100_000 + scene % 1_000_000}'
@@ -336,7 +337,8 @@ def _wilddash(counts: Counts, older: bool = False) -> Tree:
     return tree
 
 
-def _mapillary(counts: Counts, older: bool = False) -> Tree:
+def mapillary(counts: Counts, older: bool = False) -> Tree:
+    """Mapillary Vistas 2.0, which holds 1.2; ``older`` is 1.2 alone."""
     tree = Tree()
     for split, scene in _numbers(counts, 'train', 'val', 'test'):
         folder, name = _KINDS[split], f'toy{scene:08d}'
@@ -382,101 +384,8 @@ SHIFT_LAYOUTS: dict[str, Callable[[Counts], Tree]] = {
     'foggy_zurich': _foggy_zurich,
     'bdd100k': _bdd100k,
     'muses': _muses,
-    'idd': _idd,
-    'wilddash': _wilddash,
-    'mapillary': _mapillary,
+    'idd': idd,
+    'wilddash': wilddash,
+    'mapillary': mapillary,
     'coco_o': _coco_o,
 }
-PLAIN = 'plain'
-_Rules = tuple[tuple[str, str], ...]
-# Other forms in which people have a set: a layout of its own, or rules for the paths of the plain one.
-_FORMS: dict[str, dict[str, _Rules | Callable[[Counts], Tree]]] = {
-    'acdc': {
-        'nested': (('^rgb_anon/', 'rgb_anon_trainvaltest/rgb_anon/'), ('^gt/', 'gt_trainval/gt/')),
-        'flat': ((r'^(rgb_anon|gt)/\w+/(\w+)/\w+/', r'\1/\2/'),),  # the condition is lost
-    },
-    'acdc_boxes': {
-        'nested': (
-            ('^rgb_anon/', 'rgb_anon_trainvaltest/rgb_anon/'),
-            ('^gt_', 'gt_detection_trainval/gt_'),
-        )
-    },
-    'dark_zurich': {
-        'nested': (
-            ('^rgb_anon/train', 'Dark_Zurich_train_anon/rgb_anon/train'),
-            ('^(rgb_anon|gt)/val', r'Dark_Zurich_val_anon/\1/val'),
-            ('^rgb_anon/test', 'Dark_Zurich_test_anon_withoutGt/rgb_anon/test'),
-        )
-    },
-    'night_driving': {'flat': (('^NighttimeDrivingTest/', ''),)},
-    'foggy_cityscapes': {
-        'nested': (('^', 'leftImg8bit_trainvaltest_foggy/'),),
-        'flat': ((r'^(\w+/\w+)/\w+/', r'\1/'),),
-    },
-    'rain_cityscapes': {
-        'nested': (('^', 'leftImg8bit_trainval_rain/'),),
-        'older': (('_leftImg8bit_rain', '_rain'),),
-    },
-    'foggy_driving': {'nested': (('^', 'Foggy_Driving/'),)},
-    'foggy_zurich': {'nested': (('^', 'Foggy_Zurich/Foggy_Zurich/'),)},
-    'bdd100k': {
-        'nested': (('^(?=images/|labels/)', 'bdd100k/'),),
-        'older': (
-            ('^images/10k/', 'seg/images/'),
-            (r'^labels/sem_seg/masks/(.*)\.png$', r'seg/labels/\1_train_id.png'),
-        ),
-    },
-    'muses': {
-        'nested': (
-            ('^frame_camera/', 'RGB_Frame_Camera_trainvaltest/muses/frame_camera/'),
-            ('^gt_semantic/', 'Semantic_Annotations_trainval/muses/gt_semantic/'),
-        ),
-        'flat': ((r'^(\w+/\w+)/\w+/\w+/', r'\1/'),),  # meta.json tells the conditions
-    },
-    'idd': {
-        'nested': (('^', 'idd20kII/'),),
-        'older': functools.partial(_idd, label='labelcsTrainIds', encoding='idd_train_ids'),
-    },
-    'wilddash': {
-        'nested': (('^', 'wd_public_v2p0/'),),
-        'older': functools.partial(_wilddash, older=True),
-    },
-    'mapillary': {
-        'nested': (('^', 'mapillary-vistas-dataset_public_v2.0/'),),
-        'older': functools.partial(_mapillary, older=True),
-    },
-    'coco_o': {'flat': (('^ood_coco/', ''),)},
-}
-
-
-def forms_of(layout: str) -> tuple[str, ...]:
-    """The forms in which `shift_tree` knows a layout, the plain one first."""
-    return (PLAIN, *_FORMS.get(layout, ()))
-
-
-def shift_tree(layout: str, form: str, counts: Counts) -> Tree:
-    """The tree of a data set.
-
-    Args:
-        layout: key of `SHIFT_LAYOUTS`.
-        form: one of `forms_of` the layout.
-        counts: pictures of 'train', 'val' and 'test', and condition where a set has several.
-    """
-    rules = () if form == PLAIN else _FORMS[layout][form]
-    if callable(rules):
-        return rules(counts)
-    tree = SHIFT_LAYOUTS[layout](counts)
-
-    def moved(path: str) -> str:
-        for pattern, replacement in rules:
-            path = re.sub(pattern, replacement, path)
-        return path
-
-    for number, shot in enumerate(tree.shots):
-        tree.shots[number] = replace(
-            shot,
-            image=moved(shot.image),
-            truths=tuple(replace(truth, file=moved(truth.file)) for truth in shot.truths),
-            boxes=tuple(replace(boxes, file=moved(boxes.file)) for boxes in shot.boxes),
-        )
-    return tree

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fan_mm.datasets.scenes.shift_layouts import PLAIN, forms_of, shift_tree
+from fan_mm.datasets.scenes.shift_forms import PLAIN, forms_of, shift_tree
 from fan_mm.datasets.scenes.shots import write_shots
 from fan_mm.datasets.scenes.storage import check_options, claim_folder
 from fan_mm.errors import InputError
@@ -22,32 +22,32 @@ def write_shift_set(
     progress: Callable[[Iterable, int], Iterable] = lambda shots, total: shots,
     form: str = PLAIN,
 ) -> int:
-    """Write a data set of adverse conditions; what is already there is kept, so a stopped run can go on.
+    """Write a data set of adverse conditions; existing files are kept, so an interrupted run can be continued.
 
     The scenes are seen in fog (by their depth), rain, snow or darkness; labels are exact, in the set's own
-    encoding. Foggy Cityscapes and RainCityscapes are made of the pictures of `write_cityscapes` of the same
+    encoding. Foggy Cityscapes and RainCityscapes are made of the images of `write_cityscapes` of the same
     size and seed, whose labels are theirs.
 
     Args:
         layout: key of `SHIFT_LAYOUTS`.
         root: the data set's folder.
-        size: height and width in pixels; some sets have pictures of a quarter more, too.
+        size: height and width in pixels; some sets have images of a quarter more, too.
         train: scenes of each condition for training.
         val: scenes of each condition for validation, and as many for a test split without labels.
         seed: non-negative; the same options give the same bytes.
-        jobs: processes that render; None for one per core.
-        progress: wraps the loop over pictures, given their number, to show how far it is.
+        jobs: number of rendering processes; None for one per core.
+        progress: wraps the loop over images, given their number, to show the progress.
         form: one of `forms_of` the layout: 'plain', as the set documents itself, or another in which people
             have it.
 
     Returns:
-        The number of pictures that were not there before.
+        The number of images newly written.
 
     Raises:
-        InputError: options out of range, or the folder holds something else.
+        InputError: options out of range, or the folder contains something else.
     """
     if form not in forms_of(layout):
-        raise InputError(f'{layout} is written as {", ".join(forms_of(layout))}, not as {form}')
+        raise InputError(f'{layout} has the forms {", ".join(forms_of(layout))}, not {form}')
     counts = check_options(size, train, val, seed)
     root = Path(root)
     options = {'layout': layout, 'form': form, 'size': list(size), **counts, 'seed': seed}

@@ -1,4 +1,4 @@
-"""Single pictures of a data set in miniature, each with its files: rendered and written, over all cores."""
+"""Single images of a data set in miniature, each with its files: rendered and written, over all cores."""
 
 import functools
 import json
@@ -30,14 +30,14 @@ _QUALITY = 95
 
 @dataclass(frozen=True)
 class Truth:
-    """A label file of a picture.
+    """A label file of an image.
 
     Attributes:
         file: its path in the data set.
         encoding: name in ``LABEL_MAPS``; '' for a map of zeros.
         form: 'grey', 'palette' (8-bit indices), or 'panoptic' (segment id = R + 256 G + 65536 B, whose
             class only the file of ``segments`` tells).
-        segments: file with the segments of all pictures.
+        segments: file with the segments of all images.
     """
 
     file: str
@@ -48,14 +48,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class Boxes:
-    """The file with the boxes of a picture and others.
+    """The file with the boxes of an image and others.
 
     Attributes:
         file: its path in the data set.
         categories: name -> id, as the set has them.
         ids: the category of each of the eight classes of `COCO_CLASSES`.
-        name: what the file calls the picture.
-        withheld: it names the picture alone.
+        name: what the file calls the image.
+        withheld: it names the image alone.
     """
 
     file: str
@@ -67,7 +67,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture and what is written of it.
+    """An image and what is written of it.
 
     Attributes:
         image: path in the data set; its suffix is the format.
@@ -76,9 +76,9 @@ class Shot:
         truths: its label files.
         boxes: its annotation files.
         reach: as of `render_scene`: a reference shows the same place at a time with other traffic.
-        finish: makes another picture of the scene's.
+        finish: makes another image of the scene's.
         scale: of the set's size.
-        written: whether the picture is: some sets have labels without one.
+        written: whether the image is: some sets have labels without one.
     """
 
     image: str
@@ -110,15 +110,15 @@ def write_shots(
     jobs: int | None,
     progress: Callable[[Iterable, int], Iterable],
 ) -> int:
-    """Write what is not there of some pictures; returns how many were rendered.
+    """Write what is not there of some images; returns how many were rendered.
 
     Args:
         root: the data set's folder.
-        shots: the pictures.
+        shots: the images.
         size: height and width in pixels.
         seed: of the scenes.
-        jobs: processes that render; None for one per core.
-        progress: wraps the loop over pictures, given their number.
+        jobs: number of rendering processes; None for one per core.
+        progress: wraps the loop over images, given their number.
     """
     gone = {name for shot in shots for name in shot.shared if not (root / name).is_file()}
     missing = [
@@ -157,7 +157,7 @@ def encode(labels: np.ndarray, entities: np.ndarray, encoding: str) -> np.ndarra
 
 
 def _write_shot(root: Path, size: tuple[int, int], seed: int, shot: Shot) -> list[tuple[str, dict]]:
-    """Render a picture into its files; returns what belongs into files that it shares."""
+    """Render an image into its files; returns what belongs into files that it shares."""
     height, width = (round(pixels * shot.scale) for pixels in size)
     scene = render_scene(height, width, seed, shot.scene, reach=shot.reach, weather=shot.weather)
     if shot.written:
@@ -212,7 +212,7 @@ def _segment_classes(annotations: list[dict]) -> list[int]:
 
 
 def _panoptic(values: np.ndarray, entities: np.ndarray) -> tuple[bytes, list[dict]]:
-    """A picture of segment ids, one for each value of each entity, and what they are."""
+    """An image of segment ids, one for each value of each entity, and what they are."""
     pairs, segment = np.unique(entities.astype(np.int64) * 256 + values, return_inverse=True)
     ids = 1 + 257 * np.arange(len(pairs))  # beyond 8 bits, and no class by itself
     areas = np.bincount(segment.ravel())
@@ -234,5 +234,5 @@ def _palette(values: np.ndarray) -> bytes:
 
 
 def _picture(pixels: np.ndarray, suffix: str) -> bytes:
-    """Image file of a grey or BGR picture."""
+    """Image file of a grey or BGR image."""
     return cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()

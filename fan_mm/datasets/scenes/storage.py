@@ -30,7 +30,7 @@ def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dic
     """
     height, width = size
     if min(height, width) < 64:
-        raise InputError(f'size {height}x{width}: a street needs at least 64x64 pixels')
+        raise InputError(f'size {height}x{width}: a street scene needs at least 64x64 pixels')
     check_memory(height * width * _BYTES, f'size {height}x{width}')
     if min(train, val) < 1:
         raise InputError('train and val need at least one scene each')
@@ -62,10 +62,10 @@ def claim_folder(root: Path, options: dict[str, Any]) -> None:
         if differing:
             said = ', '.join(f'{k} {found.get(k)} instead of {wanted.get(k)}' for k in differing)
             raise InputError(
-                f'{root} holds a dataset with {said}: remove it or choose another folder'
+                f'{root} contains a dataset with {said}: remove it or choose another folder'
             )
     elif root.exists() and not (root.is_dir() and all(map(is_temporary, os.listdir(root)))):
-        raise InputError(f'{root} is not empty and holds no toy data: choose another folder')
+        raise InputError(f'{root} is not empty and contains no toy data: choose another folder')
     else:
         write_whole(manifest, json.dumps(wanted, indent=2) + '\n')
 

@@ -1,4 +1,4 @@
-"""ACDC: fog, night, rain and snow, with reference pictures of the same places in good weather."""
+"""ACDC: fog, night, rain and snow, with reference images of the same places in good weather."""
 
 import re
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def _told(parts: Sequence[str]) -> Named | None:
 
 
 def ids_of(label: re.Match) -> tuple[str, ...]:
-    """The encoding that a label's ``kind`` tells: labelTrainIds or labelIds; () for a picture."""
+    """The encoding that a label's ``kind`` tells: labelTrainIds or labelIds; () for an image."""
     kind = (label.groupdict().get('kind') or '').lower()
     return {'': (), 'labelids': ('label_ids',), 'labeltrainids': ('train_ids',)}[kind]
 
@@ -56,11 +56,15 @@ ACDC = add(
         splits=_SPLITS,
         withheld=('test', 'test_ref'),
         conditions=CONDITIONS,
+        counts={
+            'val': dict.fromkeys(CONDITIONS, 100) | {'night': 106},
+            'train': dict.fromkeys(CONDITIONS, 400),
+        },
         weather={name: name for name in CONDITIONS},
         files='rgb_anon/CONDITION/SPLIT/SEQUENCE/*_rgb_anon.png and '
         'gt/CONDITION/SPLIT/SEQUENCE/*_gt_labelTrainIds.png',
         protocol='test: the server scores the subsets all, fog, night, rain and snow; papers quote "all", '
-        'taken to be pooled over conditions (official wording not seen [?]), which is not the mean of four',
+        'which we take to be pooled over conditions (official wording not seen [?]), unlike the mean of four',
         source=_SOURCE,
         licence=_LICENCE,
         told=_told,

@@ -1,4 +1,4 @@
-"""BDD100K's 10,000 pictures with label maps, and the list of its night pictures."""
+"""BDD100K's 10,000 images with label maps, and the list of its night images."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from fan_mm.datasets.shifts.record import add
 
 _SPLITS = ('val', 'train', 'test')
 _FILE = re.compile(r'(?P<key>.+?)(?P<old>_train_id)?\.(png|jpe?g)', re.I)
-# pictures of same names in other forms
+# images of same names in other forms
 _NO_MASKS = (
     'colormaps',
     'color_labels',
@@ -46,9 +46,10 @@ BDD100K = add(
         subsets={
             'night': Subset(list_file='images_trainval_night_correct_filenames.txt'),
         },
+        counts={'val': 998, 'night': 87},  # of 1000 two have no mask
         files='images/10k/SPLIT/*.jpg and labels/sem_seg/masks/SPLIT/*.png',
-        protocol='val: 1000 pictures, of which two have no mask; night (MGCDA): 87 pictures, of which 74 are '
-        'of train: do not use it for a model that was trained on BDD100K',
+        protocol='val: 1000 images, two of them without a mask; night (MGCDA): 87 images, 74 of them from '
+        'train: do not use it for a model trained on BDD100K',
         source='bdd100k/bdd100k, sakaridis/MGCDA',
         licence='education and research',
         told=_told,

@@ -1,5 +1,6 @@
 """Pictures with boxes: a COCO file for each condition, and the folder that its names are relative to."""
 
+import filecmp
 import json
 import os
 from collections import defaultdict
@@ -34,7 +35,7 @@ class BoxSet(ShiftSet):
         """See `ShiftSet.find`; labels have no encoding, and are looked for in ``labels``, too."""
         folder, split = Path(folder), self.split_of(split)
         if encoding:
-            raise InputError(f'{self.title}: boxes have no label encoding')
+            raise InputError(f'{self.title}: boxes have no label encodings')
         files = files_below(folder, self.title)
         boxes = self._of_split(folder, files, split)
         if not boxes and labels:
@@ -43,7 +44,8 @@ class BoxSet(ShiftSet):
             self._refuse(folder, files, split)
         conditions = []
         for name in [name for name in self.conditions if name in boxes]:
-            images, root = self._images(folder, files, name, boxes[name])
+            names, masks = self._content(boxes[name])
+            images, root = self._images(folder, files, name, boxes[name], names)
             conditions.append(
                 Condition(
                     name=name,
@@ -53,6 +55,7 @@ class BoxSet(ShiftSet):
                     labels_folder=Path(labels) if labels else None,
                     ann_file=boxes[name],
                     image_root=root,
+                    masks=masks,
                 )
             )
         return tuple(conditions)
@@ -78,9 +81,9 @@ class BoxSet(ShiftSet):
                 continue
             path = Path(folder, *parts)
             first = found.setdefault(match['condition'], path)
-            if first.stat().st_size != path.stat().st_size:
+            if first != path and not filecmp.cmp(first, path, shallow=False):
                 raise InputError(
-                    f'{self.title}: {first} and {path} are both boxes of {match["condition"]}: keep one'
+                    f'{self.title}: {first} and {path} both contain boxes of {match["condition"]}: keep one'
                 )
         return found
 
@@ -91,22 +94,26 @@ class BoxSet(ShiftSet):
             have = ', '.join(sorted({match['split'] for match in matches}))
             raise InputError(
                 f'{folder} has no boxes of {self.title}, split {split}; it has {have}: --split '
-                f'{self.choice}=SPLIT chooses'
+                f'{self.choice}=SPLIT selects it'
             )
         if any(self.marks.search('/'.join(parts)) for parts in files):
-            raise InputError(f'{folder} has no boxes of {self.title}: expected is {self.files}')
+            raise InputError(f'{folder} has no boxes of {self.title}: expected: {self.files}')
         self.refuse(folder, files)
 
     def _images(
-        self, folder: Path, files: Sequence[tuple[str, ...]], condition: str, boxes: Path
+        self,
+        folder: Path,
+        files: Sequence[tuple[str, ...]],
+        condition: str,
+        boxes: Path,
+        names: Sequence[str],
     ) -> tuple[tuple[Path, ...], Path]:
-        """The pictures that a COCO file names, and the folder that its names are relative to."""
-        names = self._names(boxes)
+        """The images that a COCO file names, and the folder that its names are relative to."""
         strange = [n for n in names if {*n.split('/')[:-1]} & {*self.conditions} - {condition}]
         if strange:
             raise InputError(
-                f'{boxes} names {len(strange)} pictures of other conditions, such as {strange[0]}, a known '
-                "fault of ACDC's file for rain in training: use another split"
+                f'{boxes} lists {len(strange)} images of other conditions, such as {strange[0]}, a known '
+                "error in ACDC's file for rain in the training split: use another split"
             )
         roots: dict[tuple[str, ...], int] = defaultdict(int)
         wanted = {tuple(name.split('/')) for name in names}
@@ -121,18 +128,20 @@ class BoxSet(ShiftSet):
             present = {parts[depth:] for parts in files if parts[:depth] == root}
             missing = sorted('/'.join(name) for name in wanted - present)
             raise InputError(
-                f'{boxes} names {len(missing)} pictures that are not below {Path(folder, *root)}, such as '
+                f'{boxes} lists {len(missing)} images that are not below {Path(folder, *root)}, such as '
                 f'{missing[0]}'
             )
         return tuple(sorted(Path(folder, *root, name) for name in names)), Path(folder, *root)
 
-    def _names(self, boxes: Path) -> list[str]:
-        """The pictures' names in a COCO file."""
+    def _content(self, boxes: Path) -> tuple[list[str], bool]:
+        """The pictures' names in a COCO file, and whether each of its objects has a mask."""
         try:
             content = json.loads(boxes.read_bytes())
             names = sorted({image['file_name'] for image in content['images']})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f'{boxes} is no COCO file: {error!r}') from None
+            objects = content.get('annotations') or ()
+            masks = bool(objects) and all(found.get('segmentation') for found in objects)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f'{boxes} is not a COCO file: {error!r}') from None
         if not names:
-            raise InputError(f'{boxes} names no pictures')
-        return names
+            raise InputError(f'{boxes} lists no images')
+        return names, masks

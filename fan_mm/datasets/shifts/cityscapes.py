@@ -1,4 +1,4 @@
-"""Cityscapes, the clean set, and the sets that are computed from its pictures: fog and rain."""
+"""Cityscapes, the clean set, and the sets that are computed from its images: fog and rain."""
 
 import re
 from collections.abc import Sequence
@@ -70,6 +70,8 @@ def _rainy(parts: Sequence[str]) -> Named | None:
     )
 
 
+_BETAS = ('beta_0.005', 'beta_0.01', 'beta_0.02')
+_RAIN_NAMES = tuple(_rain(*strength) for strength in _RAINS)
 _LABELS: dict[str, Any] = dict(
     encodings=('train_ids', 'label_ids'),
     splits=_SPLITS,
@@ -81,9 +83,10 @@ CITYSCAPES = add(
         title='Cityscapes',
         dataset_type='CityscapesDataset',
         **_LABELS,
+        counts={'val': 500, 'train': 2975},
         weather={'all': 'clear'},
         files='leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png',
-        protocol='val: pooled over 500 pictures',
+        protocol='val: pooled over 500 images',
         source='mcordts/cityscapesScripts',
         licence='registration; its own terms',
         told=_cityscapes,
@@ -98,12 +101,13 @@ FOGGY_CITYSCAPES = add(
         title='Foggy Cityscapes',
         dataset_type='FoggyCityscapesDataset',
         **_LABELS,
-        conditions=('beta_0.005', 'beta_0.01', 'beta_0.02'),
-        weather=dict.fromkeys(('beta_0.005', 'beta_0.01', 'beta_0.02'), 'fog'),
+        conditions=_BETAS,
+        singly=True,
+        counts={'val': dict.fromkeys(_BETAS, 500), 'train': dict.fromkeys(_BETAS, 2975)},
+        weather=dict.fromkeys(_BETAS, 'fog'),
         files='leftImg8bit_foggy/SPLIT/CITY/*_leftImg8bit_foggy_beta_0.02.png, with the labels of Cityscapes',
-        protocol='val: 500 pictures for each beta; papers use one beta (0.02 mostly in detection, 0.005 in '
-        'FIFO) or all 1500 together: say which. leftImg8bit_foggyDBF is read only where leftImg8bit_foggy '
-        'is not there',
+        protocol='val: 500 images per beta; papers use one beta (mostly 0.02 for detection, 0.005 in FIFO) '
+        'or all 1500 together: state which. leftImg8bit_foggyDBF is read only where leftImg8bit_foggy is missing',
         source='sakaridis/fog_simulation-SFSU_synthetic',
         licence='non-commercial',
         told=_foggy,
@@ -117,12 +121,16 @@ RAIN_CITYSCAPES = add(
         title='RainCityscapes',
         dataset_type='RainCityscapesDataset',
         **_LABELS,
-        conditions=tuple(_rain(*strength) for strength in _RAINS),
-        weather={_rain(*strength): 'rain' for strength in _RAINS},
+        conditions=_RAIN_NAMES,
+        counts={
+            'val': dict.fromkeys(_RAIN_NAMES, 33 * 12),
+            'train': dict.fromkeys(_RAIN_NAMES, 262 * 12),
+        },
+        weather=dict.fromkeys(_RAIN_NAMES, 'rain'),
         files='leftImg8bit_rain/SPLIT/CITY/*_rain_alpha_A_beta_B_dropsize_D_pattern_P.png, with the labels '
         'of Cityscapes',
-        protocol='val: 33 scenes in 3 rains of 12 patterns; papers rarely say which of the 36 they use, so '
-        'each rain is a condition of all 12 patterns [own]',
+        protocol='val: 33 scenes in 3 rains of 12 patterns; papers rarely say which of the 36 images they '
+        'use; here each rain is one condition with all 12 patterns [own]',
         source='xw-hu/DAF-Net, naver/oasis',
         licence='[?]',
         told=_rainy,

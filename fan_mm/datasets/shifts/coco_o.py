@@ -15,6 +15,7 @@ COCO_O = add(
         dataset_type='mmdet.CocoDataset',
         splits=('val2017',),
         conditions=_DOMAINS,
+        counts={'val2017': 6782},
         files='DOMAIN/val2017/*.jpg and DOMAIN/annotations/instances_val2017.json',
         protocol='box mAP per domain and the mean of six; effective robustness = mean - 0.45 x mAP on COCO '
         'val2017 (recomputed from easyrobust #21)',

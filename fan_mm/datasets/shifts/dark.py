@@ -1,4 +1,4 @@
-"""Night pictures: Dark Zurich and Nighttime Driving."""
+"""Night images: Dark Zurich and Nighttime Driving."""
 
 import re
 from collections.abc import Sequence
@@ -50,10 +50,11 @@ DARK_ZURICH = add(
         withheld=('test', 'train', 'val_ref', 'train_ref', 'test_ref'),
         conditions=_TIMES,
         splits_differ=True,
+        counts={'val': {'night': 50}},
         weather={'night': 'night', 'day': 'clear'},
         files='rgb_anon/SPLIT/night/SEQUENCE/*_rgb_anon.png and '
         'gt/SPLIT/night/SEQUENCE/*_gt_labelTrainIds.png',
-        protocol='test: IoU, UIoU and average UIoU on the server; val (50 pictures) differs much from test',
+        protocol='test: IoU, UIoU and average UIoU on the server; val (50 images) differs considerably from test',
         source='W-zx-Y/DANNet, sakaridis/MGCDA, brdav/cma',
         licence='non-commercial',
         told=_dark_zurich,
@@ -73,10 +74,11 @@ NIGHT_DRIVING = add(
         encodings=('train_ids', 'label_ids'),
         splits=('test',),
         conditions=('night',),
+        counts={'test': {'night': 50}},
         weather={'night': 'night'},
         files='leftImg8bit/test/night/*_leftImg8bit.png and '
         'gtCoarse_daytime_trainvaltest/test/night/*_gtCoarse_labelTrainIds.png',
-        protocol='pooled over 50 pictures; the labels have known errors, and corrected copies change the score',
+        protocol='pooled over 50 images; the labels have known errors, and corrected copies change the score',
         source='brdav/refign, Attila94/CIConv',
         licence='[?]',
         told=_night_driving,

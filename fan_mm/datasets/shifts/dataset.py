@@ -22,7 +22,7 @@ class ShiftDataset(SegmentationDataset):
 
     A class below fixes the set; mmseg's own classes serve for Dark Zurich (``DarkZurichDataset``),
     Nighttime Driving (``NightDrivingDataset``), BDD100K (``BDD100KDataset``) and Cityscapes, in trees that
-    they can list. Pictures without a label are left out; where a split's labels are withheld, samples have
+    they can list. Images without a label are left out; where a split's labels are withheld, samples have
     no ``seg_map_path``.
 
     Args:
@@ -31,9 +31,11 @@ class ShiftDataset(SegmentationDataset):
         conditions: the names of those to read; None for all.
         encoding: of the labels, where the set leaves a choice.
         data_root: the folder with the files, in whatever nesting.
+        data_prefix: ``dict(seg_map_path=...)``: where the labels are, if not below ``data_root``, as for
+            datasets derived from Cityscapes.
         pipeline: whatever mmseg's datasets take. What loads labels in it makes trainIds of them.
-        kwargs: of mmengine's ``BaseDataset``. ``data_prefix=dict(seg_map_path=...)``: where the labels are,
-            if not below ``data_root``, as for sets made of Cityscapes.
+        lazy_init: of mmengine's ``BaseDataset``, as ``kwargs``.
+        kwargs: see there.
 
     Raises:
         InputError: no such set, split, condition or class; as `ShiftSet.find`.
@@ -66,7 +68,7 @@ class ShiftDataset(SegmentationDataset):
         record = SHIFT_SETS.get(shift or self.SHIFT)
         if not isinstance(record, SegmentationSet):
             known = [s.name for s in SHIFT_SETS.values() if isinstance(s, SegmentationSet)]
-            raise InputError(f'shift is one of {", ".join(known)}, not {shift!r}')
+            raise InputError(f'shift must be one of {", ".join(known)}, not {shift!r}')
         self.shift = record
         if not data_root:
             raise InputError(
@@ -74,11 +76,11 @@ class ShiftDataset(SegmentationDataset):
             )
         if kwargs.get('ann_file'):
             raise InputError(
-                f'{type(self).__name__}.ann_file is not read: a list of names is given as split'
+                f'{type(self).__name__}.ann_file is not used: give a list of names as split'
             )
         if set(data_prefix or ()) - {'seg_map_path'}:
             raise InputError(
-                f'{type(self).__name__}.data_prefix has seg_map_path alone: pictures are found below data_root'
+                f'{type(self).__name__}.data_prefix can only have seg_map_path: images are found below data_root'
             )
         self.split, self.conditions, self.encoding = split, conditions, encoding
         super().__init__(
@@ -98,7 +100,11 @@ class ShiftDataset(SegmentationDataset):
             self.full_init()
 
     def load_data_list(self) -> list[dict]:
-        """Samples in the order of conditions and paths, as mmseg's ``BaseSegDataset`` makes them."""
+        """Samples in the order of conditions and paths, as mmseg's ``BaseSegDataset`` makes them.
+
+        Raises:
+            InputError: as `ShiftSet.find`; a wanted condition is not there.
+        """
         labels = self.data_prefix.get('seg_map_path')
         found = self.shift.find(self.data_root, self.split, labels, self.encoding)
         names = [condition.name for condition in found]
@@ -147,10 +153,10 @@ class _Panoptic:
         self.files: dict[Path, dict[str, dict[int, int]]] = {}
 
     def of(self, label: Path) -> dict[int, int]:
-        """Segment id -> category of a picture of segments.
+        """Segment id -> category of an image of segments.
 
         Raises:
-            InputError: there is no panoptic.json, or it does not list the picture.
+            InputError: there is no panoptic.json, or it does not list the image.
         """
         file = label.parent.parent / 'panoptic.json'
         if file not in self.files:
@@ -169,15 +175,15 @@ def _read_panoptic(file: Path) -> dict[str, dict[int, int]]:
         }
     except OSError as error:
         raise InputError(
-            f'{file}: {error.strerror}; it says which category a segment is of, and comes with panoptic/'
+            f'{file}: {error.strerror}; it contains the categories of the segments, and comes with panoptic/'
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{file} is no panoptic file of COCO form: {error!r}') from None
+        raise InputError(f'{file} is not a panoptic file in COCO format: {error!r}') from None
 
 
 @DATASETS.register_module()
 class ACDCDataset(ShiftDataset):
-    """ACDC, with reference pictures in the splits ``train_ref``, ``val_ref``."""
+    """ACDC, with reference images in the splits ``train_ref``, ``val_ref``."""
 
     SHIFT = 'acdc'
 
@@ -198,21 +204,21 @@ class RainCityscapesDataset(ShiftDataset):
 
 @DATASETS.register_module()
 class FoggyDrivingDataset(ShiftDataset):
-    """Foggy Driving: 33 finely and 68 coarsely labelled pictures."""
+    """Foggy Driving: 33 finely and 68 coarsely labelled images."""
 
     SHIFT = 'foggy_driving'
 
 
 @DATASETS.register_module()
 class FoggyZurichDataset(ShiftDataset):
-    """The labelled pictures of Foggy Zurich."""
+    """The labelled images of Foggy Zurich."""
 
     SHIFT = 'foggy_zurich'
 
 
 @DATASETS.register_module()
 class MUSESDataset(ShiftDataset):
-    """The camera's pictures of MUSES."""
+    """The camera's images of MUSES."""
 
     SHIFT = 'muses'
 

@@ -38,13 +38,13 @@ IDD = add(
         files='leftImg8bit/SPLIT/DRIVE/*_leftImg8bit.png (or .jpg) and '
         'gtFine/SPLIT/DRIVE/*_gtFine_labellevel3Ids.png',
         protocol="the server scores IDD's own 26 classes, resized to 1920x1080 (older) or 1280x720; here the "
-        'Cityscapes classes that the labels hold are scored (level 3: 17, without terrain and train) '
-        '[own], at the size of the labels',
+        'Cityscapes classes in the labels are scored (level 3: 17, without terrain and train) [own], at the size '
+        'of the labels',
         source='AutoNUE/public-code, naver/relis',
         licence='registration [?]',
         told=_told,
         suffixes_mix=True,
-        make_labels="AutoNUE's public-code makes label maps of the polygons: "
+        make_labels="AutoNUE's public-code converts the polygons to label maps: "
         'preperation/createLabels.py --datadir DIR --id-type level3Id',
         marks=re.compile(
             r'_gtFine_label(level3Ids|csTrainIds|csIds|ids)\.|(^|/)(leftImg8bit|gtFine)/(train|val|test)/\d+/'

@@ -143,8 +143,8 @@ def label_map(name: str) -> LabelMap:
     """An encoding by its name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no benchmark of that name.
     """
     if name not in LABEL_MAPS:
-        raise InputError(f'label encodings are {", ".join(LABEL_MAPS)}, not {name!r}')
+        raise InputError(f'the label encoding must be one of {", ".join(LABEL_MAPS)}, not {name!r}')
     return LABEL_MAPS[name]

@@ -35,10 +35,11 @@ MAPILLARY = add(
         on_request=('mapillary_b', 'mapillary_c', 'mapillary_v2'),
         splits=_SPLITS,
         withheld=('testing',),
+        counts={'validation': 2000, 'training': 18000},
         files='SPLIT/images/*.jpg and SPLIT/v1.2/labels/*.png (release 1.2: SPLIT/labels)',
-        protocol='validation: published numbers do not compare: three maps to 19 classes (A, B, C) and several '
-        'sizes (height 1536 and a centre crop of pictures and labels; half size). Here: map A, the size of '
-        'the labels',
+        protocol='validation: published numbers are not comparable: three maps to 19 classes (A, B, C) and '
+        'several sizes (height 1536 and a centre crop of images and labels; half size). Here: map A, at the size '
+        'of the labels',
         source='shachoi/RobustNet, lhoyer/HRDA, w1oves/Rein, maunzzz/cross-season-segmentation',
         licence='registration; non-commercial [?]',
         told=_told,

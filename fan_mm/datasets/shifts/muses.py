@@ -52,7 +52,7 @@ def _read_meta(file: Path) -> dict[str, str]:
     try:
         return scenes(json.loads(file.read_bytes()))
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f'{file} is no meta.json of MUSES: {error!r}') from None
+        raise InputError(f'{file} is not a meta.json of MUSES: {error!r}') from None
 
 
 MUSES = add(
@@ -64,11 +64,12 @@ MUSES = add(
         splits=_SPLITS,
         withheld=('test',),
         conditions=tuple('/'.join(pair) for pair in itertools.product(_WEATHER, _TIMES)),
+        counts={'val': 250, 'train': 1500},
         # foggy nights are neither fog alone nor night alone
         weather={f'{name}/day': name for name in _WEATHER} | {'clear/night': 'night'},
         files='frame_camera/SPLIT/WEATHER/TIME/*_frame_camera.png and '
         'gt_semantic/SPLIT/WEATHER/TIME/*_gt_labelTrainIds.png',
-        protocol='test: mIoU on the server; whether labels of test are public is told in two ways [?]',
+        protocol='test: mIoU on the server; sources disagree on whether the test labels are public [?]',
         source='timbroed/MUSES, timbroed/CAFuser',
         licence='registration; non-commercial',
         told=_told,

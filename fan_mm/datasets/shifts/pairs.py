@@ -17,12 +17,12 @@ class Named(NamedTuple):
     """What the name of a file and of its folders say.
 
     Attributes:
-        key: the same for a picture and its label.
-        encodings: of a label: what its values can be read as; () for a picture.
+        key: the same for an image and its label.
+        encodings: of a label: what its values can be read as; () for an image.
         split: '' where they do not say.
         condition: '' where they do not say.
-        copy: tells pictures with one key apart: one Cityscapes scene in three fogs.
-        rank: of several files of one picture or label, the lowest counts.
+        copy: tells images with one key apart: one Cityscapes scene in three fogs.
+        rank: of several files of one image or label, the lowest counts.
     """
 
     key: str
@@ -39,8 +39,8 @@ class Subset:
 
     Attributes:
         folders: the folders' splits it is taken from; () for all.
-        list_file: names its pictures; '' for all.
-        or_labelled: without the list file, its pictures are those that have a label.
+        list_file: names its images; '' for all.
+        or_labelled: without the list file, its images are those that have a label.
     """
 
     folders: tuple[str, ...] = ()
@@ -56,18 +56,18 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSet(ShiftSet):
-    """A set of pictures with label maps.
+    """A set of images with label maps.
 
     Attributes:
         encodings: of labels that are read, the preferred first.
         on_request: further ones, read only where the user names them.
-        told: what a file is, from the parts of its path below the folder; None if it is neither picture
+        told: what a file is, from the parts of its path below the folder; None if it is neither image
             nor label.
         subsets: the splits that are no folder of their own.
         labels_from: 'Cityscapes' where the set has no labels of its own.
-        suffixes_mix: whether releases of the set have different picture formats.
+        suffixes_mix: whether releases of the set have different image formats.
         make_labels: how label maps come to be, where a download has none.
-        list_conditions: reads key -> condition from a file of the name that stands before it; for pictures
+        list_conditions: reads key -> condition from a file of the name that stands before it; for images
             whose folders do not say.
     """
 
@@ -123,7 +123,7 @@ class _Search:
         possible = (*record.encodings, *record.on_request)
         if encoding and encoding not in possible:
             raise InputError(
-                f'{record.title} has labels as {", ".join(possible)}, not {encoding!r}'
+                f'{record.title} can have labels as {", ".join(possible)}, not {encoding!r}'
             )
         self.encodings = (encoding,) if encoding else record.encodings
         self.notes: list[str] = []
@@ -145,11 +145,12 @@ class _Search:
         self.set.refuse_mixture(self.folder, [file.parts for file in self.pictures])
         pictures = self._of_split()
         self._refuse_suffixes(pictures)
+        self._note_lost_labels()
         pairs, encoding = self._paired(pictures)
         conditions = self._by_condition(pairs)
         for name, found in conditions.items():
             if encoding and not any(label for _, label in found):
-                self.notes.append(f'{name}: none of its {len(found)} pictures has a label')
+                self.notes.append(f'{name}: none of its {len(found)} images has a label')
         return tuple(
             Condition(
                 name=name,
@@ -173,7 +174,7 @@ class _Search:
         return [_File(parts, Path(folder, *parts), name) for parts, name in named if name]
 
     def _of_split(self) -> list[_File]:
-        """The pictures of the split, each once."""
+        """The images of the split, each once."""
         subset = self.set.subsets.get(self.split, Subset((self.split,)))
         if self.split.endswith('.txt'):
             subset = Subset(list_file=self.split)
@@ -183,10 +184,10 @@ class _Search:
         if there == {''} and self.split == self.set.splits[0]:
             pictures = self.pictures  # one split is there, and its folder does not say which
         if not pictures:
-            have = [s for s in self.set.splits if s in there] or ['none that its folders tell']
+            have = [s for s in self.set.splits if s in there] or ['none that its folders name']
             raise InputError(
-                f'{self.folder} has no pictures of {self.set.title}, split {self.split}; it has '
-                f'{", ".join(have)}: --split {self.set.choice}=SPLIT chooses'
+                f'{self.folder} has no images of {self.set.title}, split {self.split}; it has '
+                f'{", ".join(have)}: --split {self.set.choice}=SPLIT selects it'
             )
         pictures = self._once(pictures)
         if not subset.list_file:
@@ -199,7 +200,7 @@ class _Search:
                 f'{self.set.title}, split {self.split}: no list {subset.list_file} below {self.folder}'
             )
         labelled = [file for file in pictures if self._labels_of(file)]
-        self.notes.append(f'no list {subset.list_file}: all {len(labelled)} pictures with a label')
+        self.notes.append(f'no list {subset.list_file}: using all {len(labelled)} labelled images')
         return labelled or pictures
 
     def _list_file(self, name: str) -> Path | None:
@@ -209,7 +210,7 @@ class _Search:
         return Path(self.folder, *below[0]) if below else None
 
     def _listed(self, list_file: Path, pictures: Sequence[_File]) -> list[_File]:
-        """The pictures that a list names, by path or base name, with or without a suffix."""
+        """The images that a list names, by path or base name, with or without a suffix."""
         by_stem: dict[Any, list[_File]] = defaultdict(list)
         for file in pictures:
             by_stem[file.path.stem].append(file)
@@ -225,13 +226,13 @@ class _Search:
             found |= dict.fromkeys(files)
         if missing:
             raise InputError(
-                f'{list_file} names {len(missing)} pictures that are not below {self.folder}, such as '
+                f'{list_file} lists {len(missing)} images that are not below {self.folder}, such as '
                 f'{missing[0]}'
             )
         return list(found)
 
     def _meant(self, name: str, by_stem: Mapping[Any, Sequence[_File]]) -> list[_File]:
-        """The pictures that a line of a list can mean: those that share the most folders with it."""
+        """The images that a line of a list can mean: those that share the most folders with it."""
         parts = name.replace('\\', '/').split('/')
         files = by_stem.get(parts[-1]) or by_stem.get(Path(parts[-1]).stem)
         if not files and (named := self.set.told(parts)):
@@ -240,12 +241,12 @@ class _Search:
         return [f for f, count in zip(files or (), shared, strict=True) if count == max(shared)]
 
     def _once(self, pictures: Sequence[_File]) -> list[_File]:
-        """Each picture once, where it is there in several folders or formats."""
+        """Each image once, where it is there in several folders or formats."""
         groups = defaultdict(list)
         for file in pictures:
             name = file.named
             groups[name.key, name.copy, name.split, name.condition].append(file)
-        # flattened copies beside the pictures, whose conditions are known
+        # flattened copies beside the images, whose conditions are known
         known = {identity[:-1] for identity in groups if identity[-1]}
         chosen = {
             identity: self._one(files)
@@ -255,7 +256,7 @@ class _Search:
         left_out = [f for i, files in groups.items() for f in files if f is not chosen.get(i)]
         if left_out:
             self.notes.append(
-                f'{len(left_out)} further copies left out, such as {"/".join(left_out[0].parts)}'
+                f'{len(left_out)} duplicate copies left out, such as {"/".join(left_out[0].parts)}'
             )
         return sorted(chosen.values(), key=lambda file: file.path)
 
@@ -270,13 +271,13 @@ class _Search:
             alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
             if alike and file.path.stat().st_size != first.path.stat().st_size:
                 raise InputError(
-                    f'{first.path} and {file.path} have one name and differ: give the folder of '
-                    f'{self.set.title} that holds one of them'
+                    f'{first.path} and {file.path} have the same name but differ: give a folder '
+                    f'of {self.set.title} with only one of them'
                 )
         return first
 
     def _labels_of(self, picture: _File) -> dict[str, _File]:
-        """Encoding -> label file of a picture, from the folders nearest to its own."""
+        """Encoding -> label file of an image, from the folders nearest to its own."""
         one, found = picture.named, defaultdict(list)
         for file in self.labels.get(one.key, ()):
             both = ((one.split, file.named.split), (one.condition, file.named.condition))
@@ -293,12 +294,28 @@ class _Search:
         if len(formats) > 1 and not self.set.suffixes_mix:
             counts = ', '.join(f'{count} {suffix}' for suffix, count in formats)
             raise InputError(
-                f'{self.folder}: pictures of {self.set.title}, split {self.split}, are of several formats '
+                f'{self.folder}: images of {self.set.title}, split {self.split}, have several formats '
                 f'({counts}): keep one'
             )
 
+    def _note_lost_labels(self) -> None:
+        """Say which labels of the split have no image: of a copy that broke off."""
+        listed = self.split.endswith('.txt') or self.split in self.set.subsets
+        if listed or self.labels_folder or self.set.labels_from:
+            return  # which have those of others, too
+        there = {file.named.key for file in self.pictures}
+        lost = {
+            key: file
+            for key, files in self.labels.items()
+            for file in files
+            if key not in there and file.named.split == self.split
+        }
+        if lost:
+            first = '/'.join(min(file.parts for file in lost.values()))
+            self.notes.append(f'{len(lost)} labels have no image, such as {first}')
+
     def _paired(self, pictures: Sequence[_File]) -> tuple[list[tuple[_File, _File | None]], str]:
-        """Each picture with its label, and the encoding of all; '' where labels are withheld.
+        """Each image with its label, and the encoding of all; '' where labels are withheld.
 
         Raises:
             InputError: there are no labels, or no encoding that all have.
@@ -314,7 +331,7 @@ class _Search:
         if encoding is None:
             kinds = ', '.join(f'{counts[e]} as {LABEL_MAPS[e].title}' for e in counts)
             raise InputError(
-                f'{self.set.title}, split {self.split}: labels are mixed ({kinds}), and no kind has all '
+                f'{self.set.title}, split {self.split}: labels are mixed ({kinds}), and no kind covers all '
                 f'{labelled}: complete one'
             )
         return [
@@ -322,18 +339,18 @@ class _Search:
         ], encoding
 
     def _refuse_unlabelled(self, picture: _File, others: set[str]) -> None:
-        """Say that no picture has a label, and what to do."""
+        """Say that no image has a label, and what to do."""
         where = self.labels_folder or self.folder
         if others:
             kinds = ', '.join(sorted(others))
-            hint = f'only labels as {kinds}: --encoding {self.set.choice}=NAME reads them'
+            hint = f'there are only labels as {kinds}: read them with --encoding {self.set.choice}=NAME'
         elif self.set.labels_from and self.labels_folder is None:
-            hint = f'they are those of {self.set.labels_from}: --{self.set.labels_from.lower()} DIR'
+            hint = f'it uses the labels of {self.set.labels_from}: give --{self.set.labels_from.lower()} DIR'
         else:
-            hint = self.set.make_labels or f'expected is {self.set.files}'
+            hint = self.set.make_labels or f'expected: {self.set.files}'
         raise InputError(
             f'{self.set.title}, split {self.split}: no labels below {where} for '
-            f'{"/".join(picture.parts)} or any other picture; {hint}'
+            f'{"/".join(picture.parts)} or any other image; {hint}'
         )
 
     def _by_condition(
@@ -350,7 +367,7 @@ class _Search:
             found[name or (known[0] if len(known) == 1 else '')].append((picture, label))
         if lost := found.pop('', None):
             name = 'unknown' if found else 'all'
-            self.notes.append(f'{len(lost)} pictures lie in no folder that names a condition')
+            self.notes.append(f'{len(lost)} images are not in a folder that names a condition')
             found[name] = lost
         order = {name: place for place, name in enumerate(known)}
         return dict(
@@ -370,7 +387,7 @@ def _format(file: _File) -> str:
 
 
 def _preference(file: _File) -> tuple:
-    """Which of several files of a picture counts: lossless, the least nested."""
+    """Which of several files of an image counts: lossless, the least nested."""
     return (file.named.rank, _format(file) == '.jpg', len(file.parts), file.parts)
 
 

@@ -30,7 +30,7 @@ def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
 
     Args:
         folder: where to look.
-        whose: what is looked for, for the error's line.
+        whose: what is searched for, for the error message.
 
     Raises:
         InputError: there is no such folder, or one in it cannot be read.

@@ -64,11 +64,11 @@ def train_ids_of(labels: np.ndarray, encoding: str, path: str) -> np.ndarray:
         path: of the file, for the error's line.
 
     Raises:
-        InputError: they are a colour picture, or hold a value that the encoding does not have.
+        InputError: they are a colour image, or hold a value that the encoding does not have.
     """
     label_map = LABEL_MAPS[encoding]
     if labels.ndim != 2:
-        raise InputError(f'{path} is a colour picture, where {label_map.title} are expected')
+        raise InputError(f'{path} is a colour image, but {label_map.title} are expected')
     table = np.where(label_map.illegal, _WRONG, label_map.table).astype(np.uint8)
     mapped = cv2.LUT(labels, table)
     if (mapped == _WRONG).any():
@@ -82,7 +82,7 @@ def train_ids_of(labels: np.ndarray, encoding: str, path: str) -> np.ndarray:
 
 
 def categories_of(segments: np.ndarray, category: Mapping[int, int], path: str) -> np.ndarray:
-    """The category of each pixel of a panoptic picture, 255 where it has none.
+    """The category of each pixel of a panoptic image, 255 where it has none.
 
     Args:
         segments: uint8 ``(H, W, 3)``, blue first, of which R + 256 G + 65536 B is a segment's id.
@@ -90,10 +90,10 @@ def categories_of(segments: np.ndarray, category: Mapping[int, int], path: str) 
         path: of the file, for the error's line.
 
     Raises:
-        InputError: it is no colour picture, or has a segment that the JSON file does not list.
+        InputError: it is no colour image, or has a segment that the JSON file does not list.
     """
     if segments.ndim != 3 or segments.shape[2] < 3:
-        raise InputError(f'{path} is no panoptic picture: it has no colours')
+        raise InputError(f'{path} is not a panoptic image: it has no colours')
     blue, green, red = np.moveaxis(segments[..., :3].astype(np.int32), -1, 0)
     ids, places = np.unique(red + 256 * green + 65536 * blue, return_inverse=True)
     unknown = [i for i in ids.tolist() if i and i not in category]
@@ -119,7 +119,7 @@ def doubt(values: Iterable[int], encoding: str) -> str | None:
     if not values <= train_ids.legal:
         return None
     return (
-        f'hold no value beyond 18 but 255: they look like trainIds, and were to be read as '
+        f'contain no value above 18 except 255: they look like trainIds, but would be read as '
         f'{LABEL_MAPS[encoding].title}'
     )
 
@@ -128,7 +128,7 @@ def _other_reading(values: Iterable[int], label_map: LabelMap) -> str:
     """What the values of a file could be."""
     fits = (m.title for m in LABEL_MAPS.values() if m is not label_map and m.legal >= set(values))
     title = next(fits, None)
-    return f'; are they {title}?' if title else ': is it a picture of colours or instances?'
+    return f'; are they {title}?' if title else ': is it an image of colours or instances?'
 
 
 def mapping(pipeline: Any, order: Sequence[int] | None) -> Any:

@@ -16,7 +16,7 @@ from fan_mm.errors import InputError
 
 @dataclass(frozen=True)
 class Condition:
-    """The pictures of one condition, as found in a folder, each once.
+    """The images of one condition, as found in a folder, each once.
 
     Attributes:
         name: 'fog', 'night', 'beta_0.02', 'rain/night'; 'all' where a set has none.
@@ -25,11 +25,12 @@ class Condition:
         images: sorted paths.
         labels: of the images, in their order; empty where they are withheld, and for detection.
         encoding: of the labels, a name in ``LABEL_MAPS``; '' where there are none, and for detection.
-        unlabelled: pictures that were left out for want of a label.
-        labels_folder: where else labels were looked for: Cityscapes, for sets made of it.
+        unlabelled: images that were left out for want of a label.
+        labels_folder: where else labels were looked for: Cityscapes, for datasets derived from it.
         notes: what a report has to say of how the files were found.
         ann_file: detection: the file with the boxes.
         image_root: detection: what the file's names are relative to.
+        masks: detection: whether each object of the file has a mask, too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Condition:
     notes: tuple[str, ...] = ()
     ann_file: Path | None = None
     image_root: Path | None = None
+    masks: bool = False
 
     @property
     def scored(self) -> tuple[int, ...]:
@@ -64,6 +66,9 @@ class ShiftSet:
         withheld: splits whose labels only a server has.
         conditions: names in the order of tables; others that folders show follow.
         splits_differ: whether not every split has all conditions.
+        singly: whether papers use one condition alone as well as all together.
+        counts: split -> how many images with labels it has as published: of each condition, or, where only
+            that is known, of all together.
         weather: condition -> 'fog', 'night', 'rain', 'snow' or 'clear', where it is one of them alone.
         files: the layout expected, in a line, for messages.
         protocol: what published scores are, in words; what is not known of it, and what is our own.
@@ -81,6 +86,8 @@ class ShiftSet:
     withheld: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ('all',)
     splits_differ: bool = False
+    singly: bool = False
+    counts: Mapping[str, Mapping[str, int] | int] = field(default_factory=dict)
     weather: Mapping[str, str] = field(default_factory=dict)
     files: str
     protocol: str
@@ -111,7 +118,7 @@ class ShiftSet:
             folder: anywhere above the files.
             split: one of `splits`, or a list of names (``*.txt``, anywhere or below ``folder``); None for
                 the default.
-            labels: where labels are, if not below ``folder``: Cityscapes, for sets made of it.
+            labels: where labels are, if not below ``folder``: Cityscapes, for datasets derived from it.
             encoding: of the labels, where a set leaves a choice (Mapillary's maps).
 
         Returns:
@@ -131,11 +138,23 @@ class ShiftSet:
         names = {condition.name for condition in found}
         if (
             self.splits_differ
+            or (self.singly and len(names) == 1)
             or found[0].split not in self.splits
             or not names & {*self.conditions}
         ):
             return []
         return [name for name in self.conditions if name not in names]
+
+    def published(self, found: Sequence[Condition]) -> dict[str, int]:
+        """How many images some conditions of a split have as published, and 'all' of them, as far as is known."""
+        counts = self.counts.get(found[0].split, {})
+        if isinstance(counts, int):
+            return {} if self.lacking(found) else {'all': counts}
+        names = [condition.name for condition in found]
+        if names == ['all']:
+            return {'all': sum(counts.values())} if counts else {}
+        known = {name: counts[name] for name in names if name in counts}
+        return {**known, 'all': sum(known.values())} if len(known) == len(names) else known
 
     def split_of(self, split: str | None) -> str:
         """The split that is meant.
@@ -146,13 +165,13 @@ class ShiftSet:
         split = split or self.splits[0]
         if split not in self.splits and not split.endswith('.txt'):
             raise InputError(
-                f'{self.title} has no split {split!r}: they are {", ".join(self.splits)}, or a list of '
+                f'{self.title} has no split {split!r}: choose from {", ".join(self.splits)}, or a list of '
                 'names (*.txt)'
             )
         return split
 
     def refuse(self, folder: Path, files: list[tuple[str, ...]]) -> None:
-        """Say that a folder has no pictures of the set, and whose it looks like.
+        """Say that a folder has no images of the set, and whose it looks like.
 
         Raises:
             InputError: always.
@@ -160,12 +179,10 @@ class ShiftSet:
         paths = ['/'.join(parts) for parts in files]
         other = next((s for s in others(self) if any(map(s.marks.search, paths))), None)
         looks = f'; it looks like {other.title} ({other.option})' if other else ''
-        raise InputError(
-            f'{folder} has no pictures of {self.title}; expected is {self.files}{looks}'
-        )
+        raise InputError(f'{folder} has no images of {self.title}; expected: {self.files}{looks}')
 
     def refuse_mixture(self, folder: Path, pictures: list[tuple[str, ...]]) -> None:
-        """Refuse a folder where pictures of another set would be taken for this one's.
+        """Refuse a folder where images of another set would be taken for this one's.
 
         Raises:
             InputError: one is there.
@@ -178,7 +195,7 @@ class ShiftSet:
             for other in rivals:
                 if other.marks.search(path):
                     raise InputError(
-                        f'{folder} is not {self.title}: {path} is of {other.title} ({other.option})'
+                        f'{folder} is not {self.title}: {path} belongs to {other.title} ({other.option})'
                     )
 
 
@@ -188,7 +205,7 @@ SHIFT_SETS: dict[str, ShiftSet] = {}
 def add(record: ShiftSet) -> ShiftSet:
     """Enter a set into the register."""
     if record.name in SHIFT_SETS:
-        raise KeyError(f'{record.name} is there already')
+        raise KeyError(f'{record.name} already exists')
     SHIFT_SETS[record.name] = record
     return record
 

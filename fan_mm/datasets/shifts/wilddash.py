@@ -29,8 +29,9 @@ WILDDASH = add(
         dataset_type='WildDash2Dataset',
         encodings=('wilddash',),
         splits=('public',),
+        counts={'public': 4256},
         files='images/*.jpg and panoptic/*.png with panoptic.json (or labels/*.png, older)',
-        protocol='4256 public pictures without an official validation split; no published mIoU of the 19 '
+        protocol='4256 public images without an official validation split; no published mIoU over the 19 '
         'classes is known [?]',
         source='ozendelait/wilddash_scripts, brdav/cma',
         licence='registration; non-commercial',

@@ -60,7 +60,7 @@ def grey_levels(image: Any) -> np.ndarray:
     if not np.array_equal(pixels, values):
         raise InputError(
             f'the image to corrupt is {values.dtype} from {values.min():.4g} to {values.max():.4g}, '
-            'not grey levels 0 to 255: put the corruption directly after LoadImageFromFile, before '
+            'not values from 0 to 255: put the corruption directly after LoadImageFromFile, before '
             "anything that scales or normalises (in a sweep: leave that to the model's data_preprocessor)"
         )
     return pixels
@@ -68,24 +68,24 @@ def grey_levels(image: Any) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class CorruptImage(BaseTransform):
-    """Corrupt the image, the same way in every epoch, process and order of images.
+    """Corrupt the image in a reproducible way, in every epoch, process and order of images.
 
-    It stands directly after the image is loaded (for ImageNet-C, which is defined on 224x224
-    crops, after resize and crop). The random stream of an image depends on the seed, its folder and
-    file name, the corruption and the severity alone, so of the same image the pixels are those that
-    ``tools/make_corrupted_dataset.py`` writes as PNG. (For ImageNet it resizes to 256 bilinearly and
-    crops 224 first, as the original ImageNet-C; a pipeline that resizes otherwise corrupts another.)
+    Put it directly after the loading of the image (for ImageNet-C, which is defined on 224x224
+    crops, after resize and crop). The random stream of an image depends only on the seed, its
+    folder and file name, the corruption and the severity, so the pixels are those that
+    ``tools/make_corrupted_dataset.py`` writes as PNG. (For ImageNet that tool first resizes to 256
+    bilinearly and crops 224, like the original ImageNet-C; a pipeline that resizes differently
+    corrupts another image.)
 
     Required keys: ``img`` (array, Pillow image or tensor, see
-    `fan_mm.datasets.transforms.picture_forms`; uint8, or floats if they hold grey levels),
+    `fan_mm.datasets.transforms.picture_forms`; uint8, or floats with values from 0 to 255),
     ``img_path``. Modified: ``img``. Added: ``corruption``, a dict of ``name`` ('clean' if the image
-    was left alone), ``severity`` (0 if clean) and the base ``seed``; put it into the ``meta_keys`` of
+    was not corrupted), ``severity`` (0 if clean) and the base ``seed``; put it into the ``meta_keys`` of
     the packing transform to keep it.
 
     Args:
-        corruption: one of `fan_mm.corruptions.CORRUPTIONS`; 'clean' leaves the image alone.
-            This and ``severity`` may be set anew at any time, to move a built pipeline to another
-            cell.
+        corruption: one of `fan_mm.corruptions.CORRUPTIONS`; 'clean' leaves the image unchanged.
+            This and ``severity`` may be changed at any time, to move a built pipeline to another cell.
         severity: 1 to 5 (ignored for clean).
         seed: base seed of the benchmark.
         channel_order: of ``img``: 'bgr' (as mm pipelines load), 'rgb', or 'bgr-as-rgb': BGR pixels
@@ -93,8 +93,8 @@ class CorruptImage(BaseTransform):
             made.
 
     Raises:
-        InputError: unknown corruption, severity or channel order; at a sample without ``img_path``
-            or ``img``, or with an image in no such form or normalised already.
+        InputError: unknown corruption, severity or channel order; for a sample without ``img_path``
+            or ``img``, or with an image in another form or already normalised.
     """
 
     def __init__(
@@ -114,7 +114,11 @@ class CorruptImage(BaseTransform):
         self.channel_order = channel_order
 
     def transform(self, results: dict) -> dict:
-        """Corrupt ``results['img']``."""
+        """Corrupt ``results['img']``.
+
+        Raises:
+            InputError: the image has no form that can be corrupted; its path is named.
+        """
         if self.corruption == 'clean':
             results['corruption'] = dict(name='clean', severity=0, seed=self.seed)
             return results
@@ -135,20 +139,20 @@ class CorruptImage(BaseTransform):
 
     @staticmethod
     def check(results: dict) -> None:
-        """Check that a sample has what a corruption needs, but for the image's form.
+        """Check that a sample has what a corruption needs, except for the form of the image.
 
         Raises:
             InputError: it has no ``img_path``, or no ``img``.
         """
         if not isinstance(results.get('img_path'), str | os.PathLike) or not results['img_path']:
             raise InputError(
-                'CorruptImage seeds every image by its file name, but the sample has no img_path: '
-                'use a dataset that reads images from files'
+                'CorruptImage derives the seed of an image from its file name, but the sample has '
+                'no img_path: use a dataset that reads images from files'
             )
         if 'img' not in results:
             raise InputError(
-                "CorruptImage corrupts the sample's 'img', and there is none where it stands: "
-                f'the sample has {", ".join(map(str, results)) or "nothing"}'
+                "CorruptImage corrupts the sample's 'img', but the sample has "
+                f'only {", ".join(map(str, results)) or "nothing"}'
             )
 
     def __repr__(self) -> str:

@@ -16,13 +16,13 @@ GEOMETRIC = ('Rotate', 'Shear', 'Translate')
 
 @TRANSFORMS.register_module()
 class JointRandAugment(BaseTransform):
-    """mmpretrain's RandAugment with the resampling filter drawn anew for every operation, as timm's.
+    """mmpretrain's RandAugment with a random resampling filter for every operation, as in timm.
 
-    With ``teacher=True`` the sample leaves it with two images, the student's (``img``) and the
-    teacher's (``teacher_img``): whatever came before was done to both at once, and so are here the
-    geometric operations, with the same magnitude and sign but a filter drawn for each image. The
-    photometric operations, like all that comes after, concern the student's image alone. So the
-    tokens of both images show the same places (STL, ICCV 2023).
+    With ``teacher=True`` the sample gets two images, the student's (``img``) and the teacher's
+    (``teacher_img``). Earlier transforms applied to both at once, and so do the geometric
+    operations here, with the same magnitude and sign but a filter drawn for each image. The
+    photometric operations, like all later transforms, are applied only to the student's image. The
+    tokens of both images therefore show the same places (STL, ICCV 2023).
 
     Required and modified key: ``img`` (uint8 ``(H, W, 3)``). Added with ``teacher``:
     ``teacher_img``.
@@ -32,9 +32,9 @@ class JointRandAugment(BaseTransform):
         magnitude_level: mean of their magnitudes, 0 to 10.
         magnitude_std: standard deviation of the magnitudes.
         policies: name of mmpretrain's list of operations, or a list.
-        pad_val: BGR colour of what moves into the picture.
+        pad_val: BGR colour of the area that moves into the image.
         interpolations: the filters to draw from.
-        teacher: make a pair.
+        teacher: also create the teacher's image.
 
     Raises:
         InputError: no filter is given, or mmpretrain is missing.

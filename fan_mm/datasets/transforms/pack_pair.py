@@ -9,16 +9,16 @@ from fan_mm.versions import require_task_library
 
 @TRANSFORMS.register_module()
 class PackPairedInputs(BaseTransform):
-    """mmpretrain's ``PackInputs``, with the teacher's image beside the student's.
+    """mmpretrain's ``PackInputs``, with the teacher's image in addition to the student's.
 
     Required keys: ``img`` and ``teacher_img``, both uint8 ``(H, W, 3)``. Returns ``inputs`` and
     ``teacher_inputs`` ``(3, H, W)``, and ``data_samples``.
 
     Args:
-        **options: of ``PackInputs``.
+        **options: options of ``PackInputs``.
 
     Raises:
-        InputError: mmpretrain is missing; at a sample without a teacher's image.
+        InputError: mmpretrain is missing, or a sample has no teacher's image.
     """
 
     def __init__(self, **options: object) -> None:
@@ -28,7 +28,11 @@ class PackPairedInputs(BaseTransform):
         self.pack = PackInputs(**options)
 
     def transform(self, results: dict) -> dict:
-        """Pack both images."""
+        """Pack both images.
+
+        Raises:
+            InputError: there is no teacher's image.
+        """
         if 'teacher_img' not in results:
             raise InputError('PackPairedInputs needs JointRandAugment(teacher=True) before it')
         packed = self.pack(results)

@@ -1,4 +1,4 @@
-"""The forms in which pipelines hold a picture: arrays, Pillow images and tensors."""
+"""The forms in which pipelines hold an image: arrays, Pillow images and tensors."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _CHANNELS = (1, 3)
 
 
 def pixels_of(picture: Any) -> np.ndarray:
-    """The pixels of a picture as an array ``(H, W)`` or ``(H, W, C)``, of its own type.
+    """The pixels of an image as an array ``(H, W)`` or ``(H, W, C)``, of its own type.
 
     Args:
         picture: array ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``; tensor ``(H, W)``, ``(1, H, W)`` or
@@ -38,7 +38,7 @@ def pixels_of(picture: Any) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise InputError(
             f'the image to corrupt is a {type(picture).__name__}: one array, Pillow image or tensor '
-            'per sample is needed there'
+            'per sample is needed at this point'
         )
     if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in _CHANNELS):
         raise InputError(
@@ -49,7 +49,7 @@ def pixels_of(picture: Any) -> np.ndarray:
 
 
 def in_form_of(picture: Any, pixels: np.ndarray) -> Any:
-    """Other pixels in the form of a picture.
+    """Other pixels in the form of an image.
 
     Args:
         picture: see `pixels_of`.

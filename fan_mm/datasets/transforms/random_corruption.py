@@ -27,23 +27,23 @@ def _weighted(choices: Sequence | Mapping, what: str) -> tuple[list, np.ndarray]
 
 @TRANSFORMS.register_module()
 class RandomCorruption(BaseTransform):
-    """Corrupt the image by a random corruption and severity, with a probability.
+    """Corrupt the image with a random corruption and severity, with a given probability.
 
     Like mmcv's random transforms it draws from NumPy's global generator, which mmengine seeds in
-    every worker. It stands directly after the image is loaded.
+    every worker. Put it directly after the loading of the image.
 
-    A model trained on a corruption says nothing about its robustness to that corruption: Hendrycks
+    If a model was trained on a corruption, its score on it is no measure of robustness: Hendrycks
     and Dietterich (ICLR 2019, section 4) ask not to train on the benchmark's corruptions. For
     ImageNet-C that leaves `fan_mm.corruptions.HOLD_OUTS`.
 
     Required keys: ``img`` (in one of the forms that `CorruptImage` takes). Modified: ``img``. Added:
-    ``corruption``, a dict of ``name`` ('clean' if the image was left alone), ``severity`` (0 if clean)
+    ``corruption``, a dict of ``name`` ('clean' if the image was not corrupted), ``severity`` (0 if clean)
     and the drawn ``seed``.
 
     Args:
-        corruptions: names or groups ('noise', 'blur', 'weather', 'digital') to choose from, equally
-            often; a mapping gives relative weights (``dict(noise=2, fog=1)``). A group chosen
-            stands for each of its members equally often.
+        corruptions: names or groups ('noise', 'blur', 'weather', 'digital') to choose from with
+            equal probability; a mapping gives relative weights (``dict(noise=2, fog=1)``). Within a
+            group, all members are equally likely.
         severities: severities from 1 to 5 to choose from, or a mapping to weights.
         prob: probability, 0 to 1, that an image is corrupted.
         channel_order: of ``img``: 'bgr' (as mm pipelines load), 'rgb' or 'bgr-as-rgb'.
@@ -69,7 +69,7 @@ class RandomCorruption(BaseTransform):
         for severity in self.severities:
             check_severity(severity)
         if not 0 <= prob <= 1:
-            raise InputError(f'prob is a probability from 0 to 1, not {prob}')
+            raise InputError(f'prob must be a probability from 0 to 1, not {prob}')
         check_channel_order(channel_order)
         self.prob = prob
         self.channel_order = channel_order

@@ -1,4 +1,4 @@
-"""Checks of what other people's configs name, before a job starts: datasets, their files, loaders, models.
+"""Checks of what third-party configs refer to, before a job starts: datasets, their files, loaders, models.
 
 `fan_mm.engine.config_checks` asks them all, and those of one task: `classification_checks`, `detection_checks`.
 """

@@ -18,7 +18,7 @@ from fan_mm.errors import InputError
 
 @dataclass(frozen=True)
 class CocoFile:
-    """An annotation file whose pictures, categories and annotations can be told apart.
+    """An annotation file whose images, categories and annotations can be told apart.
 
     Attributes:
         path: the file.
@@ -50,18 +50,18 @@ def read_coco(path: Path) -> CocoFile:
         InputError: it is none, or an id that it is indexed by is missing, no id, taken twice, or of
             another type than the one that is meant.
     """
-    no_coco = f'{path} is no annotation file of COCO'
+    no_coco = f'{path} is not a COCO annotation file'
     content = path.read_bytes()
     if content.startswith(b'\xef\xbb\xbf'):
         raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
     if content.startswith(b'\x1f\x8b'):
-        raise InputError(f'{no_coco}: it is compressed; gunzip it')
+        raise InputError(f'{no_coco}: it is compressed; decompress it')
     if not content:
         raise InputError(f'{no_coco}: it is empty (0 bytes)')
     try:
         content = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise InputError(f'{no_coco}: it is no JSON in UTF-8 ({error})') from None
+        raise InputError(f'{no_coco}: it is not JSON in UTF-8 ({error})') from None
     try:
         images, annotations = content['images'], content.get('annotations')
         categories = content['categories']
@@ -89,7 +89,7 @@ def read_coco(path: Path) -> CocoFile:
             raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
     if len({isinstance(image['id'], str) for image in images}) > 1:
         raise InputError(
-            f'{path}: ids of images are numbers and text, mixed: pycocotools confuses them'
+            f'{path}: image ids are a mixture of numbers and text, which pycocotools confuses'
         )
     file = CocoFile(
         path,
@@ -133,10 +133,10 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
 
     Returns:
         How many objects the dataset will have: of these classes, at least a pixel wide and high, inside
-        their picture.
+        their image.
 
     Raises:
-        InputError: the first annotation or picture that the dataset would fail on or misunderstand.
+        InputError: the first annotation or image that the dataset would fail on or misunderstand.
     """
     for id_, info in file.images.items():
         if not isinstance(info.get('file_name'), str):
@@ -181,7 +181,7 @@ def check_as_truth(
     Args:
         file: the annotation file.
         classes: names of the dataset's classes.
-        images: ids of the pictures that are evaluated; None for all of the file.
+        images: ids of the images that are evaluated; None for all of the file.
         kinds: 'bbox', 'segm', 'proposal', 'proposal_fast'.
 
     Returns:
@@ -194,8 +194,8 @@ def check_as_truth(
     wanted = set(file.ids_of(classes))
     if file.annotations is None:
         return [
-            f'{file.path} has no annotations, so there is no score: evaluate a split that has them, or '
-            'write what a server takes with format_only=True'
+            f'{file.path} has no annotations, so there is no score: evaluate a split with annotations, '
+            'or write a server submission with format_only=True'
         ]
     ids = []
     notes: list[str] = []
@@ -217,17 +217,17 @@ def check_as_truth(
         if 'segm' in kinds:
             _check_mask(file, entry)
         if isinstance(entry['id'], str) and not _is_number_as_text(entry['id']):
-            raise file.fault(entry, 'has an id that is no number, which pycocotools needs')
+            raise file.fault(entry, 'has an id that is not a number, but pycocotools needs one')
     if (twice := _first_twice(ids)) is not None:
         raise InputError(f'{file.path}: two annotations have the id {twice!r}')
     if ids and not counted:
         notes.append(
-            f'{file.path}: all {len(ids)} annotations that are evaluated have iscrowd 1, so there is no '
-            'score: objects have 0'
+            f'{file.path}: all {len(ids)} evaluated annotations have iscrowd 1, so there is no score: '
+            'objects must have 0'
         )
     if any(float(id_) == 0 for id_ in ids):
         notes.append(
-            f'{file.path}: the annotation of id 0 never counts as found (pycocotools): begin at 1'
+            f'{file.path}: the annotation with id 0 never counts as found (pycocotools): start ids at 1'
         )
     return notes
 
@@ -246,7 +246,7 @@ def _check_crowd(file: CocoFile, entry: dict) -> None:
     except (KeyError, TypeError, ValueError, OverflowError):
         whole = None
     if whole is None or isinstance(entry['iscrowd'], str):
-        raise file.fault(entry, f'has {_shown(entry, "iscrowd")}, which pycocotools reads: 0 or 1')
+        raise file.fault(entry, f'has {_shown(entry, "iscrowd")}, but pycocotools needs 0 or 1')
 
 
 def _check_box(file: CocoFile, entry: dict) -> None:
@@ -259,14 +259,14 @@ def _why_never_found(entry: dict, image: dict) -> str:
     """Why no box that mmdet predicts can be this one; '' if one can."""
     x, y, width, height = entry['bbox']
     if min(width, height) < 0:
-        return 'of negative size'
+        return 'has negative size'
     if not width or not height:
         return 'of no size'
     right, bottom = (image.get(key) for key in ('width', 'height'))
     if not _is_number(right) or not _is_number(bottom):
         return ''
     inside = x < right and y < bottom and x + width > 0 and y + height > 0
-    return '' if inside else 'outside of its picture'
+    return '' if inside else 'outside its image'
 
 
 def _is_mask(value: Any) -> bool:
@@ -285,13 +285,13 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
         # of another size, no prediction fits it; a list of counts is taken to be of the picture's
         if isinstance(mask['counts'], str) and mask.get('size') != size:
             raise file.fault(
-                entry, f'has a segmentation of size {mask.get("size")}, but its picture {size}'
+                entry, f'has a segmentation of size {mask.get("size")}, but its image {size}'
             )
         return
     good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
     if not good:
         raise file.fault(
-            entry, f'has {_shown(entry, "segmentation")}: polygons or run-length codes'
+            entry, f'has {_shown(entry, "segmentation")}: expected: polygons or run-length encoding'
         )
     if not all(map(_is_number, size)):
         key = 'width' if _is_number(size[0]) else 'height'

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from fan_mm.engine.checks.coco_files import CocoFile
 
-_LOOKED_AT = 10_000  # annotations, evenly spread
+_LOOKED_AT = 10_000  # annotations, evenly spaced
 _FEW = 3  # boxes that might be by chance
 
 
@@ -30,7 +30,7 @@ def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> 
 
 
 def _corners(file: CocoFile, entries: list[dict]) -> list[str]:
-    """Boxes that are [x1, y1, x2, y2]: read as COCO's, many reach beyond their pictures."""
+    """Boxes that are [x1, y1, x2, y2]: read as COCO's, many reach beyond their images."""
     beyond = 0
     for entry in entries:
         image, (x, y, width, height) = file.images[entry['image_id']], entry['bbox']
@@ -41,7 +41,7 @@ def _corners(file: CocoFile, entries: list[dict]) -> list[str]:
     if beyond < _FEW:
         return []
     return [
-        f'{file.path}: {beyond} of {len(entries)} boxes reach beyond their pictures, and all would fit as '
+        f'{file.path}: {beyond} of {len(entries)} boxes extend beyond their images, and all would fit as '
         '[x1, y1, x2, y2]: COCO boxes are [x, y, width, height]'
     ]
 
@@ -58,6 +58,6 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
     if not lost:
         return []
     return [
-        f'{file.path}: {len(lost)} of {len(entries)} objects have no polygon of three points or more (the '
+        f'{file.path}: {len(lost)} of {len(entries)} objects have no polygon with at least three points (the '
         f'first is annotation {lost[0]!r}): {masks} leaves them out, pycocotools counts them'
     ]

@@ -29,11 +29,11 @@ def check_names(place: str, dataset: dict) -> None:
     metainfo = dataset.get('metainfo') or {}
     classes = metainfo.get('classes')
     if classes is None and 'CLASSES' in metainfo:
-        raise InputError(f'{place}.metainfo: CLASSES is not read; write classes')
+        raise InputError(f'{place}.metainfo: CLASSES is not used; write classes')
     if isinstance(classes, str) and not Path(classes).expanduser().is_file():
         raise InputError(
             f"{place}.metainfo.classes is the text {classes!r}: it must be a list, such as ['{classes}'], or "
-            'a file with a name in each line'
+            'a file with one name per line'
         )
     for index, step in enumerate(steps_of(dataset.get('pipeline'))):
         if isinstance(step, dict):
@@ -73,7 +73,7 @@ def check_dataset(place: str, dataset: dict) -> bool:
     if 'download' in parameters and dataset.get('download', True):
         return False  # it fetches what is not there
     home = base_named(cls, 'BaseDataset', 'mmpretrain') is not None  # takes ~/ for one
-    hint = f'say --cfg-options {place}.data_root=FOLDER'
+    hint = f'use --cfg-options {place}.data_root=FOLDER'
     if root:
         hint = f'put the dataset at {root}, or {hint}'
     here = True

@@ -1,19 +1,23 @@
-"""Are a dataset's files there, and of the expected size? Folders and headers are read, not pictures."""
+"""Are a dataset's files there, and of the expected size? Folders and headers are read, not images."""
 
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from mmengine.registry import TRANSFORMS
 
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
+from fan_mm.fileio import printable
 from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
+_HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -39,25 +43,41 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
     return (missing[0], len(missing) - 1) if missing else (None, 0)
 
 
+def refuse_missing(
+    place: str, what: str, paths: Iterable[str | os.PathLike], hint: str | Callable[[str], str] = ''
+) -> None:
+    """Refuse a dataset of whose files some are not there.
+
+    Args:
+        place: of the dataset in the config.
+        what: the files are, such as 'image'.
+        paths: of all of them.
+        hint: the end of the error's line; or what gives it, of the first path that is missing.
+
+    Raises:
+        InputError: one is missing.
+    """
+    missing, more = missing_file(paths)
+    if missing:
+        others = f' and {more} more' if more else ''
+        end = hint if isinstance(hint, str) else hint(str(missing))
+        raise InputError(f'{place}: no {what} {printable(missing)}{others}{end}')
+
+
 def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
-    """A line for the log if pictures of an evaluation come more than once, and so count more."""
+    """A line for the log if images of an evaluation come more than once, and so count more."""
     if len(set(paths)) == len(paths):
         return []
     often = [(path, count) for path, count in Counter(paths).items() if count > 1]
     path, count = often[0]
     return [
-        f'{place}: {len(often)} pictures listed more than once (the first is {visible(path)}, '
-        f'{count} times): each counts as often'
+        f'{place}: {len(often)} images listed more than once (the first is {printable(path)}, '
+        f'{count} times): each is counted that often'
     ]
 
 
-def visible(path: str | os.PathLike) -> str:
-    r"""A path on one line, with what cannot be seen in it (a byte order mark, a tab) as ``\ufeff``."""
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
-
-
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
-    """Look at some of a dataset's files, evenly spread, for one of no bytes.
+    """Look at some of a dataset's files, evenly spaced, for one of no bytes.
 
     Raises:
         InputError: there is one.
@@ -71,7 +91,7 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
 
     Args:
-        path: of the picture.
+        path: of the image.
         shape: (H, W).
         pipeline: whose loader says whether EXIF turns a photo; without one, both sizes are right.
     """
@@ -84,19 +104,69 @@ def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
     if fits:
         return ''
     shown = '{}x{}'.format(*loaded or size)
-    return f'{shown} as EXIF turns it' if turned and loaded == size[::-1] else shown
+    return f'{shown} when rotated according to EXIF' if turned and loaded == size[::-1] else shown
+
+
+def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
+    """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
+
+    Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
+
+    Args:
+        place: where the dataset stands in the config.
+        paths: of its images.
+        pipeline: pipeline of the dataset, whose loader may rotate them.
+    """
+    looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
+    headers = {path: read_header(path) for path in looked_at}
+    found = {path: h.orientation for path, h in headers.items() if h and h.orientation > 1}
+    if not found:
+        return []
+    path, orientation = next(iter(found.items()))
+    said = {None: 'may rotate them or not', True: 'rotates them', False: 'leaves them as stored'}
+    how = said[_is_turned(path, pipeline)]
+    return [
+        f'{place}: {len(found)} of {len(looked_at)} images checked have an EXIF orientation, such as '
+        f'{orientation} of {printable(path)}; the pipeline {how}, and the labels must match: to be certain, rotate '
+        'the files themselves (PIL.ImageOps.exif_transpose)'
+    ]
+
+
+def _is_turned(path: Any, pipeline: Any) -> bool | None:
+    """Whether a pipeline's loader turns a photo as EXIF says; None if that cannot be told."""
+    loaded = _loaded(path, pipeline)
+    if loaded is None:
+        return None
+    data = np.fromfile(path, np.uint8)
+    flags = (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR)
+    stored, turned = (cv2.imdecode(data, flag) for flag in flags)
+    if stored is None or turned is None or np.array_equal(stored, turned):
+        return None
+    far = [
+        float(np.abs(loaded.astype(np.float32) - image).mean())
+        if image.shape == loaded.shape
+        else np.inf
+        for image in (stored, turned)
+    ]
+    return None if far[0] == far[1] else far[1] < far[0]
 
 
 def _loaded_size(path: Any, pipeline: Any) -> tuple[int, int] | None:
-    """Width and height of a picture as a pipeline's first transform loads it; None if that cannot be told."""
+    """Width and height of an image as a pipeline loads it; None if that cannot be told."""
+    loaded = _loaded(path, pipeline)
+    return None if loaded is None else loaded.shape[1::-1]
+
+
+def _loaded(path: Any, pipeline: Any) -> np.ndarray | None:
+    """An image as a pipeline's first transform loads it; None if that cannot be told."""
     first = next(steps_of(pipeline), None)
     if not isinstance(first, dict) or type_name(first) != 'LoadImageFromFile':
         return None
     try:
-        height, width = TRANSFORMS.build(first)(dict(img_path=path))['img'].shape[:2]
+        image: np.ndarray = TRANSFORMS.build(first)(dict(img_path=path))['img']
     except Exception:  # tried, and said, with the first batch
         return None
-    return width, height
+    return image
 
 
 def _names(folder: Path) -> set[str]:

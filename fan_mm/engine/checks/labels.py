@@ -16,17 +16,19 @@ from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
     is_local,
     listed_twice,
-    missing_file,
     other_size,
     refuse_empty,
-    visible,
+    refuse_missing,
+    turned_photos,
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
+from fan_mm.few_names import few
+from fan_mm.fileio import printable
 from fan_mm.folders import files_below
 
-LABEL_FILES = 3  # of each split, evenly spread, are looked into
+LABEL_FILES = 3  # of each split, evenly spaced, are looked into
 OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
 _IF_SUSPICIOUS = 40
 _CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all
@@ -78,16 +80,17 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     images = [s.get('img_path') for s in samples]
     twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        _refuse_missing(place, 'image', images, _how_listed(dataset))
+        refuse_missing(place, 'image', filter(None, images), _how_listed(dataset))
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
+    said = [*twice, *turned_photos(place, images, cfg.get('pipeline'))]
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
     if loader is None or None in paths or (isinstance(loader, dict) and not is_local(loader)):
-        return twice
-    _refuse_missing(place, 'label file', paths, train_ids_hint)
+        return said
+    refuse_missing(place, 'label file', filter(None, paths), train_ids_hint)
     foreign = [cls for _, cls in steps if cls.__module__.partition('.')[0] not in _KNOWN]
     if isinstance(loader, dict):
         with said_in_one_line(f'{place}.pipeline', loader):
@@ -98,12 +101,12 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
-        return twice  # it may make class indices of whatever was read
+        return said  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
         look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
     lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
-    return twice + lost + look.notes()
+    return said + lost + look.notes()
 
 
 class _Look:
@@ -135,18 +138,14 @@ class _Look:
                 raise ValueError('no picture')
         except Exception as error:
             size = Path(path).stat().st_size
-            why = (
-                'is empty'
-                if not size
-                else f'cannot be read as a picture ({str(error).splitlines()[0]})'
-            )
+            why = 'is empty' if not size else f'cannot be read as an image ({first_line(error)})'
             raise InputError(f'{self.place}: the label file {path} {why}') from None
         self._look_at_palette(path)
         raw = raw.squeeze()
         with_segments = 'segments' in sample  # panoptic: an id in three colours
         if raw.ndim > 2 and not with_segments:
             self.others.append(
-                f'{self.place}: {path} is a colour picture: labels hold one class index for each pixel'
+                f'{self.place}: {path} is a colour image: labels must contain one class index per pixel'
             )
             return
         with said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))):
@@ -162,12 +161,12 @@ class _Look:
         self.seen[path] = values, made.reshape(-1)[index]
         if values.max(initial=0) > 255:
             self.others.append(
-                f'{self.place}: {path} has the label {values.max()}, but mmseg reads labels of 8 bits'
+                f'{self.place}: {path} has the label {values.max()}, but mmseg reads 8-bit labels'
             )
         if raw.ndim == 2 and (
             other := other_size(sample.get('img_path'), raw.shape, self.pipeline)
         ):
-            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its picture {other}'
+            self.sizes = f'{path} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {other}'
 
     def _look_at_palette(self, path: str) -> None:
         """Find a value that is drawn in the colour of another class: as where a colour map was quantised."""
@@ -221,7 +220,7 @@ class _Look:
                     if ignored not in (None, label):
                         raise InputError(
                             f'{self.place}: {path} has the label {value}, which {where}.ignore_index='
-                            f'{ignored} does not leave out: set {label} there'
+                            f'{ignored} does not ignore: set it to {label}'
                         )
 
     def _doubt(self) -> str | None:
@@ -273,22 +272,22 @@ class _Look:
         raw = np.unique(np.concatenate([values for values, _ in self.seen.values()]))
         made = np.unique(np.concatenate([labels for _, labels in self.seen.values()]))
         absent = [name for index, name in enumerate(self.classes) if index not in made]
-        names = ', '.join(map(repr, absent[:3])) + (', ...' if len(absent) > 3 else '')
+        names = few(map(repr, absent))
         values = ', '.join(map(str, raw.tolist()))
         because = (
-            'reduce_zero_label makes 0 ignored and each other value one less'
+            'reduce_zero_label ignores 0 and decreases all other values by one'
             if self.dataset.reduce_zero_label
-            else f'{made[-1]} means ignored: masks must hold 0 to {len(self.classes) - 1}'
+            else f'{made[-1]} means ignored: masks must contain 0 to {len(self.classes) - 1}'
         )
         one = len(absent) == 1
         return (
             f'{self.place}: {"class" if one else "classes"} {names} {"is" if one else "are"} in none of the '
-            f'{len(self.seen)} label files looked into, which hold {values}; {because}'
+            f'{len(self.seen)} label files checked, which contain {values}; {because}'
         )
 
 
 def _colours_of_values(path: str) -> dict[int, tuple[int, ...]]:
-    """The values of a picture with a palette and their colours; none of another."""
+    """The values of an image with a palette and their colours; none of another."""
     try:
         with Image.open(path) as picture:
             colours = picture.getpalette() if picture.mode == 'P' else None
@@ -304,20 +303,13 @@ def train_ids_hint(path: str) -> str:
     if 'gtFine' not in path:
         return ''
     return (
-        '; trainIds are made by: pip install cityscapesscripts && '
+        '; create trainIds with: pip install cityscapesscripts && '
         'CITYSCAPES_DATASET=data/cityscapes csCreateTrainIdLabelImgs'
     )
 
 
-def _refuse_missing(place: str, what: str, paths: Collection, hint: Callable[[str], str]) -> None:
-    missing, more = missing_file([path for path in paths if path])
-    if missing:
-        others = f' and {more} more' if more else ''
-        raise InputError(f'{place}: no {what} {visible(missing)}{others}{hint(str(missing))}')
-
-
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
-    """A line for the log about labels whose pictures are not found: they end in .PNG, or lead nowhere."""
+    """A line for the log about labels whose images are not found: they end in .PNG, or lead nowhere."""
     listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
     folder = dataset.data_prefix.get('seg_map_path')
     if listed is None or type(dataset).load_data_list is not listed.load_data_list:
@@ -337,8 +329,8 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
     if not lost:
         return []
     return [
-        f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no picture *{dataset.img_suffix} '
-        f'(the first is {visible(min(lost))}): they are left out'
+        f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no image *{dataset.img_suffix} '
+        f'(the first is {printable(min(lost))}): they are left out'
     ]
 
 

@@ -1,4 +1,4 @@
-"""Data loaders of other people's configs: what leaves pictures out, never ends, or hangs."""
+"""Data loaders of third-party configs: settings that leave images out, never end, or hang."""
 
 import os
 from collections.abc import Iterator
@@ -36,24 +36,24 @@ def check_loader(name: str, loader: dict) -> list[str]:
         sampler = type_name(loader.get('sampler'))
         if sampler in _ENDLESS:
             raise InputError(
-                f'{name}.sampler: {sampler} never ends: an evaluation needs a '
+                f'{name}.sampler: {sampler} never ends: an evaluation needs '
                 "dict(type='DefaultSampler', shuffle=False)"
             )
         parts = [(f'{name}.sampler', loader.get('sampler'))]
         for place, part in [*parts, *_wrappers(f'{name}.dataset', loader.get('dataset'))]:
             if type_name(part) in _REPEATING:
                 notes.append(
-                    f'{place}: {type_name(part)} takes pictures several times: each counts as often'
+                    f'{place}: {type_name(part)} draws images several times: each is counted that often'
                 )
         for place, part in ((name, loader), (f'{name}.batch_sampler', loader.get('batch_sampler'))):
             if isinstance(part, dict) and part.get('drop_last') and loader.get('batch_size') != 1:
                 notes.append(
-                    f'{place}.drop_last: the pictures of the last, smaller batch are left out'
+                    f'{place}.drop_last: the images of the last, smaller batch are left out'
                 )
         for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
             if dataset.get('filter_cfg') and not dataset.get('test_mode'):
                 notes.append(
-                    f'{place}.filter_cfg: pictures are left out where the dataset filters; test_mode=True '
+                    f'{place}.filter_cfg: images are left out if the dataset filters them; test_mode=True '
                     'keeps all'
                 )
     return notes
@@ -69,12 +69,12 @@ def _wrappers(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
 
 
 def several_versions(name: str, loader: dict) -> list[str]:
-    """A line for the log if a pipeline makes several versions of a picture, for a model that takes one."""
+    """A line for the log if a pipeline makes several versions of an image, for a model that takes one."""
     for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
         if any(type_name(step) == 'TestTimeAug' for step in steps_of(dataset.get('pipeline'))):
             return [
-                f'{place}.pipeline: TestTimeAug makes several versions of each picture, which only a '
-                'tta_model merges: test.py --tta, with a pipeline of one version here'
+                f'{place}.pipeline: TestTimeAug creates several versions of each image, which only a '
+                'tta_model merges: use test.py --tta, and a pipeline without it here'
             ]
     return []
 
@@ -111,7 +111,7 @@ def check_shared_memory(name: str, loader: dict) -> list[str]:
 def _check_number(name: str, loader: dict, key: str, least: int) -> None:
     value = loader.get(key, least)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f'{name}.{key} must be a whole number, at least {least}, not {value!r}')
+        raise InputError(f'{name}.{key} must be a whole number of at least {least}, not {value!r}')
 
 
 def _bytes_of_sample(name: str, loader: dict) -> int:

@@ -1,4 +1,4 @@
-"""Does a FAN fit into somebody else's model: its options, and the channels that neck and heads expect."""
+"""Checks whether a FAN fits into a third-party model: its options, and the channels that neck and heads expect."""
 
 import difflib
 import inspect
@@ -36,7 +36,7 @@ def check_model(model: dict) -> None:
     if model.get('pretrained'):
         raise InputError(
             f'model.pretrained ({model["pretrained"]}) is for another backbone: set '
-            'model.pretrained=None, and model.backbone.init_cfg for weights of this one'
+            'model.pretrained=None, and model.backbone.init_cfg for the weights of this backbone'
         )
     _check_arguments(cls, backbone)
     built = MODELS.build(dict(backbone, init_cfg=None))
@@ -101,18 +101,18 @@ def _check_pooling(name: str, out_type: str, neck: dict | None, head: dict) -> N
     pools = isinstance(neck, dict) and type_name(neck).endswith('Pooling')
     if out_type == 'raw' and type_name(head).endswith('ClsHead'):
         raise InputError(
-            f'model.head takes a vector of each image, and {name} gives all tokens: set '
-            "model.backbone.out_type='cls_token' ('avg_featmap' where there is no class token)"
+            f'model.head takes one vector per image, but {name} returns all tokens: set '
+            "model.backbone.out_type='cls_token' ('avg_featmap' if it has no class token)"
         )
     if out_type == 'featmap' and neck is None:
         raise InputError(
-            f'model.head takes a vector of each image, and {name} gives maps: set '
-            "model.backbone.out_type='cls_token' ('avg_featmap' where there is no class token), or "
+            f'model.head takes one vector per image, but {name} returns maps: set '
+            "model.backbone.out_type='cls_token' ('avg_featmap' if it has no class token), or "
             "model.neck=dict(type='GlobalAveragePooling')"
         )
     if out_type != 'featmap' and pools:
         raise InputError(
-            f'model.neck pools maps, and {name} gives none with out_type={out_type!r}: set '
+            f'model.neck pools maps, but {name} returns none with out_type={out_type!r}: set '
             'model.neck=None'
         )
 

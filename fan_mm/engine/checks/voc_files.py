@@ -1,18 +1,19 @@
-"""Annotations in VOC's XML files: are they and their pictures there, and do they name the classes."""
+"""Annotations in VOC's XML files: are they and their images there, and do they name the classes."""
 
 import os.path as osp
 import xml.etree.ElementTree as ET
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from mmengine.fileio import list_from_file
 
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import listed_twice, missing_file, visible
+from fan_mm.engine.checks.files import listed_twice, refuse_missing, turned_photos
 from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
-_FILES = 40  # of each split, evenly spread, are looked into
+_FILES = 40  # of each split, evenly spaced, are looked into
 
 
 def reads_as_voc(cls: type) -> bool:
@@ -22,57 +23,54 @@ def reads_as_voc(cls: type) -> bool:
     return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
 
 
-def check_voc(place: str, dataset: Any, indices: Any = None) -> list[str]:
+def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = None) -> list[str]:
     """Check a dataset that mmdet would read in full, silently leaving out objects of other names.
 
     Args:
         place: where the dataset stands in the config.
         dataset: mmdet's ``XMLDataset`` or derived from it, built lazily.
         indices: those of its samples that are kept; None for all.
+        pipeline: of its config.
 
     Returns:
-        Lines for the log: objects that are left out or have a box in reverse, pictures that count twice.
+        Lines for the log: objects that are left out or have a box in reverse, images that count twice.
 
     Raises:
-        InputError: it lists nothing, a file is missing or no XML, no object has a class of it, or one of
+        InputError: it contains no names, a file is missing or no XML, no object has a class of it, or one of
             them no box.
     """
     listed = chosen(list_from_file(dataset.ann_file), indices)
     if not listed:
-        raise InputError(f'{place} is empty: {dataset.ann_file} lists nothing')
+        raise InputError(f'{place} is empty: {dataset.ann_file} contains no names')
     root = dataset.sub_data_root
     pictures = [osp.join(root, dataset.img_subdir, f'{name}.jpg') for name in listed]
     files = [osp.join(root, dataset.ann_subdir, f'{name}.xml') for name in listed]
     for what, paths in (('image', pictures), ('annotation file', files)):
-        missing, more = missing_file(paths)
-        if missing:
-            others = f' and {more} more' if more else ''
-            raise InputError(
-                f'{place}: no {what} {visible(missing)}{others}, which {dataset.ann_file} lists'
-            )
+        refuse_missing(place, what, paths, f', which {dataset.ann_file} lists')
     some = files[:: max(1, len(files) // _FILES)]
     found = {file: _objects_in(place, file) for file in some}
     names = {entry.findtext('name', '') for objects in found.values() for entry in objects}
     classes = dataset.metainfo['classes']
     if names and names.isdisjoint(classes) and not _named_anywhere(place, files, classes):
         raise InputError(
-            f'{place}: the objects in the annotation files are {_few(names)}, but the classes '
-            f'{_few(classes)}: set metainfo.classes'
+            f'{place}: the objects in the annotation files are {_quoted(sorted(names))}, but the classes '
+            f'are {_quoted(classes)}: set metainfo.classes'
         )
     notes = (
         [] if place.startswith('train') else listed_twice(f'{place}: {dataset.ann_file}', listed)
     )
+    notes += turned_photos(place, pictures, pipeline)
     if not names:
-        notes.append(f'{place}: there are no objects in the {len(some)} files looked into')
+        notes.append(f'{place}: there are no objects in the {len(some)} files checked')
     meant = {name.strip().lower(): name for name in classes}
     near = sorted(n for n in names.difference(classes) if n.strip().lower() in meant)
     if near:
         one = meant[near[0].strip().lower()]
         notes.append(
-            f'{place}: objects named {_few(near)} are left out: the class is {one!r}, to the letter'
+            f'{place}: objects named {_quoted(near)} are left out: the class is written {one!r}'
         )
     flat = (
-        f'{place}: {file}: an object has {corners}: its corners are exchanged'
+        f'{place}: {file}: an object has {corners}: its corners are swapped'
         for file, objects in found.items()
         for entry in objects
         if entry.findtext('name', '') in classes and (corners := _exchanged(place, file, entry))
@@ -84,7 +82,7 @@ def _objects_in(place: str, file: str) -> list[ET.Element]:
     try:
         return ET.parse(file).getroot().findall('object')
     except ET.ParseError as error:
-        raise InputError(f'{place}: {file} is no XML: {error}') from None
+        raise InputError(f'{place}: {file} is not XML: {error}') from None
 
 
 def _named_anywhere(place: str, files: list[str], classes: Collection[str]) -> bool:
@@ -110,6 +108,5 @@ def _exchanged(place: str, file: str, entry: ET.Element) -> str:
     return '' if right >= left and bottom >= top else shown
 
 
-def _few(names: Any) -> str:
-    names = sorted(names) if isinstance(names, set) else list(names)
-    return ', '.join(map(repr, names[:3])) + (', ...' if len(names) > 3 else '')
+def _quoted(names: Iterable[str]) -> str:
+    return few(map(repr, names))

@@ -1,7 +1,8 @@
 """What mmengine, torch or a user's own class says while a config's parts are built, in one line.
 
-Which exception is the config's and which is ours is told by where it arose: what mmengine's registry or
-its Runner was doing then is what the config asked for; anything else in our own code is a bug.
+Whether an exception is due to the config or a bug of ours is decided by where it was raised: what
+mmengine's registry or its Runner was doing then is what the config asked for; anything else in our
+own code is a bug.
 """
 
 import contextlib
@@ -135,7 +136,7 @@ def _what(frames: list[FrameType], cfg: Config) -> str:
         if _name(frame) in _KEYS:
             return f'{_KEYS[_name(frame)]}: '
         if file := _resumed(frame):
-            return f"{file} is of another config's training (load_from takes its weights alone): "
+            return f"{file} is of another config's training (load_from uses only its weights): "
         if _name(frame) in ('__init__', 'from_cfg', 'call_hook', 'register_hooks', 'dataset_meta'):
             continue
         for part in _parts_in(frame):

@@ -16,7 +16,7 @@ from fan_mm.engine.config.values import KNOWN_KEYS, check_values
 from fan_mm.errors import InputError
 from fan_mm.packaged import config_named
 
-_LONGEST = 400  # characters of what somebody else says
+_LONGEST = 400  # characters of a third-party message
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
 
 
@@ -40,7 +40,9 @@ def read_config(path: str, options: dict | None = None) -> Config:
             raise InputError(f'no such config: {path}')
         file = named
     if file.suffix not in _SUFFIXES:
-        raise InputError(f'{path} is no config (.py): the order is CONFIG CHECKPOINT, see --help')
+        raise InputError(
+            f'{path} is not a config (.py): the order is CONFIG CHECKPOINT, see --help'
+        )
     if not file.is_file():
         raise InputError(f'{path} is a folder, not a config')
     _find_modules(file)
@@ -51,7 +53,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
     try:
         refuse_old_config(cfg)
         if not isinstance(cfg.get('model'), dict | list):
-            raise InputError(f'{path} is no config of a model: it has no model=dict(...)')
+            raise InputError(f'{path} is not a config of a model: it has no model=dict(...)')
         if options:
             _merge(cfg, options)
         _take_classes_again(cfg._cfg_dict, path)
@@ -69,7 +71,7 @@ def _find_modules(config: Path) -> None:
 
 
 def _take_classes_again(node: Any, path: str) -> None:
-    """Put classes in the place of the dotted names that a Runner writes for those of a lazy config.
+    """Replace the dotted names that a Runner writes for the classes of a lazy config by the classes.
 
     mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
     mmdet) do not.
@@ -135,7 +137,9 @@ def _why_unmerged(cfg: Config, key: str, error: Exception) -> str:
         if not isinstance(node, dict | list):
             return f'{".".join(place)} is {node!r}, which has no {key.split(".")[len(place)]}'
     if isinstance(node, list):
-        return f'{".".join(place)} is a list of {len(node)}; {key.split(".")[-1]} is no place in it'
+        return (
+            f'{".".join(place)} is a list of {len(node)}; {key.split(".")[-1]} is not a valid index'
+        )
     return reason(error)
 
 
@@ -161,19 +165,21 @@ def _what_failed(error: BaseException, path: str) -> str:
     if isinstance(error, SyntaxError) and error.msg.endswith('U+FEFF'):
         return f'{file} begins with a byte order mark: save it as plain UTF-8'
     if isinstance(error, RecursionError):
-        return f'{path}: it never ends: a _base_ leads back to {file}, or its code to itself'
+        return (
+            f'{path}: infinite recursion: a _base_ leads back to {file}, or its code calls itself'
+        )
     if isinstance(error, SyntaxError):
         return f'{file}, line {error.lineno}: {error.msg}'
     if isinstance(error, FileNotFoundError) and not Path(file).is_file():
         above = files[-2] if len(files) > 1 else path
-        return f'{above}: there is no {file}, which its _base_ names'
+        return f'{above}: {file}, named in its _base_, does not exist'
     cause = _first_cause(error)
     if isinstance(error, ImportError) and str(error).startswith('Failed to import custom modules'):
         return f'{path}: custom_imports: {_why_not_imported(cause)}'
     if isinstance(error, UnicodeDecodeError):
         return f'{file} is not text in UTF-8'
     if isinstance(error, SystemExit):
-        return f'{file}{line}: it ends Python (SystemExit); a config only sets variables'
+        return f'{file}{line}: it exits Python (SystemExit), but a config must only set variables'
     return f'{file}{line}: {reason(error)}'
 
 
@@ -215,7 +221,7 @@ def _why_not_imported(cause: BaseException) -> str:
     if isinstance(cause, ModuleNotFoundError):
         return (
             f'there is no module {cause.name}: install what provides it, or put it into the current '
-            'folder, beside the config or on PYTHONPATH'
+            'folder, next to the config or on PYTHONPATH'
         )
     last = traceback.extract_tb(cause.__traceback__)[-1]
     return f'{last.filename}, line {last.lineno}: {reason(cause)}'

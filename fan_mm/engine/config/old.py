@@ -15,7 +15,7 @@ _NEW_KEYS = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wra
 _OLD_STEPS = ('DefaultFormatBundle', 'Collect', 'ImageToTensor', 'MultiScaleFlipAug')
 _GUIDE = (
     'rewrite it for mmengine: "Migration" in the documentation of mmseg 1.x, mmdet 3.x or mmpretrain 1.x, '
-    'or take the config of the same name that these ship'
+    'or use the config of the same name shipped with these'
 )
 
 
@@ -36,7 +36,7 @@ def refuse_old_config(cfg: Any) -> None:
         raise InputError(f'this is a config of mmcv 1.x (it has {", ".join(old)}): {_GUIDE}')
     if cfg.get('default_scope') == 'mmcls':
         raise InputError(
-            "default_scope='mmcls' is of mmcls 1.0rc, which became mmpretrain: set default_scope='mmpretrain'"
+            "default_scope='mmcls' belongs to mmcls 1.0rc, which became mmpretrain: set default_scope='mmpretrain'"
         )
     for name in new:
         loader = cfg[name]
@@ -54,4 +54,4 @@ def unread_keys(cfg: Any) -> list[str]:
     found = [key for key in ('lr_config', 'optimizer_config') if cfg.get(key) is not None]
     if not found:
         return []
-    return [f'{" and ".join(found)} of mmcv 1.x: not read (param_scheduler and optim_wrapper are)']
+    return [f'{" and ".join(found)} of mmcv 1.x is ignored: use param_scheduler and optim_wrapper']

@@ -37,7 +37,11 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
         known = [*scoped.module_dict, *registry.module_dict]
     if found is None:
         near = difflib.get_close_matches(kind, known, 1)
-        hint = f'did you mean {near[0]}?' if near else 'custom_imports names the module that has it'
+        hint = (
+            f'did you mean {near[0]}?'
+            if near
+            else 'add the module that defines it to custom_imports'
+        )
         scope = DefaultScope.get_current_instance()
         if (scope is None or scope.scope_name == 'mmengine') and '.' not in kind:
             hint = "the config has no default_scope of a task ('mmseg', 'mmdet', 'mmpretrain')"
@@ -68,7 +72,7 @@ def reads_label_pictures(cls: Any) -> bool:
 
 @contextmanager
 def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
-    """Turn what somebody's class raises into one line that names its place in the config.
+    """Turn an exception of a third-party class into one line that names its position in the config.
 
     Raises:
         InputError: whatever was raised inside.

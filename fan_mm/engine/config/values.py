@@ -40,8 +40,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-_WHOLE_FROM_1 = _is_whole(1), 'a whole number from 1 on'
-_WHOLE_FROM_0 = _is_whole(0), 'a whole number from 0 on'
+_WHOLE_FROM_1 = _is_whole(1), 'a whole number of at least 1'
+_WHOLE_FROM_0 = _is_whole(0), 'a whole number of at least 0'
 _RULES = {  # place in the config -> test, what is allowed; None is always left to whoever reads it
     r'(train|val|test)_dataloader\.batch_size': _WHOLE_FROM_1,
     r'(train|val|test)_dataloader\.num_workers': _WHOLE_FROM_0,
@@ -50,7 +50,7 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
     r'train_cfg\.val_begin': _WHOLE_FROM_0,
     r'train_cfg\.val_interval': (
         lambda value: _is_whole(-math.inf)(value) and value != 0,
-        'a whole number from 1 on',
+        'a whole number of at least 1',
     ),
     r'randomness\.seed': (
         lambda value: _is_whole(0)(value) and value < 2**32,
@@ -60,7 +60,7 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
         lambda value: (
             not isinstance(value, int | float | str) or (_is_number(value) and value >= 0)
         ),
-        'a finite number from 0 on',
+        'a finite number of at least 0',
     ),
     r'optim_wrapper\.accumulative_counts': _WHOLE_FROM_1,
     r'auto_scale_lr\.base_batch_size': _WHOLE_FROM_1,
@@ -76,7 +76,7 @@ _RULES = {  # place in the config -> test, what is allowed; None is always left 
     ),
     r'log_level': (
         lambda value: isinstance(value, int) or isinstance(logging.getLevelName(value), int),
-        'INFO, WARNING or another level of logging',
+        'INFO, WARNING or another logging level',
     ),
     r'(load_from|work_dir)': (lambda value: isinstance(value, str | os.PathLike), 'a path'),
 }

@@ -96,7 +96,7 @@ def _best_of(runner: Runner) -> list[str]:
 
 
 def _computing(error: BaseException) -> str | None:
-    """Which metric of somebody else raised an error, and on what; None if none did."""
+    """The third-party metric that raised an error, and its sample; None if none did."""
     if isinstance(error, MemoryError | OSError):
         return None
     name, frame = None, error.__traceback__
@@ -108,9 +108,7 @@ def _computing(error: BaseException) -> str | None:
         elif step == 'process' and isinstance(metric, BaseMetric):
             sample = frame.tb_frame.f_locals.get('data_sample')
             path = sample.get('img_path') if isinstance(sample, dict) else None
-            name = (
-                f'{type(metric).__name__} cannot take what the model gives for {path or "a sample"}'
-            )
+            name = f'{type(metric).__name__} cannot process the output of the model for {path or "a sample"}'
         if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
             return None  # a bug of ours
         frame = frame.tb_next

@@ -56,14 +56,14 @@ def check_outputs(outputs: Any) -> None:
     """Look for values that are not finite, from which metrics make numbers nevertheless.
 
     Raises:
-        InputError: there are some; names the first picture.
+        InputError: there are some; names the first image.
     """
     for sample in outputs if isinstance(outputs, list | tuple) else ():
         if name := not_finite(sample):
             path = sample.get('img_path') if hasattr(sample, 'get') else None
             raise InputError(
-                f'the model gives {name} with {NOT_FINITE}'
-                f'{f" for {path}" if path else ""}: its weights or its precision are broken'
+                f'the model outputs {name} with {NOT_FINITE}'
+                f'{f" for {path}" if path else ""}: its weights or its precision are the cause'
             )
 
 
@@ -113,9 +113,9 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
     if 2 * len(unknown) <= len(predicted):
         return None
     return (
-        f'{len(unknown)} of the first {len(predicted)} predictions are none of the {len(classes)} classes that '
-        f'the dataset has (the first: {unknown[0]}), and count as wrong: give it all classes of the training in '
-        "their order (the others' folders may be empty), or a list with the model's labels"
+        f'{len(unknown)} of the first {len(predicted)} predictions are not among the {len(classes)} classes of '
+        f'the dataset (the first: {unknown[0]}), and count as wrong: give the dataset all training classes '
+        "in their order (their folders may be empty), or a list with the model's labels"
     )
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from fan_mm.errors import InputError
+from fan_mm.picture_files import fault
 
 _FILES = ('img_path', 'seg_map_path')
 
@@ -55,8 +55,10 @@ def load_samples(
             raise
         except Exception as error:  # whatever a dataset or a transform may raise
             line = one_line(error)
-            what = _file_of(line, dataset, index) or f'sample {number}'
-            raise InputError(f'{name} cannot load {what}: {line}') from error
+            file = _file_of(line, dataset, index)
+            if why := file and fault(file):
+                line = f'it {why}'
+            raise InputError(f'{name} cannot load {file or f"sample {number}"}: {line}') from error
     return samples
 
 
@@ -92,13 +94,4 @@ def _file_of(line: str, dataset: Any, index: int) -> str | None:
         return None
     named = [file for file in files if file in line]
     told = named or files
-    return next((f for f in told if not _is_picture(f)), told[0] if told else None)
-
-
-def _is_picture(path: str) -> bool:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except Exception:  # PIL raises many kinds
-        return False
-    return True
+    return next(filter(fault, told), told[0] if told else None)

@@ -48,6 +48,7 @@ from fan_mm.engine.first_batch.outputs import (
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
+from fan_mm.few_names import few
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
 _ON_ANY_PART = (
@@ -103,7 +104,7 @@ def try_loop(
         loop: of a Runner, with its model ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
-        wanted: names of scores that somebody will ask for.
+        wanted: names of scores that will be needed.
 
     Raises:
         InputError: what fails on it would fail on the others; a score that is wanted is not given.
@@ -211,7 +212,7 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
         truth = truth_ids(metric)
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
-            text += f', the dataset {total}: what the others show counts as missed'
+            text += f', the dataset {total}: objects in the others count as missed'
             print_log(f'fan_mm: {text}', 'current', logging.WARNING)
 
 
@@ -236,13 +237,13 @@ def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name:
     except Exception as error:  # whatever a metric may raise
         line = one_line(error)
         raise InputError(
-            f'{name}_evaluator: {_names(loop.evaluator)} cannot take what the model gives: {line}'
+            f'{name}_evaluator: {_names(loop.evaluator)} cannot process the output of the model: {line}'
         ) from error
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
 
 
 def _some_labels(dataset: Any) -> Iterator[Any]:
-    """Class labels that a classification dataset gives some of its samples, evenly spread."""
+    """Class labels that a classification dataset gives some of its samples, evenly spaced."""
     with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
         for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
             yield dataset.get_data_info(index).get('gt_label')
@@ -282,8 +283,8 @@ def _check_wanted(wanted: Sequence[str], names: Sequence[str]) -> None:
             near = difflib.get_close_matches(name, names, 1, 0.3)
             hint = f'did you mean {near[0]}? ' if near else ''
             raise InputError(
-                f'default_hooks.checkpoint.save_best: val_evaluator gives no {name}; {hint}'
-                f'It gives {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
+                f'default_hooks.checkpoint.save_best: val_evaluator does not report {name}; {hint}'
+                f'It reports {few(names, 8)}'
             )
 
 

@@ -55,7 +55,7 @@ def joined(
     """The audits of several conditions, each the clean cell of a sweep, as one, and what they say of each other.
 
     That a model only guesses in a condition is a result; that it does in most of them, or in all where
-    there are no clean pictures, is a finding, as it is on these.
+    there are no clean images, is a finding, as it is on these.
 
     Args:
         audits: by the conditions' names, which the findings get as their cells.

@@ -24,7 +24,7 @@ class Auditor:
         model: of the sweep.
         evaluator: of the sweep.
         dataset: the clean one.
-        paths: of its pictures that are evaluated.
+        paths: of its images that are evaluated.
         classes: their names; none where they are not known.
     """
 

@@ -2,17 +2,22 @@
 
 import itertools
 import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 
 from fan_mm.engine.first_batch.outputs import NOT_FINITE
+from fan_mm.evaluation.audit.equality import (
+    equal_ones,
+    repeated_score,
+    same_evidence,
+    same_to_the_last_digit,
+)
 from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
 from fan_mm.evaluation.bootstrap import PerImage, interval
 from fan_mm.evaluation.cells import CLEAN, CellRecord
 
-_RICH = 10  # values that two cells have in common by no chance
 _PICTURES = 1000  # of which equal shares are no chance
 _POINTS = 2.0  # that a harder severity must be better by, to be a finding
 _SURE = 5  # standard errors of the paired difference, likewise
@@ -26,75 +31,54 @@ _STALLED = 60.0  # seconds
 
 
 def same_pictures(facts: Facts) -> Iterator[Finding]:
-    """Cells in which the model got the same pictures."""
-    for group in _groups(facts.done, lambda r: r.evidence.get('pictures')):
-        names = names_of(group)
+    """Cells in which the model got the same images."""
+    for names in same_evidence(facts.named, 'pictures'):
         copies = {facts.copies.get(name) for name in names}
         if len(copies) == 1 and None not in copies:
             continue  # `same_copies` tells of them
-        if CLEAN in [record.cell for record in group]:
-            others = some(names_of([r for r in group if r.cell != CLEAN]))
+        if str(CLEAN) in names:
+            others = some(name for name in names if name != str(CLEAN))
             yield Finding(
                 'same pictures',
                 names,
-                f'in {others} the model gets the clean pictures, unchanged',
-                'the corruption is not applied: its transform is left out, or its place is after the '
-                'picture has been packed',
-                'Look at the pipeline that the log shows, or keep pictures (--save-images); these '
-                'cells measure nothing.',
+                f'in {others} the model gets the clean images, unchanged',
+                'the corruption is not applied: its transform is missing, or comes after the image '
+                'has been packed',
+                'Check the pipeline in the log, or save images (--save-images); these cells measure '
+                'nothing.',
             )
         else:
             yield Finding(
                 'same pictures',
                 names,
-                f'in {some(names)} the model gets the same pictures',
-                'one folder or one severity stands for several',
-                'Generate the corrupted pictures anew; at most one of these cells is right.',
+                f'in {some(names)} the model gets the same images',
+                'one folder or one severity is used for several',
+                'Generate the corrupted images again; at most one of these cells is right.',
             )
 
 
 def same_scores(facts: Facts) -> Iterator[Finding]:
-    """Cells that are equal to the last digit though their pictures differ."""
-    reported: set[str] = set()
-    for key in (lambda r: r.evidence.get('scores'), rich_scores):
-        for group in _groups(facts.done, key):
-            names = names_of(group)
-            pictures = {record.evidence.get('pictures') for record in group}
-            if (len(pictures) == 1 and None not in pictures) or reported & set(names):
-                continue  # `same_pictures` tells of them
-            reported |= set(names)
-            yield Finding(
-                'same scores',
-                names,
-                f'{some(names)} are equal to the last digit',
-                'predictions or counts of one cell are used for the others, or the model does not '
-                'look at the picture',
-                'Evaluate one of these cells alone (--corruptions, --severities) and compare.',
-            )
-
-
-def rich_scores(record: CellRecord) -> Hashable:
-    """All values of a segmentation's cell, if they are many; None otherwise.
-
-    They are shares of millions of pixels. Ranks of few objects or pictures may well be equal.
-    """
-    if 'IoU' not in record.per_class:
-        return None
-    values = [record.metrics, *record.per_class.values()]
-    flat = [v for part in values for v in part.values() if v is not None and 0 < v < 100]
-    return tuple(flat) if len(set(flat)) >= _RICH else None
+    """Cells that are equal to the last digit though their images differ."""
+    for names in same_to_the_last_digit(facts.named, 'pictures'):
+        yield Finding(
+            'same scores',
+            names,
+            f'{some(names)} are equal to the last digit',
+            'predictions or counts of one cell are used for the others, or the model ignores '
+            'the image',
+            'Evaluate one of these cells alone (--corruptions, --severities) and compare.',
+        )
 
 
 def one_score(facts: Facts) -> Iterator[Finding]:
-    """One value that stands for most of the corrupted cells; of few pictures or objects it may well.
+    """One value that stands for most of the corrupted cells; of few images or objects it may well.
 
     Of cells that are equal in all they have, other checks tell.
     """
     fewest = min((record.samples for record in facts.corrupted), default=0)
     if facts.task != 'segmentation' and fewest < _PICTURES:
         return
-    told = (lambda r: r.evidence.get('pictures'), lambda r: r.evidence.get('scores'), rich_scores)
-    equal = {str(r.cell) for key in told for group in _groups(facts.done, key) for r in group}
+    equal = equal_ones(facts.named, 'pictures')
     scores = {str(r.cell): facts.score(r) for r in facts.corrupted if str(r.cell) not in equal}
     if repeated := repeated_score(scores):
         value, names = repeated
@@ -103,26 +87,9 @@ def one_score(facts: Facts) -> Iterator[Finding]:
             tuple(names),
             f'{len(names)} of {len(scores)} corrupted cells have the same {facts.headline}, {value}',
             'the predictions are one class everywhere, because the sweep or the model is broken',
-            'No model is hurt equally by all: look at predictions (--save-images) before the numbers '
-            'are used.',
+            'No model is affected equally by all corruptions: look at predictions (--save-images) '
+            'before using the numbers.',
         )
-
-
-def repeated_score(scores: Mapping[str, float | None]) -> tuple[float, list[str]] | None:
-    """A score that more than half of the cells have, and which; None if there is none.
-
-    Nothing found at all (0) and everything right (100) may stand for many cells of a healthy sweep.
-
-    Args:
-        scores: of cells, or of corruptions; at least four.
-    """
-    known = [v for v in scores.values() if v is not None and 0 < v < 100]
-    if len(scores) < 4 or not known:
-        return None
-    value, count = Counter(known).most_common(1)[0]
-    if 2 * count <= len(scores):
-        return None
-    return value, [name for name, v in scores.items() if v == value]
 
 
 def not_finite(facts: Facts) -> Iterator[Finding]:
@@ -133,9 +100,9 @@ def not_finite(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             'values that are not finite',
             names,
-            f'in {some(names)} the model gives {NOT_FINITE}',
+            f'in {some(names)} the model outputs {NOT_FINITE}',
             'an overflow of float16, or weights that diverged',
-            'Evaluate in float32 (without fp16 in test_cfg); if it stays, take an earlier checkpoint.',
+            'Evaluate in float32 (without fp16 in test_cfg); if it persists, use an earlier checkpoint.',
         )
     clean = facts.clean
     if clean is None or facts.score(clean) is None:
@@ -147,8 +114,8 @@ def not_finite(facts: Facts) -> Iterator[Finding]:
             'values that are not finite',
             names,
             f'{some(names)} have no {facts.headline}, though the clean cell has one',
-            'predictions with NaN, from which the metric makes none',
-            "Look at the model's outputs for one of their pictures.",
+            'predictions with NaN, for which the metric has no score',
+            "Check the model's outputs for one of their images.",
         )
 
 
@@ -176,8 +143,8 @@ def severity_order(facts: Facts) -> Iterator[Finding]:
             names_of([low, high]),
             f'{high.cell} has {facts.score(high):.2f}, {low.cell} only {facts.score(low):.2f}, further '
             'apart than chance allows',
-            'the folders of the severities were exchanged, or made by different programs',
-            'Compare pictures of both; generate the corruption anew.',
+            'the folders of the severities were swapped, or made by different programs',
+            'Compare images of both; generate the corruption again.',
         )
 
 
@@ -209,7 +176,7 @@ def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str
 
 
 def loading(facts: Facts) -> Iterator[Finding]:
-    """Cells for which the loader gave one picture again and again, or blank ones."""
+    """Cells for which the loader gave one image again and again, or blank ones."""
     clean = facts.seen_clean
     usual = clean.get('distinct', 0)
     for record in facts.done:
@@ -222,9 +189,9 @@ def loading(facts: Facts) -> Iterator[Finding]:
         if not (repeated or blank):
             continue
         what = (
-            f'{seen["blank"]} of {record.samples} pictures of {record.cell} have one colour'
+            f'{seen["blank"]} of {record.samples} images of {record.cell} have a single colour'
             if blank
-            else f'{record.cell} has {seen["distinct"]} different pictures for {record.samples} samples'
+            else f'{record.cell} has {seen["distinct"]} different images for {record.samples} samples'
         )
         if faster := _much_faster(facts, record):
             what += f', and took {faster}'
@@ -232,8 +199,8 @@ def loading(facts: Facts) -> Iterator[Finding]:
             'pictures from the loader',
             names_of([record]),
             what,
-            'files that cannot be read are replaced, or a cache hands out one picture',
-            "Look at the loader's transforms, and at the files of this cell.",
+            'files that cannot be read are replaced, or a cache always returns the same image',
+            "Check the loader's transforms and the files of this cell.",
         )
 
 
@@ -249,10 +216,10 @@ def timing(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 'time of a cell',
                 names_of([record]),
-                f'{record.cell} took {record.seconds:.0f} s where cells beside it take {usual:.0f} s, of '
+                f'{record.cell} took {record.seconds:.0f} s, while its neighbours take {usual:.0f} s; of this, '
                 f'which it waited {waited:.0f} s for the loader',
-                'storage or workers stood still',
-                'Its numbers stand; if they look odd, remove its file in cells/ and run the sweep again.',
+                'storage or workers stalled',
+                'Its numbers are valid; if they look odd, remove its file in cells/ and run the sweep again.',
             )
 
 
@@ -269,7 +236,7 @@ def _much_faster(facts: Facts, record: CellRecord) -> str | None:
     usual = _usual_seconds(facts, record)
     if usual is None or record.seconds * _FACTOR > usual:
         return None
-    return f'{record.seconds:.1f} s where cells beside it take {usual:.1f} s'
+    return f'{record.seconds:.1f} s, while its neighbours take {usual:.1f} s'
 
 
 def same_copies(facts: Facts) -> Iterator[Finding]:
@@ -285,22 +252,11 @@ def same_copies(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             'bytes of the copies',
             tuple(cells),
-            f'the files of {others} are the clean ones, byte for byte'
+            f'the files of {others} are identical to the clean ones'
             if clean
-            else f'the files of {others} hold the same bytes',
-            'clean pictures were copied into the folder'
+            else f'the files of {others} are identical',
+            'clean images were copied into the folder'
             if clean
             else 'one severity was copied into several folders',
-            'Generate them anew with tools/make_corrupted_dataset.py.',
+            'Generate them again with tools/make_corrupted_dataset.py.',
         )
-
-
-def _groups(
-    records: Iterable[CellRecord], key: Callable[[CellRecord], Hashable]
-) -> list[Sequence[CellRecord]]:
-    """Records of two or more with the same key; those without one are left out."""
-    groups = defaultdict(list)
-    for record in records:
-        if (value := key(record)) is not None:
-            groups[value].append(record)
-    return [group for group in groups.values() if len(group) > 1]

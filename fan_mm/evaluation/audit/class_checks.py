@@ -17,7 +17,7 @@ _UNKNOWN = (
     0.01  # share of predictions that are no class; a model does not predict what it never saw
 )
 _MOSTLY = 0.5  # likewise, of classes that are taken for others that do not occur
-_UNITS = {'segmentation': 'pixels', 'classification': 'pictures', 'detection': 'objects'}
+_UNITS = {'segmentation': 'pixels', 'classification': 'images', 'detection': 'objects'}
 
 
 def one_class(facts: Facts) -> Iterator[Finding]:
@@ -50,14 +50,13 @@ def one_class(facts: Facts) -> Iterator[Finding]:
     names = names_of(odd)
     number = odd[0].evidence['most'][0]
     truth = _truth_share(facts, number)
-    says = '' if truth is None else f', of the truth {100 * truth:.0f} %'
+    says = '' if truth is None else f', of the ground truth {100 * truth:.0f} %'
     yield Finding(
         'one class everywhere',
         names,
         f'in {some(names)} {100 * _share(odd[0]):.1f} % of the predictions are {facts.name(number)}{says}',
-        'weights that were not loaded, values that overflowed, or inputs normalised in another way '
-        'than in training',
-        'Look at predictions (--save-images), and evaluate in float32 with the config of the training.',
+        'weights that were not loaded, overflow, or inputs normalised differently than in training',
+        'Look at predictions (--save-images), and evaluate in float32 with the training config.',
     )
 
 
@@ -92,20 +91,20 @@ def label_values(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             'values of the labels',
             names_of([CLEAN]),
-            f'{share:.2g} % of the labelled {units} have values that are no class of the '
+            f'{share:.2g} % of the labelled {units} have values that are not among the '
             f'{len(seen["truth"])}: {values}',
-            'label ids in the place of train ids, or another ignore_index than the labels have',
-            'Map the labels to 0 up to the number of classes, or set ignore_index; these count as wrong '
-            'whatever the model says.',
+            'label ids instead of train ids, or an ignore_index that differs from the labels',
+            'Map the labels to class indices, or set ignore_index; these count as wrong whatever the '
+            'model predicts.',
         )
     if labels and 2 * seen.get('ignored', 0) > labels:
         share = 100 * seen['ignored'] / labels
         yield Finding(
             'values of the labels',
             names_of([CLEAN]),
-            f'{share:.0f} % of the {units} are left out as ignored',
-            'reduce_zero_label set for labels that begin with 0, or masks of 0 and 255 for two classes',
-            'Look at the values in a label file; the score is of the rest alone.',
+            f'{share:.0f} % of the {units} are ignored',
+            'reduce_zero_label set for labels that start at 0, or masks of 0 and 255 for two classes',
+            'Check the values in a label file; the score covers only the rest.',
         )
 
 
@@ -120,12 +119,12 @@ def unknown_classes(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         'predicted classes',
         names_of([CLEAN]),
-        f'of {share:.0f} % of the {units} the prediction is none of the {len(seen["truth"])} classes '
+        f'of {share:.0f} % of the {units} the prediction is not among the {len(seen["truth"])} classes '
         'that the dataset has',
-        'labels that count a part of the classes that the model was trained on (class folders: their '
+        'labels for a subset of the classes that the model was trained on (for class folders: their '
         'positions)',
-        "Give the dataset all classes of the training in their order (the others' folders may be empty), "
-        "or a list with the model's labels; these count as wrong whatever the model says.",
+        'Give the dataset all training classes in their order (their folders may be empty), or a list with '
+        "the model's labels; these count as wrong whatever the model predicts.",
     )
 
 
@@ -157,10 +156,10 @@ def class_order(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         'order of the classes',
         names_of([CLEAN]),
-        f'{examples}, in all {len(wrong)} classes with {100 * share:.0f} % of the truth',
-        'the labels count the classes in another order than the model (label ids, a list of another '
-        'order, reduce_zero_label)',
-        "Compare metainfo.classes and the labels' values with those of the training.",
+        f'{examples}, {len(wrong)} classes in total, with {100 * share:.0f} % of the ground truth',
+        'the labels use another class order than the model (label ids, a list in another order, '
+        'reduce_zero_label)',
+        'Compare metainfo.classes and the label values with those used in training.',
     )
 
 
@@ -177,9 +176,8 @@ def chance(facts: Facts) -> Iterator[Finding]:
         'clean score',
         names_of([CLEAN]),
         f'the {facts.headline} is {score:.2f}, no better than guessing ({bound:.2f})',
-        'a checkpoint that does not fit, another preprocessing, or another order of classes than in '
-        'training',
-        'Find the score that is known of this checkpoint with tools/test.py first; retention means '
+        'a wrong checkpoint, or a different preprocessing or class order than in training',
+        'First reproduce the known score of this checkpoint with tools/test.py; retention means '
         'nothing here.',
     )
 

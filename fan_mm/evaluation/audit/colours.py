@@ -1,4 +1,4 @@
-"""The clean score of a few pictures with red and blue exchanged, beside the plain one."""
+"""The clean score of a few images with red and blue swapped, beside the plain one."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from fan_mm.evaluation.scores import compute_scores
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
 FEWEST = 2  # one has no interval
-ONE_PROVES_NOTHING = 'one picture with red and blue exchanged proves nothing: give 2 or more'
+ONE_PROVES_NOTHING = 'one image with red and blue swapped proves nothing: give 2 or more'
 
 
 @torch.no_grad()
@@ -36,13 +36,13 @@ def exchanged_colours(
     image_ids: Sequence[Any],
     fp16: bool = False,
 ) -> dict[str, Any]:
-    """Score a few clean pictures twice.
+    """Score a few clean images twice.
 
     Args:
         model: with mmengine's ``test_step``.
-        load: gives the clean batches, anew each time.
+        load: returns the clean batches, from the start each time.
         evaluator: that knows its dataset; left as it was.
-        image_ids: of the pictures, in their order.
+        image_ids: of the images, in their order.
         fp16: evaluate under autocast.
 
     Returns:
@@ -85,15 +85,15 @@ def exchanged_in_some(
     image_ids: Sequence[Any],
     fp16: bool,
 ) -> dict[str, Any] | None:
-    """`exchanged_colours` of some pictures of a dataset; None, and a line in the log, where it fails.
+    """`exchanged_colours` of some images of a dataset; None, and a line in the log, where it fails.
 
     Args:
-        places: of the pictures in the dataset.
+        places: of the images in the dataset.
         model: with mmengine's ``test_step``.
-        dataset: whose pictures are clean at these places.
+        dataset: whose images are clean at these places.
         loader: whose batches they are put together like.
         evaluator: that knows its dataset; left as it was.
-        image_ids: of the pictures, in their order.
+        image_ids: of the images, in their order.
         fp16: evaluate under autocast.
     """
     size, collate = batch_size_of(loader), loader.collate_fn
@@ -147,4 +147,4 @@ def _exchanged(inputs: Any) -> Any:
         return inputs.flip(-3)
     if isinstance(inputs, list | tuple):
         return type(inputs)(_exchanged(part) for part in inputs)
-    raise InputError('the inputs of the model are no pictures of three colours')
+    raise InputError('the inputs of the model are not three-channel images')

@@ -1,6 +1,6 @@
-"""Whether pictures that are crops already are cropped once more.
+"""Whether images that are crops already are cropped once more.
 
-ImageNet's pictures have all sizes. Where those looked at have one size, the one that the model takes,
+ImageNet's images have all sizes. Where those looked at have one size, the one that the model takes,
 somebody cropped them; a pipeline that enlarges them and cuts off their edges then sees less than was
 meant. Data sets that are made at one size are left alone.
 """
@@ -15,21 +15,21 @@ from fan_mm.evaluation.pipelines import first_sample, landmarks_of
 from fan_mm.evaluation.samples import spread
 from fan_mm.images import read_header
 
-_LOOKED_AT = 16  # pictures
+_LOOKED_AT = 16  # images
 _EDGE = 1 / 56  # of a picture's shorter side
 _IMAGENET = 1000  # classes
 
 
 def cropped_twice(dataset: Any, paths: Sequence[str], classes: int) -> dict[str, Any] | None:
-    """The size of pictures that are cropped twice.
+    """The size of images that are cropped twice.
 
     Args:
         dataset: clean, with a pipeline.
-        paths: of its pictures.
+        paths: of its images.
         classes: number of its classes.
 
     Returns:
-        'size', width and height, and 'looked_at', of how many pictures; None where all is well, or
+        'size', width and height, and 'looked_at', of how many images; None where all is well, or
         nothing can be told.
     """
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-IGNORED = -1  # in the place of the label that does not count
+IGNORED = -1  # instead of the label that does not count
 
 
 @dataclass
@@ -16,9 +16,9 @@ class Seen:
     """What one rank saw of a cell.
 
     Attributes:
-        pictures: position of a sample -> checksum of the picture that the model got.
+        pictures: position of a sample -> checksum of the image that the model got.
         scores: likewise, of its scores.
-        blank: pictures of one colour.
+        blank: images of one colour.
         empty: whether no detection was among the scores.
         waited: seconds for the loader.
         predicted: class -> how often it was predicted where there is a label.
@@ -45,8 +45,8 @@ def merged(parts: Sequence[Seen | None], classes: int | None) -> dict[str, Any]:
 
     Returns:
         What can be told: 'pictures' and 'scores', checksums over all samples, and 'contents', that of the
-        pictures in any order; 'distinct' and
-        'blank', pictures that differ and that have one colour; 'waited', seconds; 'most', the class
+        images in any order; 'distinct' and
+        'blank', images that differ and that have one colour; 'waited', seconds; 'most', the class
         that is predicted most, how often, and out of how many. Of the clean cell besides 'truth' and
         'predicted', counts per class; 'taken_for', per class which one is predicted most often for
         it, and how often; 'outside', [value, count] of labels that are no class; 'unknown', the number

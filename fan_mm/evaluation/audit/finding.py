@@ -1,11 +1,12 @@
-"""What the audit of a sweep says, and what it is told."""
+"""Findings of the audit of a sweep, and the facts on which they are based."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord
+from fan_mm.few_names import few_and_more
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Facts:
         return [record for record in self.records if record.status == 'done']
 
     @property
+    def named(self) -> dict[str, CellRecord]:
+        """The cells with a result, by their names."""
+        return {str(record.cell): record for record in self.done}
+
+    @property
     def clean(self) -> CellRecord | None:
         """The clean cell, if it is done."""
         return next((record for record in self.done if record.cell == CLEAN), None)
@@ -92,7 +98,6 @@ def names_of(cells: Sequence[Cell | CellRecord]) -> tuple[str, ...]:
     return tuple(str(c.cell if isinstance(c, CellRecord) else c) for c in cells)
 
 
-def some(names: Sequence[str], most: int = 4) -> str:
+def some(names: Iterable[str]) -> str:
     """Names in a sentence; of many the first ones."""
-    rest = len(names) - most
-    return ', '.join(names[:most]) + (f' and {rest} more' if rest > 0 else '')
+    return few_and_more(names, 4)

@@ -1,4 +1,4 @@
-"""What the model and its inputs show: batch norms that learn, layers without weights, other pictures."""
+"""What the model and its inputs show: batch norms that learn, layers without weights, other images."""
 
 from collections.abc import Iterator
 
@@ -14,9 +14,9 @@ def batch_norms(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             'batch norms',
             names_of(found),
-            f'{len(layers)} batch norms take their statistics from the batch: {some(layers)}',
-            'a train() of the model that eval() does not undo, or track_running_stats=False',
-            'Let eval() reach them; as it is, the scores depend on the size and order of batches.',
+            f'{len(layers)} batch norms use batch statistics: {some(layers)}',
+            'a train() method of the model that eval() does not undo, or track_running_stats=False',
+            'Make sure that eval() affects them; as it is, the scores depend on the size and order of batches.',
         )
 
 
@@ -26,9 +26,9 @@ def unset_layers(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             'weights of the model',
             names_of([CLEAN]),
-            f'{len(layers)} layers are as a new model has them: {some(layers)}',
-            'a checkpoint without them, with other names for them, or saved before the training',
-            'Compare the names in the file with those of the model; tools/test_corruption.py refuses a file '
+            f'{len(layers)} layers have their initial values: {some(layers)}',
+            'a checkpoint that lacks them, has other names for them, or was saved before the training',
+            'Compare the names in the file with those of the model; tools/test_corruption.py rejects a file '
             'that lacks a part.',
         )
 
@@ -40,10 +40,10 @@ def cropped_twice(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             'crops',
             names_of([CLEAN]),
-            f'all {crop["looked_at"]} pictures looked at have {size} pixels on disk, as the model gets '
-            'them, and the pipeline enlarges them and cuts off their edges',
-            "ImageNet's pictures were cropped when they were copied, and are cropped a second time",
-            'Leave the resize and the crop out of the test pipeline, or read the pictures as released.',
+            f'all {crop["looked_at"]} images checked have {size} pixels on disk, the input size of the '
+            'model, and the pipeline enlarges them and cuts off their edges',
+            "ImageNet's images were cropped when they were copied, and are cropped a second time",
+            'Remove the resize and the crop from the test pipeline, or use the images as released.',
         )
 
 
@@ -58,8 +58,8 @@ def colours(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         'red and blue',
         names_of([CLEAN]),
-        f'on {seen["images"]} clean pictures {facts.headline} is {seen["plain"]:.2f}, and '
-        f'{seen["exchanged"]:.2f} with red and blue exchanged',
-        'bgr_to_rgb of the data preprocessor is the other one than in training',
-        'Change bgr_to_rgb, and compare with the score that is known of the checkpoint.',
+        f'on {seen["images"]} clean images {facts.headline} is {seen["plain"]:.2f}, and '
+        f'{seen["exchanged"]:.2f} with red and blue swapped',
+        'bgr_to_rgb of the data preprocessor differs from training',
+        'Change bgr_to_rgb, and compare with the known score of the checkpoint.',
     )

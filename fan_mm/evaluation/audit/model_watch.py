@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+
+from fan_mm.engine.distributed import unwrapped
 
 _ENOUGH = 1024  # weights from which their distribution can be told
 
@@ -22,7 +23,7 @@ class ModelWatch:
     """
 
     def __init__(self, model: Any, clean: bool) -> None:
-        self.model: nn.Module = model.module if is_model_wrapper(model) else model
+        self.model: nn.Module = unwrapped(model)
         self.before = _statistics(self.model) if clean else {}
         self.ran: set[str] = set()
         self.unset = unset_layers(self.model) if clean else {}

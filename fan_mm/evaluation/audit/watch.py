@@ -1,8 +1,8 @@
-"""What a rank sees of a cell while it predicts: a few hundred numbers, from few pixels of each picture.
+"""What a rank sees of a cell while it predicts: a few hundred numbers, from few pixels of each image.
 
-Of every picture a checksum of about a thousand pixels as the model gets them, and one of the scores
+Of every image a checksum of about a thousand pixels as the model gets them, and one of the scores
 that the model gives; of labels and predictions counts per class, of at most `PIXELS` pixels. So the
-cost is some tenths of a millisecond for a picture, and what is kept merges over ranks to the same.
+cost is some tenths of a millisecond for an image, and what is kept merges over ranks to the same.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self.seen = None
-        text = f'the audit cannot look at this: {type(error).__name__}: {error}'
+        text = f'the audit cannot check this: {type(error).__name__}: {error}'
         print_log(text, 'current', logging.INFO)
 
     @contextlib.contextmanager
@@ -94,7 +94,7 @@ class Watch:
             return
         pictures = list(inputs)
         if len(pictures) != len(positions) or not all(isinstance(p, Tensor) for p in pictures):
-            # several forms of a picture, for test-time augmentation
+            # several forms of an image, for test-time augmentation
             positions, pictures = positions[:1], [torch.stack(_same_size(_tensors(inputs)))]
         for position, picture in zip(positions, pictures, strict=True):
             few = picture
@@ -181,7 +181,7 @@ Classes = tuple[np.ndarray | None, np.ndarray]
 
 
 def _of_pixels(sample: Any, ignored: int | None) -> Classes | None:
-    """Labels, or `IGNORED`, and predicted classes of some pixels of a picture."""
+    """Labels, or `IGNORED`, and predicted classes of some pixels of an image."""
     predicted, truth = (_part(sample, n, 'data') for n in ('pred_sem_seg', 'gt_sem_seg'))
     if not isinstance(predicted, Tensor) or predicted.is_floating_point():
         return None
@@ -196,7 +196,7 @@ def _of_pixels(sample: Any, ignored: int | None) -> Classes | None:
 
 
 def _of_picture(sample: Any) -> Classes | None:
-    """Label and predicted class of a picture."""
+    """Label and predicted class of an image."""
     predicted, truth = (_part(sample, name) for name in ('pred_label', 'gt_label'))
     if not isinstance(predicted, Tensor) or predicted.numel() != 1:
         return None

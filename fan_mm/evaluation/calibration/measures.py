@@ -3,7 +3,7 @@
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (ECE; one temperature for all
 logits); Brier, Verification of Forecasts Expressed in Terms of Probability, 1950.
 
-What is kept of an image are sums over its samples (valid pixels, or the one label of a picture). They
+What is kept of an image are sums over its samples (valid pixels, or the one label of an image). They
 are integers, so they are the same in whatever order they are added: over pixels, images or processes.
 """
 
@@ -71,7 +71,7 @@ def sums_of_map(
 def sums_of_labels(
     probabilities: Tensor, labels: Tensor, temperatures: Sequence[float] = (1.0,)
 ) -> np.ndarray:
-    """The sums of pictures with one label each.
+    """The sums of images with one label each.
 
     Args:
         probabilities: ``(N, K)``, each row adding up to 1.
@@ -223,7 +223,7 @@ def calibration(sums: np.ndarray, images: int = 0) -> np.ndarray:
 
     Args:
         sums: ``(..., SIZE)``, added up over images.
-        images: unused; the sums say it all.
+        images: unused; the sums are sufficient.
 
     Returns:
         ``(..., 3)``; NaN where there are no samples.

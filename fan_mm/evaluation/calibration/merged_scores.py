@@ -1,23 +1,23 @@
 """The scores of mmseg's test-time augmentation, which it does not keep.
 
 ``SegTTAModel`` predicts from the mean of the augmentations' probabilities and returns samples with the
-logits of the last one. Here the mean is taken once more as they are made: one map for each picture.
+logits of the last one. Here the mean is taken once more as they are made: one map for each image.
 """
 
 from typing import Any
 
 import torch
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.evaluation.calibration.measures import log_of
 
 
 def forgetful(model: Any) -> BaseTTAModel | None:
     """The ``SegTTAModel`` that a model is, perhaps wrapped; None if it keeps what it predicts from."""
-    while is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     if not isinstance(model, BaseTTAModel):
         return None
     merging = next(b for b in type(model).__mro__ if 'merge_preds' in vars(b))

@@ -1,4 +1,4 @@
-"""Calibration of classifiers and segmenters as a metric of mmengine, for anybody's evaluator."""
+"""Calibration of classifiers and segmenters as an mmengine metric, for any evaluator."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,7 +82,7 @@ class CalibrationMetric(BaseMetric):
 
 
 def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores ``(C, H, W)``, labels and prediction ``(H, W)`` of a segmenter's picture.
+    """Scores ``(C, H, W)``, labels and prediction ``(H, W)`` of a segmenter's image.
 
     Raises:
         InputError: there are none, they are of another size, or of one channel no probabilities.
@@ -92,17 +92,17 @@ def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
     scores, labels, predicted = found
     if not isinstance(scores, Tensor) or scores.ndim != 3:
         raise InputError(
-            'calibration: the model gives no seg_logits (C, H, W) from which its probabilities '
-            'follow; of classifiers it needs pred_score and one gt_label'
+            'calibration: the model returns no seg_logits (C, H, W) for its probabilities; '
+            'classifiers must return pred_score and one gt_label'
         )
     if not isinstance(labels, Tensor) or not isinstance(predicted, Tensor):
         missing = 'pred_sem_seg' if isinstance(labels, Tensor) else 'gt_sem_seg'
-        raise InputError(f'calibration: there is no {missing} beside the seg_logits')
+        raise InputError(f'calibration: there is no {missing} in addition to the seg_logits')
     size = scores.shape[1:]
     if labels.numel() != size.numel() or predicted.numel() != size.numel():
         raise InputError(
             f'calibration: the seg_logits are {list(size)}, the label map is '
-            f'{list(labels.shape[-2:])}: they must be of one size'
+            f'{list(labels.shape[-2:])}: they must have the same size'
         )
     if len(scores) == 1 and (scores.min() < 0 or scores.max() > 1):
         raise InputError(
@@ -113,17 +113,19 @@ def scores_of_map(sample: Mapping) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def scores_of_pictures(samples: Sequence[Mapping]) -> tuple[Tensor, Tensor]:
-    """Probabilities ``(N, K)`` and labels ``(N,)`` of a classifier's pictures.
+    """Probabilities ``(N, K)`` and labels ``(N,)`` of a classifier's images.
 
     Raises:
-        InputError: there are none, or a picture has several labels.
+        InputError: there are none, or an image has several labels.
     """
     scores: list[Any] = [sample.get('pred_score') for sample in samples]
     labels: list[Any] = [sample.get('gt_label') for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
-        raise InputError('calibration: the model gives no pred_score, a probability of each class')
+        raise InputError(
+            'calibration: the model returns no pred_score, a probability for each class'
+        )
     if not all(isinstance(label, Tensor) and label.numel() == 1 for label in labels):
-        raise InputError('calibration: there are pictures without one label each')
+        raise InputError('calibration: some images do not have exactly one label')
     return checked(torch.stack(scores)), torch.cat([label.reshape(1) for label in labels])
 
 
@@ -136,7 +138,7 @@ def checked(probabilities: Tensor) -> Tensor:
     probabilities = probabilities.float()
     if (probabilities < 0).any() or ((probabilities.sum(1) - 1).abs() > 0.02).any():
         raise InputError(
-            'calibration: pred_score does not add up to 1 over the classes, so it is no probability '
-            'of one class each'
+            'calibration: pred_score does not sum to 1 over the classes, so it is not a probability '
+            'distribution'
         )
     return probabilities

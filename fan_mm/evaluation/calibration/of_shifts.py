@@ -1,4 +1,4 @@
-"""Calibration on real adverse conditions: of each, of a set's pictures together, and the mean of conditions.
+"""Calibration on real adverse conditions: of each, of a set's images together, and the mean of conditions.
 
 Intervals are those of the bootstrap over scenes that the scores have (`fan_mm.evaluation.shifts.pooling`).
 """
@@ -11,8 +11,8 @@ import numpy as np
 from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.calibration.summary import of_sums, of_values
+from fan_mm.evaluation.shifts.measured import Measured, arrays_of, scenes_of
 from fan_mm.evaluation.shifts.pooling import MEAN, POOLED, PooledSums, ShiftCell, combined
-from fan_mm.evaluation.shifts.scores import Measured, arrays_of, scenes_of
 
 
 def add_calibration(
@@ -21,7 +21,7 @@ def add_calibration(
     """Add the calibration of conditions and of sets to the content of results.json.
 
     Args:
-        results: from `fan_mm.evaluation.shifts.scores.join`; changed in place.
+        results: from `fan_mm.evaluation.shifts.results.join`; modified in place.
         measured: every condition, and the clean column.
         variants: V names: 'plain' and, with a temperature, 'scaled'.
 

@@ -33,7 +33,7 @@ class SweepCalibration:
         model: of the sweep.
         task: of its metric.
         evaluator: of the sweep; its metric's label of pixels that do not count is taken over.
-        fit_on: dataset of labelled clean pictures that a temperature is fitted on; None fits none.
+        fit_on: dataset of labelled clean images that a temperature is fitted on; None fits none.
 
     Raises:
         InputError: the model has no probabilities.
@@ -58,7 +58,7 @@ class SweepCalibration:
         """What must be the same for stored cells to count.
 
         Raises:
-            InputError: a temperature would be fitted on pictures that are evaluated.
+            InputError: a temperature would be fitted on images that are evaluated.
         """
         found = {'calibration': f'over {BINS} bins'}
         if self.fit_on is not None:
@@ -87,7 +87,7 @@ class SweepCalibration:
 
         Args:
             model: of the sweep.
-            loader: of the clean pictures, as which those to fit on are read.
+            loader: of the clean images, as which those to fit on are read.
             fp16: predict under autocast.
             folder: of the sweep, where it is kept; None keeps it for this run.
             goes_on: whether there are such cells.
@@ -129,7 +129,7 @@ class SweepCalibration:
         """Add the calibration to the content of results.json.
 
         Args:
-            results: changed in place.
+            results: modified in place.
             scope: of the sweep.
             keys: names of the images.
             statistics: per finished cell.
@@ -166,7 +166,7 @@ def _stored(folder: Path | None) -> Temperature | None:
 
 
 def _store(folder: Path | None, temperature: Temperature, protocol: str) -> None:
-    """Keep a temperature for when the sweep goes on."""
+    """Store a temperature for a resumed sweep."""
     if folder:
         content = {'protocol': protocol, **temperature.as_dict()}
         write_whole(folder / TEMPERATURE, json.dumps(content, indent=1) + '\n')

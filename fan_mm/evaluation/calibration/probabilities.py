@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from torch import nn
 
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.merged_scores import forgetful
 
@@ -28,20 +29,19 @@ def probabilities_of(model: Any, task: str) -> str:
             f'calibration is measured for classification and semantic segmentation, not for {task}: '
             'leave --calibration out'
         )
-    while is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     if augmented := isinstance(model, BaseTTAModel):
         name, forgets = type(model).__name__, forgetful(model) is not None
         model = model.module
         if forgets and _channels(model) == 1:
             raise InputError(
-                f'calibration: {name} takes the sigmoid of one channel twice, so that its scores are no '
+                f'calibration: {name} applies the sigmoid of one channel twice, so its scores are not '
                 'probabilities: test without augmentation, or without --calibration'
             )
     for part in model.modules():
         if head := _named(part, _SUMS_OF_MASKS):
             raise InputError(
-                f'calibration: {head} gives class scores summed over masks, which are neither logits '
+                f'calibration: {head} returns class scores summed over masks, which are neither logits '
                 'nor probabilities: leave --calibration out'
             )
     maps = task == 'segmentation' or hasattr(model, 'decode_head')
@@ -65,9 +65,9 @@ def _channels(model: nn.Module) -> int | None:
 
 def _of_map(model: nn.Module) -> str:
     head, one = _head(model), _channels(model) == 1
-    words = 'sigmoid of the one logit' if one else 'softmax of the logits'
+    words = 'sigmoid of the single logit' if one else 'softmax of the logits'
     if _mode(model) == 'slide':
-        words += ', which are the mean over sliding windows'
+        words += ', averaged over sliding windows'
     losses = getattr(head, 'loss_decode', None)
     losses = losses if isinstance(losses, nn.ModuleList) else [losses]
     if not one and any(getattr(loss, 'use_sigmoid', False) for loss in losses):

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that all logits are divided by, fitted on pictures apart.
+"""Temperature scaling: one number that all logits are divided by, fitted on images apart.
 
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2. It changes confidence,
 never the prediction.
@@ -36,8 +36,8 @@ class Temperature:
 
     Attributes:
         value: it.
-        pictures: number of pictures.
-        samples: number of pixels, evenly spread over each picture, or of pictures.
+        pictures: number of images.
+        samples: number of pixels, evenly spaced over each image, or of images.
         nll: of these samples, without it and with it, nats.
     """
 
@@ -52,7 +52,7 @@ class Temperature:
 
 
 class Samples:
-    """Logits and labels of a part of the pixels of each picture, or of pictures.
+    """Logits and labels of a part of the pixels of each image, or of images.
 
     Args:
         pictures: how many there will be.
@@ -96,10 +96,14 @@ class Samples:
         self._labels.append(labels.long().cpu())
 
     def fit(self) -> Temperature:
-        """The temperature with the least NLL, see `fit`."""
+        """The temperature with the least NLL, see `fit`.
+
+        Raises:
+            InputError: the images have no valid pixel.
+        """
         logits, labels = torch.cat(self._logits, dim=1), torch.cat(self._labels)
         if not len(labels):
-            raise InputError('--fit-temperature: the pictures have no valid pixel')
+            raise InputError('--fit-temperature: the images have no valid pixel')
         value = fit(logits, labels)
         before, after = (mean_nll(logits, labels, t) for t in (1.0, value))
         return Temperature(value, self.pictures, len(labels), (before, after))
@@ -116,13 +120,13 @@ def fit_on_pictures(
 
     Args:
         model: with mmengine's ``test_step``; it is put into evaluation mode.
-        pictures: dataset of labelled pictures.
+        pictures: dataset of labelled images.
         loader: says how batches of them are made.
         ignore_index: label of pixels that do not count.
         fp16: under autocast.
 
     Raises:
-        InputError: a picture cannot be loaded, or the model cannot take one or has no probabilities.
+        InputError: an image cannot be loaded, or the model cannot take one or has no probabilities.
     """
     model.eval()
     samples, size = Samples(len(pictures), ignore_index), batch_size_of(loader)
@@ -138,7 +142,7 @@ def fit_on_pictures(
             raise
         except Exception as error:  # whatever a model may raise
             raise InputError(
-                f'--fit-temperature: the model fails on training pictures: {one_line(error)}'
+                f'--fit-temperature: the model fails on training images: {one_line(error)}'
             ) from error
     return samples.fit()
 
@@ -175,19 +179,19 @@ def fit(logits: Tensor, labels: Tensor) -> float:
     value = math.exp(found.x)
     if not RANGE[0] * 1.01 < value < RANGE[1] * 0.99:
         why = (
-            'the model is right nearly everywhere there'
+            'the model is right nearly everywhere on them'
             if value < 1
-            else 'the model is hardly better than chance there'
+            else 'the model is hardly better than chance on them'
         )
         raise InputError(
-            f'--fit-temperature: no temperature between {RANGE[0]:g} and {RANGE[1]:g} is best ({why}): '
-            'give other or more pictures, or leave it out'
+            f'--fit-temperature: no temperature between {RANGE[0]:g} and {RANGE[1]:g} is optimal ({why}): '
+            'use other or more images, or leave the option out'
         )
     return value
 
 
 def check_apart(fitted_on: Iterable[str], evaluated: Iterable[str]) -> None:
-    """Check that no picture that a temperature is fitted on is evaluated, also under another name.
+    """Check that no image that a temperature is fitted on is evaluated, also under another name.
 
     Args:
         fitted_on: paths.
@@ -208,5 +212,5 @@ def check_apart(fitted_on: Iterable[str], evaluated: Iterable[str]) -> None:
         )
         if same:
             raise InputError(
-                f'--fit-temperature: {path} is a picture of the split that is evaluated: fit on others'
+                f'--fit-temperature: {path} is an image of the evaluated split: fit on others'
             )

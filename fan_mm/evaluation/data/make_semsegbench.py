@@ -5,7 +5,7 @@
 The CSV (`semantic_segmentation/semsegbench/Config-Paths.csv` of the repository
 shashankskagnihotri/benchmarking_reliability_generalization, licence CC0) has a column for each model
 and a row for each value. Carried over are the models' names and the mIoU of clean, corrupted and ACDC
-pictures, as printed. Attacks are left out: at their strength nearly every model is at 0.
+images, as printed. Attacks are left out: at their strength nearly every model is at 0.
 """
 
 import csv

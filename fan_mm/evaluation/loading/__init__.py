@@ -1,4 +1,4 @@
-"""Pictures on their way through a pipeline that somebody else wrote: loaded, followed, kept for all cells.
+"""Images in third-party pipelines: loaded, followed, cached for all cells.
 
 `fan_mm.evaluation.pipelines` decides from it where a corruption goes.
 """

@@ -1,8 +1,8 @@
 """Whether corrupted copies fit their originals as a dataset's own loader reads both.
 
-Copies of another size, or turned otherwise, put every prediction in the wrong place. Sizes are told
+Copies of another size or orientation put every prediction in the wrong place. Sizes are told
 by the headers. A photo's EXIF orientation is applied by some loaders and ignored by others, so where
-a picture has one, the loader itself is asked.
+an image has one, the loader itself is asked.
 """
 
 import functools
@@ -46,7 +46,7 @@ def check_fit(
     """Make sure that copies have the sizes of their originals, and are turned as those.
 
     Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
-    them. The pictures of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
+    them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
     and must be where its pipeline crops, because copies are not cropped again.
 
     Args:
@@ -68,7 +68,7 @@ def check_fit(
         size = size_of(copy)
         wanted = None if '://' in clean else size_of(Path(clean))
         if size is None:
-            raise InputError(f'{copy} is empty, damaged or no picture: generate it anew')
+            raise InputError(f'{copy} is empty, damaged or not an image: generate it again')
         sizes.setdefault(size, copy)
         orientation = _orientation(Path(clean))
         if wanted is not None and size != wanted:
@@ -77,8 +77,8 @@ def check_fit(
             turned += 1
             if not _alike(load(loader, clean), load(loader, copy), orientation):
                 raise InputError(
-                    f'{copy} is turned otherwise than {clean} (EXIF orientation {orientation}) as '
-                    f'the config loads it: {_HOW}'
+                    f'{copy} has another orientation than {clean} (EXIF orientation {orientation}) '
+                    f'as the config loads it: {_HOW}'
                 )
     if not is_classification(transforms):
         if unfit:
@@ -86,22 +86,22 @@ def check_fit(
     elif len(sizes) > 1 and (unfit or _crops(transforms)):
         (first, one), (second, other) = list(sizes.items())[:2]
         raise InputError(
-            f'{one} has {_text(first)} pixels and {other} {_text(second)}: copies of a classifier '
-            "are crops of one size, as ImageNet-C's, or as large as their originals where the "
+            f'{one} has {_text(first)} pixels and {other} {_text(second)}: copies for a classifier '
+            'must be crops of one size, as in ImageNet-C, or have the size of their originals if the '
             'pipeline does not crop'
         )
 
 
 _HOW = (
-    'let both the config and the maker of the copies apply EXIF orientations (mmcv does by default), '
-    'or take them out of the originals'
+    'make both the config and the generator of the copies apply EXIF orientations (mmcv does by '
+    'default), or remove them from the originals'
 )
 
 
 def _pairs(
     images: PremadeImages, cells: Sequence[Cell], clean_paths: Sequence[str]
 ) -> Iterator[tuple[str, Path]]:
-    """Originals with one copy each, all of them and all cells, evenly spread over each other."""
+    """Originals with one copy each, all of them and all cells, evenly spaced over each other."""
     chosen = [clean_paths[i] for i in spread(len(clean_paths), _MOST)]
     for i in range(max(len(chosen), len(cells))):
         clean = chosen[i % len(chosen)]
@@ -122,12 +122,12 @@ def _orientation(file: Path) -> int:
 def _loaded_size(
     loader: Loader | None, applied: dict[str, bool], file: Path
 ) -> tuple[int, int] | None:
-    """Width and height of a picture as it is loaded; None if it cannot be read.
+    """Width and height of an image as it is loaded; None if it cannot be read.
 
     Args:
         loader: of the pipeline; None for mmcv's default.
         applied: suffix -> whether the loader applies orientations, where that is known already.
-        file: of the picture.
+        file: of the image.
     """
     header = _header(file)
     if header is None:
@@ -144,7 +144,7 @@ def _loaded_size(
 
 
 def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) -> bool:
-    """Whether a copy is turned as its original, as far as the pictures show it."""
+    """Whether a copy is turned as its original, as far as the images show it."""
     if clean is None or copy is None:
         return True
     clean, copy = _thumb(clean), _thumb(copy)
@@ -154,7 +154,7 @@ def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) 
 
 
 def _thumb(image: np.ndarray) -> np.ndarray:
-    """Grey levels of a small square picture, of mean 0 and variance 1."""
+    """Grey levels of a small square image, of mean 0 and variance 1."""
     grey = image.astype(np.float32).reshape(*image.shape[:2], -1).mean(-1)
     small = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
     return (small - small.mean()) / (small.std() + 1e-6)

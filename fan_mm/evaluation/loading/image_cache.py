@@ -1,6 +1,6 @@
-"""What a pipeline does before the corruption is done once per picture and kept for all cells.
+"""What a pipeline does before the corruption is done once per image and kept for all cells.
 
-Loading a picture, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
+Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
 gives the same in every cell. Whoever needs a sample first runs the transforms before the corruption and
 keeps what they made in a file: the arrays as raw bytes, which the loader's workers and the ranks of a
 node map into their memory, the rest pickled. The folder is made for one run, readable for its user alone,
@@ -57,25 +57,27 @@ def check_image_cache(where: str | os.PathLike) -> None:
     if where in (AUTO, OFF):
         return
     if not Path(where).is_dir():
-        raise InputError(f'--image-cache is {AUTO}, {OFF} or a folder, and {where} is no folder')
+        raise InputError(
+            f'--image-cache must be {AUTO}, {OFF} or a folder, and {where} is not a folder'
+        )
     if not os.access(where, os.W_OK | os.X_OK):
-        raise InputError(f'--image-cache {where}: the folder may not be written into')
+        raise InputError(f'--image-cache {where}: the folder is not writable')
 
 
 @contextlib.contextmanager
 def kept_images(
     dataset: CellDataset, where: str | os.PathLike = AUTO, wanted: bool = True
 ) -> Iterator[None]:
-    """Within the block, keep of each picture what is made of it before the corruption.
+    """Within the block, cache each image as it is before the corruption.
 
     Under torch.distributed all ranks enter it together. It also removes what killed runs have left.
-    Whatever hinders it, pictures are loaded as without it, and the log says so.
+    Whatever hinders it, images are loaded as without it, and the log says so.
 
     Args:
         dataset: of the sweep, whose pipelines are changed within the block.
         where: 'auto' (memory or the folder for temporary files, where there is room in plenty),
             'off', or a folder.
-        wanted: False where no picture would be read twice.
+        wanted: False where no image would be read twice.
     """
     _remove_left(_places(where))
     with contextlib.ExitStack() as stack:
@@ -280,7 +282,7 @@ class _Probe:
         self.sizes: list[int] = []
         self.why: str | None = None
         if not transforms:
-            self.why = 'nothing is done before the corruption'
+            self.why = 'nothing is computed before the corruption'
         for transform in flatten(transforms):
             name = names_of(transform)[0]
             if getattr(transform, '_methods_with_randomness', ()) or 'Rand' in name:
@@ -289,7 +291,7 @@ class _Probe:
     def __call__(self, results: dict) -> Any:
         """Run the start twice, and compare."""
         if self.why is None and picture_in(results) is not None:
-            self.why = 'the dataset holds its pictures in memory'
+            self.why = 'the dataset holds its images in memory'
         if self.why is not None:
             return _run(self.transforms, results)
         try:
@@ -301,9 +303,11 @@ class _Probe:
             stable = key == _key(0, again)
             sample = _run(self.transforms, again)
             if moved or not stable or _digest(packed(sample)) != first:
-                self.why = 'what is done before the corruption differs from time to time'
+                self.why = 'the transforms before the corruption are not reproducible'
             self.sizes.append(size)
-        except Exception as error:  # whatever cannot be pickled, or somebody's transform may raise
+        except (
+            Exception
+        ) as error:  # not picklable, or anything that a third-party transform may raise
             self.why = f'{type(error).__name__}: {" ".join(str(error).split())}'
             raise
         return sample
@@ -352,8 +356,8 @@ def _make(
     """A cache in the first place where the plan fits, and a word about it."""
     why = '; '.join(plan.without)
     if not plan.starts:
-        return None, f'no image cache: {why or "no picture could be loaded to try it"}'
-    of_size = f'about {_in_words(plan.size)} for {plan.pictures} pictures'
+        return None, f'no image cache: {why or "no image could be loaded for a test"}'
+    of_size = f'about {_in_words(plan.size)} for {plan.pictures} images'
     places = []
     for place in _places(where):
         with contextlib.suppress(OSError):
@@ -367,7 +371,7 @@ def _make(
                 spare = free - int(min(share * there, there - _LEFT))
                 others = f'; not for all: {why}' if why else ''
                 return ImageCache(folder, spare), f'image cache: {of_size} in {folder}{others}'
-    return None, f'no image cache: {of_size} are too much for {" or ".join(places) or where}'
+    return None, f'no image cache: {of_size} is too much for {" or ".join(places) or where}'
 
 
 def _places(where: str | os.PathLike) -> list[Path]:

@@ -1,8 +1,8 @@
-"""What happens to a picture on its way through a pipeline, found by sending one through.
+"""What happens to an image on its way through a pipeline, found by sending one through.
 
 Only OpenMMLab's own transforms can be known by their names, and of those the same one does this or that
-as its options say. So transforms are run on a sample of the dataset: which of them loads the picture,
-which one packs it, what form it has at some place, and, with the picture painted in one colour, whether
+as its options say. So transforms are run on a sample of the dataset: which of them loads the image,
+which one packs it, what form it has at some place, and, with the image painted in one colour, whether
 red comes first there or blue.
 """
 
@@ -26,11 +26,11 @@ from fan_mm.images import SUFFIXES, read_image, write_image
 
 Transform = Callable[[dict], Any]
 
-# Painted in one of them, a picture looks like no other one, inverted or with its channels exchanged.
+# Painted in one of them, an image looks like no other one, inverted or with its channels exchanged.
 _PAINT = {'rgb': (210, 70, 20), 'bgr': (20, 70, 210)}
 _TOLERANCE = 12  # grey levels; JPEG and resizing change a uniform colour by less
-_SHARE = 0.25  # of a picture; padding may take the rest
-_PROBE_SIZE = 256  # pixels; for the crops that somebody's loader may do
+_SHARE = 0.25  # of an image; padding may take the rest
+_PROBE_SIZE = 256  # pixels; for third-party loaders that crop
 
 
 class Look:
@@ -45,14 +45,14 @@ class Look:
         return results
 
     def __deepcopy__(self, memo: dict) -> 'Look':
-        return self  # whoever put it there reads it
+        return self  # read by the code that put it there
 
 
 def copied(transforms: Sequence[Transform]) -> list[Transform]:
     """Transforms to try with: what these open, a loader's workers will not share."""
     try:
         return copy.deepcopy(list(transforms))
-    except Exception:  # somebody's transform may hold what cannot be copied
+    except Exception:  # a third-party transform may hold objects that cannot be copied
         return list(transforms)
 
 
@@ -67,7 +67,7 @@ def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
             results = copy.deepcopy(sample)
             for transform in transforms:
                 results = transform(results)
-        except Exception as error:  # whatever somebody's transform may raise
+        except Exception as error:  # third-party transforms may raise anything
             return error
     return None
 
@@ -90,7 +90,7 @@ def random_states_kept() -> Iterator[None]:
 
 
 def picture_in(results: Any) -> Any:
-    """The picture of a sample, None if it has none."""
+    """The image of a sample, None if it has none."""
     image = results.get('img') if isinstance(results, dict) else None
     if isinstance(image, np.ndarray | torch.Tensor):
         return image if image.ndim > 1 else None
@@ -103,7 +103,7 @@ def picture_in(results: Any) -> Any:
 def loader_and_packer(
     transforms: Sequence[Transform], sample: dict
 ) -> tuple[Transform | None, Transform | None, bool]:
-    """The transform after which a sample has a picture, and the one that makes a tensor of it.
+    """The transform after which a sample has an image, and the one that makes a tensor of it.
 
     Args:
         transforms: of a pipeline.
@@ -111,7 +111,7 @@ def loader_and_packer(
 
     Returns:
         Two of ``flatten(transforms)``, None for what none of them does; and whether the sample leaves
-        the last transform with a picture.
+        the last transform with an image.
     """
     loaders: list[int] = []
     packers: list[int] = []
@@ -145,10 +145,10 @@ def loader_and_packer(
 
 
 class Frame:
-    """Puts a picture with a bright edge into the place of a sample's own.
+    """Puts an image with a bright edge into the place of a sample's own.
 
     Args:
-        size: height and width of that picture.
+        size: height and width of that image.
         edge: width of the edge in pixels.
     """
 
@@ -157,7 +157,7 @@ class Frame:
         self.edge = edge
 
     def __call__(self, results: dict) -> dict:
-        """Replace the picture by another one of its form."""
+        """Replace the image by another one of its form."""
         pixels = pixels_of(results['img'])
         framed = np.full((*self.size, *pixels.shape[2:]), 255, pixels.dtype)
         framed[self.edge : -self.edge, self.edge : -self.edge] = 90
@@ -192,10 +192,10 @@ def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> 
     Args:
         transforms: of a pipeline, with ``look`` among or within them.
         look: see above.
-        sample: of the dataset; its picture is painted.
+        sample: of the dataset; its image is painted.
 
     Raises:
-        InputError: a transform does not take a painted picture.
+        InputError: a transform does not take a painted image.
     """
     held = picture_in(sample)
     if held is not None:
@@ -204,7 +204,7 @@ def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> 
     orders = _orders_seen(transforms, look, sample)
     if orders:
         return orders
-    # This picture is grey, others may not be. (Some loaders read no file from elsewhere.)
+    # This image is grey, others may not be. (Some loaders read no file from elsewhere.)
     with painted_file(sample.get('img_path')) as file, contextlib.suppress(InputError):
         orders = _orders_seen(transforms, look, {**sample, 'img_path': file})
     return orders
@@ -216,15 +216,15 @@ def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> s
     seen = look.seen[before:]
     if error and not seen:
         raise InputError(
-            'the order of its colours at the place of the corruption cannot be found out: with one '
-            f'colour for a picture, {type(error).__name__}: {error}'
+            'its channel order at the position of the corruption cannot be determined: with an image '
+            f'of one colour, {type(error).__name__}: {error}'
         )
     orders = (_painted_order(picture_in(results)) for results in seen)
     return {order for order in orders if order is not None}
 
 
 def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Transform]:
-    """Transforms that paint a picture when it is loaded, and whenever its paint was covered."""
+    """Transforms that paint an image when it is loaded, and whenever its paint was covered."""
 
     def lasting(transform: Transform) -> Transform:
         if transform is look:
@@ -289,7 +289,7 @@ def _order_of_loader(loader: Transform, sample: dict, loaded: Any) -> str | None
     Args:
         loader: the transform.
         sample: that it got.
-        loaded: the picture that it made of it.
+        loaded: the image that it loaded.
     """
     path = sample.get('img_path')
     look = Look()

@@ -12,6 +12,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
 from fan_mm.evaluation.pipelines import is_loader
 from fan_mm.images import read_image
+from fan_mm.picture_files import refuse_cut
 
 Loader = Callable[[dict], Any]
 
@@ -27,6 +28,22 @@ def pipelines_of(dataset: Any) -> Iterator[Sequence]:
         yield getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
 
 
+def refuse_cut_pictures(dataset: Any) -> None:
+    """Let a built dataset refuse images and label maps that are cut short, rather than load a part of them.
+
+    Args:
+        dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.
+    """
+    for transforms in pipelines_of(dataset):
+        if isinstance(transforms, list):
+            transforms.insert(0, _handed_on)
+
+
+def _handed_on(results: dict) -> dict:
+    refuse_cut(results)
+    return results
+
+
 def loader_in(transforms: Sequence) -> Loader | None:
     """The transform of a pipeline that loads the image; None if there is none."""
     return next(filter(is_loader, flatten(transforms)), None)
@@ -35,7 +52,7 @@ def loader_in(transforms: Sequence) -> Loader | None:
 def load(loader: Loader, file: str | Path) -> np.ndarray | None:
     """The array that a loader gives for an image file, ``(H, W)`` or BGR ``(H, W, C)``.
 
-    Pillow's pictures and tensors ``(C, H, W)``, as of torchvision, are RGB and are turned into that.
+    Pillow's images and tensors ``(C, H, W)``, as of torchvision, are RGB and are turned into that.
 
     Returns:
         None where it cannot read the file; the reason is the loader's own, of whatever type.
@@ -47,12 +64,12 @@ def load(loader: Loader, file: str | Path) -> np.ndarray | None:
         if isinstance(image, torch.Tensor):
             return image.numpy().transpose(1, 2, 0)[..., ::-1]
         return np.asarray(image)
-    except Exception:  # the loader may be anybody's
+    except Exception:  # third-party loaders may raise anything
         return None
 
 
 def load_picture(loader: Loader | None, file: str | Path) -> np.ndarray:
-    """What a loader gives for an image file, as a picture to paint on: uint8 RGB ``(H, W, 3)``.
+    """What a loader gives for an image file, as an image to paint on: uint8 RGB ``(H, W, 3)``.
 
     Args:
         loader: mmcv's or any other that gives grey or BGR arrays; None for mmcv's default.

@@ -1,4 +1,4 @@
-"""Scores of the pictures of several conditions together, and of resamples of their scenes.
+"""Scores of the images of several conditions together, and of resamples of their scenes.
 
 A percentile bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13): conditions are
 resampled each for itself, and together where they show the same scenes (three densities of one fog,
@@ -31,7 +31,7 @@ class ShiftCell(NamedTuple):
 
 
 CLEAN_COLUMN = ShiftCell('clean', 'clean')
-Scenes = Mapping[ShiftCell, np.ndarray]  # per cell ``(N,)`` names of what its pictures show
+Scenes = Mapping[ShiftCell, np.ndarray]  # per cell ``(N,)`` names of what its images show
 
 
 def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
@@ -47,7 +47,7 @@ def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
 
 
 def resampled_counts(scenes: Scenes, resamples: int = RESAMPLES) -> dict[ShiftCell, np.ndarray]:
-    """How often ``(R, N)`` each picture of every cell occurs in each resample of scenes."""
+    """How often ``(R, N)`` each image of every cell occurs in each resample of scenes."""
     found: dict[ShiftCell, np.ndarray] = {}
     for cells in strata(scenes):
         names, places = np.unique(
@@ -66,7 +66,7 @@ def seed_of(names: np.ndarray) -> int:
 
 
 class Pooled:
-    """What is known of the pictures of some cells, of which any can be taken together.
+    """What is known of the images of some cells, of which any can be taken together.
 
     Args:
         scenes: of all cells that there will be.
@@ -94,7 +94,7 @@ class Pooled:
         return resampled_counts(self.scenes, self.resamples)
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
-        """The score of all pictures of some cells, over some classes, per cent; NaN if there is none."""
+        """The score of all images of some cells, over some classes, per cent; NaN if there is none."""
         raise NotImplementedError
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
@@ -107,7 +107,7 @@ class Pooled:
 
 
 class PooledSums(Pooled):
-    """What is a function of sums over pictures.
+    """What is a function of sums over images.
 
     Statistics of a cell are ``(N, ...)``, whole numbers.
     """
@@ -119,7 +119,7 @@ class PooledSums(Pooled):
         self._draws: dict[ShiftCell, np.ndarray] = {}
 
     def drawn_sums(self, cell: ShiftCell) -> np.ndarray:
-        """Sums ``(R, ...)`` over the pictures of each resample."""
+        """Sums ``(R, ...)`` over the images of each resample."""
         if cell not in self._draws:
             # whole numbers, exact in float64, in whatever order they are added
             statistics = self.statistics[cell]
@@ -172,7 +172,7 @@ class PooledAP(Pooled):
         self._drawn: dict[tuple[str, tuple[ShiftCell, ...]], dict[str, np.ndarray]] = {}
 
     def of(self, metric: str) -> 'PooledAP':
-        """Another score of the same pictures and draws, such as 'segm_mAP_50'."""
+        """Another score of the same images and draws, such as 'segm_mAP_50'."""
         assert self.counts is not None  # made once for all scores
         other = copy.copy(self)
         other.metric = other.truth = metric
@@ -239,7 +239,7 @@ def added(parts: Iterable[np.ndarray]) -> np.ndarray:
 def combined(
     over: str, sums: Sequence[np.ndarray], score: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """A score of several conditions: of all their pictures, or the mean of theirs.
+    """A score of several conditions: of all their images, or the mean of theirs.
 
     Args:
         over: `POOLED` or `MEAN`.
@@ -254,7 +254,7 @@ def pool(
     scenes: Scenes,
     resamples: int = RESAMPLES,
 ) -> Pooled:
-    """What is known of some cells' pictures; the same draws for the same scenes."""
+    """What is known of some cells' images; the same draws for the same scenes."""
     boxes = any(isinstance(found, Mapping) for found in statistics.values())
     pooled: Pooled = (PooledAP if boxes else PooledIoU)(scenes, resamples)
     pooled.statistics |= statistics
@@ -276,7 +276,7 @@ def drawn_alike(
     second: Mapping[str, np.ndarray] | None,
     score: str | None = None,
 ) -> tuple[PooledSums | StoredDraws, ...] | None:
-    """Two models' cells with the same pictures; None where there is nothing to draw.
+    """Two models' cells with the same images; None where there is nothing to draw.
 
     Args:
         first: arrays of per_image.npz or calibration.npz.

@@ -26,9 +26,9 @@ class PublishedShift:
         values: condition, 'pooled', 'mean_of_conditions' or 'clean' -> per cent.
         training: what it was trained on.
         source: where it stands.
-        samples: pictures evaluated; None where it is not said.
+        samples: images evaluated; None where it is not said.
         note: what a reader of the row must know.
-        ranked: whether results on the same pictures have a place among such rows: of one source, which trained
+        ranked: whether results on the same images have a place among such rows: of one source, which trained
             all of them alike.
     """
 

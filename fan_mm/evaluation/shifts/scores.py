@@ -1,69 +1,23 @@
 """Scores on real adverse conditions: per condition, pooled over conditions, and as their mean.
 
-Pooled is the score of all of a set's pictures together: of mIoU that of the sum of the conditions'
+Pooled is the score of all of a set's images together: of mIoU that of the sum of the conditions'
 confusion matrices, as a test server reports 'all'; of mAP that of all detections in the order of their
 scores. The mean of conditions is another number. `fan_mm.evaluation.shifts.pooling` has the intervals.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from fan_mm.corruptions import image_key
-from fan_mm.evaluation.audit import joined
-from fan_mm.evaluation.average_precision import Matches
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLED, RESAMPLES, interval
-from fan_mm.evaluation.cell_dataset import sample_infos
-from fan_mm.evaluation.cells import CellRecord
+from fan_mm.evaluation.bootstrap import interval
 from fan_mm.evaluation.metrics import retention
-from fan_mm.evaluation.results import SHIFTS, environment, heading
-from fan_mm.evaluation.shifts.pooling import (
-    CLEAN_COLUMN,
-    MEAN,
-    POOLED,
-    Pooled,
-    PooledAP,
-    ShiftCell,
-    pool,
-)
+from fan_mm.evaluation.shifts.measured import Measured
+from fan_mm.evaluation.shifts.pooling import MEAN, POOLED, Pooled, ShiftCell
 
-_COCO_VAL = 5000  # pictures
+_COCO_VAL = 5000  # images
 EFFECTIVE_SLOPE = 0.45  # easyrobust #21: what a detector's COCO mAP predicts of its mean on COCO-O
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is known of one condition.
-
-    Attributes:
-        cell: which.
-        record: its scores.
-        total: pictures that it has, evaluated or not.
-        unlabelled: names of pictures left out for want of a label.
-        keys: ``(N,)`` names of the pictures evaluated.
-        scenes: ``(N,)`` names of what they show; pictures of one scene are drawn together.
-        statistics: see `fan_mm.evaluation.shifts.pooling`; None without.
-        sha256: of the pictures and labels evaluated.
-        calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None where it was not
-            measured.
-        audit: of its sweep.
-    """
-
-    cell: ShiftCell
-    record: CellRecord
-    total: int
-    unlabelled: tuple[str, ...] = ()
-    keys: np.ndarray | None = None
-    scenes: np.ndarray | None = None
-    statistics: np.ndarray | Mapping[str, Matches] | None = None
-    sha256: str | None = None
-    calibration: np.ndarray | None = None
-    audit: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +30,7 @@ class SetInfo:
         scored: positions of the classes that count; None for all.
         weather: condition -> 'fog', 'night' and so on.
         effective: whether its field reports `effective_robustness`.
+        published: how many images a condition has where the set is whole, and 'all' of them.
         told: further entries for results.json: 'encoding', 'protocol', 'source' and so on.
     """
 
@@ -84,6 +39,7 @@ class SetInfo:
     scored: tuple[int, ...] | None = None
     weather: Mapping[str, str] = field(default_factory=dict)
     effective: bool = False
+    published: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,7 +62,7 @@ class SetScores:
         clean: the clean column; None where it was not asked for.
         headline: name of the score.
         classes: names of the model's classes.
-        pooled: the pictures of these cells, of those that have statistics.
+        pooled: the images of these cells, of those that have statistics.
     """
 
     def __init__(
@@ -129,7 +85,7 @@ class SetScores:
         if self.info.effective and self.clean is not None and self.clean.total != _COCO_VAL:
             told['notes'] = [
                 *told.get('notes', ()),
-                f'effective robustness: the clean column has {self.clean.total} pictures, and so is not COCO '
+                f'effective robustness: the clean column has {self.clean.total} images, so it is not COCO '
                 f'val2017, which has {_COCO_VAL}.',
             ]
         return {
@@ -139,6 +95,7 @@ class SetScores:
             'samples': sum(m.record.samples for m in self.conditions),
             'total': sum(m.total for m in self.conditions),
             'unlabelled': sum(len(m.unlabelled) for m in self.conditions),
+            'published': self.info.published.get('all'),
             'scored': [self.classes[i] for i in self.scored],
             **self.numbers(self._condition),
             'per_class': self._per_class(),
@@ -176,6 +133,7 @@ class SetScores:
             'samples': record.samples,
             'total': measured.total,
             'unlabelled': len(measured.unlabelled),
+            'published': self.info.published.get(measured.cell.condition),
             'first_unlabelled': list(measured.unlabelled[:3]),
             'sha256': measured.sha256,
             **self._absent(measured),
@@ -206,7 +164,7 @@ class SetScores:
         if len(self.conditions) > 1 and any(
             m.record.status == 'done' and m.cell not in self.pooled for m in self.conditions
         ):
-            why = f'of {self.headline} nothing is stored by picture here: it is not pooled'
+            why = f'of {self.headline} no data are stored per image: it is not pooled'
             nothing: dict[str, Any] = {
                 'value': None,
                 'interval': None,
@@ -262,7 +220,7 @@ class SetScores:
         return {'value': value, 'interval': bounds, 'complete': True, 'missing': []}
 
     def _score(self, group: Sequence[Measured]) -> float | None:
-        """The score of some cells' pictures over the classes of this set, per cent; None without."""
+        """The score of some cells' images over the classes of this set, per cent; None without."""
         if any(m.record.status != 'done' for m in group):
             return None
         if all(m.cell in self.pooled for m in group):
@@ -271,7 +229,7 @@ class SetScores:
         return group[0].record.metrics.get(self.headline) if whole else None
 
     def _per_class(self) -> dict[str, dict[str, float | None]]:
-        """Per-class values of all pictures together; of one condition its own."""
+        """Per-class values of all images together; of one condition its own."""
         cells = [m.cell for m in self.conditions if m.record.status == 'done']
         if len(cells) < len(self.conditions):
             return {}
@@ -283,187 +241,6 @@ class SetScores:
             for i in self.scored
         }
         return {self.pooled.metric: found}
-
-
-def join(
-    *,
-    measured: Sequence[Measured],
-    sets: Mapping[str, SetInfo],
-    task: str,
-    headline: str,
-    model: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    protocol: Mapping[str, Any],
-    pooled: Pooled | None = None,
-) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-    """What results.json and per_image.npz hold.
-
-    Args:
-        measured: every condition of every set, and first the clean column where it was asked for.
-        sets: their sets by name, in order.
-        task: 'segmentation' or 'detection'.
-        headline: name of the score.
-        model: as for `fan_mm.evaluation.results.build_results`.
-        dataset: 'type' of the clean column, 'classes', 'palette'.
-        protocol: further entries, such as 'max_samples'.
-        pooled: the pictures of all that was measured; made where it is None.
-
-    Returns:
-        The content of results.json, and the arrays of per_image.npz, None without statistics.
-    """
-    if pooled is None:
-        statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
-        pooled = pool(statistics, scenes_of(m for m in measured if m.cell in statistics))
-    clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
-    classes = dataset['classes']
-
-    def scores_of(metric: str, pictures: Pooled) -> dict[str, SetScores]:
-        return {
-            name: SetScores(
-                # a formula of mAP
-                info if metric == headline else replace(info, effective=False),
-                [m for m in measured if m.cell.set == name],
-                *(clean, metric, classes, pictures),
-            )
-            for name, info in sets.items()
-        }
-
-    found = scores_of(headline, pooled)
-    entries = {name: scores.results() for name, scores in found.items()}
-    draws = _draws(found, pooled)
-    whole = [m for m in measured if m.cell in pooled]
-    others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
-    if isinstance(pooled, PooledAP):
-        arrays = arrays_of(RESAMPLED, whole, draws)
-        for metric in others:
-            pictures = pooled.of(metric)
-            found = scores_of(metric, pictures)
-            for name, scores in found.items():
-                entries[name].setdefault('others', {})[metric] = scores.numbers()
-            if arrays:
-                drawn = _draws(found, pictures)
-                arrays |= {f'{metric}/{"/".join(cell)}': array for cell, array in drawn.items()}
-    else:
-        arrays = arrays_of('iou', whole, pooled.statistics)
-    return {
-        **heading(SHIFTS),
-        'protocol': ', '.join(f'{info.title} {info.split}' for info in sets.values()),
-        'task': task,
-        'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
-        'model': dict(model),
-        'dataset': {
-            **dataset,
-            'samples': None if clean is None else clean.record.samples,
-            'total': None if clean is None else clean.total,
-            'sha256': None if clean is None else clean.sha256,
-        },
-        **protocol,
-        'environment': environment(),
-        'cells': [_public(m) for m in measured],
-        'sets': entries,
-        'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': joined(
-            {str(m.cell): m.audit for m in measured if m.audit},
-            str(CLEAN_COLUMN),
-            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
-        ),
-        'gallery': [
-            {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
-            for m in measured
-            for image in m.record.images
-        ],
-    }, arrays
-
-
-def _draws(found: Mapping[str, SetScores], pooled: Pooled) -> dict[ShiftCell, np.ndarray]:
-    """Resampled scores ``(R,)`` of the clean column and of all sets."""
-    draws = {}
-    for scores in found.values():
-        if CLEAN_COLUMN in pooled:
-            draws[CLEAN_COLUMN] = pooled.drawn([CLEAN_COLUMN], range(len(scores.classes)))
-        draws |= scores.draws()
-    return draws
-
-
-class Pictures(NamedTuple):
-    """What is known of the pictures of a cell.
-
-    Attributes:
-        keys: ``(N,)`` their names.
-        scenes: ``(N,)`` names of what they show. Pictures with one label file show one scene: three fogs
-            of one street.
-        sha256: of names, sizes of the files and, of boxes, the labels, whatever dataset class reads them.
-    """
-
-    keys: np.ndarray
-    scenes: np.ndarray
-    sha256: str
-
-
-def pictures_of(cell: ShiftCell, dataset: Any, samples: Sequence[int]) -> Pictures:
-    """The pictures of a cell's dataset, of mmengine's kind: those of some indices."""
-    infos = sample_infos(dataset, samples)
-    keys = [image_key(info['img_path']) for info in infos]
-    # COCO-O's domains have folders, and may have files, of the same names, and no scene in common
-    scenes = [
-        image_key(info['seg_map_path']) if info.get('seg_map_path') else f'{cell}/{key}'
-        for info, key in zip(infos, keys, strict=True)
-    ]
-    content = [
-        (key, _size(info['img_path']), _size(info.get('seg_map_path')), info.get('instances'))
-        for key, info in zip(keys, infos, strict=True)
-    ]
-    digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
-    return Pictures(np.array(keys), np.array(scenes), digest)
-
-
-def _size(path: str | None) -> int | None:
-    """Bytes of a file; None of one that is not on this machine."""
-    try:
-        return None if path is None else os.path.getsize(path)
-    except OSError:
-        return None
-
-
-def scenes_of(measured: Iterable[Measured]) -> dict[ShiftCell, np.ndarray]:
-    """The scenes of cells with statistics."""
-    found = {}
-    for m in measured:
-        assert m.scenes is not None
-        found[m.cell] = m.scenes
-    return found
-
-
-def arrays_of(
-    kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
-) -> dict[str, np.ndarray] | None:
-    """What per_image.npz or calibration.npz holds; None without statistics.
-
-    Args:
-        kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.
-        measured: the cells with statistics.
-        content: theirs, and of 'resampled' also that of ``(set, 'pooled')``.
-    """
-    what = 'draws' if kind == RESAMPLED else 'sums'
-    arrays = {f'{what}/{"/".join(cell)}': array for cell, array in content.items()}
-    for m in measured:
-        name = '/'.join(m.cell)
-        assert m.keys is not None and m.scenes is not None  # of cells with statistics
-        arrays[f'keys/{name}'], arrays[f'scenes/{name}'] = m.keys, m.scenes
-    return {'kind': np.array(kind), **arrays} if arrays else None
-
-
-def _public(measured: Measured) -> dict[str, Any]:
-    """A cell of results.json."""
-    cell = asdict(measured.record)
-    # of the last two 'gallery' and 'audit' tell
-    for name in ('corruption', 'severity', 'images', 'evidence'):
-        del cell[name]
-    return {**measured.cell._asdict(), **cell}
-
-
-def _pictures(image: Mapping[str, str]) -> dict[str, str]:
-    return {name: path for name, path in image.items() if name != 'key'}
 
 
 def _mean(scores: Sequence[Any]) -> Any:

@@ -1,8 +1,8 @@
 """Submissions: predictions of a split whose labels are withheld, as the benchmark's server takes them.
 
-A `Submission` is a folder with the files of each picture and, in the end, the zip of them. Files appear
-whole, one picture after the other, so a stopped run goes on where it was, several processes may add
-pictures of their own, and no more than one prediction is ever held::
+A `Submission` is a folder with the files of each image and, at the end, a zip of them. Files are
+written atomically, one image after the other, so an interrupted run continues where it stopped,
+several processes may add their images, and only one prediction is held in memory::
 
     submission = Submission('acdc', folder, {'checkpoint_sha256': digest})
     for image in submission.missing(images):      # what a stopped run has left to do
@@ -30,6 +30,7 @@ import numpy as np
 
 from fan_mm.datasets.shifts.label_maps import label_map
 from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
 from fan_mm.fileio import whole_file, write_whole
 from fan_mm.images import read_header
 
@@ -54,7 +55,7 @@ class Server:
         files: path in the zip, by the groups of ``picture``, to what the file holds: 'labels' (8 bits)
             or 'confidence' (16 bits).
         values: what each of the 19 trainIds is called there.
-        count: pictures of the split; None where it is not known.
+        count: images of the split; None where it is not known.
         sizes: widths and heights in pixels that the split has.
         limit: bytes that a zip may have; None where no limit is known.
         remark: what is not one to one, or not certain.
@@ -78,13 +79,13 @@ class Server:
         """Paths in the zip of a picture's files, and what each holds.
 
         Raises:
-            InputError: the picture is none of this set.
+            InputError: the image is none of this set.
         """
         path = Path(image)
         match = re.fullmatch(self.picture, f'{path.parent.name}/{path.name}')
         if match is None:
             raise InputError(
-                f'{path}: pictures that the server of {self.title} scores are not named so'
+                f'{path}: this is not a name of an image that the server of {self.title} scores'
             )
         return {name.format(**match.groupdict()): kind for name, kind in self.files.items()}
 
@@ -105,7 +106,7 @@ SERVERS: dict[str, Server] = {
         },
         count=151,
         remark='labelTrainIds_invalid is a copy of labelTrainIds, which the server accepts: '
-        'its UIoU is then the IoU',
+        'UIoU then equals IoU',
     ),
     'muses': Server(
         'MUSES',
@@ -164,7 +165,7 @@ class Submission:
 
     Args:
         server: key of `SERVERS`.
-        folder: made if missing; goes on where a stopped submission of the same identity was.
+        folder: created if missing; an interrupted submission with the same identity is continued.
         identity: what the predictions depend on, JSON values: of the weights, the config.
 
     Raises:
@@ -190,19 +191,21 @@ class Submission:
         )  # asked first: another process writes the file before the folder
         if not file.exists():
             if began:
-                raise InputError(f'{self.folder} is of no submission: give another folder')
+                raise InputError(
+                    f'{self.folder} does not belong to a submission: give another folder'
+                )
             write_whole(file, text)
         elif file.read_text(errors='replace') != text:
             raise InputError(
-                f'{self.folder} holds predictions of other weights or another config ({file.name}): '
+                f'{self.folder} contains predictions of other weights or another config ({file.name}): '
                 f'remove it with {file.name}, or give another folder'
             )
 
     def missing(self, images: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
-        """The pictures of which not all files are there.
+        """The images of which not all files are there.
 
         Raises:
-            InputError: a picture is none of this set, or two would have the same file.
+            InputError: an image is none of this set, or two would have the same file.
         """
         images = list(images)
         _expected(self.server, images)
@@ -215,10 +218,10 @@ class Submission:
     def add(
         self, image: str | os.PathLike, labels: np.ndarray, confidence: np.ndarray | None = None
     ) -> None:
-        """Write the files of one picture; those that are there are replaced.
+        """Write the files of one image; those that are there are replaced.
 
         Args:
-            image: path of the picture.
+            image: path of the image.
             labels: trainIds ``(H, W)``, 0 to 18, in the picture's own size.
             confidence: ``(H, W)`` from 0 to 1; only where the server asks for it.
 
@@ -228,7 +231,7 @@ class Submission:
         labels = np.asarray(labels)
         header = read_header(image)
         if header is None:
-            raise InputError(f'{image}: no picture that can be read')
+            raise InputError(f'{image} cannot be read as an image')
         _check_prediction(image, labels, header.size)
         content = {'labels': np.array(self.server.values, np.uint8)[labels]}
         if self.server.confidence:
@@ -245,9 +248,9 @@ class Submission:
         """
         images = list(images)
         if absent := self.missing(images):
-            raise InputError(f'{self.folder}: no prediction of {_some(absent)}')
+            raise InputError(f'{self.folder}: no prediction of {few_and_more(absent, 1)}')
         if not images:
-            raise InputError(f'{self.folder}: there are no pictures to submit')
+            raise InputError(f'{self.folder}: there are no images to submit')
         names = sorted(_expected(self.server, images))
         with whole_file(self.zip) as aside:
             with zipfile.ZipFile(aside, 'w') as archive:  # PNGs shrink no further
@@ -271,7 +274,7 @@ def write_submission(
 
     Args:
         server: key of `SERVERS`.
-        predictions: path of a picture, trainIds ``(H, W)`` and confidence (or None), one by one.
+        predictions: path of an image, trainIds ``(H, W)`` and confidence (or None), one by one.
         folder: of the submission.
         identity: see `Submission`.
 
@@ -294,10 +297,10 @@ def check_zip(
     Args:
         file: the zip.
         server: whose it is.
-        images: the pictures that it is for.
+        images: the images that it is for.
 
     Returns:
-        The sizes of the pictures, width and height.
+        The sizes of the images, width and height.
 
     Raises:
         InputError: what is wrong, with the first file of which it is.
@@ -306,17 +309,19 @@ def check_zip(
     with zipfile.ZipFile(file) as archive:
         entries = archive.namelist()
         if absent := expected.keys() - set(entries):
-            raise InputError(f'{server.title}: the zip lacks {_some(sorted(absent))}')
+            raise InputError(f'{server.title}: the zip lacks {few_and_more(sorted(absent), 1)}')
         if others := set(entries) - expected.keys():
-            raise InputError(f'{server.title}: the zip holds {_some(sorted(others))} too')
+            raise InputError(
+                f'{server.title}: the zip also contains {few_and_more(sorted(others), 1)}'
+            )
         if len(entries) != len(expected):
-            raise InputError(f'{server.title}: the zip has names twice')
+            raise InputError(f'{server.title}: the zip contains names twice')
         sizes = {}
         for name, image in expected.items():
             if image not in sizes:
                 header = read_header(image)
                 if header is None:
-                    raise InputError(f'{image}: no picture that can be read')
+                    raise InputError(f'{image} cannot be read as an image')
                 sizes[image] = header.size
             wrong = _fault(archive.read(name), server, server.names(image)[name], sizes[image])
             if wrong:
@@ -325,7 +330,7 @@ def check_zip(
 
 
 def _expected(server: Server, images: Iterable[str | os.PathLike]) -> dict[str, str | os.PathLike]:
-    """Path in the zip to the picture whose it is."""
+    """Path in the zip to the image whose it is."""
     names: dict[str, str | os.PathLike] = {}
     for image in images:
         for name in server.names(image):
@@ -339,35 +344,37 @@ def _fault(data: bytes, server: Server, kind: str, size: tuple[int, int]) -> str
     """What is wrong with a file of a submission."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None or not data.startswith(b'\x89PNG'):
-        return 'is no PNG that can be read'
+        return 'cannot be read as PNG'
     bits = np.dtype(np.uint8 if kind == 'labels' else np.uint16)
     if pixels.ndim != 2 or pixels.dtype != bits:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         found = f'{channels} x {8 * pixels.itemsize}'
         return f'has {found} bits per pixel, not 1 x {8 * bits.itemsize}'
     if pixels.shape[::-1] != size:
-        return f'has {_by(pixels.shape[::-1])} pixels, the picture {_by(size)}'
+        return f'has {_by(pixels.shape[::-1])} pixels, the image {_by(size)}'
     if kind == 'labels':
         others = set(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))) - set(
             server.values
         )
         if others:
-            return f'has the value {min(others)}, which is no class of the server'
+            return f'has the value {min(others)}, which is not a class of the server'
     return None
 
 
 def _check_prediction(image: object, labels: np.ndarray, size: tuple[int, int]) -> None:
     if labels.ndim != 2 or labels.dtype.kind not in 'iu':
         raise InputError(
-            f'{image}: a prediction is (H, W) of trainIds, not {labels.shape} {labels.dtype}'
+            f'{image}: a prediction must be (H, W) trainIds, not {labels.shape} {labels.dtype}'
         )
     if labels.shape[::-1] != size:
         raise InputError(
-            f'{image}: the prediction has {_by(labels.shape[::-1])} pixels, the picture {_by(size)}'
+            f'{image}: the prediction has {_by(labels.shape[::-1])} pixels, the image {_by(size)}'
         )
     if labels.min() < 0 or labels.max() >= _CLASSES:
         worst = labels.min() if labels.min() < 0 else labels.max()
-        raise InputError(f'{image}: class {worst}, but servers take the 19 of Cityscapes, 0 to 18')
+        raise InputError(
+            f'{image}: class {worst}, but the servers accept the 19 Cityscapes classes, 0 to 18'
+        )
 
 
 def _sixteen_bits(
@@ -375,12 +382,12 @@ def _sixteen_bits(
 ) -> np.ndarray:
     """A confidence as its server counts it, 65535 for 1.0."""
     if confidence is None:
-        raise InputError(f"{image}: this server takes each pixel's confidence, and there is none")
+        raise InputError(f'{image}: this server needs a confidence per pixel, but there is none')
     confidence = np.asarray(confidence, np.float32)
     if confidence.shape != shape:
         raise InputError(f'{image}: confidence of {confidence.shape} for a prediction of {shape}')
     if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):  # NaN, too
-        raise InputError(f'{image}: a confidence is from 0 to 1')
+        raise InputError(f'{image}: a confidence must be from 0 to 1')
     return np.rint(np.minimum(confidence, 1) * _CONFIDENT).astype(np.uint16)
 
 
@@ -390,13 +397,13 @@ def _remarks(
     """What the server will not take, though each file is right, and what one should know."""
     remarks = []
     if server.count not in (None, pictures):
-        remarks.append(f'{pictures} pictures: the server takes all {server.count} of the split')
+        remarks.append(f'{pictures} images: the server needs all {server.count} of the split')
     if others := sorted(set(sizes) - set(server.sizes)):
         wanted = ' or '.join(map(_by, server.sizes))
-        remarks.append(f'pictures of {", ".join(map(_by, others))} pixels: the split has {wanted}')
+        remarks.append(f'images of {", ".join(map(_by, others))} pixels: the split has {wanted}')
     if server.limit is not None and length >= server.limit:
         remarks.append(
-            f'{length / _MEGABYTE:.0f} MB: the server takes less than {server.limit // _MEGABYTE}'
+            f'{length / _MEGABYTE:.0f} MB: the server accepts less than {server.limit // _MEGABYTE}'
         )
     return (*remarks, *filter(None, [server.remark]))
 
@@ -407,7 +414,3 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def _by(size: Sequence[int]) -> str:
     return 'x'.join(map(str, size))
-
-
-def _some(names: Sequence[object]) -> str:
-    return f'{names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else '')

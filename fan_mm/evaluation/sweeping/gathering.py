@@ -20,14 +20,16 @@ class RankPart:
 
     Attributes:
         error: that ended it, one line; None where none did.
+        lasting: whether the error would be the same at another try: a sample that cannot be loaded.
         positions: of its samples in the sweep, as they were processed.
         results: per collecting metric what it collected.
-        pictures: position -> picture -> JPEG file.
+        pictures: position -> image -> JPEG file.
         seen: for the audit.
         seconds: wall time.
     """
 
     error: str | None = None
+    lasting: bool = False
     positions: list[int] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
     pictures: dict[int, dict[str, bytes]] = field(default_factory=dict)

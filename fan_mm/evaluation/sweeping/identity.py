@@ -25,7 +25,7 @@ def sweep_identity(
     Args:
         name: of the protocol: of the whole benchmark, or of a real condition.
         protocol: see `fan_mm.evaluation.results.build_results`.
-        resized: whether pictures are corrupted as the model gets them.
+        resized: whether images are corrupted as the model gets them.
         images: how the corrupted ones were made (`fan_mm.evaluation.premade.PremadeImages.origin`).
         model: its 'config_sha256' and 'checkpoint_sha256'.
         content: hash of the dataset.

@@ -31,18 +31,18 @@ def check_options(
         InputError: one of the options is wrong.
     """
     if on_error not in ON_ERROR:
-        raise InputError(f'on_error is one of {", ".join(ON_ERROR)}, not {on_error!r}')
+        raise InputError(f'on_error must be one of {", ".join(ON_ERROR)}, not {on_error!r}')
     whole = find_benchmark(benchmark or 'all')
     if channel_order is not None:
         check_channel_order(channel_order, BENCHMARK_ORDERS)
     if whole.resized and channel_order not in (None, whole.channel_order):
         raise InputError(
-            f'{whole.name} takes the colours as {whole.channel_order}: leave the channel order out'
+            f'{whole.name} defines the channel order {whole.channel_order}: leave the option out'
         )
     if whole.resized and corrupted_root is not None:
         raise InputError(
-            f'{whole.name} corrupts pictures as the model gets them, after the resize: no folder of '
-            'corrupted images has those'
+            f'{whole.name} corrupts images after the resize, at the input size of the model: a folder of '
+            'corrupted images cannot be used'
         )
     if max_samples is not None and max_samples < 1:
         raise InputError(f'max_samples must be at least 1, not {max_samples}')

@@ -37,9 +37,9 @@ class OwnPart:
         labels: of the samples, None for those without.
         fp16: predict under autocast.
         copies: whether the corrupted images are other files than those of ``infos``.
-        every_cell: is told of what goes wrong with the first clean batch.
+        every_cell: is notified of failures on the first clean batch.
         auditor: looks at all batches.
-        gallery: takes pictures; None takes none.
+        gallery: takes images; None takes none.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OwnPart:
         Args:
             cell: which.
             loader: gives this process's batches of it next.
-            progress: is told of each.
+            progress: is notified of each.
 
         Raises:
             EveryCellFails: on all ranks, where the first clean batch shows it.
@@ -117,8 +117,8 @@ class OwnPart:
             raise
         except Exception as error:  # whatever a dataset, a model or a metric may raise
             self.metrics.put_back()
-            part.error = self._why(cell, error, [] if loaded else positions)
-            if not untried:
+            part.error, part.lasting = self._why(cell, error, [] if loaded else positions)
+            if not untried and not isinstance(error, InputError):
                 print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
             # The frames of the error hold what filled the memory, and the loader's iterator, in a
             # cycle that would make it wait ten seconds for its workers.
@@ -137,15 +137,22 @@ class OwnPart:
         calibrated = self.metrics.calibration is not None
         return predict(self.model, batch) if calibrated else self.model.test_step(batch)
 
-    def _why(self, cell: Cell, error: Exception, positions: Sequence[int]) -> str:
-        """An error as one line, which names the file where one of some samples cannot be loaded."""
+    def _why(self, cell: Cell, error: Exception, unread: Sequence[int]) -> tuple[str, bool]:
+        """An error as one line, and whether another try would end as this one.
+
+        Args:
+            cell: in which it was raised.
+            error: that was raised.
+            unread: positions of the samples that were to be loaded when it was; the line names the file of
+                the one that cannot be. They are loaded once more: a file system may have hesitated.
+        """
         line = one_line(error)
-        files = [str(self.infos[position]['img_path']) for position in positions]
-        copies = self.copies and cell != CLEAN
-        if positions and not copies and not any(file in line for file in files):
-            start = self.dataset.cells.index(cell) * len(self.dataset.samples)
-            try:
-                load_samples(self.dataset, [start + p for p in positions], 'the loader', positions)
-            except InputError as found:
-                return str(found)
-        return line
+        if not unread:
+            return line, False
+        start = self.dataset.cells.index(cell) * len(self.dataset.samples)
+        try:
+            load_samples(self.dataset, [start + p for p in unread], 'the loader', unread)
+        except InputError as found:
+            # of a copy only the error itself knows the name
+            return (line if self.copies and cell != CLEAN else str(found)), True
+        return line, False

@@ -28,10 +28,12 @@ class Outcome(NamedTuple):
     Attributes:
         done: whether it has a result.
         text: its score, or its error, one line.
+        lasting: whether another try would end so, too.
     """
 
     done: bool
     text: str
+    lasting: bool = False
 
     def __str__(self) -> str:
         return self.text if self.done else f'failed, {self.text}'
@@ -43,7 +45,7 @@ class Recording:
     Args:
         store: of the sweep.
         metrics: of the sweep.
-        every_cell: is told where the metrics fail on a whole cell.
+        every_cell: is notified if the metrics fail on a whole cell.
         auditor: of the sweep.
         paths: of all samples.
         more: whether other cells follow the clean one.
@@ -82,13 +84,18 @@ class Recording:
         record.error = next((part.error for part in of_ranks if part.error), None)
         if record.error and TOO_SMALL in record.error:
             raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
+        lasting = any(part.lasting for part in of_ranks)
+        if cell == CLEAN and lasting and self.more:
+            raise EveryCellFails(
+                f'the clean images cannot all be read: {record.error}; the same command then continues'
+            )
         if record.error is None:
             try:
                 scores, calibration = self.metrics.scores(of_ranks)
                 if self._is_in_vain(cell, scores):
                     raise EveryCellFails(
                         f'the clean images have no {scores.headline} (undefined), and so would every '
-                        'cell: the labels of those evaluated hold nothing that counts'
+                        'cell: the labels of the evaluated images contain nothing that counts'
                     )
                 # what was matched is for the clean cell, which is pooled with other conditions
                 arrays |= scores.arrays(matches=cell == CLEAN) | {'calibration': calibration}
@@ -108,7 +115,7 @@ class Recording:
             self._illustrate(record, of_ranks)
             self._audit(record, of_ranks, scores.headline)
         self.store.put(record, **arrays)
-        return Outcome(record.status == 'done', text)
+        return Outcome(record.status == 'done', text, lasting)
 
     def _is_in_vain(self, cell: Cell, scores: Scores) -> bool:
         """Whether the clean images have no score, so that nothing can be compared with them."""

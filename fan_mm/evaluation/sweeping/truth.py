@@ -28,13 +28,13 @@ def check_truth(
         if not own:
             raise InputError(
                 f'no image is left for {type(metric).__name__} of '
-                f'{evaluator.dataset_prefixes[number]}: give more than max_samples {len(infos)}'
+                f'{evaluator.dataset_prefixes[number]}: use more than max_samples {len(infos)}'
             )
         truth = truth_ids(metric)
         missing = [] if truth is None else [i for i in own if i['img_id'] not in truth]
         if missing and missing[0]['img_id'] is not None:
             raise InputError(
                 f'the annotation file of {type(metric).__name__} lacks {len(missing)} of '
-                f'{len(own)} images of the dataset, the first is {missing[0]["img_path"]} (id '
+                f'{len(own)} images of the dataset, for example {missing[0]["img_path"]} (id '
                 f'{missing[0]["img_id"]}): give both the same ann_file'
             )

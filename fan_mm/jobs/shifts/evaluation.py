@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -22,6 +22,7 @@ from mmengine.runner.amp import autocast
 from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.datasets.shifts.paths import walked_once
 from fan_mm.engine.config.building import building
+from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.outputs import check_outputs, without_losses
 from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.first_batch.trial import try_model
@@ -47,9 +48,9 @@ from fan_mm.jobs.shifts.parts import (
 from fan_mm.jobs.shifts.results import ShiftResults, headline_scalars
 from fan_mm.jobs.shifts.sets import clean_dataset, find_sets, is_withheld, task_of
 from fan_mm.jobs.shifts.submission import Withheld, submit, try_withheld
-from fan_mm.jobs.testing import model_info, ready_to_test
+from fan_mm.jobs.testing import end_test, model_info, ready_to_test
 from fan_mm.jobs.training_pictures import training_pictures
-from fan_mm.report import remove_report, write_report
+from fan_mm.report import remove_report
 from fan_mm.report.painters import painter
 from fan_mm.stopping import telling
 
@@ -77,21 +78,21 @@ def evaluate_shifts(
     """Evaluate a segmenter or detector on sets of real adverse conditions, and write the report.
 
     Args:
-        cfg: any config of mmseg with the 19 Cityscapes classes, or of mmdet; changed in place.
-        checkpoint: path of the weights, or their http(s) address; or a file of ``tools/export.py``.
+        cfg: any config of mmseg with the 19 Cityscapes classes, or of mmdet; modified in place.
+        checkpoint: path or http(s) URL of the weights, or a file exported by ``tools/export.py``.
         folders: set (a key of ``SHIFT_SETS``) -> folder.
-        work_dir: where results and report go, and from where a stopped evaluation goes on.
+        work_dir: folder for results and report, from which an interrupted evaluation resumes.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         splits: of sets, where it shall not be their default.
         encodings: of a set's labels, where it leaves a choice.
         cityscapes: folder of Cityscapes, whose validation split becomes the clean column, and from
-            where sets that are made of it have their labels.
+            where datasets derived from it have their labels.
         clean: evaluate the clean column: Cityscapes, or else the config's own test split.
         clean_split: set -> a split of it that is the clean column: ``{'acdc': 'val_ref'}``, the same places
             in good weather.
-        save_images: number of samples of each condition whose pictures are kept.
+        save_images: number of samples of each condition whose images are kept.
         submission: folder for what servers take: the predictions of splits whose labels are withheld.
-        fit_temperature: number of training pictures that a temperature is fitted on, for calibration.
+        fit_temperature: number of training images for fitting a temperature, for calibration.
         **options: of `fan_mm.evaluation.RobustnessSweep`: 'max_samples' and so on.
 
     Returns:
@@ -104,10 +105,10 @@ def evaluate_shifts(
     """
     check_options(**options)
     if submission and options.get('max_samples'):
-        raise InputError('--max-samples: a server takes all pictures of a split')
+        raise InputError('--max-samples: a server needs all images of a split')
     task = task_of(cfg)
     if clean_split and (task != 'segmentation' or not clean):
-        raise InputError('--clean SET=SPLIT is for segmenters, and not with --no-clean')
+        raise InputError('--clean SET=SPLIT is for segmentation models, and excludes --no-clean')
     found = find_sets(folders, task, splits or {}, encodings or {}, cityscapes, submission)
     withheld = {name: cs for name, cs in found.items() if is_withheld(cs)}
     found = {name: cs for name, cs in found.items() if name not in withheld}
@@ -128,7 +129,7 @@ def evaluate_shifts(
     except InputError as error:
         raise InputError(named(str(error), first) if first.condition else str(error)) from None
     fp16 = getattr(loop, 'fp16', False)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     if fit_temperature:
         probabilities_of(model, task)  # before anything is said of the training split
         options['fit_on'] = training_pictures(cfg, fit_temperature)
@@ -152,14 +153,7 @@ def evaluate_shifts(
             done = [submit(split, model, fp16) for split in submissions]
     if not sweeps:
         return {'submissions': done}
-    last = sweeps[parts[-1]]
-    loop.dataloader = last.loader(last.cells)  # LoggerHook says its length
-    runner.call_hook('after_test_epoch', metrics=headline_scalars(results))
-    runner.call_hook('after_test')
-    runner.call_hook('after_run')
-    if is_main_process():
-        write_report(work_dir / RESULTS, work_dir)
-    barrier()
+    end_test(runner, loop, sweeps[parts[-1]], headline_scalars(results), work_dir)
     return results | {'submissions': done}
 
 
@@ -263,7 +257,7 @@ def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> di
 
 def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
     """Evaluate a condition; returns the audit of its sweep."""
-    print_log(f'{part.title}: {len(sweep.samples)} pictures', 'current')
+    print_log(f'{part.title}: {len(sweep.samples)} images', 'current')
     try:
         return sweep.run()['audit']
     except InputError as error:
@@ -273,4 +267,4 @@ def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
 def _how_to_go_on(sweeps: Mapping[Part, RobustnessSweep], options: Mapping[str, Any]) -> str:
     without = ' without --overwrite' if options.get('overwrite') else ''
     stored = sum(bool(sweep.stored()) for sweep in sweeps.values())
-    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} goes on'
+    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} continues'

@@ -1,6 +1,7 @@
 """What is evaluated: each condition, and the clean column, with its loader and its metric; and its checks."""
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,18 +36,20 @@ class Part:
         loader: config of its loader.
         evaluator: config of its metric.
         condition: as it was found; None for the clean column.
+        column: what the clean column is, if not the config's own split: 'cityscapes', 'acdc_val_ref'.
     """
 
     cell: ShiftCell
     loader: ConfigDict
     evaluator: ConfigDict
     condition: Condition | None = None
+    column: str = ''
 
     def folder(self, work_dir: Path) -> Path:
-        """Where its sweep is stored."""
+        """Where its sweep is stored; each clean column in its own place, so that another can be added."""
         words = list(self.cell)
         if self.condition is None:
-            words = ['clean']
+            words = ['clean', self.column] if self.column else ['clean']
         elif self.condition.split != SHIFT_SETS[self.cell.set].splits[0]:
             words.insert(1, Path(self.condition.split).stem)
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
@@ -97,14 +100,16 @@ def parts_of(
         clean: whether there is such a column.
         twin: dataset that is the clean column in their place.
     """
-    loader = cfg.test_dataloader
+    loader, column = cfg.test_dataloader, ''
     if clean and twin:
-        loader = _loader(cfg, twin)
+        loader, column = _loader(cfg, twin), f'{twin["shift"]}_{Path(twin["split"]).stem}'
     elif clean and cityscapes and task == 'segmentation':
-        loader = _loader(cfg, _cityscapes(cityscapes))
+        loader, column = _loader(cfg, _cityscapes(cityscapes)), 'cityscapes'
     elif clean:
         _check_clean_is_there(loader, task)
-    parts = [Part(CLEAN_COLUMN, loader, _evaluator(cfg, task))] if clean else []
+    scored = _boxes_and_masks(cfg, found) if task == 'detection' else []
+    evaluator = _evaluator(cfg, task, scored)
+    parts = [Part(CLEAN_COLUMN, loader, evaluator, column=column)] if clean else []
     for name, conditions in found.items():
         for condition in conditions:
             dataset = SHIFT_SETS[name].dataset(condition)
@@ -112,7 +117,7 @@ def parts_of(
                 Part(
                     ShiftCell(name, condition.name),
                     _loader(cfg, dataset),
-                    _evaluator(cfg, task, condition),
+                    _evaluator(cfg, task, scored, condition),
                     condition,
                 )
             )
@@ -143,7 +148,7 @@ def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
     loader = copy.deepcopy(cfg.test_dataloader)
     pipelines = [d.get('pipeline') for _, d in datasets_of('', loader.dataset)]
     if not pipelines or not pipelines[0]:
-        raise InputError('test_dataloader.dataset has no pipeline to read pictures with')
+        raise InputError('test_dataloader.dataset has no pipeline to read images')
     if any(pipeline != pipelines[0] for pipeline in pipelines):
         raise InputError('the test datasets have several pipelines: keep one dataset')
     loader.dataset = ConfigDict(dataset, pipeline=pipelines[0])
@@ -151,14 +156,36 @@ def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
     return loader
 
 
-def _evaluator(cfg: Config, task: str, condition: Condition | None = None) -> ConfigDict:
-    """MIoU as mmseg has it; box mAP as the config computes it, from the condition's own file."""
+def _coco_metric(cfg: Config) -> ConfigDict | None:
+    """The config's own of COCO's metrics."""
+    own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
+    return next((m for m in own if type_name(m) in _COCO_METRICS), None)
+
+
+def _boxes_and_masks(cfg: Config, found: Mapping[str, Sequence[Condition]]) -> list[str]:
+    """What is scored: boxes; and masks, where the config's metric scores them and all objects have some."""
+    asked = (_coco_metric(cfg) or {}).get('metric', 'bbox')
+    if 'segm' not in ([asked] if isinstance(asked, str) else asked):
+        return ['bbox']
+    without = [c.ann_file for conditions in found.values() for c in conditions if not c.masks]
+    if not without:
+        return ['bbox', 'segm']
+    print_log(
+        f"test_evaluator.metric: only boxes are scored, not 'segm': {without[0]} has objects without a mask",
+        'current',
+        logging.WARNING,
+    )
+    return ['bbox']
+
+
+def _evaluator(
+    cfg: Config, task: str, scored: Sequence[str], condition: Condition | None = None
+) -> ConfigDict:
+    """MIoU as mmseg has it; mAP as the config computes it, from the condition's own file."""
     if task == 'segmentation':
         return ConfigDict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])
-    own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
-    metric = next((copy.deepcopy(m) for m in own if type_name(m) in _COCO_METRICS), None)
-    metric = metric or ConfigDict(type='mmdet.CocoMetric')
-    metric['metric'] = 'bbox'
+    metric = copy.deepcopy(_coco_metric(cfg)) or ConfigDict(type='mmdet.CocoMetric')
+    metric['metric'] = 'bbox' if scored == ['bbox'] else list(scored)  # as stored sweeps have it
     metric.pop('metric_items', None)  # without mAP there would be no score
     if condition is not None:
         metric['ann_file'] = str(condition.ann_file)

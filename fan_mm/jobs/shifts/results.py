@@ -17,11 +17,14 @@ from fan_mm.evaluation.calibration.of_shifts import add_calibration
 from fan_mm.evaluation.cells import CLEAN
 from fan_mm.evaluation.class_names import palette_of
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, write_with_arrays
+from fan_mm.evaluation.shifts.measured import Measured, Pictures, pictures_of
 from fan_mm.evaluation.shifts.pooling import Pooled, PooledAP, PooledIoU
-from fan_mm.evaluation.shifts.scores import Measured, Pictures, SetInfo, join, pictures_of
+from fan_mm.evaluation.shifts.results import join
+from fan_mm.evaluation.shifts.scores import SetInfo
 from fan_mm.fileio import alone_in
 from fan_mm.jobs.shifts.parts import Part, dataset_label
 
+_PART = 'scores of this part are not comparable with those published for the whole'
 _HEADLINES = {'segmentation': 'mIoU', 'detection': 'bbox_mAP'}
 
 
@@ -49,6 +52,11 @@ class ShiftResults:
         self.work_dir, self.task, self.sweeps = work_dir, task, sweeps
         self.model, self.max_samples = model, max_samples
         self.sets = {name: _set_info(SHIFT_SETS[name], cs) for name, cs in found.items()}
+        for part, sweep in list(sweeps.items())[:1]:
+            published = _published(sweep.clean_loader.dataset) if part.condition is None else None
+            if published not in (None, sweep.total):
+                text = f'the clean column has {sweep.total} of {published} images: {_PART}'
+                print_log(text, 'current', logging.WARNING)
 
     @cached_property
     def pictures(self) -> dict[Part, Pictures]:
@@ -60,7 +68,7 @@ class ShiftResults:
 
     @cached_property
     def pooled(self) -> Pooled:
-        """The pictures of the conditions that are done; whatever is still to come, drawn alike."""
+        """The images of the conditions that are done; whatever is still to come, drawn alike."""
         kind = {'segmentation': PooledIoU, 'detection': PooledAP}[self.task]
         return kind({part.cell: pictures.scenes for part, pictures in self.pictures.items()})
 
@@ -83,6 +91,9 @@ class ShiftResults:
                 model=self.model,
                 dataset={
                     'type': dataset_label(some.clean_loader.dataset)
+                    if first.condition is None
+                    else None,
+                    'published': _published(some.clean_loader.dataset)
                     if first.condition is None
                     else None,
                     'classes': classes,
@@ -138,8 +149,14 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
     notes = [note for c in conditions for note in c.notes]
     if lacking := record.lacking(conditions):
         notes.append(
-            f'{conditions[0].folder} has nothing of {", ".join(lacking)}: pooled and mean are of the others, '
-            f'and not those that are published of {record.title}'
+            f'{conditions[0].folder} contains nothing of {", ".join(lacking)}: pooled and mean cover only the '
+            f'others, and are not comparable with published ones of {record.title}'
+        )
+        print_log(notes[-1], 'current', logging.WARNING)
+    published = record.published(conditions)
+    if parts := _other_counts(conditions, published):
+        notes.append(
+            f'{conditions[0].folder} has {", ".join(parts)} of {record.title} {conditions[0].split}: {_PART}'
         )
         print_log(notes[-1], 'current', logging.WARNING)
     return SetInfo(
@@ -151,6 +168,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
         if conditions[0].split.endswith('_ref')
         else record.weather,
         effective=record.name == 'coco_o' and not lacking,
+        published=published,
         told={
             'type': record.dataset_type,
             'folder': str(conditions[0].folder),
@@ -162,6 +180,27 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
             'notes': list(dict.fromkeys(notes)),
         },
     )
+
+
+def _published(dataset: Any) -> int | None:
+    """How many images the split of a clean column has as published; None where that is not known."""
+    shift = getattr(dataset, 'shift', None)
+    if not isinstance(shift, ShiftSet) or dataset.conditions not in (None, ['all']):
+        return None
+    counts = shift.counts.get(dataset.split or shift.splits[0])
+    return counts if isinstance(counts, int) else None
+
+
+def _other_counts(conditions: Sequence[Condition], published: Mapping[str, int]) -> list[str]:
+    """The conditions that have another number of images than is published, or else all together."""
+    found = {c.name: len(c.images) for c in conditions}
+    if not published.keys() & found.keys() and 'all' in published:
+        found = {'all': sum(found.values())}
+    return [
+        f'{count} of {published[name]} images{"" if name == "all" else f" ({name})"}'
+        for name, count in found.items()
+        if published.get(name, count) != count
+    ]
 
 
 def _calibration_of(sweep: RobustnessSweep) -> dict[str, Any]:

@@ -15,14 +15,14 @@ TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 def set_for(name: str, task: str) -> ShiftSet:
-    """The record that an option names: of ACDC, pictures with label maps, or with boxes for detectors.
+    """The record that an option names: of ACDC, images with label maps, or with boxes for detectors.
 
     Raises:
         InputError: there is none for models of this task.
     """
     records = [SHIFT_SETS[n] for n in (name, f'{name}_boxes') if n in SHIFT_SETS]
     if not records:
-        raise InputError(f'sets are {", ".join(SHIFT_SETS)}, not {name!r}')
+        raise InputError(f'the dataset must be one of {", ".join(SHIFT_SETS)}, not {name!r}')
     for record in records:
         if record.task == task:
             return record
@@ -36,8 +36,8 @@ def task_of(cfg: Config) -> str:
     scope = scope_of(cfg)
     if scope not in TASKS:
         raise InputError(
-            'real adverse conditions are for segmenters of the 19 Cityscapes classes and for '
-            f'detectors, but the config is for {scope or "another library"}'
+            'real adverse conditions are for segmentation models of the 19 Cityscapes classes '
+            f'and for detectors, but the config is for {scope or "another library"}'
         )
     return TASKS[scope]
 
@@ -50,9 +50,13 @@ def find_sets(
     cityscapes: str | None,
     submission: str | None,
 ) -> dict[str, tuple[Condition, ...]]:
-    """The conditions of every set, by the names of the records."""
+    """The conditions of every set, by the names of the records.
+
+    Raises:
+        InputError: there is none; a split or an encoding is of a set that is not given; as `ShiftSet.find`.
+    """
     if not folders:
-        raise InputError('nothing to evaluate: give a set, such as --acdc DIR')
+        raise InputError('nothing to evaluate: give a dataset, such as --acdc DIR')
     for what, given in (('split', splits), ('encoding', encodings)):
         for name in given.keys() - folders.keys():
             option = f'--{name.replace("_", "-")}'
@@ -76,12 +80,15 @@ def find_sets(
 def clean_dataset(
     folders: Mapping[str, str], split: Mapping[str, str], encodings: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Config of the dataset that is the clean column: a split of a set, of ACDC the reference pictures.
+    """Config of the dataset that is the clean column: a split of a set, of ACDC the reference images.
 
     Args:
         folders: set -> folder.
         split: set -> split, one of them at most; None without.
         encodings: of a set's labels.
+
+    Raises:
+        InputError: there are several, or it is of a set that is not given, or has no labels.
     """
     if not split:
         return None
@@ -90,7 +97,7 @@ def clean_dataset(
         raise InputError(
             f'--clean {name}={wanted}: '
             + (
-                'there is one clean column'
+                'there can only be one clean column'
                 if others
                 else f'give --{name.replace("_", "-")} DIR, too'
             )
@@ -113,11 +120,11 @@ def _check_server(record: ShiftSet, split: str, submission: str | None) -> None:
     other = f'--split {record.name}={with_labels} has labels' if with_labels else ''
     if not submission:
         raise InputError(
-            f'the labels of {record.title} {split} are withheld: --submission DIR writes what its '
-            f'server takes, {other}'
+            f'the labels of {record.title} {split} are withheld: --submission DIR writes a submission '
+            f'for its server, {other}'
         )
     if record.name not in SERVERS or split not in ('test', 'testing'):
         raise InputError(
-            f'{record.title} {split} has no labels here, and no server is known that takes its '
+            f'{record.title} {split} has no labels here, and no server is known for its '
             f'predictions: {other}'
         )

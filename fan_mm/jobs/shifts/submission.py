@@ -20,6 +20,7 @@ from fan_mm.engine.first_batch.trial import try_model
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.shifts.submission import Submission
 
 
@@ -39,6 +40,8 @@ class Withheld:
 
     def __post_init__(self) -> None:
         sets: list[Any] = [loader.dataset for loader in self.loaders]
+        for dataset in sets:
+            refuse_cut_pictures(dataset)
         self.images = [
             [str(info['img_path']) for info in sample_infos(found, range(len(found)))]
             for found in sets
@@ -77,10 +80,10 @@ def submit(withheld: Withheld, model: nn.Module, fp16: bool) -> dict[str, Any]:
         'set', 'zip', 'files' and 'remarks', on every rank.
 
     Raises:
-        InputError: a picture cannot be read or predicted; the zip is not what the server takes.
+        InputError: an image cannot be read or predicted; the zip is not what the server takes.
     """
     total, left = len(withheld.all_images), len(withheld.missing)
-    print_log(f'{withheld.title}: {left} of {total} pictures are to be predicted', 'current')
+    print_log(f'{withheld.title}: {left} of {total} images left to predict', 'current')
     rank, world_size = get_dist_info()
     error = None
     try:
@@ -122,8 +125,8 @@ def _of_server(withheld: Withheld, sample: Any) -> tuple[str, np.ndarray, np.nda
     logits = getattr(sample, 'seg_logits', None)
     if logits is None or logits.data.shape[0] < 2:
         raise InputError(
-            f'the server of {withheld.title} takes a confidence for each pixel, but the model gives no '
-            'scores of the classes'
+            f'the server of {withheld.title} needs a confidence per pixel, but the model returns no '
+            'class scores'
         )
     confidence = logits.data.float().softmax(0).amax(0)
     return sample.img_path, labels, confidence.cpu().numpy()

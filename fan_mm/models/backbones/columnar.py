@@ -30,12 +30,13 @@ CLASS_ATTENTION_BLOCKS = 2
 
 
 class ColumnarBackbone(FreezableBackbone):
-    """FAN blocks and class attention behind the subclass's stem.
+    """FAN blocks and class attention after the subclass's stem.
 
-    Only what the requested outputs depend on is created: no block after the last output and, unless
-    the class token is returned, no class-attention weights that do not affect patch tokens. Every
-    parameter therefore gets a gradient, and DDP needs no ``find_unused_parameters``. Checkpoints of
-    the whole model still load; weights that this model does not use are left out.
+    Only modules on which the requested outputs depend are created: no block after the last output
+    and, unless the class token is returned, no class-attention weights that do not affect patch
+    tokens. Every parameter therefore gets a gradient, and DDP needs no ``find_unused_parameters``.
+    Checkpoints of the whole model can still be loaded; weights that this model does not use are
+    ignored.
 
     Args:
         arch: a name of `arch_zoo`, or a dict with the keys `arch_keys`.
@@ -43,26 +44,26 @@ class ColumnarBackbone(FreezableBackbone):
             and the final norm, 'raw' for the class and patch tokens (B, 1+N, C) after both,
             'avg_featmap' for the mean over patch tokens (B, C).
         out_indices: which outputs to return; -1 is the last, after class attention. 'cls_token'
-            and 'raw' exist for the last only.
+            and 'raw' are only available for the last.
         channel_attention: 'eca' (released models), 'se' (squeeze-excite, paper Table 6) or 'csa'
             (full channel self-attention, paper Eq. 6).
-        token_pooling: number of scales K of the token-aware average pooling (TAP) in front of every
-            block's token mixing, the published models have 4; None for none, as in FAN.
+        token_pooling: number of scales K of the token-aware average pooling (TAP) before the token
+            mixing of every block (4 in the published models); None for no pooling, as in FAN.
         paired_frequencies: one frequency for each sine and cosine pair of the position encoding, as
-            in the classification models; False for the official dense models' form (spec 2.3).
-        last_stage_channels: channels of a strided convolution on the last map that makes it
-            stride 32 for detection (the official one has 768); None for no convolution.
+            in the classification models; False for the variant of the official dense models (spec 2.3).
+        last_stage_channels: channels of a strided convolution on the last map, which gives
+            it stride 32 for detection (768 in the official models); None for no convolution.
         out_norm: LayerNorm over channels on every output map.
-        norm_cfg: the batch norms; None means ``dict(type='BN')``.
+        norm_cfg: config of the batch norms; None means ``dict(type='BN')``.
         drop_path_rate: one constant rate for every FAN block (spec 1.1).
         with_cp: recompute block activations in the backward pass instead of keeping them.
-        frozen_stages: -1 freezes nothing, 0 the stem, n all that output n-1 depends on.
+        frozen_stages: -1 freezes nothing, 0 the stem, n everything that output n-1 depends on.
         norm_eval: keep batch norms in eval mode while training.
-        init_cfg: mmengine's; without one, parameters keep their initial values of the FAN recipe.
+        init_cfg: mmengine's init_cfg; without it, parameters keep the initial values of the FAN recipe.
         **stem: options of the subclass's stem.
 
     Raises:
-        InputError: an argument that does not fit, in one line.
+        InputError: an invalid argument.
     """
 
     family: str
@@ -158,7 +159,7 @@ class ColumnarBackbone(FreezableBackbone):
 
     @property
     def anatomy(self) -> Anatomy:
-        """What a checkpoint of this architecture looks like."""
+        """Description of checkpoints of this architecture."""
         return Anatomy(
             self.family,
             *size_of(self.arch),
@@ -169,7 +170,7 @@ class ColumnarBackbone(FreezableBackbone):
 
     @property
     def unseen_options(self) -> dict[str, object]:
-        """What a converted checkpoint must say of itself."""
+        """Options that a converted checkpoint must record."""
         options: dict[str, object] = dict(out_norm=self.out_norm)
         if self.pos_embed is not None:
             options['paired_frequencies'] = self.pos_embed.paired_frequencies
@@ -228,14 +229,14 @@ class ColumnarBackbone(FreezableBackbone):
         return x.permute(0, 3, 1, 2).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's contract).
+        """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's interface).
 
         Args:
             param_name: full name of the parameter.
             prefix: the backbone's own prefix in that name.
 
         Returns:
-            The depth, 0 for the stem, and the number of depths, the last one for whatever follows
+            The depth, 0 for the stem, and the number of depths, the last one for everything after
             the backbone.
         """
         depth = self.stem_depth + self.arch['depth']
@@ -317,7 +318,7 @@ class ColumnarBackbone(FreezableBackbone):
         indices = resolve_out_indices(type(self).__name__, out_indices, last)
         if self.out_type in ('cls_token', 'raw') and indices != (last,):
             raise InputError(
-                f'out_type {self.out_type!r} exists after class attention only:'
+                f'out_type {self.out_type!r} is only available after class attention:'
                 f' out_indices must be {last} (or -1), not {out_indices}'
             )
         return indices

@@ -1,4 +1,4 @@
-"""FAN-ConvNeXt: ConvNeXt with the efficient channel attention in the place of its MLP (paper Table 7)."""
+"""FAN-ConvNeXt: ConvNeXt with the efficient channel attention instead of its MLP (paper Table 7)."""
 
 from typing import Any
 
@@ -101,23 +101,23 @@ class FANConvNeXt(StagedBackbone):
     """FAN-ConvNeXt, for images of any size.
 
     [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451),
-    Table 7, row "ConvNeXt-T + FAN": 82.5 % on ImageNet, 60.8 % on ImageNet-C, against 82.1 and 59.1
-    of ConvNeXt-T. The authors released neither code nor weights, so this is a reading of the paper.
+    Table 7, row "ConvNeXt-T + FAN": 82.5 % on ImageNet, 60.8 % on ImageNet-C, compared with 82.1 and
+    59.1 % for ConvNeXt-T. The authors released neither code nor weights, so this is an interpretation of the paper.
 
-    What the paper fixes: the network is ConvNeXt-T ("FAN block" added), and the block of FAN differs
+    What the paper specifies: the network is ConvNeXt-T ("FAN block" added), and the block of FAN differs
     from others in its channel processing, the MLP whose output the efficient channel attention
     scales (Figure 2b, Eq. 7). ConvNeXt ([A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545))
-    fixes the rest: depths, widths, 7x7 depthwise convolution, the place of the norms, layer scale from
-    1e-6, drop path rising linearly, the norm behind the global average of a classifier.
+    specifies the rest: depths, widths, 7x7 depthwise convolution, the position of the norms, layer scale from
+    1e-6, drop path rising linearly, the norm after the global average pooling of a classifier.
 
     What we chose:
 
-    - The attention takes the place of the MLP (1x1 convolution, GELU, 1x1 convolution); the
+    - The attention replaces the MLP (1x1 convolution, GELU, 1x1 convolution); the
       depthwise convolution in front, ConvNeXt's token mixing, stays, and so does the single residual
       branch.
     - The last stage keeps the ordinary MLP, as in the released FAN-Swin, the authors' own
       hierarchical model.
-    - Channel heads of 32 channels, which the paper found best (section 2.3) and FAN-Swin has.
+    - Channel heads of 32 channels, as in FAN-Swin, which the paper found best (section 2.3).
     - The attention is that of the released FAN-ViT, with the depthwise convolutions inside its MLP
       and their identity path.
     - Images and grids of odd size are padded at the right and bottom, as in FAN-Swin.

@@ -18,17 +18,17 @@ class FANHybrid(ColumnarBackbone):
 
     Outputs: 0 and 1 are the convolutional stages (strides 4 and 8), 2 the patch tokens after the
     tapped block (stride 16), 3 those after class attention (stride 16; 32 for 'xlarge', which
-    halves its grid behind the tapped block).
+    halves its grid after the tapped block).
 
-    Besides the named ones, ``arch`` may be a dict with ``embed_dims``, ``depth``, ``num_heads`` and
-    ``stem_depths`` (ConvNeXt blocks of each stage), and may have ``stem_channels``, ``tap`` (the
-    block that output 2 comes from, by default the last) and ``widen=dict(after, embed_dims,
+    Instead of a name, ``arch`` may be a dict with ``embed_dims``, ``depth``, ``num_heads`` and
+    ``stem_depths`` (ConvNeXt blocks of each stage), and optionally ``stem_channels``, ``tap`` (the
+    block for output 2, by default the last) and ``widen=dict(after, embed_dims,
     num_heads)``.
 
     Args:
         arch: see above.
-        unbiased_stem_norm: divide the variance of the stem's norms, but the first, by C-1, as the
-            released models were trained (spec 2.2).
+        unbiased_stem_norm: divide the variance in the stem's norms, except the first, by C-1, as
+            in the released models (spec 2.2).
         **kwargs: the other arguments of `ColumnarBackbone`.
 
     Examples:
@@ -74,7 +74,7 @@ class FANHybrid(ColumnarBackbone):
             arch['tap'] = depth - 1
         if not 0 <= arch['tap'] < depth or (widen and not 0 <= widen['after'] < depth - 1):
             raise InputError(
-                f'arch of FANHybrid: tap and widen.after must lie within its {depth} blocks'
+                f'arch of FANHybrid: tap and widen.after must be within its {depth} blocks'
             )
         return arch
 

@@ -116,7 +116,7 @@ class FANSwin(StagedBackbone):
     [Understanding The Robustness in Vision Transformers](https://arxiv.org/abs/2204.12451),
     Table 7.
 
-    The defaults are the classification models. The official segmentation copy is
+    The defaults are those of the classification models. The official segmentation model is
     ``channel_heads=8, mlp_identity=True, always_shift=True``.
 
     Args:
@@ -153,7 +153,7 @@ class FANSwin(StagedBackbone):
 
     @property
     def unseen_options(self) -> dict[str, object]:
-        """What a converted checkpoint must say of itself."""
+        """Options that a converted checkpoint must record."""
         block = cast('FANSwinBlock', self.layers[0].blocks[0])
         options: dict[str, object] = dict(always_shift=block.token_mixing.always_shift)
         if block.channel_attention is not None:

@@ -29,7 +29,7 @@ class FreezableBackbone(CheckpointedBackbone):
     def _freeze(self, frozen_stages: int, stages: int) -> None:
         """Freeze the first of ``stages`` stages; 0 freezes what lies in front of them, -1 nothing."""
         if not -1 <= frozen_stages <= stages:
-            raise InputError(f'frozen_stages must lie in -1..{stages}, not {frozen_stages}')
+            raise InputError(f'frozen_stages must be in -1..{stages}, not {frozen_stages}')
         self.frozen_stages = frozen_stages
         for name, parameter in self.named_parameters():
             if self._is_frozen(name):

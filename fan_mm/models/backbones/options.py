@@ -18,9 +18,9 @@ def check_options(norm_cfg: Mapping, drop_path_rate: float, frozen_stages: int) 
     if isinstance(norm_cfg['type'], str):
         with MODELS.switch_scope_and_registry(None) as registry:
             if registry.get(norm_cfg['type']) is None:
-                raise InputError(f'norm_cfg: there is no norm called {norm_cfg["type"]}')
+                raise InputError(f'norm_cfg: unknown norm {norm_cfg["type"]}')
     if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
-        raise InputError(f'drop_path_rate must lie in 0..1 (1 excluded), not {drop_path_rate!r}')
+        raise InputError(f'drop_path_rate must be in [0, 1), not {drop_path_rate!r}')
     if not isinstance(frozen_stages, int):
         raise InputError(f'frozen_stages must be a whole number, not {frozen_stages!r}')
 
@@ -108,7 +108,9 @@ def resolve_out_indices(name: str, out_indices: int | Sequence[int], last: int) 
         )
     indices = [i + last + 1 if i < 0 else i for i in given]
     if not indices or min(indices) < 0 or max(indices) > last:
-        raise InputError(f'out_indices of this {name} must lie in 0..{last}, not {out_indices}')
+        raise InputError(f'out_indices of this {name} must be in 0..{last}, not {out_indices}')
     if indices != sorted(set(indices)):
-        raise InputError(f'out_indices must ascend without repeats, not {out_indices}')
+        raise InputError(
+            f'out_indices must be in ascending order without repeats, not {out_indices}'
+        )
     return tuple(indices)

@@ -42,9 +42,9 @@ class Stage(nn.Module):
 
 
 class StagedBackbone(FreezableBackbone):
-    """Stages whose grid halves and whose width doubles, for images of any size.
+    """Hierarchical backbone: each stage halves the grid and doubles the width, for images of any size.
 
-    Outputs are the stages (strides 4, 8, 16, 32; channels C, 2C, 4C, 8C). Stages behind the last
+    Outputs are the stages (strides 4, 8, 16, 32; channels C, 2C, 4C, 8C). Stages after the last
     output are not created.
 
     Args:
@@ -53,21 +53,21 @@ class StagedBackbone(FreezableBackbone):
         out_type: 'featmap' for maps (B, C, H, W), each through its own LayerNorm ``norm{i}``;
             'avg_featmap' for the classification feature (B, 8C); 'raw' for the tokens (B, N, 8C)
             after the final ``norm``. There is no class token.
-        out_indices: which stages to return; -1 is the last. 'avg_featmap' and 'raw' exist for the
-            last only.
+        out_indices: which stages to return; -1 is the last. 'avg_featmap' and 'raw' are only
+            available for the last.
         channel_heads: heads of the channel attention in every stage; None for the stage's own
             number of heads.
-        norm_cfg: the batch norms; None means ``dict(type='BN')``.
+        norm_cfg: config of the batch norms; None means ``dict(type='BN')``.
         drop_path_rate: probability of skipping a branch, rising linearly from 0 at the first block
             to this at the last.
         with_cp: recompute block activations in the backward pass instead of keeping them.
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, n the stages before the n-th too.
+        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the stages before the n-th.
         norm_eval: keep batch norms in eval mode while training.
-        init_cfg: mmengine's; without one, parameters keep the values of the FAN recipe.
+        init_cfg: mmengine's init_cfg; without it, parameters keep the initial values of the FAN recipe.
         **block: options of the subclass's blocks.
 
     Raises:
-        InputError: an argument that does not fit, in one line.
+        InputError: an invalid argument.
     """
 
     family: str
@@ -155,7 +155,7 @@ class StagedBackbone(FreezableBackbone):
 
     @property
     def anatomy(self) -> Anatomy:
-        """What a checkpoint of this architecture looks like."""
+        """Description of checkpoints of this architecture."""
         heads = self.channel_heads or self.arch['num_heads'][0]
         return Anatomy(self.family, *size_of(self.arch), 'eca', heads)
 
@@ -185,7 +185,7 @@ class StagedBackbone(FreezableBackbone):
         return self._average(tokens) if self.out_type == 'avg_featmap' else self.norm(tokens)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's contract).
+        """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's interface).
 
         Args:
             param_name: full name of the parameter.
@@ -193,7 +193,7 @@ class StagedBackbone(FreezableBackbone):
 
         Returns:
             The depth, 0 for the patch embedding, and the number of depths, the last one for
-            whatever follows the backbone.
+            everything after the backbone.
         """
         depths = self.arch['depths']
         num_layers = sum(depths) + 2
@@ -235,7 +235,7 @@ class StagedBackbone(FreezableBackbone):
         indices = resolve_out_indices(type(self).__name__, out_indices, last)
         if self.out_type != 'featmap' and indices != (last,):
             raise InputError(
-                f'out_type {self.out_type!r} exists for the last stage only: out_indices must be'
+                f'out_type {self.out_type!r} is only available for the last stage: out_indices must be'
                 f' {last} (or -1), not {out_indices}'
             )
         return indices

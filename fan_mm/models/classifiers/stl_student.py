@@ -16,22 +16,22 @@ from fan_mm.models.heads.token_labels import KINDS
 class STLStudent(ImageClassifier):
     """An ``ImageClassifier`` whose tokens learn from a frozen token labeler (STL, ICCV 2023).
 
-    The teacher is in none of the student's state: checkpoints are plain classifiers'. It is loaded by
-    ``init_weights``, with which a Runner begins training, so testing needs no teacher.
+    The teacher is not part of the student's state: checkpoints are those of plain classifiers. It is
+    loaded by ``init_weights``, which a Runner calls when training begins, so testing needs no teacher.
 
     Args:
         backbone: with ``out_type='raw'``.
         head: a `TokenLabelHead`.
-        teacher: checkpoint of the token labeler, NVIDIA's file or one of ours.
-        teacher_model: its config if it is not built as the student: ``dict(backbone=..., head=...)``.
+        teacher: checkpoint of the token labeler, NVIDIA's or ours.
+        teacher_model: its config if it differs from the student's: ``dict(backbone=..., head=...)``.
         token_labels: 'gumbel', 'argmax' or 'soft'
             (`fan_mm.models.heads.token_labels.token_labels`).
-        data_preprocessor: a `PairedDataPreprocessor` unless it says otherwise.
-        **options: of ``ImageClassifier``.
+        data_preprocessor: config, by default of a `PairedDataPreprocessor`.
+        **options: options of ``ImageClassifier``.
 
     Raises:
         InputError: unknown kind of labels, or a head without token classifier; from
-            ``init_weights``, a teacher whose size or classes do not fit.
+            ``init_weights``, a teacher whose size or classes do not match.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class STLStudent(ImageClassifier):
         **options: object,
     ) -> None:
         if token_labels not in KINDS:
-            raise InputError(f'token_labels is one of {", ".join(KINDS)}, not {token_labels!r}')
+            raise InputError(
+                f'token_labels must be one of {", ".join(KINDS)}, not {token_labels!r}'
+            )
         model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head) | (
             teacher_model or {}
         )
@@ -58,7 +60,11 @@ class STLStudent(ImageClassifier):
         self.teacher: Teacher | None = None
 
     def init_weights(self) -> None:
-        """Initialise the student and load the teacher."""
+        """Initialise the student and load the teacher.
+
+        Raises:
+            InputError: the teacher knows another number of classes.
+        """
         super().init_weights()
         model, checkpoint = self._teacher_options
         if checkpoint is None or self.teacher is not None:
@@ -66,7 +72,7 @@ class STLStudent(ImageClassifier):
         self.teacher = Teacher(model, checkpoint)
         if self.teacher.num_classes != self.head.num_classes:
             raise InputError(
-                f'the teacher knows {self.teacher.num_classes} classes, the student '
+                f'the teacher has {self.teacher.num_classes} classes, the student '
                 f'{self.head.num_classes}'
             )
 
@@ -77,12 +83,16 @@ class STLStudent(ImageClassifier):
         mode: str = 'tensor',
         teacher_inputs: Tensor | None = None,
     ) -> object:
-        """As ``ImageClassifier``; the loss needs the teacher's images (B, 3, H, W) too."""
+        """As ``ImageClassifier``; the loss needs the teacher's images (B, 3, H, W) too.
+
+        Raises:
+            InputError: the loss lacks a teacher or its images; the two have other numbers of tokens.
+        """
         if mode != 'loss':
             return super().forward(inputs, data_samples, mode)
         if self.teacher is None or teacher_inputs is None:
             raise InputError(
-                'an STL student learns from a teacher: --cfg-options model.teacher=FILE, and a '
+                'an STL student needs a teacher: --cfg-options model.teacher=FILE, and a '
                 'pipeline with JointRandAugment(teacher=True) and PackPairedInputs'
             )
         labels = self.teacher.label(teacher_inputs, self.token_labels, self.head.tokens == 'mean')

@@ -30,7 +30,7 @@ class Teacher:
         backbone = dict(model['backbone'], out_type='raw', drop_path_rate=0.0, init_cfg=None)
         self.model = MODELS.build(dict(model, backbone=backbone))
         if not hasattr(self.model.head, 'token_fc'):
-            raise InputError('the teacher labels no tokens: its head must be a TokenLabelHead')
+            raise InputError('the teacher has no token labels: its head must be a TokenLabelHead')
         self.num_classes = self.model.head.num_classes
         if checkpoint is not None:
             self._load(checkpoint)
@@ -47,10 +47,12 @@ class Teacher:
 
     def _check_heads(self, state: Mapping[str, Tensor]) -> None:
         if 'head.token_fc.weight' not in state:
-            raise InputError('it classifies no tokens; train one with a *_stl_teacher_* config')
+            raise InputError(
+                'it does not classify tokens; train a teacher with a *_stl_teacher_* config'
+            )
         classes, expected = len(state['head.token_fc.weight']), self.num_classes
         if classes != expected:
-            raise InputError(f'it knows {classes} classes, the config has {expected}')
+            raise InputError(f'it has {classes} classes, the config has {expected}')
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
         """The averaged copy of a student shares its teacher."""

@@ -17,10 +17,10 @@ ENSEMBLE_WEIGHT = 0.5
 
 @MODELS.register_module()
 class TokenLabelHead(ClsHead):
-    r"""Class and token classifier of a self-emerging token labeling model (STL, ICCV 2023).
+    r"""Class and token classifiers of a self-emerging token labeling model (STL, ICCV 2023).
 
     With the class logits :math:`z_c` (K) and token logits :math:`z_t` (N, K) of an image, the
-    smoothed class target :math:`y`, and token labels :math:`l_t` of a teacher, if there are any:
+    smoothed class target :math:`y`, and token labels :math:`l_t` of a teacher, if any:
 
     .. math::
         L = w_c\,\mathrm{CE}(z_c, y) + w_t \begin{cases}
@@ -37,16 +37,16 @@ class TokenLabelHead(ClsHead):
         in_channels: channels of the tokens.
         cls_weight: :math:`w_c`.
         dense_weight: :math:`w_t`.
-        tokens: 'mean' for one label for all tokens of an image together, 'each' for one each.
-        label_smoothing: of the class targets, and of token labels that are classes.
-        scores: what predictions are made from: 'class' logits, 'ensemble' (class logits + 0.5 x
+        tokens: 'mean' for one label for the mean of all tokens, 'each' for one label per token.
+        label_smoothing: smoothing of the class targets, and of token labels that are classes.
+        scores: scores used for predictions: 'class' logits, 'ensemble' (class logits + 0.5 x
             the maximum over tokens of the token logits, STL's evaluation) or 'tokens' (the mean of
-            the token logits). None: 'class', or 'tokens' where the class logits learn nothing.
+            the token logits). None: 'class', or 'tokens' if the class logits are not trained.
         topk: see ``ClsHead``.
-        init_cfg: mmengine's; the recipe's truncated normal by default.
+        init_cfg: mmengine's init_cfg; by default the truncated normal of the recipe.
 
     Raises:
-        InputError: unknown option; both weights zero.
+        InputError: unknown option, or both weights are zero.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class TokenLabelHead(ClsHead):
         init_cfg = init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0)
         super().__init__(topk=topk, init_cfg=init_cfg)
         if tokens not in TOKENS:
-            raise InputError(f'tokens is one of {", ".join(TOKENS)}, not {tokens!r}')
+            raise InputError(f'tokens must be one of {", ".join(TOKENS)}, not {tokens!r}')
         scores = scores or ('class' if cls_weight else 'tokens')
         if scores not in SCORES:
-            raise InputError(f'scores is one of {", ".join(SCORES)}, not {scores!r}')
+            raise InputError(f'scores must be one of {", ".join(SCORES)}, not {scores!r}')
         if min(cls_weight, dense_weight) < 0 or not cls_weight + dense_weight:
-            raise InputError('cls_weight and dense_weight are at least 0, and not both 0')
+            raise InputError('cls_weight and dense_weight must be at least 0, and not both 0')
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.cls_weight = cls_weight
@@ -84,7 +84,7 @@ class TokenLabelHead(ClsHead):
         """Class and patch tokens (B, 1+N, C).
 
         Raises:
-            InputError: the backbone gives something else.
+            InputError: the backbone returns something else.
         """
         if feats[-1].ndim != 3:
             raise InputError("a TokenLabelHead needs all tokens: backbone.out_type='raw'")
@@ -114,14 +114,14 @@ class TokenLabelHead(ClsHead):
         """Compute the losses.
 
         Args:
-            feats: tokens (B, 1+N, C) of the backbone, as a tuple of one.
+            feats: tokens (B, 1+N, C) of the backbone, in a tuple.
             data_samples: with ``gt_score`` (mixed targets) or ``gt_label``.
-            token_labels: a teacher's (`fan_mm.models.heads.token_labels`): (B, N) or (B, N, K), for
-                ``tokens='mean'`` (B,) or (B, K); None for a labeler, whose tokens learn the class.
+            token_labels: labels of a teacher (`fan_mm.models.heads.token_labels`): (B, N) or (B, N,
+                K), for ``tokens='mean'`` (B,) or (B, K); None for a labeler, whose tokens learn the class.
 
         Returns:
-            'loss_cls' and 'loss_token'. One whose weight is 0 is there, too: every parameter gets a
-            gradient, and DDP needs no ``find_unused_parameters``.
+            'loss_cls' and 'loss_token', including losses with weight 0, so that every parameter gets
+            a gradient, and DDP needs no ``find_unused_parameters``.
         """
         cls_logits, token_logits = (z.float() for z in self.logits(feats))
         target = self._target(data_samples)

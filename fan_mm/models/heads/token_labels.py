@@ -29,7 +29,7 @@ def token_labels(logits: Tensor, kind: str = 'gumbel') -> Tensor:
     if kind == 'soft':
         return logits.float().softmax(-1)
     if kind != 'gumbel':
-        raise InputError(f'token labels are one of {", ".join(KINDS)}, not {kind!r}')
+        raise InputError(f'token labels must be one of {", ".join(KINDS)}, not {kind!r}')
     # The class that `F.gumbel_softmax(logits, tau=1, hard=True)` marks, with the same draws; the
     # softmax there changes no order.
     noise = -torch.empty_like(logits).exponential_().log()

@@ -40,7 +40,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """`attention` where forward hooks find it: what they see are queries, keys and values."""
+    """`attention` as a module, so that forward hooks get queries, keys and values."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Map three tensors (B, h, N, d) to one."""

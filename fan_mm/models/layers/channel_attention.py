@@ -93,7 +93,7 @@ class SqueezeExciteAttention(ConvMlp):
 
     Args:
         dim: channels C.
-        num_heads: not used, squeeze-excite has no heads.
+        num_heads: unused, squeeze-excite has no heads.
         hidden_dim: hidden channels of the MLP.
         norm_cfg: mmcv config of the batch norm inside the MLP.
     """

@@ -38,7 +38,7 @@ class ClassAttentionBlock(nn.Module):
     """Class attention and an MLP on the class token, with XCiT's side effects on patch tokens.
 
     Patch tokens ``t`` see neither the class token nor the MLP; they become
-    ``2 * norm2(t + gamma1 * norm1(t))``. A dense model asks for nothing else (`forward_patches`).
+    ``2 * norm2(t + gamma1 * norm1(t))``. A dense model needs only that (`forward_patches`).
 
     Args:
         dim: channels C.
@@ -46,7 +46,7 @@ class ClassAttentionBlock(nn.Module):
         hidden_dim: hidden channels of the MLP.
         class_token: False leaves out the parts that only the class token needs (attention, MLP
             and gamma2); then only `forward_patches` can be called.
-        tokens_norm: normalise all tokens by norm2, as every FAN does, or only the class token.
+        tokens_norm: normalise all tokens with norm2, as in every FAN, or only the class token.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ClassAttentionBlock(nn.Module):
         return c, self._update_patches(patches, normed[:, 1:])
 
     def forward_patches(self, patches: Tensor) -> Tensor:
-        """What `forward` does to the patch tokens (B, N, C), without a class token."""
+        """The effect of `forward` on the patch tokens (B, N, C), without a class token."""
         return self._update_patches(patches, self.norm1(patches))
 
     def _update_patches(self, patches: Tensor, normed: Tensor) -> Tensor:

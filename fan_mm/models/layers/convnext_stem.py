@@ -178,7 +178,7 @@ class HybridPatchEmbed(nn.Module):
     """`ConvNeXtStem`, then a 2x2 patch convolution of stride 2 to the width of the tokens.
 
     Args:
-        dim: channels C of the tokens; None makes only the stages.
+        dim: channels C of the tokens; None creates only the stages.
         channels: channels of the ConvNeXt stages.
         depths: blocks of the ConvNeXt stages.
         unbiased_norm: see `ConvNeXtStem`.

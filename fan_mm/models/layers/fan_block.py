@@ -13,7 +13,7 @@ from fan_mm.models.layers.token_pooling import TokenPooling
 class FANBlock(nn.Module):
     """Two pre-norm residual branches with layer scale: token mixing, channel attention.
 
-    Token pooling, where there is one, changes what the first branch sees; the residual is the tokens.
+    Token pooling, if any, changes only the input of the first branch, not the residual.
 
     Args:
         dim: channels C.
@@ -22,10 +22,10 @@ class FANBlock(nn.Module):
         norm_cfg: mmcv config of the batch norm inside the MLP.
         channel_attention: 'eca', 'se' or 'csa'.
         drop_path: probability that a sample skips a branch.
-        downsample_dim: channels of the tokens after the `downsample` that this block carries (the
-            caller applies it, FAN-XLarge); None for no downsampling.
-        token_pooling: number of scales of the token-aware average pooling in front of the token
-            mixing; None for no pooling.
+        downsample_dim: channels of the tokens after the `downsample` module of this block (applied
+            by the caller, FAN-XLarge); None for no downsampling.
+        token_pooling: number of scales of the token-aware average pooling before the token mixing;
+            None for no pooling.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class ConvPatchEmbed(nn.Module):
     Args:
         dim: channels C of the tokens.
         norm_cfg: mmcv config of the batch norms.
-        patch_size: 16, 8 or 4 pixels: four, three or two convolutions.
+        patch_size: 16, 8 or 4 pixels, for four, three or two convolutions.
     """
 
     def __init__(self, dim: int, norm_cfg: dict, patch_size: int = 16) -> None:

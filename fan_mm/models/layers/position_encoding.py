@@ -27,10 +27,10 @@ def fourier_code(length: int, paired: bool, device: torch.device | None = None) 
 
 
 class FourierPositionEncoding(nn.Module):
-    """Code of row and column, 32 channels each, projected to the width of the tokens.
+    """Fourier code of row and column, 32 channels each, projected to the width of the tokens.
 
-    The projection is linear, so the code of a token is the sum of one vector of its row and one
-    of its column: H + W vectors are projected, not H * W.
+    The projection is linear, so the code of a token is the sum of a row vector and a column
+    vector: H + W vectors are projected, not H * W.
 
     Args:
         dim: channels C of the tokens.

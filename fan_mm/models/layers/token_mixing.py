@@ -7,7 +7,7 @@ from fan_mm.models.layers.linear import Linear, cast_once
 
 
 class TokenMixing(nn.Module):
-    """Multi-head self-attention whose memory grows with N, not N².
+    """Multi-head self-attention with memory linear in the number of tokens N, not N².
 
     Args:
         dim: channels C.

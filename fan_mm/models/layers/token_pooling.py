@@ -8,7 +8,7 @@ from fan_mm.models.layers.token_map import as_map, as_tokens
 
 
 class TokenPooling(nn.Module):
-    r"""Every token becomes a mixture of averages over its neighbourhoods of K sizes.
+    r"""Replace every token by a mixture of averages over neighbourhoods of K sizes.
 
     With weights :math:`\pi_d` that two small convolutions predict for every token, and
     :math:`P_d` the mean of the 9 tokens at distances 0 and d (:math:`P_0` the token itself),
@@ -16,12 +16,12 @@ class TokenPooling(nn.Module):
     .. math:: \mathrm{TAP}(x) = \sum_{d=0}^{K-1} \pi_d \odot P_d(x), \qquad
               \pi = \mathrm{softmax}_d(\mathrm{conv}(\mathrm{BN}(\mathrm{conv}(x)))).
 
-    Outside the grid tokens count as 0. A mean is a depthwise convolution with a constant kernel,
-    so nothing is nine times as large as the tokens.
+    Tokens outside the grid count as 0. A mean is computed as a depthwise convolution with a constant
+    kernel, so no intermediate is nine times as large as the tokens.
 
     Args:
         dim: channels C.
-        scales: K, the number of neighbourhoods, of which the token alone is the first.
+        scales: K, the number of neighbourhoods; the first is the token alone.
     """
 
     def __init__(self, dim: int, scales: int) -> None:
@@ -35,7 +35,7 @@ class TokenPooling(nn.Module):
         )
 
     def weights(self, x: Tensor) -> Tensor:
-        """From a map (B, C, H, W) the share of each scale, (B, K, H, W), which add up to 1."""
+        """Mixing weights of the scales for a map (B, C, H, W): (B, K, H, W), summing to 1."""
         return self.predictor(x).softmax(1)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -32,7 +32,7 @@ def shift_mask(height: int, width: int, window: int, shift: int | Tensor, like: 
         like: the mask's device and type. It is made there: a copy would make a GPU wait.
 
     Returns:
-        (windows, window², window²): 0 within one part of the picture, -100 across parts.
+        (windows, window², window²): 0 within one part of the image, -100 across parts.
     """
 
     def along(
@@ -72,16 +72,16 @@ def roll(x: Tensor, shift: int | Tensor) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head self-attention in windows of a map, with a learned bias per relative position.
 
-    The map is padded with zeros at its right and bottom to whole windows; padding takes part in
+    The map is zero-padded at the right and bottom to whole windows; the padding takes part in
     the attention, as in the official code.
 
     Args:
         dim: channels C.
         num_heads: heads h; C must be a multiple of h.
         window: side of the square windows.
-        shift: rows and columns by which the windows are displaced; 0 for none.
-        always_shift: shift also where the grid is no larger than a window. Swin itself does not,
-            its official segmentation copies do.
+        shift: rows and columns by which the windows are shifted; 0 for none.
+        always_shift: also shift if the grid is no larger than a window. The official segmentation
+            models do, Swin itself does not.
     """
 
     def __init__(

@@ -45,16 +45,16 @@ def attention_diversity(q: Tensor, k: Tensor, threshold: float = 2.0) -> Tensor:
 class AttentionDiversity:
     """The mean of `attention_diversity` over all token mixings that a model runs.
 
-    Hooks on the attentions see their queries and keys, so nothing in the model knows of this. Passes
-    without gradients (a teacher, validation) do not count, nor does the recomputation of
-    checkpointed blocks. Of several passes the mean is taken.
+    Hooks on the attention modules read their queries and keys, so the model needs no changes.
+    Passes without gradients (a teacher, validation) do not count, nor does the recomputation of
+    checkpointed blocks. Several passes are averaged.
 
     Args:
-        model: any that has a `FANViT` or `FANHybrid` inside.
+        model: any model that contains a `FANViT` or `FANHybrid`.
         threshold: see `attention_diversity`.
 
     Raises:
-        InputError: it has none.
+        InputError: the model contains none.
 
     Examples:
         >>> diversity = AttentionDiversity(model)
@@ -69,24 +69,24 @@ class AttentionDiversity:
         self._attentions = [m for m in model.modules() if isinstance(m, Attention)]
         if not self._attentions:
             raise InputError(
-                'attention diversification needs a FANViT or FANHybrid, and there is none in the '
+                'attention diversification needs a FANViT or FANHybrid, but there is none in the '
                 f'{type(model).__name__}'
             )
         self._handles = [m.register_forward_hook(self._record) for m in self._attentions]
         self._values: list[Tensor] | None = None
 
     def start(self) -> None:
-        """Record from now on, and forget what was recorded before."""
+        """Start recording, and discard earlier recordings."""
         self._values = []
 
     def loss(self) -> Tensor | None:
-        """End recording; the mean over what ran since its start, None if nothing did."""
+        """Stop recording and return the mean over everything since `start`, None if nothing ran."""
         values, self._values = self._values, None
         # the authors' divisor
         return sum(values[1:], values[0]) / (len(values) + 1e-6) if values else None
 
     def remove(self) -> None:
-        """Leave the model as it was."""
+        """Remove the hooks from the model."""
         for handle in self._handles:
             handle.remove()
 

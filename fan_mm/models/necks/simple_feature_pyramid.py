@@ -27,7 +27,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Levels of strides 4, 8, 16, 32 and more from the last map of a backbone that has one stride.
+    """Pyramid levels with strides 4, 8, 16, 32 and more from the last map of a single-stride backbone.
 
     [Exploring Plain Vision Transformer Backbones for Object Detection](https://arxiv.org/abs/2203.16527),
     section 3 and appendix A.2: transposed convolutions of strides 4 (two of them with LayerNorm and GELU
@@ -37,11 +37,11 @@ class SimpleFeaturePyramid(BaseModule):
     For `FANViT` in mmdet; mmseg's UPerNet-like heads have `Feature2Pyramid` in mmseg itself.
 
     Args:
-        in_channels: of the backbone's last map, stride 16; or of all its maps, of which the last
-            counts.
-        out_channels: of every level.
-        num_outs: number of levels, 4 at least; the further ones keep every second pixel.
-        norm_cfg: mmcv's, for another norm than LayerNorm.
+        in_channels: channels of the backbone's last map, stride 16; or of all its maps, of which
+            the last is used.
+        out_channels: channels of every level.
+        num_outs: number of levels, at least 4; additional ones subsample every second pixel.
+        norm_cfg: mmcv norm config, for a norm other than LayerNorm.
         init_cfg: mmengine's.
 
     Examples:
@@ -89,7 +89,7 @@ class SimpleFeaturePyramid(BaseModule):
         )
         self.extra = num_outs - len(STRIDES)
         if self.extra < 0:
-            raise InputError(f'num_outs is {num_outs}, but a pyramid has at least {len(STRIDES)}')
+            raise InputError(f'num_outs is {num_outs}, but must be at least {len(STRIDES)}')
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """From a backbone's maps, the last (B, C, H, W), the levels, the finest first."""

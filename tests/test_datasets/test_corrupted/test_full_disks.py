@@ -20,7 +20,7 @@ def test_more_cells_that_do_not_fit_leave_the_dataset_whole(tmp_path, source, mo
     make(source, tmp_path / 'dst')
     before = tree(tmp_path / 'dst')
     monkeypatch.setattr(generator._Run, 'estimate', lambda *_: 10**18)
-    with pytest.raises(InputError, match='make room'):
+    with pytest.raises(InputError, match='free some space'):
         make(source, tmp_path / 'dst', cells=CELLS | {'fog': (1,)})
     assert tree(tmp_path / 'dst') == before
 
@@ -49,7 +49,7 @@ def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
         pytest.skip('cannot mount a small file system here')
     try:
         source = make_source(tmp_path / 'src', 'cityscapes', count=8, size=(128, 256))
-        with pytest.raises(InputError, match='make room'):  # the estimate says so before
+        with pytest.raises(InputError, match='free some space'):  # the estimate says so before
             make(source, mount / 'dst')
         assert pictures(mount) == []
         roomy = shutil.disk_usage(tmp_path)

@@ -48,18 +48,18 @@ KINDS = {
     'b.JPG': (None, {}, None),
     'c.jpeg': (None, {}, None),
     'd.jfif': (None, dict(format='JPEG'), None),
-    'turned.jpg': (None, turned(6), 'turned as EXIF says'),
-    'flipped.jpg': (None, turned(3), 'turned as EXIF says'),
-    'turned.png': (None, turned(8), 'turned as EXIF says'),
+    'turned.jpg': (None, turned(6), 'rotated according to EXIF'),
+    'flipped.jpg': (None, turned(3), 'rotated according to EXIF'),
+    'turned.png': (None, turned(8), 'rotated according to EXIF'),
     'grey.png': (lambda image: image.convert('L'), {}, None),
     'bits.png': (lambda image: image.convert('1'), {}, None),
     'palette.png': (lambda image: image.convert('P'), {}, None),
     'cmyk.jpg': (lambda image: image.convert('CMYK'), {}, None),
-    'deep.png': (deep, {}, 'cut to 8 bits'),
+    'deep.png': (deep, {}, 'reduced to 8 bits'),
     'alpha.png': (with_alpha, {}, 'without transparency'),
-    'moving.png': (None, ANIMATED, 'only the first of several frames or pages'),
-    'moving.webp': (None, ANIMATED, 'only the first of several frames or pages'),
-    'pages.tif': (None, ANIMATED, 'only the first of several frames or pages'),
+    'moving.png': (None, ANIMATED, 'with only the first of several frames or pages'),
+    'moving.webp': (None, ANIMATED, 'with only the first of several frames or pages'),
+    'pages.tif': (None, ANIMATED, 'with only the first of several frames or pages'),
     'e.bmp': (None, {}, None),
     'f.webp': (None, {}, None),
     'g.TIFF': (None, {}, None),
@@ -113,7 +113,9 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, tool):
         *arguments, '--corruptions', 'fog', '--severities', '1', '--jobs', '1'
     )
     assert status == 1
-    assert f'left out: a.xml, more/b.npy, more/c.csv and 1 more below {folder}: no picture' in out
+    assert (
+        f'left out: a.xml, more/b.npy, more/c.csv and 1 more below {folder}: no image suffix' in out
+    )
     assert f'left out: a.gif below {folder}: its name is taken' in out
     assert errors == 'unreadable, left out: heights.tif (OpenCV cannot decode it)\n'
     assert sorted(os.listdir(tmp_path / 'dst/fog_1')) == ['a.png', 'b.png']
@@ -162,7 +164,7 @@ def test_unreadable_sources_are_named_and_the_rest_goes_on(tmp_path, tool):
     assert make(tmp_path / 'src', tmp_path / 'dst', 'coco', cells).written == 8
     status, output, errors = tool(*arguments)
     assert (status, errors) == (0, '')
-    assert '18 of them there already' in output
+    assert '18 of them exist already' in output
     assert tool(*arguments, '--verify')[0] == 0
 
 
@@ -188,7 +190,7 @@ def test_names_that_are_no_text_or_no_line(tmp_path, name):
     assert check(out) == [f'missing: contrast_1/{printable(odd.name)}']
     assert make(tmp_path, out, 'coco', cells).written == 1
     odd.write_bytes(b'no picture')
-    with pytest.raises(InputError, match='changed since') as caught:
+    with pytest.raises(InputError, match='changed after') as caught:
         make(tmp_path, out, 'coco', cells)
     assert str(caught.value).encode() and '\n' not in str(caught.value)
     shutil.rmtree(out)

@@ -17,7 +17,7 @@ def test_destinations_that_would_mix_things_up(tmp_path, source):
     with pytest.raises(InputError, match='not empty'):
         make(source, tmp_path / 'full')
     assert os.listdir(tmp_path / 'full') == ['thesis.tex']
-    with pytest.raises(InputError, match='among the clean images'):
+    with pytest.raises(InputError, match='inside the folder of the clean images'):
         make(source, source / 'leftImg8bit' / 'val' / 'c')
     with pytest.raises(InputError, match='cannot write'):
         make(source, tmp_path / 'full' / 'thesis.tex')
@@ -39,7 +39,7 @@ def test_the_tools_mistakes_are_one_line(tmp_path, source, tool):
         (['--corruptions', 'snwo'], "did you mean 'snow'"),
         (['--severities', '7'], 'severity'),
         (['--split', 'demo'], 'no folder'),
-        (['--split', ''], "--split '' is no folder"),
+        (['--split', ''], "--split '' is not a folder"),
         (['--verify'], 'manifest.json'),
     ):
         status, _, errors = tool('cityscapes', str(source), str(tmp_path / 'dst'), *options)
@@ -54,7 +54,7 @@ def test_two_sources_of_one_target(tmp_path):
     shutil.copy(
         tmp_path / 'val2017' / '000000000000.jpg', tmp_path / 'val2017' / '000000000000.png'
     )
-    with pytest.raises(InputError, match=r'become 000000000000\.png \(0+\.jpg, 0+\.png\)'):
+    with pytest.raises(InputError, match=r'be written as 000000000000\.png \(0+\.jpg, 0+\.png\)'):
         make(tmp_path, tmp_path / 'dst', 'coco', file_format='png')
     assert make(tmp_path, tmp_path / 'dst', 'coco', file_format='keep').files == 8
 
@@ -78,13 +78,13 @@ def test_wrong_arguments(tmp_path, source, options, message):
 
 
 def test_a_verification_by_no_process(tmp_path):
-    with pytest.raises(InputError, match='jobs is at least 1, not 0'):
+    with pytest.raises(InputError, match='jobs must be at least 1, not 0'):
         verify(tmp_path, jobs=0)
 
 
 def test_a_folder_without_images(tmp_path):
     (tmp_path / 'val2017').mkdir()
-    with pytest.raises(InputError, match='no PNG or JPEG images'):
+    with pytest.raises(InputError, match=r'no images \(.*\.png.*\) below'):
         make(tmp_path, tmp_path / 'dst', 'coco')
 
 

@@ -32,7 +32,7 @@ def test_equal_differences_are_said_once(tmp_path, source):
     with pytest.raises(InputError) as error:
         make(source, tmp_path / 'dst', cells=dict.fromkeys(names, (2,)), seed=1)
     assert str(error.value).startswith(
-        f'{tmp_path}/dst was made otherwise (seed 0 there, 1 now; '
+        f'{tmp_path}/dst was made with other options (seed 0 there, 1 now; '
         'severities of fog, frost, snow and 2 more [1] there, [2] now): '
     )
 

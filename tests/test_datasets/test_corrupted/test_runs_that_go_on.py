@@ -41,7 +41,7 @@ def test_what_was_taken_away_meanwhile_is_said(tmp_path, source, monkeypatch, wh
     with monkeypatch.context() as patch:
         patch.setattr(generator._Run, 'corrupt_all', take_away)
         number = {'one': 1, 'a cell': 3, 'all': 12}[what]
-        with pytest.raises(InputError, match=f'{number} images that were written are gone'):
+        with pytest.raises(InputError, match=f'{number} written images have disappeared'):
             make(source, tmp_path / 'dst')
     assert json.loads((tmp_path / 'dst/manifest.json').read_text())['complete'] is False
     assert make(source, tmp_path / 'dst').written == number
@@ -58,7 +58,7 @@ def test_whatever_exists_is_not_made_again(tmp_path, source, monkeypatch):
             make(source, tmp_path / 'dst')
     there = pictures(tmp_path / 'dst')
     assert len(there) == 5
-    assert check(tmp_path / 'dst') == ['not finished: run the same command again, without --verify']
+    assert check(tmp_path / 'dst') == ['not finished: run the command again without --verify']
     times = [path.stat().st_mtime_ns for path in there]
     summary = make(source, tmp_path / 'dst')
     assert (summary.files, summary.written) == (12, 7)

@@ -87,14 +87,32 @@ def test_boxes_of_acdc(folder, boxes, tmp_path):
     assert SHIFT_SETS['acdc_boxes'].dataset(conditions[0])['type'] == 'mmdet.CityscapesDataset'
 
 
-def test_the_file_of_rain_in_training_names_all_conditions(tmp_path):
+@pytest.mark.parametrize('others', [False, True])
+def test_boxes_in_a_folder_of_their_own(others, tmp_path):
+    """They count where the pictures' folder has none."""
+    acdc(tmp_path / 'all')
+    if not others:
+        (tmp_path / 'all/gt_detection').rename(tmp_path / 'boxes')
+    else:
+        (tmp_path / 'boxes').mkdir()
+    conditions = SHIFT_SETS['acdc_boxes'].find(tmp_path / 'all', labels=tmp_path / 'boxes')
+    assert [c.name for c in conditions] == ['fog', 'night', 'rain', 'snow']
+    for condition in conditions:
+        assert condition.image_root == tmp_path / 'all/rgb_anon'
+        assert condition.labels_folder == tmp_path / 'boxes'
+        below = tmp_path / ('all/gt_detection' if others else 'boxes')
+        assert condition.ann_file.parent == below / condition.name
+
+
+@pytest.mark.parametrize('below', ['train/GP01/', ''])
+def test_the_file_of_rain_in_training_names_all_conditions(below, tmp_path):
     acdc(tmp_path, split='train')
-    names = [f'{c}/train/GP01/GP01_frame_1_rgb_anon.png' for c in ('fog', 'rain')]
+    names = [f'{c}/{below}GP01_frame_1_rgb_anon.png' for c in ('fog', 'rain')]
     write(
         tmp_path, 'gt_detection/rain/instancesonly_rain_train_gt_detection.json', names, 'rgb_anon'
     )
     with pytest.raises(
-        InputError, match='names 1 pictures of other conditions, such as fog/train/'
+        InputError, match=f'lists 1 images of other conditions, such as fog/{below}'
     ):
         SHIFT_SETS['acdc_boxes'].find(tmp_path, 'train')
 
@@ -103,15 +121,30 @@ def test_a_picture_is_missing(tmp_path):
     coco_o(tmp_path)
     (tmp_path / 'tattoo' / 'val2017' / '000000000139.jpg').unlink()
     with pytest.raises(
-        InputError, match=r'names 1 pictures that are not below .*, such as 000000000139\.jpg$'
+        InputError, match=r'lists 1 images that are not below .*, such as 000000000139\.jpg$'
     ):
         SHIFT_SETS['coco_o'].find(tmp_path)
 
 
 def test_all_pictures_are_missing(tmp_path):
     write(tmp_path, 'sketch/annotations/instances_val2017.json', ['1.jpg'], 'elsewhere')
-    with pytest.raises(InputError, match=r'names 1 pictures that are not below'):
+    with pytest.raises(InputError, match=r'lists 1 images that are not below'):
         SHIFT_SETS['coco_o'].find(tmp_path)
+
+
+@pytest.mark.parametrize('change', [None, ('000000000139', '000000000138'), (' ', ''), (' ', '  ')])
+def test_two_files_of_one_condition(change, tmp_path):
+    """A copy is none too many; another one, as large or not, would have to be guessed at."""
+    coco_o(tmp_path)
+    boxes = tmp_path / 'weather/annotations/instances_val2017.json'
+    copy = tmp_path / 'copy' / boxes.relative_to(tmp_path)
+    copy.parent.mkdir(parents=True)
+    copy.write_text(boxes.read_text().replace(*change or ('', '')))
+    if change:
+        with pytest.raises(InputError, match='both contain boxes of weather: keep one'):
+            SHIFT_SETS['coco_o'].find(tmp_path)
+    else:
+        assert [c.name for c in SHIFT_SETS['coco_o'].find(tmp_path)] == list(DOMAINS)
 
 
 @pytest.mark.parametrize('content', ('', '[]', '{"images": [{}]}', '{"images": []}'))
@@ -119,7 +152,7 @@ def test_a_damaged_file(content, tmp_path):
     coco_o(tmp_path, ['sketch'])
     (tmp_path / 'sketch/annotations/instances_val2017.json').write_text(content)
     with pytest.raises(
-        InputError, match=r'instances_val2017\.json (is no COCO file|names no pictures)'
+        InputError, match=r'instances_val2017\.json (is not a COCO file|lists no images)'
     ):
         SHIFT_SETS['coco_o'].find(tmp_path)
 
@@ -134,9 +167,9 @@ def test_mistakes(tmp_path):
             {},
             r'has no boxes of .* split val; it has train: --split acdc=SPLIT',
         ),
-        ('acdc_boxes', 'acdc', dict(split='test'), r'has no split .test.: they are val, train'),
-        ('acdc_boxes', 'acdc', dict(encoding='train_ids'), 'boxes have no label encoding'),
-        ('coco_o', 'acdc', {}, r'has no pictures of COCO-O.*it looks like ACDC \(--acdc\)'),
+        ('acdc_boxes', 'acdc', dict(split='test'), r'has no split .test.: choose from val, train'),
+        ('acdc_boxes', 'acdc', dict(encoding='train_ids'), 'boxes have no label encodings'),
+        ('coco_o', 'acdc', {}, r'has no images of COCO-O.*it looks like ACDC \(--acdc\)'),
         ('acdc_boxes', 'coco_o', {}, r'looks like COCO-O \(--coco-o\)'),
         ('acdc_boxes', 'nowhere', {}, 'no such folder'),
     ):
@@ -144,5 +177,5 @@ def test_mistakes(tmp_path):
             SHIFT_SETS[name].find(tmp_path / folder, **options)
     for path in (tmp_path / 'acdc').rglob('*.json'):
         path.unlink()
-    with pytest.raises(InputError, match=r'has no boxes of .*expected is gt_detection/'):
+    with pytest.raises(InputError, match=r'has no boxes of .*expected: gt_detection/'):
         SHIFT_SETS['acdc_boxes'].find(tmp_path / 'acdc')

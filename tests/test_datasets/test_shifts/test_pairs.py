@@ -36,7 +36,9 @@ def test_labels_of_cityscapes(name, tmp_path):
     }[name][1]
     pictures = [picture for of_one in pairs.values() for picture, _ in of_one]
     root = plant(tmp_path / 'set', *pictures)
-    with pytest.raises(InputError, match=r'they are those of Cityscapes: --cityscapes DIR$'):
+    with pytest.raises(
+        InputError, match=r'it uses the labels of Cityscapes: give --cityscapes DIR$'
+    ):
         found(root, name)
     cityscapes = plant(tmp_path / 'cityscapes', *(label for v in pairs.values() for _, label in v))
     conditions = SHIFT_SETS[name].find(root, labels=cityscapes)
@@ -62,7 +64,7 @@ def test_pictures_without_a_label_are_named(tmp_path):
     (tmp_path / flat({'night': acdc()['night']})[1]).unlink()
     conditions = SHIFT_SETS['acdc'].find(tmp_path)
     assert [c.name for c in conditions] == ['fog', 'rain', 'snow']
-    assert conditions[0].notes == ('night: none of its 1 pictures has a label',)
+    assert conditions[0].notes == ('night: none of its 1 images has a label',)
 
 
 @pytest.mark.parametrize(
@@ -72,24 +74,26 @@ def test_pictures_without_a_label_are_named(tmp_path):
         (
             'acdc, flattened copies beside the original',
             'train_ids',
-            ('4 further copies left out, such as rgb_anon/val/GP01000_frame_000000_rgb_anon.png',),
+            (
+                '4 duplicate copies left out, such as rgb_anon/val/GP01000_frame_000000_rgb_anon.png',
+            ),
         ),
         (
             'acdc, flattened, the condition lost',
             'train_ids',
-            ('3 pictures lie in no folder that names a condition',),
+            ('3 images are not in a folder that names a condition',),
         ),
         (
             'dark zurich, nested and flattened',
             'label_ids',
-            ('1 pictures lie in no folder that names a condition',),
+            ('1 images are not in a folder that names a condition',),
         ),
         ('acdc, labels withheld', '', ()),
         ('cityscapes, zips, labelIds', 'label_ids', ()),
         (
             'foggy zurich, no list',
             'train_ids',
-            ('no list RGB_testv2_filenames.txt: all 1 pictures with a label',),
+            ('no list RGB_testv2_filenames.txt: using all 1 labelled images',),
         ),
         ('idd I and II', 'idd_level3', ()),
         ('idd, csTrainIds', 'idd_train_ids', ()),
@@ -130,7 +134,7 @@ def test_two_sets_with_equal_names_side_by_side(tmp_path):
     for name, folder in (('acdc', 'acdc'), ('dark_zurich', 'dz')):
         assert len(found(tmp_path / folder, name)['night']) == 1
         with pytest.raises(
-            InputError, match=r'is not .*: .*GOPR0356_frame.* is of (ACDC|Dark Zurich)'
+            InputError, match=r'is not .*: .*GOPR0356_frame.* belongs to (ACDC|Dark Zurich)'
         ):
             found(tmp_path, name)
 
@@ -150,6 +154,17 @@ def test_a_list_of_pictures_and_labels_in_absolute_paths(tmp_path):
     plant(tmp_path, 'rain.txt', content=f'/data/them/{picture} /data/them/{label}\n')
     assert found(tmp_path, 'acdc', 'rain.txt') == {'rain': [(picture, label)]}
     assert found(tmp_path, 'acdc', str(tmp_path / 'rain.txt')) == {'rain': [(picture, label)]}
+
+
+@pytest.mark.parametrize('condition', ACDC)
+def test_a_line_of_a_list_means_the_picture_in_its_folders(condition, tmp_path):
+    """Of those that have its name."""
+    pictures = {c: f'rgb_anon/{c}/val/S/S_frame_1_rgb_anon.png' for c in ACDC}
+    labels = {c: f'gt/{c}/val/S/S_frame_1_gt_labelTrainIds.png' for c in ACDC}
+    plant(tmp_path, *pictures.values(), *labels.values())
+    plant(tmp_path, 'one.txt', content=f'{condition}/val/S/S_frame_1_rgb_anon.png')
+    pair = pictures[condition], labels[condition]
+    assert found(tmp_path, 'acdc', 'one.txt') == {condition: [pair]}
 
 
 def test_lists_of_raincityscapes_leave_out_a_part_of_the_names(tmp_path):

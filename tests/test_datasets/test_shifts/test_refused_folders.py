@@ -15,19 +15,19 @@ MISTAKES = {
         'acdc',
         ['readme.txt'],
         {},
-        r'has no pictures of ACDC; expected is rgb_anon/CONDITION/.*\.png$',
+        r'has no images of ACDC; expected: rgb_anon/CONDITION/.*\.png$',
     ),
     'split': (
         'acdc',
         flat(acdc()),
         dict(split='vall'),
-        r"no split 'vall': they are val, train, test",
+        r"no split 'vall': choose from val, train, test",
     ),
     'another split': (
         'acdc',
         flat(acdc(split='train')),
         {},
-        r'no pictures of ACDC, split val; it has train: --split acdc=SPLIT chooses$',
+        r'no images of ACDC, split val; it has train: --split acdc=SPLIT selects it$',
     ),
     'encoding': (
         'acdc',
@@ -39,7 +39,7 @@ MISTAKES = {
         'acdc',
         [f for f in flat(acdc()) if '_gt_' not in f],
         {},
-        r'^ACDC, split val: no labels below .* for rgb_anon/fog/val/.* or any other picture; expected is',
+        r'^ACDC, split val: no labels below .* for rgb_anon/fog/val/.* or any other image; expected:',
     ),
     'labels as jpg': (
         'acdc',
@@ -51,21 +51,21 @@ MISTAKES = {
         'acdc',
         flat(acdc()) + [f.replace('0100', '0101') for f in flat(acdc(kind='labelIds'))],
         {},
-        r'labels are mixed \(4 as Cityscapes trainIds, 4 as Cityscapes labelIds\), and no kind has all 8',
+        r'labels are mixed \(4 as Cityscapes trainIds, 4 as Cityscapes labelIds\), and no kind covers all 8',
     ),
     'mixed pictures': (
         'acdc',
         flat(acdc()) + [f.replace('0100', '0101') for f in flat(acdc(suffix='jpg'))],
         {},
-        r'pictures of ACDC, split val, are of several formats \(4 \.png, 4 \.jpg\): keep one',
+        r'images of ACDC, split val, have several formats \(4 \.png, 4 \.jpg\): keep one',
     ),
     'dark zurich as acdc': (
         'acdc',
         flat(LAYOUTS['dark zurich'][1]),
         {},
-        r'is not ACDC: rgb_anon/val/night/.* is of Dark Zurich \(--dark-zurich\)$',
+        r'is not ACDC: rgb_anon/val/night/.* belongs to Dark Zurich \(--dark-zurich\)$',
     ),
-    'acdc as dark zurich': ('dark_zurich', flat(acdc()), {}, r'is of ACDC \(--acdc\)$'),
+    'acdc as dark zurich': ('dark_zurich', flat(acdc()), {}, r'belongs to ACDC \(--acdc\)$'),
     **{
         f'{one} as {other}, {place or "no folder"}': (
             other,
@@ -76,7 +76,7 @@ MISTAKES = {
             if place
             else [f'{frame}_rgb_anon.png', f'{frame}_gt_labelTrainIds.png'],
             {'split': place.strip('/') or None},
-            rf'is not {own}: .*{frame}_rgb_anon.png is of {whose} \(',
+            rf'is not {own}: .*{frame}_rgb_anon.png belongs to {whose} \(',
         )
         for one, other, own, whose, frame in (
             ('flat acdc', 'dark_zurich', 'Dark Zurich', 'ACDC', 'GOPR0122_frame_000161'),
@@ -89,45 +89,45 @@ MISTAKES = {
         'night_driving',
         CITYSCAPES_TREE,
         {},
-        r'of Cityscapes \(--cityscapes\)$',
+        r'belongs to Cityscapes \(--cityscapes\)$',
     ),
     'cityscapes as foggy driving': (
         'foggy_driving',
         CITYSCAPES_TREE,
         {},
-        r'of Cityscapes \(--cityscapes\)$',
+        r'belongs to Cityscapes \(--cityscapes\)$',
     ),
-    'cityscapes as idd': ('idd', CITYSCAPES_TREE, {}, r'is of Cityscapes \(--cityscapes\)$'),
+    'cityscapes as idd': ('idd', CITYSCAPES_TREE, {}, r'belongs to Cityscapes \(--cityscapes\)$'),
     'idd as cityscapes': (
         'cityscapes',
         flat(LAYOUTS['idd I and II'][1]),
         {},
-        r'is of IDD \(--idd\)$',
+        r'belongs to IDD \(--idd\)$',
     ),
     'cityscapes as its fog': (
         'foggy_cityscapes',
         CITYSCAPES_TREE,
         {},
-        r'has no pictures of Foggy Cityscapes; .*; it looks like Cityscapes \(--cityscapes\)$',
+        r'has no images of Foggy Cityscapes; .*; it looks like Cityscapes \(--cityscapes\)$',
     ),
     'muses as acdc': ('acdc', flat(LAYOUTS['muses'][1]), {}, r'looks like MUSES \(--muses\)$'),
     'bdd100k as wilddash': (
         'wilddash',
         flat(LAYOUTS['bdd100k'][1]),
         {},
-        r'is of BDD100K \(--bdd100k\)$',
+        r'belongs to BDD100K \(--bdd100k\)$',
     ),
     'mapillary as wilddash': (
         'wilddash',
         flat(LAYOUTS['mapillary 1.2'][1]),
         {},
-        r'is of Mapillary Vistas \(--mapillary\)$',
+        r'belongs to Mapillary Vistas \(--mapillary\)$',
     ),
     'wilddash as bdd100k': (
         'bdd100k',
         flat(LAYOUTS['wilddash, older'][1]),
         {},
-        r'is of WildDash 2',
+        r'belongs to WildDash 2',
     ),
     'coco-o as mapillary': (
         'mapillary',
@@ -145,7 +145,7 @@ MISTAKES = {
         'mapillary',
         ['validation/images/a.jpg', 'validation/v2.0/labels/a.png'],
         {},
-        r'only labels as mapillary_v2: --encoding mapillary=NAME reads them',
+        r'only labels as mapillary_v2: read them with --encoding mapillary=NAME',
     ),
     'no list': (
         'bdd100k',
@@ -172,7 +172,7 @@ def test_mistakes_are_one_line(mistake, tmp_path):
         ('', 'is empty'),
         (
             'leftImg8bit/test/public/gone_leftImg8bit.png',
-            r'names 1 pictures that are not below .*gone_',
+            r'lists 1 images that are not below .*gone_',
         ),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_list_that_does_not_fit(lines, message, tmp_path):
 def test_two_pictures_of_one_name_are_not_guessed_at(tmp_path):
     plant(tmp_path, *flat(acdc()))
     plant(tmp_path, *(f'foggier/{p}' for p in flat(acdc()) if '_rgb_' in p), content='other bytes')
-    with pytest.raises(InputError, match='have one name and differ'):
+    with pytest.raises(InputError, match='have the same name but differ'):
         found(tmp_path, 'acdc')
 
 
@@ -208,5 +208,5 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
 def test_damaged_meta_of_muses(tmp_path):
     plant(tmp_path, *flat(LAYOUTS['muses'][1]))
     plant(tmp_path, 'meta.json', content='[1')
-    with pytest.raises(InputError, match=r'meta\.json is no meta\.json of MUSES'):
+    with pytest.raises(InputError, match=r'meta\.json is not a meta\.json of MUSES'):
         found(tmp_path, 'muses')

@@ -3,13 +3,14 @@
 import json
 import re
 
-import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
+from striped_sets import write
 
 from fan_mm.config_parts import type_name
 from fan_mm.datasets.shifts import LABEL_MAPS, SHIFT_SETS, ShiftDataset
+from fan_mm.datasets.shifts.reading import categories_of, doubt
 from fan_mm.engine.checks.labels import LabelReaders, check_labels
 from fan_mm.engine.config_checks import check_data
 from fan_mm.engine.runtime import register_task_library
@@ -47,11 +48,6 @@ def mmseg():
     register_task_library(Config(dict(default_scope='mmseg')))
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), pixels)
 
 
 def acdc(root, labels, kind='labelTrainIds', conditions=('fog', 'night'), count=2):
@@ -178,13 +174,19 @@ def test_panoptic_pictures_of_wilddash(backend, tmp_path):
     check('test_dataloader.dataset', cfg)
 
 
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 1)])
+def test_panoptic_pictures_without_colours(shape):
+    with pytest.raises(InputError, match=r'^a\.png .*: it has no colours$'):
+        categories_of(np.zeros(shape, np.uint8), {}, 'a.png')
+
+
 def test_panoptic_pictures_without_their_file(tmp_path):
     panoptic(tmp_path, {7: 7})
     (tmp_path / 'panoptic.json').unlink()
-    with pytest.raises(InputError, match=r'panoptic\.json: No such file.* says which category'):
+    with pytest.raises(InputError, match=r'panoptic\.json: No such file.* contains the categories'):
         build(type='WildDash2Dataset', data_root=str(tmp_path))
     (tmp_path / 'panoptic.json').write_text('{"annotations": [{"a": 1}]}')
-    with pytest.raises(InputError, match=r'panoptic\.json is no panoptic file'):
+    with pytest.raises(InputError, match=r'panoptic\.json is not a panoptic file'):
         build(type='WildDash2Dataset', data_root=str(tmp_path))
     (tmp_path / 'panoptic.json').write_text('{"annotations": []}')
     with pytest.raises(InputError, match=r'panoptic\.json does not list wd0001_a\.png'):
@@ -276,8 +278,8 @@ def test_withheld_labels_leave_the_pictures(tmp_path):
 @pytest.mark.parametrize(
     ('cfg', 'line'),
     [
-        (dict(type='ShiftDataset', shift='adcd'), "shift is one of acdc, .*, not 'adcd'"),
-        (dict(type='ShiftDataset', shift='coco_o'), "shift is one of acdc, .*, not 'coco_o'"),
+        (dict(type='ShiftDataset', shift='adcd'), "shift must be one of acdc, .*, not 'adcd'"),
+        (dict(type='ShiftDataset', shift='coco_o'), "shift must be one of acdc, .*, not 'coco_o'"),
         (
             dict(type='ACDCDataset', data_root=None),
             'ACDCDataset needs data_root, the folder with ACDC',
@@ -291,10 +293,13 @@ def test_withheld_labels_leave_the_pictures(tmp_path):
             "ACDCDataset has no class 'cat'",
         ),
         (dict(type='ACDCDataset', split='valid'), "ACDC has no split 'valid'"),
-        (dict(type='ACDCDataset', ann_file='a.txt'), r'ann_file is not read: a list .* as split$'),
+        (
+            dict(type='ACDCDataset', ann_file='a.txt'),
+            r'ann_file is not used: give a list .* as split$',
+        ),
         (
             dict(type='ACDCDataset', data_prefix=dict(img_path='a')),
-            'data_prefix has seg_map_path alone',
+            'data_prefix can only have seg_map_path',
         ),
     ],
 )
@@ -321,11 +326,15 @@ def filled(*values):
     ('kind', 'labels', 'line'),
     [
         ('labelTrainIds', filled(7, 21, 26), 'label 21, which Cityscapes trainIds .*; are they Cityscapes labelIds'),
-        ('labelTrainIds', filled(0, 13, 200), 'has the label 200.*is it a picture of colours or instances'),
-        ('labelTrainIds', np.zeros((8, 16, 3), np.uint8), 'is a colour picture'),
+        ('labelTrainIds', filled(0, 13, 200), 'has the label 200.*is it an image of colours or instances'),
+        ('labelTrainIds', np.zeros((8, 16, 3), np.uint8), 'is a colour image'),
         ('labelIds', filled(7, 34, 80), 'label 34, which Cityscapes labelIds do not have; are they WildDash ids'),
-        ('labelIds', filled(0, 2, 8, 10, 13, 255), 'others hold no value beyond 18 but 255: they look like trainIds'),
-        ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its picture 16x8'),
+        (
+            'labelIds',
+            filled(0, 2, 8, 10, 13, 255),
+            'others contain no value above 18 except 255: they look like trainIds',
+        ),
+        ('labelTrainIds', np.zeros((4, 16), np.uint8), 'has 16x4 pixels, its image 16x8'),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be(kind, labels, line, tmp_path):
@@ -350,8 +359,6 @@ def test_a_wrong_value_in_a_file_that_was_not_looked_into(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize('encoding', LABEL_MAPS)
 def test_no_encoding_is_doubted_where_it_is_right(encoding):
-    from fan_mm.datasets.shifts.reading import doubt
-
     assert doubt(LABEL_MAPS[encoding].legal, encoding) is None
     assert doubt([255], encoding) is None
 

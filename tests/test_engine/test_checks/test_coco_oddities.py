@@ -38,7 +38,7 @@ def one_right(content):
     ('change', 'masks', 'words'),
     [
         (each(), MASKS, None),
-        (each(bbox=[50, 30, 79, 59]), None, '4 of 4 boxes reach beyond .* as .x1, y1, x2, y2.'),
+        (each(bbox=[50, 30, 79, 59]), None, '4 of 4 boxes extend beyond .* as .x1, y1, x2, y2.'),
         (one_right, None, None),  # a box that has no other reading
         (each(bbox=[10, 10, 30, 30]), None, None),  # boxes in both readings, inside
         (each(bbox=[70, 50, 30, 30]), None, None),  # beyond, as where objects were cut off
@@ -65,15 +65,15 @@ def crowd_outside(content):
     ('change', 'words'),
     [
         (each(), None),
-        (each(bbox=[5, 5, -1, 3]), 'annotation 10 has bbox .* of negative size, it always'),
+        (each(bbox=[5, 5, -1, 3]), 'annotation 10 has bbox .* has negative size, it always'),
         (each(bbox=[0, 5, 0, 3]), 'annotation 10 has bbox .* of no size, it always'),
-        (each(bbox=[80, 5, 9, 9]), 'outside of its picture, it always counts as missed'),
-        (each(bbox=[5, -9, 9, 9]), 'outside of its picture'),
+        (each(bbox=[80, 5, 9, 9]), 'outside its image, it always counts as missed'),
+        (each(bbox=[5, -9, 9, 9]), 'outside its image'),
         (each(bbox=[-5, -5, 9, 9]), None),
         (crowd_outside, None),
         (
             each(iscrowd=1),
-            'all 4 annotations that are evaluated have iscrowd 1, so there is no score',
+            'all 4 evaluated annotations have iscrowd 1, so there is no score',
         ),
         (lambda content: content.pop('annotations'), 'has no annotations, so there is no score'),
     ],
@@ -88,8 +88,8 @@ def test_truth_that_never_counts(tmp_path, change, words):
     ('content', 'words'),
     [
         (b'', 'it is empty'),
-        (b'{"images": [', 'it is no JSON in UTF-8 .Expecting value'),
-        ('{"images": []}'.encode('utf-16'), 'it is no JSON in UTF-8 .*utf-8'),
+        (b'{"images": [', 'it is not JSON in UTF-8 .Expecting value'),
+        ('{"images": []}'.encode('utf-16'), 'it is not JSON in UTF-8 .*utf-8'),
         (b'[]', 'it needs lists of images, annotations and categories'),
         (b'{"images": [], "annotations": []}', 'it needs lists of'),
     ],
@@ -98,7 +98,7 @@ def test_what_is_no_annotation_file(tmp_path, content, words):
     file = tmp_path / 'a.json'
     file.write_bytes(content)
     with pytest.raises(
-        InputError, match=rf'a\.json is no annotation file of COCO: {words}'
+        InputError, match=rf'a\.json is not a COCO annotation file: {words}'
     ) as error:
         read_coco(file)
     assert '\n' not in str(error.value)

@@ -1,9 +1,10 @@
-"""Sizes of pictures as a pipeline loads them, and pictures that a list names more than once."""
+"""Pictures as a pipeline loads them, in which size and how turned; and those that a list names twice."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from fan_mm.engine.checks.files import listed_twice, other_size
+from fan_mm.engine.checks.files import listed_twice, other_size, turned_photos
 
 LOADER = dict(type='LoadImageFromFile')
 
@@ -32,7 +33,7 @@ def test_the_loader_says_whether_exif_turns_a_photo(tmp_path, orientation, loade
     assert other_size(file, loaded, pipeline) == ''
     wrong = other_size(file, loaded[::-1], pipeline)
     turned = loaded == (40, 20)
-    assert wrong == ('20x40 as EXIF turns it' if turned else '40x20')
+    assert wrong == ('20x40 when rotated according to EXIF' if turned else '40x20')
 
 
 @pytest.mark.parametrize('pipeline', [None, [], [dict(type='ReadsItself')], [object()]])
@@ -42,7 +43,45 @@ def test_both_sizes_are_right_where_nobody_says(tmp_path, pipeline):
     assert other_size(file, (40, 40), pipeline) == '40x20'
 
 
+def photos(root, *orientations):
+    """Photos of a dark left half and a bright quarter."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:10, 20:] = 255
+    for number, orientation in enumerate(orientations):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(root / f'{number}.jpg', exif=exif)
+    return sorted(root.iterdir())
+
+
+IGNORING = dict(LOADER, color_type='color_ignore_orientation')
+
+
+@pytest.mark.parametrize('orientation', range(2, 9))
+@pytest.mark.parametrize(
+    ('loader', 'how'),
+    [
+        (LOADER, 'rotates them'),
+        (dict(LOADER, imdecode_backend='pillow', to_float32=True), 'rotates them'),
+        (IGNORING, 'leaves them as stored'),
+        (dict(type='ReadsItself'), 'may rotate them or not'),
+    ],
+)
+def test_photos_that_are_turned_are_said_once(tmp_path, orientation, loader, how):
+    files = photos(tmp_path, 1, 1, orientation, orientation, 1)
+    (note,) = turned_photos('test_dataloader.dataset', files, [loader])
+    assert note.startswith(
+        'test_dataloader.dataset: 2 of 5 images checked have an EXIF orientation, such as '
+        f'{orientation} of {files[2]}; the pipeline {how}, and the labels must match: '
+    )
+
+
+def test_upright_photos_and_what_is_none_are_not_said(tmp_path):
+    files = [*photos(tmp_path, 1, 1), tmp_path / 'none.jpg', None]
+    assert turned_photos('place', files, [LOADER]) == []
+
+
 def test_listed_twice():
     assert listed_twice('list.txt', ['a', 'b']) == []
     (note,) = listed_twice('list.txt', ['b', 'a', 'b', 'a', 'b'])
-    assert note.startswith('list.txt: 2 pictures listed more than once (the first is b, 3 times)')
+    assert note.startswith('list.txt: 2 images listed more than once (the first is b, 3 times)')

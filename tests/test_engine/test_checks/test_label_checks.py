@@ -155,12 +155,12 @@ BAD = {
         'has the label 7, but labels must be class indices 0..1',
     ),
     'grey levels': (halves(0, 128), None, {}, 'has the label 128'),
-    'colours': (np.dstack([halves(0, 1)] * 3), None, {}, 'is a colour picture'),
+    'colours': (np.dstack([halves(0, 1)] * 3), None, {}, 'is a colour image'),
     '16 bit': (
         halves(0, 256, np.uint16),
         None,
         {},
-        'has the label 256, but mmseg reads labels of 8 bits',
+        'has the label 256, but mmseg reads 8-bit labels',
     ),
     'reduced': (halves(1, 4), None, dict(reduce_zero_label=True), 'has the label 4'),
 }
@@ -183,7 +183,7 @@ def test_what_is_no_class_index(folder, name, split):
         (
             halves(0, 255),
             {},
-            "class 'fg' is in none of the 4 label files looked into, which hold 0, 255",
+            "class 'fg' is in none of the 4 label files checked, which contain 0, 255",
         ),
         (halves(0, 1), dict(reduce_zero_label=True), "class 'fg' is in none"),
         (halves(0, 255), dict(reduce_zero_label=True), "classes 'bg', 'fg' are in none"),
@@ -265,7 +265,7 @@ def test_an_empty_picture(folder):
 
 def test_labels_of_another_size(folder):
     folder.write(halves(0, 1)[:, 16:48])
-    assert 'has 32x32 pixels, its picture 64x32' in complaint(folder.config(), training=False)
+    assert 'has 32x32 pixels, its image 64x32' in complaint(folder.config(), training=False)
     folder.write(halves(0, 1), ['val'])
     assert 'train_dataloader.dataset: ' in said(
         folder.config()
@@ -283,9 +283,9 @@ def test_a_value_that_a_head_or_a_metric_leaves_out(folder):
     Image.fromarray(halves(0, 1)).save(folder.labels('train')[1])
     Image.fromarray(halves(0, 1)).save(folder.labels('val')[1])
     message = complaint(folder.config(head=dict(ignore_index=100)))
-    assert 'the label 255, which model.decode_head.ignore_index=100 does not leave out' in message
+    assert 'the label 255, which model.decode_head.ignore_index=100 does not ignore' in message
     message = complaint(folder.config(evaluator=dict(ignore_index=0)))
-    assert 'val_evaluator.ignore_index=0 does not leave out' in message
+    assert 'val_evaluator.ignore_index=0 does not ignore' in message
     mask = halves(0, 1)
     mask[:2] = 99
     folder.write(mask)
@@ -329,7 +329,7 @@ def test_pictures_that_an_evaluation_takes_twice(folder):
     (folder.root / 'list.txt').write_text('000\n001\n000\n')
     message = said(folder.config(ann_file='list.txt'))
     assert 'val_dataloader.dataset: ' in message and 'train_dataloader' not in message
-    assert '1 pictures listed more than once' in message
+    assert '1 images listed more than once' in message
 
 
 def upper(path):
@@ -348,7 +348,7 @@ def test_labels_whose_pictures_are_left_out(folder, lose):
     lose(folder.root / 'img/val/002.png')
     message = said(folder.config())
     assert 'train_dataloader' not in message
-    assert re.search(r'1 of 4 label files have no picture \*\.png .*ann/val/002\.png', message)
+    assert re.search(r'1 of 4 label files have no image \*\.png .*ann/val/002\.png', message)
     (folder.root / 'list.txt').write_text('000\n001')
     for options in (dict(ann_file='list.txt'), dict(indices=2)):  # parts that are meant
         assert said(folder.config(**options)) == ''
@@ -386,7 +386,21 @@ def test_photos_are_turned_and_their_labels_are_not(folder):
     photo = folder.root / 'img/val/000.png'
     Image.open(photo).save(photo, exif=exif)
     message = complaint(folder.config())
-    assert 'ann/val/000.png has 64x32 pixels, its picture 32x64 as EXIF turns it' in message
+    assert (
+        'ann/val/000.png has 64x32 pixels, its image 32x64 when rotated according to EXIF'
+        in message
+    )
+
+
+def test_a_photo_that_stands_on_its_head_is_said(folder):
+    """Its size does not tell."""
+    folder.write(halves(0, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    photo = folder.root / 'img/val/000.png'
+    Image.open(photo).save(photo, exif=exif)
+    message = said(folder.config())
+    assert f'have an EXIF orientation, such as 3 of {photo}; the pipeline ' in message
 
 
 def test_indices_leave_out_what_is_not_there(folder):

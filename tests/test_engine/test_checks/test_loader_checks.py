@@ -44,15 +44,15 @@ def test_an_evaluation_that_never_ends(name, kind):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (dict(drop_last=True), 'drop_last: the pictures of the last'),
+        (dict(drop_last=True), 'drop_last: the images of the last'),
         (
             dict(batch_sampler=dict(type='A', drop_last=True)),
-            'batch_sampler.drop_last: the pictures',
+            'batch_sampler.drop_last: the images',
         ),
-        (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'takes pictures several times'),
+        (dict(sampler=dict(type='mmdet.ClassAwareSampler')), 'draws images several times'),
         (
             dict(dataset=dict(type='mmpretrain.RepeatDataset', times=2, dataset=dict(type='A'))),
-            'dataset: RepeatDataset takes pictures several times',
+            'dataset: RepeatDataset draws images several times',
         ),
         (
             dict(
@@ -61,9 +61,9 @@ def test_an_evaluation_that_never_ends(name, kind):
                     datasets=[dict(type='A'), dict(type='ClassBalancedDataset', dataset=dict())],
                 )
             ),
-            'dataset.datasets.1: ClassBalancedDataset takes pictures several times',
+            'dataset.datasets.1: ClassBalancedDataset draws images several times',
         ),
-        (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: pictures are left out'),
+        (dict(dataset=dict(filter_cfg=dict(min_size=32))), 'filter_cfg: images are left out'),
     ],
 )
 def test_pictures_that_are_left_out_are_said(name, change, words):
@@ -78,7 +78,9 @@ def test_versions_of_a_picture_that_nobody_merges():
     parts = dict(type='ConcatDataset', datasets=[one, several])
     assert several_versions('val_dataloader', dict(dataset=one)) == []
     (note,) = several_versions('val_dataloader', dict(dataset=parts))
-    assert note.startswith('val_dataloader.dataset.datasets.1.pipeline: TestTimeAug makes several')
+    assert note.startswith(
+        'val_dataloader.dataset.datasets.1.pipeline: TestTimeAug creates several'
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_rare_class(root, monkeypatch):
 
 def test_classes_that_no_object_has(root):
     built = dataset(root, 'Cat', 'Dog')
-    with pytest.raises(InputError, match="are 'cat', 'dog', but the classes 'Cat', 'Dog': set"):
+    with pytest.raises(InputError, match="are 'cat', 'dog', but the classes are 'Cat', 'Dog': set"):
         check_voc(PLACE, built)
     built.full_init()
     assert not any(info['instances'] for info in built.data_list)  # in silence
@@ -77,16 +77,19 @@ def rewrite(old, new):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (rewrite('<name>dog', '<name>Dog'), "objects named 'Dog' are left out: the class is 'dog'"),
+        (
+            rewrite('<name>dog', '<name>Dog'),
+            "objects named 'Dog' are left out: the class is written 'dog'",
+        ),
         (rewrite('<name>dog', '<name> dog'), "objects named ' dog' are left out"),
         (rewrite('<name>dog', '<name>bird'), None),  # not wanted
         (
             rewrite('<xmin>5', '<xmin>55'),
-            r'2\.xml: an object has xmin 55, ymin 10, xmax 35, ymax 60: its corners are exchanged',
+            r'2\.xml: an object has xmin 55, ymin 10, xmax 35, ymax 60: its corners are swapped',
         ),
         (
             lambda root: (root / 'list.txt').write_text('1\n2\n1'),
-            '1 pictures listed more than once',
+            '1 images listed more than once',
         ),
     ],
 )
@@ -101,7 +104,7 @@ def test_files_without_objects_are_said(root):
     for file in (root / 'VOC2007/Annotations').iterdir():
         file.write_text(f'<annotation>{SIZE}</annotation>')
     assert check_voc(PLACE, dataset(root, 'cat')) == [
-        f'{PLACE}: there are no objects in the 3 files looked into'
+        f'{PLACE}: there are no objects in the 3 files checked'
     ]
 
 
@@ -121,8 +124,11 @@ def test_files_without_objects_are_said(root):
             lambda root: (root / 'VOC2007/Annotations/2.xml').unlink(),
             r'no annotation file .*2\.xml',
         ),
-        (lambda root: (root / 'VOC2007/Annotations/2.xml').write_text('<a>'), r'2\.xml is no XML'),
-        (lambda root: (root / 'list.txt').write_text(''), r'is empty: .*list\.txt lists nothing'),
+        (lambda root: (root / 'VOC2007/Annotations/2.xml').write_text('<a>'), r'2\.xml is not XML'),
+        (
+            lambda root: (root / 'list.txt').write_text(''),
+            r'is empty: .*list\.txt contains no names',
+        ),
     ],
 )
 def test_files_that_cannot_be_read(root, change, words):

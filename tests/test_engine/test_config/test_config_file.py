@@ -49,8 +49,8 @@ def test_names_and_formats(here, name):
     ('content', 'words'),
     [
         (b'\xef\xbb\xbf' + MODEL.encode(), 'a.py begins with a byte order mark: save it as plain'),
-        (b"_base_ = './a.py'", 'a.py: it never ends: a _base_ leads back to .*a.py'),
-        (b"_base_ = './b.py'", 'a.py: it never ends: a _base_ leads back to .*[ab].py'),
+        (b"_base_ = './a.py'", 'a.py: infinite recursion: a _base_ leads back to .*a.py'),
+        (b"_base_ = './b.py'", 'a.py: infinite recursion: a _base_ leads back to .*[ab].py'),
     ],
 )
 def test_files_that_cannot_be_read(here, content, words):
@@ -117,7 +117,7 @@ def test_elements_of_lists_and_tuples(tmp_path, options, expected):
     path = tmp_path / 'c.py'
     path.write_text('model = dict(a=[1, 2], b=(1, [2, 3]), c=[dict(d=[4, 5])])\n')
     assert read_config(str(path), options).model == expected
-    with pytest.raises(InputError, match=r'model\.a is a list of 2; 2 is no place in it'):
+    with pytest.raises(InputError, match=r'model\.a is a list of 2; 2 is not a valid index'):
         read_config(str(path), {'model.a.2': 1})
 
 

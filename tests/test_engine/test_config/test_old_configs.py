@@ -91,5 +91,5 @@ def test_a_schedule_that_nobody_reads_is_said():
     cfg = Config(dict(lr_config=dict(policy='poly'), train_cfg=dict(max_iters=3)))
     refuse_old_config(cfg)
     assert unread_keys(cfg) == [
-        'lr_config of mmcv 1.x: not read (param_scheduler and optim_wrapper are)'
+        'lr_config of mmcv 1.x is ignored: use param_scheduler and optim_wrapper'
     ]

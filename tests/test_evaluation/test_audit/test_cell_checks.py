@@ -8,6 +8,7 @@ from healthy import changed, healthy
 
 from fan_mm.engine.first_batch.outputs import NOT_FINITE
 from fan_mm.evaluation.audit import cell_checks
+from fan_mm.evaluation.audit.equality import repeated_score
 from fan_mm.evaluation.audit.finding import Finding, in_words, some
 from fan_mm.evaluation.cells import Cell
 
@@ -23,8 +24,8 @@ def with_evidence(facts, cells, **evidence):
 @pytest.mark.parametrize(
     ('cells', 'words'),
     [
-        (('clean', 'snow/2', 'fog/1'), 'in snow/2, fog/1 the model gets the clean pictures'),
-        (('fog/1', 'fog/2', 'fog/3'), 'in fog/1, fog/2, fog/3 the model gets the same pictures'),
+        (('clean', 'snow/2', 'fog/1'), 'in snow/2, fog/1 the model gets the clean images'),
+        (('fog/1', 'fog/2', 'fog/3'), 'in fog/1, fog/2, fog/3 the model gets the same images'),
     ],
 )
 def test_same_pictures(cells, words):
@@ -113,7 +114,7 @@ def test_one_score_of_cells_that_are_equal_in_all(what):
     ],
 )
 def test_repeated_score(scores, value):
-    repeated = cell_checks.repeated_score({str(i): s for i, s in enumerate(scores)})
+    repeated = repeated_score({str(i): s for i, s in enumerate(scores)})
     assert (repeated and repeated[0]) == value
 
 
@@ -123,7 +124,7 @@ def test_not_finite(undefined):
         if record.corruption == 'fog' and undefined:
             record.metrics = {'mIoU': None}
         elif record.corruption == 'fog':
-            error = f'the model gives seg_logits with {NOT_FINITE}'
+            error = f'the model outputs seg_logits with {NOT_FINITE}'
             record = dataclasses.replace(record, status='failed', error=error)
         return record
 
@@ -190,8 +191,8 @@ def test_a_difference_within_the_interval_is_none():
 @pytest.mark.parametrize(
     ('evidence', 'words'),
     [
-        (dict(distinct=1), 'snow/2 has 1 different pictures for 32 samples'),
-        (dict(blank=20), '20 of 32 pictures of snow/2 have one colour'),
+        (dict(distinct=1), 'snow/2 has 1 different images for 32 samples'),
+        (dict(blank=20), '20 of 32 images of snow/2 have a single colour'),
     ],
 )
 def test_pictures_from_the_loader(evidence, words):
@@ -200,7 +201,7 @@ def test_pictures_from_the_loader(evidence, words):
         facts, lambda r: dataclasses.replace(r, seconds=0.5 if r.cell == Cell('snow', 2) else 20.0)
     )
     [finding] = found('loading', fast)
-    assert finding.evidence == f'{words}, and took 0.5 s where cells beside it take 20.0 s'
+    assert finding.evidence == f'{words}, and took 0.5 s, while its neighbours take 20.0 s'
     slow = changed(facts, lambda r: dataclasses.replace(r, seconds=20.0))
     [finding] = found('loading', slow)
     assert finding.evidence == words
@@ -267,14 +268,14 @@ def test_time_of_a_cell(seconds, waited, expected):
 
     findings = found('timing', changed(healthy(), change))
     assert len(findings) == expected
-    assert all('took 600 s where cells beside it take 40 s' in f.evidence for f in findings)
+    assert all('took 600 s, while its neighbours take 40 s' in f.evidence for f in findings)
 
 
 @pytest.mark.parametrize(
     ('cells', 'words'),
     [
-        (('fog/1', 'fog/2'), 'the files of fog/1, fog/2 hold the same bytes'),
-        (('clean', 'fog/2'), 'the files of fog/2 are the clean ones, byte for byte'),
+        (('fog/1', 'fog/2'), 'the files of fog/1, fog/2 are identical'),
+        (('clean', 'fog/2'), 'the files of fog/2 are identical to the clean ones'),
     ],
 )
 def test_bytes_of_copies(cells, words):

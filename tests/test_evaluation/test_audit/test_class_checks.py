@@ -37,7 +37,7 @@ def test_one_class_everywhere(task, where, cells):
     assert len(findings) == bool(cells)
     for finding in findings:
         assert finding.cells == cells or len(finding.cells) == cells
-        assert "100.0 % of the predictions are 'c3', of the truth" in finding.evidence
+        assert "100.0 % of the predictions are 'c3', of the ground truth" in finding.evidence
 
 
 def test_one_class_that_is_most_of_the_truth():
@@ -57,7 +57,7 @@ def test_one_class_that_is_most_of_the_truth():
             dict(outside=[[33, 50], [19, 10]], ignored=400, labels=1000),
             '10 % of the labelled pixels',
         ),
-        (dict(ignored=600, labels=1000), '60 % of the pixels are left out as ignored'),
+        (dict(ignored=600, labels=1000), '60 % of the pixels are ignored'),
         (dict(ignored=400, labels=1000), None),
     ],
 )
@@ -69,7 +69,7 @@ def test_values_of_the_labels(evidence, words):
 
 
 @pytest.mark.parametrize(
-    ('unknown', 'words'), [(800, 'of 20 % of the pictures'), (7, None), (30, None)]
+    ('unknown', 'words'), [(800, 'of 20 % of the images'), (7, None), (30, None)]
 )
 def test_predictions_of_no_class(unknown, words):
     def change(record):
@@ -98,7 +98,7 @@ def test_order_of_the_classes(task):
     facts = healthy(task)
     count = len(facts.classes)
     [finding] = found('class_order', taken(facts, lambda i: (i + 1) % count))
-    assert f'in all {count} classes with 100 % of the truth' in finding.evidence
+    assert f'{count} classes in total, with 100 % of the ground truth' in finding.evidence
     # one class swallows all the others: no other order would be better
     assert not found('class_order', taken(facts, lambda i: 0))
     # one class alone is taken for one that has no truth

@@ -44,7 +44,7 @@ def test_one_folder_for_two_conditions(pair):
     second.evidence['scores'] = first.evidence['scores']
     assert found_in(records) == [('same pictures', list(pair))]
     (finding,) = joined({}, CLEAN, records)['findings']
-    pictures = 'clean pictures' if CLEAN in pair else 'same pictures'
+    pictures = 'clean images' if CLEAN in pair else 'same images'
     assert f'the model gets the {pictures}' in finding['evidence']
 
 

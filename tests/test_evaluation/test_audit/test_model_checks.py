@@ -49,7 +49,7 @@ def test_layers_and_crops_are_counted():
         for check in ('unset_layers', 'cropped_twice', 'batch_norms')
     )
     assert unset.cells == crop.cells == ('clean',)
-    assert unset.evidence == '5 layers are as a new model has them: a, b, c, d and 1 more'
-    assert crop.evidence.startswith('all 16 pictures looked at have 32x40 pixels on disk')
+    assert unset.evidence == '5 layers have their initial values: a, b, c, d and 1 more'
+    assert crop.evidence.startswith('all 16 images checked have 32x40 pixels on disk')
     assert norms.cells == tuple(str(facts.records[i].cell) for i in (2, 4))
-    assert norms.evidence.startswith('2 batch norms take their statistics from the batch: a, b')
+    assert norms.evidence.startswith('2 batch norms use batch statistics: a, b')

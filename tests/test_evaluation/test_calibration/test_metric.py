@@ -15,7 +15,7 @@ WRONG = {
     'no scores': (sample(seg_logits=None), 'no seg_logits'),
     'no labels': (sample(gt_sem_seg=None), 'no gt_sem_seg'),
     'no prediction': (sample(pred_sem_seg=None), 'no pred_sem_seg'),
-    'another size': (sample(gt_sem_seg=LABELS[None, :9]), 'must be of one size'),
+    'another size': (sample(gt_sem_seg=LABELS[None, :9]), 'must have the same size'),
     'label ids': (sample(gt_sem_seg=LABELS[None].clamp(max=33)), 'label 33, but the model has 7'),
     'negative labels': (sample(gt_sem_seg=LABELS[None] - 1), 'label 254'),
     'not its prediction': (
@@ -25,9 +25,9 @@ WRONG = {
     'not finite': (sample(seg_logits=LOGITS * math.nan), 'not finite'),
     'no sigmoid': (sample(seg_logits=LOGITS[:1]), 'not between 0 and 1'),
     'no pred_score': ({'gt_label': torch.tensor([0])}, 'no pred_score'),
-    'several labels': (picture([0.5, 0.5], [0, 1]), 'one label each'),
-    'one sigmoid per class': (picture([0.9, 0.8]), 'does not add up to 1'),
-    'logits': (picture([1.5, -0.5]), 'does not add up to 1'),
+    'several labels': (picture([0.5, 0.5], [0, 1]), 'exactly one label'),
+    'one sigmoid per class': (picture([0.9, 0.8]), 'does not sum to 1'),
+    'logits': (picture([1.5, -0.5]), 'does not sum to 1'),
     'a class too many': (picture([0.5, 0.5], 2), 'label 2, but the model has 2'),
 }
 

@@ -12,8 +12,7 @@ pytest.importorskip('mmseg')
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
 from forked import on_ranks
-from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
@@ -52,12 +51,6 @@ class SoftStripes(StripeModel):
             sample.seg_logits = PixelData(data=logits)
             sample.pred_sem_seg = PixelData(data=logits.argmax(0, keepdim=True))
         return data_samples
-
-
-@pytest.fixture
-def cfg(stripe_config):
-    init_default_scope('mmseg')
-    return Config.fromfile(stripe_config, import_custom_modules=False)
 
 
 @pytest.fixture
@@ -139,6 +132,9 @@ def test_temperature(sweep, training, tmp_path):
     results = sweep(SoftStripes(0.6), fit_on=training, work_dir=work_dir).run()
     found = results['calibration']
     assert found['temperature']['value'] > 1 and found['temperature']['pictures'] == 4
+    labels = [training[i]['data_samples'].gt_sem_seg.data for i in range(4)]
+    valid = sum(int((label != 255).sum()) for label in labels)
+    assert 0 < valid == found['temperature']['samples'] < sum(label.numel() for label in labels)
     assert found['temperature']['nll'][1] < found['temperature']['nll'][0]
     clean = {v: found['summary'][v]['NLL']['clean']['value'] for v in ('plain', 'scaled')}
     assert clean['scaled'] < clean['plain']
@@ -157,7 +153,7 @@ def test_temperature(sweep, training, tmp_path):
 
 
 def test_never_on_what_is_evaluated(cfg, sweep):
-    with pytest.raises(InputError, match='is a picture of the split that is evaluated'):
+    with pytest.raises(InputError, match='is an image of the evaluated split'):
         sweep(fit_on=DATASETS.build(cfg.test_dataloader.dataset), max_samples=1)
 
 

@@ -58,11 +58,11 @@ def wrapped(kind, module):
     [
         (Segmenter(Head()), 'segmentation', 'softmax of the logits, at the size'),
         (Segmenter(Head()), 'other', 'softmax of the logits'),
-        (Segmenter(Head(1)), 'segmentation', 'sigmoid of the one logit'),
-        (Segmenter(Head(), mode='slide'), 'segmentation', 'mean over sliding windows'),
-        (Segmenter(Head(1), Head(7)), 'segmentation', 'softmax'),
+        (Segmenter(Head(1)), 'segmentation', 'sigmoid of the single logit'),
+        (Segmenter(Head(), mode='slide'), 'segmentation', 'averaged over sliding windows'),
+        (Segmenter(Head(1), Head(1), Head(7)), 'segmentation', 'softmax'),
         (Segmenter(Head(7, Loss())), 'segmentation', 'trained with one sigmoid per class'),
-        (Segmenter(Head(1, Loss())), 'segmentation', 'sigmoid of the one logit, at'),
+        (Segmenter(Head(1, Loss())), 'segmentation', 'sigmoid of the single logit, at'),
         (nn.Linear(2, 2), 'classification', "the model's pred_score"),
         (wrapped(Averaged, nn.Linear(2, 2)), 'classification', 'merged over test-time'),
         (wrapped(MyTTA, Segmenter(Head())), 'segmentation', 'softmax .* merged over test-time'),
@@ -78,11 +78,15 @@ def test_what_they_are(model, task, words):
         (nn.Identity(), 'detection', 'not for detection: leave --calibration out'),
         (nn.Identity(), 'panoptic segmentation', 'not for panoptic segmentation'),
         (nn.Identity(), 'depth estimation', 'not for depth'),
-        (Segmenter(Mask2FormerHead()), 'segmentation', 'Mask2FormerHead gives class scores summed'),
+        (
+            Segmenter(Mask2FormerHead()),
+            'segmentation',
+            'Mask2FormerHead returns class scores summed',
+        ),
         (
             wrapped(MyTTA, Segmenter(Head(1))),
             'segmentation',
-            'MyTTA takes the sigmoid of one channel',
+            'MyTTA applies the sigmoid of one channel',
         ),
     ],
 )

@@ -43,6 +43,18 @@ def test_samples_are_spread_over_the_valid_pixels(monkeypatch):
         empty.fit()
 
 
+def test_one_channel_is_the_probability_of_class_1():
+    torch.manual_seed(0)
+    logit = 3 * torch.randn(1, 20, 30)
+    labels = (torch.rand(1, 20, 30) < (logit / 2).sigmoid()).long()
+    both = torch.cat([torch.zeros_like(logit), logit])
+    one, two = Samples(1), Samples(1)
+    one.add([sample(seg_logits=logit.sigmoid(), gt_sem_seg=labels, pred_sem_seg=logit > 0)])
+    two.add([sample(seg_logits=both, gt_sem_seg=labels, pred_sem_seg=both.argmax(0)[None])])
+    assert one.fit().value == pytest.approx(two.fit().value, rel=1e-3)
+    assert one.fit().nll == pytest.approx(two.fit().nll, rel=1e-4)
+
+
 def test_pictures_that_are_evaluated_are_not_fitted_on(tmp_path):
     paths = {}
     for name, content in (('train', b'aaa'), ('val', b'bbb'), ('copy_of_val', b'bbb')):
@@ -52,5 +64,5 @@ def test_pictures_that_are_evaluated_are_not_fitted_on(tmp_path):
     link.symlink_to(paths['val'])
     check_apart([paths['train'], 's3://bucket/a.png'], [paths['val'], 's3://bucket/b.png'])
     for same in (paths['val'], paths['copy_of_val'], link):
-        with pytest.raises(InputError, match='of the split that is evaluated'):
+        with pytest.raises(InputError, match='of the evaluated split'):
             check_apart([paths['train'], same], [paths['val']])

@@ -141,7 +141,7 @@ def test_a_copy_that_is_no_picture(tmp_path, content):
     clean = write_clean(tmp_path / 'clean')
     write_copies(tmp_path / 'copies', clean, applied)
     (tmp_path / 'copies/fog_1/0.png').write_bytes(content)
-    with pytest.raises(InputError, match=r'fog_1/0.png is empty, damaged or no picture'):
+    with pytest.raises(InputError, match=r'fog_1/0.png is empty, damaged or not an image'):
         check(tmp_path / 'copies', clean, Dataset())
 
 

@@ -153,7 +153,7 @@ def test_auto_says_size_and_place(pictures, place, said, monkeypatch):
     monkeypatch.setattr(image_cache, '_places', lambda where: [place])
     dataset = in_cells(Files(data_root=str(pictures), pipeline=[Load(), Pack()]))
     with kept_images(dataset):
-        assert said == [f'image cache: about 1 MiB for 5 pictures in {next(place.iterdir())}']
+        assert said == [f'image cache: about 1 MiB for 5 images in {next(place.iterdir())}']
 
 
 @pytest.mark.parametrize('available', [2**30 - 1, 0])
@@ -164,7 +164,7 @@ def test_auto_goes_on_without_where_there_is_no_room(pictures, place, said, monk
     dataset = in_cells(Files(data_root=str(pictures), pipeline=[Load(), Pack()]))
     assert loads_of(dataset, 'auto') == 15
     assert not list(place.iterdir())
-    assert said[0].startswith('no image cache: about 1 MiB for 5 pictures are too much for')
+    assert said[0].startswith('no image cache: about 1 MiB for 5 images is too much for')
 
 
 def test_room_that_ends_while_it_is_filled(pictures, place):
@@ -263,7 +263,7 @@ def test_several_pipelines(pictures, place, said):
         LOADED.clear()
         same(read(dataset), expected)
     assert len(LOADED) == 10
-    assert said[0].endswith('; not for all: the dataset holds its pictures in memory')
+    assert said[0].endswith('; not for all: the dataset holds its images in memory')
 
 
 def test_a_corruption_within_another_transform(pictures, place):
@@ -397,7 +397,9 @@ def test_a_folder_that_another_run_took_for_left_behind(pictures, place, monkeyp
 def test_a_place_that_is_none(tmp_path, where):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a' / 'file').touch()
-    with pytest.raises(InputError, match=r'^--image-cache is auto, off or a folder, and .* is no'):
+    with pytest.raises(
+        InputError, match=r'^--image-cache must be auto, off or a folder, and .* is not'
+    ):
         check_image_cache(tmp_path / where)
 
 
@@ -405,7 +407,7 @@ def test_a_place_that_is_none(tmp_path, where):
 def test_a_folder_that_may_not_be_written_into(tmp_path, monkeypatch, denied):
     monkeypatch.setattr(os, 'access', lambda path, mode: not mode & denied)
     if denied:
-        with pytest.raises(InputError, match='the folder may not be written into'):
+        with pytest.raises(InputError, match='the folder is not writable'):
             check_image_cache(tmp_path)
     else:
         check_image_cache(tmp_path)

@@ -341,7 +341,7 @@ def test_test_time_augmentation(file):
 
 def test_branches_that_disagree_are_refused(file):
     branches = [[dict(type='NumpyToPIL', to_rgb=True), dict(type='NumpyToPIL')], [PACK]]
-    with pytest.raises(InputError, match='let all branches'):
+    with pytest.raises(InputError, match='use the same order in all branches'):
         make(file, [LOAD, dict(type='TestTimeAug', transforms=branches)])
 
 
@@ -352,14 +352,17 @@ TENSOR = [LOAD, dict(type='NumpyToPIL', to_rgb=True), dict(type='torchvision/ToT
 @pytest.mark.parametrize(
     ('pipeline', 'message'),
     [
-        ([LOAD, dict(type='Normalize', **SCALE), PACK], 'float32 from .* not grey levels'),
+        ([LOAD, dict(type='Normalize', **SCALE), PACK], 'float32 from .* not values from 0 to 255'),
         ([*TENSOR, PACK], r'float32 from .*data_preprocessor'),
         ([*TENSOR[:2], lambda r: {**r, 'img': r['img'].convert('P')}, PACK], 'of mode P'),
         ([*TENSOR[:2], lambda r: {**r, 'img': r['img'].convert('CMYK')}, PACK], 'of mode CMYK'),
         ([LOAD, lambda r: {**r, 'img': [r['img']] * 2}, PACK], 'is a list'),
         ([LOAD, lambda r: {**r, 'img': r['img'].astype(np.uint16) * 257}, PACK], 'uint16 from'),
         ([LOAD, lambda r: {**r, 'img': np.dstack([r['img']] * 2)}, PACK], r'shape \(80, 96, 6\)'),
-        ([LOAD, lambda r: {'picture': r['img'], 'img_path': 'a.png'}, PACK], 'there is none'),
+        (
+            [LOAD, lambda r: {'picture': r['img'], 'img_path': 'a.png'}, PACK],
+            'but the sample has picture, img_path',
+        ),
         ([LOAD, lambda r: {**r, 'img_path': None}, PACK], 'no img_path'),
     ],
 )

@@ -9,6 +9,7 @@ from striped_results import measured, shift_results
 from fan_mm.evaluation.average_precision import average_precisions, mean_ap, together
 from fan_mm.evaluation.matching import match
 from fan_mm.evaluation.results import PER_IMAGE, read_arrays, read_results, write_with_arrays
+from fan_mm.evaluation.shifts.measured import arrays_of
 from fan_mm.evaluation.shifts.pooling import (
     CLEAN_COLUMN,
     POOLED,
@@ -18,7 +19,6 @@ from fan_mm.evaluation.shifts.pooling import (
     pool,
     strata,
 )
-from fan_mm.evaluation.shifts.scores import arrays_of
 
 FOG, NIGHT, SNOW = (ShiftCell('acdc', name) for name in ('fog', 'night', 'snow'))
 
@@ -35,6 +35,7 @@ def test_what_shows_the_same_scenes_is_drawn_together():
         cells[2]: np.array(['5', '1']),
         CLEAN_COLUMN: np.array(['9']),
     }
+    assert [str(cell) for cell in scenes] == ['foggy/a', 'foggy/b', 'foggy/c', 'clean']
     groups = {frozenset(group) for group in strata(scenes)}
     assert groups == {frozenset(cells[::2]), frozenset([cells[1]]), frozenset([CLEAN_COLUMN])}
 
@@ -137,4 +138,9 @@ def test_stored_draws_are_paired_where_they_are_of_the_same_scenes(change):
     assert drawn_alike(files[0], None) is None
     sums = shift_results()[1][PER_IMAGE]
     assert drawn_alike(sums, sums) and drawn_alike(sums, sums, 'mAcc') is None
+    fewer = {name: array for name, array in sums.items() if not name.endswith('/night')}
+    for pair in ((sums, fewer), (fewer, sums)):
+        assert all(
+            list(side.statistics) == [CLEAN_COLUMN, FOG, SNOW] for side in drawn_alike(*pair)
+        )
     assert drawn_alike(files[0], shift_results()[1][PER_IMAGE]) is None

@@ -46,6 +46,7 @@ def test_three_numbers_and_their_retention():
             low, high = number['interval']
             assert low < number['value'] < high
     assert json.loads(json.dumps(results)) == results
+    assert {'corruption', 'severity', 'images', 'evidence'}.isdisjoint(results['cells'][0])
 
 
 def test_absent_classes():
@@ -93,7 +94,8 @@ def test_what_has_no_statistics_is_not_pooled_and_that_is_said(clean):
     column = measured(CLEAN_COLUMN, 0.9, statistics=None) if clean else None
     info = SetInfo('COCO-O', 'val2017', effective=True)
     entry = SetScores(info, parts, column, 'mIoU', CLASSES, pool({}, {})).results()
-    assert entry['pooled']['score']['value'] is None and 'not pooled' in entry['pooled']['reason']
+    assert entry['pooled']['score'] == dict(value=None, interval=None, complete=True, missing=[])
+    assert 'not pooled' in entry['pooled']['reason']
     values = [p.record.metrics['mIoU'] for p in parts]
     assert entry['mean_of_conditions']['score']['value'] == pytest.approx(np.mean(values))
     assert entry['mean_of_conditions']['score']['interval'] is None

@@ -84,6 +84,7 @@ def test_the_zip_has_what_the_server_takes(pictures, tmp_path, server):
     called = np.array(CALLED.get(server, range(19)))
     with zipfile.ZipFile(done.zip) as archive:
         assert archive.namelist() == LISTINGS[server]
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}
         assert archive.testzip() is None
         for name in archive.namelist():
             found = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -102,8 +103,8 @@ def test_the_zip_has_what_the_server_takes(pictures, tmp_path, server):
 def test_a_part_of_a_split_is_said(pictures, tmp_path, server):
     done = write_submission(server, predictions(pictures(server)), tmp_path / 'out')
     said, record = ' '.join(done.remarks), SERVERS[server]
-    assert (f'takes all {record.count}' in said) == (record.count is not None)
-    assert 'pictures of 12x6 pixels' in said
+    assert (f'needs all {record.count}' in said) == (record.count is not None)
+    assert 'images of 12x6 pixels' in said
     assert record.remark in said
 
 
@@ -111,7 +112,7 @@ def test_the_size_of_the_zip_is_said(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr('fan_mm.evaluation.shifts.submission._MEGABYTE', 1)
     monkeypatch.setitem(vars(SERVERS['muses']), 'limit', 100)
     done = write_submission('muses', predictions(pictures('muses')), tmp_path / 'out')
-    assert any('the server takes less than 100' in remark for remark in done.remarks)
+    assert any('the server accepts less than 100' in remark for remark in done.remarks)
 
 
 def test_a_stopped_submission_goes_on(pictures, tmp_path):
@@ -146,7 +147,7 @@ def test_predictions_of_other_weights_do_not_mix(pictures, tmp_path):
         Submission('acdc', out, {'checkpoint_sha256': 'b'})
     Submission('dark_zurich', out, {'checkpoint_sha256': 'b'})  # beside it
     (tmp_path / 'mine/acdc').mkdir(parents=True)
-    with pytest.raises(InputError, match='is of no submission'):
+    with pytest.raises(InputError, match='does not belong to a submission'):
         Submission('acdc', tmp_path / 'mine')
 
 
@@ -156,7 +157,7 @@ def test_a_faulty_zip_never_gets_its_name(pictures, tmp_path):
     for prediction in predictions(images):
         submission.add(*prediction)
     (submission.folder / LISTINGS['acdc'][0]).write_bytes(b'\x89PNG half')
-    with pytest.raises(InputError, match='no PNG that can be read'):
+    with pytest.raises(InputError, match='cannot be read as PNG'):
         submission.finish(images)
     assert sorted(os.listdir(out)) == ['acdc', 'acdc.json']
 
@@ -164,17 +165,18 @@ def test_a_faulty_zip_never_gets_its_name(pictures, tmp_path):
 @pytest.mark.parametrize(
     'change, said',
     [
-        (dict(labels=np.zeros((6, 11), int)), 'has 11x6 pixels, the picture 12x6'),
-        (dict(labels=np.zeros((*SIZE, 1), int)), r'is \(H, W\) of trainIds'),
-        (dict(labels=np.zeros(SIZE)), r'is \(H, W\) of trainIds'),
+        (dict(labels=np.zeros((6, 11), int)), 'has 11x6 pixels, the image 12x6'),
+        (dict(labels=np.zeros((*SIZE, 1), int)), r'must be \(H, W\) trainIds'),
+        (dict(labels=np.zeros(SIZE)), r'must be \(H, W\) trainIds'),
         (dict(labels=np.full(SIZE, 19)), 'class 19'),
         (dict(labels=np.full(SIZE, 255, np.uint8)), 'class 255'),
         (dict(labels=np.full(SIZE, -1)), 'class -1'),
         (dict(confidence=None), 'there is none'),
         (dict(confidence=np.zeros((6, 11))), r'confidence of \(6, 11\)'),
         (dict(confidence=np.full(SIZE, 1.5)), 'from 0 to 1'),
+        (dict(confidence=np.full(SIZE, -0.1)), 'from 0 to 1'),
         (dict(confidence=np.full(SIZE, np.nan)), 'from 0 to 1'),
-        (dict(image='frame.png'), 'no picture that can be read'),
+        (dict(image='frame.png'), 'cannot be read as an image'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
@@ -199,7 +201,7 @@ def test_predictions_that_are_none(pictures, tmp_path, change, said):
     ],
 )
 def test_pictures_of_other_sets(tmp_path, server, name):
-    with pytest.raises(InputError, match='are not named so'):
+    with pytest.raises(InputError, match='is not a name of an image'):
         Submission(server, tmp_path).missing([tmp_path / name])
 
 
@@ -213,7 +215,7 @@ def test_two_pictures_for_one_file(pictures, tmp_path):
 def test_a_server_that_nobody_knows(tmp_path):
     with pytest.raises(InputError, match='known for acdc, dark_zurich, muses'):
         Submission('camvid', tmp_path)
-    with pytest.raises(InputError, match='no pictures'):
+    with pytest.raises(InputError, match='no images'):
         Submission('acdc', tmp_path).finish([])
 
 
@@ -234,18 +236,18 @@ LABELS, LEVELS = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint16)
 FIRST, LAST = LISTINGS['dark_zurich'][2], LISTINGS['dark_zurich'][0]  # labels, confidence
 FAULTS = {
     'missing': (FIRST, None, 'the zip lacks labelTrainIds/'),
-    'added': ('labelTrainIds/GOPR0000_frame_000000_rgb_anon.png', png(LABELS), 'holds .* too'),
-    'nested': (f'submit/{FIRST}', png(LABELS), 'holds submit/labelTrainIds'),
+    'added': ('labelTrainIds/GOPR0000_frame_000000_rgb_anon.png', png(LABELS), 'also contains'),
+    'nested': (f'submit/{FIRST}', png(LABELS), 'contains submit/labelTrainIds'),
     'colour': (FIRST, png(np.zeros((*SIZE, 3), np.uint8)), 'has 3 x 8 bits'),
     'palette': (FIRST, palette_png(LABELS), 'has 3 x 8 bits'),
     'deep labels': (FIRST, png(LEVELS), 'has 1 x 16 bits per pixel, not 1 x 8'),
     'shallow confidence': (LAST, png(LABELS), 'has 1 x 8 bits per pixel, not 1 x 16'),
-    'small': (FIRST, png(LABELS[:3]), 'has 12x3 pixels, the picture 12x6'),
-    'void': (FIRST, png(LABELS + 255), 'has the value 255, which is no class'),
+    'small': (FIRST, png(LABELS[:3]), 'has 12x3 pixels, the image 12x6'),
+    'void': (FIRST, png(LABELS + 255), 'has the value 255, which is not a class'),
     'labelIds': (FIRST, png(LABELS + 33), 'has the value 33'),
-    'cut off': (FIRST, png(LABELS)[:40], 'no PNG that can be read'),
-    'empty': (FIRST, b'', 'no PNG that can be read'),
-    'JPEG': (FIRST, cv2.imencode('.jpg', LABELS)[1].tobytes(), 'no PNG that can be read'),
+    'cut off': (FIRST, png(LABELS)[:40], 'cannot be read as PNG'),
+    'empty': (FIRST, b'', 'cannot be read as PNG'),
+    'JPEG': (FIRST, cv2.imencode('.jpg', LABELS)[1].tobytes(), 'cannot be read as PNG'),
 }
 
 

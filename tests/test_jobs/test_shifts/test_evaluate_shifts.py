@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 
 pytest.importorskip('mmseg')
 
@@ -33,6 +34,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration import of_sweep
 from fan_mm.evaluation.calibration.temperature import fit_on_pictures
 from fan_mm.evaluation.results import CALIBRATION, read_arrays, read_results
+from fan_mm.jobs import testing
 from fan_mm.jobs.robustness import evaluate_robustness
 from fan_mm.jobs.shifts import evaluation
 from fan_mm.jobs.shifts.evaluation import evaluate_shifts
@@ -97,7 +99,7 @@ def whole(data, tmp_path_factory):
 
 @pytest.fixture
 def no_report(monkeypatch):
-    monkeypatch.setattr(evaluation, 'write_report', lambda *_: None)
+    monkeypatch.setattr(testing, 'write_report', lambda *_: None)
 
 
 def confusion(pictures):
@@ -195,7 +197,7 @@ def test_every_file_names_its_protocol(data, whole, tmp_path):
         ('acdc_fog', 'ACDC val: fog'),
         ('foggy_cityscapes_beta_0.02', 'Foggy Cityscapes val: beta_0.02'),
         ('dark_zurich_night', 'Dark Zurich val: night'),
-        ('clean', 'Cityscapes val'),
+        ('clean_cityscapes', 'Cityscapes val'),
     ):
         assert unnamed(whole / 'conditions' / folder, name) == ([], {'.json', '.npz', '.jpg'})
         assert read_results(whole / 'conditions' / folder)['protocol'] == name
@@ -335,7 +337,7 @@ def broken_picture(root):
         (None, {'splits': {'acdc': 'test'}}, r'withheld: --submission DIR .*--split acdc=val'),
         (None, {'splits': {'muses': 'val'}}, '--split muses=val: give --muses DIR, too'),
         (None, {'sets': ('coco_o',)}, 'COCO-O is for detectors, but the config is for segmenters'),
-        (None, {'sets': ()}, 'nothing to evaluate: give a set, such as --acdc DIR'),
+        (None, {'sets': ()}, 'nothing to evaluate: give a dataset, such as --acdc DIR'),
         (None, {'max_samples': 0}, 'max_samples must be at least 1'),
         (
             None,
@@ -370,8 +372,29 @@ def test_classes_by_their_names(data, tmp_path):
     classes = [f'class {i}' for i in range(19)]
     content['meta'] = {'dataset_meta': {'classes': classes}}
     torch.save(content, tmp_path / 'others.pth')
-    with pytest.raises(InputError, match="class 0 is 'road' there, but 'class 0' of this model"):
+    with pytest.raises(InputError, match="class 0 is 'road' there, but 'class 0' in this model"):
         evaluate(data, tmp_path / 'out', checkpoint=tmp_path / 'others.pth')
+
+
+def test_another_clean_column_is_added_to_the_same_folder(data, tmp_path, monkeypatch, no_report):
+    """The config's own split, then Cityscapes; what is stored is not evaluated again."""
+    evaluated = []
+    forward = StripeModel.forward
+
+    def watched(self, inputs, data_samples=None, mode='tensor'):
+        evaluated.extend(s.img_path for s in data_samples)
+        return forward(self, inputs, data_samples, mode)
+
+    monkeypatch.setattr(StripeModel, 'forward', watched)
+    both = []
+    for options, count in (({}, 8), ({'cityscapes': str(data / 'cityscapes')}, 4), ({}, 0)):
+        evaluated.clear()
+        both.append(evaluate(data, tmp_path, ('dark_zurich',), **options))
+        assert len(evaluated) == count, evaluated
+    kinds = [results['dataset']['type'] for results in both]
+    assert kinds == ['CityscapesDataset', 'Cityscapes val', 'CityscapesDataset']
+    assert both[1]['dataset']['published'] == 500  # of which the toy's are 3
+    assert len({results['sets']['dark_zurich']['clean']['value'] for results in both}) == 1
 
 
 def test_part_of_the_pictures_and_no_clean_column(data, tmp_path):
@@ -380,7 +403,7 @@ def test_part_of_the_pictures_and_no_clean_column(data, tmp_path):
     assert entry['samples'] == 8 and entry['total'] == 4 * COUNT
     assert entry['pooled']['retention'] is None and entry['clean'] is None
     assert [c['set'] for c in results['cells']] == ['acdc'] * 4 + ['dark_zurich']
-    assert '2 of 3 pictures' in (tmp_path / 'report.md').read_text()
+    assert '2 of 3 images' in (tmp_path / 'report.md').read_text()
 
 
 @MODELS.register_module()
@@ -419,9 +442,9 @@ def test_the_clean_twin_of_acdc(data, tmp_path, no_report):
     assert {c['weather'] for c in alone['conditions'].values()} == {'clear'}
     for options, line in (
         ({'clean_split': {'muses': 'val'}}, '--clean muses=val: give --muses DIR, too'),
-        ({'clean_split': {'acdc': 'train_ref'}}, 'no pictures of ACDC, split train_ref'),
+        ({'clean_split': {'acdc': 'train_ref'}}, 'no images of ACDC, split train_ref'),
         ({'clean_split': {'acdc': 'test'}}, 'ACDC test has no labels here'),
-        ({'clean_split': {'acdc': 'val_ref'}, 'clean': False}, 'not with --no-clean'),
+        ({'clean_split': {'acdc': 'val_ref'}, 'clean': False}, 'excludes --no-clean'),
     ):
         with pytest.raises(InputError, match=line):
             run('wrong', **options)
@@ -543,11 +566,11 @@ def test_the_command_passes_everything_on(monkeypatch, tmp_path, capsys):
     [
         (
             ['--acdc', 'a', '--imagenet-a', 'b'],
-            "ImageNet's test sets are for classifiers, the others",
+            'the ImageNet test sets are for classifiers, the others',
         ),
         (['--acdc', 'a', '--size', 'clean=3'], '--size is for ImageNet classifiers'),
         (['--acdc', 'a', '--split', 'val'], 'write NAME=VALUE'),
-        (['--max-samples', '0', '--acdc', 'a'], "'0' is not a whole number from 1 on"),
+        (['--max-samples', '0', '--acdc', 'a'], "'0' is not a whole number of at least 1"),
     ],
 )
 def test_wrong_commands(words, message, monkeypatch, tmp_path, capsys):
@@ -561,8 +584,8 @@ def test_wrong_commands(words, message, monkeypatch, tmp_path, capsys):
 # ------------------------------------------------------------------------------------- detection
 
 
-def write_coco_o(root, domains, count=3):
-    """Pictures with one to three boxes of COCO's first classes, in each domain."""
+def write_coco_o(root, domains, count=3, masks=False):
+    """Pictures with one to three boxes, or masks as large, of COCO's first classes, in each domain."""
     rng = np.random.default_rng(0)
     names = list(dict.fromkeys(coco_classes()))
     for domain in domains:
@@ -583,6 +606,11 @@ def write_coco_o(root, domains, count=3):
                         'area': w * h,
                         'iscrowd': 0,
                     }
+                    | (
+                        dict(segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+                        if masks
+                        else {}
+                    )
                 )
         content = {
             'images': images,
@@ -626,6 +654,53 @@ test_evaluator = dict(
 )
 test_cfg = dict(type='TestLoop')
 """
+
+
+@MODELS.register_module()
+class MaskDetector(BaseModel):
+    """Finds all boxes, and of the masks the left half."""
+
+    def __init__(self, bbox_head=None, data_preprocessor=None, init_cfg=None):
+        super().__init__(data_preprocessor, init_cfg)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        for image, sample in zip(inputs, data_samples, strict=True):
+            truth = sample.gt_instances
+            boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
+            masks = torch.zeros(len(boxes), *image.shape[1:], dtype=torch.bool)
+            for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
+                mask[top:bottom, left : (left + right) // 2] = True
+            sample.pred_instances = InstanceData(
+                bboxes=boxes, labels=truth.labels, scores=torch.ones(len(boxes)), masks=masks
+            )
+        return data_samples
+
+
+@pytest.mark.parametrize('masks', [True, False])
+def test_masks_are_scored_where_all_objects_have_some(masks, tmp_path, no_report, monkeypatch):
+    pytest.importorskip('mmdet')
+    root = write_coco_o(tmp_path / 'ood_coco', ('sketch', 'weather'), masks=True)
+    write_coco_o(tmp_path / 'ood_coco', ('weather',), masks=masks)
+    write_coco_o(tmp_path / 'coco', ['.'], masks=True)
+    text = DETECTOR_CONFIG.format(root=tmp_path / 'coco')
+    text = text.replace("['bbox']", "['bbox', 'segm']").replace('CheatingDetector', 'MaskDetector')
+    (tmp_path / 'detector.py').write_text(text)
+    torch.save({'state_dict': {'weight': torch.zeros(1)}, 'meta': {}}, tmp_path / 'w.pth')
+    cfg = Config.fromfile(tmp_path / 'detector.py')
+    log = []
+    monkeypatch.setattr('fan_mm.jobs.shifts.parts.print_log', lambda line, *_: log.append(line))
+    results = evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'coco_o': str(root)}, tmp_path / 'out')
+    entry = results['sets']['coco_o']
+    assert entry['pooled']['score']['value'] == 100
+    assert ('segm_mAP' in entry['others']) == masks
+    said = [line for line in log if "only boxes are scored, not 'segm'" in line]
+    assert len(said) == (not masks) and all('weather' in line for line in said)
+    if masks:
+        found = entry['others']['segm_mAP']
+        assert 0 < found['pooled']['score']['value'] < 40
+        assert found['clean']['value'] == found['conditions']['sketch']['score']['value']
+        assert found['pooled']['score']['interval']
 
 
 def test_a_detector_on_coco_o(tmp_path, no_report):

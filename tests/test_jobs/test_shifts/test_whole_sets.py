@@ -8,6 +8,21 @@ from fan_mm.datasets.shifts import SHIFT_SETS, Condition
 from fan_mm.jobs.shifts.results import _set_info
 
 DOMAINS = SHIFT_SETS['coco_o'].conditions
+ACDC = ('fog', 'night', 'rain', 'snow')
+
+
+def whole(name, split, conditions, **others):
+    """Conditions with as many pictures as are published, but for some."""
+    counts = SHIFT_SETS[name].counts.get(split, {})
+    if isinstance(counts, int):  # of all together
+        rest = counts - len(conditions) + 1
+        counts = dict.fromkeys(conditions, 1) | {conditions[0]: rest}
+    if conditions == ('all',) and 'all' not in counts:
+        counts = {'all': sum(counts.values())}
+    counts = {**counts, **others}
+    return [
+        Condition(c, split, Path('data'), (Path('a.png'),) * counts.get(c, 1)) for c in conditions
+    ]
 
 
 @pytest.mark.parametrize(
@@ -18,7 +33,9 @@ DOMAINS = SHIFT_SETS['coco_o'].conditions
         ('acdc', 'val_ref', ('fog', 'rain', 'snow'), 'night'),
         ('acdc', 'val', ('all',), None),  # a flattened tree, which says so itself
         ('acdc', 'mine.txt', ('fog',), None),
-        ('foggy_cityscapes', 'val', ('beta_0.02',), r'beta_0\.005, beta_0\.01'),
+        ('foggy_cityscapes', 'val', ('beta_0.02',), None),  # what papers use
+        ('foggy_cityscapes', 'val', ('beta_0.005', 'beta_0.02'), 'beta_0.01'),
+        ('rain_cityscapes', 'train', SHIFT_SETS['rain_cityscapes'].conditions, None),
         ('dark_zurich', 'val', ('night',), None),  # it has no other
         ('bdd100k', 'val', ('all',), None),
         ('coco_o', 'val2017', DOMAINS, None),
@@ -26,11 +43,51 @@ DOMAINS = SHIFT_SETS['coco_o'].conditions
     ],
 )
 def test_a_mean_over_some_of_the_conditions_is_said(name, split, conditions, lacking):
-    found = [Condition(c, split, Path('data'), (Path('a.png'),)) for c in conditions]
-    info = _set_info(SHIFT_SETS[name], found)
+    info = _set_info(SHIFT_SETS[name], whole(name, split, conditions))
     assert info.effective == (name == 'coco_o' and lacking is None)  # it is of all six
     if lacking is None:
         assert info.told['notes'] == []
         return
     (note,) = info.told['notes']
-    assert note.startswith(f'data has nothing of {lacking.replace(chr(92), "")}: pooled and mean')
+    assert note.startswith(f'data contains nothing of {lacking}: pooled and mean')
+
+
+@pytest.mark.parametrize(
+    ('name', 'split', 'conditions', 'others', 'parts', 'published'),
+    [
+        ('acdc', 'val', ACDC, {'fog': 37}, '37 of 100 images (fog)', 406),
+        (
+            *('acdc', 'val', ACDC, {'fog': 37, 'night': 105}),
+            *('37 of 100 images (fog), 105 of 106 images (night)', 406),
+        ),
+        ('acdc', 'train', ACDC, {'snow': 401}, '401 of 400 images (snow)', 1600),
+        ('acdc', 'val', ('all',), {'all': 400}, '400 of 406 images', 406),  # flattened
+        ('acdc', 'mine.txt', ('fog',), {'fog': 3}, None, None),
+        ('dark_zurich', 'val', ('night',), {'night': 49}, '49 of 50 images (night)', 50),
+        ('night_driving', 'test', ('night',), {'night': 49}, '49 of 50 images (night)', 50),
+        ('cityscapes', 'val', ('all',), {'all': 59}, '59 of 500 images', 500),
+        (
+            *('foggy_cityscapes', 'val', ('beta_0.02',), {'beta_0.02': 52}),
+            *('52 of 500 images (beta_0.02)', 500),
+        ),
+        ('foggy_driving', 'fine', ('fog',), {'fog': 32}, '32 of 33 images (fog)', 33),
+        ('foggy_zurich', 'testv2', ('fog',), {'fog': 39}, '39 of 40 images (fog)', 40),
+        ('bdd100k', 'val', ('all',), {'all': 1000}, '1000 of 998 images', 998),
+        ('bdd100k', 'night', ('all',), {}, None, 87),
+        ('muses', 'val', SHIFT_SETS['muses'].conditions, {'fog/day': 2}, '251 of 250 images', 250),
+        ('wilddash', 'public', ('all',), {'all': 9}, '9 of 4256 images', 4256),
+        ('mapillary', 'validation', ('all',), {'all': 9}, '9 of 2000 images', 2000),
+        ('idd', 'val', ('all',), {'all': 9}, None, None),  # of I and II together not known
+        ('coco_o', 'val2017', DOMAINS, {DOMAINS[0]: 9}, '14 of 6782 images', 6782),
+    ],
+)
+def test_a_copy_with_another_number_of_pictures_is_said(
+    name, split, conditions, others, parts, published
+):
+    record = SHIFT_SETS[name]
+    info = _set_info(record, whole(name, split, conditions, **others))
+    notes = [note for note in info.told['notes'] if 'contains nothing of' not in note]
+    said = f'data has {parts} of {record.title} {split}: no score of this part is one to compare'
+    assert len(notes) == bool(parts)
+    assert not parts or notes[0].startswith(said)
+    assert info.published.get('all') == published

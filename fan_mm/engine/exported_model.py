@@ -1,0 +1,78 @@
+"""What an exported file says of its model, beside the model that a config builds."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+# How mmdet's and onedl-mmseg's, mmseg 1.2's, and mmpretrain's preprocessors say that they turn BGR into RGB.
+_SWAPS = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+
+
+def computing_part(model: nn.Module) -> str | None:
+    """Name of the part that makes features, or of another library's network as a whole.
+
+    The latter is what mmpretrain's TimmClassifier and HuggingFaceClassifier have: the only part with weights.
+
+    Returns:
+        None where a model without backbone has several such parts, or none.
+    """
+    if getattr(model, 'backbone', None) is not None:
+        return 'backbone'
+    parts = [
+        name for name, part in model.named_children() if next(part.parameters(), None) is not None
+    ]
+    return parts[0] if len(parts) == 1 else None
+
+
+def count_parameters(part: nn.Module) -> int:
+    """How many numbers a part learned."""
+    return sum(parameter.numel() for parameter in part.parameters())
+
+
+def swaps_colours(preprocessor: Any) -> bool:
+    """Whether a data_preprocessor turns blue first into red first."""
+    return any(getattr(preprocessor, name, False) for name in _SWAPS)
+
+
+def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
+    """What a file says of its network and of the pixels that it takes, where a model is otherwise.
+
+    Args:
+        model: that a config builds.
+        part: its `computing_part`.
+        told: the file's metadata.
+
+    Returns:
+        The first difference; '' if there is none.
+    """
+    for name, value in _settings(getattr(part, 'arch', None)).items():
+        exported = _settings(told.get('arch')).get(name, value)
+        if exported != value:
+            return f'{name} of its {told["backbone"]} is {exported}, the config has {value}'
+    count = count_parameters(part)
+    if told.get('parameters', count) != count:
+        return (
+            f"its {told['backbone']} has {told['parameters']:,} parameters, the config's {count:,}"
+        )
+    made, stated = getattr(model, 'data_preprocessor', None), told['normalisation']
+    mean = getattr(made, 'mean', None)
+    if mean is None or not stated.get('mean'):
+        return ''  # a pipeline may normalise
+    for name in ('mean', 'std'):
+        ours = getattr(made, name).flatten().double().cpu()
+        theirs = torch.as_tensor(stated[name], dtype=torch.double).flatten()
+        if bool(((ours - theirs).abs() > 1e-5 * theirs.abs() + 1e-6).any()):
+            have = [round(value, 4) for value in ours.tolist()]
+            return f'{name} for its pixels is {stated[name]}, in data_preprocessor {have}'
+    if swaps_colours(made) != any(stated.get(n) for n in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')):
+        return f'data_preprocessor of the file is {stated}, and swaps red and blue differently'
+    return ''
+
+
+def _settings(arch: Any) -> dict[str, Any]:
+    """A backbone's arch, a name or settings by their names, as JSON has it."""
+    found = json.loads(json.dumps(arch, default=str))
+    return found if isinstance(found, dict) else {'arch': found} if isinstance(found, str) else {}

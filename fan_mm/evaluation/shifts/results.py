@@ -1,0 +1,127 @@
+"""Real adverse conditions as results.json and per_image.npz, like those of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from fan_mm.evaluation.audit import joined
+from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLED, RESAMPLES
+from fan_mm.evaluation.results import SHIFTS, environment, heading
+from fan_mm.evaluation.shifts.measured import Measured, arrays_of, scenes_of
+from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, Pooled, PooledAP, ShiftCell, pool
+from fan_mm.evaluation.shifts.scores import SetInfo, SetScores
+
+
+def join(
+    *,
+    measured: Sequence[Measured],
+    sets: Mapping[str, SetInfo],
+    task: str,
+    headline: str,
+    model: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    pooled: Pooled | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+    """What results.json and per_image.npz hold.
+
+    Args:
+        measured: every condition of every set, and first the clean column where it was asked for.
+        sets: their sets by name, in order.
+        task: 'segmentation' or 'detection'.
+        headline: name of the score.
+        model: as for `fan_mm.evaluation.results.build_results`.
+        dataset: 'type' of the clean column, 'classes', 'palette'.
+        protocol: further entries, such as 'max_samples'.
+        pooled: the images of all that was measured; made where it is None.
+
+    Returns:
+        The content of results.json, and the arrays of per_image.npz, None without statistics.
+    """
+    if pooled is None:
+        statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
+        pooled = pool(statistics, scenes_of(m for m in measured if m.cell in statistics))
+    clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
+    classes = dataset['classes']
+
+    def scores_of(metric: str, pictures: Pooled) -> dict[str, SetScores]:
+        return {
+            name: SetScores(
+                # a formula of mAP
+                info if metric == headline else replace(info, effective=False),
+                [m for m in measured if m.cell.set == name],
+                *(clean, metric, classes, pictures),
+            )
+            for name, info in sets.items()
+        }
+
+    found = scores_of(headline, pooled)
+    entries = {name: scores.results() for name, scores in found.items()}
+    draws = _draws(found, pooled)
+    whole = [m for m in measured if m.cell in pooled]
+    others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
+    if isinstance(pooled, PooledAP):
+        arrays = arrays_of(RESAMPLED, whole, draws)
+        for metric in others:
+            pictures = pooled.of(metric)
+            found = scores_of(metric, pictures)
+            for name, scores in found.items():
+                entries[name].setdefault('others', {})[metric] = scores.numbers()
+            if arrays:
+                drawn = _draws(found, pictures)
+                arrays |= {f'{metric}/{"/".join(cell)}': array for cell, array in drawn.items()}
+    else:
+        arrays = arrays_of('iou', whole, pooled.statistics)
+    return {
+        **heading(SHIFTS),
+        'protocol': ', '.join(f'{info.title} {info.split}' for info in sets.values()),
+        'task': task,
+        'metric': {'name': headline, 'unit': '%', 'higher_is_better': True, 'others': others},
+        'model': dict(model),
+        'dataset': {
+            **dataset,
+            'samples': None if clean is None else clean.record.samples,
+            'total': None if clean is None else clean.total,
+            'sha256': None if clean is None else clean.sha256,
+        },
+        **protocol,
+        'environment': environment(),
+        'cells': [_public(m) for m in measured],
+        'sets': entries,
+        'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
+        'audit': joined(
+            {str(m.cell): m.audit for m in measured if m.audit},
+            str(CLEAN_COLUMN),
+            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+        ),
+        'gallery': [
+            {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
+            for m in measured
+            for image in m.record.images
+        ],
+    }, arrays
+
+
+def _draws(found: Mapping[str, SetScores], pooled: Pooled) -> dict[ShiftCell, np.ndarray]:
+    """Resampled scores ``(R,)`` of the clean column and of all sets."""
+    draws = {}
+    for scores in found.values():
+        if CLEAN_COLUMN in pooled:
+            draws[CLEAN_COLUMN] = pooled.drawn([CLEAN_COLUMN], range(len(scores.classes)))
+        draws |= scores.draws()
+    return draws
+
+
+def _public(measured: Measured) -> dict[str, Any]:
+    """A cell of results.json."""
+    cell = asdict(measured.record)
+    # of the last two 'gallery' and 'audit' tell
+    for name in ('corruption', 'severity', 'images', 'evidence'):
+        del cell[name]
+    return {**measured.cell._asdict(), **cell}
+
+
+def _pictures(image: Mapping[str, str]) -> dict[str, str]:
+    return {name: path for name, path in image.items() if name != 'key'}

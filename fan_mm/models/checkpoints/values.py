@@ -1,0 +1,43 @@
+"""Weights that a model would take and compute nonsense with: of NaN, quantised, without values."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fan_mm.errors import InputError
+
+
+def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse weights that a model would take and compute nonsense with.
+
+    Args:
+        state: what is to be loaded.
+        own: the state dict of the module that takes it.
+
+    Raises:
+        InputError: a tensor that is not finite (masks may hold infinities), or is quantised.
+    """
+    for name, value in state.items():
+        if name not in own:
+            continue
+        mine = own[name]
+        if value.layout is not torch.strided:
+            raise InputError(f'{name} is sparse: save the weights as dense tensors')
+        if value.is_quantized or (mine.is_floating_point() and not value.is_floating_point()):
+            kind = str(value.dtype).removeprefix('torch.')
+            raise InputError(f'{name} is quantised ({kind}): save the weights as float')
+        if value.is_meta and not mine.is_meta:
+            raise InputError(f'{name} has no values (meta device): save the weights themselves')
+        if not value.is_meta and 'mask' not in name and not _finite(value):
+            raise InputError(
+                f'{name} has values that are NaN or infinite, so the weights are useless'
+            )
+
+
+def _finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel():
+        return True
+    if value.dtype.itemsize == 1:  # torch knows too little about eight bits
+        value = value.float()
+    return bool(torch.isfinite(torch.stack(value.aminmax())).all())

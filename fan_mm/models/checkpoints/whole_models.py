@@ -1,0 +1,76 @@
+"""Loading whole models strictly: what lacks a part, or has another shape, is refused."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from fan_mm.errors import InputError
+from fan_mm.models.checkpoints.backbone import fans_inside
+from fan_mm.models.checkpoints.key_names import to_ours, translate
+from fan_mm.models.checkpoints.values import check_values
+from fan_mm.models.weight_tree import below
+
+
+def load_strictly(
+    module: nn.Module, state: Mapping[str, Tensor], source: str, given: Iterable[str] = ()
+) -> None:
+    """Load a state dict, and refuse it if a part of the module stays without.
+
+    mmengine skips what is missing or has another shape with no more than a line in the log. What
+    the module has no place for is left out.
+
+    Args:
+        module: a model or a part of one.
+        state: under the module's names, a FAN inside it under official ones too.
+        source: what the error's line begins with: the file, and what it should fit.
+        given: names of the module's tensors that have their weights already.
+
+    Raises:
+        InputError: the state is another model's, another size's, a part, or no sound weights.
+    """
+    own = module.state_dict()
+    try:
+        check_values(in_our_names(module, state), own)
+        missing = module.load_state_dict(state, strict=False).missing_keys
+    except InputError as error:  # a FAN backbone's own, too
+        raise InputError(f'{source}: {error}') from None
+    except RuntimeError as error:  # torch's list of shapes, a line each
+        _check_names(own, state, source)
+        first, _, rest = str(error).partition('size mismatch for ')[2].partition(':')
+        if not first:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise InputError(f'{source}: {lines[-1]}') from None
+        shapes = re.findall(r'torch\.Size\((\[[\d, ]*\])\)', rest.partition('\n')[0])
+        hint = ' instead of '.join(shapes)
+        raise InputError(f'{source}: the shape of {first} differs ({hint})') from None
+    given = set(given)
+    missing = [n for n in missing if n not in given and not n.endswith('num_batches_tracked')]
+    if missing:
+        part = state.keys() <= own.keys() and 2 * len(missing) > len(own)
+        if not part:
+            _check_names(own, {*state, *given}, source)
+        what = 'it contains part of the model and lacks' if part else 'it lacks'
+        raise InputError(
+            f'{source}: {what} {len(missing)} of {len(own)} tensors, such as {missing[0]}'
+        )
+
+
+def in_our_names(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the names of a module, FANs inside it under ours."""
+    named = dict(state)
+    for prefix in fans_inside(module):
+        for key, value in translate(below(prefix, state)).items():
+            named[prefix + key] = value
+    return named
+
+
+def _check_names(own: Mapping, state: Iterable[str], source: str) -> None:
+    """Raise InputError if the file has no half of the model's tensors, whatever their shapes."""
+    known = {*state, *(to_ours(name.removeprefix('backbone.')) for name in state)}
+    found = [name for name in own if name in known or name.removeprefix('backbone.') in known]
+    if 2 * len(found) < len(own):
+        raise InputError(
+            f"{source}: it has {len(found)} of the model's {len(own)} tensors, so it belongs to "
+            'another model'
+        )

@@ -1,0 +1,162 @@
+"""A comparison as one HTML page."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from fan_mm.report import comparison_words as words
+from fan_mm.report import page
+from fan_mm.report.comparison import Comparison, Entry
+from fan_mm.report.labels import corruption_label, metric_label, task_label
+from fan_mm.report.scatter import plotted
+
+
+def comparison_page(comparison: Comparison, svgs: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        comparison: of results.
+        svgs: 'scatter' and, where they were drawn, 'groups'.
+    """
+    printed = [e for e in comparison.entries if e.published]
+    sections = {
+        'summary': ('Summary', _summary_section(comparison)),
+        'scatter': ('Accuracy against robustness', _scatter_section(comparison, svgs['scatter'])),
+        'groups': (
+            'Groups',
+            [page.figure(svgs['groups'], f'Mean under each group of {comparison.benchmark}.')]
+            if 'groups' in svgs
+            else [],
+        ),
+        'corruptions': ('Corruptions', _corruptions_section(comparison)),
+        'others': (comparison.tables[0].others_title, _others_section(comparison)),
+        'calibration': ('Calibration', _calibration_section(comparison)),
+        'differences': ('Differences', _differences_section(comparison)),
+        'sources': ('Sources of the published rows', _sources_section(printed)),
+        'provenance': (
+            'Provenance',
+            [page.facts(t.name, ('what', 'value'), t.provenance()) for t in comparison.tables],
+        ),
+    }
+    title = words.title(comparison)
+    lead = f'{task_label(comparison.task).capitalize()}, all numbers in per cent.'
+    return page.page(title, title, lead, [page.notice(comparison.notices)], sections)
+
+
+def _summary_section(comparison: Comparison) -> list[str]:
+    columns = words.summary_columns(comparison)
+    head = [page.head_cell('model'), *map(page.head_cell, columns)]
+    rows = [
+        page.row(
+            page.head_cell(words.labelled(e), 'row')
+            + ''.join(page.cell(text(e)) for text in columns.values()),
+            'published' if e.published else '',
+        )
+        for e in comparison.entries
+    ]
+    level = (
+        f' In brackets the {100 * comparison.level:.0f} % bootstrap interval.'
+        if comparison.level
+        else ''
+    )
+    caption = f'Corrupted mean: mean {metric_label(comparison.metric)} over {comparison.benchmark}.{level}'
+    places = ''.join(f'<li>{escape(place)}</li>' for place in words.places(comparison))
+    return [
+        page.table(caption, head, [rows], 'lines'),
+        *([f'<ul>{places}</ul>'] if places else []),
+    ]
+
+
+def _scatter_section(comparison: Comparison, svg: str) -> list[str]:
+    caption = (
+        'Colour: own results, with the interval of the mean. Grey: published. Hollow: other cells '
+        f'or images than {comparison.entries[0].name}, not comparable with it. Dotted lines: '
+        f'equal retention.{_not_plotted(comparison)}'
+    )
+    return [page.figure(svg, caption)]
+
+
+def _corruptions_section(comparison: Comparison) -> list[str]:
+    top = max(
+        [v for e in comparison.entries for v in (e.clean, *e.corruptions.values()) if v], default=1
+    )
+    head = [page.head_cell('model')]
+    head += [page.turned_head_cell(corruption_label(c)) for c in comparison.corruptions]
+    rows = []
+    for entry in words.with_corruptions(comparison):
+        ranks = comparison.ranks.get(entry.name, {})
+        cells = ''
+        for corruption in comparison.corruptions:
+            value = entry.corruptions.get(corruption)
+            share = None if value is None else min(max(1 - value / top, 0), 1)
+            kind = 'mean' if entry.name in words.best(comparison, corruption) else ''
+            rank = f'({ranks[corruption]})' if corruption in ranks else ''
+            text = words.marked_mean(entry, corruption, value)
+            cells += page.cell(text, kind, share=share, below=rank)
+        rows.append(
+            page.row(
+                page.head_cell(words.labelled(entry), 'row') + cells,
+                'published' if entry.published else '',
+            )
+        )
+    caption = (
+        f'Mean {metric_label(comparison.metric)} over severities of {comparison.benchmark}; in '
+        'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
+        'incomplete, or published under a doubtful heading.'
+    )
+    return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
+
+
+def _others_section(comparison: Comparison) -> list[str]:
+    columns = words.other_columns(comparison)
+    if not columns:
+        return []
+    rows = [
+        page.head_cell(words.labelled(e), 'row')
+        + ''.join(page.cell(t(e)) for t in columns.values())
+        for e in words.with_others(comparison)
+    ]
+    head = [page.head_cell('model'), *map(page.head_cell, columns)]
+    return [page.table(words.others_caption(comparison), head, [rows], 'lines')]
+
+
+def _calibration_section(comparison: Comparison) -> list[str]:
+    columns = words.calibration_columns(comparison)
+    if not columns:
+        return []
+    rows = [
+        page.head_cell(words.labelled(e), 'row')
+        + ''.join(page.cell(t(e)) for t in columns.values())
+        for e in words.calibrated(comparison)
+    ]
+    head = [page.head_cell('model'), *map(page.turned_head_cell, columns)]
+    return [page.table(words.calibration_caption(comparison), head, [rows], 'lines')]
+
+
+def _differences_section(comparison: Comparison) -> list[str]:
+    if not comparison.differences:
+        return []
+    rows = []
+    for d in comparison.differences:
+        name, *texts = words.difference_row(d)
+        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
+    head = [page.head_cell(text) for text in words.DIFFERENCE_HEAD]
+    return [page.table(words.difference_text(comparison), head, [rows], 'lines')]
+
+
+def _sources_section(entries: Sequence[Entry]) -> list[str]:
+    if not entries:
+        return []
+    pairs = {e.name: ' '.join([f'{"; ".join(e.published)}.', *e.notes]) for e in entries}
+    return [
+        page.facts('Where each row was published, and inconsistencies.', ('model', 'source'), pairs)
+    ]
+
+
+def _not_plotted(comparison: Comparison) -> str:
+    shown = {e.name for e in plotted(comparison)}
+    left_out = [e.name for e in comparison.entries if e.name not in shown]
+    return (
+        f' Not shown, because they have no clean metric or mean: {", ".join(left_out)}.'
+        if left_out
+        else ''
+    )

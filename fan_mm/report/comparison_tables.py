@@ -1,0 +1,176 @@
+"""A comparison as Markdown and LaTeX."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fan_mm.report import comparison_words as words
+from fan_mm.report.comparison import Comparison, Entry
+from fan_mm.report.labels import (
+    corruption_label,
+    metric_label,
+    number,
+    task_label,
+)
+from fan_mm.report.latex import NEEDS, latex, latex_table, turned
+from fan_mm.report.tables import markdown_table
+
+
+def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
+    """The whole comparison, with links to its figures.
+
+    Args:
+        comparison: of results.
+        drawn: names of the figures.
+    """
+    columns = words.summary_columns(comparison)
+    rows = [
+        [words.labelled(e), *(text(e) for text in columns.values())] for e in comparison.entries
+    ]
+    parts = [
+        f'# {words.title(comparison)}',
+        f'{task_label(comparison.task).capitalize()}, per cent; in brackets bootstrap intervals.',
+        '\n'.join(f'> - {notice}' for notice in comparison.notices),
+        markdown_table(['model', *columns], rows),
+        '\n'.join(f'- {place}' for place in words.places(comparison)),
+        '## Corruptions',
+        'Mean over severities, and the rank in parentheses.',
+        markdown_table(
+            ['model', *map(corruption_label, comparison.corruptions)],
+            [
+                [words.labelled(e), *_ranked_cells(comparison, e)]
+                for e in words.with_corruptions(comparison)
+            ],
+        ),
+    ]
+    if columns := words.other_columns(comparison):
+        rows = [
+            [words.labelled(e), *(t(e) for t in columns.values())]
+            for e in words.with_others(comparison)
+        ]
+        parts += [f'## {comparison.tables[0].others_title}', words.others_caption(comparison)]
+        parts.append(markdown_table(['model', *columns], rows))
+    if columns := words.calibration_columns(comparison):
+        rows = [
+            [words.labelled(e), *(t(e) for t in columns.values())]
+            for e in words.calibrated(comparison)
+        ]
+        parts += ['## Calibration', words.calibration_caption(comparison)]
+        parts.append(markdown_table(['model', *columns], rows))
+    if comparison.differences:
+        parts += ['## Differences', words.difference_text(comparison)]
+        parts.append(
+            markdown_table(words.DIFFERENCE_HEAD, map(words.difference_row, comparison.differences))
+        )
+    parts += ['## Figures', *(f'![{name}](figures/{name}.png)' for name in drawn)]
+    if notes := [e for e in comparison.entries if e.published]:
+        parts += ['## Sources of the published rows', _sources_markdown(notes)]
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
+    ranks = comparison.ranks.get(entry.name, {})
+    cells = []
+    for corruption in comparison.corruptions:
+        text = words.marked_mean(entry, corruption, entry.corruptions.get(corruption))
+        if corruption in ranks:
+            text = f'{text} ({ranks[corruption]})'
+        cells.append(f'**{text}**' if entry.name in words.best(comparison, corruption) else text)
+    return cells
+
+
+def _sources_markdown(entries: Sequence[Entry]) -> str:
+    return '\n'.join(
+        f'- {e.name}: {"; ".join(e.published)}.' + ''.join(f' {note}' for note in e.notes)
+        for e in entries
+    )
+
+
+def comparison_latex(comparison: Comparison) -> str:
+    """One ``table*`` as papers print it, and one of other scores and of calibration where any result has them."""
+    tables = [_latex_scores(comparison)]
+    if columns := words.other_columns(comparison, bare=True):
+        caption = latex(f'{words.title(comparison)}: mean over {comparison.benchmark} (%).')
+        tables.append(_latex_columnwise(columns, words.with_others(comparison), caption))
+    if columns := words.calibration_columns(comparison):
+        caption = latex(f'{words.title(comparison)}: {words.calibration_caption(comparison)}')
+        tables.append(_latex_columnwise(columns, words.calibrated(comparison), caption))
+    return '\n'.join([NEEDS, *tables, ''])
+
+
+def _latex_scores(comparison: Comparison) -> str:
+    """Model, clean, mean, retention, calibration, corruptions by group."""
+    heads = _latex_columns(comparison)
+    first = len(heads) + 2
+    spans, rules = [], []
+    for group, names in comparison.groups.items():
+        spans.append(f'\\multicolumn{{{len(names)}}}{{c}}{{{latex(group.capitalize())}}}')
+        rules.append(f'\\cmidrule(lr){{{first}-{first + len(names) - 1}}}')
+        first += len(names)
+    corruptions = [turned(corruption_label(c)) for c in comparison.corruptions]
+    own = [_latex_row(comparison, e) for e in comparison.entries if not e.published]
+    width = 1 + len(heads) + len(comparison.corruptions)
+    printed = []
+    for publication in dict.fromkeys(e.publication for e in comparison.entries if e.published):
+        printed += [
+            '\\midrule',
+            f'\\multicolumn{{{width}}}{{l}}{{\\emph{{As published ({latex(publication)})}}}} \\\\',
+        ]
+        printed += [
+            _latex_row(comparison, e) for e in comparison.entries if e.publication == publication
+        ]
+    caption = (
+        f'{words.title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (\\%). '
+        + ' '.join(latex(notice) for notice in comparison.notices)
+    )
+    lines = [
+        ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',
+        ''.join(rules),
+        ' & '.join(['model', *map(_latex_head, heads), *corruptions]) + ' \\\\',
+        '\\midrule',
+        *own,
+        *printed,
+    ]
+    return latex_table(width, lines, caption)
+
+
+def _latex_columnwise(
+    columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry], caption: str
+) -> str:
+    """Models downwards, columns across.
+
+    Args:
+        columns: heading -> text of an entry.
+        entries: the rows.
+        caption: LaTeX.
+    """
+    lines = [' & '.join(['model', *map(turned, columns)]) + ' \\\\', '\\midrule']
+    lines += [
+        ' & '.join([latex(e.name), *(latex(text(e)) for text in columns.values())]) + ' \\\\'
+        for e in entries
+    ]
+    return latex_table(1 + len(columns), lines, caption)
+
+
+def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
+    """Heading -> text of an entry, of the columns before the corruptions."""
+    columns = {
+        f'clean {metric_label(comparison.metric)}': lambda e: number(e.clean),
+        'mean': lambda e: words.marked_mean(e, 'mean', e.mean),
+        'retention': lambda e: words.marked_mean(e, 'mean', e.retention),
+    }
+    if any(e.mce is not None for e in comparison.entries):
+        columns['mCE ↓'] = lambda e: number(e.mce)
+    return columns | words.calibration_columns(comparison, 'ECE')
+
+
+def _latex_head(text: str) -> str:
+    """Upright, but turned where it is long."""
+    return turned(text) if 'ECE' in text else latex(text)
+
+
+def _latex_row(comparison: Comparison, entry: Entry) -> str:
+    cells = [latex(text(entry)) for text in _latex_columns(comparison).values()]
+    for corruption in comparison.corruptions:
+        text = latex(words.marked_mean(entry, corruption, entry.corruptions.get(corruption)))
+        best = entry.name in words.best(comparison, corruption)
+        cells.append(f'\\textbf{{{text}}}' if best else text)
+    return ' & '.join([latex(entry.name), *cells]) + ' \\\\'

@@ -1,0 +1,190 @@
+"""What a comparison says in all of its forms: titles, columns and their texts, captions."""
+
+import functools
+from collections.abc import Callable
+
+from fan_mm.report.calibration import calibration_digits, calibration_label
+from fan_mm.report.comparison import (
+    CALIBRATION,
+    Comparison,
+    Difference,
+    Entry,
+)
+from fan_mm.report.labels import (
+    UNLIKE,
+    arrow,
+    interval,
+    metric_label,
+    number,
+    signed,
+)
+
+
+def title(comparison: Comparison) -> str:
+    """The heading."""
+    return f'Robustness on {comparison.benchmark}'
+
+
+def summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
+    """Heading -> text of an entry."""
+    columns: dict[str, Callable[[Entry], str]] = {
+        f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean),
+        'corrupted mean ↑': lambda e: _with_interval(
+            marked_mean(e, 'mean', e.mean), e.mean_interval
+        ),
+        'retention ↑': lambda e: _with_interval(
+            marked_mean(e, 'mean', e.retention), e.retention_interval
+        ),
+    }
+    if any(e.worst is not None for e in comparison.entries):
+        columns['worst ↑'] = lambda e: marked_mean(e, 'mean', e.worst)
+    if any(e.mce is not None for e in comparison.entries):
+        columns['mCE ↓'] = lambda e: number(e.mce)
+    columns |= calibration_columns(comparison, 'ECE')
+
+    def of_group(name: str) -> Callable[[Entry], str]:
+        return lambda e: marked_mean(e, name, e.groups.get(name))
+
+    def real(condition: str) -> Callable[[Entry], str]:
+        return lambda e: number(e.real.get(condition))
+
+    columns |= {group: of_group(group) for group in comparison.groups}
+    conditions = dict.fromkeys(name for e in comparison.entries for name in e.real)
+    columns |= {f'{condition} ↑': real(condition) for condition in conditions}
+    return columns
+
+
+def calibration_columns(
+    comparison: Comparison, measure: str = ''
+) -> dict[str, Callable[[Entry], str]]:
+    """The same of calibration: of one measure, or of all, where any entry has them."""
+    measured = [
+        name for name in CALIBRATION if any(name in e.calibration for e in comparison.entries)
+    ]
+
+    def text(entry: Entry, name: str) -> str:
+        value = entry.calibration.get(name)
+        over = 'mean' if name.startswith('mean') else 'clean'
+        return marked_mean(entry, over, value, calibration_digits(name))
+
+    return {
+        f'{calibration_label(name)} ↓': functools.partial(text, name=name)
+        for name in measured
+        if measure in name
+    }
+
+
+def other_columns(comparison: Comparison, bare: bool = False) -> dict[str, Callable[[Entry], str]]:
+    """The same of the means of other scores; ``bare`` without their intervals."""
+    others = [item for entry in comparison.entries for item in entry.others.items()]
+    names = dict.fromkeys(name for name, found in others if found.value is not None)
+
+    def text(entry: Entry, name: str) -> str:
+        found = entry.others.get(name)
+        value = marked_mean(entry, 'mean', found.value if found else None)
+        return value if found is None or bare else _with_interval(value, found.interval)
+
+    return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
+
+
+def with_others(comparison: Comparison) -> list[Entry]:
+    """The entries that have other scores."""
+    return [entry for entry in comparison.entries if entry.others]
+
+
+def others_caption(comparison: Comparison) -> str:
+    """Below the table of other scores."""
+    level = f'{100 * comparison.level:.0f} % ' if comparison.level else ''
+    return f'Mean over {comparison.benchmark}, per cent; in brackets {level}bootstrap intervals.'
+
+
+def calibrated(comparison: Comparison) -> list[Entry]:
+    """The entries that have calibration."""
+    return [entry for entry in comparison.entries if entry.calibration]
+
+
+def marked_mean(entry: Entry, of: str, value: float | None, digits: int = 1) -> str:
+    """A mean of an entry, marked if it is over other cells than the first result's."""
+    return number(value, digits) + (UNLIKE if value is not None and of in entry.unlike else '')
+
+
+def places(comparison: Comparison) -> list[str]:
+    """Sentences that say where own results stand among published ones."""
+    words = {
+        'clean': 'on clean images',
+        'mean': 'by the corrupted mean',
+        'worst': 'by the worst corruption',
+    }
+    return [
+        f'{name}: '
+        + ', '.join(
+            f'place {place} of {of} {words[measure]}' for measure, (place, of) in found.items()
+        )
+        + '.'
+        for name, found in comparison.places.items()
+    ]
+
+
+def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
+    return f'{text} {interval(bounds)}'.strip()
+
+
+def difference_row(difference: Difference) -> list[str]:
+    """The texts of a row below `DIFFERENCE_HEAD`."""
+    measure, digits = difference.measure, 1
+    label = {'mean': 'corrupted mean'}.get(measure, metric_label(measure))
+    if measure in CALIBRATION:
+        label, digits = calibration_label(measure), calibration_digits(measure)
+    if difference.score:
+        label = f'{metric_label(difference.score)}: {label}'
+    lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
+    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    return [
+        difference.name,
+        f'{label} {arrow(not lower)}',
+        signed(difference.points, digits),
+        interval(difference.interval, digits),
+        verdict,
+    ]
+
+
+DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
+
+
+def difference_text(comparison: Comparison) -> str:
+    """What the differences are, and their units."""
+    level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
+    nats = any('NLL' in d.measure for d in comparison.differences)
+    return (
+        f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
+        'paired bootstrap over images. If it excludes 0, the choice of images does not explain the '
+        'difference.' + (' NLL is in nats, the Brier score goes from 0 to 2.' if nats else '')
+    )
+
+
+def calibration_caption(comparison: Comparison) -> str:
+    """Below the table of calibration."""
+    return (
+        f'Calibration on clean images, and the mean over {comparison.benchmark}: ECE in per cent, NLL in '
+        'nats, Brier score from 0 to 2; lower is better.'
+    )
+
+
+def with_corruptions(comparison: Comparison) -> list[Entry]:
+    """The entries that have a value for any corruption."""
+    wanted = comparison.corruptions
+    return [e for e in comparison.entries if any(e.corruptions.get(c) is not None for c in wanted)]
+
+
+def best(comparison: Comparison, corruption: str) -> set[str]:
+    """Names of the models that rank first under a corruption."""
+    return {name for name, ranks in comparison.ranks.items() if ranks.get(corruption) == 1}
+
+
+def labelled(entry: Entry) -> str:
+    """A model's name, of a published row with that word."""
+    return (
+        f'{entry.name} (published)'
+        if entry.published and '(published)' not in entry.name
+        else entry.name
+    )

@@ -1,0 +1,53 @@
+"""What the tables of sweeps and of real conditions have in common: model, metric, where results are from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fan_mm.evaluation.results import protocol_of
+from fan_mm.report.labels import metric_label
+
+
+class ResultsTable:
+    """Read access to one results dict.
+
+    Args:
+        results: the content of ``results.json``.
+        name: of the model, in place of the one in the results.
+    """
+
+    def __init__(self, results: dict, name: str | None = None) -> None:
+        self.results = results
+        self.name: str = name or results['model']['name']
+        self.metric: str = results['metric']['name']
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol, as the files carry it."""
+        return protocol_of(self.results)['name']
+
+    @property
+    def metric_label(self) -> str:
+        """The metric as printed, such as 'box mAP'."""
+        return metric_label(self.metric)
+
+    @property
+    def level(self) -> float | None:
+        """Confidence level of the intervals, None if there are none."""
+        bootstrap = self.results['bootstrap']
+        return bootstrap['level'] if bootstrap else None
+
+    def _identified(self, measured: Mapping[str, Any]) -> dict[str, str]:
+        """Printable pairs of what was measured, between those of the model and of the environment."""
+        r, model = self.results, self.results['model']
+        pairs = {
+            'created': r['created'],
+            'fan_mm': r['fan_mm'],
+            'protocol': self.protocol,
+            'config': model['config'],
+            'config SHA-256': model['config_sha256'],
+            'checkpoint': model['checkpoint'],
+            'checkpoint SHA-256': model['checkpoint_sha256'],
+            **measured,
+            **r['environment'],
+        }
+        return {name: str(value) for name, value in pairs.items() if value is not None}

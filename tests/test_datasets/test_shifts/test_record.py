@@ -1,0 +1,47 @@
+"""Which conditions a set has (their releases' own, written out again), and which a folder lacks."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fan_mm.datasets.shifts import SHIFT_SETS
+
+ADVERSE = ('fog', 'night', 'rain', 'snow')
+CONDITIONS = {
+    'acdc': ADVERSE,
+    'acdc_boxes': ADVERSE,
+    'foggy_cityscapes': ('beta_0.005', 'beta_0.01', 'beta_0.02'),
+    'rain_cityscapes': (
+        'alpha_0.01_beta_0.005_dropsize_0.01',
+        'alpha_0.02_beta_0.01_dropsize_0.005',
+        'alpha_0.03_beta_0.015_dropsize_0.002',
+    ),
+    'coco_o': ('sketch', 'weather', 'cartoon', 'painting', 'tattoo', 'handmake'),
+    'dark_zurich': ('night', 'twilight', 'day'),
+    'night_driving': ('night',),
+    'foggy_driving': ('fog',),
+    'foggy_zurich': ('fog',),
+    'muses': tuple(f'{w}/{t}' for w in ('clear', 'fog', 'rain', 'snow') for t in ('day', 'night')),
+}
+
+
+@pytest.mark.parametrize('name', SHIFT_SETS)
+def test_conditions(name):
+    assert SHIFT_SETS[name].conditions == CONDITIONS.get(name, ('all',))
+
+
+@pytest.mark.parametrize(
+    ('name', 'split', 'found', 'lacking'),
+    [
+        ('acdc', 'val', ADVERSE, []),
+        ('acdc', 'val', ('rain',), ['fog', 'night', 'snow']),
+        ('acdc', 'val', ('rain', 'unknown'), ['fog', 'night', 'snow']),
+        ('acdc', 'val', ('all',), []),  # folders that name no condition
+        ('acdc', 'lists/rain.txt', ('rain',), []),
+        ('dark_zurich', 'val', ('night',), []),
+        ('coco_o', 'val2017', CONDITIONS['coco_o'][1:], ['sketch']),
+    ],
+)
+def test_what_is_lacking(name, split, found, lacking):
+    conditions = [SimpleNamespace(name=one, split=split) for one in found]
+    assert SHIFT_SETS[name].lacking(conditions) == lacking
