@@ -1,9 +1,15 @@
-"""What a predictor calls the classes (what it predicts: test_jobs/test_demo.py)."""
+"""What a predictor calls the classes and what it takes (what it predicts: test_jobs/test_demo.py)."""
 
 import pytest
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
 
 from fan_mm.engine.predictor import Predictor
+from fan_mm.engine.predictor import test_pipeline as make_pipeline
 from fan_mm.engine.runtime import register_task_library
+from fan_mm.errors import InputError
 
 pytest.importorskip('mmpretrain')
 
@@ -29,3 +35,28 @@ def test_class_folders_name_the_classes(tmp_path, folders, model, classes):
     predictor.scope = 'mmpretrain'
     predictor.dataset_cfg = dict(type='CustomDataset', data_root=str(root), pipeline=[])
     assert predictor._folders(model) == classes
+
+
+@pytest.mark.parametrize(
+    'name', ['LoadAnnotations', 'mmseg.LoadDepthAnnotation', 'LoadBiomedicalAnnotation']
+)
+def test_steps_that_load_annotations_are_left_out(name):
+    predictor = object.__new__(Predictor)
+    predictor.scope = 'mmengine'
+    pipeline = [dict(type='mmcv.LoadImageFromFile'), dict(type=name)]
+    predictor.dataset_cfg = dict(type='RepeatDataset', dataset=dict(type='A', pipeline=pipeline))
+    assert [type(step) for step in make_pipeline(predictor).transforms] == [LoadImageFromFile]
+
+
+@pytest.mark.parametrize('error', [NotImplementedError('tensor mode'), KeyError('Gallery')])
+def test_a_model_that_takes_something_else_is_told_from_our_own_mistake(error):
+    class Tracker(BaseModel):
+        def forward(self, inputs, data_samples, mode):
+            assert DefaultScope.get_current_instance().scope_name == 'mmdet'
+            raise error
+
+    predictor = object.__new__(Predictor)
+    predictor.scope, predictor.model = 'mmdet', Tracker()
+    with pytest.raises(InputError, match=r'^Tracker cannot predict for one picture: ') as said:
+        predictor(dict(inputs=torch.zeros(3, 2, 2), data_samples=None))
+    assert said.value.__cause__ is error

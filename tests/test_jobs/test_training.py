@@ -23,8 +23,8 @@ from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine.arguments import load_config
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
+from fan_mm.jobs.training import _set_painting, train
 from fan_mm.jobs.training import test as evaluate
-from fan_mm.jobs.training import train
 
 pytest.importorskip('mmseg')
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -292,3 +292,17 @@ def test_labels_are_written_by_any_evaluator(cfg, trained, tmp_path, form):
     metrics = evaluate(cfg, str(trained), out=str(tmp_path / 'out'))
     assert 'mIoU' in metrics
     assert len(list((tmp_path / 'out').glob('*.png'))) == 3
+
+
+@pytest.mark.parametrize(
+    ('kind', 'every'),
+    [('DetVisualizationHook', 'interval'), ('mmdet.TrackVisualizationHook', 'frame_interval')],
+)
+def test_every_picture_is_painted_whatever_the_hook_calls_that(tmp_path, kind, every):
+    cfg = Config(
+        dict(default_scope='mmdet', default_hooks=dict(visualization=dict(type=kind, draw=False)))
+    )
+    _set_painting(cfg, show=False, show_dir=str(tmp_path / 'painted'), wait_time=0)
+    hook = cfg.default_hooks.visualization
+    assert hook.draw and hook.test_out_dir == str(tmp_path / 'painted')
+    assert {name for name in hook if 'interval' in name} == {every} and hook[every] == 1
