@@ -85,6 +85,15 @@ def test_report_shows_masks_and_sizes(tmp_path):
     assert 'box AP small' in page
 
 
+def test_scores_without_an_interval_are_named_where_others_have_one():
+    found = results()
+    assert RobustnessTable(found).without_interval() == ''  # none has
+    found['bootstrap'] = {'resamples': 1000, 'level': 0.95}
+    found['other_summaries']['segm_mAP']['mPC']['interval'] = [23.0, 25.0]
+    # of large objects there is no value either
+    assert RobustnessTable(found).without_interval().startswith('Without interval: box AP small; ')
+
+
 def test_incomplete_is_incomplete_for_every_metric(tmp_path):
     found = results(failed=[Cell('fog', 3)])
     assert found['other_summaries']['segm_mAP']['mPC']['value'] is None
