@@ -50,6 +50,10 @@ def check_loader(name: str, loader: dict) -> list[str]:
                 notes.append(
                     f'{place}.drop_last: the images of the last, smaller batch are left out'
                 )
+        if batches := loader.get('num_batch_per_epoch'):
+            notes.append(
+                f'{name}.num_batch_per_epoch: no more than {batches} batches are evaluated'
+            )
         for place, dataset in datasets_of(f'{name}.dataset', loader.get('dataset')):
             if dataset.get('filter_cfg') and not dataset.get('test_mode'):
                 notes.append(

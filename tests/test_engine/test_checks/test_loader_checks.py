@@ -44,6 +44,7 @@ def test_an_evaluation_that_never_ends(name, kind):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
+        (dict(num_batch_per_epoch=1), 'no more than 1 batches are evaluated'),
         (dict(drop_last=True), 'drop_last: the images of the last'),
         (
             dict(batch_sampler=dict(type='A', drop_last=True)),
