@@ -239,8 +239,8 @@ def _check_truth(place: str, metric: dict, parts: Sequence[CocoPart], file: Coco
             )
         if twice := [id_ for id_, count in Counter(images).items() if count > 1]:
             notes.append(
-                f'{place}: {len(twice)} ids stand for several of the {len(images)} images evaluated (the first is '
-                f'{twice[0]!r}): mmdet takes them for one image, found in as often'
+                f'{place}: {len(twice)} image ids occur more than once among the {len(images)} images evaluated (the '
+                f'first is {twice[0]!r}): mmdet takes them for one image, and mAP is wrong'
             )
         if len(file.images) > len(set(images)):
             notes.append(

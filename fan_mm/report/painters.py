@@ -73,7 +73,7 @@ def _kind_of(sample: Any) -> Callable[[np.ndarray, Any, list, Sequence], dict]:
     held = set(sample.keys()) if hasattr(sample, 'keys') else set()
     if not (known := [kind for name, kind in paint.items() if name in held]):
         raise InputError(
-            'painted are predicted classes, boxes, label maps and depths, and the model gives a '
+            'only predicted classes, boxes, label maps and depths can be painted, but the model returns a '
             f'{type(sample).__name__} of {", ".join(sorted(held)) or "nothing"}'
         )
     return known[0]

@@ -254,7 +254,7 @@ def test_images_of_one_id_are_said(cfg):
     dataset = cfg.test_dataloader.dataset
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
     (note,) = [n for n in check_data(cfg, training=False) if 'stand for several' in n]
-    assert '2 ids stand for several of the 4 images evaluated' in note
+    assert '2 image ids occur more than once among the 4 images evaluated' in note
 
 
 @pytest.mark.parametrize('form', ['list', 'dict', 'typed', 'class', 'scoped', 'subclass'])
