@@ -91,7 +91,7 @@ def test_scores_without_an_interval_are_named_where_others_have_one():
     found['bootstrap'] = {'resamples': 1000, 'level': 0.95}
     found['other_summaries']['segm_mAP']['mPC']['interval'] = [23.0, 25.0]
     # of large objects there is no value either
-    assert RobustnessTable(found).without_interval().startswith('Without interval: box AP small; ')
+    assert RobustnessTable(found).without_interval().startswith('No intervals: box AP small; ')
 
 
 def test_incomplete_is_incomplete_for_every_metric(tmp_path):
