@@ -20,6 +20,7 @@ from fan_mm.report.shift_comparison import build_shift_comparison
 from fan_mm.report.shift_comparison_files import write_shift_comparison
 from fan_mm.report.shift_table import OTHERS, ShiftTable
 from fan_mm.report.shift_tables import summary_text as shift_summary
+from fan_mm.report.tables import report_markdown
 
 SCOPE = choose_scope(BENCHMARKS['coco-c'], ['fog', 'snow'], [1, 3])
 
@@ -91,7 +92,7 @@ def test_scores_without_an_interval_are_named_where_others_have_one():
     found['bootstrap'] = {'resamples': 1000, 'level': 0.95}
     found['other_summaries']['segm_mAP']['mPC']['interval'] = [23.0, 25.0]
     # of large objects there is no value either
-    assert RobustnessTable(found).without_interval().startswith('Without interval: box AP small; ')
+    assert RobustnessTable(found).without_interval().startswith('No intervals: box AP small; ')
 
 
 def test_incomplete_is_incomplete_for_every_metric(tmp_path):
@@ -100,6 +101,15 @@ def test_incomplete_is_incomplete_for_every_metric(tmp_path):
     write_report(write_results(tmp_path, found, None), tmp_path)
     assert '| mask mAP | 30.0 | incomplete |' in (tmp_path / 'report.md').read_text()
     assert 'incomplete' in summary_text(found)
+
+
+def test_masks_alone_beside_boxes_have_their_tables():
+    found = results()
+    found['other_summaries'] = {'segm_mAP': found['other_summaries']['segm_mAP']}
+    text = report_markdown(RobustnessTable(found), [])
+    table = text.partition('## Boxes and masks')[2].partition('##')[0]
+    assert '| mask mAP | 30.0 | 24.0 | 80.0 |' in table and 'small' not in table
+    assert 'Mask mAP by corruption and severity' in text
 
 
 def test_boxes_alone_have_no_table_of_masks(tmp_path):
