@@ -67,7 +67,7 @@ def test_one_class_or_several(monkeypatch, labels, written):
         (BaseDataElement(pred_label=torch.tensor([2, 0, 1])), 'ranks of a gallery'),
         (BaseDataElement(pred_caption='a cat'), 'BaseDataElement of pred_caption'),
         (BaseDataElement(), 'BaseDataElement of nothing'),
-        ('words', 'the model gives a str'),
+        ('words', 'the model returns a str'),
     ],
 )
 def test_what_is_not_painted_is_said(sample, line):
