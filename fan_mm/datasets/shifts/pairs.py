@@ -1,5 +1,6 @@
 """Pictures and label maps, told by the names of files and folders, and paired."""
 
+import filecmp
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -269,7 +270,7 @@ class _Search:
         first, *rest = sorted(files, key=_preference)
         for file in rest:
             alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
-            if alike and file.path.stat().st_size != first.path.stat().st_size:
+            if alike and _differ(file, first):
                 raise InputError(
                     f'{first.path} and {file.path} have the same name but differ: give a folder '
                     f'of {self.set.title} with only one of them'
@@ -379,6 +380,13 @@ class _Search:
             return {}
         name, read = self.set.list_conditions
         return next((read(Path(self.folder, *p)) for p in self.files if p[-1] == name), {})
+
+
+def _differ(one: _File, other: _File) -> bool:
+    """Whether files of one name differ: labels to the byte, images, of which there are gigabytes, in size."""
+    if one.named.encodings:
+        return not filecmp.cmp(one.path, other.path, shallow=False)
+    return one.path.stat().st_size != other.path.stat().st_size
 
 
 def _format(file: _File) -> str:

@@ -190,6 +190,19 @@ def test_two_pictures_of_one_name_are_not_guessed_at(tmp_path):
         found(tmp_path, 'acdc')
 
 
+@pytest.mark.parametrize(('content', 'differ'), [('one', False), ('two', True)])
+def test_label_maps_of_one_name_are_compared_to_the_byte(tmp_path, content, differ):
+    labels = [p for p in flat(acdc()) if '_gt_labelTrainIds' in p]
+    plant(tmp_path, *flat(acdc()))
+    plant(tmp_path, *labels, content='one')
+    plant(tmp_path, *(f'again/{p}' for p in labels), content=content)
+    if not differ:
+        assert found(tmp_path, 'acdc')
+        return
+    with pytest.raises(InputError, match='labelTrainIds.* have the same name but differ'):
+        found(tmp_path, 'acdc')
+
+
 def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     """Its pictures would be missing in silence."""
     plant(tmp_path, *flat(acdc()))
