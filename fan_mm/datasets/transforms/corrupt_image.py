@@ -152,7 +152,7 @@ class CorruptImage(BaseTransform):
         if 'img' not in results:
             raise InputError(
                 "CorruptImage corrupts the sample's 'img', but the sample has "
-                f'only {", ".join(map(str, results)) or "nothing"}'
+                f'{", ".join(map(str, results)) or "nothing"}'
             )
 
     def __repr__(self) -> str:
