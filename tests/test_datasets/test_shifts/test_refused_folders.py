@@ -199,7 +199,7 @@ def test_label_maps_of_one_name_are_compared_to_the_byte(tmp_path, content, diff
     if not differ:
         assert found(tmp_path, 'acdc')
         return
-    with pytest.raises(InputError, match='labelTrainIds.* have the same name but differ'):
+    with pytest.raises(InputError, match=r'labelTrainIds.* have the same name but differ'):
         found(tmp_path, 'acdc')
 
 
