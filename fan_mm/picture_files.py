@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fan_mm.errors import InputError
+from fan_mm.images import SUFFIXES
 
 # What a file of the kind begins and ends with. The pixels of a JPEG never hold its end.
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
@@ -54,14 +55,15 @@ def refuse_cut(sample: Mapping[str, Any]) -> None:
 def ends_as_whole(path: str | os.PathLike) -> bool:
     """Whether a file does not end before its image does, as far as its last bytes tell.
 
-    True of other formats than JPEG and PNG, and of what cannot be opened here.
+    True of other formats than JPEG and PNG, of what cannot be opened here, and of an empty file that has no
+    image's name: a list of objects may be empty.
     """
     try:
         with open(path, 'rb', buffering=0) as file:
             start = file.read(len(_PNG))
             end = _ENDS.get(start, _ENDS.get(start[: len(_JPEG)]))
             if end is None:
-                return bool(start)
+                return bool(start) or Path(path).suffix.lower() not in SUFFIXES
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             return end in file.read()
     except OSError:

@@ -88,6 +88,8 @@ def test_pictures_that_are_cut_short_are_found(kind, fill, tmp_path):
 
 
 def test_what_is_no_file_here_is_left_to_its_reader(tmp_path):
+    (tmp_path / 'no_objects.txt').touch()
+    refuse_cut({'label_path': str(tmp_path / 'no_objects.txt')})
     refuse_cut(
         {'img_path': 's3://bucket/a.jpg', 'seg_map_path': None, 'img_path2': str(tmp_path), 'n': 1}
     )
