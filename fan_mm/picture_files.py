@@ -3,7 +3,7 @@
 A copy or download that broke off leaves a file whose header is right. Some decoders fill what is missing
 with grey and say nothing (libjpeg, from files and, in older OpenCV, from memory), so that half an image
 would be evaluated. What whole JPEG and PNG files end with costs next to nothing to look for; only a file
-without it is decoded to be sure.
+without it is read whole: cameras append what is no part of the image.
 """
 
 import io
@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fan_mm.errors import InputError
+from fan_mm.images import SUFFIXES
 
 # What a file of the kind begins and ends with. The pixels of a JPEG never hold its end.
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
@@ -47,21 +48,22 @@ def refuse_cut(sample: Mapping[str, Any]) -> None:
     for key, path in sample.items():
         if not (isinstance(path, str | os.PathLike) and _PATH.search(str(key))):
             continue
-        if not ends_as_whole(path) and (why := fault(path)):
+        if not ends_as_whole(path) and (why := _unfinished(Path(path).read_bytes())):
             raise InputError(f'{os.fspath(path)} {why}')
 
 
 def ends_as_whole(path: str | os.PathLike) -> bool:
     """Whether a file does not end before its image does, as far as its last bytes tell.
 
-    True of other formats than JPEG and PNG, and of what cannot be opened here.
+    True of other formats than JPEG and PNG, of what cannot be opened here, and of an empty file that has no
+    image's name: a list of objects may be empty.
     """
     try:
         with open(path, 'rb', buffering=0) as file:
             start = file.read(len(_PNG))
             end = _ENDS.get(start, _ENDS.get(start[: len(_JPEG)]))
             if end is None:
-                return bool(start)
+                return bool(start) or Path(path).suffix.lower() not in SUFFIXES
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             return end in file.read()
     except OSError:
@@ -81,13 +83,11 @@ def fault(path: str | os.PathLike) -> str | None:
         data = Path(path).read_bytes()
     except OSError:
         return None
-    if not data:
-        return 'is empty (0 bytes): get it again'
+    if why := _unfinished(data):
+        return why
     start = data[:64].lower()
     if other := next((what for pattern, what in _OTHERS if re.match(pattern, start)), None):
         return other
-    if _is_cut(data):
-        return 'is truncated: get it again'
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -104,6 +104,12 @@ def fault(path: str | os.PathLike) -> str | None:
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
     return None
+
+
+def _unfinished(data: bytes) -> str | None:
+    if not data:
+        return 'is empty (0 bytes): get it again'
+    return 'is truncated: get it again' if _is_cut(data) else None
 
 
 def _is_cut(data: bytes) -> bool:

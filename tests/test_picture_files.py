@@ -1,6 +1,7 @@
 """Picture files that are cut short are found by their ends; whole ones, of whatever kind, never are."""
 
 import io
+import zlib
 
 import cv2
 import numpy as np
@@ -88,6 +89,8 @@ def test_pictures_that_are_cut_short_are_found(kind, fill, tmp_path):
 
 
 def test_what_is_no_file_here_is_left_to_its_reader(tmp_path):
+    (tmp_path / 'no_objects.txt').touch()
+    refuse_cut({'label_path': str(tmp_path / 'no_objects.txt')})
     refuse_cut(
         {'img_path': 's3://bucket/a.jpg', 'seg_map_path': None, 'img_path2': str(tmp_path), 'n': 1}
     )
@@ -122,3 +125,14 @@ def test_pillows_own_setting_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
     assert fault(tmp_path / 'a.bmp').startswith('is damaged (image file is truncated')
     assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_what_a_decoder_reads_is_not_refused_for_what_follows_the_image(tmp_path):
+    """A comment of megabytes, say, which Pillow refuses and OpenCV does not."""
+    place = WHOLE['PNG'].index(b'IDAT') - 4
+    chunk = b'zTXta\0\0' + zlib.compress(bytes(2**21))
+    comment = (len(chunk) - 4).to_bytes(4, 'big') + chunk + zlib.crc32(chunk).to_bytes(4, 'big')
+    content = WHOLE['PNG'][:place] + comment + WHOLE['PNG'][place:]
+    for more in (b'', TRAILING):
+        (tmp_path / 'a.png').write_bytes(content + more)
+        refuse_cut({'img_path': str(tmp_path / 'a.png')})

@@ -154,16 +154,16 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
         raise InputError(
             f'{type(error.obj).__name__} has no get_data_info: derive it from BaseDataset of mmengine'
         ) from None
-    if infos and isinstance(infos[0].get('images'), list):
-        raise InputError(
-            f'the samples of {type(dataset).__name__} are videos: images are corrupted one by one, and '
-            'what is found over a video is not evaluated so; a detector is, on a dataset of pictures'
-        )
     path = infos[0].get('img_path') if infos else None
+    if infos and not path and isinstance(infos[0].get('images'), list):
+        raise InputError(
+            f'the samples of {type(dataset).__name__} are videos, but images are corrupted one by one: '
+            'evaluate a detector on a dataset of images'
+        )
     if path and not isinstance(path, str | os.PathLike):
         raise InputError(
             f'img_path of the samples of {type(dataset).__name__} is a {type(path).__name__}: only samples of '
-            'one picture are corrupted'
+            'one image can be corrupted'
         )
     if infos and not path:
         raise InputError(

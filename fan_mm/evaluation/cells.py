@@ -148,7 +148,7 @@ class CellStore:
             self._remove_pictures()
         if path.exists():
             try:
-                there = dict(json.loads(path.read_text()))
+                there = dict(json.loads(path.read_bytes()))
             except (ValueError, TypeError):
                 raise InputError(
                     f'{path} is damaged: give another --work-dir, or --overwrite to start over'
@@ -243,7 +243,7 @@ class CellStore:
             return
         path = self.folder / 'sweep.json'
         try:
-            same = json.loads(path.read_text()) == self._identity
+            same = json.loads(path.read_bytes()) == self._identity
         except (OSError, ValueError):
             same = False
         cells = self.folder / 'cells'
@@ -299,7 +299,7 @@ class CellStore:
                 path.unlink()  # half a file, left by a kill
             elif _CELL.fullmatch(path.name) and path.suffix == '.json':
                 try:
-                    content = dict(json.loads(path.read_text()))
+                    content = dict(json.loads(path.read_bytes()))
                     sealed = content.pop(_SEAL, None)  # none of earlier versions
                     changed = sealed not in (None, seal(content))
                     arrays = content.pop(_ARRAYS, None)

@@ -117,7 +117,7 @@ def _whose(indices: Sequence[int]) -> str:
 def _subsets() -> dict[str, list[int]]:
     """Ascending class indices; the datasets' folders, sorted by WordNet id, have the same order."""
     data = resources.files('fan_mm.evaluation').joinpath('data/imagenet_subsets.json')
-    return json.loads(data.read_text())
+    return json.loads(data.read_bytes())
 
 
 def correct_counts(scores: Tensor, labels: Tensor, classes: Sequence[int]) -> list[int]:

@@ -90,7 +90,7 @@ class Publication:
 def paper() -> dict:
     """The whole data file: 'source', 'protocols' per benchmark, 'tables' by number, 'notes'."""
     return json.loads(
-        resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text()
+        resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text('utf-8')
     )
 
 

@@ -243,7 +243,7 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     try:
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_bytes())  # UTF-8 in every locale
     except OSError as error:
         below = path.parent / 'robustness'  # where tools/test_corruption.py writes by default
         hint = f'; did you mean {below}?' if (below / RESULTS).is_file() else ''
@@ -272,9 +272,9 @@ def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | N
     """Which file was changed since it was written and sealed, in a line; results of earlier versions are not."""
     if not isinstance(sealed, dict):
         return None
-    files = [path.with_name(name) for name in sealed if name != RESULTS]
+    files = [path.parent / name for name in sealed if name != RESULTS]
     found = _seals(results, [file for file in files if file.is_file()])
-    changed = [path.with_name(name) for name, digest in found.items() if digest != sealed.get(name)]
+    changed = [path.parent / name for name, digest in found.items() if digest != sealed.get(name)]
     if not changed:
         return None
     own = changed[0].name == RESULTS

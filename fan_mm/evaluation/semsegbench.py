@@ -46,7 +46,7 @@ _CONDITIONS = {
 def rows() -> tuple[dict, ...]:
     """The models as printed: 'architecture', 'backbone', 'dataset', 'crop', 'parameters', values in per cent."""
     file = resources.files('fan_mm.evaluation').joinpath('data/semsegbench.json')
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_bytes())
     return tuple(dict(zip(content['columns'], row, strict=True)) for row in content['rows'])
 
 

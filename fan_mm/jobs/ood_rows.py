@@ -19,7 +19,7 @@ def stored_rows(file: Path, model: Mapping[str, Any]) -> dict[str, dict[str, Any
         model: with the digests of config and checkpoint.
     """
     try:
-        there = json.loads(file.read_text())
+        there = json.loads(file.read_bytes())
         rows: dict[str, dict[str, Any]] = there['test_sets']
         same = all(there['model'][name] == model[name] for name in _DIGESTS)
         whole = there['seal'] == seal(rows)

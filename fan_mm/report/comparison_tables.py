@@ -117,9 +117,9 @@ def _latex_scores(comparison: Comparison) -> str:
         printed += [
             _latex_row(comparison, e) for e in comparison.entries if e.publication == publication
         ]
-    caption = (
-        f'{words.title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (\\%). '
-        + ' '.join(latex(notice) for notice in comparison.notices)
+    caption = latex(
+        f'{words.title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (%). '
+        + ' '.join(comparison.notices)
     )
     lines = [
         ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',

@@ -51,7 +51,7 @@ def explorer(results: Mapping[str, Any], work_dir: Path) -> list[str]:
         'roles': [role for role in _CAPTIONS if any(_has(role, sample) for sample in samples)],
     }
     note = f' {left_out} more do not fit here; they are in the gallery.' if left_out else ''
-    script = resources.files('fan_mm.report').joinpath('explorer.js').read_text()
+    script = resources.files('fan_mm.report').joinpath('explorer.js').read_text('utf-8')
     content = json.dumps(data, separators=(',', ':')).replace('</', '<\\/')
     return [
         '<div class="controls">',

@@ -36,7 +36,7 @@ def page(
         sections: key -> title and parts; those without parts are left out.
     """
     sections = {key: (name, parts) for key, (name, parts) in sections.items() if parts}
-    css = resources.files('fan_mm.report').joinpath('style.css').read_text()
+    css = resources.files('fan_mm.report').joinpath('style.css').read_text('utf-8')
     body = [
         f'<header>\n<h1>{escape(heading)}</h1>\n<p class="lead">{escape(lead)}</p>',
         _contents({key: name for key, (name, _) in sections.items()}) + '</header>\n<main>',

@@ -152,10 +152,13 @@ def _classification(image: np.ndarray, sample: Any, classes: list, palette: Sequ
         names = known if classes else [str(n) for n in numbers]
         return [name + share for name, share in zip(names, shares, strict=True)] or ['(none)']
 
-    labels = torch.as_tensor(sample.pred_label).reshape(-1)
-    if (labels.diff() < 0).any():  # several classes come in their order
-        raise InputError('predicted are ranks of a gallery, not classes: these are not painted')
-    predicted = lines(labels, sample.get('pred_score'))
+    labels, scores = torch.as_tensor(sample.pred_label).reshape(-1), sample.get('pred_score')
+    of_classes = scores is not None and len(classes) == torch.as_tensor(scores).numel()
+    if (labels.diff() < 0).any() and not of_classes:  # the classes above a threshold are sorted
+        raise InputError(
+            'the predictions are ranks of a gallery, not classes, and cannot be painted'
+        )
+    predicted = lines(labels, scores)
     pictures = {'image': image, 'prediction': paint_classification(image, predicted)}
     if 'gt_label' in sample:
         pictures['ground_truth'] = paint_classification(image, lines(sample.gt_label))

@@ -46,7 +46,7 @@ def test_depths_are_brighter_the_farther_on_one_scale():
 
 @pytest.mark.parametrize(
     ('labels', 'written'),
-    [(1, ['car 50%']), ([1], ['car 50%']), ([0, 2], ['road 30%', 'bus 20%']), ([], ['(none)'])],
+    [(1, ['car 50%']), ([1], ['car 50%']), ([2, 0], ['bus 20%', 'road 30%']), ([], ['(none)'])],
 )
 def test_one_class_or_several(monkeypatch, labels, written):
     seen = []

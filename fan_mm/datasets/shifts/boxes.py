@@ -97,7 +97,7 @@ class BoxSet(ShiftSet):
                 f'{self.choice}=SPLIT selects it'
             )
         if any(self.marks.search('/'.join(parts)) for parts in files):
-            raise InputError(f'{folder} has no boxes of {self.title}: expected: {self.files}')
+            raise InputError(f'{folder} has no boxes of {self.title}; expected: {self.files}')
         self.refuse(folder, files)
 
     def _images(

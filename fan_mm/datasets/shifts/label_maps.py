@@ -143,7 +143,7 @@ def label_map(name: str) -> LabelMap:
     """An encoding by its name.
 
     Raises:
-        InputError: there is no benchmark of that name.
+        InputError: there is no encoding of that name.
     """
     if name not in LABEL_MAPS:
         raise InputError(f'the label encoding must be one of {", ".join(LABEL_MAPS)}, not {name!r}')

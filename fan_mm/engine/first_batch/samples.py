@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,4 +95,5 @@ def _file_of(line: str, dataset: Any, index: int) -> str | None:
         return None
     named = [file for file in files if file in line]
     told = named or files
-    return next(filter(fault, told), told[0] if told else None)
+    wrong = (file for file in told if not os.path.isfile(file) or fault(file))
+    return next(wrong, told[0] if told else None)

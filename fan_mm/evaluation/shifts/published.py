@@ -69,7 +69,7 @@ def other_protocols(name: str, split: str) -> list[str]:
 @functools.cache
 def _content() -> dict:
     file = resources.files('fan_mm.evaluation').joinpath('data/published_shifts.json')
-    return json.loads(file.read_text())
+    return json.loads(file.read_bytes())
 
 
 @functools.cache
