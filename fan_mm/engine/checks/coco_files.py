@@ -259,7 +259,7 @@ def _why_never_found(entry: dict, image: dict) -> str:
     """Why no box that mmdet predicts can be this one; '' if one can."""
     x, y, width, height = entry['bbox']
     if min(width, height) < 0:
-        return 'has negative size'
+        return 'of negative size'
     if not width or not height:
         return 'of no size'
     right, bottom = (image.get(key) for key in ('width', 'height'))
