@@ -157,13 +157,13 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
     if infos and isinstance(infos[0].get('images'), list):
         raise InputError(
             f'the samples of {type(dataset).__name__} are videos: images are corrupted one by one, and '
-            'what is found over a video is not evaluated so; a detector is, on a dataset of pictures'
+            'what is found over a video is not evaluated so; a detector is, on a dataset of images'
         )
     path = infos[0].get('img_path') if infos else None
     if path and not isinstance(path, str | os.PathLike):
         raise InputError(
             f'img_path of the samples of {type(dataset).__name__} is a {type(path).__name__}: only samples of '
-            'one picture are corrupted'
+            'a single image are corrupted'
         )
     if infos and not path:
         raise InputError(

@@ -291,7 +291,7 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
     good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
     if not good:
         raise file.fault(
-            entry, f'has {_shown(entry, "segmentation")}: expected: polygons or run-length encoding'
+            entry, f'has {_shown(entry, "segmentation")}, not polygons or run-length encoding'
         )
     if not all(map(_is_number, size)):
         key = 'width' if _is_number(size[0]) else 'height'
