@@ -253,7 +253,7 @@ def test_images_of_one_id_are_said(cfg):
     """mmdet's metric would take them for one, found twice as often."""
     dataset = cfg.test_dataloader.dataset
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
-    (note,) = [n for n in check_data(cfg, training=False) if 'stand for several' in n]
+    (note,) = [n for n in check_data(cfg, training=False) if 'occur more than once' in n]
     assert '2 image ids occur more than once among the 4 images evaluated' in note
 
 

@@ -278,7 +278,7 @@ def test_misfitting_teachers_are_refused(tiny_teacher, tmp_path, released):
         build(tiny(teacher=str(released), head=dict(tiny()['head'], num_classes=1000)))
     with pytest.raises(InputError, match='it has 10 classes, the config has 7'):
         build(tiny(teacher=tiny_teacher, head=dict(tiny()['head'], num_classes=7)))
-    with pytest.raises(InputError, match='the teacher knows 10 classes, the student 7'):
+    with pytest.raises(InputError, match='the teacher has 10 classes, the student 7'):
         build(
             tiny(
                 teacher=tiny_teacher,

@@ -526,7 +526,7 @@ def test_submission(data, tmp_path, no_report):
     )
     (done,) = results['submissions']
     assert 'sets' not in results and done['set'] == 'ACDC test' and done['files'] == 8
-    assert Path(done['zip']).is_file() and '8 pictures' in done['remarks'][0]
+    assert Path(done['zip']).is_file() and '8 images' in done['remarks'][0]
     assert not (tmp_path / 'out' / 'results.json').exists()
     # stopped and gone on with: only what is missing is predicted
     names = sorted((tmp_path / 'to/acdc').rglob('*.png'))
