@@ -128,7 +128,10 @@ def test_analyze_noise_decay(call, model, scenes, tmp_path):
     assert min(picture[:, :2].min(), picture[:, -2:].min(), picture[-2:].min()) > 240
     assert colours(picture) > 20
     assert (tmp_path / 'out' / 'noise_decay.pdf').read_bytes().startswith(b'%PDF')
-    for wrong, message in ((model[:1], 'pairs of CONFIG CHECKPOINT'), (model * 2, 'is given twice')):
+    for wrong, message in (
+        (model[:1], 'pairs of CONFIG CHECKPOINT'),
+        (model * 2, 'is given twice'),
+    ):
         with pytest.raises(InputError, match=message):
             call('analyze_noise_decay', *wrong, '--images', scenes, '--out', tmp_path)
 
