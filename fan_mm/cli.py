@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from fan_mm import stopping
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, is_of_memory
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
@@ -33,9 +33,6 @@ _REFUSALS = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
-# Out-of-memory messages of numpy, torch on a CPU and torch on a GPU.
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
-
 # torch's messages for a dead loader worker: by its pid, or as a list of pids
 _WORKER_GONE = re.compile(
     r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
@@ -177,9 +174,7 @@ def _end(error: BaseException) -> int:
     elif isinstance(error, OSError) and error.errno in _REFUSALS:
         file = error.filename or _open_file(error)
         status, line = 2, f'error: {f"{file}: " if file else ""}{error.strerror}'
-    elif isinstance(error, MemoryError | RuntimeError) and (
-        isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))
-    ):
+    elif is_of_memory(error):
         reason = str(error).split('. ')[0] or 'not enough'
         status, line = 2, f'error: memory: {reason}; smaller batches or images need less'
     elif isinstance(error, RuntimeError) and (gone := _WORKER_GONE.search(str(error))):

@@ -1,5 +1,10 @@
 """Errors as one line: the exception that means "the user's input is wrong", and those of libraries."""
 
+import re
+
+# Out-of-memory messages of torch on a CPU and on a GPU.
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+
 
 class InputError(ValueError):
     """Bad input, described in one line that says what is wrong and what to do.
@@ -12,3 +17,9 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of what an error of a library says; its type's name if that is nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, of whatever library."""
+    said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(said)

@@ -31,7 +31,11 @@ _OTHERS = (  # what comes under the name of an image, by its first bytes in lowe
     (rb'version https://git-lfs', 'is a Git LFS pointer, not an image: run git lfs pull'),
     (rb'(?s)....ftyp(hei|hev|mif1|msf1)', 'is HEIC, which OpenCV cannot read: convert it'),
     (rb'\xff\x0a|\0\0\0\x0cjxl ', 'is JPEG XL, which OpenCV cannot read: convert it'),
-    (rb'pk\x03\x04|\x1f\x8b|rar!|7z\xbc\xaf', 'is an archive, not an image: unpack it'),
+    # those of numpy (.npz) and torch are read by somebody's own loader
+    (
+        rb'(?s)pk\x03\x04(?!.{26}.*(\.npy|/data\.pkl))|\x1f\x8b|rar!|7z\xbc\xaf',
+        'is an archive, not an image: unpack it',
+    ),
 )
 
 

@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile
 
 from fan_mm.errors import InputError
@@ -17,6 +18,12 @@ PICTURE = cv2.resize(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.u
 def saved(kind='JPEG', convert=lambda picture: picture, **options):
     file = io.BytesIO()
     convert(Image.fromarray(PICTURE)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def written(write, *content):
+    file = io.BytesIO()
+    write(file, *content)
     return file.getvalue()
 
 
@@ -112,6 +119,8 @@ def test_what_is_no_file_here_is_left_to_its_reader(tmp_path):
         (bytes(4096), 'is not an image: get it again'),
         (saved('WEBP')[:900], 'is damaged (could not create decoder object): get it again'),
         (b'\x93NUMPY\x01\0v\0', None),  # read by somebody's own loader
+        (written(np.savez, np.zeros(2)), None),
+        (written(lambda file, labels: torch.save(labels, file), torch.zeros(2)), None),
     ],
 )
 def test_what_is_wrong_in_words(content, said, tmp_path):

@@ -92,7 +92,7 @@ class Subject:
         # mmseg's notes in them how it has padded
         data = dict(inputs=[pixels], data_samples=[BaseDataElement()])
         what = f'data_preprocessor: {type(self._preprocessor).__name__}'
-        with used_so(f'{what} does not take one picture'):
+        with used_so(f'{what} does not take a single image'):
             inputs = self._preprocessor(data, False)['inputs']
         if not isinstance(inputs, Tensor):
             raise InputError(f'{what} gives no images as a tensor, but a {type(inputs).__name__}')

@@ -296,8 +296,9 @@ def _standing_for(
     Raises:
         InputError: it gives none, or of other classes.
     """
+    like = next(network.parameters())  # on the GPU perhaps, where a Runner has put it
     with torch.no_grad():
-        made = network.eval()(torch.zeros(1, 3, *size))
+        made = network.eval()(torch.zeros(1, 3, *size, device=like.device, dtype=like.dtype))
     scores = getattr(made, 'logits', made)
     if not isinstance(scores, Tensor):
         raise InputError(

@@ -106,7 +106,7 @@ class Predictor:
         kind = type(self.model).__name__
         with (
             DefaultScope.overwrite_default_scope(self.scope),
-            used_so(f'{kind} cannot predict for one picture'),
+            used_so(f'{kind} cannot predict for a single image'),
         ):
             return self.model.test_step(pseudo_collate([packed]))[0]
 

@@ -66,7 +66,7 @@ def paint_files(
         if (header := read_header(file)) and header.several:
             print_log(f'{file}: only its first frame or page is used', 'current')
         try:
-            with used_so('test_dataloader.dataset.pipeline does not take one picture'):
+            with used_so('test_dataloader.dataset.pipeline does not take a single image'):
                 packed = pipeline({'img_path': str(file), 'img_id': index})
             sample = predictor(packed)
             picture = paint(image, sample)['prediction']

@@ -101,5 +101,7 @@ def _second(name: str, cfg: Config, step: Callable) -> tuple[float, Any, int]:
         if get_device() == 'cuda':
             torch.cuda.synchronize()
         seconds = time.perf_counter() - begin
+    if given is None:
+        raise InputError(f'{name} gives no batch: it has fewer images than one takes')
     pictures: Any = loader.dataset
     return seconds, given, len(pictures)

@@ -261,7 +261,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         ('mmseg', dict(type='SegDataPreProcessor', test_cfg=dict(size_divisor=32)), (1, 3, 64, 64)),
         ('mmdet', dict(type='DetDataPreprocessor', pad_size_divisor=32), (1, 3, 64, 64)),
         ('mmpretrain', dict(type='SelfSupDataPreprocessor'), 'gives no images as a tensor'),
-        ('mmdet', dict(type='TrackDataPreprocessor'), 'TrackDataPreprocessor does not take one'),
+        (
+            'mmdet',
+            dict(type='TrackDataPreprocessor'),
+            'TrackDataPreprocessor does not take a single',
+        ),
     ],
 )
 def test_preprocessing_that_pads_or_is_for_something_else(scope, preprocessor, shape):

@@ -54,6 +54,8 @@ CASES = [
     ('classification', lambda s: scored(s), {}, False),  # a regression
     ('classification', lambda s: scored((2 * s).softmax(0)), {}, False),  # with a temperature
     ('classification', lambda s: SimpleNamespace(), {}, False),
+    ('classification', lambda s: SimpleNamespace(pred_label=s.argmax(0)), {}, True),
+    ('classification', lambda s: SimpleNamespace(pred_label=s.argmin(0)), {}, False),
     ('segmentation', lambda s: segmented(s, s.argmax(0)), {}, True),
     ('segmentation', lambda s: segmented(s, s.argmin(0)), {}, False),
     ('segmentation', lambda s: segmented(s.flip(0), s.flip(0).argmax(0)), {}, False),

@@ -121,6 +121,14 @@ def test_a_file_of_another_network_is_refused(model, told, message):
     assert '\n' not in str(error.value)
 
 
+def test_a_model_on_another_device_or_of_another_precision(images):
+    """As a Runner has put it on the GPU before weights are loaded."""
+    for place in ('meta', torch.float64):
+        net, model = Net(), Wrapper(Net()).to(place)
+        use_onnx(model, content(Session(net)), 'm.onnx')
+        torch.testing.assert_close(model.model(images), net(images).detach())
+
+
 def test_values_that_are_no_numbers_are_refused(images):
     net, model = Net(), Wrapper(Net())
     with torch.no_grad():

@@ -57,6 +57,6 @@ def test_a_model_that_takes_something_else_is_told_from_our_own_mistake(error):
 
     predictor = object.__new__(Predictor)
     predictor.scope, predictor.model = 'mmdet', Tracker()
-    with pytest.raises(InputError, match=r'^Tracker cannot predict for one picture: ') as said:
+    with pytest.raises(InputError, match=r'^Tracker cannot predict for a single image: ') as said:
         predictor(dict(inputs=torch.zeros(3, 2, 2), data_samples=None))
     assert said.value.__cause__ is error

@@ -63,6 +63,7 @@ def test_without_what_many_configs_lack(cfg, tested):
     [
         ('model.head.in_channels', 5, '^train_dataloader: the model fails on a batch: '),
         ('train_dataloader.dataset.pipeline.0.color_type', 'grey', '^CustomDataset cannot load .*png'),
+        ('train_dataloader', dict(batch_size=5, drop_last=True), '^train_dataloader gives no batch'),
         ('test_dataloader', [{}], '^test_dataloader is a list of 1'),
         ('train_cfg', dict(by_epoch=True, max_epochs=1), 'only iteration-based training'),
     ],

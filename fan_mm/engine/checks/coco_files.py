@@ -259,7 +259,7 @@ def _why_never_found(entry: dict, image: dict) -> str:
     """Why no box that mmdet predicts can be this one; '' if one can."""
     x, y, width, height = entry['bbox']
     if min(width, height) < 0:
-        return 'has negative size'
+        return 'of negative size'
     if not width or not height:
         return 'of no size'
     right, bottom = (image.get(key) for key in ('width', 'height'))
@@ -291,7 +291,7 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
     good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
     if not good:
         raise file.fault(
-            entry, f'has {_shown(entry, "segmentation")}: expected: polygons or run-length encoding'
+            entry, f'has {_shown(entry, "segmentation")}, not polygons or run-length encoding'
         )
     if not all(map(_is_number, size)):
         key = 'width' if _is_number(size[0]) else 'height'

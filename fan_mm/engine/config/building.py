@@ -18,7 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.config.file import reason
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, is_of_memory
 from fan_mm.torch_files import local_file
 from fan_mm.versions import TASK_LIBRARIES
 
@@ -73,11 +73,13 @@ def used_so(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
+        if is_of_memory(error):
+            raise  # the command line has a line for it
         if not _of_the_config([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
             raise
         raise InputError(f'{what}: {_said(error)}') from error

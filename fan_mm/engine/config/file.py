@@ -1,7 +1,7 @@
 """Reading a config file, with whatever is wrong in it said in one line: where, and what."""
 
 import difflib
-import importlib.util
+import importlib
 import os
 import sys
 import traceback
@@ -74,7 +74,7 @@ def _take_classes_again(node: Any, path: str) -> None:
     """Replace the dotted names that a Runner writes for the classes of a lazy config by the classes.
 
     mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
-    mmdet) do not.
+    mmdet) do not. A text that names nothing that can be called stays one.
     """
     if isinstance(node, list | tuple):
         for item in node:
@@ -83,16 +83,17 @@ def _take_classes_again(node: Any, path: str) -> None:
         return
     for key, value in list(dict.items(node)):  # as they are: `items` of mmengine's builds lazy ones
         module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
-        if key == 'type' and '.' in module and _is_module(module):
+        if key == 'type' and '.' in module and _builds(module, name):
             node[key] = LazyObject(module, name, path)
         else:
             _take_classes_again(value, path)
 
 
-def _is_module(name: str) -> bool:
+def _builds(module: str, name: str) -> bool:
+    """Whether a class or function has this name in this module."""
     try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
+        return callable(getattr(importlib.import_module(module), name, None))
+    except Exception:  # a module may fail in any way, which is said where it is used
         return False
 
 

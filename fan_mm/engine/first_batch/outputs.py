@@ -115,7 +115,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
     return (
         f'{len(unknown)} of the first {len(predicted)} predictions are not among the {len(classes)} classes of '
         f'the dataset (the first: {unknown[0]}), and count as wrong: give the dataset all training classes '
-        "in their order (their folders may be empty), or a list with the model's labels"
+        "in their order (those without images have empty folders), or a list with the model's labels"
     )
 
 

@@ -123,8 +123,8 @@ def unknown_classes(facts: Facts) -> Iterator[Finding]:
         'that the dataset has',
         'labels for a subset of the classes that the model was trained on (for class folders: their '
         'positions)',
-        'Give the dataset all training classes in their order (their folders may be empty), or a list with '
-        "the model's labels; these count as wrong whatever the model predicts.",
+        'Give the dataset all training classes in their order (those without images have empty folders), or a '
+        "list with the model's labels; these count as wrong whatever the model predicts.",
     )
 
 

@@ -65,7 +65,7 @@ def crowd_outside(content):
     ('change', 'words'),
     [
         (each(), None),
-        (each(bbox=[5, 5, -1, 3]), 'annotation 10 has bbox .* has negative size, it always'),
+        (each(bbox=[5, 5, -1, 3]), 'annotation 10 has bbox .*: of negative size, it always'),
         (each(bbox=[0, 5, 0, 3]), 'annotation 10 has bbox .* of no size, it always'),
         (each(bbox=[80, 5, 9, 9]), 'outside its image, it always counts as missed'),
         (each(bbox=[5, -9, 9, 9]), 'outside its image'),

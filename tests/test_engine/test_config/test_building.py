@@ -99,7 +99,13 @@ def test_what_a_class_of_somebody_else_says_while_it_is_used():
 
 
 @pytest.mark.parametrize(
-    'error', [OSError(28, 'No space left on device'), MemoryError(), InputError('ours')]
+    'error',
+    [
+        OSError(28, 'No space left on device'),
+        MemoryError(),
+        RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'),
+        InputError('ours'),
+    ],
 )
 def test_a_full_disk_little_memory_and_a_line_of_ours_pass(error):
     with pytest.raises(type(error)) as raised, used_so('Whole'):

@@ -143,6 +143,8 @@ def test_classes_that_a_config_imports_are_looked_up_when_they_are_read(here, li
         ('no_such.module.ReLU', None),
         ('ReLU', None),
         ('a. b..c', None),
+        ('torch.optim.NoSuch', None),  # of a module, but nothing in it
+        ('os.path.sep', None),
     ],
 )
 @pytest.mark.parametrize('inside', ['dict', 'list'])
