@@ -444,9 +444,11 @@ def test_a_sampler_that_fails():
 
 
 class Painting(Hook):
+    error = AssertionError
+
     def after_test_iter(self, *args, **kwargs):
         if args:
-            raise AssertionError
+            raise self.error
 
 
 @pytest.mark.parametrize('library', ['theirs', 'mmengine.hooks', 'fan_mm.evaluation.hook'])
@@ -458,9 +460,17 @@ def test_a_hook_that_fails(library, monkeypatch):
     said = hook.FirstBatchHook().explain(error.value)
     if library == 'theirs':
         assert str(said).startswith('Painting fails: AssertionError: test_first_batch.py, line ')
-        assert str(said).endswith(': raise AssertionError')
+        assert str(said).endswith(': raise self.error')
     else:
         assert said is None
+
+
+def test_memory_is_not_a_hooks_fault(monkeypatch):
+    monkeypatch.setattr(Painting, 'error', torch.OutOfMemoryError('CUDA out of memory.'))
+    runner = SimpleNamespace(_hooks=[Painting()])
+    with pytest.raises(torch.OutOfMemoryError) as error:
+        Runner.call_hook(runner, 'after_test_iter')
+    assert hook.FirstBatchHook().explain(error.value) is None
 
 
 @pytest.mark.parametrize('ours', [False, True])

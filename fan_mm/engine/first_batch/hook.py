@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, is_of_memory
 
 
 class FirstBatchHook(Hook):
@@ -97,7 +97,7 @@ def _best_of(runner: Runner) -> list[str]:
 
 def _computing(error: BaseException) -> str | None:
     """The third-party metric that raised an error, and its sample; None if none did."""
-    if isinstance(error, MemoryError | OSError):
+    if is_of_memory(error) or isinstance(error, OSError):
         return None
     name, frame = None, error.__traceback__
     while frame is not None:
@@ -117,7 +117,7 @@ def _computing(error: BaseException) -> str | None:
 
 def _in_hook(error: BaseException) -> str | None:
     """Which hook of a task library or the user's own raised an error; None if none did."""
-    if isinstance(error, MemoryError | OSError):
+    if is_of_memory(error) or isinstance(error, OSError):
         return None
     name, frame = None, error.__traceback__
     while frame is not None:
