@@ -361,7 +361,7 @@ TENSOR = [LOAD, dict(type='NumpyToPIL', to_rgb=True), dict(type='torchvision/ToT
         ([LOAD, lambda r: {**r, 'img': np.dstack([r['img']] * 2)}, PACK], r'shape \(80, 96, 6\)'),
         (
             [LOAD, lambda r: {'picture': r['img'], 'img_path': 'a.png'}, PACK],
-            'but the sample has only picture, img_path',
+            'but the sample has picture, img_path',
         ),
         ([LOAD, lambda r: {**r, 'img_path': None}, PACK], 'no img_path'),
     ],
