@@ -4,6 +4,7 @@ import copy
 import datetime
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def evaluate_ood(
             if is_main_process():
                 write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
         else:
-            row['sha256'] = by_rank_0(lambda: _content_of(built[name].dataset), work_dir)  # noqa: B023
+            row['sha256'] = by_rank_0(partial(_content_of, built[name].dataset), work_dir)
             if is_stored(row, stored.get(name, {})):
                 print_log(f'{name}: stored in {work_dir / FILE}', 'current')
                 row = stored[name]
