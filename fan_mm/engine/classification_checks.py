@@ -156,6 +156,34 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(f'{place}: no folder {folder}, which must contain one folder per class')
     names = class_folders(dataset)
     wanted = dataset.CLASSES
+    _check_class_folders(place, folder, names, wanted, number)
+    empty, others = _odd_images(place, folder, names, dataset)
+    notes = []
+    if empty:
+        more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
+        notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
+    if others:
+        known = ', '.join(sorted(dataset.extensions))
+        notes.append(
+            f'{place}: {len(others)} images in the class folders are left out (the first is '
+            f'{printable(min(others))}): extensions are {known}'
+        )
+    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
+        notes.append(
+            f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
+            f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
+        )
+    return notes
+
+
+def _check_class_folders(
+    place: str,
+    folder: Path,
+    names: Sequence[str],
+    wanted: Sequence[str] | None,
+    number: int | None,
+) -> None:
+    """Refuse folders that are no classes, or more or fewer than dataset and head have."""
     if not names:
         raise InputError(
             f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'
@@ -176,8 +204,14 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
-    empty = []
-    others: list[str] = []  # images whose suffix mmpretrain does not know
+
+
+def _odd_images(
+    place: str, folder: Path, names: Sequence[str], dataset: Any
+) -> tuple[list[str], list[str]]:
+    """Class folders without images, and images whose suffix mmpretrain does not know."""
+    empty: list[str] = []
+    others: list[str] = []
     for name in names:
         found = False
         for parts in files_below(folder / name):
@@ -191,22 +225,7 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             empty.append(name)  # kept empty, it keeps the labels of the others
     if len(empty) == len(names):
         raise InputError(f'{place}: the class folders in {folder} have no images')
-    notes = []
-    if empty:
-        more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
-        notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
-    if others:
-        known = ', '.join(sorted(dataset.extensions))
-        notes.append(
-            f'{place}: {len(others)} images in the class folders are left out (the first is '
-            f'{printable(min(others))}): extensions are {known}'
-        )
-    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
-        notes.append(
-            f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
-            f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
-        )
-    return notes
+    return empty, others
 
 
 def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
