@@ -229,7 +229,7 @@ def _odd_images(
 
 
 def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
-    """Check the lines 'PICTURE LABEL' of a list, and return what is to be said of them."""
+    """Check the lines 'PICTURE LABEL' of a list, and return remarks for the log."""
     file = Path(dataset.ann_file)
     try:
         lines = file.read_text().splitlines()
