@@ -8,7 +8,7 @@ from typing import Any
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
-from fan_mm.engine.config.registered import base_named
+from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -50,8 +50,7 @@ def class_folders(dataset: Any) -> list[str]:
 
 def _is_plain(dataset: Any) -> bool:
     """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
-    base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
-    own = base is not None and type(dataset).load_data_list is base.load_data_list
+    own = inherits(type(dataset), 'CustomDataset', 'mmpretrain', 'load_data_list')
     return own and dataset.with_label
 
 
