@@ -95,6 +95,9 @@ TESTS = {
         'test_report/test_robustness_table.py test_report/test_detection_report.py '
         'test_report/test_report.py'
     ),
+    'audit/auditor': (
+        'test_evaluation/test_audit/test_auditor.py test_evaluation/test_audit/test_injected_faults.py'
+    ),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
     'audit/equality': (
         'test_evaluation/test_audit/test_cell_checks.py '

@@ -268,7 +268,8 @@ def test_time_of_a_cell(seconds, waited, expected):
 
     findings = found('timing', changed(healthy(), change))
     assert len(findings) == expected
-    assert all('took 600 s, while its neighbours take 40 s' in f.evidence for f in findings)
+    words = 'fog/2 took 600 s, while its neighbours take 40 s; 500 s of it waiting for the loader'
+    assert all(finding.evidence == words for finding in findings)
 
 
 @pytest.mark.parametrize(
