@@ -18,6 +18,7 @@ from fan_mm.analysis.segmentation import (
     LOST,
     NEVER,
     Segmentor,
+    draw_segmentation,
     paint_errors,
     write_segmentation,
     write_video,
@@ -157,9 +158,10 @@ class Painter:
 
     name, loader = 'model', None
 
-    def __init__(self, turn=False):
+    def __init__(self, turn=False, classes='ab', colour=(1, 2, 3)):
         self.turn = turn
-        self.predictor = type('', (), dict(metainfo=dict(classes='ab', palette=[[1, 2, 3]] * 2)))
+        metainfo = dict(classes=tuple(classes), palette=[colour] * len(classes))
+        self.predictor = type('', (), dict(metainfo=metainfo))
 
     def __call__(self, file):
         labels = np.zeros(cv2.imread(str(file)).shape[:2], int)
@@ -183,6 +185,32 @@ def test_what_cannot_be_drawn_is_left_out_and_named(tmp_path):
             list(write_segmentation([Painter()], out, ('fog', 3), folder / name))
     with pytest.raises(InputError, match='60x40 pixels, but model reads 40x60'):
         list(write_segmentation([Painter(turn=True)], out, ('fog', 3), folder / '0.png'))
+
+
+def test_the_ground_truth_is_for_models_of_its_classes(tmp_path):
+    same, other = Painter(classes=('a_b', 'C')), Painter(classes=('c', 'a b'))
+    for first, second in ((same, other), (other, same)):
+        with pytest.raises(InputError, match='model has other classes than model.* --images'):
+            next(write_segmentation([first, second], tmp_path, ('fog', 3)))
+    # of the same, in other words, what fails is that this one has no ground truth
+    with pytest.raises(AttributeError, match='ground_truths'):
+        next(write_segmentation([same, Painter(classes=('A b', 'c'))], tmp_path, ('fog', 3)))
+
+
+def test_every_class_is_explained_in_its_models_colour(tmp_path):
+    cv2.imwrite(str(tmp_path / '0.png'), np.full((224, 224, 3), 90, np.uint8))
+    red, green = Painter(colour=(250, 0, 0)), Painter(colour=(0, 250, 0))
+
+    def drawn(*segmentors):
+        return draw_segmentation(tmp_path / '0.png', segmentors, ('fog', 3))
+
+    def rows_with(picture, colour):
+        return np.flatnonzero((picture == colour).all(-1).any(1))
+
+    both, alike = drawn(red, green), drawn(red, red)
+    assert len(rows_with(both, (250, 0, 0))) == len(rows_with(both, (0, 250, 0))) > 5
+    assert rows_with(both, (250, 0, 0)).max() < rows_with(both, (0, 250, 0)).min()
+    assert len(rows_with(alike, (250, 0, 0))) == len(rows_with(both, (250, 0, 0)))  # one legend
 
 
 def test_no_picture_replaces_another(tmp_path):
