@@ -121,7 +121,7 @@ def files_for(root: Path, module: str) -> list[Path]:
             break
         folder /= f'test_{part}'
     files = sorted(folder.rglob('test_*.py'))
-    for words in (f'test_{name}', f'test_{parts[-1]}'):
+    for words in (f'test_{name}', *(f'test_{part}' for part in parts[-1:])):
         if named := [file for file in files if file.stem == words]:
             return named
     importing = re.compile(rf'[. ]{name} import|import .*\b{name}\b')
