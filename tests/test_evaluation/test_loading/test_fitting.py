@@ -131,11 +131,15 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize('change', CHANGES.values(), ids=CHANGES)
-def test_copies_of_another_size(tmp_path, change):
-    clean = write_clean(tmp_path / 'clean')
-    write_copies(tmp_path / 'copies', clean, applied, change)
-    with pytest.raises(InputError, match='copies must have the size of their originals'):
+@pytest.mark.parametrize('orientation', [1, 4, 6])
+@pytest.mark.parametrize('change', CHANGES)
+def test_copies_of_another_size(tmp_path, change, orientation):
+    """Only an orientation that lays the image on its side is named as the reason."""
+    clean = write_clean(tmp_path / 'clean', orientation)
+    write_copies(tmp_path / 'copies', clean, applied, CHANGES[change])
+    is_turned = change == 'transposed' and orientation == 6
+    said = 'EXIF orientation 6' if is_turned else 'copies must have the size of their originals'
+    with pytest.raises(InputError, match=said):
         check(tmp_path / 'copies', clean, Dataset())
 
 
