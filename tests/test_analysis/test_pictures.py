@@ -30,6 +30,7 @@ from fan_mm.analysis.subject import (
     enlarge,
     file_stem,
     load_pictures,
+    parse_models,
 )
 from fan_mm.corruptions import corrupt, seed_for
 from fan_mm.engine.runtime import register_task_library
@@ -131,6 +132,30 @@ def test_a_video_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, 'touch', refuse)
     with pytest.raises(PermissionError):
         write_video([np.zeros((64, 64, 3), np.uint8)], tmp_path / 'clip.avi', 5)
+
+
+@pytest.mark.parametrize(
+    ('pairs', 'names'),
+    [
+        (['a.py x.pth', 'c/b.py x.pth'], ['a', 'b']),
+        (['a.py x.pth', 'a.py y.pth', 'b.py x.pth'], ['a (x)', 'a (y)', 'b']),
+        # of two trainings with one config, and of two configs of one name
+        (['a.py 1/best.pth', 'a.py 2/best.pth', 'a.py z.pth'], ['a (1/best)', 'a (2/best)', 'a (z)']),
+        (['1/a.py x.pth', '2/a.py x.pth'], ['a (x)', 'a (x)_2']),
+        (['a.py v/1/x.pth', 'a.py w/1/x.pth'], ['a (1/x)', 'a (1/x)_2']),
+    ],
+)
+def test_no_two_models_have_one_name(pairs, names):
+    """Curves are drawn, and rows are written, by the names."""
+    found = parse_models([part for pair in pairs for part in pair.split()])
+    assert [f'{config} {checkpoint}' for config, checkpoint, _ in found] == pairs
+    assert [name for *_, name in found] == names
+
+
+@pytest.mark.parametrize('arguments', [[], ['a.py'], ['a.py', 'x.pth', 'a.py', 'x.pth']])
+def test_models_that_are_no_pairs_or_one_twice(arguments):
+    with pytest.raises(InputError, match='CONFIG CHECKPOINT'):
+        parse_models(arguments)
 
 
 def test_reading_pictures(tmp_path):
