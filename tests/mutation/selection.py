@@ -95,6 +95,11 @@ TESTS = {
         'test_report/test_robustness_table.py test_report/test_detection_report.py '
         'test_report/test_report.py'
     ),
+    **dict.fromkeys(
+        ('cluster_pictures', 'analysis/segmentation', 'analysis/subject'),
+        'test_analysis/test_pictures.py test_tools/test_analysis_tools.py',
+    ),
+    'analysis/gates': 'test_analysis/test_features.py test_tools/test_analysis_tools.py',
     'audit/auditor': (
         'test_evaluation/test_audit/test_auditor.py test_evaluation/test_audit/test_injected_faults.py'
     ),

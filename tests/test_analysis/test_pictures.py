@@ -69,6 +69,11 @@ def test_a_row_per_block_and_a_column_per_condition():
             assert title[:, -3:].min() == 255
 
 
+def test_colours_of_clusters_are_strong_and_then_light():
+    assert len(set(PALETTE)) == 20
+    assert PALETTE[0] == (31, 119, 180) and PALETTE[10] == (174, 199, 232)  # blue, light blue
+
+
 def test_errors_by_their_cause():
     image = np.full((2, 3, 3), 90, np.uint8)
     truth = np.array([[0, 0, 0], [1, 1, 255]])
