@@ -145,7 +145,10 @@ def test_a_video_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
         (['a.py x.pth', 'c/b.py x.pth'], ['a', 'b']),
         (['a.py x.pth', 'a.py y.pth', 'b.py x.pth'], ['a (x)', 'a (y)', 'b']),
         # of two trainings with one config, and of two configs of one name
-        (['a.py 1/best.pth', 'a.py 2/best.pth', 'a.py z.pth'], ['a (1/best)', 'a (2/best)', 'a (z)']),
+        (
+            ['a.py 1/best.pth', 'a.py 2/best.pth', 'a.py z.pth'],
+            ['a (1/best)', 'a (2/best)', 'a (z)'],
+        ),
         (['1/a.py x.pth', '2/a.py x.pth'], ['a (x)', 'a (x)_2']),
         (['a.py v/1/x.pth', 'a.py w/1/x.pth'], ['a (1/x)', 'a (1/x)_2']),
     ],
@@ -220,7 +223,7 @@ def test_what_cannot_be_drawn_is_left_out_and_named(tmp_path):
 def test_the_ground_truth_is_for_models_of_its_classes(tmp_path):
     same, other = Painter(classes=('a_b', 'C')), Painter(classes=('c', 'a b'))
     for first, second in ((same, other), (other, same)):
-        with pytest.raises(InputError, match='model has other classes than model.* --images'):
+        with pytest.raises(InputError, match=r'model has other classes than model.* --images'):
             next(write_segmentation([first, second], tmp_path, ('fog', 3)))
     # of the same, in other words, what fails is that this one has no ground truth
     with pytest.raises(AttributeError, match='ground_truths'):

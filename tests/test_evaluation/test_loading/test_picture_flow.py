@@ -428,7 +428,7 @@ def test_a_transform_that_takes_no_picture_of_one_colour(file, where):
         transforms = [LoadImageFromFile(), look, centred]
         assert colour_orders(transforms, look, {'img_path': str(file)}) == {'bgr'}
     else:
-        with pytest.raises(InputError, match='cannot be determined: .* ZeroDivisionError: no con'):
+        with pytest.raises(InputError, match=r'cannot be determined: .* ZeroDivisionError: no con'):
             colour_orders([LoadImageFromFile(), centred, look], look, {'img_path': str(file)})
 
 
