@@ -178,6 +178,14 @@ def test_reading_pictures(tmp_path):
     (tmp_path / '9.png').write_bytes(b'not a picture')
     with pytest.raises(InputError, match='cannot be read as an image'):
         load_pictures([tmp_path / '9.png'], (64, 48))
+    (tmp_path / 'few').mkdir()
+    (tmp_path / 'few' / '0.png').write_bytes(b'not a picture')
+    with pytest.raises(InputError, match=r'few/0\.png cannot be read as an image'):
+        load_pictures([tmp_path / 'few'], (64, 48))
+    (tmp_path / '0.png').rename(tmp_path / 'few' / '1.png')
+    assert list(load_pictures([tmp_path / 'few'], (64, 48))) == [tmp_path / 'few' / '1.png']
+    (tmp_path / 'few' / '1.png').rename(tmp_path / '0.png')
+    (tmp_path / 'few' / '0.png').unlink()
     assert enlarge(np.zeros((100, 300, 3), np.uint8)).shape == (300, 900, 3)
     assert len(load_pictures([tmp_path], (64, 48))) == 5  # the rest of a folder goes on
     for i in range(5):
