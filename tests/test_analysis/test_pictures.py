@@ -324,6 +324,39 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         Subject(Config(dict(model=dict(type='Toy'))), 'none.pth')
 
 
+class Answers(torch.nn.Module):
+    """A backbone of somebody's with this answer, or error."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, inputs):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ('answer', 'said'),
+    [
+        (ValueError('too small'), r'does not accept 32x48 pixels \(ValueError: too small\): use'),
+        (RuntimeError('CUDA out of memory'), 'not enough memory for an image of 32x48'),
+        (torch.tensor([1.0, float('nan')]), 'somebody computes features that are not finite'),
+        ((torch.ones(2), torch.tensor(float('inf'))), 'features that are not finite'),
+        ((torch.ones(2), 'text'), None),
+    ],
+)
+def test_what_a_backbone_may_answer(answer, said):
+    subject = object.__new__(Subject)
+    subject.name, subject.backbone = 'somebody', Answers(answer)
+    if said is None:
+        subject(torch.zeros(1, 3, 32, 48))
+    else:
+        with pytest.raises(InputError, match=said):
+            subject(torch.zeros(1, 3, 32, 48))
+
+
 @pytest.mark.parametrize(
     ('scope', 'preprocessor', 'shape'),
     [
