@@ -82,7 +82,7 @@ def test_the_tool(setup, repo_root, tmp_path):
     assert cv2.imread(str(pictures[0])).shape[1] == 3 * 448 + 2 * 6
 
 
-def test_no_picture_replaces_another(setup, tmp_path):
+def test_no_picture_replaces_another_and_none_that_is_broken_stops_the_others(setup, tmp_path):
     folder, _ = setup
     (tmp_path / 'in').mkdir()
     for name in ('x.jpg', 'x.png'):
@@ -94,6 +94,16 @@ def test_no_picture_replaces_another(setup, tmp_path):
     assert [file.name for file in written] == ['x.jpg.png', 'x.png']
     painted = [cv2.imread(str(file))[-300, 224].astype(int) for file in written]
     assert np.abs(np.subtract(painted, (20, 90, 200))).max() < 4  # as it is in the file, by JPEG
+    broken = tmp_path / 'in' / 'broken.png'
+    broken.write_bytes(b'no picture')
+
+    def again(path):
+        cfg = Config.fromfile(ROOT / f'configs/{NAME}.py')
+        return paint_token_labels(cfg, str(folder / 'weights.pth'), path, tmp_path / 'again')
+
+    assert len(again(tmp_path / 'in')) == 2
+    with pytest.raises(InputError, match=r'broken\.png cannot be read'):
+        again(broken)
     with pytest.raises(InputError, match='at least one sample is needed, not -3'):
         paint_token_labels(cfg, 'unread.pth', tmp_path / 'in', tmp_path / 'none', -3)
 
