@@ -123,7 +123,7 @@ TESTS = {
         ('cluster_pictures', 'analysis/segmentation', 'analysis/subject'),
         'test_analysis/test_pictures.py test_tools/test_analysis_tools.py',
     ),
-    'checkpoints/values': 'test_models/test_checkpoint_values.py test_models/test_checkpoints.py',
+    'checkpoints/values': 'test_models/test_checkpoints/test_checkpoint_values.py',
     'analysis/gates': 'test_analysis/test_features.py test_tools/test_analysis_tools.py',
     'audit/auditor': (
         'test_evaluation/test_audit/test_auditor.py test_evaluation/test_audit/test_injected_faults.py'
