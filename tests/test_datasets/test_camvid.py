@@ -43,7 +43,7 @@ def test_any_mmseg_config_finds_it(tiny_camvid):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.JPG'])
-@pytest.mark.parametrize('form', ['folder', 'list as published', 'list of names'])
+@pytest.mark.parametrize('form', ['folder', 'list as published', 'list of names', 'backslashes'])
 def test_pictures_and_labels_belong_together(tiny_camvid, suffix, form):
     root = tiny_camvid
     pictures = sorted((root / 'train').iterdir())
@@ -58,6 +58,8 @@ def test_pictures_and_labels_belong_together(tiny_camvid, suffix, form):
         line = '{0}\n'
         if form == 'list as published':
             line = '/SegNet/CamVid/train/{0}.png /SegNet/CamVid/trainannot/{0}.png\n'
+        elif form == 'backslashes':
+            line = 'D:\\CamVid\\train\\{0}.png D:\\CamVid\\trainannot\\{0}.png\n'
         (root / 'train.txt').write_text(''.join(map(line.format, [*names, names[0]])) + '\n')
         arguments = dict(ann_file='train.txt')
     samples = list(split(root, **arguments))
