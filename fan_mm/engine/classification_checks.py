@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
+from fan_mm.engine.checks.files import evenly, listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
@@ -255,7 +255,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
                 f'{place}: line {index} of {file} has the label {value}; labels are {most}'
             )
         names.append(name)
-    some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
+    some = [Path(dataset.img_prefix, name) for name in evenly(names, _LISTED)]
     missing, _ = missing_file(some)
     if missing:
         raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')

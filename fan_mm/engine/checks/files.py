@@ -76,13 +76,18 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     ]
 
 
-def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
-    """Look at some of a dataset's files, evenly spaced, for one of no bytes.
+def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
+    """At least ``number`` of many items, evenly spaced, and fewer than twice as many."""
+    return items[:: max(1, len(items) // number)]
+
+
+def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
+    """Look for an empty file among some of a dataset's.
 
     Raises:
         InputError: there is one.
     """
-    for path in paths[:: max(1, len(paths) // number)]:
+    for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')
 
@@ -117,7 +122,7 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
         paths: of its images.
         pipeline: pipeline of the dataset, whose loader may rotate them.
     """
-    looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
+    looked_at = [path for path in evenly(paths, _HEADERS) if path]
     headers = {path: read_header(path) for path in looked_at}
     found = {path: h.orientation for path, h in headers.items() if h and h.orientation > 1}
     if not found:
