@@ -340,15 +340,7 @@ def _differences(
     """Differences to the first model, with intervals by common draws of scenes where there are any."""
     first, found = tables[0], []
     for path, table in zip(paths[1:], tables[1:], strict=True):
-        names = [n for n in measures_of(first) if n in measures_of(table)]
-        others = [n for n in first.others if n in table.others]
-        one, other = (read_arrays(p, PER_IMAGE) for p in (paths[0], path))
-        drawn_of = {first.metric: drawn_alike(one, other)}
-        drawn_of |= {score: drawn_alike(one, other, score) for score in others}
-        if names:
-            one, other = (read_arrays(p, CALIBRATION) for p in (paths[0], path))
-            drawn_of |= dict.fromkeys(names, drawn_alike(one, other))
-        for measure, draws in drawn_of.items():
+        for measure, draws in _draws_of(first, table, paths[0], path).items():
             for column in columns:
                 scores = [score_in(t, column, measure) for t in (first, table)]
                 values = [None if score is None else score['value'] for score in scores]
@@ -369,6 +361,19 @@ def _differences(
                     )
                 )
     return found
+
+
+def _draws_of(
+    first: ShiftTable, table: ShiftTable, one: str | os.PathLike, other: str | os.PathLike
+) -> dict[str, tuple[PooledSums | StoredDraws, ...] | None]:
+    """Measure -> common draws of two models, None where there are none; from the tables and their files."""
+    ours, theirs = (read_arrays(path, PER_IMAGE) for path in (one, other))
+    draws = {first.metric: drawn_alike(ours, theirs)}
+    draws |= {n: drawn_alike(ours, theirs, n) for n in first.others if n in table.others}
+    if names := [n for n in measures_of(first) if n in measures_of(table)]:
+        ours, theirs = (read_arrays(path, CALIBRATION) for path in (one, other))
+        draws |= dict.fromkeys(names, drawn_alike(ours, theirs))
+    return draws
 
 
 def _drawn(

@@ -1,5 +1,6 @@
 """A comparison on real adverse conditions as Markdown, LaTeX and HTML, with its figures."""
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
+from fan_mm.evaluation.shifts.published import PublishedShift
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures, page
 from fan_mm.report.calibration import calibration_digits, calibration_label
@@ -160,11 +162,9 @@ def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str]
     for row in comparison.published:
         if row.metric == metric:
             found = of_model.setdefault((row.model, row.source), {})
-            for name, value in row.values.items():
-                for column in columns:
-                    clean = name == 'clean' and column.set == 'clean'
-                    if clean or (column.set == row.set and _named(comparison, column, name)):
-                        found[column] = value
+            for column, (name, value) in itertools.product(columns, row.values.items()):
+                if _is_of(comparison, column, row, name):
+                    found[column] = value
     rows += [
         (f'{model} (published)', [number(values.get(c)) for c in columns], True)
         for (model, _), values in of_model.items()
@@ -173,10 +173,13 @@ def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str]
     return rows
 
 
-def _named(comparison: ShiftComparison, column: Column, name: str) -> bool:
-    """Whether a published value is of a column; of sets with one condition, pooled is that."""
+def _is_of(comparison: ShiftComparison, column: Column, row: PublishedShift, name: str) -> bool:
+    """Whether a published value belongs in a column; of sets with one condition, pooled is that."""
+    if column.set == 'clean':
+        return name == 'clean'
     alone = sum(c.set == column.set for c in comparison.columns) == 1
-    return column.condition == name or (name == 'pooled' and alone)
+    same = column.condition == name or (name == 'pooled' and alone)
+    return column.set == row.set and same
 
 
 def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
