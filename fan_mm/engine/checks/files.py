@@ -122,7 +122,7 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
         paths: of its images.
         pipeline: pipeline of the dataset, whose loader may rotate them.
     """
-    looked_at = [path for path in evenly(paths, _HEADERS) if path]
+    looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
     headers = {path: read_header(path) for path in looked_at}
     found = {path: h.orientation for path, h in headers.items() if h and h.orientation > 1}
     if not found:
