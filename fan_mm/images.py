@@ -1,4 +1,4 @@
-"""Image files of the user's: found in folders, read and written as RGB, told by their headers."""
+"""The user's image files: found in folders, read and written as RGB, described by their headers."""
 
 import os
 from collections.abc import Sequence

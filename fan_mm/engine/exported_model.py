@@ -1,4 +1,4 @@
-"""What an exported file says of its model, beside the model that a config builds."""
+"""What an exported file says about its model, compared with the model that a config builds."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the audit found, and whether results were edited, as reports say it: before the numbers."""
+"""What the audit found, and whether results were edited, as reports show it: before the numbers."""
 
 from collections.abc import Mapping
 from html import escape

@@ -1,4 +1,4 @@
-"""Pictures with boxes: a COCO file for each condition, and the folder that its names are relative to."""
+"""Images with boxes: a COCO file for each condition, and the folder that its names are relative to."""
 
 import filecmp
 import json

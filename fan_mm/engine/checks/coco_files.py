@@ -1,4 +1,4 @@
-"""COCO annotation files, held against what mmdet and pycocotools read of them without asking.
+"""COCO annotation files, checked for what mmdet and pycocotools would read without complaint.
 
 Each function goes over the file once and raises at the first annotation that would end a training or an
 evaluation, or be taken for something else than it says.

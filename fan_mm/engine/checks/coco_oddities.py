@@ -1,4 +1,4 @@
-"""Objects of COCO files that nothing fails on, and that mean something else than was meant."""
+"""Objects in COCO files that raise no error, but mean something other than intended."""
 
 from collections.abc import Collection
 

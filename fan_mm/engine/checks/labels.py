@@ -1,4 +1,4 @@
-"""Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
+"""Labels of mmseg's datasets: are they there, and does the pipeline make class indices of them?"""
 
 import os
 from collections.abc import Callable, Collection, Sequence

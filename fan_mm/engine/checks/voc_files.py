@@ -1,4 +1,4 @@
-"""Annotations in VOC's XML files: are they and their images there, and do they name the classes."""
+"""Annotations in VOC's XML files: are they and their images there, and do they name the classes?"""
 
 import os.path as osp
 import xml.etree.ElementTree as ET
