@@ -106,7 +106,7 @@ def _said(error: Exception) -> str:
     text = reason(_innermost(error))
     text = _WRAPPED.sub('', text)
     text = re.sub(r' in <([\w.]+) object at 0x\w+>', r' (in \1)', text)  # which hook it was
-    # mmengine's advice on names that are not registered
+    # mmengine's advice what a name that is not registered may mean
     return text.partition(' Please check whether')[0]
 
 
