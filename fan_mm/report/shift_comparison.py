@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
 from fan_mm.evaluation.results import (
@@ -19,7 +18,6 @@ from fan_mm.evaluation.results import (
     PER_IMAGE,
     SHIFTS,
     read_arrays,
-    read_results,
 )
 from fan_mm.evaluation.shifts.pooling import (
     MEAN,
@@ -37,7 +35,7 @@ from fan_mm.evaluation.shifts.published import (
     published_shifts,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import doubts, unique_names
+from fan_mm.report.comparison import doubts, read_alike, unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
@@ -194,16 +192,7 @@ def build_shift_comparison(
     Raises:
         InputError: unreadable results, or results of different tasks or metrics.
     """
-    results = [read_results(path, SHIFTS) for path in paths]
-    for path, other in zip(paths, results, strict=True):
-        for what in ('task', 'metric'):
-            a, b = (
-                r['metric']['name'] if what == 'metric' else r[what] for r in (results[0], other)
-            )
-            if a != b:
-                raise InputError(
-                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
-                )
+    results = read_alike(paths, SHIFTS)
     names = unique_names(results, paths)
     tables = tuple(ShiftTable(r, name) for r, name in zip(results, names, strict=True))
     columns = tuple(_columns(tables))
