@@ -26,6 +26,7 @@ from fan_mm.report.labels import (
     task_label,
 )
 from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
+from fan_mm.report.shift_table import ShiftTable
 
 _CLEAN_ROLES = {
     'clean': 'clean',
@@ -54,17 +55,10 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('Definitions', _definitions(table)),
-        'provenance': (
-            'Provenance',
-            [
-                page.facts(
-                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
-                )
-            ],
-        ),
+        'provenance': ('Provenance', [provenance(table)]),
     }
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
-    above = [incomplete_notice(table), findings_notice(results), _headline(table)]
+    above = [incomplete_notice(table), findings_notice(results), headline(table)]
     return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
 
 
@@ -74,29 +68,27 @@ def incomplete_notice(table: RobustnessTable) -> str:
     for state, words in (('missing', 'Not evaluated'), ('undefined', 'No metric')):
         if cells := table.absent(state):
             text = escape(cells_label(cells))
-            lines.append(f'<li><strong>{words}:</strong> {text}</li>')
+            lines.append(f'<strong>{words}:</strong> {text}')
     for name, severity in table.absent('failed'):
         what = cells_label([(name, severity)])
         lines.append(
-            f'<li><strong>Failed:</strong> {escape(what)}: '
-            f'<code>{escape(table.error(name, severity) or "no message")}</code></li>'
+            f'<strong>Failed:</strong> {escape(what)}: '
+            f'<code>{escape(table.error(name, severity) or "no message")}</code>'
         )
-    if not lines:
-        return ''
-    return (
-        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some cells have no result. Every mean that needs one of them is left out below; '
-        'no mean is taken over the rest.</p>'
-        f'<ul>{"".join(lines)}</ul></aside>'
+    return page.alarm(
+        'Incomplete',
+        'Some cells have no result. Every mean that needs one of them is left out below; '
+        'no mean is taken over the rest.',
+        lines,
     )
 
 
-def _headline(table: RobustnessTable) -> str:
-    return f'<ul class="headline">{"".join(card(m, table.level) for m in table.headline())}</ul>'
+def headline(table: RobustnessTable | ShiftTable) -> str:
+    """The numbers to be quoted, a card each."""
+    return f'<ul class="headline">{"".join(_card(m, table.level) for m in table.headline())}</ul>'
 
 
-def card(measure: Measure, level: float | None) -> str:
-    """One number of the headline."""
+def _card(measure: Measure, level: float | None) -> str:
     label = f'{measure.label} {arrow(measure.higher_is_better)}'
     kind = ' class="absent"' if measure.missing else ''
     unit = '' if measure.value is None else '<small> %</small>'
@@ -265,14 +257,19 @@ def classes_section(
     ]
 
 
+def provenance(table: RobustnessTable | ShiftTable) -> str:
+    """Everything that identifies the measurement."""
+    caption = 'Model, data, settings and versions.'
+    return page.facts(caption, ('item', 'value'), table.provenance())
+
+
 def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     samples: dict[str, list[dict]] = {}
     for entry in gallery.one_of_each(results['gallery']):
         samples.setdefault(entry['key'], []).append(entry)
     if not samples:
         return []
-    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
-    parts += gallery_legend(results['dataset'])
+    parts = gallery_head(results['dataset'])
     for key, entries in samples.items():
         images = entries[0]['images']
         pictures = [
@@ -294,15 +291,16 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     return parts
 
 
-def gallery_legend(dataset: Mapping) -> list[str]:
-    """The colours of the classes; nothing of a dataset without."""
+def gallery_head(dataset: Mapping) -> list[str]:
+    """What stands above a gallery: how to use it, and the colours of the classes if they have any."""
+    how = page.paragraph('Click an image to enlarge it.', 'quiet screen')
     if not dataset['palette']:
-        return []
+        return [how]
     items = ''.join(
         f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
         for name, (r, g, b) in zip(dataset['classes'], dataset['palette'], strict=False)
     )
-    return [f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
+    return [how, f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
 
 
 def picture(work_dir: Path, relative: str, caption: str, key: str) -> str:
