@@ -154,6 +154,31 @@ class Comparison:
         return tuple(c for names in self.groups.values() for c in names)
 
 
+def read_alike(paths: Sequence[str | os.PathLike], kind: str) -> list[dict]:
+    """Read results that can be compared.
+
+    Args:
+        paths: results.json files or their folders.
+        kind: `CORRUPTIONS` or `SHIFTS`.
+
+    Raises:
+        InputError: none, unreadable ones, or of different tasks or metrics.
+    """
+    if not paths:
+        raise InputError('nothing to compare: give at least one results.json or its folder')
+    results = [read_results(path, kind) for path in paths]
+    for path, other in zip(paths, results, strict=True):
+        for what in ('task', 'metric'):
+            a, b = (
+                r['metric']['name'] if what == 'metric' else r[what] for r in (results[0], other)
+            )
+            if a != b:
+                raise InputError(
+                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
+                )
+    return results
+
+
 def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False) -> Comparison:
     """Put results side by side.
 
@@ -166,17 +191,8 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     Raises:
         InputError: no paths, unreadable results, or results of different tasks or metrics.
     """
-    if not paths:
-        raise InputError('nothing to compare: give at least one results.json or its folder')
-    results = [read_results(path, CORRUPTIONS) for path in paths]
+    results = read_alike(paths, CORRUPTIONS)
     first = results[0]
-    for path, other in zip(paths, results, strict=True):
-        for what in ('task', 'metric'):
-            a, b = (r['metric']['name'] if what == 'metric' else r['task'] for r in (first, other))
-            if a != b:
-                raise InputError(
-                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
-                )
     names = unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
     entries, notices = [], doubts(tables)

@@ -10,7 +10,7 @@ from fan_mm.report.labels import (
     number,
     task_label,
 )
-from fan_mm.report.latex import NEEDS, latex, latex_table, turned
+from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.tables import markdown_table
 
 
@@ -99,12 +99,7 @@ def comparison_latex(comparison: Comparison) -> str:
 def _latex_scores(comparison: Comparison) -> str:
     """Model, clean, mean, retention, calibration, corruptions by group."""
     heads = _latex_columns(comparison)
-    first = len(heads) + 2
-    spans, rules = [], []
-    for group, names in comparison.groups.items():
-        spans.append(f'\\multicolumn{{{len(names)}}}{{c}}{{{latex(group.capitalize())}}}')
-        rules.append(f'\\cmidrule(lr){{{first}-{first + len(names) - 1}}}')
-        first += len(names)
+    groups = [(group.capitalize(), len(names)) for group, names in comparison.groups.items()]
     corruptions = [turned(corruption_label(c)) for c in comparison.corruptions]
     own = [_latex_row(comparison, e) for e in comparison.entries if not e.published]
     width = 1 + len(heads) + len(comparison.corruptions)
@@ -122,9 +117,8 @@ def _latex_scores(comparison: Comparison) -> str:
         + ' '.join(comparison.notices)
     )
     lines = [
-        ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',
-        ''.join(rules),
-        ' & '.join(['model', *map(_latex_head, heads), *corruptions]) + ' \\\\',
+        *group_heads(groups, 1 + len(heads)),
+        latex_row(['model', *map(_latex_head, heads), *corruptions]),
         '\\midrule',
         *own,
         *printed,
@@ -142,10 +136,9 @@ def _latex_columnwise(
         entries: the rows.
         caption: LaTeX.
     """
-    lines = [' & '.join(['model', *map(turned, columns)]) + ' \\\\', '\\midrule']
+    lines = [latex_row(['model', *map(turned, columns)]), '\\midrule']
     lines += [
-        ' & '.join([latex(e.name), *(latex(text(e)) for text in columns.values())]) + ' \\\\'
-        for e in entries
+        latex_row([latex(e.name), *(latex(text(e)) for text in columns.values())]) for e in entries
     ]
     return latex_table(1 + len(columns), lines, caption)
 
@@ -173,4 +166,4 @@ def _latex_row(comparison: Comparison, entry: Entry) -> str:
         text = latex(words.marked_mean(entry, corruption, entry.corruptions.get(corruption)))
         best = entry.name in words.best(comparison, corruption)
         cells.append(f'\\textbf{{{text}}}' if best else text)
-    return ' & '.join([latex(entry.name), *cells]) + ' \\\\'
+    return latex_row([latex(entry.name), *cells])

@@ -74,20 +74,18 @@ def incomplete_notice(table: RobustnessTable) -> str:
     for state, words in (('missing', 'Not evaluated'), ('undefined', 'No metric')):
         if cells := table.absent(state):
             text = escape(cells_label(cells))
-            lines.append(f'<li><strong>{words}:</strong> {text}</li>')
+            lines.append(f'<strong>{words}:</strong> {text}')
     for name, severity in table.absent('failed'):
         what = cells_label([(name, severity)])
         lines.append(
-            f'<li><strong>Failed:</strong> {escape(what)}: '
-            f'<code>{escape(table.error(name, severity) or "no message")}</code></li>'
+            f'<strong>Failed:</strong> {escape(what)}: '
+            f'<code>{escape(table.error(name, severity) or "no message")}</code>'
         )
-    if not lines:
-        return ''
-    return (
-        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some cells have no result. Every mean that needs one of them is left out below; '
-        'no mean is taken over the rest.</p>'
-        f'<ul>{"".join(lines)}</ul></aside>'
+    return page.alarm(
+        'Incomplete',
+        'Some cells have no result. Every mean that needs one of them is left out below; '
+        'no mean is taken over the rest.',
+        lines,
     )
 
 
@@ -271,8 +269,7 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
         samples.setdefault(entry['key'], []).append(entry)
     if not samples:
         return []
-    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
-    parts += gallery_legend(results['dataset'])
+    parts = gallery_head(results['dataset'])
     for key, entries in samples.items():
         images = entries[0]['images']
         pictures = [
@@ -294,15 +291,16 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     return parts
 
 
-def gallery_legend(dataset: Mapping) -> list[str]:
-    """The colours of the classes; nothing of a dataset without."""
+def gallery_head(dataset: Mapping) -> list[str]:
+    """What stands above a gallery: how to use it, and the colours of the classes if they have any."""
+    how = page.paragraph('Click an image to enlarge it.', 'quiet screen')
     if not dataset['palette']:
-        return []
+        return [how]
     items = ''.join(
         f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
         for name, (r, g, b) in zip(dataset['classes'], dataset['palette'], strict=False)
     )
-    return [f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
+    return [how, f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
 
 
 def picture(work_dir: Path, relative: str, caption: str, key: str) -> str:

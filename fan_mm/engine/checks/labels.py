@@ -1,4 +1,4 @@
-"""Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
+"""Labels of mmseg's datasets: are they there, and does the pipeline make class indices of them?"""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -14,6 +14,7 @@ from PIL import Image
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
+    evenly,
     is_local,
     listed_twice,
     other_size,
@@ -97,14 +98,14 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
             loader = TRANSFORMS.build(loader)
     look = _Look(place, dataset, loader, readers, cfg.get('pipeline'))
     count = OF_OUR_SETS if hasattr(dataset, 'doubt') else LABEL_FILES
-    few = samples[:: max(1, len(samples) // count)]
+    few = evenly(samples, count)
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
         return said  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
-        look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
+        look.into(evenly(samples, _IF_SUSPICIOUS))
     lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
     return said + lost + look.notes()
 
