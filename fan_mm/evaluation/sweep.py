@@ -220,6 +220,7 @@ class RobustnessSweep:
         ids = [info['img_id'] for info in self.infos]
         self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        goes_on = self.premade is not None and on_error == 'skip'
         self.own_part = OwnPart(
             model,
             self.dataset,
@@ -229,6 +230,7 @@ class RobustnessSweep:
             labels=labels,
             fp16=fp16,
             copies=self.premade is not None,
+            goes_on=goes_on,
             every_cell=self.every_cell,
             auditor=self.auditor,
             gallery=self.gallery,
@@ -240,6 +242,7 @@ class RobustnessSweep:
             self.auditor,
             self.paths,
             more=len(self.cells) > 1,
+            goes_on=goes_on,
         )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:

@@ -434,6 +434,29 @@ def test_a_copy_that_is_cut_short_fails_its_cell_alone(sweep, tiny_cityscapes, t
     assert set(status(sweep(model, **options).run()).values()) == {'done'} and len(model.seen) == 3
 
 
+@pytest.mark.parametrize('number', [0, 1])
+@pytest.mark.parametrize('damage', [half, lambda data: b''])
+@pytest.mark.parametrize('on_error', ['retry', 'skip'])
+def test_a_clean_picture_that_copies_do_without(
+    sweep, tiny_cityscapes, tmp_path, on_error, damage, number
+):
+    """It ends the sweep, as it does without copies; if failed cells are skipped, the clean one is."""
+    copies = tmp_path / 'copies'
+    generate(tiny_cityscapes, copies, 'cityscapes', {'fog': (1,)}, jobs=1)
+    clean = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[number]
+    clean.write_bytes(damage(clean.read_bytes()))
+    options = dict(corruptions=['fog'], severities=[1], corrupted_root=str(copies))
+    made = sweep(on_error=on_error, work_dir=tmp_path / 'out', **options)
+    if on_error == 'retry':
+        with pytest.raises(InputError, match=f'{clean.name} is '):
+            made.run()
+        return
+    results = made.run()
+    assert status(results) == {'clean': 'failed', 'fog/1': 'done'}
+    assert str(clean) in results['cells'][0]['error']
+    assert results['summary']['retention']['missing'] == ['clean']
+
+
 def test_a_label_map_that_is_cut_short_ends_the_sweep(sweep, tiny_cityscapes, monkeypatch):
     """Pillow, which mmseg reads labels with, may be told to fill it with zeros: road."""
     label = sorted(tiny_cityscapes.glob('gtFine/val/town/*.png'))[2]
