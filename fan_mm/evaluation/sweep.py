@@ -22,6 +22,7 @@ from fan_mm.corruptions import (
 )
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import parts_of, set_metainfo, with_sizes
+from fan_mm.engine.first_batch.trial import joined_twice
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
@@ -312,6 +313,8 @@ class RobustnessSweep:
             {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
         ]
         self.paths = [info['img_path'] for info in self.infos]
+        for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
+            print_log(line, 'current', logging.WARNING)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 
