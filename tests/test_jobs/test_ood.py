@@ -604,7 +604,7 @@ def test_an_empty_set_and_an_unreadable_picture(config, data, tmp_path):
 
 
 def test_after_a_picture_that_was_cut_short_the_same_command_goes_on(config, tmp_path, monkeypatch):
-    """With the second set; the first one is kept, unless somebody has edited it."""
+    """With the second set; the first one is kept, unless somebody has edited it, or its images."""
     pictures(tmp_path / 'a', wordnet(A), size=32)
     pictures(tmp_path / 'r', wordnet(R), size=32)
     cut = next(tmp_path.glob(f'r/{wordnet(R)[150]}/*'))
@@ -634,6 +634,12 @@ def test_after_a_picture_that_was_cut_short_the_same_command_goes_on(config, tmp
     file = tmp_path / 'ood' / FILE
     file.write_text(file.read_text().replace('"top1": ', '"top1": 1'))
     assert run()['test_sets'] == rows and evaluated == ['imagenet_a', 'imagenet_r']
+    first = next(tmp_path.glob(f'r/{wordnet(R)[0]}/*'))
+    size = first.stat().st_size
+    cv2.imwrite(str(first), cv2.imread(str(first))[::-1])
+    assert first.stat().st_size == size
+    run()
+    assert evaluated == ['imagenet_r']
 
 
 def test_labels_in_another_order_than_the_class_folders(toy, tmp_path):
