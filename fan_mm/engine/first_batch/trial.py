@@ -197,22 +197,22 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Seque
         ends = list(itertools.accumulate(len(batch) for batch in batches))
         if parts:
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
-        line, names = _try_metrics(evaluator, ids)
-        if line is None:
+        error, names = _try_metrics(evaluator, ids)
+        if error is None:
             if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
                 _check_wanted(wanted, names)
             return
-        mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {line}'
+        mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {one_line(error)}'
         if parts is None and needs_no_more(evaluator):
-            raise InputError(mistake)
+            raise InputError(mistake) from error
         if parts is None:
             few = min(_MORE, len(order))
             more = [order[i * len(order) // few] for i in range(few)]
             samples = load_samples(dataset, more, f'{name}_dataloader')
             for start in range(0, len(more), size):
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
-            line, _ = _try_metrics(evaluator, ids)
-    if line is not None:
+            error, _ = _try_metrics(evaluator, ids)
+    if error is not None:
         print_log(
             f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
         )
@@ -283,7 +283,9 @@ def _some_labels(dataset: Any) -> Iterator[Any]:
             yield dataset.get_data_info(index).get('gt_label')
 
 
-def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None, list[str]]:
+def _try_metrics(
+    evaluator: Evaluator, ids: Sequence[list]
+) -> tuple[Exception | None, list[str]]:
     """Let the metrics compute on what they hold, and keep it; returns their error, and their scores.
 
     Args:
@@ -301,7 +303,7 @@ def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None,
         try:
             return None, list(evaluate_here(evaluator, len(flat)))
         except Exception as error:  # whatever a metric may raise
-            return one_line(error), []
+            return error, []
 
 
 def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:

@@ -129,7 +129,10 @@ class OwnPart:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if untried:
-                self.every_cell.agree(None if part.lasting and self.goes_on else part.error)
+                self.every_cell.agree(
+                    None if part.lasting and self.goes_on else part.error,
+                    None if part.lasting else error,
+                )
         finally:
             part.seen = watch.end()
             self.metrics.empty()

@@ -108,8 +108,8 @@ class Recording:
                 raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
                 record.error = one_line(error)
-                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
                 self.every_cell.metric_failed(cell, error)
+                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
         slowest = max(part.seconds for part in of_ranks)
         record.seconds = round(slowest + time.monotonic() - start, 3)
         text = record.error or ''
