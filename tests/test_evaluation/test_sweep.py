@@ -434,9 +434,10 @@ def test_a_copy_that_is_cut_short_fails_its_cell_alone(sweep, tiny_cityscapes, t
     assert set(status(sweep(model, **options).run()).values()) == {'done'} and len(model.seen) == 3
 
 
-@pytest.mark.parametrize('number', [0, 1])
-@pytest.mark.parametrize('damage', [half, lambda data: b''])
-@pytest.mark.parametrize('on_error', ['retry', 'skip'])
+@pytest.mark.parametrize(
+    ('on_error', 'damage', 'number'),
+    [('retry', half, 1), ('skip', half, 0), ('skip', lambda data: b'', 1)],
+)
 def test_a_clean_picture_that_copies_do_without(
     sweep, tiny_cityscapes, tmp_path, on_error, damage, number
 ):
@@ -455,6 +456,14 @@ def test_a_clean_picture_that_copies_do_without(
     assert status(results) == {'clean': 'failed', 'fog/1': 'done'}
     assert str(clean) in results['cells'][0]['error']
     assert results['summary']['retention']['missing'] == ['clean']
+    rows = {line.split()[0]: line for line in summary_text(results).splitlines()[1:]}
+    assert all('incomplete (1 cells missing)' in rows[name] for name in ('clean', 'retention'))
+    assert 'incomplete' not in rows['mean']
+    if number:
+        return
+    write_report(tmp_path / 'out' / 'results.json', tmp_path / 'out')
+    assert 'incomplete' in (tmp_path / 'out' / 'report.html').read_text()
+    assert write_comparison([tmp_path / 'out'], tmp_path / 'both').is_file()
 
 
 def test_a_label_map_that_is_cut_short_ends_the_sweep(sweep, tiny_cityscapes, monkeypatch):
