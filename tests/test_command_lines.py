@@ -5,9 +5,11 @@ always, all of them with ``-m campaign``.
 """
 
 import argparse
+import errno
 import os
 import random
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 import fan_mm.cli
+from fan_mm.errors import InputError
 
 pytest.importorskip('mmseg')
 ROOT = Path(__file__).parents[1]
@@ -115,6 +118,41 @@ def parser_of(tool):
             runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'))['main']()
         except Found as it:
             return it.args[0]
+
+
+def by_signal(number):
+    os.kill(os.getpid(), number)
+
+
+def by_error(error):
+    raise error
+
+
+ENDS = [
+    (by_signal, signal.SIGTERM, 143, 'stopped'),
+    (by_signal, signal.SIGINT, 130, 'stopped'),
+    (by_error, InputError('no such thing'), 2, 'error: no such thing'),
+    (by_error, OSError(errno.ENOSPC, 'No space left on device', 'a.png'), 2, 'error: a.png: No space'),
+    (by_error, MemoryError('Unable to allocate 9 TiB'), 2, 'error: memory: Unable to allocate'),
+]
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_every_tool_ends_with_the_status_of_what_ended_it(run, monkeypatch, tool):
+    # a test run in the background of a shell has inherited an ignored SIGINT
+    monkeypatch.setattr(signal, 'SIG_IGN', object())
+    for end, how, status, line in ENDS:
+        with monkeypatch.context() as patch:
+            patch.setattr(argparse.ArgumentParser, 'parse_args', lambda *_, f=end, h=how: f(h))
+            found, err = run(tool)
+        assert found == status and err.splitlines()[-1].startswith(line)
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_bug_of_ours_keeps_its_traceback(run, monkeypatch, tool):
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', lambda *_: by_error(KeyError('bug')))
+    with pytest.raises(KeyError, match='bug'):
+        run(tool)
 
 
 def option_cases():
