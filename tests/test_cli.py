@@ -34,7 +34,12 @@ def test_bad_input_is_one_line_and_status_2(capsys):
 
 @pytest.mark.parametrize(
     ('cause', 'logged'),
-    [(ValueError('theirs'), True), (None, False), (OSError('gone'), False), (InputError('x'), False)],
+    [
+        (ValueError('theirs'), True),
+        (None, False),
+        (OSError('gone'), False),
+        (InputError('x'), False),
+    ],
 )
 @pytest.mark.parametrize('has_log', [True, False])
 def test_the_traceback_of_somebody_elses_error_is_in_the_log(

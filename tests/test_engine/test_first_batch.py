@@ -224,7 +224,9 @@ def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatc
     monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
     trial._say_joined_twice(evaluator, dataset, 'test')
     trial._say_joined_twice(evaluator, list(dataset), 'test')  # one that joins nothing
-    line = 'test_dataloader.dataset: 1 images listed more than once (the first is town/a.png, 2 times)'
+    line = (
+        'test_dataloader.dataset: 1 images listed more than once (the first is town/a.png, 2 times)'
+    )
     assert [line in said for said in lines] == [True] * doubled
 
 

@@ -277,9 +277,15 @@ def test_image_ground_truth_and_prediction_side_by_side(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'line'),
     [
-        (dict(type='CityscapesDataet', metainfo=dict(classes=['a'])), 'nothing is registered as Ci'),
+        (
+            dict(type='CityscapesDataet', metainfo=dict(classes=['a'])),
+            'nothing is registered as Ci',
+        ),
         (dict(data_root='nowhere'), r'no such file or folder: nowhere \('),
-        (dict(data_root='.', data_prefix=dict(img_path='', seg_map_path=''), ann_file=[1]), 'CityscapesDataset says TypeError: '),
+        (
+            dict(data_root='.', data_prefix=dict(img_path='', seg_map_path=''), ann_file=[1]),
+            'CityscapesDataset says TypeError: ',
+        ),
         (dict(pipeline=[dict(type='LoadImageFromFle')]), 'nothing is registered as LoadImageFr'),
     ],
 )

@@ -86,9 +86,7 @@ def try_model(step: Callable, loader: DataLoader, name: str) -> None:
         ) from error
 
 
-def joined_twice(
-    place: str, dataset: Any, evaluator: Evaluator, paths: Sequence[Any]
-) -> list[str]:
+def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Sequence[Any]) -> list[str]:
     """A line for the log if images come twice because datasets that are joined share them.
 
     Args:
@@ -283,9 +281,7 @@ def _some_labels(dataset: Any) -> Iterator[Any]:
             yield dataset.get_data_info(index).get('gt_label')
 
 
-def _try_metrics(
-    evaluator: Evaluator, ids: Sequence[list]
-) -> tuple[Exception | None, list[str]]:
+def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[Exception | None, list[str]]:
     """Let the metrics compute on what they hold, and keep it; returns their error, and their scores.
 
     Args:
