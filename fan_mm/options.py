@@ -99,7 +99,7 @@ class _Benchmark(argparse.Action):
     """Select a benchmark by name, or list them."""
 
     def __init__(self, *args: Any, sources: Mapping[str, str], **options: Any) -> None:
-        super().__init__(*args, nargs='?', choices=list(sources), metavar='NAME', **options)
+        super().__init__(*args, **options)
         self.sources = sources
 
     def __call__(
@@ -125,8 +125,11 @@ def add_benchmark(parser: Parser, sources: Mapping[str, str], default: str) -> N
     """
     parser.add_argument(
         '--benchmark',
+        nargs='?',
         action=_Benchmark,
         sources=sources,
+        choices=list(sources),
+        metavar='NAME',
         help=f'benchmark protocol (default: that of the {default}); without NAME, list them',
     )
     parser.add_argument(

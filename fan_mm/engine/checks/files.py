@@ -15,7 +15,7 @@ from mmengine.registry import TRANSFORMS
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
 from fan_mm.fileio import printable
-from fan_mm.images import read_header
+from fan_mm.images import Header, read_header
 
 _FEW = 64  # so many files are asked for one by one
 _HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
@@ -121,7 +121,8 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
         pipeline: pipeline of the dataset, whose loader may rotate them.
     """
     some = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
-    headers, start = {}, time.monotonic()
+    headers: dict[Any, Header | None] = {}
+    start = time.monotonic()
     for number in range(_ROUNDS):
         if time.monotonic() - start < _PATIENCE:
             headers |= {path: read_header(path) for path in some[number::_ROUNDS]}

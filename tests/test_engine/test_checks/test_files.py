@@ -1,8 +1,8 @@
 """Pictures as a pipeline loads them, in which size and how turned; and those that a list names twice."""
 
-import numpy as np
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
