@@ -33,7 +33,7 @@ class CamVidDataset(SegmentationDataset):
             ``dict(img_path='train', seg_map_path='trainannot')``.
 
     Raises:
-        InputError: a class that CamVid has not; a name in the list, of which there is no image.
+        InputError: a class that CamVid does not have; a name in the list without an image.
     """
 
     METAINFO = dict(

@@ -33,7 +33,7 @@ class SegmentationDataset(BaseDataset):
     VOID: Sequence[int] = ()
     ignore_index = IGNORED
     reduce_zero_label = False
-    img_suffix = seg_map_suffix = '.png'  # in what is said of files that are not there
+    img_suffix = seg_map_suffix = '.png'  # for messages about missing files
 
     def __init__(self, *args: Any, lazy_init: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, lazy_init=True, **kwargs)

@@ -28,7 +28,7 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
-from fan_mm.engine.config.registered import base_named, registered
+from fan_mm.engine.config.registered import base_named, inherits, registered
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -65,9 +65,7 @@ def heads(model: dict) -> Iterator[tuple[str, dict]]:
 
 def reads_as_coco(cls: Any) -> bool:
     """Whether a dataset's class reads annotations as mmdet's ``CocoDataset``, which it may extend."""
-    base = base_named(cls, 'CocoDataset', 'mmdet')
-    names = ('load_data_list', 'parse_data_info', 'COCOAPI')
-    return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
+    return inherits(cls, 'CocoDataset', 'mmdet', 'load_data_list', 'parse_data_info', 'COCOAPI')
 
 
 def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> None:

@@ -9,14 +9,12 @@ disagreement becomes a note of the row.
 These are measurements of other authors, and must be labelled as published wherever they are shown.
 """
 
-import functools
-import json
 from dataclasses import dataclass, field
-from importlib import resources
 
 import numpy as np
 
 from fan_mm.corruptions import CORRUPTIONS
+from fan_mm.evaluation.data import facts
 
 ROUNDING = 0.05  # the tables print one decimal
 
@@ -86,12 +84,9 @@ class Publication:
     remarks: tuple[str, ...] = ()
 
 
-@functools.cache
 def paper() -> dict:
     """The whole data file: 'source', 'protocols' per benchmark, 'tables' by number, 'notes'."""
-    return json.loads(
-        resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text('utf-8')
-    )
+    return facts('published')
 
 
 def table_rows(number: int) -> list[dict]:

@@ -66,7 +66,7 @@ def evaluate_robustness(
     task = how_to_read(for_sweep(loop.evaluator)).task
     fit_on = None
     if fit_temperature:
-        probabilities_of(runner.model, task)  # before anything is said of the training split
+        probabilities_of(runner.model, task)  # before any message about the training split
         fit_on = training_pictures(cfg, fit_temperature)
     meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
     sweep = RobustnessSweep(

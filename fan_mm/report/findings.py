@@ -8,7 +8,7 @@ from fan_mm.evaluation.audit import in_words
 
 
 def findings_of(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The check and the sentences of each finding; results of old have no audit."""
+    """The check and the sentences of each finding; older results have no audit."""
     doubt = results.get('doubt')  # of `fan_mm.evaluation.results.read_results`
     audit = results.get('audit') or {}
     found = [(entry['check'], in_words(entry)) for entry in audit.get('findings', ())]

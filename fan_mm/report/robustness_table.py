@@ -5,12 +5,13 @@ show the same numbers. Nothing is measured: means, retention and intervals are r
 summary that `fan_mm.evaluation` wrote. A value that is not there is None, never a partial mean.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fan_mm.evaluation.class_names import short
+from fan_mm.evaluation.consistency import finite
 from fan_mm.report.labels import (
     corruption_in_sentence,
     interval,
@@ -96,6 +97,23 @@ class ClassLosses:
     clean: np.ndarray
     losses: np.ndarray
     total: int
+
+    @classmethod
+    def ranked(
+        cls,
+        metric: str,
+        names: Sequence[str],
+        corruptions: tuple[str, ...],
+        clean: np.ndarray,
+        losses: np.ndarray,
+    ) -> 'ClassLosses':
+        """The classes that lose most on average, from the values of all of them in any order."""
+        # Only the order of the rows forgives a missing cell.
+        known = np.isfinite(losses)
+        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
+        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
+        shown = tuple(names[i] for i in order)
+        return cls(metric, shown, corruptions, clean[order], losses[order], len(names))
 
     @property
     def shown(self) -> str:
@@ -183,7 +201,7 @@ class RobustnessTable(ResultsTable):
     def value(self, corruption: str, severity: int, metric: str | None = None) -> float | None:
         """One cell's metric (the benchmark's by default); None unless the cell is done."""
         cell = self._cells.get((corruption, severity))
-        return _finite(cell['metrics'].get(metric or self.metric)) if cell else None
+        return finite(cell['metrics'].get(metric or self.metric)) if cell else None
 
     def state(self, corruption: str, severity: int) -> str:
         """What is known of a cell.
@@ -295,18 +313,12 @@ class RobustnessTable(ResultsTable):
         def values(corruption: str, severity: int) -> np.ndarray:
             cell = self._cells.get((corruption, severity))
             found = cell['per_class'].get(metric, {}) if cell else {}
-            return np.array([_nan(found.get(name)) for name in classes], dtype=float)
+            return np.array([found.get(name) for name in classes], dtype=float)
 
         clean = values('clean', 0)
         corrupted = [np.mean([values(c, s) for s in self._wanted[c]], axis=0) for c in corruptions]
         losses = clean[:, None] - np.stack(corrupted, axis=1)
-        # Only the order of the rows forgives a missing cell.
-        known = np.isfinite(losses)
-        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
-        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
-        shown = short(classes)
-        names = tuple(shown[i] for i in order)
-        return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
+        return ClassLosses.ranked(metric, short(classes), corruptions, clean, losses)
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
@@ -324,11 +336,3 @@ class RobustnessTable(ResultsTable):
                 and f'{len(audit["checks"])} checks, findings: {len(audit["findings"])}',
             }
         )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value

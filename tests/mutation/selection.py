@@ -23,10 +23,23 @@ TESTS = {
     'compiled': 'test_corruptions/test_blur.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
-    'models/conversion': 'test_models/test_conversion.py test_models/test_weight_tree.py',
+    **dict.fromkeys(
+        ('models/conversion', 'models/weight_tree'),
+        'test_models/test_conversion.py test_models/test_checkpoints/test_weight_tree.py '
+        'test_models/test_checkpoints/test_two_candidates.py test_models/test_checkpoints/test_tao_files.py '
+        'test_models/test_checkpoints/test_weight_values.py',
+    ),
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
-    'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
+    'convnext_stem': (
+        'test_models/test_layers.py test_models/test_fan_backbones.py test_models/test_fan_training.py'
+    ),
+    **dict.fromkeys(
+        ('checkpoints/anatomy', 'checkpoints/backbone', 'checkpoints/key_names'),
+        'test_models/test_checkpoints/test_anatomy.py test_models/test_checkpoints/test_key_names.py '
+        'test_models/test_checkpoints/test_pretrained_backbones.py '
+        'test_models/test_checkpoints/test_refused_checkpoints.py',
+    ),
     'checks/labels': 'test_engine/test_checks/test_label_checks.py',
     'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
@@ -55,22 +68,33 @@ TESTS = {
             *('evaluation/sweep', 'sweeping/own_part', 'sweeping/recording', 'sweeping/results'),
             'sweeping/identity',
         ),
-        'test_evaluation/test_sweep.py',
+        'test_evaluation/test_sweep.py test_evaluation/test_sweep_work_dir.py '
+        'test_evaluation/test_sweep_failures.py test_evaluation/test_sweep_copies.py '
+        'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py',
     ),
     'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
-    'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_evaluators.py',
+    'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_metrics.py',
     'evaluation/metrics': (
         'test_evaluation/test_metrics.py test_evaluation/test_summary.py '
         'test_evaluation/test_published_sources.py'
     ),
     'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
-    'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
+    'sweeping/cell_metrics': (
+        'test_evaluation/test_sweep_evaluators.py test_evaluation/test_sweep_metrics.py '
+        'test_evaluation/test_metric_failures.py'
+    ),
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
     'calibration/temperature': (
         'test_evaluation/test_calibration/test_temperature.py '
         'test_evaluation/test_calibration/test_of_sweep.py'
     ),
-    **dict.fromkeys(('jobs/imagenet_sets', 'jobs/input_size'), 'test_jobs/test_ood.py'),
+    'jobs/input_size': 'test_jobs/test_input_size.py test_jobs/test_ood/test_ood_classifiers.py',
+    **dict.fromkeys(
+        ('jobs/ood', 'jobs/ood_rows', 'jobs/imagenet_sets'),
+        'test_jobs/test_ood/test_ood_rows.py test_jobs/test_ood/test_imagenet_c_row.py '
+        'test_jobs/test_ood/test_ood_classifiers.py test_jobs/test_ood/test_ood_mistakes.py',
+    ),
+    'jobs/export': 'test_deploy/test_export.py test_deploy/test_export_refusals.py',
     **dict.fromkeys(
         (
             *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),

@@ -91,7 +91,7 @@ def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: 
 
 
 def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
-    """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
+    """An image's size in words if it differs from the stated one; '' also if PIL cannot read it.
 
     Args:
         path: of the image.

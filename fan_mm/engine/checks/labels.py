@@ -22,7 +22,7 @@ from fan_mm.engine.checks.files import (
     turned_photos,
 )
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
+from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -310,9 +310,8 @@ def train_ids_hint(path: str) -> str:
 
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
     """A line for the log about labels whose images are not found: they end in .PNG, or lead nowhere."""
-    listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
     folder = dataset.data_prefix.get('seg_map_path')
-    if listed is None or type(dataset).load_data_list is not listed.load_data_list:
+    if not inherits(type(dataset), 'BaseSegDataset', 'mmseg', 'load_data_list'):
         return []
     if dataset.ann_file or not folder or not os.path.isdir(folder):
         return []

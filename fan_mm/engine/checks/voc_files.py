@@ -9,7 +9,7 @@ from mmengine.fileio import list_from_file
 
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import listed_twice, refuse_missing, turned_photos
-from fan_mm.engine.config.registered import base_named
+from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -18,9 +18,8 @@ _FILES = 40  # of each split, evenly spaced, are looked into
 
 def reads_as_voc(cls: type) -> bool:
     """Whether a dataset's class reads annotations as mmdet's ``XMLDataset``, which it may extend."""
-    base = base_named(cls, 'XMLDataset', 'mmdet')
-    names = ('load_data_list', 'parse_data_info', '_parse_instance_info')
-    return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
+    methods = ('load_data_list', 'parse_data_info', '_parse_instance_info')
+    return inherits(cls, 'XMLDataset', 'mmdet', *methods)
 
 
 def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = None) -> list[str]:

@@ -77,6 +77,12 @@ def base_named(cls: Any, name: str, library: str) -> Any:
     return None
 
 
+def inherits(cls: Any, name: str, library: str, *methods: str) -> bool:
+    """Whether a class has a base that a library calls so (or is it), and overrides none of some methods."""
+    base = base_named(cls, name, library)
+    return base is not None and all(getattr(cls, m) is getattr(base, m) for m in methods)
+
+
 def reads_label_pictures(cls: Any) -> bool:
     """Whether a class is a dataset of mmseg's, or one of ours that makes the same samples."""
     ours = base_named(cls, 'SegmentationDataset', 'fan_mm')

@@ -95,7 +95,7 @@ class SweepCalibration:
         """
         assert self.fit_on is not None
         found = by_rank_0(lambda: _stored(folder) if goes_on else None, folder or '')
-        found = found or self.temperature  # of a sweep before, of the same model
+        found = found or self.temperature  # from an earlier sweep of the same model
         if not found:
             ignored = self.metric.ignore_index
             found = fit_on_pictures(model, self.fit_on, loader, ignored, fp16)
