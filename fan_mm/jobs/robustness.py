@@ -144,7 +144,9 @@ def summary_text(results: dict[str, Any]) -> str:
     lines = [
         f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
-    lines.append(f'  {"clean":24}{_number(summary["clean"])}')
+    clean = results['cells'][0]
+    without = [] if clean['status'] == 'done' else ['clean']
+    lines.append(f'  {"clean":24}{_number(summary["clean"], without)}')
     for name, corruption in summary['corruptions'].items():
         lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')
     for group, found in summary['groups'].items():

@@ -190,7 +190,8 @@ def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
         raise InputError(one_line(error)) from error
     except Exception as error:
         if explained := first.explain(error):
-            raise explained from error
+            # that of a sample, which was loaded once more, has its own cause
+            raise explained from explained.__cause__ if explained.__traceback__ else error
         raise
 
 

@@ -70,8 +70,8 @@ class FirstBatchHook(Hook):
 
     def explain(self, error: Exception) -> InputError | None:
         """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
-        if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
-            return InputError(line)
+        if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
+            return explained
         if sampler := _sampling(error):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
