@@ -348,7 +348,8 @@ def _printed(
         groups={group: group_mean(names) for group, names in first.groups.items()},
         corruptions=dict(model.corruptions),
         comparable=comparable and not model.broken,
-        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups),
+        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups)
+        | ({'mean'} if model.other_average else set()),
         notes=model.notes,
     )
 
@@ -427,7 +428,10 @@ def _places(entries: Sequence[Entry]) -> dict[str, dict[str, tuple[int, int]]]:
             e.name: round(value, 1)  # ranked as printed
             for e in entries
             if (value := getattr(e, measure)) is not None
+            and not (measure == 'mean' and 'mean' in e.unlike)
         }
+        if not any(e.publication and e.name in values for e in entries):
+            continue
         for entry in entries:
             if not entry.publication and entry.name in values:
                 better = sum(other > values[entry.name] for other in values.values())
