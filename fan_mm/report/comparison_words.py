@@ -138,7 +138,7 @@ def difference_row(difference: Difference) -> list[str]:
     if difference.score:
         label = f'{metric_label(difference.score)}: {label}'
     lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
-    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
     return [
         difference.name,
         f'{label} {arrow(not lower)}',

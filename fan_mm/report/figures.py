@@ -191,7 +191,7 @@ def severity_curves(table: RobustnessTable) -> Figure:
             if (v := table.value(c, s)) is not None
         ]
         top = max([*values, table.clean or 0.0, 1.0])
-        bottom = min([*values, top])
+        bottom = min([*values, top if table.clean is None else table.clean])
         margin = 0.06 * (top - bottom) + 0.5
         for axes, (group, names) in zip(panels, groups, strict=False):
             _curve_panel(axes, table, names)

@@ -236,7 +236,8 @@ class RobustnessTable(ResultsTable):
     def measure(self, name: str) -> Measure:
         """A headline number by its name in the summary, or 'clean'."""
         if name == 'clean':
-            missing = () if self.clean is not None else ('clean/0',)
+            known = self.clean is not None or self.state('clean', 0) == 'undefined'
+            missing = () if known else ('clean/0',)
             label = f'clean {self.metric_label}'
             higher = self.results['metric']['higher_is_better']
             meaning = f'{self.metric_label} on clean images'

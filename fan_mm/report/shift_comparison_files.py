@@ -179,7 +179,7 @@ def _named(comparison: ShiftComparison, column: Column, name: str) -> bool:
 
 
 def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
-    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
     digits = _digits(comparison, difference.measure)
     return [
         difference.name,

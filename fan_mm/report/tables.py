@@ -185,9 +185,7 @@ def _groups(table: RobustnessTable) -> str:
     rows = [
         [
             group.capitalize(),
-            'incomplete'
-            if table.group(group)['mean'] is None
-            else number(table.group(group)['mean']),
+            number(table.group(group)['mean']) if table.group(group)['complete'] else 'incomplete',
             number(table.group(group)['retention']),
         ]
         for group in table.groups

@@ -65,7 +65,7 @@ def test_markdown(folder):
     text = (folder / 'comparison.md').read_text()
     assert '> - Rows of Zhou et al., 2022 are from Zhou' in text
     assert re.search(
-        r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no per-image data \|',
+        r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no interval \|',
         text,
     )
     assert '**60.0 (1)**' in text

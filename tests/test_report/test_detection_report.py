@@ -146,7 +146,7 @@ def test_a_comparison_shows_masks_and_sizes(tmp_path):
     ]
     assert latex.count('\\begin{table*}') == 2 and '& 16.0 & 24.0 \\\\' in latex
     assert 'Boxes and masks, by object size' in page and '24.0 [23.0, 25.5]' in page
-    assert '| mask mAP: corrupted mean ↑ | 0.0 |  | no per-image data |' in markdown
+    assert '| mask mAP: corrupted mean ↑ | 0.0 |  | no interval |' in markdown
 
 
 @pytest.fixture(scope='module')
