@@ -144,7 +144,9 @@ def summary_text(results: dict[str, Any]) -> str:
     lines = [
         f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
-    absent = [0] * any(c['corruption'] == 'clean' and c['status'] != 'done' for c in results['cells'])
+    absent = [0] * any(
+        c['corruption'] == 'clean' and c['status'] != 'done' for c in results['cells']
+    )
     lines.append(f'  {"clean":24}{_number(summary["clean"], absent)}')
     for name, corruption in summary['corruptions'].items():
         lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')

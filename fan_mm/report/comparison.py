@@ -70,7 +70,7 @@ class Entry:
         corruptions: mean over severities per corruption.
         comparable: whether it is of the cells and images of the first result, and so ranked.
         unlike: which of its means are over other cells than those of the first result: groups,
-            corruptions, and 'mean' for the benchmark's own.
+            corruptions, and of the whole benchmark 'mean' and 'worst'.
         notes: what a reader of the row must know.
         calibration: of `CALIBRATION` those that were measured.
         others: other score that the results sum up -> its mean.
@@ -282,7 +282,9 @@ def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]
         for group, names in ours.groups.items()
         if set(names) != set(groups.get(group, ())) or found & set(names)
     }
-    return frozenset(found | {'mean'} if found or theirs.keys() != wanted.keys() else found)
+    return frozenset(
+        found | {'mean', 'worst'} if found or theirs.keys() != wanted.keys() else found
+    )
 
 
 def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> Entry:
@@ -427,8 +429,7 @@ def _places(entries: Sequence[Entry]) -> dict[str, dict[str, tuple[int, int]]]:
         values = {
             e.name: round(value, 1)  # ranked as printed
             for e in entries
-            if (value := getattr(e, measure)) is not None
-            and not (measure == 'mean' and 'mean' in e.unlike)
+            if (value := getattr(e, measure)) is not None and measure not in e.unlike
         }
         if not any(e.publication and e.name in values for e in entries):
             continue

@@ -37,7 +37,7 @@ def summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]
         ),
     }
     if any(e.worst is not None for e in comparison.entries):
-        columns['worst ↑'] = lambda e: marked_mean(e, 'mean', e.worst)
+        columns['worst ↑'] = lambda e: marked_mean(e, 'worst', e.worst)
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     columns |= calibration_columns(comparison, 'ECE')

@@ -94,7 +94,7 @@ class Pooled:
         return resampled_counts(self.scenes, self.resamples)
 
     @cached_property
-    def alone(self) -> frozenset[ShiftCell]:
+    def single_scene(self) -> frozenset[ShiftCell]:
         """The cells of strata with one scene, of which all resamples are the same and say nothing."""
         return frozenset(
             cell
@@ -108,7 +108,7 @@ class Pooled:
         raise NotImplementedError
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
-        """The same ``(R,)`` of resamples; NaN if a cell is one of `alone`."""
+        """The same ``(R,)`` of resamples; NaN if a cell is one of `single_scene`."""
         raise NotImplementedError
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
@@ -135,7 +135,7 @@ class PooledSums(Pooled):
             statistics = self.statistics[cell]
             flat = statistics.reshape(len(statistics), -1).astype(np.float64)
             sums = self.counts[cell].astype(np.float64) @ flat
-            if cell in self.alone:
+            if cell in self.single_scene:
                 sums[:] = np.nan
             self._draws[cell] = sums.reshape(-1, *statistics.shape[1:])
         return self._draws[cell]
@@ -208,7 +208,7 @@ class PooledAP(Pooled):
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
         """See `Pooled.drawn`."""
-        if not self.alone.isdisjoint(cells):
+        if not self.single_scene.isdisjoint(cells):
             return np.full(self.resamples, np.nan)
         key = self._kind, tuple(cells)
         if key not in self._drawn:
