@@ -149,6 +149,16 @@ class Comparison:
     notices: tuple[str, ...]
 
     @property
+    def digits(self) -> int:
+        """Printed of a score."""
+        return self.tables[0].digits
+
+    @property
+    def unit_label(self) -> str:
+        """Of scores, see `ResultsTable.unit_label`."""
+        return self.tables[0].unit_label
+
+    @property
     def corruptions(self) -> tuple[str, ...]:
         """All corruptions of the first result's benchmark."""
         return tuple(c for names in self.groups.values() for c in names)
@@ -210,7 +220,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         groups=tables[0].groups,
         entries=tuple(entries),
         tables=tables,
-        ranks=_ranks([e for e in entries if e.comparable], tables[0].groups),
+        ranks=_ranks([e for e in entries if e.comparable], tables[0]),
         places=_places([e for e in entries if e.comparable]),
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
@@ -402,15 +412,13 @@ def _count_absent(table: RobustnessTable) -> str:
     return ', '.join(f'{n} cell{"s" * (n > 1)} {state}' for state, n in counts.items() if n)
 
 
-def _ranks(
-    entries: Sequence[Entry], groups: dict[str, tuple[str, ...]]
-) -> dict[str, dict[str, int]]:
+def _ranks(entries: Sequence[Entry], first: RobustnessTable) -> dict[str, dict[str, int]]:
     """Per corruption, ranks among the entries that have it; equal values share the better rank."""
     ranks: dict[str, dict[str, int]] = {entry.name: {} for entry in entries}
-    for corruption in (c for names in groups.values() for c in names):
+    for corruption in (c for names in first.groups.values() for c in names):
         # Ranked as printed, so that 61.04 and 60.96 are equal.
         values = {
-            e.name: round(value, 1)
+            e.name: round(value, first.digits)
             for e in entries
             if (value := e.corruptions.get(corruption)) is not None
         }

@@ -42,11 +42,13 @@ _MEASURES = {
         f'the same of the error added to the clean one ({_HD19})',
     ),
 }
+# in per cent whatever the metric is
+_SHARES = ('rPC', 'retention', 'rPC_15', 'retention_16', 'mCE', 'relative_mCE')
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A headline number in per cent.
+    """A headline number.
 
     Attributes:
         name: its key in the summary, 'clean' for the clean metric.
@@ -56,6 +58,8 @@ class Measure:
         higher_is_better: the better direction.
         meaning: the formula in words, with its source.
         missing: 'corruption/severity' of the cells that the value needs.
+        digits: that are printed.
+        unit: '%', or nothing where it is not known.
     """
 
     name: str
@@ -65,16 +69,18 @@ class Measure:
     higher_is_better: bool
     meaning: str
     missing: tuple[str, ...]
+    digits: int = 1
+    unit: str = '%'
 
     @property
     def text(self) -> str:
         """The number, 'incomplete' if cells are missing, a dash if it is not defined."""
-        return 'incomplete' if self.missing else number(self.value)
+        return 'incomplete' if self.missing else number(self.value, self.digits)
 
     @property
     def with_interval(self) -> str:
         """The same, and the interval, if there is one."""
-        return f'{self.text} {interval(self.interval)}'.strip()
+        return f'{self.text} {interval(self.interval, self.digits)}'.strip()
 
 
 @dataclass(frozen=True)
@@ -235,13 +241,14 @@ class RobustnessTable(ResultsTable):
 
     def measure(self, name: str) -> Measure:
         """A headline number by its name in the summary, or 'clean'."""
+        unit = (self.digits, '%' if self.in_per_cent else '')
         if name == 'clean':
             known = self.clean is not None or self.state('clean', 0) == 'undefined'
             missing = () if known else ('clean/0',)
             label = f'clean {self.metric_label}'
             higher = self.results['metric']['higher_is_better']
             meaning = f'{self.metric_label} on clean images'
-            return Measure('clean', label, self.clean, None, higher, meaning, missing)
+            return Measure('clean', label, self.clean, None, higher, meaning, missing, *unit)
         entry = self.results['summary'][name]
         label, higher, meaning = _MEASURES[name]
         if 'corruption' in entry:
@@ -255,6 +262,7 @@ class RobustnessTable(ResultsTable):
             higher,
             meaning,
             tuple(entry['missing']),
+            *(() if name in _SHARES else unit),
         )
 
     def headline(self) -> list[Measure]:

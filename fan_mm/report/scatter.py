@@ -52,12 +52,12 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
             printed = [e for e in entries if e.published and _filled(e) == filled]
             if printed:
                 _point(axes, printed, colours.QUIET, 'o', filled, zorder=3)
-        _limits(axes, entries)
+        _limits(axes, entries, least=10.0**-comparison.digits * 10)
         _retention_lines(axes)
-        axes.set_xlabel(f'clean {name} (%)')
+        axes.set_xlabel(f'clean {name}{comparison.unit_label}')
         one_mean = not any('mean' in e.unlike for e in entries)
         where = f'on {comparison.benchmark}{"" if one_mean else ", hollow: on others"}'
-        axes.set_ylabel(f'mean {name} {where} (%)')
+        axes.set_ylabel(f'mean {name} {where}{comparison.unit_label}')
         _legend(axes, comparison, entries)
         figure.draw_without_rendering()  # settles the layout, so that label boxes are final
         figure.set_layout_engine('none')
@@ -105,12 +105,12 @@ def _legend(axes: Axes, comparison: Comparison, entries: Sequence[Entry]) -> Non
         axes.figure.legend(handles=handles, loc='outside upper right', ncols=2, frameon=False)
 
 
-def _limits(axes: Axes, entries: Sequence[Entry]) -> None:
+def _limits(axes: Axes, entries: Sequence[Entry], least: float) -> None:
     clean = [e.clean for e in entries] or [0.0, 100.0]
     means = [v for e in entries for v in (e.mean, *(e.mean_interval or ()))] or [0.0, 100.0]
     for values, setter, room in ((clean, axes.set_xlim, 0.2), (means, axes.set_ylim, 0.1)):
         low, high = min(values), max(values)
-        margin = max(room * (high - low), 1.0)
+        margin = max(room * (high - low), least)
         setter(low - margin, high + margin)
 
 

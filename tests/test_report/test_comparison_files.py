@@ -281,6 +281,8 @@ def test_a_broken_published_sweep_is_hollow_among_filled_ones(tmp_path):
         entries=(entries[0], replace(first, comparable=False), *printed),
         metric='mIoU',
         benchmark='Cityscapes-C',
+        digits=1,
+        unit_label=' (%)',
     )
     axes = accuracy_scatter(comparison).axes[0]
     faces = {

@@ -2,7 +2,8 @@
 
 A percentile bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13): conditions are
 resampled each for itself, and together where they show the same scenes (three densities of one fog,
-Cityscapes with and without rain). What has one scene alone has no resamples: they are NaN. The draws depend on the scenes alone, so that two models are drawn alike.
+Cityscapes with and without rain). What has one scene alone has no resamples: they are NaN. The draws
+depend on the scenes alone, so that two models are drawn alike.
 """
 
 import copy
