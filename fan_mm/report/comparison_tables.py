@@ -124,8 +124,8 @@ def _latex_scores(comparison: Comparison) -> str:
             _latex_row(comparison, e) for e in comparison.entries if e.publication == publication
         ]
     caption = latex(
-        f'{words.title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)}{comparison.unit_label}. '
-        + ' '.join(comparison.notices)
+        f'{words.title(comparison)}, {task_label(comparison.task)}, '
+        f'{metric_label(comparison.metric)}{comparison.unit_label}. ' + ' '.join(comparison.notices)
     )
     lines = [
         ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',

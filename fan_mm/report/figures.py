@@ -245,7 +245,8 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             axes.set_xticks([0, top / 2, top])
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
-        what = f'{tables[0].metric_label}{tables[0].unit_label} on {tables[0].benchmark}, mean under the group (retention)'
+        first = tables[0]
+        what = f'{first.metric_label}{first.unit_label} on {first.benchmark}, mean under the group (retention)'
         what = textwrap.fill(f'{what}; line: clean images', 84 if len(panels) == 1 else 118)
         what += (
             f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
