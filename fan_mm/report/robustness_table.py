@@ -21,7 +21,10 @@ from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
-NO_INTERVAL = 'no per-image data are stored for them, or some resamples have no such objects'
+NO_INTERVAL = (
+    'no per-image data are stored for them, or they are undefined in some resamples (no such objects, or a '
+    'clean score of 0)'
+)
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -163,10 +166,13 @@ class RobustnessTable(ResultsTable):
         """Which other metrics have no interval though this table's has one, and why; nothing if all have."""
         if not self.level:
             return ''
-        mean = self.overall()[1]
-        tables = [self.of(name) for name in self.summed_up()[1:]]
-        found = [(t.metric_label, t.measure(mean)) for t in tables]
-        names = [n for n, m in found if m.value is not None and m.interval is None]
+        names = []
+        for table in [self.of(name) for name in self.summed_up()[1:]]:
+            measures = [table.measure(name) for name in self.overall()[1:]]
+            lacking = [m.label for m in measures if m.value is not None and m.interval is None]
+            if lacking:
+                of = f' ({lacking[0]})' if len(lacking) < len(measures) else ''
+                names.append(f'{table.metric_label}{of}')
         return f'No intervals: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
 
     def summed_up(self) -> list[str]:

@@ -92,6 +92,9 @@ def test_scores_without_an_interval_are_named_where_others_have_one():
     found['bootstrap'] = {'resamples': 1000, 'level': 0.95}
     found['other_summaries']['segm_mAP']['mPC']['interval'] = [23.0, 25.0]
     # of large objects there is no value either
+    said = 'No intervals: box AP small, mask mAP (rPC); '
+    assert RobustnessTable(found).without_interval().startswith(said)
+    found['other_summaries']['segm_mAP']['rPC']['interval'] = [88.0, 92.0]
     assert RobustnessTable(found).without_interval().startswith('No intervals: box AP small; ')
 
 
