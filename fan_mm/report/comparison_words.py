@@ -162,12 +162,16 @@ DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
 
 def difference_text(comparison: Comparison) -> str:
     """What the differences are, and their units."""
-    level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
+    told = ''
+    if comparison.level:
+        told = (
+            f', with the {100 * comparison.level:.0f} % interval of the paired bootstrap over images. If it '
+            'excludes 0, the choice of images does not explain the difference'
+        )
+    points = 'points' if comparison.unit_label else "the metric's unit (retention in points)"
     nats = any('NLL' in d.measure for d in comparison.differences)
-    return (
-        f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
-        'paired bootstrap over images. If it excludes 0, the choice of images does not explain the '
-        'difference.' + (' NLL is in nats, the Brier score goes from 0 to 2.' if nats else '')
+    return f'Each model minus {comparison.entries[0].name}, in {points}{told}.' + (
+        ' NLL is in nats, the Brier score goes from 0 to 2.' if nats else ''
     )
 
 

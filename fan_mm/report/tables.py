@@ -30,8 +30,9 @@ def cells_csv(table: RobustnessTable) -> str:
     Columns: benchmark, corruption ('clean' for the images as they are), group, severity (0 for clean),
     in_mean (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric
     (per cent, or as a metric of unknown unit returned it; empty where there is none), retention (per cent
-    of the clean metric), error. Where calibration was measured, before the error: ECE, NLL and Brier, each with its interval's bounds _low
-    and _high, and the same with the temperature, _scaled. Of results that were edited last 'doubt'.
+    of the clean metric), error. Where calibration was measured, before the error: ECE, NLL and Brier, each
+    with its interval's bounds _low and _high, and the same with the temperature, _scaled. Of results that
+    were edited last 'doubt'.
     """
     benchmark = table.results['benchmark']['name']
     calibration = csv_columns(table.results)
