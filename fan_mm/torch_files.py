@@ -218,6 +218,8 @@ def _what_else(source: str) -> str | None:
         return None
     if not start:
         return 'but empty (0 bytes): get it again'
+    if path.suffix == '.distcp':
+        return 'but one shard of a checkpoint (FSDP): name its folder, to read how it is gathered'
     text = start.lstrip().lower()
     if text.startswith(b'version https://git-lfs'):
         return 'but a Git LFS pointer: run git lfs pull'

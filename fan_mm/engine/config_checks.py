@@ -16,6 +16,7 @@ from fan_mm.engine.checks.files import is_remote
 from fan_mm.engine.checks.labels import check_labels, label_readers
 from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.engine.checks.models import check_model, parts_of
+from fan_mm.engine.checks.schedules import check_schedules
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
     check_images,
@@ -67,6 +68,8 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = unread_keys(cfg)
         check_model(cfg.model)
+        if training:
+            notes += check_schedules(cfg)
         for split in _splits(training):
             name = f'{split}_dataloader'
             if isinstance(cfg.get(name), dict):

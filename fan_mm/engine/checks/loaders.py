@@ -8,7 +8,7 @@ from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.errors import InputError
 
 _SHARED_MEMORY = '/dev/shm'
-_ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
 _REPEATING = (
     *('RepeatAugSampler', 'ClassAwareSampler'),
     *('RepeatDataset', 'ClassBalancedDataset'),  # wrappers
@@ -34,7 +34,7 @@ def check_loader(name: str, loader: dict) -> list[str]:
     notes = []
     if name != 'train_dataloader':
         sampler = type_name(loader.get('sampler'))
-        if sampler in _ENDLESS:
+        if sampler in ENDLESS:
             raise InputError(
                 f'{name}.sampler: {sampler} never ends: an evaluation needs '
                 "dict(type='DefaultSampler', shuffle=False)"
