@@ -208,6 +208,8 @@ def _damaged_record(path: str) -> str | None:
 
 def _what_else(source: str) -> str | None:
     """What a file is that is no checkpoint, and what to do; None where its beginning does not say."""
+    if source.endswith('.distcp'):
+        return 'but one shard of it (FSDP): give its folder, to read how they are gathered'
     try:
         path = Path(local_file(source))
         with open(path, 'rb') as file:
@@ -218,8 +220,6 @@ def _what_else(source: str) -> str | None:
         return None
     if not start:
         return 'but empty (0 bytes): get it again'
-    if path.suffix == '.distcp':
-        return 'but one shard of a checkpoint (FSDP): name its folder, to read how it is gathered'
     text = start.lstrip().lower()
     if text.startswith(b'version https://git-lfs'):
         return 'but a Git LFS pointer: run git lfs pull'

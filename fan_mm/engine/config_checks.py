@@ -79,7 +79,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
-        if _knows_its_classes(cfg.model):
+        if knows_its_classes(cfg.model):
             notes += check_same_classes(
                 _datasets(cfg, 'train'), _datasets(cfg, _splits(training)[-1])
             )
@@ -126,7 +126,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
                 notes += check_evaluator(name, cfg.get(name), parts, read)
         if folders and _labels_are_classes(cfg.model):
             check_same_folders(folders if training else _training_folders(cfg) | folders)
-        if not training and folders and _knows_its_classes(cfg.model):
+        if not training and folders and knows_its_classes(cfg.model):
             trained = _training_folders(cfg).values()
             lines = [
                 other_positions(place, names, cfg.model.get('module', cfg.model))
@@ -182,7 +182,7 @@ def _labels_are_classes(model: dict) -> bool:
     return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
 
 
-def _knows_its_classes(model: dict) -> bool:
+def knows_its_classes(model: dict) -> bool:
     """Whether a model's outputs are the classes that it was trained on, rather than words or features."""
     model = model.get('module', model)
     words = any('language' in key or 'text' in key for key in model)
