@@ -17,6 +17,7 @@ from fan_mm.engine.checks.labels import check_labels, label_readers
 from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.engine.checks.models import check_model, parts_of
 from fan_mm.engine.checks.schedules import check_schedules
+from fan_mm.engine.checks.unseen import random_steps, same_files
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
     check_images,
@@ -79,10 +80,12 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
+                    notes += random_steps(place, dataset) if split != 'train' else []
+        last = _splits(training)[-1]
         if knows_its_classes(cfg.model):
-            notes += check_same_classes(
-                _datasets(cfg, 'train'), _datasets(cfg, _splits(training)[-1])
-            )
+            notes += check_same_classes(_datasets(cfg, 'train'), _datasets(cfg, last))
+        names = 'train_dataloader', f'{last}_dataloader'
+        notes += same_files(cfg.get(names[0]), cfg.get(names[1]), names)
     return notes
 
 
