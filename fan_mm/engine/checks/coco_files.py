@@ -314,8 +314,8 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
         if isinstance(mask['counts'], str) and mask['size'] != size:
             raise file.fault(entry, _of_size(mask, size))
         return
-    good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
-    if not good or not all(map(_is_polygon, mask)):
+    parts = mask if isinstance(mask, list) else []
+    if not parts or not all(map(_is_polygon, parts)) or len(parts[0]) < 4:
         raise file.fault(
             entry, f'has {_shown(entry, "segmentation")}, not polygons or run-length encoding'
         )
