@@ -284,10 +284,10 @@ def _set_output(cfg: Config, out: str) -> dict | None:
 
 
 class PredictionDumpHook(Hook):
-    """Lets a dumping metric take every prediction of a test.
+    """Writes the predictions of a test to a pickle, beside whatever evaluator the config has.
 
-    It is no part of the evaluator, which may be anything: mmdet's MultiDatasetsEvaluator leaves out
-    metrics that belong to no dataset.
+    The dumping metric is no part of that: mmdet's MultiDatasetsEvaluator leaves out metrics that
+    belong to no dataset.
 
     Args:
         metric: mmengine's ``DumpResults``, or derived from it.
