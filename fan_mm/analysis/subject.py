@@ -147,8 +147,10 @@ def fitting_memory(what: str) -> Iterator[None]:
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
     """Pairs of CONFIG CHECKPOINT, and a name for each: the config's, where that tells them apart.
 
+    Else with the checkpoint's, and its folder's: those of two trainings have the same names.
+
     Returns:
-        Config, checkpoint, name of each model.
+        Config, checkpoint, name of each model; no name twice.
 
     Raises:
         InputError: they are no pairs, or one pair stands twice.
@@ -159,10 +161,16 @@ def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
     if len(set(pairs)) < len(pairs):
         raise InputError('the same CONFIG CHECKPOINT is given twice')
     stems = [Path(config).stem for config, _ in pairs]
-    return [
-        (config, checkpoint, f'{stem} ({Path(checkpoint).stem})' if stems.count(stem) > 1 else stem)
-        for (config, checkpoint), stem in zip(pairs, stems, strict=True)
-    ]
+    files = [Path(checkpoint).with_suffix('') for _, checkpoint in pairs]
+    names = stems
+    for parts in (1, 2):
+        longer = ['/'.join(file.parts[-parts:]) for file in files]
+        names = [
+            f'{stem} ({file})' if names.count(name) > 1 else name
+            for stem, name, file in zip(stems, names, longer, strict=True)
+        ]
+    configs, checkpoints = zip(*pairs, strict=True)
+    return list(zip(configs, checkpoints, distinct(names), strict=True))
 
 
 def load_pictures(

@@ -195,6 +195,11 @@ def check_evaluator(
         if not isinstance(metric, dict):  # built already
             continue
         file = metric.get('ann_file')
+        if isinstance(file, list | tuple) and _is_coco_metric(name, metric):
+            raise InputError(
+                f'{name}.ann_file is a list, but a metric takes one: for several datasets, use a '
+                'MultiDatasetsEvaluator'
+            )
         if not isinstance(file, str) or not file or not is_local(metric, file):
             continue
         if not Path(file).is_file():

@@ -22,6 +22,7 @@ from fan_mm.corruptions import (
 )
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import parts_of, set_metainfo, with_sizes
+from fan_mm.engine.first_batch.trial import joined_twice
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
@@ -212,6 +213,7 @@ class RobustnessSweep:
         ids = [info['img_id'] for info in self.infos]
         self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        goes_on = self.premade is not None and on_error == 'skip'
         self.own_part = OwnPart(
             model,
             self.dataset,
@@ -221,6 +223,7 @@ class RobustnessSweep:
             labels=labels,
             fp16=fp16,
             copies=self.premade is not None,
+            goes_on=goes_on,
             every_cell=self.every_cell,
             auditor=self.auditor,
             gallery=self.gallery,
@@ -232,6 +235,7 @@ class RobustnessSweep:
             self.auditor,
             self.paths,
             more=len(self.cells) > 1,
+            goes_on=goes_on,
         )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
@@ -301,6 +305,8 @@ class RobustnessSweep:
             {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
         ]
         self.paths = [info['img_path'] for info in self.infos]
+        for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
+            print_log(line, 'current', logging.WARNING)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 

@@ -70,7 +70,7 @@ class Entry:
         corruptions: mean over severities per corruption.
         comparable: whether it is of the cells and images of the first result, and so ranked.
         unlike: which of its means are over other cells than those of the first result: groups,
-            corruptions, and 'mean' for the benchmark's own.
+            corruptions, and of the whole benchmark 'mean' and 'worst'.
         notes: what a reader of the row must know.
         calibration: of `CALIBRATION` those that were measured.
         others: other score that the results sum up -> its mean.
@@ -147,6 +147,16 @@ class Comparison:
     places: dict[str, dict[str, tuple[int, int]]]
     differences: tuple[Difference, ...]
     notices: tuple[str, ...]
+
+    @property
+    def digits(self) -> int:
+        """Printed of a score."""
+        return self.tables[0].digits
+
+    @property
+    def unit_label(self) -> str:
+        """Of scores, see `ResultsTable.unit_label`."""
+        return self.tables[0].unit_label
 
     @property
     def corruptions(self) -> tuple[str, ...]:
@@ -226,7 +236,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         groups=tables[0].groups,
         entries=tuple(entries),
         tables=tables,
-        ranks=_ranks([e for e in entries if e.comparable], tables[0].groups),
+        ranks=_ranks([e for e in entries if e.comparable], tables[0]),
         places=_places([e for e in entries if e.comparable]),
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
@@ -298,7 +308,9 @@ def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]
         for group, names in ours.groups.items()
         if set(names) != set(groups.get(group, ())) or found & set(names)
     }
-    return frozenset(found | {'mean'} if found or theirs.keys() != wanted.keys() else found)
+    return frozenset(
+        found | {'mean', 'worst'} if found or theirs.keys() != wanted.keys() else found
+    )
 
 
 def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> Entry:
@@ -364,7 +376,8 @@ def _printed(
         groups={group: group_mean(names) for group, names in first.groups.items()},
         corruptions=dict(model.corruptions),
         comparable=comparable and not model.broken,
-        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups),
+        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups)
+        | ({'mean'} if model.other_average else set()),
         notes=model.notes,
     )
 
@@ -415,15 +428,13 @@ def _count_absent(table: RobustnessTable) -> str:
     return ', '.join(f'{n} cell{"s" * (n > 1)} {state}' for state, n in counts.items() if n)
 
 
-def _ranks(
-    entries: Sequence[Entry], groups: dict[str, tuple[str, ...]]
-) -> dict[str, dict[str, int]]:
+def _ranks(entries: Sequence[Entry], first: RobustnessTable) -> dict[str, dict[str, int]]:
     """Per corruption, ranks among the entries that have it; equal values share the better rank."""
     ranks: dict[str, dict[str, int]] = {entry.name: {} for entry in entries}
-    for corruption in (c for names in groups.values() for c in names):
+    for corruption in (c for names in first.groups.values() for c in names):
         # Ranked as printed, so that 61.04 and 60.96 are equal.
         values = {
-            e.name: round(value, 1)
+            e.name: round(value, first.digits)
             for e in entries
             if (value := e.corruptions.get(corruption)) is not None
         }
@@ -442,8 +453,10 @@ def _places(entries: Sequence[Entry]) -> dict[str, dict[str, tuple[int, int]]]:
         values = {
             e.name: round(value, 1)  # ranked as printed
             for e in entries
-            if (value := getattr(e, measure)) is not None
+            if (value := getattr(e, measure)) is not None and measure not in e.unlike
         }
+        if not any(e.publication and e.name in values for e in entries):
+            continue
         for entry in entries:
             if not entry.publication and entry.name in values:
                 better = sum(other > values[entry.name] for other in values.values())

@@ -22,12 +22,13 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         drawn: names of the figures.
     """
     columns = words.summary_columns(comparison)
+    unit = ', per cent' if comparison.unit_label else ''
     rows = [
         [words.labelled(e), *(text(e) for text in columns.values())] for e in comparison.entries
     ]
     parts = [
         f'# {words.title(comparison)}',
-        f'{task_label(comparison.task).capitalize()}, per cent; in brackets bootstrap intervals.',
+        f'{task_label(comparison.task).capitalize()}{unit}; in brackets bootstrap intervals.',
         '\n'.join(f'> - {notice}' for notice in comparison.notices),
         markdown_table(['model', *columns], rows),
         '\n'.join(f'- {place}' for place in words.places(comparison)),
@@ -58,7 +59,10 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
     if comparison.differences:
         parts += ['## Differences', words.difference_text(comparison)]
         parts.append(
-            markdown_table(words.DIFFERENCE_HEAD, map(words.difference_row, comparison.differences))
+            markdown_table(
+                words.DIFFERENCE_HEAD,
+                [words.difference_row(comparison, d) for d in comparison.differences],
+            )
         )
     parts += ['## Figures', *(f'![{name}](figures/{name}.png)' for name in drawn)]
     if notes := [e for e in comparison.entries if e.published]:
@@ -70,7 +74,7 @@ def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
     ranks = comparison.ranks.get(entry.name, {})
     cells = []
     for corruption in comparison.corruptions:
-        text = words.marked_mean(entry, corruption, entry.corruptions.get(corruption))
+        text = words.corruption_text(comparison, entry, corruption)
         if corruption in ranks:
             text = f'{text} ({ranks[corruption]})'
         cells.append(f'**{text}**' if entry.name in words.best(comparison, corruption) else text)
@@ -88,7 +92,9 @@ def comparison_latex(comparison: Comparison) -> str:
     """One ``table*`` as papers print it, and one of other scores and of calibration where any result has them."""
     tables = [_latex_scores(comparison)]
     if columns := words.other_columns(comparison, bare=True):
-        caption = latex(f'{words.title(comparison)}: mean over {comparison.benchmark} (%).')
+        caption = latex(
+            f'{words.title(comparison)}: mean over {comparison.benchmark}{comparison.unit_label}.'
+        )
         tables.append(_latex_columnwise(columns, words.with_others(comparison), caption))
     if columns := words.calibration_columns(comparison):
         caption = latex(f'{words.title(comparison)}: {words.calibration_caption(comparison)}')
@@ -113,8 +119,8 @@ def _latex_scores(comparison: Comparison) -> str:
             _latex_row(comparison, e) for e in comparison.entries if e.publication == publication
         ]
     caption = latex(
-        f'{words.title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (%). '
-        + ' '.join(comparison.notices)
+        f'{words.title(comparison)}, {task_label(comparison.task)}, '
+        f'{metric_label(comparison.metric)}{comparison.unit_label}. ' + ' '.join(comparison.notices)
     )
     lines = [
         *group_heads(groups, 1 + len(heads)),
@@ -145,9 +151,10 @@ def _latex_columnwise(
 
 def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     """Heading -> text of an entry, of the columns before the corruptions."""
+    digits = comparison.digits
     columns = {
-        f'clean {metric_label(comparison.metric)}': lambda e: number(e.clean),
-        'mean': lambda e: words.marked_mean(e, 'mean', e.mean),
+        f'clean {metric_label(comparison.metric)}': lambda e: number(e.clean, digits),
+        'mean': lambda e: words.marked_mean(e, 'mean', e.mean, digits),
         'retention': lambda e: words.marked_mean(e, 'mean', e.retention),
     }
     if any(e.mce is not None for e in comparison.entries):
@@ -163,7 +170,7 @@ def _latex_head(text: str) -> str:
 def _latex_row(comparison: Comparison, entry: Entry) -> str:
     cells = [latex(text(entry)) for text in _latex_columns(comparison).values()]
     for corruption in comparison.corruptions:
-        text = latex(words.marked_mean(entry, corruption, entry.corruptions.get(corruption)))
+        text = latex(words.corruption_text(comparison, entry, corruption))
         best = entry.name in words.best(comparison, corruption)
         cells.append(f'\\textbf{{{text}}}' if best else text)
     return latex_row([latex(entry.name), *cells])

@@ -64,6 +64,7 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         ),
     }
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
+    about += '' if table.in_per_cent else f' {table.unit_told}'
     above = [incomplete_notice(table), findings_notice(results), _headline(table)]
     return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
 
@@ -97,11 +98,11 @@ def card(measure: Measure, level: float | None) -> str:
     """One number of the headline."""
     label = f'{measure.label} {arrow(measure.higher_is_better)}'
     kind = ' class="absent"' if measure.missing else ''
-    unit = '' if measure.value is None else '<small> %</small>'
+    unit = '' if measure.value is None or not measure.unit else f'<small> {measure.unit}</small>'
     value = f'<span class="value">{measure.text}{unit}</span>'
     bounds = ''
     if measure.interval and level:
-        text = f'{100 * level:.0f} % interval {interval(measure.interval)}'
+        text = f'{100 * level:.0f} % interval {interval(measure.interval, measure.digits)}'
         bounds = f'<span class="interval">{text}</span>'
     return f'<li{kind}><span class="label">{escape(label)}</span>{value}{bounds}</li>'
 
@@ -117,12 +118,12 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     rows = []
     for found in map(table.of, table.summed_up()):
         measures = [found.measure(name) for name in table.overall()]
-        cells = [page.cell(m.text, below=interval(m.interval)) for m in measures]
+        cells = [page.cell(m.text, below=interval(m.interval, m.digits)) for m in measures]
         for group in table.groups:
             value = found.group(group)['mean']
-            cells.append(page.cell(number(value), share=found.lost_share(value)))
+            cells.append(page.cell(found.text(value), share=found.lost_share(value)))
         rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
-    caption = f'Per cent, on {table.benchmark}.'
+    caption = f'{"Per cent, on" if table.in_per_cent else "On"} {table.benchmark}.'
     if mean == 'mPC':
         caption += (
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
@@ -162,9 +163,10 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         what = f'mean of {table.benchmark}'
         last = _total(table, what, mean.value, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
+    unit = ', in per cent' if table.in_per_cent else ''
     caption = (
-        f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
-        f'{number(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but not part of any mean.'
+        f'{table.metric_label} {arrow(True)} on {table.benchmark}{unit} at each severity; clean '
+        f'{table.text(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but not part of any mean.'
     )
     return [
         page.table(caption, head, bodies, 'heat'),
@@ -181,7 +183,7 @@ def _total(table: RobustnessTable, text: str, mean: float | None, retention: flo
 def _mean_cells(table: RobustnessTable, mean: float | None, retention: float | None) -> str:
     if mean is None:
         return page.cell('incomplete', 'absent') + page.cell(number(None))
-    return page.cell(number(mean), 'mean', share=table.lost_share(mean)) + page.cell(
+    return page.cell(table.text(mean), 'mean', share=table.lost_share(mean)) + page.cell(
         number(retention)
     )
 
@@ -190,7 +192,7 @@ def _cell(table: RobustnessTable, name: str, severity: int) -> str:
     value, state = table.value(name, severity), table.state(name, severity)
     if value is not None:
         kind = '' if table.counts(name, severity) else 'extra'
-        return page.cell(number(value), kind, share=table.lost_share(value))
+        return page.cell(table.text(value), kind, share=table.lost_share(value))
     if state == 'outside':
         return page.cell('·', 'outside', title='not part of the benchmark')
     return page.cell(state, 'absent', title=table.error(name, severity) or '')

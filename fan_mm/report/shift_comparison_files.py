@@ -183,7 +183,7 @@ def _is_of(comparison: ShiftComparison, column: Column, row: PublishedShift, nam
 
 
 def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
-    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
     digits = _digits(comparison, difference.measure)
     return [
         difference.name,

@@ -1,5 +1,7 @@
 """The pictures that a temperature is fitted on: of the training split, read as those of the test."""
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -89,3 +91,16 @@ def test_the_command(cfg, tiny_cityscapes, stripe_checkpoint, tmp_path):
     assert f'temperature             {temperature["value"]:.4f}' in summary_text(results)
     for name in ('reliability', 'reliability_scaled', 'ece_curves', 'ece_curves_scaled'):
         assert (tmp_path / 'out' / 'figures' / f'{name}.pdf').is_file()
+
+
+@pytest.mark.parametrize('kind', ['leftImg8bit', 'gtFine'])
+def test_a_file_that_is_cut_short_is_not_fitted_on(cfg, tiny_cityscapes, monkeypatch, kind):
+    """Whatever a decoder makes of it."""
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: np.full((64, 128, 3), 128, np.uint8))
+    cfg.train_dataloader = dict(dataset=part(tiny_cityscapes))
+    pictures = training_pictures(cfg, 99)
+    pictures[0]
+    file = sorted(tiny_cityscapes.glob(f'{kind}/train/town/*.png'))[0]
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(InputError, match=f'{file.name} is truncated: get it again'):
+        pictures[0]

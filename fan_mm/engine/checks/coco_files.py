@@ -180,6 +180,8 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
             continue
         if masks and not _is_mask(entry.get('segmentation')):
             raise file.fault(entry, f'has {_shown(entry, "segmentation")}, but {masks} needs masks')
+        if masks and isinstance(entry['segmentation'], dict):
+            _check_runs(file, entry, whole=False)
         usable += 1
     if (twice := _first_twice(ids)) is not None:
         raise InputError(f'{file.path}: two annotations have the id {twice!r}')
@@ -212,13 +214,15 @@ def check_as_truth(
         ]
     ids = []
     notes: list[str] = []
-    counted = 0
+    counted = ignored = 0
+    other_size = ''
     for entry in file.annotations:
         if entry['image_id'] not in images or entry['category_id'] not in wanted:
             continue
         ids.append(entry['id'])
         _check_crowd(file, entry)
         counted += not entry['iscrowd']
+        ignored += bool(entry.get('ignore')) and not entry['iscrowd']
         if not _is_number(entry.get('area')):
             raise file.fault(entry, f'has {_shown(entry, "area")}')
         if set(kinds) - {'segm'}:
@@ -229,6 +233,7 @@ def check_as_truth(
                 notes.append(f'{fault}: {why}, it always counts as missed')
         if 'segm' in kinds:
             _check_mask(file, entry)
+            other_size = other_size or _other_size(file, entry)
         if isinstance(entry['id'], str) and not _is_number_as_text(entry['id']):
             raise file.fault(entry, 'has an id that is not a number, but pycocotools needs one')
     if (twice := _first_twice(ids)) is not None:
@@ -237,6 +242,13 @@ def check_as_truth(
         notes.append(
             f'{file.path}: all {len(ids)} evaluated annotations have iscrowd 1, so there is no score: '
             'objects must have 0'
+        )
+    if other_size:
+        notes.append(other_size)
+    if ignored:
+        notes.append(
+            f'{file.path}: {ignored} objects have ignore 1, but pycocotools counts them as missed unless '
+            'iscrowd is 1'
         )
     if any(float(id_) == 0 for id_ in ids):
         notes.append(
@@ -284,31 +296,59 @@ def _why_never_found(entry: dict, image: dict) -> str:
 
 def _is_mask(value: Any) -> bool:
     """Whether mmdet makes a mask of it, or at least an ignored object."""
-    polygons = isinstance(value, list) and all(isinstance(part, list) for part in value)
+    polygons = isinstance(value, list) and all(map(_is_polygon, value))
     return bool(value) and (polygons or isinstance(value, dict))
 
 
+def _is_polygon(part: Any) -> bool:
+    """Whether it is a list of numbers, rather than of points: the first one tells."""
+    return isinstance(part, list) and not isinstance(part[0] if part else 0, list)
+
+
 def _check_mask(file: CocoFile, entry: dict) -> None:
-    """Polygons, or a run-length code of the picture's size, as pycocotools takes them."""
+    """Polygons, or a run-length code of the picture's size, as pycocotools and mmdet take them."""
     mask, image = entry.get('segmentation'), file.images[entry['image_id']]
     size = [image.get('height'), image.get('width')]
     if isinstance(mask, dict):
-        if not isinstance(mask.get('counts'), list | str):
-            raise file.fault(entry, 'has a segmentation without counts')
-        # of another size, no prediction fits it; a list of counts is taken to be of the picture's
-        if isinstance(mask['counts'], str) and mask.get('size') != size:
-            raise file.fault(
-                entry, f'has a segmentation of size {mask.get("size")}, but its image {size}'
-            )
+        _check_runs(file, entry, whole=True)
+        if isinstance(mask['counts'], str) and mask['size'] != size:
+            raise file.fault(entry, _of_size(mask, size))
         return
-    good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
-    if not good:
+    parts = mask if isinstance(mask, list) else []
+    if not parts or not all(map(_is_polygon, parts)) or len(parts[0]) < 4:
         raise file.fault(
             entry, f'has {_shown(entry, "segmentation")}, not polygons or run-length encoding'
         )
     if not all(map(_is_number, size)):
         key = 'width' if _is_number(size[0]) else 'height'
         raise InputError(f'{file.path}: image {image["id"]!r} has {_shown(image, key)}')
+
+
+def _other_size(file: CocoFile, entry: dict) -> str:
+    """A line about a list of runs of another size than the file gives the image, whose size may be wrong."""
+    mask, image = entry['segmentation'], file.images[entry['image_id']]
+    size = [image.get('height'), image.get('width')]
+    if not isinstance(mask, dict) or mask['size'] == size:
+        return ''
+    return f'{file.fault(entry, _of_size(mask, size))}: no prediction overlaps it if the image has that size'
+
+
+def _of_size(mask: dict, size: list) -> str:
+    return f'has a segmentation of size {mask["size"]}, but its image {size} (height first)'
+
+
+def _check_runs(file: CocoFile, entry: dict, whole: bool) -> None:
+    """A run-length code that fills its size: as a whole for pycocotools, which else never ends comparing it."""
+    counts, size = (entry['segmentation'].get(key) for key in ('counts', 'size'))
+    if not isinstance(counts, list | str):
+        raise file.fault(entry, 'has a segmentation without counts')
+    if not isinstance(size, list) or len(size) != 2 or not all(map(_is_number, size)):
+        raise file.fault(entry, 'has a segmentation without its size, [height, width]')
+    if isinstance(counts, str):
+        return
+    pixels, runs = math.prod(size), all(isinstance(run, int) and run >= 0 for run in counts)
+    if not runs or sum(counts) > pixels or (whole and sum(counts) < pixels):
+        raise file.fault(entry, f'has a segmentation whose counts do not add up to {pixels} pixels')
 
 
 def _is_number(value: Any) -> bool:
