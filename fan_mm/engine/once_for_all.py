@@ -1,4 +1,4 @@
-"""What one process does for all, or one of each machine: the others learn how it ended first."""
+"""What one process does for all, or one on each machine: the others wait to learn how it ended."""
 
 import os
 from collections.abc import Callable

@@ -193,15 +193,7 @@ class RobustnessSweep:
                 len(self.samples),
                 self.dataset.pipelines[0].channel_order,
             )
-        self.model_info = {
-            'name': type(model).__name__,
-            'config': None,
-            'checkpoint': None,
-            'config_sha256': None,
-            **(model_info or {}),
-        }
-        if 'checkpoint_sha256' not in self.model_info:
-            self.model_info['checkpoint_sha256'] = identity.model_sha256(model)
+        self.model_info = _described(model, model_info or {})
         self.name = protocol or whole.name
         self.protocol: dict[str, Any] = {
             'protocol': protocol or self.scope.benchmark.name,
@@ -461,3 +453,17 @@ class RobustnessSweep:
             self.gathering.tidy()
             write_results(self.work_dir, results, per_image, calibration)
         return results
+
+
+def _described(model: torch.nn.Module, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What results say about a model; it is identified by its weights where nothing else does."""
+    unknown = {
+        'name': type(model).__name__,
+        'config': None,
+        'checkpoint': None,
+        'config_sha256': None,
+    }
+    found = {**unknown, **info}
+    if 'checkpoint_sha256' not in found:
+        found['checkpoint_sha256'] = identity.model_sha256(model)
+    return found

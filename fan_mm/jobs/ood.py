@@ -263,7 +263,7 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
-    """Let the model predict once, so that what it cannot do is said before the long part.
+    """Let the model predict once, so that failures show before the long part.
 
     Raises:
         InputError: it cannot take these images, or has other classes than they.
@@ -381,7 +381,7 @@ def _sweep(
 
 
 def _protocol(name: str, dataset: Any) -> str:
-    """The name of what a row is of; with size and weights, which stand beside it, it tells rows apart."""
+    """The name of a row's protocol; with size and weights beside it, it tells rows apart."""
     if name == 'imagenet_c':
         return IMAGENET_C
     return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__

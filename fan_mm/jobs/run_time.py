@@ -1,4 +1,4 @@
-"""How long training and sweeping will take here: a step of each is measured, the rest reckoned."""
+"""How long training and sweeping will take here: a step of each is measured, the rest computed."""
 
 import time
 from collections.abc import Callable

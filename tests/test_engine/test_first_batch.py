@@ -331,6 +331,30 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         train(cfg)
 
 
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='miou', rule='greater')]),
+            r'^EarlyStoppingHook\.monitor: val_evaluator does not report miou; did you mean mIoU',
+        ),
+        (
+            dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='IoU', rule='greater')),
+            r'^param_scheduler: ReduceOnPlateauLR\.monitor: val_evaluator does not report IoU',
+        ),
+        (  # a model may report losses of a validation; this one does not
+            dict(param_scheduler=[dict(type='ReduceOnPlateauLR')]),
+            '^param_scheduler: ReduceOnPlateauLR fails: KeyError: .*key loss is not in dict',
+        ),
+    ],
+)
+def test_scores_to_stop_or_to_slow_down_by(cfg, change, words):
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    cfg.update(change)
+    with pytest.raises(InputError, match=words):
+        train(cfg)
+
+
 def test_the_best_checkpoint_by_what_a_hook_may_add(cfg):
     """Not refused: a robustness of RobustnessHook, anything of a hook of the user's own."""
     cfg.train_cfg.update(max_iters=1, val_interval=1)

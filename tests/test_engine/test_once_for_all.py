@@ -42,7 +42,7 @@ def test_two_machines_of_two_and_one_processes(failure):
     ]
     for one in processes:
         one.start()
-    found = sorted(answers.get(timeout=60) for _ in processes)
+    found = sorted(answers.get(timeout=900) for _ in processes)
     for one in processes:
         one.join()
     assert [ran for _, ran, _ in found] == [[0], [], [2]]

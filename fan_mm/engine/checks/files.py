@@ -79,13 +79,18 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     ]
 
 
-def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
-    """Look at some of a dataset's files, evenly spaced, for one of no bytes.
+def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
+    """At least ``number`` of many items, evenly spaced, and fewer than twice as many."""
+    return items[:: max(1, len(items) // number)]
+
+
+def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
+    """Look for an empty file among some of a dataset's.
 
     Raises:
         InputError: there is one.
     """
-    for path in paths[:: max(1, len(paths) // number)]:
+    for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')
 

@@ -1,4 +1,4 @@
-"""Configs of mmcv 1.x (mmseg 0.x, mmdet 2.x, mmcls 0.x), which mmengine does not read: told, not guessed at."""
+"""Configs of mmcv 1.x (mmseg 0.x, mmdet 2.x, mmcls 0.x), which mmengine does not read: recognised and refused."""
 
 from typing import Any
 

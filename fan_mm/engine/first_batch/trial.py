@@ -114,7 +114,7 @@ def needs_no_more(evaluator: Evaluator) -> bool:
 
 
 def try_loop(
-    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[str] = ()
+    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[tuple[str, str]] = ()
 ) -> None:
     """Try the first batch of a validation or a test, and leave everything as it was.
 
@@ -124,7 +124,7 @@ def try_loop(
         loop: of a Runner, with its model ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
-        wanted: names of scores that will be needed.
+        wanted: scores that will be needed, each after the place in the config that names it.
 
     Raises:
         InputError: what fails on it would fail on the others; a score that is wanted is not given.
@@ -169,7 +169,9 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
             memory.put_back()
 
 
-def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[str]) -> None:
+def _try_loop(
+    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[tuple[str, str]]
+) -> None:
     loader = loop.dataloader
     dataset = loader.dataset
     if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__'):
@@ -320,15 +322,14 @@ def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
     return bool(names) and all(any(f'{p}/' in name for name in names) for p in prefixes)
 
 
-def _check_wanted(wanted: Sequence[str], names: Sequence[str]) -> None:
-    """Find out now what would end a training with its first validation."""
-    for name in wanted:
+def _check_wanted(wanted: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
+    """Find out now what would end a training with its first validation, or never take effect."""
+    for place, name in wanted:
         if name not in names and not name.startswith('robustness/') and 'loss' not in name:
             near = difflib.get_close_matches(name, names, 1, 0.3)
             hint = f'did you mean {near[0]}? ' if near else ''
             raise InputError(
-                f'default_hooks.checkpoint.save_best: val_evaluator does not report {name}; {hint}'
-                f'It reports {few(names, 8)}'
+                f'{place}: val_evaluator does not report {name}; {hint}It reports {few(names, 8)}'
             )
 
 
