@@ -77,7 +77,7 @@ def test_a_library_under_the_name_of_another_distribution(here, monkeypatch):
         read_config('a.py')
     folder = str(error.value).rpartition(' write ')[2]
     assert folder.startswith(str(Path(library.__file__).parent)) and Path(folder, name).is_file()
-    (here / 'a.py').write_text("_base_ = 'mmflow::a.py'")  # which is not there at all
+    (here / 'a.py').write_text("_base_ = 'mmflow::a/b.py'")  # which is not there at all
     with pytest.raises(InputError, match='mmflow is not installed, please install'):
         read_config('a.py')
 
