@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
@@ -329,6 +329,28 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
     words = r'does not report mIoU; did you mean city/mIoU\? It reports city/aAcc, '
     with pytest.raises(InputError, match=rf'^default_hooks\.checkpoint\.save_best: .*{words}'):
         train(cfg)
+
+
+@pytest.mark.parametrize(
+    ('loop', 'options', 'refused'),
+    [
+        (EpochBasedTrainLoop, dict(batch_size=4, drop_last=True), True),
+        (EpochBasedTrainLoop, dict(batch_size=3, drop_last=True), False),
+        (EpochBasedTrainLoop, dict(batch_size=4), False),
+        (IterBasedTrainLoop, dict(batch_size=4, drop_last=True), False),  # its sampler goes on
+    ],
+)
+def test_a_training_without_a_batch(loop, options, refused):
+    """mmengine would end every epoch at once, and save what nothing has trained."""
+    runner = SimpleNamespace(
+        train_loop=object.__new__(loop),
+        train_dataloader=DataLoader(range(3), **options),
+        val_loop=None,
+        iter=0,
+    )
+    words = 'train_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
+    with pytest.raises(InputError, match=words) if refused else nullcontext():
+        hook.FirstBatchHook().before_train(runner)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
-from mmengine.runner import Runner
-from torch.utils.data import Sampler
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
@@ -29,7 +29,8 @@ class FirstBatchHook(Hook):
         self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Try the validation."""
+        """Refuse a training of no batch, and try the validation."""
+        _refuse_no_batch(runner)
         if runner.val_loop is not None:
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
@@ -80,6 +81,17 @@ class FirstBatchHook(Hook):
         if at_fault := _computing(error) or _in_hook(error) or _scheduling(error):
             return InputError(f'{at_fault}: {one_line(error)}')
         return None
+
+
+def _refuse_no_batch(runner: Runner) -> None:
+    """Refuse a loader without a batch, with which epochs of nothing would end in untrained checkpoints."""
+    loader = runner.train_dataloader
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not isinstance(loader, DataLoader):
+        return
+    if isinstance(loader.dataset, IterableDataset) or len(loader):
+        return
+    why = f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
+    raise InputError(f'train_dataloader gives no batch: it has {len(loader.dataset)} images{why}')
 
 
 def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
