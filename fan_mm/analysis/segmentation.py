@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from fan_mm.analysis.subject import (
@@ -22,7 +21,7 @@ from fan_mm.analysis.subject import (
     file_stem,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.predictor import Predictor, test_pipeline
+from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.picture_flow import Look, copied, painted_file
 from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in
@@ -96,12 +95,11 @@ class Segmentor:
         """Files of the config's test split, evenly spaced, and their labels (H, W).
 
         Raises:
-            InputError: the config has no test split.
+            InputError: the config has no test split, or one that cannot be read.
         """
         if self.predictor.dataset_cfg is None:
             raise InputError(f'{self.name} has no test_dataloader: give --images')
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            dataset = DATASETS.build(self.predictor.dataset_cfg)
+        dataset = test_dataset(self.predictor)
         for i in spread(len(dataset), count):
             sample = load_sample(dataset, i)['data_samples']
             yield Path(sample.img_path), self._labels(sample, 'gt_sem_seg')

@@ -28,7 +28,7 @@ def to_int8(proto: Any, pictures: Iterable[Tensor]) -> tuple[Any, dict[str, int]
         of matrix-product nodes that stayed in float, by operator.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Pictures(CalibrationDataReader):
         def __init__(self) -> None:
@@ -54,6 +54,9 @@ def to_int8(proto: Any, pictures: Iterable[Tensor]) -> tuple[Any, dict[str, int]
                 Pictures(),
                 op_types_to_quantize=list(QUANTISED),
                 per_channel=True,
+                # signed, OpenVINO 2026.4 gives wrong values behind a Concat; onnxruntime turns them into
+                # unsigned itself on x86
+                activation_type=QuantType.QUInt8,
                 nodes_to_exclude=[node.name for node in products],
                 # a bias, or attention, comes next: in float
                 extra_options={'OpTypesToExcludeOutputQuantization': ['MatMul', 'Gemm']},

@@ -35,6 +35,7 @@ from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, output_folder
+from fan_mm.jobs.testing import say_other_classes
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
 
@@ -139,6 +140,7 @@ def test(
     if content is not None:
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
+        say_other_classes(cfg, content, checkpoint, runner.test_loop)
         scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
@@ -190,7 +192,8 @@ def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
         raise InputError(one_line(error)) from error
     except Exception as error:
         if explained := first.explain(error):
-            raise explained from error
+            # that of a sample, which was loaded once more, has its own cause
+            raise explained from explained.__cause__ if explained.__traceback__ else error
         raise
 
 

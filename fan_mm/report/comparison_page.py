@@ -38,7 +38,7 @@ def comparison_page(comparison: Comparison, svgs: Mapping[str, str]) -> str:
         ),
     }
     title = words.title(comparison)
-    lead = f'{task_label(comparison.task).capitalize()}, all numbers in per cent.'
+    lead = f'{task_label(comparison.task).capitalize()}. {comparison.tables[0].unit_told}'
     return page.page(title, title, lead, [page.notice(comparison.notices)], sections)
 
 
@@ -79,6 +79,7 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
     top = max(
         [v for e in comparison.entries for v in (e.clean, *e.corruptions.values()) if v], default=1
     )
+    unit = ' %' if comparison.unit_label else ''
     head = [page.head_cell('model')]
     head += [page.turned_head_cell(corruption_label(c)) for c in comparison.corruptions]
     rows = []
@@ -90,7 +91,7 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
             share = None if value is None else min(max(1 - value / top, 0), 1)
             kind = 'mean' if entry.name in words.best(comparison, corruption) else ''
             rank = f'({ranks[corruption]})' if corruption in ranks else ''
-            text = words.marked_mean(entry, corruption, value)
+            text = words.corruption_text(comparison, entry, corruption)
             cells += page.cell(text, kind, share=share, below=rank)
         rows.append(
             page.row(
@@ -103,7 +104,10 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
         'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
         'incomplete, or published under a doubtful heading.'
     )
-    return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
+    return [
+        page.table(caption, head, [rows], 'heat classes'),
+        page.ramp(f'{top:.{comparison.digits}f}{unit}', f'0{unit}'),
+    ]
 
 
 def _others_section(comparison: Comparison) -> list[str]:
@@ -137,7 +141,7 @@ def _differences_section(comparison: Comparison) -> list[str]:
         return []
     rows = []
     for d in comparison.differences:
-        name, *texts = words.difference_row(d)
+        name, *texts = words.difference_row(comparison, d)
         rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
     head = [page.head_cell(text) for text in words.DIFFERENCE_HEAD]
     return [page.table(words.difference_text(comparison), head, [rows], 'lines')]

@@ -55,6 +55,22 @@ def page(
     )
 
 
+def alarm(heading: str, text: str, items: Sequence[str]) -> str:
+    """A box before the numbers, which says what is wrong with them; nothing without items.
+
+    Args:
+        heading: of the box.
+        text: a sentence or two.
+        items: HTML of a list.
+    """
+    if not items:
+        return ''
+    return (
+        f'<aside class="alarm" role="note"><h2>{heading}</h2><p>{text}</p>'
+        f'<ul>{"".join(f"<li>{item}</li>" for item in items)}</ul></aside>'
+    )
+
+
 def notice(lines: Iterable[str]) -> str:
     """A list (escaped) that stands out; nothing without lines."""
     items = ''.join(f'<li>{escape(line)}</li>' for line in lines)

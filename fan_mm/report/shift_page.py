@@ -14,7 +14,7 @@ from fan_mm.report.findings import findings_notice
 from fan_mm.report.html import (
     card,
     classes_section,
-    gallery_legend,
+    gallery_head,
     grid,
     intervals_told,
     picture,
@@ -76,15 +76,14 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
 
 def _incomplete(table: ShiftTable) -> str:
     lines = [
-        f'<li><strong>{escape(what)}:</strong> <code>{escape(error or state)}</code></li>'
+        f'<strong>{escape(what)}:</strong> <code>{escape(error or state)}</code>'
         for what, state, error in table.absent()
     ]
-    if not lines:
-        return ''
-    return (
-        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some conditions have no result. Numbers that need one of them are left out below; no mean '
-        f'is taken over the rest.</p><ul>{"".join(lines)}</ul></aside>'
+    return page.alarm(
+        'Incomplete',
+        'Some conditions have no result. Numbers that need one of them are left out below; no mean '
+        'is taken over the rest.',
+        lines,
     )
 
 
@@ -227,8 +226,7 @@ def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:
     entries = table.results['gallery']
     if not entries:
         return []
-    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
-    parts += gallery_legend(table.results['dataset'])
+    parts = gallery_head(table.results['dataset'])
     by_cell: dict[tuple[str, str], list] = {}
     for entry in entries:
         by_cell.setdefault((entry['set'], entry['condition']), []).append(entry)

@@ -203,3 +203,20 @@ def test_attention_is_both_products_whatever_the_width_of_the_values():
 
     inputs = value(2, 4, 10, 8), value(2, 4, 12, 8), value(2, 4, 12, 16)
     assert attention_flops(inputs, []) == 2 * 4 * 10 * 12 * (8 + 16)
+
+
+class _Doubled(torch.autograd.Function):
+    """Written in Python, as mmcv's deformable convolutions are."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return 2 * values
+
+
+def test_operators_written_in_python_are_said_to_be_left_out():
+    class Model(torch.nn.Linear):
+        def forward(self, values):
+            return _Doubled.apply(super().forward(values))
+
+    found = measure_complexity(Model(4, 5), torch.zeros(3, 4))
+    assert (found.flops[''], found.unknown) == (60, {'_Doubled': 1})

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mmengine.registry import MODELS
 from small_models import BACKBONES
 

@@ -1,4 +1,4 @@
-"""Weights that a model would take and compute nonsense with: of NaN, quantised, without values."""
+"""Weights that a model would accept and compute nonsense with: NaN, quantised, without values."""
 
 from collections.abc import Mapping
 

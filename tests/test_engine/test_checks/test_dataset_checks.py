@@ -172,6 +172,36 @@ def test_a_scope_that_is_of_no_task(scope):
             check_names('d', dict(type='ADE20KDatasett'))
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(data_root=['a', 'b']),
+        dict(ann_file=['a.txt', 'b.txt']),
+        dict(data_prefix=dict(img_path=('a', 'b'))),
+    ],
+)
+def test_lists_where_mmengine_takes_one_path(change):
+    (key,) = change
+    with pytest.raises(
+        InputError, match=rf'^d\.{key}[.\w]* is a list, but CityscapesDataset takes'
+    ):
+        check_dataset('d', CITY | change)
+
+
+@DATASETS.register_module()
+class TakesSeveral(BaseDataset):
+    """A dataset of one's own that joins its files itself."""
+
+    def _join_prefix(self):
+        pass
+
+
+def test_lists_that_a_class_of_ones_own_takes(tmp_path):
+    assert check_dataset(
+        'd', dict(type='TakesSeveral', ann_file=['a', 'b'], data_root=str(tmp_path))
+    )
+
+
 GROUPS = dict(
     train_dataloader=dict(dataset={}, sampler=None),
     train_cfg={},
