@@ -208,6 +208,8 @@ def _damaged_record(path: str) -> str | None:
 
 def _what_else(source: str) -> str | None:
     """What a file is that is no checkpoint, and what to do; None where its beginning does not say."""
+    if source.endswith('.distcp'):
+        return 'but one shard of it (FSDP): give its folder, to read how they are gathered'
     try:
         path = Path(local_file(source))
         with open(path, 'rb') as file:

@@ -182,6 +182,7 @@ ELSE = {
     'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),
     'denied2.pth': (b'<Error>' + b'Access ' * 50, r'but text: <Error>Access .{40,60}\.\.\.$'),
     'noise.pth': (bytes(range(1, 200)), 'or damaged'),
+    '__0_0.distcp': (b'PK\x03\x04' + bytes(99), 'but one shard of it .FSDP.: give its folder'),
     'zeros.pth': (bytes(9000), 'but zeros'),
     'zoo.pkl': (pickle.dumps(dict(model={'a.weight': [1, 2]})), 'a plain pickle'),
     'backup.tar': (b'model.pth'.ljust(257, b'\0') + b'ustar'.ljust(600, b'\0'), 'a tar archive'),

@@ -5,7 +5,7 @@ authors of SegNet to 11 classes, void, and half the height and width.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from mmengine.registry import DATASETS
 
@@ -85,4 +85,4 @@ def _lines(file: Path) -> list[str]:
 
 def _stem(line: str) -> str:
     """The name in a line of a list: of its first path, as SegNet's solver, on any system, wrote it."""
-    return Path(line.split()[0]).stem
+    return PureWindowsPath(line.split()[0]).stem  # of either kind of slashes

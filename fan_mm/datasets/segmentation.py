@@ -1,4 +1,4 @@
-"""Pictures with label images as samples for mmseg's transforms, without importing mmseg.
+"""Images with label maps as samples for mmseg's transforms, without importing mmseg.
 
 mmseg's own ``BaseSegDataset`` cannot be extended by what ``import fan_mm`` registers: that must not need
 mmseg. What its transforms and metrics read of a dataset is here.

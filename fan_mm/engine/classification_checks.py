@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
+from fan_mm.engine.checks.files import evenly, listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
@@ -81,7 +81,7 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
 
 
 def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:
-    """A line where a model's labels may count the classes otherwise than their folders do.
+    """A line for the log if a model may number the classes differently from their folders.
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
     part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
@@ -118,7 +118,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
 
 
 def _imagenet_names() -> dict[str, int]:
-    """Every name of ImageNet's classes, plain, to the first class that has it."""
+    """Plain name -> the first of ImageNet's classes that has it."""
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
     names: dict[str, int] = {}
@@ -255,7 +255,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
                 f'{place}: line {index} of {file} has the label {value}; labels are {most}'
             )
         names.append(name)
-    some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
+    some = [Path(dataset.img_prefix, name) for name in evenly(names, _LISTED)]
     missing, _ = missing_file(some)
     if missing:
         raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')

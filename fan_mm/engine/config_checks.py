@@ -11,11 +11,19 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from fan_mm.config_parts import datasets_of, type_name
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
-from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.checks.datasets import (
+    build_lazily,
+    check_dataset,
+    check_names,
+    classes_of,
+    unread_settings,
+)
 from fan_mm.engine.checks.files import is_remote
 from fan_mm.engine.checks.labels import check_labels, label_readers
 from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.engine.checks.models import check_model, parts_of
+from fan_mm.engine.checks.schedules import check_schedules
+from fan_mm.engine.checks.unseen import random_steps, same_files
 from fan_mm.engine.checks.voc_files import check_voc, reads_as_voc
 from fan_mm.engine.classification_checks import (
     check_images,
@@ -67,6 +75,8 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         notes = unread_keys(cfg)
         check_model(cfg.model)
+        if training:
+            notes += check_schedules(cfg)
         for split in _splits(training):
             name = f'{split}_dataloader'
             if isinstance(cfg.get(name), dict):
@@ -76,10 +86,13 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
-        if _knows_its_classes(cfg.model):
-            notes += check_same_classes(
-                _datasets(cfg, 'train'), _datasets(cfg, _splits(training)[-1])
-            )
+                    notes += unread_settings(place, dataset, _preprocessor(cfg))
+                    notes += random_steps(place, dataset) if split != 'train' else []
+        last = _splits(training)[-1]
+        if knows_its_classes(cfg.model):
+            notes += check_same_classes(_datasets(cfg, 'train'), _datasets(cfg, last))
+        names = 'train_dataloader', f'{last}_dataloader'
+        notes += same_files(cfg.get(names[0]), cfg.get(names[1]), names)
     return notes
 
 
@@ -123,7 +136,7 @@ def check_data(cfg: Config, training: bool) -> list[str]:
                 notes += check_evaluator(name, cfg.get(name), parts, read)
         if folders and _labels_are_classes(cfg.model):
             check_same_folders(folders if training else _training_folders(cfg) | folders)
-        if not training and folders and _knows_its_classes(cfg.model):
+        if not training and folders and knows_its_classes(cfg.model):
             trained = _training_folders(cfg).values()
             lines = [
                 other_positions(place, names, cfg.model.get('module', cfg.model))
@@ -179,7 +192,7 @@ def _labels_are_classes(model: dict) -> bool:
     return number_of_classes(model) is not None and not type_name(model).endswith('Retriever')
 
 
-def _knows_its_classes(model: dict) -> bool:
+def knows_its_classes(model: dict) -> bool:
     """Whether a model's outputs are the classes that it was trained on, rather than words or features."""
     model = model.get('module', model)
     words = any('language' in key or 'text' in key for key in model)
@@ -199,6 +212,12 @@ def _splits(training: bool) -> tuple[str, ...]:
 
 def _is_ours(model: dict) -> bool:
     return registered(MODELS, 'model', model).__module__.startswith('fan_mm.')
+
+
+def _preprocessor(cfg: Config) -> Any:
+    """Config of the data preprocessor: the model's own, else the one beside it."""
+    model = cfg.model.get('module', cfg.model)
+    return model.get('data_preprocessor') or cfg.get('data_preprocessor')
 
 
 def _check_class_count(place: str, dataset: dict, model: dict) -> None:

@@ -21,6 +21,7 @@ from fan_mm.engine.checks.coco_files import (
 from fan_mm.engine.checks.coco_oddities import odd_objects
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
+    evenly,
     is_local,
     listed_twice,
     other_size,
@@ -149,11 +150,9 @@ def check_coco(
     return CocoPart(classes, None if filtered else images, notes)
 
 
-def _other_sizes(
-    file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
-) -> list[str]:
+def _other_sizes(file: CocoFile, paths: dict[Any, Path], pipeline: Any) -> list[str]:
     """A line for the log about the first of some images that the file gives another size."""
-    for id_ in list(paths)[:: max(1, len(paths) // number)]:
+    for id_ in evenly(list(paths)):
         image = file.images[id_]
         if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
             return [
@@ -196,6 +195,11 @@ def check_evaluator(
         if not isinstance(metric, dict):  # built already
             continue
         file = metric.get('ann_file')
+        if isinstance(file, list | tuple) and _is_coco_metric(name, metric):
+            raise InputError(
+                f'{name}.ann_file is a list, but a metric takes one: for several datasets, use a '
+                'MultiDatasetsEvaluator'
+            )
         if not isinstance(file, str) or not file or not is_local(metric, file):
             continue
         if not Path(file).is_file():

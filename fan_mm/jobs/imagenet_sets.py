@@ -14,7 +14,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.jobs.input_size import resize
 
-# how an error begins that is of the dataset that `loader_config` puts in, not of the config's pipeline
+# How errors of the dataset that `loader_config` adds begin, unlike those of the config's own parts
 _THE_FOLDERS = 'test_dataloader.dataset (CustomDataset): '
 
 

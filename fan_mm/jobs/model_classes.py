@@ -1,9 +1,10 @@
-"""Does a model know the classes of a data set that it was not trained on."""
+"""Does a model know the classes of a data set that it was not trained on?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fan_mm.config_parts import datasets_of
+from fan_mm.engine.checks.class_orders import names_in
 from fan_mm.engine.checks.datasets import classes_of
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.classification_checks import plain_name
@@ -35,13 +36,11 @@ def classes_known(model: dict, dataset: dict, content: object) -> Known:
     model = model.get('module', model)
     found = [head for _, head in (*parts_of(model, 'decode_head'), *heads(model))]
     numbers = [n for head in found if isinstance(n := head.get('num_classes'), int)]
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    told = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
-    names = (told.get('classes') or told.get('CLASSES')) if isinstance(told, Mapping) else None
+    names = names_in(content)
     if not names:
         datasets = datasets_of('test_dataloader.dataset', dataset)
         names = next((c for place, d in datasets if (c := classes_of(place, d))), None)
-    names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
+    names = tuple(map(str, names)) if names else None
     return Known(numbers[-1] if numbers else None, names)
 
 

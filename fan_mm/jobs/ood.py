@@ -28,7 +28,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
 from fan_mm.evaluation.consistency import seal
-from fan_mm.evaluation.identity import config_sha256, file_sha256, listing_sha256
+from fan_mm.evaluation.identity import config_sha256, dataset_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.results import RESULTS
@@ -226,8 +226,8 @@ def _try(
 
 
 def _content_of(dataset: Any) -> str:
-    """A hash of a test set: its images by name and size, and their labels."""
-    return listing_sha256(dataset, sample_infos(dataset, range(len(dataset))))
+    """What a sweep knows a dataset by: names, sizes and labels, and the bytes of a sample."""
+    return dataset_sha256(dataset, sample_infos(dataset, range(len(dataset))))
 
 
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:
@@ -263,7 +263,7 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
-    """Let the model predict once, so that what it cannot do is said before the long part.
+    """Let the model predict once, so that failures show before the long part.
 
     Raises:
         InputError: it cannot take these images, or has other classes than they.
@@ -381,7 +381,7 @@ def _sweep(
 
 
 def _protocol(name: str, dataset: Any) -> str:
-    """The name of what a row is of; with size and weights, which stand beside it, it tells rows apart."""
+    """The name of a row's protocol; with size and weights beside it, it tells rows apart."""
     if name == 'imagenet_c':
         return IMAGENET_C
     return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__

@@ -1,5 +1,6 @@
 """Before and after a test that is a sweep: the model with its weights, the hooks, the report."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine import build_runner
+from fan_mm.engine.checks.class_orders import other_order
 from fan_mm.engine.config.building import building
+from fan_mm.engine.config_checks import knows_its_classes
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -23,7 +27,7 @@ from fan_mm.torch_files import local_file
 
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
-    """What results say of the model, and what tells its cells from another's.
+    """What results say about the model, and what tells its cells from another's.
 
     Args:
         cfg: with the split that is evaluated.
@@ -85,12 +89,28 @@ def ready_to_test(
         raise InputError(
             f"test_cfg: {type(loop).__name__} has no evaluator; a sweep needs one: type='TestLoop'"
         )
+    say_other_classes(cfg, content, checkpoint, loop)
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')
     runner.load_or_resume()
     runner.call_hook('before_test')
     runner.call_hook('before_test_epoch')
     return runner, loop
+
+
+def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) -> None:
+    """Say in the log that a checkpoint was trained with classes in another order than they are tested in.
+
+    Args:
+        cfg: of the model.
+        content: of the checkpoint; None where it is unknown.
+        checkpoint: its file.
+        loop: the test loop.
+    """
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    if knows_its_classes(cfg.model):
+        for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
+            print_log(f'fan_mm: {line}', 'current', logging.WARNING)
 
 
 def end_test(

@@ -119,6 +119,15 @@ TESTS = {
         'test_report/test_robustness_table.py test_report/test_detection_report.py '
         'test_report/test_report.py'
     ),
+    **dict.fromkeys(
+        ('cluster_pictures', 'analysis/segmentation', 'analysis/subject'),
+        'test_analysis/test_pictures.py test_tools/test_analysis_tools.py',
+    ),
+    'checkpoints/values': 'test_models/test_checkpoints/test_checkpoint_values.py',
+    'analysis/gates': 'test_analysis/test_features.py test_tools/test_analysis_tools.py',
+    'audit/auditor': (
+        'test_evaluation/test_audit/test_auditor.py test_evaluation/test_audit/test_injected_faults.py'
+    ),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
     'audit/equality': (
         'test_evaluation/test_audit/test_cell_checks.py '
@@ -142,7 +151,7 @@ def files_for(root: Path, module: str) -> list[Path]:
             break
         folder /= f'test_{part}'
     files = sorted(folder.rglob('test_*.py'))
-    for words in (f'test_{name}', f'test_{parts[-1]}'):
+    for words in (f'test_{name}', *(f'test_{part}' for part in parts[-1:])):
         if named := [file for file in files if file.stem == words]:
             return named
     importing = re.compile(rf'[. ]{name} import|import .*\b{name}\b')

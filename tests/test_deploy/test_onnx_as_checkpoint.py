@@ -12,7 +12,7 @@ from fan_mm.evaluation.identity import file_sha256
 from fan_mm.jobs.export import export
 
 onnx = pytest.importorskip('onnx')
-onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')

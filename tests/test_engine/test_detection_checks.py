@@ -137,6 +137,11 @@ def test_missing_annotation_file(cfg, toy):
     assert 'val_evaluator.ann_file: no such file' in complaint(cfg)
 
 
+def test_a_metric_of_several_files(cfg):
+    cfg.val_evaluator.ann_file = [cfg.val_evaluator.ann_file] * 2
+    assert 'val_evaluator.ann_file is a list, but a metric takes one' in data_complaint(cfg)
+
+
 def test_a_metric_that_was_built_already_has_no_file_to_check(tmp_path):
     assert check_evaluator('val_evaluator', [object()]) == []
     missing = [object(), dict(ann_file=str(tmp_path / 'none.json'))]

@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
@@ -199,6 +199,37 @@ def test_a_test_is_tried_too(cfg):
         evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
 
 
+class Joined(list):
+    """Two datasets of images, as a ConcatDataset joins them."""
+
+    cumulative_sizes = (1, 2)
+
+    def get_data_info(self, index):
+        return self[index]
+
+
+@pytest.mark.parametrize(
+    ('second', 'metric', 'doubled'),
+    [
+        ('./town/a.png', {}, True),
+        ('town/b.png', {}, False),
+        ('town/a.png', dict(_coco_api=SimpleNamespace(get_img_ids=list), img_ids=[]), False),
+    ],
+)
+def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatch):
+    """Of any kind; COCO's are told by their ids."""
+    evaluator = SimpleNamespace(metrics=[SimpleNamespace(**metric)])
+    dataset = Joined(dict(img_path=path) for path in ('town/a.png', second))
+    lines = []
+    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    trial._say_joined_twice(evaluator, dataset, 'test')
+    trial._say_joined_twice(evaluator, list(dataset), 'test')  # one that joins nothing
+    line = (
+        'test_dataloader.dataset: 1 images listed more than once (the first is town/a.png, 2 times)'
+    )
+    assert [line in said for said in lines] == [True] * doubled
+
+
 class Samples:
     """A dataset whose second sample cannot be read, by an error that names no file."""
 
@@ -297,6 +328,52 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
     cfg.val_evaluator.prefix = 'city'
     words = r'does not report mIoU; did you mean city/mIoU\? It reports city/aAcc, '
     with pytest.raises(InputError, match=rf'^default_hooks\.checkpoint\.save_best: .*{words}'):
+        train(cfg)
+
+
+@pytest.mark.parametrize(
+    ('loop', 'options', 'refused'),
+    [
+        (EpochBasedTrainLoop, dict(batch_size=4, drop_last=True), True),
+        (EpochBasedTrainLoop, dict(batch_size=3, drop_last=True), False),
+        (EpochBasedTrainLoop, dict(batch_size=4), False),
+        (IterBasedTrainLoop, dict(batch_size=4, drop_last=True), False),  # its sampler goes on
+    ],
+)
+def test_a_training_without_a_batch(loop, options, refused):
+    """mmengine would end every epoch at once, and save what nothing has trained."""
+    runner = SimpleNamespace(
+        train_loop=object.__new__(loop),
+        train_dataloader=DataLoader(range(3), **options),
+        val_loop=None,
+        iter=0,
+    )
+    words = 'train_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
+    with pytest.raises(InputError, match=words) if refused else nullcontext():
+        hook.FirstBatchHook().before_train(runner)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='miou', rule='greater')]),
+            r'^EarlyStoppingHook\.monitor: val_evaluator does not report miou; did you mean mIoU',
+        ),
+        (
+            dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='IoU', rule='greater')),
+            r'^param_scheduler: ReduceOnPlateauLR\.monitor: val_evaluator does not report IoU',
+        ),
+        (  # a model may report losses of a validation; this one does not
+            dict(param_scheduler=[dict(type='ReduceOnPlateauLR')]),
+            '^param_scheduler: ReduceOnPlateauLR fails: KeyError: .*key loss is not in dict',
+        ),
+    ],
+)
+def test_scores_to_stop_or_to_slow_down_by(cfg, change, words):
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    cfg.update(change)
+    with pytest.raises(InputError, match=words):
         train(cfg)
 
 

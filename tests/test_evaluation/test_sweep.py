@@ -74,7 +74,6 @@ def test_workers_live_through_the_sweep(cfg, sweep, tmp_path):
 
     class Spy:
         def __call__(self, results):
-
             with log.open('a') as file:
                 file.write(f'{os.getpid()}\n')
             return results

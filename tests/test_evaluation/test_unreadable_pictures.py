@@ -9,6 +9,9 @@ from stripe_sweeps import CELLS, half, status
 
 from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.errors import InputError
+from fan_mm.jobs.robustness import summary_text
+from fan_mm.report.comparison_files import write_comparison
+from fan_mm.report.report import write_report
 
 
 @pytest.fixture
@@ -85,6 +88,38 @@ def test_a_copy_that_is_cut_short_fails_its_cell_alone(sweep, tiny_cityscapes, t
     copy.write_bytes(whole)
     model = StripeModel()
     assert set(status(sweep(model, **options).run()).values()) == {'done'} and len(model.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ('on_error', 'damage', 'number'),
+    [('retry', half, 1), ('skip', half, 0), ('skip', lambda data: b'', 1)],
+)
+def test_a_clean_picture_that_copies_do_without(
+    sweep, tiny_cityscapes, tmp_path, on_error, damage, number
+):
+    """It ends the sweep, as it does without copies; if failed cells are skipped, the clean one is."""
+    copies = tmp_path / 'copies'
+    generate(tiny_cityscapes, copies, 'cityscapes', {'fog': (1,)}, jobs=1)
+    clean = sorted(tiny_cityscapes.glob('leftImg8bit/val/town/*.png'))[number]
+    clean.write_bytes(damage(clean.read_bytes()))
+    options = dict(corruptions=['fog'], severities=[1], corrupted_root=str(copies))
+    made = sweep(on_error=on_error, work_dir=tmp_path / 'out', **options)
+    if on_error == 'retry':
+        with pytest.raises(InputError, match=f'{clean.name} is '):
+            made.run()
+        return
+    results = made.run()
+    assert status(results) == {'clean': 'failed', 'fog/1': 'done'}
+    assert str(clean) in results['cells'][0]['error']
+    assert results['summary']['retention']['missing'] == ['clean']
+    rows = {line.split()[0]: line for line in summary_text(results).splitlines()[1:]}
+    assert all('incomplete (1 cells missing)' in rows[name] for name in ('clean', 'retention'))
+    assert 'incomplete' not in rows['mean']
+    if number:
+        return
+    write_report(tmp_path / 'out' / 'results.json', tmp_path / 'out')
+    assert 'incomplete' in (tmp_path / 'out' / 'report.html').read_text()
+    assert write_comparison([tmp_path / 'out'], tmp_path / 'both').is_file()
 
 
 def test_a_label_map_that_is_cut_short_ends_the_sweep(sweep, tiny_cityscapes, monkeypatch):

@@ -134,7 +134,7 @@ class ShiftSet:
         raise NotImplementedError
 
     def lacking(self, found: Sequence[Condition]) -> list[str]:
-        """The conditions that a split has, and that a folder holds nothing of; of a list of names none."""
+        """The conditions of a split of which a folder holds nothing; none for a list of names."""
         names = {condition.name for condition in found}
         if (
             self.splits_differ

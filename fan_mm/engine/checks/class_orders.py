@@ -50,6 +50,43 @@ def check_same_classes(training: Mapping[str, dict], evaluation: Mapping[str, di
     return notes
 
 
+def names_in(checkpoint: object) -> tuple[str, ...] | None:
+    """The classes that a checkpoint says it was trained on, in the order of its outputs; None without any."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return None
+    told = meta.get('dataset_meta')
+    if not isinstance(told, Mapping):
+        told = meta  # of mmcv 1.x
+    names = told.get('classes') or told.get('CLASSES')
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
+
+
+def other_order(checkpoint: object, source: str, metainfo: object) -> list[str]:
+    """Compare the classes that a checkpoint was trained on with those that it is tested on.
+
+    Args:
+        checkpoint: content of the file.
+        source: the file, for the line.
+        metainfo: of the dataset that it is tested on; a list where several have classes of their own.
+
+    Returns:
+        A line for the log if a class has another position: only its name may be another.
+    """
+    learnt = names_in(checkpoint)
+    classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
+    if not learnt or not isinstance(classes, list | tuple):
+        return []
+    name = _moved(classes, learnt)
+    if name is None:
+        return []
+    return [
+        f'{source} was trained with class {name!r} at position {learnt.index(name)}, but the test dataset '
+        f'has it at {list(classes).index(name)}: labels are positions, so scores are wrong unless only the '
+        'names differ'
+    ]
+
+
 def _moved(classes: Sequence[str], learnt: Sequence[str]) -> str | None:
     """The first class that has another position; None if there is none."""
     places = {name: index for index, name in enumerate(learnt)}

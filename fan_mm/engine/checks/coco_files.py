@@ -1,4 +1,4 @@
-"""COCO annotation files, held against what mmdet and pycocotools read of them without asking.
+"""COCO annotation files, checked for what mmdet and pycocotools would read without complaint.
 
 Each function goes over the file once and raises at the first annotation that would end a training or an
 evaluation, or be taken for something else than it says.
@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,50 +47,13 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file as pycocotools does, and index it.
 
     Raises:
-        InputError: it is none, or an id that it is indexed by is missing, no id, taken twice, or of
-            another type than the one that is meant.
+        InputError: it is none, or an id is missing, no id, taken twice, or of another type than the one
+            that it refers to.
     """
-    no_coco = f'{path} is not a COCO annotation file'
-    content = path.read_bytes()
-    if content.startswith(b'\xef\xbb\xbf'):
-        raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
-    if content.startswith(b'\x1f\x8b'):
-        raise InputError(f'{no_coco}: it is compressed; decompress it')
-    if not content:
-        raise InputError(f'{no_coco}: it is empty (0 bytes)')
-    try:
-        content = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{no_coco}: it is not JSON in UTF-8 ({error})') from None
-    try:
-        images, annotations = content['images'], content.get('annotations')
-        categories = content['categories']
-        for part in (images, categories, [] if annotations is None else annotations):
-            if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
-                raise TypeError
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(
-            f'{no_coco}: it needs lists of images, annotations and categories'
-        ) from None
-    for kind, entries, keys in (
-        ('image', images, ('id',)),
-        ('category', categories, ('id', 'name')),
-        ('annotation', annotations or (), ('id', 'image_id', 'category_id')),
-    ):
-        for index, entry in enumerate(entries):
-            for key in keys:
-                if not isinstance(entry.get(key), int | float | str):
-                    raise InputError(
-                        f'{path}: {kind} {entry.get("id", f"number {index + 1}")!r} has '
-                        f'{_shown(entry, key)}'
-                    )
-    for kind, entries in (('images', images), ('categories', categories)):
-        if (twice := _first_twice(entry['id'] for entry in entries)) is not None:
-            raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
-    if len({isinstance(image['id'], str) for image in images}) > 1:
-        raise InputError(
-            f'{path}: image ids are a mixture of numbers and text, which pycocotools confuses'
-        )
+    content = _parsed(path)
+    images, categories = content['images'], content['categories']
+    annotations = content.get('annotations')
+    _check_ids(path, images, categories, annotations or ())
     file = CocoFile(
         path,
         {image['id']: image for image in images},
@@ -106,6 +69,56 @@ def read_coco(path: Path) -> CocoFile:
                     f'has {_shown(entry, key)}, which matches nothing: the id is {json.dumps(other)}',
                 )
     return file
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The content of a file: 'images' and 'categories' are lists of dicts, and 'annotations' if given."""
+    no_coco = f'{path} is not a COCO annotation file'
+    data = path.read_bytes()
+    if data.startswith(b'\xef\xbb\xbf'):
+        raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
+    if data.startswith(b'\x1f\x8b'):
+        raise InputError(f'{no_coco}: it is compressed; decompress it')
+    if not data:
+        raise InputError(f'{no_coco}: it is empty (0 bytes)')
+    try:
+        content = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{no_coco}: it is not JSON in UTF-8 ({error})') from None
+    names = ('images', 'categories', 'annotations')
+    lists = [content.get(name) for name in names] if isinstance(content, dict) else [None]
+    if lists[-1] is None:
+        lists.pop()  # there may be none
+    if len(lists) < 2 or not all(
+        isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in lists
+    ):
+        raise InputError(f'{no_coco}: it needs lists of images, annotations and categories')
+    return content
+
+
+def _check_ids(
+    path: Path, images: Sequence[dict], categories: Sequence[dict], annotations: Sequence[dict]
+) -> None:
+    """Check that all have ids, and that those of images and categories tell them apart."""
+    for kind, entries, keys in (
+        ('image', images, ('id',)),
+        ('category', categories, ('id', 'name')),
+        ('annotation', annotations, ('id', 'image_id', 'category_id')),
+    ):
+        for index, entry in enumerate(entries):
+            for key in keys:
+                if not isinstance(entry.get(key), int | float | str):
+                    raise InputError(
+                        f'{path}: {kind} {entry.get("id", f"number {index + 1}")!r} has '
+                        f'{_shown(entry, key)}'
+                    )
+    for kind, entries in (('images', images), ('categories', categories)):
+        if (twice := _first_twice(entry['id'] for entry in entries)) is not None:
+            raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
+    if len({isinstance(image['id'], str) for image in images}) > 1:
+        raise InputError(
+            f'{path}: image ids are a mixture of numbers and text, which pycocotools confuses'
+        )
 
 
 def unknown_categories(file: CocoFile) -> list[str]:
@@ -167,6 +180,8 @@ def check_as_dataset(file: CocoFile, classes: Collection[str], masks: str | None
             continue
         if masks and not _is_mask(entry.get('segmentation')):
             raise file.fault(entry, f'has {_shown(entry, "segmentation")}, but {masks} needs masks')
+        if masks and isinstance(entry['segmentation'], dict):
+            _check_runs(file, entry, whole=False)
         usable += 1
     if (twice := _first_twice(ids)) is not None:
         raise InputError(f'{file.path}: two annotations have the id {twice!r}')
@@ -199,13 +214,15 @@ def check_as_truth(
         ]
     ids = []
     notes: list[str] = []
-    counted = 0
+    counted = ignored = 0
+    other_size = ''
     for entry in file.annotations:
         if entry['image_id'] not in images or entry['category_id'] not in wanted:
             continue
         ids.append(entry['id'])
         _check_crowd(file, entry)
         counted += not entry['iscrowd']
+        ignored += bool(entry.get('ignore')) and not entry['iscrowd']
         if not _is_number(entry.get('area')):
             raise file.fault(entry, f'has {_shown(entry, "area")}')
         if set(kinds) - {'segm'}:
@@ -216,6 +233,7 @@ def check_as_truth(
                 notes.append(f'{fault}: {why}, it always counts as missed')
         if 'segm' in kinds:
             _check_mask(file, entry)
+            other_size = other_size or _other_size(file, entry)
         if isinstance(entry['id'], str) and not _is_number_as_text(entry['id']):
             raise file.fault(entry, 'has an id that is not a number, but pycocotools needs one')
     if (twice := _first_twice(ids)) is not None:
@@ -224,6 +242,13 @@ def check_as_truth(
         notes.append(
             f'{file.path}: all {len(ids)} evaluated annotations have iscrowd 1, so there is no score: '
             'objects must have 0'
+        )
+    if other_size:
+        notes.append(other_size)
+    if ignored:
+        notes.append(
+            f'{file.path}: {ignored} objects have ignore 1, but pycocotools counts them as missed unless '
+            'iscrowd is 1'
         )
     if any(float(id_) == 0 for id_ in ids):
         notes.append(
@@ -271,31 +296,59 @@ def _why_never_found(entry: dict, image: dict) -> str:
 
 def _is_mask(value: Any) -> bool:
     """Whether mmdet makes a mask of it, or at least an ignored object."""
-    polygons = isinstance(value, list) and all(isinstance(part, list) for part in value)
+    polygons = isinstance(value, list) and all(map(_is_polygon, value))
     return bool(value) and (polygons or isinstance(value, dict))
 
 
+def _is_polygon(part: Any) -> bool:
+    """Whether it is a list of numbers, rather than of points: the first one tells."""
+    return isinstance(part, list) and not isinstance(part[0] if part else 0, list)
+
+
 def _check_mask(file: CocoFile, entry: dict) -> None:
-    """Polygons, or a run-length code of the picture's size, as pycocotools takes them."""
+    """Polygons, or a run-length code of the picture's size, as pycocotools and mmdet take them."""
     mask, image = entry.get('segmentation'), file.images[entry['image_id']]
     size = [image.get('height'), image.get('width')]
     if isinstance(mask, dict):
-        if not isinstance(mask.get('counts'), list | str):
-            raise file.fault(entry, 'has a segmentation without counts')
-        # of another size, no prediction fits it; a list of counts is taken to be of the picture's
-        if isinstance(mask['counts'], str) and mask.get('size') != size:
-            raise file.fault(
-                entry, f'has a segmentation of size {mask.get("size")}, but its image {size}'
-            )
+        _check_runs(file, entry, whole=True)
+        if isinstance(mask['counts'], str) and mask['size'] != size:
+            raise file.fault(entry, _of_size(mask, size))
         return
-    good = isinstance(mask, list) and mask and isinstance(mask[0], list) and len(mask[0]) >= 4
-    if not good:
+    parts = mask if isinstance(mask, list) else []
+    if not parts or not all(map(_is_polygon, parts)) or len(parts[0]) < 4:
         raise file.fault(
             entry, f'has {_shown(entry, "segmentation")}, not polygons or run-length encoding'
         )
     if not all(map(_is_number, size)):
         key = 'width' if _is_number(size[0]) else 'height'
         raise InputError(f'{file.path}: image {image["id"]!r} has {_shown(image, key)}')
+
+
+def _other_size(file: CocoFile, entry: dict) -> str:
+    """A line about a list of runs of another size than the file gives the image, whose size may be wrong."""
+    mask, image = entry['segmentation'], file.images[entry['image_id']]
+    size = [image.get('height'), image.get('width')]
+    if not isinstance(mask, dict) or mask['size'] == size:
+        return ''
+    return f'{file.fault(entry, _of_size(mask, size))}: no prediction overlaps it if the image has that size'
+
+
+def _of_size(mask: dict, size: list) -> str:
+    return f'has a segmentation of size {mask["size"]}, but its image {size} (height first)'
+
+
+def _check_runs(file: CocoFile, entry: dict, whole: bool) -> None:
+    """A run-length code that fills its size: as a whole for pycocotools, which else never ends comparing it."""
+    counts, size = (entry['segmentation'].get(key) for key in ('counts', 'size'))
+    if not isinstance(counts, list | str):
+        raise file.fault(entry, 'has a segmentation without counts')
+    if not isinstance(size, list) or len(size) != 2 or not all(map(_is_number, size)):
+        raise file.fault(entry, 'has a segmentation without its size, [height, width]')
+    if isinstance(counts, str):
+        return
+    pixels, runs = math.prod(size), all(isinstance(run, int) and run >= 0 for run in counts)
+    if not runs or sum(counts) > pixels or (whole and sum(counts) < pixels):
+        raise file.fault(entry, f'has a segmentation whose counts do not add up to {pixels} pixels')
 
 
 def _is_number(value: Any) -> bool:

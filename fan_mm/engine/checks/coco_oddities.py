@@ -1,11 +1,13 @@
-"""Objects of COCO files that nothing fails on, and that mean something else than was meant."""
+"""Objects in COCO files that raise no error, but mean something other than intended."""
 
 from collections.abc import Collection
 
 from fan_mm.engine.checks.coco_files import CocoFile
+from fan_mm.engine.checks.files import evenly
 
 _LOOKED_AT = 10_000  # annotations, evenly spaced
 _FEW = 3  # boxes that might be by chance
+_SAME = 0.1  # overlap; where objects are hidden in part, outlines may be much smaller than boxes
 
 
 def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> list[str]:
@@ -20,13 +22,14 @@ def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> 
     annotations = file.annotations or []
     some = [
         entry
-        for entry in annotations[:: max(1, len(annotations) // _LOOKED_AT)]
+        for entry in evenly(annotations, _LOOKED_AT)
         if entry['image_id'] in file.images
         and entry['category_id'] in wanted
         and not entry.get('iscrowd')
         and not entry.get('ignore')
     ]
-    return _corners(file, some) + (_few_points(file, some, masks) if masks else [])
+    of_masks = _few_points(file, some, masks) + _elsewhere(file, some) if masks else []
+    return _corners(file, some) + of_masks
 
 
 def _corners(file: CocoFile, entries: list[dict]) -> list[str]:
@@ -61,3 +64,38 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
         f'{file.path}: {len(lost)} of {len(entries)} objects have no polygon with at least three points (the '
         f'first is annotation {lost[0]!r}): {masks} leaves them out, pycocotools counts them'
     ]
+
+
+def _elsewhere(file: CocoFile, entries: list[dict]) -> list[str]:
+    """Outlines that are not where the boxes are: from 0 to 1, y before x, of another size of the picture."""
+    outlines = [(entry, extent) for entry in entries if (extent := _extent(entry))]
+    apart = [entry for entry, extent in outlines if _overlap(entry['bbox'], extent) < _SAME]
+    if len(apart) < _FEW or 2 * len(apart) < len(outlines):
+        return []
+    return [
+        f'{file.path}: the outlines of {len(apart)} of {len(outlines)} objects are not where their boxes are '
+        f'(the first is annotation {apart[0]["id"]!r}): polygons are [x1, y1, x2, y2, ...] in pixels'
+    ]
+
+
+def _extent(entry: dict) -> tuple[float, float, float, float] | None:
+    """The box around an object's polygons, (x1, y1, x2, y2); None without any."""
+    polygons = entry.get('segmentation')
+    if not isinstance(polygons, list) or not all(isinstance(part, list) for part in polygons):
+        return None
+    xs = [value for part in polygons for value in part[::2]]
+    ys = [value for part in polygons for value in part[1::2]]
+    if not ys or not all(isinstance(value, int | float) for value in xs + ys):
+        return None
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _overlap(box: list[float], extent: tuple[float, float, float, float]) -> float:
+    """Intersection over union of a COCO box and corners, both grown by a pixel, as outlines may be lines."""
+    left, top, width, height = box
+    first = (left, top, left + width + 1, top + height + 1)
+    second = (*extent[:2], extent[2] + 1, extent[3] + 1)
+    sides = [min(first[i + 2], second[i + 2]) - max(first[i], second[i]) for i in (0, 1)]
+    both = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (first, second)]
+    return both / (sum(areas) - both)

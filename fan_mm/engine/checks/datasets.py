@@ -8,10 +8,12 @@ from typing import Any
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from fan_mm.config_parts import steps_of
+from fan_mm.config_parts import steps_of, type_name
 from fan_mm.engine.checks.files import is_local, is_remote
 from fan_mm.engine.config.registered import base_named, bases, registered, said_in_one_line
 from fan_mm.errors import InputError
+
+_NORMALIZE = ('Normalize', 'TensorNormalize', 'torchvision/Normalize')
 
 
 def check_names(place: str, dataset: dict) -> None:
@@ -35,9 +37,18 @@ def check_names(place: str, dataset: dict) -> None:
             f"{place}.metainfo.classes is the text {classes!r}: it must be a list, such as ['{classes}'], or "
             'a file with one name per line'
         )
-    for index, step in enumerate(steps_of(dataset.get('pipeline'))):
+    check_steps(f'{place}.pipeline', dataset.get('pipeline'))
+
+
+def check_steps(place: str, pipeline: Any) -> None:
+    """Check that the transforms of a pipeline's config have names of classes.
+
+    Raises:
+        InputError: nothing is registered as one of them.
+    """
+    for index, step in enumerate(steps_of(pipeline)):
         if isinstance(step, dict):
-            registered(TRANSFORMS, f'{place}.pipeline, transform {index + 1}', step)
+            registered(TRANSFORMS, f'{place}, transform {index + 1}', step)
 
 
 def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
@@ -56,6 +67,32 @@ def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
     return tuple(classes) if isinstance(classes, list | tuple) else None
 
 
+def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
+    """Lines for the log about what mmcv 1.x read in a dataset's config, or is done elsewhere now.
+
+    Args:
+        place: where the dataset stands in the config.
+        dataset: its config.
+        preprocessor: config of the model's data preprocessor, if there is one.
+    """
+    notes = []
+    cls = registered(DATASETS, place, dataset)
+    if (dataset.get('metainfo') or {}).get('label_map') and base_named(
+        cls, 'BaseSegDataset', 'mmseg'
+    ):
+        notes.append(
+            f'{place}.metainfo.label_map is not used: mmseg maps labels by the names in metainfo.classes only'
+        )
+    normalises = isinstance(preprocessor, dict) and preprocessor.get('mean') is not None
+    if normalises and any(
+        type_name(step) in _NORMALIZE for step in steps_of(dataset.get('pipeline'))
+    ):
+        notes.append(
+            f'{place}.pipeline has Normalize, and data_preprocessor a mean: images are normalised twice'
+        )
+    return notes
+
+
 def check_dataset(place: str, dataset: dict) -> bool:
     """Check that a dataset's folders and its annotation file are there.
 
@@ -63,12 +100,13 @@ def check_dataset(place: str, dataset: dict) -> bool:
         Whether they are on this machine, to be looked into.
 
     Raises:
-        InputError: one is missing.
+        InputError: one is missing, or several are given where the class takes one.
     """
+    cls = registered(DATASETS, place, dataset)
+    _refuse_several(place, dataset, cls)
     root = dataset.get('data_root') or ''
     if not is_local(dataset, str(root)):
         return False
-    cls = registered(DATASETS, place, dataset)
     parameters = inspect.signature(cls).parameters
     if 'download' in parameters and dataset.get('download', True):
         return False  # it fetches what is not there
@@ -83,6 +121,23 @@ def check_dataset(place: str, dataset: dict) -> bool:
         elif not Path(path).exists():
             raise InputError(f'{place}: no such file or folder: {path} ({hint})')
     return here
+
+
+def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
+    """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took."""
+    joins = getattr(getattr(cls, '_join_prefix', None), '__module__', '')
+    if joins.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
+        return  # a class of one's own may take them
+    prefixes = dataset.get('data_prefix')
+    paths = {key: dataset.get(key) for key in ('data_root', 'ann_file')}
+    if isinstance(prefixes, dict):
+        paths |= {f'data_prefix.{key}': value for key, value in prefixes.items()}
+    for key, value in paths.items():
+        if isinstance(value, list | tuple):
+            raise InputError(
+                f'{place}.{key} is a list, but {cls.__name__} takes one: join several datasets with '
+                "dict(type='ConcatDataset', datasets=[...])"
+            )
 
 
 def build_lazily(place: str, dataset: dict) -> Any:

@@ -1,6 +1,7 @@
-"""Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
+"""Labels of mmseg's datasets: are they there, and does the pipeline make class indices of them?"""
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
+    evenly,
     is_local,
     listed_twice,
     other_size,
@@ -36,6 +38,7 @@ _VOC_COLOURS = {  # in which labelme, CVAT and others draw the values that VOC's
     i: tuple(sum((i >> 3 * b + c & 1) << 7 - b for b in range(3)) for c in range(3))
     for i in range(1, 256)
 }
+_LOSSY = re.compile(rb'\xff\xd8\xff|RIFF....WEBPVP8 ', re.DOTALL)  # JPEG, WebP, whatever the name
 _KNOWN = ('fan_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 
 
@@ -97,14 +100,14 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
             loader = TRANSFORMS.build(loader)
     look = _Look(place, dataset, loader, readers, cfg.get('pipeline'))
     count = OF_OUR_SETS if hasattr(dataset, 'doubt') else LABEL_FILES
-    few = samples[:: max(1, len(samples) // count)]
+    few = evenly(samples, count)
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
         return said  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
-        look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
+        look.into(evenly(samples, _IF_SUSPICIOUS))
     lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
     return said + lost + look.notes()
 
@@ -125,21 +128,23 @@ class _Look:
         ] = {}  # raw values, and what becomes of them
         self.panoptic: set[str] = set()
         self.others: list[str] = []
+        self.lossy: list[str] = []
         self.sizes = self.exchanged = ''
 
     def read(self, sample: dict) -> None:
         """Read a label as the pipeline does."""
         path = sample['seg_map_path']
         try:
-            raw = mmcv.imfrombytes(
-                Path(path).read_bytes(), flag='unchanged', backend=self.loader.imdecode_backend
-            )
+            content = Path(path).read_bytes()
+            raw = mmcv.imfrombytes(content, flag='unchanged', backend=self.loader.imdecode_backend)
             if raw is None:
                 raise ValueError('no picture')
         except Exception as error:
             size = Path(path).stat().st_size
             why = 'is empty' if not size else f'cannot be read as an image ({first_line(error)})'
             raise InputError(f'{self.place}: the label file {path} {why}') from None
+        if _LOSSY.match(content):
+            self.lossy.append(path)
         self._look_at_palette(path)
         raw = raw.squeeze()
         with_segments = 'segments' in sample  # panoptic: an id in three colours
@@ -211,10 +216,12 @@ class _Look:
                     continue
                 if label not in allowed:
                     shown = self.dataset.ignore_index
+                    why = f'{self._label_ids(raw, shown)}{train_ids_hint(path)}'
+                    if path in self.lossy:
+                        why = '; its lossy compression changes them: save labels as PNG'
                     raise InputError(
                         f'{self.place}: {path} has the label {value}, but labels must be class indices '
-                        f'0..{len(self.classes) - 1} or {shown} (ignored)'
-                        f'{self._label_ids(raw, shown)}{train_ids_hint(path)}'
+                        f'0..{len(self.classes) - 1} or {shown} (ignored){why}'
                     )
                 for where, ignored in self.readers.ignored.items():
                     if ignored not in (None, label):
@@ -259,10 +266,10 @@ class _Look:
             notes.append(f'{self.place}: {self.sizes}')
         if self.exchanged:
             notes.append(self.exchanged)
-        suffix = self.dataset.seg_map_suffix.lower()
-        if suffix.endswith(('.jpg', '.jpeg')):
+        if self.lossy:
             notes.append(
-                f'{self.place}: labels are JPEG files, whose compression changes class indices'
+                f'{self.place}: labels such as {self.lossy[0]} are JPEG or lossy WebP, whose compression '
+                'changes class indices: save them as PNG'
             )
         if self.suspicious:
             notes.append(self._one_class())

@@ -8,7 +8,7 @@ from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.errors import InputError
 
 _SHARED_MEMORY = '/dev/shm'
-_ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
 _REPEATING = (
     *('RepeatAugSampler', 'ClassAwareSampler'),
     *('RepeatDataset', 'ClassBalancedDataset'),  # wrappers
@@ -32,15 +32,19 @@ def check_loader(name: str, loader: dict) -> list[str]:
     if not loader.get('batch_sampler') or 'batch_size' in loader:
         _check_number(name, loader, 'batch_size', 1)
     notes = []
+    sampler = loader.get('sampler')
+    if name == 'train_dataloader' and isinstance(sampler, dict) and sampler.get('shuffle') is False:
+        notes.append(
+            f'{name}.sampler: shuffle=False: each epoch has the same batches, in the order of the files'
+        )
     if name != 'train_dataloader':
-        sampler = type_name(loader.get('sampler'))
-        if sampler in _ENDLESS:
+        if (kind := type_name(sampler)) in ENDLESS:
             raise InputError(
-                f'{name}.sampler: {sampler} never ends: an evaluation needs '
+                f'{name}.sampler: {kind} never ends: an evaluation needs '
                 "dict(type='DefaultSampler', shuffle=False)"
             )
-        parts = [(f'{name}.sampler', loader.get('sampler'))]
-        for place, part in [*parts, *_wrappers(f'{name}.dataset', loader.get('dataset'))]:
+        parts = [(f'{name}.sampler', sampler)]
+        for place, part in [*parts, *wrappers(f'{name}.dataset', loader.get('dataset'))]:
             if type_name(part) in _REPEATING:
                 notes.append(
                     f'{place}: {type_name(part)} draws images several times: each is counted that often'
@@ -63,13 +67,13 @@ def check_loader(name: str, loader: dict) -> list[str]:
     return notes
 
 
-def _wrappers(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
+def wrappers(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
     """The configs of the wrappers around datasets, each with its place in the config."""
     if isinstance(dataset, dict) and ('dataset' in dataset or 'datasets' in dataset):
         yield place, dataset
-        yield from _wrappers(f'{place}.dataset', dataset.get('dataset'))
+        yield from wrappers(f'{place}.dataset', dataset.get('dataset'))
         for index, inner in enumerate(dataset.get('datasets') or ()):
-            yield from _wrappers(f'{place}.datasets.{index}', inner)
+            yield from wrappers(f'{place}.datasets.{index}', inner)
 
 
 def several_versions(name: str, loader: dict) -> list[str]:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
-from torch.utils.data import Sampler
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.optim.scheduler import _ParamScheduler
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
@@ -28,9 +29,10 @@ class FirstBatchHook(Hook):
         self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Try the validation."""
+        """Refuse a training of no batch, and try the validation."""
+        _refuse_no_batch(runner)
         if runner.val_loop is not None:
-            try_loop(runner.val_loop, runner.model.val_step, 'val', _best_of(runner))
+            try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
         self.at = runner.train_dataloader, runner.iter
 
@@ -70,29 +72,52 @@ class FirstBatchHook(Hook):
 
     def explain(self, error: Exception) -> InputError | None:
         """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
-        if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
-            return InputError(line)
+        if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
+            return explained
         if sampler := _sampling(error):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
-        if at_fault := _computing(error) or _in_hook(error):
+        if at_fault := _computing(error) or _in_hook(error) or _scheduling(error):
             return InputError(f'{at_fault}: {one_line(error)}')
         return None
 
 
-def _best_of(runner: Runner) -> list[str]:
-    """The scores by which the best checkpoint is told, where no hook of the user's may add some."""
+def _refuse_no_batch(runner: Runner) -> None:
+    """Refuse a loader without a batch, with which epochs of nothing would end in untrained checkpoints."""
+    loader = runner.train_dataloader
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not isinstance(loader, DataLoader):
+        return
+    if isinstance(loader.dataset, IterableDataset) or len(loader):
+        return
+    why = f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
+    raise InputError(f'train_dataloader gives no batch: it has {len(loader.dataset)} images{why}')
+
+
+def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
+    """The scores that tell the best checkpoint, or when to stop or to slow down, with who names them.
+
+    None where a hook of the user's may add some.
+    """
     known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
     if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):
         return []
-    return [
-        name
-        for hook in runner.hooks
-        if isinstance(hook, CheckpointHook)
-        for name in hook.save_best or ()
-        if name != 'auto'
+    wanted = []
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            best = [name for name in hook.save_best or () if name != 'auto']
+            wanted += [('default_hooks.checkpoint.save_best', name) for name in best]
+        elif isinstance(hook, EarlyStoppingHook):
+            wanted.append(('EarlyStoppingHook.monitor', hook.monitor))
+    schedulers = runner.param_schedulers or []
+    lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
+    wanted += [
+        (f'param_scheduler: {type(scheduler).__name__}.monitor', scheduler.monitor)
+        for one in lists
+        for scheduler in one
+        if getattr(scheduler, 'need_val_args', False) and hasattr(scheduler, 'monitor')
     ]
+    return wanted
 
 
 def _computing(error: BaseException) -> str | None:
@@ -127,6 +152,17 @@ def _in_hook(error: BaseException) -> str | None:
             name = None if hook is None or ours else f'{type(hook).__name__} fails'
         frame = frame.tb_next
     return name
+
+
+def _scheduling(error: BaseException) -> str | None:
+    """Which scheduler raised an error, as one that waits for a score that no validation gives; else None."""
+    frame = error.__traceback__
+    while frame is not None:
+        scheduler = frame.tb_frame.f_locals.get('self')
+        if frame.tb_frame.f_code.co_name == 'step' and isinstance(scheduler, _ParamScheduler):
+            return f'param_scheduler: {type(scheduler).__name__} fails'
+        frame = frame.tb_next
+    return None
 
 
 def _sampling(error: BaseException) -> str | None:

@@ -1,7 +1,6 @@
 """The channel attentions: efficient (FAN paper Eq. 7), squeeze-excite (Table 6), full (Eq. 6).
 
-All three take normalised tokens, their grid and the scale of the residual branch, if any, (C,) or
-(B, 1, C), which joins the gate before that meets the tokens; no output projection follows. Where
+All three take normalised tokens and their grid and are followed by no output projection. Where
 the paper's Eq. 7 and the released models differ, this is the released models' form (spec 3.3).
 """
 
@@ -63,11 +62,10 @@ class EfficientChannelAttention(nn.Module):
         """Softmax over the tokens of (B, N, C), as (B, h, d, N)."""
         return softmax_over_tokens(x).unflatten(1, (self.num_heads, -1))
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int], scale: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         cast = cast_once(tokens)
-        gate = _scaled(self.gate(tokens, self.q(cast)), scale)
-        return gate * self.norm_v(self.mlp(cast, grid))
+        return self.gate(tokens, self.q(cast)) * self.norm_v(self.mlp(cast, grid))
 
 
 class SqueezeExcite(nn.Module):
@@ -83,11 +81,11 @@ class SqueezeExcite(nn.Module):
         self.conv_reduce = FanOutConv2d(dim, squeezed, 1)
         self.conv_expand = FanOutConv2d(squeezed, dim, 1)
 
-    def forward(self, tokens: Tensor, scale: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """Scale tokens (B, N, C)."""
         mean = tokens.mean(1)[:, :, None, None]
         gate = self.conv_expand(self.conv_reduce(mean).relu()).sigmoid()
-        return tokens * _scaled(gate.flatten(1).unsqueeze(1), scale)
+        return tokens * gate.flatten(1).unsqueeze(1)
 
 
 class SqueezeExciteAttention(ConvMlp):
@@ -104,9 +102,9 @@ class SqueezeExciteAttention(ConvMlp):
         super().__init__(dim, hidden_dim, norm_cfg)
         self.se = SqueezeExcite(dim)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int], scale: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
-        return self.se(super().forward(tokens, grid), scale)
+        return self.se(super().forward(tokens, grid))
 
 
 class ChannelSelfAttention(nn.Module):
@@ -130,18 +128,14 @@ class ChannelSelfAttention(nn.Module):
         self.k = Linear(dim, dim)
         self.mlp = ConvMlp(dim, hidden_dim, norm_cfg)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int], scale: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         q, k, v = (
             t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for t in (self.q(tokens), self.k(tokens), self.mlp(tokens, grid))
         )
         attention = (q.transpose(-2, -1) @ k * tokens.shape[1] ** -0.5).softmax(-1)
-        return _scaled((v @ attention.transpose(-2, -1)).transpose(1, 2).flatten(2), scale)
-
-
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    return x if scale is None else x * scale
+        return (v @ attention.transpose(-2, -1)).transpose(1, 2).flatten(2)
 
 
 CHANNEL_ATTENTIONS: dict[str, type[nn.Module]] = {

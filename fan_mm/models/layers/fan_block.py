@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fan_mm.models.layers.channel_attention import CHANNEL_ATTENTIONS
 from fan_mm.models.layers.patch_embed import OverlapDownsample
-from fan_mm.models.layers.residual import branch_scale, residual
+from fan_mm.models.layers.residual import residual
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.token_pooling import TokenPooling
 
@@ -58,5 +58,5 @@ class FANBlock(nn.Module):
         pooled = tokens if self.token_pooling is None else self.token_pooling(tokens, grid)
         mixed = self.token_mixing(self.norm1(pooled))
         tokens = residual(tokens, mixed, self.drop_path, self.gamma1)
-        scale = branch_scale(tokens, self.drop_path, self.gamma2)
-        return tokens + self.channel_attention(self.norm2(tokens), grid, scale)
+        mixed = self.channel_attention(self.norm2(tokens), grid)
+        return residual(tokens, mixed, self.drop_path, self.gamma2)

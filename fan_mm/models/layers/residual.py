@@ -9,27 +9,22 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor
 
 
-def branch_scale(tokens: Tensor, drop_path: DropPath, gamma: Tensor | None = None) -> Tensor | None:
-    """The factor of a residual branch.
+def residual(
+    tokens: Tensor, branch: Tensor, drop_path: DropPath, gamma: Tensor | None = None
+) -> Tensor:
+    """``tokens + drop_path(gamma * branch)``.
 
     Args:
-        tokens: what the branch is added to, (B, N, C).
+        tokens: (B, N, C).
+        branch: (B, N, C).
         drop_path: which samples skip the branch while training.
         gamma: the layer scale (C,); None for a branch without.
 
     Returns:
-        (B, 1, C) or (B, 1, 1) where samples may be dropped, otherwise ``gamma`` as it is.
+        (B, N, C).
     """
     if not (drop_path.training and drop_path.drop_prob):
-        return gamma
+        return tokens + branch if gamma is None else torch.addcmul(tokens, gamma, branch)
     # in float32 whatever autocast does: with 8 bits the random numbers would miss the probability
     kept = drop_path(torch.ones(len(tokens), 1, 1, device=tokens.device)).to(tokens.dtype)
-    return kept if gamma is None else kept * gamma
-
-
-def residual(
-    tokens: Tensor, branch: Tensor, drop_path: DropPath, gamma: Tensor | None = None
-) -> Tensor:
-    """``tokens + drop_path(gamma * branch)``, all (B, N, C); the arguments as in `branch_scale`."""
-    scale = branch_scale(tokens, drop_path, gamma)
-    return tokens + branch if scale is None else torch.addcmul(tokens, scale, branch)
+    return torch.addcmul(tokens, kept if gamma is None else kept * gamma, branch)

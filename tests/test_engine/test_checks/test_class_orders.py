@@ -3,7 +3,7 @@
 import pytest
 from mmengine.registry import DefaultScope
 
-from fan_mm.engine.checks.class_orders import check_same_classes
+from fan_mm.engine.checks.class_orders import check_same_classes, names_in, other_order
 from fan_mm.errors import InputError
 
 NAMES = ('cat', 'dog', 'bird')
@@ -60,3 +60,34 @@ def test_what_is_not_known_is_left_alone():
     assert check('mmdet', 'VOCDataset', [], NAMES) == []
     assert check('mmseg', 'BaseSegDataset', [None], NAMES) == []
     assert check('mmseg', 'BaseSegDataset', [NAMES], None) == []
+
+
+@pytest.mark.parametrize(
+    'form',
+    [lambda names: dict(dataset_meta=dict(classes=names)), lambda names: dict(CLASSES=names)],
+)
+def test_classes_that_a_checkpoint_names(form):
+    content = dict(meta=form(list(NAMES)))
+    assert names_in(content) == NAMES
+    for metainfo in (
+        dict(classes=NAMES),
+        dict(classes=('cat',)),
+        dict(classes=('a', 'b')),
+        {},
+        [{}],
+    ):
+        assert other_order(content, 'a.pth', metainfo) == []
+    (line,) = other_order(content, 'a.pth', dict(classes=TURNED))
+    assert line.startswith(
+        "a.pth was trained with class 'dog' at position 1, but the test dataset has it at 0"
+    )
+    assert len(other_order(content, 'a.pth', dict(classes=('void', *NAMES)))) == 1
+
+
+@pytest.mark.parametrize(
+    'content',
+    [None, {}, dict(meta=None), dict(meta={}), dict(meta=dict(dataset_meta=dict(classes='ab')))],
+)
+def test_checkpoints_that_name_no_classes(content):
+    assert names_in(content) is None
+    assert other_order(content, 'a.pth', dict(classes=NAMES)) == []

@@ -48,6 +48,11 @@ def rle(height, width):
     return coco.encode(mask) | {'counts': coco.encode(mask)['counts'].decode()}
 
 
+def runs(height=60, width=80):
+    """The same mask as a list of runs, as datasets that other programs convert have them."""
+    return {'counts': [10 * 60 + 10, *[30, 30] * 29, 30, 20 + 40 * 60], 'size': [height, width]}
+
+
 def of(key, value):
     """A change of the second annotation."""
 
@@ -155,6 +160,12 @@ CHANGES = {
     'segmentation text': (of('segmentation', 'mask.png'), {DATASET_MASKS, MASK}),
     'run lengths': (of('segmentation', lambda: rle(60, 80)), set()),
     'run lengths of another size': (of('segmentation', lambda: rle(59, 80)), {MASK}),
+    'run lengths in a list': (of('segmentation', lambda: runs()), set()),
+    'run lengths without a size': (of('segmentation', {'counts': [4800]}), {DATASET_MASKS, MASK}),
+    'points in a polygon': (
+        of('segmentation', [list(zip(*[iter(SQUARE[0])] * 2, strict=True))]),
+        {DATASET_MASKS, MASK},
+    ),
     'id of an annotation twice': (of('id', 10), EVERYTHING),
     'id of an annotation missing': (without('id'), EVERYTHING),
     'id of an annotation as text': (of('id', 'a'), {BOX, MASK}),
@@ -291,3 +302,41 @@ def test_files_that_are_none(tmp_path, content, why):
     with pytest.raises(InputError, match=why) as error:
         read_coco(file)
     assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('change', 'as_dataset', 'as_truth'),
+    [
+        (lambda mask: mask['counts'].pop(), None, 'do not add up to 4800 pixels'),
+        (lambda mask: mask['counts'].append(1), 'do not add up', 'do not add up'),
+        (lambda mask: mask['counts'].append(0.5), 'do not add up', 'do not add up'),
+        (lambda mask: mask.update(size=[80]), 'without its size', 'without its size'),
+        (lambda mask: mask.update(counts=7), 'without counts', 'without counts'),
+    ],
+)
+def test_runs_that_pycocotools_reads_beyond_the_end_of(tmp_path, change, as_dataset, as_truth):
+    """No oracle: it never ends, or takes what it finds in memory; trailing background may be left out."""
+    mask = runs()
+    change(mask)
+    file = read_coco(write(tmp_path, of('segmentation', mask)))
+    for check, words in (
+        (lambda: check_as_dataset(file, CLASSES, 'masks'), as_dataset),
+        (lambda: check_as_truth(file, CLASSES, None, ['segm']), as_truth),
+    ):
+        if words is None:
+            check()
+            continue
+        with pytest.raises(InputError, match=f'annotation 11 has a segmentation.* {words}'):
+            check()
+    check_as_truth(file, CLASSES, None, ['bbox'])
+
+
+def test_runs_of_another_size_and_ignored_objects_are_said(tmp_path):
+    file = read_coco(write(tmp_path, of('segmentation', runs(80, 60))))
+    (note,) = check_as_truth(file, CLASSES, None, ['segm'])
+    assert 'annotation 11 has a segmentation of size [80, 60], but its image [60, 80]' in note
+    file = read_coco(write(tmp_path, of('ignore', 1)))
+    (note,) = check_as_truth(file, CLASSES, None, ['bbox'])
+    assert note.endswith(
+        '1 objects have ignore 1, but pycocotools counts them as missed unless iscrowd is 1'
+    )

@@ -25,6 +25,23 @@ def two_points(content):
     content['annotations'][2]['segmentation'] = [[1, 2, 3, 4], [1, 2, 3]]
 
 
+def scaled(x, y=None):
+    """Outlines by other units than the boxes'; y before x without any."""
+
+    def change(content):
+        for entry in content['annotations']:
+            entry['bbox'] = [10, 30, 20, 20]
+            corners = [(10, 30), (30, 30), (30, 50), (10, 50)]
+            points = [(a * x, b * y) if y else (b, a) for a, b in corners]
+            entry['segmentation'] = [[value for point in points for value in point]]
+
+    return change
+
+
+def half_hidden(content):
+    each(segmentation=[[10, 10, 18, 10, 18, 40, 10, 40]])(content)
+
+
 def flat_without_area(content):
     content['annotations'][2].update(segmentation=[1, 2, 3, 4, 5, 6], area=0)
 
@@ -47,6 +64,16 @@ def one_right(content):
         (two_points, None, None),
         (each(segmentation={'counts': [1], 'size': [60, 80]}), MASKS, None),
         (flat_without_area, MASKS, None),
+        (scaled(1, 1), MASKS, None),
+        (
+            scaled(1 / 80, 1 / 60),
+            MASKS,
+            r'4 of 4 objects are not where .* annotation 10\): polygons',
+        ),
+        (scaled(4, 4), MASKS, '4 of 4 objects are not where their boxes are'),
+        (scaled(1), MASKS, '4 of 4 objects are not where their boxes are'),
+        (scaled(1 / 80, 1 / 60), None, None),
+        (half_hidden, MASKS, None),
     ],
 )
 def test_odd_objects(tmp_path, change, masks, words):

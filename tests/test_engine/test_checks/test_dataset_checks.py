@@ -7,7 +7,13 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
-from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.checks.datasets import (
+    build_lazily,
+    check_dataset,
+    check_names,
+    classes_of,
+    unread_settings,
+)
 from fan_mm.engine.config_checks import check_groups
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
@@ -170,6 +176,57 @@ def test_a_scope_that_is_of_no_task(scope):
             DefaultScope._instance_dict.clear()
         with pytest.raises(InputError, match='the config has no default_scope of a task'):
             check_names('d', dict(type='ADE20KDatasett'))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(data_root=['a', 'b']),
+        dict(ann_file=['a.txt', 'b.txt']),
+        dict(data_prefix=dict(img_path=('a', 'b'))),
+    ],
+)
+def test_lists_where_mmengine_takes_one_path(change):
+    (key,) = change
+    with pytest.raises(
+        InputError, match=rf'^d\.{key}[.\w]* is a list, but CityscapesDataset takes'
+    ):
+        check_dataset('d', CITY | change)
+
+
+@DATASETS.register_module()
+class TakesSeveral(BaseDataset):
+    """A dataset of one's own that joins its files itself."""
+
+    def _join_prefix(self):
+        pass
+
+
+def test_lists_that_a_class_of_ones_own_takes(tmp_path):
+    assert check_dataset(
+        'd', dict(type='TakesSeveral', ann_file=['a', 'b'], data_root=str(tmp_path))
+    )
+
+
+NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'preprocessor', 'words'),
+    [
+        (CITY, dict(mean=[1.0]), None),
+        (CITY | dict(pipeline=[NORMALIZE]), dict(mean=[1.0]), 'images are normalised twice'),
+        (CITY | dict(pipeline=[dict(type='torchvision/Normalize')]), dict(mean=[1]), 'twice'),
+        (CITY | dict(pipeline=[NORMALIZE]), dict(mean=None), None),
+        (CITY | dict(pipeline=[NORMALIZE]), None, None),
+        (CITY | dict(metainfo=dict(label_map={0: 1})), None, 'label_map is not used'),
+        (dict(type='Unlazy', metainfo=dict(label_map={0: 1})), None, None),
+    ],
+)
+def test_settings_that_are_not_read_or_done_twice(dataset, preprocessor, words):
+    notes = unread_settings('d', dataset, preprocessor)
+    assert len(notes) == (words is not None)
+    assert words is None or words in notes[0]
 
 
 GROUPS = dict(

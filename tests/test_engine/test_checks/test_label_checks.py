@@ -272,10 +272,18 @@ def test_labels_of_another_size(folder):
     )  # its crops may be resized to one size
 
 
-def test_jpeg_labels_are_said(tmp_path):
-    folder = Folder(tmp_path, suffix='.jpg')
-    folder.write(np.zeros((32, 64), np.uint8))
-    assert 'compression changes class indices' in said(folder.config())
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
+def test_labels_that_were_compressed_whatever_their_name(tmp_path, suffix, kind):
+    folder = Folder(tmp_path, suffix=suffix)
+    for mask, words in (
+        (halves(0, 1), 'whose compression changes class indices'),
+        (halves(0, 99), 'its lossy compression changes them'),
+    ):
+        for path in (*folder.labels('train'), *folder.labels('val')):
+            Image.fromarray(mask).save(path, kind)
+        found = said(folder.config()) if mask.max() == 1 else complaint(folder.config())
+        assert (words in found) == (kind == 'JPEG')
 
 
 def test_a_value_that_a_head_or_a_metric_leaves_out(folder):

@@ -31,6 +31,13 @@ def test_good_loaders(name, change):
     assert check_loader(name, GOOD | change) == []
 
 
+def test_a_training_in_the_order_of_the_files_is_said():
+    (note,) = check_loader('train_dataloader', GOOD | dict(sampler=dict(type='A', shuffle=False)))
+    assert note.startswith(
+        'train_dataloader.sampler: shuffle=False: each epoch has the same batches'
+    )
+
+
 @pytest.mark.parametrize('name', EVALUATION)
 @pytest.mark.parametrize('kind', ['InfiniteSampler', 'mmengine.InfiniteSampler', InfiniteSampler])
 def test_an_evaluation_that_never_ends(name, kind):

@@ -1,5 +1,6 @@
 """Folders, sizes and pictures that are wrong: one line that says which."""
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
@@ -95,6 +96,12 @@ def test_after_a_picture_that_was_cut_short_the_same_command_goes_on(config, tmp
     file = tmp_path / 'ood' / FILE
     file.write_text(file.read_text().replace('"top1": ', '"top1": 1'))
     assert run()['test_sets'] == rows and evaluated == ['imagenet_a', 'imagenet_r']
+    first = next(tmp_path.glob(f'r/{wordnet(R)[0]}/*'))
+    size = first.stat().st_size
+    cv2.imwrite(str(first), cv2.imread(str(first))[::-1])
+    assert first.stat().st_size == size
+    run()
+    assert evaluated == ['imagenet_r']
 
 
 def test_mistakes_are_said_first(config, checkpoint, data, tmp_path):

@@ -16,7 +16,6 @@ from PIL import Image
 
 pytest.importorskip('mmpretrain')
 
-
 from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.jobs import ood

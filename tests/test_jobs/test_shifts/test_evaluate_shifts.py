@@ -187,7 +187,7 @@ def test_two_processes_give_the_same_digits(data, whole, tmp_path, no_report):
 
     ranks = [start(rank_main, rank) for rank in range(2)]
     for process in ranks:
-        process.join(timeout=240)
+        process.join(timeout=900)
     assert [process.exitcode for process in ranks] == [0, 0]
     assert table(tmp_path / 'two') == table(whole)
     written = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in range(2)]

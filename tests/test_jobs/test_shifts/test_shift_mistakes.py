@@ -12,7 +12,6 @@ from shift_runs import evaluate
 
 pytest.importorskip('mmseg')
 
-
 from fan_mm.errors import InputError
 from fan_mm.jobs.shifts import evaluation
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import PixelData
+from mmengine.registry import init_default_scope
 from shift_runs import COUNT, NOISES, evaluate
 
 pytest.importorskip('mmseg')
@@ -57,19 +55,6 @@ def test_part_of_the_pictures_and_no_clean_column(data, tmp_path):
     assert '2 of 3 images' in (tmp_path / 'report.md').read_text()
 
 
-@MODELS.register_module()
-class SoftStripeModel(StripeModel):
-    """Gives logits, too."""
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        samples = super().forward(inputs, data_samples, mode)
-        for image, sample in zip(inputs, samples, strict=True):
-            pixels = image.permute(1, 2, 0).float()
-            distance = torch.cdist(pixels.reshape(-1, 3), self.colours)
-            sample.seg_logits = PixelData(data=-distance.T.reshape(19, *pixels.shape[:2]) / 10)
-        return samples
-
-
 def test_the_clean_twin_of_acdc(data, tmp_path, no_report):
     """Retention is to its reference pictures; evaluated by themselves, they are in no bad weather."""
     root = tmp_path / 'acdc'
@@ -110,7 +95,7 @@ def test_one_temperature_for_all_conditions(data, tmp_path, monkeypatch):
         write(data / f'cityscapes/gtFine/{stem}_gtFine_labelTrainIds.png', label)
 
     def change(cfg):
-        cfg.model.type = 'SoftStripeModel'
+        cfg.model.type = 'SoftStripes'
         cfg.train_dataloader = copy.deepcopy(cfg.test_dataloader)
         cfg.train_dataloader.dataset.data_prefix = dict(
             img_path='leftImg8bit/train', seg_map_path='gtFine/train'

@@ -1,0 +1,102 @@
+"""Schedules of a training: what counts epochs where none ends, or lies beyond the training's end."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from fan_mm.config_parts import type_name
+from fan_mm.engine.checks.loaders import ENDLESS
+from fan_mm.errors import InputError
+
+_TOLERANCE = 1.1  # a schedule that ends some steps late is nobody's mistake
+
+
+def check_schedules(cfg: Config) -> list[str]:
+    """Compare the units and lengths of schedules and checkpoints with those of the training loop.
+
+    mmengine counts epochs unless told otherwise, and for its ``IterBasedTrainLoop`` the whole training
+    is one epoch. Loops of a user's own are left alone.
+
+    Args:
+        cfg: a complete config for training.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        InputError: the loop counts epochs, and the sampler never ends one.
+    """
+    loop, loader = cfg.get('train_cfg') or {}, cfg.get('train_dataloader')
+    by_epoch = _counts_epochs(loop)
+    if by_epoch is None:
+        return []
+    sampler = type_name(loader.get('sampler')) if isinstance(loader, dict) else ''
+    if by_epoch and sampler in ENDLESS and not loader.get('num_batch_per_epoch'):
+        raise InputError(
+            f'train_dataloader.sampler: {sampler} never ends an epoch, so there would be neither a '
+            'validation nor a checkpoint: with an EpochBasedTrainLoop, use '
+            "dict(type='DefaultSampler', shuffle=True)"
+        )
+    length = loop.get('max_epochs' if by_epoch else 'max_iters')
+    notes = [] if by_epoch else _checkpoints_at_the_end(cfg.get('default_hooks') or {})
+    for place, scheduler in _schedulers('param_scheduler', cfg.get('param_scheduler')):
+        if scheduler.get('convert_to_iter_based') or 'Plateau' in type_name(scheduler):
+            continue
+        own_unit = scheduler.get('by_epoch', True)
+        if own_unit and not by_epoch:
+            notes.append(
+                f'{place}: {type_name(scheduler)} counts epochs (by_epoch=True, the default), but to an '
+                'IterBasedTrainLoop the training is a single one, so it never takes a step: set '
+                'by_epoch=False'
+            )
+        elif bool(own_unit) == by_epoch and isinstance(length, int):
+            notes += _beyond(place, scheduler, length, 'epoch' if by_epoch else 'iteration')
+    return notes
+
+
+def _counts_epochs(loop: Mapping) -> bool | None:
+    """Whether mmengine's loop of a config counts epochs; None for another loop."""
+    kinds = {'EpochBasedTrainLoop': True, 'IterBasedTrainLoop': False}
+    return kinds.get(type_name(loop), None if 'type' in loop else loop.get('by_epoch'))
+
+
+def _checkpoints_at_the_end(hooks: Mapping) -> list[str]:
+    hook = hooks.get('checkpoint', {}) if isinstance(hooks, Mapping) else None
+    if not isinstance(hook, Mapping) or type_name(hook) not in ('', 'CheckpointHook'):
+        return []
+    if not hook.get('by_epoch', True) or hook.get('interval', 1) < 1:
+        return []
+    return [
+        'default_hooks.checkpoint counts epochs (by_epoch=True, the default), but to an '
+        'IterBasedTrainLoop the training is a single one: it is saved at its end only, and a training '
+        'that stops earlier is lost; set by_epoch=False and the interval in iterations'
+    ]
+
+
+def _schedulers(place: str, node: Any) -> Iterator[tuple[str, dict]]:
+    """Every scheduler's config: one, a list of them, or a dict of lists for several optimizers."""
+    if isinstance(node, list | tuple):
+        for index, inner in enumerate(node):
+            yield from _schedulers(f'{place}.{index}', inner)
+    elif isinstance(node, dict) and 'type' in node:
+        yield place, node
+    elif isinstance(node, dict):
+        for key, inner in node.items():
+            yield from _schedulers(f'{place}.{key}', inner)
+
+
+def _beyond(place: str, scheduler: Mapping, length: int, unit: str) -> list[str]:
+    """A line if a scheduler would do nothing, or much of it, only after the training's end."""
+    name = type_name(scheduler)
+    first, last = scheduler.get('begin', 0), scheduler.get('end')
+    milestones = scheduler.get('milestones')
+    if isinstance(first, int) and first >= length:
+        when = f'begins at {unit} {first}'
+    elif isinstance(milestones, list | tuple) and milestones and min(milestones) >= length:
+        when = f'has its first milestone at {unit} {min(milestones)}'
+    elif isinstance(last, int) and milestones is None and last > _TOLERANCE * length:
+        when = f'ends at {unit} {last}'
+    else:
+        return []
+    return [f'{place}: {name} {when}, but the training at {length}: give both the same length']

@@ -1,0 +1,77 @@
+"""What makes the scores of an evaluation hold for other images than unseen ones, as they are."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from fan_mm.config_parts import datasets_of, steps_of, type_name
+from fan_mm.engine.checks.loaders import wrappers
+from fan_mm.engine.config.registered import base_named, reads_label_pictures, registered
+
+
+def random_steps(place: str, dataset: dict) -> list[str]:
+    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do.
+
+    Args:
+        place: where the dataset stands in the config.
+        dataset: its config.
+    """
+    names = [
+        type_name(step)
+        for step in steps_of(dataset.get('pipeline'))
+        if isinstance(step, dict) and _draws(f'{place}.pipeline', step)
+    ]
+    if not names:
+        return []
+    return [
+        f'{place}.pipeline: {", ".join(dict.fromkeys(names))}: random transforms in an evaluation, so its '
+        'scores are not of the images as they are, and change from run to run'
+    ]
+
+
+def _draws(place: str, step: dict) -> bool:
+    """Whether a transform decides by chance; with a probability of 0 or 1 alone, it does not."""
+    methods = getattr(registered(TRANSFORMS, place, step), '_methods_with_randomness', ())
+    return bool(methods) and step.get('prob') not in (0, 1)
+
+
+def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[str]:
+    """Lines for the log about datasets that are evaluated on the files that they are trained on.
+
+    Args:
+        training: config of the training's loader.
+        evaluation: that of the validation's or test's loader.
+        names: of both loaders.
+    """
+    learnt = {files: place for place, files in _datasets(names[0], training)}
+    return [
+        f'{place} has the files of {learnt[files]}: its scores are of images that the model was trained on'
+        for place, files in _datasets(names[1], evaluation)
+        if files in learnt
+    ]
+
+
+def _datasets(name: str, loader: Any) -> Iterator[tuple[str, tuple]]:
+    """Every dataset of a loader whose images its paths decide, with these."""
+    outer, dataset = f'{name}.dataset', (loader or {}).get('dataset')
+    if any(type_name(part) == 'KFoldDataset' for _, part in wrappers(outer, dataset)):
+        return  # which takes other images of the same files
+    for place, inner in datasets_of(outer, dataset):
+        if inner.get('indices') is None and _by_paths(registered(DATASETS, place, inner)):
+            yield place, _paths(inner)
+
+
+def _by_paths(cls: Any) -> bool:
+    known = (('CustomDataset', 'mmpretrain'), ('CocoDataset', 'mmdet'), ('XMLDataset', 'mmdet'))
+    return reads_label_pictures(cls) or any(base_named(cls, *base) for base in known)
+
+
+def _paths(dataset: Mapping) -> tuple:
+    prefixes = dataset.get('data_prefix') or {}
+    parts = sorted(prefixes.items()) if isinstance(prefixes, Mapping) else [('', prefixes)]
+    parts.append(('ann_file', dataset.get('ann_file') or ''))
+    root = str(dataset.get('data_root') or '')
+    paths = [(key, os.path.normpath(os.path.join(root, str(path)))) for key, path in parts]
+    return (*paths, dataset.get('split'))

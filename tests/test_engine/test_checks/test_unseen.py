@@ -1,0 +1,83 @@
+"""Evaluations on the files of the training, or with its random transforms, are said."""
+
+import pytest
+from mmengine.registry import DefaultScope
+
+from fan_mm.engine.checks.unseen import random_steps, same_files
+
+NAMES = 'train_dataloader', 'val_dataloader'
+
+
+@pytest.mark.parametrize('library', ['mmseg', 'mmdet', 'mmpretrain'])
+@pytest.mark.parametrize(
+    ('steps', 'named'),
+    [
+        ([dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=8)], None),
+        ([dict(type='RandomFlip', prob=0.5)], 'RandomFlip'),
+        ([dict(type='RandomFlip', prob=0.5), dict(type='RandomFlip', prob=0.1)], 'RandomFlip'),
+        ([dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0)], None),
+        ([dict(type='TestTimeAug', transforms=[[dict(type='RandomFlip', prob=1.0)]])], None),
+        (
+            [dict(type='RandomResize', scale=8), dict(type='RandomApply', transforms=[])],
+            'RandomResize, RandomApply',
+        ),
+        ([object()], None),
+        (None, None),
+    ],
+)
+def test_transforms_that_draw_random_numbers(library, steps, named):
+    pytest.importorskip(f'{library}.datasets')
+    with DefaultScope.overwrite_default_scope(library):
+        notes = random_steps('val_dataloader.dataset', dict(type='A', pipeline=steps))
+    assert len(notes) == (named is not None)
+    assert named is None or notes[0].startswith(f'val_dataloader.dataset.pipeline: {named}: random')
+
+
+COCO = dict(type='CocoDataset', data_root='d', ann_file='a.json', data_prefix=dict(img='i/'))
+MASKS = dict(
+    type='CityscapesDataset', data_root='d/', data_prefix=dict(img_path='i', seg_map_path='s')
+)
+FOLDERS = dict(type='CustomDataset', data_root='d', data_prefix='train')
+
+
+@pytest.mark.parametrize(
+    ('library', 'training', 'evaluation', 'said'),
+    [
+        ('mmdet', COCO, COCO | dict(test_mode=True, pipeline=[]), True),
+        ('mmdet', COCO | dict(data_root='./d/'), COCO | dict(data_root='d/../d'), True),
+        ('mmdet', COCO, COCO | dict(ann_file='b.json'), False),
+        ('mmdet', COCO, COCO | dict(data_prefix=dict(img='j/')), False),
+        ('mmdet', dict(type='RepeatDataset', times=2, dataset=COCO), COCO, True),
+        ('mmdet', COCO | dict(indices=9), COCO | dict(indices=[9]), False),
+        ('mmseg', MASKS, dict(MASKS), True),
+        ('mmseg', MASKS | dict(ann_file='train.txt'), MASKS | dict(ann_file='val.txt'), False),
+        ('mmpretrain', FOLDERS, dict(FOLDERS), True),
+        ('mmpretrain', FOLDERS, FOLDERS | dict(data_prefix='val'), False),
+        (
+            'mmpretrain',
+            dict(type='ImageNet', data_root='d', split='train'),
+            dict(type='ImageNet', data_root='d', split='val'),
+            False,
+        ),
+        (
+            'mmpretrain',
+            dict(type='CIFAR10', data_prefix='d'),
+            dict(type='CIFAR10', data_prefix='d', test_mode=True),
+            False,
+        ),
+        (
+            'mmpretrain',
+            dict(type='KFoldDataset', dataset=FOLDERS),
+            dict(type='KFoldDataset', dataset=FOLDERS, test_mode=True),
+            False,
+        ),
+        ('mmpretrain', None, FOLDERS, False),
+    ],
+)
+def test_files_that_a_training_has_seen(library, training, evaluation, said):
+    pytest.importorskip(f'{library}.datasets')
+    loaders = [dataset and dict(dataset=dataset) for dataset in (training, evaluation)]
+    with DefaultScope.overwrite_default_scope(library):
+        notes = same_files(*loaders, NAMES)
+    assert bool(notes) == said
+    assert all(note.startswith('val_dataloader.dataset has the files of train_') for note in notes)
