@@ -180,12 +180,21 @@ def test_one_score_for_two_classes(output):
 
     def run(images):
         with torch.no_grad():
-            labels = network.labels(network.logits(images))
-            assert 0.1 < labels.float().mean() < 0.9
+            assert 0.1 < network.labels(network.logits(images)).float().mean() < 0.9
             return [network(images).numpy()]
 
-    found = verify(run, network, (12, 16), ('batch', 'size'))
-    assert found.passed and found.agreement == 1
+    def at_the_edge(images):
+        """The pixel whose score decides least is of the other class."""
+        (found,) = run(images)
+        if output == 'labels':
+            near = (network.logits(images).sigmoid() - OneScore.threshold).abs().argmin()
+            found.reshape(-1)[near] ^= 1
+        return [found]
+
+    for computed in (run, at_the_edge):
+        found = verify(computed, network, (12, 16), ('batch', 'size'))
+        assert found.passed and found.decided == 1
+        assert (found.agreement == 1) == (computed is run or output != 'labels')
 
 
 @pytest.mark.parametrize('whole', [1, 64])
