@@ -91,7 +91,8 @@ def _refuse_no_batch(runner: Runner) -> None:
     if isinstance(loader.dataset, IterableDataset) or len(loader):
         return
     why = f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
-    raise InputError(f'train_dataloader gives no batch: it has {len(loader.dataset)} images{why}')
+    images: Any = loader.dataset
+    raise InputError(f'train_dataloader gives no batch: it has {len(images)} images{why}')
 
 
 def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
