@@ -29,7 +29,7 @@ from fan_mm.engine.first_batch.hook import FirstBatchHook
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
-from fan_mm.engine.resume import newest_checkpoint, read_training_state
+from fan_mm.engine.resume import ResumedSettingsHook, newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -87,6 +87,7 @@ def _train(cfg: Config, launcher: str, resume: str | None) -> None:
         notes += _set_resume(cfg, resume)
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     runner.register_hook(ResumeSeedHook())
+    runner.register_hook(ResumedSettingsHook())
     _check_optimizer(cfg)
     _check_saving(runner)
     with building(cfg):

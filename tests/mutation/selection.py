@@ -41,6 +41,10 @@ TESTS = {
         'test_models/test_checkpoints/test_refused_checkpoints.py',
     ),
     'checks/labels': 'test_engine/test_checks/test_label_checks.py',
+    'checks/datasets': (
+        'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py '
+        'test_engine/test_classification_checks.py'
+    ),
     'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
@@ -331,26 +332,34 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         train(cfg)
 
 
+@pytest.mark.parametrize('name', ['train', 'val', 'test'])
 @pytest.mark.parametrize(
-    ('loop', 'options', 'refused'),
+    ('options', 'refused'),
     [
-        (EpochBasedTrainLoop, dict(batch_size=4, drop_last=True), True),
-        (EpochBasedTrainLoop, dict(batch_size=3, drop_last=True), False),
-        (EpochBasedTrainLoop, dict(batch_size=4), False),
-        (IterBasedTrainLoop, dict(batch_size=4, drop_last=True), False),  # its sampler goes on
+        (dict(batch_size=4, drop_last=True), True),
+        (dict(batch_size=3, drop_last=True), False),
+        (dict(batch_size=4), False),
+        (dict(batch_size=4, drop_last=True, sampler=InfiniteSampler(range(3))), False),  # goes on
+        (dict(batch_size=4, drop_last=True, sampler=iter(range(3))), False),  # of no known length
     ],
 )
-def test_a_training_without_a_batch(loop, options, refused):
+def test_loaders_without_a_batch(name, options, refused, monkeypatch):
     """mmengine would end every epoch at once, and save what nothing has trained."""
+    monkeypatch.setattr(hook, 'try_loop', lambda *args: None)
+    loaders = {f'{split}_dataloader': DataLoader(range(9)) for split in ('train', 'val', 'test')}
+    loaders[f'{name}_dataloader'] = DataLoader(range(3), **options)
     runner = SimpleNamespace(
-        train_loop=object.__new__(loop),
-        train_dataloader=DataLoader(range(3), **options),
-        val_loop=None,
-        iter=0,
+        **loaders,
+        **dict(val_loop=0, iter=0, hooks=[], param_schedulers=None),
+        test_loop=SimpleNamespace(dataloader=loaders['test_dataloader']),
+        model=SimpleNamespace(val_step=None, test_step=None),
     )
-    words = 'train_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
+    words = (
+        f'{name}_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
+    )
     with pytest.raises(InputError, match=words) if refused else nullcontext():
         hook.FirstBatchHook().before_train(runner)
+        hook.FirstBatchHook().before_test(runner)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
+from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
 from fan_mm.errors import InputError, is_of_memory
@@ -30,14 +31,16 @@ class FirstBatchHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse a training of no batch, and try the validation."""
-        _refuse_no_batch(runner)
+        _refuse_no_batch('train_dataloader', runner.train_dataloader)
         if runner.val_loop is not None:
+            _refuse_no_batch('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
         self.at = runner.train_dataloader, runner.iter
 
     def before_test(self, runner: Runner) -> None:
-        """Try the test."""
+        """Refuse a test of no batch, and try it."""
+        _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
         try_loop(runner.test_loop, runner.model.test_step, 'test')
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -83,15 +86,22 @@ class FirstBatchHook(Hook):
         return None
 
 
-def _refuse_no_batch(runner: Runner) -> None:
-    """Refuse a loader without a batch, with which epochs of nothing would end in untrained checkpoints."""
-    loader = runner.train_dataloader
-    if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not isinstance(loader, DataLoader):
+def _refuse_no_batch(name: str, loader: Any) -> None:
+    """Refuse a loader without a batch: epochs of nothing would end in untrained checkpoints, or no score."""
+    if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, '__len__'):
         return
-    if isinstance(loader.dataset, IterableDataset) or len(loader):
+    if type(loader.sampler).__name__ in ENDLESS or isinstance(loader.dataset, IterableDataset):
         return
-    why = f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
-    raise InputError(f'train_dataloader gives no batch: it has {len(loader.dataset)} images{why}')
+    try:
+        batches = len(loader)
+    except (TypeError, NotImplementedError):  # a sampler of one's own need not know
+        return
+    if not batches:
+        images: Any = loader.dataset
+        why = (
+            f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
+        )
+        raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 
 
 def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
