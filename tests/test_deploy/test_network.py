@@ -1,4 +1,4 @@
-"""What type a network's labels have."""
+"""What type a network's labels have, and which of a model's own modules are replaced."""
 
 import pytest
 import torch
@@ -26,3 +26,19 @@ def test_labels_of_pixels_are_bytes_where_these_hold_them(classes, dtype):
         labels = network(images)
         assert labels.dtype == dtype and labels.shape == (2, 8, 8)
         assert torch.equal(labels.long(), network.logits(images).argmax(1))
+
+
+@pytest.mark.parametrize(('factor', 'replaced'), [(2.0, True), (1.5, False)])
+def test_enlarging_by_a_whole_factor_leaves_sizes_open(factor, replaced):
+    Upsample = pytest.importorskip('mmseg.models.utils').Upsample
+
+    def model():
+        torch.manual_seed(0)
+        enlarges = Upsample(scale_factor=factor, mode='bilinear', align_corners=False)
+        return Plain(torch.nn.Sequential(Scores(3), enlarges))
+
+    network = Network(model(), 'segmentation', size=(8, 8))
+    (_, enlarges) = network.model.decode_head
+    assert (type(enlarges) is not Upsample) == replaced
+    maps = (torch.randn(1, 4, 7, 9),)
+    torch.testing.assert_close(network.model.decode_head(maps), model().decode_head(maps))
