@@ -139,6 +139,8 @@ def run(main: Callable[[], int | None]) -> None:
     folder cannot be written, memory is insufficient, or another process of the run is gone; 130
     after Ctrl-C and 143 after SIGTERM (with the text of the KeyboardInterrupt, if any); 141 if
     the reader of a pipe (``| head``) exits. With torchrun, the first process of a node prints.
+    Where an `InputError` follows from an exception of somebody else's code, the run's log file, if there is
+    one, has the traceback, and the line says so.
     """
     for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
         if getattr(sys, name) is None:  # closed: one of our files would get its descriptor
@@ -187,8 +189,37 @@ def _end(error: BaseException) -> int:
     if stopping.first_to_say():
         if os.environ.get(TRACEBACK):
             traceback.print_exception(error)
+        elif isinstance(error, InputError):
+            line += _logged(error)
         _say(' '.join(line.splitlines()))
     return status
+
+
+def _logged(error: InputError) -> str:
+    """Write the traceback of an error that somebody else's code has raised into the log file of the run.
+
+    Returns:
+        Where it is, for the end of the line; '' if there is none, or no log file.
+    """
+    if error.__cause__ is None or isinstance(error.__cause__, InputError | OSError):
+        return ''
+    file = _log_file()
+    try:
+        if file is None:
+            return ''
+        with open(file, 'a', errors='backslashreplace') as log:
+            log.writelines(traceback.format_exception(error))
+    except OSError:  # the disk may be full
+        return ''
+    return f' (its traceback is in {file})'
+
+
+def _log_file() -> str | None:
+    """The log file of mmengine's Runner, as short as it can be written; None without one."""
+    module = sys.modules.get('mmengine.logging')
+    handlers = module.MMLogger.get_current_instance().handlers if module else []
+    files = [h.baseFilename for h in handlers if isinstance(h, logging.FileHandler)]
+    return min(files[-1], os.path.relpath(files[-1]), key=len) if files else None
 
 
 def _open_file(error: OSError) -> str | None:

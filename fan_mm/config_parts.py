@@ -50,7 +50,7 @@ def steps_of(pipeline: Any) -> Iterator[Any]:
             yield from steps_of(step)
             continue
         yield step
-        # those inside Albu and Albumentations are of another library
+        # those inside Albu and Albumentations belong to another library
         if isinstance(step, dict) and not type_name(step).startswith('Albu'):
             yield from steps_of(step.get('transforms'))
 

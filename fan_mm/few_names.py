@@ -1,4 +1,4 @@
-"""Many names in one line: the first of them, and that, or how many, more there are."""
+"""Many names in one line: the first few, and how many more there are."""
 
 from collections.abc import Iterable
 

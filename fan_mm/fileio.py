@@ -20,7 +20,7 @@ except ImportError:  # Windows
 
 _held: set[int] = set()  # descriptors of locked folders and files
 _STEM, _SUFFIX = 160, 32  # bytes of a temporary name
-# What a place says where no files can be made at all.
+# Errors of places where no files can be made at all.
 _NO_PLACE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENOTSUP)
 
 
@@ -74,7 +74,7 @@ def output_folder(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def _placed(path: Path) -> Iterator[None]:
-    """Say which place has no room for new files; the system says of it that nothing is there."""
+    """Say which place has no room for new files; the system reports it as missing."""
     try:
         yield
     except OSError as error:
@@ -200,5 +200,5 @@ if fcntl is not None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is what a killed process left of `whole_file`."""
+    """Whether a file of this name is a leftover of `whole_file` in a killed process."""
     return re.fullmatch(r'\..+\.[0-9a-f]{12}(\.[^.]+)?', name, re.DOTALL) is not None

@@ -1,4 +1,4 @@
-"""The files below a folder: through links, without what is hidden, and of no circle twice."""
+"""The files below a folder: through links, without hidden ones, and none twice where links form a circle."""
 
 import os
 from collections.abc import Iterator

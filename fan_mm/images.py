@@ -1,4 +1,4 @@
-"""Image files of the user's: found in folders, read and written as RGB, told by their headers."""
+"""The user's image files: found in folders, read and written as RGB, described by their headers."""
 
 import os
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def find_images(
 
 
 def _painted(relatives: Sequence[Path]) -> list[Path]:
-    """The names of painted copies: the pictures' own, with .png behind where that is another format."""
+    """The names of painted copies: the images' own, with .png appended to those of other formats."""
     kept = [r.suffix.lower() in ('.jpg', '.jpeg', '.png') for r in relatives]
     taken = {r for r, keeps in zip(relatives, kept, strict=True) if keeps}
     names = []

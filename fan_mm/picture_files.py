@@ -1,4 +1,4 @@
-"""Picture files that are cut short, or are none: found by their ends, and told in words.
+"""Image files that are truncated, or no images at all: found by their last bytes, and described in words.
 
 A copy or download that broke off leaves a file whose header is right. Some decoders fill what is missing
 with grey and say nothing (libjpeg, from files and, in older OpenCV, from memory), so that half an image

@@ -55,7 +55,7 @@ class Requirement:
         return f'{self.module} {version} is {verdict}: {self.remedy()}'
 
     def remedy(self) -> str:
-        """The pip command that mends it, of the brand that is installed."""
+        """The pip command that mends it, for the installed brand."""
         name = self.distribution() or next(iter(self.pins))
         if self.distribution() is None and _originals_installed():
             name = next(name for name in self.pins if not _is_fork(name))

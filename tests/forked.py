@@ -40,5 +40,5 @@ def on_ranks(function, ranks, store, *args):
 
     processes = [start(rank_main, rank) for rank in range(ranks)]
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=900)
     assert [process.exitcode for process in processes] == [0] * ranks

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from fan_mm.engine.runtime import register_task_library
+from fan_mm.models import FANHybrid
 
 COLUMN = dict(embed_dims=16, depth=1, num_heads=2)
 STEM = dict(stem_depths=(1, 1), stem_channels=(8, 8))
@@ -123,3 +124,19 @@ def randomise(module):
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.2)
     return module
+
+
+def segmenter_sample(height, width):
+    from mmseg.structures import SegDataSample
+
+    meta = dict(ori_shape=(height, width), img_shape=(height, width), pad_shape=(height, width))
+    return SegDataSample(metainfo=meta)
+
+
+SMALL_HYBRID = dict(embed_dims=32, depth=2, num_heads=4, stem_depths=(1, 2), stem_channels=(8, 16))
+
+
+def small_hybrid(seed=0, **options):
+    """A FAN-Hybrid of that size, for classification unless its options say otherwise."""
+    torch.manual_seed(seed)
+    return FANHybrid(dict(SMALL_HYBRID), **{'out_type': 'cls_token', **options})

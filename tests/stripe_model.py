@@ -59,3 +59,23 @@ class StripeModel(BaseModel):
             labels = distance.argmin(dim=1).reshape(1, *pixels.shape[:2])
             sample.pred_sem_seg = PixelData(data=labels)
         return data_samples
+
+
+@MODELS.register_module()
+class SoftStripes(StripeModel):
+    """Gives logits, too: the distances of colours, the more confident the greater the sharpness."""
+
+    def __init__(self, sharpness=0.1, shift=0.0, **options):
+        super().__init__(**options)
+        self.sharpness = sharpness
+        self.colours += shift
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        super().forward(inputs, data_samples, mode)
+        for image, sample in zip(inputs, data_samples, strict=True):
+            pixels = image.flatten(1).T.float()
+            logits = -self.sharpness * torch.cdist(pixels, self.colours).T
+            logits = logits.view(19, *image.shape[1:])
+            sample.seg_logits = PixelData(data=logits)
+            sample.pred_sem_seg = PixelData(data=logits.argmax(0, keepdim=True))
+        return data_samples

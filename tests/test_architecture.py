@@ -11,6 +11,7 @@ BASEMENT = {
     'fileio',
     'folders',
     'images',
+    'options',
     'packaged',
     'picture_files',
     'safetensors_files',

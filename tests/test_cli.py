@@ -1,5 +1,6 @@
 import argparse
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -29,6 +30,37 @@ def test_bad_input_is_one_line_and_status_2(capsys):
 
     assert exit_status(main) == 2
     assert capsys.readouterr().err == 'error: no such folder\n'
+
+
+@pytest.mark.parametrize(
+    ('cause', 'logged'),
+    [
+        (ValueError('theirs'), True),
+        (None, False),
+        (OSError('gone'), False),
+        (InputError('x'), False),
+    ],
+)
+@pytest.mark.parametrize('has_log', [True, False])
+def test_the_traceback_of_somebody_elses_error_is_in_the_log(
+    tmp_path, capsys, monkeypatch, cause, logged, has_log
+):
+    log = tmp_path / 'run.log'
+    logger = SimpleNamespace(handlers=[logging.FileHandler(log)] * has_log)
+    there = SimpleNamespace(MMLogger=SimpleNamespace(get_current_instance=lambda: logger))
+    monkeypatch.setitem(sys.modules, 'mmengine.logging', there)
+    monkeypatch.delenv('FAN_MM_TRACEBACK', raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def main():
+        raise InputError('MyHook fails: ValueError: theirs') from cause
+
+    assert exit_status(main) == 2
+    kept = logged and has_log
+    where = ' (its traceback is in run.log)' if kept else ''
+    assert capsys.readouterr().err == f'error: MyHook fails: ValueError: theirs{where}\n'
+    text = log.read_text() if has_log else ''
+    assert ('Traceback (most recent call last)' in text and 'ValueError: theirs' in text) == kept
 
 
 @pytest.mark.parametrize(

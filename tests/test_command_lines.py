@@ -5,9 +5,11 @@ always, all of them with ``-m campaign``.
 """
 
 import argparse
+import errno
 import os
 import random
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 import fan_mm.cli
+from fan_mm.errors import InputError
 
 pytest.importorskip('mmseg')
 ROOT = Path(__file__).parents[1]
@@ -115,6 +118,76 @@ def parser_of(tool):
             runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'))['main']()
         except Found as it:
             return it.args[0]
+
+
+def by_signal(number):
+    os.kill(os.getpid(), number)
+
+
+def by_error(error):
+    raise error
+
+
+ENDS = [
+    (by_signal, signal.SIGTERM, 143, 'stopped'),
+    (by_signal, signal.SIGINT, 130, 'stopped'),
+    (by_error, InputError('no such thing'), 2, 'error: no such thing'),
+    (
+        by_error,
+        OSError(errno.ENOSPC, 'No space left on device', 'a.png'),
+        2,
+        'error: a.png: No space',
+    ),
+    (by_error, MemoryError('Unable to allocate 9 TiB'), 2, 'error: memory: Unable to allocate'),
+]
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_every_tool_ends_with_the_status_of_what_ended_it(run, monkeypatch, tool):
+    # a test run in the background of a shell has inherited an ignored SIGINT
+    monkeypatch.setattr(signal, 'SIG_IGN', object())
+    for end, how, status, line in ENDS:
+        with monkeypatch.context() as patch:
+            patch.setattr(argparse.ArgumentParser, 'parse_args', lambda *_, f=end, h=how: f(h))
+            found, err = run(tool)
+        assert found == status and err.splitlines()[-1].startswith(line)
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_bug_of_ours_keeps_its_traceback(run, monkeypatch, tool):
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', lambda *_: by_error(KeyError('bug')))
+    with pytest.raises(KeyError, match='bug'):
+        run(tool)
+
+
+# Options of one name that are something else in each of the tools.
+OTHERS = {
+    '--out': 'files, or a folder',
+    '--size': 'of images, of the input, of test sets',
+    '--seed': 'of a sweep, which existing files may tell',
+    '--split': 'of a dataset, or of several',
+    '--format': 'of images, or of exported files',
+    '--weights': 'of a file, or of several test sets',
+    '--images': 'of several models, or instead of a test split',
+    '--count': 'with another default',
+    '--corruption': 'one, or several',
+    '--benchmark': 'with another default',
+    '--channel-order': 'with another default',
+    '--work-dir': 'with another default',
+}
+
+
+def test_options_of_one_name_are_one_option():
+    """The same type, choices, form and words in every tool."""
+    found = {}
+    for tool in TOOLS:
+        for action in parser_of(tool)._actions:
+            choices = action.choices and list(action.choices)
+            of = repr((action.nargs, action.metavar, action.default, choices, action.help))
+            for name in action.option_strings:
+                found.setdefault(name, {}).setdefault(of, []).append(tool)
+    differing = {name: list(forms.values()) for name, forms in found.items() if len(forms) > 1}
+    assert differing.keys() == OTHERS.keys(), differing
 
 
 def option_cases():

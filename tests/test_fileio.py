@@ -11,6 +11,7 @@ from fan_mm.fileio import (
     output_folder,
     printable,
     remove_temporaries,
+    shortened,
     whole_file,
     write_whole,
 )
@@ -129,6 +130,14 @@ def test_names_that_are_no_utf8_do_not_break_texts(tmp_path):
 )
 def test_what_cannot_be_seen_in_a_name(name, shown):
     assert printable(name) == printable(Path(name)) == shown
+
+
+@pytest.mark.parametrize(
+    ('name', 'limit', 'short'),
+    [('abc', 3, 'abc'), ('abcd', 3, 'abc'), ('äöü', 6, 'äöü'), ('äöü', 5, 'äö'), ('äöü', 1, '')],
+)
+def test_a_name_keeps_as_many_letters_as_fit(name, limit, short):
+    assert shortened(name, limit) == short
 
 
 def test_what_a_kill_left_is_removed_and_what_is_being_written_stays(tmp_path):

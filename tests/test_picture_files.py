@@ -88,8 +88,9 @@ def test_pictures_that_are_cut_short_are_found(kind, fill, tmp_path):
     """At any place, also where the room for the rest was made beforehand and stayed zeros."""
     data = WHOLE[kind]
     length = len(data) - (len(TRAILING) if 'more' in kind else 500 if 'zeros' in kind else 0)
-    for kept in (0.05, 0.3, 0.6, 0.9, *([] if fill else [1 - 2 / length])):
-        cut = data[: int(length * kept)]
+    shares = [int(length * kept) for kept in (0.05, 0.3, 0.6, 0.9)]
+    for kept in shares if fill else [*shares, length - 2, length - 1]:
+        cut = data[:kept]
         (tmp_path / 'a.png').write_bytes(cut + bytes(fill * (len(data) - len(cut))))
         with pytest.raises(InputError, match=r'a\.png is truncated: get it again$'):
             refuse_cut({'seg_map_path': str(tmp_path / 'a.png')})

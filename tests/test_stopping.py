@@ -34,7 +34,7 @@ def main():
                 open('begun', 'w').close()
                 time.sleep(0.1)
         open('begun', 'w').close()
-        time.sleep(60)
+        time.sleep(3600)
 
 run(main)
 """
@@ -52,10 +52,8 @@ def started(folder, command, mark, **variables):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
     while not mark():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
         time.sleep(0.01)
     return process
 
@@ -74,7 +72,7 @@ def test_one_line_and_a_status_of_its_own(tmp_path, workers, number, status):
     (tmp_path / 'tool.py').write_text(SLEEPER.format(root=str(ROOT), workers=workers))
     process = started(tmp_path, [sys.executable, 'tool.py'], (tmp_path / 'begun').exists)
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=900)
     assert (process.returncode, err) == (status, 'stopped: 3 of 5 are stored\n'), out
 
 
@@ -308,7 +306,7 @@ def test_ranks_end_with_a_killed_launcher(tmp_path):
         'stopping._TOOLS = (Path(__file__).resolve().parent,)\n'
         'stopping.guard_start()\n'
         "open(os.environ['RANK'] + '.pid', 'w').write(str(os.getpid()))\n"
-        'time.sleep(120)\n'
+        'time.sleep(3600)\n'
     )
     (folder / 'tool.py').write_text(script)
 
@@ -322,7 +320,7 @@ def test_ranks_end_with_a_killed_launcher(tmp_path):
     assert all(map(alive, pids))
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while any(map(alive, pids)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -351,7 +349,7 @@ def test_a_training_says_how_to_resume_and_is_alone(tiny_config, tmp_path):
     assert second.returncode == 2
     assert second.stderr.splitlines()[-1] == f'error: another run is writing to {work}'
     process.terminate()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 143
     last = err.splitlines()[-1]
     assert re.fullmatch(

@@ -5,8 +5,15 @@ from rich.progress import track
 
 from fan_mm.analysis.noise_decay import EPSILON, measure, write_noise_decay
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures, parse_models
-from fan_mm.cli import number, run, size, tool_parser, whole
+from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.options import (
+    add_count,
+    add_features_size,
+    add_model_pairs,
+    add_output_folder,
+    add_seed,
+)
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/analyze_noise_decay.py \\
@@ -20,23 +27,11 @@ def main() -> None:
     """Parse the command line, measure and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair per model')
+    add_model_pairs(parser)
     add('--images', nargs='+', required=True, metavar='IMAGE', help='image files or folders')
-    add('--out', required=True, metavar='DIR', help='folder for the figure and the CSV')
-    add(
-        '--count',
-        type=whole(1),
-        default=16,
-        metavar='N',
-        help='number of images, evenly spaced (default: 16)',
-    )
-    add(
-        '--size',
-        type=size,
-        default=SIZE,
-        metavar='HxW',
-        help='size to which images are resized (default: 448x448)',
-    )
+    add_output_folder(parser)
+    add_count(parser, 16)
+    add_features_size(parser, SIZE)
     add(
         '--noise-std',
         type=number(0),
@@ -49,7 +44,7 @@ def main() -> None:
         default=EPSILON,
         help='eigenvalues up to this share of the largest count as insignificant (default: %(default)s)',
     )
-    add('--seed', type=int, default=0, help='seed of the noise (default: 0)')
+    add_seed(parser, 'the noise')
     add_config_arguments(parser)
     args = parser.parse_args()
     models = parse_models(args.models)

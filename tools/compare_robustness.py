@@ -7,6 +7,7 @@ first one. With results of both kinds for one checkpoint, a figure compares simu
 """
 
 from fan_mm.cli import run, tool_parser
+from fan_mm.options import add_output_folder
 from fan_mm.report.compare_files import compare_files
 
 EXAMPLE = """example, on the toy dataset, after running tools/test_corruption.py for two checkpoints:
@@ -26,7 +27,7 @@ def main() -> None:
         "TAPADL's results, or SemSegBench's 76 models for --benchmark semsegbench; for real adverse conditions, "
         'results on the same dataset and split',
     )
-    add('--out', required=True, metavar='DIR', help='output folder')
+    add_output_folder(parser)
     args = parser.parse_args()
     print(f'wrote {compare_files(args.results, args.out, args.published)}')
 

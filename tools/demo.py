@@ -6,6 +6,7 @@ from rich.progress import track
 from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.jobs.demo import paint_files
+from fan_mm.options import add_model, add_output_folder
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/demo.py data/toy_cityscapes/leftImg8bit/val configs/fan_hybrid_toy_cityscapes.py \\
@@ -19,9 +20,8 @@ def main() -> int:
     parser.add_argument(
         'images', metavar='IMAGE_OR_FOLDER', help='image, or folder (including subfolders)'
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or a file exported by tools/export.py')
-    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
+    add_model(parser)
+    add_output_folder(parser)
     add_config_arguments(parser)
     args = parser.parse_args()
     written, left_out = paint_files(

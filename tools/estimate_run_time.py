@@ -11,6 +11,7 @@ import torch
 
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.jobs.run_time import measure_run_time
+from fan_mm.options import add_max_samples
 
 EXAMPLE = """example, with CamVid at data/camvid:
   python tools/estimate_run_time.py configs/fan_hybrid_t_camvid.py configs/mit_b0_camvid.py --cells 96
@@ -29,7 +30,7 @@ def main() -> None:
         metavar='N',
         help='number of cells of the sweep (default: 96, all and clean)',
     )
-    add('--max-samples', type=whole(1), metavar='N', help='number of images per cell')
+    add_max_samples(parser)
     add_config_arguments(parser)
     args = parser.parse_args()
     total = 0.0

@@ -8,6 +8,7 @@ from fan_mm.deploy import MAKERS_OPSET, OUTPUTS, PARTS
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.jobs.export import CALIBRATION_IMAGES, FORMATS, PRECISIONS, export, verify_file
+from fan_mm.options import add_model
 
 EXAMPLE = """examples:
   python tools/export.py configs/fan_hybrid_s_cityscapes.py fan_hybrid_s.pth --out model.onnx \\
@@ -26,8 +27,7 @@ def main() -> None:
     """Parse the command line, export or verify, and report."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('config', help='config file of mmseg, mmpretrain or mmdet')
-    add('checkpoint', help='checkpoint file')
+    add_model(parser, checkpoint='checkpoint')
     add('--out', metavar='FILE', help='output file, such as model.onnx')
     add(
         '--size',

@@ -14,6 +14,7 @@ from fan_mm.datasets.corrupted.generate import generate
 from fan_mm.datasets.corrupted.layouts import FORMATS, LAYOUTS, image_folder
 from fan_mm.datasets.corrupted.verify import verify
 from fan_mm.errors import InputError
+from fan_mm.options import add_benchmark, add_channel_order, add_jobs, add_seed
 from fan_mm.stopping import telling
 
 EXAMPLE = """example:
@@ -30,11 +31,9 @@ def parse() -> argparse.Namespace:
     add('layout', choices=LAYOUTS, help='layout of SRC')
     add('source', metavar='SRC', help='root of the clean dataset (data/cityscapes, data/coco, ...)')
     add('destination', metavar='DST', help='root of the corrupted dataset, new or to be continued')
-    add('--benchmark', choices=BENCHMARKS, help='default: that of the layout')
-    add('--corruptions', nargs='+', metavar='NAME|GROUP', help='default: all of the benchmark')
-    add('--severities', nargs='+', type=int, metavar='S', help='default: all of the benchmark')
+    add_benchmark(parser, {name: b.source for name, b in BENCHMARKS.items()}, 'layout')
     add('--split', default='val', help='split of the clean dataset (default: val)')
-    add('--seed', type=int, default=0, help='base seed (default: 0)')
+    add_seed(parser, 'the corruptions')
     add('--format', choices=FORMATS, help='default: png (cityscapes), keep (coco), jpg (imagenet)')
     add(
         '--quality',
@@ -42,13 +41,8 @@ def parse() -> argparse.Namespace:
         metavar='Q',
         help='JPEG quality (default: 95, for imagenet 85)',
     )
-    add(
-        '--channel-order',
-        choices=BENCHMARK_ORDERS,
-        default='rgb',
-        help='bgr-as-rgb: red and blue swapped, as in the published FAN and COCO-C datasets',
-    )
-    add('--jobs', type=whole(1), metavar='N', help='processes (default: one per core)')
+    add_channel_order(parser, BENCHMARK_ORDERS, 'rgb')
+    add_jobs(parser)
     add('--verify', action='store_true', help='only check DST against its manifest')
     return parser.parse_args()
 

@@ -16,6 +16,7 @@ from fan_mm.datasets.scenes import (
     write_shift_set,
 )
 from fan_mm.errors import InputError
+from fan_mm.options import add_jobs, add_seed
 from fan_mm.stopping import telling
 
 EXAMPLE = """examples, with the defaults of each layout:
@@ -47,12 +48,8 @@ def main() -> None:
         '--train', type=whole(1), metavar='N', help='number of training scenes (per condition)'
     )
     parser.add_argument('--val', type=whole(1), metavar='N', help='number of validation scenes')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the scenes (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--jobs', type=whole(1), metavar='N', help='processes (default: one per core)'
-    )
+    add_seed(parser, 'the scenes')
+    add_jobs(parser)
     parser.add_argument(
         '--form',
         choices=FORMS,

@@ -2,6 +2,7 @@
 """Draw all 19 corruptions of an image, clean and at five severities, on one labelled sheet."""
 
 from fan_mm.cli import run, tool_parser
+from fan_mm.options import add_seed
 from fan_mm.report.contact_sheet import write_contact_sheet
 
 EXAMPLE = """example:
@@ -18,7 +19,7 @@ def main() -> None:
     add = parser.add_argument
     add('image', metavar='IMAGE', help='an image of at least 32x32 pixels')
     add('--out', required=True, metavar='FILE', help='output file: .png, .jpg, .pdf or .svg')
-    add('--seed', type=int, default=0, help='base seed (default: 0)')
+    add_seed(parser, 'the corruptions')
     args = parser.parse_args()
     write_contact_sheet(args.image, args.out, args.seed)
     print(f'wrote {args.out}')

@@ -3,9 +3,10 @@
 
 from rich.progress import track
 
-from fan_mm.cli import run, tool_parser, whole
+from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.jobs.demo import paint_samples
+from fan_mm.options import add_count, add_model, add_output_folder
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/show_predictions.py configs/fan_hybrid_toy_cityscapes.py \\
@@ -16,16 +17,9 @@ EXAMPLE = """example, after `bash tools/quickstart.sh`:
 def main() -> None:
     """Parse the command line and draw."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
-    parser.add_argument(
-        '--count',
-        type=whole(1),
-        default=8,
-        metavar='N',
-        help='number of samples, evenly spaced (default: %(default)s)',
-    )
+    add_model(parser)
+    add_output_folder(parser)
+    add_count(parser, 8)
     add_config_arguments(parser)
     args = parser.parse_args()
     written = paint_samples(

@@ -4,8 +4,9 @@
 from rich.progress import track
 
 from fan_mm.analysis.token_labels import paint_token_labels
-from fan_mm.cli import run, tool_parser, whole
+from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.options import add_count, add_model, add_output_folder
 
 EXAMPLE = """example, on the toy dataset:
   python tools/make_toy_dataset.py imagenet data/toy_imagenet --size 80x80 --train 3000 --val 400
@@ -22,16 +23,9 @@ def main() -> None:
     parser.add_argument(
         'images', metavar='IMAGE_OR_FOLDER', help='image, or folder (including subfolders)'
     )
-    parser.add_argument('config', help='config file of a token labeler or student')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
-    parser.add_argument(
-        '--count',
-        type=whole(1),
-        default=8,
-        metavar='N',
-        help='number of images, evenly spaced (default: %(default)s)',
-    )
+    add_model(parser, 'config file of a token labeler or student', 'checkpoint')
+    add_output_folder(parser)
+    add_count(parser, 8)
     add_config_arguments(parser)
     args = parser.parse_args()
     written = paint_token_labels(

@@ -4,6 +4,7 @@
 from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import test
+from fan_mm.options import add_amp, add_model
 from fan_mm.stopping import telling
 
 EXAMPLE = """example, after that of tools/train.py:
@@ -15,8 +16,7 @@ EXAMPLE = """example, after that of tools/train.py:
 def main() -> None:
     """Parse the command line and test."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or a file exported by tools/export.py')
+    add_model(parser)
     add_run_arguments(parser)
     parser.add_argument(
         '--out', help='write predictions: for mmseg a folder of label maps, else a .pkl file'
@@ -31,9 +31,7 @@ def main() -> None:
         help='time between two windows (default: %(default)s)',
     )
     parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
-    parser.add_argument(
-        '--amp', action='store_true', help='use mixed precision (float16; bfloat16 on a CPU)'
-    )
+    add_amp(parser)
     args = parser.parse_args()
     with telling(lambda: 'a test cannot be resumed; start it again'):
         test(

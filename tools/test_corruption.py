@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Evaluate the corruption robustness of any mmpretrain, mmseg or mmdet model."""
 
-import argparse
 from pathlib import Path
 
 from fan_mm.cli import run, tool_parser, whole
@@ -19,6 +18,14 @@ from fan_mm.jobs.robustness import (
     findings_text,
     summary_text,
 )
+from fan_mm.options import (
+    add_amp,
+    add_benchmark,
+    add_channel_order,
+    add_model,
+    add_overwrite,
+    add_sweep_options,
+)
 
 EXAMPLE = """example, on the toy dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
@@ -30,78 +37,28 @@ If the sweep is interrupted at any point, the same command continues where it st
 """
 
 
-class _Benchmark(argparse.Action):
-    """Select a benchmark by name, or list them."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | None,
-        option_string: str | None = None,
-    ) -> None:
-        if values is None:
-            lines = [f'{name:14}{benchmark.source}' for name, benchmark in BENCHMARKS.items()]
-            print('\n'.join(lines))
-            parser.exit()
-        namespace.benchmark = values
-
-
 def main() -> int:
     """Parse the command line, run the sweep, print its results."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or a file exported by tools/export.py')
+    add_model(parser)
     add_run_arguments(parser, './work_dirs/CONFIG_NAME/robustness')
-    parser.add_argument(
-        '--benchmark',
-        nargs='?',
-        action=_Benchmark,
-        choices=list(BENCHMARKS),
-        metavar='NAME',
-        help='benchmark protocol (default: that of the dataset, else all); without NAME, list them',
-    )
-    parser.add_argument(
-        '--corruptions', nargs='+', metavar='NAME', help='evaluate only these corruptions or groups'
-    )
-    parser.add_argument(
-        '--severities',
-        nargs='+',
-        type=int,
-        metavar='N',
-        help='evaluate only these severities, 1 to 5',
-    )
+    sources = {name: benchmark.source for name, benchmark in BENCHMARKS.items()}
+    add_benchmark(parser, sources, 'dataset, else all')
     parser.add_argument(
         '--corrupted-root',
         metavar='DIR',
         help='read corrupted images written by make_corrupted_dataset.py or the official scripts',
     )
     parser.add_argument('--seed', type=int, help='seed of the corruptions (default: 0)')
-    parser.add_argument(
-        '--channel-order',
-        choices=list(BENCHMARK_ORDERS),
-        help='bgr-as-rgb: red and blue swapped, as in the published FAN and COCO-C numbers (default: that of the '
-        'benchmark, usually rgb)',
-    )
-    parser.add_argument(
-        '--max-samples', type=whole(1), metavar='N', help='evaluate N images, evenly spaced'
-    )
-    parser.add_argument(
-        '--amp', action='store_true', help='use mixed precision (float16; bfloat16 on a CPU)'
-    )
+    add_channel_order(parser, BENCHMARK_ORDERS, None)
+    add_sweep_options(parser, ON_ERROR)
+    add_amp(parser)
     parser.add_argument(
         '--image-cache',
         default=AUTO,
         metavar='auto|off|DIR',
         help='load each image once and keep it for all cells: auto (in memory or the temporary folder, if there '
         'is plenty of space), off, or in DIR (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--save-images',
-        type=whole(0),
-        default=0,
-        metavar='N',
-        help='save N images with their predictions for the report',
     )
     add_calibration_arguments(parser)
     parser.add_argument(
@@ -111,15 +68,7 @@ def main() -> int:
         metavar='N',
         help='also evaluate N clean images (2 or more) with red and blue swapped, to see if the score rises',
     )
-    parser.add_argument(
-        '--on-error',
-        choices=ON_ERROR,
-        default='retry',
-        help='what to do if a cell fails: try once more, skip it, or stop (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='discard earlier results in the work dir'
-    )
+    add_overwrite(parser)
     args = parser.parse_args()
     cfg = load_config(args)
     work_dir = Path(args.work_dir) if args.work_dir else Path(cfg.work_dir, 'robustness')

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from fan_mm.cli import run, tool_parser, whole
+from fan_mm.cli import run, tool_parser
 
 # isort: split
 from mmengine.config import Config
@@ -25,6 +25,7 @@ from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.shifts.evaluation import evaluate_shifts
 from fan_mm.jobs.shifts.results import failed_conditions
+from fan_mm.options import add_model, add_overwrite, add_sweep_options
 from fan_mm.report.shift_tables import summary_text
 from fan_mm.stopping import telling
 
@@ -58,17 +59,12 @@ def pairs(texts: list[str]) -> dict[str, str]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = tool_parser(__doc__, EXAMPLE)
-    made.add_argument('config', help='config file of mmseg, mmdet or mmpretrain')
-    made.add_argument(
-        'checkpoint',
-        help='checkpoint (converted or as released), or a file exported by tools/export.py',
-    )
+    add_model(made)
     add_run_arguments(made, './work_dirs/CONFIG_NAME/ood')
     made.add_argument('--no-clean', action='store_true', help='do not evaluate on clean images')
-    made.add_argument(
-        '--overwrite', action='store_true', help='discard earlier results in the work dir'
-    )
-    add = made.add_argument_group('real adverse conditions').add_argument
+    add_overwrite(made)
+    group = made.add_argument_group('real adverse conditions')
+    add = group.add_argument
     for name in SETS:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help=SHIFT_SETS[name].title)
     add(
@@ -103,25 +99,7 @@ def parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='write server submissions for splits with withheld labels (--split acdc=test)',
     )
-    add(
-        '--max-samples',
-        type=whole(1),
-        metavar='N',
-        help='evaluate N images of each condition, evenly spaced',
-    )
-    add(
-        '--save-images',
-        type=whole(0),
-        default=0,
-        metavar='N',
-        help='save N samples of each condition for the report',
-    )
-    add(
-        '--on-error',
-        choices=ON_ERROR,
-        default='retry',
-        help='what to do if a condition fails: try once more, skip it, or stop (default: %(default)s)',
-    )
+    add_sweep_options(group, ON_ERROR)
     add = made.add_argument_group('ImageNet classifiers').add_argument
     for name in TEST_SETS[1:]:
         add(f'--{name.replace("_", "-")}', metavar='DIR', help='folder of this dataset')

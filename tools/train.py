@@ -4,6 +4,7 @@
 from fan_mm.cli import run, tool_parser
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import train
+from fan_mm.options import add_amp, add_config
 
 EXAMPLE = """example, on the toy dataset:
   python tools/make_toy_dataset.py cityscapes data/toy_cityscapes --size 128x256 --train 1500 --val 32
@@ -14,7 +15,7 @@ EXAMPLE = """example, on the toy dataset:
 def main() -> None:
     """Parse the command line and train."""
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     add_run_arguments(parser)
     parser.add_argument(
         '--resume',
@@ -23,9 +24,7 @@ def main() -> None:
         metavar='FILE',
         help='resume from a checkpoint; without FILE, from the newest one in the work dir',
     )
-    parser.add_argument(
-        '--amp', action='store_true', help='use mixed precision (float16; bfloat16 on a CPU)'
-    )
+    add_amp(parser)
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',

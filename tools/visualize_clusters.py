@@ -3,8 +3,14 @@
 
 from fan_mm.analysis.cluster_pictures import write_cluster_pictures
 from fan_mm.analysis.subject import SIZE, Subject, load_pictures
-from fan_mm.cli import run, size, tool_parser, whole
+from fan_mm.cli import run, tool_parser, whole
 from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.options import (
+    add_drawn_corruptions,
+    add_feature_model,
+    add_features_size,
+    add_output_folder,
+)
 
 EXAMPLE = """example, after `bash tools/quickstart.sh`:
   python tools/visualize_clusters.py \\
@@ -24,9 +30,8 @@ def main() -> None:
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('images', nargs='+', metavar='IMAGE', help='image files or folders')
-    add('config', metavar='CONFIG', help='config of mmseg, mmdet or mmpretrain, with any backbone')
-    add('checkpoint', metavar='CHECKPOINT', help='weights of the model or of its backbone')
-    add('--out', required=True, metavar='DIR', help='output folder')
+    add_feature_model(parser, 'config file of mmseg, mmdet or mmpretrain, with any backbone')
+    add_output_folder(parser)
     add(
         '--blocks',
         nargs='+',
@@ -42,27 +47,8 @@ def main() -> None:
         metavar='K',
         help='number of clusters, or auto: from the largest gap of the eigenvalues (default)',
     )
-    add(
-        '--corruption',
-        nargs='+',
-        default=[],
-        metavar='NAME',
-        help='also draw corrupted versions of the image',
-    )
-    add(
-        '--severity',
-        type=whole(1, 5),
-        default=3,
-        help='severity of the corruptions, 1 to 5 (default: 3)',
-    )
-    add('--seed', type=int, default=0, help='seed of the corruptions (default: 0)')
-    add(
-        '--size',
-        type=size,
-        default=SIZE,
-        metavar='HxW',
-        help='size to which images are resized (default: 448x448)',
-    )
+    add_drawn_corruptions(parser)
+    add_features_size(parser, SIZE)
     add_config_arguments(parser)
     args = parser.parse_args()
     pictures = load_pictures(args.images, args.size)

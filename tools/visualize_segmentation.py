@@ -3,8 +3,9 @@
 
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
 from fan_mm.analysis.subject import parse_models
-from fan_mm.cli import number, run, tool_parser, whole
+from fan_mm.cli import number, run, tool_parser
 from fan_mm.engine.arguments import add_config_arguments, load_config
+from fan_mm.options import add_count, add_drawn_corruptions, add_model_pairs, add_output_folder
 
 EXAMPLE = """examples, after `bash tools/quickstart.sh`:
   python tools/visualize_segmentation.py \\
@@ -22,24 +23,16 @@ def main() -> int:
     """Parse the command line, draw, and report what could not be drawn."""
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
-    add('models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair per model')
-    add('--out', required=True, metavar='DIR', help='output folder')
+    add_model_pairs(parser)
+    add_output_folder(parser)
     add(
         '--images',
         metavar='PATH',
         help='an image, or a folder of images or frames (default: samples of the test split of the '
         'first config, with their ground truth)',
     )
-    add(
-        '--count',
-        type=whole(1),
-        default=8,
-        metavar='N',
-        help='number of samples of the test split (default: 8)',
-    )
-    add('--corruption', default='snow', metavar='NAME', help='default: snow')
-    add('--severity', type=whole(1, 5), default=3, help='severity, 1 to 5 (default: 3)')
-    add('--seed', type=int, default=0, help='seed of the corruption (default: 0)')
+    add_count(parser, 8, 'samples of the test split')
+    add_drawn_corruptions(parser, 'snow')
     add('--video', metavar='FILE', help='also make a video from the images: .mp4, .avi or .gif')
     add(
         '--fps',

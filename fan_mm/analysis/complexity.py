@@ -134,7 +134,9 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
         for name, counts in counter.by_module_and_operator().items()
     }
     flops = {name: sum(counts.values()) for name, counts in operators.items()}
-    unknown = {n: c for n, c in counter.unsupported_ops().items() if n.startswith('aten::')}
+    # mmcv's deformable convolutions are functions written in Python
+    unsupported = counter.unsupported_ops().items()
+    unknown = {n.removeprefix('prim::PythonOp.'): c for n, c in unsupported}
     modules = dict(model.named_modules())
     parameters = {n: v for n, v in parameter_count(model).items() if n in modules}
     parameters[''] = sum(p.numel() for p in model.parameters())

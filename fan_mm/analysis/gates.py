@@ -1,8 +1,6 @@
 """The gates of the efficient channel attention (FAN paper Eq. 7): one factor per channel and image."""
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from fan_mm.corruptions import image_key
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 from fan_mm.models.layers import EfficientChannelAttention
-from fan_mm.report import colours
+from fan_mm.report import colours, tables
 from fan_mm.report.figures import WIDTH, new_figure, save, style
 
 
@@ -118,9 +116,7 @@ def write_gates(
     """
     conditions = {'clean': None, **{condition_label(*c): c for c in corruptions}}
     found: dict[str, dict[str, list[np.ndarray]]] = {label: {} for label in conditions}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(('condition', 'image', 'block', 'channel', 'gate'))
+    rows: list[tuple] = []
     for label, corruption in conditions.items():
         keys = distinct(map(image_key, pictures))
         for key, (path, picture) in zip(keys, pictures.items(), strict=True):
@@ -131,9 +127,10 @@ def write_gates(
                 block = name.removesuffix('.channel_attention')
                 values = gate[0].double().cpu().numpy()
                 found[label].setdefault(block, []).append(values)
-                writer.writerows((label, key, block, c, f'{v:.6g}') for c, v in enumerate(values))
+                rows += [(label, key, block, c, f'{v:.6g}') for c, v in enumerate(values)]
     stem = Path(out) / 'gates'
-    write_whole(stem.with_suffix('.csv'), text.getvalue())
+    head = ('condition', 'image', 'block', 'channel', 'gate')
+    write_whole(stem.with_suffix('.csv'), tables.as_csv(head, rows))
     per_block = {label: list(blocks.values()) for label, blocks in found.items()}
     clean = per_block.pop('clean')
     per_block = {'clean': clean} | {

@@ -10,8 +10,6 @@ Two numbers per block and image, both independent of the scale of the features:
   as in the paper.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -28,7 +26,7 @@ from fan_mm.analysis.subject import Subject, distinct
 from fan_mm.corruptions import image_key, seed_for
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
-from fan_mm.report import colours
+from fan_mm.report import colours, tables
 from fan_mm.report.figures import WIDTH, legend_of_models, new_figure, save, style
 
 EPSILON = 1e-3  # of the largest eigenvalue
@@ -172,11 +170,7 @@ def _curve(axes: Axes, points: Sequence[tuple[float, float]], look: dict) -> Non
 
 def as_csv(measurements: Sequence[Measurement]) -> str:
     """One row per model, block and image."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(field.name for field in fields(Measurement))
-    writer.writerows(map(astuple, measurements))
-    return text.getvalue()
+    return tables.as_csv([f.name for f in fields(Measurement)], map(astuple, measurements))
 
 
 def write_noise_decay(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,6 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from fan_mm.analysis.subject import (
@@ -21,7 +21,7 @@ from fan_mm.analysis.subject import (
     file_stem,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.predictor import Predictor, test_pipeline
+from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.picture_flow import Look, copied, painted_file
 from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in
@@ -95,12 +95,11 @@ class Segmentor:
         """Files of the config's test split, evenly spaced, and their labels (H, W).
 
         Raises:
-            InputError: the config has no test split.
+            InputError: the config has no test split, or one that cannot be read.
         """
         if self.predictor.dataset_cfg is None:
             raise InputError(f'{self.name} has no test_dataloader: give --images')
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            dataset = DATASETS.build(self.predictor.dataset_cfg)
+        dataset = test_dataset(self.predictor)
         for i in spread(len(dataset), count):
             sample = load_sample(dataset, i)['data_samples']
             yield Path(sample.img_path), self._labels(sample, 'gt_sem_seg')
@@ -177,8 +176,10 @@ def draw_segmentation(
         rows.append(side_by_side([enlarge(p) for p in painted], titles))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
-    if len(metainfo['classes']) <= LEGEND:
-        rows[-1] = add_legend(rows[-1], drawable(metainfo['classes']), palette_of(metainfo))
+    legends = [_legend(segmentor) for segmentor in segmentors]
+    for i, own in enumerate(legends, 1):
+        if i == len(legends) or own != legends[i]:  # one for all rows that it explains
+            rows[i] = add_legend(rows[i], *own)
     if truth is None:
         legend, heading = {'by the corruption': LOST}, 'changed:'
     else:
@@ -189,6 +190,29 @@ def draw_segmentation(
     # Apart from the classes, whose colours may be the same.
     rows[-1] = add_legend(rows[-1], list(legend), list(legend.values()), heading)
     return np.concatenate(rows)
+
+
+def _legend(segmentor: Segmentor) -> tuple[list[str], list[tuple[int, ...]]]:
+    """Names and colours of a model's classes; none of too many."""
+    metainfo = segmentor.predictor.metainfo
+    if len(metainfo['classes']) > LEGEND:
+        return [], []
+    colours = [tuple(map(int, colour)) for colour in palette_of(metainfo)]
+    return drawable(metainfo['classes']), colours
+
+
+def _check_classes(segmentors: Sequence[Segmentor]) -> None:
+    """Refuse models of other classes than the first one's, by whose labels all are judged."""
+    names = [
+        [re.sub(r'[\W_]', '', str(name)).casefold() for name in s.predictor.metainfo['classes']]
+        for s in segmentors
+    ]
+    for segmentor, own in zip(segmentors, names, strict=True):
+        if own and names[0] and own != names[0]:
+            raise InputError(
+                f'{segmentor.name} has other classes than {segmentors[0].name}, whose ground truth would '
+                'judge both: give --images, which have none'
+            )
 
 
 def _check_shape(file: Path, image: np.ndarray, labels: np.ndarray | None, what: str) -> None:
@@ -227,13 +251,15 @@ def write_segmentation(
         The files written.
 
     Raises:
-        InputError: no images that can be drawn, or see `write_video`.
+        InputError: no images that can be drawn, models of other classes than the ground truth's, or see
+            `write_video`.
     """
     if video is not None:
         _check_video(Path(video), fps)
     if images is not None:
         samples: Iterable = ((file, None) for file, _ in find_images(images, out))
     else:
+        _check_classes(segmentors)
         samples = segmentors[0].ground_truths(count)
     named, samples = itertools.tee(samples)
     stems = distinct(file_stem(file) for file, _ in named)

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, is_of_memory
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import shortened
 from fan_mm.images import find_images, read_image
@@ -38,8 +37,6 @@ from fan_mm.torch_files import read_torch_file
 
 SIZE = (448, 448)  # pixels, (H, W): the paper's
 TITLE_ROOM = 224  # pixels
-# What torch says on the CPU, on a GPU, and of sizes beyond its numbers.
-_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|overflow", re.I)
 _STEM = 240  # bytes of a file name without number and suffix
 
 
@@ -142,7 +139,7 @@ def fitting_memory(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _OF_MEMORY.search(str(error)):
+        if not is_of_memory(error) and 'overflow' not in str(error).lower():  # torch's, of sizes
             raise
         raise InputError(f'not enough memory for {what}: choose a smaller size') from None
 
@@ -150,8 +147,10 @@ def fitting_memory(what: str) -> Iterator[None]:
 def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
     """Pairs of CONFIG CHECKPOINT, and a name for each: the config's, where that tells them apart.
 
+    Else with the checkpoint's, and its folder's: those of two trainings have the same names.
+
     Returns:
-        Config, checkpoint, name of each model.
+        Config, checkpoint, name of each model; no name twice.
 
     Raises:
         InputError: they are no pairs, or one pair stands twice.
@@ -162,10 +161,16 @@ def parse_models(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
     if len(set(pairs)) < len(pairs):
         raise InputError('the same CONFIG CHECKPOINT is given twice')
     stems = [Path(config).stem for config, _ in pairs]
-    return [
-        (config, checkpoint, f'{stem} ({Path(checkpoint).stem})' if stems.count(stem) > 1 else stem)
-        for (config, checkpoint), stem in zip(pairs, stems, strict=True)
-    ]
+    files = [Path(checkpoint).with_suffix('') for _, checkpoint in pairs]
+    names = stems
+    for parts in (1, 2):
+        longer = ['/'.join(file.parts[-parts:]) for file in files]
+        names = [
+            f'{stem} ({file})' if names.count(name) > 1 else name
+            for stem, name, file in zip(stems, names, longer, strict=True)
+        ]
+    configs, checkpoints = zip(*pairs, strict=True)
+    return list(zip(configs, checkpoints, distinct(names), strict=True))
 
 
 def load_pictures(

@@ -5,7 +5,7 @@ authors of SegNet to 11 classes, void, and half the height and width.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from mmengine.registry import DATASETS
 
@@ -33,7 +33,7 @@ class CamVidDataset(SegmentationDataset):
             ``dict(img_path='train', seg_map_path='trainannot')``.
 
     Raises:
-        InputError: a class that CamVid has not; a name in the list, of which there is no image.
+        InputError: a class that CamVid does not have; a name in the list without an image.
     """
 
     METAINFO = dict(
@@ -85,4 +85,4 @@ def _lines(file: Path) -> list[str]:
 
 def _stem(line: str) -> str:
     """The name in a line of a list: of its first path, as SegNet's solver, on any system, wrote it."""
-    return Path(line.split()[0]).stem
+    return PureWindowsPath(line.split()[0]).stem  # of either kind of slashes

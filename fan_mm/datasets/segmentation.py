@@ -1,4 +1,4 @@
-"""Pictures with label images as samples for mmseg's transforms, without importing mmseg.
+"""Images with label maps as samples for mmseg's transforms, without importing mmseg.
 
 mmseg's own ``BaseSegDataset`` cannot be extended by what ``import fan_mm`` registers: that must not need
 mmseg. What its transforms and metrics read of a dataset is here.
@@ -33,7 +33,7 @@ class SegmentationDataset(BaseDataset):
     VOID: Sequence[int] = ()
     ignore_index = IGNORED
     reduce_zero_label = False
-    img_suffix = seg_map_suffix = '.png'  # in what is said of files that are not there
+    img_suffix = seg_map_suffix = '.png'  # for messages about missing files
 
     def __init__(self, *args: Any, lazy_init: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, lazy_init=True, **kwargs)

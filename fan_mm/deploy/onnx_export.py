@@ -18,6 +18,7 @@ import torch
 
 from fan_mm.deploy.graph import NAME_SCOPES
 from fan_mm.deploy.network import Network, not_taken
+from fan_mm.deploy.reductions import squeeze_afterwards
 from fan_mm.engine.onnx_file import PREFIX
 from fan_mm.errors import InputError, first_line
 
@@ -118,6 +119,7 @@ def export_onnx(
         fixed |= dict(zip(axes[1:], size, strict=True))
     _name_input_axes(proto, names, fixed)
     _strip(proto)
+    squeeze_afterwards(proto)
     return _checked(proto, opset)
 
 

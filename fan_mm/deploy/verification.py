@@ -65,7 +65,9 @@ class Verification:
         sizes = ', '.join(f'{b}x{h}x{w}' for b, h, w in self.shapes)
         line = f'largest difference {self.error:.1e} of the largest value'
         if self.agreement is not None:
-            line += f', {100 * self.agreement:.3f} % of the classes agree'
+            # not rounded up to all of them
+            shown = 100 if self.agreement == 1 else min(100 * self.agreement, 99.999)
+            line += f', {shown:.3f} % of the classes agree'
         return f'{line} (batch x height x width: {sizes})'
 
 

@@ -1,4 +1,4 @@
-"""Attention diversification (ADL) as one of a model's losses, whatever library the model is of.
+"""Attention diversification (ADL) as one of a model's losses, whichever library the model comes from.
 
 Where an auxiliary loss is added decides what it gets right. What a classifier, a segmentor and a
 detector have in common is that mmengine calls them with ``mode='loss'`` and adds up the dict of losses

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.checks.files import listed_twice, missing_file, refuse_empty
-from fan_mm.engine.config.registered import base_named
+from fan_mm.engine.checks.files import evenly, listed_twice, missing_file, refuse_empty
+from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -50,8 +50,7 @@ def class_folders(dataset: Any) -> list[str]:
 
 def _is_plain(dataset: Any) -> bool:
     """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
-    base = base_named(type(dataset), 'CustomDataset', 'mmpretrain')
-    own = base is not None and type(dataset).load_data_list is base.load_data_list
+    own = inherits(type(dataset), 'CustomDataset', 'mmpretrain', 'load_data_list')
     return own and dataset.with_label
 
 
@@ -82,7 +81,7 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
 
 
 def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:
-    """A line where a model's labels may count the classes otherwise than their folders do.
+    """A line for the log if a model may number the classes differently from their folders.
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
     part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
@@ -119,7 +118,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
 
 
 def _imagenet_names() -> dict[str, int]:
-    """Every name of ImageNet's classes, plain, to the first class that has it."""
+    """Plain name -> the first of ImageNet's classes that has it."""
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
     names: dict[str, int] = {}
@@ -156,6 +155,34 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(f'{place}: no folder {folder}, which must contain one folder per class')
     names = class_folders(dataset)
     wanted = dataset.CLASSES
+    _check_class_folders(place, folder, names, wanted, number)
+    empty, others = _odd_images(place, folder, names, dataset)
+    notes = []
+    if empty:
+        more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
+        notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
+    if others:
+        known = ', '.join(sorted(dataset.extensions))
+        notes.append(
+            f'{place}: {len(others)} images in the class folders are left out (the first is '
+            f'{printable(min(others))}): extensions are {known}'
+        )
+    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
+        notes.append(
+            f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
+            f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
+        )
+    return notes
+
+
+def _check_class_folders(
+    place: str,
+    folder: Path,
+    names: Sequence[str],
+    wanted: Sequence[str] | None,
+    number: int | None,
+) -> None:
+    """Refuse folders that are no classes, or more or fewer than dataset and head have."""
     if not names:
         raise InputError(
             f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'
@@ -176,8 +203,14 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
         raise InputError(
             f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
         )
-    empty = []
-    others: list[str] = []  # images whose suffix mmpretrain does not know
+
+
+def _odd_images(
+    place: str, folder: Path, names: Sequence[str], dataset: Any
+) -> tuple[list[str], list[str]]:
+    """Class folders without images, and images whose suffix mmpretrain does not know."""
+    empty: list[str] = []
+    others: list[str] = []
     for name in names:
         found = False
         for parts in files_below(folder / name):
@@ -191,26 +224,11 @@ def _check_folders(place: str, dataset: Any, number: int | None) -> list[str]:
             empty.append(name)  # kept empty, it keeps the labels of the others
     if len(empty) == len(names):
         raise InputError(f'{place}: the class folders in {folder} have no images')
-    notes = []
-    if empty:
-        more = f' and {len(empty) - 1} more of the {len(names)} have' if len(empty) > 1 else ' has'
-        notes.append(f'{place}: the class folder {folder / empty[0]}{more} no images')
-    if others:
-        known = ', '.join(sorted(dataset.extensions))
-        notes.append(
-            f'{place}: {len(others)} images in the class folders are left out (the first is '
-            f'{printable(min(others))}): extensions are {known}'
-        )
-    if wanted is not None and set(wanted) == set(names) and list(wanted) != names:
-        notes.append(
-            f'{place}.metainfo.classes are the class folders in another order, but labels follow the '
-            f'folders sorted by name ({", ".join(names[:3])}, ...): names will be wrong'
-        )
-    return notes
+    return empty, others
 
 
 def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
-    """Check the lines 'PICTURE LABEL' of a list, and return what is to be said of them."""
+    """Check the lines 'PICTURE LABEL' of a list, and return remarks for the log."""
     file = Path(dataset.ann_file)
     try:
         lines = file.read_text().splitlines()
@@ -237,7 +255,7 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
                 f'{place}: line {index} of {file} has the label {value}; labels are {most}'
             )
         names.append(name)
-    some = [Path(dataset.img_prefix, name) for name in names[:: max(1, len(names) // _LISTED)]]
+    some = [Path(dataset.img_prefix, name) for name in evenly(names, _LISTED)]
     missing, _ = missing_file(some)
     if missing:
         raise InputError(f'{place}: no image {printable(missing)}, which {file} lists')

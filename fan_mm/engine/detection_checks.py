@@ -21,6 +21,7 @@ from fan_mm.engine.checks.coco_files import (
 from fan_mm.engine.checks.coco_oddities import odd_objects
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
+    evenly,
     is_local,
     listed_twice,
     other_size,
@@ -28,7 +29,7 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
-from fan_mm.engine.config.registered import base_named, registered
+from fan_mm.engine.config.registered import base_named, inherits, registered
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -65,9 +66,7 @@ def heads(model: dict) -> Iterator[tuple[str, dict]]:
 
 def reads_as_coco(cls: Any) -> bool:
     """Whether a dataset's class reads annotations as mmdet's ``CocoDataset``, which it may extend."""
-    base = base_named(cls, 'CocoDataset', 'mmdet')
-    names = ('load_data_list', 'parse_data_info', 'COCOAPI')
-    return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
+    return inherits(cls, 'CocoDataset', 'mmdet', 'load_data_list', 'parse_data_info', 'COCOAPI')
 
 
 def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> None:
@@ -151,11 +150,9 @@ def check_coco(
     return CocoPart(classes, None if filtered else images, notes)
 
 
-def _other_sizes(
-    file: CocoFile, paths: dict[Any, Path], pipeline: Any, number: int = 3
-) -> list[str]:
+def _other_sizes(file: CocoFile, paths: dict[Any, Path], pipeline: Any) -> list[str]:
     """A line for the log about the first of some images that the file gives another size."""
-    for id_ in list(paths)[:: max(1, len(paths) // number)]:
+    for id_ in evenly(list(paths)):
         image = file.images[id_]
         if size := other_size(paths[id_], (image['height'], image['width']), pipeline):
             return [

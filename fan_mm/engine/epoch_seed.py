@@ -53,7 +53,7 @@ class ResumeSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Seed if iterations lie behind."""
+        """Seed if this training has been resumed."""
         if runner.iter > 0:
             _seed(runner, runner.iter)
 

@@ -229,12 +229,23 @@ def writing_aside(evaluator: Evaluator) -> Iterator[None]:
     """
     with tempfile.TemporaryDirectory() as folder:
         for number, metric in enumerate(m for top in evaluator.metrics for m in collectors(top)):
+            if waits_for_all(metric):
+                metric.tmp_dir = folder
             for name, value in vars(metric).items():
                 if isinstance(value, str) and value and _OUTPUT.search(name):
                     aside = Path(folder, str(number), name, Path(value).name or 'results')
                     (aside if name.endswith('dir') else aside.parent).mkdir(parents=True)
                     setattr(metric, name, str(aside))
         yield
+
+
+def waits_for_all(metric: Any) -> bool:
+    """Whether a metric is mmdet's CocoPanopticMetric with an ``outfile_prefix``.
+
+    It fails unless it gets every image of its file. Without, that is with a ``tmp_dir``, it does not.
+    """
+    base = library_class(metric, ['CocoPanopticMetric'])
+    return base is not None and vars(metric).get('tmp_dir', base) is None
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What an exported file says of its model, beside the model that a config builds."""
+"""What an exported file says about its model, compared with the model that a config builds."""
 
 import json
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ def computing_part(model: nn.Module) -> str | None:
 
 
 def count_parameters(part: nn.Module) -> int:
-    """How many numbers a part learned."""
+    """The number of a part's parameters."""
     return sum(parameter.numel() for parameter in part.parameters())
 
 
 def swaps_colours(preprocessor: Any) -> bool:
-    """Whether a data_preprocessor turns blue first into red first."""
+    """Whether a data_preprocessor swaps blue and red."""
     return any(getattr(preprocessor, name, False) for name in _SWAPS)
 
 
 def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
-    """What a file says of its network and of the pixels that it takes, where a model is otherwise.
+    """Where a model differs from what a file says about its network and the pixels it takes.
 
     Args:
         model: that a config builds.

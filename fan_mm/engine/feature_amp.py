@@ -1,4 +1,4 @@
-"""Mixed precision for detectors, whose operators know no bfloat16."""
+"""Mixed precision for detectors, whose operators do not support bfloat16."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,4 @@
-"""What one process does for all, or one of each machine: the others learn how it ended first."""
+"""What one process does for all, or one on each machine: the others wait to learn how it ended."""
 
 import os
 from collections.abc import Callable
@@ -70,11 +70,12 @@ def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any
         Exception: whatever else it raises, on rank 0, and InputError on the others; nobody is left to wait.
     """
     outcome: list[Any] = [None, None]
-    failure = None
+    failure: Exception | None = None
     if get_dist_info()[0] == 0:
         try:
             outcome[0] = function()
-        except InputError as error:
+        except InputError as error:  # with its cause
+            failure = error
             outcome[1] = str(error)
         except OSError as error:
             outcome[1] = f'{error.filename or place}: {error.strerror or error}'

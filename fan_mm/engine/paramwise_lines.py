@@ -1,4 +1,4 @@
-"""One line in the log for mmengine's one line per parameter of what ``paramwise_cfg`` sets."""
+"""One log line in place of mmengine's line per parameter about ``paramwise_cfg``."""
 
 import logging
 import re

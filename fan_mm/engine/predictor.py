@@ -11,7 +11,12 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from fan_mm.config_parts import datasets_of, scope_of, type_name
-from fan_mm.engine.checks.datasets import build_lazily
+from fan_mm.engine.checks.datasets import (
+    build_lazily,
+    check_dataset,
+    check_names,
+    check_steps,
+)
 from fan_mm.engine.classification_checks import (
     class_folders,
     number_of_classes,
@@ -134,5 +139,21 @@ def test_pipeline(predictor: Predictor) -> Compose:
         raise InputError('the config has no test_dataloader.dataset.pipeline to load images with')
     # mmseg's LoadDepthAnnotation and LoadBiomedicalAnnotation, too
     steps = [s for s in pipeline if not re.search('Load.*Annotation', type_name(s))]
-    with DefaultScope.overwrite_default_scope(predictor.scope):
+    place = 'test_dataloader.dataset.pipeline'
+    with used_so(place), DefaultScope.overwrite_default_scope(predictor.scope):
+        check_steps(place, steps)
         return Compose(steps)
+
+
+def test_dataset(predictor: Predictor) -> Any:
+    """The dataset of the config's test split, which has one.
+
+    Raises:
+        InputError: it cannot be built: its config has a mistake, or files are missing.
+    """
+    place = 'test_dataloader.dataset'
+    with used_so(place), DefaultScope.overwrite_default_scope(predictor.scope):
+        for inner_place, inner in datasets_of(place, predictor.dataset_cfg):
+            check_names(inner_place, inner)
+            check_dataset(inner_place, inner)
+        return DATASETS.build(predictor.dataset_cfg)

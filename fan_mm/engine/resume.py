@@ -67,7 +67,7 @@ def read_training_state(path: str | Path) -> dict:
 def _candidates(work_dir: Path) -> list[Path]:
     """The last checkpoint as mmengine noted it, then the others, newest first.
 
-    Before it stand later ones that were written after the note: the kill came before theirs. (Older
+    Before it come later ones, written after the note: the run was killed before it noted them. (Older
     files of later steps are those of another run.)
     """
     note = work_dir / 'last_checkpoint'

@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.config_parts import datasets_of
-from fan_mm.engine.first_batch.samples import one_line
+from fan_mm.engine.config.building import used_so
 from fan_mm.errors import InputError
 
 
@@ -24,15 +24,11 @@ def training_datasets(split: Any, pipeline: list, scope: str | None, wanted_by: 
     inner = [part for _, part in datasets_of('', split)]
     if not inner:
         raise InputError(f'{wanted_by}: the config has no train_dataloader with a dataset')
-    try:
-        with DefaultScope.overwrite_default_scope(scope):
-            return [_built({**part, 'pipeline': pipeline}) for part in inner]
-    except InputError:
-        raise
-    except Exception as error:  # whatever a dataset may raise
-        raise InputError(
-            f'{wanted_by}: the training split cannot be read: {one_line(error)}'
-        ) from None
+    with (
+        used_so(f'{wanted_by}: the training split cannot be read'),
+        DefaultScope.overwrite_default_scope(scope),
+    ):
+        return [_built({**part, 'pipeline': pipeline}) for part in inner]
 
 
 def _built(cfg: dict[str, Any]) -> Any:

@@ -39,7 +39,7 @@ _BACKBONE = re.compile(r'(^|\.)(?<!patch_embed\.)backbone\.')
 
 
 def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
-    """Load a checkpoint's weights to test, and refuse it if a part of the model stays without.
+    """Load a checkpoint's weights to test, and refuse it if a part of the model gets none.
 
     Args:
         model: a model, wrapped for several processes or for test-time augmentation or not.
@@ -104,7 +104,7 @@ def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, BaseModule, Mappi
 
 
 def _from_init_cfg(model: nn.Module, state: Mapping[str, Tensor], source: str) -> set[str]:
-    """Load what a file of a head or of adapters was trained upon.
+    """Load what a file of a head or of adapters was trained on.
 
     Returns:
         Names of the tensors that have their weights now. None of a part of which the file itself has
@@ -145,7 +145,7 @@ def _load_part(part: BaseModule, cfg: Mapping) -> set[str]:
 
 
 def _check_adapters(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Refuse adapters upon random weights: mmpretrain's LoRAModel neither saves nor misses the base."""
+    """Refuse adapters on random weights: mmpretrain's LoRAModel neither saves nor misses the base."""
     for path, part in model.named_modules():
         if type(part).__name__ != 'LoRAModel' or not isinstance(part.module, BaseModule):
             continue

@@ -101,7 +101,9 @@ class Matches:
         return {name: values[0] for name, values in found.items()}
 
     def resampled(self, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
-        """Score -> its values ``(R,)`` of resampled images, per cent (see `resample_counts`)."""
+        """Score -> its values ``(R,)`` of resampled images (see `resample_counts`), per cent; NaN of one."""
+        if self.size[0] < 2:
+            return {name: np.full(resamples, np.nan) for name in self.scores}
         chunks = resample_counts(int(self.size[0]), resamples, seed)
         parts = [average_precisions(self, counts) for counts in chunks]
         return {n: np.concatenate([mean_ap(part[n]) for part in parts]) for n in self.scores}

@@ -3,7 +3,8 @@
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile
 intervals). Images, not cells, are the sample: one resample draws N images with replacement and uses
 the same draw in every cell, clean included, because all cells show the same images. Two models
-evaluated on the same images get the same draws too, so their difference is paired.
+evaluated on the same images get the same draws too, so their difference is paired. Of a single image all
+resamples are the same and say nothing: they are NaN, so that there is no interval.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +77,7 @@ class PerImage:
         return float(SCORES[self.kind](sums[None], len(self.keys))[0])
 
     def resampled(self, resamples: int = RESAMPLES, seed: int = 0) -> dict[Any, np.ndarray]:
-        """Scores ``(R, ...)`` of every cell, per cent, under the same resampled images."""
+        """Scores ``(R, ...)`` of every cell, per cent, under the same resampled images; NaN of one image."""
         if self.kind == RESAMPLED:
             return dict(self.cells)
         images = len(self.keys)
@@ -88,7 +89,8 @@ class PerImage:
                 sums = counts @ statistics.reshape(images, -1).astype(np.float64)
                 sums = sums.reshape(len(counts), *statistics.shape[1:])
                 scores[cell].append(SCORES[self.kind](sums, images))
-        return {cell: np.concatenate(drawn) for cell, drawn in scores.items()}
+        found = {cell: np.concatenate(drawn) for cell, drawn in scores.items()}
+        return found if images > 1 else {cell: np.full_like(d, np.nan) for cell, d in found.items()}
 
 
 def mean_iou(sums: np.ndarray, images: int) -> np.ndarray:

@@ -274,7 +274,7 @@ class CellStore:
         self._records.clear()
 
     def _remove_temporaries(self) -> None:
-        """Remove half files that a kill left, of the names that a sweep and its report write."""
+        """Remove the temporary files of a killed run, those of a sweep and its report."""
         folders = [self._there / 'figures', *(self._there / 'images').glob('*_[0-9]')]
         files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
         files += [file for file in self._there.iterdir() if _OURS.fullmatch(file.name)]

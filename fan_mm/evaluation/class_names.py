@@ -1,12 +1,12 @@
 """Classes as people see them: ImageNet's words instead of WordNet ids, each name once; colours."""
 
 import functools
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Any
+
+from fan_mm.evaluation.data import facts
 
 
 def readable(classes: Iterable[object]) -> list[str]:
@@ -82,8 +82,6 @@ def _short_words() -> dict[str, str]:
     return dict(zip(_words(), short(readable(_words())), strict=True))
 
 
-@functools.cache
 def _words() -> dict[str, str]:
     """WordNet id -> words of ImageNet's classes, in the order of their indices."""
-    path = resources.files('fan_mm.evaluation.data') / 'imagenet_classes.json'
-    return json.loads(path.read_text(encoding='utf-8'))['classes']
+    return facts('imagenet_classes')['classes']

@@ -61,7 +61,7 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> str
             )
     try:
         pairs = _sweep(results) if summary == 'summary' else _shifts(results)
-        means = {what: (_number(stated), computed) for what, (stated, computed) in pairs}
+        means = {what: (finite(stated), computed) for what, (stated, computed) in pairs}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f'{path} was edited, or written by another program: {type(error).__name__}: {error}'
@@ -77,8 +77,8 @@ def check_results(results: Mapping[str, Any], path: object, summary: str) -> str
     return None
 
 
-def _number(value: Any) -> float | None:
-    """A score; None where it is undefined.
+def finite(value: Any) -> float | None:
+    """A score as it is stored; None where it is undefined.
 
     Raises:
         TypeError: it is no number.
@@ -91,7 +91,7 @@ def _values(results: Mapping[str, Any], *key: str) -> dict[tuple, float | None]:
     name, found = results['metric']['name'], {}
     for cell in results['cells']:
         value = cell['metrics'].get(name) if cell['status'] == 'done' else None
-        found[tuple(cell[part] for part in key)] = _number(value)
+        found[tuple(cell[part] for part in key)] = finite(value)
     return found
 
 

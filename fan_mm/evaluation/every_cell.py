@@ -50,6 +50,7 @@ class EveryCell:
         self.image_ids = image_ids
         self.parts = parts
         self.failed: tuple[Cell, str] | None = None  # the cell that failed before, and why
+        self.cause: Exception | None = None  # of a mistake that this rank has found
         self.doubt: str | None = None  # what a metric said of the first batch, perhaps not of all
 
     def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
@@ -77,21 +78,26 @@ class EveryCell:
             return str(error) if error.names or needs_no_more(self.evaluator) else None
         except Exception as error:  # whatever a metric may raise
             if needs_no_more(self.evaluator):
+                self.cause = error
                 return one_line(error)
             self.doubt = one_line(error)
             text = f'{self.doubt} (the metric on the first batch, perhaps not on all)'
             print_log(text, 'current', logging.WARNING)
         return None
 
-    def agree(self, mistake: str | None) -> None:
+    def agree(self, mistake: str | None, cause: Exception | None = None) -> None:
         """Tell all ranks what this one found on its first clean batch.
+
+        Args:
+            mistake: one line; None where there is none.
+            cause: what was raised.
 
         Raises:
             EveryCellFails: on all ranks, if one of them found a mistake.
         """
         for said, doubt in all_gather_object((mistake, self.doubt)):
             if said is not None:
-                raise EveryCellFails(f'the first batch fails: {said}')
+                raise EveryCellFails(f'the first batch fails: {said}') from cause or self.cause
             self.doubt = self.doubt or doubt
 
     def compare(self, cell: Cell, error: str) -> None:
@@ -118,7 +124,7 @@ class EveryCell:
         if cell == CLEAN and line != self.doubt and not passing:
             raise EveryCellFails(
                 f'the metric fails on {cell}, and so it would on every cell: {line}'
-            )
+            ) from error
 
     def _cannot_be_gathered(self, memory: Memory) -> str | None:
         """The name of a metric whose results are not in mmengine's lists; None if all are."""

@@ -48,7 +48,7 @@ _NAMES_A_FILE = re.compile(
 )
 _WRITTEN = re.compile(r'(^|_)(out|outfile|output|save|dump|results?|log|cache|tmp|vis)(_|$)')
 _LISTED = ('instances', 'gt_label', 'sample_idx')  # in `listing_sha256`, or of no meaning
-SAMPLE = 64  # images of which the bytes are read
+SAMPLE = 64  # images whose bytes are read
 BLOCK = 2**14  # bytes; of a large copy the beginning, the middle and the end are read
 
 

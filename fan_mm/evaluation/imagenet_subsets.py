@@ -1,12 +1,9 @@
 """ImageNet-A, -R, -V2 and -Sketch: which of the 1000 classes their folders are (spec 12.2)."""
 
-import functools
-import json
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import torch
 from mmengine.logging import print_log
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.class_names import wordnet_ids
+from fan_mm.evaluation.data import facts
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,10 @@ class FolderSet:
         )
 
     def indices(self) -> list[int]:
-        """The ImageNet indices of its classes, ascending."""
-        return list(range(1000)) if self.subset is None else list(_subsets()[self.subset])
+        """The ImageNet indices of its classes, ascending, as its folders are when sorted by WordNet id."""
+        if self.subset is None:
+            return list(range(1000))
+        return list(facts('imagenet_subsets')[self.subset])
 
 
 _WORDNET = re.compile(r'n\d{8}(?![0-9A-Za-z])')
@@ -111,13 +111,6 @@ def _whose(indices: Sequence[int]) -> str:
     if -1 in indices:
         return f'which {list(indices).count(-1)} are not classes of ImageNet'
     return 'other classes of ImageNet'
-
-
-@functools.cache
-def _subsets() -> dict[str, list[int]]:
-    """Ascending class indices; the datasets' folders, sorted by WordNet id, have the same order."""
-    data = resources.files('fan_mm.evaluation').joinpath('data/imagenet_subsets.json')
-    return json.loads(data.read_bytes())
 
 
 def correct_counts(scores: Tensor, labels: Tensor, classes: Sequence[int]) -> list[int]:

@@ -9,14 +9,12 @@ disagreement becomes a note of the row.
 These are measurements of other authors, and must be labelled as published wherever they are shown.
 """
 
-import functools
-import json
 from dataclasses import dataclass, field
-from importlib import resources
 
 import numpy as np
 
 from fan_mm.corruptions import CORRUPTIONS
+from fan_mm.evaluation.data import facts
 
 ROUNDING = 0.05  # the tables print one decimal
 
@@ -41,6 +39,7 @@ class PublishedModel:
         worst: printed metric of the worst corruption, per cent.
         real: condition of a real data set -> metric, per cent, such as 'ACDC val, fog'.
         broken: whether the numbers contradict themselves so that the model has no rank.
+        other_average: whether `corrupted` is over another set of corruptions than the benchmark's.
     """
 
     model: str
@@ -57,6 +56,7 @@ class PublishedModel:
     worst: float | None = None
     real: dict[str, float] = field(default_factory=dict)
     broken: bool = False
+    other_average: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,9 @@ class Publication:
     remarks: tuple[str, ...] = ()
 
 
-@functools.cache
 def paper() -> dict:
     """The whole data file: 'source', 'protocols' per benchmark, 'tables' by number, 'notes'."""
-    return json.loads(
-        resources.files('fan_mm.evaluation').joinpath('data/published.json').read_text('utf-8')
-    )
+    return facts('published')
 
 
 def table_rows(number: int) -> list[dict]:
@@ -220,6 +217,10 @@ def _gather(model: str, task: str, table: dict, rows: list[dict]) -> PublishedMo
         corruptions={k: v for k, v in corruptions.items() if k not in doubtful},
         sources=tuple(f'Table {row["table"]}, row {row["row"]}' for row in rows),
         notes=(*(note['text'] for note in written), *_disagreements(rows)),
+        other_average=any(
+            t['task'] == task and t.get('average', {}).get('other_set', False)
+            for t in paper()['tables'].values()
+        ),
     )
 
 

@@ -116,10 +116,17 @@ def build_results(
         'other_summaries': {
             n: summarize(scope, scores(n), task, classes, drawn.get(n)) for n in summarized
         },
-        'bootstrap': None if draws is None else {'resamples': RESAMPLES, 'level': LEVEL},
+        'bootstrap': bootstrap_of(per_image),
         'gallery': gallery.entries(records),
         'audit': audit,
     }
+
+
+def bootstrap_of(per_image: PerImage | None) -> dict[str, Any] | None:
+    """How the intervals are made, where statistics of two or more images allow some."""
+    if per_image is None or len(per_image.keys) < 2:
+        return None
+    return {'resamples': RESAMPLES, 'level': LEVEL}
 
 
 def heading(kind: str) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import contextlib
 import copy
 import math
 import numbers
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,7 @@ from fan_mm.engine.evaluators import (
     measures,
     only_these,
     options_set,
+    waits_for_all,
 )
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import RESAMPLED
@@ -145,6 +148,16 @@ def for_sweep(evaluator: Any) -> Evaluator:
     new = copy_of(given)
     if type(given).evaluate is Evaluator.evaluate:
         new.metrics = [metric for metric in given.metrics if measures(metric)]
+    new.metrics = [_in_a_temporary_folder(m) if waits_for_all(m) else m for m in new.metrics]
+    return new
+
+
+def _in_a_temporary_folder(metric: Any) -> Any:
+    """A panoptic metric as it is without an ``outfile_prefix``."""
+    new = copy.copy(metric)
+    new.results, new.tmp_dir = [], tempfile.TemporaryDirectory()
+    new.outfile_prefix = os.path.join(new.tmp_dir.name, 'results')
+    new.seg_out_dir = f'{new.outfile_prefix}.panoptic'
     return new
 
 

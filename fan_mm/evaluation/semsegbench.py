@@ -6,11 +6,10 @@ be true is marked as broken.
 """
 
 import functools
-import json
-from importlib import resources
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.evaluation.audit.equality import repeated_score
+from fan_mm.evaluation.data import facts
 from fan_mm.evaluation.published import Publication, PublishedModel
 
 SOURCE = 'SemSegBench (arXiv 2505.18015, 2025), data under CC0'
@@ -45,8 +44,7 @@ _CONDITIONS = {
 @functools.cache
 def rows() -> tuple[dict, ...]:
     """The models as printed: 'architecture', 'backbone', 'dataset', 'crop', 'parameters', values in per cent."""
-    file = resources.files('fan_mm.evaluation').joinpath('data/semsegbench.json')
-    content = json.loads(file.read_bytes())
+    content = facts('semsegbench')
     return tuple(dict(zip(content['columns'], row, strict=True)) for row in content['rows'])
 
 

@@ -36,8 +36,11 @@ class Figure:
 
         Returns:
             'value' (None if incomplete or undefined), 'interval' ([low, high] or None), 'complete',
-            'missing' (names of cells). Never a mean over part of the cells.
+            'missing' (names of cells). Never a mean over part of the cells. Of finished cells that all
+            have no score (AP of large objects where there are none) nothing is missing.
         """
+        if self.cells and all(cell in scores and scores[cell] is None for cell in self.cells):
+            return {'value': None, 'interval': None, 'complete': True, 'missing': []}
         missing = [str(cell) for cell in self.cells if scores.get(cell) is None]
         if missing or not self.cells:
             return {'value': None, 'interval': None, 'complete': False, 'missing': missing}
@@ -146,10 +149,11 @@ def summarize(
     corruptions = {}
     for name, severities in scope.severities.items():
         found = mean_figure({name: severities}).evaluate(scores)
+        missing = [s for s in severities if str(Cell(name, s)) in found['missing']]
         corruptions[name] = {
             'mean': found['value'],
             'complete': found['complete'],
-            'missing': [s for s in severities if scores.get(Cell(name, s)) is None],
+            'missing': missing,
         }
     groups = {}
     for group, names in benchmark.groups.items():
@@ -165,7 +169,7 @@ def summarize(
         name: figure.evaluate(scores, draws)
         for name, figure in headline_figures(scope, task, classes).items()
     }
-    if heads['worst']['complete']:
+    if heads['worst']['value'] is not None:
         heads['worst']['corruption'] = min(
             benchmark.severities, key=lambda name: corruptions[name]['mean']
         )

@@ -22,6 +22,7 @@ from fan_mm.corruptions import (
 )
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import parts_of, set_metainfo, with_sizes
+from fan_mm.engine.first_batch.trial import joined_twice
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
@@ -192,15 +193,7 @@ class RobustnessSweep:
                 len(self.samples),
                 self.dataset.pipelines[0].channel_order,
             )
-        self.model_info = {
-            'name': type(model).__name__,
-            'config': None,
-            'checkpoint': None,
-            'config_sha256': None,
-            **(model_info or {}),
-        }
-        if 'checkpoint_sha256' not in self.model_info:
-            self.model_info['checkpoint_sha256'] = identity.model_sha256(model)
+        self.model_info = _described(model, model_info or {})
         self.name = protocol or whole.name
         self.protocol: dict[str, Any] = {
             'protocol': protocol or self.scope.benchmark.name,
@@ -220,6 +213,7 @@ class RobustnessSweep:
         ids = [info['img_id'] for info in self.infos]
         self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        goes_on = self.premade is not None and on_error == 'skip'
         self.own_part = OwnPart(
             model,
             self.dataset,
@@ -229,6 +223,7 @@ class RobustnessSweep:
             labels=labels,
             fp16=fp16,
             copies=self.premade is not None,
+            goes_on=goes_on,
             every_cell=self.every_cell,
             auditor=self.auditor,
             gallery=self.gallery,
@@ -240,6 +235,7 @@ class RobustnessSweep:
             self.auditor,
             self.paths,
             more=len(self.cells) > 1,
+            goes_on=goes_on,
         )
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
@@ -309,6 +305,8 @@ class RobustnessSweep:
             {name: info.get(name) for name in ('img_path', 'img_id')} for info in infos
         ]
         self.paths = [info['img_path'] for info in self.infos]
+        for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
+            print_log(line, 'current', logging.WARNING)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 
@@ -455,3 +453,17 @@ class RobustnessSweep:
             self.gathering.tidy()
             write_results(self.work_dir, results, per_image, calibration)
         return results
+
+
+def _described(model: torch.nn.Module, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What results say about a model; it is identified by its weights where nothing else does."""
+    unknown = {
+        'name': type(model).__name__,
+        'config': None,
+        'checkpoint': None,
+        'config_sha256': None,
+    }
+    found = {**unknown, **info}
+    if 'checkpoint_sha256' not in found:
+        found['checkpoint_sha256'] = identity.model_sha256(model)
+    return found

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.config.building import used_so
-from fan_mm.engine.predictor import Predictor, test_pipeline
+from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
 from fan_mm.evaluation.samples import spread
@@ -101,8 +100,7 @@ def paint_samples(
     predictor = Predictor(cfg, checkpoint)
     if predictor.dataset_cfg is None:
         raise InputError('the config has no test_dataloader')
-    with DefaultScope.overwrite_default_scope(predictor.scope):
-        dataset = DATASETS.build(predictor.dataset_cfg)
+    dataset = test_dataset(predictor)
     paint = painter(predictor.metainfo)
     loader = loader_in([t for pipeline in pipelines_of(dataset) for t in pipeline])
     remove_temporaries(out)

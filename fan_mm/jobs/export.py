@@ -137,7 +137,7 @@ def export(
 
 
 def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -> None:
-    """Refuse what cannot be, before a model is built."""
+    """Refuse what is impossible, before a model is built."""
     if is_onnx(checkpoint):
         raise InputError(f'{checkpoint} is already exported: give the original checkpoint')
     if form != 'pt2':

@@ -9,9 +9,13 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from fan_mm.config_parts import datasets_of
-from fan_mm.errors import InputError, first_line
+from fan_mm.engine.config.building import building
+from fan_mm.errors import InputError
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.jobs.input_size import resize
+
+# How errors of the dataset that `loader_config` adds begin, unlike those of the config's own parts
+_THE_FOLDERS = 'test_dataloader.dataset (CustomDataset): '
 
 
 def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) -> dict:
@@ -54,7 +58,7 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
 
 
 def build_loader(name: str, loader: dict, scope: str | None) -> Any:
-    """Build a loader; what is wrong with a folder of images is one line.
+    """Build a loader; what is wrong with its folder or its part of the config is one line.
 
     Args:
         name: of the set.
@@ -62,18 +66,21 @@ def build_loader(name: str, loader: dict, scope: str | None) -> Any:
         scope: of the config.
 
     Raises:
-        InputError: the folder cannot be read.
+        InputError: the folder, or a part of the config, cannot be used.
     """
     try:
-        with DefaultScope.overwrite_default_scope(scope):
+        with (
+            building(Config(dict(test_dataloader=loader))),
+            DefaultScope.overwrite_default_scope(scope),
+        ):
             return Runner.build_dataloader(loader)
-    except InputError:
-        raise
-    except Exception as error:
+    except InputError as error:
         if name not in FOLDER_SETS:
             raise
-        folder = loader['dataset']['data_root']
-        raise InputError(f'{name}: {folder} cannot be read: {first_line(error)}') from None
+        said = str(error)
+        if (reason := said.removeprefix(_THE_FOLDERS)) != said:
+            said = f'{loader["dataset"]["data_root"]} cannot be read: {reason}'
+        raise InputError(f'{name}: {said}') from error
 
 
 def classes_of(name: str, dataset: Any) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Does a model know the classes of a data set that it was not trained on."""
+"""Does a model know the classes of a data set that it was not trained on?"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

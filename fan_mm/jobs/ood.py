@@ -3,7 +3,7 @@
 import copy
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
 from fan_mm.evaluation.consistency import seal
-from fan_mm.evaluation.identity import config_sha256, file_sha256, listing_sha256
+from fan_mm.evaluation.identity import config_sha256, dataset_sha256, file_sha256
 from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, correct_counts
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.results import RESULTS
@@ -98,58 +98,40 @@ def evaluate_ood(
     """
     if weights and is_onnx(checkpoint):
         raise InputError(f'--weights: {checkpoint} contains only the exported weights')
-    pixels, kinds = SIZES | dict(sizes or {}), WEIGHTS | dict(weights or {})
-    for name in {*folders, *pixels, *kinds}:
-        if name not in TEST_SETS:
-            raise InputError(f'the test set must be one of {", ".join(TEST_SETS)}, not {name!r}')
-    if set(kinds.values()) - {'ema', 'model'}:
-        raise InputError("weights must be 'ema' or 'model'")
-    scope = scope_of(cfg)
-    if scope in _OTHER_TASKS:
-        raise InputError(
-            f'the ImageNet test sets are for classifiers, but the config is for {scope}'
-        )
-    for name, size in pixels.items():
-        if size is not None and not 1 <= size <= LARGEST:
-            raise InputError(f'{name}: {size} pixels, but sizes must be 1 to {LARGEST}')
+    names, pixels, kinds = _chosen(cfg, folders, sizes or {}, weights or {}, clean)
     content = read_checkpoint(checkpoint)
-    names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
-    if not names:
-        raise InputError('nothing to evaluate: give a test set, such as --imagenet-r DIR')
     if cfg.model.get('teacher', None) is not None:
         cfg.model.teacher = None
-    model_name = Path(cfg.filename).stem if cfg.filename else type_name(cfg.model)
-    digests = dict(config_sha256=config_sha256(cfg), checkpoint_sha256=file_sha256(checkpoint))
+    info = {
+        'name': Path(cfg.filename).stem if cfg.filename else type_name(cfg.model),
+        'checkpoint': checkpoint,
+        'config_sha256': config_sha256(cfg),
+        'checkpoint_sha256': file_sha256(checkpoint),
+    }
     cfg.load_from, cfg.resume = None, False
     work_dir = Path(work_dir)
     cfg.work_dir = str(work_dir / 'log')
-    loaders = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
+    configs = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
     model = unwrapped(runner.model)
-    built = {name: build_loader(name, loader, scope) for name, loader in loaders.items()}
-    classes = {name: classes_of(name, built[name].dataset) for name in names}
+    loaders = {name: build_loader(name, configs[name], scope_of(cfg)) for name in names}
+    classes = {name: classes_of(name, loaders[name].dataset) for name in names}
     states = {
         kind: _weights(content, kind, model, checkpoint) for kind in {kinds[n] for n in names}
     }
-    for state, _ in states.values():
-        load_weights(model, state, checkpoint)
-    for name in names:
-        _check_first_batch(name, model, built[name])
-        if name != 'imagenet_c':  # of which the sweep takes care
-            refuse_cut_pictures(built[name].dataset)
+    _try(names, model, loaders, states, checkpoint)
     calibrated = SetCalibration(model, fit_temperature) if calibration or fit_temperature else None
     if calibrated and fit_temperature:
         for name in names:
-            calibrated.add_pictures(name, training_pictures(cfg, fit_temperature, loaders[name]))
-            calibrated.check_apart(name, built[name].dataset)
-    info = {'name': model_name, 'checkpoint': checkpoint, **digests}
+            calibrated.add_pictures(name, training_pictures(cfg, fit_temperature, configs[name]))
+            calibrated.check_apart(name, loaders[name].dataset)
     if 'imagenet_c' in names:
         sweep = _sweep(
             runner,
-            built['imagenet_c'],
+            loaders['imagenet_c'],
             folders['imagenet_c'],
             work_dir / 'imagenet_c',
-            _with_protocol(info, cfg, loaders['imagenet_c'], states[kinds['imagenet_c']][1]),
+            _with_protocol(info, cfg, configs['imagenet_c'], states[kinds['imagenet_c']][1]),
             overwrite,
             calibrated,
         )
@@ -169,8 +151,8 @@ def evaluate_ood(
         state, used = states[kinds[name]]
         load_weights(model, state, checkpoint)
         row: dict[str, Any] = {
-            'protocol': _protocol(name, built[name].dataset),
-            'size': crop_size(loaders[name]),
+            'protocol': _protocol(name, loaders[name].dataset),
+            'size': crop_size(configs[name]),
             'weights': used,
         }
         if name == 'imagenet_c':
@@ -178,12 +160,12 @@ def evaluate_ood(
             if is_main_process():
                 write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
         else:
-            row['sha256'] = by_rank_0(partial(_content_of, built[name].dataset), work_dir)
+            row['sha256'] = by_rank_0(partial(_content_of, loaders[name].dataset), work_dir)
             if is_stored(row, stored.get(name, {})):
                 print_log(f'{name}: stored in {work_dir / FILE}', 'current')
                 row = stored[name]
             else:
-                row |= _accuracy(name, model, built[name], classes[name], calibrated)
+                row |= _accuracy(name, model, loaders[name], classes[name], calibrated)
         results['test_sets'][name] = row
         results['seal'] = seal(results['test_sets'])  # for `stored_rows`
         if is_main_process():
@@ -191,9 +173,61 @@ def evaluate_ood(
     return results
 
 
+def _chosen(
+    cfg: Config,
+    folders: Mapping[str, str],
+    sizes: Mapping[str, int],
+    weights: Mapping[str, str],
+    clean: bool,
+) -> tuple[list[str], dict[str, int | None], dict[str, str]]:
+    """The test sets to be evaluated, in order, and the input size and weights of every set.
+
+    Raises:
+        InputError: a name, size or kind that there is not, or nothing to evaluate.
+    """
+    pixels, kinds = SIZES | dict(sizes), WEIGHTS | dict(weights)
+    for name in {*folders, *pixels, *kinds}:
+        if name not in TEST_SETS:
+            raise InputError(f'the test set must be one of {", ".join(TEST_SETS)}, not {name!r}')
+    if set(kinds.values()) - {'ema', 'model'}:
+        raise InputError("weights must be 'ema' or 'model'")
+    scope = scope_of(cfg)
+    if scope in _OTHER_TASKS:
+        raise InputError(
+            f'the ImageNet test sets are for classifiers, but the config is for {scope}'
+        )
+    for name, size in pixels.items():
+        if size is not None and not 1 <= size <= LARGEST:
+            raise InputError(f'{name}: {size} pixels, but sizes must be 1 to {LARGEST}')
+    names = ['clean'] * clean + [name for name in TEST_SETS if name in folders]
+    if not names:
+        raise InputError('nothing to evaluate: give a test set, such as --imagenet-r DIR')
+    return names, pixels, kinds
+
+
+def _try(
+    names: Sequence[str],
+    model: nn.Module,
+    loaders: Mapping[str, Any],
+    states: Mapping[str, tuple[object, str]],
+    checkpoint: str,
+) -> None:
+    """Find what would fail later: weights that do not fit, first batches, images that are cut short.
+
+    Raises:
+        InputError: something would.
+    """
+    for state, _ in states.values():
+        load_weights(model, state, checkpoint)
+    for name in names:
+        _check_first_batch(name, model, loaders[name])
+        if name != 'imagenet_c':  # the sweep checks its own images
+            refuse_cut_pictures(loaders[name].dataset)
+
+
 def _content_of(dataset: Any) -> str:
-    """A hash of a test set: its images by name and size, and their labels."""
-    return listing_sha256(dataset, sample_infos(dataset, range(len(dataset))))
+    """What a sweep knows a dataset by: names, sizes and labels, and the bytes of a sample."""
+    return dataset_sha256(dataset, sample_infos(dataset, range(len(dataset))))
 
 
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:
@@ -229,7 +263,7 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
-    """Let the model predict once, so that what it cannot do is said before the long part.
+    """Let the model predict once, so that failures show before the long part.
 
     Raises:
         InputError: it cannot take these images, or has other classes than they.
@@ -347,7 +381,7 @@ def _sweep(
 
 
 def _protocol(name: str, dataset: Any) -> str:
-    """The name of what a row is of; with size and weights, which stand beside it, it tells rows apart."""
+    """The name of a row's protocol; with size and weights beside it, it tells rows apart."""
     if name == 'imagenet_c':
         return IMAGENET_C
     return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__

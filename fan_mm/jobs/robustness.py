@@ -66,7 +66,7 @@ def evaluate_robustness(
     task = how_to_read(for_sweep(loop.evaluator)).task
     fit_on = None
     if fit_temperature:
-        probabilities_of(runner.model, task)  # before anything is said of the training split
+        probabilities_of(runner.model, task)  # before any message about the training split
         fit_on = training_pictures(cfg, fit_temperature)
     meta = loop.evaluator.dataset_meta  # a list, where mmdet's datasets have classes of their own
     sweep = RobustnessSweep(
@@ -144,7 +144,8 @@ def summary_text(results: dict[str, Any]) -> str:
     lines = [
         f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
-    lines.append(f'  {"clean":24}{_number(summary["clean"])}')
+    absent = [c for c in results['cells'] if c['corruption'] == 'clean' and c['status'] != 'done']
+    lines.append(f'  {"clean":24}{_number(summary["clean"], absent)}')
     for name, corruption in summary['corruptions'].items():
         lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')
     for group, found in summary['groups'].items():
@@ -160,7 +161,7 @@ def summary_text(results: dict[str, Any]) -> str:
             lines.append(f'  {name:24}{text}')
     for metric, other in results['other_summaries'].items():
         clean, mean = other['clean'], other['mean']
-        text = f'clean {_number(clean)}, mean {_number(mean["value"], mean["missing"])}'
+        text = f'clean {_number(clean, absent)}, mean {_number(mean["value"], mean["missing"])}'
         if mean['interval']:
             text += ' [{:.2f}, {:.2f}]'.format(*mean['interval'])
         lines.append(f'  {metric:24}{text}')

@@ -1,4 +1,4 @@
-"""How long training and sweeping will take here: a step of each is measured, the rest reckoned."""
+"""How long training and sweeping will take here: a step of each is measured, the rest computed."""
 
 import time
 from collections.abc import Callable
@@ -90,9 +90,9 @@ def _second(name: str, cfg: Config, step: Callable) -> tuple[float, Any, int]:
         try:
             data = next(batches, None)
         except Exception as error:  # whatever a dataset may raise
-            raise InputError(
-                failed_sample(loader, number) or f'{name}: {one_line(error)}'
-            ) from error
+            if explained := failed_sample(loader, number):
+                raise explained from explained.__cause__
+            raise InputError(f'{name}: {one_line(error)}') from error
         if data is None:
             break
         begin = time.perf_counter()

@@ -17,7 +17,7 @@ from fan_mm.evaluation.cell_dataset import sample_infos
 
 
 class SetCalibration:
-    """Adds up what a classifier says of the images of a set, and sums it up over processes.
+    """Collects a classifier's calibration on the images of a set, over all processes.
 
     Args:
         model: the classifier; its weights may change between two sets.

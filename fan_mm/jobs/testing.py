@@ -27,7 +27,7 @@ from fan_mm.torch_files import local_file
 
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
-    """What results say of the model, and what tells its cells from another's.
+    """What results say about the model, and what tells its cells from another's.
 
     Args:
         cfg: with the split that is evaluated.

@@ -6,6 +6,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from fan_mm.config_parts import datasets_of, scope_of
 from fan_mm.engine.training_split import training_datasets
 from fan_mm.errors import InputError
+from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.evaluation.samples import spread
 
 
@@ -28,5 +29,7 @@ def training_pictures(cfg: Config, count: int, test: dict | None = None) -> Data
         raise InputError(f'{option}: test_dataloader.dataset has no pipeline to read images')
     split = (cfg.get('train_dataloader') or {}).get('dataset')
     parts = training_datasets(split, pipeline, scope_of(cfg), option)
+    for part in parts:
+        refuse_cut_pictures(part)
     whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)
     return Subset(whole, spread(len(whole), count))

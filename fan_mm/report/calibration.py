@@ -110,7 +110,7 @@ class CalibrationTable:
         ]
         rows = {name: {'mean': entry['value']} for name, entry in found['corruptions'].items()}
         changed = {
-            'metric': results['metric'] | {'name': 'ECE', 'higher_is_better': False},
+            'metric': results['metric'] | {'name': 'ECE', 'unit': '%', 'higher_is_better': False},
             'cells': cells,
             'summary': {'clean': found['clean']['value'], 'corruptions': rows, 'groups': {}},
         }

@@ -70,7 +70,7 @@ class Entry:
         corruptions: mean over severities per corruption.
         comparable: whether it is of the cells and images of the first result, and so ranked.
         unlike: which of its means are over other cells than those of the first result: groups,
-            corruptions, and 'mean' for the benchmark's own.
+            corruptions, and of the whole benchmark 'mean' and 'worst'.
         notes: what a reader of the row must know.
         calibration: of `CALIBRATION` those that were measured.
         others: other score that the results sum up -> its mean.
@@ -149,9 +149,44 @@ class Comparison:
     notices: tuple[str, ...]
 
     @property
+    def digits(self) -> int:
+        """Printed of a score."""
+        return self.tables[0].digits
+
+    @property
+    def unit_label(self) -> str:
+        """Of scores, see `ResultsTable.unit_label`."""
+        return self.tables[0].unit_label
+
+    @property
     def corruptions(self) -> tuple[str, ...]:
         """All corruptions of the first result's benchmark."""
         return tuple(c for names in self.groups.values() for c in names)
+
+
+def read_alike(paths: Sequence[str | os.PathLike], kind: str) -> list[dict]:
+    """Read results that can be compared.
+
+    Args:
+        paths: results.json files or their folders.
+        kind: `CORRUPTIONS` or `SHIFTS`.
+
+    Raises:
+        InputError: none, unreadable ones, or of different tasks or metrics.
+    """
+    if not paths:
+        raise InputError('nothing to compare: give at least one results.json or its folder')
+    results = [read_results(path, kind) for path in paths]
+    for path, other in zip(paths, results, strict=True):
+        for what in ('task', 'metric'):
+            a, b = (
+                r['metric']['name'] if what == 'metric' else r[what] for r in (results[0], other)
+            )
+            if a != b:
+                raise InputError(
+                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
+                )
+    return results
 
 
 def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False) -> Comparison:
@@ -166,17 +201,8 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
     Raises:
         InputError: no paths, unreadable results, or results of different tasks or metrics.
     """
-    if not paths:
-        raise InputError('nothing to compare: give at least one results.json or its folder')
-    results = [read_results(path, CORRUPTIONS) for path in paths]
+    results = read_alike(paths, CORRUPTIONS)
     first = results[0]
-    for path, other in zip(paths, results, strict=True):
-        for what in ('task', 'metric'):
-            a, b = (r['metric']['name'] if what == 'metric' else r['task'] for r in (first, other))
-            if a != b:
-                raise InputError(
-                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
-                )
     names = unique_names(results, paths)
     tables = tuple(RobustnessTable(r, name) for r, name in zip(results, names, strict=True))
     entries, notices = [], doubts(tables)
@@ -210,7 +236,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
         groups=tables[0].groups,
         entries=tuple(entries),
         tables=tables,
-        ranks=_ranks([e for e in entries if e.comparable], tables[0].groups),
+        ranks=_ranks([e for e in entries if e.comparable], tables[0]),
         places=_places([e for e in entries if e.comparable]),
         differences=tuple(_differences(paths, results, names)),
         notices=tuple(notices),
@@ -282,7 +308,9 @@ def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]
         for group, names in ours.groups.items()
         if set(names) != set(groups.get(group, ())) or found & set(names)
     }
-    return frozenset(found | {'mean'} if found or theirs.keys() != wanted.keys() else found)
+    return frozenset(
+        found | {'mean', 'worst'} if found or theirs.keys() != wanted.keys() else found
+    )
 
 
 def _own(table: RobustnessTable, first: RobustnessTable, comparable: bool) -> Entry:
@@ -348,7 +376,8 @@ def _printed(
         groups={group: group_mean(names) for group, names in first.groups.items()},
         corruptions=dict(model.corruptions),
         comparable=comparable and not model.broken,
-        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups),
+        unlike=_unlike(first, BENCHMARKS[model.benchmark].severities, first.groups)
+        | ({'mean'} if model.other_average else set()),
         notes=model.notes,
     )
 
@@ -399,15 +428,13 @@ def _count_absent(table: RobustnessTable) -> str:
     return ', '.join(f'{n} cell{"s" * (n > 1)} {state}' for state, n in counts.items() if n)
 
 
-def _ranks(
-    entries: Sequence[Entry], groups: dict[str, tuple[str, ...]]
-) -> dict[str, dict[str, int]]:
+def _ranks(entries: Sequence[Entry], first: RobustnessTable) -> dict[str, dict[str, int]]:
     """Per corruption, ranks among the entries that have it; equal values share the better rank."""
     ranks: dict[str, dict[str, int]] = {entry.name: {} for entry in entries}
-    for corruption in (c for names in groups.values() for c in names):
+    for corruption in (c for names in first.groups.values() for c in names):
         # Ranked as printed, so that 61.04 and 60.96 are equal.
         values = {
-            e.name: round(value, 1)
+            e.name: round(value, first.digits)
             for e in entries
             if (value := e.corruptions.get(corruption)) is not None
         }
@@ -426,8 +453,10 @@ def _places(entries: Sequence[Entry]) -> dict[str, dict[str, tuple[int, int]]]:
         values = {
             e.name: round(value, 1)  # ranked as printed
             for e in entries
-            if (value := getattr(e, measure)) is not None
+            if (value := getattr(e, measure)) is not None and measure not in e.unlike
         }
+        if not any(e.publication and e.name in values for e in entries):
+            continue
         for entry in entries:
             if not entry.publication and entry.name in values:
                 better = sum(other > values[entry.name] for other in values.values())

@@ -38,7 +38,7 @@ def comparison_page(comparison: Comparison, svgs: Mapping[str, str]) -> str:
         ),
     }
     title = words.title(comparison)
-    lead = f'{task_label(comparison.task).capitalize()}, all numbers in per cent.'
+    lead = f'{task_label(comparison.task).capitalize()}. {comparison.tables[0].unit_told}'
     return page.page(title, title, lead, [page.notice(comparison.notices)], sections)
 
 
@@ -79,6 +79,7 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
     top = max(
         [v for e in comparison.entries for v in (e.clean, *e.corruptions.values()) if v], default=1
     )
+    unit = ' %' if comparison.unit_label else ''
     head = [page.head_cell('model')]
     head += [page.turned_head_cell(corruption_label(c)) for c in comparison.corruptions]
     rows = []
@@ -90,7 +91,7 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
             share = None if value is None else min(max(1 - value / top, 0), 1)
             kind = 'mean' if entry.name in words.best(comparison, corruption) else ''
             rank = f'({ranks[corruption]})' if corruption in ranks else ''
-            text = words.marked_mean(entry, corruption, value)
+            text = words.corruption_text(comparison, entry, corruption)
             cells += page.cell(text, kind, share=share, below=rank)
         rows.append(
             page.row(
@@ -103,44 +104,34 @@ def _corruptions_section(comparison: Comparison) -> list[str]:
         'parentheses the rank among the comparable models, the best in bold. A dash: not evaluated, '
         'incomplete, or published under a doubtful heading.'
     )
-    return [page.table(caption, head, [rows], 'heat classes'), page.ramp(f'{top:.1f} %', '0 %')]
+    return [
+        page.table(caption, head, [rows], 'heat classes'),
+        page.ramp(f'{top:.{comparison.digits}f}{unit}', f'0{unit}'),
+    ]
 
 
 def _others_section(comparison: Comparison) -> list[str]:
     columns = words.other_columns(comparison)
     if not columns:
         return []
-    rows = [
-        page.head_cell(words.labelled(e), 'row')
-        + ''.join(page.cell(t(e)) for t in columns.values())
-        for e in words.with_others(comparison)
-    ]
-    head = [page.head_cell('model'), *map(page.head_cell, columns)]
-    return [page.table(words.others_caption(comparison), head, [rows], 'lines')]
+    rows = words.columnwise(columns, words.with_others(comparison))
+    return [page.text_table(words.others_caption(comparison), ['model', *columns], rows)]
 
 
 def _calibration_section(comparison: Comparison) -> list[str]:
     columns = words.calibration_columns(comparison)
     if not columns:
         return []
-    rows = [
-        page.head_cell(words.labelled(e), 'row')
-        + ''.join(page.cell(t(e)) for t in columns.values())
-        for e in words.calibrated(comparison)
-    ]
-    head = [page.head_cell('model'), *map(page.turned_head_cell, columns)]
-    return [page.table(words.calibration_caption(comparison), head, [rows], 'lines')]
+    rows = words.columnwise(columns, words.calibrated(comparison))
+    caption = words.calibration_caption(comparison)
+    return [page.text_table(caption, ['model', *columns], rows, turned=True)]
 
 
 def _differences_section(comparison: Comparison) -> list[str]:
     if not comparison.differences:
         return []
-    rows = []
-    for d in comparison.differences:
-        name, *texts = words.difference_row(d)
-        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
-    head = [page.head_cell(text) for text in words.DIFFERENCE_HEAD]
-    return [page.table(words.difference_text(comparison), head, [rows], 'lines')]
+    rows = [words.difference_row(comparison, d) for d in comparison.differences]
+    return [page.text_table(words.difference_text(comparison), words.DIFFERENCE_HEAD, rows)]
 
 
 def _sources_section(entries: Sequence[Entry]) -> list[str]:

@@ -10,7 +10,7 @@ from fan_mm.report.labels import (
     number,
     task_label,
 )
-from fan_mm.report.latex import NEEDS, latex, latex_table, turned
+from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.tables import markdown_table
 
 
@@ -22,12 +22,11 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         drawn: names of the figures.
     """
     columns = words.summary_columns(comparison)
-    rows = [
-        [words.labelled(e), *(text(e) for text in columns.values())] for e in comparison.entries
-    ]
+    unit = ', per cent' if comparison.unit_label else ''
+    rows = words.columnwise(columns, comparison.entries)
     parts = [
         f'# {words.title(comparison)}',
-        f'{task_label(comparison.task).capitalize()}, per cent; in brackets bootstrap intervals.',
+        f'{task_label(comparison.task).capitalize()}{unit}; in brackets bootstrap intervals.',
         '\n'.join(f'> - {notice}' for notice in comparison.notices),
         markdown_table(['model', *columns], rows),
         '\n'.join(f'- {place}' for place in words.places(comparison)),
@@ -42,23 +41,20 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         ),
     ]
     if columns := words.other_columns(comparison):
-        rows = [
-            [words.labelled(e), *(t(e) for t in columns.values())]
-            for e in words.with_others(comparison)
-        ]
+        rows = words.columnwise(columns, words.with_others(comparison))
         parts += [f'## {comparison.tables[0].others_title}', words.others_caption(comparison)]
         parts.append(markdown_table(['model', *columns], rows))
     if columns := words.calibration_columns(comparison):
-        rows = [
-            [words.labelled(e), *(t(e) for t in columns.values())]
-            for e in words.calibrated(comparison)
-        ]
+        rows = words.columnwise(columns, words.calibrated(comparison))
         parts += ['## Calibration', words.calibration_caption(comparison)]
         parts.append(markdown_table(['model', *columns], rows))
     if comparison.differences:
         parts += ['## Differences', words.difference_text(comparison)]
         parts.append(
-            markdown_table(words.DIFFERENCE_HEAD, map(words.difference_row, comparison.differences))
+            markdown_table(
+                words.DIFFERENCE_HEAD,
+                [words.difference_row(comparison, d) for d in comparison.differences],
+            )
         )
     parts += ['## Figures', *(f'![{name}](figures/{name}.png)' for name in drawn)]
     if notes := [e for e in comparison.entries if e.published]:
@@ -70,7 +66,7 @@ def _ranked_cells(comparison: Comparison, entry: Entry) -> list[str]:
     ranks = comparison.ranks.get(entry.name, {})
     cells = []
     for corruption in comparison.corruptions:
-        text = words.marked_mean(entry, corruption, entry.corruptions.get(corruption))
+        text = words.corruption_text(comparison, entry, corruption)
         if corruption in ranks:
             text = f'{text} ({ranks[corruption]})'
         cells.append(f'**{text}**' if entry.name in words.best(comparison, corruption) else text)
@@ -88,7 +84,9 @@ def comparison_latex(comparison: Comparison) -> str:
     """One ``table*`` as papers print it, and one of other scores and of calibration where any result has them."""
     tables = [_latex_scores(comparison)]
     if columns := words.other_columns(comparison, bare=True):
-        caption = latex(f'{words.title(comparison)}: mean over {comparison.benchmark} (%).')
+        caption = latex(
+            f'{words.title(comparison)}: mean over {comparison.benchmark}{comparison.unit_label}.'
+        )
         tables.append(_latex_columnwise(columns, words.with_others(comparison), caption))
     if columns := words.calibration_columns(comparison):
         caption = latex(f'{words.title(comparison)}: {words.calibration_caption(comparison)}')
@@ -99,12 +97,7 @@ def comparison_latex(comparison: Comparison) -> str:
 def _latex_scores(comparison: Comparison) -> str:
     """Model, clean, mean, retention, calibration, corruptions by group."""
     heads = _latex_columns(comparison)
-    first = len(heads) + 2
-    spans, rules = [], []
-    for group, names in comparison.groups.items():
-        spans.append(f'\\multicolumn{{{len(names)}}}{{c}}{{{latex(group.capitalize())}}}')
-        rules.append(f'\\cmidrule(lr){{{first}-{first + len(names) - 1}}}')
-        first += len(names)
+    groups = [(group.capitalize(), len(names)) for group, names in comparison.groups.items()]
     corruptions = [turned(corruption_label(c)) for c in comparison.corruptions]
     own = [_latex_row(comparison, e) for e in comparison.entries if not e.published]
     width = 1 + len(heads) + len(comparison.corruptions)
@@ -118,13 +111,12 @@ def _latex_scores(comparison: Comparison) -> str:
             _latex_row(comparison, e) for e in comparison.entries if e.publication == publication
         ]
     caption = latex(
-        f'{words.title(comparison)}, {task_label(comparison.task)}, {metric_label(comparison.metric)} (%). '
-        + ' '.join(comparison.notices)
+        f'{words.title(comparison)}, {task_label(comparison.task)}, '
+        f'{metric_label(comparison.metric)}{comparison.unit_label}. ' + ' '.join(comparison.notices)
     )
     lines = [
-        ' & '.join(['', *[''] * len(heads), *spans]).strip() + ' \\\\',
-        ''.join(rules),
-        ' & '.join(['model', *map(_latex_head, heads), *corruptions]) + ' \\\\',
+        *group_heads(groups, 1 + len(heads)),
+        latex_row(['model', *map(_latex_head, heads), *corruptions]),
         '\\midrule',
         *own,
         *printed,
@@ -142,19 +134,19 @@ def _latex_columnwise(
         entries: the rows.
         caption: LaTeX.
     """
-    lines = [' & '.join(['model', *map(turned, columns)]) + ' \\\\', '\\midrule']
+    lines = [latex_row(['model', *map(turned, columns)]), '\\midrule']
     lines += [
-        ' & '.join([latex(e.name), *(latex(text(e)) for text in columns.values())]) + ' \\\\'
-        for e in entries
+        latex_row([latex(e.name), *(latex(text(e)) for text in columns.values())]) for e in entries
     ]
     return latex_table(1 + len(columns), lines, caption)
 
 
 def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     """Heading -> text of an entry, of the columns before the corruptions."""
+    digits = comparison.digits
     columns = {
-        f'clean {metric_label(comparison.metric)}': lambda e: number(e.clean),
-        'mean': lambda e: words.marked_mean(e, 'mean', e.mean),
+        f'clean {metric_label(comparison.metric)}': lambda e: number(e.clean, digits),
+        'mean': lambda e: words.marked_mean(e, 'mean', e.mean, digits),
         'retention': lambda e: words.marked_mean(e, 'mean', e.retention),
     }
     if any(e.mce is not None for e in comparison.entries):
@@ -170,7 +162,7 @@ def _latex_head(text: str) -> str:
 def _latex_row(comparison: Comparison, entry: Entry) -> str:
     cells = [latex(text(entry)) for text in _latex_columns(comparison).values()]
     for corruption in comparison.corruptions:
-        text = latex(words.marked_mean(entry, corruption, entry.corruptions.get(corruption)))
+        text = latex(words.corruption_text(comparison, entry, corruption))
         best = entry.name in words.best(comparison, corruption)
         cells.append(f'\\textbf{{{text}}}' if best else text)
-    return ' & '.join([latex(entry.name), *cells]) + ' \\\\'
+    return latex_row([latex(entry.name), *cells])

@@ -1,7 +1,7 @@
 """What a comparison says in all of its forms: titles, columns and their texts, captions."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison import (
@@ -27,23 +27,24 @@ def title(comparison: Comparison) -> str:
 
 def summary_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     """Heading -> text of an entry."""
+    digits = comparison.digits
     columns: dict[str, Callable[[Entry], str]] = {
-        f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean),
+        f'clean {metric_label(comparison.metric)} ↑': lambda e: number(e.clean, digits),
         'corrupted mean ↑': lambda e: _with_interval(
-            marked_mean(e, 'mean', e.mean), e.mean_interval
+            marked_mean(e, 'mean', e.mean, digits), e.mean_interval
         ),
         'retention ↑': lambda e: _with_interval(
             marked_mean(e, 'mean', e.retention), e.retention_interval
         ),
     }
     if any(e.worst is not None for e in comparison.entries):
-        columns['worst ↑'] = lambda e: marked_mean(e, 'mean', e.worst)
+        columns['worst ↑'] = lambda e: marked_mean(e, 'worst', e.worst, digits)
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     columns |= calibration_columns(comparison, 'ECE')
 
     def of_group(name: str) -> Callable[[Entry], str]:
-        return lambda e: marked_mean(e, name, e.groups.get(name))
+        return lambda e: marked_mean(e, name, e.groups.get(name), digits)
 
     def real(condition: str) -> Callable[[Entry], str]:
         return lambda e: number(e.real.get(condition))
@@ -81,10 +82,17 @@ def other_columns(comparison: Comparison, bare: bool = False) -> dict[str, Calla
 
     def text(entry: Entry, name: str) -> str:
         found = entry.others.get(name)
-        value = marked_mean(entry, 'mean', found.value if found else None)
+        value = marked_mean(entry, 'mean', found.value if found else None, comparison.digits)
         return value if found is None or bare else _with_interval(value, found.interval)
 
     return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
+
+
+def columnwise(
+    columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry]
+) -> list[list[str]]:
+    """A row of texts for each entry: its name, and what the columns say of it."""
+    return [[labelled(e), *(text(e) for text in columns.values())] for e in entries]
 
 
 def with_others(comparison: Comparison) -> list[Entry]:
@@ -95,7 +103,8 @@ def with_others(comparison: Comparison) -> list[Entry]:
 def others_caption(comparison: Comparison) -> str:
     """Below the table of other scores."""
     level = f'{100 * comparison.level:.0f} % ' if comparison.level else ''
-    return f'Mean over {comparison.benchmark}, per cent; in brackets {level}bootstrap intervals.'
+    unit = ', per cent' if comparison.unit_label else ''
+    return f'Mean over {comparison.benchmark}{unit}; in brackets {level}bootstrap intervals.'
 
 
 def calibrated(comparison: Comparison) -> list[Entry]:
@@ -106,6 +115,12 @@ def calibrated(comparison: Comparison) -> list[Entry]:
 def marked_mean(entry: Entry, of: str, value: float | None, digits: int = 1) -> str:
     """A mean of an entry, marked if it is over other cells than the first result's."""
     return number(value, digits) + (UNLIKE if value is not None and of in entry.unlike else '')
+
+
+def corruption_text(comparison: Comparison, entry: Entry, corruption: str) -> str:
+    """An entry's mean over the severities of a corruption."""
+    value = entry.corruptions.get(corruption)
+    return marked_mean(entry, corruption, value, comparison.digits)
 
 
 def places(comparison: Comparison) -> list[str]:
@@ -129,16 +144,17 @@ def _with_interval(text: str, bounds: tuple[float, float] | None) -> str:
     return f'{text} {interval(bounds)}'.strip()
 
 
-def difference_row(difference: Difference) -> list[str]:
+def difference_row(comparison: Comparison, difference: Difference) -> list[str]:
     """The texts of a row below `DIFFERENCE_HEAD`."""
-    measure, digits = difference.measure, 1
+    measure = difference.measure
+    digits = comparison.digits if measure in ('clean', 'mean', 'worst') else 1
     label = {'mean': 'corrupted mean'}.get(measure, metric_label(measure))
     if measure in CALIBRATION:
         label, digits = calibration_label(measure), calibration_digits(measure)
     if difference.score:
         label = f'{metric_label(difference.score)}: {label}'
     lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
-    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
     return [
         difference.name,
         f'{label} {arrow(not lower)}',
@@ -153,12 +169,16 @@ DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
 
 def difference_text(comparison: Comparison) -> str:
     """What the differences are, and their units."""
-    level = f'{100 * comparison.level:.0f} %' if comparison.level else ''
+    told = ''
+    if comparison.level:
+        told = (
+            f', with the {100 * comparison.level:.0f} % interval of the paired bootstrap over images. If it '
+            'excludes 0, the choice of images does not explain the difference'
+        )
+    points = 'points' if comparison.unit_label else "the metric's unit (retention in points)"
     nats = any('NLL' in d.measure for d in comparison.differences)
-    return (
-        f'Each model minus {comparison.entries[0].name}, in points, with the {level} interval of the '
-        'paired bootstrap over images. If it excludes 0, the choice of images does not explain the '
-        'difference.' + (' NLL is in nats, the Brier score goes from 0 to 2.' if nats else '')
+    return f'Each model minus {comparison.entries[0].name}, in {points}{told}.' + (
+        ' NLL is in nats, the Brier score goes from 0 to 2.' if nats else ''
     )
 
 

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from fan_mm.evaluation.class_names import with_word
-from fan_mm.report.labels import corruption_in_sentence, metric_label, number
+from fan_mm.report.labels import corruption_in_sentence, metric_label
+from fan_mm.report.results_table import ResultsTable
 
 WIDTH = 480  # pixels of an image
 QUALITY = 75  # of WebP, 0 to 100
@@ -126,16 +127,16 @@ def _has(role: str, sample: Mapping[str, Any]) -> bool:
 
 def _scores(results: Mapping[str, Any]) -> dict[str, Any]:
     """'clean' and corruption -> severity -> the headline score, as printed; what has none is left out."""
-    metric = results['metric']['name']
+    metric, text = results['metric']['name'], ResultsTable(dict(results)).text
     scores: dict[str, Any] = {}
     for cell in results['cells']:
         value = cell['metrics'].get(metric)
         if value is None:
             continue
         if cell['corruption'] == 'clean':
-            scores['clean'] = number(value)
+            scores['clean'] = text(value)
         else:
-            scores.setdefault(cell['corruption'], {})[cell['severity']] = number(value)
+            scores.setdefault(cell['corruption'], {})[cell['severity']] = text(value)
     return scores
 
 

@@ -165,15 +165,15 @@ def heat_map(table: RobustnessTable) -> Figure:
                 for x, severity in zip(columns, severities, strict=False):
                     _heat_cell(axes, x, y, table, name, severity)
                 mean, kept = table.mean(name), table.retention(name)
-                _filled_cell(axes, columns[-2], y, mean, table.lost_share(mean))
+                _filled_cell(axes, columns[-2], y, table.text(mean), table.lost_share(mean))
                 axes.text(columns[-1] + 0.5, y + 0.5, number(kept), ha='center', va='center')
                 y += 1
             y += 0.45
         axes.set_xlim(-4.2, columns[-1] + 1.3)
         axes.set_ylim(y - 0.45, -1.85)
-        what = f'{table.metric_label} {arrow(True)} (%) on {table.benchmark}'
+        what = f'{table.metric_label} {arrow(True)}{table.unit_label} on {table.benchmark}'
         name = wrapped(table.name, 52)
-        axes.set_title(f'{name}\n{textwrap.fill(f"{what}, clean {number(table.clean)}", 64)}')
+        axes.set_title(f'{name}\n{textwrap.fill(f"{what}, clean {table.text(table.clean)}", 64)}')
     return figure
 
 
@@ -190,9 +190,9 @@ def severity_curves(table: RobustnessTable) -> Figure:
             for s in table.severities
             if (v := table.value(c, s)) is not None
         ]
-        top = max([*values, table.clean or 0.0, 1.0])
-        bottom = min([*values, top])
-        margin = 0.06 * (top - bottom) + 0.5
+        top = max([*values, table.clean or 0.0, 1.0 if table.in_per_cent else 1e-3])
+        bottom = min([*values, top if table.clean is None else table.clean])
+        margin = 0.06 * (top - bottom) + (0.5 if table.in_per_cent else 0.005 * top)
         for axes, (group, names) in zip(panels, groups, strict=False):
             _curve_panel(axes, table, names)
             title = 'Hold-outs (not in the mean)' if group == HOLD_OUTS else group.capitalize()
@@ -203,7 +203,7 @@ def severity_curves(table: RobustnessTable) -> Figure:
             axes.remove()
         for axes in panels[: len(groups)][-2:]:
             axes.set_xlabel('severity')
-        what = f'{table.metric_label} (%) on {table.benchmark}'
+        what = f'{table.metric_label}{table.unit_label} on {table.benchmark}'
         figure.supylabel(what, fontsize=7.5, color=colours.QUIET)
     return figure
 
@@ -225,7 +225,8 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
         + [t.group(g)['mean'] or 0.0 for t in tables for g in groups]
     )
     marked = False
-    top = 10 * np.ceil(max(highest, 1.0) / 10)
+    step = 10 if tables[0].in_per_cent else 10 ** np.floor(np.log10(max(highest, 1e-3)))
+    top = step * np.ceil(max(highest, step / 10) / step)
     with style():
         figure = new_figure(
             WIDTH * (0.72 if len(panels) == 1 else 1), 0.8 + 0.26 * bars + 0.12 * further
@@ -237,14 +238,15 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
             for y, (_, table, group) in enumerate(rows):
                 unlike = table.cells_of(group) != tables[0].cells_of(group)
                 marked |= unlike and table.group(group)['mean'] is not None
-                _bar(axes, y, table.group(group), table.clean, top, UNLIKE if unlike else '')
+                _bar(axes, y, table, group, top, UNLIKE if unlike else '')
             axes.set_yticks(range(bars), [name for name, _, _ in rows])
             axes.set_ylim(bars - 0.4, -0.6)
             axes.set_xlim(0, top * (1.25 if len(panels) == 1 else 1.75))
             axes.set_xticks([0, top / 2, top])
             axes.spines['left'].set_color(colours.LINE)
             axes.spines['bottom'].set_bounds(0, top)
-        what = f'{tables[0].metric_label} (%) on {tables[0].benchmark}, mean under the group (retention)'
+        first = tables[0]
+        what = f'{first.metric_label}{first.unit_label} on {first.benchmark}, mean under the group (retention)'
         what = textwrap.fill(f'{what}; line: clean images', 84 if len(panels) == 1 else 118)
         what += (
             f'\n{UNLIKE} over other corruptions or severities than {tables[0].name}'
@@ -255,7 +257,8 @@ def group_bars(tables: Sequence[RobustnessTable]) -> Figure:
     return figure
 
 
-def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float, mark: str) -> None:
+def _bar(axes: Axes, y: float, table: RobustnessTable, group: str, top: float, mark: str) -> None:
+    entry, clean = table.group(group), table.clean
     if entry['mean'] is None and entry['complete']:
         axes.text(0.02 * top, y, DASH, va='center', color=colours.QUIET)
     elif entry['mean'] is None:
@@ -264,7 +267,7 @@ def _bar(axes: Axes, y: float, entry: dict, clean: float | None, top: float, mar
         colour, _ = colours.series(0)
         axes.barh(y, entry['mean'], height=0.56, color=colour)
         kept = '' if entry['retention'] is None else f' ({entry["retention"]:.0f} %)'
-        axes.text(1.04 * top, y, number(entry['mean']) + mark + kept, va='center')
+        axes.text(1.04 * top, y, table.text(entry['mean']) + mark + kept, va='center')
     if clean is not None:
         axes.plot([clean, clean], [y - 0.38, y + 0.38], color=colours.INK, linewidth=1.2)
 
@@ -282,7 +285,9 @@ def _heat_cell(
 ) -> None:
     value = table.value(name, severity)
     if value is not None:
-        _filled_cell(axes, x, y, value, table.lost_share(value), table.counts(name, severity))
+        _filled_cell(
+            axes, x, y, table.text(value), table.lost_share(value), table.counts(name, severity)
+        )
         return
     state = table.state(name, severity)
     if state == 'outside':
@@ -297,10 +302,10 @@ def _heat_cell(
 
 
 def _filled_cell(
-    axes: Axes, x: float, y: float, value: float | None, share: float | None, counts: bool = True
+    axes: Axes, x: float, y: float, text: str, share: float | None, counts: bool = True
 ) -> None:
-    if value is None or share is None:
-        axes.text(x + 0.5, y + 0.5, number(value), ha='center', va='center', color=colours.ALARM)
+    if share is None:
+        axes.text(x + 0.5, y + 0.5, text, ha='center', va='center', color=colours.ALARM)
         return
     fill = colours.heat(share)
     axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=colours.PAPER, linewidth=1.2))
@@ -308,7 +313,7 @@ def _filled_cell(
     axes.text(
         x + 0.5,
         y + 0.5,
-        number(value),
+        text,
         ha='center',
         va='center',
         color=colours.ink_on(fill),

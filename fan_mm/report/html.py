@@ -26,6 +26,7 @@ from fan_mm.report.labels import (
     task_label,
 )
 from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
+from fan_mm.report.shift_table import ShiftTable
 
 _CLEAN_ROLES = {
     'clean': 'clean',
@@ -54,17 +55,11 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('Definitions', _definitions(table)),
-        'provenance': (
-            'Provenance',
-            [
-                page.facts(
-                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
-                )
-            ],
-        ),
+        'provenance': ('Provenance', [provenance(table)]),
     }
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
-    above = [incomplete_notice(table), findings_notice(results), _headline(table)]
+    about += '' if table.in_per_cent else f' {table.unit_told}'
+    above = [incomplete_notice(table), findings_notice(results), headline(table)]
     return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
 
 
@@ -74,36 +69,34 @@ def incomplete_notice(table: RobustnessTable) -> str:
     for state, words in (('missing', 'Not evaluated'), ('undefined', 'No metric')):
         if cells := table.absent(state):
             text = escape(cells_label(cells))
-            lines.append(f'<li><strong>{words}:</strong> {text}</li>')
+            lines.append(f'<strong>{words}:</strong> {text}')
     for name, severity in table.absent('failed'):
         what = cells_label([(name, severity)])
         lines.append(
-            f'<li><strong>Failed:</strong> {escape(what)}: '
-            f'<code>{escape(table.error(name, severity) or "no message")}</code></li>'
+            f'<strong>Failed:</strong> {escape(what)}: '
+            f'<code>{escape(table.error(name, severity) or "no message")}</code>'
         )
-    if not lines:
-        return ''
-    return (
-        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some cells have no result. Every mean that needs one of them is left out below; '
-        'no mean is taken over the rest.</p>'
-        f'<ul>{"".join(lines)}</ul></aside>'
+    return page.alarm(
+        'Incomplete',
+        'Some cells have no result. Every mean that needs one of them is left out below; '
+        'no mean is taken over the rest.',
+        lines,
     )
 
 
-def _headline(table: RobustnessTable) -> str:
-    return f'<ul class="headline">{"".join(card(m, table.level) for m in table.headline())}</ul>'
+def headline(table: RobustnessTable | ShiftTable) -> str:
+    """The numbers to be quoted, a card each."""
+    return f'<ul class="headline">{"".join(_card(m, table.level) for m in table.headline())}</ul>'
 
 
-def card(measure: Measure, level: float | None) -> str:
-    """One number of the headline."""
+def _card(measure: Measure, level: float | None) -> str:
     label = f'{measure.label} {arrow(measure.higher_is_better)}'
     kind = ' class="absent"' if measure.missing else ''
-    unit = '' if measure.value is None else '<small> %</small>'
+    unit = '' if measure.value is None or not measure.unit else f'<small> {measure.unit}</small>'
     value = f'<span class="value">{measure.text}{unit}</span>'
     bounds = ''
     if measure.interval and level:
-        text = f'{100 * level:.0f} % interval {interval(measure.interval)}'
+        text = f'{100 * level:.0f} % interval {interval(measure.interval, measure.digits)}'
         bounds = f'<span class="interval">{text}</span>'
     return f'<li{kind}><span class="label">{escape(label)}</span>{value}{bounds}</li>'
 
@@ -119,12 +112,12 @@ def _metrics_section(table: RobustnessTable) -> list[str]:
     rows = []
     for found in map(table.of, table.summed_up()):
         measures = [found.measure(name) for name in table.overall()]
-        cells = [page.cell(m.text, below=interval(m.interval)) for m in measures]
+        cells = [page.cell(m.text, below=interval(m.interval, m.digits)) for m in measures]
         for group in table.groups:
             value = found.group(group)['mean']
-            cells.append(page.cell(number(value), share=found.lost_share(value)))
+            cells.append(page.cell(found.text(value), share=found.lost_share(value)))
         rows.append(page.head_cell(found.metric_label, 'row') + ''.join(cells))
-    caption = f'Per cent, on {table.benchmark}.'
+    caption = f'{"Per cent, on" if table.in_per_cent else "On"} {table.benchmark}.'
     if mean == 'mPC':
         caption += (
             ' Small objects have less than 32\N{SUPERSCRIPT TWO} pixels, large ones more than '
@@ -164,9 +157,10 @@ def _cells_section(table: RobustnessTable) -> list[str]:
         what = f'mean of {table.benchmark}'
         last = _total(table, what, mean.value, retention.value)
         bodies.append([page.head_cell('All', 'rowgroup') + last])
+    unit = ', in per cent' if table.in_per_cent else ''
     caption = (
-        f'{table.metric_label} {arrow(True)} on {table.benchmark}, in per cent at each severity; clean '
-        f'{number(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but not part of any mean.'
+        f'{table.metric_label} {arrow(True)} on {table.benchmark}{unit} at each severity; clean '
+        f'{table.text(table.clean)}. A dot: not part of the benchmark. Italics: evaluated, but not part of any mean.'
     )
     return [
         page.table(caption, head, bodies, 'heat'),
@@ -183,7 +177,7 @@ def _total(table: RobustnessTable, text: str, mean: float | None, retention: flo
 def _mean_cells(table: RobustnessTable, mean: float | None, retention: float | None) -> str:
     if mean is None:
         return page.cell('incomplete', 'absent') + page.cell(number(None))
-    return page.cell(number(mean), 'mean', share=table.lost_share(mean)) + page.cell(
+    return page.cell(table.text(mean), 'mean', share=table.lost_share(mean)) + page.cell(
         number(retention)
     )
 
@@ -192,7 +186,7 @@ def _cell(table: RobustnessTable, name: str, severity: int) -> str:
     value, state = table.value(name, severity), table.state(name, severity)
     if value is not None:
         kind = '' if table.counts(name, severity) else 'extra'
-        return page.cell(number(value), kind, share=table.lost_share(value))
+        return page.cell(table.text(value), kind, share=table.lost_share(value))
     if state == 'outside':
         return page.cell('·', 'outside', title='not part of the benchmark')
     return page.cell(state, 'absent', title=table.error(name, severity) or '')
@@ -265,14 +259,19 @@ def classes_section(
     ]
 
 
+def provenance(table: RobustnessTable | ShiftTable) -> str:
+    """Everything that identifies the measurement."""
+    caption = 'Model, data, settings and versions.'
+    return page.facts(caption, ('item', 'value'), table.provenance())
+
+
 def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     samples: dict[str, list[dict]] = {}
     for entry in gallery.one_of_each(results['gallery']):
         samples.setdefault(entry['key'], []).append(entry)
     if not samples:
         return []
-    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
-    parts += gallery_legend(results['dataset'])
+    parts = gallery_head(results['dataset'])
     for key, entries in samples.items():
         images = entries[0]['images']
         pictures = [
@@ -294,15 +293,16 @@ def _gallery_section(results: dict, work_dir: Path) -> list[str]:
     return parts
 
 
-def gallery_legend(dataset: Mapping) -> list[str]:
-    """The colours of the classes; nothing of a dataset without."""
+def gallery_head(dataset: Mapping) -> list[str]:
+    """What stands above a gallery: how to use it, and the colours of the classes if they have any."""
+    how = page.paragraph('Click an image to enlarge it.', 'quiet screen')
     if not dataset['palette']:
-        return []
+        return [how]
     items = ''.join(
         f'<li><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</li>'
         for name, (r, g, b) in zip(dataset['classes'], dataset['palette'], strict=False)
     )
-    return [f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
+    return [how, f'<ul class="legend" aria-label="Colours of the classes">{items}</ul>']
 
 
 def picture(work_dir: Path, relative: str, caption: str, key: str) -> str:

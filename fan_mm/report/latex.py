@@ -1,7 +1,7 @@
 """Text and tables for LaTeX; the tables need booktabs and graphicx."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fan_mm.report.labels import DASH, MINUS, UNLIKE
 
@@ -21,6 +21,30 @@ def latex(text: str) -> str:
 def turned(text: str) -> str:
     """Text upwards, for the head of a narrow column."""
     return f'\\rotatebox{{90}}{{{latex(text)}}}'
+
+
+def latex_row(cells: Iterable[str]) -> str:
+    """A row of a table.
+
+    Args:
+        cells: LaTeX.
+    """
+    return ' & '.join(cells).strip() + ' \\\\'
+
+
+def group_heads(groups: Sequence[tuple[str, int]], before: int) -> list[str]:
+    """Two lines for above a table's head, which name groups of its columns.
+
+    Args:
+        groups: text, and number of columns.
+        before: number of the columns in front of them.
+    """
+    spans, rules, first = [], [], before + 1
+    for text, count in groups:
+        spans.append(f'\\multicolumn{{{count}}}{{c}}{{{latex(text)}}}')
+        rules.append(f'\\cmidrule(lr){{{first}-{first + count - 1}}}')
+        first += count
+    return [latex_row([''] * before + spans), ''.join(rules)]
 
 
 def latex_table(width: int, lines: Sequence[str], caption: str) -> str:

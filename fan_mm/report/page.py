@@ -55,6 +55,22 @@ def page(
     )
 
 
+def alarm(heading: str, text: str, items: Sequence[str]) -> str:
+    """A box before the numbers, which says what is wrong with them; nothing without items.
+
+    Args:
+        heading: of the box.
+        text: a sentence or two.
+        items: HTML of a list.
+    """
+    if not items:
+        return ''
+    return (
+        f'<aside class="alarm" role="note"><h2>{heading}</h2><p>{text}</p>'
+        f'<ul>{"".join(f"<li>{item}</li>" for item in items)}</ul></aside>'
+    )
+
+
 def notice(lines: Iterable[str]) -> str:
     """A list (escaped) that stands out; nothing without lines."""
     items = ''.join(f'<li>{escape(line)}</li>' for line in lines)
@@ -127,6 +143,23 @@ def facts(caption: str, heads: tuple[str, str], pairs: Mapping[str, str]) -> str
 def figure(content: str, caption: str) -> str:
     """A figure with its caption."""
     return f'<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def text_table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], turned: bool = False
+) -> str:
+    """A table of texts, the first of each row as its heading.
+
+    Args:
+        caption: below it.
+        head: of the columns.
+        rows: as many texts each.
+        turned: whether all heads but the first stand upright.
+    """
+    first, *others = head
+    heads = [head_cell(first), *map(turned_head_cell if turned else head_cell, others)]
+    lines = [head_cell(name, 'row') + ''.join(map(cell, texts)) for name, *texts in rows]
+    return table(caption, heads, [lines], 'lines')
 
 
 def ramp(text: str, end: str) -> str:

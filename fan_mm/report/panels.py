@@ -1,4 +1,4 @@
-"""Pictures of predictions: painted over the image they belong to, with a legend, side by side."""
+"""Images of predictions: painted over the image they belong to, with a legend, side by side."""
 
 import functools
 from collections.abc import Sequence

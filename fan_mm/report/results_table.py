@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fan_mm.evaluation.results import protocol_of
-from fan_mm.report.labels import metric_label
+from fan_mm.report.labels import metric_label, number
 
 
 class ResultsTable:
@@ -29,6 +29,32 @@ class ResultsTable:
     def metric_label(self) -> str:
         """The metric as printed, such as 'box mAP'."""
         return metric_label(self.metric)
+
+    @property
+    def in_per_cent(self) -> bool:
+        """Whether scores are; those of a metric that is not known are as it returned them."""
+        return self.results['metric'].get('unit', '%') == '%'
+
+    @property
+    def unit_label(self) -> str:
+        """The metric's unit behind its name: ' (%)', or nothing where it is not known."""
+        return ' (%)' if self.in_per_cent else ''
+
+    @property
+    def unit_told(self) -> str:
+        """A sentence on the unit of all numbers."""
+        if self.in_per_cent:
+            return 'All numbers in per cent.'
+        return f'{self.metric_label} as the metric returned it, in a unit that is not known.'
+
+    @property
+    def digits(self) -> int:
+        """Printed of a score: of a metric that is not known enough for shares of 1."""
+        return 1 if self.in_per_cent else 3
+
+    def text(self, value: float | None) -> str:
+        """A score as printed."""
+        return number(value, self.digits)
 
     @property
     def level(self) -> float | None:

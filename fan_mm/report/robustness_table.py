@@ -5,12 +5,13 @@ show the same numbers. Nothing is measured: means, retention and intervals are r
 summary that `fan_mm.evaluation` wrote. A value that is not there is None, never a partial mean.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fan_mm.evaluation.class_names import short
+from fan_mm.evaluation.consistency import finite
 from fan_mm.report.labels import (
     corruption_in_sentence,
     interval,
@@ -21,7 +22,10 @@ from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'
 MOST_CLASSES = 20  # rows of the per-class table; per_class.csv has all
-NO_INTERVAL = 'no per-image data are stored for them, or some resamples have no such objects'
+NO_INTERVAL = (
+    'no per-image data are stored for them, or they are undefined in some resamples (no such objects, or a '
+    'clean score of 0)'
+)
 
 _M19, _HD19 = 'Michaelis et al. 2019', 'Hendrycks and Dietterich 2019'
 # name in the summary: (label, higher is better, what it is)
@@ -42,11 +46,13 @@ _MEASURES = {
         f'the same of the error added to the clean one ({_HD19})',
     ),
 }
+# in per cent whatever the metric is
+_SHARES = ('rPC', 'retention', 'rPC_15', 'retention_16', 'mCE', 'relative_mCE')
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A headline number in per cent.
+    """A headline number.
 
     Attributes:
         name: its key in the summary, 'clean' for the clean metric.
@@ -56,6 +62,8 @@ class Measure:
         higher_is_better: the better direction.
         meaning: the formula in words, with its source.
         missing: 'corruption/severity' of the cells that the value needs.
+        digits: that are printed.
+        unit: '%', or nothing where it is not known.
     """
 
     name: str
@@ -65,16 +73,18 @@ class Measure:
     higher_is_better: bool
     meaning: str
     missing: tuple[str, ...]
+    digits: int = 1
+    unit: str = '%'
 
     @property
     def text(self) -> str:
         """The number, 'incomplete' if cells are missing, a dash if it is not defined."""
-        return 'incomplete' if self.missing else number(self.value)
+        return 'incomplete' if self.missing else number(self.value, self.digits)
 
     @property
     def with_interval(self) -> str:
         """The same, and the interval, if there is one."""
-        return f'{self.text} {interval(self.interval)}'.strip()
+        return f'{self.text} {interval(self.interval, self.digits)}'.strip()
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,23 @@ class ClassLosses:
     clean: np.ndarray
     losses: np.ndarray
     total: int
+
+    @classmethod
+    def ranked(
+        cls,
+        metric: str,
+        names: Sequence[str],
+        corruptions: tuple[str, ...],
+        clean: np.ndarray,
+        losses: np.ndarray,
+    ) -> 'ClassLosses':
+        """The classes that lose most on average, from the values of all of them in any order."""
+        # Only the order of the rows forgives a missing cell.
+        known = np.isfinite(losses)
+        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
+        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
+        shown = tuple(names[i] for i in order)
+        return cls(metric, shown, corruptions, clean[order], losses[order], len(names))
 
     @property
     def shown(self) -> str:
@@ -157,10 +184,13 @@ class RobustnessTable(ResultsTable):
         """Which other metrics have no interval though this table's has one, and why; nothing if all have."""
         if not self.level:
             return ''
-        mean = self.overall()[1]
-        tables = [self.of(name) for name in self.summed_up()[1:]]
-        found = [(t.metric_label, t.measure(mean)) for t in tables]
-        names = [n for n, m in found if m.value is not None and m.interval is None]
+        names = []
+        for table in [self.of(name) for name in self.summed_up()[1:]]:
+            measures = [table.measure(name) for name in self.overall()[1:]]
+            lacking = [m.label for m in measures if m.value is not None and m.interval is None]
+            if lacking:
+                of = f' ({lacking[0]})' if len(lacking) < len(measures) else ''
+                names.append(f'{table.metric_label}{of}')
         return f'No intervals: {", ".join(names)}; {NO_INTERVAL}.' if names else ''
 
     def summed_up(self) -> list[str]:
@@ -183,7 +213,7 @@ class RobustnessTable(ResultsTable):
     def value(self, corruption: str, severity: int, metric: str | None = None) -> float | None:
         """One cell's metric (the benchmark's by default); None unless the cell is done."""
         cell = self._cells.get((corruption, severity))
-        return _finite(cell['metrics'].get(metric or self.metric)) if cell else None
+        return finite(cell['metrics'].get(metric or self.metric)) if cell else None
 
     def state(self, corruption: str, severity: int) -> str:
         """What is known of a cell.
@@ -235,12 +265,14 @@ class RobustnessTable(ResultsTable):
 
     def measure(self, name: str) -> Measure:
         """A headline number by its name in the summary, or 'clean'."""
+        unit = (self.digits, '%' if self.in_per_cent else '')
         if name == 'clean':
-            missing = () if self.clean is not None else ('clean/0',)
+            known = self.clean is not None or self.state('clean', 0) == 'undefined'
+            missing = () if known else ('clean/0',)
             label = f'clean {self.metric_label}'
             higher = self.results['metric']['higher_is_better']
             meaning = f'{self.metric_label} on clean images'
-            return Measure('clean', label, self.clean, None, higher, meaning, missing)
+            return Measure('clean', label, self.clean, None, higher, meaning, missing, *unit)
         entry = self.results['summary'][name]
         label, higher, meaning = _MEASURES[name]
         if 'corruption' in entry:
@@ -254,6 +286,7 @@ class RobustnessTable(ResultsTable):
             higher,
             meaning,
             tuple(entry['missing']),
+            *(() if name in _SHARES else unit),
         )
 
     def headline(self) -> list[Measure]:
@@ -295,18 +328,12 @@ class RobustnessTable(ResultsTable):
         def values(corruption: str, severity: int) -> np.ndarray:
             cell = self._cells.get((corruption, severity))
             found = cell['per_class'].get(metric, {}) if cell else {}
-            return np.array([_nan(found.get(name)) for name in classes], dtype=float)
+            return np.array([found.get(name) for name in classes], dtype=float)
 
         clean = values('clean', 0)
         corrupted = [np.mean([values(c, s) for s in self._wanted[c]], axis=0) for c in corruptions]
         losses = clean[:, None] - np.stack(corrupted, axis=1)
-        # Only the order of the rows forgives a missing cell.
-        known = np.isfinite(losses)
-        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
-        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
-        shown = short(classes)
-        names = tuple(shown[i] for i in order)
-        return ClassLosses(metric, names, corruptions, clean[order], losses[order], len(classes))
+        return ClassLosses.ranked(metric, short(classes), corruptions, clean, losses)
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
@@ -324,11 +351,3 @@ class RobustnessTable(ResultsTable):
                 and f'{len(audit["checks"])} checks, findings: {len(audit["findings"])}',
             }
         )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value

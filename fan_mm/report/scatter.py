@@ -45,23 +45,29 @@ def accuracy_scatter(comparison: Comparison) -> Figure:
         axes = figure.add_subplot()
         for i, entry in enumerate(e for e in entries if not e.published):
             colour, marker = colours.series(i)
-            _point(axes, [entry], colour, marker, entry.comparable, markersize=7, zorder=4)
+            _point(axes, [entry], colour, marker, _filled(entry), markersize=7, zorder=4)
             if entry.mean_interval:
                 axes.plot([_place(entry)[0]] * 2, entry.mean_interval, color=colour, zorder=3)
-        printed = [e for e in entries if e.published]
-        if printed:  # all of them are comparable, or none
-            _point(axes, printed, colours.QUIET, 'o', printed[0].comparable, zorder=3)
-        _limits(axes, entries)
+        for filled in (True, False):
+            printed = [e for e in entries if e.published and _filled(e) == filled]
+            if printed:
+                _point(axes, printed, colours.QUIET, 'o', filled, zorder=3)
+        _limits(axes, entries, least=10.0**-comparison.digits * 10)
         _retention_lines(axes)
-        axes.set_xlabel(f'clean {name} (%)')
+        axes.set_xlabel(f'clean {name}{comparison.unit_label}')
         one_mean = not any('mean' in e.unlike for e in entries)
         where = f'on {comparison.benchmark}{"" if one_mean else ", hollow: on others"}'
-        axes.set_ylabel(f'mean {name} {where} (%)')
+        axes.set_ylabel(f'mean {name} {where}{comparison.unit_label}')
         _legend(axes, comparison, entries)
         figure.draw_without_rendering()  # settles the layout, so that label boxes are final
         figure.set_layout_engine('none')
         _labels(axes, entries)
     return figure
+
+
+def _filled(entry: Entry) -> bool:
+    """Whether it is comparable with the first result, its mean included."""
+    return entry.comparable and 'mean' not in entry.unlike
 
 
 def _place(entry: Entry) -> tuple[float, float]:
@@ -87,8 +93,8 @@ def _legend(axes: Axes, comparison: Comparison, entries: Sequence[Entry]) -> Non
     """What grey and hollow mean, where there are such points."""
     kinds = {}
     if printed := [e for e in entries if e.published]:
-        kinds['published'] = colours.QUIET if printed[0].comparable else colours.PAPER
-    if not all(e.comparable for e in entries):
+        kinds['published'] = colours.QUIET if any(map(_filled, printed)) else colours.PAPER
+    if not all(map(_filled, entries)):
         name = wrapped(comparison.entries[0].name, 2 * _NAME)
         kinds[f'hollow: not comparable with {name}'] = colours.PAPER
     handles = [
@@ -99,12 +105,12 @@ def _legend(axes: Axes, comparison: Comparison, entries: Sequence[Entry]) -> Non
         axes.figure.legend(handles=handles, loc='outside upper right', ncols=2, frameon=False)
 
 
-def _limits(axes: Axes, entries: Sequence[Entry]) -> None:
+def _limits(axes: Axes, entries: Sequence[Entry], least: float) -> None:
     clean = [e.clean for e in entries] or [0.0, 100.0]
     means = [v for e in entries for v in (e.mean, *(e.mean_interval or ()))] or [0.0, 100.0]
     for values, setter, room in ((clean, axes.set_xlim, 0.2), (means, axes.set_ylim, 0.1)):
         low, high = min(values), max(values)
-        margin = max(room * (high - low), 1.0)
+        margin = max(room * (high - low), least)
         setter(low - margin, high + margin)
 
 
@@ -161,7 +167,7 @@ def _labels(axes: Axes, entries: Sequence[Entry]) -> None:
         else:
             if not entry.published:
                 colour, marker = colours.series(own_first.index(i))
-                face = colour if entry.comparable else colours.PAPER
+                face = colour if _filled(entry) else colours.PAPER
                 name = wrapped(entry.name, _NAME)
                 unnamed.append(
                     Line2D([], [], ls='', marker=marker, mfc=face, mec=colour, label=name)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
 from fan_mm.evaluation.results import (
@@ -19,7 +18,6 @@ from fan_mm.evaluation.results import (
     PER_IMAGE,
     SHIFTS,
     read_arrays,
-    read_results,
 )
 from fan_mm.evaluation.shifts.pooling import (
     MEAN,
@@ -37,7 +35,7 @@ from fan_mm.evaluation.shifts.published import (
     published_shifts,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import doubts, unique_names
+from fan_mm.report.comparison import doubts, read_alike, unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
@@ -194,16 +192,7 @@ def build_shift_comparison(
     Raises:
         InputError: unreadable results, or results of different tasks or metrics.
     """
-    results = [read_results(path, SHIFTS) for path in paths]
-    for path, other in zip(paths, results, strict=True):
-        for what in ('task', 'metric'):
-            a, b = (
-                r['metric']['name'] if what == 'metric' else r[what] for r in (results[0], other)
-            )
-            if a != b:
-                raise InputError(
-                    f'{path} has the {what} {b}, {paths[0]} has {a}: compare results of one {what}'
-                )
+    results = read_alike(paths, SHIFTS)
     names = unique_names(results, paths)
     tables = tuple(ShiftTable(r, name) for r, name in zip(results, names, strict=True))
     columns = tuple(_columns(tables))
@@ -340,15 +329,7 @@ def _differences(
     """Differences to the first model, with intervals by common draws of scenes where there are any."""
     first, found = tables[0], []
     for path, table in zip(paths[1:], tables[1:], strict=True):
-        names = [n for n in measures_of(first) if n in measures_of(table)]
-        others = [n for n in first.others if n in table.others]
-        one, other = (read_arrays(p, PER_IMAGE) for p in (paths[0], path))
-        drawn_of = {first.metric: drawn_alike(one, other)}
-        drawn_of |= {score: drawn_alike(one, other, score) for score in others}
-        if names:
-            one, other = (read_arrays(p, CALIBRATION) for p in (paths[0], path))
-            drawn_of |= dict.fromkeys(names, drawn_alike(one, other))
-        for measure, draws in drawn_of.items():
+        for measure, draws in _draws_of(first, table, paths[0], path).items():
             for column in columns:
                 scores = [score_in(t, column, measure) for t in (first, table)]
                 values = [None if score is None else score['value'] for score in scores]
@@ -369,6 +350,19 @@ def _differences(
                     )
                 )
     return found
+
+
+def _draws_of(
+    first: ShiftTable, table: ShiftTable, one: str | os.PathLike, other: str | os.PathLike
+) -> dict[str, tuple[PooledSums | StoredDraws, ...] | None]:
+    """Measure -> common draws of two models, None where there are none; from the tables and their files."""
+    ours, theirs = (read_arrays(path, PER_IMAGE) for path in (one, other))
+    draws = {first.metric: drawn_alike(ours, theirs)}
+    draws |= {n: drawn_alike(ours, theirs, n) for n in first.others if n in table.others}
+    if names := [n for n in measures_of(first) if n in measures_of(table)]:
+        ours, theirs = (read_arrays(path, CALIBRATION) for path in (one, other))
+        draws |= dict.fromkeys(names, drawn_alike(ours, theirs))
+    return draws
 
 
 def _drawn(

@@ -1,16 +1,19 @@
 """A comparison on real adverse conditions as Markdown, LaTeX and HTML, with its figures."""
 
+import itertools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
+from fan_mm.evaluation.shifts.published import PublishedShift
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures, page
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.labels import arrow, interval, metric_label, number, signed, task_label
-from fan_mm.report.latex import NEEDS, latex, latex_table, turned
+from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
     Column,
@@ -159,11 +162,9 @@ def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str]
     for row in comparison.published:
         if row.metric == metric:
             found = of_model.setdefault((row.model, row.source), {})
-            for name, value in row.values.items():
-                for column in columns:
-                    clean = name == 'clean' and column.set == 'clean'
-                    if clean or (column.set == row.set and _named(comparison, column, name)):
-                        found[column] = value
+            for column, (name, value) in itertools.product(columns, row.values.items()):
+                if _is_of(comparison, column, row, name):
+                    found[column] = value
     rows += [
         (f'{model} (published)', [number(values.get(c)) for c in columns], True)
         for (model, _), values in of_model.items()
@@ -172,14 +173,17 @@ def _rows(comparison: ShiftComparison, metric: str) -> list[tuple[str, list[str]
     return rows
 
 
-def _named(comparison: ShiftComparison, column: Column, name: str) -> bool:
-    """Whether a published value is of a column; of sets with one condition, pooled is that."""
+def _is_of(comparison: ShiftComparison, column: Column, row: PublishedShift, name: str) -> bool:
+    """Whether a published value belongs in a column; of sets with one condition, pooled is that."""
+    if column.set == 'clean':
+        return name == 'clean'
     alone = sum(c.set == column.set for c in comparison.columns) == 1
-    return column.condition == name or (name == 'pooled' and alone)
+    same = column.condition == name or (name == 'pooled' and alone)
+    return column.set == row.set and same
 
 
 def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
-    verdict = {True: 'yes', False: 'no', None: 'no per-image data'}[difference.significant]
+    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
     digits = _digits(comparison, difference.measure)
     return [
         difference.name,
@@ -265,13 +269,8 @@ def _latex(comparison: ShiftComparison) -> str:
 def _latex_table(comparison: ShiftComparison, metric: str) -> str:
     """A column for each condition, the sets above them."""
     columns = list(comparison.columns)
-    spans, rules, first = [], [], 2
-    for name in dict.fromkeys(c.set for c in columns):
-        count = sum(c.set == name for c in columns)
-        title = '' if name == 'clean' else comparison.title(name)
-        spans.append(f'\\multicolumn{{{count}}}{{c}}{{{latex(title)}}}')
-        rules.append(f'\\cmidrule(lr){{{first}-{first + count - 1}}}')
-        first += count
+    sets = Counter(c.set for c in columns)
+    titles = [('' if name == 'clean' else comparison.title(name), n) for name, n in sets.items()]
     lines = []
     for name, texts, published in _rows(comparison, metric):
         cells = [
@@ -280,14 +279,13 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
             else latex(_bare(text))
             for column, text in zip(columns, texts, strict=True)
         ]
-        lines.append(' & '.join([latex(name), *cells]) + ' \\\\')
+        lines.append(latex_row([latex(name), *cells]))
     own = len(comparison.tables)
     caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{_unit(metric)}. '
     caption += ' '.join(latex(notice) for notice in comparison.notices)
     rows = [
-        ' & '.join(['', *spans]) + ' \\\\',
-        ''.join(rules),
-        ' & '.join(['model', *(turned(c.label) for c in columns)]) + ' \\\\',
+        *group_heads(titles, 1),
+        latex_row(['model', *(turned(c.label) for c in columns)]),
         '\\midrule',
         *lines[:own],
         *(['\\midrule', *lines[own:]] if lines[own:] else []),
@@ -374,9 +372,5 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
 def _differences_section(comparison: ShiftComparison) -> list[str]:
     if not comparison.differences:
         return []
-    rows = []
-    for difference in comparison.differences:
-        name, *texts = _difference_row(comparison, difference)
-        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
-    head = [page.head_cell(text) for text in _DIFFERENCE_HEAD]
-    return [page.table(_difference_text(comparison), head, [rows], 'lines')]
+    rows = [_difference_row(comparison, d) for d in comparison.differences]
+    return [page.text_table(_difference_text(comparison), _DIFFERENCE_HEAD, rows)]

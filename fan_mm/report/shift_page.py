@@ -12,12 +12,13 @@ from fan_mm.report.calibration_figures import NAMES
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.findings import findings_notice
 from fan_mm.report.html import (
-    card,
     classes_section,
-    gallery_legend,
+    gallery_head,
     grid,
+    headline,
     intervals_told,
     picture,
+    provenance,
 )
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
@@ -54,37 +55,24 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
             'Sets',
             [page.facts(table.title(n), ('what', 'value'), table.told(n)) for n in table.sets],
         ),
-        'provenance': (
-            'Provenance',
-            [
-                page.facts(
-                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
-                )
-            ],
-        ),
+        'provenance': ('Provenance', [provenance(table)]),
     }
     what = task_label(table.results['task']).capitalize()
     about = f'{what} on real adverse conditions: {table.about}.'
-    cards = ''.join(card(measure, table.level) for measure in table.headline())
-    above = [
-        _incomplete(table),
-        findings_notice(table.results),
-        f'<ul class="headline">{cards}</ul>',
-    ]
+    above = [_incomplete(table), findings_notice(table.results), headline(table)]
     return page.page(f'{table.name}: {table.about}', table.name, about, above, sections)
 
 
 def _incomplete(table: ShiftTable) -> str:
     lines = [
-        f'<li><strong>{escape(what)}:</strong> <code>{escape(error or state)}</code></li>'
+        f'<strong>{escape(what)}:</strong> <code>{escape(error or state)}</code>'
         for what, state, error in table.absent()
     ]
-    if not lines:
-        return ''
-    return (
-        '<aside class="alarm" role="note"><h2>Incomplete</h2>'
-        '<p>Some conditions have no result. Numbers that need one of them are left out below; no mean '
-        f'is taken over the rest.</p><ul>{"".join(lines)}</ul></aside>'
+    return page.alarm(
+        'Incomplete',
+        'Some conditions have no result. Numbers that need one of them are left out below; no mean '
+        'is taken over the rest.',
+        lines,
     )
 
 
@@ -227,8 +215,7 @@ def _gallery_section(table: ShiftTable, work_dir: Path) -> list[str]:
     entries = table.results['gallery']
     if not entries:
         return []
-    parts = [page.paragraph('Click an image to enlarge it.', 'quiet screen')]
-    parts += gallery_legend(table.results['dataset'])
+    parts = gallery_head(table.results['dataset'])
     by_cell: dict[tuple[str, str], list] = {}
     for entry in entries:
         by_cell.setdefault((entry['set'], entry['condition']), []).append(entry)

@@ -13,7 +13,7 @@ import numpy as np
 from fan_mm.few_names import few_and_more
 from fan_mm.report.labels import metric_label, number
 from fan_mm.report.results_table import ResultsTable
-from fan_mm.report.robustness_table import MOST_CLASSES, NO_INTERVAL, ClassLosses, Measure
+from fan_mm.report.robustness_table import NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
 OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
@@ -304,21 +304,12 @@ class ShiftTable(ResultsTable):
 
         def values(key: tuple[str, str]) -> np.ndarray:
             found = self._scored(key[0], self.cells[key]['per_class'].get(metric, {}))
-            return np.array([_nan(found.get(c)) for c in classes])
+            return np.array([found.get(c) for c in classes], dtype=float)
 
         clean = values((CLEAN, CLEAN))
         losses = clean[:, None] - np.stack([values(key) for key in keys], axis=1)
-        known = np.isfinite(losses)
-        rank = np.where(known, losses, 0).sum(1) / np.maximum(known.sum(1), 1)
-        order = np.argsort(np.where(known.any(1), -rank, np.inf), kind='stable')[:MOST_CLASSES]
-        return ClassLosses(
-            metric,
-            tuple(classes[i] for i in order),
-            tuple(self.cell_label(*key) for key in keys),
-            clean[order],
-            losses[order],
-            len(classes),
-        )
+        columns = tuple(self.cell_label(*key) for key in keys)
+        return ClassLosses.ranked(metric, classes, columns, clean, losses)
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies the measurement, as printable pairs."""
@@ -381,7 +372,3 @@ def _some(classes: Sequence[str]) -> str:
     if len(classes) <= _NAMED:
         return ', '.join(classes)
     return f'{few_and_more(classes, _NAMED // 2)} (results.json)'
-
-
-def _nan(value: float | None) -> float:
-    return np.nan if value is None else value

@@ -29,9 +29,10 @@ def cells_csv(table: RobustnessTable) -> str:
 
     Columns: benchmark, corruption ('clean' for the images as they are), group, severity (0 for clean),
     in_mean (1 if the cell enters the benchmark's mean), status, samples, seconds, one column per metric
-    (per cent, empty where there is none), retention (per cent of the clean metric), error. Where
-    calibration was measured, before the error: ECE, NLL and Brier, each with its interval's bounds _low
-    and _high, and the same with the temperature, _scaled. Of results that were edited last 'doubt'.
+    (per cent, or as a metric of unknown unit returned it; empty where there is none), retention (per cent
+    of the clean metric), error. Where calibration was measured, before the error: ECE, NLL and Brier, each
+    with its interval's bounds _low and _high, and the same with the temperature, _scaled. Of results that
+    were edited last 'doubt'.
     """
     benchmark = table.results['benchmark']['name']
     calibration = csv_columns(table.results)
@@ -93,7 +94,7 @@ def report_markdown(table: RobustnessTable, figures: Iterable[str]) -> str:
     """
     parts = [
         f'# {table.name}: {table.benchmark}',
-        f'Robustness of {task_label(table.results["task"])}, {table.images}. All numbers in per cent.',
+        f'Robustness of {task_label(table.results["task"])}, {table.images}. {table.unit_told}',
         _incomplete(table),
         findings_markdown(table.results),
         _headline(table),
@@ -152,12 +153,12 @@ def _headline(table: RobustnessTable) -> str:
     rows = [
         [
             f'{m.label} {arrow(m.higher_is_better)}',
-            m.text,
-            interval(m.interval),
+            m.text if table.in_per_cent else f'{m.text} {m.unit}'.strip(),
+            interval(m.interval, m.digits),
         ]
         for m in table.headline()
     ]
-    return markdown_table(['', '%', bounds], rows)
+    return markdown_table(['', '%' if table.in_per_cent else 'value', bounds], rows)
 
 
 def _cells(table: RobustnessTable) -> str:
@@ -166,7 +167,7 @@ def _cells(table: RobustnessTable) -> str:
         for i, name in enumerate(names):
             cells = [_cell(table, name, s) for s in table.severities]
             label = group.capitalize() + (' (not in the mean)' if group == HOLD_OUTS else '')
-            means = [number(table.mean(name)), number(table.retention(name))]
+            means = [table.text(table.mean(name)), number(table.retention(name))]
             rows.append([label if i == 0 else '', corruption_label(name), *cells, *means])
     severities = (f'severity {s}' for s in table.severities)
     head = ['group', 'corruption', *severities, 'mean', 'retention']
@@ -178,16 +179,16 @@ def _cell(table: RobustnessTable, name: str, severity: int) -> str:
     if value is None:
         state = table.state(name, severity)
         return '·' if state == 'outside' else f'**{state}**'
-    return number(value) if table.counts(name, severity) else f'*{number(value)}*'
+    return table.text(value) if table.counts(name, severity) else f'*{table.text(value)}*'
 
 
 def _groups(table: RobustnessTable) -> str:
     rows = [
         [
             group.capitalize(),
-            'incomplete'
-            if table.group(group)['mean'] is None
-            else number(table.group(group)['mean']),
+            table.text(table.group(group)['mean'])
+            if table.group(group)['complete']
+            else 'incomplete',
             number(table.group(group)['retention']),
         ]
         for group in table.groups
@@ -207,7 +208,7 @@ def _other_metrics(table: RobustnessTable) -> str:
         [
             found.metric_label,
             *(found.measure(name).with_interval for name in table.overall()),
-            *(number(found.group(group)['mean']) for group in table.groups),
+            *(found.text(found.group(group)['mean']) for group in table.groups),
         ]
         for found in map(table.of, table.summed_up())
     ]

@@ -169,10 +169,10 @@ def main() -> int:
             killed = sum(row['outcome'] == 'killed' for row in rows)
             print(f'{module}: {killed} of {len(rows)}', flush=True)
             for row in rows:
-                if row['outcome'] == 'survived':
+                if row['outcome'] == 'survived' or not row['by']:  # it may be an endless loop
+                    end = 'survived' if row['outcome'] == 'survived' else 'used up the time of'
                     print(
-                        f'  {row["operator"]} survived {row["count"]} tests\n{row["diff"]}',
-                        flush=True,
+                        f'  {row["operator"]} {end} {row["count"]} tests\n{row["diff"]}', flush=True
                     )
             for name in (str(Path(module).parent), 'all'):
                 counts[name][0] += killed

@@ -35,7 +35,10 @@ class Mutant:
 
 
 class _Behaviour(ast.NodeTransformer):
-    """A module without annotations, wording of messages, guards and what only saves time."""
+    """A module without annotations, wording of messages, guards and what only saves time.
+
+    What is one object and what is equal is not told apart: Python holds small numbers and names once.
+    """
 
     def visit(self, node: ast.AST) -> ast.AST:
         for name in ('annotation', 'returns'):
@@ -44,6 +47,11 @@ class _Behaviour(ast.NodeTransformer):
         if hasattr(node, 'decorator_list'):
             node.decorator_list = [d for d in node.decorator_list if _name(d) not in SPEED]
         return super().visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        equal = {ast.Is: ast.Eq, ast.IsNot: ast.NotEq}
+        node.ops = [equal.get(type(op), type(op))() for op in node.ops]
+        return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if _name(node) in SPEAKERS or _name(node).endswith('Error'):

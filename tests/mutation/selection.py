@@ -23,11 +23,28 @@ TESTS = {
     'compiled': 'test_corruptions/test_blur.py',
     'channel_attention': 'test_models/test_layers.py test_models/test_gpu_paths.py',
     'token_map': 'test_models/test_token_map.py test_models/test_layers.py',
-    'models/conversion': 'test_models/test_conversion.py test_models/test_weight_tree.py',
+    **dict.fromkeys(
+        ('models/conversion', 'models/weight_tree'),
+        'test_models/test_conversion.py test_models/test_checkpoints/test_weight_tree.py '
+        'test_models/test_checkpoints/test_two_candidates.py test_models/test_checkpoints/test_tao_files.py '
+        'test_models/test_checkpoints/test_weight_values.py',
+    ),
     'cpu_inference': 'test_models/test_cpu_inference.py test_models/test_layers.py',
     'patch_embed': 'test_models/test_patch_embed.py test_models/test_layers.py',
-    'convnext_stem': 'test_models/test_layers.py test_models/test_fan_backbones.py',
+    'convnext_stem': (
+        'test_models/test_layers.py test_models/test_fan_backbones.py test_models/test_fan_training.py'
+    ),
+    **dict.fromkeys(
+        ('checkpoints/anatomy', 'checkpoints/backbone', 'checkpoints/key_names'),
+        'test_models/test_checkpoints/test_anatomy.py test_models/test_checkpoints/test_key_names.py '
+        'test_models/test_checkpoints/test_pretrained_backbones.py '
+        'test_models/test_checkpoints/test_refused_checkpoints.py',
+    ),
     'checks/labels': 'test_engine/test_checks/test_label_checks.py',
+    'checks/datasets': (
+        'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py '
+        'test_engine/test_classification_checks.py'
+    ),
     'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
@@ -55,22 +72,33 @@ TESTS = {
             *('evaluation/sweep', 'sweeping/own_part', 'sweeping/recording', 'sweeping/results'),
             'sweeping/identity',
         ),
-        'test_evaluation/test_sweep.py',
+        'test_evaluation/test_sweep.py test_evaluation/test_sweep_work_dir.py '
+        'test_evaluation/test_sweep_failures.py test_evaluation/test_sweep_copies.py '
+        'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py',
     ),
     'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
-    'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_evaluators.py',
+    'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_metrics.py',
     'evaluation/metrics': (
         'test_evaluation/test_metrics.py test_evaluation/test_summary.py '
         'test_evaluation/test_published_sources.py'
     ),
     'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
-    'sweeping/cell_metrics': 'test_evaluation/test_sweep_evaluators.py',
+    'sweeping/cell_metrics': (
+        'test_evaluation/test_sweep_evaluators.py test_evaluation/test_sweep_metrics.py '
+        'test_evaluation/test_metric_failures.py'
+    ),
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
     'calibration/temperature': (
         'test_evaluation/test_calibration/test_temperature.py '
         'test_evaluation/test_calibration/test_of_sweep.py'
     ),
-    **dict.fromkeys(('jobs/imagenet_sets', 'jobs/input_size'), 'test_jobs/test_ood.py'),
+    'jobs/input_size': 'test_jobs/test_input_size.py test_jobs/test_ood/test_ood_classifiers.py',
+    **dict.fromkeys(
+        ('jobs/ood', 'jobs/ood_rows', 'jobs/imagenet_sets'),
+        'test_jobs/test_ood/test_ood_rows.py test_jobs/test_ood/test_imagenet_c_row.py '
+        'test_jobs/test_ood/test_ood_classifiers.py test_jobs/test_ood/test_ood_mistakes.py',
+    ),
+    'jobs/export': 'test_deploy/test_export.py test_deploy/test_export_refusals.py',
     **dict.fromkeys(
         (
             *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
@@ -95,6 +123,15 @@ TESTS = {
         'test_report/test_robustness_table.py test_report/test_detection_report.py '
         'test_report/test_report.py'
     ),
+    **dict.fromkeys(
+        ('cluster_pictures', 'analysis/segmentation', 'analysis/subject'),
+        'test_analysis/test_pictures.py test_tools/test_analysis_tools.py',
+    ),
+    'checkpoints/values': 'test_models/test_checkpoints/test_checkpoint_values.py',
+    'analysis/gates': 'test_analysis/test_features.py test_tools/test_analysis_tools.py',
+    'audit/auditor': (
+        'test_evaluation/test_audit/test_auditor.py test_evaluation/test_audit/test_injected_faults.py'
+    ),
     'audit/finding': 'test_evaluation/test_audit/test_cell_checks.py',
     'audit/equality': (
         'test_evaluation/test_audit/test_cell_checks.py '
@@ -118,7 +155,7 @@ def files_for(root: Path, module: str) -> list[Path]:
             break
         folder /= f'test_{part}'
     files = sorted(folder.rglob('test_*.py'))
-    for words in (f'test_{name}', f'test_{parts[-1]}'):
+    for words in (f'test_{name}', *(f'test_{part}' for part in parts[-1:])):
         if named := [file for file in files if file.stem == words]:
             return named
     importing = re.compile(rf'[. ]{name} import|import .*\b{name}\b')

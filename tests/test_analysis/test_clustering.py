@@ -31,6 +31,7 @@ def test_planted_groups_are_recovered_and_counted(grid, clusters):
     for asked in (None, clusters):
         found = cluster_tokens(tokens, grid, asked)
         assert found.labels.shape == grid
+        assert len(found.eigenvalues) == 11  # ten gaps
         assert adjusted_rand_score(groups.ravel(), found.labels.ravel()) > 0.99
 
 

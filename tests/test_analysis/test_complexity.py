@@ -8,9 +8,11 @@ import torch
 from mmengine.config import Config
 
 from fan_mm.analysis.complexity import (
+    Complexity,
     attention_flops,
     complexity_of_config,
     measure_complexity,
+    module_table,
 )
 from fan_mm.analysis.complexity_table import PUBLISHED, _off, markdown, measure_row, models
 from fan_mm.errors import InputError
@@ -177,9 +179,44 @@ def test_a_size_beyond_memory_is_one_line(size):
         complexity_of_config(cfg, size)
 
 
+def test_the_table_of_modules_has_their_shares():
+    names = ('', 'backbone', 'backbone.stem', 'head', 'idle')
+    found = Complexity(
+        parameters=dict(zip(names, (8_000_000, 6_000_000, 1_500_000, 2_000_000, 0), strict=True)),
+        flops=dict(zip(names, (4 * 10**9, 3 * 10**9, 500_000_000, 10**9, 0), strict=True)),
+        operators={},
+        unknown={},
+    )
+    columns = [list(column.cells) for column in module_table(found, 1, 'title').columns]
+    assert list(zip(*columns, strict=True)) == [
+        ('model', '8.000 M', '100.0', '4.000 G', '100.0'),
+        ('  backbone', '6.000 M', '75.0', '3.000 G', '75.0'),
+        ('  head', '2.000 M', '25.0', '1.000 G', '25.0'),
+    ]
+    (_, _, stem, _), *_ = ([*c.cells] for c in module_table(found, 2, 'title').columns)
+    assert stem == '    backbone.stem'
+
+
 def test_attention_is_both_products_whatever_the_width_of_the_values():
     def value(*sizes):
         return SimpleNamespace(type=lambda: SimpleNamespace(sizes=lambda: sizes))
 
     inputs = value(2, 4, 10, 8), value(2, 4, 12, 8), value(2, 4, 12, 16)
     assert attention_flops(inputs, []) == 2 * 4 * 10 * 12 * (8 + 16)
+
+
+class _Doubled(torch.autograd.Function):
+    """Written in Python, as mmcv's deformable convolutions are."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return 2 * values
+
+
+def test_operators_written_in_python_are_said_to_be_left_out():
+    class Model(torch.nn.Linear):
+        def forward(self, values):
+            return _Doubled.apply(super().forward(values))
+
+    found = measure_complexity(Model(4, 5), torch.zeros(3, 4))
+    assert (found.flops[''], found.unknown) == (60, {'_Doubled': 1})

@@ -1,5 +1,8 @@
 """Tokens of every family of backbones are what their blocks computed."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
@@ -217,6 +220,15 @@ def test_channels_may_be_last(height, width):
     torch.testing.assert_close(tokens['layers.0'].values, expected.flatten(1, 2))
 
 
+def test_a_map_that_may_be_either_has_channels_first():
+    backbone = Last(channels=8)  # as many as rows and columns
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad(), record_tokens(backbone, ['project']) as tokens:
+        backbone(images)
+        expected = backbone.project(images)
+    torch.testing.assert_close(tokens['project'].values, expected.flatten(2).transpose(1, 2))
+
+
 def test_a_block_that_does_not_run_is_refused():
     backbone = Last()
     with (
@@ -252,8 +264,9 @@ def test_gates_are_the_factors_of_the_channels(name):
         backbone(IMAGES)
     assert list(gates) == names
     for n, gate in gates.items():
-        out, value = seen[n][2], seen[f'{n}.norm_v'][2]
-        torch.testing.assert_close(gate[:, None] * value, out)
+        (_, _, *scale), _, out = seen[n]  # of the residual branch, which joins the gate
+        value = seen[f'{n}.norm_v'][2]
+        torch.testing.assert_close(gate[:, None] * math.prod(scale) * value, out)
 
 
 def test_gates_of_a_network_without():
@@ -271,6 +284,10 @@ def test_the_figure_of_gates_has_a_violin_for_each_block():
     }
     (axes,) = draw_gates(gates, 'a model').axes
     assert len(axes.collections) == 8
+    for medians, shift, values in zip(axes.lines, (-0.2125, 0.2125), gates.values(), strict=True):
+        np.testing.assert_allclose(medians.get_xdata(), np.arange(4) + shift)
+        np.testing.assert_allclose(medians.get_ydata(), np.median(values, axis=1))
+    assert axes.get_xlim() == (-0.7, 3.7)
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(gates)
 
 

@@ -87,6 +87,7 @@ def test_measurements_of_a_network_worked_out_by_hand():
     # means of 64 pixels: the noise is 8 times smaller, the level nearly the same
     mean = np.sqrt(np.mean(np.square(pictures[files[0]].reshape(4, 8, 8, 8, 3).mean((1, 3)) / 64)))
     assert pooled.perturbation == pytest.approx(0.5 / 8 / mean, rel=0.15)
+    assert (first.tokens, first.channels, first.insignificant) == (32 * 64, 3, None)
     assert (pooled.tokens, pooled.channels) == (32, 3)
     assert pooled.insignificant == same.insignificant
     assert 29 <= pooled.insignificant <= 31  # three channels
@@ -98,9 +99,9 @@ def test_measurements_of_a_network_worked_out_by_hand():
 def measurements():
     return [
         Measurement(
-            model, f'blocks.{i}', (i + 1) / 4, f'town/{image}', 100, 8, 10 * i + image, 1 / (1 + i)
+            model, f'blocks.{i}', (i + 1) / 4, f'town/{image}', 100, 8, 10 * i + image, by / (1 + i)
         )
-        for model in ('ViT', 'FAN')
+        for model, by in (('ViT', 1), ('FAN', 2))
         for image in range(3)
         for i in range(4)
     ]
@@ -120,7 +121,10 @@ def test_the_figure_shows_means_and_spread():
     groups, noise = figure.axes
     assert [line.get_label() for line in groups.lines] == ['ViT', 'FAN']
     np.testing.assert_allclose(groups.lines[0].get_ydata(), [0.01, 0.11, 0.21, 0.31])
-    np.testing.assert_allclose(noise.lines[1].get_ydata(), [1, 1 / 2, 1 / 3, 1 / 4])
+    for line, by in zip(noise.lines, (1, 2), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), [0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(line.get_ydata(), [by, by / 2, by / 3, by / 4])
+    assert noise.get_ylim()[0] == 0 and noise.get_ylim()[1] > 2
     band = groups.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(0.31 + np.std([0, 0.01, 0.02]))
     figure.draw_without_rendering()
@@ -133,13 +137,15 @@ def test_the_figure_shows_means_and_spread():
     [
         (dict(noise_std=float('nan')), 'standard deviation above 0, not nan'),
         (dict(noise_std=float('inf')), 'standard deviation above 0, not inf'),
-        (dict(noise_std=-1.0), 'standard deviation above 0, not -1.0'),
+        (dict(noise_std=-0.5), 'standard deviation above 0, not -0.5'),
+        (dict(noise_std=0.0), 'standard deviation above 0, not 0.0'),
         (
             dict(epsilon=-1.0),
             'epsilon must be a share of the largest eigenvalue, from 0 to 1, not -1.0',
         ),
         (dict(epsilon=float('nan')), 'epsilon must be a share .* not nan'),
         (dict(epsilon=1.0), 'epsilon must be a share'),
+        (dict(epsilon=1.5), 'epsilon must be a share'),
     ],
 )
 def test_nonsense_is_refused(options, message):

@@ -18,6 +18,7 @@ from fan_mm.analysis.segmentation import (
     LOST,
     NEVER,
     Segmentor,
+    draw_segmentation,
     paint_errors,
     write_segmentation,
     write_video,
@@ -29,6 +30,7 @@ from fan_mm.analysis.subject import (
     enlarge,
     file_stem,
     load_pictures,
+    parse_models,
 )
 from fan_mm.corruptions import corrupt, seed_for
 from fan_mm.engine.runtime import register_task_library
@@ -65,6 +67,11 @@ def test_a_row_per_block_and_a_column_per_condition():
             title = picture[row * (224 + head) :][:head, left : left + 224]
             assert title.min() < 100
             assert title[:, -3:].min() == 255
+
+
+def test_colours_of_clusters_are_strong_and_then_light():
+    assert len(set(PALETTE)) == 20
+    assert PALETTE[0] == (31, 119, 180) and PALETTE[10] == (174, 199, 232)  # blue, light blue
 
 
 def test_errors_by_their_cause():
@@ -132,6 +139,33 @@ def test_a_video_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
         write_video([np.zeros((64, 64, 3), np.uint8)], tmp_path / 'clip.avi', 5)
 
 
+@pytest.mark.parametrize(
+    ('pairs', 'names'),
+    [
+        (['a.py x.pth', 'c/b.py x.pth'], ['a', 'b']),
+        (['a.py x.pth', 'a.py y.pth', 'b.py x.pth'], ['a (x)', 'a (y)', 'b']),
+        # of two trainings with one config, and of two configs of one name
+        (
+            ['a.py 1/best.pth', 'a.py 2/best.pth', 'a.py z.pth'],
+            ['a (1/best)', 'a (2/best)', 'a (z)'],
+        ),
+        (['1/a.py x.pth', '2/a.py x.pth'], ['a (x)', 'a (x)_2']),
+        (['a.py v/1/x.pth', 'a.py w/1/x.pth'], ['a (1/x)', 'a (1/x)_2']),
+    ],
+)
+def test_no_two_models_have_one_name(pairs, names):
+    """Curves are drawn, and rows are written, by the names."""
+    found = parse_models([part for pair in pairs for part in pair.split()])
+    assert [f'{config} {checkpoint}' for config, checkpoint, _ in found] == pairs
+    assert [name for *_, name in found] == names
+
+
+@pytest.mark.parametrize('arguments', [[], ['a.py'], ['a.py', 'x.pth', 'a.py', 'x.pth']])
+def test_models_that_are_no_pairs_or_one_twice(arguments):
+    with pytest.raises(InputError, match='CONFIG CHECKPOINT'):
+        parse_models(arguments)
+
+
 def test_reading_pictures(tmp_path):
     for i in range(5):
         cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((20, 30, 3), (40 * i, 0, 255), np.uint8))
@@ -144,6 +178,14 @@ def test_reading_pictures(tmp_path):
     (tmp_path / '9.png').write_bytes(b'not a picture')
     with pytest.raises(InputError, match='cannot be read as an image'):
         load_pictures([tmp_path / '9.png'], (64, 48))
+    (tmp_path / 'few').mkdir()
+    (tmp_path / 'few' / '0.png').write_bytes(b'not a picture')
+    with pytest.raises(InputError, match=r'few/0\.png cannot be read as an image'):
+        load_pictures([tmp_path / 'few'], (64, 48))
+    (tmp_path / '0.png').rename(tmp_path / 'few' / '1.png')
+    assert list(load_pictures([tmp_path / 'few'], (64, 48))) == [tmp_path / 'few' / '1.png']
+    (tmp_path / 'few' / '1.png').rename(tmp_path / '0.png')
+    (tmp_path / 'few' / '0.png').unlink()
     assert enlarge(np.zeros((100, 300, 3), np.uint8)).shape == (300, 900, 3)
     assert len(load_pictures([tmp_path], (64, 48))) == 5  # the rest of a folder goes on
     for i in range(5):
@@ -157,9 +199,10 @@ class Painter:
 
     name, loader = 'model', None
 
-    def __init__(self, turn=False):
+    def __init__(self, turn=False, classes='ab', colour=(1, 2, 3)):
         self.turn = turn
-        self.predictor = type('', (), dict(metainfo=dict(classes='ab', palette=[[1, 2, 3]] * 2)))
+        metainfo = dict(classes=tuple(classes), palette=[colour] * len(classes))
+        self.predictor = type('', (), dict(metainfo=metainfo))
 
     def __call__(self, file):
         labels = np.zeros(cv2.imread(str(file)).shape[:2], int)
@@ -183,6 +226,32 @@ def test_what_cannot_be_drawn_is_left_out_and_named(tmp_path):
             list(write_segmentation([Painter()], out, ('fog', 3), folder / name))
     with pytest.raises(InputError, match='60x40 pixels, but model reads 40x60'):
         list(write_segmentation([Painter(turn=True)], out, ('fog', 3), folder / '0.png'))
+
+
+def test_the_ground_truth_is_for_models_of_its_classes(tmp_path):
+    same, other = Painter(classes=('a_b', 'C')), Painter(classes=('c', 'a b'))
+    for first, second in ((same, other), (other, same)):
+        with pytest.raises(InputError, match=r'model has other classes than model.* --images'):
+            next(write_segmentation([first, second], tmp_path, ('fog', 3)))
+    # of the same, in other words, what fails is that this one has no ground truth
+    with pytest.raises(AttributeError, match='ground_truths'):
+        next(write_segmentation([same, Painter(classes=('A b', 'c'))], tmp_path, ('fog', 3)))
+
+
+def test_every_class_is_explained_in_its_models_colour(tmp_path):
+    cv2.imwrite(str(tmp_path / '0.png'), np.full((224, 224, 3), 90, np.uint8))
+    red, green = Painter(colour=(250, 0, 0)), Painter(colour=(0, 250, 0))
+
+    def drawn(*segmentors):
+        return draw_segmentation(tmp_path / '0.png', segmentors, ('fog', 3))
+
+    def rows_with(picture, colour):
+        return np.flatnonzero((picture == colour).all(-1).any(1))
+
+    both, alike = drawn(red, green), drawn(red, red)
+    assert len(rows_with(both, (250, 0, 0))) == len(rows_with(both, (0, 250, 0))) > 5
+    assert rows_with(both, (250, 0, 0)).max() < rows_with(both, (0, 250, 0)).min()
+    assert len(rows_with(alike, (250, 0, 0))) == len(rows_with(both, (250, 0, 0)))  # one legend
 
 
 def test_no_picture_replaces_another(tmp_path):
@@ -253,6 +322,39 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         Subject(cfg, str(tmp_path / 'other.pth'))
     with pytest.raises(InputError, match=r'no model\.backbone'):
         Subject(Config(dict(model=dict(type='Toy'))), 'none.pth')
+
+
+class Answers(torch.nn.Module):
+    """A backbone of somebody's with this answer, or error."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, inputs):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ('answer', 'said'),
+    [
+        (ValueError('too small'), r'does not accept 32x48 pixels \(ValueError: too small\): use'),
+        (RuntimeError('CUDA out of memory'), 'not enough memory for an image of 32x48'),
+        (torch.tensor([1.0, float('nan')]), 'somebody computes features that are not finite'),
+        ((torch.ones(2), torch.tensor(float('inf'))), 'features that are not finite'),
+        ((torch.ones(2), 'text'), None),
+    ],
+)
+def test_what_a_backbone_may_answer(answer, said):
+    subject = object.__new__(Subject)
+    subject.name, subject.backbone = 'somebody', Answers(answer)
+    if said is None:
+        subject(torch.zeros(1, 3, 32, 48))
+    else:
+        with pytest.raises(InputError, match=said):
+            subject(torch.zeros(1, 3, 32, 48))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,12 @@ from mmengine.registry import MODELS, DefaultScope
 
 pytest.importorskip('mmpretrain')
 
-from fan_mm.analysis.token_labels import label_tokens, paint_labels, paint_token_labels
+from fan_mm.analysis.token_labels import (
+    _PALETTE,
+    label_tokens,
+    paint_labels,
+    paint_token_labels,
+)
 from fan_mm.datasets.scenes import IMAGENET_CLASSES, write_imagenet
 from fan_mm.errors import InputError
 
@@ -54,9 +59,15 @@ def test_tokens_are_painted_where_they_are():
     head = next(y for y in range(60) if (picture[y, :width] == 128).all())
     middle = picture[head : head + width, width + 6 : 2 * width + 6].astype(int)
     tree, car = middle[width // 8, width // 8], middle[width // 8, -width // 8]
-    assert (middle[-width // 8, width // 8] == tree).all() and (tree != car).any()
-    assert (picture[head + 5, 2 * width + 20] != picture[head + width - 9, -9]).any()
-    assert picture.shape[0] > head + width  # the legend
+    assert (middle[-width // 8, width // 8] == tree).all()
+    for seen, colour in ((tree, _PALETTE[0]), (car, _PALETTE[1])):
+        assert seen.tolist() == np.rint(128 + 0.55 * (np.array(colour) - 128.0)).tolist()
+    first, last = picture[head + 5, 2 * width + 20], picture[head + width - 9, -9]
+    assert first.tolist() == [68, 1, 84] and last.tolist() == [253, 231, 37]  # of viridis
+    # the legend: the commonest class first, each in the colour that it is painted with
+    legend = picture[head + width :]
+    columns = [np.flatnonzero((legend == c).all(-1).any(0)) for c in (_PALETTE[0], _PALETTE[1])]
+    assert 0 < columns[0].min() < columns[0].max() < columns[1].min()
 
 
 def test_the_tool(setup, repo_root, tmp_path):
@@ -71,16 +82,28 @@ def test_the_tool(setup, repo_root, tmp_path):
     assert cv2.imread(str(pictures[0])).shape[1] == 3 * 448 + 2 * 6
 
 
-def test_no_picture_replaces_another(setup, tmp_path):
+def test_no_picture_replaces_another_and_none_that_is_broken_stops_the_others(setup, tmp_path):
     folder, _ = setup
     (tmp_path / 'in').mkdir()
     for name in ('x.jpg', 'x.png'):
-        cv2.imwrite(str(tmp_path / 'in' / name), np.full((64, 64, 3), 90, np.uint8))
+        cv2.imwrite(str(tmp_path / 'in' / name), np.full((64, 64, 3), (20, 90, 200), np.uint8))
     cfg = Config.fromfile(ROOT / f'configs/{NAME}.py')
     written = paint_token_labels(
         cfg, str(folder / 'weights.pth'), tmp_path / 'in', tmp_path / 'out'
     )
     assert [file.name for file in written] == ['x.jpg.png', 'x.png']
+    painted = [cv2.imread(str(file))[-300, 224].astype(int) for file in written]
+    assert np.abs(np.subtract(painted, (20, 90, 200))).max() < 4  # as it is in the file, by JPEG
+    broken = tmp_path / 'in' / 'broken.png'
+    broken.write_bytes(b'no picture')
+
+    def again(path):
+        cfg = Config.fromfile(ROOT / f'configs/{NAME}.py')
+        return paint_token_labels(cfg, str(folder / 'weights.pth'), path, tmp_path / 'again')
+
+    assert len(again(tmp_path / 'in')) == 2
+    with pytest.raises(InputError, match=r'broken\.png cannot be read'):
+        again(broken)
     with pytest.raises(InputError, match='at least one sample is needed, not -3'):
         paint_token_labels(cfg, 'unread.pth', tmp_path / 'in', tmp_path / 'none', -3)
 

@@ -383,9 +383,11 @@ def test_golden_bytes():
     assert str(golden['version']) == ALGORITHM_VERSION
     for cell, result in golden_cells().items():
         delta = difference(result, golden[cell])
-        # other versions of OpenCV may differ by a rounding in their integer code
-        assert (delta > 1).mean() < 0.01, cell
-        assert (delta > 0).mean() < 0.03, cell
+        # other versions of OpenCV may differ by a rounding in their integer code; OpenCV 5 also
+        # interpolates exactly, where OpenCV 4 has a resolution of 1/32 pixel
+        exact = cell.startswith('elastic_transform') and int(cv2.__version__.split('.')[0]) > 4
+        assert (delta > 1).mean() < (0.03 if exact else 0.01), cell
+        assert (delta > 0).mean() < (0.15 if exact else 0.03), cell
         if cell.rsplit('_', 1)[0] in (*GROUPS['noise'], 'contrast', 'fog', 'brightness'):
             assert delta.max() == 0, cell
 

@@ -42,8 +42,25 @@ def test_any_mmseg_config_finds_it(tiny_camvid):
     assert classes_of('test', dict(type='CamVidDataset')) == CLASSES
 
 
+def test_classes_have_the_colours_of_segnets_demo():
+    colours = dict(zip(CLASSES, map(tuple, CamVidDataset.METAINFO['palette']), strict=True))
+    assert list(colours.items()) == [
+        ('Sky', (128, 128, 128)),
+        ('Building', (128, 0, 0)),
+        ('Pole', (192, 192, 128)),
+        ('Road', (128, 64, 128)),
+        ('Pavement', (60, 40, 222)),
+        ('Tree', (128, 128, 0)),
+        ('SignSymbol', (192, 128, 128)),
+        ('Fence', (64, 64, 128)),
+        ('Car', (64, 0, 128)),
+        ('Pedestrian', (64, 64, 0)),
+        ('Bicyclist', (0, 128, 192)),
+    ]
+
+
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.JPG'])
-@pytest.mark.parametrize('form', ['folder', 'list as published', 'list of names'])
+@pytest.mark.parametrize('form', ['folder', 'list as published', 'list of names', 'backslashes'])
 def test_pictures_and_labels_belong_together(tiny_camvid, suffix, form):
     root = tiny_camvid
     pictures = sorted((root / 'train').iterdir())
@@ -58,6 +75,8 @@ def test_pictures_and_labels_belong_together(tiny_camvid, suffix, form):
         line = '{0}\n'
         if form == 'list as published':
             line = '/SegNet/CamVid/train/{0}.png /SegNet/CamVid/trainannot/{0}.png\n'
+        elif form == 'backslashes':
+            line = 'D:\\CamVid\\train\\{0}.png D:\\CamVid\\trainannot\\{0}.png\n'
         (root / 'train.txt').write_text(''.join(map(line.format, [*names, names[0]])) + '\n')
         arguments = dict(ann_file='train.txt')
     samples = list(split(root, **arguments))

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from fan_mm.deploy import Network
+from fan_mm.deploy.verification import Verification
 from fan_mm.errors import InputError
 
 
@@ -78,3 +79,8 @@ def test_scores_are_those_that_the_model_predicts_by(task, predict, head, export
         with pytest.raises(InputError, match='Model does not predict classes by the scores that'):
             Network(model, task)
     assert model.test_cfg == dict(mode='slide')
+
+
+@pytest.mark.parametrize(('share', 'text'), [(1.0, '100.000 %'), (1 - 1e-7, '99.999 %')])
+def test_a_class_that_differs_is_not_rounded_away(share, text):
+    assert f' {text} of the classes agree' in str(Verification(((1, 4, 4),), 0.0, share, 1.0, True))

@@ -200,6 +200,37 @@ def test_a_test_is_tried_too(cfg):
         evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
 
 
+class Joined(list):
+    """Two datasets of images, as a ConcatDataset joins them."""
+
+    cumulative_sizes = (1, 2)
+
+    def get_data_info(self, index):
+        return self[index]
+
+
+@pytest.mark.parametrize(
+    ('second', 'metric', 'doubled'),
+    [
+        ('./town/a.png', {}, True),
+        ('town/b.png', {}, False),
+        ('town/a.png', dict(_coco_api=SimpleNamespace(get_img_ids=list), img_ids=[]), False),
+    ],
+)
+def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatch):
+    """Of any kind; COCO's are told by their ids."""
+    evaluator = SimpleNamespace(metrics=[SimpleNamespace(**metric)])
+    dataset = Joined(dict(img_path=path) for path in ('town/a.png', second))
+    lines = []
+    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    trial._say_joined_twice(evaluator, dataset, 'test')
+    trial._say_joined_twice(evaluator, list(dataset), 'test')  # one that joins nothing
+    line = (
+        'test_dataloader.dataset: 1 images listed more than once (the first is town/a.png, 2 times)'
+    )
+    assert [line in said for said in lines] == [True] * doubled
+
+
 class Samples:
     """A dataset whose second sample cannot be read, by an error that names no file."""
 

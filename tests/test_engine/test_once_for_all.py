@@ -42,7 +42,7 @@ def test_two_machines_of_two_and_one_processes(failure):
     ]
     for one in processes:
         one.start()
-    found = sorted(answers.get(timeout=60) for _ in processes)
+    found = sorted(answers.get(timeout=900) for _ in processes)
     for one in processes:
         one.join()
     assert [ran for _, ran, _ in found] == [[0], [], [2]]
@@ -84,3 +84,17 @@ def test_all_end_where_rank_0_fails(tmp_path, failure, of_others):
     on_ranks(rank_main, 2, tmp_path / 'store')
     own = f'KeyError: {failure}' if isinstance(failure, KeyError) else of_others
     assert [(tmp_path / rank).read_text() for rank in '01'] == [own, of_others]
+
+
+def test_rank_0_knows_what_somebody_elses_code_raised():
+    """Its traceback is for the log."""
+
+    class Refused(InputError):
+        pass
+
+    def fail():
+        raise Refused('the metric fails') from ZeroDivisionError('theirs')
+
+    with pytest.raises(Refused) as error:
+        by_rank_0(fail)
+    assert isinstance(error.value.__cause__, ZeroDivisionError)

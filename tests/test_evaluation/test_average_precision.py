@@ -175,3 +175,10 @@ def test_what_an_earlier_version_stored():
     assert again.per_class()['mAP'] == approx(matches.per_class()['mAP'])
     for pair in ([again, matches], [matches, again]):
         assert together(pair).scores == ['mAP']
+
+
+def test_one_image_has_no_resamples():
+    matches = match(*boxes(0, 1), OVERLAPS)
+    drawn = matches.resampled(20)
+    assert drawn.keys() == set(SCORES)
+    assert all(len(v) == 20 and np.isnan(v).all() for v in drawn.values())

@@ -12,6 +12,7 @@ from fan_mm.evaluation.bootstrap import (
     mean_iou,
     resample_counts,
 )
+from fan_mm.evaluation.calibration.measures import SIZE
 
 A, B = ('clean', 0), ('fog', 3)
 
@@ -112,3 +113,19 @@ def test_no_interval_where_a_resample_is_undefined():
 
 def test_accuracy_counts():
     assert accuracy(np.array([[[3.0]], [[4.0]]]), 4).tolist() == [75.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'statistics'),
+    [
+        ('iou', np.array([[[3, 1], [4, 2]]])),
+        ('accuracy', np.ones((1, 1, 1))),
+        ('calibration', np.ones((1, 2, SIZE), np.uint8)),
+    ],
+)
+def test_one_image_has_no_interval(kind, statistics):
+    """All its resamples are itself, which is not certainty."""
+    drawn = PerImage(kind, np.array(['a']), {A: statistics}).resampled(50)[A]
+    assert len(drawn) == 50 and np.isnan(drawn).all()
+    twice = PerImage(kind, np.array(['a', 'b']), {A: np.concatenate([statistics] * 2)})
+    assert np.isfinite(twice.resampled(50)[A]).all()

@@ -9,9 +9,9 @@ from fan_mm.analysis.complexity_table import PUBLISHED
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.evaluation import metrics
 from fan_mm.evaluation.class_names import _words
-from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS, _subsets
+from fan_mm.evaluation.data import facts
+from fan_mm.evaluation.imagenet_subsets import FOLDER_SETS
 from fan_mm.evaluation.published import corruption_columns, paper, table_rows
-from fan_mm.evaluation.shifts.published import _content
 from fan_mm.evaluation.shifts.submission import SERVERS
 from fan_mm.models import FANHybrid, FANViT
 
@@ -104,8 +104,10 @@ def test_parameters_flops_and_sizes_are_the_paper_s():
 def test_classes_of_imagenet_s_subsets(name):
     lines = dict(s.split(': ') for s in (DATA / 'imagenet_subsets.txt').read_text().splitlines())
     indices = {wordnet: index for index, wordnet in enumerate(_words())}
-    assert [indices[wordnet] for wordnet in lines[name].split()] == list(_subsets()[name])
-    assert FOLDER_SETS[name].classes(lines[name].split()) == list(_subsets()[name])
+    assert [indices[wordnet] for wordnet in lines[name].split()] == list(
+        facts('imagenet_subsets')[name]
+    )
+    assert FOLDER_SETS[name].classes(lines[name].split()) == list(facts('imagenet_subsets')[name])
 
 
 def real_conditions():
@@ -115,7 +117,7 @@ def real_conditions():
 
 @pytest.mark.parametrize(
     'row',
-    [*_content()['rows'], *_content()['other_protocols']],
+    [*facts('published_shifts')['rows'], *facts('published_shifts')['other_protocols']],
     ids=lambda row: f'{row["model"]}-{row["set"]}-{row["split"]}'.replace(' ', '_'),
 )
 def test_published_scores_of_real_conditions(row):

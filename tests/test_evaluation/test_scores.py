@@ -1,14 +1,21 @@
 """Reading mmseg's, mmpretrain's and mmdet's metrics, on data worked out by hand."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 
+from fan_mm.engine.evaluators import left_as_it_was, writing_aside
+from fan_mm.engine.first_batch.trial import _say_missed
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.scores import (
     KNOWN_METRICS,
     compute_scores,
+    for_sweep,
     headline_metric,
     lower_is_better,
     to_per_cent,
@@ -343,6 +350,31 @@ def test_metrics_that_measure_nothing_are_refused(tmp_path):
     metric = iou_metric(format_only=True, output_dir=str(tmp_path))
     with pytest.raises(InputError, match='format_only'):
         headline_metric([metric])
+
+
+def test_a_panoptic_metric_that_keeps_its_predictions_scores_a_part_of_its_file(
+    tmp_path, monkeypatch
+):
+    """mmdet's fails with an outfile_prefix where an image of the file is not evaluated."""
+    name = 'mmdet.evaluation.metrics.coco_panoptic_metric'
+    monkeypatch.setattr(pytest.importorskip(name), 'panopticapi', object())
+    module = sys.modules[name]
+    given = module.CocoPanopticMetric(outfile_prefix=str(tmp_path / 'results'))
+    held = dict(vars(given))
+    (metric,) = for_sweep([given]).metrics
+    assert type(metric) is type(given) and vars(given) == held
+    assert not metric.seg_out_dir.startswith(str(tmp_path))
+    plain = module.CocoPanopticMetric()
+    assert for_sweep([plain]).metrics == [plain]
+    with left_as_it_was(Evaluator([given])), writing_aside(Evaluator([given])):
+        assert given.tmp_dir is not None
+    assert vars(given) == held
+    given._coco_api = SimpleNamespace(get_img_ids=lambda: [1, 2, 3])
+    _say_missed(Evaluator([given]), 3, 'test')
+    with pytest.raises(
+        InputError, match=r'all 3 images .* dataset has 2: leave outfile_prefix out'
+    ):
+        _say_missed(Evaluator([given]), 2, 'test')
 
 
 def test_metrics_without_their_headline_are_refused():

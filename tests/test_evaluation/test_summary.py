@@ -187,3 +187,14 @@ def test_hold_outs_alone_have_no_mean():
     assert summary['corruptions']['spatter']['mean'] == 60
     none = {'value': None, 'interval': None, 'complete': False, 'missing': []}
     assert summary['mean'] == summary['retention'] == none
+
+
+def test_what_no_cell_has_is_undefined_and_not_missing():
+    """The AP of large objects, say, of images without any; a cell that failed is missing nevertheless."""
+    nothing = {'value': None, 'interval': None, 'complete': True, 'missing': []}
+    summary = summarize(SCOPE, dict.fromkeys(SCORES), 'detection', 80)
+    for name in ('mean', 'retention', 'worst', 'mPC'):
+        assert summary[name] == nothing
+    assert summary['corruptions']['fog'] == {'mean': None, 'complete': True, 'missing': []}
+    del (scores := dict.fromkeys(SCORES))[Cell('fog', 2)]
+    assert summarize(SCOPE, scores, 'detection', 80)['mean']['complete'] is False

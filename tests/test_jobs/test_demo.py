@@ -274,6 +274,30 @@ def test_image_ground_truth_and_prediction_side_by_side(tmp_path):
         paint_samples(segmentation(tmp_path / 'toy'), checkpoint, tmp_path / 'none', 0)
 
 
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (
+            dict(type='CityscapesDataet', metainfo=dict(classes=['a'])),
+            'nothing is registered as Ci',
+        ),
+        (dict(data_root='nowhere'), r'no such file or folder: nowhere \('),
+        (
+            dict(data_root='.', data_prefix=dict(img_path='', seg_map_path=''), ann_file=[1]),
+            'ann_file is a list, but CityscapesDataset takes one',
+        ),
+        (dict(pipeline=[dict(type='LoadImageFromFle')]), 'nothing is registered as LoadImageFr'),
+    ],
+)
+def test_a_test_split_that_cannot_be_built_is_one_line(tmp_path, change, line):
+    require('mmseg')
+    checkpoint = save_weights(segmentation(), tmp_path / 'weights.pth')
+    cfg = segmentation()
+    cfg.test_dataloader.dataset.update(change)
+    with pytest.raises(InputError, match=rf'test_dataloader\.dataset.*{line}'):
+        paint_samples(cfg, checkpoint, tmp_path / 'out', 1)
+
+
 def test_mistakes_are_said_in_one_line(folder, tmp_path):
     require('mmseg')
     cfg = segmentation()

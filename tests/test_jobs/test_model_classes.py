@@ -10,10 +10,18 @@ WANTED = ('road', 'traffic light', 'sky')
 
 @pytest.mark.parametrize(
     'names',
-    [WANTED, ('Road', 'TrafficLight', 'Sky'), ('ROAD', 'traffic_light', 'sky'), None],
+    [
+        *(WANTED, ('Road', 'TrafficLight', 'Sky'), ('ROAD', 'traffic_light', 'sky'), None),
+        ('road', 'signal', 'sky'),  # the other two are where they should be
+    ],
 )
 def test_spelling_does_not_matter(names):
     check_classes(Known(3, names), WANTED, 'A set')
+    check_classes(Known(None, names), WANTED, 'A set')
+
+
+def test_half_of_the_names_may_be_others():
+    check_classes(Known(4, ('a', 'b', 'x', 'y')), ('a', 'b', 'c', 'd'), 'A set')
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from fan_mm.errors import InputError
-from fan_mm.jobs.run_time import measure_run_time
+from fan_mm.jobs.run_time import RunTime, measure_run_time
 
 
 @pytest.fixture
@@ -55,7 +55,17 @@ def test_without_what_many_configs_lack(cfg, tested):
     found = measure_run_time(cfg)
     assert found.iteration > 0 and found.iterations == 7
     assert (found.image > 0, found.images) == ((True, 4) if tested else (False, 0))
-    assert found.seconds(96) >= found.iteration * 7
+
+
+@pytest.mark.parametrize(
+    ('most', 'seconds', 'words'),
+    [(None, 20 + 3 * 20, '0:01:20'), (4, 20 + 3 * 2, '0:00:26'), (99, 80, '0:01:20')],
+)
+def test_the_whole_is_the_training_and_every_cell(most, seconds, words):
+    found = RunTime(iteration=2.0, iterations=10, image=0.5, images=40)
+    assert found.seconds(3, most) == seconds
+    line = f'10 iterations of 2.00 s, 0.500 s an image in each of 3 cells: {words}'
+    assert found.line(3, most) == line
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,19 @@
 """The pictures that a temperature is fitted on: of the training split, read as those of the test."""
 
+import cv2
+import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import PixelData
+from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmseg')
 
 import mmseg.datasets
 import mmseg.evaluation  # noqa: F401  (registration)
-from stripe_model import StripeModel
 
 from fan_mm.errors import InputError
 from fan_mm.jobs.robustness import evaluate_robustness, summary_text
 from fan_mm.jobs.training_pictures import training_pictures
-
-
-@MODELS.register_module(force=True)
-class LogitStripes(StripeModel):
-    """Logits are distances of colours, a little too sharp."""
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        super().forward(inputs, data_samples, mode)
-        for image, sample in zip(inputs, data_samples, strict=True):
-            distances = torch.cdist(image.flatten(1).T.float(), self.colours).T
-            logits = (-0.5 * distances).view(19, *image.shape[1:])
-            sample.seg_logits = PixelData(data=logits)
-            sample.pred_sem_seg = PixelData(data=logits.argmax(0, keepdim=True))
-        return data_samples
 
 
 def part(root, split='train', **changes):
@@ -93,7 +78,7 @@ def test_what_cannot_be_fitted_on_is_one_line(cfg, tiny_cityscapes, changes, lin
 
 def test_the_command(cfg, tiny_cityscapes, stripe_checkpoint, tmp_path):
     cfg.custom_imports = None
-    cfg.model.type = 'LogitStripes'
+    cfg.model = dict(type='SoftStripes', sharpness=0.5)  # a little too sharp
     cfg.train_dataloader = dict(dataset=part(tiny_cityscapes), batch_size=1, num_workers=0)
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
@@ -106,3 +91,16 @@ def test_the_command(cfg, tiny_cityscapes, stripe_checkpoint, tmp_path):
     assert f'temperature             {temperature["value"]:.4f}' in summary_text(results)
     for name in ('reliability', 'reliability_scaled', 'ece_curves', 'ece_curves_scaled'):
         assert (tmp_path / 'out' / 'figures' / f'{name}.pdf').is_file()
+
+
+@pytest.mark.parametrize('kind', ['leftImg8bit', 'gtFine'])
+def test_a_file_that_is_cut_short_is_not_fitted_on(cfg, tiny_cityscapes, monkeypatch, kind):
+    """Whatever a decoder makes of it."""
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: np.full((64, 128, 3), 128, np.uint8))
+    cfg.train_dataloader = dict(dataset=part(tiny_cityscapes))
+    pictures = training_pictures(cfg, 99)
+    pictures[0]
+    file = sorted(tiny_cityscapes.glob(f'{kind}/train/town/*.png'))[0]
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(InputError, match=f'{file.name} is truncated: get it again'):
+        pictures[0]

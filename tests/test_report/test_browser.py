@@ -55,7 +55,7 @@ def browse(page, tmp_path, *options):
     profile = tmp_path / 'profile'
     shutil.rmtree(profile, ignore_errors=True)
     command = [CHROMIUM, *QUIET, f'--user-data-dir={profile}', *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
 
 
 def layout(page, tmp_path, *options, width=1366):

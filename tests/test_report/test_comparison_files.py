@@ -2,6 +2,8 @@ import json
 import re
 import runpy
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -65,7 +67,7 @@ def test_markdown(folder):
     text = (folder / 'comparison.md').read_text()
     assert '> - Rows of Zhou et al., 2022 are from Zhou' in text
     assert re.search(
-        r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no per-image data \|',
+        r'\| segformer_b2 \| corrupted mean ↑ \| \N{MINUS SIGN}\d\.\d \|  \| no interval \|',
         text,
     )
     assert '**60.0 (1)**' in text
@@ -270,3 +272,21 @@ def test_the_tool(tmp_path, repo_root, monkeypatch, capsys):
 def test_picture_of_the_scatter_is_not_empty(folder):
     image = cv2.imread(str(folder / 'figures' / 'scatter.png'))
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 100
+
+
+def test_a_broken_published_sweep_is_hollow_among_filled_ones(tmp_path):
+    entries = build_comparison([write_results(tmp_path, name='a')], published=True).entries
+    first, *printed = [e for e in entries if e.published and e.mean is not None]
+    comparison = SimpleNamespace(
+        entries=(entries[0], replace(first, comparable=False), *printed),
+        metric='mIoU',
+        benchmark='Cityscapes-C',
+        digits=1,
+        unit_label=' (%)',
+    )
+    axes = accuracy_scatter(comparison).axes[0]
+    faces = {
+        tuple(x.get_xdata()): x.get_markerfacecolor() for x in axes.lines if x.get_ls() == 'None'
+    }
+    assert faces[(first.clean,)] == colours.PAPER
+    assert faces[tuple(e.clean for e in printed)] == colours.QUIET

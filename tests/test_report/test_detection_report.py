@@ -92,6 +92,9 @@ def test_scores_without_an_interval_are_named_where_others_have_one():
     found['bootstrap'] = {'resamples': 1000, 'level': 0.95}
     found['other_summaries']['segm_mAP']['mPC']['interval'] = [23.0, 25.0]
     # of large objects there is no value either
+    said = 'No intervals: box AP small, mask mAP (rPC); '
+    assert RobustnessTable(found).without_interval().startswith(said)
+    found['other_summaries']['segm_mAP']['rPC']['interval'] = [88.0, 92.0]
     assert RobustnessTable(found).without_interval().startswith('No intervals: box AP small; ')
 
 
@@ -146,7 +149,7 @@ def test_a_comparison_shows_masks_and_sizes(tmp_path):
     ]
     assert latex.count('\\begin{table*}') == 2 and '& 16.0 & 24.0 \\\\' in latex
     assert 'Boxes and masks, by object size' in page and '24.0 [23.0, 25.5]' in page
-    assert '| mask mAP: corrupted mean ↑ | 0.0 |  | no per-image data |' in markdown
+    assert '| mask mAP: corrupted mean ↑ | 0.0 |  | no interval |' in markdown
 
 
 @pytest.fixture(scope='module')

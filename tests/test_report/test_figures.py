@@ -62,6 +62,14 @@ def test_curves_show_the_values_and_leave_gaps():
     assert np.isnan(snow[4])
 
 
+def test_curves_show_a_clean_value_below_all_others():
+    """That of ECE, as a rule."""
+    results = synthetic_results()
+    results['summary']['clean'] = results['cells'][0]['metrics']['mIoU'] = 2.0
+    for axes in figures.severity_curves(RobustnessTable(results)).axes:
+        assert axes.get_ylim()[0] < 2.0
+
+
 def test_line_labels_do_not_cover_each_other():
     results = synthetic_results()
     for cell in results['cells'][1:]:

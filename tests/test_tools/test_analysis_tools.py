@@ -103,6 +103,7 @@ def test_a_number_of_clusters(call, model, scenes, tmp_path):
     )  # fmt: skip
     records = [json.loads(f.read_text()) for f in (tmp_path / 'out').glob('*.json')]
     assert [[entry['clusters'] for entry in record] for record in records] == [[4]] * 3
+    assert {entry['block'] for record in records for entry in record} == {'blocks.0'}  # of two
     with pytest.raises(SystemExit) as stopped:
         call('visualize_clusters', scenes, *model, '--clusters', '1', '--out', tmp_path)
     assert stopped.value.code == 2

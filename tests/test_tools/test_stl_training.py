@@ -71,7 +71,7 @@ def train(processes, runs):
         ),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'resuming from' in done.stdout

@@ -40,7 +40,7 @@ def run(tool, *args, status=0, **variables):
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done
@@ -95,10 +95,8 @@ def test_killed_training_resumes_where_it_was(ema_config, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
     while not (killed / 'iter_6.pth').exists():
         assert process.poll() is None, 'training ended before it could be killed'
-        assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -189,7 +189,7 @@ class Copies:
 
     def save_checksums(self) -> dict[str, dict]:
         """Write the checksums known so far; return the manifest's entry for every folder."""
-        # Of what was stopped half-way only the file knows.
+        # Only the file knows of copies that were made before a stop.
         write_sources(self.destination, read_sources(self.destination) or {})
         entries = {}
         for digests, folder in zip(self.digests, self.folders, strict=True):

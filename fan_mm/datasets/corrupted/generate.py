@@ -58,7 +58,7 @@ class Summary:
         files: corrupted images that are there now.
         written: how many of them this run wrote.
         unreadable: reason, by relative path, of each source that could not be used.
-        remarks: what was done to sources that this run read, or left away of them ('rotated according
+        remarks: what was done to sources that this run read, or left out of them ('rotated according
             to EXIF'), each with their relative paths.
     """
 

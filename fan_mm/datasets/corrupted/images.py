@@ -22,7 +22,7 @@ class UnreadableImageError(Exception):
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture's file as uint8 BGR ``(H, W, 3)``; see `decode`.
+    """An image file as uint8 BGR ``(H, W, 3)``; see `decode`.
 
     Raises:
         UnreadableImageError: the file cannot be read, is no image, or one cut short.
@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
-    """Decode a picture's file as mmcv's LoadImageFromFile does by default.
+    """Decode an image file as mmcv's LoadImageFromFile does by default.
 
     Args:
         data: the file's bytes.
@@ -65,7 +65,7 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def _checked_header(data: bytes) -> Header | None:
-    """What the header says of an image that is whole; None of one that Pillow does not know.
+    """The header of an image that is whole; None for one that Pillow does not know.
 
     Pillow goes first because it says what is wrong; OpenCV returns nothing, or half an image.
     """
@@ -86,7 +86,7 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
 
 def _remarks(data: bytes, header: Header, image: np.ndarray) -> list[str]:
     remarks = []
-    if header.orientation > 1:  # not of every format does OpenCV apply it
+    if header.orientation > 1:  # OpenCV does not apply it to every format
         stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if stored is None or not np.array_equal(stored, image):
             remarks.append('rotated according to EXIF')

@@ -4,8 +4,9 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,33 @@ def verify(
         f'unreadable source, not in the dataset: {name} ({reason})'
         for name, reason in manifest['unreadable'].items()
     ]
-    expected = {}
+    expected, damaged = _copies(destination, manifest)
+    problems += damaged
+    tasks = [partial(_fault, destination, *item) for item in expected.items()]
+    if source is not None:
+        try:
+            originals = read_sources(destination) or {}
+        except InputError:
+            problems.append(f'damaged: {CHECKSUMS}/{SOURCES}, so the sources were not checked')
+        else:
+            tasks += [partial(_fault_of_source, Path(source), *item) for item in originals.items()]
+    problems += _found(tasks, jobs, console or Console())
+    lists = (SOURCES, *(f'{folder}.sha256' for folder in manifest['folders']))
+    own = {MANIFEST, *(f'{CHECKSUMS}/{name}' for name in lists)}
+    problems += [
+        f'unexpected: {name}'
+        for name in _files(destination, '')
+        if name not in expected and name not in own
+    ]
+    return [printable(problem) for problem in problems]
+
+
+def _copies(
+    destination: Path, manifest: Mapping[str, Any]
+) -> tuple[dict[str, bytes | None], list[str]]:
+    """All copies and their SHA-256, None where its list is damaged, and a line for each such list."""
+    expected: dict[str, bytes | None] = {}
+    problems = []
     for folder, entry in manifest['folders'].items():
         try:
             sums, checksum = read_checksums(destination, folder)
@@ -71,55 +98,45 @@ def verify(
             expected.update(dict.fromkeys(_files(destination / folder, f'{folder}/')))
         else:
             expected.update({f'{folder}/{name}': digest for name, digest in sums.items()})
-    originals = {}
-    if source is not None:
-        try:
-            originals = read_sources(destination) or {}
-        except InputError:
-            problems.append(f'damaged: {CHECKSUMS}/{SOURCES}, so the sources were not checked')
+    return expected, problems
 
-    def check(name: str, digest: bytes | None) -> str | None:
-        try:
-            data = (destination / name).read_bytes() if digest else b''
-        except FileNotFoundError:
-            return f'missing: {name}'
-        except OSError as error:
-            return f'unreadable: {name} ({error.strerror})'
-        if digest and hashlib.sha256(data).digest() != digest:
-            return f'damaged: {name}'
-        return None
 
-    def check_source(name: str, was: Source) -> str | None:
-        assert source is not None  # else there are no originals
-        try:
-            data = Path(source, name).read_bytes()
-        except OSError as error:
-            return f'unreadable source: {name} ({error.strerror})'
-        if hashlib.sha256(data).digest() != was.sha256:
-            return f'source changed after its copies were made: {name}'
-        return None
+def _fault(destination: Path, name: str, digest: bytes | None) -> str | None:
+    """What is wrong with a copy, in a line; None if nothing is, or its digest is not known."""
+    try:
+        data = (destination / name).read_bytes() if digest else b''
+    except FileNotFoundError:
+        return f'missing: {name}'
+    except OSError as error:
+        return f'unreadable: {name} ({error.strerror})'
+    if digest and hashlib.sha256(data).digest() != digest:
+        return f'damaged: {name}'
+    return None
 
-    tasks: list[tuple[Callable[..., str | None], str, Any]] = [
-        (check, *item) for item in expected.items()
-    ]
-    tasks += [(check_source, *item) for item in originals.items()]
-    with progress_bar(console or Console()) as progress, ThreadPoolExecutor(jobs) as pool:
+
+def _fault_of_source(folder: Path, name: str, was: Source) -> str | None:
+    """What is wrong with a clean image, in a line; None if nothing is."""
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        return f'unreadable source: {name} ({error.strerror})'
+    if hashlib.sha256(data).digest() != was.sha256:
+        return f'source changed after its copies were made: {name}'
+    return None
+
+
+def _found(tasks: Sequence[Callable[[], str | None]], jobs: int, console: Console) -> list[str]:
+    """The lines of all tasks that have one, in their order."""
+    problems = []
+    with progress_bar(console) as progress, ThreadPoolExecutor(jobs) as pool:
         waiting = iter(tasks)
         # Few tasks in flight: ImageNet-C has 3.75 million files.
-        running = deque(
-            pool.submit(work, name, was) for work, name, was in itertools.islice(waiting, 2 * jobs)
-        )
+        running = deque(pool.submit(task) for task in itertools.islice(waiting, 2 * jobs))
         for _ in progress.track(range(len(tasks)), description='verifying'):
-            problem = running.popleft().result()
-            problems += [problem] if problem else []
-            running.extend(
-                pool.submit(work, name, was) for work, name, was in itertools.islice(waiting, 1)
-            )
-
-    expected.update(dict.fromkeys([MANIFEST, f'{CHECKSUMS}/{SOURCES}']))
-    expected.update(dict.fromkeys(f'{CHECKSUMS}/{f}.sha256' for f in manifest['folders']))
-    problems += [f'unexpected: {name}' for name in _files(destination, '') if name not in expected]
-    return [printable(problem) for problem in problems]
+            if problem := running.popleft().result():
+                problems.append(problem)
+            running.extend(pool.submit(task) for task in itertools.islice(waiting, 1))
+    return problems
 
 
 def _files(top: Path, prefix: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pictures of one thing each in the layout of ImageNet: a folder for every class."""
+"""Images of one object each in the layout of ImageNet: a folder for every class."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""How far away what is seen in each pixel is, and what shines by itself: drawn along with an image."""
+"""The depth of each pixel, and what shines by itself: drawn along with an image."""
 
 import math
 

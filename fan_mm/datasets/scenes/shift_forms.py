@@ -1,4 +1,4 @@
-"""The forms in which people have data sets of adverse conditions: as they come, nested, flat, older.
+"""Forms in which data sets of adverse conditions are stored: as downloaded, nested, flat, older.
 
 Archives are unpacked into folders of their names, levels of folders are left out, releases differ
 (docs/real_shifts.md).

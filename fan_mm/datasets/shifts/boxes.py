@@ -1,4 +1,4 @@
-"""Pictures with boxes: a COCO file for each condition, and the folder that its names are relative to."""
+"""Images with boxes: a COCO file for each condition, and the folder that its names are relative to."""
 
 import filecmp
 import json
@@ -134,7 +134,7 @@ class BoxSet(ShiftSet):
         return tuple(sorted(Path(folder, *root, name) for name in names)), Path(folder, *root)
 
     def _content(self, boxes: Path) -> tuple[list[str], bool]:
-        """The pictures' names in a COCO file, and whether each of its objects has a mask."""
+        """The names of the images in a COCO file, and whether each of its objects has a mask."""
         try:
             content = json.loads(boxes.read_bytes())
             names = sorted({image['file_name'] for image in content['images']})

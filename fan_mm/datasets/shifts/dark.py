@@ -10,7 +10,7 @@ from fan_mm.datasets.shifts.record import add
 
 _SPLITS = ('val', 'train', 'test', 'val_ref', 'train_ref', 'test_ref')
 _TIMES = ('night', 'twilight', 'day')
-# a reference's name ends as any other picture's
+# a reference's name ends like any other image's
 _PICTURE = re.compile(r'(?P<key>.+_frame_\d+)(?P<ref>_ref)?_rgb_anon\.(png|jpe?g)', re.I)
 _LABEL = re.compile(r'(?P<key>.+_frame_\d+)(?P<ref>_ref)?_gt_(?P<kind>label(Train)?Ids)\.png', re.I)
 _NIGHT_DRIVING = re.compile(

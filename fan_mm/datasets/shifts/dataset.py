@@ -18,7 +18,7 @@ from fan_mm.errors import InputError
 
 @DATASETS.register_module()
 class ShiftDataset(SegmentationDataset):
-    """Pictures and labels of a set as `ShiftSet.find` finds them, read as trainIds.
+    """Images and labels of a set as `ShiftSet.find` finds them, read as trainIds.
 
     A class below fixes the set; mmseg's own classes serve for Dark Zurich (``DarkZurichDataset``),
     Nighttime Driving (``NightDrivingDataset``), BDD100K (``BDD100KDataset``) and Cityscapes, in trees that

@@ -1,4 +1,4 @@
-"""Pictures and label maps, told by the names of files and folders, and paired."""
+"""Images and label maps, recognised by the names of files and folders, and paired."""
 
 import filecmp
 import os

@@ -1,4 +1,4 @@
-"""Files below a folder, and what their folders say."""
+"""Files below a folder, and what the names of their folders say."""
 
 import contextlib
 import os

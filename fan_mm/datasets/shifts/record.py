@@ -27,7 +27,7 @@ class Condition:
         encoding: of the labels, a name in ``LABEL_MAPS``; '' where there are none, and for detection.
         unlabelled: images that were left out for want of a label.
         labels_folder: where else labels were looked for: Cityscapes, for datasets derived from it.
-        notes: what a report has to say of how the files were found.
+        notes: remarks for the report on how the files were found.
         ann_file: detection: the file with the boxes.
         image_root: detection: what the file's names are relative to.
         masks: detection: whether each object of the file has a mask, too.
@@ -134,7 +134,7 @@ class ShiftSet:
         raise NotImplementedError
 
     def lacking(self, found: Sequence[Condition]) -> list[str]:
-        """The conditions that a split has, and that a folder holds nothing of; of a list of names none."""
+        """The conditions of a split of which a folder holds nothing; none for a list of names."""
         names = {condition.name for condition in found}
         if (
             self.splits_differ

@@ -27,15 +27,15 @@ def check_same_classes(training: Mapping[str, dict], evaluation: Mapping[str, di
         for place, dataset in training.items()
         if (classes := classes_of(place, dataset))
     }
-    notes = []
+    notes: list[str] = []
+    if not learnt:
+        return notes
     for place, dataset in evaluation.items():
         classes = classes_of(place, dataset)
         moved = {where: _moved(classes or (), known) for where, known in learnt.items()}
         if not classes or not all(moved.values()):
             continue
-        where, name = next(iter(moved.items()), (None, None))
-        if where is None:
-            continue
+        where, name = next(iter(moved.items()))
         known = learnt[where]
         text = (
             f'{place} has class {name!r} at position {classes.index(name)}, {where} at '

@@ -1,4 +1,4 @@
-"""COCO annotation files, held against what mmdet and pycocotools read of them without asking.
+"""COCO annotation files, checked for what mmdet and pycocotools would read without complaint.
 
 Each function goes over the file once and raises at the first annotation that would end a training or an
 evaluation, or be taken for something else than it says.
@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,50 +47,13 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file as pycocotools does, and index it.
 
     Raises:
-        InputError: it is none, or an id that it is indexed by is missing, no id, taken twice, or of
-            another type than the one that is meant.
+        InputError: it is none, or an id is missing, no id, taken twice, or of another type than the one
+            that it refers to.
     """
-    no_coco = f'{path} is not a COCO annotation file'
-    content = path.read_bytes()
-    if content.startswith(b'\xef\xbb\xbf'):
-        raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
-    if content.startswith(b'\x1f\x8b'):
-        raise InputError(f'{no_coco}: it is compressed; decompress it')
-    if not content:
-        raise InputError(f'{no_coco}: it is empty (0 bytes)')
-    try:
-        content = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{no_coco}: it is not JSON in UTF-8 ({error})') from None
-    try:
-        images, annotations = content['images'], content.get('annotations')
-        categories = content['categories']
-        for part in (images, categories, [] if annotations is None else annotations):
-            if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
-                raise TypeError
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(
-            f'{no_coco}: it needs lists of images, annotations and categories'
-        ) from None
-    for kind, entries, keys in (
-        ('image', images, ('id',)),
-        ('category', categories, ('id', 'name')),
-        ('annotation', annotations or (), ('id', 'image_id', 'category_id')),
-    ):
-        for index, entry in enumerate(entries):
-            for key in keys:
-                if not isinstance(entry.get(key), int | float | str):
-                    raise InputError(
-                        f'{path}: {kind} {entry.get("id", f"number {index + 1}")!r} has '
-                        f'{_shown(entry, key)}'
-                    )
-    for kind, entries in (('images', images), ('categories', categories)):
-        if (twice := _first_twice(entry['id'] for entry in entries)) is not None:
-            raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
-    if len({isinstance(image['id'], str) for image in images}) > 1:
-        raise InputError(
-            f'{path}: image ids are a mixture of numbers and text, which pycocotools confuses'
-        )
+    content = _parsed(path)
+    images, categories = content['images'], content['categories']
+    annotations = content.get('annotations')
+    _check_ids(path, images, categories, annotations or ())
     file = CocoFile(
         path,
         {image['id']: image for image in images},
@@ -106,6 +69,56 @@ def read_coco(path: Path) -> CocoFile:
                     f'has {_shown(entry, key)}, which matches nothing: the id is {json.dumps(other)}',
                 )
     return file
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The content of a file: 'images' and 'categories' are lists of dicts, and 'annotations' if given."""
+    no_coco = f'{path} is not a COCO annotation file'
+    data = path.read_bytes()
+    if data.startswith(b'\xef\xbb\xbf'):
+        raise InputError(f'{no_coco}: it begins with a byte order mark; save it as plain UTF-8')
+    if data.startswith(b'\x1f\x8b'):
+        raise InputError(f'{no_coco}: it is compressed; decompress it')
+    if not data:
+        raise InputError(f'{no_coco}: it is empty (0 bytes)')
+    try:
+        content = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{no_coco}: it is not JSON in UTF-8 ({error})') from None
+    names = ('images', 'categories', 'annotations')
+    lists = [content.get(name) for name in names] if isinstance(content, dict) else [None]
+    if lists[-1] is None:
+        lists.pop()  # there may be none
+    if len(lists) < 2 or not all(
+        isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in lists
+    ):
+        raise InputError(f'{no_coco}: it needs lists of images, annotations and categories')
+    return content
+
+
+def _check_ids(
+    path: Path, images: Sequence[dict], categories: Sequence[dict], annotations: Sequence[dict]
+) -> None:
+    """Check that all have ids, and that those of images and categories tell them apart."""
+    for kind, entries, keys in (
+        ('image', images, ('id',)),
+        ('category', categories, ('id', 'name')),
+        ('annotation', annotations, ('id', 'image_id', 'category_id')),
+    ):
+        for index, entry in enumerate(entries):
+            for key in keys:
+                if not isinstance(entry.get(key), int | float | str):
+                    raise InputError(
+                        f'{path}: {kind} {entry.get("id", f"number {index + 1}")!r} has '
+                        f'{_shown(entry, key)}'
+                    )
+    for kind, entries in (('images', images), ('categories', categories)):
+        if (twice := _first_twice(entry['id'] for entry in entries)) is not None:
+            raise InputError(f'{path}: two {kind} have the id {twice!r}: all but one would be lost')
+    if len({isinstance(image['id'], str) for image in images}) > 1:
+        raise InputError(
+            f'{path}: image ids are a mixture of numbers and text, which pycocotools confuses'
+        )
 
 
 def unknown_categories(file: CocoFile) -> list[str]:
@@ -301,8 +314,8 @@ def _check_mask(file: CocoFile, entry: dict) -> None:
         if isinstance(mask['counts'], str) and mask['size'] != size:
             raise file.fault(entry, _of_size(mask, size))
         return
-    polygons = isinstance(mask, list) and all(map(_is_polygon, mask))
-    if not mask or not polygons or len(mask[0]) < 4:
+    parts = mask if isinstance(mask, list) else []
+    if not parts or not all(map(_is_polygon, parts)) or len(parts[0]) < 4:
         raise file.fault(
             entry, f'has {_shown(entry, "segmentation")}, not polygons or run-length encoding'
         )

@@ -1,8 +1,9 @@
-"""Objects of COCO files that nothing fails on, and that mean something else than was meant."""
+"""Objects in COCO files that raise no error, but mean something other than intended."""
 
 from collections.abc import Collection
 
 from fan_mm.engine.checks.coco_files import CocoFile
+from fan_mm.engine.checks.files import evenly
 
 _LOOKED_AT = 10_000  # annotations, evenly spaced
 _FEW = 3  # boxes that might be by chance
@@ -21,7 +22,7 @@ def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> 
     annotations = file.annotations or []
     some = [
         entry
-        for entry in annotations[:: max(1, len(annotations) // _LOOKED_AT)]
+        for entry in evenly(annotations, _LOOKED_AT)
         if entry['image_id'] in file.images
         and entry['category_id'] in wanted
         and not entry.get('iscrowd')

@@ -37,9 +37,18 @@ def check_names(place: str, dataset: dict) -> None:
             f"{place}.metainfo.classes is the text {classes!r}: it must be a list, such as ['{classes}'], or "
             'a file with one name per line'
         )
-    for index, step in enumerate(steps_of(dataset.get('pipeline'))):
+    check_steps(f'{place}.pipeline', dataset.get('pipeline'))
+
+
+def check_steps(place: str, pipeline: Any) -> None:
+    """Check that the transforms of a pipeline's config have names of classes.
+
+    Raises:
+        InputError: nothing is registered as one of them.
+    """
+    for index, step in enumerate(steps_of(pipeline)):
         if isinstance(step, dict):
-            registered(TRANSFORMS, f'{place}.pipeline, transform {index + 1}', step)
+            registered(TRANSFORMS, f'{place}, transform {index + 1}', step)
 
 
 def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from mmengine.registry import TRANSFORMS
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
 from fan_mm.fileio import printable
-from fan_mm.images import read_header
+from fan_mm.images import Header, read_header
 
 _FEW = 64  # so many files are asked for one by one
 _HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
+_ROUNDS = 10  # in which they are, each over the whole dataset
+_PATIENCE = 1.0  # seconds, after which no further round begins: a file system may be slow
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -76,19 +79,24 @@ def listed_twice(place: str, paths: Collection[Any]) -> list[str]:
     ]
 
 
-def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None], number: int = 3) -> None:
-    """Look at some of a dataset's files, evenly spaced, for one of no bytes.
+def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
+    """At least ``number`` of many items, evenly spaced, and fewer than twice as many."""
+    return items[:: max(1, len(items) // number)]
+
+
+def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
+    """Look for an empty file among some of a dataset's.
 
     Raises:
         InputError: there is one.
     """
-    for path in paths[:: max(1, len(paths) // number)]:
+    for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')
 
 
 def other_size(path: Any, shape: tuple[int, ...], pipeline: Any = None) -> str:
-    """A picture's size in words if it is another than what is said of it; '' too if PIL cannot read it.
+    """An image's size in words if it differs from the stated one; '' also if PIL cannot read it.
 
     Args:
         path: of the image.
@@ -117,9 +125,14 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
         paths: of its images.
         pipeline: pipeline of the dataset, whose loader may rotate them.
     """
-    looked_at = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
-    headers = {path: read_header(path) for path in looked_at}
-    found = {path: h.orientation for path, h in headers.items() if h and h.orientation > 1}
+    some = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
+    headers: dict[Any, Header | None] = {}
+    start = time.monotonic()
+    for number in range(_ROUNDS):
+        if time.monotonic() - start < _PATIENCE:
+            headers |= {path: read_header(path) for path in some[number::_ROUNDS]}
+    looked_at = [path for path in some if path in headers]
+    found = {p: h.orientation for p in looked_at if (h := headers[p]) and h.orientation > 1}
     if not found:
         return []
     path, orientation = next(iter(found.items()))

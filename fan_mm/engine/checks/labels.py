@@ -1,4 +1,4 @@
-"""Labels of mmseg's datasets: are they there, and is what the pipeline makes of them class indices."""
+"""Labels of mmseg's datasets: are they there, and does the pipeline make class indices of them?"""
 
 import os
 import re
@@ -15,6 +15,7 @@ from PIL import Image
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.datasets import chosen
 from fan_mm.engine.checks.files import (
+    evenly,
     is_local,
     listed_twice,
     other_size,
@@ -23,7 +24,7 @@ from fan_mm.engine.checks.files import (
     turned_photos,
 )
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import base_named, registered, said_in_one_line
+from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -99,14 +100,14 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
             loader = TRANSFORMS.build(loader)
     look = _Look(place, dataset, loader, readers, cfg.get('pipeline'))
     count = OF_OUR_SETS if hasattr(dataset, 'doubt') else LABEL_FILES
-    few = samples[:: max(1, len(samples) // count)]
+    few = evenly(samples, count)
     for sample in few:
         look.read(sample)
     if foreign or not _reads_samples_as_mmengine(dataset):
         return said  # it may make class indices of whatever was read
     look.check()
     if look.suspicious:
-        look.into(samples[:: max(1, len(samples) // _IF_SUSPICIOUS)])
+        look.into(evenly(samples, _IF_SUSPICIOUS))
     lost = [] if cfg.get('indices') is not None else _without_pictures(place, dataset, paths)
     return said + lost + look.notes()
 
@@ -316,9 +317,8 @@ def train_ids_hint(path: str) -> str:
 
 def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]:
     """A line for the log about labels whose images are not found: they end in .PNG, or lead nowhere."""
-    listed = base_named(type(dataset), 'BaseSegDataset', 'mmseg')
     folder = dataset.data_prefix.get('seg_map_path')
-    if listed is None or type(dataset).load_data_list is not listed.load_data_list:
+    if not inherits(type(dataset), 'BaseSegDataset', 'mmseg', 'load_data_list'):
         return []
     if dataset.ann_file or not folder or not os.path.isdir(folder):
         return []

@@ -1,4 +1,4 @@
-"""Annotations in VOC's XML files: are they and their images there, and do they name the classes."""
+"""Annotations in VOC's XML files: are they and their images there, and do they name the classes?"""
 
 import os.path as osp
 import xml.etree.ElementTree as ET
@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.fileio import list_from_file
 
 from fan_mm.engine.checks.datasets import chosen
-from fan_mm.engine.checks.files import listed_twice, refuse_missing, turned_photos
-from fan_mm.engine.config.registered import base_named
+from fan_mm.engine.checks.files import evenly, listed_twice, refuse_missing, turned_photos
+from fan_mm.engine.config.registered import inherits
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -18,9 +18,8 @@ _FILES = 40  # of each split, evenly spaced, are looked into
 
 def reads_as_voc(cls: type) -> bool:
     """Whether a dataset's class reads annotations as mmdet's ``XMLDataset``, which it may extend."""
-    base = base_named(cls, 'XMLDataset', 'mmdet')
-    names = ('load_data_list', 'parse_data_info', '_parse_instance_info')
-    return base is not None and all(getattr(cls, name) is getattr(base, name) for name in names)
+    methods = ('load_data_list', 'parse_data_info', '_parse_instance_info')
+    return inherits(cls, 'XMLDataset', 'mmdet', *methods)
 
 
 def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = None) -> list[str]:
@@ -47,7 +46,7 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
     files = [osp.join(root, dataset.ann_subdir, f'{name}.xml') for name in listed]
     for what, paths in (('image', pictures), ('annotation file', files)):
         refuse_missing(place, what, paths, f', which {dataset.ann_file} lists')
-    some = files[:: max(1, len(files) // _FILES)]
+    some = evenly(files, _FILES)
     found = {file: _objects_in(place, file) for file in some}
     names = {entry.findtext('name', '') for objects in found.values() for entry in objects}
     classes = dataset.metainfo['classes']

@@ -8,8 +8,8 @@ own code is a bug.
 import contextlib
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType, MappingProxyType
 from typing import Any
 from urllib.error import URLError
 
@@ -18,6 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import type_name
 from fan_mm.engine.config.file import reason
+from fan_mm.engine.config.registered import missing_library
 from fan_mm.errors import InputError, is_of_memory
 from fan_mm.torch_files import local_file
 from fan_mm.versions import TASK_LIBRARIES
@@ -27,6 +28,8 @@ _LIBRARIES = {'mmengine', 'mmcv', *(library.module for library in TASK_LIBRARIES
 _BUILDERS = ('build_from_cfg', 'build_scheduler_from_cfg')
 # How mmengine 0.10 before the forks wraps what a class says, once for each class around it.
 _WRAPPED = re.compile(r'^class `\w+` in [\w/.-]+: ')
+# Of mmengine's registry.
+_UNKNOWN = re.compile(r'([\w.]+) is not in the \w+::.+ registry')
 # Methods of the Runner that build from no config of one part -> the key that they read.
 _KEYS = {
     **{'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'scale_lr': 'auto_scale_lr'},
@@ -58,7 +61,7 @@ def building(cfg: Config) -> Iterator[None]:
         frames = [frame for frame, _ in traceback.walk_tb(_innermost(error).__traceback__)]
         if not _of_the_config(frames):
             raise
-        raise InputError(f'{_what(frames, cfg)}{_said(error)}') from error
+        raise InputError(f'{_what(frames, cfg)}{_said(error, cfg)}') from error
 
 
 @contextlib.contextmanager
@@ -102,12 +105,16 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception, cfg: Mapping[str, Any] = MappingProxyType({})) -> str:
     text = reason(_innermost(error))
     text = _WRAPPED.sub('', text)
     text = re.sub(r' in <([\w.]+) object at 0x\w+>', r' (in \1)', text)  # which hook it was
     # mmengine's advice what a name that is not registered may mean
-    return text.partition(' Please check whether')[0]
+    text = text.partition(' Please check whether')[0]
+    if unknown := _UNKNOWN.search(text):
+        library = missing_library(unknown[1], cfg.get('default_scope'))
+        text += f' There is no library {library}: install it' if library else ''
+    return text
 
 
 def _of_the_config(frames: list[FrameType]) -> bool:

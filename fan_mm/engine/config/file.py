@@ -1,4 +1,4 @@
-"""Reading a config file, with whatever is wrong in it said in one line: where, and what."""
+"""Reading a config file; whatever is wrong in it becomes one line: where, and what."""
 
 import difflib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Configs of mmcv 1.x (mmseg 0.x, mmdet 2.x, mmcls 0.x), which mmengine does not read: told, not guessed at."""
+"""Configs of mmcv 1.x (mmseg 0.x, mmdet 2.x, mmcls 0.x), which mmengine does not read: recognised and refused."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def refuse_old_config(cfg: Any) -> None:
         cfg: a config as it was read, complete or not.
 
     Raises:
-        InputError: it is of mmcv 1.x, as a whole or in its pipelines.
+        InputError: it is of mmcv 1.x, as a whole or in its datasets.
     """
     new = [key for key in _NEW_KEYS if cfg.get(key) is not None]
     old = [key for key in _OLD_KEYS if cfg.get(key) is not None]
@@ -41,6 +41,11 @@ def refuse_old_config(cfg: Any) -> None:
     for name in new:
         loader = cfg[name]
         dataset = loader.get('dataset') if isinstance(loader, dict) else None
+        if isinstance(dataset, list | tuple) and any(map(type_name, dataset)):
+            raise InputError(
+                f'{name}.dataset is a list, which only mmcv 1.x joined: '
+                "make it dict(type='ConcatDataset', datasets=[...])"
+            )
         for place, inner in datasets_of(f'{name}.dataset', dataset):
             for step in steps_of(inner.get('pipeline')):
                 if type_name(step) in _OLD_STEPS:

@@ -1,13 +1,15 @@
 """The classes that a config names, found and built with one line for what goes wrong."""
 
 import difflib
+import importlib.util
 import inspect
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mmengine.registry import DefaultScope, Registry
+from mmengine.registry import MODELS, DefaultScope, Registry
 
 from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError
@@ -45,10 +47,21 @@ def registered(registry: Registry, place: str, cfg: dict) -> Any:
         scope = DefaultScope.get_current_instance()
         if (scope is None or scope.scope_name == 'mmengine') and '.' not in kind:
             hint = "the config has no default_scope of a task ('mmseg', 'mmdet', 'mmpretrain')"
+        elif library := missing_library(kind, scope.scope_name if scope else None):
+            hint = f'there is no library {library}, which the config is for: install it'
         elif not near and scope is not None and scope.scope_name == 'mmpretrain':
             hint += ', or, of what takes text, pip install "mmpretrain[multimodal]"'
         raise InputError(f'{place}: nothing is registered as {kind}; {hint}')
     return found
+
+
+def missing_library(kind: str, scope: str | None) -> str | None:
+    """The library that a name's scope, else the default one, names, if it is neither registered nor installed."""
+    library = kind.partition('.')[0] if '.' in kind else scope
+    if not library or not library.isidentifier() or library in MODELS.children:
+        return None
+    there = library in sys.modules or importlib.util.find_spec(library) is not None
+    return None if there or library == MODELS.scope else library
 
 
 def bases(cls: Any) -> tuple[type, ...]:
@@ -62,6 +75,12 @@ def base_named(cls: Any, name: str, library: str) -> Any:
         if base.__name__ == name and base.__module__.partition('.')[0] == library:
             return base
     return None
+
+
+def inherits(cls: Any, name: str, library: str, *methods: str) -> bool:
+    """Whether a class has a base that a library calls so (or is it), and overrides none of some methods."""
+    base = base_named(cls, name, library)
+    return base is not None and all(getattr(cls, m) is getattr(base, m) for m in methods)
 
 
 def reads_label_pictures(cls: Any) -> bool:

@@ -75,8 +75,8 @@ class FirstBatchHook(Hook):
 
     def explain(self, error: Exception) -> InputError | None:
         """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
-        if self.at and _while_loading(error) and (line := failed_sample(*self.at)):
-            return InputError(line)
+        if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
+            return explained
         if sampler := _sampling(error):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
@@ -97,10 +97,11 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
     except (TypeError, NotImplementedError):  # a sampler of one's own need not know
         return
     if not batches:
+        images: Any = loader.dataset
         why = (
             f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
         )
-        raise InputError(f'{name} gives no batch: it has {len(loader.dataset)} images{why}')
+        raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 
 
 def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:

@@ -120,7 +120,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
 
 def without_losses(outputs: Any) -> Any:
-    """A model's outputs without the losses that some put behind them, as mmengine's loops take them."""
+    """A model's outputs without the losses that some append to them, as mmengine's loops take them."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None
     return (
         outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs

@@ -58,13 +58,13 @@ def load_samples(
             line = one_line(error)
             file = _file_of(line, dataset, index)
             if why := file and fault(file):
-                line = f'it {why}'
+                raise InputError(f'{name} cannot load {file}: it {why}') from None
             raise InputError(f'{name} cannot load {file or f"sample {number}"}: {line}') from error
     return samples
 
 
-def failed_sample(loader: DataLoader, batch: int) -> str | None:
-    """Which sample of a batch cannot be loaded, and why, in one line; None if that cannot be told.
+def failed_sample(loader: DataLoader, batch: int) -> InputError | None:
+    """Which sample of a batch cannot be loaded, and why; None if that cannot be told.
 
     Args:
         loader: of mmengine's Runner, whose samplers give the same order again.
@@ -80,7 +80,7 @@ def failed_sample(loader: DataLoader, batch: int) -> str | None:
         indices = list(itertools.islice(iter(sampler), batch * size, (batch + 1) * size))
         load_samples(loader.dataset, indices, name)
     except InputError as error:
-        return str(error)
+        return error
     except Exception:  # a sampler of the user's own: the error itself is what is known
         return None
     return None

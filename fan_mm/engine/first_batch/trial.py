@@ -8,6 +8,7 @@ import copy
 import difflib
 import itertools
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from mmengine.runner.amp import autocast
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, SequentialSampler
 
+from fan_mm.engine.checks.files import listed_twice
 from fan_mm.engine.evaluators import (
     collectors,
     computes_as,
@@ -36,6 +38,7 @@ from fan_mm.engine.evaluators import (
     parts_of,
     set_metainfo,
     truth_ids,
+    waits_for_all,
     with_sizes,
     writing_aside,
 )
@@ -82,6 +85,23 @@ def try_model(step: Callable, loader: DataLoader, name: str) -> None:
         raise InputError(
             f'{name}: the model fails on the first batch: {one_line(error)}'
         ) from error
+
+
+def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Sequence[Any]) -> list[str]:
+    """A line for the log if images come twice because datasets that are joined share them.
+
+    Args:
+        place: how the line begins.
+        dataset: built; only one that joins others is looked at.
+        evaluator: built. Not looked at either are datasets that are scored apart, and those of COCO,
+            whose ids the check of the metric's file compares.
+        paths: of the images.
+    """
+    sizes = getattr(dataset, 'cumulative_sizes', ())
+    apart = parts_of(evaluator, sizes) is not None
+    if len(sizes) < 2 or apart or any(truth_ids(m) is not None for m in evaluator.metrics):
+        return []
+    return listed_twice(place, [os.path.normpath(path) for path in paths])
 
 
 def needs_no_more(evaluator: Evaluator) -> bool:
@@ -172,27 +192,28 @@ def _try_loop(
         return
     evaluator = loop.evaluator
     _say_missed(evaluator, total, name)
+    _say_joined_twice(evaluator, dataset, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):
         ids = [_process(loader, samples, step, loop, name) for samples in loaded]
         ends = list(itertools.accumulate(len(batch) for batch in batches))
         if parts:
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
-        line, names = _try_metrics(evaluator, ids)
-        if line is None:
+        error, names = _try_metrics(evaluator, ids)
+        if error is None:
             if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
                 _check_wanted(wanted, names)
             return
-        mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {line}'
+        mistake = f'{name}_evaluator: {_names(evaluator)} cannot compute: {one_line(error)}'
         if parts is None and needs_no_more(evaluator):
-            raise InputError(mistake)
+            raise InputError(mistake) from error
         if parts is None:
             few = min(_MORE, len(order))
             more = [order[i * len(order) // few] for i in range(few)]
             samples = load_samples(dataset, more, f'{name}_dataloader')
             for start in range(0, len(more), size):
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
-            line, _ = _try_metrics(evaluator, ids)
-    if line is not None:
+            error, _ = _try_metrics(evaluator, ids)
+    if error is not None:
         print_log(
             f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
         )
@@ -209,13 +230,36 @@ def _indices(loader: DataLoader, total: int) -> Sequence:
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
-    """Say that a metric counts objects of images as missed that the dataset does not have."""
+    """Say that a metric counts objects of images as missed that the dataset does not have.
+
+    Raises:
+        InputError: it would fail for want of them.
+    """
     for metric in evaluator.metrics:
         truth = truth_ids(metric)
+        api: Any = getattr(metric, '_coco_api', None)
+        if waits_for_all(metric) and api is not None and len(api.get_img_ids()) > total:
+            raise InputError(
+                f'{name}_evaluator: {type(metric).__name__} with an outfile_prefix needs predictions of all '
+                f'{len(api.get_img_ids())} images of its annotation file, but the dataset has {total}: leave '
+                'outfile_prefix out'
+            )
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
             text += f', the dataset {total}: objects in the others count as missed'
             print_log(f'fan_mm: {text}', 'current', logging.WARNING)
+
+
+def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
+    """Say that images count twice that two of the joined datasets have."""
+    if not hasattr(dataset, 'cumulative_sizes'):
+        return
+    try:
+        paths = [os.fspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+    except Exception:  # an own dataset, whose samples may be anything
+        return
+    for line in joined_twice(f'{name}_dataloader.dataset', dataset, evaluator, paths):
+        print_log(f'fan_mm: {line}', 'current', logging.WARNING)
 
 
 def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name: str) -> list:
@@ -251,7 +295,7 @@ def _some_labels(dataset: Any) -> Iterator[Any]:
             yield dataset.get_data_info(index).get('gt_label')
 
 
-def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None, list[str]]:
+def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[Exception | None, list[str]]:
     """Let the metrics compute on what they hold, and keep it; returns their error, and their scores.
 
     Args:
@@ -269,7 +313,7 @@ def _try_metrics(evaluator: Evaluator, ids: Sequence[list]) -> tuple[str | None,
         try:
             return None, list(evaluate_here(evaluator, len(flat)))
         except Exception as error:  # whatever a metric may raise
-            return one_line(error), []
+            return error, []
 
 
 def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:

@@ -5,8 +5,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 
-import numpy as np
-
 from fan_mm.engine.first_batch.outputs import NOT_FINITE
 from fan_mm.evaluation.audit.equality import (
     equal_ones,
@@ -15,7 +13,7 @@ from fan_mm.evaluation.audit.equality import (
     same_to_the_last_digit,
 )
 from fan_mm.evaluation.audit.finding import Facts, Finding, names_of, some
-from fan_mm.evaluation.bootstrap import PerImage, interval
+from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import CLEAN, CellRecord
 
 _PICTURES = 1000  # of which equal shares are no chance
@@ -120,7 +118,7 @@ def not_finite(facts: Facts) -> Iterator[Finding]:
 
 
 def severity_order(facts: Facts) -> Iterator[Finding]:
-    """A harder severity with a better score, by more than the interval of the difference."""
+    """A harder severity with a better score, by many standard errors of the difference."""
     levels = defaultdict(list)
     for record in facts.corrupted:
         if facts.score(record) is not None:
@@ -167,12 +165,11 @@ def _is_better(facts: Facts, low: CellRecord, high: CellRecord) -> bool:
 
 
 def clearly_above(per_image: PerImage, first: tuple[str, int], second: tuple[str, int]) -> bool:
-    """Whether a cell's score is above another one's by more than their paired interval, and clearly."""
+    """Whether a cell's score is above another one's by `_SURE` standard errors of their paired difference."""
     both = {cell: per_image.cells[cell] for cell in (first, second)}
     draws = PerImage(per_image.kind, per_image.keys, both).resampled()
     difference = draws[second] - draws[first]
-    bounds = interval(difference)
-    return bounds is not None and bounds[0] > 0 and difference.mean() > _SURE * np.std(difference)
+    return bool(difference.mean() > _SURE * difference.std())  # not where a draw has no score
 
 
 def loading(facts: Facts) -> Iterator[Finding]:
@@ -216,8 +213,8 @@ def timing(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 'time of a cell',
                 names_of([record]),
-                f'{record.cell} took {record.seconds:.0f} s, while its neighbours take {usual:.0f} s; of this, '
-                f'which it waited {waited:.0f} s for the loader',
+                f'{record.cell} took {record.seconds:.0f} s, while its neighbours take {usual:.0f} s; '
+                f'{waited:.0f} s of it waiting for the loader',
                 'storage or workers stalled',
                 'Its numbers are valid; if they look odd, remove its file in cells/ and run the sweep again.',
             )

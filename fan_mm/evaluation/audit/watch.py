@@ -244,11 +244,12 @@ def _count(counts: Counter, classes: np.ndarray) -> None:
 
 
 def _count_pairs(counts: Counter, truth: np.ndarray, predicted: np.ndarray) -> None:
-    base = int(max(predicted.max(initial=0), 0)) + 1
-    values, numbers = _unique((truth.astype(np.int64) - IGNORED) * base + predicted)
+    low = int(predicted.min(initial=0))  # some give -1 for none
+    base = int(predicted.max(initial=0)) - low + 1
+    values, numbers = _unique((truth.astype(np.int64) - IGNORED) * base + predicted - low)
     for value, number in zip(values, numbers, strict=True):
         label, guess = divmod(value, base)
-        counts[label + IGNORED, guess] += number
+        counts[label + IGNORED, guess + low] += number
 
 
 def _unique(values: np.ndarray) -> tuple[list[int], list[int]]:

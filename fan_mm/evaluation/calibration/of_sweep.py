@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fan_mm.engine.once_for_all import by_rank_0
-from fan_mm.evaluation.bootstrap import LEVEL, RESAMPLES, PerImage
+from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.calibration.measures import BINS, packed
 from fan_mm.evaluation.calibration.metric import VARIANTS, CalibrationMetric
 from fan_mm.evaluation.calibration.probabilities import probabilities_of
@@ -20,6 +20,7 @@ from fan_mm.evaluation.calibration.temperature import Temperature, check_apart, 
 from fan_mm.evaluation.cell_dataset import sample_infos
 from fan_mm.evaluation.cells import Cell
 from fan_mm.evaluation.identity import dataset_sha256
+from fan_mm.evaluation.results import bootstrap_of
 from fan_mm.evaluation.scope import Scope
 from fan_mm.fileio import write_whole
 
@@ -95,7 +96,7 @@ class SweepCalibration:
         """
         assert self.fit_on is not None
         found = by_rank_0(lambda: _stored(folder) if goes_on else None, folder or '')
-        found = found or self.temperature  # of a sweep before, of the same model
+        found = found or self.temperature  # from an earlier sweep of the same model
         if not found:
             ignored = self.metric.ignore_index
             found = fit_on_pictures(model, self.fit_on, loader, ignored, fp16)
@@ -145,7 +146,7 @@ class SweepCalibration:
             if found is not None:
                 cell['calibration'] = found
         # of a metric that allows no intervals, calibration has some nevertheless
-        results['bootstrap'] = results['bootstrap'] or {'resamples': RESAMPLES, 'level': LEVEL}
+        results['bootstrap'] = results['bootstrap'] or bootstrap_of(per_image)
         results['calibration'] = {
             **self.about(),
             'summary': summarize_calibration(scope, cells, draws, self.variants),

@@ -38,6 +38,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: np.rot90,
 }
 _BACK = {6: 8, 8: 6}
+_SIDEWAYS = 5  # from here on, width and height are exchanged
 
 
 def check_fit(
@@ -134,7 +135,7 @@ def _loaded_size(
         image = None if loader is None else load(loader, file)
         return None if image is None else image.shape[1::-1]
     width, height = header.size
-    if header.orientation < 5 or width == height:
+    if header.orientation < _SIDEWAYS or width == height:
         return width, height
     suffix = file.suffix.lower()
     if suffix not in applied:
@@ -168,7 +169,7 @@ def _other_size(
     copy: Path, size: tuple[int, int], clean: str, wanted: tuple[int, int], orientation: int
 ) -> InputError:
     text = f'{copy} has {_text(size)} pixels and {clean} {_text(wanted)} as the config loads it'
-    if orientation > 1 and size == wanted[::-1]:
+    if orientation >= _SIDEWAYS and size == wanted[::-1]:
         return InputError(f'{text} (EXIF orientation {orientation}): {_HOW}')
     return InputError(f'{text}: copies must have the size of their originals')
 

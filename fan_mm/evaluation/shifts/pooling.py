@@ -2,7 +2,8 @@
 
 A percentile bootstrap over scenes (Efron and Tibshirani, 1993, chapters 6 and 13): conditions are
 resampled each for itself, and together where they show the same scenes (three densities of one fog,
-Cityscapes with and without rain). The draws depend on the scenes alone, so that two models are drawn alike.
+Cityscapes with and without rain). What has one scene alone has no resamples: they are NaN. The draws
+depend on the scenes alone, so that two models are drawn alike.
 """
 
 import copy
@@ -93,12 +94,22 @@ class Pooled:
         """See `resampled_counts`."""
         return resampled_counts(self.scenes, self.resamples)
 
+    @cached_property
+    def single_scene(self) -> frozenset[ShiftCell]:
+        """The cells of strata with one scene, of which all resamples are the same and say nothing."""
+        return frozenset(
+            cell
+            for cells in strata(self.scenes)
+            if len({name for c in cells for name in self.scenes[c].tolist()}) < 2
+            for cell in cells
+        )
+
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
         """The score of all images of some cells, over some classes, per cent; NaN if there is none."""
         raise NotImplementedError
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
-        """The same ``(R,)`` of resamples."""
+        """The same ``(R,)`` of resamples; NaN if a cell is one of `single_scene`."""
         raise NotImplementedError
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
@@ -125,6 +136,8 @@ class PooledSums(Pooled):
             statistics = self.statistics[cell]
             flat = statistics.reshape(len(statistics), -1).astype(np.float64)
             sums = self.counts[cell].astype(np.float64) @ flat
+            if cell in self.single_scene:
+                sums[:] = np.nan
             self._draws[cell] = sums.reshape(-1, *statistics.shape[1:])
         return self._draws[cell]
 
@@ -196,6 +209,8 @@ class PooledAP(Pooled):
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
         """See `Pooled.drawn`."""
+        if not self.single_scene.isdisjoint(cells):
+            return np.full(self.resamples, np.nan)
         key = self._kind, tuple(cells)
         if key not in self._drawn:
             counts = np.concatenate([self.counts[cell] for cell in cells], axis=1)

@@ -6,12 +6,11 @@ other models were trained on other data, or adapted.
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 
 from fan_mm.evaluation import semsegbench
+from fan_mm.evaluation.data import facts
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def published_shifts(name: str, split: str, metric: str) -> list[PublishedShift]
         split: of the set.
         metric: of the results beside which they shall stand.
     """
-    found = [PublishedShift(**row) for row in _content()['rows']] + _semsegbench()
+    found = [PublishedShift(**row) for row in facts('published_shifts')['rows']] + _semsegbench()
     return [row for row in found if (row.set, row.split, row.metric) == (name, split, metric)]
 
 
@@ -61,15 +60,9 @@ def other_protocols(name: str, split: str) -> list[str]:
     return [
         f'{row["model"]} prints {row["metric"]} {row["value"]} ({row["source"]}), by another protocol: '
         f'{row["why"]}'
-        for row in _content()['other_protocols']
+        for row in facts('published_shifts')['other_protocols']
         if (row['set'], row['split']) == (name, split)
     ]
-
-
-@functools.cache
-def _content() -> dict:
-    file = resources.files('fan_mm.evaluation').joinpath('data/published_shifts.json')
-    return json.loads(file.read_bytes())
 
 
 @functools.cache

@@ -210,8 +210,15 @@ class SetScores:
         scores = [self._score(group) for group in groups]
         if None in scores:
             cells = [m for group in groups for m in group]
-            missing = [str(m.cell) for m in cells if self._score([m]) is None]
-            return {'value': None, 'interval': None, 'complete': False, 'missing': missing}
+            missing = [m for m in cells if self._score([m]) is None]
+            # nothing is missing where no image has what the score is of, such as large objects
+            undefined = missing == cells and all(m.record.status == 'done' for m in cells)
+            return {
+                'value': None,
+                'interval': None,
+                'complete': undefined,
+                'missing': [] if undefined else [str(m.cell) for m in missing],
+            }
         bounds = None
         if all(m.cell in self.pooled for group in groups for m in group):
             drawn = [self.pooled.drawn([m.cell for m in group], self.scored) for group in groups]

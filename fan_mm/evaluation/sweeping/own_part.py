@@ -37,6 +37,7 @@ class OwnPart:
         labels: of the samples, None for those without.
         fp16: predict under autocast.
         copies: whether the corrupted images are other files than those of ``infos``.
+        goes_on: whether cells of copies follow though a clean image cannot be read.
         every_cell: is notified of failures on the first clean batch.
         auditor: looks at all batches.
         gallery: takes images; None takes none.
@@ -53,6 +54,7 @@ class OwnPart:
         labels: Sequence[Any],
         fp16: bool,
         copies: bool,
+        goes_on: bool,
         every_cell: EveryCell,
         auditor: Auditor,
         gallery: Gallery | None,
@@ -64,6 +66,7 @@ class OwnPart:
         self.infos, self.labels = infos, labels
         self.fp16 = fp16
         self.copies = copies
+        self.goes_on = goes_on
         self.every_cell = every_cell
         self.auditor = auditor
         self.gallery = gallery
@@ -126,7 +129,10 @@ class OwnPart:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if untried:
-                self.every_cell.agree(part.error)
+                self.every_cell.agree(
+                    None if part.lasting and self.goes_on else part.error,
+                    None if part.lasting else error,
+                )
         finally:
             part.seen = watch.end()
             self.metrics.empty()

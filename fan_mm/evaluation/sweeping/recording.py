@@ -49,6 +49,7 @@ class Recording:
         auditor: of the sweep.
         paths: of all samples.
         more: whether other cells follow the clean one.
+        goes_on: whether those can do without the clean images, which are other files, and shall.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Recording:
         auditor: Auditor,
         paths: Sequence[str],
         more: bool,
+        goes_on: bool,
     ) -> None:
         self.store = store
         self.metrics = metrics
@@ -66,6 +68,7 @@ class Recording:
         self.auditor = auditor
         self.paths = paths
         self.more = more
+        self.goes_on = goes_on
 
     def record(self, cell: Cell, of_ranks: Sequence[RankPart]) -> Outcome:
         """Compute the scores of a cell, and store it.
@@ -85,7 +88,7 @@ class Recording:
         if record.error and TOO_SMALL in record.error:
             raise EveryCellFails(f'{cell} fails, and so would every cell but clean: {record.error}')
         lasting = any(part.lasting for part in of_ranks)
-        if cell == CLEAN and lasting and self.more:
+        if cell == CLEAN and lasting and self.more and not self.goes_on:
             raise EveryCellFails(
                 f'the clean images cannot all be read: {record.error}; the same command then continues'
             )
@@ -105,8 +108,8 @@ class Recording:
                 raise  # would be the same in every cell
             except Exception as error:  # whatever a metric may raise
                 record.error = one_line(error)
-                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
                 self.every_cell.metric_failed(cell, error)
+                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
         slowest = max(part.seconds for part in of_ranks)
         record.seconds = round(slowest + time.monotonic() - start, 3)
         text = record.error or ''

@@ -131,7 +131,7 @@ def evaluate_shifts(
     fp16 = getattr(loop, 'fp16', False)
     model = unwrapped(runner.model)
     if fit_temperature:
-        probabilities_of(model, task)  # before anything is said of the training split
+        probabilities_of(model, task)  # before any message about the training split
         options['fit_on'] = training_pictures(cfg, fit_temperature)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         check_part_data(cfg, parts, launcher)

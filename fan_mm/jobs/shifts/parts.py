@@ -157,7 +157,7 @@ def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
 
 
 def _coco_metric(cfg: Config) -> ConfigDict | None:
-    """The config's own of COCO's metrics."""
+    """The config's own COCO metric."""
     own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
     return next((m for m in own if type_name(m) in _COCO_METRICS), None)
 
@@ -244,5 +244,5 @@ def named(line: str, part: Part) -> str:
 
 
 def named_once(line: str, part: Part) -> str:
-    """The same, with the condition's name before a line that has it not."""
+    """The same, with the condition's name before a line that does not have it yet."""
     return line if part.title in line else f'{part.title}: {line}'

@@ -139,7 +139,7 @@ class ShiftResults:
 
 
 def _matches(read: Callable[..., np.ndarray | None]) -> dict[str, Matches] | None:
-    """Of boxes and masks what a sweep stored; None if it stored nothing."""
+    """What a sweep stored of boxes and masks; None if nothing."""
     matches = {kind: Matches.read(partial(read, CLEAN), kind) for kind in KINDS}
     return {kind: found for kind, found in matches.items() if found is not None} or None
 

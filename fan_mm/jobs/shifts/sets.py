@@ -110,7 +110,7 @@ def clean_dataset(
 
 
 def is_withheld(conditions: Sequence[Condition]) -> bool:
-    """Whether the labels of a split are not there."""
+    """Whether the labels of a split are withheld."""
     return not any(c.labels or c.ann_file for c in conditions)
 
 

@@ -22,6 +22,7 @@ from fan_mm.models.layers import (
     FANBlock,
     FourierPositionEncoding,
     checkpoint,
+    contiguous_map,
 )
 
 OUT_TYPES = ('featmap', 'cls_token', 'raw', 'avg_featmap')
@@ -225,8 +226,7 @@ class ColumnarBackbone(FreezableBackbone):
             x = self.learnable_downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.out_norm:
             x = getattr(self, f'out_norm{index}')(x)
-        # mmcv's operators (RoIAlign) silently misread a channels-last map
-        return x.permute(0, 3, 1, 2).contiguous()
+        return contiguous_map(x)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's interface).

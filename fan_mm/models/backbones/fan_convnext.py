@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
-from fan_mm.models.layers import EfficientChannelAttention, Mlp, as_map, as_tokens
+from fan_mm.models.layers import EfficientChannelAttention, Mlp, as_map, as_tokens, residual
 from fan_mm.models.layers.convolution import StemConv2d, depthwise
 from fan_mm.models.layers.token_map import padding
 
@@ -93,7 +93,7 @@ class FANConvNeXtBlock(nn.Module):
             x = self.channel_attention(x, grid)
         elif self.mlp is not None:
             x = self.mlp(x)
-        return torch.addcmul(tokens, self.gamma, self.drop_path(x))
+        return residual(tokens, x, self.drop_path, self.gamma)
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
-from fan_mm.models.layers import EfficientChannelAttention, Mlp, WindowAttention
+from fan_mm.models.layers import EfficientChannelAttention, Mlp, WindowAttention, residual
 from fan_mm.models.layers.linear import pointwise
 from fan_mm.models.layers.token_map import padding
 
@@ -100,13 +100,13 @@ class FANSwinBlock(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
-        tokens = tokens + self.drop_path(self.token_mixing(self.norm1(tokens), grid))
+        tokens = residual(tokens, self.token_mixing(self.norm1(tokens), grid), self.drop_path)
         x = self.norm2(tokens)
         if self.channel_attention is not None:
             x = self.channel_attention(x, grid)
         elif self.mlp is not None:
             x = self.mlp(x)
-        return tokens + self.drop_path(x)
+        return residual(tokens, x, self.drop_path)
 
 
 @MODELS.register_module()

@@ -11,7 +11,7 @@ from fan_mm.errors import InputError
 from fan_mm.models.backbones.freezable import FreezableBackbone
 from fan_mm.models.backbones.options import check_options, resolve_arch, resolve_out_indices
 from fan_mm.models.checkpoints import Anatomy, size_of
-from fan_mm.models.layers import checkpoint
+from fan_mm.models.layers import checkpoint, contiguous_map
 
 PATCH_SIZE = 4  # pixels
 OUT_TYPES = ('featmap', 'avg_featmap', 'raw')
@@ -180,8 +180,7 @@ class StagedBackbone(FreezableBackbone):
         """From a stage's tokens (B, N, C) the output that was asked for."""
         if self.out_type == 'featmap':
             x = getattr(self, f'norm{index}')(tokens)
-            # mmcv's operators (RoIAlign) silently misread a channels-last map
-            return x.unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
+            return contiguous_map(x.unflatten(1, grid))
         return self._average(tokens) if self.out_type == 'avg_featmap' else self.norm(tokens)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which network a state dict is of, by names and shapes: a FAN and what it is like, or another one."""
+"""Which network a state dict belongs to, by names and shapes: which FAN, or which other network."""
 
 import itertools
 import re

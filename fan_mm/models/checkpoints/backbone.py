@@ -120,7 +120,7 @@ def find_module(
         scores = {
             place: (shaped, named)
             for place, (shaped, named) in found.items()
-            if 2 * named >= min(size, len(tree.below(place)))  # a few names in common happen
+            if 2 * named >= min(size, len(tree.below(place)))  # a few names in common prove nothing
         } or tree.largest()
     if ask is None:
         inside = fans_inside(module).values()
@@ -236,7 +236,7 @@ def adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[s
     if 'norm.weight' in own:
         ours = with_final_norm(ours)
     found = Anatomy.of(ours)
-    shared = len(ours.keys() & own.keys())  # one name in common happens
+    shared = len(ours.keys() & own.keys())  # one name in common proves nothing
     if found is None and (other_network(state) or 2 * shared < min(len(ours), len(own))):
         raise InputError(f'the checkpoint does not match any FAN: it {describe(state)}')
     anatomy = backbone.anatomy
@@ -244,7 +244,7 @@ def adapt(state: Mapping[str, Tensor], backbone: CheckpointedBackbone) -> dict[s
         # all it has, which may be no more than the stages up to its last output
         found = dataclasses.replace(found, depths=anatomy.depths)
     if found is not None and found.token_pooling is None:
-        found = dataclasses.replace(found, token_pooling=anatomy.token_pooling)  # begins anew
+        found = dataclasses.replace(found, token_pooling=anatomy.token_pooling)  # newly initialised
     if found is not None and found != anatomy:
         pooled = dataclasses.replace(anatomy, token_pooling=found.token_pooling)
         hint = f': set token_pooling={found.token_pooling}' if found == pooled else ''

@@ -30,16 +30,13 @@ def fan_places(tree: WeightTree) -> list[str]:
     return [place for place in places if Anatomy.of(translate(tree.below(place)))]
 
 
-def unwrap(
-    checkpoint: object, weights: str | None = None, prefix: str | None = None
-) -> dict[str, Tensor]:
+def unwrap(checkpoint: object, weights: str | None = None) -> dict[str, Tensor]:
     """Find the model with a FAN backbone in a checkpoint, under whatever containers and prefixes.
 
     Args:
         checkpoint: what the file holds.
         weights: 'ema' or 'model' to insist on one kind; None prefers EMA weights where they are
             (the official results are theirs).
-        prefix: the part of the file to look into; None for all of it.
 
     Returns:
         Key to tensor: of a backbone or classifier as the official files name them, or of a whole
@@ -48,7 +45,7 @@ def unwrap(
     Raises:
         InputError: there are no weights, or none of the wanted kind, or two models.
     """
-    tree = WeightTree(checkpoint, prefix)
+    tree = WeightTree(checkpoint)
     return tree.below(model_around(tree, find_fan(tree, weights, ('ema', 'model'))))
 
 

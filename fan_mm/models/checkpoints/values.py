@@ -1,4 +1,4 @@
-"""Weights that a model would take and compute nonsense with: of NaN, quantised, without values."""
+"""Weights that a model would accept and compute nonsense with: NaN, quantised, without values."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,8 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
         own: the state dict of the module that takes it.
 
     Raises:
-        InputError: a tensor that is not finite (masks may hold infinities), or is quantised.
+        InputError: a tensor that is not finite (an ``attn_mask`` may hold infinities), or is quantised, sparse, or
+            has no values.
     """
     for name, value in state.items():
         if name not in own:
@@ -29,7 +30,7 @@ def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
             raise InputError(f'{name} is quantised ({kind}): save the weights as float')
         if value.is_meta and not mine.is_meta:
             raise InputError(f'{name} has no values (meta device): save the weights themselves')
-        if not value.is_meta and 'mask' not in name and not _finite(value):
+        if not value.is_meta and not name.endswith('mask') and not _finite(value):
             raise InputError(
                 f'{name} has values that are NaN or infinite, so the weights are useless'
             )

@@ -15,7 +15,7 @@ from fan_mm.models.weight_tree import below
 def load_strictly(
     module: nn.Module, state: Mapping[str, Tensor], source: str, given: Iterable[str] = ()
 ) -> None:
-    """Load a state dict, and refuse it if a part of the module stays without.
+    """Load a state dict, and refuse it if a part of the module gets no weights.
 
     mmengine skips what is missing or has another shape with no more than a line in the log. What
     the module has no place for is left out.

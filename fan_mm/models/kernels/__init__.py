@@ -1,4 +1,4 @@
-"""What a GPU gets of our own: operators of PyTorch's dispatcher whose kernels Triton compiles.
+"""Our own operators for GPUs, in PyTorch's dispatcher, with kernels that Triton compiles.
 
 Each operator has a file, its kernels another (`*_triton`), which is imported when it is first needed; on
 other devices, and where there is no Triton, the operators are PyTorch's formulas. As operators they are

@@ -33,5 +33,5 @@ def parts_of(length: int, size: int) -> int:
 
 
 def needs_gradient(*inputs: Tensor) -> bool:
-    """Whether autograd follows what is computed of these."""
+    """Whether autograd follows what is computed from these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)

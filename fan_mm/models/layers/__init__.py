@@ -15,7 +15,8 @@ from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.mlp import ConvMlp, DWConv, Mlp
 from fan_mm.models.layers.patch_embed import ConvPatchEmbed, OverlapDownsample
 from fan_mm.models.layers.position_encoding import FourierPositionEncoding
-from fan_mm.models.layers.token_map import as_map, as_tokens
+from fan_mm.models.layers.residual import residual
+from fan_mm.models.layers.token_map import as_map, as_tokens, contiguous_map
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.token_pooling import TokenPooling
 from fan_mm.models.layers.window_attention import WindowAttention
@@ -44,4 +45,6 @@ __all__ = [
     'as_map',
     'as_tokens',
     'checkpoint',
+    'contiguous_map',
+    'residual',
 ]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fan_mm.models.layers.channel_attention import CHANNEL_ATTENTIONS
 from fan_mm.models.layers.patch_embed import OverlapDownsample
+from fan_mm.models.layers.residual import residual
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.token_pooling import TokenPooling
 
@@ -55,7 +56,7 @@ class FANBlock(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         pooled = tokens if self.token_pooling is None else self.token_pooling(tokens, grid)
-        mixed = self.drop_path(self.token_mixing(self.norm1(pooled)))
-        tokens = torch.addcmul(tokens, self.gamma1, mixed)
-        mixed = self.drop_path(self.channel_attention(self.norm2(tokens), grid))
-        return torch.addcmul(tokens, self.gamma2, mixed)
+        mixed = self.token_mixing(self.norm1(pooled))
+        tokens = residual(tokens, mixed, self.drop_path, self.gamma1)
+        mixed = self.channel_attention(self.norm2(tokens), grid)
+        return residual(tokens, mixed, self.drop_path, self.gamma2)

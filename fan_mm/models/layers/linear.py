@@ -39,14 +39,14 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def cast_once(x: Tensor) -> Tensor:
-    """What autocast would make of ``x`` for every product with it anew, on a GPU a kernel each."""
+    """``x`` cast once, where autocast would cast it for every product, on a GPU a kernel each."""
     if x.is_cuda and torch.is_autocast_enabled('cuda'):
         return x.to(torch.get_autocast_dtype('cuda'))
     return x
 
 
 class Linear(nn.Linear):
-    """Linear layer born with truncated-normal weights of std 0.02 and a zero bias."""
+    """Linear layer initialised with truncated-normal weights of std 0.02 and a zero bias."""
 
     def reset_parameters(self) -> None:
         """Set the initial values."""

@@ -1,7 +1,9 @@
 """Tokens and maps are two views of the same memory: a channels-last map is a list of tokens."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -13,6 +15,34 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 def as_tokens(x: Tensor) -> Tensor:
     """View a channels-last map (B, C, H, W) as tokens (B, H * W, C); others are copied."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def contiguous_map(x: Tensor) -> Tensor:
+    """Copy a channel-last map (B, H, W, C) to (B, C, H, W), contiguous.
+
+    For what leaves a backbone: mmcv's operators (RoIAlign) silently misread a channels-last map.
+    """
+    return _ContiguousMap.apply(x)
+
+
+class _ContiguousMap(torch.autograd.Function):
+    """The copy, with a gradient that is laid out as tokens are.
+
+    Otherwise the gradient would stay a transposed view, and so would, through all residual sums, every
+    gradient of tokens behind it: each of their sums and products would read memory with large strides.
+    """
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2).contiguous()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.permute(0, 2, 3, 1).contiguous()
 
 
 def padding(size: Sequence[int], multiple: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import pytest
 from test_coco_files import CLASSES, write
 
 from fan_mm.engine.checks.coco_files import check_as_dataset, check_as_truth, read_coco
-from fan_mm.engine.checks.coco_oddities import odd_objects
+from fan_mm.engine.checks.coco_oddities import _extent, _overlap, odd_objects
 from fan_mm.errors import InputError
 
 MASKS = 'LoadAnnotations(with_mask=True)'
@@ -129,3 +129,28 @@ def test_what_is_no_annotation_file(tmp_path, content, words):
     ) as error:
         read_coco(file)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('box', 'extent', 'share'),
+    [
+        ([10, 20, 30, 0], (10, 20, 40, 20), 1),  # lines, which lie on each other
+        ([10, 20, 0, 30], (10, 20, 10, 50), 1),
+        ([0, 0, 9, 9], (0, 0, 9, 4), 0.5),
+        ([0, 0, 9, 9], (5, 5, 14, 14), 25 / 175),
+        ([0, 0, 9, 9], (20, 20, 29, 29), 0),  # apart on both axes
+    ],
+)
+def test_the_share_that_boxes_and_outlines_have_in_common(box, extent, share):
+    assert _overlap(box, extent) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ('segmentation', 'extent'),
+    [
+        ([[1, 8, 3, 2], [7, 4, 5, 6]], (1, 2, 7, 8)),
+        *((value, None) for value in ([], [[]], [[1]], [['a', 'b']], {'counts': [1]}, None)),
+    ],
+)
+def test_the_extent_of_polygons(segmentation, extent):
+    assert _extent({'segmentation': segmentation}) == extent

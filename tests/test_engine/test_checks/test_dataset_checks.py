@@ -11,6 +11,7 @@ from fan_mm.engine.checks.datasets import (
     build_lazily,
     check_dataset,
     check_names,
+    chosen,
     classes_of,
     unread_settings,
 )
@@ -259,3 +260,22 @@ def _parts_of(split):
     return {f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')} | (
         {'optim_wrapper'} if split == 'train' else set()
     )
+
+
+class Five(BaseDataset):
+    """Of five samples."""
+
+    def load_data_list(self):
+        return [dict(number=number) for number in range(5)]
+
+
+@pytest.mark.parametrize('indices', [None, 2, 9, -2, [0, 3], (-1, 1)])
+def test_the_samples_that_mmengine_keeps(indices):
+    kept = Five(indices=indices)
+    assert chosen(list(range(5)), indices) == [
+        kept.get_data_info(index)['number'] for index in range(len(kept))
+    ]
+
+
+def test_samples_that_are_not_there_are_left_to_mmengine():
+    assert chosen(['a', 'b'], [5, 1, -2, -3]) == ['b', 'a']

@@ -1,9 +1,12 @@
 """Pictures as a pipeline loads them, in which size and how turned; and those that a list names twice."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from fan_mm.engine.checks import files
 from fan_mm.engine.checks.files import listed_twice, other_size, turned_photos
 
 LOADER = dict(type='LoadImageFromFile')
@@ -68,17 +71,34 @@ IGNORING = dict(LOADER, color_type='color_ignore_orientation')
     ],
 )
 def test_photos_that_are_turned_are_said_once(tmp_path, orientation, loader, how):
-    files = photos(tmp_path, 1, 1, orientation, orientation, 1)
-    (note,) = turned_photos('test_dataloader.dataset', files, [loader])
+    paths = photos(tmp_path, 1, 1, orientation, orientation, 1)
+    (note,) = turned_photos('test_dataloader.dataset', paths, [loader])
     assert note.startswith(
         'test_dataloader.dataset: 2 of 5 images checked have an EXIF orientation, such as '
-        f'{orientation} of {files[2]}; the pipeline {how}, and the labels must match: '
+        f'{orientation} of {paths[2]}; the pipeline {how}, and the labels must match: '
     )
 
 
 def test_upright_photos_and_what_is_none_are_not_said(tmp_path):
     files = [*photos(tmp_path, 1, 1), tmp_path / 'none.jpg', None]
     assert turned_photos('place', files, [LOADER]) == []
+
+
+@pytest.mark.parametrize(('seconds', 'checked'), [(0.001, 200), (0.1, 20), (9, 20)])
+def test_a_slow_file_system_is_asked_less(monkeypatch, seconds, checked):
+    """Evenly spaced, however few; time is what the files of the dataset take."""
+    clock, asked = [0.0], []
+
+    def read(path):
+        clock[0] += seconds
+        asked.append(path)
+        return SimpleNamespace(orientation=6)
+
+    monkeypatch.setattr(files, 'read_header', read)
+    monkeypatch.setattr(files.time, 'monotonic', lambda: clock[0])
+    (note,) = turned_photos('place', [f'{i:04d}' for i in range(2000)], [])
+    assert len(asked) == checked and asked[:2] == ['0000', '0100']
+    assert note.startswith(f'place: {checked} of {checked} images checked')
 
 
 def test_listed_twice():

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from fan_mm.engine import check_config
+from fan_mm.engine.checks.labels import _Look
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -416,3 +418,21 @@ def test_indices_leave_out_what_is_not_there(folder):
     folder.labels('val')[3].unlink()
     assert said(folder.config(indices=3)) == ''
     assert 'no label file' in complaint(folder.config(indices=[0, 3]))
+
+
+@pytest.mark.parametrize(
+    ('seen', 'panoptic', 'said'),
+    [
+        ({'a.png': 33}, (), 'a.png and others are labelIds'),
+        ({'a.png': 5, 'b.png': 33}, (), 'a.png and others are labelIds'),
+        ({'a.png': 33, 'b.png': 33}, ('a.png',), 'b.png and others are labelIds'),
+        ({'a.png': 33}, ('a.png',), None),  # ids of segments are no classes
+        ({'a.png': 5}, (), None),
+    ],
+)
+def test_labels_of_another_encoding_are_named_by_the_first(seen, panoptic, said):
+    look = object.__new__(_Look)
+    look.seen = {path: (np.array([value]), np.array([0])) for path, value in seen.items()}
+    look.panoptic, look.sample = set(panoptic), {}
+    look.dataset = SimpleNamespace(doubt=lambda values, _: 'are labelIds' if 33 in values else None)
+    assert look._doubt() == said

@@ -83,6 +83,8 @@ def rewrite(old, new):
         ),
         (rewrite('<name>dog', '<name> dog'), "objects named ' dog' are left out"),
         (rewrite('<name>dog', '<name>bird'), None),  # not wanted
+        (rewrite('<xmin>5', '<xmin>35'), None),  # of no width
+        (rewrite('<ymin>10', '<ymin>60'), None),
         (
             rewrite('<xmin>5', '<xmin>55'),
             r'2\.xml: an object has xmin 55, ymin 10, xmax 35, ymax 60: its corners are swapped',

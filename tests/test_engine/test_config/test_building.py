@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import HOOKS, Registry
+from mmengine.registry import HOOKS, MODELS, Registry
 
 from fan_mm.engine.config.building import building, used_so
+from fan_mm.engine.config.registered import missing_library
 from fan_mm.errors import InputError
 
 PARTS = Registry('part of these tests', scope='mmengine')
@@ -140,3 +141,22 @@ def test_what_cannot_be_downloaded(caller, monkeypatch, tmp_path):
             f'{tmp_path}/checkpoints/c.pth, or name a file in its place'
         )
     assert str(error.value) == line
+
+
+@pytest.mark.parametrize(
+    ('kind', 'scope', 'missing'),
+    [
+        ('RotatedRetinaNet', 'mmrotate', 'mmrotate'),
+        ('mmrotate.RotatedRetinaNet', 'mmdet', 'mmrotate'),
+        ('Resnet', 'mmengine', None),
+        ('mmengine.Resnet', 'mmrotate', None),
+        ('Resnet', None, None),
+        ('Net', 'json', None),  # installed, whatever it registers
+    ],
+)
+def test_the_library_of_a_name_that_nobody_has(kind, scope, missing):
+    assert missing_library(kind, scope) == missing
+    with pytest.raises(InputError) as error, building(Config(dict(default_scope=scope))):
+        MODELS.build(dict(type=kind))
+    hint = f'There is no library {missing}: install it'
+    assert str(error.value).endswith(hint) == (missing is not None)

@@ -66,6 +66,15 @@ def test_old_pipelines_in_a_new_config(step, wrapped):
         refuse_old_config(Config(dict(test_dataloader=dict(dataset=dataset))))
 
 
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+@pytest.mark.parametrize('listed', [list, tuple])
+def test_datasets_that_mmcv_would_have_joined(split, listed):
+    datasets = listed([dict(type='CocoDataset'), dict(type='CocoDataset')])
+    loader = {f'{split}_dataloader': dict(dataset=datasets)}
+    with pytest.raises(InputError, match=rf'{split}_dataloader\.dataset is a list.*ConcatDataset'):
+        refuse_old_config(Config(loader))
+
+
 def test_the_library_that_changed_its_name():
     with pytest.raises(InputError, match="set default_scope='mmpretrain'"):
         refuse_old_config(Config(dict(default_scope='mmcls')))

@@ -9,7 +9,7 @@ from fan_mm.evaluation.audit.auditor import Auditor
 from fan_mm.evaluation.audit.evidence import Seen
 from fan_mm.evaluation.cells import Cell
 
-CLEAN, FOG = Cell('clean', 0), Cell('fog', 1)
+CLEAN, CORRUPTED = Cell('clean', 0), (Cell('brightness', 1), Cell('fog', 1))  # before and after it
 SEEN = Seen(pictures={0: 1, 1: 2})
 
 
@@ -31,7 +31,8 @@ def test_labels_that_the_metric_ignores(metrics, ignored, monkeypatch):
     monkeypatch.setattr(module, 'Watch', lambda *given: given)
     found = auditor(*metrics)
     assert found.watch(CLEAN) == ('model', True, ignored)
-    assert found.watch(FOG) == ('model', False, ignored)
+    for cell in CORRUPTED:
+        assert found.watch(cell) == ('model', False, ignored)
 
 
 @pytest.mark.parametrize('crop', [None, {'size': [32, 32], 'looked_at': 16}])
@@ -39,7 +40,8 @@ def test_crops_are_looked_at_once_in_the_clean_cell(crop, monkeypatch):
     asked = []
     monkeypatch.setattr(module, 'cropped_twice', lambda *given: asked.append(given) or crop)
     found = auditor()
-    assert 'cropped_twice' not in found.evidence(FOG, [SEEN]) and not asked
+    for cell in CORRUPTED:
+        assert 'cropped_twice' not in found.evidence(cell, [SEEN]) and not asked
     assert found.evidence(CLEAN, [SEEN]).get('cropped_twice') == crop
     assert asked == [('dataset', ['x.png'], 2)]
 
@@ -47,4 +49,4 @@ def test_crops_are_looked_at_once_in_the_clean_cell(crop, monkeypatch):
 @pytest.mark.parametrize(('classes', 'known'), [((), None), (('a', 'b'), 2)])
 def test_classes_may_not_be_known(classes, known, monkeypatch):
     monkeypatch.setattr(module, 'merged', lambda parts, number: {'classes': number})
-    assert auditor(classes=classes).evidence(FOG, [SEEN]) == {'classes': known}
+    assert auditor(classes=classes).evidence(CORRUPTED[0], [SEEN]) == {'classes': known}

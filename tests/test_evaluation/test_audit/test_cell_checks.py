@@ -55,11 +55,24 @@ def test_same_scores_of_segmentation_are_told_by_its_values():
 
     [finding] = found('same_scores', changed(facts, change))
     assert len(finding.cells) == 6
-    # 19 classes of which one is found are no evidence
-    some = {'IoU': {f'c{i}': 30.0 if i else 0.0 for i in range(19)}}
-    assert not found(
-        'same_scores', changed(facts, lambda r: dataclasses.replace(r, per_class=some))
+
+
+@pytest.mark.parametrize(
+    ('values', 'is_found'),
+    [
+        ([30.0, *[0.0] * 18], False),  # 19 classes of which one is found are no evidence
+        ([*range(30, 39), 0.0, 100.0], False),
+        ([*range(30, 40), 0.0, 100.0], True),
+        ([0.5, 99.5, *range(30, 38)], True),
+    ],
+)
+def test_ten_values_are_in_common_by_no_chance(values, is_found):
+    per_class = {'IoU': {f'c{i}': float(value) for i, value in enumerate(values)}}
+    metrics = {'mIoU': float(values[0])}
+    facts = changed(
+        healthy(), lambda r: dataclasses.replace(r, metrics=metrics, per_class=per_class)
     )
+    assert bool(found('same_scores', facts)) == is_found
 
 
 @pytest.mark.parametrize(
@@ -106,6 +119,8 @@ def test_one_score_of_cells_that_are_equal_in_all(what):
     [
         ([2.0, 2.0, 2.0, 5.0], 2.0),
         ([2.0, 2.0, 4.0, 5.0], None),
+        ([0.5, 0.5, 0.5, 5.0], 0.5),
+        ([99.5, 99.5, 99.5, 5.0], 99.5),
         ([2.0, 2.0, 2.0], None),
         ([0.0] * 9, None),
         ([100.0] * 9, None),
@@ -268,7 +283,8 @@ def test_time_of_a_cell(seconds, waited, expected):
 
     findings = found('timing', changed(healthy(), change))
     assert len(findings) == expected
-    assert all('took 600 s, while its neighbours take 40 s' in f.evidence for f in findings)
+    words = 'fog/2 took 600 s, while its neighbours take 40 s; 500 s of it waiting for the loader'
+    assert all(finding.evidence == words for finding in findings)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,21 @@ def test_one_value_for_most_conditions():
     assert found_in(records) == [('one score', list(NAMES[1:4]))]
 
 
+@pytest.mark.parametrize('other', ['clean', 'equal', 'without values per class'])
+def test_one_value_counts_once_and_of_segmenters_alone(other):
+    records = conditions()
+    having = [*NAMES[1:3], CLEAN if other == 'clean' else NAMES[3]]  # two of four
+    for name in having:
+        records[name].metrics = {'mIoU': 1.98}
+    if other == 'equal':
+        for name in having[:2]:
+            records[name].evidence['scores'] = 'equal'
+    elif other != 'clean':
+        records[NAMES[3]].per_class = {}
+    expected = [('same scores', having[:2])] if other == 'equal' else []
+    assert found_in(records) == expected
+
+
 def test_what_was_stored_before_says_nothing_of_pictures():
     records = conditions()
     for record in records.values():

@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
 from fan_mm.evaluation.audit.evidence import IGNORED, Seen, merged
-from fan_mm.evaluation.audit.watch import Watch, _overlaps
+from fan_mm.evaluation.audit.watch import PIXELS, Watch, _count_pairs, _overlaps
 
 CLASSES = 5
 
@@ -97,6 +97,15 @@ def test_counts_of_pixels():
     corrupted = merged([watched(given, clean=False)], CLASSES)
     assert corrupted['most'] == seen['most']
     assert 'truth' not in corrupted
+
+
+@pytest.mark.parametrize('labels', [[IGNORED, 0, 3], [-3, 0], [1, PIXELS], [2**31, 5], []])
+@pytest.mark.parametrize('guesses', [[0, 1, 4], [-1, 2], [-1], [3, 2 * PIXELS]])
+def test_pairs_of_any_labels_and_guesses(labels, guesses):
+    truth, predicted = np.array(labels * 4, np.int64), np.resize(guesses, 4 * len(labels))
+    counts = Counter()
+    _count_pairs(counts, truth, predicted)
+    assert counts == Counter(zip(truth.tolist(), predicted.tolist(), strict=True))
 
 
 def test_objects_are_taken_for_the_detection_upon_them():

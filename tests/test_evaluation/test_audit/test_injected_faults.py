@@ -341,6 +341,7 @@ def looked_at(tmp_path):
         (32, 37, 32, 1000, True),
         (32, None, None, 1000, False),
         (32, None, 32, 1000, False),
+        (16, None, 16, 1000, False),  # an edge of one pixel at least
         (32, 37, 32, 10, False),  # made at one size
         (32, 37, 30, 1000, False),
         # an edge is a 56th of the side: here 2 pixels, of which one is cut off or all

@@ -98,6 +98,13 @@ def test_a_norm_is_new_in_all_its_parts(part):
     assert not unset_layers(nn.Sequential(norm))
 
 
+@pytest.mark.parametrize('lacking', ['weight', 'bias'])
+def test_a_norm_of_one_parameter_may_be_as_it_began(lacking):
+    norm = nn.LayerNorm(4)
+    norm.register_parameter(lacking, None)  # as RMSNorm
+    assert unset_layers(nn.Sequential(norm)) == {}
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_weights_of_half_precision(dtype):
     assert list(unset_layers(Net().to(dtype))) == ['stem', 'norm', 'unused']

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip('mmseg')
 
@@ -14,10 +13,9 @@ import mmseg.evaluation  # noqa: F401  (registration)
 from forked import on_ranks
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
 from protocol_names import unnamed
-from stripe_model import StripeModel
+from stripe_model import SoftStripes, StripeModel
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, compare, read_per_image
@@ -32,25 +30,6 @@ from fan_mm.report.report import write_report
 
 SMALL = dict(corruptions=['gaussian_noise', 'fog'], severities=[1, 3])
 CELLS = 5
-
-
-class SoftStripes(StripeModel):
-    """Logits are distances of colours."""
-
-    def __init__(self, sharpness=0.1, shift=0.0):
-        super().__init__()
-        self.sharpness = sharpness
-        self.colours += shift
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        super().forward(inputs, data_samples, mode)
-        for image, sample in zip(inputs, data_samples, strict=True):
-            pixels = image.flatten(1).T.float()
-            logits = -self.sharpness * torch.cdist(pixels, self.colours).T
-            logits = logits.view(19, *image.shape[1:])
-            sample.seg_logits = PixelData(data=logits)
-            sample.pred_sem_seg = PixelData(data=logits.argmax(0, keepdim=True))
-        return data_samples
 
 
 @pytest.fixture

@@ -105,6 +105,17 @@ def test_copies_are_turned_as_the_loader_turns_their_originals(tmp_path, loader,
                 check(root, clean, Dataset(**options))
 
 
+@pytest.mark.parametrize('orientation', range(2, 9))
+@pytest.mark.parametrize(
+    ('read', 'options'), [(ignored, LOADERS['default'][0]), (applied, LOADERS['ignoring'][0])]
+)
+def test_sizes_of_squares_tell_no_turn(tmp_path, read, options, orientation):
+    clean = write_clean(tmp_path / 'clean', orientation, shape=(64, 64))
+    write_copies(tmp_path / 'copies', clean, read)
+    with pytest.raises(InputError, match=f'another orientation .* orientation {orientation}'):
+        check(tmp_path / 'copies', clean, Dataset(**options))
+
+
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tif', '.webp', '.bmp', '.gif'])
 @pytest.mark.parametrize('shape', [(60, 90), (64, 64)])
 def test_the_generators_reader_fits_the_default_loader_whatever_the_format(tmp_path, suffix, shape):
@@ -120,11 +131,15 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize('change', CHANGES.values(), ids=CHANGES)
-def test_copies_of_another_size(tmp_path, change):
-    clean = write_clean(tmp_path / 'clean')
-    write_copies(tmp_path / 'copies', clean, applied, change)
-    with pytest.raises(InputError, match='copies must have the size of their originals'):
+@pytest.mark.parametrize('orientation', [1, 4, 6])
+@pytest.mark.parametrize('change', CHANGES)
+def test_copies_of_another_size(tmp_path, change, orientation):
+    """Only an orientation that lays the image on its side is named as the reason."""
+    clean = write_clean(tmp_path / 'clean', orientation)
+    write_copies(tmp_path / 'copies', clean, applied, CHANGES[change])
+    is_turned = change == 'transposed' and orientation == 6
+    said = 'EXIF orientation 6' if is_turned else 'copies must have the size of their originals'
+    with pytest.raises(InputError, match=said):
         check(tmp_path / 'copies', clean, Dataset())
 
 
@@ -176,6 +191,30 @@ def test_pipelines_inside_wrappers(tmp_path):
     wrapped = type('Wrapper', (), dict(dataset=type('Concat', (), dict(datasets=[inside]))()))()
     with pytest.raises(InputError, match='EXIF orientation 6'):
         check(tmp_path / 'copies', clean, wrapped)
+
+
+@pytest.mark.parametrize('stored', [(60, 90, 3), (60, 90), (90, 60, 3)])
+def test_originals_that_only_the_loader_knows(tmp_path, stored):
+    class LoadArray(LoadImageFromFile):
+        """Told by its name: a loader."""
+
+        def transform(self, results):
+            if not results['img_path'].endswith('.npy'):
+                return super().transform(results)
+            results['img'] = np.load(results['img_path'])
+            return results
+
+    picture = tmp_path / 'clean/0.npy'
+    picture.parent.mkdir()
+    np.save(picture, np.zeros(stored, np.uint8))
+    write_copies(tmp_path / 'copies', [str(picture)], lambda _: scene())
+    dataset = Dataset()
+    dataset.pipeline.transforms[0] = LoadArray()
+    if stored[:2] == (60, 90):
+        check(tmp_path / 'copies', [str(picture)], dataset)
+    else:
+        with pytest.raises(InputError, match=r'90x60 pixels and .*0\.npy 60x90'):
+            check(tmp_path / 'copies', [str(picture)], dataset)
 
 
 def test_somebodys_own_loader_decides(tmp_path):

@@ -411,3 +411,11 @@ def test_a_folder_that_may_not_be_written_into(tmp_path, monkeypatch, denied):
             check_image_cache(tmp_path)
     else:
         check_image_cache(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('size', 'words'),
+    [(0, '1 MiB'), (5.4 * 2**20, '5 MiB'), (2**30 - 1, '1024 MiB'), (2.5 * 2**30, '2.5 GiB')],
+)
+def test_sizes_in_words(size, words):
+    assert image_cache._in_words(size) == words

@@ -15,6 +15,7 @@ from fan_mm.corruptions import corrupt, image_key, seed_for
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.evaluation.loading.picture_flow import Look, colour_orders
 from fan_mm.evaluation.pipelines import from_files, on_the_fly, with_cells
 
 pytest.importorskip('mmpretrain')
@@ -411,6 +412,24 @@ def test_a_pipeline_that_fails_is_left_to_fail_where_it_runs(file):
     data, _ = make(file, [LOAD, fails, PACK])
     with pytest.raises(OSError, match='unreadable'):
         data[0]
+
+
+@pytest.mark.parametrize('where', ['before', 'after'])
+def test_a_transform_that_takes_no_picture_of_one_colour(file, where):
+    """Of the order nothing is known only where none of the painted image gets there."""
+
+    def centred(results):
+        if results['img'].std(axis=(0, 1)).max() < 1:
+            raise ZeroDivisionError('no contrast')
+        return results
+
+    look = Look()
+    if where == 'after':
+        transforms = [LoadImageFromFile(), look, centred]
+        assert colour_orders(transforms, look, {'img_path': str(file)}) == {'bgr'}
+    else:
+        with pytest.raises(InputError, match=r'cannot be determined: .* ZeroDivisionError: no con'):
+            colour_orders([LoadImageFromFile(), centred, look], look, {'img_path': str(file)})
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,17 @@ def test_nine_pictures_of_one_scene_are_one():
     assert np.std(together) > 2 * np.std(apart)
 
 
+def test_what_has_one_scene_has_no_resamples():
+    """Nor has what it is pooled with; three fogs of one street are one scene."""
+    sums = np.stack([np.full((3, 1), 5), np.full((3, 1), 10)], 1).astype(np.uint32)
+    scenes = {FOG: np.array(['street'] * 3), NIGHT: np.array(list('abc'))}
+    pooled = pool({FOG: sums, NIGHT: sums}, scenes, resamples=20)
+    assert np.isnan(pooled.drawn([FOG], [0])).all()
+    assert np.isnan(pooled.drawn([FOG, NIGHT], [0])).all()
+    assert (pooled.drawn([NIGHT], [0]) == 50).all()
+    assert pooled.score([FOG, NIGHT], [0]) == 50
+
+
 def test_written_and_read(tmp_path):
     results, arrays = shift_results()
     write_with_arrays(tmp_path, results, {n: a and a.items() for n, a in arrays.items()})

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.evaluation.data import facts
 from fan_mm.evaluation.shifts.published import (
-    _content,
     _semsegbench,
     other_protocols,
     published_shifts,
@@ -13,9 +13,9 @@ from fan_mm.evaluation.shifts.published import (
 
 
 def test_rows_are_of_sets_and_splits_that_there_are():
-    for row in (*_content()['rows'], *_content()['other_protocols']):
+    for row in (*facts('published_shifts')['rows'], *facts('published_shifts')['other_protocols']):
         assert row['split'] in SHIFT_SETS[row['set']].splits and row['source']
-    for row in _content()['rows']:
+    for row in facts('published_shifts')['rows']:
         named = set(row['values']) - {'pooled', 'mean_of_conditions', 'clean'}
         assert named <= set(SHIFT_SETS[row['set']].conditions)
 
@@ -37,7 +37,7 @@ def test_other_protocols_are_said_not_shown():
     assert published_shifts('foggy_zurich', 'testv2', 'mIoU') == []
     assert 'three scales' in other_protocols('foggy_zurich', 'testv2')[0]
     assert other_protocols('acdc', 'val') == []
-    rows = _content()['other_protocols']
+    rows = facts('published_shifts')['other_protocols']
     asked = {(row['set'], row['split']) for row in rows}
     for name, split in asked:
         mine = [row['model'] for row in rows if (row['set'], row['split']) == (name, split)]

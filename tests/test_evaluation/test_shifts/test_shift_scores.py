@@ -106,3 +106,15 @@ def test_what_has_no_statistics_is_not_pooled_and_that_is_said(clean):
         assert 'is not COCO val2017' in entry['notes'][0]
     else:
         assert 'effective_robustness' not in entry['mean_of_conditions']
+
+
+def test_what_no_image_has_is_undefined_and_not_missing():
+    """Of large objects, say, there is no AP where there are none; a condition that failed is missing."""
+    fog, snow = (measured(cell, 0.5, statistics=None) for cell in (FOG, SNOW))
+    for part in (fog, snow):
+        part.record.metrics['mIoU'] = None
+    entry = SetScores(ACDC, [fog, snow], None, 'mIoU', CLASSES, pool({}, {})).numbers()
+    nothing = dict(value=None, interval=None, complete=True, missing=[])
+    assert entry['conditions']['fog']['score'] == nothing == entry['mean_of_conditions']['score']
+    entry = SetScores(ACDC, [fog, failed(SNOW)], None, 'mIoU', CLASSES, pool({}, {})).numbers()
+    assert entry['mean_of_conditions']['score']['missing'] == ['acdc/fog', 'acdc/snow']

@@ -1,11 +1,15 @@
 """What metrics collected on several ranks: in the order of the samples, and on the CPU."""
 
 from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from fan_mm.evaluation.sweeping.gathering import RankPart, in_order, to_cpu
+from fan_mm.evaluation.sweeping import gathering
+from fan_mm.evaluation.sweeping.gathering import Gathering, RankPart, in_order, to_cpu
 
 Pair = namedtuple('Pair', 'first second')
 
@@ -52,3 +56,33 @@ def test_tensors_take_their_own_storage_along_whatever_holds_them():
     assert type(found['names']) is Pair and found['names'].second == 3
     assert isinstance(found['element'], BaseDataElement)
     assert found['whole'].data_ptr() == batch.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ('device', 'named', 'has_work_dir', 'folders'),
+    [
+        ('cpu', None, True, ['.collect/1', '.collect/2']),  # never one name twice
+        ('cpu', None, False, [None, None]),
+        ('cpu', 'elsewhere', True, ['elsewhere', 'elsewhere']),
+        ('gpu', None, True, [None, None]),
+    ],
+)
+def test_parts_are_sent_as_the_first_metric_says(
+    device, named, has_work_dir, folders, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(gathering, 'get_dist_info', lambda: (1, 3))
+    monkeypatch.setattr(gathering, 'collect_results', lambda *given: asked.append(given))
+    metrics = [
+        SimpleNamespace(collect_device=device, collect_dir=named),
+        SimpleNamespace(collect_device='gpu', collect_dir='of another metric'),
+    ]
+    found = Gathering(SimpleNamespace(metrics=metrics), tmp_path if has_work_dir else None)
+    part = RankPart(positions=[0])
+    for _ in folders:
+        found.gather(part)
+    wanted = [str(tmp_path / f) if f and f != named else f for f in folders]
+    assert asked == [([part], 3, device, folder) for folder in wanted]
+    (tmp_path / '.collect/9').mkdir(parents=True)
+    found.tidy()
+    assert Path(tmp_path / '.collect').exists() != has_work_dir
