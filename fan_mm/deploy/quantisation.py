@@ -54,8 +54,8 @@ def to_int8(proto: Any, pictures: Iterable[Tensor]) -> tuple[Any, dict[str, int]
                 Pictures(),
                 op_types_to_quantize=list(QUANTISED),
                 per_channel=True,
-                # signed, OpenVINO 2026.4 gives wrong values behind a Concat; onnxruntime turns them into
-                # unsigned itself on x86
+                # behind a Concat OpenVINO 2026.4 computes signed ones wrongly; onnxruntime makes
+                # unsigned ones of them itself on x86
                 activation_type=QuantType.QUInt8,
                 nodes_to_exclude=[node.name for node in products],
                 # a bias, or attention, comes next: in float
@@ -80,7 +80,8 @@ def _between_activations(proto: Any) -> Iterator[Any]:
 def _round_for_products_alone(graph: Any, products: set[str]) -> None:
     """Give what is computed in float the value before it was rounded for a product beside it.
 
-    What a convolution makes is rounded for all: only so is it computed in integers.
+    What a convolution makes is rounded for all: only so is it computed in integers. But where it is
+    averaged with zeros around it, OpenVINO 2026.4 takes the integer 0 for them.
     """
     makers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
@@ -92,5 +93,15 @@ def _round_for_products_alone(graph: Any, products: set[str]) -> None:
                 continue
             rounded = makers.get(restored.input[0])
             source = rounded and makers.get(rounded.input[0])
-            if rounded is not None and (source is None or source.op_type != 'Conv'):
+            if rounded is None:
+                continue
+            if source is None or source.op_type != 'Conv' or _averages_padding(node):
                 node.input[place] = rounded.input[0]
+
+
+def _averages_padding(node: Any) -> bool:
+    """Whether zeros around a map count in its averages."""
+    options = {entry.name: entry for entry in node.attribute}
+    counts = 'count_include_pad' in options and options['count_include_pad'].i
+    padded = 'pads' in options and any(options['pads'].ints)
+    return node.op_type == 'AveragePool' and bool(counts) and padded

@@ -11,7 +11,13 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from fan_mm.config_parts import datasets_of, type_name
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
-from fan_mm.engine.checks.datasets import build_lazily, check_dataset, check_names, classes_of
+from fan_mm.engine.checks.datasets import (
+    build_lazily,
+    check_dataset,
+    check_names,
+    classes_of,
+    unread_settings,
+)
 from fan_mm.engine.checks.files import is_remote
 from fan_mm.engine.checks.labels import check_labels, label_readers
 from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
@@ -80,6 +86,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
+                    notes += unread_settings(place, dataset, _preprocessor(cfg))
                     notes += random_steps(place, dataset) if split != 'train' else []
         last = _splits(training)[-1]
         if knows_its_classes(cfg.model):
@@ -205,6 +212,12 @@ def _splits(training: bool) -> tuple[str, ...]:
 
 def _is_ours(model: dict) -> bool:
     return registered(MODELS, 'model', model).__module__.startswith('fan_mm.')
+
+
+def _preprocessor(cfg: Config) -> Any:
+    """Config of the data preprocessor: the model's own, else the one beside it."""
+    model = cfg.model.get('module', cfg.model)
+    return model.get('data_preprocessor') or cfg.get('data_preprocessor')
 
 
 def _check_class_count(place: str, dataset: dict, model: dict) -> None:

@@ -24,7 +24,6 @@ from fan_mm.engine.classification_checks import (
 )
 from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.config.old import refuse_old_config
-from fan_mm.engine.config.registered import said_in_one_line
 from fan_mm.engine.onnx_file import read_checkpoint
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.engine.weights import load_weights
@@ -141,10 +140,7 @@ def test_pipeline(predictor: Predictor) -> Compose:
     # mmseg's LoadDepthAnnotation and LoadBiomedicalAnnotation, too
     steps = [s for s in pipeline if not re.search('Load.*Annotation', type_name(s))]
     place = 'test_dataloader.dataset.pipeline'
-    with (
-        DefaultScope.overwrite_default_scope(predictor.scope),
-        said_in_one_line(place, dict(type='mmengine')),
-    ):
+    with used_so(place), DefaultScope.overwrite_default_scope(predictor.scope):
         check_steps(place, steps)
         return Compose(steps)
 
@@ -156,10 +152,7 @@ def test_dataset(predictor: Predictor) -> Any:
         InputError: it cannot be built: its config has a mistake, or files are missing.
     """
     place = 'test_dataloader.dataset'
-    with (
-        DefaultScope.overwrite_default_scope(predictor.scope),
-        said_in_one_line(place, predictor.dataset_cfg or {}),
-    ):
+    with used_so(place), DefaultScope.overwrite_default_scope(predictor.scope):
         for inner_place, inner in datasets_of(place, predictor.dataset_cfg):
             check_names(inner_place, inner)
             check_dataset(inner_place, inner)

@@ -2,9 +2,11 @@
 
 ``tools/make_corrupted_dataset.py``, the official scripts and Hendrycks's ImageNet-C write
 ``ROOT/<corruption>/<severity>/...`` or ``ROOT/<corruption>_<severity>/...`` (`fan_mm.datasets.corrupted`);
-below that lies the same tree as below the clean images' folder. How many folders of the clean path
-belong to that tree is found by looking. Where ImageNet's clean images lie in one folder, with a list
-of labels beside them, the class folders of ImageNet-C are found by the files' names.
+where each archive of ImageNet-C was unpacked in a folder of its own, its name comes before
+(``ROOT/noise/<corruption>/<severity>/...``). Below that lies the same tree as below the clean images'
+folder. How many folders of the clean path belong to that tree is found by looking. Where ImageNet's clean
+images lie in one folder, with a list of labels beside them, the class folders of ImageNet-C are found by
+the files' names.
 """
 
 import hashlib
@@ -19,7 +21,7 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
-from fan_mm.corruptions import CORRUPTIONS, SEVERITIES
+from fan_mm.corruptions import CORRUPTIONS, GROUPS, HOLD_OUTS, SEVERITIES
 from fan_mm.datasets.corrupted import LAYOUTS
 from fan_mm.datasets.corrupted.manifest import MANIFEST, read_manifest
 from fan_mm.errors import InputError
@@ -30,7 +32,12 @@ from fan_mm.images import SUFFIXES
 from fan_mm.picture_files import refuse_cut
 
 _SUFFIXES = tuple(s for suffix in SUFFIXES for s in (suffix, suffix.upper()))
-_CELL_FOLDERS = tuple(dict.fromkeys(layout.cell for layout in LAYOUTS.values()))
+_ARCHIVED = (
+    '{archive}/{corruption}/{severity}'  # ImageNet-C's archives, each unpacked in its folder
+)
+_CELL_FOLDERS = (*dict.fromkeys(layout.cell for layout in LAYOUTS.values()), _ARCHIVED)
+_ARCHIVES = {name: group for group, names in GROUPS.items() for name in names}
+_ARCHIVES |= dict.fromkeys(HOLD_OUTS, 'extra')
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,7 @@ class PremadeImages:
             raise refused[0]
         first = cells[0]
         expected = ' or '.join(
-            str(root / folder.format(corruption=first.corruption, severity=first.severity))
-            for folder in _CELL_FOLDERS
+            str(cls(root, cell_folder, 1).folder(first)) for cell_folder in _CELL_FOLDERS
         )
         raise InputError(
             f'{root} has no copy of {PurePath(clean_paths[0]).name} for {first}: expected it below '
@@ -112,7 +118,9 @@ class PremadeImages:
     def folder(self, cell: Cell) -> Path:
         """Folder of a cell."""
         return self.root / self.cell_folder.format(
-            corruption=cell.corruption, severity=cell.severity
+            archive=_ARCHIVES.get(cell.corruption),
+            corruption=cell.corruption,
+            severity=cell.severity,
         )
 
     def path(self, cell: Cell, clean_path: str) -> Path | None:

@@ -144,11 +144,7 @@ def summary_text(results: dict[str, Any]) -> str:
     lines = [
         f'{results["benchmark"]["name"]}, {metric} {unit}, {results["dataset"]["samples"]} images'
     ]
-    absent = [
-        c['corruption']
-        for c in results['cells']
-        if c['corruption'] == 'clean' and c['status'] != 'done'
-    ]
+    absent = [c for c in results['cells'] if c['corruption'] == 'clean' and c['status'] != 'done']
     lines.append(f'  {"clean":24}{_number(summary["clean"], absent)}')
     for name, corruption in summary['corruptions'].items():
         lines.append(f'  {name:24}{_number(corruption["mean"], corruption["missing"])}')

@@ -91,7 +91,7 @@ def _second(name: str, cfg: Config, step: Callable) -> tuple[float, Any, int]:
             data = next(batches, None)
         except Exception as error:  # whatever a dataset may raise
             if explained := failed_sample(loader, number):
-                raise explained from None
+                raise explained from explained.__cause__
             raise InputError(f'{name}: {one_line(error)}') from error
         if data is None:
             break

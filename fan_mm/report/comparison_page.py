@@ -114,37 +114,24 @@ def _others_section(comparison: Comparison) -> list[str]:
     columns = words.other_columns(comparison)
     if not columns:
         return []
-    rows = [
-        page.head_cell(words.labelled(e), 'row')
-        + ''.join(page.cell(t(e)) for t in columns.values())
-        for e in words.with_others(comparison)
-    ]
-    head = [page.head_cell('model'), *map(page.head_cell, columns)]
-    return [page.table(words.others_caption(comparison), head, [rows], 'lines')]
+    rows = words.columnwise(columns, words.with_others(comparison))
+    return [page.text_table(words.others_caption(comparison), ['model', *columns], rows)]
 
 
 def _calibration_section(comparison: Comparison) -> list[str]:
     columns = words.calibration_columns(comparison)
     if not columns:
         return []
-    rows = [
-        page.head_cell(words.labelled(e), 'row')
-        + ''.join(page.cell(t(e)) for t in columns.values())
-        for e in words.calibrated(comparison)
-    ]
-    head = [page.head_cell('model'), *map(page.turned_head_cell, columns)]
-    return [page.table(words.calibration_caption(comparison), head, [rows], 'lines')]
+    rows = words.columnwise(columns, words.calibrated(comparison))
+    caption = words.calibration_caption(comparison)
+    return [page.text_table(caption, ['model', *columns], rows, turned=True)]
 
 
 def _differences_section(comparison: Comparison) -> list[str]:
     if not comparison.differences:
         return []
-    rows = []
-    for d in comparison.differences:
-        name, *texts = words.difference_row(comparison, d)
-        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
-    head = [page.head_cell(text) for text in words.DIFFERENCE_HEAD]
-    return [page.table(words.difference_text(comparison), head, [rows], 'lines')]
+    rows = [words.difference_row(comparison, d) for d in comparison.differences]
+    return [page.text_table(words.difference_text(comparison), words.DIFFERENCE_HEAD, rows)]
 
 
 def _sources_section(entries: Sequence[Entry]) -> list[str]:

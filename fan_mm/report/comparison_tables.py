@@ -23,9 +23,7 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
     """
     columns = words.summary_columns(comparison)
     unit = ', per cent' if comparison.unit_label else ''
-    rows = [
-        [words.labelled(e), *(text(e) for text in columns.values())] for e in comparison.entries
-    ]
+    rows = words.columnwise(columns, comparison.entries)
     parts = [
         f'# {words.title(comparison)}',
         f'{task_label(comparison.task).capitalize()}{unit}; in brackets bootstrap intervals.',
@@ -43,17 +41,11 @@ def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
         ),
     ]
     if columns := words.other_columns(comparison):
-        rows = [
-            [words.labelled(e), *(t(e) for t in columns.values())]
-            for e in words.with_others(comparison)
-        ]
+        rows = words.columnwise(columns, words.with_others(comparison))
         parts += [f'## {comparison.tables[0].others_title}', words.others_caption(comparison)]
         parts.append(markdown_table(['model', *columns], rows))
     if columns := words.calibration_columns(comparison):
-        rows = [
-            [words.labelled(e), *(t(e) for t in columns.values())]
-            for e in words.calibrated(comparison)
-        ]
+        rows = words.columnwise(columns, words.calibrated(comparison))
         parts += ['## Calibration', words.calibration_caption(comparison)]
         parts.append(markdown_table(['model', *columns], rows))
     if comparison.differences:

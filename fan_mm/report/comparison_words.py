@@ -1,7 +1,7 @@
 """What a comparison says in all of its forms: titles, columns and their texts, captions."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
 from fan_mm.report.comparison import (
@@ -86,6 +86,13 @@ def other_columns(comparison: Comparison, bare: bool = False) -> dict[str, Calla
         return value if found is None or bare else _with_interval(value, found.interval)
 
     return {f'{metric_label(name)} ↑': functools.partial(text, name=name) for name in names}
+
+
+def columnwise(
+    columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry]
+) -> list[list[str]]:
+    """A row of texts for each entry: its name, and what the columns say of it."""
+    return [[labelled(e), *(text(e) for text in columns.values())] for e in entries]
 
 
 def with_others(comparison: Comparison) -> list[Entry]:

@@ -26,6 +26,7 @@ from fan_mm.report.labels import (
     task_label,
 )
 from fan_mm.report.robustness_table import ClassLosses, Measure, RobustnessTable
+from fan_mm.report.shift_table import ShiftTable
 
 _CLEAN_ROLES = {
     'clean': 'clean',
@@ -54,18 +55,11 @@ def report_page(table: RobustnessTable, figures: Mapping[str, Figure], work_dir:
         'explorer': ('Explorer', explorer(results, work_dir)),
         'gallery': ('Gallery', _gallery_section(results, work_dir)),
         'definitions': ('Definitions', _definitions(table)),
-        'provenance': (
-            'Provenance',
-            [
-                page.facts(
-                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
-                )
-            ],
-        ),
+        'provenance': ('Provenance', [provenance(table)]),
     }
     about = f'Robustness of {task_label(results["task"])} on {table.benchmark}: {table.images}.'
     about += '' if table.in_per_cent else f' {table.unit_told}'
-    above = [incomplete_notice(table), findings_notice(results), _headline(table)]
+    above = [incomplete_notice(table), findings_notice(results), headline(table)]
     return page.page(f'{table.name}: {table.benchmark}', table.name, about, above, sections)
 
 
@@ -90,12 +84,12 @@ def incomplete_notice(table: RobustnessTable) -> str:
     )
 
 
-def _headline(table: RobustnessTable) -> str:
-    return f'<ul class="headline">{"".join(card(m, table.level) for m in table.headline())}</ul>'
+def headline(table: RobustnessTable | ShiftTable) -> str:
+    """The numbers to be quoted, a card each."""
+    return f'<ul class="headline">{"".join(_card(m, table.level) for m in table.headline())}</ul>'
 
 
-def card(measure: Measure, level: float | None) -> str:
-    """One number of the headline."""
+def _card(measure: Measure, level: float | None) -> str:
     label = f'{measure.label} {arrow(measure.higher_is_better)}'
     kind = ' class="absent"' if measure.missing else ''
     unit = '' if measure.value is None or not measure.unit else f'<small> {measure.unit}</small>'
@@ -263,6 +257,12 @@ def classes_section(
         page.table(caption, head, [rows], 'heat classes'),
         page.ramp('nothing lost', f'{top:.1f} points'),
     ]
+
+
+def provenance(table: RobustnessTable | ShiftTable) -> str:
+    """Everything that identifies the measurement."""
+    caption = 'Model, data, settings and versions.'
+    return page.facts(caption, ('item', 'value'), table.provenance())
 
 
 def _gallery_section(results: dict, work_dir: Path) -> list[str]:

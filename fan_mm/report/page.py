@@ -145,6 +145,23 @@ def figure(content: str, caption: str) -> str:
     return f'<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
+def text_table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], turned: bool = False
+) -> str:
+    """A table of texts, the first of each row as its heading.
+
+    Args:
+        caption: below it.
+        head: of the columns.
+        rows: as many texts each.
+        turned: whether all heads but the first stand upright.
+    """
+    first, *others = head
+    heads = [head_cell(first), *map(turned_head_cell if turned else head_cell, others)]
+    lines = [head_cell(name, 'row') + ''.join(map(cell, texts)) for name, *texts in rows]
+    return table(caption, heads, [lines], 'lines')
+
+
 def ramp(text: str, end: str) -> str:
     """The legend of the heat colours, from 'nothing lost' to ``end``."""
     stops = ', '.join(heat(i / 8) for i in range(9))

@@ -372,9 +372,5 @@ def _table(comparison: ShiftComparison, metric: str) -> str:
 def _differences_section(comparison: ShiftComparison) -> list[str]:
     if not comparison.differences:
         return []
-    rows = []
-    for difference in comparison.differences:
-        name, *texts = _difference_row(comparison, difference)
-        rows.append(page.head_cell(name, 'row') + ''.join(page.cell(text) for text in texts))
-    head = [page.head_cell(text) for text in _DIFFERENCE_HEAD]
-    return [page.table(_difference_text(comparison), head, [rows], 'lines')]
+    rows = [_difference_row(comparison, d) for d in comparison.differences]
+    return [page.text_table(_difference_text(comparison), _DIFFERENCE_HEAD, rows)]

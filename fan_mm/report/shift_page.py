@@ -12,12 +12,13 @@ from fan_mm.report.calibration_figures import NAMES
 from fan_mm.report.figures import inline_svg
 from fan_mm.report.findings import findings_notice
 from fan_mm.report.html import (
-    card,
     classes_section,
     gallery_head,
     grid,
+    headline,
     intervals_told,
     picture,
+    provenance,
 )
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
@@ -54,23 +55,11 @@ def shift_page(table: ShiftTable, figures: Mapping[str, Figure], work_dir: Path)
             'Sets',
             [page.facts(table.title(n), ('what', 'value'), table.told(n)) for n in table.sets],
         ),
-        'provenance': (
-            'Provenance',
-            [
-                page.facts(
-                    'Model, data, settings and versions.', ('item', 'value'), table.provenance()
-                )
-            ],
-        ),
+        'provenance': ('Provenance', [provenance(table)]),
     }
     what = task_label(table.results['task']).capitalize()
     about = f'{what} on real adverse conditions: {table.about}.'
-    cards = ''.join(card(measure, table.level) for measure in table.headline())
-    above = [
-        _incomplete(table),
-        findings_notice(table.results),
-        f'<ul class="headline">{cards}</ul>',
-    ]
+    above = [_incomplete(table), findings_notice(table.results), headline(table)]
     return page.page(f'{table.name}: {table.about}', table.name, about, above, sections)
 
 

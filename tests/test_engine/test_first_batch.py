@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
@@ -329,6 +330,36 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
     words = r'does not report mIoU; did you mean city/mIoU\? It reports city/aAcc, '
     with pytest.raises(InputError, match=rf'^default_hooks\.checkpoint\.save_best: .*{words}'):
         train(cfg)
+
+
+@pytest.mark.parametrize('name', ['train', 'val', 'test'])
+@pytest.mark.parametrize(
+    ('options', 'refused'),
+    [
+        (dict(batch_size=4, drop_last=True), True),
+        (dict(batch_size=3, drop_last=True), False),
+        (dict(batch_size=4), False),
+        (dict(batch_size=4, drop_last=True, sampler=InfiniteSampler(range(3))), False),  # goes on
+        (dict(batch_size=4, drop_last=True, sampler=iter(range(3))), False),  # of no known length
+    ],
+)
+def test_loaders_without_a_batch(name, options, refused, monkeypatch):
+    """mmengine would end every epoch at once, and save what nothing has trained."""
+    monkeypatch.setattr(hook, 'try_loop', lambda *args: None)
+    loaders = {f'{split}_dataloader': DataLoader(range(9)) for split in ('train', 'val', 'test')}
+    loaders[f'{name}_dataloader'] = DataLoader(range(3), **options)
+    runner = SimpleNamespace(
+        **loaders,
+        **dict(val_loop=0, iter=0, hooks=[], param_schedulers=None),
+        test_loop=SimpleNamespace(dataloader=loaders['test_dataloader']),
+        model=SimpleNamespace(val_step=None, test_step=None),
+    )
+    words = (
+        f'{name}_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
+    )
+    with pytest.raises(InputError, match=words) if refused else nullcontext():
+        hook.FirstBatchHook().before_train(runner)
+        hook.FirstBatchHook().before_test(runner)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,18 @@ def test_layouts_of_the_generator_are_recognised(tmp_path, layout, file_format):
             assert images.path(cell, clean) == expected
 
 
+def test_archives_of_imagenet_c_in_a_folder_each(tmp_path):
+    cells = [*CELLS, Cell('jpeg_compression', 5), Cell('spatter', 2)]
+    for cell, archive in zip(cells, ('weather', 'weather', 'digital', 'extra'), strict=True):
+        fill(tmp_path / archive, 'imagenet', [cell])
+    images = PremadeImages.find(tmp_path, cells, clean_paths('imagenet'))
+    assert images.folder(cells[-1]) == tmp_path / 'extra/spatter/2'
+    with pytest.raises(
+        InputError, match=r'expected it below .*/snow/1 or .*/snow_1 or .*/weather/snow/1;'
+    ):
+        PremadeImages.find(tmp_path / 'digital', CELLS, clean_paths('imagenet'))
+
+
 def test_trees_with_more_folders_are_recognised(tmp_path):
     """As who replaces the last folder of data/cityscapes/leftImg8bit/clean/val by the cell."""
     for cell in CELLS:

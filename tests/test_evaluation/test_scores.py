@@ -1,6 +1,7 @@
 """Reading mmseg's, mmpretrain's and mmdet's metrics, on data worked out by hand."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from mmengine.evaluator import Evaluator
 
 from fan_mm.engine.evaluators import left_as_it_was, writing_aside
+from fan_mm.engine.first_batch.trial import _say_missed
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.scores import (
@@ -367,6 +369,12 @@ def test_a_panoptic_metric_that_keeps_its_predictions_scores_a_part_of_its_file(
     with left_as_it_was(Evaluator([given])), writing_aside(Evaluator([given])):
         assert given.tmp_dir is not None
     assert vars(given) == held
+    given._coco_api = SimpleNamespace(get_img_ids=lambda: [1, 2, 3])
+    _say_missed(Evaluator([given]), 3, 'test')
+    with pytest.raises(
+        InputError, match=r'all 3 images .* dataset has 2: leave outfile_prefix out'
+    ):
+        _say_missed(Evaluator([given]), 2, 'test')
 
 
 def test_metrics_without_their_headline_are_refused():

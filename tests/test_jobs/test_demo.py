@@ -284,7 +284,7 @@ def test_image_ground_truth_and_prediction_side_by_side(tmp_path):
         (dict(data_root='nowhere'), r'no such file or folder: nowhere \('),
         (
             dict(data_root='.', data_prefix=dict(img_path='', seg_map_path=''), ann_file=[1]),
-            'CityscapesDataset says TypeError: ',
+            'ann_file is a list, but CityscapesDataset takes one',
         ),
         (dict(pipeline=[dict(type='LoadImageFromFle')]), 'nothing is registered as LoadImageFr'),
     ],

@@ -339,14 +339,16 @@ def _of_size(mask: dict, size: list) -> str:
 
 def _check_runs(file: CocoFile, entry: dict, whole: bool) -> None:
     """A run-length code that fills its size: as a whole for pycocotools, which else never ends comparing it."""
-    counts, size = (entry['segmentation'].get(key) for key in ('counts', 'size'))
+    counts: Any = entry['segmentation'].get('counts')
+    size: Any = entry['segmentation'].get('size')
     if not isinstance(counts, list | str):
         raise file.fault(entry, 'has a segmentation without counts')
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_number, size)):
         raise file.fault(entry, 'has a segmentation without its size, [height, width]')
     if isinstance(counts, str):
         return
-    pixels, runs = math.prod(size), all(isinstance(run, int) and run >= 0 for run in counts)
+    pixels = math.prod(size)
+    runs = all(isinstance(run, int | float) and run >= 0 and run % 1 == 0 for run in counts)
     if not runs or sum(counts) > pixels or (whole and sum(counts) < pixels):
         raise file.fault(entry, f'has a segmentation whose counts do not add up to {pixels} pixels')
 

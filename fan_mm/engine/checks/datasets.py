@@ -8,10 +8,12 @@ from typing import Any
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from fan_mm.config_parts import steps_of
+from fan_mm.config_parts import steps_of, type_name
 from fan_mm.engine.checks.files import is_local, is_remote
 from fan_mm.engine.config.registered import base_named, bases, registered, said_in_one_line
 from fan_mm.errors import InputError
+
+_NORMALIZE = ('Normalize', 'TensorNormalize', 'torchvision/Normalize')
 
 
 def check_names(place: str, dataset: dict) -> None:
@@ -63,6 +65,32 @@ def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
         file = Path(classes).expanduser()
         classes = list_from_file(file) if file.is_file() else None
     return tuple(classes) if isinstance(classes, list | tuple) else None
+
+
+def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
+    """Lines for the log about what mmcv 1.x read in a dataset's config, or is done elsewhere now.
+
+    Args:
+        place: where the dataset stands in the config.
+        dataset: its config.
+        preprocessor: config of the model's data preprocessor, if there is one.
+    """
+    notes = []
+    cls = registered(DATASETS, place, dataset)
+    if (dataset.get('metainfo') or {}).get('label_map') and base_named(
+        cls, 'BaseSegDataset', 'mmseg'
+    ):
+        notes.append(
+            f'{place}.metainfo.label_map is not used: mmseg maps labels by the names in metainfo.classes only'
+        )
+    normalises = isinstance(preprocessor, dict) and preprocessor.get('mean') is not None
+    if normalises and any(
+        type_name(step) in _NORMALIZE for step in steps_of(dataset.get('pipeline'))
+    ):
+        notes.append(
+            f'{place}.pipeline has Normalize, and data_preprocessor a mean: images are normalised twice'
+        )
+    return notes
 
 
 def check_dataset(place: str, dataset: dict) -> bool:

@@ -1,7 +1,7 @@
 """Reading a config file; whatever is wrong in it becomes one line: where, and what."""
 
 import difflib
-import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyObject
+from mmengine.config.utils import MODULE2PACKAGE
 
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import KNOWN_KEYS, check_values
@@ -177,11 +178,27 @@ def _what_failed(error: BaseException, path: str) -> str:
     cause = _first_cause(error)
     if isinstance(error, ImportError) and str(error).startswith('Failed to import custom modules'):
         return f'{path}: custom_imports: {_why_not_imported(cause)}'
+    if isinstance(error, ModuleNotFoundError) and (there := _under_another_name(error)):
+        return f'{file}: {there}'
     if isinstance(error, UnicodeDecodeError):
         return f'{file} is not text in UTF-8'
     if isinstance(error, SystemExit):
         return f'{file}{line}: it exits Python (SystemExit), but a config must only set variables'
     return f'{file}{line}: {reason(error)}'
+
+
+def _under_another_name(error: ModuleNotFoundError) -> str | None:
+    """What to write for ``library::config`` where mmengine looks for another distribution of the library."""
+    package = str(error).partition(' is not installed')[0]
+    library = next((m for m, p in MODULE2PACKAGE.items() if p == package), None)
+    spec = importlib.util.find_spec(library) if library else None
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / '.mim' / 'configs'
+    return (
+        f"this mmengine looks for {package}, as which {library} is not installed: for '{library}::', write "
+        f'{folder}{os.sep}'
+    )
 
 
 def _place(error: BaseException) -> tuple[list[str], str]:

@@ -6,8 +6,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.runner import Runner
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
+from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
 from fan_mm.errors import InputError, is_of_memory
@@ -29,14 +30,17 @@ class FirstBatchHook(Hook):
         self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Try the validation."""
+        """Refuse a training of no batch, and try the validation."""
+        _refuse_no_batch('train_dataloader', runner.train_dataloader)
         if runner.val_loop is not None:
+            _refuse_no_batch('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
         self.at = runner.train_dataloader, runner.iter
 
     def before_test(self, runner: Runner) -> None:
-        """Try the test."""
+        """Refuse a test of no batch, and try it."""
+        _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
         try_loop(runner.test_loop, runner.model.test_step, 'test')
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -80,6 +84,24 @@ class FirstBatchHook(Hook):
         if at_fault := _computing(error) or _in_hook(error) or _scheduling(error):
             return InputError(f'{at_fault}: {one_line(error)}')
         return None
+
+
+def _refuse_no_batch(name: str, loader: Any) -> None:
+    """Refuse a loader without a batch: epochs of nothing would end in untrained checkpoints, or no score."""
+    if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, '__len__'):
+        return
+    if type(loader.sampler).__name__ in ENDLESS or isinstance(loader.dataset, IterableDataset):
+        return
+    try:
+        batches = len(loader)
+    except (TypeError, NotImplementedError):  # a sampler of one's own need not know
+        return
+    if not batches:
+        images: Any = loader.dataset
+        why = (
+            f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
+        )
+        raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 
 
 def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:

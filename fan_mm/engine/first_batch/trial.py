@@ -38,6 +38,7 @@ from fan_mm.engine.evaluators import (
     parts_of,
     set_metainfo,
     truth_ids,
+    waits_for_all,
     with_sizes,
     writing_aside,
 )
@@ -229,9 +230,20 @@ def _indices(loader: DataLoader, total: int) -> Sequence:
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
-    """Say that a metric counts objects of images as missed that the dataset does not have."""
+    """Say that a metric counts objects of images as missed that the dataset does not have.
+
+    Raises:
+        InputError: it would fail for want of them.
+    """
     for metric in evaluator.metrics:
         truth = truth_ids(metric)
+        api: Any = getattr(metric, '_coco_api', None)
+        if waits_for_all(metric) and api is not None and len(api.get_img_ids()) > total:
+            raise InputError(
+                f'{name}_evaluator: {type(metric).__name__} with an outfile_prefix needs predictions of all '
+                f'{len(api.get_img_ids())} images of its annotation file, but the dataset has {total}: leave '
+                'outfile_prefix out'
+            )
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
             text += f', the dataset {total}: objects in the others count as missed'

@@ -13,6 +13,7 @@ from fan_mm.engine.checks.datasets import (
     check_names,
     chosen,
     classes_of,
+    unread_settings,
 )
 from fan_mm.engine.config_checks import check_groups
 from fan_mm.engine.runtime import register_task_library
@@ -206,6 +207,27 @@ def test_lists_that_a_class_of_ones_own_takes(tmp_path):
     assert check_dataset(
         'd', dict(type='TakesSeveral', ann_file=['a', 'b'], data_root=str(tmp_path))
     )
+
+
+NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'preprocessor', 'words'),
+    [
+        (CITY, dict(mean=[1.0]), None),
+        (CITY | dict(pipeline=[NORMALIZE]), dict(mean=[1.0]), 'images are normalised twice'),
+        (CITY | dict(pipeline=[dict(type='torchvision/Normalize')]), dict(mean=[1]), 'twice'),
+        (CITY | dict(pipeline=[NORMALIZE]), dict(mean=None), None),
+        (CITY | dict(pipeline=[NORMALIZE]), None, None),
+        (CITY | dict(metainfo=dict(label_map={0: 1})), None, 'label_map is not used'),
+        (dict(type='Unlazy', metainfo=dict(label_map={0: 1})), None, None),
+    ],
+)
+def test_settings_that_are_not_read_or_done_twice(dataset, preprocessor, words):
+    notes = unread_settings('d', dataset, preprocessor)
+    assert len(notes) == (words is not None)
+    assert words is None or words in notes[0]
 
 
 GROUPS = dict(

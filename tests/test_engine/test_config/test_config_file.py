@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -64,6 +65,21 @@ def test_files_that_cannot_be_read(here, content, words):
     finally:
         sys.setrecursionlimit(limit)
     assert '\n' not in str(error.value)
+
+
+def test_a_library_under_the_name_of_another_distribution(here, monkeypatch):
+    """onedl-mmengine looks for mmsegmentation, whose configs onedl-mmsegmentation carries."""
+    library = pytest.importorskip('mmseg')
+    name = 'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    (here / 'a.py').write_text(f"_base_ = 'mmseg::{name}'")
+    monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
+    with pytest.raises(InputError, match="mmseg is not installed: for 'mmseg::', write ") as error:
+        read_config('a.py')
+    folder = str(error.value).rpartition(' write ')[2]
+    assert folder.startswith(str(Path(library.__file__).parent)) and Path(folder, name).is_file()
+    (here / 'a.py').write_text("_base_ = 'mmflow::a/b.py'")  # which is not there at all
+    with pytest.raises(InputError, match='mmflow is not installed, please install'):
+        read_config('a.py')
 
 
 def test_new_keys_may_be_set(here):
