@@ -128,6 +128,7 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     for name in _NOT_COUNTED:
         counter.set_op_handle(f'aten::{name}', None, f'aten::{name}_', None)
+    counter.set_op_handle('prim::PythonOp._ContiguousMap', None)  # a copy, of our own layers
     counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     operators = {
         name: {operator: round(value) for operator, value in counts.items()}
