@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from fan_mm.errors import InputError
+from fan_mm.jobs import run_time
 from fan_mm.jobs.run_time import RunTime, measure_run_time
 
 
@@ -55,6 +56,14 @@ def test_without_what_many_configs_lack(cfg, tested):
     found = measure_run_time(cfg)
     assert found.iteration > 0 and found.iterations == 7
     assert (found.image > 0, found.images) == ((True, 4) if tested else (False, 0))
+
+
+def test_an_image_takes_its_share_of_a_batch(cfg, monkeypatch):
+    cfg.test_dataloader = cfg.train_dataloader
+    cfg.test_evaluator, cfg.test_cfg = dict(type='Accuracy'), {}
+    taken = dict(train_dataloader=(2.0, None, 9), test_dataloader=(8.0, ['output'] * 4, 40))
+    monkeypatch.setattr(run_time, '_second', lambda name, *_: taken[name])
+    assert measure_run_time(cfg) == RunTime(2.0, 7, 8.0 / 4, 40)
 
 
 @pytest.mark.parametrize(

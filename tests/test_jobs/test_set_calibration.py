@@ -1,5 +1,7 @@
 """Calibration of a classifier on folders of pictures: the set's classes alone, in any number of processes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.calibration.measures import calibration, sums_of_labels
+from fan_mm.evaluation.calibration.metric import VARIANTS
 from fan_mm.evaluation.cell_dataset import CellBatches
 from fan_mm.jobs import set_calibration
 from fan_mm.jobs.set_calibration import SetCalibration
@@ -34,6 +37,29 @@ def test_probabilities_are_those_of_the_sets_classes():
     assert low < high
     expected = calibration(sums_of_labels(logits.softmax(1), labels).sum(0)[0])
     assert row['calibration']['plain']['ECE']['value'] == pytest.approx(expected[0], abs=1e-4)
+
+
+def test_a_temperature_changes_its_own_column_alone(monkeypatch):
+    """Of logits, which are logarithms of probabilities but for a constant."""
+    scores, labels = outputs()
+    fitted = SimpleNamespace(value=2.0, as_dict=lambda: {'value': 2.0})
+    asked = []
+    monkeypatch.setattr(set_calibration, 'fit_on_pictures', lambda *a: asked.append(a) or fitted)
+    model, rows = nn.Identity(), []
+    for pictures in ([], ['a picture']):
+        found = SetCalibration(model, len(pictures))
+        if pictures:
+            found.add_pictures('clean', pictures)
+        found.begin('clean', 'loader')
+        found.add(range(60), scores, labels, range(12))
+        rows.append(found.end())
+    plain, both = rows
+    assert asked == [(model, ['a picture'], 'loader')]
+    assert both['temperature'] == {'value': 2.0} and 'temperature' not in plain
+    own, (name, scaled) = both['calibration'].pop('plain'), *both['calibration'].items()
+    assert own == plain['calibration']['plain'] and name == VARIANTS[1]
+    expected = nn.functional.cross_entropy(scores.log() / 2, labels)
+    assert scaled['NLL']['value'] == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_ranks_put_their_pictures_back_in_order(monkeypatch):

@@ -1,0 +1,98 @@
+"""What a model gives: values that are not finite are found where they count, and nowhere else."""
+
+import re
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+
+from fan_mm.engine.first_batch.outputs import (
+    NOT_FINITE,
+    check_outputs,
+    not_finite,
+    unknown_classes,
+    without_losses,
+)
+from fan_mm.errors import InputError
+
+NAN, INF = float('nan'), float('inf')
+
+
+def sample(img_path='a.png', **parts):
+    return BaseDataElement(metainfo=dict(img_path=img_path), **parts)
+
+
+@pytest.mark.parametrize(
+    ('value', 'is_bad'),
+    [
+        ([0.1, 0.9], False),
+        ([0.1, NAN], True),
+        ([0.1, INF], True),
+        ([0.1, -INF], False),  # a class that is masked out
+        ([-INF, NAN], True),
+        ([-INF, INF], True),
+        ([3e38] * 9, False),  # finite, though their sum is not
+        ([1, 2], False),
+        ([], False),
+    ],
+)
+def test_values_that_are_not_finite(value, is_bad):
+    found = sample(pred_score=torch.tensor(value))
+    assert not_finite(found) == ('pred_score' if is_bad else None)
+    for outputs in ([sample(pred_score=torch.ones(2)), found], (found,)):
+        if is_bad:
+            with pytest.raises(
+                InputError, match=rf'outputs pred_score with {NOT_FINITE} for a\.png'
+            ):
+                check_outputs(outputs)
+        else:
+            check_outputs(outputs)
+
+
+@pytest.mark.parametrize(
+    ('parts', 'name'),
+    [
+        (dict(seg_logits=PixelData(data=torch.full((2, 3, 3), NAN))), 'data'),
+        (dict(pred_instances=InstanceData(scores=torch.tensor([NAN]))), 'scores'),
+        (dict(pred_boxes=[torch.ones(1), torch.tensor([INF])]), 'pred_boxes'),
+        # what the labels hold, and what comes before or after the logits by name
+        (dict(gt_score=torch.tensor([NAN]), weights=torch.tensor([NAN])), None),
+        (dict(img=torch.tensor([NAN]), pred_text='nan'), None),
+    ],
+)
+def test_only_predictions_are_looked_at(parts, name):
+    assert not_finite(sample(**parts)) == name
+
+
+@pytest.mark.parametrize('outputs', [None, {}, torch.tensor([NAN]), iter([])])
+def test_outputs_of_other_forms_are_left_alone(outputs):
+    check_outputs(outputs)
+    assert without_losses(outputs) is outputs
+
+
+def test_losses_behind_the_samples_are_left_out():
+    one, two = (
+        sample(pred_score=torch.ones(1)),
+        sample(loss=torch.ones(1), pred_score=torch.ones(1)),
+    )
+    losses = BaseDataElement(loss=torch.ones(1))
+    assert without_losses([one, two, losses]) == [one, two]
+    for outputs in ([one, two], [losses, one], [], (one, losses)):
+        assert without_losses(outputs) is outputs
+
+
+@pytest.mark.parametrize(
+    ('predicted', 'said'),
+    [
+        ([0, 1, 2, 3], None),
+        ([0, 1, 4, 9], None),  # a half
+        ([0, 4, 9, 7], r'^3 of the first 4 .* among the 4 classes .* \(the first: 4\)'),
+        ([], None),
+    ],
+)
+def test_most_predictions_are_no_class_of_the_dataset(predicted, said):
+    outputs = [sample(pred_label=torch.tensor([label])) for label in predicted]
+    found = unknown_classes(outputs, dict(classes=tuple('abcd')))
+    assert found is None if said is None else re.search(said, found)
+    assert unknown_classes(outputs, dict(classes=())) is None
+    assert unknown_classes(outputs, None) is None
