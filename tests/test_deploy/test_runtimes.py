@@ -167,3 +167,21 @@ def test_openvino_computes_an_exported_file(by_openvino, exported):
     expected = computed(proto, images)
     off = np.abs(by_openvino(proto, images) - expected).max() / np.abs(expected).max()
     assert off < 1e-4
+
+
+@pytest.mark.parametrize('size', [(80, 112)])
+def test_openvino_converts_a_backbone_itself(by_openvino, size):
+    """Without an export of ours, traced at another size."""
+    import openvino
+    from small_models import COLUMN, randomise
+
+    from fan_mm.models.backbones import FANViT
+
+    model = randomise(FANViT(arch=COLUMN, out_type='cls_token')).eval()
+    converted = openvino.convert_model(model, example_input=(torch.randn(1, 3, 64, 96),))
+    options = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
+    run = openvino.compile_model(converted, 'CPU', options)
+    (images,) = pictures((2, 3, *size))
+    with torch.no_grad():
+        expected = model(images)[0].numpy()
+    np.testing.assert_allclose(run([images.numpy()])[0], expected, atol=1e-4)

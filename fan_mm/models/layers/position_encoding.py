@@ -51,6 +51,7 @@ class FourierPositionEncoding(nn.Module):
             for length in grid
         )
         # Products and sums, no matrix products: autocast would round positions to half precision.
-        rows = (height[:, None] * weight[:, :32]).sum(-1) + bias
+        # The axis is kept at first: OpenVINO 2026.4 would add the bias to wrong channels, in silence.
+        rows = (height[:, None] * weight[:, :32]).sum(-1, keepdim=True).squeeze(-1) + bias
         columns = (width[:, None] * weight[:, 32:]).sum(-1)
         return (rows[:, None] + columns).flatten(0, 1).unsqueeze(0)
