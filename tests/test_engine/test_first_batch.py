@@ -332,6 +332,10 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         train(cfg)
 
 
+class OwnInfinite(InfiniteSampler):
+    """A user's, which extends mmengine's."""
+
+
 @pytest.mark.parametrize('name', ['train', 'val', 'test'])
 @pytest.mark.parametrize(
     ('options', 'refused'),
@@ -340,6 +344,11 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         (dict(batch_size=3, drop_last=True), False),
         (dict(batch_size=4), False),
         (dict(batch_size=4, drop_last=True, sampler=InfiniteSampler(range(3))), False),  # goes on
+        (dict(batch_size=4, drop_last=True, sampler=OwnInfinite(range(3))), False),
+        (
+            dict(batch_sampler=BatchSampler(InfiniteSampler(range(3)), 4, drop_last=True)),
+            False,
+        ),
         (dict(batch_size=4, drop_last=True, sampler=iter(range(3))), False),  # of no known length
     ],
 )

@@ -32,7 +32,7 @@ def check_schedules(cfg: Config) -> list[str]:
     if by_epoch is None:
         return []
     sampler = type_name(loader.get('sampler')) if isinstance(loader, dict) else ''
-    if by_epoch and sampler in ENDLESS and not loader.get('num_batch_per_epoch'):
+    if by_epoch and sampler in ENDLESS:
         raise InputError(
             f'train_dataloader.sampler: {sampler} never ends an epoch, so there would be neither a '
             'validation nor a checkpoint: with an EpochBasedTrainLoop, use '
