@@ -95,8 +95,9 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
     endless = any(base.__name__ in ENDLESS for base in type(sampler).__mro__)
     if endless or isinstance(loader.dataset, IterableDataset):
         return
-    if name != 'train_dataloader' and get_world_size() > 1 and not loader.drop_last:
-        return  # another process may have its images
+    others = get_world_size() > 1 and len(loader.dataset) > 0
+    if name != 'train_dataloader' and others and not loader.drop_last:
+        return  # other processes may have the few images
     try:
         batches = len(loader)
     except (TypeError, NotImplementedError):  # a sampler of one's own need not know
