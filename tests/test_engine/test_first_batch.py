@@ -363,9 +363,7 @@ def test_loaders_without_a_batch(name, options, refused, monkeypatch):
         test_loop=SimpleNamespace(dataloader=loaders['test_dataloader']),
         model=SimpleNamespace(val_step=None, test_step=None),
     )
-    words = (
-        f'{name}_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
-    )
+    words = f'{name}_dataloader gives no batch: it has 3 images, and drop_last drops batches of fewer than 4'
     with pytest.raises(InputError, match=words) if refused else nullcontext():
         hook.FirstBatchHook().before_train(runner)
         hook.FirstBatchHook().before_test(runner)

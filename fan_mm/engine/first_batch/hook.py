@@ -105,7 +105,9 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
     if not batches:
         images: Any = loader.dataset
         why = (
-            f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
+            f', and drop_last drops batches of fewer than {loader.batch_size}'
+            if loader.drop_last
+            else ''
         )
         raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 
