@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
 
 from fan_mm.engine.first_batch import hook, trial
 from fan_mm.engine.first_batch.outputs import check_labels, not_finite, unknown_classes
@@ -330,6 +330,15 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
     words = r'does not report mIoU; did you mean city/mIoU\? It reports city/aAcc, '
     with pytest.raises(InputError, match=rf'^default_hooks\.checkpoint\.save_best: .*{words}'):
         train(cfg)
+
+
+@pytest.mark.parametrize(('images', 'processes', 'refused'), [(3, 1, 1), (3, 4, 0), (0, 4, 1)])
+def test_a_process_may_have_no_image_of_a_validation(images, processes, refused, monkeypatch):
+    """Others have them then, and would wait for it."""
+    monkeypatch.setattr(hook, 'get_world_size', lambda: processes)
+    loader = DataLoader(range(images), sampler=SubsetRandomSampler([]))
+    with pytest.raises(InputError) if refused else nullcontext():
+        hook._refuse_no_batch('val_dataloader', loader)
 
 
 class OwnInfinite(InfiniteSampler):
