@@ -203,13 +203,13 @@ def _logged(error: InputError) -> str:
     """
     if error.__cause__ is None or isinstance(error.__cause__, InputError | OSError):
         return ''
-    file = _log_file()
     try:
+        file = _log_file()
         if file is None:
             return ''
         with open(file, 'a', errors='backslashreplace') as log:
             log.writelines(traceback.format_exception(error))
-    except OSError:  # the disk may be full
+    except OSError:  # the disk may be full, or the working directory gone
         return ''
     return f' (its traceback is in {file})'
 

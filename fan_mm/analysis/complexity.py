@@ -7,7 +7,6 @@ batch norms). Element-wise functions (GELU, softmax, sigmoid, residual sums) are
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,8 +128,6 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     for name in _NOT_COUNTED:
         counter.set_op_handle(f'aten::{name}', None, f'aten::{name}_', None)
-    # a copy, of our own layers; mmengine leaves out no functions in Python by their names
-    counter.set_op_handle('prim::PythonOp._ContiguousMap', lambda *_: Counter())
     counter.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     operators = {
         name: {operator: round(value) for operator, value in counts.items()}

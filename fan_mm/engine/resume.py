@@ -102,18 +102,9 @@ def _read_note(note: Path) -> Path | None:
 # What a user changes between two runs, and mmengine's resuming sets back.
 _OF_GROUPS = ('initial_lr', 'weight_decay')
 _OF_SCHEDULERS = (
-    *(
-        'begin',
-        'end',
-        'by_epoch',
-        'power',
-        'min_value',
-        'T_max',
-        'eta_min',
-        'eta_min_ratio',
-        'gamma',
-    ),
-    *('milestones', 'step_size', 'start_factor', 'end_factor', 'periods', 'factor', 'monitor'),
+    *('begin', 'end', 'by_epoch', 'power', 'min_value', 'T_max', 'eta_min', 'eta_min_ratio'),
+    *('gamma', 'milestones', 'step_size', 'start_factor', 'end_factor', 'periods', 'factor'),
+    'monitor',
 )
 
 
@@ -168,8 +159,6 @@ def _others(
 
 
 def _shown(value: Any) -> str:
-    return (
-        f'{value:g}'
-        if isinstance(value, float)
-        else str(list(value) if isinstance(value, Mapping) else value)
-    )
+    if isinstance(value, float):
+        return f'{value:g}'
+    return str(list(value) if isinstance(value, Mapping) else value)  # milestones, counted

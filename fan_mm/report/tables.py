@@ -153,7 +153,7 @@ def _headline(table: RobustnessTable) -> str:
     rows = [
         [
             f'{m.label} {arrow(m.higher_is_better)}',
-            m.text if table.in_per_cent else f'{m.text} {m.unit}'.strip(),
+            m.text if table.in_per_cent or m.value is None else f'{m.text} {m.unit}'.strip(),
             interval(m.interval, m.digits),
         ]
         for m in table.headline()

@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
 
 from fan_mm.engine.first_batch import hook, trial
 from fan_mm.engine.first_batch.outputs import check_labels, not_finite, unknown_classes
@@ -332,6 +332,19 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         train(cfg)
 
 
+@pytest.mark.parametrize(('images', 'processes', 'refused'), [(3, 1, 1), (3, 4, 0), (0, 4, 1)])
+def test_a_process_may_have_no_image_of_a_validation(images, processes, refused, monkeypatch):
+    """Others have them then, and would wait for it."""
+    monkeypatch.setattr(hook, 'get_world_size', lambda: processes)
+    loader = DataLoader(range(images), sampler=SubsetRandomSampler([]))
+    with pytest.raises(InputError) if refused else nullcontext():
+        hook._refuse_no_batch('val_dataloader', loader)
+
+
+class OwnInfinite(InfiniteSampler):
+    """A user's, which extends mmengine's."""
+
+
 @pytest.mark.parametrize('name', ['train', 'val', 'test'])
 @pytest.mark.parametrize(
     ('options', 'refused'),
@@ -340,6 +353,11 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         (dict(batch_size=3, drop_last=True), False),
         (dict(batch_size=4), False),
         (dict(batch_size=4, drop_last=True, sampler=InfiniteSampler(range(3))), False),  # goes on
+        (dict(batch_size=4, drop_last=True, sampler=OwnInfinite(range(3))), False),
+        (
+            dict(batch_sampler=BatchSampler(InfiniteSampler(range(3)), 4, drop_last=True)),
+            False,
+        ),
         (dict(batch_size=4, drop_last=True, sampler=iter(range(3))), False),  # of no known length
     ],
 )
@@ -354,9 +372,7 @@ def test_loaders_without_a_batch(name, options, refused, monkeypatch):
         test_loop=SimpleNamespace(dataloader=loaders['test_dataloader']),
         model=SimpleNamespace(val_step=None, test_step=None),
     )
-    words = (
-        f'{name}_dataloader gives no batch: it has 3 images, and drop_last leaves out less than 4'
-    )
+    words = f'{name}_dataloader gives no batch: it has 3 images, and drop_last drops batches of fewer than 4'
     with pytest.raises(InputError, match=words) if refused else nullcontext():
         hook.FirstBatchHook().before_train(runner)
         hook.FirstBatchHook().before_test(runner)

@@ -1,5 +1,7 @@
 """Tokens as maps and back, and by how much a map is padded."""
 
+import io
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -52,6 +54,15 @@ def test_gradients_of_all_tokens_lie_as_tokens_do(name, with_cp):
     assert len(maps) == outputs and all(x.is_contiguous() for x in maps)
     torch.autograd.backward(maps, [torch.randn(x.shape) for x in maps])
     assert layouts and all(layouts)
+
+
+@pytest.mark.parametrize('grad', [False, True])
+def test_contiguous_map_can_be_saved_as_torchscript(grad):
+    x = torch.randn(2, 3, 4, 5, requires_grad=grad)
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(contiguous_map, x), file)
+    file.seek(0)
+    assert torch.equal(torch.jit.load(file)(x), contiguous_map(x))
 
 
 def test_contiguous_map_has_gradients_of_every_order():

@@ -93,7 +93,7 @@ def _extent(entry: dict) -> tuple[float, float, float, float] | None:
 def _overlap(box: list[float], extent: tuple[float, float, float, float]) -> float:
     """Intersection over union of a COCO box and corners, both grown by a pixel, as outlines may be lines."""
     left, top, width, height = box
-    first = (left, top, left + width + 1, top + height + 1)
+    first = (left, top, left + max(width, 0) + 1, top + max(height, 0) + 1)
     second = (*extent[:2], extent[2] + 1, extent[3] + 1)
     sides = [min(first[i + 2], second[i + 2]) - max(first[i], second[i]) for i in (0, 1)]
     both = max(sides[0], 0) * max(sides[1], 0)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, TRANSFORMS
 
@@ -83,14 +84,21 @@ def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
         notes.append(
             f'{place}.metainfo.label_map is not used: mmseg maps labels by the names in metainfo.classes only'
         )
-    normalises = isinstance(preprocessor, dict) and preprocessor.get('mean') is not None
-    if normalises and any(
+    if _normalises(preprocessor) and any(
         type_name(step) in _NORMALIZE for step in steps_of(dataset.get('pipeline'))
     ):
         notes.append(
             f'{place}.pipeline has Normalize, and data_preprocessor a mean: images are normalised twice'
         )
     return notes
+
+
+def _normalises(preprocessor: Any) -> bool:
+    """Whether a data preprocessor changes values: not by a mean of 0 and a deviation of 1."""
+    if not isinstance(preprocessor, dict) or preprocessor.get('mean') is None:
+        return False
+    std = preprocessor.get('std')
+    return bool(np.any(preprocessor['mean']) or (std is not None and np.any(np.not_equal(std, 1))))
 
 
 def check_dataset(place: str, dataset: dict) -> bool:
@@ -125,9 +133,10 @@ def check_dataset(place: str, dataset: dict) -> bool:
 
 def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
     """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took."""
-    joins = getattr(getattr(cls, '_join_prefix', None), '__module__', '')
-    if joins.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
-        return  # a class of one's own may take them
+    for name in ('__init__', '_join_prefix'):
+        module = getattr(getattr(cls, name, None), '__module__', '')
+        if module.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
+            return  # a class of one's own may take them
     prefixes = dataset.get('data_prefix')
     paths = {key: dataset.get(key) for key in ('data_root', 'ann_file')}
     if isinstance(prefixes, dict):

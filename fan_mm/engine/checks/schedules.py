@@ -32,7 +32,7 @@ def check_schedules(cfg: Config) -> list[str]:
     if by_epoch is None:
         return []
     sampler = type_name(loader.get('sampler')) if isinstance(loader, dict) else ''
-    if by_epoch and sampler in ENDLESS and not loader.get('num_batch_per_epoch'):
+    if by_epoch and sampler in ENDLESS:
         raise InputError(
             f'train_dataloader.sampler: {sampler} never ends an epoch, so there would be neither a '
             'validation nor a checkpoint: with an EpochBasedTrainLoop, use '
@@ -47,7 +47,7 @@ def check_schedules(cfg: Config) -> list[str]:
         if own_unit and not by_epoch:
             notes.append(
                 f'{place}: {type_name(scheduler)} counts epochs (by_epoch=True, the default), but to an '
-                'IterBasedTrainLoop the training is a single one, so it never takes a step: set '
+                'IterBasedTrainLoop the whole training is one epoch, so it never takes a step: set '
                 'by_epoch=False'
             )
         elif bool(own_unit) == by_epoch and isinstance(length, int):
@@ -69,8 +69,8 @@ def _checkpoints_at_the_end(hooks: Mapping) -> list[str]:
         return []
     return [
         'default_hooks.checkpoint counts epochs (by_epoch=True, the default), but to an '
-        'IterBasedTrainLoop the training is a single one: it is saved at its end only, and a training '
-        'that stops earlier is lost; set by_epoch=False and the interval in iterations'
+        'IterBasedTrainLoop the whole training is one epoch: it is saved at its end only, and one that '
+        'stops earlier is lost; set by_epoch=False and the interval in iterations'
     ]
 
 
@@ -99,4 +99,4 @@ def _beyond(place: str, scheduler: Mapping, length: int, unit: str) -> list[str]
         when = f'ends at {unit} {last}'
     else:
         return []
-    return [f'{place}: {name} {when}, but the training at {length}: give both the same length']
+    return [f'{place}: {name} {when}, but the training ends at {length}: give both the same length']

@@ -10,6 +10,13 @@ from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.engine.checks.loaders import wrappers
 from fan_mm.engine.config.registered import base_named, reads_label_pictures, registered
 
+# Settings of a dataset that do not choose its images, or that `_paths` reads
+_OTHERS = {
+    *('type', '_scope_', 'data_root', 'data_prefix', 'ann_file', 'indices', 'pipeline', 'metainfo'),
+    *('test_mode', 'filter_cfg', 'backend_args', 'lazy_init', 'serialize_data', 'max_refetch'),
+    *('reduce_zero_label', 'ignore_index', 'return_classes'),
+}
+
 
 def random_steps(place: str, dataset: dict) -> list[str]:
     """A line for the log if transforms of an evaluation draw random numbers, as those of a training do.
@@ -55,7 +62,8 @@ def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[s
 
 def _datasets(name: str, loader: Any) -> Iterator[tuple[str, tuple]]:
     """Every dataset of a loader whose images its paths decide, with these."""
-    outer, dataset = f'{name}.dataset', (loader or {}).get('dataset')
+    outer = f'{name}.dataset'
+    dataset = loader.get('dataset') if isinstance(loader, dict) else None
     if any(type_name(part) == 'KFoldDataset' for _, part in wrappers(outer, dataset)):
         return  # which takes other images of the same files
     for place, inner in datasets_of(outer, dataset):
@@ -69,9 +77,11 @@ def _by_paths(cls: Any) -> bool:
 
 
 def _paths(dataset: Mapping) -> tuple:
+    """Its paths, and settings of its class that may choose among the images there (a split, a fold)."""
     prefixes = dataset.get('data_prefix') or {}
     parts = sorted(prefixes.items()) if isinstance(prefixes, Mapping) else [('', prefixes)]
     parts.append(('ann_file', dataset.get('ann_file') or ''))
     root = str(dataset.get('data_root') or '')
     paths = [(key, os.path.normpath(os.path.join(root, str(path)))) for key, path in parts]
-    return (*paths, dataset.get('split'))
+    own = sorted((key, repr(value)) for key, value in dataset.items() if key not in _OTHERS)
+    return (*paths, *own)

@@ -196,8 +196,8 @@ def _under_another_name(error: ModuleNotFoundError) -> str | None:
         return None
     folder = Path(spec.origin).parent / '.mim' / 'configs'
     return (
-        f"this mmengine looks for {package}, as which {library} is not installed: for '{library}::', write "
-        f'{folder}{os.sep}'
+        f'this mmengine looks for {package}, but {library} is installed under another name: instead of '
+        f"'{library}::', write {folder}{os.sep}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
@@ -90,8 +91,13 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
     """Refuse a loader without a batch: epochs of nothing would end in untrained checkpoints, or no score."""
     if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, '__len__'):
         return
-    if type(loader.sampler).__name__ in ENDLESS or isinstance(loader.dataset, IterableDataset):
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    endless = any(base.__name__ in ENDLESS for base in type(sampler).__mro__)
+    if endless or isinstance(loader.dataset, IterableDataset):
         return
+    others = get_world_size() > 1 and len(loader.dataset) > 0
+    if name != 'train_dataloader' and others and not loader.drop_last:
+        return  # other processes may have the few images
     try:
         batches = len(loader)
     except (TypeError, NotImplementedError):  # a sampler of one's own need not know
@@ -99,7 +105,9 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
     if not batches:
         images: Any = loader.dataset
         why = (
-            f', and drop_last leaves out less than {loader.batch_size}' if loader.drop_last else ''
+            f', and drop_last drops batches of fewer than {loader.batch_size}'
+            if loader.drop_last
+            else ''
         )
         raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 

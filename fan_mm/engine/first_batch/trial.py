@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def try_model(step: Callable, loader: DataLoader, name: str) -> None:
         ) from error
 
 
-def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Sequence[Any]) -> list[str]:
+def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable[Any]) -> list[str]:
     """A line for the log if images come twice because datasets that are joined share them.
 
     Args:
@@ -95,7 +95,7 @@ def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Sequence
         dataset: built; only one that joins others is looked at.
         evaluator: built. Not looked at either are datasets that are scored apart, and those of COCO,
             whose ids the check of the metric's file compares.
-        paths: of the images.
+        paths: of the images; read only where they are looked at.
     """
     sizes = getattr(dataset, 'cumulative_sizes', ())
     apart = parts_of(evaluator, sizes) is not None
@@ -252,13 +252,12 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
 
 def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
     """Say that images count twice that two of the joined datasets have."""
-    if not hasattr(dataset, 'cumulative_sizes'):
-        return
+    paths = (os.fspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset)))
     try:
-        paths = [os.fspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+        lines = joined_twice(f'{name}_dataloader.dataset', dataset, evaluator, paths)
     except Exception:  # an own dataset, whose samples may be anything
         return
-    for line in joined_twice(f'{name}_dataloader.dataset', dataset, evaluator, paths):
+    for line in lines:
         print_log(f'fan_mm: {line}', 'current', logging.WARNING)
 
 

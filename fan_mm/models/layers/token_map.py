@@ -22,7 +22,9 @@ def contiguous_map(x: Tensor) -> Tensor:
 
     For what leaves a backbone: mmcv's operators (RoIAlign) silently misread a channels-last map.
     """
-    return _ContiguousMap.apply(x)
+    if x.requires_grad and not torch.jit.is_tracing():  # which cannot save functions in Python
+        return _ContiguousMap.apply(x)
+    return x.permute(0, 3, 1, 2).contiguous()
 
 
 class _ContiguousMap(torch.autograd.Function):

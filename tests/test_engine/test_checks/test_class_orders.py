@@ -51,6 +51,16 @@ def test_labels_that_lie_in_files(tmp_path):
     assert len(check('mmseg', 'BaseSegDataset', [NAMES], str(file))) == 1
 
 
+def test_two_classes_of_one_name():
+    """As ImageNet's two cranes."""
+    twice = ('crane', 'dog', 'crane')
+    assert check('mmpretrain', 'CustomDataset', [twice], twice) == []
+    assert (
+        other_order({'meta': {'dataset_meta': {'classes': twice}}}, 'a', {'classes': twice}) == []
+    )
+    assert len(check('mmpretrain', 'CustomDataset', [twice], ('dog', 'crane', 'crane'))) == 1
+
+
 def test_a_part_of_the_classes_is_said_only():
     assert len(check('mmdet', 'VOCDataset', [NAMES], ('dog', 'fish'))) == 1
     assert check('mmdet', 'VOCDataset', [NAMES], ('cat', 'fish')) == []

@@ -139,6 +139,7 @@ def test_what_is_no_annotation_file(tmp_path, content, words):
         ([0, 0, 9, 9], (0, 0, 9, 4), 0.5),
         ([0, 0, 9, 9], (5, 5, 14, 14), 25 / 175),
         ([0, 0, 9, 9], (20, 20, 29, 29), 0),  # apart on both axes
+        ([10, 10, -2, 3], (20, 20, 23, 20), 0),  # of negative size
     ],
 )
 def test_the_share_that_boxes_and_outlines_have_in_common(box, extent, share):

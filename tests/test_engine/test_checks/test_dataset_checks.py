@@ -203,10 +203,17 @@ class TakesSeveral(BaseDataset):
         pass
 
 
-def test_lists_that_a_class_of_ones_own_takes(tmp_path):
-    assert check_dataset(
-        'd', dict(type='TakesSeveral', ann_file=['a', 'b'], data_root=str(tmp_path))
-    )
+@DATASETS.register_module()
+class ReadsSeveral(BaseDataset):
+    """Another, which leaves mmengine none to join."""
+
+    def __init__(self, ann_file, **options):
+        super().__init__(**options)
+
+
+@pytest.mark.parametrize('kind', ['TakesSeveral', 'ReadsSeveral'])
+def test_lists_that_a_class_of_ones_own_takes(kind, tmp_path):
+    assert check_dataset('d', dict(type=kind, ann_file=['a', 'b'], data_root=str(tmp_path)))
 
 
 NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
@@ -219,6 +226,8 @@ NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
         (CITY | dict(pipeline=[NORMALIZE]), dict(mean=[1.0]), 'images are normalised twice'),
         (CITY | dict(pipeline=[dict(type='torchvision/Normalize')]), dict(mean=[1]), 'twice'),
         (CITY | dict(pipeline=[NORMALIZE]), dict(mean=None), None),
+        (CITY | dict(pipeline=[NORMALIZE]), dict(mean=[0.0], std=[1.0]), None),
+        (CITY | dict(pipeline=[NORMALIZE]), dict(mean=[0.0], std=[255.0]), 'twice'),
         (CITY | dict(pipeline=[NORMALIZE]), None, None),
         (CITY | dict(metainfo=dict(label_map={0: 1})), None, 'label_map is not used'),
         (dict(type='Unlazy', metainfo=dict(label_map={0: 1})), None, None),

@@ -50,6 +50,7 @@ FOLDERS = dict(type='CustomDataset', data_root='d', data_prefix='train')
         ('mmdet', dict(type='RepeatDataset', times=2, dataset=COCO), COCO, True),
         ('mmdet', COCO | dict(indices=9), COCO | dict(indices=[9]), False),
         ('mmseg', MASKS, dict(MASKS), True),
+        ('mmseg', MASKS | dict(fold=[1, 2]), MASKS | dict(fold=[0]), False),  # of one's own class
         ('mmseg', MASKS | dict(ann_file='train.txt'), MASKS | dict(ann_file='val.txt'), False),
         ('mmpretrain', FOLDERS, dict(FOLDERS), True),
         ('mmpretrain', FOLDERS, FOLDERS | dict(data_prefix='val'), False),

@@ -73,7 +73,9 @@ def test_a_library_under_the_name_of_another_distribution(here, monkeypatch):
     name = 'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'
     (here / 'a.py').write_text(f"_base_ = 'mmseg::{name}'")
     monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
-    with pytest.raises(InputError, match="mmseg is not installed: for 'mmseg::', write ") as error:
+    with pytest.raises(
+        InputError, match="under another name: instead of 'mmseg::', write "
+    ) as error:
         read_config('a.py')
     folder = str(error.value).rpartition(' write ')[2]
     assert folder.startswith(str(Path(library.__file__).parent)) and Path(folder, name).is_file()
