@@ -5,14 +5,13 @@ import copy
 import inspect
 import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
-from mmengine.evaluator import BaseMetric, Evaluator
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
@@ -29,6 +28,7 @@ from fan_mm.engine.first_batch.hook import FirstBatchHook
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
+from fan_mm.engine.prediction_dump import PredictionDumpHook
 from fan_mm.engine.resume import ResumedSettingsHook, newest_checkpoint, read_training_state
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
@@ -285,31 +285,3 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     raise InputError(
         f'--out: the evaluator has no metric that writes label maps ({", ".join(_LABEL_WRITERS)})'
     )
-
-
-class PredictionDumpHook(Hook):
-    """Writes the predictions of a test to a pickle, beside whatever evaluator the config has.
-
-    The dumping metric is no part of that: mmdet's MultiDatasetsEvaluator leaves out metrics that
-    belong to no dataset.
-
-    Args:
-        metric: mmengine's ``DumpResults``, or derived from it.
-    """
-
-    def __init__(self, metric: BaseMetric) -> None:
-        self.evaluator = Evaluator([metric])
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Keep the predictions."""
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-
-    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Write them, those of all processes."""
-        self.evaluator.evaluate(len(runner.test_dataloader.dataset))

@@ -1,0 +1,36 @@
+"""Predictions of a test written to a pickle, beside whatever evaluator the config has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+
+class PredictionDumpHook(Hook):
+    """Lets a dumping metric take every prediction of a test.
+
+    It is no part of the evaluator, which may be anything: mmdet's MultiDatasetsEvaluator leaves out
+    metrics that belong to no dataset.
+
+    Args:
+        metric: mmengine's ``DumpResults``, or derived from it.
+    """
+
+    def __init__(self, metric: BaseMetric) -> None:
+        self.evaluator = Evaluator([metric])
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Keep the predictions."""
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Write them, those of all processes."""
+        self.evaluator.evaluate(len(runner.test_dataloader.dataset))
