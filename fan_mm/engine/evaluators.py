@@ -8,6 +8,7 @@ import copy
 import inspect
 import io
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from mmengine.registry import EVALUATOR
 from torch.distributed import GroupMember
 
 from fan_mm.config_parts import type_name
+from fan_mm.engine.checks.files import listed_twice
 from fan_mm.errors import InputError
 
 _LIBRARIES = ('mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
@@ -268,6 +270,23 @@ def truth_ids(metric: BaseMetric) -> set | None:
         if api is not None and hasattr(api, 'get_img_ids') and hasattr(metric, 'img_ids'):
             return set(api.get_img_ids())
     return None
+
+
+def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable[Any]) -> list[str]:
+    """A line for the log if images come twice because datasets that are joined share them.
+
+    Args:
+        place: how the line begins.
+        dataset: built; only one that joins others is looked at.
+        evaluator: built. Not looked at either are datasets that are scored apart, and those of COCO,
+            whose ids the check of the metric's file compares.
+        paths: of the images; read only where they are looked at.
+    """
+    sizes = getattr(dataset, 'cumulative_sizes', ())
+    apart = parts_of(evaluator, sizes) is not None
+    if len(sizes) < 2 or apart or any(truth_ids(m) is not None for m in evaluator.metrics):
+        return []
+    return listed_twice(place, [os.path.normpath(path) for path in paths])
 
 
 def only_these(metric: BaseMetric, ids: Iterable) -> dict[str, list]:

@@ -21,8 +21,7 @@ from fan_mm.corruptions import (
     find_benchmark,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.evaluators import parts_of, set_metainfo, with_sizes
-from fan_mm.engine.first_batch.trial import joined_twice
+from fan_mm.engine.evaluators import joined_twice, parts_of, set_metainfo, with_sizes
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError

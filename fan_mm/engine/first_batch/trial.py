@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,11 @@ from mmengine.runner.amp import autocast
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, SequentialSampler
 
-from fan_mm.engine.checks.files import listed_twice
 from fan_mm.engine.evaluators import (
     collectors,
     computes_as,
     evaluate_here,
+    joined_twice,
     left_as_it_was,
     library_class,
     one_process,
@@ -85,23 +85,6 @@ def try_model(step: Callable, loader: DataLoader, name: str) -> None:
         raise InputError(
             f'{name}: the model fails on the first batch: {one_line(error)}'
         ) from error
-
-
-def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable[Any]) -> list[str]:
-    """A line for the log if images come twice because datasets that are joined share them.
-
-    Args:
-        place: how the line begins.
-        dataset: built; only one that joins others is looked at.
-        evaluator: built. Not looked at either are datasets that are scored apart, and those of COCO,
-            whose ids the check of the metric's file compares.
-        paths: of the images; read only where they are looked at.
-    """
-    sizes = getattr(dataset, 'cumulative_sizes', ())
-    apart = parts_of(evaluator, sizes) is not None
-    if len(sizes) < 2 or apart or any(truth_ids(m) is not None for m in evaluator.metrics):
-        return []
-    return listed_twice(place, [os.path.normpath(path) for path in paths])
 
 
 def needs_no_more(evaluator: Evaluator) -> bool:
