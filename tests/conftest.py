@@ -1,6 +1,7 @@
 """Fixtures that several test folders use."""
 
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -28,6 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def repo_root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope='session', autouse=True)
+def ctrl_c_is_heard():
+    """A shell lets what it starts in the background ignore SIGINT, and so would every tool under test."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session', autouse=True)

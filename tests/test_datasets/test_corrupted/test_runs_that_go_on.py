@@ -117,7 +117,7 @@ def start_and_signal(arguments, destination, number, signal_number):
         assert process.poll() is None, log.read_text()
         time.sleep(0.005)
     process.send_signal(signal_number)
-    return process.wait(), log.read_text()
+    return process.wait(timeout=900), log.read_text()
 
 
 def settled(destination):
