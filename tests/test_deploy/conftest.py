@@ -7,6 +7,7 @@ from fan_mm.jobs.export import export
 @pytest.fixture(scope='session')
 def exported(tmp_path_factory):
     """A segmenter's ONNX file in which batch and size are free, its checkpoint, and the verification."""
+    pytest.importorskip('onnxscript')
     folder = tmp_path_factory.mktemp('export')
     checkpoint = weights(segmenter(), folder / 'weights.pth')
     file = folder / 'model.onnx'
