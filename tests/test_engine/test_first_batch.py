@@ -14,12 +14,11 @@ from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
-from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler
 
 from fan_mm.engine.first_batch import hook, trial
-from fan_mm.engine.first_batch.outputs import check_labels, not_finite, unknown_classes
+from fan_mm.engine.first_batch.outputs import not_finite
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import test as evaluate
@@ -457,132 +456,3 @@ def test_a_model_that_asks_all_processes_does_not_hang(monkeypatch, tmp_path, ev
     monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     args = (str(tmp_path / 'store'), everybody)
     mp.start_processes(first_batch_of_two, args, nprocs=2, start_method='fork')
-
-
-def scores(*values):
-    sample = BaseDataElement()
-    sample.pred_score = torch.tensor(values)
-    return [sample]
-
-
-@pytest.mark.parametrize(
-    ('outputs', 'labels', 'refused'),
-    [
-        (scores(0.1, 0.9), [0, 1], False),
-        (scores(0.1, 0.9), [1, 2], True),  # a list that counts from 1
-        ([dict(pred_score=torch.ones(3))], [[0, 2], [], torch.tensor([3])], True),
-        (scores(0.1, 0.9), [np.int64(1), None, np.array([])], False),
-        ([InstanceData(scores=torch.ones(2))], [7], False),  # of a detector
-        ([dict(pred_score=torch.ones(2, 2))], [7], False),
-        ([], [7], False),
-    ],
-)
-def test_labels_without_a_score(outputs, labels, refused):
-    accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy()
-    with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
-        check_labels(outputs, labels, Evaluator(accuracy))
-    check_labels(outputs, labels, Evaluator(FailsInTheEnd()))  # what it does with labels, who knows
-
-
-@pytest.mark.parametrize(
-    ('predicted', 'metainfo', 'words'),
-    [
-        (
-            [390, 1, 620],
-            dict(classes=['a'] * 100),
-            '2 of the first 3 predictions are not among the 100 classes',
-        ),
-        ([390, 1], dict(classes=['a'] * 100), None),  # not most of them
-        ([1, 2], dict(classes=['a'] * 3), None),
-        ([390], {}, None),
-        ([390], [dict(classes=['a'])], None),  # of several datasets
-    ],
-)
-def test_predictions_of_no_class(predicted, metainfo, words):
-    line = unknown_classes(
-        [dict(pred_label=torch.tensor([label])) for label in predicted], metainfo
-    )
-    assert line is None if words is None else words in line
-    assert unknown_classes([InstanceData(labels=torch.tensor([390]))], dict(classes=['a'])) is None
-
-
-class FailsInTheEnd(BaseMetric):
-    """As mmdet's proposal_fast does with more than one picture."""
-
-    def process(self, data_batch, data_samples):
-        self.results += [1] * len(data_samples)
-
-    def compute_metrics(self, results):
-        if len(results) > 1:
-            raise ValueError('inhomogeneous')
-        return {'images': len(results)}
-
-
-class FailsOnOne(FailsInTheEnd):
-    def process(self, data_batch, data_samples):
-        for data_sample in data_samples:
-            if data_sample['img_path'] == 'b.png':
-                raise IndexError('another shape')
-
-
-def test_a_metric_that_fails_on_a_later_sample():
-    with pytest.raises(IndexError) as error:
-        Evaluator(FailsOnOne()).process([dict(img_path='a.png'), dict(img_path='b.png')], {})
-    line = 'FailsOnOne cannot process the output of the model for b.png: IndexError: another shape'
-    assert str(hook.FirstBatchHook().explain(error.value)) == line
-
-
-class ByWidth(BatchSampler):
-    def __iter__(self):
-        raise KeyError('width')
-
-
-def test_a_sampler_that_fails():
-    loader = DataLoader([1, 2], batch_sampler=ByWidth(SequentialSampler([1, 2]), 1, False))
-    with pytest.raises(KeyError) as error:
-        next(iter(loader))
-    line = "ByWidth cannot choose samples: KeyError: 'width'"
-    assert str(hook.FirstBatchHook().explain(error.value)) == line
-
-
-class Painting(Hook):
-    error = AssertionError
-
-    def after_test_iter(self, *args, **kwargs):
-        if args:
-            raise self.error
-
-
-@pytest.mark.parametrize('library', ['theirs', 'mmengine.hooks', 'fan_mm.evaluation.hook'])
-def test_a_hook_that_fails(library, monkeypatch):
-    monkeypatch.setattr(Painting, '__module__', library)
-    runner = SimpleNamespace(_hooks=[Painting()])
-    with pytest.raises(AssertionError) as error:
-        Runner.call_hook(runner, 'after_test_iter')
-    said = hook.FirstBatchHook().explain(error.value)
-    if library == 'theirs':
-        assert str(said).startswith('Painting fails: AssertionError: test_first_batch.py, line ')
-        assert str(said).endswith(': raise self.error')
-    else:
-        assert said is None
-
-
-def test_memory_is_not_a_hooks_fault(monkeypatch):
-    monkeypatch.setattr(Painting, 'error', torch.OutOfMemoryError('CUDA out of memory.'))
-    runner = SimpleNamespace(_hooks=[Painting()])
-    with pytest.raises(torch.OutOfMemoryError) as error:
-        Runner.call_hook(runner, 'after_test_iter')
-    assert hook.FirstBatchHook().explain(error.value) is None
-
-
-@pytest.mark.parametrize('ours', [False, True])
-def test_a_metric_that_fails_on_the_whole(ours, monkeypatch):
-    evaluator = Evaluator(FailsInTheEnd())
-    evaluator.process([1, 2], {})
-    if ours:
-        monkeypatch.setitem(globals(), '__name__', 'fan_mm.evaluation.some')
-    with pytest.raises(ValueError) as error:
-        evaluator.evaluate(2)
-    said = hook.FirstBatchHook().explain(error.value)
-    line = 'FailsInTheEnd cannot compute on all samples: ValueError: inhomogeneous'
-    assert said is None if ours else str(said) == line

@@ -1,13 +1,17 @@
 """What a model gives: values that are not finite are found where they count, and nowhere else."""
 
 import re
+from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from fan_mm.engine.first_batch.outputs import (
     NOT_FINITE,
+    check_labels,
     check_outputs,
     not_finite,
     unknown_classes,
@@ -96,3 +100,58 @@ def test_most_predictions_are_no_class_of_the_dataset(predicted, said):
     assert found is None if said is None else re.search(said, found)
     assert unknown_classes(outputs, dict(classes=())) is None
     assert unknown_classes(outputs, None) is None
+
+
+class UnknownMetric(BaseMetric):
+    def process(self, data_batch, data_samples):
+        raise NotImplementedError
+
+    def compute_metrics(self, results):
+        raise NotImplementedError
+
+
+def scores(*values):
+    sample = BaseDataElement()
+    sample.pred_score = torch.tensor(values)
+    return [sample]
+
+
+@pytest.mark.parametrize(
+    ('outputs', 'labels', 'refused'),
+    [
+        (scores(0.1, 0.9), [0, 1], False),
+        (scores(0.1, 0.9), [1, 2], True),  # a list that counts from 1
+        ([dict(pred_score=torch.ones(3))], [[0, 2], [], torch.tensor([3])], True),
+        (scores(0.1, 0.9), [np.int64(1), None, np.array([])], False),
+        ([InstanceData(scores=torch.ones(2))], [7], False),  # of a detector
+        ([dict(pred_score=torch.ones(2, 2))], [7], False),
+        ([], [7], False),
+    ],
+)
+def test_labels_without_a_score(outputs, labels, refused):
+    accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy()
+    with pytest.raises(InputError, match=r'has the label [23], but') if refused else nullcontext():
+        check_labels(outputs, labels, Evaluator(accuracy))
+    check_labels(outputs, labels, Evaluator(UnknownMetric()))  # what it does with labels, who knows
+
+
+@pytest.mark.parametrize(
+    ('predicted', 'metainfo', 'words'),
+    [
+        (
+            [390, 1, 620],
+            dict(classes=['a'] * 100),
+            '2 of the first 3 predictions are not among the 100 classes',
+        ),
+        ([390, 1], dict(classes=['a'] * 100), None),  # not most of them
+        ([1, 2], dict(classes=['a'] * 3), None),
+        ([390], {}, None),
+        ([390], [dict(classes=['a'])], None),  # of several datasets
+    ],
+)
+def test_predictions_of_no_class(predicted, metainfo, words):
+    line = unknown_classes(
+        [dict(pred_label=torch.tensor([label])) for label in predicted], metainfo
+    )
+    assert line is None if words is None else words in line
+    assert unknown_classes([InstanceData(labels=torch.tensor([390]))], dict(classes=['a'])) is None
