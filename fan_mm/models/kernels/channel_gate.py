@@ -40,7 +40,7 @@ def channel_similarity(u: Tensor, q: Tensor, heads: int) -> Tensor:
     """
     u, q = u.contiguous(), q.contiguous()
     if needs_gradient(u, q):
-        return _ChannelSimilarity.apply(u, q, heads)[0]
+        return _ChannelSimilarity.apply(u, q, heads)
     return torch.ops.fan_mm.channel_similarity(u, q, heads)[0]
 
 
@@ -48,17 +48,14 @@ class _ChannelSimilarity(torch.autograd.Function):
     """The operators, one the gradient of the other."""
 
     @staticmethod
-    def forward(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.ops.fan_mm.channel_similarity(u, q, heads)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, outputs: tuple) -> None:
-        u, q, ctx.heads = inputs
-        ctx.mark_non_differentiable(*outputs[1:])
+    def forward(ctx: Any, u: Tensor, q: Tensor, heads: int) -> Tensor:
+        outputs = torch.ops.fan_mm.channel_similarity(u, q, heads)
+        ctx.heads = heads
         ctx.save_for_backward(u, q, *outputs)
+        return outputs[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
         u, q, *outputs = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # a gradient of the gradient is wanted, which the formula has

@@ -42,12 +42,9 @@ class _Depthwise(torch.autograd.Function):
     """The operators with their gradients, on (B, H, W, C)."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, bias)
         return torch.ops.fan_mm.depthwise(x, weight, bias, False)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, _: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple:

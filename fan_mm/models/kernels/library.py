@@ -19,6 +19,11 @@ def has_kernels(x: Tensor) -> bool:
     return x.is_cuda and x.dtype in TYPES and not leaves
 
 
+def fuses(x: Tensor) -> bool:
+    """Whether to take the operators that only save passes over memory: a compiler does so itself."""
+    return has_kernels(x) and not torch.compiler.is_compiling()
+
+
 @functools.cache
 def triton_compiles() -> bool:
     """Whether there is a Triton, and one that compiles for this GPU."""
@@ -32,6 +37,18 @@ def parts_of(length: int, size: int) -> int:
     return -(-length // size)
 
 
+def power_of_2(length: int) -> int:
+    """The least one that is not smaller: how wide a block of Triton's is; its own costs as much."""
+    return 1 << max(0, length - 1).bit_length()
+
+
 def needs_gradient(*inputs: Tensor) -> bool:
     """Whether autograd follows what is computed from these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+
+
+def beside(parameter: Tensor, x: Tensor) -> Tensor:
+    """A parameter (C,), or (B, C) for each sample its own, in the shape that meets (B, ..., C)."""
+    if parameter.dim() == 1:
+        return parameter
+    return parameter.view(len(x), *(1,) * (x.dim() - 2), -1)
