@@ -20,20 +20,33 @@ from gpu.timing import medians, synchronize
 
 KERNELS = 'fan_mm.models.kernels'
 STEM, TOKENS, HIDDEN = (2, 256, 256, 128), (2, 64, 64, 384), (2, 64, 64, 1536)
-SUMMED = {  # rows, columns, channels, warps, stages
+TILES = {  # rows at a time, rows of a tile, columns, channels, warps; of the convolution by a kernel of this size
     7: (
-        (16, 32, 128, 4, 1), (16, 32, 128, 4, 2), (16, 32, 128, 4, 3), (8, 32, 128, 4, 1),
-        (8, 32, 128, 4, 2), (8, 64, 128, 4, 1), (4, 64, 128, 4, 1), (4, 32, 128, 4, 1),
-        (8, 32, 64, 2, 1), (8, 32, 64, 2, 2), (8, 32, 64, 4, 1), (16, 32, 64, 2, 1),
-        (8, 32, 32, 1, 1), (8, 64, 32, 1, 1), (8, 32, 128, 8, 1), (16, 16, 128, 4, 1),
+        (4, 4, 64, 64, 4), (4, 4, 128, 64, 4), (4, 4, 32, 64, 4), (4, 8, 64, 64, 4),
+        (4, 4, 64, 32, 4), (4, 4, 128, 32, 4), (2, 2, 64, 64, 2), (2, 2, 128, 64, 2),
+        (1, 1, 64, 64, 1), (1, 1, 128, 64, 1), (8, 8, 64, 64, 8), (8, 8, 64, 32, 8),
     ),
     3: (
-        (16, 32, 128, 4, 1), (16, 32, 128, 2, 1), (16, 32, 128, 1, 1), (8, 32, 128, 2, 1),
-        (8, 32, 128, 2, 2), (8, 32, 256, 2, 1), (8, 32, 256, 4, 1), (8, 64, 256, 4, 1),
-        (4, 64, 256, 4, 1), (4, 32, 256, 4, 1), (8, 16, 128, 2, 1), (8, 32, 64, 1, 1),
-        (16, 64, 128, 2, 1), (16, 32, 128, 2, 3), (8, 64, 128, 2, 1), (8, 64, 64, 1, 1),
+        (4, 4, 32, 128, 4), (4, 4, 64, 128, 4), (4, 4, 16, 128, 4), (4, 4, 32, 256, 4),
+        (4, 4, 64, 256, 4), (4, 4, 16, 256, 4), (4, 4, 8, 256, 4), (2, 2, 32, 256, 2),
+        (2, 2, 32, 128, 2), (2, 2, 64, 128, 2), (2, 2, 16, 256, 2), (1, 1, 64, 256, 1),
+        (1, 1, 32, 256, 1), (1, 1, 32, 128, 1), (1, 1, 64, 128, 1), (8, 8, 32, 128, 8),
     ),
 }  # fmt: skip
+SUMMED_TILES = {  # of the weight's gradient
+    7: (
+        (4, 8, 64, 64, 4), (4, 4, 64, 64, 4), (4, 16, 64, 64, 4), (4, 8, 128, 64, 4),
+        (4, 8, 32, 64, 4), (2, 8, 64, 64, 2), (2, 4, 64, 64, 2), (2, 8, 128, 64, 2),
+        (1, 8, 64, 64, 1), (4, 8, 64, 32, 4), (4, 16, 64, 32, 4), (8, 16, 64, 32, 8),
+    ),
+    3: (
+        (4, 4, 32, 128, 4), (4, 8, 32, 128, 4), (4, 16, 32, 128, 4), (4, 4, 64, 128, 4),
+        (4, 8, 64, 128, 4), (4, 4, 32, 256, 4), (4, 8, 32, 256, 4), (4, 4, 16, 256, 4),
+        (2, 4, 32, 128, 2), (2, 8, 32, 128, 2), (2, 4, 64, 128, 2), (2, 4, 32, 256, 2),
+        (1, 4, 32, 128, 1), (1, 8, 32, 128, 1), (1, 4, 64, 128, 1), (8, 8, 32, 128, 8),
+    ),
+}  # fmt: skip
+DEPTHWISE = {'convolution': ('TILES', TILES), 'gradient': ('SUMMED_TILES', SUMMED_TILES)}
 ROWS = (  # values of a step, programs where rows are summed, warps
     (2048, 1024, 4), (1024, 1024, 4), (4096, 1024, 4), (4096, 1024, 8), (2048, 1024, 8),
     (2048, 2048, 4), (2048, 512, 4), (1024, 2048, 2), (1024, 1024, 2), (512, 2048, 1),
@@ -46,7 +59,10 @@ def measure(results: Results, small: bool) -> None:
     if small:
         return  # there is nothing to launch without a GPU
     cases = [
-        ('gradient', str(size), setting) for size, known in SUMMED.items() for setting in known
+        (what, str(size), setting)
+        for what, (_, tiles) in DEPTHWISE.items()
+        for size, settings in tiles.items()
+        for setting in settings
     ]
     rows = ('norm', 'norm and gradients', 'residual', 'residual and gradients')
     cases += [(what, where, setting) for what in rows for where in PLACES for setting in ROWS]
@@ -81,10 +97,14 @@ def work(what: str, where: str) -> Callable[[], tuple]:
     """What is timed, with inputs of its own."""
     from fan_mm.models.kernels import depthwise_triton, layer_norm_triton, scaled_residual_triton
 
-    if what == 'gradient':
-        shape = STEM if where == '7' else HIDDEN
+    if what in DEPTHWISE:
+        size, shape = int(where), STEM if where == '7' else HIDDEN
         g, x = torch.randn(2, *shape, device='cuda').bfloat16()
-        return functools.partial(depthwise_triton.gradients, g, x, int(where))
+        if what == 'gradient':
+            return functools.partial(depthwise_triton.gradients, g, x, size)
+        weight, bias = torch.randn(shape[-1], 1, size, size), torch.randn(shape[-1])
+        parameters = weight.cuda(), bias.cuda(), False
+        return lambda: (depthwise_triton.convolve(x, *parameters),)
     shape = PLACES[where]
     x, g = torch.randn(2, *shape, device='cuda')
     half, weight = g.bfloat16(), torch.randn(shape[-1], device='cuda')
@@ -101,10 +121,9 @@ def work(what: str, where: str) -> Callable[[], tuple]:
 
 def applied(what: str, setting: tuple) -> mock._patch:
     """A setting in the place of the code's."""
-    if what == 'gradient':
-        return mock.patch(
-            f'{KERNELS}.depthwise_triton.SUMMED_TILES', dict.fromkeys((False, True), setting)
-        )
+    if what in DEPTHWISE:
+        name, settings = DEPTHWISE[what][0], dict.fromkeys((False, True), setting)
+        return mock.patch(f'{KERNELS}.depthwise_triton.{name}', settings)
     names = ('VALUES', 'PROGRAMS', 'WARPS')
     return mock.patch.multiple(f'{KERNELS}.rows', **dict(zip(names, setting, strict=True)))
 

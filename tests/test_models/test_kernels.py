@@ -157,7 +157,7 @@ def test_compilers_fuse_norms_and_residuals_themselves(monkeypatch):
     assert has_kernels(x) and not fuses(x)
 
 
-SHAPES = [[2, 5, 7, 20], [1, 3, 2, 136], [2, 1, 1, 8]]
+SHAPES = [[2, 5, 7, 20], [1, 3, 6, 136], [2, 1, 1, 8]]
 INTERPRETED = """
 import json, sys
 import torch
@@ -170,14 +170,15 @@ def worst(found, expected):
     apart = [(x.double() - y).abs().max() for x, y in zip(found, expected, strict=True)]
     return float(torch.stack(apart).max())  # NaN where one is
 
-depthwise_triton.SUMMED_TILES = dict.fromkeys((False, True), (4, 5, 32, 1, 1))  # which the first map exceeds
+TILES = {False: (2, 4, 5, 32, 1), True: (2, 4, 5, 256, 1)}  # which maps exceed
+depthwise_triton.TILES = depthwise_triton.SUMMED_TILES = TILES
 rows.PROGRAMS, rows.VALUES = 2, 256  # programs that walk
 torch.manual_seed(0)
 results = {}
 for shape in json.loads(sys.argv[1]):
     batch, height, width, channels = shape
     x, g = torch.randn(2, *shape)
-    for size in (3, 7):
+    for size in (3, 7)[: 1 + (batch * height < 10)]:  # the interpreter takes a second for a row
         weight, bias = torch.randn(channels, 1, size, size), torch.randn(channels)
         inputs = [t.double().requires_grad_() for t in (x.permute(0, 3, 1, 2), weight, bias)]
         out = F.conv2d(*inputs, padding=size // 2, groups=channels).permute(0, 2, 3, 1)
@@ -244,7 +245,7 @@ def last_line(repo_root, script, *arguments, **environment):
 def test_kernels_in_the_interpreter(repo_root):
     """Sizes that no tile divides, a map of one token, channels that are no power of two."""
     results = last_line(repo_root, INTERPRETED, json.dumps(SHAPES), TRITON_INTERPRET='1')
-    assert len(results) == 7 * len(SHAPES) + 1
+    assert len(results) == 7 * len(SHAPES)
     assert all(value < 3e-5 for value in results.values()), results
 
 

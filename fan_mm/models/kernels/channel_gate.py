@@ -71,8 +71,7 @@ def _similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tenso
         return _plain_similarity(u, q, heads)
     from fan_mm.models.kernels import channel_gate_triton
 
-    with torch.cuda.device(u.device):  # where Triton launches
-        return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
+    return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
 
 
 @torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CUDA')
@@ -88,10 +87,9 @@ def _gradients(
         return _plain_gradients(gradient, u, q, similarity, prototypes, statistics)
     from fan_mm.models.kernels import channel_gate_triton
 
-    with torch.cuda.device(u.device):
-        return channel_gate_triton.gradients(
-            gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
-        )
+    return channel_gate_triton.gradients(
+        gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
+    )
 
 
 def softmax_over_tokens(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ types are the key.
 
 from typing import Any
 
+import torch
 import triton
 from torch import Tensor
 
@@ -19,7 +20,7 @@ _compiled: dict[tuple, Any] = {}
 
 
 def launch(kernel: Any, grid: tuple[int, int, int], *args: Any, **options: Any) -> None:
-    """``kernel[grid](*args, **options)`` on the current GPU.
+    """``kernel[grid](*args, **options)`` on the GPU of the first argument.
 
     Args:
         kernel: made by ``triton.jit`` with ``do_not_specialize`` for all its numbers: otherwise the machine
@@ -28,7 +29,12 @@ def launch(kernel: Any, grid: tuple[int, int, int], *args: Any, **options: Any) 
         args: a tensor, then tensors, numbers below 2^31 and None, in the order of the kernel's parameters.
         options: the constants, in the order of the parameters behind these, and at last ``num_warps``.
     """
-    key = [kernel.fn, args[0].device, *options.values()]
+    device = args[0].device
+    if device.type == 'cuda' and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):  # where Triton launches
+            launch(kernel, grid, *args, **options)
+        return
+    key = [kernel.fn, device, *options.values()]
     aligned = KEEPS_CONSTANTS
     for value in args:
         if isinstance(value, Tensor):

@@ -79,8 +79,7 @@ def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torc
         return _plain(x, weight, bias, eps, dtype)
     from fan_mm.models.kernels import layer_norm_triton
 
-    with torch.cuda.device(x.device):  # where Triton launches
-        return layer_norm_triton.layer_norm(x, weight, bias, eps, dtype)
+    return layer_norm_triton.layer_norm(x, weight, bias, eps, dtype)
 
 
 @torch.library.impl(LIBRARY, 'layer_norm_gradients', 'CUDA')
@@ -91,8 +90,7 @@ def _gradients(
         return _plain_gradients(gradient, x, weight, eps)
     from fan_mm.models.kernels import layer_norm_triton
 
-    with torch.cuda.device(x.device):
-        return layer_norm_triton.gradients(gradient, x, weight, eps)
+    return layer_norm_triton.gradients(gradient, x, weight, eps)
 
 
 @torch.library.impl(LIBRARY, 'layer_norm', 'CompositeExplicitAutograd')

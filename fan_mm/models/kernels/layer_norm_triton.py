@@ -36,7 +36,7 @@ def _norm_gradients(
     gradient, x, weight, of_x, sums, rows, steps, eps,
     C: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, EACH: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of x; parts (samples, programs, 2, C) of those of weight and bias."""
+    """Gradient of x; parts (programs, 2, samples, C) of those of weight and bias."""
     c = tl.arange(0, BLOCK)
     w = parameter(weight, c, c < C, C, EACH)
     of_weight = tl.zeros((BLOCK,), tl.float32)
@@ -51,9 +51,10 @@ def _norm_gradients(
         along = tl.sum(g * standard, 1) / C
         found = (g - (tl.sum(g, 1) / C)[:, None] - standard * along[:, None]) * factor[:, None]
         tl.store(of_x + at, found.to(of_x.dtype.element_ty), mask=mask)
-    part = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
-    tl.store(sums + part * 2 * C + c, of_weight, mask=c < C)
-    tl.store(sums + (part * 2 + 1) * C + c, of_bias, mask=c < C)
+    samples = tl.num_programs(1)
+    part = tl.program_id(0) * 2 * samples + tl.program_id(1)
+    tl.store(sums + part * C + c, of_weight, mask=c < C)
+    tl.store(sums + (part + samples) * C + c, of_bias, mask=c < C)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -78,11 +79,10 @@ def gradients(
     """
     of_x = torch.empty_like(x)
     samples, rows, steps, constants = plan(x, weight)
-    sums = parts(weight, samples, steps, 2)
-    grid = sums.shape[1], samples, 1
+    sums = parts(weight, steps, 2)
+    grid = len(sums), samples, 1
     if of_x.numel():
         launch(
             _norm_gradients, grid, gradient, x, weight, of_x, sums, rows, steps, eps, **constants
         )
-    of_weight, of_bias = sums.sum(1).view(samples, 2, -1).unbind(1)
-    return of_x, of_weight.view(weight.shape), of_bias.view(weight.shape)
+    return of_x, *sums.sum(0).unbind()

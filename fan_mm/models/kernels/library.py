@@ -49,6 +49,7 @@ def needs_gradient(*inputs: Tensor) -> bool:
 
 def beside(parameter: Tensor, x: Tensor) -> Tensor:
     """A parameter (C,), or (B, C) for each sample its own, in the shape that meets (B, ..., C)."""
-    if parameter.dim() == 1:
-        return parameter
-    return parameter.view(len(x), *(1,) * (x.dim() - 2), -1)
+    if parameter.dim() > 1:
+        for _ in range(x.dim() - 2):
+            parameter = parameter.unsqueeze(1)
+    return parameter

@@ -49,7 +49,7 @@ def plan(x: Tensor, weight: Tensor) -> tuple[int, int, int, dict[str, int]]:
     return samples, rows, parts_of(rows, constants['ROWS']), constants
 
 
-def parts(like: Tensor, samples: int, steps: int, sums: int) -> Tensor:
-    """Memory (samples, programs, sums, C) for what the programs find, which is added up afterwards."""
-    shape = samples, min(PROGRAMS, steps), sums, like.shape[-1]
-    return like.new_empty(shape, dtype=torch.float32)
+def parts(like: Tensor, steps: int, *sums: int) -> Tensor:
+    """Memory (programs, *sums, *like.shape) for what the programs find, which is added up afterwards."""
+    shape = min(PROGRAMS, steps), *sums, *like.shape
+    return torch.empty(shape, dtype=torch.float32, device=like.device)

@@ -63,8 +63,7 @@ def _scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
         return _plain(x, factor, branch)
     from fan_mm.models.kernels import scaled_residual_triton
 
-    with torch.cuda.device(x.device):  # where Triton launches
-        return scaled_residual_triton.scaled_residual(x, factor, branch)
+    return scaled_residual_triton.scaled_residual(x, factor, branch)
 
 
 @torch.library.impl(LIBRARY, 'scaled_residual_gradients', 'CUDA')
@@ -73,8 +72,7 @@ def _gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor
         return _plain_gradients(gradient, factor, branch)
     from fan_mm.models.kernels import scaled_residual_triton
 
-    with torch.cuda.device(branch.device):
-        return scaled_residual_triton.gradients(gradient, factor, branch)
+    return scaled_residual_triton.gradients(gradient, factor, branch)
 
 
 @torch.library.impl(LIBRARY, 'scaled_residual', 'CompositeExplicitAutograd')

@@ -26,7 +26,7 @@ def _residual_gradients(
     gradient, factor, branch, of_branch, sums, rows, steps,
     C: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, EACH: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the branch; parts (samples, programs, 1, C) of that of the factor."""
+    """Gradient of the branch; parts (programs, samples, C) of that of the factor."""
     c = tl.arange(0, BLOCK)
     scale = parameter(factor, c, c < C, C, EACH)
     of_factor = tl.zeros((BLOCK,), tl.float32)
@@ -37,7 +37,7 @@ def _residual_gradients(
         of_factor += tl.sum(g * value, 0)
         found = (g * scale[None, :]).to(of_branch.dtype.element_ty)
         tl.store(of_branch + at, found, mask=mask)
-    part = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+    part = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     tl.store(sums + part * C + c, of_factor, mask=c < C)
 
 
@@ -60,11 +60,11 @@ def gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor,
     """
     of_branch = torch.empty_like(branch)
     samples, rows, steps, constants = plan(branch, factor)
-    sums = parts(factor, samples, steps, 1)
-    grid = sums.shape[1], samples, 1
+    sums = parts(factor, steps)
+    grid = len(sums), samples, 1
     if of_branch.numel():
         launch(
             _residual_gradients, grid,
             gradient, factor, branch, of_branch, sums, rows, steps, **constants,
         )  # fmt: skip
-    return of_branch, sums.sum(1).view(factor.shape)
+    return of_branch, sums.sum(0)
