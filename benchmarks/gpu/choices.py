@@ -15,11 +15,11 @@ from backbone import captured
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fan_mm.models.kernels import layer_norm_on_gpu, scaled_residual_on_gpu
 from fan_mm.models.layers import EfficientChannelAttention
 from fan_mm.models.layers.convnext_stem import ConvNeXtBlock
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.mlp import ConvMlp
-from fan_mm.models.layers.residual import scaled_residual
 from fan_mm.models.layers.token_mixing import TokenMixing
 from fan_mm.models.layers.window_attention import WindowAttention
 from gpu.results import Results, largest
@@ -157,9 +157,11 @@ def layer_norm(side: int) -> tuple[str, dict[str, Way], tuple]:
 
 def norm_ways(channels: int, precision: torch.dtype) -> dict[str, Callable[[Tensor], Tensor]]:
     """Our kernel of a LayerNorm before a product; PyTorch's, with the casts that autocast makes around it."""
-    ours = ChannelLayerNorm(channels, before_product=True).to(device())
-    plain = nn.LayerNorm(channels, eps=1e-6).to(device())
-    return {OURS: ours, 'PyTorch': lambda x: plain(x).to(precision)}
+    norm = nn.LayerNorm(channels, eps=1e-6).to(device())
+    return {
+        OURS: lambda x: layer_norm_on_gpu(x, norm.weight, norm.bias, norm.eps, precision),
+        'PyTorch': lambda x: norm(x).to(precision),
+    }
 
 
 def residual_ways(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -171,7 +173,7 @@ def residual_ways(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]
             return torch.addcmul(x, gamma, branch)
 
     return {
-        OURS: lambda x, branch: scaled_residual(x, gamma, branch),
+        OURS: lambda x, branch: scaled_residual_on_gpu(x, gamma, branch),
         'PyTorch': lambda x, branch: torch.addcmul(x, gamma, branch),
         'PyTorch, mixed types': mixed_types,
     }

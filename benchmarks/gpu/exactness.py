@@ -14,10 +14,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
-from fan_mm.models.kernels import beside, layer_norm_on_gpu
+from fan_mm.models.kernels import beside, layer_norm_on_gpu, scaled_residual_on_gpu
 from fan_mm.models.layers import EfficientChannelAttention
 from fan_mm.models.layers.convolution import depthwise
-from fan_mm.models.layers.residual import scaled_residual
 from gpu.results import Results, largest
 from gpu.timing import device
 
@@ -100,9 +99,7 @@ def compare_norm(shape: tuple[int, ...], own: bool, dtype: torch.dtype, bound: f
         return standard * beside(weight, x) + beside(bias, x)
 
     def found(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return (
-            layer_norm_on_gpu(x, weight, bias, 1e-6, dtype) if x.is_cuda else plain(x, weight, bias)
-        )
+        return layer_norm_on_gpu(x, weight, bias, 1e-6, dtype if x.is_cuda else x.dtype)
 
     return compare_operators(found, plain, (x, *parameters(shape, own, 2)), dtype, bound)
 
@@ -115,7 +112,7 @@ def compare_residual(shape: tuple[int, ...], own: bool, dtype: torch.dtype, boun
         return x + beside(factor, x) * branch
 
     inputs = x, *parameters(shape, own, 1), branch
-    return compare_operators(scaled_residual, plain, inputs, dtype, bound)
+    return compare_operators(scaled_residual_on_gpu, plain, inputs, dtype, bound)
 
 
 def compare_operators(

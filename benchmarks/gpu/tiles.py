@@ -20,33 +20,22 @@ from gpu.timing import medians, synchronize
 
 KERNELS = 'fan_mm.models.kernels'
 STEM, TOKENS, HIDDEN = (2, 256, 256, 128), (2, 64, 64, 384), (2, 64, 64, 1536)
-TILES = {  # rows at a time, rows of a tile, columns, channels, warps; of the convolution by a kernel of this size
-    7: (
-        (4, 4, 64, 64, 4), (4, 4, 128, 64, 4), (4, 4, 32, 64, 4), (4, 8, 64, 64, 4),
-        (4, 4, 64, 32, 4), (4, 4, 128, 32, 4), (2, 2, 64, 64, 2), (2, 2, 128, 64, 2),
-        (1, 1, 64, 64, 1), (1, 1, 128, 64, 1), (8, 8, 64, 64, 8), (8, 8, 64, 32, 8),
-    ),
+SUMMED_TILES = {  # rows, columns, channels, warps
+    7: ((8, 32, 64, 4), (16, 32, 128, 4), (8, 64, 128, 4), (8, 32, 128, 8), (8, 32, 64, 2)),
+    3: ((4, 32, 256, 4), (8, 16, 128, 2), (8, 32, 128, 2), (4, 64, 256, 4), (4, 16, 256, 4)),
+}
+COLUMNS = {  # of the candidates: rows at a time, rows of a tile, columns, channels, warps
+    7: ((4, 4, 64, 64, 4), (4, 8, 64, 64, 4), (4, 8, 64, 32, 4), (2, 8, 128, 64, 2)),
     3: (
-        (4, 4, 32, 128, 4), (4, 4, 64, 128, 4), (4, 4, 16, 128, 4), (4, 4, 32, 256, 4),
-        (4, 4, 64, 256, 4), (4, 4, 16, 256, 4), (4, 4, 8, 256, 4), (2, 2, 32, 256, 2),
-        (2, 2, 32, 128, 2), (2, 2, 64, 128, 2), (2, 2, 16, 256, 2), (1, 1, 64, 256, 1),
-        (1, 1, 32, 256, 1), (1, 1, 32, 128, 1), (1, 1, 64, 128, 1), (8, 8, 32, 128, 8),
+        (4, 4, 32, 128, 4), (4, 8, 32, 128, 4), (4, 4, 16, 256, 4), (2, 4, 32, 128, 2),
+        (1, 4, 64, 128, 1), (1, 4, 32, 256, 1),
     ),
 }  # fmt: skip
-SUMMED_TILES = {  # of the weight's gradient
-    7: (
-        (4, 8, 64, 64, 4), (4, 4, 64, 64, 4), (4, 16, 64, 64, 4), (4, 8, 128, 64, 4),
-        (4, 8, 32, 64, 4), (2, 8, 64, 64, 2), (2, 4, 64, 64, 2), (2, 8, 128, 64, 2),
-        (1, 8, 64, 64, 1), (4, 8, 64, 32, 4), (4, 16, 64, 32, 4), (8, 16, 64, 32, 8),
-    ),
-    3: (
-        (4, 4, 32, 128, 4), (4, 8, 32, 128, 4), (4, 16, 32, 128, 4), (4, 4, 64, 128, 4),
-        (4, 8, 64, 128, 4), (4, 4, 32, 256, 4), (4, 8, 32, 256, 4), (4, 4, 16, 256, 4),
-        (2, 4, 32, 128, 2), (2, 8, 32, 128, 2), (2, 4, 64, 128, 2), (2, 4, 32, 256, 2),
-        (1, 4, 32, 128, 1), (1, 8, 32, 128, 1), (1, 4, 64, 128, 1), (8, 8, 32, 128, 8),
-    ),
-}  # fmt: skip
-DEPTHWISE = {'convolution': ('TILES', TILES), 'gradient': ('SUMMED_TILES', SUMMED_TILES)}
+DEPTHWISE = {  # what is timed: whose setting, and settings by the kernel's size
+    'gradient': (f'{KERNELS}.depthwise_triton.SUMMED_TILES', SUMMED_TILES),
+    'candidate for the gradient': ('gpu.depthwise_columns.SUMMED_TILES', COLUMNS),
+    'candidate for the convolution': ('gpu.depthwise_columns.TILES', COLUMNS),
+}
 ROWS = (  # values of a step, programs where rows are summed, warps
     (2048, 1024, 4), (1024, 1024, 4), (4096, 1024, 4), (4096, 1024, 8), (2048, 1024, 8),
     (2048, 2048, 4), (2048, 512, 4), (1024, 2048, 2), (1024, 1024, 2), (512, 2048, 1),
@@ -95,16 +84,12 @@ PLACES = {'stem': STEM, 'tokens': TOKENS}
 
 def work(what: str, where: str) -> Callable[[], tuple]:
     """What is timed, with inputs of its own."""
-    from fan_mm.models.kernels import depthwise_triton, layer_norm_triton, scaled_residual_triton
+    from fan_mm.models.kernels import layer_norm_triton, scaled_residual_triton
 
     if what in DEPTHWISE:
-        size, shape = int(where), STEM if where == '7' else HIDDEN
-        g, x = torch.randn(2, *shape, device='cuda').bfloat16()
-        if what == 'gradient':
-            return functools.partial(depthwise_triton.gradients, g, x, size)
-        weight, bias = torch.randn(shape[-1], 1, size, size), torch.randn(shape[-1])
-        parameters = weight.cuda(), bias.cuda(), False
-        return lambda: (depthwise_triton.convolve(x, *parameters),)
+        return depthwise(
+            int(where), convolution='convolution' in what, candidate='candidate' in what
+        )
     shape = PLACES[where]
     x, g = torch.randn(2, *shape, device='cuda')
     half, weight = g.bfloat16(), torch.randn(shape[-1], device='cuda')
@@ -119,11 +104,24 @@ def work(what: str, where: str) -> Callable[[], tuple]:
     return (lambda: (out(), *back())) if 'gradients' in what else lambda: (out(),)
 
 
+def depthwise(size: int, convolution: bool, candidate: bool) -> Callable[[], tuple]:
+    """A depthwise convolution in the stem or in the MLP, or the gradient of its weight."""
+    from fan_mm.models.kernels import depthwise_triton
+    from gpu import depthwise_columns
+
+    kernels = depthwise_columns if candidate else depthwise_triton
+    shape = STEM if size > 3 else HIDDEN
+    g, x = torch.randn(2, *shape, device='cuda').bfloat16()
+    if not convolution:
+        return functools.partial(kernels.gradients, g, x, size)
+    weight = torch.randn(shape[-1], 1, size, size, device='cuda')
+    return lambda: (kernels.convolve(x, weight, None, False),)
+
+
 def applied(what: str, setting: tuple) -> mock._patch:
     """A setting in the place of the code's."""
     if what in DEPTHWISE:
-        name, settings = DEPTHWISE[what][0], dict.fromkeys((False, True), setting)
-        return mock.patch(f'{KERNELS}.depthwise_triton.{name}', settings)
+        return mock.patch(DEPTHWISE[what][0], dict.fromkeys((False, True), setting))
     names = ('VALUES', 'PROGRAMS', 'WARPS')
     return mock.patch.multiple(f'{KERNELS}.rows', **dict(zip(names, setting, strict=True)))
 
@@ -131,10 +129,10 @@ def applied(what: str, setting: tuple) -> mock._patch:
 def compare(what: str, where: str, settings: list[tuple]) -> dict:
     """Times, and whether all compute the same."""
     call = work(what, where)
-    ways = {OURS: call}
+    ways = {OURS: work(what.removeprefix('candidate for the '), where)}
     for setting in settings:
         ways[str(setting)] = functools.partial(under, what, setting, call)
-    expected = call()
+    expected = ways[OURS]()
     difference = largest(
         ((found.float() - ours.float()).norm() / ours.float().norm()).item()
         for way in ways.values()

@@ -1,12 +1,12 @@
 """Triton kernels of the depthwise convolution and its gradients, on maps (B, H, W, C).
 
-A program takes some rows of a tile for a block of channels, and goes along the columns. Of each it reads the
-k values that the rows' windows have there, once for k * k products: of the convolution it keeps the sums of the
-k outputs that lie within reach, of the weight's gradient the last k gradients. Both keep k * k values, weights or
-their gradients, in registers, so a tile is narrow.
-"""
+For the convolution a program computes a tile of positions for a block of channels. The k * k values that a
+position needs lie in tiles read just before, so all but the first come out of the cache.
 
-import functools
+For the weight's gradient a program goes along the rows of a tile. At each position it reads a column of the
+input's window, as high as the kernel, and multiplies it by the last k gradients, which it still has: two
+reads for k * k products.
+"""
 
 import torch
 import triton
@@ -14,71 +14,47 @@ import triton.language as tl
 from torch import Tensor
 
 from fan_mm.models.kernels.launch import launch
-from fan_mm.models.kernels.library import parts_of
+from fan_mm.models.kernels.library import parts_of, power_of_2
 
-# Rows at a time, rows of a tile, columns, channels and warps; for kernels wider than 3. As measured on an H200,
-# docs/performance.md
-Tile = tuple[int, int, int, int, int]
-TILES = {False: (4, 4, 32, 128, 4), True: (4, 4, 64, 64, 4)}  # of the convolution
-SUMMED_TILES = {False: (4, 4, 32, 128, 4), True: (4, 8, 64, 64, 4)}  # of the weight's gradient
-
-
-@triton.jit
-def _place(
-    height, width, C: tl.constexpr, ROWS: tl.constexpr, HEIGHT: tl.constexpr,
-    COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """Where an image begins, rows and columns of a tile, and channels (ROWS, CHANNELS), the same in all rows."""
-    columns_of_tiles = tl.cdiv(width, COLUMNS)
-    tiles = columns_of_tiles * tl.cdiv(height, HEIGHT)
-    image = (tl.program_id(0) // tiles).to(tl.int64) * height * width * C
-    tile = tl.program_id(0) % tiles
-    top, left = tile // columns_of_tiles * HEIGHT, tile % columns_of_tiles * COLUMNS
-    bottom, end = tl.minimum(top + HEIGHT, height), tl.minimum(left + COLUMNS, width)
-    # of two dimensions, so that no value of a weight goes from thread to thread
-    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
-    return image, top, bottom, left, end, c + tl.zeros((ROWS, 1), tl.int32)
+# As measured on an H200, docs/performance.md
+TILE = 2, 8, 128  # rows, columns and channels of a program
+SUMMED_TILES = {  # of a program that sums gradients, and its warps; for kernels wider than 3
+    False: (4, 32, 256, 4),
+    True: (8, 32, 64, 4),
+}
 
 
 @triton.jit(do_not_specialize=['height', 'width'])
 def _convolve(
     x, weight, bias, out, height, width,
-    C: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr, ROWS: tl.constexpr, HEIGHT: tl.constexpr,
-    COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
+    C: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The convolution, or with FLIP that by the kernel turned by 180 degrees."""
-    image, top, bottom, left, end, c = _place(height, width, C, ROWS, HEIGHT, COLUMNS, CHANNELS)
+    columns_of_tiles = tl.cdiv(width, COLUMNS)
+    tiles = columns_of_tiles * tl.cdiv(height, ROWS)
+    image = (tl.program_id(0) // tiles).to(tl.int64) * height * width * C
+    tile = tl.program_id(0) % tiles
+    position = tl.arange(0, ROWS * COLUMNS)
+    row = tile // columns_of_tiles * ROWS + position // COLUMNS
+    column = tile % columns_of_tiles * COLUMNS + position % COLUMNS
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     known = c < C
-    weights = ()
+    total = tl.zeros((ROWS * COLUMNS, CHANNELS), tl.float32)
     for tap in tl.static_range(K * K):
+        y = row + (tap // K - K // 2)
+        z = column + (tap % K - K // 2)
+        inside = (y >= 0) & (y < height) & (z >= 0) & (z < width)
+        at = image + ((y * width + z) * C)[:, None] + c[None, :]
+        value = tl.load(x + at, mask=inside[:, None] & known[None, :], other=0.0)
         which = K * K - 1 - tap if FLIP else tap
-        factor = tl.load(weight + (which * C + c), mask=known, other=0.0)
-        weights = weights + (factor.to(tl.float32),)
-    none = tl.zeros((ROWS, CHANNELS), tl.float32)
-    first = none
+        factor = tl.load(weight + c * (K * K) + which, mask=known)
+        total += value.to(tl.float32) * factor.to(tl.float32)[None, :]
     if bias is not None:
-        first = tl.load(bias + c, mask=known, other=0.0).to(tl.float32)
-    for begin in range(top, bottom, ROWS):
-        y = begin + tl.arange(0, ROWS)[:, None]
-        sums = (first,) * K  # of the outputs from K // 2 columns ahead to K // 2 behind
-        for start in range(left - K // 2, end + K // 2, K):
-            for step in tl.static_range(K):
-                column = start + step
-                there = known & (column >= 0) & (column < width)
-                for down in tl.static_range(K):
-                    row = y + (down - K // 2)
-                    at = image + ((row * width + column) * C + c)
-                    inside = there & (row >= 0) & (row < height)
-                    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-                    added = ()
-                    for along in tl.static_range(K):
-                        added = added + (sums[along] + value * weights[down * K + along],)
-                    sums = added
-                column -= K // 2  # whose output is complete
-                at = image + ((y * width + column) * C + c)
-                inside = known & (y < bottom) & (column >= left) & (column < end)
-                tl.store(out + at, sums[K - 1].to(out.dtype.element_ty), mask=inside)
-                sums = (first,) + sums[: K - 1]
+        total += tl.load(bias + c, mask=known).to(tl.float32)[None, :]
+    inside = (row < height) & (column < width)
+    at = image + ((row * width + column) * C)[:, None] + c[None, :]
+    tl.store(out + at, total.to(out.dtype.element_ty), mask=inside[:, None] & known[None, :])
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tensor:
@@ -86,7 +62,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tens
 
     Args:
         x: (B, H, W, C), contiguous.
-        weight: (C, 1, k, k), with an odd k.
+        weight: (C, 1, k, k), contiguous, with an odd k.
         bias: (C,) or None.
         flip: turn the kernel by 180 degrees, as the gradient of the input does.
 
@@ -94,14 +70,12 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tens
         (B, H, W, C) of the type of ``x``.
     """
     batch, height, width, channels = x.shape
-    size = weight.shape[-1]
-    rows, tall, columns, depth, warps = TILES[size > 3]
+    rows, columns, depth = TILE
     out = torch.empty_like(x)
-    weight = weight.flatten(1).t().contiguous()  # the channels of a tap side by side
-    tiles = batch * parts_of(height, tall) * parts_of(width, columns)
+    tiles = batch * parts_of(height, rows) * parts_of(width, columns)
     grid = tiles, parts_of(channels, depth), 1
-    constants = dict(C=channels, K=size, FLIP=flip)
-    tile = dict(ROWS=rows, HEIGHT=tall, COLUMNS=columns, CHANNELS=depth, num_warps=warps)
+    constants = dict(C=channels, K=weight.shape[-1], FLIP=flip)
+    tile = dict(ROWS=rows, COLUMNS=columns, CHANNELS=depth, num_warps=4)
     if out.numel():
         launch(_convolve, grid, x, weight, bias, out, height, width, **constants, **tile)
     return out
@@ -110,42 +84,44 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tens
 @triton.jit(do_not_specialize=['height', 'width'])
 def _gradients(
     gradient, x, of_weight, of_bias, height, width,
-    C: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, HEIGHT: tl.constexpr,
-    COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
+    C: tl.constexpr, K: tl.constexpr, TAPS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Parts (parts, K * K, C) and (parts, C): the whole kernel over a tile of an image."""
-    image, top, bottom, left, end, c = _place(height, width, C, ROWS, HEIGHT, COLUMNS, CHANNELS)
-    known = c < C
-    none = tl.zeros((ROWS, CHANNELS), tl.float32)
+    """Parts (parts, C, K * K) and (parts, C): the whole kernel over a tile of an image."""
+    columns_of_tiles = tl.cdiv(width, COLUMNS)
+    tiles = columns_of_tiles * tl.cdiv(height, ROWS)
+    image = (tl.program_id(1) // tiles).to(tl.int64) * height * width * C
+    tile = tl.program_id(1) % tiles
+    top, left = tile // columns_of_tiles * ROWS, tile % columns_of_tiles * COLUMNS
+    bottom, end = tl.minimum(top + ROWS, height), tl.minimum(left + COLUMNS, width)
+    c = (tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
+    down = tl.arange(0, TAPS)[:, None]
+    known = (c < C) & (down < K)
+    none = tl.zeros((TAPS, CHANNELS), tl.float32)
     of_all = none
-    total = (none,) * (K * K)
-    for begin in range(top, bottom, ROWS):
-        y = begin + tl.arange(0, ROWS)[:, None]
-        recent = (none,) * K  # gradients from K // 2 columns ahead to K // 2 behind
-        for start in range(left - K // 2, end + K // 2, K):
-            for step in tl.static_range(K):
-                column = start + step
-                newest = column + K // 2
-                at = image + ((y * width + newest) * C + c)
-                inside = known & (y < bottom) & (newest < end)
-                g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
-                of_all += g
-                recent = (g,) + recent[: K - 1]
-                there = known & (column >= 0) & (column < width)
-                added = ()
-                for down in tl.static_range(K):
-                    row = y + (down - K // 2)
-                    at = image + ((row * width + column) * C + c)
-                    inside = there & (row >= 0) & (row < height)
-                    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-                    for along in tl.static_range(K):
-                        added = added + (total[down * K + along] + value * recent[along],)
-                total = added
-    part = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    for tap in tl.static_range(K * K):
-        tl.store(of_weight + (part * (K * K) + tap) * C + c, tl.sum(total[tap], 0), mask=c < C)
-    tl.store(of_bias + part * C + c, tl.sum(of_all, 0), mask=c < C)
+    total = (none,) * K
+    for row in range(top, bottom):
+        y = row + down - K // 2
+        inside = known & (y >= 0) & (y < height)
+        recent = (none,) * K
+        for column in range(left - K // 2, end + K // 2):
+            newest = column + K // 2
+            # the same in all rows of the window, so that no value goes from thread to thread
+            at = image + (row * width + newest) * C + c + down * 0
+            g = tl.load(gradient + at, mask=known & (newest < end), other=0.0).to(tl.float32)
+            of_all += g
+            recent = (g,) + recent[: K - 1]
+            at = image + (y * width + column) * C + c
+            there = (column >= 0) & (column < width)
+            value = tl.load(x + at, mask=inside & there, other=0.0).to(tl.float32)
+            added = (total[0] + value * recent[0],)  # the first column of taps meets the newest
+            for along in tl.static_range(1, K):
+                added = added + (total[along] + value * recent[along],)
+            total = added
+    part = tl.program_id(1) * C + c
+    for along in tl.static_range(K):
+        tl.store(of_weight + part * (K * K) + down * K + along, total[along], mask=known)
+    tl.store(of_bias + part + down * 0, of_all, mask=known & (down == 0))
 
 
 def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -162,15 +138,15 @@ def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
         (C, 1, k, k) and (C,), float32.
     """
     batch, height, width, channels = x.shape
-    rows, tall, columns, depth, warps = SUMMED_TILES[size > 3]
-    parts = batch * parts_of(height, tall) * parts_of(width, columns)
-    new = functools.partial(torch.empty, dtype=torch.float32, device=x.device)
-    of_weight, of_bias = new(parts, size * size, channels), new(parts, channels)
-    tile = dict(ROWS=rows, HEIGHT=tall, COLUMNS=columns, CHANNELS=depth, num_warps=warps)
-    grid = parts, parts_of(channels, depth), 1
+    rows, columns, depth, warps = SUMMED_TILES[size > 3]
+    parts = batch * parts_of(height, rows) * parts_of(width, columns)
+    of_weight = x.new_empty((parts, channels, 1, size, size), dtype=torch.float32)
+    of_bias = x.new_empty((parts, channels), dtype=torch.float32)
+    constants = dict(C=channels, K=size, TAPS=power_of_2(size))
+    tile = dict(ROWS=rows, COLUMNS=columns, CHANNELS=depth, num_warps=warps)
+    grid = parts_of(channels, depth), parts, 1
     if parts:
-        inputs = gradient, x, of_weight, of_bias, height, width
-        launch(_gradients, grid, *inputs, C=channels, K=size, **tile)
-    found = new(channels, 1, size, size)
-    torch.sum(of_weight.transpose(1, 2), 0, out=found.view(channels, -1))
-    return found, of_bias.sum(0)
+        launch(
+            _gradients, grid, gradient, x, of_weight, of_bias, height, width, **constants, **tile
+        )
+    return of_weight.sum(0), of_bias.sum(0)

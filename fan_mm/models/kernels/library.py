@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 LIBRARY = torch.library.Library('fan_mm', 'DEF')
+# Values from which on a kernel saves the GPU more time than it costs Python, docs/performance.md
+MANY, MANY_WITH_GRADIENTS = 2**21, 2**23
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -20,8 +22,13 @@ def has_kernels(x: Tensor) -> bool:
 
 
 def fuses(x: Tensor) -> bool:
-    """Whether to take the operators that only save passes over memory: a compiler does so itself."""
-    return has_kernels(x) and not torch.compiler.is_compiling()
+    """Whether to take the operators that only save passes over memory, not needed by a compiler.
+
+    For smaller inputs the GPU waits for Python, for which they take longer than PyTorch's.
+    """
+    if not has_kernels(x) or torch.compiler.is_compiling():
+        return False
+    return x.numel() >= (MANY_WITH_GRADIENTS if torch.is_grad_enabled() else MANY)
 
 
 @functools.cache

@@ -51,15 +51,14 @@ class ChannelLayerNorm(nn.LayerNorm):
         weight = self.weight * self.ratio**0.5 if self.unbiased else self.weight
         bias, eps = self.bias, self.eps * self.ratio
         if fuses(x):
+            dtype = self._type_under_autocast() if torch.is_autocast_enabled('cuda') else x.dtype
             if gate is not None:
                 weight, bias = gate * weight, gate * bias
-            return layer_norm_on_gpu(x, weight, bias, eps, self._output_type(x))
+            return layer_norm_on_gpu(x, weight, bias, eps, dtype)
         out = F.layer_norm(x, self.normalized_shape, weight, bias, eps)
         return out if gate is None else out * beside(gate, out)
 
-    def _output_type(self, x: Tensor) -> torch.dtype:
-        if not torch.is_autocast_enabled('cuda'):
-            return x.dtype
+    def _type_under_autocast(self) -> torch.dtype:
         return torch.get_autocast_dtype('cuda') if self.before_product else torch.float32
 
     def extra_repr(self) -> str:
