@@ -190,8 +190,8 @@ for shape in json.loads(sys.argv[1]):
         out = F.conv2d(*inputs, padding=size // 2, groups=channels).permute(0, 2, 3, 1)
         of_x, *others = torch.autograd.grad(out, inputs, g.double())
         expected = [out, of_x.permute(0, 2, 3, 1), *others]
-        # the second for the smaller one only: the interpreter takes seconds for each row
-        for kernels in (depthwise_triton, depthwise_columns)[: 1 + (size == 3)]:
+        # the second once: the interpreter takes seconds for each row
+        for kernels in (depthwise_triton, depthwise_columns)[: 1 + ((size, width) == (3, 7))]:
             found = [
                 kernels.convolve(x, weight, bias, False),
                 kernels.convolve(g, weight, None, True),
@@ -254,7 +254,7 @@ def last_line(repo_root, script, *arguments, **environment):
 def test_kernels_in_the_interpreter(repo_root):
     """Sizes that no tile divides, a map of one token, channels that are no power of two."""
     results = last_line(repo_root, INTERPRETED, json.dumps(SHAPES), TRITON_INTERPRET='1')
-    assert len(results) == 8 * len(SHAPES) + 1
+    assert len(results) == 7 * len(SHAPES) + 2
     assert all(value < 3e-5 for value in results.values()), results
 
 
