@@ -41,8 +41,8 @@ def test_every_variant_has_its_shapes(backbone, arch):
             images = torch.empty(2, 3, height, width)
             for x, channels, stride in zip(dense(images), widths, strides, strict=True):
                 assert x.shape == (2, channels, height // stride, width // stride)
-            assert classes(images)[0].shape == averages(images)[0].shape == (2, last)
-            assert raw(images)[0].shape == (2, 1 + height * width // strides[-1] ** 2, last)
+        assert classes(images)[0].shape == averages(images)[0].shape == (2, last)
+        assert raw(images)[0].shape == (2, 1 + height * width // strides[-1] ** 2, last)
 
 
 @pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
