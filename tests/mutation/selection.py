@@ -46,6 +46,10 @@ TESTS = {
         'test_engine/test_classification_checks.py'
     ),
     'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
+    'first_batch/hook': 'test_engine/test_first_batch.py test_engine/test_later_failures.py',
+    'first_batch/trial': (
+        'test_engine/test_first_batch.py test_engine/test_outputs.py test_engine/test_evaluators.py'
+    ),
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
@@ -147,7 +151,7 @@ def files_for(root: Path, module: str) -> list[Path]:
     """
     folder = root / 'tests'
     for words, names in TESTS.items():
-        if module.endswith(f'/{words}.py'):
+        if f'/{module}'.endswith(f'/{words}.py'):
             return [folder / name for name in names.split()]
     *parts, name = Path(module).with_suffix('').parts[1:]
     for part in parts:

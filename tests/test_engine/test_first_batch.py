@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SubsetRandomSampler
 
 from fan_mm.engine.first_batch import hook, trial
 from fan_mm.engine.first_batch.outputs import not_finite
@@ -331,13 +331,64 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         train(cfg)
 
 
-@pytest.mark.parametrize(('images', 'processes', 'refused'), [(3, 1, 1), (3, 4, 0), (0, 4, 1)])
-def test_a_process_may_have_no_image_of_a_validation(images, processes, refused, monkeypatch):
+@pytest.mark.parametrize(
+    ('name', 'images', 'drop_last', 'processes', 'refused'),
+    [
+        ('val', 3, False, 1, True),
+        ('val', 3, False, 4, False),
+        ('val', 0, False, 4, True),
+        ('val', 3, True, 4, True),  # all others drop theirs
+        ('train', 3, False, 4, True),
+    ],
+)
+def test_a_process_may_have_no_image_of_a_validation(
+    name, images, drop_last, processes, refused, monkeypatch
+):
     """Others have them then, and would wait for it."""
     monkeypatch.setattr(hook, 'get_world_size', lambda: processes)
-    loader = DataLoader(range(images), sampler=SubsetRandomSampler([]))
-    with pytest.raises(InputError) if refused else nullcontext():
-        hook._refuse_no_batch('val_dataloader', loader)
+    loader = DataLoader(range(images), sampler=SubsetRandomSampler([]), drop_last=drop_last)
+    words = f'^{name}_dataloader gives no batch: it has {images} images'
+    with pytest.raises(InputError, match=words) if refused else nullcontext():
+        hook._refuse_no_batch(f'{name}_dataloader', loader)
+
+
+def test_a_training_without_validation():
+    runner = SimpleNamespace(train_dataloader=DataLoader([1]), val_loop=None)
+    watching = hook.FirstBatchHook()
+    watching.before_train(runner)
+    assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
+
+
+class Stream(IterableDataset):
+    """Of no known length."""
+
+    def __iter__(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    'loader', [None, DataLoader(Stream()), DataLoader(type('Sized', (Stream,), {'__len__': len})())]
+)
+def test_what_cannot_be_counted_is_not_refused(loader):
+    hook._refuse_no_batch('train_dataloader', loader)
+
+
+@pytest.mark.parametrize(
+    ('hooks', 'schedulers', 'names'),
+    [
+        ([CheckpointHook()], None, []),
+        ([CheckpointHook(save_best='auto')], [], []),
+        ([CheckpointHook(save_best=['mIoU', 'mAcc'], rule='greater')], [], ['mIoU', 'mAcc']),
+        ([EarlyStoppingHook(monitor='mAcc')], [], ['mAcc']),
+        ([], [SimpleNamespace(need_val_args=True, monitor='loss')], ['loss']),
+        ([], [SimpleNamespace(need_val_args=True), SimpleNamespace(monitor='loss')], []),
+        ([], dict(a=[SimpleNamespace(need_val_args=True, monitor='loss')], b=[]), ['loss']),
+        ([EarlyStoppingHook(monitor='mAcc'), StateHook()], [], []),  # which may add some
+    ],
+)
+def test_scores_that_are_wanted(hooks, schedulers, names):
+    runner = SimpleNamespace(hooks=hooks, param_schedulers=schedulers)
+    assert [name for _, name in hook._scores_wanted(runner)] == names
 
 
 class OwnInfinite(InfiniteSampler):
