@@ -347,7 +347,8 @@ def test_a_process_may_have_no_image_of_a_validation(
     """Others have them then, and would wait for it."""
     monkeypatch.setattr(hook, 'get_world_size', lambda: processes)
     loader = DataLoader(range(images), sampler=SubsetRandomSampler([]), drop_last=drop_last)
-    words = f'^{name}_dataloader gives no batch: it has {images} images'
+    end = ', and drop_last drops batches of fewer than 1' if drop_last else ''
+    words = f'^{name}_dataloader gives no batch: it has {images} images{end}$'
     with pytest.raises(InputError, match=words) if refused else nullcontext():
         hook._refuse_no_batch(f'{name}_dataloader', loader)
 
