@@ -72,10 +72,7 @@ TESTS = {
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
     **dict.fromkeys(
-        (
-            *('evaluation/sweep', 'sweeping/own_part', 'sweeping/recording', 'sweeping/results'),
-            'sweeping/identity',
-        ),
+        ('evaluation/sweep', 'sweeping/results', 'sweeping/identity'),
         'test_evaluation/test_sweep.py test_evaluation/test_sweep_work_dir.py '
         'test_evaluation/test_sweep_failures.py test_evaluation/test_sweep_copies.py '
         'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py',

@@ -59,6 +59,7 @@ def exchange(model):
         lambda model: model.names.update(c=3),
         lambda model: model.names.update(b=[2]),
         lambda model: model.names.update(a=model.names.pop('a')),  # another order
+        lambda model: model.names.update(c=model.names.pop('b')),  # another name
         lambda model: model.kinds.add(3),
         exchange,
         lambda model: model.count.add_(1),
