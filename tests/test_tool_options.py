@@ -115,7 +115,7 @@ def test_what_is_taken(add, given, taken):
         (DRAWN, '--severity N', '1 to 5 (default: 3)'),
         (DRAWN, '--seed', 'seed of the corruptions'),
         (BENCHMARK, '--benchmark [NAME]', '(default: that of the dataset)'),
-        (BENCHMARK, '--corruptions NAME|GROUP', 'all of the benchmark'),
+        (BENCHMARK, '--corruptions NAME|GROUP', 'only these corruptions or groups'),
         (BENCHMARK, '--severities N', 'only these severities, 1 to 5'),
         (ORDER, '--channel-order {rgb,bgr}', '(default: rgb)'),
         (

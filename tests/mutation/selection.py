@@ -93,6 +93,7 @@ TESTS = {
         'test_evaluation/test_calibration/test_temperature.py '
         'test_evaluation/test_calibration/test_of_sweep.py'
     ),
+    'jobs/training': 'test_jobs/test_training_options.py test_jobs/test_training.py',
     'jobs/input_size': 'test_jobs/test_input_size.py test_jobs/test_ood/test_ood_classifiers.py',
     **dict.fromkeys(
         ('jobs/ood', 'jobs/ood_rows', 'jobs/imagenet_sets'),
