@@ -47,14 +47,16 @@ class Process:
         self.calls, self.logged = [], []
         monkeypatch.setattr(own_part, 'get_dist_info', lambda: (0, 2))
         monkeypatch.setattr(own_part, 'print_log', lambda text, *_: self.logged.append(text))
-        monkeypatch.setattr(own_part, 'predict', lambda model, batch: self.note('predict', batch))
+        monkeypatch.setattr(
+            own_part, 'predict', lambda model, batch: self.note('predict', model, batch)
+        )
         monkeypatch.setattr(
             own_part, 'check_labels', lambda outputs, labels, evaluator: self.note('labels', labels)
         )
         self.outputs, self.mistake = outputs or [], mistake
         watch = SimpleNamespace(
             waiting=nullcontext,
-            take=lambda positions, *_: self.note('watch', positions),
+            take=lambda *given: self.note('watch', *given),
             end=lambda: self.note('watched') or 'seen',
         )
         self.metrics = SimpleNamespace(
@@ -116,7 +118,10 @@ def test_all_batches_are_fed(cell, monkeypatch):
     assert part.positions == [0, 2, 4] and part.results == ['collected'] and part.pictures == {}
     first = [('labels', 'labels'), ('try', [0, 2], 'before'), ('agree', None, None)]
     assert process.named('labels', 'try', 'agree') == (first if cell == CLEAN else [])
-    assert process.named('watch') == [('watch', [0, 2]), ('watch', [4])]
+    assert process.named('watch') == [
+        ('watch', [0, 2], [(cell, 0), (cell, 2)], [None, None]),
+        ('watch', [4], [(cell, 4)], [None]),
+    ]
     assert process.named('process') == [('process', [None, None]), ('process', [None])]
     assert process.named('progress') == [('progress', cell, 4), ('progress', cell, 2)]
     assert process.named('watched', 'empty', 'put back') == [('watched',), ('empty',)]
@@ -133,11 +138,13 @@ def test_probabilities_are_asked_for_where_they_are_measured(monkeypatch):
     process = Process(monkeypatch)
     process.metrics.calibration = 'calibration'
     process.evaluate()
-    assert len(process.named('predict')) == 2 and process.named('test_step') == []
+    given = [('predict', process.part.model, [(CLEAN, p) for p in batch]) for batch in BATCHES]
+    assert process.named('predict', 'test_step') == given
 
 
 def test_pictures_are_taken(monkeypatch):
     def take(cell, positions, batch, outputs):
+        assert batch == [(cell, p) for p in positions] and outputs == [None] * len(batch)
         return {position: str(cell) for position in positions if position}
 
     gallery = SimpleNamespace(take=take)
@@ -168,6 +175,7 @@ FAILS = RuntimeError('shapes\nand more')
 def test_a_batch_that_fails(cell, outputs, line, logged, monkeypatch):
     process = Process(monkeypatch, outputs)
     part = process.evaluate(cell)
+    assert process.part.dataset.read == []  # nothing is loaded again
     assert part.error.startswith(line) and not part.lasting and part.results == []
     assert part.seen == 'seen'
     assert process.named('put back', 'watched', 'empty') == [
