@@ -153,11 +153,26 @@ def test_pictures_are_taken(monkeypatch):
 
 
 @pytest.mark.parametrize(('cell', 'agreed'), [(CLEAN, [('agree', None, None)]), (FOG, [])])
-def test_a_process_without_a_batch_agrees(cell, agreed, monkeypatch):
+@pytest.mark.parametrize('fails', [False, True])
+def test_a_process_without_a_batch_agrees(cell, agreed, fails, monkeypatch):
     process = Process(monkeypatch, batches=[])
+    if fails:
+        process.metrics.collected = lambda: 1 / 0
     part = process.evaluate(cell)
-    assert part.error is None and part.results == ['collected']
-    assert process.named('agree') == agreed
+    assert part.results == ([] if fails else ['collected'])
+    assert part.error == ('ZeroDivisionError: division by zero' if fails else None)
+    assert process.named('agree') == agreed  # once, or the others would wait
+
+
+@pytest.mark.parametrize('fp16', [False, True])
+def test_half_precision(fp16, monkeypatch):
+    process = Process(monkeypatch)
+    process.part.fp16 = fp16
+    monkeypatch.setattr(
+        own_part, 'autocast', lambda enabled: process.note('autocast', enabled) or nullcontext()
+    )
+    process.evaluate()
+    assert process.named('autocast') == [('autocast', fp16)] * 2
 
 
 FAILS = RuntimeError('shapes\nand more')
