@@ -96,11 +96,11 @@ def test_what_all_processes_saw(monkeypatch):
     monkeypatch.setattr(recording.time, 'monotonic', lambda: 7.0)
     parts = [
         RankPart(seconds=3.0, seen='one', pictures={2: {'image': b'\xff\xd8\xff\xd9'}}),
-        RankPart(seconds=5.00049, seen='two', pictures={0: {'image': b'\xff\xd8\xff\xd9'}}),
+        RankPart(seconds=5.0016, seen='two', pictures={0: {'image': b'\xff\xd8\xff\xd9'}}),
     ]
     sweep = Sweep()
     _, record, _ = sweep.record(FOG, *parts)
-    assert record.seconds == 5.0 and sweep.seen == [['one', 'two']]
+    assert record.seconds == 5.002 and sweep.seen == [['one', 'two']]
     assert len(record.images) == 2 and record.images[0]['key'] != record.images[1]['key']
 
 
