@@ -71,12 +71,13 @@ TESTS = {
     'evaluation/shifts/submission': (
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
-    **dict.fromkeys(
-        ('evaluation/sweep', 'sweeping/results', 'sweeping/identity'),
+    'evaluation/sweep': (
         'test_evaluation/test_sweep.py test_evaluation/test_sweep_work_dir.py '
         'test_evaluation/test_sweep_failures.py test_evaluation/test_sweep_copies.py '
-        'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py',
+        'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py'
     ),
+    'sweeping/results': 'test_evaluation/test_sweeping/test_sweep_results.py',
+    'sweeping/identity': 'test_evaluation/test_sweeping/test_sweep_identity.py',
     'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
     'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_metrics.py',
     'evaluation/metrics': (
@@ -84,15 +85,12 @@ TESTS = {
         'test_evaluation/test_published_sources.py'
     ),
     'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
-    'sweeping/cell_metrics': (
-        'test_evaluation/test_sweep_evaluators.py test_evaluation/test_sweep_metrics.py '
-        'test_evaluation/test_metric_failures.py'
-    ),
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
     'calibration/temperature': (
         'test_evaluation/test_calibration/test_temperature.py '
         'test_evaluation/test_calibration/test_of_sweep.py'
     ),
+    'jobs/robustness': 'test_jobs/test_robustness_lines.py test_jobs/test_robustness.py',
     'jobs/training': 'test_jobs/test_training_options.py test_jobs/test_training.py',
     'jobs/input_size': 'test_jobs/test_input_size.py test_jobs/test_ood/test_ood_classifiers.py',
     **dict.fromkeys(
