@@ -127,10 +127,6 @@ TESTS = {
         ('cluster_pictures', 'analysis/segmentation', 'analysis/subject'),
         'test_analysis/test_pictures.py test_tools/test_analysis_tools.py',
     ),
-    'checkpoints/whole_models': (
-        'test_models/test_checkpoints/test_refused_checkpoints.py test_engine/test_weights.py '
-        'test_models/test_checkpoints/test_checkpoint_values.py test_engine/test_whole_checkpoints.py'
-    ),
     'fan_mm/options': 'test_tool_options.py',
     'checkpoints/values': 'test_models/test_checkpoints/test_checkpoint_values.py',
     'analysis/gates': 'test_analysis/test_features.py test_tools/test_analysis_tools.py',
