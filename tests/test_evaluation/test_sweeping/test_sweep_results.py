@@ -15,6 +15,7 @@ from fan_mm.evaluation.sweeping import results
     ('task', 'summed_up'),
     [
         ('segmentation', ['b/mIoU']),
+        ('classification', ['b/mIoU']),
         ('detection', ['b/mIoU', 'a/aAcc']),  # all but errors
     ],
 )
@@ -46,11 +47,14 @@ class Own(BaseMetric):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize('statistics', [None, 'iou'])
+@pytest.mark.parametrize(
+    ('statistics', 'scale', 'done'), [(None, 1, 2), ('iou', None, 2), ('iou', None, 0)]
+)
 @pytest.mark.parametrize('calibrated', [False, True])
-def test_what_is_put_together(statistics, calibrated, monkeypatch):
+def test_what_is_put_together(statistics, scale, done, calibrated, monkeypatch, tmp_path):
     cells = [CLEAN, Cell('fog', 1), Cell('fog', 2)]
-    scores = [{'mIoU': 50.0, 'aAcc': 80.0}, {'mIoU': 40.0}, {}]
+    scores = [{'mIoU': 50.0, 'aAcc': 80.0}, {'mIoU': 40.0}, {}] if done else [{}] * 3
+    headline = 'mIoU' if done else 'mDice'
     records = {
         cell: CellRecord(*cell, 'done' if found else 'failed', found)
         for cell, found in zip(cells, scores, strict=True)
@@ -66,38 +70,44 @@ def test_what_is_put_together(statistics, calibrated, monkeypatch):
         }
         return {cell: kept[name] for cell in done if name in kept}
 
-    how = KnownMetric('segmentation', ('mIoU',), None, statistics)
+    how = KnownMetric('segmentation', ('mDice',), scale, statistics)
     monkeypatch.setattr(results, 'how_to_read', lambda evaluator: how)
     monkeypatch.setattr(results, 'build_results', lambda **given: given)
     monkeypatch.setattr(results, 'audit', lambda facts: facts)
     calibration = SimpleNamespace(into=lambda *given: given) if calibrated else None
     scope = SimpleNamespace(cells=cells)
+    protocol = {'corrupted_images': {'fog/1': 'x'}}
     given = dict(model={'name': 'm'}, dataset={'classes': ['road']})
     found, per_image, of_calibration = results.results_of(
         SimpleNamespace(get=records.get, all_statistics=all_statistics),
         scope=scope,
         evaluator=Evaluator([Own()]),
         calibration=calibration,
-        paths=['a.png', 'b.png'],
-        protocol={'corrupted_images': None},
+        paths=[str(tmp_path / name) for name in ('a.png', 'b.png')],
+        protocol=protocol,
         colours={'images': 2},
         **given,
     )
     assert found['records'] == list(records.values())
-    assert (found['task'], found['headline'], found['unit']) == ('segmentation', 'mIoU', None)
+    assert (found['task'], found['headline']) == ('segmentation', headline)
+    assert found['unit'] == ('%' if scale else None) and found['protocol'] is protocol
     assert found['scope'] is scope and found['summarized'] == []
     assert (found['model'], found['dataset']) == (given['model'], given['dataset'])
     facts = found['audit']
-    assert facts.records == found['records'] and (facts.task, facts.headline) == (how.task, 'mIoU')
-    assert (facts.classes, facts.copies, facts.colours) == (['road'], {}, {'images': 2})
+    assert facts.records == found['records'] and (facts.task, facts.headline) == (
+        how.task,
+        headline,
+    )
+    assert (facts.classes, facts.colours) == (['road'], {'images': 2})
+    assert list(facts.copies) == ['clean', 'fog/1']
     assert facts.per_image is per_image is found['per_image']
-    if statistics:
+    if statistics and done:
         assert per_image.kind == 'iou' and list(per_image.cells) == cells[:2]
         assert len(per_image.keys) == 2 and list(per_image.others) == ['aAcc']
     else:
         assert per_image is None
     if calibrated:
         into, of_scope, keys, sums = of_calibration
-        assert into is found and of_scope is scope and len(keys) == 2 and list(sums) == cells[:2]
+        assert into is found and of_scope is scope and len(keys) == 2 and list(sums) == cells[:done]
     else:
         assert of_calibration is None
