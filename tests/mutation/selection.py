@@ -92,7 +92,6 @@ TESTS = {
     ),
     'jobs/robustness': 'test_jobs/test_robustness_lines.py test_jobs/test_robustness.py',
     'jobs/training': 'test_jobs/test_training_options.py test_jobs/test_training.py',
-    'jobs/input_size': 'test_jobs/test_input_size.py test_jobs/test_ood/test_ood_classifiers.py',
     **dict.fromkeys(
         ('jobs/ood', 'jobs/ood_rows', 'jobs/imagenet_sets'),
         'test_jobs/test_ood/test_ood_rows.py test_jobs/test_ood/test_imagenet_c_row.py '

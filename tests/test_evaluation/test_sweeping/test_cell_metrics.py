@@ -78,6 +78,9 @@ def test_collections_of_their_own_kind_stay_so():
     metrics.empty()
     assert counting.results == [] and inner.results == deque()
     assert isinstance(inner.results, deque)
+    # evaluating empties the outer one alone
+    metrics.scores([RankPart(results=[[1], deque([1])])])
+    assert inner.results == deque()
 
 
 def test_what_belongs_to_which_dataset_is_passed_on(monkeypatch):
