@@ -45,7 +45,7 @@ TESTS = {
         'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py '
         'test_engine/test_classification_checks.py'
     ),
-    'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
+    'checks/models': 'test_engine/test_checks/test_model_fit.py',
     'first_batch/hook': 'test_engine/test_first_batch.py test_engine/test_later_failures.py',
     'first_batch/trial': (
         'test_engine/test_first_batch.py test_engine/test_outputs.py test_engine/test_evaluators.py'
