@@ -134,7 +134,7 @@ ONE, ALL = dict(type='H', in_channels=24), dict(type='H', in_channels=[8, 16, 24
         (dict(backbone=WIDER, decode_head=ONE), None),
         (dict(backbone=dict(WIDER, width=2), decode_head=ALL), None),
         (dict(backbone=WIDER, decode_head=dict(ONE, in_index=0)), 'decode_head.in_channels is 24'),
-        (dict(backbone=WIDER, decode_head=dict(ONE, in_index=[2])), 'decode_head.in_channels is 24, but must be .24.: '),
+        (dict(backbone=WIDER, decode_head=dict(ONE, in_index=[2])), 'decode_head.* is 24, but must be .24.: '),
         (dict(backbone=WIDER, decode_head=dict(ALL, in_index=[0, 1])), 'decode_head.*must be .8, 16.: '),
         (dict(backbone=WIDER, decode_head=ONE, auxiliary_head=[ONE, dict(ONE, in_index=1)]),
          'auxiliary_head.1.in_channels is 24, but must be 16: the backbone is '
@@ -152,7 +152,7 @@ ONE, ALL = dict(type='H', in_channels=24), dict(type='H', in_channels=[8, 16, 24
         (dict(module=dict(backbone=WIDER, decode_head=dict(ONE, in_channels=5))), 'decode_head.in_channels is 5'),
         (dict(backbone=WIDER, pretrained='r50.pth'), r'pretrained \(r50.pth\) is for another backbone'),
         (dict(backbone=dict(WIDER, depht=1)), 'backbone: Wider has no argument depht; did you mean depth'),
-        (dict(backbone=dict(WIDER, xyz=1)), 'backbone: .* has no argument xyz; it has depth, init_cfg, out_type, width$'),
+        (dict(backbone=dict(WIDER, xyz=1)), 'backbone: .* argument xyz; it has depth, init_cfg, out_type, width$'),
         (dict(backbone=dict(type='Own'), pretrained='r50.pth', decode_head=dict(ONE, in_channels=5)), None),
         (dict(backbone='of its own'), None),
     ],
