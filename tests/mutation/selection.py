@@ -94,8 +94,9 @@ TESTS = {
     'jobs/training': 'test_jobs/test_training_options.py test_jobs/test_training.py',
     **dict.fromkeys(
         ('jobs/ood', 'jobs/imagenet_sets'),
-        'test_jobs/test_ood/test_ood_lines.py test_jobs/test_ood/test_ood_rows.py test_jobs/test_ood/test_imagenet_c_row.py '
-        'test_jobs/test_ood/test_ood_classifiers.py test_jobs/test_ood/test_ood_mistakes.py',
+        'test_jobs/test_ood/test_ood_lines.py test_jobs/test_ood/test_ood_rows.py '
+        'test_jobs/test_ood/test_imagenet_c_row.py test_jobs/test_ood/test_ood_classifiers.py '
+        'test_jobs/test_ood/test_ood_mistakes.py',
     ),
     'jobs/ood_rows': 'test_jobs/test_ood/test_stored_rows.py',
     'jobs/export': 'test_deploy/test_export.py test_deploy/test_export_refusals.py',

@@ -40,6 +40,8 @@ def crop(size=224, kind='CenterCrop'):
         ([edge(8), crop(300)], [edge(8), crop(300)], 300),  # as it is
         ([edge(8), crop(300, 'EfficientNetCenterCrop')], [edge(8), crop(300, 'EfficientNetCenterCrop')], 300),
         ([edge(400), edge((256, 256), 'Resize')], [edge(400), edge((300, 300), 'Resize')], 256),
+        ([edge(100, 'Resize'), edge(256, 'Resize')], [edge(100, 'Resize'), edge(300, 'Resize')], 256),
+        ([edge(256, 'Resize'), crop(0)], [edge(300, 'Resize'), crop(0)], 256),
         ([dict(type='Resize', size=256)], [dict(type='Resize', size=300)], 256),
         ([dict(type='ResizeEdge', scale=256)], [dict(type='ResizeEdge', scale=300)], None),
         ([crop((224, 192)), edge((300, 200), 'Resize')], 'need ResizeEdge and CenterCrop, or Resize', None),

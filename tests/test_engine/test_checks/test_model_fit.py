@@ -46,7 +46,7 @@ def test_necks(kind, channels, fits):
         models._check_neck(dict(type=kind, in_channels=channels), GIVEN, 'FAN')
 
 
-POOL, OWN = dict(type='GlobalAveragePooling'), dict(type='OwnNeck')
+POOL, OWN, NOPE = dict(type='GlobalAveragePooling'), dict(type='OwnNeck'), dict(type='Nope')
 LINEAR, SEQUENCE = dict(type='LinearClsHead'), dict(type='VigHead')
 
 
@@ -55,7 +55,12 @@ LINEAR, SEQUENCE = dict(type='LinearClsHead'), dict(type='VigHead')
     [
         ('cls_token', None, LINEAR, None),
         ('cls_token', OWN, LINEAR, None),
-        ('cls_token', POOL, LINEAR, r"^model\.neck pools maps, .* with out_type='cls_token': set"),
+        (
+            'cls_token',
+            POOL,
+            LINEAR,
+            r"^model\.neck pools maps, but FAN returns none with out_type='cls_token': set",
+        ),
         ('featmap', POOL, LINEAR, None),
         ('featmap', OWN, LINEAR, None),
         (
@@ -97,7 +102,14 @@ def test_outputs_by_index(index, found):
         assert models._select('model.head', GIVEN, index, 'FAN') == found
 
 
-class Backbone:
+class Foreign:
+    """A base of another library, whose arguments ours pass on or do not."""
+
+    def __init__(self, foreign=1):
+        raise NotImplementedError
+
+
+class Backbone(Foreign):
     """Stands for one of ours."""
 
     def __init__(self, depth=1, out_type='featmap', init_cfg=None):
@@ -118,9 +130,14 @@ Backbone.__module__ = Wider.__module__ = 'fan_mm.models.backbones.some'
 def known(monkeypatch):
     """Everything is registered, the backbones among them."""
     classes = {'Wider': Wider, 'Own': object}
-    monkeypatch.setattr(
-        models, 'registered', lambda registry, place, part: classes.get(part['type'], object)
-    )
+
+    def registered(registry, place, part):
+        assert registry is MODELS
+        if part['type'] == 'Nope':
+            raise InputError(f'{place}: nothing is registered as Nope')
+        return classes.get(part['type'], object)
+
+    monkeypatch.setattr(models, 'registered', registered)
     monkeypatch.setattr(MODELS, 'build', lambda cfg: classes[cfg.pop('type')](**cfg))
 
 
@@ -154,7 +171,13 @@ ONE, ALL = dict(type='H', in_channels=24), dict(type='H', in_channels=[8, 16, 24
         (dict(backbone=dict(WIDER, depht=1)), 'backbone: Wider has no argument depht; did you mean depth'),
         (dict(backbone=dict(WIDER, xyz=1)), 'backbone: .* argument xyz; it has depth, init_cfg, out_type, width$'),
         (dict(backbone=dict(type='Own'), pretrained='r50.pth', decode_head=dict(ONE, in_channels=5)), None),
+        (dict(backbone=dict(WIDER, foreign=1)), 'backbone: Wider has no argument foreign'),
         (dict(backbone='of its own'), None),
+        (dict(backbone='of its own', neck=[OWN, NOPE]), 'neck.1: nothing is registered as Nope'),
+        (dict(decode_head=NOPE), 'decode_head: nothing is registered as Nope'),
+        (dict(auxiliary_head=(OWN, NOPE)), 'auxiliary_head.1: nothing is registered as Nope'),
+        (dict(head=NOPE), 'head: nothing is registered as Nope'),
+        (dict(backbone=dict(WIDER, out_type='raw'), neck=dict(OWN, in_channels=24), head=LINEAR), None),
     ],
 )  # fmt: skip
 def test_models(model, words, known):
