@@ -114,7 +114,7 @@ TESTS = {
     **dict.fromkeys(
         (
             *('report/latex', 'report/scatter'),
-            *('comparison_words', 'comparison_tables', 'comparison_page'),
+            *('comparison_tables', 'comparison_page'),
         ),
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),

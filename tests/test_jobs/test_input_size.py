@@ -43,6 +43,7 @@ def crop(size=224, kind='CenterCrop'):
         ([edge(100, 'Resize'), edge(256, 'Resize')], [edge(100, 'Resize'), edge(300, 'Resize')], 256),
         ([edge(256, 'Resize'), crop(0)], [edge(300, 'Resize'), crop(0)], 256),
         ([dict(type='Resize', size=256)], [dict(type='Resize', size=300)], 256),
+        ([edge(), crop(8, 'RandomCrop'), crop()], [edge(342), crop(8, 'RandomCrop'), crop(300)], 224),
         ([dict(type='ResizeEdge', scale=256)], [dict(type='ResizeEdge', scale=300)], None),
         ([crop((224, 192)), edge((300, 200), 'Resize')], 'need ResizeEdge and CenterCrop, or Resize', None),
         ([], 'need ResizeEdge and CenterCrop, or Resize', None),
