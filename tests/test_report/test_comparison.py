@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from fan_mm.evaluation.results import build_results
 from fan_mm.evaluation.results import write_results as write_with_statistics
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.semsegbench import rows
-from fan_mm.report.comparison import build_comparison
+from fan_mm.report.comparison import CALIBRATION, _calibration, _unlike, build_comparison
 
 
 def notice_with(comparison, words):
@@ -170,6 +171,43 @@ def test_means_over_other_corruptions_are_told_apart(tmp_path):
     assert back.entries[1].unlike == {'mean', 'worst', 'weather'}
 
 
+@pytest.mark.parametrize(
+    ('severities', 'groups', 'unlike'),
+    [
+        ({}, {}, set()),
+        ({'fog': [1]}, {}, {'fog', 'weather', 'mean', 'worst'}),
+        ({'fog': (1, 2)}, {}, set()),
+        ({'rain': [1]}, {}, {'mean', 'worst'}),  # one more, in no group of ours
+        ({'rain': [1]}, {'weather': ['fog', 'rain']}, {'weather', 'mean', 'worst'}),
+        ({'fog': None}, {'weather': None}, {'weather', 'mean', 'worst'}),
+        ({}, {'weather': ['frost']}, {'weather', 'mean', 'worst'}),
+    ],
+)
+def test_means_that_are_over_other_cells(severities, groups, unlike):
+    wanted, ours = {'snow': [3], 'fog': [1, 2]}, {'noise': ['snow'], 'weather': ['fog']}
+    table = SimpleNamespace(groups=ours, results={'benchmark': {'severities': wanted}})
+    theirs = {name: levels for name, levels in (wanted | severities).items() if levels}
+    assert _unlike(table, theirs, {g: n for g, n in (ours | groups).items() if n}) == unlike
+
+
+@pytest.mark.parametrize('calibration', [None, {}, {'summary': None}])
+def test_results_without_calibration(calibration):
+    assert _calibration(SimpleNamespace(results={'calibration': calibration})) == {}
+
+
+def test_calibration_of_an_entry():
+    ece = {'clean': {'value': 1.0}, 'mean': {'value': 2.0}, 'worst': {'value': 3.0}}
+    summary = {'plain': {'ECE': ece}, 'scaled': {'ECE': ece}}
+    found = _calibration(SimpleNamespace(results={'calibration': {'summary': summary}}))
+    assert found == {
+        'clean_ECE': 1.0,
+        'mean_ECE': 2.0,
+        'clean_ECE_scaled': 1.0,
+        'mean_ECE_scaled': 2.0,
+    }
+    assert found.keys() <= set(CALIBRATION)
+
+
 def test_images_from_files_are_told_from_those_made_on_the_fly(tmp_path):
     unknown = dict.fromkeys(('seed', 'channel_order', 'corruption_version'))
     paths = [
@@ -184,7 +222,9 @@ def test_images_from_files_are_told_from_those_made_on_the_fly(tmp_path):
 
 def test_results_of_two_tasks_or_metrics_are_refused(tmp_path):
     seg, det = write_results(tmp_path / 'a'), write_results(tmp_path / 'b', 'detection')
-    with pytest.raises(InputError, match='task detection') as caught:
+    with pytest.raises(
+        InputError, match=r'task detection, .* has segmentation: compare results of one task$'
+    ) as caught:
         build_comparison([seg, det])
     assert '\n' not in str(caught.value)
     masks = synthetic_results('detection')
@@ -252,6 +292,9 @@ def test_published_rows_join_the_ranks_on_the_papers_images(tmp_path):
     assert comparison.ranks['FAN-L-Hybrid']['gaussian_noise'] == 1
     assert comparison.ranks['mine']['gaussian_noise'] > 1
     assert 'jpeg_compression' not in comparison.ranks['SegFormer-B1']
+    incomplete = next(e for e in printed if e.name == 'SegFormer-B1')
+    assert incomplete.groups == {'noise': None, 'blur': None, 'weather': 48.9, 'digital': None}
+    assert notice_with(comparison, 'Cityscapes-C as printed: ')
     assert notice_with(comparison, 'they were not measured here')
     assert notice_with(comparison, 'bgr-as-rgb')
     assert notice_with(comparison, 'Kamann and Rother, the source')
