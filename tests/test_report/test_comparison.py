@@ -13,6 +13,7 @@ from fan_mm.evaluation.results import build_results
 from fan_mm.evaluation.results import write_results as write_with_statistics
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.semsegbench import rows
+from fan_mm.report import comparison
 from fan_mm.report.comparison import CALIBRATION, _calibration, _unlike, build_comparison
 
 
@@ -193,6 +194,50 @@ def test_means_that_are_over_other_cells(severities, groups, unlike):
 @pytest.mark.parametrize('calibration', [None, {}, {'summary': None}])
 def test_results_without_calibration(calibration):
     assert _calibration(SimpleNamespace(results={'calibration': calibration})) == {}
+
+
+@pytest.mark.parametrize(
+    ('absent', 'words'),
+    [
+        ({}, ''),
+        ({'failed': 1}, '1 cell failed'),
+        ({'missing': 2, 'undefined': 1}, '2 cells missing, 1 cell undefined'),
+    ],
+)
+def test_cells_without_a_score_are_counted(absent, words):
+    table = SimpleNamespace(absent=lambda state: [None] * absent.get(state, 0))
+    assert comparison._count_absent(table) == words
+
+
+@pytest.mark.parametrize('other', [False, True])
+def test_differences_in_their_order(other, monkeypatch):
+    def found(points):
+        return dict(difference=points, interval=points and [0.5, 1.5], significant=points and True)
+
+    measured = {
+        'mCE': found(1.0),
+        'clean': found(None),
+        'unknown': found(1.0),
+        'mean_ECE_scaled': found(1.0),
+    }
+    measured |= {'mean_mAcc': found(1.0), 'mean_aAcc': found(None), 'clean_mAcc': found(2.0)}
+    asked = []
+    monkeypatch.setattr(comparison, 'compare', lambda *paths: asked.append(paths) or measured)
+    monkeypatch.setattr(comparison, '_other_cells', lambda *_: [])
+    monkeypatch.setattr(comparison, '_differing', lambda *_: ['seed'] * other)
+    results = [{'other_summaries': ['mAcc', 'aAcc']}, {}, {}]
+    differences = comparison._differences(['a', 'b', 'c'], results, ['A', 'B', 'C'])
+    assert asked == ([] if other else [('a', 'b'), ('a', 'c')])
+    rows = [(d.measure, d.score, d.points, d.interval, d.significant) for d in differences]
+    expected = [
+        ('clean', '', None, None, None),
+        ('mCE', '', 1.0, (0.5, 1.5), True),
+        ('mean_ECE_scaled', '', 1.0, (0.5, 1.5), True),
+        ('clean', 'mAcc', 2.0, (0.5, 1.5), True),
+        ('mean', 'mAcc', 1.0, (0.5, 1.5), True),
+    ]
+    assert rows == ([] if other else expected * 2)
+    assert [d.name for d in differences] == ([] if other else ['B'] * 5 + ['C'] * 5)
 
 
 def test_calibration_of_an_entry():
@@ -376,7 +421,7 @@ def test_what_the_paper_averages_over_other_corruptions_has_no_place(tmp_path, t
     assert comparison.places['mine']['clean'] == (1 + better, 1 + len(clean))
 
 
-@pytest.mark.parametrize(('change', 'words'), [(dict(samples=20), '500 images of Cityscapes')])
+@pytest.mark.parametrize(('change', 'words'), [(dict(samples=20), 'the first result 20 of CityscapesDataset')])
 def test_a_part_of_the_images_has_no_place(tmp_path, change, words):
     comparison = build_comparison([semsegbench(tmp_path, **change)], published=True)
     assert notice_with(comparison, words)
