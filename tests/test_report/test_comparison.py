@@ -58,6 +58,7 @@ def test_values_are_those_of_the_results(three):
         assert entry.corruptions['fog'] == summary['corruptions']['fog']['mean']
         assert not entry.published
     assert not comparison.notices
+    assert set(comparison.corruptions) == comparison.entries[0].corruptions.keys()
 
 
 def test_ranks(three):
@@ -108,7 +109,7 @@ def test_other_corruptions_are_ranked_but_not_subtracted(tmp_path, change, words
     ]
     comparison = build_comparison(paths)
     [notice] = comparison.notices
-    assert words in notice
+    assert words in notice and notice.endswith('. No difference is given.')
     assert comparison.ranks['b']
     assert not comparison.differences
 
@@ -126,6 +127,7 @@ def test_other_images_or_cells_are_neither_ranked_nor_subtracted(tmp_path):
     ]
     comparison = build_comparison(paths)
     [notice] = notice_with(comparison, 'b was not')
+    assert notice.endswith('. It is neither ranked nor subtracted.')
     for words in (
         'other severities',
         'number of images 20 instead of 500',
