@@ -99,7 +99,9 @@ TESTS = {
         'test_jobs/test_ood/test_ood_mistakes.py',
     ),
     'jobs/ood_rows': 'test_jobs/test_ood/test_stored_rows.py',
-    'jobs/export': 'test_deploy/test_export.py test_deploy/test_export_refusals.py',
+    'jobs/export': (
+        'test_deploy/test_export_entries.py test_deploy/test_export.py test_deploy/test_export_refusals.py'
+    ),
     **dict.fromkeys(
         (
             *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),

@@ -423,7 +423,9 @@ def test_what_the_paper_averages_over_other_corruptions_has_no_place(tmp_path, t
     assert comparison.places['mine']['clean'] == (1 + better, 1 + len(clean))
 
 
-@pytest.mark.parametrize(('change', 'words'), [(dict(samples=20), 'the first result 20 of CityscapesDataset')])
+@pytest.mark.parametrize(
+    ('change', 'words'), [(dict(samples=20), 'the first result 20 of CityscapesDataset')]
+)
 def test_a_part_of_the_images_has_no_place(tmp_path, change, words):
     comparison = build_comparison([semsegbench(tmp_path, **change)], published=True)
     assert notice_with(comparison, words)

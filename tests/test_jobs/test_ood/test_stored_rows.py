@@ -55,6 +55,7 @@ SCORES = dict(top1=80.0, top5=95.0, samples=3)
         (ROW, False),
         (ROW | SCORES | dict(calibration={}), False),  # which depends on what it was fitted on
         (ROW | SCORES | dict(size=256), False),
+        (ROW | SCORES | dict(size=192), False),
         (ROW | SCORES | dict(sha256='y'), False),
         ({k: v for k, v in (ROW | SCORES).items() if k != 'top5'}, False),
     ],
