@@ -25,10 +25,11 @@ def main() -> None:
     except SignalException as stop:  # Ctrl-C, or SIGTERM from a cluster: the processes report it
         sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
-        statuses = {failure.exitcode for failure in error.failures.values()} - {ENDED_BY_TORCHRUN}
-        if not statuses or not statuses <= SAID:
+        failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
+        statuses = [f.exitcode for f in failures if f.exitcode != ENDED_BY_TORCHRUN]
+        if not statuses or not SAID.issuperset(statuses):
             raise
-        sys.exit(max(statuses))
+        sys.exit(statuses[0])  # torchrun's SIGTERM gives the others 143
 
 
 if __name__ == '__main__':
