@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from fan_mm import stopping
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
@@ -38,9 +38,6 @@ _WORKER_GONE = re.compile(
     r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
 )
 _FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
-
-# gloo's and NCCL's message when another process of the run is gone.
-_PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
 program: str | None = None  # how the tool was called, if not by its file: 'fan-mm train'
 as_called: Callable[[str], str] = str  # rewrites a tool's examples accordingly
@@ -182,7 +179,7 @@ def _end(error: BaseException) -> int:
     elif isinstance(error, RuntimeError) and (gone := _WORKER_GONE.search(str(error))):
         how = f'was killed ({gone[1]})' if gone[1] else 'ended'
         status, line = 2, f'error: a data-loading process {how}: {_FEWER_WORKERS}'
-    elif isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
+    elif is_of_lost_process(error):
         status, line = 2, 'error: another process of this run ended and printed the reason'
     else:
         raise error
