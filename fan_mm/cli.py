@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from fan_mm import stopping
-from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
+from fan_mm import meeting, stopping
+from fan_mm.errors import LOST_PROCESS, InputError, is_of_lost_process, is_of_memory
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
@@ -145,16 +145,21 @@ def run(main: Callable[[], int | None]) -> None:
     logging.raiseExceptions = False  # report a full disk once, not with every log line
     if hasattr(sys.stdout, 'reconfigure'):  # file names may not be valid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
-    with stopping.handled():
-        try:
-            status: str | int | None = main()
-            sys.stdout.flush()
-            stopping.settle()
-        except SystemExit as end:
-            status = end.code
-        except BaseException as error:
-            stopping.settle()
-            status = _end(error)
+    status: str | int | None = 1
+    try:
+        with stopping.handled():
+            try:
+                status = main()
+                sys.stdout.flush()
+                stopping.settle()
+            except SystemExit as end:
+                status = end.code
+            except BaseException as error:
+                stopping.settle()
+                status = _end(error)
+    finally:
+        if status:
+            meeting.say_ended()
     stopping.decided(status if isinstance(status, int) else int(status is not None))
     sys.exit(status)
 
@@ -180,7 +185,7 @@ def _end(error: BaseException) -> int:
         how = f'was killed ({gone[1]})' if gone[1] else 'ended'
         status, line = 2, f'error: a data-loading process {how}: {_FEWER_WORKERS}'
     elif is_of_lost_process(error):
-        status, line = 2, 'error: another process of this run ended and printed the reason'
+        status, line = 2, f'error: {LOST_PROCESS}'
     else:
         raise error
     if stopping.first_to_say():
