@@ -151,6 +151,8 @@ def run(main: Callable[[], int | None]) -> None:
             try:
                 status = main()
                 sys.stdout.flush()
+                if status:
+                    meeting.end_together()
                 stopping.settle()
             except SystemExit as end:
                 status = end.code

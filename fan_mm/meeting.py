@@ -1,4 +1,4 @@
-"""What processes of torchrun on several nodes hear of each other before they form a group.
+"""What processes of torchrun hear of each other before they form a group, and when they end.
 
 torchrun ends the other processes of a node if one fails there. Those of other nodes would wait for it, until the
 timeout of the group that they want to form; the store through which they meet tells them that it will not come.
@@ -34,11 +34,22 @@ def wait_for_all() -> None:
 
 def say_ended() -> None:
     """Tell those who wait that this process ends, unless it has joined them."""
-    torch_distributed: Any = sys.modules.get('torch.distributed')
-    if torch_distributed is not None and torch_distributed.is_initialized():
+    if _group() is not None:
         return  # they notice
     if (store := _store()) is not None:
         store.set(_key('ended'), '')
+
+
+def end_together() -> None:
+    """Wait for the others before a status that is not 0, of which torchrun ends them: one writes the results."""
+    if (group := _group()) is not None:
+        group.barrier()
+
+
+def _group() -> Any:
+    """torch.distributed, if this process has joined a group."""
+    module: Any = sys.modules.get('torch.distributed')
+    return module if module is not None and module.is_initialized() else None
 
 
 def _store() -> Any:

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import torch
 from torch.distributed import TCPStore
 
 from fan_mm import cli, meeting
@@ -63,3 +64,14 @@ def test_a_store_that_is_gone(store, monkeypatch):
     monkeypatch.setattr(meeting, '_PATIENCE', meeting.datetime.timedelta(seconds=1))
     monkeypatch.setenv('MASTER_PORT', '1')
     meeting.say_ended()
+
+
+@pytest.mark.parametrize('status', [0, 1])
+def test_nobody_fails_while_another_one_writes_the_results(status, monkeypatch):
+    """torchrun would end the other one."""
+    waited = []
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.distributed, 'barrier', lambda: waited.append(True))
+    with pytest.raises(SystemExit):
+        cli.run(lambda: status)
+    assert len(waited) == status
