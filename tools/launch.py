@@ -1,8 +1,8 @@
 """torchrun for dist_*.sh, without torchrun's own report if a process has printed what ended the run.
 
 A tool's exit statuses 2 (user mistake), 130 and 143 (stopped) come with a message (`fan_mm.cli`), and become
-the launcher's status; so does 1 of all processes (a result is missing). After anything else (a bug in one of them, a
-killed process) torchrun's report and status are kept.
+the launcher's status; so does 1 of all processes (a result is missing). After anything else (a bug, after which the
+others miss one process; a killed process) torchrun's report and status are kept.
 """
 
 import logging
@@ -15,7 +15,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 SAID = {2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 MISSING = 1
-ENDED_BY_TORCHRUN = -signal.SIGTERM  # the others, after the first failure
+ENDED_BY_TORCHRUN = (
+    -signal.SIGTERM
+)  # the others, after the first failure, if Python has ended already
 
 
 def main() -> None:
@@ -28,11 +30,8 @@ def main() -> None:
         sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
         failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
-        statuses = [failure.exitcode for failure in failures]
-        if set(statuses) == {MISSING}:
-            sys.exit(MISSING)
-        statuses = [status for status in statuses if status != ENDED_BY_TORCHRUN]
-        if not statuses or not SAID.issuperset(statuses):
+        statuses = [f.exitcode for f in failures if f.exitcode != ENDED_BY_TORCHRUN]
+        if not statuses or not (SAID.issuperset(statuses) or set(statuses) == {MISSING}):
             raise
         sys.exit(statuses[0])  # torchrun's SIGTERM gives the others 143
 
