@@ -323,11 +323,11 @@ def _accuracy(
         for positions, batch in zip(part.batches, batches, strict=True):
             scores, labels = _predict(model, batch)
             if not torch.isfinite(scores).all():
-                raise InputError("the model's scores are NaN or infinite")
+                raise InputError(f"{name}: the model's scores are NaN or infinite")
             chosen = range(scores.shape[1]) if classes is None else classes
             if not scores[:, chosen].any(1).all():
                 raise InputError(
-                    'the scores of all classes of the test set are 0, so none is the best'
+                    f'{name}: the scores of all classes of the test set are 0, so none is the best'
                 )
             right += torch.tensor(correct_counts(scores, labels, chosen))
             if calibrated:
