@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from fan_mm.analysis.subject import (
     file_stem,
 )
 from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.engine.checks.class_orders import differing
 from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.picture_flow import Look, copied, painted_file
@@ -203,14 +203,15 @@ def _legend(segmentor: Segmentor) -> tuple[list[str], list[tuple[int, ...]]]:
 
 def _check_classes(segmentors: Sequence[Segmentor]) -> None:
     """Refuse models of other classes than the first one's, by whose labels all are judged."""
-    names = [
-        [re.sub(r'[\W_]', '', str(name)).casefold() for name in s.predictor.metainfo['classes']]
-        for s in segmentors
-    ]
-    for segmentor, own in zip(segmentors, names, strict=True):
-        if own and names[0] and own != names[0]:
+    first, *others = segmentors
+    wanted = first.predictor.metainfo['classes']
+    for segmentor in others:
+        own = segmentor.predictor.metainfo['classes']
+        if not own or not wanted:
+            continue
+        if len(own) != len(wanted) or differing(own, wanted) is not None:
             raise InputError(
-                f'{segmentor.name} has other classes than {segmentors[0].name}, whose ground truth would '
+                f'{segmentor.name} has other classes than {first.name}, whose ground truth would '
                 'judge both: give --images, which have none'
             )
 
