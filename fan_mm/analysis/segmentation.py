@@ -30,6 +30,7 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries, whole_file
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.fonts import drawable
+from fan_mm.report.labels import share
 from fan_mm.report.painters import palette_of
 from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, side_by_side
 
@@ -165,14 +166,14 @@ def draw_segmentation(
         clean, corrupted = segmentor(file)
         _check_shape(file, image, clean, f'{segmentor.name} reads')
         palette = palette_of(segmentor.predictor.metainfo)
-        errors, share = paint_errors(image, clean, corrupted, truth)
+        errors, wrong = paint_errors(image, clean, corrupted, truth)
         painted = [
             paint_segmentation(pictures[0], clean, palette),
             paint_segmentation(pictures[1], corrupted, palette),
             errors,
         ]
         what = 'changed' if truth is None else 'wrong, both kinds'
-        titles = [segmentor.name, label, f'{what}: {share:.1%} of pixels']
+        titles = [segmentor.name, label, f'{what}: {share(wrong, 1)} of pixels']
         rows.append(side_by_side([enlarge(p) for p in painted], titles))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
