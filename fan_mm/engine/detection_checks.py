@@ -30,6 +30,7 @@ from fan_mm.engine.checks.files import (
     turned_photos,
 )
 from fan_mm.engine.config.registered import base_named, inherits, registered
+from fan_mm.engine.overlap_thresholds import check_overlap_thresholds
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -194,6 +195,8 @@ def check_evaluator(
     for index, metric in enumerate(metrics):
         if not isinstance(metric, dict):  # built already
             continue
+        if 'iou_thrs' in metric and _is_coco_metric(name, metric):
+            check_overlap_thresholds(name, metric)
         file = metric.get('ann_file')
         if isinstance(file, list | tuple) and _is_coco_metric(name, metric):
             raise InputError(
