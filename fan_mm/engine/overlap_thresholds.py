@@ -55,7 +55,7 @@ class OverlapThresholdsHook(Hook):
             for metric in (inner for outer in metrics for inner in collectors(outer)):
                 given = getattr(metric, 'iou_thrs', None)
                 if base_named(type(metric), 'CocoMetric', 'mmdet') and given is not None:
-                    metric.iou_thrs = _as_array(given)  # type: ignore[attr-defined]
+                    metric.iou_thrs = _as_array(given)
 
 
 def _as_array(given: Any) -> np.ndarray | None:
