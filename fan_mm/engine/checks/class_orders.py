@@ -98,7 +98,7 @@ def differing(own: Sequence[str], wanted: Sequence[str]) -> int | None:
         own: names in the order of the labels.
         wanted: as many.
     """
-    names, theirs = [*map(plain_name, own)], [*map(plain_name, wanted)]
+    names, theirs = ([plain_name(str(name)) for name in given] for given in (own, wanted))
     pairs = enumerate(zip(names, theirs, strict=True))
     moved = next((i for i, (name, there) in pairs if name != there and name in theirs), None)
     if moved is not None:
