@@ -123,7 +123,7 @@ def applied(what: str, setting: tuple) -> mock._patch:
     if what in DEPTHWISE:
         return mock.patch(DEPTHWISE[what][0], dict.fromkeys((False, True), setting))
     names = ('VALUES', 'PROGRAMS', 'WARPS')
-    return mock.patch.multiple(f'{KERNELS}.rows', **dict(zip(names, setting, strict=True)))
+    return mock.patch.multiple(f'{KERNELS}.rows_triton', **dict(zip(names, setting, strict=True)))
 
 
 def compare(what: str, where: str, settings: list[tuple]) -> dict:

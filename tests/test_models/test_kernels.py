@@ -167,7 +167,8 @@ import json, sys
 import torch
 import torch.nn.functional as F
 from fan_mm.models.kernels import (
-    beside, channel_gate_triton, depthwise_triton, layer_norm_triton, rows, scaled_residual_triton
+    beside, channel_gate_triton, depthwise_triton, layer_norm_triton, rows_triton,
+    scaled_residual_triton
 )
 from gpu import depthwise_columns
 
@@ -178,7 +179,7 @@ def worst(found, expected):
 depthwise_triton.SUMMED_TILES = dict.fromkeys((False, True), (4, 5, 32, 1))  # which the first map exceeds
 TILES = {False: (2, 4, 5, 32, 1)}
 depthwise_columns.TILES = depthwise_columns.SUMMED_TILES = TILES
-rows.PROGRAMS, rows.VALUES = 2, 256  # programs that walk
+rows_triton.PROGRAMS, rows_triton.VALUES = 2, 256  # programs that walk
 torch.manual_seed(0)
 results = {}
 for shape in json.loads(sys.argv[1]):

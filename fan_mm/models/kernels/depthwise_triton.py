@@ -114,9 +114,9 @@ def _gradients(
             at = image + (y * width + column) * C + c
             there = (column >= 0) & (column < width)
             value = tl.load(x + at, mask=inside & there, other=0.0).to(tl.float32)
-            added = (total[0] + value * recent[0],)  # the first column of taps meets the newest
-            for along in tl.static_range(1, K):
-                added = added + (total[along] + value * recent[along],)
+            added = ()  # the first column of taps meets the newest
+            for along in tl.static_range(K):
+                added += (total[along] + value * recent[along],)
             total = added
     part = tl.program_id(1) * C + c
     for along in tl.static_range(K):

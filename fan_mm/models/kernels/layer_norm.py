@@ -65,7 +65,7 @@ class _LayerNorm(torch.autograd.Function):
         x, weight, bias = inputs = ctx.saved_tensors
         if torch.is_grad_enabled():
             # a gradient of the gradient is wanted, which the formula has
-            out = _plain(*inputs, ctx.eps, ctx.dtype)
+            out = _plain(x, weight, bias, ctx.eps, ctx.dtype)
             return *torch.autograd.grad(out, inputs, gradient, create_graph=True), None, None
         of_x, of_weight, of_bias = torch.ops.fan_mm.layer_norm_gradients(
             gradient.contiguous(), x, weight, ctx.eps

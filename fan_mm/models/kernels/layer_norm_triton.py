@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fan_mm.models.kernels.launch import launch
-from fan_mm.models.kernels.rows import parameter, parts, places, plan
+from fan_mm.models.kernels.rows_triton import parameter, parts, places, plan
 
 
 @triton.jit
@@ -85,4 +85,5 @@ def gradients(
         launch(
             _norm_gradients, grid, gradient, x, weight, of_x, sums, rows, steps, eps, **constants
         )
-    return of_x, *sums.sum(0).unbind()
+    of_weight, of_bias = sums.sum(0).unbind()
+    return of_x, of_weight, of_bias

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fan_mm.models.kernels.launch import launch
-from fan_mm.models.kernels.rows import parameter, parts, places, plan
+from fan_mm.models.kernels.rows_triton import parameter, parts, places, plan
 
 
 @triton.jit(do_not_specialize=['rows'])

@@ -48,8 +48,9 @@ class ChannelLayerNorm(nn.LayerNorm):
         Returns:
             (B, ..., C).
         """
-        weight = self.weight * self.ratio**0.5 if self.unbiased else self.weight
-        bias, eps = self.bias, self.eps * self.ratio
+        weight: Tensor = self.weight * self.ratio**0.5 if self.unbiased else self.weight
+        bias: Tensor = self.bias
+        eps = self.eps * self.ratio
         if fuses(x):
             dtype = self._type_under_autocast() if torch.is_autocast_enabled('cuda') else x.dtype
             if gate is not None:
