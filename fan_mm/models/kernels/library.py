@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 LIBRARY = torch.library.Library('fan_mm', 'DEF')
-# Values from which on a kernel saves the GPU more time than it costs Python, docs/performance.md
-MANY, MANY_WITH_GRADIENTS = 2**21, 2**23
+MANY = 2**23  # values from which on the GPU, not Python, is what one waits for: docs/performance.md
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -26,9 +25,7 @@ def fuses(x: Tensor) -> bool:
 
     For smaller inputs the GPU waits for Python, for which they take longer than PyTorch's.
     """
-    if not has_kernels(x) or torch.compiler.is_compiling():
-        return False
-    return x.numel() >= (MANY_WITH_GRADIENTS if torch.is_grad_enabled() else MANY)
+    return has_kernels(x) and not torch.compiler.is_compiling() and x.numel() >= MANY
 
 
 @functools.cache
