@@ -3,6 +3,7 @@
 What the kernels compute on a GPU is a section of `benchmarks/gpu`.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.kernels import (
     beside,
     fuses,
@@ -23,6 +25,7 @@ from fan_mm.models.kernels import (
 )
 from fan_mm.models.kernels.channel_gate import channel_similarity
 from fan_mm.models.kernels.depthwise import depthwise_on_gpu
+from fan_mm.models.layers import ChannelLayerNorm
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec('triton') is None, reason='no Triton for this machine'
@@ -163,6 +166,7 @@ INTERPRETED = """
 import json, sys
 import torch
 import torch.nn.functional as F
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.kernels import (
     beside, channel_gate_triton, depthwise_triton, layer_norm_triton, rows_triton,
     scaled_residual_triton
@@ -308,3 +312,45 @@ def test_kernels_compile_for_a_gpu(repo_root, tmp_path, capability):
     compiled = last_line(repo_root, COMPILED, capability, TRITON_CACHE_DIR=str(tmp_path))
     assert len(compiled) == 15
     assert len(set(compiled)) == 10  # `_convolve` twice, the kernels of rows too
+
+
+GPU_BRANCHES = (
+    ('layer_norm', 'fuses'),
+    ('residual', 'fuses'),
+    ('convolution', 'has_kernels'),
+    ('channel_attention', 'has_kernels'),
+)
+
+
+@pytest.mark.parametrize('backbone', [FANHybrid, FANViT, FANSwin, FANConvNeXt])
+def test_backbones_compute_the_same_through_the_operators(backbone, monkeypatch):
+    """Maps and gradients, with drop path, of what a GPU takes; here the operators are formulas."""
+    model = backbone('tiny', drop_path_rate=0.3, out_indices=(0, 1, 2, 3)).train()
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, 1, 0.3)
+
+    def computed():
+        torch.manual_seed(1)  # of drop path
+        maps = model(torch.ones(2, 3, 32, 64).cumsum(-1).sin())
+        loss = sum(x.square().mean() for x in maps)
+        return [*maps, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    expected = computed()
+    for name, question in GPU_BRANCHES:
+        module = importlib.import_module(f'fan_mm.models.layers.{name}')
+        monkeypatch.setattr(module, question, lambda x: True)
+    for value, other in zip(computed(), expected, strict=True):
+        torch.testing.assert_close(value, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('before_product', 'dtype'), [(True, torch.float16), (False, torch.float32)]
+)
+def test_norms_before_products_keep_autocasts_type(before_product, dtype, monkeypatch):
+    norm = ChannelLayerNorm(8, before_product=before_product)
+    monkeypatch.setattr('fan_mm.models.layers.layer_norm.fuses', lambda x: True)
+    x = torch.randn(2, 5, 8)
+    assert norm(x).dtype == torch.float32
+    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda device: True)
+    assert norm(x).dtype == norm(x.half()).dtype == dtype
