@@ -305,6 +305,60 @@ print(json.dumps(compiled))
 """
 
 
+LAUNCHED = """
+import json, sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.driver import ty_to_cpp
+from triton.compiler.compiler import CompiledKernel
+from fan_mm.models.kernels import channel_gate_triton, depthwise_triton, layer_norm_triton
+
+class Driver:  # of a GPU that is not there
+    def get_current_target(self):
+        return GPUTarget('cuda', 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    map_python_to_cpp_type = staticmethod(ty_to_cpp)
+
+calls = []
+
+def load(kernel):
+    kernel.module = kernel.function = 1
+    kernel._run = lambda *arguments: calls[-1].append([kernel.name, *map(shown, arguments)])
+
+def shown(value):
+    return value if isinstance(value, (int, float, type(None))) else type(value).__name__
+
+CompiledKernel._init_handles = load
+triton.runtime.driver.set_active(Driver())
+x, bias = torch.zeros(2, 4, 4, 16, dtype=torch.bfloat16), torch.zeros(16)
+weight, part = torch.zeros(16, 1, 3, 3), torch.zeros(513)[1:].view(2, 4, 4, 16)
+for _ in range(2):  # through Triton, and by the types alone
+    calls.append([])
+    depthwise_triton.convolve(x, weight, bias, False)
+    depthwise_triton.convolve(x, weight, None, True)
+    depthwise_triton.gradients(x, x, 3)
+    layer_norm_triton.gradients(x, x, bias, 1e-6)
+    u = x.flatten(1, 2)
+    found = channel_gate_triton.similarity(u, u, 4)
+    channel_gate_triton.gradients(torch.zeros(2, 16), u, u, *found)
+    layer_norm_triton.layer_norm(part, bias, bias, 1e-6, torch.float32)  # unaligned
+assert calls[0] == calls[1], calls
+print(json.dumps(len(calls[0])))
+"""
+
+
+@needs_triton
+def test_known_kernels_are_launched_as_triton_launches_them(repo_root, tmp_path):
+    """The same arguments, constants among them, in the same order."""
+    assert last_line(repo_root, LAUNCHED, TRITON_CACHE_DIR=str(tmp_path)) == 9
+
+
 @needs_triton
 @pytest.mark.parametrize('capability', ['75', '90'])
 def test_kernels_compile_for_a_gpu(repo_root, tmp_path, capability):
