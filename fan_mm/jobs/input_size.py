@@ -34,13 +34,22 @@ def resize(pipeline: list[dict], size: int) -> None:
             f'--size SET={own} keeps the original size'
         )
     edge = _key(resizes[-1], 'scale', 'size')
-    _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))
+    _set_pixels(resizes[-1], edge, _short_side(size, own, _pixels(resizes[-1], edge)))
     _set_pixels(crop, option, size)
+
+
+def _short_side(size: int, crop: int, side: int) -> int:
+    """The short side for another crop: floor(size / ratio), as timm has it, of the ratio that gave the config's."""
+    for digits in (1, 2, 3):  # 0.9 gives 224 of 248 pixels, 0.875 gives 224 of 256
+        ratio = round(crop / side, digits)
+        if ratio > 0 and int(crop / ratio) == side:
+            return int(size / ratio)
+    return size * side // crop
 
 
 def crop_size(loader: dict) -> int | None:
     """What the model gets, in pixels; None where the pipeline does not say."""
-    pipeline = next(datasets_of('', loader['dataset']))[1].get('pipeline') or []
+    pipeline = next(datasets_of('', loader['dataset']))[1].get('pipeline')
     crop = _centre_crop(pipeline)
     if crop is not None:
         return _pixels(crop, _key(crop, 'crop_size', 'size'))
@@ -57,7 +66,7 @@ def _is_resize(step: Any) -> bool:
     return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') != ''
 
 
-def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
+def _centre_crop(pipeline: Sequence[dict] | None) -> dict | None:
     crops = (step for step in steps_of(pipeline) if type_name(step).endswith('CenterCrop'))
     return next((step for step in crops if _key(step, 'crop_size', 'size')), None)
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 
 class FirstBatchHook(Hook):
@@ -37,7 +37,6 @@ class FirstBatchHook(Hook):
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
-        self.at = runner.train_dataloader, runner.iter
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
@@ -76,6 +75,8 @@ class FirstBatchHook(Hook):
 
     def explain(self, error: Exception) -> InputError | None:
         """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
+        if is_of_lost_process(error):
+            return None
         if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
             return explained
         if sampler := _sampling(error):
@@ -152,7 +153,8 @@ def _computing(error: BaseException) -> str | None:
             sample = frame.tb_frame.f_locals.get('data_sample')
             path = sample.get('img_path') if isinstance(sample, dict) else None
             name = f'{type(metric).__name__} cannot process the output of the model for {path or "a sample"}'
-        if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
+        module = frame.tb_frame.f_globals.get('__name__', '')  # generated code (torch.fx) has none
+        if frame.tb_next is None and module.startswith('fan_mm.'):
             return None  # a bug of ours
         frame = frame.tb_next
     return name
