@@ -245,7 +245,12 @@ class Stream(IterableDataset):
 
 class SizedStream(Stream):
     def __len__(self):
-        return 3
+        return 0
+
+
+class Unsized:
+    def __getitem__(self, index):
+        return index
 
 
 class Samples:
@@ -662,7 +667,13 @@ def test_a_training_without_validation():
     assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
 
 
-@pytest.mark.parametrize('loader', [None, DataLoader(Stream()), DataLoader(SizedStream())])
+@pytest.mark.parametrize(
+    'loader',
+    [
+        *(None, DataLoader(Stream()), DataLoader(SizedStream())),
+        DataLoader(Unsized(), sampler=SubsetRandomSampler([])),
+    ],
+)
 def test_what_cannot_be_counted_is_not_refused(loader):
     hook._refuse_no_batch('train_dataloader', loader)
 
