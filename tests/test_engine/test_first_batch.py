@@ -94,9 +94,9 @@ def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
 class OwnMetric(BaseMetric):
     """Takes or refuses what it is given, as ``fails`` says: 'process', 'always', 'on few', 'never'."""
 
-    def __init__(self, fails, file=None):
+    def __init__(self, fails):
         super().__init__()
-        self.fails, self.out_file = fails, file
+        self.fails, self.out_file = fails, None
 
     def process(self, data_batch, data_samples):
         if self.fails == 'process':
@@ -137,31 +137,6 @@ def test_a_mistake_in_the_validation_is_said_before_the_training(cfg, change, me
         train(cfg)
     assert '\n' not in str(error.value)
     assert not StateHook.seen
-
-
-@pytest.mark.parametrize('fails', ['never', 'on few', 'always'])
-def test_metrics_that_need_more_than_a_batch_are_not_refused(cfg, fails, tmp_path, caplog):
-    cfg.train_cfg.update(max_iters=1, val_interval=5)
-    file = tmp_path / 'scores.txt'
-    cfg.val_evaluator = [cfg.val_evaluator, dict(type='OwnMetric', fails=fails, file=str(file))]
-    seen = []
-
-    class Stop(Exception):
-        pass
-
-    def before(self, runner):
-        seen.append(file.exists())
-        raise Stop
-
-    StateHook.before_train_epoch = before
-    cfg.custom_hooks = [dict(type='StateHook')]
-    try:
-        with pytest.raises((Stop, InputError)) as error:
-            train(cfg)
-        assert 'Stop' in repr(error.value)  # it came as far as the first epoch
-    finally:
-        del StateHook.before_train_epoch
-    assert seen == [False]  # and left no file
 
 
 def test_the_first_training_step_is_one_line(cfg, monkeypatch):
@@ -444,6 +419,11 @@ def test_what_a_trial_says(change, options, line, said):
     assert [found.startswith(f'fan_mm: {line}') for found in said] == [True] * (line is not None), (
         said
     )
+
+
+def test_a_trial_leaves_no_file(said, tmp_path):
+    tried(with_metric(out_file=str(tmp_path / 'scores.txt')))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
