@@ -15,6 +15,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -589,6 +590,40 @@ def test_labels_are_looked_at_evenly(images, asked):
 
 def test_outputs_may_be_anything(said):
     trial.try_loop(keeping_loop(torch.nn.Module()), lambda batch: [torch.ones(1)], 'test')
+
+
+def test_one_metric_for_each_dataset(said):
+    """Each is tried on a batch of its own; their scores have their prefixes."""
+    several = pytest.importorskip('mmdet.evaluation').MultiDatasetsEvaluator
+    asked = []
+
+    class Noting(OwnMetric):
+        def process(self, data_batch, data_samples):
+            self.results += [sample['img_id'] for sample in data_samples]
+
+        def compute_metrics(self, results):
+            asked.append((list(results), self.img_ids))
+            return {'auc': 0.5}
+
+    loop = keeping_loop(torch.nn.Module())
+    of(*'abcde', half=2, batch_size=2)(loop)
+    loop.evaluator = several([Noting(fails='never'), Noting(fails='never')], ['x', 'y'])
+    for metric in loop.evaluator.metrics:
+        vars(metric).update(coco(9))
+    with pytest.raises(InputError, match=r'did you mean x/auc\? It reports x/auc, y/auc$'):
+        trial.try_loop(
+            loop,
+            lambda batch: [dict(img_id=info['img_path']) for info in batch],
+            *('val', [('here', 'y/auc'), ('here', 'x/acc')]),
+        )
+    assert asked == [(['a', 'b'], ['a', 'b']), (['c', 'd'], ['c', 'd'])]
+
+
+def test_only_the_first_process_tries_what_is_distributed_alone(monkeypatch, said):
+    monkeypatch.setattr(trial, 'get_dist_info', lambda: (1, 2))
+    monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: True)
+    model = object.__new__(DistributedDataParallel)
+    trial.try_loop(SimpleNamespace(runner=SimpleNamespace(model=model)), None, 'val')
 
 
 def test_an_empty_dataset(said):
