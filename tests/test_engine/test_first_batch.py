@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
@@ -491,10 +491,12 @@ class Demanding(OwnMetric):
 
     def process(self, data_batch, data_samples):
         assert len(data_batch) == len(data_samples)
-        self.results += [dict(image=sample['img_id']) for sample in data_samples]
+        self.results += [np.array([sample['img_id']]) for sample in data_samples]
 
     def compute_metrics(self, results):
-        assert {result.pop('image') for result in results} == set(self.img_ids)
+        assert {int(result[0]) for result in results} == set(self.img_ids)
+        for result in results:
+            result[0] = -1
         return super().compute_metrics(results)
 
 
@@ -514,7 +516,9 @@ def test_who_tries(rank, processes, wrapped, tries, monkeypatch, said):
     """The first process alone, unless the model needs all."""
     monkeypatch.setattr(trial, 'get_dist_info', lambda: (rank, processes))
     monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: wrapped)
-    assert bool(tried(of('a.png'))) == tries
+    alone = []
+    monkeypatch.setattr(trial, 'one_process', lambda: alone.append(1) or nullcontext())
+    assert bool(tried(of('a.png'))) == tries and bool(alone) == (tries and not wrapped)
 
     def ask_all(batch):
         torch.distributed.all_reduce(torch.ones(1))
@@ -559,6 +563,41 @@ def test_a_loop_of_ones_own():
     loop.dataloader = DataLoader(Samples([__file__, __file__]), batch_size=2)
     with pytest.raises(InputError, match='val_dataloader cannot load'):
         trial.try_loop(loop, None, 'val')
+
+
+def test_another_sample_that_cannot_be_loaded(said):
+    loop = keeping_loop(torch.nn.Module())
+    loop.evaluator.metrics[0].fails = 'on few'
+    loop.dataloader = DataLoader(Samples([__file__, __file__]), collate_fn=list)
+    with pytest.raises(InputError, match=r'^val_dataloader cannot load'):
+        trial.try_loop(loop, lambda batch: [{}], 'val')
+
+
+def test_a_label_that_the_model_has_no_score_for(said):
+    loop = keeping_loop(torch.nn.Module())
+    loop.evaluator = Evaluator([pytest.importorskip('mmpretrain.evaluation').Accuracy()])
+    of('a.png', 'b.png')(loop)
+    loop.dataloader.dataset[1]['gt_label'] = 2
+    outputs = [dict(pred_score=torch.ones(2), gt_label=torch.tensor([0]))]
+    trial.try_loop(loop, lambda batch: outputs, 'val')
+    with pytest.raises(InputError, match=r'^the dataset has the label 2, but the model has scores'):
+        trial.try_loop(loop, lambda batch: outputs, 'test')
+
+
+@pytest.mark.parametrize(
+    ('sampler', 'order'),
+    [
+        (None, [0, 1, 2]),
+        ([2, 0], [0, 1, 2]),
+        ([np.int64(2)], [0, 1, 2]),
+        ([(0, 1), (0, 2)], [(0, 1), (0, 2)]),
+        ([(0, 1), 5], [(0, 1), 5]),
+        ([(0, i) for i in range(9)], [(0, 0), (0, 1), (0, 2)]),
+        (DefaultSampler(range(3), shuffle=True), [0, 1, 2]),
+    ],
+)
+def test_the_order_that_samples_are_taken_in(sampler, order):
+    assert list(trial._indices(DataLoader(range(3), sampler=sampler), 3)) == order
 
 
 def test_random_numbers_are_put_back(said):
@@ -617,6 +656,12 @@ def test_one_metric_for_each_dataset(said):
             *('val', [('here', 'y/auc'), ('here', 'x/acc')]),
         )
     assert asked == [(['a', 'b'], ['a', 'b']), (['c', 'd'], ['c', 'd'])]
+    for metric in loop.evaluator.metrics:
+        metric.compute_metrics = lambda results: fails(ValueError('too few'))
+    trial.try_loop(loop, lambda batch: [dict(img_id=i['img_path']) for i in batch], 'val')
+    assert said[-1].endswith(
+        'cannot compute: ValueError: too few (on few samples; perhaps not on all)'
+    )
 
 
 def test_only_the_first_process_tries_what_is_distributed_alone(monkeypatch, said):
