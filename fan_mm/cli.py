@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from fan_mm import stopping
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm import meeting, stopping
+from fan_mm.errors import LOST_PROCESS, InputError, is_of_lost_process, is_of_memory
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
@@ -38,9 +38,6 @@ _WORKER_GONE = re.compile(
     r'DataLoader worker \(pid.*\) (?:is killed by signal: (\w+)|exited unexp)'
 )
 _FEWER_WORKERS = 'fewer num_workers or smaller batches need less memory'
-
-# gloo's and NCCL's message when another process of the run is gone.
-_PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
 program: str | None = None  # how the tool was called, if not by its file: 'fan-mm train'
 as_called: Callable[[str], str] = str  # rewrites a tool's examples accordingly
@@ -148,16 +145,23 @@ def run(main: Callable[[], int | None]) -> None:
     logging.raiseExceptions = False  # report a full disk once, not with every log line
     if hasattr(sys.stdout, 'reconfigure'):  # file names may not be valid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
-    with stopping.handled():
-        try:
-            status: str | int | None = main()
-            sys.stdout.flush()
-            stopping.settle()
-        except SystemExit as end:
-            status = end.code
-        except BaseException as error:
-            stopping.settle()
-            status = _end(error)
+    status: str | int | None = 1
+    try:
+        with stopping.handled():
+            try:
+                status = main()
+                sys.stdout.flush()
+                if status:
+                    meeting.end_together()
+                stopping.settle()
+            except SystemExit as end:
+                status = end.code
+            except BaseException as error:
+                stopping.settle()
+                status = _end(error)
+    finally:
+        if status:
+            meeting.say_ended()
     stopping.decided(status if isinstance(status, int) else int(status is not None))
     sys.exit(status)
 
@@ -182,8 +186,8 @@ def _end(error: BaseException) -> int:
     elif isinstance(error, RuntimeError) and (gone := _WORKER_GONE.search(str(error))):
         how = f'was killed ({gone[1]})' if gone[1] else 'ended'
         status, line = 2, f'error: a data-loading process {how}: {_FEWER_WORKERS}'
-    elif isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
-        status, line = 2, 'error: another process of this run ended and printed the reason'
+    elif is_of_lost_process(error):
+        status, line = 2, f'error: {LOST_PROCESS}'
     else:
         raise error
     if stopping.first_to_say():

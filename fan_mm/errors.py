@@ -4,6 +4,9 @@ import re
 
 # Out-of-memory messages of torch on a CPU and on a GPU.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+LOST_PROCESS = 'another process of this run ended and printed the reason'
+# gloo's and NCCL's message for that.
+_PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
 
 class InputError(ValueError):
@@ -23,3 +26,8 @@ def is_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up, of whatever library."""
     said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
     return isinstance(error, MemoryError) or bool(said)
+
+
+def is_of_lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the run is gone, whose own error tells why."""
+    return isinstance(error, RuntimeError) and bool(_PEER_GONE.search(str(error)))

@@ -11,6 +11,7 @@ BASEMENT = {
     'fileio',
     'folders',
     'images',
+    'meeting',
     'options',
     'packaged',
     'picture_files',

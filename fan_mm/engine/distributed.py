@@ -14,6 +14,7 @@ import torch.distributed as dist
 from mmengine.model import is_model_wrapper
 
 from fan_mm.errors import InputError, first_line
+from fan_mm.meeting import wait_for_all
 
 # launcher -> the variables in which it tells rank, world size and rank on this node
 _VARIABLES = {
@@ -80,11 +81,12 @@ def join_gloo_group(launcher: str, timeout: float | None = None) -> None:
         timeout: seconds after which a collective operation fails; None for torch's default.
 
     Raises:
-        InputError: the processes do not find each other: a port in use, an unknown host.
+        InputError: the processes do not find each other: a port in use, an unknown host; one has ended.
     """
     if dist.is_initialized():
         return
     export_ranks(launcher)
+    wait_for_all()
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = _first_node()
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')

@@ -10,12 +10,18 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_inf
 from mmengine.utils.dl_utils import set_multi_processing
 
 from fan_mm.errors import InputError
+from fan_mm.meeting import wait_for_all
 
 
 def join_group(cfg: Config, launcher: str) -> None:
-    """Form the process group that mmengine's Runner would form, if there is none yet."""
+    """Form the process group that mmengine's Runner would form, if there is none yet.
+
+    Raises:
+        InputError: a process has ended instead of joining.
+    """
     if dist.is_initialized():
         return
+    wait_for_all()
     environment = cfg.get('env_cfg') or {}
     set_multi_processing(**(environment.get('mp_cfg') or {}), distributed=True)
     init_dist(launcher, **(environment.get('dist_cfg') or {}))

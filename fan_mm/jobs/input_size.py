@@ -34,8 +34,17 @@ def resize(pipeline: list[dict], size: int) -> None:
             f'--size SET={own} keeps the original size'
         )
     edge = _key(resizes[-1], 'scale', 'size')
-    _set_pixels(resizes[-1], edge, int(size * _pixels(resizes[-1], edge) / own))
+    _set_pixels(resizes[-1], edge, _short_side(size, own, _pixels(resizes[-1], edge)))
     _set_pixels(crop, option, size)
+
+
+def _short_side(size: int, crop: int, side: int) -> int:
+    """The short side for another crop: floor(size / ratio), as timm has it, of the ratio that gave the config's."""
+    for digits in (1, 2, 3):  # 0.9 gives 224 of 248 pixels, 0.875 gives 224 of 256
+        ratio = round(crop / side, digits)
+        if ratio > 0 and int(crop / ratio) == side:
+            return int(size / ratio)
+    return size * side // crop
 
 
 def crop_size(loader: dict) -> int | None:

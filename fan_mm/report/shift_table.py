@@ -16,6 +16,7 @@ from fan_mm.report.results_table import ResultsTable
 from fan_mm.report.robustness_table import NO_INTERVAL, ClassLosses, Measure
 
 CLEAN = 'clean'
+EFFECTIVE = 'effective robustness'
 OTHERS = 'Boxes and masks, by object size'  # heading of the other metrics
 _NAMED = 12  # classes in a remark
 MEANINGS = {
@@ -23,7 +24,7 @@ MEANINGS = {
     'matrices of the conditions; for mAP, from all detections ranked by their scores',
     'mean of conditions': 'the mean of the scores of all conditions',
     'retention': 'score / clean score, over the same classes',
-    'effective robustness': 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
+    EFFECTIVE: 'mean of the six domains - 0.45 x mAP on COCO val2017 (COCO-O)',
 }
 
 
@@ -239,10 +240,8 @@ class ShiftTable(ResultsTable):
             )
             effective = self.sets[name]['mean_of_conditions'].get('effective_robustness')
             if effective is not None:
-                what = 'effective robustness'
-                found.append(
-                    self._measure(f'{self.title(name)}, {what}', effective, MEANINGS[what])
-                )
+                label = f'{self.title(name)}, {EFFECTIVE}'
+                found.append(self._measure(label, effective, MEANINGS[EFFECTIVE]))
         return found
 
     def _measure(self, label: str, score: Mapping[str, Any], meaning: str) -> Measure:
@@ -334,7 +333,7 @@ class ShiftTable(ResultsTable):
             if len(entry['scored']) < self._classes
             else None,
             'images without a label, left out': entry['unlabelled'] or None,
-            'notes': ' '.join(entry.get('notes') or ()),
+            'notes': '; '.join(note.rstrip('.') for note in entry.get('notes') or ()),
         }
         return {what: str(text) for what, text in pairs.items() if text}
 

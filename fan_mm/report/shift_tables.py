@@ -13,7 +13,7 @@ from fan_mm.report.calibration import (
 )
 from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
-from fan_mm.report.shift_table import MEANINGS, OTHERS, Row, ShiftTable
+from fan_mm.report.shift_table import EFFECTIVE, MEANINGS, OTHERS, Row, ShiftTable
 from fan_mm.report.tables import as_csv, markdown_table, with_doubt
 
 
@@ -105,7 +105,10 @@ def summary_text(results: dict) -> str:
         if effective is not None:
             value = number(effective['value']) if effective['complete'] else 'incomplete'
             bounds = interval(effective['interval'], 2)
-            lines.append(f'  {"effective robustness":36}{value:>6} {bounds}'.rstrip())
+            line = f'  {EFFECTIVE:36}{value:>6} {bounds}'.rstrip()
+            notes = table.sets[name].get('notes') or ()
+            about = [n.removeprefix(f'{EFFECTIVE}: ') for n in notes if n.startswith(EFFECTIVE)]
+            lines.append('; '.join([line, *about]))
     for metric in table.others:
         other = table.of(metric)
         for name in other.sets:
@@ -190,7 +193,7 @@ def _others(table: ShiftTable) -> str:
 
 def _effective(table: ShiftTable) -> str:
     """Effective robustness, where a set's field reports it."""
-    found = [m for m in table.headline() if m.label.endswith('effective robustness')]
+    found = [m for m in table.headline() if m.label.endswith(EFFECTIVE)]
     return '\n'.join(f'- {m.label}: {m.text} {interval(m.interval)}'.strip() for m in found)
 
 

@@ -139,6 +139,13 @@ def test_a_hook_that_fails(library, monkeypatch):
         assert said is None
 
 
+def test_a_lost_process_is_not_the_first_steps_fault():
+    tried = hook.FirstBatchHook()
+    tried.began = True
+    assert str(tried.explain(RuntimeError('x'))) == 'the first training step fails: RuntimeError: x'
+    assert tried.explain(RuntimeError('[pair.cc:547] Connection closed by peer [::1]:9')) is None
+
+
 @pytest.mark.parametrize(
     'error', [torch.OutOfMemoryError('CUDA out of memory.'), OSError(28, 'No space left on device')]
 )

@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +10,17 @@ from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import Cell, CellRecord
-from fan_mm.evaluation.results import build_results
+from fan_mm.evaluation.results import build_results, read_results
 from fan_mm.evaluation.results import write_results as write_with_statistics
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.semsegbench import rows
+from fan_mm.jobs.robustness import summary_text
 from fan_mm.report import comparison
 from fan_mm.report.comparison import CALIBRATION, _calibration, _unlike, build_comparison
+from fan_mm.report.figures import new_figure
+from fan_mm.report.html import report_page
+from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.tables import cells_csv, report_markdown
 
 
 def notice_with(comparison, words):
@@ -508,3 +514,27 @@ def test_copies_are_compared_by_content_not_place(tmp_path, copies, same):
     ]
     notices = ' '.join(build_comparison(paths).notices)
     assert ('corrupted images read from /job2 instead of read from /job1' in notices) != same
+
+
+@pytest.mark.parametrize(
+    ('values', 'undefined'),
+    [
+        (dict(clean=None, corrupted=None, snow=None), ('mean', 'retention', 'worst')),
+        (dict(clean=0.0), ('retention',)),
+    ],
+)
+def test_what_is_complete_and_undefined_is_no_number_for_any_reader(tmp_path, values, undefined):
+    folder = tmp_path / 'undefined'
+    folder.mkdir()
+    semsegbench(folder, **values)
+    results = read_results(folder)
+    for name in undefined:
+        found = results['summary'][name]
+        assert (found['value'], found['complete'], found['missing']) == (None, True, [])
+    table = RobustnessTable(results)
+    figures = {'severity_curves': new_figure(1, 1), 'groups': new_figure(1, 1)}
+    for text in (report_page(table, figures, folder), report_markdown(table, []), cells_csv(table)):
+        assert not re.search(r'\bnan\b|None', text)
+    assert re.search('retention +undefined', summary_text(results))
+    (entry, other) = build_comparison([folder, semsegbench(tmp_path)]).entries
+    assert entry.retention is None and other.retention == pytest.approx(100 * 176 / 240)

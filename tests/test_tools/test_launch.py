@@ -30,7 +30,12 @@ def failed(*statuses):
 
 @pytest.mark.parametrize(
     'statuses, status',
-    [((2,), 2), ((2, -15), 2), ((-15, 2), 2), ((143, 143), 143), ((130, -15), 130)],
+    [
+        *(((2,), 2), ((2, -15), 2), ((-15, 2), 2), ((143, 143), 143), ((130, -15), 130)),
+        ((2, 143), 2),  # torchrun ends the others, which hear of its SIGTERM
+        *(((1, 1), 1), ((1, -15), 1)),  # an incomplete result
+        ((143, 2), 143),  # one is stopped, and the other misses it
+    ],
 )
 def test_what_a_process_said_is_not_reported_again(launch, statuses, status):
     with pytest.raises(SystemExit) as end:
@@ -38,7 +43,7 @@ def test_what_a_process_said_is_not_reported_again(launch, statuses, status):
     assert end.value.code == status
 
 
-@pytest.mark.parametrize('statuses', [(1,), (-9,), (2, -9), (1, -15), (-15,), (-11, 2)])
+@pytest.mark.parametrize('statuses', [(-9,), (2, -9), (1, 2), (1, 143), (-15,), (-11, 2)])
 def test_what_nobody_said_is_reported(launch, statuses):
     with pytest.raises(ChildFailedError):
         launch(failed(*statuses))

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from fan_mm.config_parts import type_name
 from fan_mm.engine.config.registered import registered
 from fan_mm.errors import InputError
+from fan_mm.models.shapes_alone import shapes_alone
 
 _HEADS = ('decode_head', 'auxiliary_head', 'head')
 _NECKS_OF_ALL_OUTPUTS = ('FPN', 'PAFPN', 'ChannelMapper', 'SimpleFeaturePyramid')
@@ -39,7 +40,8 @@ def check_model(model: dict) -> None:
             'model.pretrained=None, and model.backbone.init_cfg for the weights of this backbone'
         )
     _check_arguments(cls, backbone)
-    built = MODELS.build(dict(backbone, init_cfg=None))
+    with shapes_alone():
+        built = MODELS.build(dict(backbone, init_cfg=None))
     channels = list(built.out_channels)
     name = f'{cls.__name__} ({len(channels)} outputs of {channels} channels)'
 

@@ -19,7 +19,7 @@ from mmengine.runner import BaseLoop, Runner
 from fan_mm.config_parts import type_name
 from fan_mm.engine.config.file import reason
 from fan_mm.engine.config.registered import missing_library
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 from fan_mm.torch_files import local_file
 from fan_mm.versions import TASK_LIBRARIES
 
@@ -58,6 +58,8 @@ def building(cfg: Config) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise  # the disk's, which no config asks for
+        if is_of_lost_process(error):
+            raise  # samplers agree on a seed
         frames = [frame for frame, _ in traceback.walk_tb(_innermost(error).__traceback__)]
         if not _of_the_config(frames):
             raise

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 
 class FirstBatchHook(Hook):
@@ -75,6 +75,8 @@ class FirstBatchHook(Hook):
 
     def explain(self, error: Exception) -> InputError | None:
         """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
+        if is_of_lost_process(error):
+            return None
         if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
             return explained
         if sampler := _sampling(error):

@@ -22,6 +22,16 @@ NAMES = 'train_dataloader', 'val_dataloader'
             [dict(type='RandomResize', scale=8), dict(type='RandomApply', transforms=[])],
             'RandomResize, RandomApply',
         ),
+        ([dict(type='RandomResize', scale=(8, 4), ratio_range=(1.0, 1.0))], None),
+        ([dict(type='RandomResize', scale=(8, 4), ratio_range=(0.5, 2.0))], 'RandomResize'),
+        ([dict(type='RandomResize', scale=[(8, 4), (8, 4)])], None),
+        ([dict(type='RandomResize', scale=[(8, 4), (8, 6)])], 'RandomResize'),
+        ([dict(type='RandomChoiceResize', scales=[(8, 4)])], None),
+        ([dict(type='RandomChoiceResize', scales=[8, 4])], 'RandomChoiceResize'),
+        ([dict(type='RandomChoice', transforms=[[dict(type='Resize', scale=8)]])], None),
+        ([dict(type='RandomFlip', prob=1, direction=['horizontal', 'vertical'])], 'RandomFlip'),
+        ([dict(type='RandomFlip', prob=1, direction=['vertical'])], None),
+        ([dict(type='RandomGrayscale', prob=1)], None),
         ([object()], None),
         (None, None),
     ],
@@ -37,6 +47,22 @@ def test_transforms_that_draw_random_numbers(library, steps, named):
 def test_a_transform_that_nobody_has():
     with pytest.raises(InputError, match=r'^a\.pipeline: nothing is registered as Nope'):
         random_steps('a', dict(pipeline=[dict(type='Nope')]))
+
+
+@pytest.mark.parametrize(
+    ('library', 'step', 'random'),
+    [
+        ('mmseg', dict(type='PhotoMetricDistortion'), True),  # declares nothing
+        ('mmseg', dict(type='RandomCutOut', prob=1, n_holes=1, cutout_shape=(8, 8)), True),
+        ('mmseg', dict(type='RandomCutOut', prob=0, n_holes=1, cutout_shape=(8, 8)), False),
+        ('mmdet', dict(type='Brightness', prob=1, level=5), False),
+        ('mmpretrain', dict(type='RandomCrop', crop_size=8), True),
+    ],
+)
+def test_of_one_library(library, step, random):
+    pytest.importorskip(f'{library}.datasets')
+    with DefaultScope.overwrite_default_scope(library):
+        assert bool(random_steps('a', dict(type='A', pipeline=[step]))) == random
 
 
 COCO = dict(type='CocoDataset', data_root='d', ann_file='a.json', data_prefix=dict(img='i/'))

@@ -85,8 +85,15 @@ def test_our_own_mistakes_stay_what_they_are(kind):
         np.zeros(2) @ np.zeros(3)  # called by us, and not by what a config builds
 
 
-@pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), InputError('ours')])
-def test_a_disk_that_is_full_and_a_line_of_ours_pass(error):
+@pytest.mark.parametrize(
+    'error',
+    [
+        OSError(28, 'No space left on device'),
+        RuntimeError('gloo: Connection closed by peer'),
+        InputError('ours'),
+    ],
+)
+def test_a_full_disk_a_lost_process_and_a_line_of_ours_pass(error):
     with pytest.raises(type(error)) as raised, building(CFG):
         PARTS.build(dict(type='Whole', error=error))
     assert raised.value is error

@@ -1,0 +1,77 @@
+"""Processes that wait for one that will not come: of torchrun on several nodes."""
+
+import threading
+
+import pytest
+import torch
+from torch.distributed import TCPStore
+
+from fan_mm import cli, meeting
+from fan_mm.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch):
+    """That of torchrun's first node; two processes, one on each node."""
+    made = TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+    for name, value in dict(
+        GROUP_WORLD_SIZE=2,
+        WORLD_SIZE=2,
+        TORCHELASTIC_USE_AGENT_STORE=True,
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=made.port,
+    ).items():
+        monkeypatch.setenv(name, str(value))
+    return made
+
+
+def test_all_come():
+    other = threading.Thread(target=meeting.wait_for_all)
+    other.start()
+    meeting.wait_for_all()
+    other.join()
+
+
+@pytest.mark.parametrize(
+    'error', [InputError('no such checkpoint'), KeyError('a bug'), SystemExit(2)]
+)
+def test_one_ends_instead(error, capsys):
+    def main():
+        raise error
+
+    with pytest.raises((SystemExit, KeyError)):
+        cli.run(main)
+    with pytest.raises(InputError, match='another process of this run ended'):
+        meeting.wait_for_all()
+
+
+def test_one_that_is_done_does_not_alarm(store):
+    with pytest.raises(SystemExit):
+        cli.run(lambda: 0)
+    assert not store.check(['fan_mm/ended/0'])
+    meeting.say_ended()
+    assert store.check(['fan_mm/ended/0'])
+
+
+@pytest.mark.parametrize('name', ['GROUP_WORLD_SIZE', 'TORCHELASTIC_USE_AGENT_STORE'])
+def test_without_other_nodes_or_another_launcher_nobody_waits(name, monkeypatch):
+    monkeypatch.delenv(name)
+    meeting.wait_for_all()
+    meeting.say_ended()
+
+
+def test_a_store_that_is_gone(store, monkeypatch):
+    monkeypatch.setattr(meeting, '_PATIENCE', meeting.datetime.timedelta(seconds=1))
+    monkeypatch.setenv('MASTER_PORT', '1')
+    meeting.say_ended()
+
+
+@pytest.mark.parametrize('status', [0, 1])
+def test_nobody_fails_while_another_one_writes_the_results(status, monkeypatch):
+    """torchrun would end the other one."""
+    waited = []
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.distributed, 'barrier', lambda: waited.append(True))
+    with pytest.raises(SystemExit):
+        cli.run(lambda: status)
+    assert len(waited) == status
