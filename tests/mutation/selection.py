@@ -48,7 +48,8 @@ TESTS = {
     'checks/models': 'test_engine/test_checks/test_model_fit.py',
     'first_batch/hook': 'test_engine/test_first_batch.py test_engine/test_later_failures.py',
     'first_batch/trial': (
-        'test_engine/test_first_batch.py test_engine/test_outputs.py test_engine/test_evaluators.py'
+        'test_engine/test_first_batch.py test_engine/test_outputs.py test_engine/test_evaluators.py '
+        'test_evaluation/test_scores.py'
     ),
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',

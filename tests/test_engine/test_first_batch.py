@@ -9,12 +9,13 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -94,9 +95,9 @@ def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
 class OwnMetric(BaseMetric):
     """Takes or refuses what it is given, as ``fails`` says: 'process', 'always', 'on few', 'never'."""
 
-    def __init__(self, fails, file=None):
+    def __init__(self, fails):
         super().__init__()
-        self.fails, self.out_file = fails, file
+        self.fails, self.out_file = fails, None
 
     def process(self, data_batch, data_samples):
         if self.fails == 'process':
@@ -137,31 +138,6 @@ def test_a_mistake_in_the_validation_is_said_before_the_training(cfg, change, me
         train(cfg)
     assert '\n' not in str(error.value)
     assert not StateHook.seen
-
-
-@pytest.mark.parametrize('fails', ['never', 'on few', 'always'])
-def test_metrics_that_need_more_than_a_batch_are_not_refused(cfg, fails, tmp_path, caplog):
-    cfg.train_cfg.update(max_iters=1, val_interval=5)
-    file = tmp_path / 'scores.txt'
-    cfg.val_evaluator = [cfg.val_evaluator, dict(type='OwnMetric', fails=fails, file=str(file))]
-    seen = []
-
-    class Stop(Exception):
-        pass
-
-    def before(self, runner):
-        seen.append(file.exists())
-        raise Stop
-
-    StateHook.before_train_epoch = before
-    cfg.custom_hooks = [dict(type='StateHook')]
-    try:
-        with pytest.raises((Stop, InputError)) as error:
-            train(cfg)
-        assert 'Stop' in repr(error.value)  # it came as far as the first epoch
-    finally:
-        del StateHook.before_train_epoch
-    assert seen == [False]  # and left no file
 
 
 def test_the_first_training_step_is_one_line(cfg, monkeypatch):
@@ -245,7 +221,12 @@ class Stream(IterableDataset):
 
 class SizedStream(Stream):
     def __len__(self):
-        return 3
+        return 0
+
+
+class Unsized:
+    def __getitem__(self, index):
+        return index
 
 
 class Samples:
@@ -441,6 +422,11 @@ def test_what_a_trial_says(change, options, line, said):
     )
 
 
+def test_a_trial_leaves_no_file(said, tmp_path):
+    tried(with_metric(out_file=str(tmp_path / 'scores.txt')))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ('change', 'given'),
     [
@@ -505,10 +491,12 @@ class Demanding(OwnMetric):
 
     def process(self, data_batch, data_samples):
         assert len(data_batch) == len(data_samples)
-        self.results += [dict(image=sample['img_id']) for sample in data_samples]
+        self.results += [np.array([sample['img_id']]) for sample in data_samples]
 
     def compute_metrics(self, results):
-        assert {result.pop('image') for result in results} == set(self.img_ids)
+        assert {int(result[0]) for result in results} == set(self.img_ids)
+        for result in results:
+            result[0] = -1
         return super().compute_metrics(results)
 
 
@@ -528,7 +516,9 @@ def test_who_tries(rank, processes, wrapped, tries, monkeypatch, said):
     """The first process alone, unless the model needs all."""
     monkeypatch.setattr(trial, 'get_dist_info', lambda: (rank, processes))
     monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: wrapped)
-    assert bool(tried(of('a.png'))) == tries
+    alone = []
+    monkeypatch.setattr(trial, 'one_process', lambda: alone.append(1) or nullcontext())
+    assert bool(tried(of('a.png'))) == tries and bool(alone) == (tries and not wrapped)
 
     def ask_all(batch):
         torch.distributed.all_reduce(torch.ones(1))
@@ -575,6 +565,41 @@ def test_a_loop_of_ones_own():
         trial.try_loop(loop, None, 'val')
 
 
+def test_another_sample_that_cannot_be_loaded(said):
+    loop = keeping_loop(torch.nn.Module())
+    loop.evaluator.metrics[0].fails = 'on few'
+    loop.dataloader = DataLoader(Samples([__file__, __file__]), collate_fn=list)
+    with pytest.raises(InputError, match=r'^val_dataloader cannot load'):
+        trial.try_loop(loop, lambda batch: [{}], 'val')
+
+
+def test_a_label_that_the_model_has_no_score_for(said):
+    loop = keeping_loop(torch.nn.Module())
+    loop.evaluator = Evaluator([pytest.importorskip('mmpretrain.evaluation').Accuracy()])
+    of('a.png', 'b.png')(loop)
+    loop.dataloader.dataset[1]['gt_label'] = 2
+    outputs = [dict(pred_score=torch.ones(2), gt_label=torch.tensor([0]))]
+    trial.try_loop(loop, lambda batch: outputs, 'val')
+    with pytest.raises(InputError, match=r'^the dataset has the label 2, but the model has scores'):
+        trial.try_loop(loop, lambda batch: outputs, 'test')
+
+
+@pytest.mark.parametrize(
+    ('sampler', 'order'),
+    [
+        (None, [0, 1, 2]),
+        ([2, 0], [0, 1, 2]),
+        ([np.int64(2)], [0, 1, 2]),
+        ([(0, 1), (0, 2)], [(0, 1), (0, 2)]),
+        ([(0, 1), 5], [(0, 1), 5]),
+        ([(0, i) for i in range(9)], [(0, 0), (0, 1), (0, 2)]),
+        (DefaultSampler(range(3), shuffle=True), [0, 1, 2]),
+    ],
+)
+def test_the_order_that_samples_are_taken_in(sampler, order):
+    assert list(trial._indices(DataLoader(range(3), sampler=sampler), 3)) == order
+
+
 def test_random_numbers_are_put_back(said):
     loop = keeping_loop(torch.nn.Module())
 
@@ -604,6 +629,46 @@ def test_labels_are_looked_at_evenly(images, asked):
 
 def test_outputs_may_be_anything(said):
     trial.try_loop(keeping_loop(torch.nn.Module()), lambda batch: [torch.ones(1)], 'test')
+
+
+def test_one_metric_for_each_dataset(said):
+    """Each is tried on a batch of its own; their scores have their prefixes."""
+    several = pytest.importorskip('mmdet.evaluation').MultiDatasetsEvaluator
+    asked = []
+
+    class Noting(OwnMetric):
+        def process(self, data_batch, data_samples):
+            self.results += [sample['img_id'] for sample in data_samples]
+
+        def compute_metrics(self, results):
+            asked.append((list(results), self.img_ids))
+            return {'auc': 0.5}
+
+    loop = keeping_loop(torch.nn.Module())
+    of(*'abcde', half=2, batch_size=2)(loop)
+    loop.evaluator = several([Noting(fails='never'), Noting(fails='never')], ['x', 'y'])
+    for metric in loop.evaluator.metrics:
+        vars(metric).update(coco(9))
+    with pytest.raises(InputError, match=r'did you mean x/auc\? It reports x/auc, y/auc$'):
+        trial.try_loop(
+            loop,
+            lambda batch: [dict(img_id=info['img_path']) for info in batch],
+            *('val', [('here', 'y/auc'), ('here', 'x/acc')]),
+        )
+    assert asked == [(['a', 'b'], ['a', 'b']), (['c', 'd'], ['c', 'd'])]
+    for metric in loop.evaluator.metrics:
+        metric.compute_metrics = lambda results: fails(ValueError('too few'))
+    trial.try_loop(loop, lambda batch: [dict(img_id=i['img_path']) for i in batch], 'val')
+    assert said[-1].endswith(
+        'cannot compute: ValueError: too few (on few samples; perhaps not on all)'
+    )
+
+
+def test_only_the_first_process_tries_what_is_distributed_alone(monkeypatch, said):
+    monkeypatch.setattr(trial, 'get_dist_info', lambda: (1, 2))
+    monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: True)
+    model = object.__new__(DistributedDataParallel)
+    trial.try_loop(SimpleNamespace(runner=SimpleNamespace(model=model)), None, 'val')
 
 
 def test_an_empty_dataset(said):
@@ -662,7 +727,13 @@ def test_a_training_without_validation():
     assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
 
 
-@pytest.mark.parametrize('loader', [None, DataLoader(Stream()), DataLoader(SizedStream())])
+@pytest.mark.parametrize(
+    'loader',
+    [
+        *(None, DataLoader(Stream()), DataLoader(SizedStream())),
+        DataLoader(Unsized(), sampler=SubsetRandomSampler([])),
+    ],
+)
 def test_what_cannot_be_counted_is_not_refused(loader):
     hook._refuse_no_batch('train_dataloader', loader)
 

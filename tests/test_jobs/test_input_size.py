@@ -7,7 +7,7 @@ pytest.importorskip('mmpretrain')
 from mmpretrain.registry import TRANSFORMS
 
 from fan_mm.errors import InputError
-from fan_mm.jobs.input_size import crop_size, resize
+from fan_mm.jobs.input_size import _short_side, crop_size, resize
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,18 @@ def test_a_dataset_without_a_pipeline():
     assert (
         crop_size(dict(dataset=dict(type='RepeatDataset', dataset=dict(type='ImageNet')))) is None
     )
+
+
+@pytest.mark.parametrize(
+    ('size', 'crop', 'side', 'expected'),
+    [
+        (384, 224, 248, 426),  # 0.9
+        (300, 20, 22, 333),  # 0.9, though it is nearer to 0.91
+        (384, 224, 256, 438),  # 0.875
+        (3840, 224, 239, 4098),  # 0.937
+        (300, 1, 100, 30000),  # 0.01
+        (300, 8, 7777, 291637),  # no ratio of so few digits
+    ],
+)
+def test_the_ratio_to_the_crop_is_one_of_few_digits(size, crop, side, expected):
+    assert _short_side(size, crop, side) == expected

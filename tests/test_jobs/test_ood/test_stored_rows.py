@@ -22,6 +22,7 @@ def content(**changes):
         (content(model=MODEL | dict(name='moved')), True),
         (content(model=MODEL | dict(config_sha256='c')), False),
         (content(model=MODEL | dict(checkpoint_sha256='c')), False),
+        (content(model=MODEL | dict(checkpoint_sha256='a')), False),
         (content(model={}), False),
         (content(model=None), False),
         (content(test_sets=dict(clean=ROWS['clean'] | dict(top1=99.0))), False),  # edited
