@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from fan_mm.errors import InputError
 from fan_mm.safetensors_files import is_safetensors, read_safetensors
 
 _ADDRESS = 'http://', 'https://'
+_LOCAL = re.compile('file://(localhost)?')
 _NUMPY_BUILDERS: tuple[Any, ...] = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 
 
@@ -111,9 +113,14 @@ class DamagedFileError(InputError):
     """The file is no checkpoint, or no longer a whole one."""
 
 
+def names_file(source: str) -> bool:
+    """Whether a source is a path on this machine, also as ``file://``."""
+    return '://' not in source or _LOCAL.match(source) is not None
+
+
 def is_foreign(source: str) -> bool:
     """Whether only mmengine's loaders know an address, such as ``s3://`` or ``torchvision://``."""
-    return '://' in source and not source.startswith(_ADDRESS)
+    return not names_file(source) and not source.startswith(_ADDRESS)
 
 
 def why_refused(error: pickle.UnpicklingError, source: str) -> str:
@@ -137,8 +144,8 @@ def read_torch_file(source: str | os.PathLike) -> object:
     """Read what ``torch.save`` wrote, or a ``.safetensors`` file, onto the CPU.
 
     Args:
-        source: a path, or an http(s) address (kept in torch's hub cache; in a distributed run rank
-            0 downloads first).
+        source: a path, also as ``file://``, or an http(s) address (kept in torch's hub cache; in a distributed
+            run rank 0 downloads first).
 
     Raises:
         InputError: the file is missing, damaged, unreachable, or asks for code to be run.
@@ -280,11 +287,13 @@ def _sharded(folder: str) -> str | None:
 
 
 def local_file(source: str | os.PathLike) -> str:
-    """Path of the file that `read_torch_file` reads, or, of an address, downloads."""
+    """Path of the file that `read_torch_file` reads (``file://`` too), or, of an address, downloads."""
     source = os.fspath(source)
     if source.startswith(_ADDRESS):
         name = os.path.basename(urlparse(source).path)
         return os.path.join(torch.hub.get_dir(), 'checkpoints', name)
+    if address := _LOCAL.match(source):
+        source = url2pathname(source[address.end() :])
     return os.path.expanduser(source)
 
 

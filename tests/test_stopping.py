@@ -26,16 +26,23 @@ sys.path.insert(0, {root!r})
 from fan_mm.cli import run
 from fan_mm.stopping import telling
 
+def begun():
+    with open('mark', 'w') as mark:
+        mark.write(str(os.getpid()))
+    os.rename('mark', 'begun')
+
 def main():
     with telling(lambda: '3 of 5 are stored'):
         if {workers}:
             from torch.utils.data import DataLoader
             for _ in DataLoader(range(10**6), num_workers=2):
-                open('begun', 'w').close()
+                begun()
                 time.sleep(0.1)
-        open('begun', 'w').close()
+        begun()
         time.sleep(3600)
 
+if os.getpid() != os.getpgrp():
+    os.setsid()  # a group of its own, with its workers
 run(main)
 """
 
@@ -59,19 +66,21 @@ def started(folder, command, mark, **variables):
 
 
 @pytest.mark.parametrize(
-    ('workers', 'number', 'status'),
+    ('workers', 'number', 'status', 'warm'),
     [
-        (False, signal.SIGTERM, 143),
-        (False, signal.SIGINT, 130),
-        (True, signal.SIGTERM, 143),
-        (True, signal.SIGINT, 130),
+        (False, signal.SIGTERM, 143, True),
+        (False, signal.SIGINT, 130, True),
+        (True, signal.SIGTERM, 143, False),  # ends as Python does by itself
+        (True, signal.SIGINT, 130, True),
     ],
 )
-def test_one_line_and_a_status_of_its_own(tmp_path, workers, number, status):
+def test_one_line_and_a_status_of_its_own(tmp_path, workers, number, status, warm):
     """Loader workers get the signal, too, as from a terminal or a batch system."""
     (tmp_path / 'tool.py').write_text(SLEEPER.format(root=str(ROOT), workers=workers))
-    process = started(tmp_path, [sys.executable, 'tool.py'], (tmp_path / 'begun').exists)
-    os.killpg(process.pid, number)
+    begun = tmp_path / 'begun'
+    python = warm_python.python() if warm else sys.executable
+    process = started(tmp_path, [python, 'tool.py'], begun.exists)
+    os.killpg(int(begun.read_text()), number)
     out, err = process.communicate(timeout=900)
     assert (process.returncode, err) == (status, 'stopped: 3 of 5 are stored\n'), out
 

@@ -20,7 +20,13 @@ from torch import nn
 
 from fan_mm.engine import use_safe_loading
 from fan_mm.errors import InputError
-from fan_mm.torch_files import DamagedFileError, read_torch_file
+from fan_mm.torch_files import (
+    DamagedFileError,
+    is_foreign,
+    local_file,
+    names_file,
+    read_torch_file,
+)
 
 
 class Exploit:
@@ -129,6 +135,27 @@ def test_files_that_are_no_checkpoints(tmp_path):
         InputError, match=r'cannot download http://127\.0\.0\.1:9/x\.pth: .*refused'
     ):
         read_torch_file('http://127.0.0.1:9/x.pth')
+
+
+@pytest.mark.parametrize('start', ['file://', 'file://localhost'])
+def test_an_address_of_a_file_is_its_path(start, tmp_path, monkeypatch):
+    (tmp_path / 'a b').mkdir()
+    path = tmp_path / 'a b' / 'w.pth'
+    torch.save(dict(w=torch.ones(1)), path)
+    address = start + path.as_uri().removeprefix('file://')
+    assert '%20' in address
+    assert local_file(address) == str(path) and names_file(address) and not is_foreign(address)
+    assert read_torch_file(address).keys() == {'w'}
+    with pytest.raises(InputError, match=f'no such checkpoint: {start}/none.pth'):
+        read_torch_file(f'{start}/none.pth')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert local_file('file://~/w.pth') == str(tmp_path / 'w.pth')
+
+
+def test_only_other_libraries_know_other_addresses():
+    assert is_foreign('s3://a/w.pth') and is_foreign('torchvision://resnet50')
+    assert not is_foreign('https://a/w.pth') and not names_file('https://a/w.pth')
+    assert names_file('C:/w.pth') and not is_foreign('work_dirs/w.pth')
 
 
 def test_settings_beside_the_weights_are_passed_over(tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ SECTIONS = (  # what runs at one time, with limits in seconds; where time is mea
     dict(kernels=20),
     dict(runs=80),
 )
-ON_REQUEST = dict(camvid=540)  # takes longer, and needs data
+ON_REQUEST = dict(tiles=120, camvid=540)  # for who tunes kernels; takes longer, and needs data
 PATIENCE = 2.0  # seconds between asking a section to stop and making it
 
 

@@ -15,6 +15,7 @@ from backbone import captured
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fan_mm.models.kernels import layer_norm_on_gpu, scaled_residual_on_gpu
 from fan_mm.models.layers import EfficientChannelAttention
 from fan_mm.models.layers.convnext_stem import ConvNeXtBlock
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
@@ -36,11 +37,6 @@ OURS = 'as the code has it'
 def measure(results: Results, small: bool) -> None:
     """Add a row for every choice, precision, pass and way."""
     side = 4 if small else 64  # the grid of an image's tokens, stride 16
-    for precision in () if small else reversed(PRECISIONS):  # kernels need a GPU
-        for size, shape in ((7, (2, 4 * side, 4 * side, 128)), (3, (2, side, side, 1536))):
-            with results.case(f'gradient of the weight, depthwise {size}x{size}') as row:
-                row['precision'] = str(precision).removeprefix('torch.')
-                row |= compare_weight_gradients(size, shape, precision)
     for precision in () if small else (torch.bfloat16, torch.float16):
         for choice in (stem_norm, token_norm, stem_residual, token_residual):
             name, ways, x = choice(side, precision)
@@ -48,7 +44,7 @@ def measure(results: Results, small: bool) -> None:
                 what = f'{name}, {"forward and backward" if train else "forward"}'
                 with results.case(what) as row:
                     row['precision'] = str(precision).removeprefix('torch.')
-                    row |= compare_candidates(ways, x, train, precision)
+                    row |= compare_kernels(ways, x, train, precision)
     for precision in PRECISIONS[:1] if small else PRECISIONS:
         for choice in (conv_mlp, convnext_block, channel_gate, token_mixing, windows, layer_norm):
             name, ways, inputs = choice(side)
@@ -160,22 +156,16 @@ def layer_norm(side: int) -> tuple[str, dict[str, Way], tuple]:
 
 
 def norm_ways(channels: int, precision: torch.dtype) -> dict[str, Callable[[Tensor], Tensor]]:
-    """LayerNorm for a product in half precision, with the casts that autocast makes around it."""
-    from gpu import row_kernels
-
+    """Our kernel of a LayerNorm before a product; PyTorch's, with the casts that autocast makes around it."""
     norm = nn.LayerNorm(channels, eps=1e-6).to(device())
     return {
-        OURS: lambda x: norm(x).to(precision),
-        'candidate': lambda x: row_kernels.layer_norm(
-            x, norm.weight, norm.bias, norm.eps, precision
-        ),
+        OURS: lambda x: layer_norm_on_gpu(x, norm.weight, norm.bias, norm.eps, precision),
+        'PyTorch': lambda x: norm(x).to(precision),
     }
 
 
 def residual_ways(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """Layer scale and residual: autocast casts the branch first, without it the kernel does."""
-    from gpu import row_kernels
-
+    """Our kernel of layer scale and residual; PyTorch's, for which autocast casts the branch first, or not."""
     gamma = nn.Parameter(torch.rand(channels, device=device()))
 
     def mixed_types(x: Tensor, branch: Tensor) -> Tensor:
@@ -183,9 +173,9 @@ def residual_ways(channels: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]
             return torch.addcmul(x, gamma, branch)
 
     return {
-        OURS: lambda x, branch: torch.addcmul(x, gamma, branch),
-        'addcmul of mixed types': mixed_types,
-        'candidate': lambda x, branch: row_kernels.scaled_residual(x, gamma, branch),
+        OURS: lambda x, branch: scaled_residual_on_gpu(x, gamma, branch),
+        'PyTorch': lambda x, branch: torch.addcmul(x, gamma, branch),
+        'PyTorch, mixed types': mixed_types,
     }
 
 
@@ -212,7 +202,7 @@ def token_residual(side: int, precision: torch.dtype) -> tuple[str, dict, tuple[
     return 'layer scale of tokens', residual_ways(384), (x, branch.to(precision))
 
 
-def compare_candidates(
+def compare_kernels(
     ways: dict[str, Callable[..., Tensor]],
     inputs: tuple[Tensor, ...],
     train: bool,
@@ -236,27 +226,6 @@ def compare_candidates(
     graphs = medians({name: captured(call) for name, call in eager.items()}, seconds=0.2)
     row = beside_ours(graphs) | dict(difference=difference, holds=difference < scale)
     return row | {'ms with Python': medians(eager, seconds=0.2)}
-
-
-def compare_weight_gradients(size: int, shape: tuple[int, ...], precision: torch.dtype) -> dict:
-    """Time our kernel and a candidate, whose largest relative difference from it is ``difference``."""
-    from fan_mm.models.kernels import depthwise_triton
-    from gpu import depthwise_rows  # both need Triton
-
-    gradient, x = random(2, *shape).to(precision)
-    ways = {OURS: functools.partial(depthwise_triton.gradients, gradient, x, size)}
-    for warps in depthwise_rows.WARPS:
-        name = f'along rows, {warps} warps'
-        ways[name] = functools.partial(depthwise_rows.gradients, gradient, x, size, warps)
-    expected = ways[OURS]()
-    difference = largest(
-        ((found - ours).norm() / ours.norm()).item()
-        for way in ways.values()
-        for found, ours in zip(way(), expected, strict=True)
-    )
-    return beside_ours(medians(ways, seconds=0.2)) | dict(
-        difference=difference, holds=difference < 1e-5
-    )
 
 
 def beside_ours(milliseconds: dict[str, float]) -> dict:

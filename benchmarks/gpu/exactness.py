@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.kernels import beside, layer_norm_on_gpu, scaled_residual_on_gpu
 from fan_mm.models.layers import EfficientChannelAttention
 from fan_mm.models.layers.convolution import depthwise
 from gpu.results import Results, largest
@@ -47,6 +48,12 @@ def measure(results: Results, small: bool) -> None:
                     row |= compare_depthwise(tokens, size, dtype, bound)
             with results.case(f"the gate's similarity and its gradients, {what}") as row:
                 row |= compare_similarity(tokens, dtype, bound)
+            for own in (False, True):  # parameters of all samples, or each sample's own
+                end = f'{", each sample its own" * own}, {what}'
+                with results.case(f'LayerNorm and its gradients{end}') as row:
+                    row |= compare_norm(tokens, own, dtype, bound)
+                with results.case(f'layer scale and its gradients{end}') as row:
+                    row |= compare_residual(tokens, own, dtype, bound)
     for name in [SMALL_GOLDEN] if small else golden_models():
         with results.case(f'golden {name}') as row:
             row |= compare_golden(name)
@@ -76,6 +83,36 @@ def compare_similarity(shape: tuple[int, ...], dtype: torch.dtype, bound: float)
     similarity = module.similarity
     # scaled as a gradient scaler does: of many tokens they are less than the least float16
     return compare_operators(similarity, similarity, (u, q), dtype, bound, scale=1024)
+
+
+def parameters(shape: tuple[int, ...], own: bool, number: int) -> Tensor:
+    """Of all samples (C,), or each sample's own (B, C)."""
+    return torch.randn(number, *shape[:1] * own, shape[-1], dtype=torch.float64)
+
+
+def compare_norm(shape: tuple[int, ...], own: bool, dtype: torch.dtype, bound: float) -> dict:
+    """LayerNorm with a gate or without."""
+    x = torch.randn(shape, dtype=torch.float64)
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        standard = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+        return standard * beside(weight, x) + beside(bias, x)
+
+    def found(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return layer_norm_on_gpu(x, weight, bias, 1e-6, dtype if x.is_cuda else x.dtype)
+
+    return compare_operators(found, plain, (x, *parameters(shape, own, 2)), dtype, bound)
+
+
+def compare_residual(shape: tuple[int, ...], own: bool, dtype: torch.dtype, bound: float) -> dict:
+    """Layer scale with drop path or without."""
+    x, branch = torch.randn(2, *shape, dtype=torch.float64)
+
+    def plain(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
+        return x + beside(factor, x) * branch
+
+    inputs = x, *parameters(shape, own, 1), branch
+    return compare_operators(scaled_residual_on_gpu, plain, inputs, dtype, bound)
 
 
 def compare_operators(

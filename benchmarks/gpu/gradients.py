@@ -68,7 +68,8 @@ def compare_golden_gradients(name: str) -> dict:
         abs(norms[key] - expected) / max(expected, 1e-6)
         for key, expected in golden['grad_l2'].items()
     )
-    same_loss = abs(loss.item() - golden['loss']) <= 1e-9
+    # position codes are float32, whose sines differ between devices
+    same_loss = abs(loss.item() - golden['loss']) <= 1e-7
     return dict(worst=worst, unit='relative', holds=same_loss and worst <= 1e-6)
 
 

@@ -41,7 +41,7 @@ def record_gates(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def record_as(name: str) -> Any:
         def hook(module: EfficientChannelAttention, args: tuple, output: Tensor) -> None:
-            gates[name] = module.gate(args[0], module.q(args[0])).detach().squeeze(1)
+            gates[name] = module.gate(args[0], module.q(args[0])).detach()
 
         return hook
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from fan_mm.analysis.subject import (
     file_stem,
 )
 from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.engine.checks.class_orders import differing
 from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.picture_flow import Look, copied, painted_file
@@ -30,6 +30,7 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries, whole_file
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.fonts import drawable
+from fan_mm.report.labels import share
 from fan_mm.report.painters import palette_of
 from fan_mm.report.panels import WRONG, add_legend, paint_segmentation, side_by_side
 
@@ -165,14 +166,14 @@ def draw_segmentation(
         clean, corrupted = segmentor(file)
         _check_shape(file, image, clean, f'{segmentor.name} reads')
         palette = palette_of(segmentor.predictor.metainfo)
-        errors, share = paint_errors(image, clean, corrupted, truth)
+        errors, wrong = paint_errors(image, clean, corrupted, truth)
         painted = [
             paint_segmentation(pictures[0], clean, palette),
             paint_segmentation(pictures[1], corrupted, palette),
             errors,
         ]
         what = 'changed' if truth is None else 'wrong, both kinds'
-        titles = [segmentor.name, label, f'{what}: {share:.1%} of pixels']
+        titles = [segmentor.name, label, f'{what}: {share(wrong, 1)} of pixels']
         rows.append(side_by_side([enlarge(p) for p in painted], titles))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
@@ -203,14 +204,15 @@ def _legend(segmentor: Segmentor) -> tuple[list[str], list[tuple[int, ...]]]:
 
 def _check_classes(segmentors: Sequence[Segmentor]) -> None:
     """Refuse models of other classes than the first one's, by whose labels all are judged."""
-    names = [
-        [re.sub(r'[\W_]', '', str(name)).casefold() for name in s.predictor.metainfo['classes']]
-        for s in segmentors
-    ]
-    for segmentor, own in zip(segmentors, names, strict=True):
-        if own and names[0] and own != names[0]:
+    first, *others = segmentors
+    wanted = first.predictor.metainfo['classes']
+    for segmentor in others:
+        own = segmentor.predictor.metainfo['classes']
+        if not own or not wanted:
+            continue
+        if len(own) != len(wanted) or differing(own, wanted) is not None:
             raise InputError(
-                f'{segmentor.name} has other classes than {segmentors[0].name}, whose ground truth would '
+                f'{segmentor.name} has other classes than {first.name}, whose ground truth would '
                 'judge both: give --images, which have none'
             )
 

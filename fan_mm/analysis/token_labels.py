@@ -20,6 +20,7 @@ from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries
 from fan_mm.images import find_images, read_image, write_image
 from fan_mm.report.fonts import drawable
+from fan_mm.report.labels import share
 from fan_mm.report.panels import add_legend, paint_segmentation, side_by_side
 
 Loop = Callable[[Sequence], Iterable]
@@ -101,7 +102,7 @@ def paint_labels(
         [image, painted, np.ascontiguousarray(heat)],
         ['image', 'token labels', f'confidence, 0 to 1, mean {mean:.2f}'],
     )
-    captions = [f'{names[i]} {100 * (labels == i).mean():.0f} %' for i in classes]
+    captions = [f'{names[i]} {share((labels == i).mean())}' for i in classes]
     return add_legend(row, captions, palette)
 
 

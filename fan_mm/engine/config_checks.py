@@ -18,7 +18,6 @@ from fan_mm.engine.checks.datasets import (
     classes_of,
     unread_settings,
 )
-from fan_mm.engine.checks.files import is_remote
 from fan_mm.engine.checks.labels import check_labels, label_readers
 from fan_mm.engine.checks.loaders import check_loader, check_shared_memory, several_versions
 from fan_mm.engine.checks.models import check_model, parts_of
@@ -44,6 +43,7 @@ from fan_mm.engine.detection_checks import (
 )
 from fan_mm.engine.weights import check_start
 from fan_mm.errors import InputError
+from fan_mm.torch_files import local_file, names_file
 
 _GROUPS = {
     'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
@@ -167,10 +167,10 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
                 '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
             )
     for place, path in wanted.items():
-        if path and not is_remote(path) and not Path(path).expanduser().is_file():
+        if path and names_file(path) and not Path(local_file(path)).is_file():
             raise InputError(f'{place}: no such checkpoint: {path}')
     start = wanted['load_from']
-    if training and start and not is_remote(start) and not cfg.get('resume'):
+    if training and start and names_file(start) and not cfg.get('resume'):
         check_start(cfg.model, start)
     return notes
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
+from fan_mm.engine.checks.backends import check_storage
 from fan_mm.engine.checks.coco_files import (
     CocoFile,
     check_as_dataset,
@@ -30,6 +31,7 @@ from fan_mm.engine.checks.files import (
     turned_photos,
 )
 from fan_mm.engine.config.registered import base_named, inherits, registered
+from fan_mm.engine.overlap_thresholds import check_overlap_thresholds
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -194,6 +196,9 @@ def check_evaluator(
     for index, metric in enumerate(metrics):
         if not isinstance(metric, dict):  # built already
             continue
+        check_storage(name, metric)
+        if 'iou_thrs' in metric and _is_coco_metric(name, metric):
+            check_overlap_thresholds(name, metric)
         file = metric.get('ann_file')
         if isinstance(file, list | tuple) and _is_coco_metric(name, metric):
             raise InputError(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fan_mm.engine.exported_model import computing_part, differences
 from fan_mm.errors import InputError, first_line
-from fan_mm.torch_files import read_torch_file
+from fan_mm.torch_files import local_file, read_torch_file
 
 SUFFIX = '.onnx'
 PREFIX = 'fan_mm.'  # of our entries in a file's metadata
@@ -61,9 +61,9 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
     if device == 'cuda' and 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
         providers.insert(0, 'CUDAExecutionProvider')
     if not isinstance(model, bytes):
-        model = os.path.expanduser(os.fspath(model))
+        given, model = model, local_file(model)
         if not os.path.isfile(model):
-            raise InputError(f'no such file: {model}')
+            raise InputError(f'no such file: {given}')
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds

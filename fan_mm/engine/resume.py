@@ -1,17 +1,10 @@
 """Which checkpoint an interrupted training continues from."""
 
-import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from fan_mm.errors import InputError
-from fan_mm.few_names import few
 from fan_mm.torch_files import DamagedFileError, read_torch_file
 
 
@@ -97,79 +90,3 @@ def _read_note(note: Path) -> Path | None:
         return Path(last) if last and Path(last).is_file() else None
     except (OSError, ValueError):  # damaged: no file can have such a name
         return None
-
-
-# What a user changes between two runs, and mmengine's resuming sets back.
-_OF_GROUPS = ('initial_lr', 'weight_decay')
-_OF_SCHEDULERS = (
-    *('begin', 'end', 'by_epoch', 'power', 'min_value', 'T_max', 'eta_min', 'eta_min_ratio'),
-    *('gamma', 'milestones', 'step_size', 'start_factor', 'end_factor', 'periods', 'factor'),
-    'monitor',
-)
-
-
-class ResumedSettingsHook(Hook):
-    """Say which settings of a config a resumed training does not use: those of the checkpoint hold.
-
-    mmengine loads the states of optimizer and schedulers, which carry their settings, too.
-    """
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, where a training is resumed and its parts are built, but not yet loaded."""
-        if not runner._resume:
-            return
-        saved, own = checkpoint.get('param_schedulers'), _states(runner.param_schedulers)
-        groups = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'param_groups', None)
-        kept = [
-            *_others('param_scheduler.', list(_states(saved)), list(own), _OF_SCHEDULERS),
-            *_others('optimizer, parameter group ', _groups(checkpoint), groups or [], _OF_GROUPS),
-        ]
-        if kept:
-            runner.logger.log(
-                logging.WARNING,
-                f'fan_mm: resumed with the settings in {runner._load_from}, not those of the config: '
-                f'{few(kept)}{_other_epochs(runner, checkpoint)}; load_from instead takes the weights only',
-            )
-
-
-def _other_epochs(runner: Runner, checkpoint: Mapping) -> str:
-    """Why lengths in steps differ where the config counts epochs; '' if epochs have as many steps as before."""
-    told = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
-    if not told.get('max_epochs') or type(runner.train_loop) is not EpochBasedTrainLoop:
-        return ''
-    before, now = told['max_iters'] // told['max_epochs'], runner.max_iters // runner.max_epochs
-    if before == now:
-        return ''
-    return f' (epochs of {before} steps, now of {now}: other processes, batches or images)'
-
-
-def _states(schedulers: Any) -> Iterator[Mapping]:
-    """The states of schedulers, built or saved: a list, or a dict of lists for several optimizers."""
-    if isinstance(schedulers, Mapping) and all(isinstance(v, list) for v in schedulers.values()):
-        schedulers = [scheduler for several in schedulers.values() for scheduler in several]
-    for scheduler in schedulers or ():
-        yield scheduler if isinstance(scheduler, Mapping) else scheduler.state_dict()
-
-
-def _groups(checkpoint: Mapping) -> list[Mapping]:
-    state = checkpoint.get('optimizer')
-    return list(state.get('param_groups') or ()) if isinstance(state, Mapping) else []
-
-
-def _others(
-    what: str, saved: list[Mapping], own: list[Mapping], keys: tuple[str, ...]
-) -> Iterator[str]:
-    """What is saved with other values than its own."""
-    if saved and len(saved) != len(own):
-        yield f'{what.strip("., ")}: {len(saved)} of them, not {len(own)}'
-        return
-    for index, (there, here) in enumerate(zip(saved, own, strict=False)):
-        for key in keys:
-            if key in there and key in here and there[key] != here[key]:
-                yield f'{what}{index}: {key} is {_shown(there[key])}, not {_shown(here[key])}'
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f'{value:g}'
-    return str(list(value) if isinstance(value, Mapping) else value)  # milestones, counted

@@ -21,6 +21,7 @@ from fan_mm.engine.config.values import check_values
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
+from fan_mm.engine.overlap_thresholds import OverlapThresholdsHook
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
 from fan_mm.engine.weights import LoadFromHook
@@ -122,6 +123,8 @@ def build_runner(
             'checkpoint, use --cfg-options runner_type=Runner'
         )
     runner.register_hook(LoadFromHook())
+    if cfg.get('default_scope') == 'mmdet':
+        runner.register_hook(OverlapThresholdsHook())
     gather_paramwise_lines(runner)
     if _deterministic(cfg):
         # mmengine has every operation refused that has no deterministic form on a GPU, the losses

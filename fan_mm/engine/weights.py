@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -232,7 +231,7 @@ def check_start(model: dict, path: str) -> None:
         InputError: it is neither; says what to do instead.
     """
     try:
-        tree = WeightTree(read_torch_file(Path(path).expanduser()))
+        tree = WeightTree(read_torch_file(path))
     except InputError as error:
         raise InputError(f'load_from: {error}') from None
     as_backbone = (

@@ -49,7 +49,7 @@ def _short_side(size: int, crop: int, side: int) -> int:
 
 def crop_size(loader: dict) -> int | None:
     """What the model gets, in pixels; None where the pipeline does not say."""
-    pipeline = next(datasets_of('', loader['dataset']))[1].get('pipeline') or []
+    pipeline = next(datasets_of('', loader['dataset']))[1].get('pipeline')
     crop = _centre_crop(pipeline)
     if crop is not None:
         return _pixels(crop, _key(crop, 'crop_size', 'size'))
@@ -66,7 +66,7 @@ def _is_resize(step: Any) -> bool:
     return name in ('ResizeEdge', 'Resize') and _key(step, 'scale', 'size') != ''
 
 
-def _centre_crop(pipeline: Sequence[dict]) -> dict | None:
+def _centre_crop(pipeline: Sequence[dict] | None) -> dict | None:
     crops = (step for step in steps_of(pipeline) if type_name(step).endswith('CenterCrop'))
     return next((step for step in crops if _key(step, 'crop_size', 'size')), None)
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fan_mm.config_parts import datasets_of
-from fan_mm.engine.checks.class_orders import names_in
+from fan_mm.engine.checks.class_orders import differing, names_in
 from fan_mm.engine.checks.datasets import classes_of
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.classification_checks import plain_name
 from fan_mm.engine.detection_checks import heads
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
@@ -61,11 +60,8 @@ def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
         raise InputError(f'{title} needs a model of its {needed}, but this one has {number}')
     if known.names is None or len(known.names) != len(wanted):
         return
-    own, theirs = [*map(plain_name, known.names)], [*map(plain_name, wanted)]
-    moved = next((i for i, n in enumerate(own) if n != theirs[i] and n in theirs), None)
-    others = sum(name not in theirs for name in own)
-    if moved is not None or 2 * others > len(own):
-        at = moved if moved is not None else next(i for i, n in enumerate(own) if n not in theirs)
+    at = differing(known.names, wanted)
+    if at is not None:
         raise InputError(
             f"{title} needs a model of its {needed}: class {at} is '{wanted[at]}' there, but "
             f"'{known.names[at]}' in this model"

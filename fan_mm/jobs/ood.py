@@ -4,6 +4,7 @@ import copy
 import datetime
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,23 +120,74 @@ def evaluate_ood(
     states = {
         kind: _weights(content, kind, model, checkpoint) for kind in {kinds[n] for n in names}
     }
-    _try(names, model, loaders, states, checkpoint)
-    calibrated = SetCalibration(model, fit_temperature) if calibration or fit_temperature else None
-    if calibrated and fit_temperature:
-        for name in names:
-            calibrated.add_pictures(name, training_pictures(cfg, fit_temperature, configs[name]))
-            calibrated.check_apart(name, loaders[name].dataset)
-    if 'imagenet_c' in names:
-        sweep = _sweep(
-            runner,
-            loaders['imagenet_c'],
-            folders['imagenet_c'],
-            work_dir / 'imagenet_c',
-            _with_protocol(info, cfg, configs['imagenet_c'], states[kinds['imagenet_c']][1]),
-            overwrite,
-            calibrated,
-        )
+    sets = [
+        _TestSet(name, configs[name], loaders[name], classes[name], *states[kinds[name]])
+        for name in names
+    ]
+    _try(sets, model, checkpoint)
+    calibrated = None
+    if calibration or fit_temperature:
+        calibrated = _calibration(model, cfg, sets, fit_temperature)
+    sweep = None
+    if last := next((s for s in sets if s.name == 'imagenet_c'), None):
+        described = _with_protocol(info, cfg, last.config, last.used)
+        root, own_dir = folders[last.name], work_dir / last.name
+        sweep = _sweep(runner, last.loader, root, own_dir, described, overwrite, calibrated)
+    stored: dict[str, Any] = {}
+    if not calibrated and not overwrite:
+        stored = by_rank_0(lambda: stored_rows(work_dir / FILE, info), work_dir)
+    return _evaluate(sets, model, info, sweep, calibrated, stored, work_dir)
 
+
+@dataclass(frozen=True)
+class _TestSet:
+    """A test set that is ready to be evaluated.
+
+    Attributes:
+        name: one of `TEST_SETS`.
+        config: of its loader.
+        loader: its batches.
+        classes: the class of every label; None where labels are classes.
+        weights: of the model, as a checkpoint's content.
+        used: which they are.
+    """
+
+    name: str
+    config: dict
+    loader: Any
+    classes: list[int] | None
+    weights: object
+    used: str
+
+    def row(self) -> dict[str, Any]:
+        """What decides its scores."""
+        return {
+            'protocol': _protocol(self.name, self.loader.dataset),
+            'size': crop_size(self.config),
+            'weights': self.used,
+        }
+
+
+def _evaluate(
+    sets: Sequence[_TestSet],
+    model: nn.Module,
+    info: Mapping[str, Any],
+    sweep: RobustnessSweep | None,
+    calibrated: SetCalibration | None,
+    stored: Mapping[str, Any],
+    work_dir: Path,
+) -> dict[str, Any]:
+    """Evaluate one test set after the other, and write ``ood.json`` after each.
+
+    Args:
+        sets: to be evaluated, in order.
+        model: which gets the weights for each.
+        info: what the file says of the model.
+        sweep: over ImageNet-C.
+        calibrated: what measures the calibration.
+        stored: rows of an earlier run.
+        work_dir: folder for the results.
+    """
     results: dict[str, Any] = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
@@ -144,33 +196,54 @@ def evaluate_ood(
     }
     if calibrated:
         results['probabilities'] = calibrated.probabilities
-    stored: dict[str, Any] = {}
-    if not calibrated and not overwrite:
-        stored = by_rank_0(lambda: stored_rows(work_dir / FILE, info), work_dir)
-    for name in names:
-        state, used = states[kinds[name]]
-        load_weights(model, state, checkpoint)
-        row: dict[str, Any] = {
-            'protocol': _protocol(name, loaders[name].dataset),
-            'size': crop_size(configs[name]),
-            'weights': used,
-        }
-        if name == 'imagenet_c':
-            row |= _sweep_values(sweep.run())
-            if is_main_process():
-                write_report(work_dir / 'imagenet_c' / RESULTS, work_dir / 'imagenet_c')
-        else:
-            row['sha256'] = by_rank_0(partial(_content_of, loaders[name].dataset), work_dir)
-            if is_stored(row, stored.get(name, {})):
-                print_log(f'{name}: stored in {work_dir / FILE}', 'current')
-                row = stored[name]
-            else:
-                row |= _accuracy(name, model, loaders[name], classes[name], calibrated)
-        results['test_sets'][name] = row
+    for test_set in sets:
+        load_weights(model, test_set.weights, str(info['checkpoint']))
+        results['test_sets'][test_set.name] = (
+            test_set.row() | _swept(sweep, work_dir / test_set.name)
+            if sweep and test_set.name == 'imagenet_c'
+            else _measured(test_set, model, stored, calibrated, work_dir)
+        )
         results['seal'] = seal(results['test_sets'])  # for `stored_rows`
         if is_main_process():
             write_whole(work_dir / FILE, json.dumps(results, indent=2) + '\n')
     return results
+
+
+def _calibration(
+    model: nn.Module, cfg: Config, sets: Sequence[_TestSet], fit_temperature: int
+) -> SetCalibration:
+    """What measures the calibration, with the images that the sets' temperatures are fitted on."""
+    calibrated = SetCalibration(model, fit_temperature)
+    for test_set in sets if fit_temperature else ():
+        pictures = training_pictures(cfg, fit_temperature, test_set.config)
+        calibrated.add_pictures(test_set.name, pictures)
+        calibrated.check_apart(test_set.name, test_set.loader.dataset)
+    return calibrated
+
+
+def _swept(sweep: RobustnessSweep, work_dir: Path) -> dict[str, Any]:
+    """Run the sweep over ImageNet-C, and write its report; returns its values."""
+    found = _sweep_values(sweep.run())
+    if is_main_process():
+        write_report(work_dir / RESULTS, work_dir)
+    return found
+
+
+def _measured(
+    test_set: _TestSet,
+    model: nn.Module,
+    stored: Mapping[str, Any],
+    calibrated: SetCalibration | None,
+    work_dir: Path,
+) -> dict[str, Any]:
+    """The row of a set of images, from an earlier run if it is stored."""
+    row = test_set.row()
+    row['sha256'] = by_rank_0(partial(_content_of, test_set.loader.dataset), work_dir)
+    name = test_set.name
+    if is_stored(row, stored.get(name, {})):
+        print_log(f'{name}: stored in {work_dir / FILE}', 'current')
+        return stored[name]
+    return row | _accuracy(name, model, test_set.loader, test_set.classes, calibrated)
 
 
 def _chosen(
@@ -205,24 +278,18 @@ def _chosen(
     return names, pixels, kinds
 
 
-def _try(
-    names: Sequence[str],
-    model: nn.Module,
-    loaders: Mapping[str, Any],
-    states: Mapping[str, tuple[object, str]],
-    checkpoint: str,
-) -> None:
+def _try(sets: Sequence[_TestSet], model: nn.Module, checkpoint: str) -> None:
     """Find what would fail later: weights that do not fit, first batches, images that are cut short.
 
     Raises:
         InputError: something would.
     """
-    for state, _ in states.values():
-        load_weights(model, state, checkpoint)
-    for name in names:
-        _check_first_batch(name, model, loaders[name])
-        if name != 'imagenet_c':  # the sweep checks its own images
-            refuse_cut_pictures(loaders[name].dataset)
+    for weights in {test_set.used: test_set.weights for test_set in sets}.values():
+        load_weights(model, weights, checkpoint)
+    for test_set in sets:
+        _check_first_batch(test_set.name, model, test_set.loader)
+        if test_set.name != 'imagenet_c':  # the sweep checks its own images
+            refuse_cut_pictures(test_set.loader.dataset)
 
 
 def _content_of(dataset: Any) -> str:

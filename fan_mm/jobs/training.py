@@ -29,7 +29,8 @@ from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.half_precision import use_half_precision
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
-from fan_mm.engine.resume import ResumedSettingsHook, newest_checkpoint, read_training_state
+from fan_mm.engine.resume import newest_checkpoint, read_training_state
+from fan_mm.engine.resumed_settings import ResumedSettingsHook
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError

@@ -29,6 +29,7 @@ from fan_mm.models.checkpoints import (
     translate,
     with_final_norm,
 )
+from fan_mm.models.shapes_alone import shapes_alone
 from fan_mm.models.weight_tree import KINDS, WeightTree, below
 from fan_mm.torch_files import local_file, read_torch_file
 
@@ -199,7 +200,7 @@ def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
             config |= dict(last_stage_channels=len(ours['learnable_downsample.weight']))
         if 'out_norm0.weight' in ours:
             config |= dict(out_norm=True)
-    with torch.device('meta'):
+    with shapes_alone():
         backbone = MODELS.build(config)
     missing = backbone.state_dict().keys() - fit(state, backbone).keys()
     if missing:
@@ -294,7 +295,7 @@ def _keep_detector_parts(heads: Mapping[str, Tensor], conversion: Conversion) ->
     }
     if inputs:
         channels = [width for _, width in sorted(inputs.items())]
-        with torch.device('meta'):
+        with shapes_alone():
             given = list(MODELS.build(conversion.backbone).out_channels)
         if channels != given:
             raise InputError(

@@ -6,7 +6,7 @@ trainers each put the same network below other ones. So it is searched for by it
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -92,10 +92,17 @@ class WeightTree:
     def unwrap_parts(self, own: Iterable[str] = ()) -> None:
         """Drop wrappers from within names, as of ``backbone._orig_mod.stem.weight``.
 
+        Also from before some names, as of ``module.backbone.stem.weight``, where others of the same model
+        have none.
+
         Args:
             own: names of the tensors that are searched for; the wrappers among them stay.
         """
+        own = set(own)
         wrappers = set(WRAPPERS).difference(*(name.split('.') for name in own))
+        wrappers &= {name for path in self.tensors for name in path.split('.')}
+        if wrappers:
+            self._join(own, re.compile(rf'^(({"|".join(sorted(wrappers))})\.)+'))
         paths = {path: _unwrapped(path, wrappers) for path in self.tensors}
         times = Counter(paths.values())
         paths = {path: new if times[new] == 1 else path for path, new in paths.items()}
@@ -104,6 +111,23 @@ class WeightTree:
             for path, new in paths.items()
         }
         self.tensors = {new: self.tensors[path] for path, new in paths.items()}
+
+    def _join(self, own: Collection[str], wrapped: re.Pattern) -> None:
+        """Bring a model's tensors to one place where some have wrappers before their names and others none."""
+        places = {path[:at] for path in self.tensors for at in _starts(path) if path[at:] in own}
+        for place in places:
+            paths = {
+                path: place + wrapped.sub('', path[len(place) :])
+                for path in self.tensors
+                if path.startswith(place)
+            }
+            if len(set(paths.values())) < len(paths):  # two models, or two states of one
+                continue
+            self._dicts = {
+                paths.get(path, path): d if paths.get(path, path).startswith(d) else place
+                for path, d in self._dicts.items()
+            }
+            self.tensors = {paths.get(path, path): value for path, value in self.tensors.items()}
 
     def below(self, place: str) -> dict[str, Tensor]:
         """The tensors below a place, by the rest of their paths."""

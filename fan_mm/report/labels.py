@@ -106,6 +106,14 @@ def number(value: float | None, digits: int = 1) -> str:
     return f'{round(float(value), digits) + 0.0:.{digits}f}'.replace('-', MINUS)
 
 
+def share(value: float, digits: int = 0) -> str:
+    """0.123 -> '12%'; '>99%' and '<1%' for what would be rounded to all or nothing, and is not."""
+    text, least = f'{value:.{digits}%}', 10.0 ** -(digits + 2)
+    if value < 1 and float(text[:-1]) == 100:
+        return f'>{1 - least:.{digits}%}'
+    return f'<{least:.{digits}%}' if value > 0 and float(text[:-1]) == 0 else text
+
+
 def signed(value: float | None, digits: int = 1) -> str:
     """One decimal or more, with its sign, none for zero; a dash where there is no value (None or NaN)."""
     text = number(value, digits)

@@ -11,6 +11,7 @@ import torch
 from fan_mm.errors import InputError
 from fan_mm.evaluation.class_names import readable, short
 from fan_mm.report.fonts import drawable
+from fan_mm.report.labels import share
 from fan_mm.report.panels import (
     distinct_palette,
     paint_classification,
@@ -147,7 +148,7 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence)
 def _classification(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
     def lines(labels: Any, scores: Any = None) -> list[str]:
         numbers = torch.as_tensor(labels).reshape(-1).tolist()
-        shares = [f' {float(scores[n]):.0%}' if scores is not None else '' for n in numbers]
+        shares = [f' {share(float(scores[n]))}' if scores is not None else '' for n in numbers]
         known = [classes[n] if n < len(classes) else f'class {n}' for n in numbers]
         names = known if classes else [str(n) for n in numbers]
         return [name + share for name, share in zip(names, shares, strict=True)] or ['(none)']

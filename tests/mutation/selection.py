@@ -45,7 +45,12 @@ TESTS = {
         'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py '
         'test_engine/test_classification_checks.py'
     ),
-    'checks/models': 'test_engine/test_config_checks.py test_engine/test_foreign_configs.py',
+    'checks/models': 'test_engine/test_checks/test_model_fit.py',
+    'first_batch/hook': 'test_engine/test_first_batch.py test_engine/test_later_failures.py',
+    'first_batch/trial': (
+        'test_engine/test_first_batch.py test_engine/test_outputs.py test_engine/test_evaluators.py '
+        'test_evaluation/test_scores.py'
+    ),
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',
     'calibration/of_shifts': 'test_evaluation/test_shifts/test_shift_scores.py test_report/test_shift_report.py',
     'evaluation/comparison': 'test_evaluation/test_results.py test_evaluation/test_calibration/test_of_sweep.py',
@@ -67,15 +72,13 @@ TESTS = {
     'evaluation/shifts/submission': (
         'test_evaluation/test_shifts/test_submission.py test_evaluation/test_published_sources.py'
     ),
-    **dict.fromkeys(
-        (
-            *('evaluation/sweep', 'sweeping/own_part', 'sweeping/recording', 'sweeping/results'),
-            'sweeping/identity',
-        ),
+    'evaluation/sweep': (
         'test_evaluation/test_sweep.py test_evaluation/test_sweep_work_dir.py '
         'test_evaluation/test_sweep_failures.py test_evaluation/test_sweep_copies.py '
-        'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py',
+        'test_evaluation/test_unreadable_pictures.py test_evaluation/test_sweep_gallery.py'
     ),
+    'sweeping/results': 'test_evaluation/test_sweeping/test_sweep_results.py',
+    'sweeping/identity': 'test_evaluation/test_sweeping/test_sweep_identity.py',
     'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
     'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_metrics.py',
     'evaluation/metrics': (
@@ -83,22 +86,23 @@ TESTS = {
         'test_evaluation/test_published_sources.py'
     ),
     'evaluation/collected': 'test_evaluation/test_scores.py test_engine/test_fast_coco_metric.py',
-    'sweeping/cell_metrics': (
-        'test_evaluation/test_sweep_evaluators.py test_evaluation/test_sweep_metrics.py '
-        'test_evaluation/test_metric_failures.py'
-    ),
     'sweeping/truth': 'test_evaluation/test_sweep_truth.py',
     'calibration/temperature': (
         'test_evaluation/test_calibration/test_temperature.py '
         'test_evaluation/test_calibration/test_of_sweep.py'
     ),
-    'jobs/input_size': 'test_jobs/test_input_size.py test_jobs/test_ood/test_ood_classifiers.py',
+    'jobs/robustness': 'test_jobs/test_robustness_lines.py test_jobs/test_robustness.py',
+    'jobs/training': 'test_jobs/test_training_options.py test_jobs/test_training.py',
     **dict.fromkeys(
-        ('jobs/ood', 'jobs/ood_rows', 'jobs/imagenet_sets'),
-        'test_jobs/test_ood/test_ood_rows.py test_jobs/test_ood/test_imagenet_c_row.py '
-        'test_jobs/test_ood/test_ood_classifiers.py test_jobs/test_ood/test_ood_mistakes.py',
+        ('jobs/ood', 'jobs/imagenet_sets'),
+        'test_jobs/test_ood/test_ood_lines.py test_jobs/test_ood/test_ood_rows.py '
+        'test_jobs/test_ood/test_imagenet_c_row.py test_jobs/test_ood/test_ood_classifiers.py '
+        'test_jobs/test_ood/test_ood_mistakes.py',
     ),
-    'jobs/export': 'test_deploy/test_export.py test_deploy/test_export_refusals.py',
+    'jobs/ood_rows': 'test_jobs/test_ood/test_stored_rows.py',
+    'jobs/export': (
+        'test_deploy/test_export_entries.py test_deploy/test_export.py test_deploy/test_export_refusals.py'
+    ),
     **dict.fromkeys(
         (
             *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
@@ -113,11 +117,12 @@ TESTS = {
     **dict.fromkeys(
         (
             *('report/latex', 'report/scatter'),
-            *('comparison_words', 'comparison_tables', 'comparison_page'),
+            *('comparison_tables', 'comparison_page'),
         ),
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),
     'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
+    'report/comparison': 'test_report/test_comparison.py test_report/test_detection_report.py',
     'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
     'report/robustness_table': (
         'test_report/test_robustness_table.py test_report/test_detection_report.py '
@@ -127,6 +132,7 @@ TESTS = {
         ('cluster_pictures', 'analysis/segmentation', 'analysis/subject'),
         'test_analysis/test_pictures.py test_tools/test_analysis_tools.py',
     ),
+    'fan_mm/options': 'test_tool_options.py',
     'checkpoints/values': 'test_models/test_checkpoints/test_checkpoint_values.py',
     'analysis/gates': 'test_analysis/test_features.py test_tools/test_analysis_tools.py',
     'audit/auditor': (
@@ -147,7 +153,7 @@ def files_for(root: Path, module: str) -> list[Path]:
     """
     folder = root / 'tests'
     for words, names in TESTS.items():
-        if module.endswith(f'/{words}.py'):
+        if f'/{module}'.endswith(f'/{words}.py'):
             return [folder / name for name in names.split()]
     *parts, name = Path(module).with_suffix('').parts[1:]
     for part in parts:

@@ -234,8 +234,12 @@ def test_the_ground_truth_is_for_models_of_its_classes(tmp_path):
         with pytest.raises(InputError, match=r'model has other classes than model.* --images'):
             next(write_segmentation([first, second], tmp_path, ('fog', 3)))
     # of the same, in other words, what fails is that this one has no ground truth
-    with pytest.raises(AttributeError, match='ground_truths'):
-        next(write_segmentation([same, Painter(classes=('A b', 'c'))], tmp_path, ('fog', 3)))
+    for words in (('A b', 'c'), ('synonym', 'c')):
+        with pytest.raises(AttributeError, match='ground_truths'):
+            next(write_segmentation([same, Painter(classes=words)], tmp_path, ('fog', 3)))
+    for words in (('x', 'y'), ('a b', 'c', 'd')):
+        with pytest.raises(InputError, match='has other classes'):
+            next(write_segmentation([same, Painter(classes=words)], tmp_path, ('fog', 3)))
 
 
 def test_every_class_is_explained_in_its_models_colour(tmp_path):

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from mmengine.config import Config
 from plain_networks import Plain
-from small_models import COLUMN, STEM, segmenter, segmenter_sample, weights
+from small_models import COLUMN, segmenter, segmenter_sample
 
 from fan_mm.engine.onnx_file import external_files
 from fan_mm.errors import InputError
@@ -204,23 +203,19 @@ def test_weights_beside_the_graph_belong_to_it(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_tables_of_the_file_equal_pytorchs(tmp_path, repo_root):
+@pytest.mark.usefixtures('traced_once')
+def test_tables_of_the_file_equal_pytorchs(toy, tmp_path):
     """What tools/test.py and tools/test_corruption.py find, with a file of any batch and one size."""
-    from fan_mm.datasets.scenes import write_imagenet
     from fan_mm.jobs.robustness import evaluate_robustness
     from fan_mm.jobs.training import test
 
-    write_imagenet(tmp_path / 'toy', (80, 80), 10, 20, jobs=1)
+    toys_config, checkpoint = toy
 
     def config(name):
-        cfg = Config.fromfile(repo_root / 'configs' / 'fan_hybrid_toy_imagenet.py')
-        cfg.model.backbone.arch = COLUMN | STEM
-        cfg.model.head.in_channels = 16
-        cfg.test_dataloader.dataset.data_root = str(tmp_path / 'toy')
+        cfg = toys_config()
         cfg.work_dir = str(tmp_path / name)
         return cfg
 
-    checkpoint = weights(config('weights'), tmp_path / 'w.pth')
     file = str(tmp_path / 'm.onnx')
     assert export(config('export'), checkpoint, file, (64, 64), free=('batch',)).passed
     clean, tables, losses = [], [], []

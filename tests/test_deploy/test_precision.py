@@ -1,13 +1,11 @@
 """Half precision and eight bits: made of a verified graph, verified themselves, and said what they are."""
 
-import copy
 import json
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from small_models import COLUMN, STEM, segmenter, weights
+from small_models import segmenter, weights
 
 from fan_mm.errors import InputError
 
@@ -126,44 +124,6 @@ def test_eight_bits_have_a_scale_for_each_channel():
     assert arrays[quantised].dtype == np.int8 and arrays[scale].shape == (8,)
     attention = next(node for node in made.graph.node if node.name == 'attention')
     assert not any(makers[n].op_type == 'DequantizeLinear' for n in attention.input if n in makers)
-
-
-@pytest.fixture(scope='module')
-def toy(tmp_path_factory, repo_root):
-    from fan_mm.datasets.scenes import write_imagenet
-
-    folder = tmp_path_factory.mktemp('toy')
-    write_imagenet(folder / 'toy', (80, 80), 20, 10, jobs=1)
-
-    def config():
-        cfg = Config.fromfile(repo_root / 'configs' / 'fan_hybrid_toy_imagenet.py')
-        cfg.model.backbone.arch = COLUMN | STEM
-        cfg.model.head.in_channels = 16
-        for loader in (cfg.train_dataloader, cfg.test_dataloader):
-            loader.dataset.data_root = str(folder / 'toy')
-        cfg.work_dir = str(folder / 'work')
-        return cfg
-
-    return config, weights(config(), folder / 'w.pth')
-
-
-@pytest.fixture(scope='module')
-def graphs():
-    return {}
-
-
-@pytest.fixture
-def traced_once(monkeypatch, graphs):
-    """The toy's graph in float32, which PyTorch takes seconds for, is the same in every test."""
-    trace = jobs_export.export_onnx
-
-    def again(network, *arguments, **options):
-        key = repr((arguments, options))
-        if key not in graphs:
-            graphs[key] = trace(network, *arguments, **options)
-        return copy.deepcopy(graphs[key])
-
-    monkeypatch.setattr(jobs_export, 'export_onnx', again)
 
 
 @pytest.mark.usefixtures('traced_once')

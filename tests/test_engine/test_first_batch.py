@@ -9,13 +9,20 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric, Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS, METRICS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 
 from fan_mm.engine.first_batch import hook, trial
 from fan_mm.engine.first_batch.outputs import not_finite
@@ -88,9 +95,9 @@ def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
 class OwnMetric(BaseMetric):
     """Takes or refuses what it is given, as ``fails`` says: 'process', 'always', 'on few', 'never'."""
 
-    def __init__(self, fails, file=None):
+    def __init__(self, fails):
         super().__init__()
-        self.fails, self.out_file = fails, file
+        self.fails, self.out_file = fails, None
 
     def process(self, data_batch, data_samples):
         if self.fails == 'process':
@@ -131,31 +138,6 @@ def test_a_mistake_in_the_validation_is_said_before_the_training(cfg, change, me
         train(cfg)
     assert '\n' not in str(error.value)
     assert not StateHook.seen
-
-
-@pytest.mark.parametrize('fails', ['never', 'on few', 'always'])
-def test_metrics_that_need_more_than_a_batch_are_not_refused(cfg, fails, tmp_path, caplog):
-    cfg.train_cfg.update(max_iters=1, val_interval=5)
-    file = tmp_path / 'scores.txt'
-    cfg.val_evaluator = [cfg.val_evaluator, dict(type='OwnMetric', fails=fails, file=str(file))]
-    seen = []
-
-    class Stop(Exception):
-        pass
-
-    def before(self, runner):
-        seen.append(file.exists())
-        raise Stop
-
-    StateHook.before_train_epoch = before
-    cfg.custom_hooks = [dict(type='StateHook')]
-    try:
-        with pytest.raises((Stop, InputError)) as error:
-            train(cfg)
-        assert 'Stop' in repr(error.value)  # it came as far as the first epoch
-    finally:
-        del StateHook.before_train_epoch
-    assert seen == [False]  # and left no file
 
 
 def test_the_first_training_step_is_one_line(cfg, monkeypatch):
@@ -230,11 +212,31 @@ def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatc
     assert [line in said for said in lines] == [True] * doubled
 
 
+class Stream(IterableDataset):
+    """Of no known length."""
+
+    def __iter__(self):
+        return iter(())
+
+
+class SizedStream(Stream):
+    def __len__(self):
+        return 0
+
+
+class Unsized:
+    def __getitem__(self, index):
+        return index
+
+
 class Samples:
     """A dataset whose second sample cannot be read, by an error that names no file."""
 
     def __init__(self, paths):
         self.paths = paths
+
+    def __len__(self):
+        return 2
 
     def __getitem__(self, index):
         if index == 1:
@@ -305,13 +307,13 @@ class Keeping(torch.nn.Module):
         return [{'right': 1}]
 
 
-def keeping_loop(model):
+def keeping_loop(model, **options):
     dataset = [dict(inputs=index) for index in range(3)]
     runner = SimpleNamespace(model=model)
     evaluator = Evaluator([OwnMetric(fails='never')])
     return SimpleNamespace(
         **dict(runner=runner, evaluator=evaluator, fp16=False),
-        dataloader=DataLoader(dataset, collate_fn=list),
+        dataloader=DataLoader(dataset, collate_fn=list, **options),
     )
 
 
@@ -324,6 +326,371 @@ def test_a_model_that_keeps_things_is_put_back(monkeypatch):
     assert calls == [] and model.training and model.count == 0 and 'gallery' not in model._buffers
 
 
+@pytest.fixture
+def said(monkeypatch):
+    """What a trial logs."""
+    lines = []
+    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
+    return lines
+
+
+def tried(change, name='val', label=0, wanted=()):
+    """The trial of a loop over three images, changed before; the batches that its model was given."""
+    loop, seen = keeping_loop(torch.nn.Module()), []
+    change(loop)
+
+    def step(batch):
+        seen.append(len(batch))
+        return [
+            dict(img_id=7, pred_label=torch.tensor(label), pred_score=torch.ones(9)) for _ in batch
+        ]
+
+    trial.try_loop(loop, step, name, wanted)
+    return seen
+
+
+class Images(list):
+    """With classes, as a dataset that joins two of ``half`` and of the other images."""
+
+    metainfo = dict(classes=('a', 'b'))
+
+    def __init__(self, *paths, half=None):
+        super().__init__(dict(img_path=path) for path in paths)
+        if half:
+            self.cumulative_sizes = [half, len(self)]
+
+    def get_data_info(self, index):
+        return self[index]
+
+
+def of(*paths, half=None, **options):
+    """Gives a loop other images."""
+    return lambda loop: setattr(
+        loop, 'dataloader', DataLoader(Images(*paths, half=half), collate_fn=list, **options)
+    )
+
+
+def with_metric(**attributes):
+    """Gives a loop's metric other attributes."""
+    return lambda loop: vars(loop.evaluator.metrics[0]).update(attributes)
+
+
+def coco(images):
+    return dict(_coco_api=SimpleNamespace(get_img_ids=lambda: range(images)), img_ids=[])
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'line'),
+    [
+        (with_metric(), {}, None),
+        (with_metric(fails='on few'), {}, None),
+        (
+            with_metric(fails='always'),
+            {},
+            'val_evaluator: OwnMetric cannot compute: ValueError: only one class present (on few samples; '
+            'perhaps not on all)',
+        ),
+        (with_metric(**coco(3)), {}, None),
+        (
+            with_metric(**coco(4)),
+            {},
+            'val_evaluator: the annotation file of OwnMetric has 4 images, the dataset 3: objects in the '
+            'others count as missed',
+        ),
+        (of('a.png', 'b.png', './a.png'), {}, None),
+        (of(None, 'a.png', 'a.png', half=2), {}, None),  # of which not all are files
+        (
+            of('a.png', 'b.png', './a.png', half=2),
+            {},
+            'val_dataloader.dataset: 1 images listed more than once (the first is a.png, 2 times): '
+            'each is counted that often',
+        ),
+        (of('a.png'), dict(name='test', label=1), None),
+        (of('a.png'), dict(label=2), None),
+        (
+            of('a.png'),
+            dict(name='test', label=2),
+            'test_dataloader: 1 of the first 1 predictions are not among the 2 classes of the dataset',
+        ),
+    ],
+)
+def test_what_a_trial_says(change, options, line, said):
+    tried(change, **options)
+    assert [found.startswith(f'fan_mm: {line}') for found in said] == [True] * (line is not None), (
+        said
+    )
+
+
+def test_a_trial_leaves_no_file(said, tmp_path):
+    tried(with_metric(out_file=str(tmp_path / 'scores.txt')))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('change', 'given'),
+    [
+        (of(*'abcde'), [1]),
+        (of(*'abcde', batch_size=2), [2]),
+        (of(*'abc', batch_size=4), [3]),
+        (of(*'abcde', batch_sampler=BatchSampler(SequentialSampler(range(5)), 2, False)), [2]),
+        (of(*'abcde', batch_sampler=[[0, 1, 2], [3, 4]]), [1]),  # which says no size
+        # streams have no first batch
+        (lambda loop: setattr(loop, 'dataloader', DataLoader(Stream())), []),
+        (lambda loop: setattr(loop, 'dataloader', DataLoader(SizedStream())), []),
+        (lambda loop: setattr(loop, 'dataloader', SimpleNamespace(dataset={1, 2})), []),
+    ],
+)
+def test_the_batch_that_is_tried(change, given, said):
+    assert tried(change) == given
+    if given and given != [3]:
+        # a metric that cannot compute on that gets some of all, batch by batch
+        several = lambda loop: (change(loop), with_metric(fails='on few')(loop))  # noqa: E731
+        size = given[0]
+        assert tried(several) == given + [size] * (5 // size) + [5 % size] * (5 % size > 0)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({}, None),
+        (dict(wanted=[('here', 'accuracy/top1'), ('a', 'robustness/b'), ('c', 'loss_d')]), None),
+        (
+            dict(wanted=[('here', 'accuracy/top5')]),
+            '^here: val_evaluator does not report accuracy/top5; did you mean accuracy/top1[?] It reports accuracy',
+        ),
+        (
+            dict(wanted=[('here', 'x')]),
+            '^here: val_evaluator does not report x; It reports accuracy/top1$',
+        ),
+        (
+            dict(scores=(9, 2)),
+            '^val_evaluator: Accuracy cannot compute: RuntimeError: stack expects',
+        ),
+        (
+            dict(scores=(9, 2), own=dict(prefix='a')),
+            '^val_evaluator: Own cannot compute: RuntimeError',
+        ),
+        # another one's computation, which may do better with more
+        (dict(scores=(9, 2), own=dict(compute_metrics=OwnMetric.compute_metrics)), None),
+        (dict(own=dict(evaluate=lambda self, size: {}), wanted=[('here', 'x')]), None),
+    ],
+)
+def test_what_a_trial_refuses(options, words, said):
+    accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy
+    own, scores = options.pop('own', None), options.pop('scores', (9, 9))
+    loop = keeping_loop(torch.nn.Module(), batch_size=2)
+    loop.evaluator = Evaluator([accuracy() if own is None else type('Own', (accuracy,), own)()])
+    outputs = [dict(pred_score=torch.ones(n), gt_label=torch.tensor([0])) for n in scores]
+    with pytest.raises(InputError, match=words) if words else nullcontext():
+        trial.try_loop(loop, lambda batch: outputs[: len(batch)], 'val', options.get('wanted', ()))
+
+
+class Demanding(OwnMetric):
+    """Uses up what it has collected, and counts only the images of that."""
+
+    def process(self, data_batch, data_samples):
+        assert len(data_batch) == len(data_samples)
+        self.results += [np.array([sample['img_id']]) for sample in data_samples]
+
+    def compute_metrics(self, results):
+        assert {int(result[0]) for result in results} == set(self.img_ids)
+        for result in results:
+            result[0] = -1
+        return super().compute_metrics(results)
+
+
+def test_a_metric_that_needs_more_can_compute_twice(said):
+    metric = Demanding(fails='on few')
+    vars(metric).update(coco(4))
+    tried(lambda loop: setattr(loop, 'evaluator', Evaluator([metric])))
+    assert len(said) == 1 and 'count as missed' in said[0]
+    assert metric.img_ids == [] and metric.results == []
+
+
+@pytest.mark.parametrize(
+    ('rank', 'processes', 'wrapped', 'tries'),
+    [(0, 1, 0, True), (0, 2, 0, True), (1, 2, 0, False), (0, 2, 1, True), (1, 2, 1, True)],
+)
+def test_who_tries(rank, processes, wrapped, tries, monkeypatch, said):
+    """The first process alone, unless the model needs all."""
+    monkeypatch.setattr(trial, 'get_dist_info', lambda: (rank, processes))
+    monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: wrapped)
+    alone = []
+    monkeypatch.setattr(trial, 'one_process', lambda: alone.append(1) or nullcontext())
+    assert bool(tried(of('a.png'))) == tries and bool(alone) == (tries and not wrapped)
+
+    def ask_all(batch):
+        torch.distributed.all_reduce(torch.ones(1))
+
+    loop = keeping_loop(torch.nn.Module())
+    # what the first cannot do alone, all may do together
+    unsure = processes > 1 and not wrapped
+    with nullcontext() if unsure else pytest.raises(InputError, match='process group has not been'):
+        trial.try_loop(loop, ask_all, 'val')
+
+
+def fails(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ('options', 'given'),
+    [
+        ({}, [0]),
+        (dict(batch_size=2), [0, 1]),
+        (dict(batch_size=9), [0, 1, 2]),
+        (dict(batch_sampler=BatchSampler(SequentialSampler(range(3)), 2, False)), [0, 1]),
+        (dict(batch_sampler=[[0, 1, 2]]), [0]),  # which says no size
+    ],
+)
+def test_a_model_alone_takes_the_first_batch(options, given):
+    loader, seen = DataLoader(range(3), collate_fn=list, **options), []
+    trial.try_model(seen.append, loader, 'set')
+    assert seen == [given]
+    for error, line in (
+        (InputError('as it is'), '^as it is$'),
+        (RuntimeError('a\nb'), '^set: the model fails on the first batch: RuntimeError: a$'),
+    ):
+        with pytest.raises(InputError, match=line):
+            trial.try_model(lambda _, error=error: fails(error), loader, 'set')
+
+
+def test_a_loop_of_ones_own():
+    """Its samples are loaded; what it does with them is its own affair."""
+    loop = keeping_loop(torch.nn.Module())
+    trial.try_loop(loop, lambda batch: fails(KeyError()), 'val')
+    loop.dataloader = DataLoader(Samples([__file__, __file__]), batch_size=2)
+    with pytest.raises(InputError, match='val_dataloader cannot load'):
+        trial.try_loop(loop, None, 'val')
+
+
+def test_another_sample_that_cannot_be_loaded(said):
+    loop = keeping_loop(torch.nn.Module())
+    loop.evaluator.metrics[0].fails = 'on few'
+    loop.dataloader = DataLoader(Samples([__file__, __file__]), collate_fn=list)
+    with pytest.raises(InputError, match=r'^val_dataloader cannot load'):
+        trial.try_loop(loop, lambda batch: [{}], 'val')
+
+
+def test_a_label_that_the_model_has_no_score_for(said):
+    loop = keeping_loop(torch.nn.Module())
+    loop.evaluator = Evaluator([pytest.importorskip('mmpretrain.evaluation').Accuracy()])
+    of('a.png', 'b.png')(loop)
+    loop.dataloader.dataset[1]['gt_label'] = 2
+    outputs = [dict(pred_score=torch.ones(2), gt_label=torch.tensor([0]))]
+    trial.try_loop(loop, lambda batch: outputs, 'val')
+    with pytest.raises(InputError, match=r'^the dataset has the label 2, but the model has scores'):
+        trial.try_loop(loop, lambda batch: outputs, 'test')
+
+
+@pytest.mark.parametrize(
+    ('sampler', 'order'),
+    [
+        (None, [0, 1, 2]),
+        ([2, 0], [0, 1, 2]),
+        ([np.int64(2)], [0, 1, 2]),
+        ([(0, 1), (0, 2)], [(0, 1), (0, 2)]),
+        ([(0, 1), 5], [(0, 1), 5]),
+        ([(0, i) for i in range(9)], [(0, 0), (0, 1), (0, 2)]),
+        (DefaultSampler(range(3), shuffle=True), [0, 1, 2]),
+    ],
+)
+def test_the_order_that_samples_are_taken_in(sampler, order):
+    assert list(trial._indices(DataLoader(range(3), sampler=sampler), 3)) == order
+
+
+def test_random_numbers_are_put_back(said):
+    loop = keeping_loop(torch.nn.Module())
+
+    def draw(batch=None):
+        drawn = random.random(), np.random.rand(), torch.rand(1).item()
+        return drawn if batch is None else [{}]
+
+    seeds = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    expected = draw()
+    for put, seed in zip(
+        (random.setstate, np.random.set_state, torch.set_rng_state), seeds, strict=True
+    ):
+        put(seed)
+    trial.try_loop(loop, draw, 'val')
+    assert draw() == expected
+
+
+@pytest.mark.parametrize(('images', 'asked'), [(3, 3), (1999, 1999), (2000, 1000)])
+def test_labels_are_looked_at_evenly(images, asked):
+    dataset = Images(*range(images))
+    for index, info in enumerate(dataset):
+        info['gt_label'] = index
+    labels = list(trial._some_labels(dataset))
+    assert len(labels) == asked and labels[1] == images // asked
+    assert list(trial._some_labels([1])) == []
+
+
+def test_outputs_may_be_anything(said):
+    trial.try_loop(keeping_loop(torch.nn.Module()), lambda batch: [torch.ones(1)], 'test')
+
+
+def test_one_metric_for_each_dataset(said):
+    """Each is tried on a batch of its own; their scores have their prefixes."""
+    several = pytest.importorskip('mmdet.evaluation').MultiDatasetsEvaluator
+    asked = []
+
+    class Noting(OwnMetric):
+        def process(self, data_batch, data_samples):
+            self.results += [sample['img_id'] for sample in data_samples]
+
+        def compute_metrics(self, results):
+            asked.append((list(results), self.img_ids))
+            return {'auc': 0.5}
+
+    loop = keeping_loop(torch.nn.Module())
+    of(*'abcde', half=2, batch_size=2)(loop)
+    loop.evaluator = several([Noting(fails='never'), Noting(fails='never')], ['x', 'y'])
+    for metric in loop.evaluator.metrics:
+        vars(metric).update(coco(9))
+    with pytest.raises(InputError, match=r'did you mean x/auc\? It reports x/auc, y/auc$'):
+        trial.try_loop(
+            loop,
+            lambda batch: [dict(img_id=info['img_path']) for info in batch],
+            *('val', [('here', 'y/auc'), ('here', 'x/acc')]),
+        )
+    assert asked == [(['a', 'b'], ['a', 'b']), (['c', 'd'], ['c', 'd'])]
+    for metric in loop.evaluator.metrics:
+        metric.compute_metrics = lambda results: fails(ValueError('too few'))
+    trial.try_loop(loop, lambda batch: [dict(img_id=i['img_path']) for i in batch], 'val')
+    assert said[-1].endswith(
+        'cannot compute: ValueError: too few (on few samples; perhaps not on all)'
+    )
+
+
+def test_only_the_first_process_tries_what_is_distributed_alone(monkeypatch, said):
+    monkeypatch.setattr(trial, 'get_dist_info', lambda: (1, 2))
+    monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: True)
+    model = object.__new__(DistributedDataParallel)
+    trial.try_loop(SimpleNamespace(runner=SimpleNamespace(model=model)), None, 'val')
+
+
+def test_an_empty_dataset(said):
+    with pytest.raises(InputError, match=r'^val_dataloader: the dataset is empty$'):
+        tried(of())
+
+
+@pytest.mark.parametrize(
+    ('prefixes', 'names', 'all_give'),
+    [
+        ([None], [], False),
+        ([None], ['a'], True),
+        (['x', None], ['x/a'], True),
+        (['x', 'y'], ['x/a'], False),
+        (['x', 'y'], ['x/a', 'y/b'], True),
+    ],
+)
+def test_metrics_that_give_no_score_are_known_by_their_prefix(prefixes, names, all_give):
+    metrics = [SimpleNamespace(prefix=prefix) for prefix in prefixes]
+    assert trial._all_give(SimpleNamespace(metrics=metrics), names) == all_give
+
+
 def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
     cfg.val_evaluator.prefix = 'city'
     words = r'does not report mIoU; did you mean city/mIoU\? It reports city/aAcc, '
@@ -331,13 +698,62 @@ def test_the_best_checkpoint_by_a_score_that_is_not_given(cfg):
         train(cfg)
 
 
-@pytest.mark.parametrize(('images', 'processes', 'refused'), [(3, 1, 1), (3, 4, 0), (0, 4, 1)])
-def test_a_process_may_have_no_image_of_a_validation(images, processes, refused, monkeypatch):
+@pytest.mark.parametrize(
+    ('name', 'images', 'drop_last', 'processes', 'refused'),
+    [
+        ('val', 3, False, 1, True),
+        ('val', 3, False, 4, False),
+        ('val', 0, False, 4, True),
+        ('val', 3, True, 4, True),  # all others drop theirs
+        ('train', 3, False, 4, True),
+    ],
+)
+def test_a_process_may_have_no_image_of_a_validation(
+    name, images, drop_last, processes, refused, monkeypatch
+):
     """Others have them then, and would wait for it."""
     monkeypatch.setattr(hook, 'get_world_size', lambda: processes)
-    loader = DataLoader(range(images), sampler=SubsetRandomSampler([]))
-    with pytest.raises(InputError) if refused else nullcontext():
-        hook._refuse_no_batch('val_dataloader', loader)
+    loader = DataLoader(range(images), sampler=SubsetRandomSampler([]), drop_last=drop_last)
+    end = ', and drop_last drops batches of fewer than 1' if drop_last else ''
+    words = f'^{name}_dataloader gives no batch: it has {images} images{end}$'
+    with pytest.raises(InputError, match=words) if refused else nullcontext():
+        hook._refuse_no_batch(f'{name}_dataloader', loader)
+
+
+def test_a_training_without_validation():
+    runner = SimpleNamespace(train_dataloader=DataLoader([1]), val_loop=None)
+    watching = hook.FirstBatchHook()
+    watching.before_train(runner)
+    assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
+
+
+@pytest.mark.parametrize(
+    'loader',
+    [
+        *(None, DataLoader(Stream()), DataLoader(SizedStream())),
+        DataLoader(Unsized(), sampler=SubsetRandomSampler([])),
+    ],
+)
+def test_what_cannot_be_counted_is_not_refused(loader):
+    hook._refuse_no_batch('train_dataloader', loader)
+
+
+@pytest.mark.parametrize(
+    ('hooks', 'schedulers', 'names'),
+    [
+        ([CheckpointHook()], None, []),
+        ([CheckpointHook(save_best='auto')], [], []),
+        ([CheckpointHook(save_best=['mIoU', 'mAcc'], rule='greater')], [], ['mIoU', 'mAcc']),
+        ([EarlyStoppingHook(monitor='mAcc')], [], ['mAcc']),
+        ([], [SimpleNamespace(need_val_args=True, monitor='loss')], ['loss']),
+        ([], [SimpleNamespace(need_val_args=True), SimpleNamespace(monitor='loss')], []),
+        ([], dict(a=[SimpleNamespace(need_val_args=True, monitor='loss')], b=[]), ['loss']),
+        ([EarlyStoppingHook(monitor='mAcc'), StateHook()], [], []),  # which may add some
+    ],
+)
+def test_scores_that_are_wanted(hooks, schedulers, names):
+    runner = SimpleNamespace(hooks=hooks, param_schedulers=schedulers)
+    assert [name for _, name in hook._scores_wanted(runner)] == names
 
 
 @pytest.mark.parametrize('others', [[3, 3], [2, 3], [3, None]])

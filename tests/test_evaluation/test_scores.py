@@ -369,10 +369,11 @@ def test_a_panoptic_metric_that_keeps_its_predictions_scores_a_part_of_its_file(
     with left_as_it_was(Evaluator([given])), writing_aside(Evaluator([given])):
         assert given.tmp_dir is not None
     assert vars(given) == held
+    _say_missed(Evaluator([given]), 2, 'test')
     given._coco_api = SimpleNamespace(get_img_ids=lambda: [1, 2, 3])
     _say_missed(Evaluator([given]), 3, 'test')
     with pytest.raises(
-        InputError, match=r'all 3 images .* dataset has 2: leave outfile_prefix out'
+        InputError, match=r'Metric with .* all 3 images .* dataset has 2: leave outfile_prefix out'
     ):
         _say_missed(Evaluator([given]), 2, 'test')
 

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+from small_models import shallow
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -9,6 +11,7 @@ from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.kernels import has_kernels
 from fan_mm.models.layers import EfficientChannelAttention, TokenPooling
 from fan_mm.models.losses.attention_diversity import attention_diversity
+from fan_mm.models.shapes_alone import shapes_alone
 
 CASES = {
     'vit': (FANViT, dict(out_indices=(3, 11, -1))),
@@ -52,8 +55,9 @@ def calls_of(module, *inputs, precision=None):
 @pytest.mark.parametrize('precision', [None, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(('backbone', 'options'), CASES.values(), ids=CASES)
 def test_forward_stays_on_the_gpu(backbone, options, precision):
-    with torch.device('meta'):
-        module = backbone('tiny', **options).eval()
+    cfg = shallow(dict(type=backbone.__name__, arch='tiny', **options))
+    with shapes_alone():
+        module = MODELS.build(cfg).eval()
     outputs, calls = calls_of(module, torch.Size((2, 3, 90, 130)), precision=precision)
     for output in outputs:
         assert output.device.type == 'cuda'

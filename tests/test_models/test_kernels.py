@@ -3,6 +3,7 @@
 What the kernels compute on a GPU is a section of `benchmarks/gpu`.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -14,9 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fan_mm.models.kernels import has_kernels
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.kernels import (
+    beside,
+    fuses,
+    has_kernels,
+    layer_norm_on_gpu,
+    scaled_residual_on_gpu,
+)
 from fan_mm.models.kernels.channel_gate import channel_similarity
 from fan_mm.models.kernels.depthwise import depthwise_on_gpu
+from fan_mm.models.layers import ChannelLayerNorm
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec('triton') is None, reason='no Triton for this machine'
@@ -41,7 +50,36 @@ def token_inputs():
     return [(2 * torch.randn(2, 30, 24)).requires_grad_() for _ in 'uq']
 
 
+def plain_norm(x, weight, bias):
+    standard = F.layer_norm(x, x.shape[-1:], eps=1e-3)
+    return standard * beside(weight, x) + beside(bias, x)
+
+
+def row_inputs(*parameters):
+    return [torch.randn(shape, requires_grad=True) for shape in ((2, 5, 7, 24), *parameters)]
+
+
+def our_norm(x, weight, bias):
+    return layer_norm_on_gpu(x, weight, bias, 1e-3, torch.float32)
+
+
+def residual_inputs(factor):
+    return row_inputs(factor, (2, 5, 7, 24))
+
+
+def plain_residual(x, factor, branch):
+    return x + beside(factor, x) * branch
+
+
 CASES = {
+    'norm': (our_norm, plain_norm, lambda: row_inputs((24,), (24,))),
+    'norm with a gate': (our_norm, plain_norm, lambda: row_inputs((2, 24), (2, 24))),
+    'residual': (scaled_residual_on_gpu, plain_residual, lambda: residual_inputs((24,))),
+    'residual, drop path': (
+        scaled_residual_on_gpu,
+        plain_residual,
+        lambda: residual_inputs((2, 24)),
+    ),
     'depthwise 3x3': (depthwise_on_gpu, plain_depthwise, lambda: depthwise_inputs(3)),
     'depthwise 7x7': (depthwise_on_gpu, plain_depthwise, lambda: depthwise_inputs(7)),
     'similarity': (lambda u, q: channel_similarity(u, q, 4), plain_similarity, token_inputs),
@@ -91,6 +129,20 @@ def test_shapes_and_types_of_fake_tensors(dtype):
         tokens = x.flatten(2).transpose(1, 2)
         similarity = channel_similarity(tokens, tokens, 4)
         assert (similarity.shape, similarity.dtype) == ((2, 8), torch.float32)
+        tokens = tokens.contiguous()
+        for parameter in bias, torch.empty(2, 8, device='cuda'):
+            out = layer_norm_on_gpu(tokens, parameter, parameter, 1e-6, torch.float16)
+            of_x, *others = torch.ops.fan_mm.layer_norm_gradients(out, tokens, parameter, 1e-6)
+            assert (out.shape, out.dtype) == (tokens.shape, torch.float16)
+            sums = scaled_residual_on_gpu(tokens.float(), parameter, tokens)
+            assert (sums.shape, sums.dtype) == (tokens.shape, torch.float32)
+            of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(
+                sums, parameter, tokens
+            )
+            for found, like in ((of_x, tokens), (of_branch, tokens)):
+                assert (found.shape, found.dtype) == (like.shape, dtype)
+            for found in (*others, of_factor):
+                assert (found.shape, found.dtype) == (parameter.shape, torch.float32)
 
 
 def test_exported_graphs_hold_pytorchs_operators_only(monkeypatch):
@@ -101,19 +153,34 @@ def test_exported_graphs_hold_pytorchs_operators_only(monkeypatch):
     assert not has_kernels(x)
 
 
-SHAPES = [[2, 5, 7, 20], [1, 3, 2, 136], [2, 1, 1, 8]]
+def test_passes_over_memory_are_saved_where_they_are_long(monkeypatch):
+    with FakeTensorMode():
+        few, many = (torch.empty(n, 512, device='cuda') for n in (2**14 - 1, 2**14))
+    assert not fuses(few) and fuses(many)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)  # who does so itself
+    assert has_kernels(many) and not fuses(many)
+
+
+SHAPES = [[2, 5, 7, 20], [1, 3, 6, 136], [2, 1, 1, 8]]
 INTERPRETED = """
 import json, sys
 import torch
 import torch.nn.functional as F
-from fan_mm.models.kernels import channel_gate_triton, depthwise_triton
-from gpu import depthwise_rows, row_kernels
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
+from fan_mm.models.kernels import (
+    beside, channel_gate_triton, depthwise_triton, layer_norm_triton, rows_triton,
+    scaled_residual_triton
+)
+from gpu import depthwise_columns
 
 def worst(found, expected):
     apart = [(x.double() - y).abs().max() for x, y in zip(found, expected, strict=True)]
     return float(torch.stack(apart).max())  # NaN where one is
 
-depthwise_rows.TILE = 4, 5, 32  # which the first map exceeds
+depthwise_triton.SUMMED_TILES = dict.fromkeys((False, True), (4, 5, 32, 1))  # which the first map exceeds
+TILES = {False: (2, 4, 5, 32, 1)}
+depthwise_columns.TILES = depthwise_columns.SUMMED_TILES = TILES
+rows_triton.PROGRAMS, rows_triton.VALUES = 2, 256  # programs that walk
 torch.manual_seed(0)
 results = {}
 for shape in json.loads(sys.argv[1]):
@@ -124,15 +191,15 @@ for shape in json.loads(sys.argv[1]):
         inputs = [t.double().requires_grad_() for t in (x.permute(0, 3, 1, 2), weight, bias)]
         out = F.conv2d(*inputs, padding=size // 2, groups=channels).permute(0, 2, 3, 1)
         of_x, *others = torch.autograd.grad(out, inputs, g.double())
-        found = [
-            depthwise_triton.convolve(x, weight, bias, False),
-            depthwise_triton.convolve(g, weight, None, True),
-            *depthwise_triton.gradients(g, x, size),
-        ]
-        results[f'{shape}, {size}'] = worst(found, [out, of_x.permute(0, 2, 3, 1), *others])
-        if channels == 20:
-            found = depthwise_rows.gradients(g, x, size)
-            results[f'{shape}, {size}, along rows'] = worst(found, others)
+        expected = [out, of_x.permute(0, 2, 3, 1), *others]
+        # the second once: the interpreter takes seconds for each row
+        for kernels in (depthwise_triton, depthwise_columns)[: 1 + ((size, width) == (3, 7))]:
+            found = [
+                kernels.convolve(x, weight, bias, False),
+                kernels.convolve(g, weight, None, True),
+                *kernels.gradients(g, x, size),
+            ]
+            results[f'{shape}, {size}, {kernels.__name__}'] = worst(found, expected)
     u, q = (2 * t.flatten(1, 2) for t in (x, g))
     inputs = [t.double().requires_grad_() for t in (u, q)]
     s, p = (t.softmax(1).unflatten(2, (4, -1)) for t in inputs)
@@ -145,23 +212,27 @@ for shape in json.loads(sys.argv[1]):
         outputs = channel_gate_triton.similarity(u, q, 4)
         found = [outputs[0], *channel_gate_triton.gradients(gradient, u, q, *outputs)]
         results[f'{shape}, similarity, {channel_gate_triton.TOKENS}'] = worst(found, expected)
-    row_kernels.PROGRAMS = 2  # which walk
-    row_kernels.VALUES = 256
-    weight, bias = torch.randn(2, channels)
-    for name, candidate, plain, inputs in (
-        ('norm', lambda x, w, b: row_kernels.layer_norm(x, w, b, 1e-3, torch.float32),
-         lambda x, w, b: F.layer_norm(x, (channels,), w, b, 1e-3), (x, weight, bias)),
-        ('residual', row_kernels.scaled_residual,
-         lambda x, gamma, branch: x + gamma * branch, (x, weight, g)),
-    ):
-        inputs = [t.clone().requires_grad_() for t in inputs]
-        doubles = [t.detach().double().requires_grad_() for t in inputs]
-        found, expected = candidate(*inputs), plain(*doubles)
-        found = found, *torch.autograd.grad(found, inputs, u.view(shape))
-        expected = expected, *torch.autograd.grad(expected, doubles, u.view(shape).double())
-        results[f'{shape}, {name}'] = worst(found, expected)
+    for each in ((), (batch,)):  # parameters of all samples, and each sample's own
+        weight, bias = torch.randn(2, *each, channels)
+        inputs = [t.double().requires_grad_() for t in (x, weight, bias)]
+        out = F.layer_norm(inputs[0], (channels,), eps=1e-3)
+        out = out * beside(inputs[1], x) + beside(inputs[2], x)
+        found = [
+            layer_norm_triton.layer_norm(x, weight, bias, 1e-3, torch.float32),
+            *layer_norm_triton.gradients(g, x, weight, 1e-3),
+        ]
+        expected = [out, *torch.autograd.grad(out, inputs, g.double())]
+        results[f'{shape}, norm, {each}'] = worst(found, expected)
+        inputs = [t.double().requires_grad_() for t in (g, weight)]
+        out = x + inputs[0] * beside(inputs[1], x)
+        found = [
+            scaled_residual_triton.scaled_residual(x, weight, g),
+            *scaled_residual_triton.gradients(x, weight, g),
+        ]
+        expected = [out, *torch.autograd.grad(out, inputs, x.double())]
+        results[f'{shape}, residual, {each}'] = worst(found, expected)
 half = torch.randn(9, 20).bfloat16()
-out = row_kernels.layer_norm(half, torch.ones(20), torch.zeros(20), 1e-6, torch.bfloat16)
+out = layer_norm_triton.layer_norm(half, torch.ones(20), torch.zeros(20), 1e-6, torch.bfloat16)
 assert out.dtype == torch.bfloat16 and worst([out], [F.layer_norm(half.double(), (20,))]) < 0.02
 print(json.dumps(results))
 """
@@ -185,7 +256,7 @@ def last_line(repo_root, script, *arguments, **environment):
 def test_kernels_in_the_interpreter(repo_root):
     """Sizes that no tile divides, a map of one token, channels that are no power of two."""
     results = last_line(repo_root, INTERPRETED, json.dumps(SHAPES), TRITON_INTERPRET='1')
-    assert len(results) == 5 * len(SHAPES) + 3
+    assert len(results) == 7 * len(SHAPES) + 2
     assert all(value < 3e-5 for value in results.values()), results
 
 
@@ -194,8 +265,9 @@ import json, sys
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
-from fan_mm.models.kernels import channel_gate_triton, depthwise_triton
-from gpu import depthwise_rows, row_kernels
+from fan_mm.models.kernels import (
+    channel_gate_triton, depthwise_triton, layer_norm_triton, scaled_residual_triton
+)
 
 class Driver:  # of a GPU that is not there
     def get_current_target(self):
@@ -221,15 +293,70 @@ weight, bias = torch.zeros(64, 1, 3, 3), torch.zeros(64, requires_grad=True)
 for flip in False, True:
     depthwise_triton.convolve(x, weight, None if flip else bias.detach(), flip)
 depthwise_triton.gradients(x, x, 3)
-depthwise_rows.gradients(x, x, 3)
 u = x.flatten(1, 2)
 found = channel_gate_triton.similarity(u, u, 4)
 channel_gate_triton.gradients(bias.detach().expand(2, 64), u, u, *found)
-inputs = [t.clone().requires_grad_() for t in (x.float(), bias, x)]
-row_kernels.layer_norm(*inputs[:2], bias, 1e-6, torch.bfloat16).sum().backward()
-row_kernels.scaled_residual(*inputs).sum().backward()
+for parameter in bias.detach(), torch.zeros(2, 64):
+    layer_norm_triton.layer_norm(x, parameter, parameter, 1e-6, torch.float32)
+    layer_norm_triton.gradients(x, x, parameter, 1e-6)
+    scaled_residual_triton.scaled_residual(x.float(), parameter, x)
+    scaled_residual_triton.gradients(x.float(), parameter, x)
 print(json.dumps(compiled))
 """
+
+
+LAUNCHED = """
+import json, sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.driver import ty_to_cpp
+from triton.compiler.compiler import CompiledKernel
+from fan_mm.models.kernels import channel_gate_triton, depthwise_triton, layer_norm_triton
+
+class Driver:  # of a GPU that is not there
+    def get_current_target(self):
+        return GPUTarget('cuda', 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    map_python_to_cpp_type = staticmethod(ty_to_cpp)
+
+calls = []
+
+def load(kernel):
+    kernel.module = kernel.function = 1
+    kernel._run = lambda *arguments: calls[-1].append([kernel.name, *map(shown, arguments)])
+
+def shown(value):
+    return value if isinstance(value, (int, float, type(None))) else type(value).__name__
+
+CompiledKernel._init_handles = load
+triton.runtime.driver.set_active(Driver())
+x, bias = torch.zeros(2, 4, 4, 16, dtype=torch.bfloat16), torch.zeros(16)
+weight, part = torch.zeros(16, 1, 3, 3), torch.zeros(513)[1:].view(2, 4, 4, 16)
+for _ in range(2):  # through Triton, and by the types alone
+    calls.append([])
+    depthwise_triton.convolve(x, weight, bias, False)
+    depthwise_triton.convolve(x, weight, None, True)
+    depthwise_triton.gradients(x, x, 3)
+    layer_norm_triton.gradients(x, x, bias, 1e-6)
+    u = x.flatten(1, 2)
+    found = channel_gate_triton.similarity(u, u, 4)
+    channel_gate_triton.gradients(torch.zeros(2, 16), u, u, *found)
+    layer_norm_triton.layer_norm(part, bias, bias, 1e-6, torch.float32)  # unaligned
+assert calls[0] == calls[1], calls
+print(json.dumps(len(calls[0])))
+"""
+
+
+@needs_triton
+def test_known_kernels_are_launched_as_triton_launches_them(repo_root, tmp_path):
+    """The same arguments, constants among them, in the same order."""
+    assert last_line(repo_root, LAUNCHED, TRITON_CACHE_DIR=str(tmp_path)) == 9
 
 
 @needs_triton
@@ -237,5 +364,47 @@ print(json.dumps(compiled))
 def test_kernels_compile_for_a_gpu(repo_root, tmp_path, capability):
     """Down to its machine code, without one: the interpreter lets types pass that the compiler refuses."""
     compiled = last_line(repo_root, COMPILED, capability, TRITON_CACHE_DIR=str(tmp_path))
-    assert len(compiled) == 12
-    assert len(set(compiled)) == 10  # `_convolve` and `_gradients` twice each
+    assert len(compiled) == 15
+    assert len(set(compiled)) == 10  # `_convolve` twice, the kernels of rows too
+
+
+GPU_BRANCHES = (
+    ('layer_norm', 'fuses'),
+    ('residual', 'fuses'),
+    ('convolution', 'has_kernels'),
+    ('channel_attention', 'has_kernels'),
+)
+
+
+@pytest.mark.parametrize('backbone', [FANHybrid, FANViT, FANSwin, FANConvNeXt])
+def test_backbones_compute_the_same_through_the_operators(backbone, monkeypatch):
+    """Maps and gradients, with drop path, of what a GPU takes; here the operators are formulas."""
+    model = backbone('tiny', drop_path_rate=0.3, out_indices=(0, 1, 2, 3)).train()
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, 1, 0.3)
+
+    def computed():
+        torch.manual_seed(1)  # of drop path
+        maps = model(torch.ones(2, 3, 32, 64).cumsum(-1).sin())
+        loss = sum(x.square().mean() for x in maps)
+        return [*maps, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    expected = computed()
+    for name, question in GPU_BRANCHES:
+        module = importlib.import_module(f'fan_mm.models.layers.{name}')
+        monkeypatch.setattr(module, question, lambda x: True)
+    for value, other in zip(computed(), expected, strict=True):
+        torch.testing.assert_close(value, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('before_product', 'dtype'), [(True, torch.float16), (False, torch.float32)]
+)
+def test_norms_before_products_keep_autocasts_type(before_product, dtype, monkeypatch):
+    norm = ChannelLayerNorm(8, before_product=before_product)
+    monkeypatch.setattr('fan_mm.models.layers.layer_norm.fuses', lambda x: True)
+    x = torch.randn(2, 5, 8)
+    assert norm(x).dtype == torch.float32
+    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda device: True)
+    assert norm(x).dtype == norm(x.half()).dtype == dtype

@@ -155,7 +155,7 @@ def test_gate_of_channel_attention(name):
     module, golden = load_unit(name)
     tokens = torch.from_numpy(golden['input'])
     gate = module.gate(tokens, module.q(tokens))
-    expected = golden['gate_times_temperature'].reshape(2, 1, 32)
+    expected = golden['gate_times_temperature'].reshape(2, 32)
     np.testing.assert_allclose(gate.detach().numpy(), expected, atol=1e-6)
     assert expected.min() < 0.35 < 0.75 < expected.max()  # the unit would catch a constant gate
 

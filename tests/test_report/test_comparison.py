@@ -1,4 +1,6 @@
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,11 +10,17 @@ from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.bootstrap import PerImage
 from fan_mm.evaluation.cells import Cell, CellRecord
-from fan_mm.evaluation.results import build_results
+from fan_mm.evaluation.results import build_results, read_results
 from fan_mm.evaluation.results import write_results as write_with_statistics
 from fan_mm.evaluation.scope import choose_scope
 from fan_mm.evaluation.semsegbench import rows
-from fan_mm.report.comparison import build_comparison
+from fan_mm.jobs.robustness import summary_text
+from fan_mm.report import comparison
+from fan_mm.report.comparison import CALIBRATION, _calibration, _unlike, build_comparison
+from fan_mm.report.figures import new_figure
+from fan_mm.report.html import report_page
+from fan_mm.report.robustness_table import RobustnessTable
+from fan_mm.report.tables import cells_csv, report_markdown
 
 
 def notice_with(comparison, words):
@@ -56,6 +64,7 @@ def test_values_are_those_of_the_results(three):
         assert entry.corruptions['fog'] == summary['corruptions']['fog']['mean']
         assert not entry.published
     assert not comparison.notices
+    assert set(comparison.corruptions) == comparison.entries[0].corruptions.keys()
 
 
 def test_ranks(three):
@@ -106,7 +115,7 @@ def test_other_corruptions_are_ranked_but_not_subtracted(tmp_path, change, words
     ]
     comparison = build_comparison(paths)
     [notice] = comparison.notices
-    assert words in notice
+    assert words in notice and notice.endswith('. No difference is given.')
     assert comparison.ranks['b']
     assert not comparison.differences
 
@@ -124,6 +133,7 @@ def test_other_images_or_cells_are_neither_ranked_nor_subtracted(tmp_path):
     ]
     comparison = build_comparison(paths)
     [notice] = notice_with(comparison, 'b was not')
+    assert notice.endswith('. It is neither ranked nor subtracted.')
     for words in (
         'other severities',
         'number of images 20 instead of 500',
@@ -170,6 +180,87 @@ def test_means_over_other_corruptions_are_told_apart(tmp_path):
     assert back.entries[1].unlike == {'mean', 'worst', 'weather'}
 
 
+@pytest.mark.parametrize(
+    ('severities', 'groups', 'unlike'),
+    [
+        ({}, {}, set()),
+        ({'fog': [1]}, {}, {'fog', 'weather', 'mean', 'worst'}),
+        ({'fog': (1, 2)}, {}, set()),
+        ({'rain': [1]}, {}, {'mean', 'worst'}),  # one more, in no group of ours
+        ({'rain': [1]}, {'weather': ['fog', 'rain']}, {'weather', 'mean', 'worst'}),
+        ({'fog': None}, {'weather': None}, {'weather', 'mean', 'worst'}),
+        ({}, {'weather': ['frost']}, {'weather', 'mean', 'worst'}),
+    ],
+)
+def test_means_that_are_over_other_cells(severities, groups, unlike):
+    wanted, ours = {'snow': [3], 'fog': [1, 2]}, {'noise': ['snow'], 'weather': ['fog']}
+    table = SimpleNamespace(groups=ours, results={'benchmark': {'severities': wanted}})
+    theirs = {name: levels for name, levels in (wanted | severities).items() if levels}
+    assert _unlike(table, theirs, {g: n for g, n in (ours | groups).items() if n}) == unlike
+
+
+@pytest.mark.parametrize('calibration', [None, {}, {'summary': None}])
+def test_results_without_calibration(calibration):
+    assert _calibration(SimpleNamespace(results={'calibration': calibration})) == {}
+
+
+@pytest.mark.parametrize(
+    ('absent', 'words'),
+    [
+        ({}, ''),
+        ({'failed': 1}, '1 cell failed'),
+        ({'missing': 2, 'undefined': 1}, '2 cells missing, 1 cell undefined'),
+    ],
+)
+def test_cells_without_a_score_are_counted(absent, words):
+    table = SimpleNamespace(absent=lambda state: [None] * absent.get(state, 0))
+    assert comparison._count_absent(table) == words
+
+
+@pytest.mark.parametrize('other', [False, True])
+def test_differences_in_their_order(other, monkeypatch):
+    def found(points):
+        return dict(difference=points, interval=points and [0.5, 1.5], significant=points and True)
+
+    measured = {
+        'mCE': found(1.0),
+        'clean': found(None),
+        'unknown': found(1.0),
+        'mean_ECE_scaled': found(1.0),
+    }
+    measured |= {'mean_mAcc': found(1.0), 'mean_aAcc': found(None), 'clean_mAcc': found(2.0)}
+    asked = []
+    monkeypatch.setattr(comparison, 'compare', lambda *paths: asked.append(paths) or measured)
+    monkeypatch.setattr(comparison, '_other_cells', lambda *_: [])
+    monkeypatch.setattr(comparison, '_differing', lambda *_: ['seed'] * other)
+    results = [{'other_summaries': ['mAcc', 'aAcc']}, {}, {}]
+    differences = comparison._differences(['a', 'b', 'c'], results, ['A', 'B', 'C'])
+    assert asked == ([] if other else [('a', 'b'), ('a', 'c')])
+    rows = [(d.measure, d.score, d.points, d.interval, d.significant) for d in differences]
+    expected = [
+        ('clean', '', None, None, None),
+        ('mCE', '', 1.0, (0.5, 1.5), True),
+        ('mean_ECE_scaled', '', 1.0, (0.5, 1.5), True),
+        ('clean', 'mAcc', 2.0, (0.5, 1.5), True),
+        ('mean', 'mAcc', 1.0, (0.5, 1.5), True),
+    ]
+    assert rows == ([] if other else expected * 2)
+    assert [d.name for d in differences] == ([] if other else ['B'] * 5 + ['C'] * 5)
+
+
+def test_calibration_of_an_entry():
+    ece = {'clean': {'value': 1.0}, 'mean': {'value': 2.0}, 'worst': {'value': 3.0}}
+    summary = {'plain': {'ECE': ece}, 'scaled': {'ECE': ece}}
+    found = _calibration(SimpleNamespace(results={'calibration': {'summary': summary}}))
+    assert found == {
+        'clean_ECE': 1.0,
+        'mean_ECE': 2.0,
+        'clean_ECE_scaled': 1.0,
+        'mean_ECE_scaled': 2.0,
+    }
+    assert found.keys() <= set(CALIBRATION)
+
+
 def test_images_from_files_are_told_from_those_made_on_the_fly(tmp_path):
     unknown = dict.fromkeys(('seed', 'channel_order', 'corruption_version'))
     paths = [
@@ -184,7 +275,9 @@ def test_images_from_files_are_told_from_those_made_on_the_fly(tmp_path):
 
 def test_results_of_two_tasks_or_metrics_are_refused(tmp_path):
     seg, det = write_results(tmp_path / 'a'), write_results(tmp_path / 'b', 'detection')
-    with pytest.raises(InputError, match='task detection') as caught:
+    with pytest.raises(
+        InputError, match=r'task detection, .* has segmentation: compare results of one task$'
+    ) as caught:
         build_comparison([seg, det])
     assert '\n' not in str(caught.value)
     masks = synthetic_results('detection')
@@ -252,6 +345,9 @@ def test_published_rows_join_the_ranks_on_the_papers_images(tmp_path):
     assert comparison.ranks['FAN-L-Hybrid']['gaussian_noise'] == 1
     assert comparison.ranks['mine']['gaussian_noise'] > 1
     assert 'jpeg_compression' not in comparison.ranks['SegFormer-B1']
+    incomplete = next(e for e in printed if e.name == 'SegFormer-B1')
+    assert incomplete.groups == {'noise': None, 'blur': None, 'weather': 48.9, 'digital': None}
+    assert notice_with(comparison, 'Cityscapes-C as printed: ')
     assert notice_with(comparison, 'they were not measured here')
     assert notice_with(comparison, 'bgr-as-rgb')
     assert notice_with(comparison, 'Kamann and Rother, the source')
@@ -333,7 +429,9 @@ def test_what_the_paper_averages_over_other_corruptions_has_no_place(tmp_path, t
     assert comparison.places['mine']['clean'] == (1 + better, 1 + len(clean))
 
 
-@pytest.mark.parametrize(('change', 'words'), [(dict(samples=20), '500 images of Cityscapes')])
+@pytest.mark.parametrize(
+    ('change', 'words'), [(dict(samples=20), 'the first result 20 of CityscapesDataset')]
+)
 def test_a_part_of_the_images_has_no_place(tmp_path, change, words):
     comparison = build_comparison([semsegbench(tmp_path, **change)], published=True)
     assert notice_with(comparison, words)
@@ -416,3 +514,27 @@ def test_copies_are_compared_by_content_not_place(tmp_path, copies, same):
     ]
     notices = ' '.join(build_comparison(paths).notices)
     assert ('corrupted images read from /job2 instead of read from /job1' in notices) != same
+
+
+@pytest.mark.parametrize(
+    ('values', 'undefined'),
+    [
+        (dict(clean=None, corrupted=None, snow=None), ('mean', 'retention', 'worst')),
+        (dict(clean=0.0), ('retention',)),
+    ],
+)
+def test_what_is_complete_and_undefined_is_no_number_for_any_reader(tmp_path, values, undefined):
+    folder = tmp_path / 'undefined'
+    folder.mkdir()
+    semsegbench(folder, **values)
+    results = read_results(folder)
+    for name in undefined:
+        found = results['summary'][name]
+        assert (found['value'], found['complete'], found['missing']) == (None, True, [])
+    table = RobustnessTable(results)
+    figures = {'severity_curves': new_figure(1, 1), 'groups': new_figure(1, 1)}
+    for text in (report_page(table, figures, folder), report_markdown(table, []), cells_csv(table)):
+        assert not re.search(r'\bnan\b|None', text)
+    assert re.search('retention +undefined', summary_text(results))
+    (entry, other) = build_comparison([folder, semsegbench(tmp_path)]).entries
+    assert entry.retention is None and other.retention == pytest.approx(100 * 176 / 240)

@@ -37,6 +37,27 @@ def test_differences_have_a_sign_unless_they_round_to_zero(value, text):
     assert labels.signed(value) == text
 
 
+@pytest.mark.parametrize(
+    ('value', 'digits', 'text'),
+    [
+        (0.123, 0, '12%'),
+        (1.0, 0, '100%'),
+        (0.996, 0, '>99%'),
+        (0.994, 0, '99%'),
+        (np.float32(1 - 1e-7), 0, '>99%'),
+        (0.0, 0, '0%'),
+        (0.004, 0, '<1%'),
+        (0.9996, 1, '>99.9%'),
+        (0.996, 1, '99.6%'),
+        (0.0004, 1, '<0.1%'),
+        (1.0, 1, '100.0%'),
+        (math.nan, 0, 'nan%'),
+    ],
+)
+def test_only_all_is_100_per_cent_and_only_nothing_0(value, digits, text):
+    assert labels.share(value, digits) == text
+
+
 def test_intervals():
     assert labels.interval((57.14, 59.26)) == '[57.1, 59.3]'
     assert labels.interval(None) == ''

@@ -230,7 +230,7 @@ def test_a_case_that_fails_is_a_row_and_the_next_goes_on(gpu, tmp_path, capsys):
 @pytest.mark.parametrize('fails', [False, True])
 def test_camvid_reports_what_was_measured_and_keeps_no_weights(gpu, tmp_path, monkeypatch, fails):
     camvid = pytest.importorskip('gpu.camvid')
-    assert set(gpu[0].ON_REQUEST) == {'camvid'}
+    assert set(gpu[0].ON_REQUEST) == {'tiles', 'camvid'}
     cells = [dict(status='done'), dict(status='done')]
     mean = dict(value=20.0, interval=[18.04, 22.0])
     summary = dict(clean=40.0, mean=mean, retention=dict(value=50.0, interval=None))

@@ -35,81 +35,13 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
         z1: far end in metres.
         outward: the side of the street, -1 left or 1 right; the building reaches 12 m outwards.
     """
-    storeys = int(rng.integers(2, 8))
-    house = storeys <= 3 and rng.uniform() < 0.7
-    height = storeys * _STOREY + rng.uniform(0.6, 1.4)
-    wall, trim = _masonry(rng), np.full(3, rng.uniform(0.35, 0.95))
-    plinth = wall * rng.uniform(0.55, 0.85) if rng.uniform() < 0.6 else paint(rng) * 0.8
-    roof = hsv(rng.uniform(0.0, 0.07), rng.uniform(0.2, 0.6), rng.uniform(0.25, 0.5))
-    style = 'holes' if house else pick(rng, ('holes', 'bands', 'curtain'), (0.7, 0.18, 0.12))
-    bay, share, tall = rng.uniform(2.2, 4.0), rng.uniform(0.4, 0.62), rng.uniform(1.3, 2.1)
-    shops = rng.uniform() < 0.5 and not house
-    balconies = rng.uniform() < 0.25 and style == 'holes'
-    ledges = rng.uniform() < 0.5
-    awnings = [paint(rng) for _ in range(12)]
-    far = x + outward * _DEPTH
-
-    def draw_windows(front: Surface) -> None:
-        light = front.painter.light
-        glass = 0.06 + light.zenith * rng.uniform(0.15, 0.5)
-        gap = front.length / max(1, int(front.length / bay))
-        lefts, floors = np.meshgrid(
-            np.arange(0, front.length - gap / 2, gap), np.arange(1 if shops else 0, storeys)
-        )
-        lefts, lows = lefts.ravel(), floors.ravel() * _STOREY + 0.95
-        if style == 'bands':
-            for low in np.unique(lows):
-                front.band(low, low + tall, glass)
-            front.rectangles(lefts, lows, 0.12, tall, wall)
-            return
-        wide, high = gap * share, tall
-        if style == 'curtain':
-            wide, high, lows = gap * 0.9, _STOREY - 0.4, lows - 0.7
-        lefts = lefts + (gap - wide) / 2
-        if style == 'holes':
-            front.rectangles(lefts - 0.12, lows - 0.14, wide + 0.24, high + 0.26, trim)
-        lit = rng.uniform(size=len(lefts)) < (0.45 if light.lamps else 0.0)
-        curtained = ~lit & (rng.uniform(size=len(lefts)) < 0.3)
-        front.rectangles(lefts, lows, wide, high, glass)
-        front.rectangles(lefts[curtained], lows[curtained], wide, high, glass * 0.6 + 0.25)
-        front.rectangles(lefts[lit], lows[lit], wide, high, (1.0, 0.82, 0.48), glow=True)
-        if style == 'holes':
-            front.rectangles(lefts + wide / 2 - 0.04, lows, 0.08, high, trim)
-            front.rectangles(lefts, lows + high * 0.62, wide, 0.07, trim)
-        if balconies:
-            some = (lows > _STOREY) & (rng.uniform(size=len(lows)) < 0.6)
-            front.rectangles(lefts[some] - 0.3, lows[some] - 0.45, wide + 0.6, 0.9, trim * 0.6)
-
-    def draw_ground_floor(front: Surface) -> None:
-        light = front.painter.light
-        if not shops:
-            front.band(0.0, 0.6, plinth)
-            front.rectangles([front.length * rng.uniform(0.2, 0.7)], 0.05, 1.15, 2.25, plinth * 0.5)
-            return
-        front.band(0.0, _STOREY, plinth)
-        glass = 0.08 + 0.4 * light.zenith
-        window = (1.0, 0.86, 0.6) if light.lamps else glass
-        wide = front.length / max(1, int(front.length / 5))
-        for left, awning in zip(np.arange(0, front.length - wide / 2, wide), awnings, strict=False):
-            front.rectangles([left + 0.3], 0.45, wide * 0.62, 2.0, window, glow=light.lamps)
-            front.rectangles(
-                [left + 0.4 + wide * 0.64], 0.05, min(1.1, wide * 0.22), 2.4, glass * 0.5
-            )
-            front.rectangles([left + 0.2], 2.5, wide - 0.4, 0.5, awning)
-
-    def draw_front(front: Surface) -> None:
-        front.band(0, height, wall, detail=False)
-        draw_windows(front)
-        if ledges:
-            for y in np.arange(_STOREY, height, _STOREY, float):
-                front.band(y - 0.08, y + 0.08, wall * 0.75)
-        draw_ground_floor(front)
-        front.band(height - 0.35, height, trim * 0.9)
+    facade = _Facade(rng)
+    height, far = facade.height, x + outward * _DEPTH
 
     def draw_roof(painter: Painter) -> None:
         middle, ridge = (x + far) / 2, height + rng.uniform(2.2, 3.6)
         gable = [(x, height, z0), (far, height, z0), (middle, ridge, z0)]
-        painter.polygon(gable, wall * 0.96, (0.0, 0.0, -1.0))
+        painter.polygon(gable, facade.wall * 0.96, (0.0, 0.0, -1.0))
         eave = x - outward * 0.4
         for a, b in pairwise(np.linspace(z0, z1, max(2, int((z1 - z0) / 6) + 1))):
             slope = [
@@ -118,15 +50,106 @@ def building(rng: np.random.Generator, x: float, z0: float, z1: float, outward: 
                 (middle, ridge, b),
                 (middle, ridge, a),
             ]
-            painter.polygon(slope, roof, (-outward * 0.6, 0.8, 0.0))
+            painter.polygon(slope, facade.roof, (-outward * 0.6, 0.8, 0.0))
 
     def draw(painter: Painter) -> None:
         painter.begin(Label.BUILDING)
-        if house:
+        if facade.house:
             draw_roof(painter)
         # the narrow side that looks at the camera, then the front along the street
-        draw_front(Surface(painter, (x, 0, z0), (outward, 0, 0), _DEPTH, (0, 0, -1)))
-        draw_front(Surface.beside_street(painter, x, z0, z1, -outward))
+        facade.draw(Surface(painter, (x, 0, z0), (outward, 0, 0), _DEPTH, (0, 0, -1)))
+        facade.draw(Surface.beside_street(painter, x, z0, z1, -outward))
 
     low, high = min(x, far), max(x, far)
     return Prop((low, z0), (high, z1), draw, cuboid((low, 0, z0), (high, height, z1)))
+
+
+class _Facade:
+    """The look of a building, the same on all of its sides.
+
+    Args:
+        rng: source of randomness, also where a side is drawn.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.storeys = int(rng.integers(2, 8))
+        self.house = self.storeys <= 3 and rng.uniform() < 0.7
+        self.height = self.storeys * _STOREY + rng.uniform(0.6, 1.4)
+        self.wall, self.trim = _masonry(rng), np.full(3, rng.uniform(0.35, 0.95))
+        self.plinth = (
+            self.wall * rng.uniform(0.55, 0.85) if rng.uniform() < 0.6 else paint(rng) * 0.8
+        )
+        self.roof = hsv(rng.uniform(0.0, 0.07), rng.uniform(0.2, 0.6), rng.uniform(0.25, 0.5))
+        styles = ('holes', 'bands', 'curtain')
+        self.style = 'holes' if self.house else pick(rng, styles, (0.7, 0.18, 0.12))
+        self.bay, self.share, self.tall = (  # windows
+            rng.uniform(2.2, 4.0),
+            rng.uniform(0.4, 0.62),
+            rng.uniform(1.3, 2.1),
+        )
+        self.shops = rng.uniform() < 0.5 and not self.house
+        self.balconies = rng.uniform() < 0.25 and self.style == 'holes'
+        self.ledges = rng.uniform() < 0.5
+        self.awnings = [paint(rng) for _ in range(12)]
+
+    def draw(self, front: Surface) -> None:
+        """Draw one side."""
+        front.band(0, self.height, self.wall, detail=False)
+        self._draw_windows(front)
+        if self.ledges:
+            for y in np.arange(_STOREY, self.height, _STOREY, float):
+                front.band(y - 0.08, y + 0.08, self.wall * 0.75)
+        self._draw_ground_floor(front)
+        front.band(self.height - 0.35, self.height, self.trim * 0.9)
+
+    def _draw_windows(self, front: Surface) -> None:
+        rng, trim, light = self.rng, self.trim, front.painter.light
+        glass = 0.06 + light.zenith * rng.uniform(0.15, 0.5)
+        gap = front.length / max(1, int(front.length / self.bay))
+        lefts, floors = np.meshgrid(
+            np.arange(0, front.length - gap / 2, gap),
+            np.arange(1 if self.shops else 0, self.storeys),
+        )
+        lefts, lows = lefts.ravel(), floors.ravel() * _STOREY + 0.95
+        if self.style == 'bands':
+            for low in np.unique(lows):
+                front.band(low, low + self.tall, glass)
+            front.rectangles(lefts, lows, 0.12, self.tall, self.wall)
+            return
+        wide, high = gap * self.share, self.tall
+        if self.style == 'curtain':
+            wide, high, lows = gap * 0.9, _STOREY - 0.4, lows - 0.7
+        lefts = lefts + (gap - wide) / 2
+        if self.style == 'holes':
+            front.rectangles(lefts - 0.12, lows - 0.14, wide + 0.24, high + 0.26, trim)
+        lit = rng.uniform(size=len(lefts)) < (0.45 if light.lamps else 0.0)
+        curtained = ~lit & (rng.uniform(size=len(lefts)) < 0.3)
+        front.rectangles(lefts, lows, wide, high, glass)
+        front.rectangles(lefts[curtained], lows[curtained], wide, high, glass * 0.6 + 0.25)
+        front.rectangles(lefts[lit], lows[lit], wide, high, (1.0, 0.82, 0.48), glow=True)
+        if self.style == 'holes':
+            front.rectangles(lefts + wide / 2 - 0.04, lows, 0.08, high, trim)
+            front.rectangles(lefts, lows + high * 0.62, wide, 0.07, trim)
+        if self.balconies:
+            some = (lows > _STOREY) & (rng.uniform(size=len(lows)) < 0.6)
+            front.rectangles(lefts[some] - 0.3, lows[some] - 0.45, wide + 0.6, 0.9, trim * 0.6)
+
+    def _draw_ground_floor(self, front: Surface) -> None:
+        light = front.painter.light
+        if not self.shops:
+            front.band(0.0, 0.6, self.plinth)
+            door = front.length * self.rng.uniform(0.2, 0.7)
+            front.rectangles([door], 0.05, 1.15, 2.25, self.plinth * 0.5)
+            return
+        front.band(0.0, _STOREY, self.plinth)
+        glass = 0.08 + 0.4 * light.zenith
+        window = (1.0, 0.86, 0.6) if light.lamps else glass
+        wide = front.length / max(1, int(front.length / 5))
+        lefts = np.arange(0, front.length - wide / 2, wide)
+        for left, awning in zip(lefts, self.awnings, strict=False):
+            front.rectangles([left + 0.3], 0.45, wide * 0.62, 2.0, window, glow=light.lamps)
+            front.rectangles(
+                [left + 0.4 + wide * 0.64], 0.05, min(1.1, wide * 0.22), 2.4, glass * 0.5
+            )
+            front.rectangles([left + 0.2], 2.5, wide - 0.4, 0.5, awning)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.registry import DATASETS
 
 from fan_mm.engine.checks.datasets import classes_of
+from fan_mm.engine.classification_checks import plain_name
 from fan_mm.engine.config.registered import base_named, reads_label_pictures, registered
 from fan_mm.errors import InputError
 
@@ -85,6 +86,25 @@ def other_order(checkpoint: object, source: str, metainfo: object) -> list[str]:
         f'has it at {list(classes).index(name)}: labels are positions, so scores are wrong unless only the '
         'names differ'
     ]
+
+
+def differing(own: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """The position at which one list of classes means another class than a second one; None if they agree.
+
+    Names are compared without case, spaces and marks. Some may be synonyms: they agree, too, where no name
+    stands at another position and at most half of them are unknown to the second list.
+
+    Args:
+        own: names in the order of the labels.
+        wanted: as many.
+    """
+    names, theirs = ([plain_name(str(name)) for name in given] for given in (own, wanted))
+    pairs = enumerate(zip(names, theirs, strict=True))
+    moved = next((i for i, (name, there) in pairs if name != there and name in theirs), None)
+    if moved is not None:
+        return moved
+    unknown = [i for i, name in enumerate(names) if name not in theirs]
+    return unknown[0] if 2 * len(unknown) > len(names) else None
 
 
 def _moved(classes: Sequence[str], learnt: Sequence[str]) -> str | None:

@@ -10,6 +10,7 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from fan_mm.config_parts import steps_of, type_name
+from fan_mm.engine.checks.backends import check_decoder, check_storage
 from fan_mm.engine.checks.files import is_local, is_remote
 from fan_mm.engine.config.registered import base_named, bases, registered, said_in_one_line
 from fan_mm.errors import InputError
@@ -25,8 +26,8 @@ def check_names(place: str, dataset: dict) -> None:
         dataset: its config.
 
     Raises:
-        InputError: the class or a transform has a name that nobody has; the classes are one word, which
-            the libraries take for its letters.
+        InputError: the class, a transform or a backend has a name that nobody has; the classes are one word,
+            which the libraries take for its letters.
     """
     registered(DATASETS, place, dataset)
     metainfo = dataset.get('metainfo') or {}
@@ -38,24 +39,31 @@ def check_names(place: str, dataset: dict) -> None:
             f"{place}.metainfo.classes is the text {classes!r}: it must be a list, such as ['{classes}'], or "
             'a file with one name per line'
         )
+    check_storage(place, dataset)
     check_steps(f'{place}.pipeline', dataset.get('pipeline'))
 
 
 def check_steps(place: str, pipeline: Any) -> None:
-    """Check that the transforms of a pipeline's config have names of classes.
+    """Check that the transforms of a pipeline's config have names of classes, and can read files.
 
     Raises:
-        InputError: nothing is registered as one of them.
+        InputError: nothing is registered as one of them, or as what it reads by.
     """
     for index, step in enumerate(steps_of(pipeline)):
         if isinstance(step, dict):
-            registered(TRANSFORMS, f'{place}, transform {index + 1}', step)
+            where = f'{place}, transform {index + 1}'
+            cls = registered(TRANSFORMS, where, step)
+            check_storage(where, step)
+            check_decoder(where, cls, step)
 
 
 def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
     """The names of a dataset's classes in the order of their labels, as its config or its class says.
 
     None where neither does, or a file that is not there.
+
+    Raises:
+        InputError: the file of their names has an empty line, of which the libraries make a class.
     """
     cls = registered(DATASETS, place, dataset)
     classes = (dataset.get('metainfo') or {}).get('classes')
@@ -65,6 +73,11 @@ def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
     if isinstance(classes, str):
         file = Path(classes).expanduser()
         classes = list_from_file(file) if file.is_file() else None
+        empty = [number for number, name in enumerate(classes or (), 1) if not name.strip()]
+        if empty:
+            raise InputError(
+                f'{place}: line {empty[0]} of {file} is empty, and would be a class without a name: remove it'
+            )
     return tuple(classes) if isinstance(classes, list | tuple) else None
 
 

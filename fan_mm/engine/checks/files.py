@@ -2,9 +2,9 @@
 
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from mmengine.registry import TRANSFORMS
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.errors import InputError
 from fan_mm.fileio import printable
-from fan_mm.images import Header, read_header
+from fan_mm.images import read_header
 
 _FEW = 64  # so many files are asked for one by one
 _HEADERS = 200  # of so many images of a dataset, evenly spaced, the header is read
-_ROUNDS = 10  # in which they are, each over the whole dataset
-_PATIENCE = 1.0  # seconds, after which no further round begins: a file system may be slow
+_AT_ONCE = 8  # of which so many are asked for: a file system may be slow to answer
 
 
 def is_local(cfg: dict, *paths: str) -> bool:
@@ -125,14 +124,12 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
         paths: of its images.
         pipeline: pipeline of the dataset, whose loader may rotate them.
     """
-    some = [path for path in paths[:: max(1, len(paths) // _HEADERS)] if path]
-    headers: dict[Any, Header | None] = {}
-    start = time.monotonic()
-    for number in range(_ROUNDS):
-        if time.monotonic() - start < _PATIENCE:
-            headers |= {path: read_header(path) for path in some[number::_ROUNDS]}
-    looked_at = [path for path in some if path in headers]
-    found = {p: h.orientation for p in looked_at if (h := headers[p]) and h.orientation > 1}
+    chosen = np.linspace(0, len(paths) - 1, min(_HEADERS, len(paths))).astype(int)
+    looked_at = [path for i in chosen if (path := paths[i])]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        headers = list(pool.map(read_header, looked_at))
+    pairs = zip(looked_at, headers, strict=True)
+    found = {path: h.orientation for path, h in pairs if h and h.orientation > 1}
     if not found:
         return []
     path, orientation = next(iter(found.items()))

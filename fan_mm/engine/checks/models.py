@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from fan_mm.config_parts import type_name
 from fan_mm.engine.config.registered import registered
 from fan_mm.errors import InputError
+from fan_mm.models.shapes_alone import shapes_alone
 
 _HEADS = ('decode_head', 'auxiliary_head', 'head')
 _NECKS_OF_ALL_OUTPUTS = ('FPN', 'PAFPN', 'ChannelMapper', 'SimpleFeaturePyramid')
@@ -39,7 +40,8 @@ def check_model(model: dict) -> None:
             'model.pretrained=None, and model.backbone.init_cfg for the weights of this backbone'
         )
     _check_arguments(cls, backbone)
-    built = MODELS.build(dict(backbone, init_cfg=None))
+    with shapes_alone():
+        built = MODELS.build(dict(backbone, init_cfg=None))
     channels = list(built.out_channels)
     name = f'{cls.__name__} ({len(channels)} outputs of {channels} channels)'
 
@@ -49,7 +51,7 @@ def check_model(model: dict) -> None:
         return
     if isinstance(model.get('head'), dict):
         _check_pooling(cls.__name__, built.out_type, neck, model['head'])
-    if neck and not (isinstance(neck, dict) and type_name(neck).endswith('Pooling')):
+    if neck and not type_name(neck).endswith('Pooling'):
         return  # one or several that may give heads other channels
     for key in _HEADS:
         for place, head in parts_of(model, key):
@@ -87,7 +89,7 @@ def _check_arguments(cls: type, backbone: dict) -> None:
     """Check that a backbone of ours, whose classes pass options on, has every argument."""
     known = set()
     for base in cls.__mro__:
-        if base.__module__.startswith('fan_mm.') and '__init__' in vars(base):
+        if base.__module__.startswith('fan_mm.'):
             parameters = list(inspect.signature(base).parameters.values())
             known |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
     for name in backbone.keys() - known - {'type'}:
@@ -98,7 +100,7 @@ def _check_arguments(cls: type, backbone: dict) -> None:
 
 def _check_pooling(name: str, out_type: str, neck: dict | None, head: dict) -> None:
     """Check that a classifier's head gets a vector of each image, once."""
-    pools = isinstance(neck, dict) and type_name(neck).endswith('Pooling')
+    pools = type_name(neck).endswith('Pooling')
     if out_type == 'raw' and type_name(head).endswith('ClsHead'):
         raise InputError(
             f'model.head takes one vector per image, but {name} returns all tokens: set '

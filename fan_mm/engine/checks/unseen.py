@@ -39,9 +39,42 @@ def random_steps(place: str, dataset: dict) -> list[str]:
 
 
 def _draws(place: str, step: dict) -> bool:
-    """Whether a transform decides by chance; with a probability of 0 or 1 alone, it does not."""
-    methods = getattr(registered(TRANSFORMS, place, step), '_methods_with_randomness', ())
-    return bool(methods) and step.get('prob') not in (0, 1)
+    """Whether a transform decides by chance: it says so or is named so, and its settings leave a choice."""
+    cls = registered(TRANSFORMS, place, step)
+    by_name = 'Rand' in type_name(step) or type_name(step) == 'PhotoMetricDistortion'
+    declared = getattr(cls, '_methods_with_randomness', ())
+    return bool(declared or by_name) and not _decided(cls, step)
+
+
+def _decided(cls: Any, step: dict) -> bool:
+    """Whether a transform's settings leave one outcome: a probability of 0 or 1, a single candidate."""
+
+    def one_of(setting: str) -> bool:
+        value = step.get(setting)
+        return isinstance(value, list | tuple) and len(value) == 1
+
+    if step.get('prob') == 0:
+        return True
+    if base_named(cls, 'RandomResize', 'mmcv'):
+        return _one_scale(step.get('scale'), step.get('ratio_range'))
+    if base_named(cls, 'RandomChoiceResize', 'mmcv'):
+        return one_of('scales')
+    if base_named(cls, 'RandomChoice', 'mmcv'):
+        return one_of('transforms')
+    if base_named(cls, 'RandomFlip', 'mmcv'):
+        one_direction = isinstance(step.get('direction', ''), str) or one_of('direction')
+        return step.get('prob') == 1 and one_direction
+    # Others draw more than whether they are applied (where to crop, how far to rotate)
+    applied = any(base_named(cls, name, 'mmcv') for name in ('RandomApply', 'RandomGrayscale'))
+    return step.get('prob') == 1 and (applied or 'Rand' not in type_name(step))
+
+
+def _one_scale(scale: Any, ratio_range: Any) -> bool:
+    """Whether the range of RandomResize is one size: a size times one ratio, or a range from a size to it."""
+    if not isinstance(scale, list | tuple) or len(scale) != 2:
+        return False
+    span = ratio_range if isinstance(scale[0], int) else scale
+    return isinstance(span, list | tuple) and len(span) == 2 and list(span[:1]) == list(span[1:])
 
 
 def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[str]:

@@ -42,7 +42,6 @@ class FirstBatchHook(Hook):
                 say_dealing('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
-        self.at = runner.train_dataloader, runner.iter
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
@@ -175,7 +174,8 @@ def _computing(error: BaseException) -> str | None:
             sample = frame.tb_frame.f_locals.get('data_sample')
             path = sample.get('img_path') if isinstance(sample, dict) else None
             name = f'{type(metric).__name__} cannot process the output of the model for {path or "a sample"}'
-        if frame.tb_next is None and frame.tb_frame.f_globals['__name__'].startswith('fan_mm.'):
+        module = frame.tb_frame.f_globals.get('__name__', '')  # generated code (torch.fx) has none
+        if frame.tb_next is None and module.startswith('fan_mm.'):
             return None  # a bug of ours
         frame = frame.tb_next
     return name

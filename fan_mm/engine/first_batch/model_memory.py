@@ -50,8 +50,6 @@ def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
 def _same(one: Any, other: Any) -> bool:
     if len(one) != len(other):
         return False
-    if isinstance(one, set):
-        return one == other
     pairs = zip(one, other, strict=True)
     if isinstance(one, dict):
         return all(a == b and one[a] is other[b] for a, b in pairs)

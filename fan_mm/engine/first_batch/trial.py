@@ -23,7 +23,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from fan_mm.engine.evaluators import (
     collectors,
@@ -157,7 +157,8 @@ def _try_loop(
 ) -> None:
     loader = loop.dataloader
     dataset = loader.dataset
-    if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__'):
+    counted = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
+    if isinstance(dataset, IterableDataset) or not counted:
         return  # a stream, which has no first batch to be put back
     total = len(dataset)
     if not total:

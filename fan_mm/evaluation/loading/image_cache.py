@@ -285,6 +285,7 @@ class _Probe:
             self.why = 'nothing is computed before the corruption'
         for transform in flatten(transforms):
             name = names_of(transform)[0]
+            # even with one possible outcome (one scale): a draw changes what later transforms draw
             if getattr(transform, '_methods_with_randomness', ()) or 'Rand' in name:
                 self.why = f'{name} draws random numbers before the corruption'
 

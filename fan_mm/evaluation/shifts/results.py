@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,24 +45,12 @@ def join(
         statistics = {m.cell: m.statistics for m in measured if m.statistics is not None}
         pooled = pool(statistics, scenes_of(m for m in measured if m.cell in statistics))
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
-    classes = dataset['classes']
-
-    def scores_of(metric: str, pictures: Pooled) -> dict[str, SetScores]:
-        return {
-            name: SetScores(
-                # a formula of mAP
-                info if metric == headline else replace(info, effective=False),
-                [m for m in measured if m.cell.set == name],
-                *(clean, metric, classes, pictures),
-            )
-            for name, info in sets.items()
-        }
-
+    others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
+    scores_of = partial(_scores, measured, sets, headline, dataset['classes'])
     found = scores_of(headline, pooled)
     entries = {name: scores.results() for name, scores in found.items()}
     draws = _draws(found, pooled)
     whole = [m for m in measured if m.cell in pooled]
-    others = list(dict.fromkeys(n for m in measured for n in m.record.metrics if n != headline))
     if isinstance(pooled, PooledAP):
         arrays = arrays_of(RESAMPLED, whole, draws)
         for metric in others:
@@ -74,7 +63,7 @@ def join(
                 arrays |= {f'{metric}/{"/".join(cell)}': array for cell, array in drawn.items()}
     else:
         arrays = arrays_of('iou', whole, pooled.statistics)
-    return {
+    results = {
         **heading(SHIFTS),
         'protocol': ', '.join(f'{info.title} {info.split}' for info in sets.values()),
         'task': task,
@@ -91,17 +80,47 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': joined(
-            {str(m.cell): m.audit for m in measured if m.audit},
-            str(CLEAN_COLUMN),
-            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
-        ),
-        'gallery': [
-            {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
-            for m in measured
-            for image in m.record.images
-        ],
-    }, arrays
+        'audit': _audit(measured),
+        'gallery': _gallery(measured),
+    }
+    return results, arrays
+
+
+def _scores(
+    measured: Sequence[Measured],
+    sets: Mapping[str, SetInfo],
+    headline: str,
+    classes: Sequence[str],
+    metric: str,
+    pictures: Pooled,
+) -> dict[str, SetScores]:
+    """A score of every set."""
+    clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
+    return {
+        name: SetScores(
+            # a formula of mAP
+            info if metric == headline else replace(info, effective=False),
+            [m for m in measured if m.cell.set == name],
+            *(clean, metric, classes, pictures),
+        )
+        for name, info in sets.items()
+    }
+
+
+def _audit(measured: Sequence[Measured]) -> dict[str, Any] | None:
+    return joined(
+        {str(m.cell): m.audit for m in measured if m.audit},
+        str(CLEAN_COLUMN),
+        {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+    )
+
+
+def _gallery(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    return [
+        {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
+        for m in measured
+        for image in m.record.images
+    ]
 
 
 def _draws(found: Mapping[str, SetScores], pooled: Pooled) -> dict[ShiftCell, np.ndarray]:

@@ -126,8 +126,7 @@ class OwnPart:
             # The frames of the error hold what filled the memory, and the loader's iterator, in a
             # cycle that would make it wait ten seconds for its workers.
             traceback.clear_frames(error.__traceback__)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
             if untried:
                 self.every_cell.agree(
                     None if part.lasting and self.goes_on else part.error,
@@ -153,8 +152,6 @@ class OwnPart:
                 the one that cannot be. They are loaded once more: a file system may have hesitated.
         """
         line = one_line(error)
-        if not unread:
-            return line, False
         start = self.dataset.cells.index(cell) * len(self.dataset.samples)
         try:
             load_samples(self.dataset, [start + p for p in unread], 'the loader', unread)

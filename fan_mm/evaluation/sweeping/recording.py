@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
     done: bool
     text: str
-    lasting: bool = False
+    lasting: bool
 
     def __str__(self) -> str:
         return self.text if self.done else f'failed, {self.text}'

@@ -9,7 +9,14 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
-from fan_mm.models.layers import EfficientChannelAttention, Mlp, as_map, as_tokens, residual
+from fan_mm.models.layers import (
+    ChannelLayerNorm,
+    EfficientChannelAttention,
+    Mlp,
+    as_map,
+    as_tokens,
+    residual,
+)
 from fan_mm.models.layers.convolution import StemConv2d, depthwise
 from fan_mm.models.layers.token_map import padding
 
@@ -27,7 +34,7 @@ class ConvNeXtPatchEmbed(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj = StemConv2d(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = ChannelLayerNorm(dim)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
@@ -47,7 +54,7 @@ class ConvNeXtDownsample(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = ChannelLayerNorm(dim, before_product=True)
         self.reduction = StemConv2d(dim, 2 * dim, 2, stride=2)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
@@ -74,7 +81,7 @@ class FANConvNeXtBlock(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.full((dim,), LAYER_SCALE))
         self.conv_dw = StemConv2d(dim, dim, 7, padding=3, groups=dim)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = ChannelLayerNorm(dim, before_product=True)
         self.channel_attention: EfficientChannelAttention | None = None
         self.mlp: Mlp | None = None
         if channel_heads:

@@ -8,7 +8,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fan_mm.models.backbones.staged import PATCH_SIZE, StagedBackbone
-from fan_mm.models.layers import EfficientChannelAttention, Mlp, WindowAttention, residual
+from fan_mm.models.layers import (
+    ChannelLayerNorm,
+    EfficientChannelAttention,
+    Mlp,
+    WindowAttention,
+    residual,
+)
 from fan_mm.models.layers.linear import pointwise
 from fan_mm.models.layers.token_map import padding
 
@@ -26,7 +32,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
-        self.norm = nn.LayerNorm(dim, eps=1e-5)
+        self.norm = ChannelLayerNorm(dim, eps=1e-5)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Map images (B, 3, H, W), padded to whole patches, to tokens (B, N, C) and their grid."""
@@ -44,7 +50,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim, eps=1e-5)
+        self.norm = ChannelLayerNorm(4 * dim, eps=1e-5, before_product=True)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         nn.init.trunc_normal_(self.reduction.weight, std=0.02)
 
@@ -85,9 +91,9 @@ class FANSwinBlock(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-5)
+        self.norm1 = ChannelLayerNorm(dim, eps=1e-5, before_product=True)
         self.token_mixing = WindowAttention(dim, num_heads, WINDOW, shift, always_shift)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-5)
+        self.norm2 = ChannelLayerNorm(dim, eps=1e-5, before_product=True)
         self.channel_attention: EfficientChannelAttention | None = None
         self.mlp: Mlp | None = None
         if channel_heads:

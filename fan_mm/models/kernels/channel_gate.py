@@ -40,7 +40,7 @@ def channel_similarity(u: Tensor, q: Tensor, heads: int) -> Tensor:
     """
     u, q = u.contiguous(), q.contiguous()
     if needs_gradient(u, q):
-        return _ChannelSimilarity.apply(u, q, heads)[0]
+        return _ChannelSimilarity.apply(u, q, heads)
     return torch.ops.fan_mm.channel_similarity(u, q, heads)[0]
 
 
@@ -48,17 +48,14 @@ class _ChannelSimilarity(torch.autograd.Function):
     """The operators, one the gradient of the other."""
 
     @staticmethod
-    def forward(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.ops.fan_mm.channel_similarity(u, q, heads)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, outputs: tuple) -> None:
-        u, q, ctx.heads = inputs
-        ctx.mark_non_differentiable(*outputs[1:])
+    def forward(ctx: Any, u: Tensor, q: Tensor, heads: int) -> Tensor:
+        outputs = torch.ops.fan_mm.channel_similarity(u, q, heads)
+        ctx.heads = heads
         ctx.save_for_backward(u, q, *outputs)
+        return outputs[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
         u, q, *outputs = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # a gradient of the gradient is wanted, which the formula has
@@ -74,8 +71,7 @@ def _similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tenso
         return _plain_similarity(u, q, heads)
     from fan_mm.models.kernels import channel_gate_triton
 
-    with torch.cuda.device(u.device):  # where Triton launches
-        return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
+    return channel_gate_triton.similarity(u.contiguous(), q.contiguous(), heads)
 
 
 @torch.library.impl(LIBRARY, 'channel_similarity_gradients', 'CUDA')
@@ -91,10 +87,9 @@ def _gradients(
         return _plain_gradients(gradient, u, q, similarity, prototypes, statistics)
     from fan_mm.models.kernels import channel_gate_triton
 
-    with torch.cuda.device(u.device):
-        return channel_gate_triton.gradients(
-            gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
-        )
+    return channel_gate_triton.gradients(
+        gradient, u.contiguous(), q.contiguous(), similarity, prototypes, statistics
+    )
 
 
 def softmax_over_tokens(x: Tensor) -> Tensor:

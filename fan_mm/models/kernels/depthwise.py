@@ -42,12 +42,9 @@ class _Depthwise(torch.autograd.Function):
     """The operators with their gradients, on (B, H, W, C)."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, bias)
         return torch.ops.fan_mm.depthwise(x, weight, bias, False)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, _: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple:
@@ -89,8 +86,7 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Te
         return _plain_depthwise(x, weight, bias, flip)
     from fan_mm.models.kernels import depthwise_triton
 
-    with torch.cuda.device(x.device):  # where Triton launches
-        return depthwise_triton.convolve(x.contiguous(), weight.contiguous(), bias, flip)
+    return depthwise_triton.convolve(x.contiguous(), weight.contiguous(), bias, flip)
 
 
 @torch.library.impl(LIBRARY, 'depthwise_gradients', 'CUDA')
@@ -100,8 +96,7 @@ def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     from fan_mm.models.kernels import depthwise_triton
 
     size = weight.shape[-1]
-    with torch.cuda.device(x.device):
-        return depthwise_triton.gradients(gradient.contiguous(), x.contiguous(), size)
+    return depthwise_triton.gradients(gradient.contiguous(), x.contiguous(), size)
 
 
 @torch.library.impl(LIBRARY, 'depthwise', 'CompositeExplicitAutograd')

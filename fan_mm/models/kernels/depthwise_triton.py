@@ -1,7 +1,11 @@
 """Triton kernels of the depthwise convolution and its gradients, on maps (B, H, W, C).
 
-A program computes a tile of positions for a block of channels. The k * k values that a position needs lie
-in tiles read just before, so all but the first come out of the cache.
+For the convolution a program computes a tile of positions for a block of channels. The k * k values that a
+position needs lie in tiles read just before, so all but the first come out of the cache.
+
+For the weight's gradient a program goes along the rows of a tile. At each position it reads a column of the
+input's window, as high as the kernel, and multiplies it by the last k gradients, which it still has: two
+reads for k * k products.
 """
 
 import torch
@@ -9,39 +13,39 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fan_mm.models.kernels.library import parts_of
+from fan_mm.models.kernels.launch import launch
+from fan_mm.models.kernels.library import parts_of, power_of_2
 
 # As measured on an H200, docs/performance.md
 TILE = 2, 8, 128  # rows, columns and channels of a program
-STEPS = {
-    False: (16, 64, 4),
-    True: (8, 128, 8),
-}  # for kernels wider than 3: positions, channels, warps
-PROGRAMS = 2048  # that the gradient of a weight is spread over, at least
+SUMMED_TILES = {  # of a program that sums gradients, and its warps; for kernels wider than 3
+    False: (4, 32, 256, 4),
+    True: (8, 32, 64, 4),
+}
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['height', 'width'])
 def _convolve(
-    x, weight, bias, out, height, width, channels,
-    K: tl.constexpr, FLIP: tl.constexpr,
+    x, weight, bias, out, height, width,
+    C: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The convolution, or with FLIP that by the kernel turned by 180 degrees."""
     columns_of_tiles = tl.cdiv(width, COLUMNS)
     tiles = columns_of_tiles * tl.cdiv(height, ROWS)
-    image = (tl.program_id(0) // tiles).to(tl.int64) * height * width * channels
+    image = (tl.program_id(0) // tiles).to(tl.int64) * height * width * C
     tile = tl.program_id(0) % tiles
     position = tl.arange(0, ROWS * COLUMNS)
     row = tile // columns_of_tiles * ROWS + position // COLUMNS
     column = tile % columns_of_tiles * COLUMNS + position % COLUMNS
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    known = c < channels
+    known = c < C
     total = tl.zeros((ROWS * COLUMNS, CHANNELS), tl.float32)
     for tap in tl.static_range(K * K):
         y = row + (tap // K - K // 2)
         z = column + (tap % K - K // 2)
         inside = (y >= 0) & (y < height) & (z >= 0) & (z < width)
-        at = image + ((y * width + z) * channels)[:, None] + c[None, :]
+        at = image + ((y * width + z) * C)[:, None] + c[None, :]
         value = tl.load(x + at, mask=inside[:, None] & known[None, :], other=0.0)
         which = K * K - 1 - tap if FLIP else tap
         factor = tl.load(weight + c * (K * K) + which, mask=known)
@@ -49,7 +53,7 @@ def _convolve(
     if bias is not None:
         total += tl.load(bias + c, mask=known).to(tl.float32)[None, :]
     inside = (row < height) & (column < width)
-    at = image + ((row * width + column) * channels)[:, None] + c[None, :]
+    at = image + ((row * width + column) * C)[:, None] + c[None, :]
     tl.store(out + at, total.to(out.dtype.element_ty), mask=inside[:, None] & known[None, :])
 
 
@@ -68,69 +72,62 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tens
     batch, height, width, channels = x.shape
     rows, columns, depth = TILE
     out = torch.empty_like(x)
-    grid = (
-        batch * parts_of(height, rows) * parts_of(width, columns),
-        parts_of(channels, depth),
-    )
+    tiles = batch * parts_of(height, rows) * parts_of(width, columns)
+    grid = tiles, parts_of(channels, depth), 1
+    constants = dict(C=channels, K=weight.shape[-1], FLIP=flip)
+    tile = dict(ROWS=rows, COLUMNS=columns, CHANNELS=depth, num_warps=4)
     if out.numel():
-        _convolve[grid](
-            x,
-            weight,
-            bias,
-            out,
-            height,
-            width,
-            channels,
-            K=weight.shape[-1],
-            FLIP=flip,
-            ROWS=rows,
-            COLUMNS=columns,
-            CHANNELS=depth,
-            num_warps=4,
-        )
+        launch(_convolve, grid, x, weight, bias, out, height, width, **constants, **tile)
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['height', 'width'])
 def _gradients(
-    gradient, x, of_weight, of_bias, positions, share, height, width, channels,
-    K: tl.constexpr, TAPS: tl.constexpr, POSITIONS: tl.constexpr, CHANNELS: tl.constexpr,
+    gradient, x, of_weight, of_bias, height, width,
+    C: tl.constexpr, K: tl.constexpr, TAPS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Parts (parts, C, K * K) and (parts, C): a row of the kernel over some of the positions."""
-    c = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    known = c < channels
-    down = tl.program_id(1) - K // 2
-    tap = tl.arange(0, TAPS)
-    begin = tl.program_id(2).to(tl.int64) * share
-    end = tl.minimum(begin + share, positions)
-    total = tl.zeros((TAPS, POSITIONS, CHANNELS), tl.float32)
-    of_all = tl.zeros((POSITIONS, CHANNELS), tl.float32)
-    for start in range(begin, end, POSITIONS):
-        position = start + tl.arange(0, POSITIONS)
-        valid = position < end
-        at = position[:, None] * channels + c[None, :]
-        g = tl.load(gradient + at, mask=valid[:, None] & known[None, :], other=0.0).to(tl.float32)
-        of_all += g
-        y = position // width % height + down
-        z = (position % width)[None, :] + (tap - K // 2)[:, None]
-        inside = (valid & (y >= 0) & (y < height))[None, :] & (z >= 0) & (z < width)
-        inside &= (tap < K)[:, None]
-        moved = (position + down * width)[None, :] + (tap - K // 2)[:, None]
-        places = moved[:, :, None] * channels + c[None, None, :]
-        value = tl.load(x + places, mask=inside[:, :, None] & known[None, None, :], other=0.0)
-        total += value.to(tl.float32) * g[None, :, :]
-    part = tl.program_id(2) * channels + c
-    row = part[None, :] * (K * K) + tl.program_id(1) * K + tap[:, None]
-    tl.store(of_weight + row, tl.sum(total, 1), mask=(tap < K)[:, None] & known[None, :])
-    if tl.program_id(1) == 0:
-        tl.store(of_bias + part, tl.sum(of_all, 0), mask=known)
+    """Parts (parts, C, K * K) and (parts, C): the whole kernel over a tile of an image."""
+    columns_of_tiles = tl.cdiv(width, COLUMNS)
+    tiles = columns_of_tiles * tl.cdiv(height, ROWS)
+    image = (tl.program_id(1) // tiles).to(tl.int64) * height * width * C
+    tile = tl.program_id(1) % tiles
+    top, left = tile // columns_of_tiles * ROWS, tile % columns_of_tiles * COLUMNS
+    bottom, end = tl.minimum(top + ROWS, height), tl.minimum(left + COLUMNS, width)
+    c = (tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
+    down = tl.arange(0, TAPS)[:, None]
+    known = (c < C) & (down < K)
+    none = tl.zeros((TAPS, CHANNELS), tl.float32)
+    of_all = none
+    total = (none,) * K
+    for row in range(top, bottom):
+        y = row + down - K // 2
+        inside = known & (y >= 0) & (y < height)
+        recent = (none,) * K
+        for column in range(left - K // 2, end + K // 2):
+            newest = column + K // 2
+            # the same in all rows of the window, so that no value goes from thread to thread
+            at = image + (row * width + newest) * C + c + down * 0
+            g = tl.load(gradient + at, mask=known & (newest < end), other=0.0).to(tl.float32)
+            of_all += g
+            recent = (g,) + recent[: K - 1]
+            at = image + (y * width + column) * C + c
+            there = (column >= 0) & (column < width)
+            value = tl.load(x + at, mask=inside & there, other=0.0).to(tl.float32)
+            added = ()  # the first column of taps meets the newest
+            for along in tl.static_range(K):
+                added += (total[along] + value * recent[along],)
+            total = added
+    part = tl.program_id(1) * C + c
+    for along in tl.static_range(K):
+        tl.store(of_weight + part * (K * K) + down * K + along, total[along], mask=known)
+    tl.store(of_bias + part + down * 0, of_all, mask=known & (down == 0))
 
 
 def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Gradients of the weight and the bias.
 
-    A program sums a row of the kernel over some positions; what the programs found is added up
-    afterwards, so the order of all sums is fixed.
+    What the programs found is added up afterwards, so the order of all sums is fixed.
 
     Args:
         gradient: of the output, (B, H, W, C), contiguous.
@@ -141,26 +138,15 @@ def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
         (C, 1, k, k) and (C,), float32.
     """
     batch, height, width, channels = x.shape
-    positions = batch * height * width
-    step, depth, warps = STEPS[size > 3]
-    blocks = parts_of(channels, depth)
-    parts = max(1, min(parts_of(PROGRAMS, blocks * size), parts_of(positions, 4 * step)))
+    rows, columns, depth, warps = SUMMED_TILES[size > 3]
+    parts = batch * parts_of(height, rows) * parts_of(width, columns)
     of_weight = x.new_empty((parts, channels, 1, size, size), dtype=torch.float32)
     of_bias = x.new_empty((parts, channels), dtype=torch.float32)
-    _gradients[(blocks, size, parts)](
-        gradient,
-        x,
-        of_weight,
-        of_bias,
-        positions,
-        parts_of(positions, parts),
-        height,
-        width,
-        channels,
-        K=size,
-        TAPS=triton.next_power_of_2(size),
-        POSITIONS=step,
-        CHANNELS=depth,
-        num_warps=warps,
-    )
+    constants = dict(C=channels, K=size, TAPS=power_of_2(size))
+    tile = dict(ROWS=rows, COLUMNS=columns, CHANNELS=depth, num_warps=warps)
+    grid = parts_of(channels, depth), parts, 1
+    if parts:
+        launch(
+            _gradients, grid, gradient, x, of_weight, of_bias, height, width, **constants, **tile
+        )
     return of_weight.sum(0), of_bias.sum(0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 LIBRARY = torch.library.Library('fan_mm', 'DEF')
+MANY = 2**23  # values from which on the GPU, not Python, is what one waits for: docs/performance.md
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -17,6 +18,14 @@ def has_kernels(x: Tensor) -> bool:
     """
     leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()
     return x.is_cuda and x.dtype in TYPES and not leaves
+
+
+def fuses(x: Tensor) -> bool:
+    """Whether to take the operators that only save passes over memory, not needed by a compiler.
+
+    For smaller inputs the GPU waits for Python, for which they take longer than PyTorch's.
+    """
+    return has_kernels(x) and not torch.compiler.is_compiling() and x.numel() >= MANY
 
 
 @functools.cache
@@ -32,6 +41,19 @@ def parts_of(length: int, size: int) -> int:
     return -(-length // size)
 
 
+def power_of_2(length: int) -> int:
+    """The least one that is not smaller: how wide a block of Triton's is; its own costs as much."""
+    return 1 << max(0, length - 1).bit_length()
+
+
 def needs_gradient(*inputs: Tensor) -> bool:
     """Whether autograd follows what is computed from these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+
+
+def beside(parameter: Tensor, x: Tensor) -> Tensor:
+    """A parameter (C,), or (B, C) for each sample its own, in the shape that meets (B, ..., C)."""
+    if parameter.dim() > 1:
+        for _ in range(x.dim() - 2):
+            parameter = parameter.unsqueeze(1)
+    return parameter

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fan_mm.models.kernels import channel_similarity, has_kernels, softmax_over_tokens
 from fan_mm.models.layers.convolution import FanOutConv2d
+from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import Linear, cast_once
 from fan_mm.models.layers.mlp import ConvMlp
 
@@ -43,12 +44,12 @@ class EfficientChannelAttention(nn.Module):
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
         self.q = Linear(dim, dim)
         self.mlp = ConvMlp(dim, hidden_dim, norm_cfg, identity)
-        self.norm_v = nn.LayerNorm(dim, eps=1e-5)
+        self.norm_v = ChannelLayerNorm(dim, eps=1e-5, before_product=True)
 
     def gate(self, tokens: Tensor, queries: Tensor) -> Tensor:
-        """One factor per channel, between 0.5 and 0.7311 times the temperature: (B, 1, C)."""
+        """One factor per channel, between 0.5 and 0.7311 times the temperature: (B, C)."""
         similarity = self.similarity(tokens, queries)
-        return (similarity.sigmoid() * self.temperature.flatten(1)).flatten(1).unsqueeze(1)
+        return (similarity.sigmoid() * self.temperature.flatten(1)).flatten(1)
 
     def similarity(self, tokens: Tensor, queries: Tensor) -> Tensor:
         """Of every channel's queries with its head's token prototype, (B, h, d)."""
@@ -65,7 +66,7 @@ class EfficientChannelAttention(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         cast = cast_once(tokens)
-        return self.gate(tokens, self.q(cast)) * self.norm_v(self.mlp(cast, grid))
+        return self.norm_v(self.mlp(cast, grid), self.gate(tokens, self.q(cast)))
 
 
 class SqueezeExcite(nn.Module):

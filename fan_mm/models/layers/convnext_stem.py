@@ -14,6 +14,7 @@ from fan_mm.models.layers.convolution import StemConv2d, depthwise
 from fan_mm.models.layers.cpu_inference import PART_SIZE, eager_on_cpu, gelu, writes_in_place
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import pointwise
+from fan_mm.models.layers.residual import scaled_residual
 
 
 def _conv(conv: nn.Module, x: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
         self.conv_dw = StemConv2d(channels, channels, 7, padding=3, groups=channels)
-        self.norm = ChannelLayerNorm(channels, unbiased=unbiased_norm)
+        self.norm = ChannelLayerNorm(channels, unbiased=unbiased_norm, before_product=True)
         self.mlp = PointwiseMlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class ConvNeXtBlock(nn.Module):
         y = depthwise(x.permute(0, 3, 1, 2), self.conv_dw.weight, self.conv_dw.bias)
         y = y.permute(0, 2, 3, 1)
         if not eager_on_cpu(x):
-            return torch.addcmul(x, self.gamma, self.mlp(self.norm(y)))
+            return scaled_residual(x, self.gamma, self.mlp(self.norm(y)))
         size = max(1, PART_SIZE // self.mlp.fc1.out_channels)
         x_parts, y_parts = (t.flatten(0, -2).split(size) for t in (x, y))
         if not writes_in_place(x):
@@ -114,7 +115,7 @@ class ConvNeXtStage(nn.Module):
         if downsample:
             self.downsample = nn.ModuleList(
                 [
-                    ChannelLayerNorm(in_channels, unbiased=unbiased_norm),
+                    ChannelLayerNorm(in_channels, unbiased=unbiased_norm, before_product=True),
                     StemConv2d(in_channels, channels, 2, stride=2),
                 ]
             )

@@ -5,6 +5,7 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from fan_mm.models.layers.channel_attention import CHANNEL_ATTENTIONS
+from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.patch_embed import OverlapDownsample
 from fan_mm.models.layers.residual import residual
 from fan_mm.models.layers.token_mixing import TokenMixing
@@ -43,9 +44,9 @@ class FANBlock(nn.Module):
         super().__init__()
         self.gamma1 = nn.Parameter(torch.ones(dim))
         self.gamma2 = nn.Parameter(torch.ones(dim))
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = ChannelLayerNorm(dim, before_product=True)
         self.token_mixing = TokenMixing(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = ChannelLayerNorm(dim, before_product=True)
         self.channel_attention = CHANNEL_ATTENTIONS[channel_attention](
             dim, num_heads, hidden_dim, norm_cfg
         )

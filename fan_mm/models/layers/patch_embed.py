@@ -7,6 +7,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from fan_mm.models.layers.convolution import FanOutConv2d
+from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.token_map import as_map, as_tokens
 
 # Patch size: by what the width of the tokens is divided after each convolution.
@@ -49,7 +50,7 @@ class OverlapDownsample(nn.Module):
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
         self.proj = FanOutConv2d(dim, out_dim, 3, stride=2, padding=1)
-        self.norm = nn.LayerNorm(out_dim, eps=1e-5)
+        self.norm = ChannelLayerNorm(out_dim, eps=1e-5)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Map tokens (B, N, C) on a grid (H, W) to the new tokens and their grid."""

@@ -8,6 +8,8 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor
 
+from fan_mm.models.kernels import beside, fuses, scaled_residual_on_gpu
+
 
 def residual(
     tokens: Tensor, branch: Tensor, drop_path: DropPath, gamma: Tensor | None = None
@@ -24,7 +26,26 @@ def residual(
         (B, N, C).
     """
     if not (drop_path.training and drop_path.drop_prob):
-        return tokens + branch if gamma is None else torch.addcmul(tokens, gamma, branch)
+        return tokens + branch if gamma is None else scaled_residual(tokens, gamma, branch)
     # in float32 whatever autocast does: with 8 bits the random numbers would miss the probability
-    kept = drop_path(torch.ones(len(tokens), 1, 1, device=tokens.device)).to(tokens.dtype)
-    return torch.addcmul(tokens, kept if gamma is None else kept * gamma, branch)
+    kept = drop_path(torch.ones(len(tokens), 1, 1, device=tokens.device)).flatten(1)
+    kept = kept.to(tokens.dtype)
+    if gamma is None:
+        return torch.addcmul(tokens, kept[:, None], branch)
+    return scaled_residual(tokens, kept * gamma, branch)
+
+
+def scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
+    """``x + factor * branch``.
+
+    Args:
+        x: (B, ..., C).
+        factor: (C,), or (B, C) for each sample its own.
+        branch: (B, ..., C).
+
+    Returns:
+        (B, ..., C).
+    """
+    if fuses(x) and x.dtype in (torch.float32, branch.dtype):
+        return scaled_residual_on_gpu(x, factor, branch)
+    return torch.addcmul(x, beside(factor, x), branch)

@@ -132,6 +132,22 @@ def test_names_in_any_form(tmp_path):
     assert classes_of('d', dict(type=CityscapesDataset, metainfo=metainfo)) == ('road', 'sky')
 
 
+@pytest.mark.parametrize(
+    ('content', 'line'),
+    [('cat\ndog\n\n', 3), ('cat\r\ndog\r\n \r\n', 3), ('cat\n\ndog\n', 2), ('cat\ndog\n', None)],
+)
+def test_an_empty_line_is_no_class(tmp_path, content, line):
+    pytest.importorskip('mmseg.datasets')
+    file = tmp_path / 'classes.txt'
+    file.write_bytes(content.encode())
+    dataset = dict(type='mmseg.BaseSegDataset', metainfo=dict(classes=str(file)))
+    if line is None:
+        assert classes_of('d', dataset) == ('cat', 'dog')
+        return
+    with pytest.raises(InputError, match=rf'^d: line {line} of .*classes\.txt is empty'):
+        classes_of('d', dataset)
+
+
 @pytest.mark.parametrize('form', ['argument', 'file', 'metainfo'])
 def test_classes_of_mmpretrain_in_any_form(tmp_path, form):
     datasets = pytest.importorskip('mmpretrain.datasets')

@@ -43,21 +43,28 @@ def poly(**keys):
         (
             dict(type=IterBasedTrainLoop, max_iters=100),
             [dict(type=PolyLR)],
-            r'scheduler\.0: PolyLR c',
+            r'^param_scheduler\.0: PolyLR c',
         ),
         (dict(by_epoch=False, max_iters=100), dict(a=[poly()]), r'param_scheduler\.a\.0: PolyLR c'),
         (
             ITERATIONS,
             poly(by_epoch=False, end=200),
-            'ends at iteration 200, but the training ends at 100',
+            '^param_scheduler: PolyLR ends at iteration 200, but the training ends at 100:',
         ),
         (ITERATIONS, poly(by_epoch=False, begin=100, end=200), 'begins at iteration 100, but'),
+        (ITERATIONS, poly(by_epoch=False, begin=99), None),
+        (ITERATIONS, poly(by_epoch=False, end=111), 'ends at iteration 111, but'),
+        (dict(ITERATIONS, max_iters=None), poly(by_epoch=False, end=111), None),  # said elsewhere
+        (ITERATIONS, 'PolyLR', None),
         (EPOCHS, poly(end=12), None),
+        (EPOCHS, poly(convert_to_iter_based=True, end=100), None),
         (EPOCHS, dict(type='LinearLR', by_epoch=False, end=500), None),  # its unit is another
         (EPOCHS, dict(type='MultiStepLR', end=24, milestones=[8, 22]), None),
-        (EPOCHS, dict(type='MultiStepLR', milestones=[16, 22]), 'first milestone at epoch 16, but'),
+        (EPOCHS, dict(type='MultiStepLR', milestones=[22, 16]), 'first milestone at epoch 16, but'),
+        (EPOCHS, dict(type='MultiStepLR', milestones=[12]), 'first milestone at epoch 12, but'),
+        (EPOCHS, dict(type='MultiStepLR', milestones=[]), None),
         (EPOCHS, poly(begin=5, end=100), 'ends at epoch 100, but the training ends at 12'),
-        (dict(type='OwnLoop', max_iters=100), poly(), None),
+        (dict(type='OwnLoop', by_epoch=False, max_iters=100), poly(), None),
     ],
 )
 def test_schedules(loop, scheduler, words):
@@ -74,12 +81,18 @@ def test_schedules(loop, scheduler, words):
         (dict(logger=dict(type='LoggerHook')), True),  # mmengine adds one that counts epochs
         (None, True),
         (dict(checkpoint=None), False),
+        ([SAVING], False),  # which mmengine refuses
+        (dict(checkpoint=dict(interval=1)), True),
+        (dict(checkpoint=dict(type='CheckpointHook', interval=0)), False),
         (dict(checkpoint=dict(type='CheckpointHook', interval=-1)), False),
         (dict(checkpoint=dict(type='OwnHook')), False),
     ],
 )
 def test_checkpoints_of_a_training_that_counts_iterations(hooks, said):
-    assert bool(check_schedules(config(ITERATIONS, hooks=hooks))) == said
+    notes = check_schedules(config(ITERATIONS, hooks=hooks))
+    assert [note.split(' (')[0] for note in notes] == [
+        'default_hooks.checkpoint counts epochs'
+    ] * said
     assert check_schedules(config(EPOCHS, hooks=hooks)) == []
 
 
@@ -91,3 +104,8 @@ def test_an_epoch_that_never_ends(loop, sampler):
     with pytest.raises(InputError):  # which shortens the dataset only, over which it goes for ever
         check_schedules(config(loop, sampler=sampler, num_batch_per_epoch=9))
     assert check_schedules(config(ITERATIONS, sampler=sampler)) == []
+
+
+def test_a_config_without_a_training():
+    assert check_schedules(Config(dict(train_cfg=None))) == []
+    assert check_schedules(Config(dict(train_cfg=EPOCHS))) == []

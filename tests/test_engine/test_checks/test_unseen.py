@@ -4,6 +4,7 @@ import pytest
 from mmengine.registry import DefaultScope
 
 from fan_mm.engine.checks.unseen import random_steps, same_files
+from fan_mm.errors import InputError
 
 NAMES = 'train_dataloader', 'val_dataloader'
 
@@ -21,6 +22,16 @@ NAMES = 'train_dataloader', 'val_dataloader'
             [dict(type='RandomResize', scale=8), dict(type='RandomApply', transforms=[])],
             'RandomResize, RandomApply',
         ),
+        ([dict(type='RandomResize', scale=(8, 4), ratio_range=(1.0, 1.0))], None),
+        ([dict(type='RandomResize', scale=(8, 4), ratio_range=(0.5, 2.0))], 'RandomResize'),
+        ([dict(type='RandomResize', scale=[(8, 4), (8, 4)])], None),
+        ([dict(type='RandomResize', scale=[(8, 4), (8, 6)])], 'RandomResize'),
+        ([dict(type='RandomChoiceResize', scales=[(8, 4)])], None),
+        ([dict(type='RandomChoiceResize', scales=[8, 4])], 'RandomChoiceResize'),
+        ([dict(type='RandomChoice', transforms=[[dict(type='Resize', scale=8)]])], None),
+        ([dict(type='RandomFlip', prob=1, direction=['horizontal', 'vertical'])], 'RandomFlip'),
+        ([dict(type='RandomFlip', prob=1, direction=['vertical'])], None),
+        ([dict(type='RandomGrayscale', prob=1)], None),
         ([object()], None),
         (None, None),
     ],
@@ -33,11 +44,40 @@ def test_transforms_that_draw_random_numbers(library, steps, named):
     assert named is None or notes[0].startswith(f'val_dataloader.dataset.pipeline: {named}: random')
 
 
+def test_a_transform_that_nobody_has():
+    with pytest.raises(InputError, match=r'^a\.pipeline: nothing is registered as Nope'):
+        random_steps('a', dict(pipeline=[dict(type='Nope')]))
+
+
+@pytest.mark.parametrize(
+    ('library', 'step', 'random'),
+    [
+        ('mmseg', dict(type='PhotoMetricDistortion'), True),  # declares nothing
+        ('mmseg', dict(type='RandomCutOut', prob=1, n_holes=1, cutout_shape=(8, 8)), True),
+        ('mmseg', dict(type='RandomCutOut', prob=0, n_holes=1, cutout_shape=(8, 8)), False),
+        ('mmdet', dict(type='Brightness', prob=1, level=5), False),
+        ('mmpretrain', dict(type='RandomCrop', crop_size=8), True),
+    ],
+)
+def test_of_one_library(library, step, random):
+    pytest.importorskip(f'{library}.datasets')
+    with DefaultScope.overwrite_default_scope(library):
+        assert bool(random_steps('a', dict(type='A', pipeline=[step]))) == random
+
+
 COCO = dict(type='CocoDataset', data_root='d', ann_file='a.json', data_prefix=dict(img='i/'))
 MASKS = dict(
     type='CityscapesDataset', data_root='d/', data_prefix=dict(img_path='i', seg_map_path='s')
 )
-FOLDERS = dict(type='CustomDataset', data_root='d', data_prefix='train')
+
+
+OTHERS = (  # settings that do not choose images
+    'pipeline metainfo test_mode filter_cfg backend_args lazy_init serialize_data max_refetch '
+    'reduce_zero_label ignore_index return_classes'
+)
+VOC = dict(type='VOCDataset', data_root='d', ann_file='a.txt', data_prefix=dict(sub_data_root='V'))
+BARE = dict(type='CustomDataset', data_root='d')
+FOLDERS = BARE | dict(data_prefix='train')
 
 
 @pytest.mark.parametrize(
@@ -45,6 +85,14 @@ FOLDERS = dict(type='CustomDataset', data_root='d', data_prefix='train')
     [
         ('mmdet', COCO, COCO | dict(test_mode=True, pipeline=[]), True),
         ('mmdet', COCO | dict(data_root='./d/'), COCO | dict(data_root='d/../d'), True),
+        ('mmdet', COCO, COCO | dict.fromkeys(OTHERS.split(), 'another') | dict(indices=None), True),
+        (
+            'mmdet',
+            COCO,
+            dict(type='CocoDataset', ann_file='d/a.json', data_prefix=dict(img='d/i')),
+            True,
+        ),
+        ('mmdet', COCO, COCO | dict(type='CocoPanopticDataset'), True),
         ('mmdet', COCO, COCO | dict(ann_file='b.json'), False),
         ('mmdet', COCO, COCO | dict(data_prefix=dict(img='j/')), False),
         ('mmdet', dict(type='RepeatDataset', times=2, dataset=COCO), COCO, True),
@@ -52,7 +100,9 @@ FOLDERS = dict(type='CustomDataset', data_root='d', data_prefix='train')
         ('mmseg', MASKS, dict(MASKS), True),
         ('mmseg', MASKS | dict(fold=[1, 2]), MASKS | dict(fold=[0]), False),  # of one's own class
         ('mmseg', MASKS | dict(ann_file='train.txt'), MASKS | dict(ann_file='val.txt'), False),
+        ('mmdet', VOC, dict(VOC, _scope_='mmdet'), True),
         ('mmpretrain', FOLDERS, dict(FOLDERS), True),
+        ('mmpretrain', FOLDERS | dict(data_prefix='', ann_file=''), BARE, True),
         ('mmpretrain', FOLDERS, FOLDERS | dict(data_prefix='val'), False),
         (
             'mmpretrain',

@@ -26,10 +26,14 @@ from fan_mm.evaluation.audit import model_checks
 )
 def test_a_score_that_rises_with_exchanged_colours(plain, exchanged, interval, is_found):
     seen = dict(images=8, plain=plain, exchanged=exchanged, interval=interval)
-    found = list(model_checks.colours(dataclasses.replace(healthy(), colours=seen)))
+    facts = dataclasses.replace(healthy(), colours=seen)
+    found = list(model_checks.colours(facts))
     assert len(found) == is_found
     for finding in found:
-        assert f'{plain:.2f}, and {exchanged:.2f} with red and blue' in finding.evidence
+        numbers = f'{facts.headline} is {plain:.2f}, and {exchanged:.2f} with red and blue swapped'
+        assert finding.evidence == f'on 8 clean images {numbers}'
+        assert finding.check == 'red and blue' and finding.cells == ('clean',)
+        assert finding.reason.startswith('bgr_to_rgb') and finding.advice.startswith('Change')
 
 
 def test_where_nothing_was_looked_at_nothing_is_said():
@@ -48,6 +52,15 @@ def test_layers_and_crops_are_counted():
         list(getattr(model_checks, check)(facts))
         for check in ('unset_layers', 'cropped_twice', 'batch_norms')
     )
+    assert [finding.check for finding in (unset, crop, norms)] == [
+        *('weights of the model', 'crops', 'batch norms')
+    ]
+    for finding, reason, advice in (
+        (unset, 'a checkpoint that lacks them', 'Compare the names'),
+        (crop, "ImageNet's images were cropped", 'Remove the resize'),
+        (norms, 'a train() method', 'Make sure that eval()'),
+    ):
+        assert finding.reason.startswith(reason) and finding.advice.startswith(advice)
     assert unset.cells == crop.cells == ('clean',)
     assert unset.evidence == '5 layers have their initial values: a, b, c, d and 1 more'
     assert crop.evidence.startswith('all 16 images checked have 32x40 pixels on disk')

@@ -131,7 +131,7 @@ def test_what_is_done_is_kept_when_the_sweep_is_stopped(toy, tmp_path, monkeypat
     assert list(kept) == ['clean'] and kept['clean']['samples'] == 10
 
 
-def test_an_incomplete_sweep_says_what_is_missing_and_goes_on_when_mended(toy, tmp_path):
+def test_an_incomplete_sweep_says_what_is_missing_and_goes_on_when_mended(toy, tmp_path, two_cells):
     cell = toy.folder / 'c/fog/3'
     whole = cell.readlink()
     cell.unlink()

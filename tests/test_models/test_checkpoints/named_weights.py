@@ -7,6 +7,7 @@ from small_models import SMALL_HYBRID
 from torch import nn
 
 from fan_mm.models import FANHybrid
+from fan_mm.models.shapes_alone import shapes_alone
 
 TINY = 'fan_tiny_8_p4_hybrid'
 OPTIMIZER = {'state': {0: {'exp_avg': torch.zeros(3)}}, 'param_groups': [dict(lr=0.1, params=[0])]}
@@ -50,5 +51,5 @@ def equal(a, b):
 
 def without_weights(config):
     """A backbone on the meta device."""
-    with torch.device('meta'):
+    with shapes_alone():
         return MODELS.build(config)

@@ -205,6 +205,35 @@ def test_parts_may_be_wrapped_each_for_itself(wrapper, outer, classifier, tmp_pa
     assert unwrap(dict(state_dict=state)).keys() == classifier.state_dict().keys()
 
 
+@pytest.mark.parametrize('outer', ['', 'model.', 'module.', 'student.'])
+@pytest.mark.parametrize('wrapper', WRAPPED[:2])
+@pytest.mark.parametrize('part', ['backbone.', 'head.'])
+def test_one_part_alone_may_be_wrapped(part, wrapper, outer, classifier):
+    state = {
+        f'{wrapper}.{key}' if key.startswith(part) else key: value
+        for key, value in classifier.state_dict().items()
+    }
+    state = prefixed(outer, state)
+    for content in (state, dict(state_dict=state)):
+        target, started = Classifier(1), Classifier(1)
+        load_weights(target, content, 'f.pth')
+        assert equal(target, classifier)
+        runner = SimpleNamespace(model=started, _load_from='f.pth', logger=logging.getLogger())
+        LoadFromHook().after_load_checkpoint(runner, checkpoint := dict(state_dict=dict(state)))
+        started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
+        assert equal(started, classifier)
+
+
+def test_a_part_is_not_taken_from_another_model(classifier):
+    """Two backbones, of which one has a wrapper, stay two, and the head is not joined to either."""
+    both = prefixed('module.', classifier.state_dict()) | {
+        f'backbone.{key}': value for key, value in Classifier(1).backbone.state_dict().items()
+    }
+    target = Classifier(2)
+    load_weights(target, both, 'f.pth')
+    assert equal(target, classifier)
+
+
 def test_a_model_with_wrappers_of_its_own_keeps_them(classifier):
     class Compiled(nn.Module):
         def __init__(self):

@@ -1,0 +1,32 @@
+"""Modules for their names and shapes alone, without memory or the time that initial values take."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+_FILLS = {'uniform_', 'normal_', 'erfinv_', 'mul_', 'add_', 'clamp_', 'fill_', 'zero_'}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves tensors of the meta device as they are, where PyTorch would reason on shapes in Python."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Any,
+        args: tuple = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, '__name__', None) in _FILLS and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def shapes_alone() -> Iterator[None]:
+    """What is built meanwhile is on the meta device, and its parameters are filled with nothing."""
+    with torch.device('meta'), _Unfilled():
+        yield

@@ -1,0 +1,114 @@
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.optim import LinearLR, MultiStepLR, OptimWrapper, PolyLR
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
+from fan_mm.engine.resumed_settings import ResumedSettingsHook
+
+
+def trained(lr=0.1, decay=0.01, groups=1, steps=2, **schedules):
+    """Optimizer and schedulers as a Runner has them, after some steps."""
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(groups)]
+    parts = [dict(params=[weight]) for weight in weights]
+    wrapper = OptimWrapper(torch.optim.SGD(parts, lr, weight_decay=decay))
+    schedulers = [
+        schedule(wrapper, by_epoch=False, **options) for schedule, options in schedules.values()
+    ]
+    for _ in range(steps):
+        wrapper.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return wrapper, schedulers
+
+
+POLY = dict(a=(PolyLR, dict(end=9)))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'before', 'words'),
+    [
+        (
+            EpochBasedTrainLoop,
+            12,
+            r' \(epochs of 3 steps, now of 2: other processes, batches or images\)',
+        ),
+        (EpochBasedTrainLoop, 8, ''),
+        (IterBasedTrainLoop, 12, ''),
+    ],
+)
+def test_epochs_of_another_number_of_processes_are_the_reason(kind, before, words):
+    info = dict(max_iters=before, max_epochs=4)
+    wrapper, schedulers = trained(a=(PolyLR, dict(end=8)))
+    said = []
+    runner = SimpleNamespace(
+        **dict(_resume=True, _load_from='a.pth', optim_wrapper=wrapper, max_iters=8, max_epochs=4),
+        **dict(train_loop=kind.__new__(kind), param_schedulers=schedulers),
+        logger=SimpleNamespace(log=lambda level, line: said.append(line)),
+    )
+    saved = [scheduler.state_dict() | dict(end=12) for scheduler in schedulers]
+    content = dict(param_schedulers=saved, message_hub=dict(runtime_info=info))
+    ResumedSettingsHook().after_load_checkpoint(runner, content)
+    assert re.search(f': param_scheduler.0: end is 12, not 8{words}; load_from', said.pop())
+
+
+@pytest.mark.parametrize('named', [False, True])
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({}, None),
+        (dict(steps=0), None),
+        (dict(lr=0.2), r'optimizer: lr is 0\.1, not 0\.2; load_from'),
+        (dict(decay=0.0), r'optimizer: weight_decay is 0\.01, not 0;'),
+        (dict(groups=2), r'optimizer, parameter groups: 1 of them, not 2'),
+        (dict(a=(PolyLR, dict(end=20))), r'param_scheduler\.0: end is 9, not 20'),
+        (dict(a=(LinearLR, dict(end=9))), None),  # of which no setting is known to both
+        (dict(b=(PolyLR, dict(end=9))), 'param_scheduler: 1 of them, not 2'),
+        (dict(a=(MultiStepLR, dict(milestones=[3]))), r'param_scheduler\.0: end is 9, not'),
+    ],
+)
+def test_settings_that_resuming_sets_back(change, words, named):
+    before, after = trained(**POLY), trained(**{**POLY, 'steps': 0, **change})
+    assert_said(before, after, words, named)
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'words'),
+    [
+        ({}, {}, None),
+        ({}, dict(lr=0.2), r'optimizer: lr is 0\.1, not 0\.2;'),
+        (POLY, dict(lr=0.1), r'param_scheduler: 1 of them, not 0; load_from'),
+        ({}, dict(POLY, lr=0.2), r'optimizer: lr is 0\.1, not 0\.2;'),
+        (
+            dict(groups=3),
+            dict(groups=3, lr=0.2),
+            r'optimizer: lr is 0\.1, not 0\.2 \(and so in 3 parameter groups\); load_from',
+        ),
+    ],
+)
+def test_the_learning_rate_with_and_without_schedulers(before, after, words):
+    assert_said(trained(**before), trained(**{'steps': 0, **after}), words)
+
+
+def assert_said(before, after, words, named=False):
+    wrapper, schedulers = before
+    saved = [scheduler.state_dict() for scheduler in schedulers]
+    content = dict(
+        optimizer=wrapper.state_dict(), param_schedulers=dict(o=saved) if named else saved
+    )
+    wrapper, schedulers = after
+    said = []
+    runner = SimpleNamespace(
+        **dict(_resume=True, _load_from='a.pth', optim_wrapper=wrapper),
+        param_schedulers=dict(o=schedulers) if named else schedulers,
+        logger=SimpleNamespace(log=lambda level, line: said.append(line)),
+    )
+    ResumedSettingsHook().after_load_checkpoint(runner, content)
+    if words is not None:
+        assert re.search(f'settings in a.pth, not those of the config: {words}', said.pop())
+    assert said == []
+    runner._resume = False
+    ResumedSettingsHook().after_load_checkpoint(runner, content)
+    assert said == []

@@ -1,0 +1,125 @@
+"""What surrounds a sweep: facts about its model, what it refuses, the order of hooks and report."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+
+from fan_mm.errors import InputError
+from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.jobs import testing
+
+
+@pytest.fixture
+def weights(tmp_path):
+    file = tmp_path / 'weights.pth'
+    file.write_bytes(b'weights')
+    return str(file)
+
+
+def test_what_results_say_about_the_model(weights, tmp_path):
+    cfg = Config(dict(model=dict(type='mmseg.EncoderDecoder')))
+    info = testing.model_info(cfg, weights)
+    assert info == {
+        'name': 'EncoderDecoder',
+        'config': None,
+        'checkpoint': weights,
+        'config_sha256': config_sha256(cfg),
+        'checkpoint_sha256': file_sha256(weights),
+    }
+    (tmp_path / 'fan_tiny.py').write_text("model = dict(type='EncoderDecoder')")
+    info = testing.model_info(Config.fromfile(tmp_path / 'fan_tiny.py'), weights)
+    assert info['name'] == 'fan_tiny'
+    assert info['config'] == os.path.relpath(tmp_path / 'fan_tiny.py')
+
+
+@pytest.mark.parametrize('loaders', [[dict(), dict()], (dict(), dict())])
+def test_several_loaders_are_refused(loaders, weights):
+    with pytest.raises(InputError, match=r'^test_dataloader is a list of 2: tools/test\.py'):
+        testing.model_info(Config(dict(test_dataloader=loaders, model=dict(type='A'))), weights)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What is done to a runner, in order."""
+    noted = []
+    monkeypatch.setattr(testing, 'load_weights', lambda *args: noted.append(('weights', *args[1:])))
+    monkeypatch.setattr(testing, 'other_order', lambda *args: [f'another order: {args}'])
+    monkeypatch.setattr(testing, 'print_log', lambda line, *_: noted.append(line))
+    monkeypatch.setattr(testing, 'write_report', lambda *args: noted.append(('report', *args)))
+    monkeypatch.setattr(testing, 'barrier', lambda: noted.append('barrier'))
+    return noted
+
+
+class FakeRunner:
+    model = None
+
+    def __init__(self, calls, loop):
+        self.calls, self.test_loop = calls, loop
+
+    def call_hook(self, name, **options):
+        self.calls.append((name, options) if options else name)
+
+    def load_or_resume(self):
+        self.calls.append('load')
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'loaded', 'known'), [('w.pth', 'w.pth', True), ('w.onnx', None, False)]
+)
+def test_a_model_is_brought_to_its_test(checkpoint, loaded, known, calls, monkeypatch):
+    dataset = SimpleNamespace(metainfo='classes')
+    loop = SimpleNamespace(evaluator=1, dataloader=SimpleNamespace(dataset=dataset))
+    runner = FakeRunner(calls, loop)
+    built = []
+    monkeypatch.setattr(
+        testing, 'build_runner', lambda cfg, *args, notes: built.append((args, notes)) or runner
+    )
+    monkeypatch.setattr(testing, 'local_file', lambda file: file)
+    monkeypatch.setattr(testing, 'is_onnx', lambda file: file.endswith('.onnx'))
+    monkeypatch.setattr(testing, 'knows_its_classes', lambda model: known)
+    cfg = Config(dict(resume=True, load_from='other.pth', model=None, test_dataloader=None))
+    assert testing.ready_to_test(cfg, 'content', checkpoint, 'slurm', ['note']) == (runner, loop)
+    assert built == [(('slurm',), ['note'])] and (cfg.resume, cfg.load_from) == (False, loaded)
+    line = f"fan_mm: another order: ('content', '{checkpoint}', 'classes')"
+    assert calls == [
+        ('weights', 'content', checkpoint),
+        *([line] if known else []),
+        *('before_run', 'load', 'before_test', 'before_test_epoch'),
+    ]
+
+
+def test_loops_and_loaders_that_are_no_sweeps(calls, monkeypatch):
+    runner = FakeRunner(calls, SimpleNamespace())
+    monkeypatch.setattr(testing, 'build_runner', lambda *args, **options: runner)
+    monkeypatch.setattr(testing, 'local_file', lambda file: file)
+    with pytest.raises(InputError, match=r'^test_cfg: SimpleNamespace has no evaluator; a sweep'):
+        testing.ready_to_test(Config(dict(test_dataloader={})), None, 'w.pth', 'none')
+    cfg = Config(dict(test_dataloader=dict(num_batch_per_epoch=2)))
+    with pytest.raises(
+        InputError, match=r'^test_dataloader\.num_batch_per_epoch: a sweep takes all'
+    ):
+        testing.ready_to_test(cfg, None, 'w.pth', 'none')
+
+
+@pytest.mark.parametrize('loop', [SimpleNamespace(), SimpleNamespace(dataloader=None)])
+def test_a_loop_that_has_no_dataset_has_no_classes(loop, calls, monkeypatch):
+    monkeypatch.setattr(testing, 'knows_its_classes', lambda model: True)
+    testing.say_other_classes(Config(dict(model=None)), 'content', 'w.pth', loop)
+    assert calls == ["fan_mm: another order: ('content', 'w.pth', None)"]
+
+
+@pytest.mark.parametrize('is_main', [True, False])
+def test_the_end(is_main, calls, monkeypatch, tmp_path):
+    monkeypatch.setattr(testing, 'is_main_process', lambda: is_main)
+    loop = SimpleNamespace()
+    sweep = SimpleNamespace(loader=lambda cells: f'loader of {cells}', cells='all')
+    testing.end_test(FakeRunner(calls, loop), loop, sweep, {'robustness/mean': 1.0}, tmp_path)
+    assert loop.dataloader == 'loader of all'
+    assert calls == [
+        ('after_test_epoch', {'metrics': {'robustness/mean': 1.0}}),
+        *('after_test', 'after_run'),
+        *([('report', tmp_path / 'results.json', tmp_path)] if is_main else []),
+        'barrier',
+    ]
