@@ -6,10 +6,11 @@ from mmengine.dist import all_gather_object, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.checks.loaders import ENDLESS
+from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
@@ -37,12 +38,16 @@ class FirstBatchHook(Hook):
         _refuse_no_batch('train_dataloader', runner.train_dataloader)
         if runner.val_loop is not None:
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
+            if type(runner.val_loop) is ValLoop:
+                say_dealing('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
         _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
+        if type(runner.test_loop) is TestLoop:
+            say_dealing('test_dataloader', runner.test_loop.dataloader)
         try_loop(runner.test_loop, runner.model.test_step, 'test')
 
     def before_train_epoch(self, runner: Runner) -> None:
