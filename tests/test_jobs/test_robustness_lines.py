@@ -37,7 +37,7 @@ RESULTS = dict(
         rPC_15=value(2.0),
         mean_16=value(3.0),
         retention_16=value(4.0),
-        mCE=None,
+        mCE=value(55.0),
         relative_mCE=value(5.0),
     ),
     other_summaries=dict(
@@ -60,6 +60,7 @@ FAN, mIoU in %, 3 images
   rPC_15                    2.00
   mean_16                   3.00
   retention_16              4.00
+  mCE                      55.00
   relative_mCE              5.00
   aAcc                    clean  90.00, mean  70.00 [60.00, 80.56]
   mAcc                    clean undefined, mean undefined"""
@@ -70,6 +71,10 @@ def test_summary(monkeypatch):
     assert robustness.summary_text(RESULTS) == TEXT
     old = RESULTS | dict(metric=dict(name='mIoU'))  # of an earlier version
     assert robustness.summary_text(old) == TEXT
+    without = RESULTS | dict(summary=RESULTS['summary'] | dict(mCE=None))
+    assert robustness.summary_text(without) == TEXT.replace(
+        '  mCE                      55.00\n', ''
+    )
     monkeypatch.setattr(robustness, 'calibration_text', lambda results: ['  ECE'])
     other = RESULTS | dict(metric=dict(name='score', unit=None))
     text = robustness.summary_text(other)
