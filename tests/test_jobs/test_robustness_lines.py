@@ -97,6 +97,14 @@ def test_cells_without_a_result():
     assert robustness.failed_cells(RESULTS) == ['fog/1: no memory', 'fog/2: missing']
 
 
+def test_findings(monkeypatch):
+    monkeypatch.setattr(robustness, 'in_words', lambda finding: finding['evidence'])
+    findings = [dict(check='crops', evidence='all 3'), dict(check='colours', evidence='2 points')]
+    assert robustness.findings_text(dict(audit=dict(findings=findings))) == [
+        *('audit, crops: all 3', 'audit, colours: 2 points')
+    ]
+
+
 def test_scalars_for_the_logs():
     assert robustness._scalars(RESULTS) == {'robustness/mean': 60.0, 'robustness/clean': 80.126}
 
