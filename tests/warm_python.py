@@ -83,8 +83,9 @@ def _start(client: Path, run: int) -> None:
         env=dict(os.environ, PYTHONPATH=path),
         start_new_session=True,
     )
-    if b'ready\n' not in iter(server.stdout.readline, b''):  # after what libraries print
-        raise RuntimeError('the server did not start')
+    with server.stdout:
+        if b'ready\n' not in iter(server.stdout.readline, b''):  # after what libraries print
+            raise RuntimeError('the server did not start')
     client.write_text(CLIENT.format(python=sys.executable, address=address))
     client.chmod(0o755)
 

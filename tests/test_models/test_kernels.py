@@ -3,6 +3,7 @@
 What the kernels compute on a GPU is a section of `benchmarks/gpu`.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.kernels import (
     beside,
     fuses,
@@ -23,6 +25,7 @@ from fan_mm.models.kernels import (
 )
 from fan_mm.models.kernels.channel_gate import channel_similarity
 from fan_mm.models.kernels.depthwise import depthwise_on_gpu
+from fan_mm.models.layers import ChannelLayerNorm
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec('triton') is None, reason='no Triton for this machine'
@@ -97,6 +100,20 @@ def test_formulas(operator, plain, inputs):
         torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize('frozen', [0, 1])
+@pytest.mark.parametrize(('operator', 'plain', 'inputs'), CASES.values(), ids=CASES)
+def test_with_one_input_that_needs_no_gradient(operator, plain, inputs, frozen):
+    inputs = inputs()
+    inputs[frozen].requires_grad_(False)
+    free = [x for x in inputs if x.requires_grad]
+    found = []
+    for function in (operator, plain):
+        first = torch.autograd.grad(function(*inputs).sin().sum(), free, create_graph=True)
+        found.append([*first, *torch.autograd.grad(sum(x.square().sum() for x in first), free)])
+    for value, expected in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize(('operator', 'plain', 'inputs'), CASES.values(), ids=CASES)
 def test_without_gradients(operator, plain, inputs):
     inputs = inputs()
@@ -163,6 +180,7 @@ INTERPRETED = """
 import json, sys
 import torch
 import torch.nn.functional as F
+from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
 from fan_mm.models.kernels import (
     beside, channel_gate_triton, depthwise_triton, layer_norm_triton, rows_triton,
     scaled_residual_triton
@@ -301,6 +319,60 @@ print(json.dumps(compiled))
 """
 
 
+LAUNCHED = """
+import json, sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.driver import ty_to_cpp
+from triton.compiler.compiler import CompiledKernel
+from fan_mm.models.kernels import channel_gate_triton, depthwise_triton, layer_norm_triton
+
+class Driver:  # of a GPU that is not there
+    def get_current_target(self):
+        return GPUTarget('cuda', 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    map_python_to_cpp_type = staticmethod(ty_to_cpp)
+
+calls = []
+
+def load(kernel):
+    kernel.module = kernel.function = 1
+    kernel._run = lambda *arguments: calls[-1].append([kernel.name, *map(shown, arguments)])
+
+def shown(value):
+    return value if isinstance(value, (int, float, type(None))) else type(value).__name__
+
+CompiledKernel._init_handles = load
+triton.runtime.driver.set_active(Driver())
+x, bias = torch.zeros(2, 4, 4, 16, dtype=torch.bfloat16), torch.zeros(16)
+weight, part = torch.zeros(16, 1, 3, 3), torch.zeros(513)[1:].view(2, 4, 4, 16)
+for _ in range(2):  # through Triton, and by the types alone
+    calls.append([])
+    depthwise_triton.convolve(x, weight, bias, False)
+    depthwise_triton.convolve(x, weight, None, True)
+    depthwise_triton.gradients(x, x, 3)
+    layer_norm_triton.gradients(x, x, bias, 1e-6)
+    u = x.flatten(1, 2)
+    found = channel_gate_triton.similarity(u, u, 4)
+    channel_gate_triton.gradients(torch.zeros(2, 16), u, u, *found)
+    layer_norm_triton.layer_norm(part, bias, bias, 1e-6, torch.float32)  # unaligned
+assert calls[0] == calls[1], calls
+print(json.dumps(len(calls[0])))
+"""
+
+
+@needs_triton
+def test_known_kernels_are_launched_as_triton_launches_them(repo_root, tmp_path):
+    """The same arguments, constants among them, in the same order."""
+    assert last_line(repo_root, LAUNCHED, TRITON_CACHE_DIR=str(tmp_path)) == 9
+
+
 @needs_triton
 @pytest.mark.parametrize('capability', ['75', '90'])
 def test_kernels_compile_for_a_gpu(repo_root, tmp_path, capability):
@@ -308,3 +380,45 @@ def test_kernels_compile_for_a_gpu(repo_root, tmp_path, capability):
     compiled = last_line(repo_root, COMPILED, capability, TRITON_CACHE_DIR=str(tmp_path))
     assert len(compiled) == 15
     assert len(set(compiled)) == 10  # `_convolve` twice, the kernels of rows too
+
+
+GPU_BRANCHES = (
+    ('layer_norm', 'fuses'),
+    ('residual', 'fuses'),
+    ('convolution', 'has_kernels'),
+    ('channel_attention', 'has_kernels'),
+)
+
+
+@pytest.mark.parametrize('backbone', [FANHybrid, FANViT, FANSwin, FANConvNeXt])
+def test_backbones_compute_the_same_through_the_operators(backbone, monkeypatch):
+    """Maps and gradients, with drop path, of what a GPU takes; here the operators are formulas."""
+    model = backbone('tiny', drop_path_rate=0.3, out_indices=(0, 1, 2, 3)).train()
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, 1, 0.3)
+
+    def computed():
+        torch.manual_seed(1)  # of drop path
+        maps = model(torch.ones(2, 3, 32, 64).cumsum(-1).sin())
+        loss = sum(x.square().mean() for x in maps)
+        return [*maps, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    expected = computed()
+    for name, question in GPU_BRANCHES:
+        module = importlib.import_module(f'fan_mm.models.layers.{name}')
+        monkeypatch.setattr(module, question, lambda x: True)
+    for value, other in zip(computed(), expected, strict=True):
+        torch.testing.assert_close(value, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('before_product', 'dtype'), [(True, torch.float16), (False, torch.float32)]
+)
+def test_norms_before_products_keep_autocasts_type(before_product, dtype, monkeypatch):
+    norm = ChannelLayerNorm(8, before_product=before_product)
+    monkeypatch.setattr('fan_mm.models.layers.layer_norm.fuses', lambda x: True)
+    x = torch.randn(2, 5, 8)
+    assert norm(x).dtype == torch.float32
+    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda device: True)
+    assert norm(x).dtype == norm(x.half()).dtype == dtype

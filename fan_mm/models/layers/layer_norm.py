@@ -22,8 +22,8 @@ class ChannelLayerNorm(nn.LayerNorm):
         channels: C.
         eps: added to the variance.
         unbiased: True divides the variance by C-1, False by C.
-        before_product: under autocast on a GPU the output is of autocast's type, as the product that is
-            all that follows casts it anyway. False keeps float32, as PyTorch does.
+        before_product: all that follows is a product, for which autocast casts the output. So a kernel of
+            ours may write it in autocast's type at once, where PyTorch leaves float32.
     """
 
     def __init__(
