@@ -135,6 +135,7 @@ TRUTH = dict(ann_file=Path('b.json'))
         ([COCO], True, ['bbox', 'segm']),
         ([dict(type='Own'), COCO], True, ['bbox', 'segm']),
         ([dict(COCO, metric='segm')], True, ['bbox', 'segm']),
+        ([dict(COCO, metric='segmentation')], True, ['bbox']),
         ([COCO], False, ['bbox']),
         ([dict(COCO, metric='bbox')], True, ['bbox']),
         ([dict(type='FastCocoMetric')], True, ['bbox']),
