@@ -92,6 +92,7 @@ def test_lines_about_a_condition(line, named, once):
         (dict(type='CityscapesDataset'), r'^test_dataloader\.dataset has no pipeline'),
         (dict(type='CityscapesDataset', pipeline=[]), r'^test_dataloader\.dataset has no pipeline'),
         ({}, r'^test_dataloader\.dataset has no pipeline'),
+        (None, r'^test_dataloader\.dataset has no pipeline'),
     ],
 )
 def test_loaders(dataset, words):
