@@ -721,7 +721,7 @@ def test_a_process_may_have_no_image_of_a_validation(
 
 
 def test_a_training_without_validation():
-    runner = SimpleNamespace(train_dataloader=DataLoader([1]), val_loop=None)
+    runner = SimpleNamespace(train_loop=None, train_dataloader=DataLoader([1]), val_loop=None)
     watching = hook.FirstBatchHook()
     watching.before_train(runner)
     assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
