@@ -100,20 +100,6 @@ def test_formulas(operator, plain, inputs):
         torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize('frozen', [0, 1])
-@pytest.mark.parametrize(('operator', 'plain', 'inputs'), CASES.values(), ids=CASES)
-def test_with_one_input_that_needs_no_gradient(operator, plain, inputs, frozen):
-    inputs = inputs()
-    inputs[frozen].requires_grad_(False)
-    free = [x for x in inputs if x.requires_grad]
-    found = []
-    for function in (operator, plain):
-        first = torch.autograd.grad(function(*inputs).sin().sum(), free, create_graph=True)
-        found.append([*first, *torch.autograd.grad(sum(x.square().sum() for x in first), free)])
-    for value, expected in zip(*found, strict=True):
-        torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-3)
-
-
 @pytest.mark.parametrize(('operator', 'plain', 'inputs'), CASES.values(), ids=CASES)
 def test_without_gradients(operator, plain, inputs):
     inputs = inputs()

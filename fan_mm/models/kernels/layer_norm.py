@@ -17,13 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fan_mm.models.kernels.library import (
-    LIBRARY,
-    beside,
-    formula_gradients,
-    needs_gradient,
-    triton_compiles,
-)
+from fan_mm.models.kernels.library import LIBRARY, beside, needs_gradient, triton_compiles
 
 LIBRARY.define(
     'layer_norm(Tensor x, Tensor weight, Tensor bias, float eps, ScalarType dtype) -> Tensor'
@@ -68,11 +62,11 @@ class _LayerNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple:
-        x, weight, bias = ctx.saved_tensors
+        x, weight, bias = inputs = ctx.saved_tensors
         if torch.is_grad_enabled():
             # a gradient of the gradient is wanted, which the formula has
             out = _plain(x, weight, bias, ctx.eps, ctx.dtype)
-            return *formula_gradients(out, (x, weight, bias), gradient), None, None
+            return *torch.autograd.grad(out, inputs, gradient, create_graph=True), None, None
         of_x, of_weight, of_bias = torch.ops.fan_mm.layer_norm_gradients(
             gradient.contiguous(), x, weight, ctx.eps
         )

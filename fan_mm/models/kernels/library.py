@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -50,15 +49,6 @@ def power_of_2(length: int) -> int:
 def needs_gradient(*inputs: Tensor) -> bool:
     """Whether autograd follows what is computed from these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-
-
-def formula_gradients(
-    out: Tensor, inputs: Sequence[Tensor], gradient: Tensor
-) -> Iterator[Tensor | None]:
-    """Gradients that have gradients themselves, of a formula's inputs; None of those that need none."""
-    needed = [x for x in inputs if x.requires_grad]
-    found = iter(torch.autograd.grad(out, needed, gradient, create_graph=True))
-    return (next(found) if x.requires_grad else None for x in inputs)
 
 
 def beside(parameter: Tensor, x: Tensor) -> Tensor:

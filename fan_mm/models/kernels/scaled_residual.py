@@ -9,13 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fan_mm.models.kernels.library import (
-    LIBRARY,
-    beside,
-    formula_gradients,
-    needs_gradient,
-    triton_compiles,
-)
+from fan_mm.models.kernels.library import LIBRARY, beside, needs_gradient, triton_compiles
 
 LIBRARY.define('scaled_residual(Tensor x, Tensor factor, Tensor branch) -> Tensor')
 LIBRARY.define(
@@ -54,7 +48,9 @@ class _ScaledResidual(torch.autograd.Function):
         if torch.is_grad_enabled():
             # a gradient of the gradient is wanted, which the formula has
             scaled = beside(factor, branch) * branch
-            return gradient, *formula_gradients(scaled, (factor, branch), gradient)
+            return gradient, *torch.autograd.grad(
+                scaled, (factor, branch), gradient, create_graph=True
+            )
         of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(
             gradient.contiguous(), factor, branch
         )
