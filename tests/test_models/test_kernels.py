@@ -21,11 +21,13 @@ from fan_mm.models.kernels import (
     fuses,
     has_kernels,
     layer_norm_on_gpu,
+    library,
     scaled_residual_on_gpu,
 )
 from fan_mm.models.kernels.channel_gate import channel_similarity
 from fan_mm.models.kernels.depthwise import depthwise_on_gpu
 from fan_mm.models.layers import ChannelLayerNorm
+from fan_mm.models.layers.residual import scaled_residual
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec('triton') is None, reason='no Triton for this machine'
@@ -101,6 +103,18 @@ def test_formulas(operator, plain, inputs):
 
 
 @pytest.mark.parametrize(('operator', 'plain', 'inputs'), CASES.values(), ids=CASES)
+def test_gradients_of_gradients_where_some_inputs_are_frozen(operator, plain, inputs):
+    inputs = inputs()
+    inputs[-1].requires_grad_(False)
+    for x in inputs[:-1]:
+        found = []
+        for function in (operator, plain):
+            (first,) = torch.autograd.grad(function(*inputs).sin().sum(), x, create_graph=True)
+            found += torch.autograd.grad(first.square().sum(), x)
+        torch.testing.assert_close(*found, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(('operator', 'plain', 'inputs'), CASES.values(), ids=CASES)
 def test_without_gradients(operator, plain, inputs):
     inputs = inputs()
     with torch.no_grad():
@@ -151,6 +165,29 @@ def test_exported_graphs_hold_pytorchs_operators_only(monkeypatch):
     assert has_kernels(x)
     monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: True)
     assert not has_kernels(x)
+
+
+@pytest.mark.parametrize('transform', [torch.func.grad, torch.func.vmap])
+def test_transformed_functions_hold_pytorchs_operators_only(transform, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, 'is_cuda', True)
+    taken = []
+    assert has_kernels(torch.ones(2))
+    transform(lambda x: (taken.append(has_kernels(x)), x.sum())[1])(torch.ones(2))
+    assert taken == [False]
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('factor', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('branch', [torch.float32, torch.bfloat16])
+def test_a_residual_sum_has_one_type_however_long_it_is(dtype, factor, branch, monkeypatch):
+    """A layer scale of 1e-6 would be lost in a sum of 8 bits."""
+    monkeypatch.setattr(torch.Tensor, 'is_cuda', True)
+    x, branch = torch.ones(2, 5, 8, dtype=dtype), torch.ones(2, 5, 8, dtype=branch)
+    gamma = torch.full((8,), 1e-6, dtype=factor)
+    short = scaled_residual(x, gamma, branch)
+    monkeypatch.setattr(library, 'MANY', 1)
+    long = scaled_residual(x, gamma, branch)
+    torch.testing.assert_close(long, short, check_dtype=True)
 
 
 def test_passes_over_memory_are_saved_where_they_are_long(monkeypatch):

@@ -18,7 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fan_mm.models.kernels.library import LIBRARY, needs_gradient, triton_compiles
+from fan_mm.models.kernels.library import (
+    LIBRARY,
+    differentiable_gradients,
+    needs_gradient,
+    triton_compiles,
+)
 
 LIBRARY.define('channel_similarity(Tensor u, Tensor q, int heads) -> (Tensor, Tensor, Tensor)')
 LIBRARY.define(
@@ -60,7 +65,7 @@ class _ChannelSimilarity(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # a gradient of the gradient is wanted, which the formula has
             similarity = _plain_similarity(u, q, ctx.heads)[0]
-            return *torch.autograd.grad(similarity, (u, q), gradient, create_graph=True), None
+            return *differentiable_gradients(similarity, (u, q), gradient), None
         found = torch.ops.fan_mm.channel_similarity_gradients(gradient.contiguous(), u, q, *outputs)
         return *found, None
 

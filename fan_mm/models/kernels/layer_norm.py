@@ -17,7 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fan_mm.models.kernels.library import LIBRARY, beside, needs_gradient, triton_compiles
+from fan_mm.models.kernels.library import (
+    LIBRARY,
+    beside,
+    differentiable_gradients,
+    needs_gradient,
+    triton_compiles,
+)
 
 LIBRARY.define(
     'layer_norm(Tensor x, Tensor weight, Tensor bias, float eps, ScalarType dtype) -> Tensor'
@@ -43,7 +49,7 @@ def layer_norm_on_gpu(
     Returns:
         (B, ..., C).
     """
-    x = x.contiguous()
+    x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     if needs_gradient(x, weight, bias):
         return _LayerNorm.apply(x, weight, bias, eps, dtype)
     return torch.ops.fan_mm.layer_norm(x, weight, bias, eps, dtype)
@@ -66,7 +72,7 @@ class _LayerNorm(torch.autograd.Function):
         if torch.is_grad_enabled():
             # a gradient of the gradient is wanted, which the formula has
             out = _plain(x, weight, bias, ctx.eps, ctx.dtype)
-            return *torch.autograd.grad(out, inputs, gradient, create_graph=True), None, None
+            return *differentiable_gradients(out, inputs, gradient), None, None
         of_x, of_weight, of_bias = torch.ops.fan_mm.layer_norm_gradients(
             gradient.contiguous(), x, weight, ctx.eps
         )

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,10 +15,15 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 def has_kernels(x: Tensor) -> bool:
     """Whether the operators are made for ``x``: on a GPU, of 32 or 16 bits.
 
-    A graph that leaves for another program keeps to PyTorch's own.
+    A graph that leaves for another program keeps to PyTorch's own, and so does what torch.func transforms.
     """
     leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()
-    return x.is_cuda and x.dtype in TYPES and not leaves
+    return x.is_cuda and x.dtype in TYPES and not leaves and not _transformed()
+
+
+def _transformed() -> bool:
+    """Whether torch.func (grad, jvp, vmap) is at work, which our gradients are not made for."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 def fuses(x: Tensor) -> bool:
@@ -49,6 +55,15 @@ def power_of_2(length: int) -> int:
 def needs_gradient(*inputs: Tensor) -> bool:
     """Whether autograd follows what is computed from these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+
+
+def differentiable_gradients(
+    output: Tensor, inputs: Sequence[Tensor], gradient: Tensor
+) -> list[Tensor | None]:
+    """Gradients by a formula's own, for gradients of gradients; None for inputs that need none."""
+    wanted = [x for x in inputs if x.requires_grad]
+    found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=True))
+    return [next(found) if x.requires_grad else None for x in inputs]
 
 
 def beside(parameter: Tensor, x: Tensor) -> Tensor:

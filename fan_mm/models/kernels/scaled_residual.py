@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fan_mm.models.kernels.library import LIBRARY, beside, needs_gradient, triton_compiles
+from fan_mm.models.kernels.library import (
+    LIBRARY,
+    beside,
+    differentiable_gradients,
+    needs_gradient,
+    triton_compiles,
+)
 
 LIBRARY.define('scaled_residual(Tensor x, Tensor factor, Tensor branch) -> Tensor')
 LIBRARY.define(
@@ -28,7 +34,7 @@ def scaled_residual_on_gpu(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
     Returns:
         (B, ..., C).
     """
-    x, branch = x.contiguous(), branch.contiguous()
+    x, factor, branch = x.contiguous(), factor.contiguous(), branch.contiguous()
     if needs_gradient(x, factor, branch):
         return _ScaledResidual.apply(x, factor, branch)
     return torch.ops.fan_mm.scaled_residual(x, factor, branch)
@@ -48,9 +54,7 @@ class _ScaledResidual(torch.autograd.Function):
         if torch.is_grad_enabled():
             # a gradient of the gradient is wanted, which the formula has
             scaled = beside(factor, branch) * branch
-            return gradient, *torch.autograd.grad(
-                scaled, (factor, branch), gradient, create_graph=True
-            )
+            return gradient, *differentiable_gradients(scaled, (factor, branch), gradient)
         of_branch, of_factor = torch.ops.fan_mm.scaled_residual_gradients(
             gradient.contiguous(), factor, branch
         )

@@ -22,8 +22,9 @@ class ChannelLayerNorm(nn.LayerNorm):
         channels: C.
         eps: added to the variance.
         unbiased: True divides the variance by C-1, False by C.
-        before_product: all that follows is a product, for which autocast casts the output. So a kernel of
-            ours may write it in autocast's type at once, where PyTorch leaves float32.
+        before_product: what follows takes the output in autocast's type, too: products, for which autocast
+            casts it, a gate's softmax, a residual sum. So a kernel of ours may write that type at once,
+            where PyTorch leaves float32.
     """
 
     def __init__(

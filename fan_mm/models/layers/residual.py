@@ -4,6 +4,8 @@ Both are factors, of the channels and of the samples. Multiplied with each other
 values; applied to the branch one after the other, every step reads and writes all tokens again.
 """
 
+import functools
+
 import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor
@@ -46,6 +48,11 @@ def scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
     Returns:
         (B, ..., C).
     """
-    if fuses(x) and x.dtype in (torch.float32, branch.dtype):
+    if fuses(x) and x.dtype == _widest(x, factor, branch):
         return scaled_residual_on_gpu(x, factor, branch)
     return torch.addcmul(x, beside(factor, x), branch)
+
+
+def _widest(*tensors: Tensor) -> torch.dtype:
+    """The type of their sum: of a layer scale in float32 it is float32, also where the rest has fewer bits."""
+    return functools.reduce(torch.promote_types, (x.dtype for x in tensors))
