@@ -6,6 +6,7 @@ export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
 
 # Usage of the script that sources this file: its first lines.
 usage() {
+    case "${1:-}" in -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;; esac
     sed -n '2,4s/^# //p' "$0" >&2
     exit 2
 }
@@ -20,7 +21,7 @@ check_gpus() {
 with_torchrun() {
     local tool=$1 count=$2
     shift 2
-    [ $# -gt "$count" ] || usage
+    [ $# -gt "$count" ] || usage "$@"
     local first=("${@:1:count}") gpus=${*:count+1:1}
     shift $((count + 1))
     check_gpus "$gpus"
@@ -38,13 +39,17 @@ with_torchrun() {
 with_srun() {
     local tool=$1 count=$2
     shift 2
-    [ $# -ge $((count + 2)) ] || usage
+    [ $# -ge $((count + 2)) ] || usage "$@"
     local partition=$1 job_name=$2 gpus=${GPUS:-8}
     shift 2
     check_gpus "$gpus"
     local gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     local first=("${@:1:count}")
     shift "$count"
+    command -v srun >/dev/null || {
+        echo "error: there is no srun here: start this on a node of a Slurm cluster, or use dist_${0##*slurm_}" >&2
+        exit 2
+    }
     # SRUN_ARGS is a list of words; the job id is known only inside the job
     # shellcheck disable=SC2016,SC2086
     exec srun -p "$partition" \

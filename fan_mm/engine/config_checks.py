@@ -162,9 +162,13 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
         if not any(wanted.values()) and not pre_training:
+            init = (cfg.model.get('backbone') or {}).get('init_cfg')
+            typed = isinstance(init, dict) and 'type' in init
             notes.append(
                 'training starts from random weights, but published results start from ImageNet weights: '
-                '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
+                '--cfg-options '
+                + ('' if typed else 'model.backbone.init_cfg.type=Pretrained ')
+                + 'model.backbone.init_cfg.checkpoint=FILE'
             )
     for place, path in wanted.items():
         if path and names_file(path) and not Path(local_file(path)).is_file():

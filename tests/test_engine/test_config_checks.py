@@ -5,7 +5,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from fan_mm.engine import prepare_runtime
-from fan_mm.engine.config_checks import check_dataset, check_model, check_settings
+from fan_mm.engine.config_checks import (
+    check_checkpoints,
+    check_dataset,
+    check_model,
+    check_settings,
+)
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
@@ -78,6 +83,15 @@ def test_missing_checkpoints(cfg):
     prepare_runtime(cfg, training=False)  # testing loads other weights
     cfg.load_from = 'neither.pth'
     assert 'load_from: no such checkpoint: neither.pth' in complaint(cfg, training=False)
+
+
+def test_the_options_that_are_advised_are_enough(cfg):
+    """With an init_cfg of the config's own, and without one."""
+    first = 'model.backbone.init_cfg.type=Pretrained '
+    for init, typed in ((None, first), (dict(type='Pretrained', checkpoint=None), '')):
+        cfg.model.backbone.init_cfg = init
+        (said,) = check_checkpoints(cfg, training=True)
+        assert said.endswith(f': --cfg-options {typed}model.backbone.init_cfg.checkpoint=FILE')
 
 
 def test_unknown_arch(cfg):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -196,6 +197,18 @@ def test_mistakes_are_one_line(tiny_config, tmp_path, malicious):
 def test_launchers_say_how_they_are_used(script):
     done = run(script, status=2)
     assert script in done.stderr
+    assert script in run(script, '--help').stdout
+
+
+@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+def test_without_slurm(script, tmp_path):
+    for name in ('bash', 'dirname'):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = run(script, 'debug', 'job', 'config.py', 'f.pth', status=2, PATH=str(tmp_path))
+    assert done.stderr == (
+        'error: there is no srun here: start this on a node of a Slurm cluster, '
+        f'or use {script.replace("slurm", "dist")}\n'
+    )
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ def read_manifest(destination: Path) -> dict:
             f'no {path}: the dataset was not made by make_corrupted_dataset.py'
         ) from None
     except (ValueError, TypeError, KeyError):
-        raise InputError(f'{path} is not a manifest of a corrupted dataset') from None
+        raise InputError(
+            f'{path} is not a manifest of a corrupted dataset: choose another folder'
+        ) from None
     if schema != SCHEMA:
         raise InputError(f'{path} has schema {schema}, this fan_mm reads {SCHEMA}')
     if lacking := _lacking(manifest):

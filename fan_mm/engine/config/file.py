@@ -38,7 +38,10 @@ def read_config(path: str, options: dict | None = None) -> Config:
     if not file.exists():
         named = config_named(path)
         if named is None:
-            raise InputError(f'no such config: {path}')
+            beside = [other.name for other in file.parent.glob('*.py')]
+            near = difflib.get_close_matches(file.name, beside, 1, 0.8)
+            hint = f'; did you mean {file.with_name(near[0])}?' if near else ''
+            raise InputError(f'no such config: {path}{hint}')
         file = named
     if file.suffix not in _SUFFIXES:
         raise InputError(

@@ -177,3 +177,11 @@ def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
     cfg.dump('b.py')
     again = read_config('b.py')
     assert again.model == cfg.model and again.model.type != name
+
+
+def test_a_misspelt_path(tmp_path):
+    (tmp_path / 'fan_hybrid_s_cityscapes.py').touch()
+    with pytest.raises(InputError) as mistake:
+        read_config(str(tmp_path / 'fan_hybrid_s_cityscape.py'))
+    near = tmp_path / 'fan_hybrid_s_cityscapes.py'
+    assert str(mistake.value).endswith(f'fan_hybrid_s_cityscape.py; did you mean {near}?')
