@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
         'fan_mm/jobs/robustness.py',
         'fan_mm/jobs/run_time.py',
         'fan_mm/jobs/set_calibration.py',
+        'fan_mm/jobs/shifts/parts.py',
         'fan_mm/jobs/testing.py',
         'fan_mm/jobs/training.py',
         'fan_mm/models/checkpoints',

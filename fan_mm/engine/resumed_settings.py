@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from fan_mm.few_names import few
 
@@ -38,8 +38,19 @@ class ResumedSettingsHook(Hook):
             runner.logger.log(
                 logging.WARNING,
                 f'fan_mm: resumed with the settings in {runner._load_from}, not those of the config: '
-                f'{few(kept)}; load_from instead takes the weights only',
+                f'{few(kept)}{_other_epochs(runner, checkpoint)}; load_from instead takes the weights only',
             )
+
+
+def _other_epochs(runner: Runner, checkpoint: Mapping) -> str:
+    """Why lengths in steps differ where the config counts epochs; '' if epochs have as many steps as before."""
+    told = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
+    if not told.get('max_epochs') or type(runner.train_loop) is not EpochBasedTrainLoop:
+        return ''
+    before, now = told['max_iters'] // told['max_epochs'], runner.max_iters // runner.max_epochs
+    if before == now:
+        return ''
+    return f' (epochs of {before} steps, now of {now}: other processes, batches or images)'
 
 
 def _states(schedulers: Any) -> Iterator[Mapping]:

@@ -721,7 +721,7 @@ def test_a_process_may_have_no_image_of_a_validation(
 
 
 def test_a_training_without_validation():
-    runner = SimpleNamespace(train_dataloader=DataLoader([1]), val_loop=None)
+    runner = SimpleNamespace(train_loop=None, train_dataloader=DataLoader([1]), val_loop=None)
     watching = hook.FirstBatchHook()
     watching.before_train(runner)
     assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
@@ -756,6 +756,15 @@ def test_scores_that_are_wanted(hooks, schedulers, names):
     assert [name for _, name in hook._scores_wanted(runner)] == names
 
 
+@pytest.mark.parametrize('others', [[3, 3], [2, 3], [3, None]])
+def test_epochs_that_are_longer_in_one_process(others, monkeypatch):
+    """It would wait for the others' gradients; a sampler of one's own need not know its length."""
+    monkeypatch.setattr(hook, 'all_gather_object', lambda own: [own, *others])
+    words = '^train_dataloader gives one process 3 batches and another 2: .* round_up=True'
+    with pytest.raises(InputError, match=words) if 2 in others else nullcontext():
+        hook._refuse_uneven(DataLoader(range(3)))
+
+
 class OwnInfinite(InfiniteSampler):
     """A user's, which extends mmengine's."""
 
@@ -783,7 +792,7 @@ def test_loaders_without_a_batch(name, options, refused, monkeypatch):
     loaders[f'{name}_dataloader'] = DataLoader(range(3), **options)
     runner = SimpleNamespace(
         **loaders,
-        **dict(val_loop=0, iter=0, hooks=[], param_schedulers=None),
+        **dict(train_loop=None, val_loop=0, iter=0, hooks=[], param_schedulers=None),
         test_loop=SimpleNamespace(dataloader=loaders['test_dataloader']),
         model=SimpleNamespace(val_step=None, test_step=None),
     )

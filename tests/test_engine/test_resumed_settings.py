@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.optim import LinearLR, MultiStepLR, OptimWrapper, PolyLR
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from fan_mm.engine.resumed_settings import ResumedSettingsHook
 
@@ -24,6 +25,33 @@ def trained(lr=0.1, decay=0.01, groups=1, steps=2, **schedules):
 
 
 POLY = dict(a=(PolyLR, dict(end=9)))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'before', 'words'),
+    [
+        (
+            EpochBasedTrainLoop,
+            12,
+            r' \(epochs of 3 steps, now of 2: other processes, batches or images\)',
+        ),
+        (EpochBasedTrainLoop, 8, ''),
+        (IterBasedTrainLoop, 12, ''),
+    ],
+)
+def test_epochs_of_another_number_of_processes_are_the_reason(kind, before, words):
+    info = dict(max_iters=before, max_epochs=4)
+    wrapper, schedulers = trained(a=(PolyLR, dict(end=8)))
+    said = []
+    runner = SimpleNamespace(
+        **dict(_resume=True, _load_from='a.pth', optim_wrapper=wrapper, max_iters=8, max_epochs=4),
+        **dict(train_loop=kind.__new__(kind), param_schedulers=schedulers),
+        logger=SimpleNamespace(log=lambda level, line: said.append(line)),
+    )
+    saved = [scheduler.state_dict() | dict(end=12) for scheduler in schedulers]
+    content = dict(param_schedulers=saved, message_hub=dict(runtime_info=info))
+    ResumedSettingsHook().after_load_checkpoint(runner, content)
+    assert re.search(f': param_scheduler.0: end is 12, not 8{words}; load_from', said.pop())
 
 
 @pytest.mark.parametrize('named', [False, True])

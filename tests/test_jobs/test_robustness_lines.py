@@ -37,7 +37,7 @@ RESULTS = dict(
         rPC_15=value(2.0),
         mean_16=value(3.0),
         retention_16=value(4.0),
-        mCE=None,
+        mCE=value(55.0),
         relative_mCE=value(5.0),
     ),
     other_summaries=dict(
@@ -60,6 +60,7 @@ FAN, mIoU in %, 3 images
   rPC_15                    2.00
   mean_16                   3.00
   retention_16              4.00
+  mCE                      55.00
   relative_mCE              5.00
   aAcc                    clean  90.00, mean  70.00 [60.00, 80.56]
   mAcc                    clean undefined, mean undefined"""
@@ -70,6 +71,10 @@ def test_summary(monkeypatch):
     assert robustness.summary_text(RESULTS) == TEXT
     old = RESULTS | dict(metric=dict(name='mIoU'))  # of an earlier version
     assert robustness.summary_text(old) == TEXT
+    without = RESULTS | dict(summary=RESULTS['summary'] | dict(mCE=None))
+    assert robustness.summary_text(without) == TEXT.replace(
+        '  mCE                      55.00\n', ''
+    )
     monkeypatch.setattr(robustness, 'calibration_text', lambda results: ['  ECE'])
     other = RESULTS | dict(metric=dict(name='score', unit=None))
     text = robustness.summary_text(other)
@@ -90,6 +95,14 @@ def test_no_clean_score(status, words):
 
 def test_cells_without_a_result():
     assert robustness.failed_cells(RESULTS) == ['fog/1: no memory', 'fog/2: missing']
+
+
+def test_findings(monkeypatch):
+    monkeypatch.setattr(robustness, 'in_words', lambda finding: finding['evidence'])
+    findings = [dict(check='crops', evidence='all 3'), dict(check='colours', evidence='2 points')]
+    assert robustness.findings_text(dict(audit=dict(findings=findings))) == [
+        *('audit, crops: all 3', 'audit, colours: 2 points')
+    ]
 
 
 def test_scalars_for_the_logs():

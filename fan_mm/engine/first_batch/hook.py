@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.checks.loaders import ENDLESS
+from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
@@ -31,16 +32,22 @@ class FirstBatchHook(Hook):
         self.at: tuple[Any, int] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse a training of no batch, and try the validation."""
+        """Refuse a training of no batch, or that would never end, and try the validation."""
+        if type(runner.train_loop) is EpochBasedTrainLoop:
+            _refuse_uneven(runner.train_dataloader)
         _refuse_no_batch('train_dataloader', runner.train_dataloader)
         if runner.val_loop is not None:
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
+            if type(runner.val_loop) is ValLoop:
+                say_dealing('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
         self.began = True
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
         _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
+        if type(runner.test_loop) is TestLoop:
+            say_dealing('test_dataloader', runner.test_loop.dataloader)
         try_loop(runner.test_loop, runner.model.test_step, 'test')
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -88,6 +95,24 @@ class FirstBatchHook(Hook):
         return None
 
 
+def _batches(loader: DataLoader) -> int | None:
+    """How many this process gets; None if its sampler does not know."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def _refuse_uneven(loader: DataLoader) -> None:
+    """Refuse epochs that are longer in some processes, which would wait for the others' gradients."""
+    found = {number for number in all_gather_object(_batches(loader)) if number is not None}
+    if len(found) > 1:
+        raise InputError(
+            f'train_dataloader gives one process {max(found)} batches and another {min(found)}: the one would '
+            'wait for the other; DefaultSampler with round_up=True gives all as many'
+        )
+
+
 def _refuse_no_batch(name: str, loader: Any) -> None:
     """Refuse a loader without a batch: epochs of nothing would end in untrained checkpoints, or no score."""
     if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, '__len__'):
@@ -99,11 +124,7 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
     others = get_world_size() > 1 and len(loader.dataset) > 0
     if name != 'train_dataloader' and others and not loader.drop_last:
         return  # other processes may have the few images
-    try:
-        batches = len(loader)
-    except (TypeError, NotImplementedError):  # a sampler of one's own need not know
-        return
-    if not batches:
+    if _batches(loader) == 0:
         images: Any = loader.dataset
         why = (
             f', and drop_last drops batches of fewer than {loader.batch_size}'

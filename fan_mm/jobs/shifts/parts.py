@@ -158,8 +158,7 @@ def _loader(cfg: Config, dataset: Mapping[str, Any]) -> ConfigDict:
 
 def _coco_metric(cfg: Config) -> ConfigDict | None:
     """The config's own COCO metric."""
-    own = [m for m in metrics_of(cfg.test_evaluator) if isinstance(m, dict)]
-    return next((m for m in own if type_name(m) in _COCO_METRICS), None)
+    return next((m for m in metrics_of(cfg.test_evaluator) if type_name(m) in _COCO_METRICS), None)
 
 
 def _boxes_and_masks(cfg: Config, found: Mapping[str, Sequence[Condition]]) -> list[str]:

@@ -92,6 +92,7 @@ def test_lines_about_a_condition(line, named, once):
         (dict(type='CityscapesDataset'), r'^test_dataloader\.dataset has no pipeline'),
         (dict(type='CityscapesDataset', pipeline=[]), r'^test_dataloader\.dataset has no pipeline'),
         ({}, r'^test_dataloader\.dataset has no pipeline'),
+        (None, r'^test_dataloader\.dataset has no pipeline'),
     ],
 )
 def test_loaders(dataset, words):
@@ -135,6 +136,7 @@ TRUTH = dict(ann_file=Path('b.json'))
         ([COCO], True, ['bbox', 'segm']),
         ([dict(type='Own'), COCO], True, ['bbox', 'segm']),
         ([dict(COCO, metric='segm')], True, ['bbox', 'segm']),
+        ([dict(COCO, metric='segmentation')], True, ['bbox']),
         ([COCO], False, ['bbox']),
         ([dict(COCO, metric='bbox')], True, ['bbox']),
         ([dict(type='FastCocoMetric')], True, ['bbox']),

@@ -1,0 +1,78 @@
+"""How a sampler deals the samples of an evaluation to several processes: mmengine joins what they found.
+
+It takes results from each process in turn, and leaves out what exceeds the number of samples: the repeated ones that
+DefaultSampler has padded with. What is dealt in another way loses samples, and counts others twice.
+"""
+
+import itertools
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.logging import print_log
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from fan_mm.engine.checks.loaders import ENDLESS
+
+
+def say_dealing(name: str, loader: Any) -> None:
+    """Say how many samples an evaluation leaves out or counts twice; all processes must call it.
+
+    Args:
+        name: 'val_dataloader' or 'test_dataloader'.
+        loader: built from it.
+    """
+    processes = get_world_size()
+    if processes == 1 or not isinstance(loader, DataLoader):
+        return
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, '__len__'):
+        return
+    parts = all_gather_object(_own(loader))
+    lost, twice = joined_wrongly(parts, len(loader.dataset))
+    if not lost and not twice:
+        return
+    batches = loader.batch_sampler
+    sampler = loader.sampler if type(batches) is BatchSampler else batches
+    print_log(
+        f'fan_mm: {name}: as {type(sampler).__name__} deals the images to {processes} processes, the scores leave '
+        f"out {lost} of them and count {twice} twice: use sampler=dict(type='DefaultSampler', shuffle=False) and no "
+        'batch_sampler, or one process',
+        'current',
+        logging.WARNING,
+    )
+
+
+def joined_wrongly(parts: Sequence[Sequence[int] | None], total: int) -> tuple[int, int]:
+    """How many samples are left out, and how many count several times, where mmengine joins results.
+
+    Args:
+        parts: indices of each process's samples, in order; None where they are unknown.
+        total: samples of the dataset.
+    """
+    if any(part is None for part in parts):
+        return 0, 0
+    turns = itertools.zip_longest(*(part for part in parts if part is not None))
+    joined = [index for turn in turns for index in turn if index is not None][:total]
+    counts = np.bincount(joined, minlength=total) if joined else np.zeros(total, int)
+    return int((counts == 0).sum()), int((counts > 1).sum())
+
+
+def _own(loader: DataLoader) -> list[int] | None:
+    """The indices of this process's samples; None if they are no numbers, endless, or some are dropped."""
+    batches: Any = loader.batch_sampler
+    if batches is None or getattr(batches, 'drop_last', False):
+        return None
+    kinds = [*type(batches).__mro__, *type(getattr(batches, 'sampler', None)).__mro__]
+    if any(kind.__name__ in ENDLESS for kind in kinds):
+        return None
+    total: Any = len(loader.dataset)  # type: ignore[arg-type]
+    # samplers of one's own may fail, and torch's draw a seed
+    with suppress(Exception), torch.random.fork_rng(devices=[]):
+        taken = itertools.islice(batches, total + 1)  # to its end, which some clear up at
+        own = [int(index) for batch in taken for index in batch]
+        return own if all(0 <= index < total for index in own) else None
+    return None

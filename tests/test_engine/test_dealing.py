@@ -1,0 +1,82 @@
+"""Samplers of evaluations in several processes: mmengine joins results in one way alone."""
+
+import numpy as np
+import pytest
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler, DataLoader
+
+from fan_mm.engine.first_batch import dealing
+
+
+class InChunks(DefaultSampler):
+    """As mmpretrain's SequentialSampler with subsample_type='sequential'."""
+
+    def __iter__(self):
+        indices = (list(range(len(self.dataset))) * 2)[: self.total_size]
+        share = self.total_size // self.world_size
+        return iter(indices[self.rank * share : (self.rank + 1) * share])
+
+
+class Reversed(BatchSampler):
+    """Gives a process its batches in another order, as those that sort by shape do."""
+
+    def __iter__(self):
+        return iter(list(super().__iter__())[::-1])
+
+
+class All(DefaultSampler):
+    """Knows of one process only."""
+
+    def __iter__(self):
+        return iter(range(len(self.dataset)))
+
+
+def loader_of(rank, size, kind, batches=BatchSampler, processes=3, drop_last=False, **options):
+    sampler = kind(range(size), **options)
+    sampler.rank, sampler.world_size = rank, processes
+    if kind is not InfiniteSampler:
+        share = -(-size // processes) if sampler.round_up else -(-(size - rank) // processes)
+        sampler.num_samples = share
+        sampler.total_size = share * processes if sampler.round_up else size
+    return DataLoader(range(size), batch_sampler=batches(sampler, 1, drop_last))
+
+
+@pytest.mark.parametrize(
+    ('size', 'how', 'lost', 'twice'),
+    [
+        (7, dict(kind=DefaultSampler, seed=0), 0, 0),
+        (7, dict(kind=DefaultSampler, shuffle=False), 0, 0),
+        (7, dict(kind=DefaultSampler, shuffle=False, round_up=False), 0, 0),
+        (2, dict(kind=DefaultSampler, shuffle=False), 0, 0),
+        (2, dict(kind=DefaultSampler, shuffle=False, round_up=False), 0, 0),
+        (6, dict(kind=InChunks), 0, 0),
+        (7, dict(kind=InChunks), 1, 1),
+        (7, dict(kind=InChunks, round_up=False), 1, 0),
+        (6, dict(kind=DefaultSampler, shuffle=False, batches=Reversed), 0, 0),
+        (7, dict(kind=DefaultSampler, shuffle=False, batches=Reversed), 1, 1),
+        (9, dict(kind=All), 6, 3),
+        (9, dict(kind=All, drop_last=True), 0, 0),  # said elsewhere
+    ],
+)
+def test_images_left_out_and_counted_twice(size, how, lost, twice, monkeypatch):
+    """The line says what mmengine's metrics compute on."""
+    loaders = [loader_of(rank, size, **how) for rank in range(3)]
+    said = []
+    monkeypatch.setattr(dealing, 'get_world_size', lambda: 3)
+    monkeypatch.setattr(
+        dealing, 'all_gather_object', lambda own: [dealing._own(loader) for loader in loaders]
+    )
+    monkeypatch.setattr(dealing, 'print_log', lambda line, *_: said.append(line))
+    dealing.say_dealing('val_dataloader', loaders[0])
+    words = f'to 3 processes, the scores leave out {lost} of them and count {twice} twice: use '
+    assert [words in line for line in said] == [True] * bool(lost + twice)
+
+
+def test_one_process_and_samplers_that_nobody_can_ask(monkeypatch):
+    dealing.say_dealing('val_dataloader', loader_of(0, 7, All))
+    assert dealing._own(loader_of(0, 4, InfiniteSampler)) is None
+    frames = DataLoader(range(4), batch_sampler=[[(0, 1)], [(0, 2)]])
+    assert dealing._own(frames) is None
+    assert dealing.joined_wrongly([None, [1]], 4) == (0, 0)
+    assert dealing.joined_wrongly([[], []], 4) == (4, 0)
+    assert dealing._own(DataLoader(range(2), sampler=np.array([0, 1]))) == [0, 1]
