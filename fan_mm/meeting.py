@@ -4,6 +4,7 @@ torchrun ends the other processes of a node if one fails there. Those of other n
 timeout of the group that they want to form; the store through which they meet tells them that it will not come.
 """
 
+import contextlib
 import datetime
 import os
 import sys
@@ -13,23 +14,31 @@ from typing import Any
 from fan_mm.errors import LOST_PROCESS, InputError
 
 _PAUSE = 0.1  # seconds
+_LONGEST = 1800.0  # seconds, as long as PyTorch waits for a group of gloo's
 _PATIENCE = datetime.timedelta(seconds=20)  # of a process that ends, for a store that may be gone
 
 
 def wait_for_all() -> None:
-    """Wait until every process is about to join the group.
+    """Wait until every process is about to join the group, or until waiting is left to the group itself.
+
+    One that is killed says nothing, and the group has a timeout.
 
     Raises:
-        InputError: one has ended instead.
+        InputError: one has ended instead, or the launcher of the first node.
     """
     store = _store()
     if store is None:
         return
-    store.add(_key('here'), 1)
-    while store.add(_key('here'), 0) < int(os.environ['WORLD_SIZE']):
-        if store.check([_key('ended')]):
-            raise InputError(LOST_PROCESS)
-        time.sleep(_PAUSE)
+    end = time.monotonic() + _LONGEST
+    try:
+        here = store.add(_key('here'), 1)
+        while here < int(os.environ['WORLD_SIZE']) and time.monotonic() < end:
+            if store.check([_key('ended')]):
+                raise InputError(LOST_PROCESS)
+            time.sleep(_PAUSE)
+            here = store.add(_key('here'), 0)
+    except RuntimeError as error:  # the store's; torch 2.1 has no class of its own for it
+        raise InputError(LOST_PROCESS) from error
 
 
 def say_ended() -> None:
@@ -37,7 +46,8 @@ def say_ended() -> None:
     if _group() is not None:
         return  # they notice
     if (store := _store()) is not None:
-        store.set(_key('ended'), '')
+        with contextlib.suppress(RuntimeError):  # it has gone, too
+            store.set(_key('ended'), '')
 
 
 def end_together() -> None:
@@ -49,7 +59,9 @@ def end_together() -> None:
 def _group() -> Any:
     """torch.distributed, if this process has joined a group."""
     module: Any = sys.modules.get('torch.distributed')
-    return module if module is not None and module.is_initialized() else None
+    if module is None or not module.is_available():  # some builds of PyTorch have none
+        return None
+    return module if module.is_initialized() else None
 
 
 def _store() -> Any:

@@ -60,6 +60,30 @@ def test_without_other_nodes_or_another_launcher_nobody_waits(name, monkeypatch)
     meeting.say_ended()
 
 
+def test_one_that_is_killed_is_left_to_the_timeout_of_the_group(monkeypatch):
+    monkeypatch.setattr(meeting, '_LONGEST', 0.0)
+    meeting.wait_for_all()
+
+
+@pytest.mark.parametrize('question', ['add', 'check'])
+def test_a_store_that_goes_meanwhile(question, monkeypatch):
+    def reset(*args):
+        raise RuntimeError('failed to recv, got 0 bytes')
+
+    for name in (question, 'set'):
+        monkeypatch.setattr(TCPStore, name, reset)
+    meeting.say_ended()
+    with pytest.raises(InputError, match='another process of this run ended'):
+        meeting.wait_for_all()
+
+
+def test_pytorch_without_process_groups(monkeypatch):
+    monkeypatch.setattr(torch.distributed, 'is_available', lambda: False)
+    monkeypatch.delattr(torch.distributed, 'is_initialized')
+    with pytest.raises(SystemExit):
+        cli.run(lambda: 1)
+
+
 def test_a_store_that_is_gone(store, monkeypatch):
     monkeypatch.setattr(meeting, '_PATIENCE', meeting.datetime.timedelta(seconds=1))
     monkeypatch.setenv('MASTER_PORT', '1')

@@ -156,7 +156,7 @@ def launches() -> dict:
 
     call, times = work('residual', 'tokens'), {}
     for name, direct in (('ours', True), ('Triton alone', False)):
-        with mock.patch.object(launch, 'KEEPS_CONSTANTS', direct):
+        with mock.patch.object(launch, 'BY_TYPES', direct):
             for _ in range(10):
                 call()
             synchronize()

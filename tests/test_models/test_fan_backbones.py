@@ -93,6 +93,15 @@ def test_traces(backbone, arch):
         torch.testing.assert_close(traced(images), module(images), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(('backbone', 'arch'), SMALL, ids=SMALL_IDS)
+def test_no_images(backbone, arch):
+    model = make(backbone, arch)
+    for training in (False, True):
+        with torch.set_grad_enabled(training):
+            outputs = model.train(training)(torch.empty(0, 3, 32, 64))
+            assert [len(x) for x in outputs] == [0] * len(outputs) != []
+
+
 def test_only_what_the_outputs_need_is_made():
     def parts(**options):
         return {

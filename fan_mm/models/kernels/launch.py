@@ -13,8 +13,12 @@ from torch import Tensor
 
 # Bytes, as all memory that PyTorch allocates; where a view begins elsewhere Triton finds other machine code
 ALIGNED = 16
-# Older ones take the arguments without constants. A kernel that runs in the interpreter is no machine code.
-KEEPS_CONSTANTS = tuple(int(part) for part in triton.__version__.split('.')[:2]) >= (3, 3)
+# Older ones take the arguments without constants; for AMD the machine code depends on whether a tensor has more
+# than 2 GiB, too. A kernel that runs in the interpreter is no machine code.
+BY_TYPES = (
+    tuple(int(part) for part in triton.__version__.split('.')[:2]) >= (3, 3)
+    and torch.version.hip is None
+)
 _compiled: dict[tuple, Any] = {}
 
 
@@ -34,7 +38,7 @@ def launch(kernel: Any, grid: tuple[int, int, int], *args: Any, **options: Any) 
             launch(kernel, grid, *args, **options)
         return
     key = [kernel.fn, device, *options.values()]
-    aligned = KEEPS_CONSTANTS
+    aligned = BY_TYPES
     for value in args:
         if isinstance(value, Tensor):
             key.append(value.dtype)

@@ -97,7 +97,7 @@ class ConvMlp(nn.Module):
         conv1, bn, conv2 = self.dwconv.conv1, self.dwconv.bn, self.dwconv.conv2
         scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
         shift = bn.bias - bn.running_mean * scale
-        channels = max(64, PART_SIZE // tokens.shape[:2].numel() // 64 * 64)
+        channels = max(64, PART_SIZE // max(1, tokens.shape[:2].numel()) // 64 * 64)
         out: Tensor = self.fc2.bias
         for start in range(0, len(self.gamma), channels):
             c = slice(start, start + channels)
