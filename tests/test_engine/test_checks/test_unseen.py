@@ -56,6 +56,8 @@ def test_a_transform_that_nobody_has():
         ('mmseg', dict(type='RandomCutOut', prob=1, n_holes=1, cutout_shape=(8, 8)), True),
         ('mmseg', dict(type='RandomCutOut', prob=0, n_holes=1, cutout_shape=(8, 8)), False),
         ('mmdet', dict(type='Brightness', prob=1, level=5), False),
+        ('mmdet', dict(type='RandomCenterCropPad', test_mode=True), False),
+        ('mmdet', dict(type='RandomCenterCropPad', crop_size=(8, 8)), True),
         ('mmpretrain', dict(type='RandomCrop', crop_size=8), True),
     ],
 )
