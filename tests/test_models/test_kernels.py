@@ -410,6 +410,7 @@ GPU_BRANCHES = (
     ('residual', 'fuses'),
     ('convolution', 'has_kernels'),
     ('channel_attention', 'has_kernels'),
+    ('channel_attention', 'fuses'),
 )
 
 
@@ -435,13 +436,12 @@ def test_backbones_compute_the_same_through_the_operators(backbone, monkeypatch)
         torch.testing.assert_close(value, other, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ('before_product', 'dtype'), [(True, torch.float16), (False, torch.float32)]
-)
-def test_norms_before_products_keep_autocasts_type(before_product, dtype, monkeypatch):
+@pytest.mark.parametrize('before_product', [True, False])
+def test_norms_before_products_keep_autocasts_type(before_product, monkeypatch):
     norm = ChannelLayerNorm(8, before_product=before_product)
     monkeypatch.setattr('fan_mm.models.layers.layer_norm.fuses', lambda x: True)
-    x = torch.randn(2, 5, 8)
-    assert norm(x).dtype == torch.float32
+    x, gate = torch.randn(2, 5, 8), torch.rand(2, 8)
+    assert norm(x).dtype == norm.gated(x, gate).dtype == torch.float32
     monkeypatch.setattr(torch, 'is_autocast_enabled', lambda device: True)
-    assert norm(x).dtype == norm(x.half()).dtype == dtype
+    dtype = torch.get_autocast_dtype('cuda') if before_product else torch.float32
+    assert norm(x).dtype == norm(x.half()).dtype == norm.gated(x, gate).dtype == dtype

@@ -7,7 +7,7 @@ the paper's Eq. 7 and the released models differ, this is the released models' f
 import torch
 from torch import Tensor, nn
 
-from fan_mm.models.kernels import channel_similarity, has_kernels, softmax_over_tokens
+from fan_mm.models.kernels import channel_similarity, fuses, has_kernels, softmax_over_tokens
 from fan_mm.models.layers.convolution import FanOutConv2d
 from fan_mm.models.layers.layer_norm import ChannelLayerNorm
 from fan_mm.models.layers.linear import Linear, cast_once
@@ -66,7 +66,12 @@ class EfficientChannelAttention(nn.Module):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (B, N, C) on a grid (H, W) to (B, N, C)."""
         cast = cast_once(tokens)
-        return self.norm_v(self.mlp(cast, grid), self.gate(tokens, self.q(cast)))
+        values, gate = self.mlp(cast, grid), self.gate(tokens, self.q(cast))
+        return (
+            self.norm_v.gated(values, gate)
+            if fuses(values)
+            else gate[:, None] * self.norm_v(values)
+        )
 
 
 class SqueezeExcite(nn.Module):

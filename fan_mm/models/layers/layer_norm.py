@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fan_mm.models.kernels import beside, fuses, layer_norm_on_gpu
+from fan_mm.models.kernels import fuses, layer_norm_on_gpu
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -39,26 +39,23 @@ class ChannelLayerNorm(nn.LayerNorm):
         self.before_product = before_product
         self.ratio = (channels - 1) / channels if unbiased else 1.0  # s above
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Normalise ``x``.
-
-        Args:
-            x: (B, ..., C).
-            gate: a factor (B, C) of the output.
-
-        Returns:
-            (B, ..., C).
-        """
-        weight: Tensor = self.weight * self.ratio**0.5 if self.unbiased else self.weight
-        bias: Tensor = self.bias
-        eps = self.eps * self.ratio
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` of shape (B, ..., C)."""
         if fuses(x):
-            dtype = self._type_under_autocast() if torch.is_autocast_enabled('cuda') else x.dtype
-            if gate is not None:
-                weight, bias = gate * weight, gate * bias
-            return layer_norm_on_gpu(x, weight, bias, eps, dtype)
-        out = F.layer_norm(x, self.normalized_shape, weight, bias, eps)
-        return out if gate is None else out * beside(gate, out)
+            return self._by_kernel(x, self._weight(), self.bias)
+        eps = self.eps * self.ratio
+        return F.layer_norm(x, self.normalized_shape, self._weight(), self.bias, eps)
+
+    def gated(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Normalise ``x`` (B, ..., C) and multiply it by a gate (B, C), in one pass: where `fuses` says so."""
+        return self._by_kernel(x, gate * self._weight(), gate * self.bias)
+
+    def _weight(self) -> Tensor:
+        return self.weight * self.ratio**0.5 if self.unbiased else self.weight
+
+    def _by_kernel(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        dtype = self._type_under_autocast() if torch.is_autocast_enabled('cuda') else x.dtype
+        return layer_norm_on_gpu(x, weight, bias, self.eps * self.ratio, dtype)
 
     def _type_under_autocast(self) -> torch.dtype:
         return torch.get_autocast_dtype('cuda') if self.before_product else torch.float32
