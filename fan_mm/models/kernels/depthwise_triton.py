@@ -23,6 +23,8 @@ SUMMED_TILES = {  # of a program that sums gradients, and its warps; for kernels
     True: (8, 32, 64, 4),
 }
 
+MOST_PARTS = 2**16 - 1  # that a grid holds along its second axis
+
 
 @triton.jit(do_not_specialize=['height', 'width'])
 def _convolve(
@@ -139,6 +141,8 @@ def gradients(gradient: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """
     batch, height, width, channels = x.shape
     rows, columns, depth, warps = SUMMED_TILES[size > 3]
+    while rows < height and batch * parts_of(height, rows) * parts_of(width, columns) > MOST_PARTS:
+        rows *= 2
     parts = batch * parts_of(height, rows) * parts_of(width, columns)
     of_weight = x.new_empty((parts, channels, 1, size, size), dtype=torch.float32)
     of_bias = x.new_empty((parts, channels), dtype=torch.float32)
