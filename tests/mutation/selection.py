@@ -46,9 +46,10 @@ TESTS = {
         'test_engine/test_classification_checks.py'
     ),
     'checks/models': 'test_engine/test_checks/test_model_fit.py',
-    'first_batch/hook': 'test_engine/test_first_batch.py test_engine/test_later_failures.py',
+    'first_batch/hook': 'test_engine/test_first_batch.py test_engine/test_trial.py test_engine/test_later_failures.py',
     'first_batch/trial': (
-        'test_engine/test_first_batch.py test_engine/test_outputs.py test_engine/test_evaluators.py '
+        'test_engine/test_trial.py test_engine/test_first_batch.py test_engine/test_outputs.py '
+        'test_engine/test_evaluators.py '
         'test_evaluation/test_scores.py'
     ),
     'config/registered': 'test_engine/test_checks/test_dataset_checks.py test_engine/test_config_checks.py',

@@ -1,6 +1,5 @@
 """What is wrong with the first batch is said before anything long; nothing else is changed."""
 
-import random
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -8,18 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from first_batch_parts import Images, Samples, SizedStream, StateHook, Stream, fails, keeping_loop
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import all_reduce
-from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.registry import HOOKS, METRICS
+from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    IterableDataset,
     SequentialSampler,
     SubsetRandomSampler,
 )
@@ -40,77 +37,6 @@ def cfg(tiny_config, tmp_path):
     cfg.work_dir = str(tmp_path / 'work')
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     return cfg
-
-
-@HOOKS.register_module(force=True)
-class StateHook(Hook):
-    """Notes what the first iteration begins with, and each iteration's losses."""
-
-    priority = 'LOWEST'
-    seen = []
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        model = {name: value.clone() for name, value in runner.model.state_dict().items()}
-        modes = [module.training for module in runner.model.modules()]
-        states = [repr(random.getstate()), repr(np.random.get_state()), torch.get_rng_state()]
-        paths = [sample.img_path for sample in data_batch['data_samples']]
-        scalars = dict(runner.message_hub.log_scalars)
-        self.seen.append((model, modes, states, paths, sorted(scalars), runner.iter))
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.seen.append({name: value.item() for name, value in outputs.items()})
-
-
-def same(first, second):
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
-
-
-def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
-    """Weights, batch norm, modes, random numbers, order, logs, losses, EMA: to the digit."""
-    cfg.custom_hooks = [dict(type='StateHook'), dict(type='EMAHook', momentum=0.5)]
-    cfg.model.decode_head.dropout_ratio = 0.5
-    runs = []
-    for tried in (True, False):
-        if not tried:
-            monkeypatch.setattr(hook, 'try_loop', lambda *args: None)
-        StateHook.seen.clear()
-        run = Config(cfg._cfg_dict.to_dict())
-        run.work_dir = str(tmp_path / f'tried {tried}')
-        # two of the same second would share the hub of mmengine that keeps what is logged
-        run.experiment_name = f'{tmp_path.name}_{tried}'
-        train(run)
-        weights = torch.load(f'{run.work_dir}/iter_2.pth', weights_only=False)
-        runs.append((list(StateHook.seen), weights['state_dict'], weights['ema_state_dict']))
-    assert same(*runs)
-    assert len(runs[0][0]) == 4
-
-
-@METRICS.register_module(force=True)
-class OwnMetric(BaseMetric):
-    """Takes or refuses what it is given, as ``fails`` says: 'process', 'always', 'on few', 'never'."""
-
-    def __init__(self, fails):
-        super().__init__()
-        self.fails, self.out_file = fails, None
-
-    def process(self, data_batch, data_samples):
-        if self.fails == 'process':
-            raise KeyError('gt_sem_seg')
-        self.results += [0] * len(data_samples)
-
-    def compute_metrics(self, results):
-        if self.out_file:
-            with open(self.out_file, 'w') as file:
-                file.write('scores')
-        if self.fails == 'always' or (self.fails == 'on few' and len(results) < 3):
-            raise ValueError('only one class present')
-        return {'auc': 0.5}
 
 
 @pytest.mark.parametrize(
@@ -181,70 +107,9 @@ def test_a_test_is_tried_too(cfg):
         evaluate(cfg, f'{cfg.work_dir}/iter_2.pth')
 
 
-class Joined(list):
-    """Two datasets of images, as a ConcatDataset joins them."""
-
-    cumulative_sizes = (1, 2)
-
-    def get_data_info(self, index):
-        return self[index]
-
-
-@pytest.mark.parametrize(
-    ('second', 'metric', 'doubled'),
-    [
-        ('./town/a.png', {}, True),
-        ('town/b.png', {}, False),
-        ('town/a.png', dict(_coco_api=SimpleNamespace(get_img_ids=list), img_ids=[]), False),
-    ],
-)
-def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatch):
-    """Of any kind; COCO's are told by their ids."""
-    evaluator = SimpleNamespace(metrics=[SimpleNamespace(**metric)])
-    dataset = Joined(dict(img_path=path) for path in ('town/a.png', second))
-    lines = []
-    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
-    trial._say_joined_twice(evaluator, dataset, 'test')
-    trial._say_joined_twice(evaluator, list(dataset), 'test')  # one that joins nothing
-    line = (
-        'test_dataloader.dataset: 1 images listed more than once (the first is town/a.png, 2 times)'
-    )
-    assert [line in said for said in lines] == [True] * doubled
-
-
-class Stream(IterableDataset):
-    """Of no known length."""
-
-    def __iter__(self):
-        return iter(())
-
-
-class SizedStream(Stream):
-    def __len__(self):
-        return 0
-
-
 class Unsized:
     def __getitem__(self, index):
         return index
-
-
-class Samples:
-    """A dataset whose second sample cannot be read, by an error that names no file."""
-
-    def __init__(self, paths):
-        self.paths = paths
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        if index == 1:
-            raise OSError('cannot identify image file <BytesIO>')
-        return index
-
-    def get_data_info(self, index):
-        return dict(img_path=self.paths[0], seg_map_path=self.paths[1])
 
 
 @pytest.mark.parametrize('bad', [0, 1])
@@ -307,16 +172,6 @@ class Keeping(torch.nn.Module):
         return [{'right': 1}]
 
 
-def keeping_loop(model, **options):
-    dataset = [dict(inputs=index) for index in range(3)]
-    runner = SimpleNamespace(model=model)
-    evaluator = Evaluator([OwnMetric(fails='never')])
-    return SimpleNamespace(
-        **dict(runner=runner, evaluator=evaluator, fp16=False),
-        dataloader=DataLoader(dataset, collate_fn=list, **options),
-    )
-
-
 def test_a_model_that_keeps_things_is_put_back(monkeypatch):
     monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     model = Keeping().train()
@@ -324,214 +179,6 @@ def test_a_model_that_keeps_things_is_put_back(monkeypatch):
     trial.try_loop(keeping_loop(model), model.val_step, 'val')
     assert vars(model) == attributes
     assert calls == [] and model.training and model.count == 0 and 'gallery' not in model._buffers
-
-
-@pytest.fixture
-def said(monkeypatch):
-    """What a trial logs."""
-    lines = []
-    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
-    monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
-    return lines
-
-
-def tried(change, name='val', label=0, wanted=()):
-    """The trial of a loop over three images, changed before; the batches that its model was given."""
-    loop, seen = keeping_loop(torch.nn.Module()), []
-    change(loop)
-
-    def step(batch):
-        seen.append(len(batch))
-        return [
-            dict(img_id=7, pred_label=torch.tensor(label), pred_score=torch.ones(9)) for _ in batch
-        ]
-
-    trial.try_loop(loop, step, name, wanted)
-    return seen
-
-
-class Images(list):
-    """With classes, as a dataset that joins two of ``half`` and of the other images."""
-
-    metainfo = dict(classes=('a', 'b'))
-
-    def __init__(self, *paths, half=None):
-        super().__init__(dict(img_path=path) for path in paths)
-        if half:
-            self.cumulative_sizes = [half, len(self)]
-
-    def get_data_info(self, index):
-        return self[index]
-
-
-def of(*paths, half=None, **options):
-    """Gives a loop other images."""
-    return lambda loop: setattr(
-        loop, 'dataloader', DataLoader(Images(*paths, half=half), collate_fn=list, **options)
-    )
-
-
-def with_metric(**attributes):
-    """Gives a loop's metric other attributes."""
-    return lambda loop: vars(loop.evaluator.metrics[0]).update(attributes)
-
-
-def coco(images):
-    return dict(_coco_api=SimpleNamespace(get_img_ids=lambda: range(images)), img_ids=[])
-
-
-@pytest.mark.parametrize(
-    ('change', 'options', 'line'),
-    [
-        (with_metric(), {}, None),
-        (with_metric(fails='on few'), {}, None),
-        (
-            with_metric(fails='always'),
-            {},
-            'val_evaluator: OwnMetric cannot compute: ValueError: only one class present (on few samples; '
-            'perhaps not on all)',
-        ),
-        (with_metric(**coco(3)), {}, None),
-        (
-            with_metric(**coco(4)),
-            {},
-            'val_evaluator: the annotation file of OwnMetric has 4 images, the dataset 3: objects in the '
-            'others count as missed',
-        ),
-        (of('a.png', 'b.png', './a.png'), {}, None),
-        (of(None, 'a.png', 'a.png', half=2), {}, None),  # of which not all are files
-        (
-            of('a.png', 'b.png', './a.png', half=2),
-            {},
-            'val_dataloader.dataset: 1 images listed more than once (the first is a.png, 2 times): '
-            'each is counted that often',
-        ),
-        (of('a.png'), dict(name='test', label=1), None),
-        (of('a.png'), dict(label=2), None),
-        (
-            of('a.png'),
-            dict(name='test', label=2),
-            'test_dataloader: 1 of the first 1 predictions are not among the 2 classes of the dataset',
-        ),
-    ],
-)
-def test_what_a_trial_says(change, options, line, said):
-    tried(change, **options)
-    assert [found.startswith(f'fan_mm: {line}') for found in said] == [True] * (line is not None), (
-        said
-    )
-
-
-def test_a_trial_leaves_no_file(said, tmp_path):
-    tried(with_metric(out_file=str(tmp_path / 'scores.txt')))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ('change', 'given'),
-    [
-        (of(*'abcde'), [1]),
-        (of(*'abcde', batch_size=2), [2]),
-        (of(*'abc', batch_size=4), [3]),
-        (of(*'abcde', batch_sampler=BatchSampler(SequentialSampler(range(5)), 2, False)), [2]),
-        (of(*'abcde', batch_sampler=[[0, 1, 2], [3, 4]]), [1]),  # which says no size
-        # streams have no first batch
-        (lambda loop: setattr(loop, 'dataloader', DataLoader(Stream())), []),
-        (lambda loop: setattr(loop, 'dataloader', DataLoader(SizedStream())), []),
-        (lambda loop: setattr(loop, 'dataloader', SimpleNamespace(dataset={1, 2})), []),
-    ],
-)
-def test_the_batch_that_is_tried(change, given, said):
-    assert tried(change) == given
-    if given and given != [3]:
-        # a metric that cannot compute on that gets some of all, batch by batch
-        several = lambda loop: (change(loop), with_metric(fails='on few')(loop))  # noqa: E731
-        size = given[0]
-        assert tried(several) == given + [size] * (5 // size) + [5 % size] * (5 % size > 0)
-
-
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
-        ({}, None),
-        (dict(wanted=[('here', 'accuracy/top1'), ('a', 'robustness/b'), ('c', 'loss_d')]), None),
-        (
-            dict(wanted=[('here', 'accuracy/top5')]),
-            '^here: val_evaluator does not report accuracy/top5; did you mean accuracy/top1[?] It reports accuracy',
-        ),
-        (
-            dict(wanted=[('here', 'x')]),
-            '^here: val_evaluator does not report x; It reports accuracy/top1$',
-        ),
-        (
-            dict(scores=(9, 2)),
-            '^val_evaluator: Accuracy cannot compute: RuntimeError: stack expects',
-        ),
-        (
-            dict(scores=(9, 2), own=dict(prefix='a')),
-            '^val_evaluator: Own cannot compute: RuntimeError',
-        ),
-        # another one's computation, which may do better with more
-        (dict(scores=(9, 2), own=dict(compute_metrics=OwnMetric.compute_metrics)), None),
-        (dict(own=dict(evaluate=lambda self, size: {}), wanted=[('here', 'x')]), None),
-    ],
-)
-def test_what_a_trial_refuses(options, words, said):
-    accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy
-    own, scores = options.pop('own', None), options.pop('scores', (9, 9))
-    loop = keeping_loop(torch.nn.Module(), batch_size=2)
-    loop.evaluator = Evaluator([accuracy() if own is None else type('Own', (accuracy,), own)()])
-    outputs = [dict(pred_score=torch.ones(n), gt_label=torch.tensor([0])) for n in scores]
-    with pytest.raises(InputError, match=words) if words else nullcontext():
-        trial.try_loop(loop, lambda batch: outputs[: len(batch)], 'val', options.get('wanted', ()))
-
-
-class Demanding(OwnMetric):
-    """Uses up what it has collected, and counts only the images of that."""
-
-    def process(self, data_batch, data_samples):
-        assert len(data_batch) == len(data_samples)
-        self.results += [np.array([sample['img_id']]) for sample in data_samples]
-
-    def compute_metrics(self, results):
-        assert {int(result[0]) for result in results} == set(self.img_ids)
-        for result in results:
-            result[0] = -1
-        return super().compute_metrics(results)
-
-
-def test_a_metric_that_needs_more_can_compute_twice(said):
-    metric = Demanding(fails='on few')
-    vars(metric).update(coco(4))
-    tried(lambda loop: setattr(loop, 'evaluator', Evaluator([metric])))
-    assert len(said) == 1 and 'count as missed' in said[0]
-    assert metric.img_ids == [] and metric.results == []
-
-
-@pytest.mark.parametrize(
-    ('rank', 'processes', 'wrapped', 'tries'),
-    [(0, 1, 0, True), (0, 2, 0, True), (1, 2, 0, False), (0, 2, 1, True), (1, 2, 1, True)],
-)
-def test_who_tries(rank, processes, wrapped, tries, monkeypatch, said):
-    """The first process alone, unless the model needs all."""
-    monkeypatch.setattr(trial, 'get_dist_info', lambda: (rank, processes))
-    monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: wrapped)
-    alone = []
-    monkeypatch.setattr(trial, 'one_process', lambda: alone.append(1) or nullcontext())
-    assert bool(tried(of('a.png'))) == tries and bool(alone) == (tries and not wrapped)
-
-    def ask_all(batch):
-        torch.distributed.all_reduce(torch.ones(1))
-
-    loop = keeping_loop(torch.nn.Module())
-    # what the first cannot do alone, all may do together
-    unsure = processes > 1 and not wrapped
-    with nullcontext() if unsure else pytest.raises(InputError, match='process group has not been'):
-        trial.try_loop(loop, ask_all, 'val')
-
-
-def fails(error):
-    raise error
 
 
 @pytest.mark.parametrize(
@@ -565,25 +212,6 @@ def test_a_loop_of_ones_own():
         trial.try_loop(loop, None, 'val')
 
 
-def test_another_sample_that_cannot_be_loaded(said):
-    loop = keeping_loop(torch.nn.Module())
-    loop.evaluator.metrics[0].fails = 'on few'
-    loop.dataloader = DataLoader(Samples([__file__, __file__]), collate_fn=list)
-    with pytest.raises(InputError, match=r'^val_dataloader cannot load'):
-        trial.try_loop(loop, lambda batch: [{}], 'val')
-
-
-def test_a_label_that_the_model_has_no_score_for(said):
-    loop = keeping_loop(torch.nn.Module())
-    loop.evaluator = Evaluator([pytest.importorskip('mmpretrain.evaluation').Accuracy()])
-    of('a.png', 'b.png')(loop)
-    loop.dataloader.dataset[1]['gt_label'] = 2
-    outputs = [dict(pred_score=torch.ones(2), gt_label=torch.tensor([0]))]
-    trial.try_loop(loop, lambda batch: outputs, 'val')
-    with pytest.raises(InputError, match=r'^the dataset has the label 2, but the model has scores'):
-        trial.try_loop(loop, lambda batch: outputs, 'test')
-
-
 @pytest.mark.parametrize(
     ('sampler', 'order'),
     [
@@ -600,23 +228,6 @@ def test_the_order_that_samples_are_taken_in(sampler, order):
     assert list(trial._indices(DataLoader(range(3), sampler=sampler), 3)) == order
 
 
-def test_random_numbers_are_put_back(said):
-    loop = keeping_loop(torch.nn.Module())
-
-    def draw(batch=None):
-        drawn = random.random(), np.random.rand(), torch.rand(1).item()
-        return drawn if batch is None else [{}]
-
-    seeds = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    expected = draw()
-    for put, seed in zip(
-        (random.setstate, np.random.set_state, torch.set_rng_state), seeds, strict=True
-    ):
-        put(seed)
-    trial.try_loop(loop, draw, 'val')
-    assert draw() == expected
-
-
 @pytest.mark.parametrize(('images', 'asked'), [(3, 3), (1999, 1999), (2000, 1000)])
 def test_labels_are_looked_at_evenly(images, asked):
     dataset = Images(*range(images))
@@ -625,55 +236,6 @@ def test_labels_are_looked_at_evenly(images, asked):
     labels = list(trial._some_labels(dataset))
     assert len(labels) == asked and labels[1] == images // asked
     assert list(trial._some_labels([1])) == []
-
-
-def test_outputs_may_be_anything(said):
-    trial.try_loop(keeping_loop(torch.nn.Module()), lambda batch: [torch.ones(1)], 'test')
-
-
-def test_one_metric_for_each_dataset(said):
-    """Each is tried on a batch of its own; their scores have their prefixes."""
-    several = pytest.importorskip('mmdet.evaluation').MultiDatasetsEvaluator
-    asked = []
-
-    class Noting(OwnMetric):
-        def process(self, data_batch, data_samples):
-            self.results += [sample['img_id'] for sample in data_samples]
-
-        def compute_metrics(self, results):
-            asked.append((list(results), self.img_ids))
-            return {'auc': 0.5}
-
-    loop = keeping_loop(torch.nn.Module())
-    of(*'abcde', half=2, batch_size=2)(loop)
-    loop.evaluator = several([Noting(fails='never'), Noting(fails='never')], ['x', 'y'])
-    for metric in loop.evaluator.metrics:
-        vars(metric).update(coco(9))
-    with pytest.raises(InputError, match=r'did you mean x/auc\? It reports x/auc, y/auc$'):
-        trial.try_loop(
-            loop,
-            lambda batch: [dict(img_id=info['img_path']) for info in batch],
-            *('val', [('here', 'y/auc'), ('here', 'x/acc')]),
-        )
-    assert asked == [(['a', 'b'], ['a', 'b']), (['c', 'd'], ['c', 'd'])]
-    for metric in loop.evaluator.metrics:
-        metric.compute_metrics = lambda results: fails(ValueError('too few'))
-    trial.try_loop(loop, lambda batch: [dict(img_id=i['img_path']) for i in batch], 'val')
-    assert said[-1].endswith(
-        'cannot compute: ValueError: too few (on few samples; perhaps not on all)'
-    )
-
-
-def test_only_the_first_process_tries_what_is_distributed_alone(monkeypatch, said):
-    monkeypatch.setattr(trial, 'get_dist_info', lambda: (1, 2))
-    monkeypatch.setattr(trial, 'is_model_wrapper', lambda model: True)
-    model = object.__new__(DistributedDataParallel)
-    trial.try_loop(SimpleNamespace(runner=SimpleNamespace(model=model)), None, 'val')
-
-
-def test_an_empty_dataset(said):
-    with pytest.raises(InputError, match=r'^val_dataloader: the dataset is empty$'):
-        tried(of())
 
 
 @pytest.mark.parametrize(
