@@ -13,6 +13,7 @@ from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
+from fan_mm.engine.machines import collect_without_disk, refuse_other_images
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 
@@ -36,8 +37,14 @@ class FirstBatchHook(Hook):
         if type(runner.train_loop) is EpochBasedTrainLoop:
             _refuse_uneven(runner.train_dataloader)
         _refuse_no_batch('train_dataloader', runner.train_dataloader)
+        try:
+            refuse_other_images('train_dataloader', runner.train_dataloader)
+        except InputError as error:  # each machine may be meant to have a part of them
+            runner.logger.warning(f'fan_mm: {error}')
         if runner.val_loop is not None:
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
+            refuse_other_images('val_dataloader', runner.val_dataloader)
+            collect_without_disk(getattr(runner.val_loop, 'evaluator', None))
             if type(runner.val_loop) is ValLoop:
                 say_dealing('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
@@ -45,7 +52,10 @@ class FirstBatchHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
-        _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
+        loader = getattr(runner.test_loop, 'dataloader', None)
+        _refuse_no_batch('test_dataloader', loader)
+        refuse_other_images('test_dataloader', loader)
+        collect_without_disk(getattr(runner.test_loop, 'evaluator', None))
         if type(runner.test_loop) is TestLoop:
             say_dealing('test_dataloader', runner.test_loop.dataloader)
         try_loop(runner.test_loop, runner.model.test_step, 'test')
