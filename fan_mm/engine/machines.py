@@ -87,7 +87,10 @@ def say_other_configs(cfg: Config) -> list[str]:
     for host, settings in others:
         paths = sorted(reference.keys() | settings.keys())
         if other := [path for path in paths if reference.get(path) != settings.get(path)]:
-            return [f'the config on {host} is not that on {first}: {few_and_more(other)} differ']
+            return [
+                f'{host} has another config than {first} ({few_and_more(other)}): is it the same command, and '
+                'the same version of the file?'
+            ]
     return []
 
 

@@ -341,7 +341,8 @@ class RobustnessSweep:
 
     def _on_this_machine(self, infos: Sequence[Mapping]) -> str:
         """Which images and labels are read here, in short."""
-        found = identity.listing_sha256(self.clean_loader.dataset, infos)[:8]
+        digest = identity.listing_sha256(self.clean_loader.dataset, infos)[:8]
+        found = f'{len(infos)} images listed as {digest}'
         if self.premade is None:
             return found
         copies = [self.premade.contents(cell, self.paths)[:8] for cell in self.cells[1:]]
