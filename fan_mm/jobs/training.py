@@ -76,9 +76,10 @@ def train(
             )
         cfg.auto_scale_lr.enable = True
     with contextlib.ExitStack() as stack:
-        if rank_of(launcher)[0] == 0:
+        first = rank_of(launcher)[0] == 0
+        if first:
             stack.enter_context(alone_in(output_folder(cfg.work_dir)))
-        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
+        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir, first)))
         _train(cfg, launcher, resume)
 
 
@@ -204,7 +205,10 @@ def _check_saving(runner: Runner) -> None:
             )
 
 
-def _how_to_go_on(work_dir: str) -> str:
+def _how_to_go_on(work_dir: str, first: bool) -> str:
+    """One line; of the first process, which writes the checkpoints, with what there is."""
+    if not first:
+        return 'the same command with --resume continues from the last checkpoint'
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
         return f'{work_dir} contains no checkpoint yet'
