@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from fan_mm import meeting, stopping
 from fan_mm.errors import LOST_PROCESS, InputError, is_of_lost_process, is_of_memory
+from fan_mm.fileio import check_file, check_folder
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
@@ -86,6 +87,24 @@ def size(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f'{text!r} is not HEIGHTxWIDTH in pixels, such as 256x512')
     return int(match[1]), int(match[2] or match[1])
+
+
+def writable_folder(text: str) -> str:
+    """The ``type`` of an argument: a folder to write to, refused at once where it cannot be one."""
+    return _writable(text, check_folder)
+
+
+def writable_file(text: str) -> str:
+    """The ``type`` of an argument: a file to write, refused at once where it cannot be one."""
+    return _writable(text, check_file)
+
+
+def _writable(text: str, check: Callable[[str], None]) -> str:
+    try:
+        check(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
