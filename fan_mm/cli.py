@@ -165,6 +165,7 @@ def run(main: Callable[[], int | None]) -> None:
     if hasattr(sys.stdout, 'reconfigure'):  # file names may not be valid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
     status: str | int | None = 1
+    meeting.imported()
     try:
         with stopping.handled():
             try:
