@@ -25,6 +25,7 @@ from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.overlap_thresholds import OverlapThresholdsHook
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
+from fan_mm.engine.short_console import ShortConsoleRunner
 from fan_mm.engine.weights import LoadFromHook
 from fan_mm.engine.whole_checkpoints import use_whole_files
 from fan_mm.errors import InputError
@@ -118,7 +119,7 @@ def build_runner(
             notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
         if cfg.get('work_dir'):
             output_folder(cfg.work_dir)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ShortConsoleRunner.from_cfg(cfg)
     if not training and not isinstance(runner.model, torch.nn.Module):  # mmengine's FlexibleRunner
         raise InputError(
             f'runner_type: {type(runner).__name__} builds its model only when it runs; to test a '

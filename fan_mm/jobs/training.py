@@ -37,7 +37,7 @@ from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation.identity import file_sha256
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
-from fan_mm.fileio import alone_in, output_folder
+from fan_mm.fileio import alone_in, check_file, output_folder
 from fan_mm.jobs.testing import refuse_other_weights, say_other_classes
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
@@ -298,6 +298,7 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     if scope != 'mmseg':
         if not out.endswith(_PICKLES):
             raise InputError(f'--out must end in .pkl for this task, not {out}')
+        check_file(out)
         output_folder(Path(out).parent)
         kind = 'DumpDetResults' if scope == 'mmdet' else 'DumpResults'
         return dict(type=kind, out_file_path=out)

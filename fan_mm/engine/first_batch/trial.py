@@ -9,7 +9,6 @@ import difflib
 import itertools
 import logging
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -50,6 +49,7 @@ from fan_mm.engine.first_batch.outputs import (
     without_losses,
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -139,15 +139,11 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
     """
     memory = ModelMemory(model)
-    state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with random_states_kept(), torch.no_grad():
             model.eval()
             yield
     finally:
-        random.setstate(state)
-        np.random.set_state(numpy_state)
         with torch.no_grad():
             memory.put_back()
 
