@@ -33,13 +33,19 @@ def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> 
 
 
 def _no_area(file: CocoFile, entries: list[dict]) -> list[str]:
-    """Boxes of an area of 0: mmdet leaves their objects out. COCO has very few, by rounding."""
-    lost = [e['id'] for e in entries if e['area'] <= 0 and min(e['bbox'][2:]) >= 1]
+    """Boxes whose area is 0 or signed: mmdet leaves their objects out. COCO has very few, by rounding."""
+    lost = [
+        entry['id']
+        for entry in entries
+        if isinstance(area := entry.get('area'), int | float)
+        and area <= 0
+        and min(entry['bbox'][2:]) >= 1
+    ]
     if len(lost) < _FEW:
         return []
     return [
-        f'{file.path}: {len(lost)} of {len(entries)} objects have an area of 0 (the first is annotation '
-        f'{lost[0]!r}): mmdet leaves them out, pycocotools counts them; set area to width times height'
+        f'{file.path}: {len(lost)} of {len(entries)} objects have no area above 0 (the first is annotation '
+        f'{lost[0]!r}): mmdet leaves them out, pycocotools counts them'
     ]
 
 
