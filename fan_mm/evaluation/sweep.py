@@ -21,7 +21,13 @@ from fan_mm.corruptions import (
     find_benchmark,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.evaluators import joined_twice, parts_of, set_metainfo, with_sizes
+from fan_mm.engine.evaluators import (
+    check_categories,
+    joined_twice,
+    parts_of,
+    set_metainfo,
+    with_sizes,
+)
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
@@ -312,6 +318,7 @@ class RobustnessSweep:
         self.paths = [info['img_path'] for info in self.infos]
         for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
             print_log(line, 'current', logging.WARNING)
+        check_categories(dataset, self.evaluator)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 

@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from fan_mm.engine.evaluators import (
+    check_categories,
     collectors,
     computes_as,
     evaluate_here,
@@ -171,6 +172,7 @@ def _try_loop(
     if own:
         return
     evaluator = loop.evaluator
+    check_categories(dataset, evaluator)
     _say_missed(evaluator, total, name)
     _say_joined_twice(evaluator, dataset, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):
