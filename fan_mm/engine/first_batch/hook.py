@@ -7,6 +7,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
+from torch.nn import Module
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.checks.loaders import ENDLESS
@@ -91,7 +92,7 @@ class FirstBatchHook(Hook):
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:
-        """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
+        """One line for an error of the first training step, or of a sample, model, metric or hook; else None."""
         if is_of_lost_process(error):
             return None
         if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
@@ -100,7 +101,8 @@ class FirstBatchHook(Hook):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
-        if at_fault := _computing(error) or _in_hook(error) or _scheduling(error):
+        at_fault = _computing(error) or _in_hook(error) or _scheduling(error) or _predicting(error)
+        if at_fault:
             return InputError(f'{at_fault}: {one_line(error)}')
         return None
 
@@ -214,6 +216,29 @@ def _scheduling(error: BaseException) -> str | None:
             return f'param_scheduler: {type(scheduler).__name__} fails'
         frame = frame.tb_next
     return None
+
+
+def _predicting(error: BaseException) -> str | None:
+    """Which image's batch a third-party model failed on, later than on the first; None if none did, or ours."""
+    if is_of_memory(error):
+        return None
+    name, frame = None, error.__traceback__
+    while frame is not None:
+        step, local = frame.tb_frame.f_code.co_name, frame.tb_frame.f_locals
+        if step in ('train_step', 'val_step', 'test_step') and isinstance(
+            local.get('self'), Module
+        ):
+            paths = (getattr(sample, 'img_path', None) for sample in _samples_in(local.get('data')))
+            name = f'the model fails on the batch of {next(filter(None, paths), "some samples")}'
+        elif name and frame.tb_frame.f_globals.get('__name__', '').startswith('fan_mm.'):
+            return None  # perhaps a bug of ours
+        frame = frame.tb_next
+    return name
+
+
+def _samples_in(batch: Any) -> list:
+    samples = batch.get('data_samples') if isinstance(batch, dict) else None
+    return samples if isinstance(samples, list) else []
 
 
 def _sampling(error: BaseException) -> str | None:
