@@ -111,6 +111,10 @@ def evaluate_shifts(
         raise InputError('--clean SET=SPLIT is for segmentation models, and excludes --no-clean')
     found = find_sets(folders, task, splits or {}, encodings or {}, cityscapes, submission)
     withheld = {name: cs for name, cs in found.items() if is_withheld(cs)}
+    if submission and not withheld:
+        raise InputError(
+            '--submission: the labels of all splits are here; name one that has none, such as --split acdc=test'
+        )
     found = {name: cs for name, cs in found.items() if name not in withheld}
     content = read_checkpoint(checkpoint)
     notes = use_annotated_split(cfg)
