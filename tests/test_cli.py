@@ -112,7 +112,7 @@ def test_a_process_whose_fellow_is_gone_has_nothing_to_add(said, capsys):
     assert exit_status(main) == 2
     assert (
         capsys.readouterr().err
-        == 'error: another process of this run ended and printed the reason\n'
+        == 'error: another process of this run ended: its last line says why, or it was killed\n'
     )
 
 

@@ -1,14 +1,14 @@
 """Mistakes in a config, found in seconds before a job starts rather than hours into it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.config_parts import datasets_of, parts_below, type_name
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
 from fan_mm.engine.checks.datasets import (
@@ -156,7 +156,11 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     wanted = {'load_from': cfg.get('load_from')}
     notes = []
     if training:
-        pretrained = dict(_pretrained('model', cfg.model))
+        pretrained = {
+            f'{place}.checkpoint': part.get('checkpoint')
+            for place, part in parts_below('model', cfg.model)
+            if type_name(part) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg')
+        }
         wanted |= pretrained
         if 'teacher' in cfg.model and _is_ours(cfg.model):
             wanted['model.teacher'] = teacher_of(cfg.model)
@@ -296,20 +300,6 @@ def _check_others(
     return []
 
 
-def _pretrained(place: str, node: object) -> Iterator[tuple[str, str | None]]:
-    """Every checkpoint that an ``init_cfg`` names, with its place in the config."""
-    if isinstance(node, dict):
-        if type_name(node) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg'):
-            yield f'{place}.checkpoint', node.get('checkpoint')
-        for key, value in node.items():
-            yield from _pretrained(f'{place}.{key}', value)
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _pretrained(f'{place}.{index}', value)
-
-
-def _brings_weights(node: object) -> bool:
+def _brings_weights(model: object) -> bool:
     """Whether a part of a model has ``pretrained``: a file, a name of weights, or True for timm's."""
-    if isinstance(node, dict):
-        return bool(node.get('pretrained')) or any(map(_brings_weights, node.values()))
-    return isinstance(node, list | tuple) and any(map(_brings_weights, node))
+    return any(part.get('pretrained') for _, part in parts_below('model', model))

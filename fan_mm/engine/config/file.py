@@ -60,7 +60,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
             raise InputError(f'{path} is not a config of a model: it has no model=dict(...)')
         if options:
             _merge(cfg, options)
-        _take_classes_again(cfg._cfg_dict, path)
+        _make_buildable(cfg._cfg_dict, path)
         check_values(cfg)
     except ImportError as error:  # classes of a config that imports them are looked up when read
         raise InputError(reason(error)) from error
@@ -74,23 +74,26 @@ def _find_modules(config: Path) -> None:
             sys.path.append(folder)
 
 
-def _take_classes_again(node: Any, path: str) -> None:
-    """Replace the dotted names that a Runner writes for the classes of a lazy config by the classes.
+def _make_buildable(node: Any, path: str) -> None:
+    """Replace what mmengine and the task libraries do not build from.
 
-    mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
-    mmdet) do not. A text that names nothing that can be called stays one.
+    That is the dotted names that a Runner writes for the classes of a lazy config: mmengine finds a class by
+    such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in mmdet) do not. A text that
+    names nothing that can be called stays one. And paths of pathlib, most of which must be texts.
     """
     if isinstance(node, list | tuple):
         for item in node:
-            _take_classes_again(item, path)
+            _make_buildable(item, path)
     if not isinstance(node, dict):
         return
     for key, value in list(dict.items(node)):  # as they are: `items` of mmengine's builds lazy ones
         module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
         if key == 'type' and '.' in module and _builds(module, name):
             node[key] = LazyObject(module, name, path)
+        elif isinstance(value, os.PathLike):
+            node[key] = os.fspath(value)
         else:
-            _take_classes_again(value, path)
+            _make_buildable(value, path)
 
 
 def _builds(module: str, name: str) -> bool:

@@ -190,6 +190,15 @@ def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
     assert again.model == cfg.model and again.model.type != name
 
 
+def test_paths_of_pathlib_are_texts(here):
+    Path('a.py').write_text(
+        "import pathlib\nmodel = dict(type='A', init_cfg=[dict(checkpoint=pathlib.Path('b.pth'))])\n"
+        "load_from = pathlib.Path('~') / 'c.pth'\n"
+    )
+    cfg = read_config('a.py')
+    assert (cfg.model.init_cfg[0].checkpoint, cfg.load_from) == ('b.pth', '~/c.pth')
+
+
 def test_a_misspelt_path(tmp_path):
     (tmp_path / 'fan_hybrid_s_cityscapes.py').touch()
     with pytest.raises(InputError) as mistake:
