@@ -80,10 +80,12 @@ def check_folder(path: str | os.PathLike) -> None:
     """Find out, without making it, whether `output_folder` can make a folder and files can be made in it.
 
     Raises:
-        InputError: something else has its name, or that of a folder above; it may not be written.
+        InputError: something else has its name, or that of a folder above; it may not be written; the working
+            folder was removed.
     """
-    path = Path(os.path.abspath(path))
-    place = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    with _placed(Path(path)):  # the working folder may be gone
+        whole = Path(os.path.abspath(path))
+    place = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
     if not place.is_dir():
         raise InputError(f'{place} is not a folder; choose another path')
     if not os.access(place, os.W_OK | os.X_OK):

@@ -61,6 +61,16 @@ def test_no_folder_can_be_where_something_else_is(place, find_out, tmp_path):
         find_out(tmp_path / place)
 
 
+def test_a_working_folder_that_was_removed(tmp_path, monkeypatch):
+    (tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(tmp_path / 'gone')
+    (tmp_path / 'gone').rmdir()
+    with pytest.raises(InputError, match=r'^a/b: it is not writable; choose another path$'):
+        check_folder('a/b')
+    with pytest.raises(InputError, match=r'^a: it is not writable; choose another path$'):
+        check_file('a/b.png')
+
+
 def test_places_are_looked_at_and_left_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'a').mkdir()

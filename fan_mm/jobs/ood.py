@@ -37,15 +37,15 @@ from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.imagenet_sets import build_loader, classes_of, loader_config
 from fan_mm.jobs.input_size import crop_size
+from fan_mm.jobs.ood_lines import missing_values, table_row
 from fan_mm.jobs.ood_rows import is_stored, stored_rows
-from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
 from fan_mm.jobs.testing import refuse_other_weights
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
-from fan_mm.report.calibration import calibration_lines
-from fan_mm.report.tables import markdown_table
+
+__all__ = ['FILE', 'TEST_SETS', 'evaluate_ood', 'missing_values', 'table_row']
 
 SCHEMA = 'fan_mm.ood/1'
 FILE = 'ood.json'
@@ -470,47 +470,3 @@ def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:
     if calibration := results.get('calibration'):
         found['calibration'] = calibration['summary']
     return found
-
-
-def missing_values(results: Mapping[str, Any]) -> list[str]:
-    """What could not be computed, such as 'imagenet_c: mCE'."""
-    return [
-        f'{name}: {value}'
-        for name, row in results['test_sets'].items()
-        for value in row
-        if row[value] is None and value != 'size'
-    ]
-
-
-def table_row(results: Mapping[str, Any]) -> str:
-    """The results as a Markdown table of one row, headed like the paper's Table 11."""
-    heads, cells = ['model'], [results['model']['name']]
-    for name, row in results['test_sets'].items():
-        if name == 'imagenet_c':
-            heads += ['C, mCE (lower is better)', 'C, mean']
-            # errors relative to AlexNet's exist for ImageNet's 1000 classes only
-            cells.append(_number(row['mCE']) if 'mCE' in row else 'undefined')
-            cells.append(_number(row['mean']))
-        else:
-            heads.append('clean' if name == 'clean' else FOLDER_SETS[name].name)
-            cells.append(_number(row['top1']))
-    notes = [
-        f'{name}: {row["size"]} pixels, {row["weights"]} weights, {row["samples"]} images'
-        for name, row in results['test_sets'].items()
-    ]
-    notes += [
-        f'{name}: {line}'
-        for name, row in results['test_sets'].items()
-        for line in calibration_lines(row.get('calibration') or {})
-    ]
-    notes += [
-        f'{name}: {line}'
-        for name, row in results['test_sets'].items()
-        if 'audit' in row
-        for line in findings_text(row)
-    ]
-    return '\n'.join([markdown_table(heads, [cells]), *notes])
-
-
-def _number(value: float | None) -> str:
-    return 'incomplete' if value is None else f'{value:.1f}'
