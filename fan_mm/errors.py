@@ -4,7 +4,7 @@ import re
 
 # Out-of-memory messages of torch on a CPU and on a GPU.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
-LOST_PROCESS = 'another process of this run ended and printed the reason'
+LOST_PROCESS = 'another process of this run ended: its last line says why, or it was killed'
 # gloo's and NCCL's message for that.
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 

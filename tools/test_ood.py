@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from fan_mm.cli import run, tool_parser
+from fan_mm.cli import run, tool_parser, writable_folder
 
 # isort: split
 from mmengine.config import Config
@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         '--submission',
+        type=writable_folder,
         metavar='DIR',
         help='write server submissions for splits with withheld labels (--split acdc=test)',
     )

@@ -165,12 +165,13 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
         if 'teacher' in cfg.model and _is_ours(cfg.model):
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
-        if not any(wanted.values()) and not pre_training:
+        meant = cfg.get('from_scratch') or pre_training or _brings_weights(cfg.model)
+        if not any(wanted.values()) and not meant:
             init = (cfg.model.get('backbone') or {}).get('init_cfg')
             typed = isinstance(init, dict) and 'type' in init
             notes.append(
-                'training starts from random weights, but published results start from ImageNet weights: '
-                '--cfg-options '
+                'training starts from random weights, but published results start from ImageNet weights (if it is '
+                'meant, from_scratch=True): --cfg-options '
                 + ('' if typed else 'model.backbone.init_cfg.type=Pretrained ')
                 + 'model.backbone.init_cfg.checkpoint=FILE'
             )
@@ -297,3 +298,8 @@ def _check_others(
             folders[place] = names
         return notes
     return []
+
+
+def _brings_weights(model: object) -> bool:
+    """Whether a part of a model has ``pretrained``: a file, a name of weights, or True for timm's."""
+    return any(part.get('pretrained') for _, part in parts_below('model', model))

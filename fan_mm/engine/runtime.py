@@ -20,10 +20,12 @@ from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import check_values
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
+from fan_mm.engine.machines import say_other_configs
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.overlap_thresholds import OverlapThresholdsHook
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
+from fan_mm.engine.short_console import ShortConsoleRunner
 from fan_mm.engine.weights import LoadFromHook
 from fan_mm.engine.whole_checkpoints import use_whole_files
 from fan_mm.errors import InputError
@@ -113,10 +115,11 @@ def build_runner(
             check_groups(cfg, training)
         if launcher != 'none':
             join_group(cfg, launcher)
+            notes += say_other_configs(cfg)
             notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
         if cfg.get('work_dir'):
             output_folder(cfg.work_dir)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ShortConsoleRunner.from_cfg(cfg)
     if not training and not isinstance(runner.model, torch.nn.Module):  # mmengine's FlexibleRunner
         raise InputError(
             f'runner_type: {type(runner).__name__} builds its model only when it runs; to test a '

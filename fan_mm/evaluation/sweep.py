@@ -21,8 +21,15 @@ from fan_mm.corruptions import (
     find_benchmark,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.evaluators import joined_twice, parts_of, set_metainfo, with_sizes
+from fan_mm.engine.evaluators import (
+    check_categories,
+    joined_twice,
+    parts_of,
+    set_metainfo,
+    with_sizes,
+)
 from fan_mm.engine.half_precision import autocast_name
+from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
@@ -239,6 +246,11 @@ class RobustnessSweep:
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours does not support an evaluator for several datasets')
+        refuse_differences(
+            'the images or labels',
+            lambda: self._on_this_machine(infos),
+            'copy the same data to all',
+        )
         self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -306,6 +318,7 @@ class RobustnessSweep:
         self.paths = [info['img_path'] for info in self.infos]
         for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
             print_log(line, 'current', logging.WARNING)
+        check_categories(dataset, self.evaluator)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 
@@ -332,6 +345,15 @@ class RobustnessSweep:
         images = PremadeImages.find(root, self.cells[1:], self.paths)
         check_fit(images, self.cells[1:], self.paths, self.clean_loader.dataset)
         return images
+
+    def _on_this_machine(self, infos: Sequence[Mapping]) -> str:
+        """Which images and labels are read here, in short."""
+        digest = identity.listing_sha256(self.clean_loader.dataset, infos)[:8]
+        found = f'{len(infos)} images listed as {digest}'
+        if self.premade is None:
+            return found
+        copies = [self.premade.contents(cell, self.paths)[:8] for cell in self.cells[1:]]
+        return ' '.join([found, *copies])
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the work dir against a second sweep, on rank 0."""

@@ -22,6 +22,7 @@ from fan_mm.engine import build_runner
 from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.trial import try_model
+from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
@@ -39,6 +40,7 @@ from fan_mm.jobs.input_size import crop_size
 from fan_mm.jobs.ood_rows import is_stored, stored_rows
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
+from fan_mm.jobs.testing import refuse_other_weights
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
@@ -114,6 +116,7 @@ def evaluate_ood(
     cfg.work_dir = str(work_dir / 'log')
     configs = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
+    refuse_other_weights(checkpoint)
     model = unwrapped(runner.model)
     loaders = {name: build_loader(name, configs[name], scope_of(cfg)) for name in names}
     classes = {name: classes_of(name, loaders[name].dataset) for name in names}
@@ -238,8 +241,10 @@ def _measured(
 ) -> dict[str, Any]:
     """The row of a set of images, from an earlier run if it is stored."""
     row = test_set.row()
-    row['sha256'] = by_rank_0(partial(_content_of, test_set.loader.dataset), work_dir)
     name = test_set.name
+    content = partial(_content_of, test_set.loader.dataset)
+    refuse_differences(f'the images of {name}', lambda: content()[:8], 'copy the same data to all')
+    row['sha256'] = by_rank_0(content, work_dir)
     if is_stored(row, stored.get(name, {})):
         print_log(f'{name}: stored in {work_dir / FILE}', 'current')
         return stored[name]

@@ -62,6 +62,20 @@ TESTS = {
         'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
     ),
     **dict.fromkeys(
+        tuple(
+            f'datasets/corrupted/{name}'
+            for name in ('copies', 'generate', 'images', 'layouts', 'manifest', 'verify', 'worker')
+        ),
+        'test_datasets/test_corrupted/test_layouts_and_bytes.py '
+        'test_datasets/test_corrupted/test_manifest_and_verification.py '
+        'test_datasets/test_corrupted/test_other_options.py '
+        'test_datasets/test_corrupted/test_kinds_of_pictures.py '
+        'test_datasets/test_corrupted/test_mistakes_of_users.py '
+        'test_datasets/test_corrupted/test_changed_sources.py '
+        'test_datasets/test_corrupted/test_full_disks.py '
+        'test_datasets/test_corrupted/test_runs_that_go_on.py',
+    ),
+    **dict.fromkeys(
         ('evaluation/shifts/scores', 'evaluation/shifts/measured', 'evaluation/shifts/results'),
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
         'test_report/test_shift_report.py test_report/test_detection_report.py',

@@ -10,12 +10,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
+from torch.nn import Module
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
+from fan_mm.engine.machines import collect_without_disk, refuse_other_images
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 
@@ -39,8 +41,14 @@ class FirstBatchHook(Hook):
         if type(runner.train_loop) is EpochBasedTrainLoop:
             _refuse_uneven(runner.train_dataloader)
         _refuse_no_batch('train_dataloader', runner.train_dataloader)
+        try:
+            refuse_other_images('train_dataloader', runner.train_dataloader)
+        except InputError as error:  # each machine may be meant to have a part of them
+            runner.logger.warning(f'fan_mm: {error}')
         if runner.val_loop is not None:
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
+            refuse_other_images('val_dataloader', runner.val_dataloader)
+            collect_without_disk(getattr(runner.val_loop, 'evaluator', None))
             if type(runner.val_loop) is ValLoop:
                 say_dealing('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
@@ -48,7 +56,10 @@ class FirstBatchHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
-        _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
+        loader = getattr(runner.test_loop, 'dataloader', None)
+        _refuse_no_batch('test_dataloader', loader)
+        refuse_other_images('test_dataloader', loader)
+        collect_without_disk(getattr(runner.test_loop, 'evaluator', None))
         if type(runner.test_loop) is TestLoop:
             say_dealing('test_dataloader', runner.test_loop.dataloader)
         try_loop(runner.test_loop, runner.model.test_step, 'test')
@@ -84,7 +95,7 @@ class FirstBatchHook(Hook):
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:
-        """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
+        """One line for an error of the first training step, or of a sample, model, metric or hook; else None."""
         if is_of_lost_process(error):
             return None
         if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
@@ -93,7 +104,8 @@ class FirstBatchHook(Hook):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
-        if at_fault := _computing(error) or _in_hook(error) or _scheduling(error):
+        at_fault = _computing(error) or _in_hook(error) or _scheduling(error) or _predicting(error)
+        if at_fault:
             return InputError(f'{at_fault}: {one_line(error)}')
         return None
 
@@ -202,6 +214,29 @@ def _scheduling(error: BaseException) -> str | None:
         if step == 'step' and isinstance(scheduler, _ParamScheduler):
             return f'param_scheduler: {type(scheduler).__name__} fails'
     return None
+
+
+def _predicting(error: BaseException) -> str | None:
+    """Which image's batch a third-party model failed on, later than on the first; None if none did, or ours."""
+    if is_of_memory(error):
+        return None
+    name, frame = None, error.__traceback__
+    while frame is not None:
+        step, local = frame.tb_frame.f_code.co_name, frame.tb_frame.f_locals
+        if step in ('train_step', 'val_step', 'test_step') and isinstance(
+            local.get('self'), Module
+        ):
+            paths = (getattr(sample, 'img_path', None) for sample in _samples_in(local.get('data')))
+            name = f'the model fails on the batch of {next(filter(None, paths), "some samples")}'
+        elif name and frame.tb_frame.f_globals.get('__name__', '').startswith('fan_mm.'):
+            return None  # perhaps a bug of ours
+        frame = frame.tb_next
+    return name
+
+
+def _samples_in(batch: Any) -> list:
+    samples = batch.get('data_samples') if isinstance(batch, dict) else None
+    return samples if isinstance(samples, list) else []
 
 
 def _sampling(error: BaseException) -> str | None:

@@ -237,9 +237,7 @@ class SetScores:
 
     def _per_class(self) -> dict[str, dict[str, float | None]]:
         """Per-class values of all images together; of one condition its own."""
-        cells = [m.cell for m in self.conditions if m.record.status == 'done']
-        if len(cells) < len(self.conditions):
-            return {}
+        cells = [m.cell for m in self.conditions]
         if any(cell not in self.pooled for cell in cells):
             return dict(self.conditions[0].record.per_class) if len(cells) == 1 else {}
         values = self.pooled.per_class(cells)

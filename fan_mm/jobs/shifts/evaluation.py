@@ -266,5 +266,6 @@ def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
 
 def _how_to_go_on(sweeps: Mapping[Part, RobustnessSweep], options: Mapping[str, Any]) -> str:
     without = ' without --overwrite' if options.get('overwrite') else ''
-    stored = sum(bool(sweep.stored()) for sweep in sweeps.values())
-    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} continues'
+    number = sum(bool(sweep.stored()) for sweep in sweeps.values())
+    stored = f'{number} of {len(sweeps)} conditions are stored; ' if is_main_process() else ''
+    return f'{stored}the same command{without} continues'
