@@ -22,6 +22,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def in_one_line(error: BaseException) -> str:
+    """All that an error of a library says, its lines joined; its type's name if that is nothing."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def is_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up, of whatever library."""
     said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
