@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import METRICS
+from mmengine.registry import DATASETS, METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.backends import check_storage
@@ -138,7 +138,9 @@ def check_coco(
     paths = [folder / file.images[id_]['file_name'] for id_ in images]
     refuse_missing(place, 'image', paths)
     refuse_empty(place, paths)
-    filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
+    filtered = dataset.get('filter_cfg') if not dataset.get('test_mode') else None
+    if filtered and inherits(registered(DATASETS, place, dataset), 'CocoDataset', 'mmdet', 'filter_data'):
+        _check_filter(place, filtered, file)
     notes = [
         *unknown_categories(file),
         *odd_objects(file, classes, masks),
@@ -147,6 +149,17 @@ def check_coco(
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)
+
+
+def _check_filter(place: str, filter_cfg: dict, file: CocoFile) -> None:
+    """Check that mmdet's filter leaves an image: it ends with an error of numpy."""
+    longest = max(min(image['width'], image['height']) for image in file.images.values())
+    least = filter_cfg.get('min_size', 0)
+    if longest < least:
+        raise InputError(
+            f'{place}.filter_cfg.min_size={least} leaves no image: the short sides of those in {file.path} have '
+            f'{longest} pixels or fewer'
+        )
 
 
 def _other_sizes(file: CocoFile, paths: dict[Any, Path], pipeline: Any) -> list[str]:
