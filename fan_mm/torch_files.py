@@ -66,6 +66,7 @@ _SETTINGS = [
     ),
     *(f'builtins.{kind}' for kind in ('int', 'float', 'bool', 'str', 'dict', 'list', 'tuple')),
     *('pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath'),
+    *('types.SimpleNamespace', 'datetime.datetime', 'datetime.date', 'datetime.timedelta'),
 ]
 _SETTINGS_DICTS = [
     *('collections.defaultdict', 'easydict.EasyDict', 'yacs.config.CfgNode', 'addict.addict.Dict'),
@@ -266,6 +267,8 @@ def _archive(names: list[str]) -> str | None:
     inside = {name.rpartition('/')[2] for name in names}
     if 'constants.pkl' in inside:
         return 'but a TorchScript program: save its state_dict'
+    if 'archive_format' in inside:
+        return 'but a torch.export program (.pt2): give the checkpoint, or export it to ONNX to test that file'
     if 'data.pkl' in inside:
         return None
     if inside and all(name.endswith('.npy') for name in inside):
