@@ -233,7 +233,9 @@ def test_the_usual_file_is_left_alone(model):
 
 def test_a_training_of_another_number_of_classes_is_not_resumed(model):
     """mmengine would, with a random head."""
-    words = r"^f\.pth is of another config's training .*: decode_head\..* is \[3\b.* in it, and \[\d"
+    words = (
+        r"^f\.pth is of another config's training .*: decode_head\..* is \[3\b.* in it, and \[\d"
+    )
     with pytest.raises(InputError, match=words):
         hook(model, dict(state_dict=Segmentor(classes=3).state_dict()), resume=True)
     assert hook(model, dict(state_dict=model.state_dict()), resume=True)
