@@ -71,12 +71,12 @@ def check_model(model: dict) -> None:
 
 def _check_merging(wrapped: dict) -> None:
     """Refuse mmseg's merging of one output: of its sigmoid, which is there, it takes the sigmoid again."""
-    cls = registered(MODELS, 'tta_model', wrapped)
     heads = [head for _, head in parts_of(wrapped['module'], 'decode_head')]
     outputs = heads and (heads[-1].get('out_channels') or heads[-1].get('num_classes'))
-    if outputs == 1 and inherits(cls, 'SegTTAModel', 'mmseg', 'merge_preds'):
+    cls = registered(MODELS, 'tta_model', wrapped) if outputs == 1 else None
+    if inherits(cls, 'SegTTAModel', 'mmseg', 'merge_preds'):
         raise InputError(
-            f'tta_model: {cls.__name__} applies the sigmoid of a head with one output twice, so all pixels would be '
+            f'tta_model: {type_name(wrapped)} applies the sigmoid of a head with one output twice, so all pixels would be '
             'foreground: test without test-time augmentation'
         )
 
