@@ -76,8 +76,8 @@ def _check_merging(wrapped: dict) -> None:
     cls = registered(MODELS, 'tta_model', wrapped) if outputs == 1 else None
     if inherits(cls, 'SegTTAModel', 'mmseg', 'merge_preds'):
         raise InputError(
-            f'tta_model: {type_name(wrapped)} applies the sigmoid of a head with one output twice, so all pixels would be '
-            'foreground: test without test-time augmentation'
+            f'tta_model: {type_name(wrapped)} applies the sigmoid of a head with one output twice, so all pixels would '
+            'be foreground: test without test-time augmentation'
         )
 
 
