@@ -91,7 +91,7 @@ class Segmentor:
             held = ', '.join(sorted(sample.keys()))
             raise InputError(f'{self.name} is not for classes of pixels: its samples have {held}')
         labels: np.ndarray = sample.get(name).data[0].cpu().numpy()
-        return labels
+        return labels.astype(np.int64, copy=False)  # of a head with one output 0.0 and 1.0
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
         """Files of the config's test split, evenly spaced, and their labels (H, W).

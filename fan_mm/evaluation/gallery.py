@@ -61,7 +61,7 @@ class Gallery:
         Args:
             cell: that is being evaluated.
             positions: of the batch's samples, in the sweep's order.
-            batch: from the loader; 'inputs' holds tensors ``(3, H, W)`` from 0 to 255.
+            batch: from the loader; 'inputs' holds tensors ``(3, H, W)`` or ``(1, H, W)`` from 0 to 255.
             outputs: the predicted data samples.
 
         Returns:
@@ -82,7 +82,8 @@ class Gallery:
             if position in self.positions and isinstance(image, torch.Tensor):
                 pixels = image.cpu().numpy().transpose(1, 2, 0).astype(np.uint8)
                 rgb = pixels[..., ::-1] if self.channel_order == 'bgr' else pixels
-                rgb = np.ascontiguousarray(rgb)
+                # a grey image gets the same value thrice
+                rgb = np.ascontiguousarray(np.broadcast_to(rgb, (*rgb.shape[:2], 3)))
                 painted = self.paint(rgb, output)
                 taken[position] = {
                     name: encode(picture)

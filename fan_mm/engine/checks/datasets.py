@@ -123,7 +123,9 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
     """Whether mean and deviation are those of values from 0 to 1, as torchvision's models have them."""
     settings = preprocessor if isinstance(preprocessor, dict) else {}
     mean, std = settings.get('mean'), settings.get('std')
-    return bool(mean and std) and bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
+    if not mean or not std:
+        return False
+    return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
 
 
 def _gives_bytes(steps: Sequence[dict]) -> bool:

@@ -279,6 +279,11 @@ class _Look:
             )
         if self.suspicious:
             notes.append(self._one_class())
+        if len(self.classes) == 1:
+            notes.append(
+                f"{self.place} has one class, '{self.classes[0]}', which all pixels have that are not ignored: "
+                'nothing is learned or measured; list the background as a class, too'
+            )
         ignored = self.dataset.ignore_index
         unaware = [where for where, value in self.readers.ignored.items() if value != ignored]
         if ignored in range(len(self.classes)) and unaware:

@@ -30,4 +30,4 @@ def _size_of(dataset: Any, index: Any) -> tuple[int, int] | None:
         header = read_header(dataset.get_data_info(index)['img_path'])
     except Exception:  # an own dataset, whose samples may be anything
         return None
-    return header and header.size
+    return header.size if header else None

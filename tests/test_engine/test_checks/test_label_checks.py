@@ -198,6 +198,13 @@ def test_a_class_that_is_in_no_label_is_said(folder, split, mask, dataset, words
     assert note.startswith(f'{split}_dataloader.dataset: ') and words in note
 
 
+def test_a_single_class_is_said(folder):
+    folder.write(halves(0, 1))
+    one = dict(metainfo=dict(classes=['fg']), reduce_zero_label=True)
+    assert "has one class, 'fg', which all pixels have" in said(folder.config(**one))
+    assert said(folder.config([dict(type='ReadsLabelsItself')], **one)) == ''
+
+
 def test_more_labels_are_looked_into_before_anything_is_said(tmp_path):
     folder = Folder(tmp_path, count=30)
     folder.write(halves(0, 255))
