@@ -78,6 +78,7 @@ TESTS = {
     **dict.fromkeys(
         ('evaluation/shifts/scores', 'evaluation/shifts/measured', 'evaluation/shifts/results'),
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_evaluation/test_shifts/test_measured.py test_evaluation/test_shifts/test_shift_entries.py '
         'test_report/test_shift_report.py test_report/test_detection_report.py',
     ),
     'evaluation/shifts/pooling': (
