@@ -210,3 +210,20 @@ def test_a_folder_is_walked_once(tmp_path, monkeypatch):
     plant(tmp_path, 'rgb_anon/fog/val/GP0100/GP01000_frame_000001_rgb_anon.png')
     plant(tmp_path, 'gt/fog/val/GP0100/GP01000_frame_000001_gt_labelTrainIds.png')
     assert len(found(tmp_path, 'acdc')['fog']) == 2
+
+
+@pytest.mark.parametrize(
+    ('path', 'split', 'condition'),
+    [
+        ('rgb_anon/fog/val/S/S_frame_1_rgb_anon.png', 'val', 'fog'),
+        ('rgb_anon/fog/val_ref/S/S_frame_1_rgb_ref_anon.png', 'val_ref', 'fog'),
+        # the file's own name tells a reference image in whatever folder
+        ('rgb_anon/fog/val/S/S_frame_1_rgb_ref_anon.png', 'val_ref', 'fog'),
+        ('gt/fog/val_ref/S/S_frame_1_gt_labelIds.png', 'val', 'fog'),
+        ('S_frame_1_rgb_ref_anon.png', '', ''),
+    ],
+)
+def test_reference_images_of_acdc_by_their_names(path, split, condition):
+    found = SHIFT_SETS['acdc'].told(path.split('/'))
+    assert (found.split, found.condition) == (split, condition)
+    assert found.key.endswith('_ref') == ('_ref_anon' in path)
