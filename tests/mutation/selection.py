@@ -63,6 +63,18 @@ TESTS = {
     ),
     **dict.fromkeys(
         tuple(
+            f'datasets/shifts/{name}'
+            for name in (
+                *('acdc', 'bdd100k', 'cityscapes', 'coco_o', 'dark', 'foggy', 'idd', 'mapillary'),
+                *('muses', 'wilddash'),
+            )
+        ),
+        'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
+        'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py '
+        'test_jobs/test_shifts/test_whole_sets.py',
+    ),
+    **dict.fromkeys(
+        tuple(
             f'datasets/corrupted/{name}'
             for name in ('copies', 'generate', 'images', 'layouts', 'manifest', 'verify', 'worker')
         ),
@@ -78,6 +90,7 @@ TESTS = {
     **dict.fromkeys(
         ('evaluation/shifts/scores', 'evaluation/shifts/measured', 'evaluation/shifts/results'),
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_evaluation/test_shifts/test_measured.py test_evaluation/test_shifts/test_shift_entries.py '
         'test_report/test_shift_report.py test_report/test_detection_report.py',
     ),
     'evaluation/shifts/pooling': (
