@@ -111,7 +111,8 @@ def shared_by_all(folder: str | os.PathLike) -> bool:
         if is_main_process():
             (folder / name[0]).touch()
     all_gather_object(None)  # rank 0 has written
-    shared = all(all_gather_object((folder / name[0]).exists()))
+    # not Path.exists, which raises where a folder may not be looked into: the others would wait
+    shared = all(all_gather_object(os.path.exists(folder / name[0])))
     if is_main_process():
         with contextlib.suppress(OSError):
             (folder / name[0]).unlink(missing_ok=True)
@@ -147,6 +148,9 @@ def _settings(part: Any, path: str = '') -> Iterator[tuple[str, str]]:
         inner = [(f'{path}.{name}' if path else str(name), value) for name, value in part.items()]
     elif isinstance(part, list | tuple):
         inner = [(f'{path}.{number}', value) for number, value in enumerate(part)]
+    elif isinstance(part, set | frozenset):  # which have another order in each process
+        yield path, str(sorted(map(repr, part)))
+        return
     else:
         yield path, re.sub(r' at 0x[0-9a-fA-F]+', '', repr(part))
         return

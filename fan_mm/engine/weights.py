@@ -183,12 +183,8 @@ class LoadFromHook(Hook):
                     adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
         except InputError as error:
             raise InputError(f'{source}: {error}') from None
-        other = sorted(n for n in own.keys() & named.keys() if own[n].shape != named[n].shape)
-        if other and runner._resume:  # mmengine would go on, with random values there
-            raise InputError(
-                f"{source} is of another config's training (load_from uses only its weights): {other[0]} is "
-                f'{list(named[other[0]].shape)} in it, and {list(own[other[0]].shape)} in the model'
-            )
+        if runner._resume:
+            _refuse_other_shapes(model, named, source)
         if averages := tree.averages(place):
             runner.logger.log(
                 logging.WARNING,
@@ -201,6 +197,16 @@ class LoadFromHook(Hook):
                 runner.logger.log(
                     logging.INFO, f'fan_mm: {source}: weights from below {place[:-1]}'
                 )
+
+
+def _refuse_other_shapes(model: nn.Module, state: Mapping, source: str) -> None:
+    """Refuse to resume with weights of other shapes: mmengine would go on, with random values there."""
+    for name, own in model.named_parameters():  # buffers may grow while training
+        if name in state and own.shape != state[name].shape:
+            raise InputError(
+                f"{source} is of another config's training (load_from uses only its weights): {name} is "
+                f'{list(state[name].shape)} in it, and {list(own.shape)} in the model'
+            )
 
 
 def _check_options(backbone: object, checkpoint: object, source: str) -> None:

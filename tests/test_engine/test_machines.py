@@ -121,7 +121,13 @@ def test_configs_that_differ_are_said(tmp_path):
         def config(**own):
             # what differs with every process is not the user's doing
             return Config(
-                dict(optim=dict(lr=1, betas=[1, 2]), f=lambda: rank, work_dir=f'w{rank}', **own)
+                dict(
+                    optim=dict(lr=1, betas=[1, 2]),
+                    f=lambda: rank,
+                    work_dir=f'w{rank}',
+                    names={0, 8} if rank else {8, 0},
+                    **own,
+                )
             )
 
         assert machines.say_other_configs(config(a=1, b=dict(c=None))) == []
@@ -141,6 +147,8 @@ def test_who_sees_a_folder(tmp_path):
         assert machines.shared_by_all(common / 'made')
         assert not machines.shared_by_all('own')
         assert not machines.shared_by_all('/proc/none/can/be/made')
+        # as is a folder that only one of them may look into; root may look into all
+        assert not machines.shared_by_all(common / ('x' * 999 if rank else 'made'))
         assert not list(common.glob('made/*')) and not list(Path('own').iterdir())
 
     on_machines(rank_main, tmp_path)

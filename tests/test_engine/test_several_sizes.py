@@ -6,9 +6,9 @@ import pytest
 import torch
 from first_batch_parts import Images, keeping_loop
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
-from fan_mm.engine.first_batch import trial
+from fan_mm.engine.first_batch import several_sizes, trial
 from fan_mm.engine.first_batch.several_sizes import mixed_batch
 from fan_mm.errors import InputError
 
@@ -31,6 +31,8 @@ def images(tmp_path):
         ([8, 8, 9, 9], 2, []),
         ([8, 9], 1, []),
         ([8, 8, 9], 8, [0, 1, 2]),
+        ([8, 8, 9, 9, 8, 8, 8, 9], 2, [6, 7]),
+        ([8] * 50 + [9] * 51, 4, [48, 49, 50, 51]),
     ],
 )
 def test_the_batch(images, sizes, batch_size, batch):
@@ -65,3 +67,30 @@ def test_a_model_that_takes_one_size_per_batch(images, sizes, words, monkeypatch
     else:
         trial.try_loop(loop, step, 'val')
         assert seen == [2]
+
+
+def test_few_headers_are_read_where_images_are_sorted_by_size(monkeypatch):
+    asked = []
+
+    def size_of(dataset, index):
+        asked.append(index)
+        return (index >= 70_001, 8)
+
+    monkeypatch.setattr(several_sizes, '_size_of', size_of)
+    assert list(mixed_batch(None, range(100_000), 2)) == [70_000, 70_001]
+    assert len(asked) < 300
+
+
+class OfOneSize(BatchSampler):
+    """Puts images of one size together, as one of a user's own may."""
+
+
+def test_samplers_that_may_part_images_by_size_are_left_alone(images, monkeypatch):
+    monkeypatch.setattr(trial, 'mixed_batch', lambda *args: pytest.fail('asked'))
+    monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
+    dataset = images([8, 8, 8, 9])
+    batches = OfOneSize(range(4), 2, False)
+    for options in (dict(batch_sampler=batches), dict(batch_size=2, sampler=[0, 1, 2, 3])):
+        loop = keeping_loop(torch.nn.Module())
+        loop.dataloader = DataLoader(dataset, collate_fn=list, **options)
+        trial.try_loop(loop, lambda batch: [{} for _ in batch], 'val')

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.fileio import list_from_file
-from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, Registry
 
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.engine.checks.backends import check_decoder, check_storage
@@ -103,7 +103,7 @@ def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
         notes.append(
             f'{place}.pipeline has Normalize, and data_preprocessor a mean: images are normalised twice'
         )
-    elif _is_of_unit_range(preprocessor) and _gives_bytes(steps):
+    elif _is_of_unit_range(preprocessor) and _gives_bytes(place, steps):
         notes.append(
             f'data_preprocessor: mean {preprocessor["mean"]} and std {preprocessor["std"]} are of values from '
             f'0 to 1, but {place}.pipeline gives 0 to 255: multiply both by 255'
@@ -120,23 +120,32 @@ def _normalises(preprocessor: Any) -> bool:
 
 
 def _is_of_unit_range(preprocessor: Any) -> bool:
-    """Whether mean and deviation are those of values from 0 to 1, as torchvision's models have them."""
+    """Whether mean and deviation, read by a library, are those of values from 0 to 1, as torchvision's."""
     settings = preprocessor if isinstance(preprocessor, dict) else {}
     mean, std = settings.get('mean'), settings.get('std')
-    if not mean or not std:
+    if not np.size(mean) or not np.size(std) or mean is None or std is None:
         return False
+    if 'type' in settings and not _is_of_library(MODELS, 'data_preprocessor', settings):
+        return False  # may scale to 1 itself
     return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
 
 
-def _gives_bytes(steps: Sequence[dict]) -> bool:
-    """Whether transforms load images with 8 bits per channel, as mmcv does, and none scales them to 1."""
+def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
+    """Whether a library's transforms alone load images with 8 bits per channel: they do not scale them to 1."""
     loaders = [step for step in steps if type_name(step) == 'LoadImageFromFile']
     whole = [
         step.get('color_type') == 'unchanged' or step.get('imdecode_backend') == 'tifffile'
         for step in loaders
     ]
-    scaled = any(word in type_name(step) for step in steps for word in ('ToTensor', 'Dtype'))
-    return bool(loaders) and not any(whole) and not scaled
+    scaled = any(word in type_name(step) for step in steps for word in ('ToTensor', 'Dtype', 'Albu'))
+    if not loaders or any(whole) or scaled:
+        return False
+    return all(_is_of_library(TRANSFORMS, f'{place}.pipeline', step) for step in steps)
+
+
+def _is_of_library(registry: Registry, place: str, cfg: dict) -> bool:
+    module = getattr(registered(registry, place, cfg), '__module__', '')
+    return module.partition('.')[0] in ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
 
 
 def check_dataset(place: str, dataset: dict) -> bool:

@@ -1,5 +1,6 @@
 """Labels of mmseg's datasets: are they there, and does the pipeline make class indices of them?"""
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -25,7 +26,7 @@ from fan_mm.engine.checks.files import (
 )
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.checks.padding import stretched_padding
-from fan_mm.engine.config.registered import base_named, inherits, registered, said_in_one_line
+from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -286,7 +287,8 @@ class _Look:
             )
         ignored = self.dataset.ignore_index
         unaware = [where for where, value in self.readers.ignored.items() if value != ignored]
-        if ignored in range(len(self.classes)) and unaware:
+        set_so = ignored != _IGNORED  # else one of more than 255 classes
+        if set_so and ignored in range(len(self.classes)) and unaware:
             notes.append(
                 f"{self.place}.ignore_index={ignored} alone has no effect, and class '{self.classes[ignored]}' counts: "
                 f'set ignore_index={ignored} of {" and ".join(unaware)}, too'
@@ -382,6 +384,12 @@ def _reads_samples_as_mmengine(dataset: Any) -> bool:
     return True
 
 
+def _ignored_by(head: type) -> int:
+    """The value that a head of mmseg's, or one derived from it, leaves out if its config names none."""
+    signatures = (inspect.signature(base.__init__).parameters for base in head.__mro__)
+    return next(s['ignore_index'].default for s in signatures if 'ignore_index' in s)
+
+
 def label_readers(cfg: Any, split: str) -> LabelReaders:
     """Who reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
     ignored: dict[str, Any] = {}
@@ -389,9 +397,11 @@ def label_readers(cfg: Any, split: str) -> LabelReaders:
     if split == 'train':
         for key in ('decode_head', 'auxiliary_head'):
             for place, head in parts_of(model, key):
-                usual = base_named(registered(MODELS, place, head), 'BaseDecodeHead', 'mmseg')
-                if usual or 'ignore_index' in head:
-                    ignored[place] = head.get('ignore_index', _IGNORED)
+                cls = registered(MODELS, place, head)
+                if 'ignore_index' in head:
+                    ignored[place] = head['ignore_index']
+                elif inherits(cls, 'BaseDecodeHead', 'mmseg', 'loss_by_feat'):
+                    ignored[place] = _ignored_by(cls)
         return LabelReaders(ignored, False)
     metrics = [m for m in metrics_of(cfg.get(f'{split}_evaluator')) if type_name(m) == 'IoUMetric']
     for metric in metrics:

@@ -220,18 +220,15 @@ def _predicting(error: BaseException) -> str | None:
     """Which image's batch a third-party model failed on, later than on the first; None if none did, or ours."""
     if is_of_memory(error):
         return None
-    name, frame = None, error.__traceback__
-    while frame is not None:
-        step, local = frame.tb_frame.f_code.co_name, frame.tb_frame.f_locals
-        if step in ('train_step', 'val_step', 'test_step') and isinstance(
-            local.get('self'), Module
-        ):
-            paths = (getattr(sample, 'img_path', None) for sample in _samples_in(local.get('data')))
-            name = f'the model fails on the batch of {next(filter(None, paths), "some samples")}'
-        elif name and frame.tb_frame.f_globals.get('__name__', '').startswith('fan_mm.'):
+    said = None
+    for frame, step, model in _frames(error):
+        if step in ('train_step', 'val_step', 'test_step') and isinstance(model, Module):
+            samples = _samples_in(frame.f_locals.get('data'))
+            paths = (getattr(sample, 'img_path', None) for sample in samples)
+            said = f'the model fails on the batch of {next(filter(None, paths), "some samples")}'
+        elif said and frame.f_globals.get('__name__', '').startswith('fan_mm.'):
             return None  # perhaps a bug of ours
-        frame = frame.tb_next
-    return name
+    return said
 
 
 def _samples_in(batch: Any) -> list:

@@ -1,28 +1,38 @@
 """The batch of an evaluation in which images of several sizes meet: what many models and loaders refuse."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from fan_mm.engine.checks.files import evenly
 from fan_mm.images import read_header
 
-_LOOKED_AT = 200  # images, evenly spaced: if all have one size, all are taken to
+_LOOKED_AT = 200  # images, evenly spaced: if neighbours have one size, all between are taken to
 
 
 def mixed_batch(dataset: Any, order: Sequence[Any], batch_size: int) -> Sequence[Any]:
-    """The first batch of images of several sizes, by their headers; empty if there is none.
+    """A batch of images of several sizes, by their headers; empty if none is found.
+
+    Between two images of different sizes some neighbours differ, which halving finds: where images are
+    sorted by size, too, few headers are read.
 
     Args:
         dataset: with the ``get_data_info`` of mmengine's.
         order: in which its samples are taken.
         batch_size: number of samples.
     """
-    size_of = functools.cache(functools.partial(_size_of, dataset))
-    if batch_size < 2 or len(set(map(size_of, evenly(order, _LOOKED_AT)))) < 2:
-        return []
-    batches = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    return next((batch for batch in batches if len(set(map(size_of, batch))) > 1), [])
+    size_at = functools.cache(lambda place: _size_of(dataset, order[place]))
+    looked_at = [*evenly(range(len(order)), _LOOKED_AT), len(order) - 1] if batch_size > 1 else []
+    for left, right in itertools.pairwise(looked_at):
+        if size_at(left) != size_at(right):
+            while right - left > 1:
+                middle = (left + right) // 2
+                left, right = (left, middle) if size_at(middle) != size_at(left) else (middle, right)
+            if right % batch_size:  # both are in one batch
+                start = left - left % batch_size
+                return order[start : start + batch_size]
+    return []
 
 
 def _size_of(dataset: Any, index: Any) -> tuple[int, int] | None:

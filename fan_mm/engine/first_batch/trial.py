@@ -22,7 +22,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from fan_mm.engine.evaluators import (
     check_categories,
@@ -178,7 +178,8 @@ def _try_loop(
     _say_joined_twice(evaluator, dataset, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):
         ids = [_process(loader, samples, step, loop, name) for samples in loaded]
-        if not parts and (mixed := mixed_batch(dataset, order, size)) and mixed != batches[0]:
+        mixed = [] if parts or not _in_order(loader) else mixed_batch(dataset, order, size)
+        if mixed and mixed != batches[0]:
             samples = load_samples(dataset, mixed, f'{name}_dataloader')
             ids.append(_process(loader, samples, step, loop, name, several_sizes=True))
         ends = list(itertools.accumulate(len(batch) for batch in batches))
@@ -213,6 +214,12 @@ def _indices(loader: DataLoader, total: int) -> Sequence:
         if not all(isinstance(index, int | np.integer) for index in own):
             return own
     return range(total)
+
+
+def _in_order(loader: DataLoader) -> bool:
+    """Whether batches are of consecutive images; samplers of one's own may put those of one size together."""
+    plain = type(loader.sampler) in (DefaultSampler, SequentialSampler)
+    return plain and type(loader.batch_sampler) is BatchSampler
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:

@@ -49,6 +49,10 @@ class NeedsItsPipeline(BaseDataset):
         return [dict(img_path='a')]
 
 
+class ScalesToOne:
+    """A transform or a data preprocessor of the user's own."""
+
+
 CITY = dict(type='CityscapesDataset', data_root='nowhere')
 
 
@@ -257,6 +261,10 @@ NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
         (CITY | dict(pipeline=[LOAD | dict(color_type='unchanged')]), OF_1, None),
         (CITY | dict(pipeline=[dict(type='ReadsReflectance')]), OF_1, None),
         (CITY | dict(pipeline=[LOAD, dict(type='torchvision/ToTensor')]), OF_1, None),
+        (CITY | dict(pipeline=[LOAD, dict(type=ScalesToOne)]), OF_1, None),
+        (CITY | dict(pipeline=[LOAD, dict(type='Albu', transforms=[])]), OF_1, None),
+        (CITY | dict(pipeline=[LOAD]), OF_1 | dict(type='SegDataPreProcessor'), 'multiply both'),
+        (CITY | dict(pipeline=[LOAD]), OF_1 | dict(type=ScalesToOne), None),
     ],
 )
 def test_settings_that_are_not_read_or_done_twice(dataset, preprocessor, words):
