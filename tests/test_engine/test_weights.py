@@ -239,6 +239,9 @@ def test_a_training_of_another_number_of_classes_is_not_resumed(model):
     with pytest.raises(InputError, match=words):
         hook(model, dict(state_dict=Segmentor(classes=3).state_dict()), resume=True)
     assert hook(model, dict(state_dict=model.state_dict()), resume=True)
+    seen = model.state_dict()
+    model.register_buffer('seen', torch.zeros(0))  # which grows while training
+    assert hook(model, dict(state_dict=seen | {'seen': torch.zeros(5)}), resume=True)
 
 
 @pytest.mark.parametrize(

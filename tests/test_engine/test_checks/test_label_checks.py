@@ -76,7 +76,7 @@ class Folder:
             model=dict(
                 type='EncoderDecoder',
                 backbone=dict(type='ResNet'),
-                decode_head=dict(type='FCNHead', num_classes=2, **dict(head)),
+                decode_head=dict(dict(type='FCNHead', num_classes=2), **dict(head)),
             ),
             val_evaluator=dict(type='IoUMetric', **dict(evaluator)),
             test_evaluator=dict(type='IoUMetric', **dict(evaluator)),
@@ -326,6 +326,40 @@ def test_a_value_that_only_the_dataset_leaves_out(folder):
         'ignore_index=0 of test_evaluator, too'
     )
     assert said(folder.config(ignore_index=0, evaluator=dict(ignore_index=0)), False) == ''
+
+
+class KnowsBetter(MODELS.get('mmseg.FCNHead')):
+    """Leaves out another value, unless told."""
+
+    def __init__(self, ignore_index=99, **options):
+        super().__init__(ignore_index=ignore_index, **options)
+
+
+class OwnLoss(MODELS.get('mmseg.FCNHead')):
+    """May leave out whatever it likes."""
+
+    def loss_by_feat(self, seg_logits, batch_data_samples):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize('head', [KnowsBetter, OwnLoss])
+def test_heads_that_leave_out_another_value_themselves(folder, head):
+    mask = halves(0, 1)
+    mask[:2] = 99
+    folder.write(mask)
+    cfg = folder.config(head=dict(type=head), evaluator=dict(ignore_index=99), ignore_index=99)
+    assert said(cfg) == ''
+
+
+def test_more_classes_than_bytes(folder):
+    """255 is one of them, and the dataset's own ``ignore_index``, which nobody has set."""
+    folder.write(halves(0, 1))
+    cfg = folder.config(
+        head=dict(num_classes=300, ignore_index=65535),
+        evaluator=dict(ignore_index=65535),
+        metainfo=dict(classes=[str(number) for number in range(300)]),
+    )
+    assert 'ignore_index' not in said(cfg)
 
 
 class CutsOff(TRANSFORMS.get('Pad')):
