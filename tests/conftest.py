@@ -16,13 +16,13 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')
 gc.disable()  # while thousands of modules and tests are read, nothing of which is garbage: `save_time`
 
-import cv2
-import numpy as np
-import pytest
-import torch
-import warm_python
-from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+import warm_python  # noqa: E402
+from mmengine.registry import DefaultScope  # noqa: E402
+from mmengine.runner import CheckpointLoader  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
