@@ -205,7 +205,10 @@ ELSE = {
     ),
     'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: give the original checkpoint'),
     'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
-    'model.ort': (b'\x18\0\0\0ORTM\0\0', 'a graph of onnxruntime or TensorFlow Lite: give the orig'),
+    'model.ort': (
+        b'\x18\0\0\0ORTM\0\0',
+        'a graph of onnxruntime or TensorFlow Lite: give the orig',
+    ),
     'words.pth': (b'hello world', 'but text: hello world$'),
     'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),
     'denied2.pth': (b'<Error>' + b'Access ' * 50, r'but text: <Error>Access .{40,60}\.\.\.$'),

@@ -142,7 +142,9 @@ def check_coco(
     refuse_missing(place, 'image', paths)
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') if not dataset.get('test_mode') else None
-    if filtered and inherits(registered(DATASETS, place, dataset), 'CocoDataset', 'mmdet', 'filter_data'):
+    if filtered and inherits(
+        registered(DATASETS, place, dataset), 'CocoDataset', 'mmdet', 'filter_data'
+    ):
         _check_filter(place, filtered, file)
     notes = [
         *unknown_categories(file),

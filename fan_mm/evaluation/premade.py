@@ -172,8 +172,8 @@ class PremadeImages:
             folders = [self.folder(Cell(name, severity)) for severity in (0, *SEVERITIES)]
             if [folder.is_dir() for folder in folders] == [True] * 5 + [False]:
                 raise InputError(
-                    f'{folders[0]} to {folders[4].name} are there, but not {folders[5].name}: severities are 1 to 5; if 0 '
-                    f'is severity 1, rename the folders, else remove {folders[0].name}'
+                    f'{folders[0]} to {folders[4].name} are there, but not {folders[5].name}: severities are 1 to 5; '
+                    f'if 0 is severity 1, rename the folders, else remove {folders[0].name}'
                 )
 
     def _check_folder(self, cell: Cell, folder: Path, stems: set[str]) -> None:

@@ -151,7 +151,10 @@ def test_files_without_objects_are_said(root):
             r'no annotation file .*2\.xml',
         ),
         (lambda root: (root / 'VOC2007/Annotations/2.xml').write_text('<a>'), r'2\.xml is not XML'),
-        (declared('GB2312'), r'2\.xml must be saved as UTF-8: multi-byte encodings are not supported'),
+        (
+            declared('GB2312'),
+            r'2\.xml must be saved as UTF-8: multi-byte encodings are not supported',
+        ),
         (declared('utf-9'), r'2\.xml must be saved as UTF-8: unknown encoding: utf-9'),
         (
             lambda root: (root / 'list.txt').write_text(''),

@@ -252,7 +252,7 @@ def test_red_and_blue_of_copies(tmp_path, change, swapped, loader):
     clean = write_clean(tmp_path / 'clean')
     write_copies(tmp_path / 'c', clean, applied, change)
     if swapped:
-        with pytest.raises(InputError, match='have red and blue swapped, compared with .*clean'):
+        with pytest.raises(InputError, match=r'have red and blue swapped, compared with .*clean'):
             check(tmp_path / 'c', clean, Dataset(**loader))
     else:
         check(tmp_path / 'c', clean, Dataset(**loader))
