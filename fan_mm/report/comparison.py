@@ -43,6 +43,7 @@ _SAME_CORRUPTIONS = {
         f'read from {root}' if (root := r.get('corrupted_root')) else 'made on the fly'
     ),
 }
+_COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 _LONG = ('images and labels',)  # said to differ, without the values
 DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
 PLACED = ('clean', 'mean', 'worst')
@@ -411,6 +412,9 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
             f'they use {publication.samples} images of {publication.images}, the first result '
             f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
+    thresholds = (first['metric'].get('settings') or {}).get('iou_thrs', _COCO_OVERLAPS)
+    if thresholds != _COCO_OVERLAPS:
+        return f'they average over overlaps of 0.5 to 0.95, the first result over {thresholds}'
     return None
 
 
