@@ -15,12 +15,13 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.checks.class_orders import other_order
 from fan_mm.engine.config.building import building
-from fan_mm.engine.config_checks import knows_its_classes
+from fan_mm.engine.config_checks import knows_its_classes, preprocessor_of
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.loading.pictures import red_first
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.report import write_report
 from fan_mm.torch_files import local_file
@@ -90,6 +91,7 @@ def ready_to_test(
             f"test_cfg: {type(loop).__name__} has no evaluator; a sweep needs one: type='TestLoop'"
         )
     say_other_classes(cfg, content, checkpoint, loop)
+    say_red_first(cfg, loop)
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')
     runner.load_or_resume()
@@ -111,6 +113,26 @@ def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) 
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
             print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+
+
+def say_red_first(cfg: Config, loop: Any) -> None:
+    """Say in the log that a model's data_preprocessor exchanges red and blue of images that have red first.
+
+    Args:
+        cfg: of the model.
+        loop: the test loop.
+    """
+    preprocessor = preprocessor_of(cfg)
+    names = ('bgr_to_rgb', 'to_rgb') if isinstance(preprocessor, dict) else ()
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    for name in names:
+        if preprocessor.get(name) and red_first(dataset):
+            print_log(
+                f'fan_mm: test_dataloader.dataset.pipeline gives images with red first, and data_preprocessor.{name} '
+                'exchanges red and blue: the model gets blue first, which is right only if it was trained so',
+                'current',
+                logging.WARNING,
+            )
 
 
 def end_test(
