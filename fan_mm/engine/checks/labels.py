@@ -23,8 +23,8 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
-from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.checks.framing import stretched_frame
+from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, inherits, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
