@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.loading.pictures import red_first
 from fan_mm.evaluation.results import RESULTS
+from fan_mm.fileio import printable
 from fan_mm.report import write_report
 from fan_mm.torch_files import local_file
 
@@ -133,6 +135,29 @@ def say_red_first(cfg: Config, loop: Any) -> None:
                 'current',
                 logging.WARNING,
             )
+
+
+def say_same_names(loop: Any, option: str) -> None:
+    """Say in the log that libraries, which name files as the images, write one for several images.
+
+    Args:
+        loop: the test loop.
+        option: by which files are to be written: '--out', label maps, or '--show-dir'.
+    """
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    try:
+        paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+    except Exception:  # an own dataset, whose samples may be anything
+        return
+    names = Counter(path.stem if option == '--out' else path.name for path in paths)
+    if len(names) < len(paths):
+        name, count = names.most_common(1)[0]
+        print_log(
+            f'fan_mm: {option}: {len(paths)} images have {len(names)} different names, such as {printable(name)} for '
+            f'{count} of them: only the last one of each name is kept',
+            'current',
+            logging.WARNING,
+        )
 
 
 def end_test(

@@ -128,6 +128,28 @@ def test_colours_that_are_exchanged_again_are_said(model, beside, red, said, cal
     assert not said or f'images with red first, and {said} exchanges red and blue' in calls[0]
 
 
+@pytest.mark.parametrize(
+    ('paths', 'option', 'said'),
+    [
+        (['a/0.png', 'b/1.png'], '--out', None),
+        (['a/0.png', 'b/0.png', 'c/1.png'], '--out', '3 images have 2 different names, such as 0'),
+        (['a/0.png', 'b/0.jpg'], '--out', '2 images have 1 different names, such as 0 for 2'),
+        (['a/0.png', 'b/0.jpg'], '--show-dir', None),
+        (['a/0.png', 'b/0.png'], '--show-dir', '2 images have 1 different names, such as 0.png'),
+        ([None], '--out', None),
+    ],
+)
+def test_images_whose_files_would_have_one_name_are_said(paths, option, said, calls):
+    class Dataset(list):
+        def get_data_info(self, index):
+            return dict(img_path=self[index])
+
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=Dataset(paths)))
+    testing.say_same_names(loop, option)
+    testing.say_same_names(SimpleNamespace(), option)  # nothing to look at
+    assert [f'fan_mm: {option}: {said}' in call for call in calls] == [True] * bool(said)
+
+
 @pytest.mark.parametrize('is_main', [True, False])
 def test_the_end(is_main, calls, monkeypatch, tmp_path):
     monkeypatch.setattr(testing, 'is_main_process', lambda: is_main)
