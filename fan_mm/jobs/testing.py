@@ -144,7 +144,7 @@ def say_same_names(loop: Any, option: str) -> None:
         loop: the test loop.
         option: by which files are to be written: '--out', label maps, or '--show-dir'.
     """
-    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    dataset: Any = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     try:
         paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
     except Exception:  # an own dataset, whose samples may be anything
