@@ -208,6 +208,10 @@ ELSE = {
     ),
     'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: give the original checkpoint'),
     'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
+    'model.ort': (
+        b'\x18\0\0\0ORTM\0\0',
+        'a graph of onnxruntime or TensorFlow Lite: give the orig',
+    ),
     'words.pth': (b'hello world', 'but text: hello world$'),
     'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),
     'denied2.pth': (b'<Error>' + b'Access ' * 50, r'but text: <Error>Access .{40,60}\.\.\.$'),
@@ -238,11 +242,10 @@ def test_archives_of_other_things(tmp_path):
     np.savez(path.with_suffix('.npz'), a=np.zeros(2))
     with pytest.raises(InputError, match=r'but NumPy arrays: save them with torch\.save'):
         read_torch_file(path.with_suffix('.npz'))
-    with zipfile.ZipFile(path, 'w') as archive:
-        archive.writestr('archive/archive_format', b'pt2')
-    with pytest.raises(
-        InputError, match=r'but a torch\.export program \(\.pt2\): give the checkpoint'
-    ):
+    with zipfile.ZipFile(path, 'w') as archive:  # as torch.export.save writes it
+        archive.writestr('model/data/weights/weight_0', b'x')
+        archive.writestr('model/archive_format', b'pt2')
+    with pytest.raises(InputError, match=r'but a program of torch\.export: give the original'):
         read_torch_file(path)
     torch.jit.script(nn.Linear(1, 1)).save(path)
     with pytest.raises(InputError, match='but a TorchScript program: save its state_dict'):

@@ -16,6 +16,7 @@ from fan_mm.corruptions import image_key
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
 from fan_mm.evaluation.samples import spread
+from fan_mm.images import no_wider
 
 MAX_WIDTH = 640
 SEVERITY = 3  # that a page shows where it shows one
@@ -94,11 +95,8 @@ class Gallery:
 
 def encode(picture: np.ndarray) -> bytes:
     """JPEG file of an RGB image ``(H, W, 3)``, made smaller if it is wider than `MAX_WIDTH`."""
-    height, width = picture.shape[:2]
-    if width > MAX_WIDTH:
-        size = MAX_WIDTH, max(1, round(height * MAX_WIDTH / width))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode('.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    picture = no_wider(picture, MAX_WIDTH)[..., ::-1]
+    _, data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return data.tobytes()
 
 

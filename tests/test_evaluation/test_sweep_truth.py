@@ -130,6 +130,50 @@ def test_images_of_the_file_that_are_not_evaluated_are_not_missed(cfg, toys, par
     assert cell['per_class']['bbox_mAP']
 
 
+def with_categories(root, change):
+    """An annotation file whose categories were changed, and the names of its classes."""
+    content = json.loads((root / ANN).read_text())
+    change(content)
+    (root / 'annotations/changed.json').write_text(json.dumps(content))
+    return [category['name'] for category in content['categories']]
+
+
+def backwards(content):
+    content['categories'].reverse()
+
+
+@pytest.mark.parametrize('sort', [False, True])
+@pytest.mark.parametrize('kind', ['CocoDataset', 'Objects365V1Dataset'])
+def test_who_sorts_categories_by_their_ids(cfg, toys, kind, sort):
+    """mmdet scores every label as another class where only one of dataset and metric does."""
+    classes = with_categories(toys[0], backwards)
+    file = 'annotations/changed.json'
+    dataset = dataset_of(cfg, toys[0], type=kind, ann_file=file, metainfo=dict(classes=classes))
+    metric = metric_of(toys[0] / file, sort_categories=sort)
+    if sort == (kind == 'Objects365V1Dataset'):
+        assert clean_cell(dataset, metric)['metrics']['bbox_mAP'] == 100.0
+        return
+    with pytest.raises(InputError, match=f'{kind} and CocoMetric .* sort_categories={not sort}$'):
+        clean_cell(dataset, metric)
+
+
+@pytest.mark.parametrize('make', [float, 'c{:02}'.format], ids=['float', 'text'])
+def test_ids_of_categories_that_are_no_whole_numbers(cfg, toys, make):
+    """mmdet's table per class fails on them, its scores do not."""
+
+    def change(content):
+        for category in content['categories']:
+            category['id'] = make(category['id'])
+        for annotation in content['annotations']:
+            annotation['category_id'] = make(annotation['category_id'])
+
+    with_categories(toys[0], change)
+    file = 'annotations/changed.json'
+    cell = clean_cell(dataset_of(cfg, toys[0], ann_file=file), metric_of(toys[0] / file))
+    assert cell['metrics']['bbox_mAP'] == 100.0
+    assert not cell['per_class']
+
+
 def test_intervals_of_boxes_and_masks(cfg, toys, tmp_path):
     """In a sweep stored and gone on with, and paired with another model's."""
     folders = []

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyObject
@@ -111,9 +111,24 @@ def _merge(cfg: Config, options: dict) -> None:
         if first not in cfg and first not in KNOWN_KEYS and near:
             raise InputError(f'--cfg-options {key}: did you mean {near[0]}{key[len(first) :]}?')
         try:
-            cfg.merge_from_dict(dict([_whole_list(cfg, key, options[key])]))
+            cfg.merge_from_dict(dict([_whole_list(cfg, *_into_none(cfg, key, options[key]))]))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise InputError(f'--cfg-options {key}: {_why_unmerged(cfg, key, error)}') from error
+
+
+def _into_none(cfg: Config, key: str, value: object) -> tuple[str, object]:
+    """A key below a None, such as ``init_cfg=None``, as a dict in its place: mmengine refuses to set it."""
+    node, parts = cfg._cfg_dict, key.split('.')
+    for depth, part in enumerate(parts[:-1], 1):
+        try:
+            node = node[int(part) if isinstance(node, list | tuple) else part]
+        except (LookupError, TypeError, ValueError):
+            return key, value
+        if node is None:
+            for below in reversed(parts[depth:]):
+                value = {below: value}
+            return '.'.join(parts[:depth]), {'_delete_': True, **cast(dict, value)}
+    return key, value
 
 
 def _whole_list(cfg: Config, key: str, value: object) -> tuple[str, object]:

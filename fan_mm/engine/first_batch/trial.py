@@ -9,7 +9,6 @@ import difflib
 import itertools
 import logging
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from fan_mm.engine.evaluators import (
+    check_categories,
     collectors,
     computes_as,
     evaluate_here,
@@ -51,6 +51,7 @@ from fan_mm.engine.first_batch.outputs import (
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.several_sizes import mixed_batch
+from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -140,15 +141,11 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
     """
     memory = ModelMemory(model)
-    state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with random_states_kept(), torch.no_grad():
             model.eval()
             yield
     finally:
-        random.setstate(state)
-        np.random.set_state(numpy_state)
         with torch.no_grad():
             memory.put_back()
 
@@ -176,6 +173,7 @@ def _try_loop(
     if own:
         return
     evaluator = loop.evaluator
+    check_categories(dataset, evaluator)
     _say_missed(evaluator, total, name)
     _say_joined_twice(evaluator, dataset, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):

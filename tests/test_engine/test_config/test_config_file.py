@@ -121,6 +121,17 @@ def test_imports_that_may_fail(here, failed):
             read_config('cfg.py')
 
 
+def test_keys_below_a_none(tmp_path):
+    """As a warning of ours advises for ``init_cfg``."""
+    path = tmp_path / 'own.py'
+    path.write_text('model = dict(a=[dict(b=None, c=None)], d=None, e=3)')
+    options = {'model.a.0.b.x': 1, 'model.a.0.b.y': 2, 'model.d.x.y': 'z'}
+    model = dict(a=[dict(b=dict(x=1, y=2), c=None)], d=dict(x=dict(y='z')), e=3)
+    assert read_config(str(path), options).model == model
+    with pytest.raises(InputError, match=r'model\.e is 3, which has no x'):
+        read_config(str(path), {'model.e.x.y': 1})
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
