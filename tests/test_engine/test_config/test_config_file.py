@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from fan_mm.engine.config import file
 from fan_mm.engine.config.file import read_config
 from fan_mm.errors import InputError
 
@@ -190,13 +191,12 @@ def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
     assert again.model == cfg.model and again.model.type != name
 
 
-def test_paths_of_pathlib_are_texts(here):
-    Path('a.py').write_text(
-        "import pathlib\nmodel = dict(type='A', init_cfg=[dict(checkpoint=pathlib.Path('b.pth'))])\n"
-        "load_from = pathlib.Path('~') / 'c.pth'\n"
-    )
-    cfg = read_config('a.py')
-    assert (cfg.model.init_cfg[0].checkpoint, cfg.load_from) == ('b.pth', '~/c.pth')
+def test_paths_of_pathlib_are_texts():
+    parts = [dict(checkpoint=Path('b.pth'))]
+    cfg = dict(model=dict(type='A', init_cfg=parts), load_from=Path('~') / 'c.pth', data=(1, 'd'))
+    file._make_buildable(cfg, 'a.py')
+    assert cfg['model'] == dict(type='A', init_cfg=[dict(checkpoint='b.pth')])
+    assert (cfg['load_from'], cfg['data']) == ('~/c.pth', (1, 'd'))
 
 
 def test_a_misspelt_path(tmp_path):
