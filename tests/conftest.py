@@ -17,13 +17,13 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     gc.disable()
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-import warm_python  # noqa: E402
-from mmengine.registry import DefaultScope  # noqa: E402
-from mmengine.runner import CheckpointLoader  # noqa: E402
+import cv2
+import numpy as np
+import pytest
+import torch
+import warm_python
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 
