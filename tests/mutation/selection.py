@@ -136,7 +136,8 @@ TESTS = {
             *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
             *('shift_figures', 'shift_page', 'simulated_real'),
         ),
-        'test_report/test_shift_report.py test_report/test_detection_report.py',
+        'test_report/test_shift_comparison.py test_report/test_shift_report.py '
+        'test_report/test_detection_report.py',
     ),
     **dict.fromkeys(
         ('report/calibration', 'calibration_section', 'calibration_figures'),

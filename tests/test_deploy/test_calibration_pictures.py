@@ -30,9 +30,13 @@ def made(monkeypatch):
         monkeypatch.setattr(
             pictures,
             'test_pipeline',
-            lambda _: lambda info: {'inputs': torch.full((3, 8, 8), info['place'])}
-            if image is None
-            else {'inputs': torch.from_numpy(image), 'place': info['place']},
+            lambda _: (
+                lambda info: (
+                    {'inputs': torch.full((3, 8, 8), info['place'])}
+                    if image is None
+                    else {'inputs': torch.from_numpy(image), 'place': info['place']}
+                )
+            ),
         )
 
         def normalise(batch, training):

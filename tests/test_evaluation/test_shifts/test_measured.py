@@ -37,7 +37,9 @@ def test_images_with_one_label_file_show_one_scene(tmp_path):
 
 
 def test_files_of_one_name_in_two_conditions_show_two_scenes(tmp_path):
-    found = [pictures_of(ShiftCell('coco_o', c), dataset(tmp_path, ['val/1.jpg']), [0]) for c in 'ab']
+    found = [
+        pictures_of(ShiftCell('coco_o', c), dataset(tmp_path, ['val/1.jpg']), [0]) for c in 'ab'
+    ]
     assert [pictures.scenes.tolist() for pictures in found] == [
         ['coco_o/a/val/1'],
         ['coco_o/b/val/1'],
