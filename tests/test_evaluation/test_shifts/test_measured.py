@@ -1,7 +1,6 @@
 """What is known of a condition's images: their names, what they show, and a hash that no folder changes."""
 
 import numpy as np
-import pytest
 from mmengine.dataset import BaseDataset
 
 from fan_mm.evaluation.shifts.measured import Measured, arrays_of, pictures_of, scenes_of
