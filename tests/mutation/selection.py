@@ -61,6 +61,10 @@ TESTS = {
         'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
         'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
     ),
+    'shifts/record': (
+        'test_datasets/test_shifts/test_record.py test_jobs/test_shifts/test_whole_sets.py '
+        'test_datasets/test_shifts/test_refused_folders.py'
+    ),
     **dict.fromkeys(
         tuple(
             f'datasets/shifts/{name}'
