@@ -50,8 +50,8 @@ def test_what_is_lacking(name, split, found, lacking):
 
 
 def test_one_image_of_another_set_among_its_own_is_refused():
-    own = 'rgb_anon/fog/val/GP0100/GP0100_frame_000001_rgb_anon.png'.split('/')
-    other = 'leftImg8bit/val/bonn/bonn_000000_000019_leftImg8bit.png'.split('/')
+    own = ['rgb_anon', 'fog', 'val', 'GP0100', 'GP0100_frame_000001_rgb_anon.png']
+    other = ['leftImg8bit', 'val', 'bonn', 'bonn_000000_000019_leftImg8bit.png']
     SHIFT_SETS['acdc'].refuse_mixture(Path('data'), [own, own, ['unknown.png']])
     for pictures in ([own, other], [other, own], [['unknown.png'], other]):
         with pytest.raises(InputError, match=r'data is not ACDC: left.* belongs to Cityscapes'):
