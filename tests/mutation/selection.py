@@ -204,12 +204,13 @@ def files_for(root: Path, module: str) -> list[Path]:
 def tests_for(root: Path, mutant: Mutant, tests: Tests) -> list[str]:
     """The tests that run the changed line, quickest first.
 
-    All where that cannot be seen: code that is compiled, and what is kept once it is computed.
+    All where that cannot be seen: code that is compiled, what is kept once it is computed, and what
+    runs when a module is imported, whichever test did that.
     """
     text = (root / mutant.module).read_text()
     key = line_key(text.splitlines()[mutant.line - 1])
     of_line = [test for test, (_, lines) in tests.items() if key in lines.get(mutant.module, ())]
-    if _is_kept(text, mutant.line):
+    if _is_kept(text, mutant.line) or _runs_at_import(text, mutant.line):
         of_line = []
     chosen, seconds = [], 0.0
     for test in sorted(of_line or tests, key=lambda test: tests[test][0]):
@@ -225,4 +226,13 @@ def _is_kept(text: str, line: int) -> bool:
         'cache' in ast.unparse(decorator) and node.lineno <= line <= node.end_lineno
         for node in ast.walk(ast.parse(text))
         for decorator in getattr(node, 'decorator_list', ())
+    )
+
+
+def _runs_at_import(text: str, line: int) -> bool:
+    """Whether a line is of no function's body."""
+    return not any(
+        node.body[0].lineno <= line <= node.end_lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
