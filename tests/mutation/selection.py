@@ -131,6 +131,9 @@ TESTS = {
         'test_jobs/test_ood/test_imagenet_c_row.py test_jobs/test_ood/test_ood_classifiers.py '
         'test_jobs/test_ood/test_ood_mistakes.py',
     ),
+    'deploy/network': (
+        'test_deploy/test_network.py test_deploy/test_predictions.py test_deploy/test_verification.py'
+    ),
     'jobs/ood_rows': 'test_jobs/test_ood/test_stored_rows.py',
     'jobs/export': (
         'test_deploy/test_export_entries.py test_deploy/test_export.py test_deploy/test_export_refusals.py'
