@@ -131,6 +131,7 @@ TESTS = {
         'test_jobs/test_ood/test_imagenet_c_row.py test_jobs/test_ood/test_ood_classifiers.py '
         'test_jobs/test_ood/test_ood_mistakes.py',
     ),
+    'deploy/quantisation': 'test_deploy/test_precision.py test_deploy/test_runtimes.py',
     'deploy/network': (
         'test_deploy/test_network.py test_deploy/test_predictions.py test_deploy/test_verification.py'
     ),
