@@ -114,6 +114,38 @@ def test_the_graph_in_float32_stays_as_it_is(make):
     assert 0 < np.abs(expected - found).max() < 0.1
 
 
+@pytest.mark.parametrize(
+    ('op', 'scopes', 'why'),
+    [
+        ('Add', None, None),
+        ('Add', ['', 'backbone.blocks.0', 'add'], None),
+        ('Add', ['', 'backbone.positive', 'add'], None),
+        ('Add', ['', 'backbone.pos_embed', 'add'], 'position code'),
+        ('Add', ['', 'attn.rel_pos', 'attn.rel_pos.bias', 'add'], 'position code'),
+        ('Add', ['', 'add'], 'pixels and scores'),
+        ('Pow', ['', 'backbone.blocks.0', 'pow'], 'sums and means'),
+    ],
+)
+def test_what_stays_in_float32_by_operator_and_layer(op, scopes, why):
+    helper, w = onnx.helper, np.eye(8, dtype=np.float32)
+    nodes = [
+        helper.make_node('MatMul', ['images', 'w'], ['a']),
+        helper.make_node(op, ['a', 'w'], ['b'], name='middle'),
+        helper.make_node('MatMul', ['b', 'w'], ['c']),
+    ]
+    if scopes:
+        nodes[1].metadata_props.add(key='pkg.torch.onnx.name_scopes', value=str(scopes))
+    given, made = ([helper.make_tensor_value_info(name, FLOAT, [8, 8])] for name in ('images', 'c'))
+    graph = helper.make_graph(nodes, 'g', given, made, [onnx.numpy_helper.from_array(w, 'w')])
+    opset = [helper.make_opsetid('', 18)]
+    half, kept = to_half(helper.make_model(graph, opset_imports=opset, ir_version=9))
+    types = types_of(half)
+    found = {node.name or node.op_type: types[node.output[0]] for node in half.graph.node}
+    assert found['middle'] == (FLOAT if why else HALF) and kept == ({why: 1} if why else {})
+    products = [types[n.output[0]] for n in half.graph.node if n.op_type == 'MatMul']
+    assert products == [HALF, HALF] and types['images'] == types['c'] == FLOAT
+
+
 def test_attention_as_one_node_has_its_softmax_in_float32():
     helper, shape = onnx.helper, [1, 3, 8]
     node = helper.make_node('Attention', [*'qkv'], ['y'], q_num_heads=2, kv_num_heads=2)
