@@ -83,6 +83,19 @@ def test_files_that_a_power_cut_left_incomplete_are_made_again(tmp_path, source,
     assert tree(tmp_path / 'dst') == tree(tmp_path / 'whole')
 
 
+def test_lists_that_a_power_cut_left_incomplete_are_made_up_for(tmp_path, source):
+    """A copy that no list knows is whole, and counts; a record that was cut is written anew."""
+    destination = tmp_path / 'dst'
+    make(source, destination)
+    before = tree(destination)
+    sums, sources = (destination / 'checksums' / name for name in ('snow/5.sha256', 'sources.txt'))
+    sums.write_bytes(b''.join(sums.read_bytes().splitlines(keepends=True)[1:]))
+    sources.write_bytes(sources.read_bytes()[:-20])
+    pictures(destination / 'motion_blur')[-1].unlink()  # of the source whose record was cut
+    assert make(source, destination).written == 1
+    assert tree(destination) == before and check(destination) == []
+
+
 def command(source, destination, *options, python=sys.executable):
     cells = ['--benchmark', 'all', '--corruptions', 'noise', 'fog', 'snow']
     cells += ['--severities', '1', '2', '4']
