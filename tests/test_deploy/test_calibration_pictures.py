@@ -1,5 +1,6 @@
 """Pictures to calibrate with and those held back: which, and how they fill the network's input."""
 
+import itertools
 from types import SimpleNamespace
 
 import cv2
@@ -25,14 +26,18 @@ def made(monkeypatch):
 
     def make(sizes, count=8, image=None, preprocessing=True):
         ends = np.cumsum([0, *sizes])
-        sets = [Images(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+        sets = [Images(range(a, b)) for a, b in itertools.pairwise(ends)]
         monkeypatch.setattr(pictures, 'training_datasets', lambda *_: sets)
         monkeypatch.setattr(
             pictures,
             'test_pipeline',
-            lambda _: lambda info: {'inputs': torch.full((3, 8, 8), info['place'])}
-            if image is None
-            else {'inputs': torch.from_numpy(image), 'place': info['place']},
+            lambda _: (
+                lambda info: (
+                    {'inputs': torch.full((3, 8, 8), info['place'])}
+                    if image is None
+                    else {'inputs': torch.from_numpy(image), 'place': info['place']}
+                )
+            ),
         )
 
         def normalise(batch, training):

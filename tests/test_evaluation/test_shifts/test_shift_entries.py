@@ -78,4 +78,6 @@ def test_draws_of_every_score_of_boxes(clean):
         for name, (_, members) in zip(names, columns, strict=True):
             assert np.array_equal(arrays[name], scores.drawn(members, range(3)), equal_nan=True)
     of_50 = entry['others']['bbox_mAP_50'][POOLED]['score']['value']
-    assert of_50 == expected.of('bbox_mAP_50').score(cells, range(3)) > entry[POOLED]['score']['value']
+    assert (
+        of_50 == expected.of('bbox_mAP_50').score(cells, range(3)) > entry[POOLED]['score']['value']
+    )
