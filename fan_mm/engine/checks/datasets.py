@@ -12,7 +12,13 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, Registry
 from fan_mm.config_parts import steps_of, type_name
 from fan_mm.engine.checks.backends import check_decoder, check_storage
 from fan_mm.engine.checks.files import is_local, is_remote
-from fan_mm.engine.config.registered import base_named, bases, registered, said_in_one_line
+from fan_mm.engine.config.registered import (
+    base_named,
+    bases,
+    inherits,
+    registered,
+    said_in_one_line,
+)
 from fan_mm.errors import InputError
 
 _NORMALIZE = ('Normalize', 'TensorNormalize', 'torchvision/Normalize')
@@ -137,7 +143,9 @@ def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
         step.get('color_type') == 'unchanged' or step.get('imdecode_backend') == 'tifffile'
         for step in loaders
     ]
-    scaled = any(word in type_name(step) for step in steps for word in ('ToTensor', 'Dtype', 'Albu'))
+    scaled = any(
+        word in type_name(step) for step in steps for word in ('ToTensor', 'Dtype', 'Albu')
+    )
     if not loaders or any(whole) or scaled:
         return False
     return all(_is_of_library(TRANSFORMS, f'{place}.pipeline', step) for step in steps)
@@ -145,7 +153,14 @@ def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
 
 def _is_of_library(registry: Registry, place: str, cfg: dict) -> bool:
     module = getattr(registered(registry, place, cfg), '__module__', '')
-    return module.partition('.')[0] in ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmpretrain', 'fan_mm')
+    return module.partition('.')[0] in (
+        'mmcv',
+        'mmengine',
+        'mmseg',
+        'mmdet',
+        'mmpretrain',
+        'fan_mm',
+    )
 
 
 def check_dataset(place: str, dataset: dict) -> bool:
@@ -186,13 +201,14 @@ def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
             return  # a class of one's own may take them
     prefixes = dataset.get('data_prefix')
     of_mmseg = base_named(cls, 'BaseSegDataset', 'mmseg')
-    if prefixes and isinstance(prefixes, str) and not base_named(cls, 'BaseDataset', 'mmpretrain'):
-        key = 'img_path' if of_mmseg else 'img'
+    key = 'img_path' if of_mmseg else 'img' if base_named(cls, 'BaseDetDataset', 'mmdet') else None
+    if key and prefixes and isinstance(prefixes, str):  # many of mmpretrain's take one
         raise InputError(
             f'{place}.data_prefix is the text {prefixes!r}, but {cls.__name__} takes a dict, such as '
             f'dict({key}={prefixes!r})'
         )
-    if of_mmseg and prefixes and 'img_path' not in prefixes:
+    plain = inherits(cls, 'BaseSegDataset', 'mmseg', 'load_data_list')  # else it may read others
+    if plain and prefixes and 'img_path' not in prefixes:
         raise InputError(
             f'{place}.data_prefix has {", ".join(prefixes)}, but {cls.__name__} takes img_path and seg_map_path'
         )

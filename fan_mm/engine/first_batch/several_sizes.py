@@ -28,7 +28,9 @@ def mixed_batch(dataset: Any, order: Sequence[Any], batch_size: int) -> Sequence
         if size_at(left) != size_at(right):
             while right - left > 1:
                 middle = (left + right) // 2
-                left, right = (left, middle) if size_at(middle) != size_at(left) else (middle, right)
+                left, right = (
+                    (left, middle) if size_at(middle) != size_at(left) else (middle, right)
+                )
             if right % batch_size:  # both are in one batch
                 start = left - left % batch_size
                 return order[start : start + batch_size]

@@ -184,8 +184,10 @@ def _blueness(image: np.ndarray | None) -> np.ndarray | None:
     """What blue exceeds red by in a small square image, of mean 0 and variance 1; None without colours."""
     if image is None or image.ndim != 3 or image.shape[2] < 3:
         return None
-    small = cv2.resize(image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
-    excess = small[..., 0] - small[..., 2]
+    excess = (
+        image[..., 0].astype(np.float32) - image[..., 2]
+    )  # OpenCV does not take all kinds of numbers
+    excess = cv2.resize(excess, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
     return (excess - excess.mean()) / excess.std() if excess.std() > 1 else None
 
 

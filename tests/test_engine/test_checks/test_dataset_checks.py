@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
 from fan_mm.engine.checks.datasets import (
+    _refuse_several,
     build_lazily,
     check_dataset,
     check_names,
@@ -225,6 +226,16 @@ def test_lists_where_mmengine_takes_one_path(change):
 def test_folders_as_other_libraries_take_them(prefix, words):
     with pytest.raises(InputError, match=rf'^d\.data_prefix (is the )?{words}$'):
         check_dataset('d', CITY | dict(data_prefix=prefix))
+
+
+def test_folders_that_other_datasets_take():
+    class OfDepths(DATASETS.get('mmseg.BaseSegDataset')):
+        def load_data_list(self):
+            raise NotImplementedError
+
+    textvqa = pytest.importorskip('mmpretrain.datasets.textvqa')
+    _refuse_several('d', dict(data_prefix='images'), textvqa.TextVQA)
+    _refuse_several('d', dict(data_prefix=dict(rgb='a', depth='b')), OfDepths)
 
 
 @DATASETS.register_module()

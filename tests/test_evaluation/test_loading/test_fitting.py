@@ -266,3 +266,16 @@ def test_a_few_copies_prove_nothing(tmp_path, count):
         Image.fromarray(scene()).convert('L').save(path)
     write_copies(tmp_path / 'c', clean, applied, lambda image: image[..., ::-1])
     check(tmp_path / 'c', clean, Dataset())
+
+
+def test_colours_of_any_numbers(tmp_path, monkeypatch):
+    """A loader of one's own may give what OpenCV does not scale."""
+    clean = write_clean(tmp_path / 'clean', count=4)
+    write_copies(tmp_path / 'c', clean, applied)
+    load = LoadImageFromFile.transform
+    monkeypatch.setattr(
+        LoadImageFromFile,
+        'transform',
+        lambda self, results: (r := load(self, results)) | {'img': r['img'].astype(np.int64)},
+    )
+    check(tmp_path / 'c', clean, Dataset())
