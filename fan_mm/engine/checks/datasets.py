@@ -129,7 +129,7 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
     """Whether mean and deviation, read by a library, are those of values from 0 to 1, as torchvision's."""
     settings = preprocessor if isinstance(preprocessor, dict) else {}
     mean, std = settings.get('mean'), settings.get('std')
-    if not np.size(mean) or not np.size(std) or mean is None or std is None:
+    if mean is None or std is None or not np.size(mean) or not np.size(std):
         return False
     if 'type' in settings and not _is_of_library(MODELS, 'data_preprocessor', settings):
         return False  # may scale to 1 itself

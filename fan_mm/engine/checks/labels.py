@@ -386,7 +386,8 @@ def _reads_samples_as_mmengine(dataset: Any) -> bool:
 
 def _ignored_by(head: type) -> int:
     """The value that a head of mmseg's, or one derived from it, leaves out if its config names none."""
-    signatures = (inspect.signature(base.__init__).parameters for base in head.__mro__)
+    own = (vars(base).get('__init__') for base in head.__mro__)
+    signatures = (inspect.signature(init).parameters for init in own if init)
     return next(s['ignore_index'].default for s in signatures if 'ignore_index' in s)
 
 
