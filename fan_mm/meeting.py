@@ -17,6 +17,7 @@ from fan_mm.errors import LOST_PROCESS, InputError
 _PAUSE = 0.1  # seconds
 _LONGEST = 1800.0  # seconds, as long as PyTorch waits for a group of gloo's
 _PATIENCE = datetime.timedelta(seconds=20)  # of a process that ends, for a store that may be gone
+_LONGER = datetime.timedelta(minutes=2)  # of one that begins: many may ask at once
 
 
 def wait_for_all() -> None:
@@ -27,9 +28,11 @@ def wait_for_all() -> None:
     Raises:
         InputError: one has ended instead, or the launcher of the first node.
     """
-    store = _store()
-    if store is None:
+    if not _several_nodes():
         return
+    store = _store(_LONGER)
+    if store is None:
+        raise InputError(LOST_PROCESS)
     end = time.monotonic() + _LONGEST
     try:
         here = store.add(_key('here'), 1)
@@ -60,7 +63,7 @@ def say_ended() -> None:
     """Tell those who wait that this process ends, unless it has joined them."""
     if _group() is not None:
         return  # they notice
-    if (store := _store()) is not None:
+    if (store := _store(_PATIENCE)) is not None:
         with contextlib.suppress(RuntimeError):  # it has gone, too
             store.set(_key('ended'), '')
 
@@ -79,7 +82,7 @@ def _group() -> Any:
     return module if module.is_initialized() else None
 
 
-def _store() -> Any:
+def _store(timeout: datetime.timedelta) -> Any:
     """The store of torchrun's first node; None for one node, other launchers, or if it is gone."""
     if not _several_nodes():
         return None
@@ -87,7 +90,7 @@ def _store() -> Any:
 
     host, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
     try:
-        return TCPStore(host, port, is_master=False, timeout=_PATIENCE)
+        return TCPStore(host, port, is_master=False, timeout=timeout)
     except RuntimeError:
         return None
 

@@ -119,9 +119,12 @@ def test_pytorch_without_process_groups(monkeypatch):
 
 
 def test_a_store_that_is_gone(store, monkeypatch):
-    monkeypatch.setattr(meeting, '_PATIENCE', meeting.datetime.timedelta(seconds=1))
+    for name in ('_PATIENCE', '_LONGER'):
+        monkeypatch.setattr(meeting, name, meeting.datetime.timedelta(seconds=0.2))
     monkeypatch.setenv('MASTER_PORT', '1')
     meeting.say_ended()
+    with pytest.raises(InputError, match='another process of this run ended'):
+        meeting.wait_for_all()
 
 
 @pytest.mark.parametrize('status', [0, 1])

@@ -94,6 +94,19 @@ def say_other_configs(cfg: Config) -> list[str]:
     return []
 
 
+def share_seed(cfg: Config) -> None:
+    """Give all processes the first one's seed. All of them call it.
+
+    Where some have none, as where only one machine has the checkpoint to resume from, these would wait in
+    mmengine's Runner for the others to agree on one.
+    """
+    randomness = cfg.get('randomness') or {}
+    seed = [randomness.get('seed')]
+    broadcast_object_list(seed)
+    if randomness.get('seed') != seed[0]:
+        cfg.randomness = dict(randomness, seed=seed[0])
+
+
 def shared_by_all(folder: str | os.PathLike) -> bool:
     """Whether all processes see the same folder, not each machine one of its own. All of them call it.
 

@@ -20,7 +20,7 @@ from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import check_values
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
-from fan_mm.engine.machines import say_other_configs
+from fan_mm.engine.machines import say_other_configs, share_seed
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.overlap_thresholds import OverlapThresholdsHook
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
@@ -116,6 +116,7 @@ def build_runner(
         if launcher != 'none':
             join_group(cfg, launcher)
             notes += say_other_configs(cfg)
+            share_seed(cfg)
             notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
         if cfg.get('work_dir'):
             output_folder(cfg.work_dir)

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 from forked import on_ranks
 from mmengine.config import Config
+from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.runner import set_random_seed
 from torch.utils.data import DataLoader
 
 from fan_mm.engine import machines
@@ -140,15 +142,31 @@ def test_configs_that_differ_are_said(tmp_path):
     on_machines(rank_main, tmp_path)
 
 
+@pytest.mark.parametrize('seeds', [(3, None), (None, 3), (None, None), (3, 4)])
+def test_one_seed_for_all(seeds, tmp_path):
+    """Only one of them has a checkpoint to resume from: mmengine's Runner does not hang."""
+
+    def rank_main(rank):
+        seed = seeds[rank]
+        cfg = Config(dict(randomness=dict(seed=seed, deterministic=True)) if seed else {})
+        machines.share_seed(cfg)
+        own = cfg.get('randomness') or {}
+        used = set_random_seed(**{'seed': None, **own})
+        assert all_gather_object(used) == [used, used]
+        assert seeds[0] in (used, None) and own.get('deterministic') == (True if seed else None)
+
+    on_machines(rank_main, tmp_path)
+
+
 def test_who_sees_a_folder(tmp_path):
     common = tmp_path / 'common'
 
     def rank_main(rank):
         assert machines.shared_by_all(common / 'made')
+        # the system refuses to look, as into a folder of somebody else's
+        assert not machines.shared_by_all(common / ('x' * 999 if rank else 'made'))
         assert not machines.shared_by_all('own')
         assert not machines.shared_by_all('/proc/none/can/be/made')
-        # as is a folder that only one of them may look into; root may look into all
-        assert not machines.shared_by_all(common / ('x' * 999 if rank else 'made'))
         assert not list(common.glob('made/*')) and not list(Path('own').iterdir())
 
     on_machines(rank_main, tmp_path)
