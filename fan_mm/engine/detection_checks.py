@@ -134,9 +134,10 @@ def check_coco(
         )
         raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
     images = chosen(list(file.images), dataset.get('indices'))
-    folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
-    paths = [folder / file.images[id_]['file_name'] for id_ in images]
-    refuse_missing(place, 'image', paths)
+    prefix = dataset.get('data_prefix') or {}
+    paths = [root / (prefix.get('img') or '') / file.images[id_]['file_name'] for id_ in images]
+    hint = ': their folder is data_prefix.img' if prefix and 'img' not in prefix else ''
+    refuse_missing(place, 'image', paths, hint)
     refuse_empty(place, paths)
     filtered = dataset.get('filter_cfg') if not dataset.get('test_mode') else None
     if filtered and inherits(

@@ -67,10 +67,10 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds
+        name = 'the graph' if isinstance(model, bytes) else model
         other = None if isinstance(model, bytes) else what_else(model)
         if other and not other.startswith('but an ONNX file'):
-            raise InputError(f'{model} is not an ONNX file, {other}') from None
-        name = 'the graph' if isinstance(model, bytes) else model
+            raise InputError(f'{name} is not an ONNX file, {other}') from None
         raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None
 
 

@@ -57,7 +57,7 @@ from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS, write_results
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
-from fan_mm.evaluation.scores import for_sweep, how_to_read
+from fan_mm.evaluation.scores import for_sweep, headline_metric, how_to_read
 from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 from fan_mm.evaluation.sweeping.gathering import Gathering
 from fan_mm.evaluation.sweeping.identity import sweep_identity
@@ -65,7 +65,7 @@ from fan_mm.evaluation.sweeping.options import ON_ERROR, check_options
 from fan_mm.evaluation.sweeping.own_part import OwnPart
 from fan_mm.evaluation.sweeping.recording import Recording
 from fan_mm.evaluation.sweeping.results import results_of
-from fan_mm.evaluation.sweeping.truth import check_truth
+from fan_mm.evaluation.sweeping.truth import check_truth, settings_of
 from fan_mm.fileio import alone_in, output_folder
 
 __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
@@ -461,6 +461,13 @@ class RobustnessSweep:
             fp16=self.fp16,
         )
 
+    def _metric_settings(self) -> dict[str, Any]:
+        """Of the metric that the sweep is about, see `settings_of`."""
+        number = headline_metric(self.evaluator.metrics)
+        part = self.parts[number] if self.parts else slice(None)
+        ids = [info['img_id'] for info in self.infos[part]]
+        return settings_of(self.evaluator.metrics[number], ids)
+
     def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
         self.store.check()
@@ -481,6 +488,7 @@ class RobustnessSweep:
             },
             protocol=self.protocol,
             colours=colours,
+            settings=self._metric_settings(),
         )
         if self.work_dir:
             self.gathering.tidy()

@@ -140,6 +140,14 @@ def test_missing_image(cfg, toy):
     assert f'no image {image}' in complaint(cfg)
 
 
+def test_the_folder_of_images_by_the_name_that_mmseg_has_for_it(cfg):
+    dataset = cfg.train_dataloader.dataset
+    dataset.data_prefix = dict(img_path='train2017')
+    assert data_complaint(cfg).endswith('and 3 more: their folder is data_prefix.img')
+    dataset.data_prefix = 'train2017'
+    assert "takes a dict, such as dict(img='train2017')" in data_complaint(cfg)
+
+
 def test_missing_annotation_file(cfg, toy):
     (toy / 'annotations/instances_val2017.json').unlink()
     assert 'no such file' in complaint(cfg)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from report_checks import notice_with
 from synthetic_results import semsegbench, synthetic_results, write_results
@@ -54,6 +55,18 @@ def test_a_result_by_semsegbench_takes_its_place_among_its_models(tmp_path):
     assert len(set(places.values())) == 3
     best = next(e for e in printed if e.name == 'UPerNet InternImage-XL 512x1024')
     assert (best.clean, best.mean, best.real['ACDC val']) == (83.62, 74.26, 62.81)
+
+
+@pytest.mark.parametrize('thresholds', [None, [0.5], [*np.linspace(0.5, 0.95, 10).round(2)]])
+def test_an_ap_of_other_overlaps_is_not_ranked_with_published_ones(tmp_path, thresholds):
+    results = synthetic_results('detection', name='mine')
+    results['metric']['settings'] = thresholds and {'iou_thrs': thresholds}
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    comparison = build_comparison([tmp_path], published=True)
+    other = thresholds == [0.5]
+    words = 'not ranked with the results: they average over overlaps of 0.5 to 0.95'
+    assert bool(notice_with(comparison, words)) == other
+    assert any(e.comparable for e in comparison.entries[1:]) != other
 
 
 def test_a_broken_published_sweep_is_shown_and_has_no_rank(tmp_path):

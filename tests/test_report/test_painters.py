@@ -58,6 +58,24 @@ def test_depths_are_brighter_the_farther_on_one_scale():
     assert legend_of(sample, META) == ([], [])
 
 
+@pytest.mark.parametrize('meta', [META, {}])
+def test_boxes_of_more_classes_than_are_named(monkeypatch, meta):
+    """Of a model with 80 classes whose checkpoint names those of its fine-tuning."""
+    seen = []
+    monkeypatch.setattr(
+        'fan_mm.report.painters.paint_detection',
+        lambda image, boxes, captions, colours, masks: seen.append((captions, colours)),
+    )
+    found = InstanceData(
+        bboxes=torch.zeros(2, 4), labels=torch.tensor([1, 4]), scores=torch.tensor([0.9, 0.5])
+    )
+    sample = BaseDataElement(pred_instances=found, metainfo=dict(ori_shape=(32, 48)))
+    painter(meta)(IMAGE, sample)
+    [(captions, colours)] = seen
+    assert captions == ['car 0.90' if meta else 'class 1 0.90', 'class 4 0.50']
+    assert colours[0] != colours[1] and (not meta or colours[0] == META['palette'][1])
+
+
 @pytest.mark.parametrize(
     ('labels', 'written'),
     [(1, ['car 50%']), ([1], ['car 50%']), ([2, 0], ['bus 20%', 'road 30%']), ([], ['(none)'])],

@@ -170,12 +170,23 @@ def check_dataset(place: str, dataset: dict) -> bool:
 
 
 def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
-    """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took."""
+    """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took, and mmpretrain's one folder."""
     for name in ('__init__', '_join_prefix'):
         module = getattr(getattr(cls, name, None), '__module__', '')
         if module.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
             return  # a class of one's own may take them
     prefixes = dataset.get('data_prefix')
+    of_mmseg = base_named(cls, 'BaseSegDataset', 'mmseg')
+    if prefixes and isinstance(prefixes, str) and not base_named(cls, 'BaseDataset', 'mmpretrain'):
+        key = 'img_path' if of_mmseg else 'img'
+        raise InputError(
+            f'{place}.data_prefix is the text {prefixes!r}, but {cls.__name__} takes a dict, such as '
+            f'dict({key}={prefixes!r})'
+        )
+    if of_mmseg and prefixes and 'img_path' not in prefixes:
+        raise InputError(
+            f'{place}.data_prefix has {", ".join(prefixes)}, but {cls.__name__} takes img_path and seg_map_path'
+        )
     paths = {key: dataset.get(key) for key in ('data_root', 'ann_file')}
     if isinstance(prefixes, dict):
         paths |= {f'data_prefix.{key}': value for key, value in prefixes.items()}

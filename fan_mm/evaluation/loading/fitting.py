@@ -28,6 +28,7 @@ _TURNED = 16  # pairs of photos with an orientation that are loaded
 _THUMB = 32  # pixels
 _CLEARER = 0.2  # how much better another orientation must correlate
 _COLOURED = 8  # pairs whose colours are compared
+_ENOUGH = 4  # crops may by chance have other colours than their originals where those have them
 _SWAPPED = -0.5  # correlation of what blue exceeds red by; no corruption turns it around
 
 # What each EXIF orientation asks to be done with an array that is stored so.
@@ -171,7 +172,7 @@ def _check_colours(loader: Loader, pairs: Sequence[tuple[str, Path]]) -> None:
         one, other = _blueness(load(loader, clean)), _blueness(load(loader, copy))
         if one is not None and other is not None:
             alike[clean, copy] = float((one * other).mean())
-    if len(alike) > 2 and np.median(list(alike.values())) < _SWAPPED:
+    if len(alike) >= _ENOUGH and np.median(list(alike.values())) < _SWAPPED:
         clean, copy = min(alike, key=alike.__getitem__)
         raise InputError(
             f'{copy} and other copies have red and blue swapped, compared with {clean}: cv2 reads and writes BGR, '

@@ -211,6 +211,18 @@ def test_lists_where_mmengine_takes_one_path(change):
         check_dataset('d', CITY | change)
 
 
+@pytest.mark.parametrize(
+    ('prefix', 'words'),
+    [
+        ('leftImg8bit/val', r"text 'leftImg8bit/val', .* a dict, such as dict\(img_path='leftImg8bit/val'\)"),
+        (dict(img='a', seg='b'), 'has img, seg, but CityscapesDataset takes img_path and seg_map_path'),
+    ],
+)  # fmt: skip
+def test_folders_as_other_libraries_take_them(prefix, words):
+    with pytest.raises(InputError, match=rf'^d\.data_prefix (is the )?{words}$'):
+        check_dataset('d', CITY | dict(data_prefix=prefix))
+
+
 @DATASETS.register_module()
 class TakesSeveral(BaseDataset):
     """A dataset of one's own that joins its files itself."""
