@@ -66,6 +66,7 @@ _SETTINGS = [
     ),
     *(f'builtins.{kind}' for kind in ('int', 'float', 'bool', 'str', 'dict', 'list', 'tuple')),
     *('pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath'),
+    *('types.SimpleNamespace', 'datetime.datetime', 'datetime.date', 'datetime.timedelta'),
 ]
 _SETTINGS_DICTS = [
     *('collections.defaultdict', 'easydict.EasyDict', 'yacs.config.CfgNode', 'addict.addict.Dict'),

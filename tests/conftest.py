@@ -1,5 +1,6 @@
 """Fixtures that several test folders use."""
 
+import gc
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 # workers have. This, too, stands before torch.
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')
+gc.disable()  # while thousands of modules and tests are read, nothing of which is garbage: `save_time`
 
 import cv2
 import numpy as np

@@ -1,5 +1,6 @@
 import argparse
 import collections
+import datetime
 import io
 import os
 import pickle
@@ -181,7 +182,9 @@ def test_settings_beside_the_weights_are_passed_over(tmp_path, monkeypatch):
     hparams = fake('lightning_fabric.utilities.data.AttributeDict', dict)(lr=0.1)
     state = collections.defaultdict(None, w=torch.arange(3))
     content = dict(state_dict=state, hyper_parameters=config, hparams=hparams, path=Path('a/b'))
-    content |= dict(hparams_type=type(config))
+    content |= dict(hparams_type=type(config), setup=types.SimpleNamespace(lr=0.1))
+    began = datetime.datetime(2026, 1, 2)
+    content |= dict(dates=[began, began.date(), began - datetime.datetime(2026, 1, 1)])
     torch.save(content, tmp_path / 'f.ckpt')
     found = read_torch_file(tmp_path / 'f.ckpt')
     assert found['state_dict']['w'].tolist() == [0, 1, 2]

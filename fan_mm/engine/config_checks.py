@@ -1,14 +1,14 @@
 """Mistakes in a config, found in seconds before a job starts rather than hours into it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.config_parts import datasets_of, parts_below, type_name
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
 from fan_mm.engine.checks.datasets import (
@@ -156,17 +156,22 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     wanted = {'load_from': cfg.get('load_from')}
     notes = []
     if training:
-        pretrained = dict(_pretrained('model', cfg.model))
+        pretrained = {
+            f'{place}.checkpoint': part.get('checkpoint')
+            for place, part in parts_below('model', cfg.model)
+            if type_name(part) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg')
+        }
         wanted |= pretrained
         if 'teacher' in cfg.model and _is_ours(cfg.model):
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
-        if not any(wanted.values()) and not pre_training:
+        meant = cfg.get('from_scratch') or pre_training or _brings_weights(cfg.model)
+        if not any(wanted.values()) and not meant:
             init = (cfg.model.get('backbone') or {}).get('init_cfg')
             typed = isinstance(init, dict) and 'type' in init
             notes.append(
-                'training starts from random weights, but published results start from ImageNet weights: '
-                '--cfg-options '
+                'training starts from random weights, but published results start from ImageNet weights (if it is '
+                'meant, from_scratch=True): --cfg-options '
                 + ('' if typed else 'model.backbone.init_cfg.type=Pretrained ')
                 + 'model.backbone.init_cfg.checkpoint=FILE'
             )
@@ -295,13 +300,6 @@ def _check_others(
     return []
 
 
-def _pretrained(place: str, node: object) -> Iterator[tuple[str, str | None]]:
-    """Every checkpoint that an ``init_cfg`` names, with its place in the config."""
-    if isinstance(node, dict):
-        if type_name(node) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg'):
-            yield f'{place}.checkpoint', node.get('checkpoint')
-        for key, value in node.items():
-            yield from _pretrained(f'{place}.{key}', value)
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _pretrained(f'{place}.{index}', value)
+def _brings_weights(model: object) -> bool:
+    """Whether a part of a model has ``pretrained``: a file, a name of weights, or True for timm's."""
+    return any(part.get('pretrained') for _, part in parts_below('model', model))

@@ -30,6 +30,7 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
+from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, inherits, registered
 from fan_mm.engine.overlap_thresholds import check_overlap_thresholds
 from fan_mm.errors import InputError
@@ -52,16 +53,12 @@ class CocoPart:
 
 
 def heads(model: dict) -> Iterator[tuple[str, dict]]:
-    """Every head of a detector that has classes or masks, with its place in the config."""
+    """Every head of a detector that has classes or masks, with its place in the model's config."""
     for key in ('bbox_head', 'mask_head', 'roi_head'):
-        found: Any = model.get(key)
-        several = isinstance(found, list | tuple)
-        for index, head in enumerate(found if several else [found]):
-            if not isinstance(head, dict):
-                continue
-            place = f'{key}.{index}' if several else key
+        for place, head in parts_of(model, key):
+            place = place.removeprefix('model.')
             if key == 'roi_head':
-                yield from ((f'roi_head.{inner}', part) for inner, part in heads(head))
+                yield from ((f'{place}.{inner}', part) for inner, part in heads(head))
             else:
                 yield place, head
 

@@ -16,6 +16,7 @@ from fan_mm.engine import build_runner
 from fan_mm.engine.checks.class_orders import other_order
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config_checks import knows_its_classes
+from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
@@ -23,7 +24,7 @@ from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.report import write_report
-from fan_mm.torch_files import local_file
+from fan_mm.torch_files import is_foreign, local_file
 
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
@@ -44,6 +45,21 @@ def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
         'config_sha256': config_sha256(cfg),
         'checkpoint_sha256': file_sha256(checkpoint),
     }
+
+
+def refuse_other_weights(checkpoint: str) -> None:
+    """Refuse machines that read different files as the checkpoint. All processes call it.
+
+    Args:
+        checkpoint: path or URL; of a remote storage all read the same.
+    """
+    if not is_foreign(checkpoint):
+        name = os.path.basename(checkpoint)
+        refuse_differences(
+            'the weights',
+            lambda: f'{name} {file_sha256(checkpoint)[:8]}',
+            'copy the same file to all',
+        )
 
 
 def refuse_several(cfg: Config) -> None:
@@ -82,6 +98,7 @@ def ready_to_test(
     cfg.load_from = None if is_onnx(checkpoint) else local_file(checkpoint)
     cfg.resume = False
     runner = build_runner(cfg, launcher, notes=notes)
+    refuse_other_weights(checkpoint)
     load_weights(runner.model, content, checkpoint)
     with building(cfg):
         loop = runner.test_loop

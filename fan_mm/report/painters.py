@@ -89,7 +89,8 @@ def _class_maps(sample: Any) -> dict[str, np.ndarray]:
             if place in sample and title not in maps:
                 held = sample.get(place)
                 data = held.sem_seg if 'sem_seg' in held else held.data  # mmdet's, mmseg's
-                labels = data.squeeze(0).cpu().numpy()
+                # a head with one output makes 0.0 and 1.0
+                labels = data.squeeze(0).cpu().numpy().astype(np.int64, copy=False)
                 maps[title] = labels % _OFFSET if place == 'pred_panoptic_seg' else labels
     return maps if 'prediction' in maps else {}
 

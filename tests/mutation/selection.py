@@ -62,8 +62,35 @@ TESTS = {
         'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
     ),
     **dict.fromkeys(
+        tuple(
+            f'datasets/shifts/{name}'
+            for name in (
+                *('acdc', 'bdd100k', 'cityscapes', 'coco_o', 'dark', 'foggy', 'idd', 'mapillary'),
+                *('muses', 'wilddash'),
+            )
+        ),
+        'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
+        'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py '
+        'test_jobs/test_shifts/test_whole_sets.py',
+    ),
+    **dict.fromkeys(
+        tuple(
+            f'datasets/corrupted/{name}'
+            for name in ('copies', 'generate', 'images', 'layouts', 'manifest', 'verify', 'worker')
+        ),
+        'test_datasets/test_corrupted/test_layouts_and_bytes.py '
+        'test_datasets/test_corrupted/test_manifest_and_verification.py '
+        'test_datasets/test_corrupted/test_other_options.py '
+        'test_datasets/test_corrupted/test_kinds_of_pictures.py '
+        'test_datasets/test_corrupted/test_mistakes_of_users.py '
+        'test_datasets/test_corrupted/test_changed_sources.py '
+        'test_datasets/test_corrupted/test_full_disks.py '
+        'test_datasets/test_corrupted/test_runs_that_go_on.py',
+    ),
+    **dict.fromkeys(
         ('evaluation/shifts/scores', 'evaluation/shifts/measured', 'evaluation/shifts/results'),
         'test_evaluation/test_shifts/test_pooling.py test_evaluation/test_shifts/test_shift_scores.py '
+        'test_evaluation/test_shifts/test_measured.py test_evaluation/test_shifts/test_shift_entries.py '
         'test_report/test_shift_report.py test_report/test_detection_report.py',
     ),
     'evaluation/shifts/pooling': (
@@ -123,7 +150,10 @@ TESTS = {
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),
     'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
-    'report/comparison': 'test_report/test_comparison.py test_report/test_detection_report.py',
+    'report/comparison': (
+        'test_report/test_comparison.py test_report/test_comparison_of_published.py '
+        'test_report/test_comparison_of_unlike.py test_report/test_detection_report.py'
+    ),
     'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
     'report/robustness_table': (
         'test_report/test_robustness_table.py test_report/test_detection_report.py '

@@ -1,5 +1,7 @@
 """Spectral clustering of tokens: planted groups, numpy's eigenvalues, stable labels."""
 
+import itertools
+
 import numpy as np
 import pytest
 from reference.clustering import affinity, spectral_labels
@@ -120,3 +122,15 @@ def test_labels_follow_the_regions_they_overlap():
     renamed = match_labels(split, reference)
     assert set(np.unique(renamed)) == {0, 1, 2, 3}
     np.testing.assert_array_equal(renamed[:, :4], reference[:, :4])
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_no_other_pairing_overlaps_more(seed):
+    labels, reference = np.random.default_rng(seed).integers(0, 4, (2, 4, 6))
+
+    def total(renamed):
+        pairs = [(renamed == i, reference == i) for i in range(4)]
+        return sum((a & b).sum() / (a | b).sum() for a, b in pairs)
+
+    best = max(total(np.array(order)[labels]) for order in itertools.permutations(range(4)))
+    assert total(match_labels(labels, reference)) == pytest.approx(best)

@@ -70,6 +70,20 @@ def test_tokens_are_painted_where_they_are():
     assert 0 < columns[0].min() < columns[0].max() < columns[1].min()
 
 
+def test_the_eight_commonest_classes_are_painted():
+    image = np.full((448, 448, 3), 128, np.uint8)
+    # class i has i + 1 tokens, and the rarest of ten none of the colours
+    labels = np.repeat(np.arange(10), np.arange(1, 11))[:55]
+    labels = np.append(labels, [9] * 9).reshape(8, 8)
+    picture = paint_labels(image, labels, np.ones((8, 8)), [f'c{i}' for i in range(10)])
+    head = next(y for y in range(60) if (picture[y, :448] == 128).all())
+    middle = picture[head + 28 : head + 448 : 56, 454 + 28 : 454 + 448 : 56].astype(int)
+    for place, index in enumerate(range(9, 1, -1)):
+        expected = np.rint(128 + 0.55 * (np.array(_PALETTE[place]) - 128.0))
+        assert (middle[labels == index] == expected).all()
+    assert (middle[labels < 2] == 128).all()
+
+
 def test_the_tool(setup, repo_root, tmp_path):
     folder, _ = setup
     command = [warm_python.python(), 'tools/show_token_labels.py', str(folder / 'toy/val')]

@@ -1,5 +1,6 @@
 """What surrounds a sweep: facts about its model, what it refuses, the order of hooks and report."""
 
+import hashlib
 import os
 from types import SimpleNamespace
 
@@ -123,3 +124,15 @@ def test_the_end(is_main, calls, monkeypatch, tmp_path):
         *([('report', tmp_path / 'results.json', tmp_path)] if is_main else []),
         'barrier',
     ]
+
+
+@pytest.mark.parametrize(
+    ('source', 'compared'), [('{}/model.pth', True), ('s3://bucket/model.pth', False)]
+)
+def test_weights_are_compared_by_content(source, compared, tmp_path, monkeypatch):
+    (tmp_path / 'model.pth').write_bytes(b'weights')
+    texts = []
+    monkeypatch.setattr(testing, 'refuse_differences', lambda _, value, __: texts.append(value()))
+    testing.refuse_other_weights(source.format(tmp_path))
+    digest = hashlib.sha256(b'weights').hexdigest()[:8]
+    assert texts == [f'model.pth {digest}'] * compared

@@ -33,6 +33,20 @@ def test_panoptic_segments_in_the_colours_of_their_classes():
     assert legend_of(sample, META)[0] == ['road', 'car']
 
 
+def test_maps_of_a_head_with_one_output():
+    """mmseg's threshold makes floats."""
+    found = torch.zeros(1, 32, 48)
+    found[..., 24:] = 1
+    truth = dict(data=torch.zeros(1, 32, 48, dtype=torch.uint8))
+    painted = {}
+    for kind in (torch.float32, torch.int64):
+        sample = maps(pred_sem_seg=dict(data=found.to(kind)), gt_sem_seg=truth)
+        painted[kind] = painter(META)(IMAGE, sample)
+        assert legend_of(sample, META)[0] == ['road', 'car']
+    for name, picture in painted[torch.int64].items():
+        np.testing.assert_array_equal(painted[torch.float32][name], picture)
+
+
 def test_depths_are_brighter_the_farther_on_one_scale():
     depth = torch.linspace(0, 5, 48).expand(1, 32, 48)
     sample = maps(pred_depth_map=dict(data=depth), gt_depth_map=dict(data=2 * depth))

@@ -97,11 +97,16 @@ def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
         notes.append(
             f'{place}.metainfo.label_map is not used: mmseg maps labels by the names in metainfo.classes only'
         )
-    if _normalises(preprocessor) and any(
-        type_name(step) in _NORMALIZE for step in steps_of(dataset.get('pipeline'))
-    ):
+    steps = [step for step in steps_of(dataset.get('pipeline')) if isinstance(step, dict)]
+    names = [type_name(step) for step in steps]
+    if _normalises(preprocessor) and any(name in _NORMALIZE for name in names):
         notes.append(
             f'{place}.pipeline has Normalize, and data_preprocessor a mean: images are normalised twice'
+        )
+    elif _is_of_unit_range(preprocessor) and _gives_bytes(steps):
+        notes.append(
+            f'data_preprocessor: mean {preprocessor["mean"]} and std {preprocessor["std"]} are of values from '
+            f'0 to 1, but {place}.pipeline gives 0 to 255: multiply both by 255'
         )
     return notes
 
@@ -112,6 +117,26 @@ def _normalises(preprocessor: Any) -> bool:
         return False
     std = preprocessor.get('std')
     return bool(np.any(preprocessor['mean']) or (std is not None and np.any(np.not_equal(std, 1))))
+
+
+def _is_of_unit_range(preprocessor: Any) -> bool:
+    """Whether mean and deviation are those of values from 0 to 1, as torchvision's models have them."""
+    settings = preprocessor if isinstance(preprocessor, dict) else {}
+    mean, std = settings.get('mean'), settings.get('std')
+    if not mean or not std:
+        return False
+    return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
+
+
+def _gives_bytes(steps: Sequence[dict]) -> bool:
+    """Whether transforms load images with 8 bits per channel, as mmcv does, and none scales them to 1."""
+    loaders = [step for step in steps if type_name(step) == 'LoadImageFromFile']
+    whole = [
+        step.get('color_type') == 'unchanged' or step.get('imdecode_backend') == 'tifffile'
+        for step in loaders
+    ]
+    scaled = any(word in type_name(step) for step in steps for word in ('ToTensor', 'Dtype'))
+    return bool(loaders) and not any(whole) and not scaled
 
 
 def check_dataset(place: str, dataset: dict) -> bool:

@@ -89,24 +89,3 @@ def load_picture(loader: Loader | None, file: str | Path) -> np.ndarray:
     image = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
     channels = [2, 1, 0] if image.shape[-1] >= 3 else [0, 0, 0]  # grey, and grey with alpha
     return np.ascontiguousarray(image[..., channels])
-
-
-def load_sample(dataset: Any, index: int) -> Any:
-    """A sample of a dataset as its pipeline packs it.
-
-    Raises:
-        InputError: it cannot be loaded; names the file that is to blame.
-    """
-    try:
-        return dataset[index]
-    except InputError:
-        raise
-    except Exception as error:  # whatever a loader raises
-        why = f'{type(error).__name__}: {" ".join(str(error).split())}'
-        info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
-        image = info.get('img_path')
-        others = [v for k, v in info.items() if k.endswith('_path') and isinstance(v, str)]
-        for file in dict.fromkeys([*([image] if image else []), *others]):
-            if '://' not in file and read_image(Path(file)) is None:
-                raise InputError(f'{file} cannot be read as an image ({why})') from error
-        raise InputError(f'sample {index} ({image}) cannot be loaded: {why}') from error

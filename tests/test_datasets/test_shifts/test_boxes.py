@@ -1,6 +1,7 @@
 """COCO-O and ACDC's boxes: which file, which pictures, which folder its names are relative to."""
 
 import json
+import os
 
 import pytest
 
@@ -140,11 +141,26 @@ def test_two_files_of_one_condition(change, tmp_path):
     copy = tmp_path / 'copy' / boxes.relative_to(tmp_path)
     copy.parent.mkdir(parents=True)
     copy.write_text(boxes.read_text().replace(*change or ('', '')))
+    for file in (boxes, copy):  # not told apart by their times
+        os.utime(file, (0, 0))
     if change:
         with pytest.raises(InputError, match='both contain boxes of weather: keep one'):
             SHIFT_SETS['coco_o'].find(tmp_path)
     else:
         assert [c.name for c in SHIFT_SETS['coco_o'].find(tmp_path)] == list(DOMAINS)
+
+
+@pytest.mark.parametrize(
+    ('objects', 'masks'), [([[1, 2]], True), ([[1, 2], None], False), ([], False)]
+)
+def test_masks_count_where_all_objects_have_one(objects, masks, tmp_path):
+    coco_o(tmp_path, ['sketch'])
+    file = tmp_path / 'sketch/annotations/instances_val2017.json'
+    content = json.loads(file.read_text())
+    content['annotations'] = [dict(segmentation=outline) for outline in objects]
+    file.write_text(json.dumps(content))
+    (condition,) = SHIFT_SETS['coco_o'].find(tmp_path)
+    assert condition.masks == masks
 
 
 @pytest.mark.parametrize('content', ('', '[]', '{"images": [{}]}', '{"images": []}'))

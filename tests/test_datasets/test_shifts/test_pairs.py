@@ -7,7 +7,7 @@ from shift_trees import ACDC, LAYOUTS, LISTS, acdc, flat, found, plant
 
 from fan_mm import folders
 from fan_mm.datasets.shifts import SHIFT_SETS
-from fan_mm.datasets.shifts.paths import walked_once
+from fan_mm.datasets.shifts.paths import below, nearest, walked_once
 from fan_mm.errors import InputError
 
 SEGMENTATION = [name for name, record in SHIFT_SETS.items() if record.task == 'segmentation']
@@ -210,3 +210,40 @@ def test_a_folder_is_walked_once(tmp_path, monkeypatch):
     plant(tmp_path, 'rgb_anon/fog/val/GP0100/GP01000_frame_000001_rgb_anon.png')
     plant(tmp_path, 'gt/fog/val/GP0100/GP01000_frame_000001_gt_labelTrainIds.png')
     assert len(found(tmp_path, 'acdc')['fog']) == 2
+
+
+@pytest.mark.parametrize(
+    ('path', 'split', 'condition'),
+    [
+        ('rgb_anon/fog/val/S/S_frame_1_rgb_anon.png', 'val', 'fog'),
+        ('rgb_anon/fog/val_ref/S/S_frame_1_rgb_ref_anon.png', 'val_ref', 'fog'),
+        # the file's own name tells a reference image in whatever folder
+        ('rgb_anon/fog/val/S/S_frame_1_rgb_ref_anon.png', 'val_ref', 'fog'),
+        ('gt/fog/val_ref/S/S_frame_1_gt_labelIds.png', 'val', 'fog'),
+        ('S_frame_1_rgb_ref_anon.png', '', ''),
+    ],
+)
+def test_reference_images_of_acdc_by_their_names(path, split, condition):
+    found = SHIFT_SETS['acdc'].told(path.split('/'))
+    assert (found.split, found.condition) == (split, condition)
+    assert found.key.endswith('_ref') == ('_ref_anon' in path)
+
+
+def test_the_label_in_the_nearest_folders_is_the_pictures(tmp_path):
+    """Another one of its name, which tells less of where it belongs, is not compared with it."""
+    picture = 'rgb_anon/fog/val/S/S_frame_1_rgb_anon.png'
+    labels = [f'{f}/S_frame_1_gt_labelTrainIds.png' for f in ('gt/fog/val/S', 'gt/fog/S', 'gt')]
+    plant(tmp_path, picture)
+    while labels:
+        for place, label in enumerate(labels):
+            plant(tmp_path, label, content=f'{len(labels)} {place}')
+        assert found(tmp_path, 'acdc') == {'fog': [(picture, labels[0])]}
+        (tmp_path / labels.pop(0)).unlink()
+
+
+def test_what_the_names_of_folders_say():
+    parts = ('RGB', 'val', 'a', 'Val', 'b', 'x.png')
+    assert nearest(parts, ('val', 'train')) == 'val' and nearest(parts, ('a', 'b')) == 'b'
+    assert nearest(('a', 'val'), ('val',)) == ''  # a file is no folder
+    assert below(parts, ('rgb',)) == 'val/a/Val/b' and below(parts, ('val', 'rgb')) == 'b'
+    assert below(parts, ('test',)) == 'b' and below(('x.png',), ('test',)) == ''

@@ -9,7 +9,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
+from fan_mm.evaluation.loading.pictures import load_picture, loader_in, pipelines_of
 
 RGB = np.zeros((40, 60, 3), np.uint8)
 RGB[:20], RGB[20:, :30] = (200, 30, 60), (10, 90, 250)
@@ -73,23 +73,3 @@ def test_the_loader_is_found_inside_wrappers():
     wrapped = type('', (), dict(datasets=[type('', (), dict(dataset=inner))(), Dataset()]))()
     assert [loader_in(transforms) for transforms in pipelines_of(wrapped)] == [loader, None]
     assert list(pipelines_of(object())) == [()]
-
-
-def test_a_sample_that_cannot_be_loaded_names_the_file(tmp_path):
-    Image.fromarray(RGB).save(tmp_path / 'a.png')
-    info = dict(img_path=str(tmp_path / 'a.png'), seg_map_path=str(tmp_path / 'label.png'))
-
-    class Broken:
-        def __getitem__(self, index):
-            raise ValueError('what\nsomebody says')
-
-        def get_data_info(self, index):
-            return info
-
-    with pytest.raises(
-        InputError, match=r'label.png cannot be read .*ValueError: what somebody says'
-    ):
-        load_sample(Broken(), 0)
-    Image.fromarray(RGB).save(tmp_path / 'label.png')
-    with pytest.raises(InputError, match=r'sample 0 \(.*a.png\) cannot be loaded: ValueError'):
-        load_sample(Broken(), 0)

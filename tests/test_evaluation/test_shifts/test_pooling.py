@@ -67,9 +67,9 @@ def test_nine_pictures_of_one_scene_are_one():
 def test_what_has_one_scene_has_no_resamples():
     """Nor has what it is pooled with; three fogs of one street are one scene."""
     sums = np.stack([np.full((3, 1), 5), np.full((3, 1), 10)], 1).astype(np.uint32)
-    scenes = {FOG: np.array(['street'] * 3), NIGHT: np.array(list('abc'))}
+    scenes = {FOG: np.array(['street'] * 3), NIGHT: np.array(list('abb'))}
     pooled = pool({FOG: sums, NIGHT: sums}, scenes, resamples=20)
-    assert np.isnan(pooled.drawn([FOG], [0])).all()
+    assert np.isnan(pooled.drawn([FOG], [0])).all() and len(pooled.drawn([NIGHT], [0])) == 20
     assert np.isnan(pooled.drawn([FOG, NIGHT], [0])).all()
     assert (pooled.drawn([NIGHT], [0]) == 50).all()
     assert pooled.score([FOG, NIGHT], [0]) == 50

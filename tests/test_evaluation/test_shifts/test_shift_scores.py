@@ -118,3 +118,46 @@ def test_what_no_image_has_is_undefined_and_not_missing():
     assert entry['conditions']['fog']['score'] == nothing == entry['mean_of_conditions']['score']
     entry = SetScores(ACDC, [fog, failed(SNOW)], None, 'mIoU', CLASSES, pool({}, {})).numbers()
     assert entry['mean_of_conditions']['score']['missing'] == ['acdc/fog', 'acdc/snow']
+
+
+def test_a_score_of_all_classes_stands_for_no_fewer():
+    """Without statistics there is the evaluator's number alone, which a set of fewer classes cannot use."""
+    part = measured(ShiftCell('idd', 'all'), 0.5, statistics=None)
+    for scored, value in ((None, part.record.metrics['mIoU']), ((0, 1, 2), None)):
+        info = SetInfo('IDD', 'val', scored=scored)
+        entry = SetScores(info, [part], None, 'mIoU', CLASSES, pool({}, {})).results()
+        assert entry['conditions']['all']['score']['value'] == value
+        assert entry['mean_of_conditions']['score']['value'] == value
+        if not scored:
+            assert entry['per_class'] == part.record.per_class  # of one condition its own
+
+
+def test_a_column_without_statistics_leaves_out_the_interval():
+    fog, night = measured(FOG, 0.5), measured(NIGHT, 0.5, statistics=None)
+    clean = measured(CLEAN_COLUMN, 0.9, statistics=None)
+    scores = SetScores(ACDC, [fog, night], clean, 'mIoU', CLASSES, pooled_of(fog))
+    entry = scores.results()
+    found = entry['conditions']['fog']
+    assert found['score']['interval'] and found['retention']['interval'] is None
+    iou = np.mean(list(fog.record.per_class['IoU'].values()))
+    assert found['retention']['value'] == pytest.approx(100 * iou / clean.record.metrics['mIoU'])
+    mean = entry['mean_of_conditions']['score']
+    assert mean['value'] == pytest.approx((iou + night.record.metrics['mIoU']) / 2)
+    assert mean['interval'] is None and entry['per_class'] == {}
+    night.record.metrics['mIoU'] = None  # alone it is undefined, beside a number it is missing
+    numbers = scores.numbers()
+    assert numbers['conditions']['night']['score']['missing'] == []
+    found = numbers['mean_of_conditions']['score']
+    assert (found['value'], found['complete'], found['missing']) == (None, False, ['acdc/night'])
+
+
+def test_where_no_class_occurs_there_is_no_number():
+    fog = measured(FOG, 0.5)
+    fog.statistics[:] = 0
+    for name in fog.record.per_class:
+        fog.record.per_class[name] = dict.fromkeys(CLASSES)
+    entry = SetScores(ACDC, [fog], None, 'mIoU', CLASSES, pooled_of(fog)).results()
+    assert json.dumps(entry, allow_nan=False)
+    found = entry['conditions']['fog']
+    assert found['score'] == dict(value=None, interval=None, complete=True, missing=[])
+    assert found['absent'] == CLASSES and found['score_of_present_classes'] is None

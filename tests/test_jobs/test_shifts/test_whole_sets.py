@@ -91,3 +91,22 @@ def test_a_copy_with_another_number_of_pictures_is_said(
     assert len(notes) == bool(parts)
     assert not parts or notes[0].startswith(said)
     assert info.published.get('all') == published
+
+
+@pytest.mark.parametrize(
+    ('name', 'split', 'total'),
+    [
+        ('cityscapes', 'train', 2975),
+        ('foggy_cityscapes', 'train', 3 * 2975),
+        ('rain_cityscapes', 'val', 33 * 36),
+        ('rain_cityscapes', 'train', 9432),
+        ('foggy_driving', 'all', 101),
+        ('foggy_driving', 'dense', 21),
+        ('foggy_zurich', 'testv1', 16),
+        ('mapillary', 'training', 18000),
+        ('muses', 'train', 1500),
+    ],
+)
+def test_the_whole_of_other_splits(name, split, total):
+    record = SHIFT_SETS[name]
+    assert _set_info(record, whole(name, split, record.conditions)).published['all'] == total
