@@ -86,7 +86,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
-                    notes += unread_settings(place, dataset, _preprocessor(cfg))
+                    notes += unread_settings(place, dataset, preprocessor_of(cfg))
                     notes += random_steps(place, dataset) if split != 'train' else []
         last = _splits(training)[-1]
         if knows_its_classes(cfg.model):
@@ -223,7 +223,7 @@ def _is_ours(model: dict) -> bool:
     return registered(MODELS, 'model', model).__module__.startswith('fan_mm.')
 
 
-def _preprocessor(cfg: Config) -> Any:
+def preprocessor_of(cfg: Config) -> Any:
     """Config of the data preprocessor: the model's own, else the one beside it."""
     model = cfg.model.get('module', cfg.model)
     return model.get('data_preprocessor') or cfg.get('data_preprocessor')

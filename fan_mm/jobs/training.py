@@ -38,7 +38,12 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.identity import file_sha256
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, check_file, output_folder
-from fan_mm.jobs.testing import refuse_other_weights, say_other_classes
+from fan_mm.jobs.testing import (
+    refuse_other_weights,
+    say_other_classes,
+    say_red_first,
+    say_same_names,
+)
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
 
@@ -153,6 +158,11 @@ def test(
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
         say_other_classes(cfg, content, checkpoint, runner.test_loop)
+        say_red_first(cfg, runner.test_loop)
+        if out and dump is None:
+            say_same_names(runner.test_loop, '--out')
+        if show_dir and scope_of(cfg) != 'mmseg':  # which numbers them
+            say_same_names(runner.test_loop, '--show-dir')
         scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):

@@ -61,6 +61,10 @@ TESTS = {
         'test_datasets/test_shifts/test_pairs.py test_datasets/test_shifts/test_boxes.py '
         'test_datasets/test_shifts/test_refused_folders.py test_datasets/test_shifts/test_shift_datasets.py',
     ),
+    'shifts/record': (
+        'test_datasets/test_shifts/test_record.py test_jobs/test_shifts/test_whole_sets.py '
+        'test_datasets/test_shifts/test_refused_folders.py'
+    ),
     **dict.fromkeys(
         tuple(
             f'datasets/shifts/{name}'
@@ -127,6 +131,10 @@ TESTS = {
         'test_jobs/test_ood/test_imagenet_c_row.py test_jobs/test_ood/test_ood_classifiers.py '
         'test_jobs/test_ood/test_ood_mistakes.py',
     ),
+    'deploy/quantisation': 'test_deploy/test_precision.py test_deploy/test_runtimes.py',
+    'deploy/network': (
+        'test_deploy/test_network.py test_deploy/test_predictions.py test_deploy/test_verification.py'
+    ),
     'jobs/ood_rows': 'test_jobs/test_ood/test_stored_rows.py',
     'jobs/export': (
         'test_deploy/test_export_entries.py test_deploy/test_export.py test_deploy/test_export_refusals.py'
@@ -136,7 +144,8 @@ TESTS = {
             *('shift_table', 'shift_tables', 'shift_comparison', 'shift_comparison_files'),
             *('shift_figures', 'shift_page', 'simulated_real'),
         ),
-        'test_report/test_shift_report.py test_report/test_detection_report.py',
+        'test_report/test_shift_comparison.py test_report/test_shift_report.py '
+        'test_report/test_detection_report.py',
     ),
     **dict.fromkeys(
         ('report/calibration', 'calibration_section', 'calibration_figures'),
@@ -202,12 +211,13 @@ def files_for(root: Path, module: str) -> list[Path]:
 def tests_for(root: Path, mutant: Mutant, tests: Tests) -> list[str]:
     """The tests that run the changed line, quickest first.
 
-    All where that cannot be seen: code that is compiled, and what is kept once it is computed.
+    All where that cannot be seen: code that is compiled, what is kept once it is computed, and what
+    runs when a module is imported, whichever test did that.
     """
     text = (root / mutant.module).read_text()
     key = line_key(text.splitlines()[mutant.line - 1])
     of_line = [test for test, (_, lines) in tests.items() if key in lines.get(mutant.module, ())]
-    if _is_kept(text, mutant.line):
+    if _is_kept(text, mutant.line) or _runs_at_import(text, mutant.line):
         of_line = []
     chosen, seconds = [], 0.0
     for test in sorted(of_line or tests, key=lambda test: tests[test][0]):
@@ -223,4 +233,13 @@ def _is_kept(text: str, line: int) -> bool:
         'cache' in ast.unparse(decorator) and node.lineno <= line <= node.end_lineno
         for node in ast.walk(ast.parse(text))
         for decorator in getattr(node, 'decorator_list', ())
+    )
+
+
+def _runs_at_import(text: str, line: int) -> bool:
+    """Whether a line is of no function's body."""
+    return not any(
+        node.body[0].lineno <= line <= node.end_lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )

@@ -258,6 +258,20 @@ def test_every_class_is_explained_in_its_models_colour(tmp_path):
     assert len(rows_with(alike, (250, 0, 0))) == len(rows_with(both, (250, 0, 0)))  # one legend
 
 
+def test_the_picture_is_shown_as_the_first_model_loads_it(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / '0.png'), np.zeros((224, 224, 3), np.uint8))
+    greys = {'first': 90, 'second': 200}
+    monkeypatch.setattr(
+        'fan_mm.analysis.segmentation.load_picture',
+        lambda loader, _: np.full((224, 224, 3), greys[loader], np.uint8),
+    )
+    models = [Painter(), Painter()]
+    for model, loader in zip(models, greys, strict=True):
+        model.loader = loader
+    picture = draw_segmentation(tmp_path / '0.png', models, ('fog', 3))
+    assert (picture == 90).all(-1).sum() >= 224 * 224
+
+
 def test_no_picture_replaces_another(tmp_path):
     """Frames of two cameras have the same folder's and files' names; so have x.jpg and x.png."""
     names = ['a/frames/0.png', 'b/frames/0.png', 'b/frames/x.jpg', 'b/frames/x.png']

@@ -1,5 +1,6 @@
 """Pictures to calibrate with and those held back: which, and how they fill the network's input."""
 
+import itertools
 from types import SimpleNamespace
 
 import cv2
@@ -25,7 +26,7 @@ def made(monkeypatch):
 
     def make(sizes, count=8, image=None, preprocessing=True):
         ends = np.cumsum([0, *sizes])
-        sets = [Images(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+        sets = [Images(range(a, b)) for a, b in itertools.pairwise(ends)]
         monkeypatch.setattr(pictures, 'training_datasets', lambda *_: sets)
         monkeypatch.setattr(
             pictures,

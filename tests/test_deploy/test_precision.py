@@ -114,6 +114,53 @@ def test_the_graph_in_float32_stays_as_it_is(make):
     assert 0 < np.abs(expected - found).max() < 0.1
 
 
+@pytest.mark.parametrize(
+    ('op', 'scopes', 'why'),
+    [
+        ('Add', None, None),
+        ('Add', ['', 'backbone.blocks.0', 'add'], None),
+        ('Add', ['', 'backbone.positive', 'add'], None),
+        ('Add', ['', 'backbone.pos_embed', 'add'], 'position code'),
+        ('Add', ['', 'attn.rel_pos', 'attn.rel_pos.bias', 'add'], 'position code'),
+        ('Add', ['', 'add'], 'pixels and scores'),
+        ('Pow', ['', 'backbone.blocks.0', 'pow'], 'sums and means'),
+    ],
+)
+def test_what_stays_in_float32_by_operator_and_layer(op, scopes, why):
+    helper, w = onnx.helper, np.eye(8, dtype=np.float32)
+    nodes = [
+        helper.make_node('MatMul', ['images', 'w'], ['a']),
+        helper.make_node(op, ['a', 'w'], ['b'], name='middle'),
+        helper.make_node('MatMul', ['b', 'w'], ['c']),
+    ]
+    if scopes:
+        nodes[1].metadata_props.add(key='pkg.torch.onnx.name_scopes', value=str(scopes))
+    given, made = ([helper.make_tensor_value_info(name, FLOAT, [8, 8])] for name in ('images', 'c'))
+    graph = helper.make_graph(nodes, 'g', given, made, [onnx.numpy_helper.from_array(w, 'w')])
+    opset = [helper.make_opsetid('', 18)]
+    half, kept = to_half(helper.make_model(graph, opset_imports=opset, ir_version=9))
+    types = types_of(half)
+    found = {node.name or node.op_type: types[node.output[0]] for node in half.graph.node}
+    assert found['middle'] == (FLOAT if why else HALF) and kept == ({why: 1} if why else {})
+    products = [types[n.output[0]] for n in half.graph.node if n.op_type == 'MatMul']
+    assert products == [HALF, HALF] and types['images'] == types['c'] == FLOAT
+
+
+def test_attention_as_one_node_has_its_softmax_in_float32():
+    helper, shape = onnx.helper, [1, 3, 8]
+    node = helper.make_node('Attention', [*'qkv'], ['y'], q_num_heads=2, kv_num_heads=2)
+    given, made = (
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name in names]
+        for names in ('qkv', 'y')
+    )
+    opset = [helper.make_opsetid('', 23)]
+    proto = helper.make_model(helper.make_graph([node], 'g', given, made), opset_imports=opset)
+    half, kept = to_half(proto)
+    (node,) = (node for node in half.graph.node if node.op_type == 'Attention')
+    options = {entry.name: entry.i for entry in node.attribute}
+    assert options['softmax_precision'] == FLOAT and kept == {'softmax': 1}
+
+
 def test_eight_bits_have_a_scale_for_each_channel():
     pictures = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     made, _ = to_int8(chain(), pictures)
@@ -122,6 +169,7 @@ def test_eight_bits_have_a_scale_for_each_channel():
     product = next(node for node in made.graph.node if node.name == 'weights')
     quantised, scale = makers[product.input[1]].input[:2]
     assert arrays[quantised].dtype == np.int8 and arrays[scale].shape == (8,)
+    assert makers[product.input[0]].op_type == 'DequantizeLinear'  # so it is one of integers
     attention = next(node for node in made.graph.node if node.name == 'attention')
     assert not any(makers[n].op_type == 'DequantizeLinear' for n in attention.input if n in makers)
 

@@ -7,7 +7,7 @@ from plain_networks import Plain, features
 from small_models import segmenter, weights
 
 from fan_mm.deploy import Network, verify
-from fan_mm.deploy.verification import BOUNDS
+from fan_mm.deploy.verification import BOUNDS, Bounds, shapes_to_try
 from fan_mm.errors import InputError
 from fan_mm.jobs import export as jobs_export
 
@@ -162,6 +162,38 @@ def test_what_a_verification_lets_pass(output, change, bounds, passes):
 
     found = verify(run, network, (12, 16), ('batch', 'size'), bounds=BOUNDS[bounds])
     assert found.passed == passes
+
+
+def test_inputs_are_the_traced_one_and_others_as_far_as_the_graph_is_free():
+    tried = {
+        (): [(1, 64, 96)],
+        ('batch',): [(1, 64, 96), (3, 64, 96)],
+        ('size',): [(1, 64, 96), (1, 49, 96), (1, 64, 123), (1, 102, 65)],
+        ('batch', 'size'): [
+            *((1, 64, 96), (3, 49, 96), (1, 64, 123), (3, 102, 65)),
+            (3, 64, 96),
+        ],
+    }
+    for free, shapes in tried.items():
+        assert shapes_to_try((64, 96), free, 1) == tuple(shapes)
+    assert shapes_to_try((64, 96), ('size',), 2)[0] == (2, 64, 96)
+
+
+def test_a_verification_is_of_the_inputs_that_are_given():
+    """Of all that are given equal ones pass, whatever agreement is asked for."""
+    network, given = Network(Plain(Scores()), 'segmentation', output='labels'), []
+
+    def example(*shape, seed):
+        given.append((shape, seed))
+        return torch.full((shape[0], 3, *shape[1:]), float(seed))
+
+    def run(images):
+        assert (images == given[-1][1]).all()
+        return [network(images).detach().numpy()]
+
+    found = verify(run, network, (13, 17), ('batch',), bounds=Bounds(1e-3, 1.0), example=example)
+    assert given == [((1, 13, 17), 0), ((3, 13, 17), 1)]
+    assert found.passed and found.shapes == ((1, 13, 17), (3, 13, 17)) and found.agreement == 1
 
 
 class OneScore(Scores):

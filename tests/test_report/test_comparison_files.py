@@ -52,6 +52,16 @@ def test_page(folder):
     assert any('Table 13, row 16.' in r[-1] for table in page.tables for r in table)
 
 
+def test_latex_has_each_model_once_and_the_best_in_bold(folder):
+    lines = (folder / 'comparison.tex').read_text().partition('\\end{tabular}')[0].splitlines()
+    rows = {line.split(' & ')[0]: line.split(' & ')[4:] for line in lines if line.count(' & ') > 15}
+    assert sum(line.count(' & ') > 15 for line in lines) == len(rows) == 1 + 2 + 20 + 1
+    assert {latex('fan_50%'), latex('segformer_b2')} <= rows.keys()
+    for cells in zip(*(cells for name, cells in rows.items() if name != 'model'), strict=True):
+        values = [float(found[0]) if (found := re.search(r'\d+\.\d', c)) else 0 for c in cells]
+        assert ['textbf' in cell for cell in cells] == [v == max(values) for v in values]
+
+
 def test_only_published_rows_are_called_published(folder):
     _, page = read_page(folder, 'comparison.html')
     published = [a.get('class') for tag, a in page.tags if tag == 'tr'].count('published')

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from report_checks import notice_with
 from synthetic_results import semsegbench, synthetic_results, write_results
@@ -56,7 +57,7 @@ def test_a_result_by_semsegbench_takes_its_place_among_its_models(tmp_path):
     assert (best.clean, best.mean, best.real['ACDC val']) == (83.62, 74.26, 62.81)
 
 
-@pytest.mark.parametrize('thresholds', [None, [0.5], [(50 + 5 * i) / 100 for i in range(10)]])
+@pytest.mark.parametrize('thresholds', [None, [0.5], [*np.linspace(0.5, 0.95, 10).round(2)]])
 def test_an_ap_of_other_overlaps_is_not_ranked_with_published_ones(tmp_path, thresholds):
     results = synthetic_results('detection', name='mine')
     results['metric']['settings'] = thresholds and {'iou_thrs': thresholds}

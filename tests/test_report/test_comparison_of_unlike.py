@@ -58,32 +58,6 @@ def test_other_images_or_cells_are_neither_ranked_nor_subtracted(tmp_path):
     assert {d.name for d in comparison.differences} == {'c'}
 
 
-@pytest.mark.parametrize(
-    ('settings', 'differing'),
-    [
-        ([{'ignore_index': 255, 'nan_to_num': None}] * 2, ''),
-        ([{'ignore_index': 255}, {'ignore_index': 0}], 'ignore_index'),
-        ([{'ignore_index': 255, 'annotations': 'a'}, {'ignore_index': 255}], ''),
-        ([None, {'ignore_index': 0}], ''),  # of an earlier version
-        ([{'annotations': 'a', 'iou_thrs': [0.5]}, {'annotations': 'b', 'iou_thrs': [0.9]}],
-         'annotations, iou_thrs'),
-    ],
-)  # fmt: skip
-def test_other_settings_of_the_metric(tmp_path, settings, differing):
-    paths = []
-    for name, own in zip('ab', settings, strict=True):
-        results = synthetic_results(name=name)
-        results['metric']['settings'] = own
-        (tmp_path / name).mkdir()
-        paths.append(tmp_path / name / 'results.json')
-        paths[-1].write_text(json.dumps(results))
-    comparison = build_comparison(paths)
-    found = notice_with(comparison, 'settings of the metric')
-    assert bool(found) == bool(differing) != bool(comparison.differences)
-    assert all(f'b was not measured in the same way as a: other settings of the metric ({differing}).'
-               in notice for notice in found)  # fmt: skip
-
-
 def weather_at_1_and_2(folder, name, weather):
     """Results of a part of Cityscapes-C that has no more of the weather than named."""
     results = synthetic_results(name=name)
@@ -187,3 +161,29 @@ def test_copies_are_compared_by_content_not_place(tmp_path, copies, same):
     ]
     notices = ' '.join(build_comparison(paths).notices)
     assert ('corrupted images read from /job2 instead of read from /job1' in notices) != same
+
+
+@pytest.mark.parametrize(
+    ('settings', 'differing'),
+    [
+        ([{'ignore_index': 255, 'nan_to_num': None}] * 2, ''),
+        ([{'ignore_index': 255}, {'ignore_index': 0}], 'ignore_index'),
+        ([{'ignore_index': 255, 'annotations': 'a'}, {'ignore_index': 255}], ''),
+        ([None, {'ignore_index': 0}], ''),  # of an earlier version
+        ([{'annotations': 'a', 'iou_thrs': [0.5]}, {'annotations': 'b', 'iou_thrs': [0.9]}],
+         'annotations, iou_thrs'),
+    ],
+)  # fmt: skip
+def test_other_settings_of_the_metric(tmp_path, settings, differing):
+    paths = []
+    for name, own in zip('ab', settings, strict=True):
+        results = synthetic_results(name=name)
+        results['metric']['settings'] = own
+        (tmp_path / name).mkdir()
+        paths.append(tmp_path / name / 'results.json')
+        paths[-1].write_text(json.dumps(results))
+    comparison = build_comparison(paths)
+    found = notice_with(comparison, 'settings of the metric')
+    assert bool(found) == bool(differing) != bool(comparison.differences)
+    assert all(f'b was not measured in the same way as a: other settings of the metric ({differing}).'
+               in notice for notice in found)  # fmt: skip

@@ -23,8 +23,8 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
+from fan_mm.engine.checks.framing import stretched_frame
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.checks.padding import stretched_padding
 from fan_mm.engine.config.registered import base_named, inherits, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
@@ -93,7 +93,7 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     refuse_empty(place, images)
     said = [*twice, *turned_photos(place, images, cfg.get('pipeline'))]
     if readers.stretches:
-        said += stretched_padding(place, cfg.get('pipeline'), evenly(samples))
+        said += stretched_frame(place, cfg.get('pipeline'), evenly(samples))
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]

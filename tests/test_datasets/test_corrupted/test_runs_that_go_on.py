@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm_python
 from corrupted_files import (
     ROOT,
     TOOL,
@@ -82,11 +83,24 @@ def test_files_that_a_power_cut_left_incomplete_are_made_again(tmp_path, source,
     assert tree(tmp_path / 'dst') == tree(tmp_path / 'whole')
 
 
-def command(source, destination, *options):
+def test_lists_that_a_power_cut_left_incomplete_are_made_up_for(tmp_path, source):
+    """A copy that no list knows is whole, and counts; a record that was cut is written anew."""
+    destination = tmp_path / 'dst'
+    make(source, destination)
+    before = tree(destination)
+    sums, sources = (destination / 'checksums' / name for name in ('snow/5.sha256', 'sources.txt'))
+    sums.write_bytes(b''.join(sums.read_bytes().splitlines(keepends=True)[1:]))
+    sources.write_bytes(sources.read_bytes()[:-20])
+    pictures(destination / 'motion_blur')[-1].unlink()  # of the source whose record was cut
+    assert make(source, destination).written == 1
+    assert tree(destination) == before and check(destination) == []
+
+
+def command(source, destination, *options, python=sys.executable):
     cells = ['--benchmark', 'all', '--corruptions', 'noise', 'fog', 'snow']
     cells += ['--severities', '1', '2', '4']
     return [
-        sys.executable,
+        python,
         str(TOOL),
         'cityscapes',
         str(source),
@@ -147,13 +161,14 @@ def test_killed_and_stopped_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     folder = pictures(destination)[0].parent
     (folder / '.aachen_000000.0123456789ab.png').write_bytes(b'\x89PNG half')
 
-    status, output = start_and_signal(arguments, destination, orphans + 3, signal.SIGTERM)
+    stopped = command(source, destination, '--jobs', '2', python=warm_python.python())
+    status, output = start_and_signal(stopped, destination, orphans + 3, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     assert 'Traceback' not in output
     assert not [name for name in tree(destination) if Path(name).name.startswith('.')]
 
     before = len(pictures(destination))
-    alone = command(source, destination, '--jobs', '1')
+    alone = command(source, destination, '--jobs', '1', python=warm_python.python())
     status, output = start_and_signal(alone, destination, before + 2, signal.SIGINT)
     assert status == 130
     assert 'Traceback' not in output

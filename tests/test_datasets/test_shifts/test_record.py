@@ -1,10 +1,12 @@
 """Which conditions a set has (their releases' own, written out again), and which a folder lacks."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from fan_mm.datasets.shifts import SHIFT_SETS
+from fan_mm.errors import InputError
 
 ADVERSE = ('fog', 'night', 'rain', 'snow')
 CONDITIONS = {
@@ -45,3 +47,12 @@ def test_conditions(name):
 def test_what_is_lacking(name, split, found, lacking):
     conditions = [SimpleNamespace(name=one, split=split) for one in found]
     assert SHIFT_SETS[name].lacking(conditions) == lacking
+
+
+def test_one_image_of_another_set_among_its_own_is_refused():
+    own = ['rgb_anon', 'fog', 'val', 'GP0100', 'GP0100_frame_000001_rgb_anon.png']
+    other = ['leftImg8bit', 'val', 'bonn', 'bonn_000000_000019_leftImg8bit.png']
+    SHIFT_SETS['acdc'].refuse_mixture(Path('data'), [own, own, ['unknown.png']])
+    for pictures in ([own, other], [other, own], [['unknown.png'], other]):
+        with pytest.raises(InputError, match=r'data is not ACDC: left.* belongs to Cityscapes'):
+            SHIFT_SETS['acdc'].refuse_mixture(Path('data'), pictures)

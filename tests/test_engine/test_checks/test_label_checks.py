@@ -341,6 +341,8 @@ class CutsOff(TRANSFORMS.get('Pad')):
         ([], dict(size=(128, 64)), 'Pad makes 128x64 pixels of 64x32, and mmseg stretches'),
         ([], dict(size_divisor=48), 'Pad makes 96x48 pixels of 64x32'),
         ([], dict(size_divisor=32), ''),
+        ([], dict(type='CenterCrop', crop_size=16), 'CenterCrop makes 16x16 pixels of 64x32'),
+        ([], dict(type='CenterCrop', crop_size=(64, 32)), ''),
         ([dict(type='Resize', scale=(40, 20))], dict(size_divisor=32), '64x32 pixels of 40x20'),
         ([], dict(type=CutsOff, size=(128, 64)), ''),
         (
@@ -350,7 +352,7 @@ class CutsOff(TRANSFORMS.get('Pad')):
         ),  # fails, as the trial will say
     ],
 )
-def test_padding_that_stays_in_the_prediction_is_said(folder, before, pad, words):
+def test_what_is_stretched_in_the_prediction_is_said(folder, before, pad, words):
     folder.write(halves(0, 1))
     load = [*before, dict(dict(type='Pad'), **pad), dict(type='LoadAnnotations')]
     cfg = folder.config(load)

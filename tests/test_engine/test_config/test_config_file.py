@@ -192,7 +192,8 @@ def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
 
 def test_paths_of_pathlib_are_texts(here):
     Path('a.py').write_text(
-        "import pathlib\nmodel = dict(type='A', init_cfg=[dict(checkpoint=pathlib.Path('b.pth'))])\n"
+        "pathlib = __import__('pathlib')  # openmmlab's mmengine imports lazily where a config imports\n"
+        "model = dict(type='A', init_cfg=[dict(checkpoint=pathlib.Path('b.pth'))])\n"
         "load_from = pathlib.Path('~') / 'c.pth'\n"
     )
     cfg = read_config('a.py')

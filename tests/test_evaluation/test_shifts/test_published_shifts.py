@@ -56,3 +56,8 @@ def test_rows_are_of_the_set_the_split_and_the_metric():
     rows = published_shifts('acdc', 'val', 'mIoU')
     assert len(rows) == 1 + 32
     assert {row.samples for row in rows} == {406}  # of 1600, 406 and 2000
+    # the one of SemSegBench whose sweep was broken has no rank, and those of other papers have none
+    assert sum(row.ranked for row in rows) == 31
+    broken = [row for row in rows if row.note.startswith('Its sweep over corruptions was broken')]
+    assert len(broken) == 1 and not broken[0].ranked
+    assert all(None not in row.values.values() for row in rows)
