@@ -6,12 +6,15 @@ registries, so a config needs one line: ``custom_imports=dict(imports=['fan_mm']
 
 import sys
 
+from fan_mm.meeting import watch_imports
 from fan_mm.stopping import guard_start
 from fan_mm.versions import check_versions
 
 __version__ = '1.0.0'
 
 _in_tool = guard_start()
+if _in_tool:
+    watch_imports()
 try:
     check_versions()
 except ImportError as error:

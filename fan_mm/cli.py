@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from fan_mm import meeting, stopping
 from fan_mm.errors import LOST_PROCESS, InputError, is_of_lost_process, is_of_memory
+from fan_mm.fileio import check_file, check_folder
 
 TRACEBACK = (
     'FAN_MM_TRACEBACK'  # environment variable: if not empty, every error shows its traceback
@@ -88,6 +89,24 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def writable_folder(text: str) -> str:
+    """The ``type`` of an argument: a folder to write to, refused at once where it cannot be one."""
+    return _writable(text, check_folder)
+
+
+def writable_file(text: str) -> str:
+    """The ``type`` of an argument: a file to write, refused at once where it cannot be one."""
+    return _writable(text, check_file)
+
+
+def _writable(text: str, check: Callable[[str], None]) -> str:
+    try:
+        check(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """The ``type`` of an argument that is a whole number from ``least`` to ``most``."""
     allowed = f'of at least {least}' if most is None else f'from {least} to {most}'
@@ -146,6 +165,7 @@ def run(main: Callable[[], int | None]) -> None:
     if hasattr(sys.stdout, 'reconfigure'):  # file names may not be valid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
     status: str | int | None = 1
+    meeting.imported()
     try:
         with stopping.handled():
             try:

@@ -4,7 +4,7 @@ A type is a name, a scoped name or a class; an evaluator a metric, several, or a
 holds them; a dataset may lie inside any wrappers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 # models whose names only one library has
@@ -53,6 +53,18 @@ def steps_of(pipeline: Any) -> Iterator[Any]:
         # those inside Albu and Albumentations belong to another library
         if isinstance(step, dict) and not type_name(step).startswith('Albu'):
             yield from steps_of(step.get('transforms'))
+
+
+def parts_below(place: str, node: Any) -> Iterator[tuple[str, dict]]:
+    """A part of a config and all dicts inside, in whatever lists and dicts, each with its place."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, dict):
+        yield place, node
+        items = node.items()
+    elif isinstance(node, list | tuple):
+        items = enumerate(node)
+    for key, inner in items:
+        yield from parts_below(f'{place}.{key}' if place else str(key), inner)
 
 
 def scope_of(cfg: Any) -> str | None:

@@ -4,7 +4,7 @@ import re
 
 # Out-of-memory messages of torch on a CPU and on a GPU.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
-LOST_PROCESS = 'another process of this run ended and printed the reason'
+LOST_PROCESS = 'another process of this run ended: its last line says why, or it was killed'
 # gloo's and NCCL's message for that.
 _PEER_GONE = re.compile(r'connection (closed|reset) by (remote )?peer', re.IGNORECASE)
 
@@ -20,6 +20,11 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of what an error of a library says; its type's name if that is nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def in_one_line(error: BaseException) -> str:
+    """All that an error of a library says, its lines joined; its type's name if that is nothing."""
+    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def is_of_memory(error: BaseException) -> bool:

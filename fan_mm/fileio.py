@@ -62,14 +62,46 @@ def output_folder(path: str | os.PathLike) -> Path:
     """Make a folder that the user named for output, with those above it, or find it there.
 
     Raises:
-        InputError: it cannot be made where it shall be: below ``/proc``, in a working folder that was
-            removed, behind links in a circle. What a disk or permissions refuse stays an `OSError`,
-            which `fan_mm.cli.run` says in one line.
+        InputError: it cannot be made where it shall be: a file has its name, or that of a folder above; below
+            ``/proc``, in a working folder that was removed, behind links in a circle. What a disk or
+            permissions refuse stays an `OSError`, which `fan_mm.cli.run` says in one line.
     """
     path = Path(path)
     with _placed(path):
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            check_folder(path)
+            raise
     return path
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Find out, without making it, whether `output_folder` can make a folder and files can be made in it.
+
+    Raises:
+        InputError: something else has its name, or that of a folder above; it may not be written; the working
+            folder was removed.
+    """
+    with _placed(Path(path)):  # the working folder may be gone
+        whole = Path(os.path.abspath(path))
+    place = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    if not place.is_dir():
+        raise InputError(f'{place} is not a folder; choose another path')
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f'{place} is not writable; choose another path')
+
+
+def check_file(path: str | os.PathLike) -> None:
+    """Find out, without making it, whether `whole_file` can make a file.
+
+    Raises:
+        InputError: a folder or a device has its name; its folder cannot be made or written (`check_folder`).
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = 'a folder' if os.path.isdir(path) else 'a device'
+        raise InputError(f'{path} is {kind}, not a file; choose another path')
+    check_folder(Path(path).parent)
 
 
 @contextlib.contextmanager

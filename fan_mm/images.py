@@ -83,6 +83,15 @@ def read_image(file: Path) -> np.ndarray | None:
     return None if image is None else np.ascontiguousarray(image[..., ::-1])
 
 
+def no_wider(picture: np.ndarray, width: int) -> np.ndarray:
+    """An image ``(H, W, 3)``, scaled down if it is wider than so many pixels."""
+    height, own = picture.shape[:2]
+    if own <= width:
+        return picture
+    size = width, max(1, round(height * width / own))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
 @dataclass(frozen=True)
 class Header:
     """What a picture's header says.

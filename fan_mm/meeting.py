@@ -4,6 +4,7 @@ torchrun ends the other processes of a node if one fails there. Those of other n
 timeout of the group that they want to form; the store through which they meet tells them that it will not come.
 """
 
+import atexit
 import contextlib
 import datetime
 import os
@@ -41,6 +42,20 @@ def wait_for_all() -> None:
         raise InputError(LOST_PROCESS) from error
 
 
+def watch_imports() -> None:
+    """Say that this process ends, should it end before its tool's imports are done: a library may be missing."""
+    if _several_nodes():
+        with contextlib.suppress(ImportError):
+            import torch.distributed  # noqa: F401  (it cannot be imported while Python shuts down)
+
+            atexit.register(say_ended)
+
+
+def imported() -> None:
+    """Leave it to the tool to say how it ends."""
+    atexit.unregister(say_ended)
+
+
 def say_ended() -> None:
     """Tell those who wait that this process ends, unless it has joined them."""
     if _group() is not None:
@@ -66,8 +81,7 @@ def _group() -> Any:
 
 def _store() -> Any:
     """The store of torchrun's first node; None for one node, other launchers, or if it is gone."""
-    several = os.environ.get('GROUP_WORLD_SIZE', '1') != '1'
-    if not several or os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+    if not _several_nodes():
         return None
     from torch.distributed import TCPStore
 
@@ -76,6 +90,11 @@ def _store() -> Any:
         return TCPStore(host, port, is_master=False, timeout=_PATIENCE)
     except RuntimeError:
         return None
+
+
+def _several_nodes() -> bool:
+    several = os.environ.get('GROUP_WORLD_SIZE', '1') != '1'
+    return several and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
 
 
 def _key(what: str) -> str:

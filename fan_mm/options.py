@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fan_mm.cli import size, whole
+from fan_mm.cli import size, whole, writable_folder
 
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -36,7 +36,9 @@ def add_model_pairs(parser: Parser) -> None:
 
 def add_output_folder(parser: Parser) -> None:
     """Add the folder that a tool writes to."""
-    parser.add_argument('--out', required=True, metavar='DIR', help='output folder')
+    parser.add_argument(
+        '--out', required=True, type=writable_folder, metavar='DIR', help='output folder'
+    )
 
 
 def add_seed(parser: Parser, of: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, in_one_line
 from fan_mm.images import SUFFIXES
 
 # What a file of the kind begins and ends with. The pixels of a JPEG never hold its end.
@@ -103,8 +103,7 @@ def fault(path: str | os.PathLike) -> str | None:
             return None
         return 'is not an image: get it again'
     except Exception as error:  # Pillow's decoders raise many kinds
-        said = ' '.join(str(error).split()) or type(error).__name__
-        return f'is damaged ({said}): get it again'
+        return f'is damaged ({in_one_line(error)}): get it again'
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
     return None

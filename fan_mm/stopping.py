@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from fan_mm import packaged
+from fan_mm.errors import LOST_PROCESS, InputError, is_of_lost_process
 
 _TOOLS = packaged.folders('tools')
 _CONSOLE = 'fan-mm'  # `fan_mm.console`
@@ -41,14 +42,17 @@ def telling(how_to_go_on: Callable[[], str]) -> Iterator[None]:
 
     Raises:
         KeyboardInterrupt: with that line.
+        InputError: with that line, if another process of the run is gone.
     """
     try:
         yield
     except BaseException as error:
         # loader workers get the same SIGTERM: their death may be what the loop meets first
-        if not isinstance(error, KeyboardInterrupt) and not _received:
-            raise
-        raise KeyboardInterrupt(how_to_go_on()) from None
+        if isinstance(error, KeyboardInterrupt) or _received:
+            raise KeyboardInterrupt(how_to_go_on()) from None
+        if is_of_lost_process(error):
+            raise InputError(f'{LOST_PROCESS}; {how_to_go_on()}') from None
+        raise
 
 
 def status_of(error: BaseException) -> int | None:

@@ -66,6 +66,7 @@ _SETTINGS = [
     ),
     *(f'builtins.{kind}' for kind in ('int', 'float', 'bool', 'str', 'dict', 'list', 'tuple')),
     *('pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib._local.PosixPath'),
+    *('types.SimpleNamespace', 'datetime.datetime', 'datetime.date', 'datetime.timedelta'),
 ]
 _SETTINGS_DICTS = [
     *('collections.defaultdict', 'easydict.EasyDict', 'yacs.config.CfgNode', 'addict.addict.Dict'),
@@ -132,7 +133,7 @@ def why_refused(error: pickle.UnpicklingError, source: str) -> str:
     """
     wanted = re.search(r'GLOBAL (\S+)|whose module (\S+) is blocked|function (\S+)', str(error))
     if wanted is None:
-        return f'{source} is not a torch checkpoint, {_what_else(source) or "or damaged"}'
+        return f'{source} is not a torch checkpoint, {what_else(source) or "or damaged"}'
     name = next(group for group in wanted.groups() if group)
     return (
         f'{source} was refused: loading it would run "{name}", but checkpoints must be data, '
@@ -171,7 +172,7 @@ def read_torch_file(source: str | os.PathLike) -> object:
     except DamagedFileError:
         raise
     except InputError as error:
-        other = _what_else(source)
+        other = what_else(source)
         raise InputError(
             f'{source} is not a .safetensors file, {other}' if other else error
         ) from None
@@ -188,7 +189,7 @@ def read_torch_file(source: str | os.PathLike) -> object:
         raise InputError(f'cannot read {source}: {error.strerror or error}') from None
     except Exception as error:  # bytes that are no pickle make the unpickler fail in any way
         reason = f'{type(error).__name__} {error}'.partition('\n')[0].partition('. ')[0]
-        other = _what_else(source) or f'or damaged ({reason})'
+        other = what_else(source) or f'or damaged ({reason})'
         raise DamagedFileError(f'{source} is not a torch checkpoint, {other}') from None
 
 
@@ -213,8 +214,8 @@ def _damaged_record(path: str) -> str | None:
     return None
 
 
-def _what_else(source: str) -> str | None:
-    """What a file is that is no checkpoint, and what to do; None where its beginning does not say."""
+def what_else(source: str) -> str | None:
+    """What a file is that is no checkpoint, ``but ...``, and what to do; None where its beginning does not say."""
     if source.endswith('.distcp'):
         return 'but one shard of it (FSDP): give its folder, to read how they are gathered'
     try:
@@ -244,6 +245,8 @@ def _what_else(source: str) -> str | None:
         return 'but a tar archive: unpack it'
     if start.startswith(b'\x89HDF'):
         return 'but an HDF5 file'
+    if start[4:8] in (b'ORTM', b'TFL3'):
+        return 'but a graph of onnxruntime or TensorFlow Lite: give the original checkpoint'
     if not start.strip(b'\0'):
         return 'but zeros: the copy or download was interrupted'
     if start.startswith(b'\x80') and _OLD_FORMAT not in start and start[3:8].strip(b'\0'):
@@ -264,6 +267,8 @@ def _as_text(start: bytes) -> str | None:
 def _archive(names: list[str]) -> str | None:
     """What a zip archive is; None for what torch wrote."""
     inside = {name.rpartition('/')[2] for name in names}
+    if 'archive_format' in inside:
+        return 'but a program of torch.export: give the original checkpoint'
     if 'constants.pkl' in inside:
         return 'but a TorchScript program: save its state_dict'
     if 'data.pkl' in inside:

@@ -1,5 +1,6 @@
 """Fixtures that several test folders use."""
 
+import gc
 import os
 import signal
 import socket
@@ -10,9 +11,11 @@ from pathlib import Path
 # stands before torch, which looks for GPUs once.
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 # One thread for each of several workers: PyTorch's threads wait at full speed for cores that the other
-# workers have. This, too, stands before torch.
+# workers have. This, too, stands before torch. And nothing of thousands of modules and tests is garbage
+# (`warm_python.save_time` begins to collect it again).
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')
+    gc.disable()
 
 import cv2
 import numpy as np
@@ -23,6 +26,21 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Each of several workers begins with files that have slow tests: at the end none is alone with one.
+
+    A worker gets its part of the list in one piece, and one that has no more takes from the others' ends.
+    """
+    workers = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+    if workers > 1:
+        slow = {item.path for item in items if item.get_closest_marker('slow')}
+        files = sorted(
+            dict.fromkeys(item.path for item in items), key=lambda path: path not in slow
+        )
+        places = {path: (number % workers, number) for number, path in enumerate(files)}
+        items.sort(key=lambda item: places[item.path])
 
 
 @pytest.fixture(scope='session')

@@ -81,7 +81,10 @@ def test_the_line_is_one_write(monkeypatch, mistake):
 def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(tmp_path, capsys):
     (tmp_path / 'taken').touch()
     assert exit_status(lambda: write_whole(tmp_path / 'taken' / 'results.json', '{}')) == 2
-    assert capsys.readouterr().err == f'error: {tmp_path / "taken"}: File exists\n'
+    assert (
+        capsys.readouterr().err
+        == f'error: {tmp_path / "taken"} is not a folder; choose another path\n'
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ def test_a_process_whose_fellow_is_gone_has_nothing_to_add(said, capsys):
     assert exit_status(main) == 2
     assert (
         capsys.readouterr().err
-        == 'error: another process of this run ended and printed the reason\n'
+        == 'error: another process of this run ended: its last line says why, or it was killed\n'
     )
 
 

@@ -19,7 +19,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 import fan_mm.cli
+from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.errors import InputError
+from fan_mm.jobs.ood import TEST_SETS as IMAGENET_SETS
 
 pytest.importorskip('mmseg')
 ROOT = Path(__file__).parents[1]
@@ -412,6 +414,34 @@ def test_work_dirs_that_are_files(run, tiny_config, checkpoint, tmp_path):
     for words in (['train', tiny_config], ['test', tiny_config, checkpoint]):
         for work_dir in ('taken', 'taken/below'):
             assert_one_line(run(*words, '--work-dir', tmp_path / work_dir), 'taken')
+
+
+# Options that name a folder or a file and are no output, or an output of one task or another.
+OTHER_PLACES = {
+    *('--resume', '--verify-only', '--corrupted-root', '--image-cache', '--images', '--cityscapes'),
+    *('--work-dir', 'DST'),  # whose config must be read first; which may be complete, and read only
+}
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_outputs_are_refused_before_anything_is_done(run, tmp_path, tool):
+    (tmp_path / 'taken').touch()
+    (tmp_path / 'full').mkdir()
+    for action in parser_of(tool)._actions:
+        name = (action.option_strings or [action.metavar or action.dest])[0]
+        if action.type in (fan_mm.cli.writable_file, fan_mm.cli.writable_folder):
+            wrong = {'taken/below/a.png': 'taken is not a folder; choose another path'}
+            wrong |= (
+                {'full': 'full is a folder, not a file; choose another path'}
+                if action.type is fan_mm.cli.writable_file
+                else {'taken': 'taken is not a folder; choose another path'}
+            )
+            for place, said in wrong.items():
+                words = [name, place] if action.option_strings else ['nothing', place]
+                assert_one_line(run(tool, *words), said)
+        elif action.metavar in ('DIR', 'FILE', 'PATH', 'DST'):
+            known = SHIFT_SETS.keys() | IMAGENET_SETS
+            assert name in OTHER_PLACES or name.strip('-').replace('-', '_') in known, name
 
 
 NOWHERE = '/proc/nothing'

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import ConfigDict
 from mmengine.evaluator import DumpResults, Evaluator
 
-from fan_mm.config_parts import datasets_of, metrics_of, scope_of, steps_of, type_name
+from fan_mm.config_parts import datasets_of, metrics_of, parts_below, scope_of, steps_of, type_name
 
 METRIC = dict(type='CocoMetric', metric='bbox')
 
@@ -84,3 +84,12 @@ def test_steps_inside_wrappers_and_alternatives():
 )
 def test_the_library_of_a_config(cfg, scope):
     assert scope_of(cfg) == scope
+
+
+def test_every_dict_of_a_part_has_its_place():
+    model = dict(type='A', head=[dict(type='B'), 1], init_cfg=({}, dict(loss=dict(type='C'))))
+    assert [place for place, _ in parts_below('model', model)] == [
+        *('model', 'model.head.0', 'model.init_cfg.0', 'model.init_cfg.1', 'model.init_cfg.1.loss')
+    ]
+    assert list(parts_below('', dict(a=dict(b=1)))) == [('', dict(a=dict(b=1))), ('a', dict(b=1))]
+    assert list(parts_below('x', 1)) == []

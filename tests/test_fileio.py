@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from fan_mm.errors import InputError
 from fan_mm.fileio import (
     alone_in,
+    check_file,
+    check_folder,
     is_temporary,
     output_folder,
     printable,
@@ -44,9 +47,47 @@ def test_a_folder_in_a_files_place_is_found_at_the_beginning(tmp_path):
 def test_an_output_folder_is_made_or_found(tmp_path):
     for _ in range(2):
         assert output_folder(str(tmp_path / 'a/b')) == tmp_path / 'a/b'
+
+
+@pytest.mark.parametrize('place', ['file', 'file/a', 'link', 'link/a/b'])
+@pytest.mark.parametrize(
+    'find_out', [output_folder, check_folder, lambda p: check_file(p / 'a.png')]
+)
+def test_no_folder_can_be_where_something_else_is(place, find_out, tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(FileExistsError):  # told by fan_mm.cli
-        output_folder(tmp_path / 'file')
+    (tmp_path / 'link').symlink_to(tmp_path / 'nothing')
+    inside = re.escape(str(tmp_path / place.partition('/')[0]))
+    with pytest.raises(InputError, match=f'^{inside} is not a folder; choose another path$'):
+        find_out(tmp_path / place)
+
+
+def test_a_working_folder_that_was_removed(tmp_path, monkeypatch):
+    (tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(tmp_path / 'gone')
+    (tmp_path / 'gone').rmdir()
+    with pytest.raises(InputError, match=r'^a/b: it is not writable; choose another path$'):
+        check_folder('a/b')
+    with pytest.raises(InputError, match=r'^a: it is not writable; choose another path$'):
+        check_file('a/b.png')
+
+
+def test_places_are_looked_at_and_left_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'b').touch()
+    for find_out, name in ((check_folder, 'a'), (check_folder, 'a/c/d'), (check_folder, '.')):
+        find_out(name)
+    for name in ('b', 'c', 'a/c/d.png'):
+        check_file(tmp_path / name)
+        check_file(name)
+    for name, kind in (('a', 'a folder'), (os.devnull, 'a device')):
+        with pytest.raises(InputError, match=f'^{name} is {kind}, not a file; choose'):
+            check_file(name)
+    monkeypatch.setattr(os, 'access', lambda place, mode: place != tmp_path / 'a')
+    for find_out, name in ((check_folder, 'a'), (check_folder, 'a/c/d'), (check_file, 'a/e/f')):
+        with pytest.raises(InputError, match=r'/a is not writable; choose another path$'):
+            find_out(name)
+    assert sorted(tmp_path.rglob('*')) == [tmp_path / 'a', tmp_path / 'b']
 
 
 def test_places_without_room_for_files(tmp_path):

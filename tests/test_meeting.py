@@ -1,6 +1,9 @@
 """Processes that wait for one that will not come: of torchrun on several nodes."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,8 @@ from torch.distributed import TCPStore
 
 from fan_mm import cli, meeting
 from fan_mm.errors import InputError
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +48,35 @@ def test_one_ends_instead(error, capsys):
         cli.run(main)
     with pytest.raises(InputError, match='another process of this run ended'):
         meeting.wait_for_all()
+
+
+def test_a_library_is_missing_on_one_node(store):
+    """The tool ends while it imports what it needs, before it can say anything itself."""
+    lines = [
+        'import sys, importlib.metadata as metadata',
+        f'sys.modules["__main__"].__file__ = {str(ROOT / "tools" / "train.py")!r}',
+        'installed, none = metadata.version, metadata.PackageNotFoundError',
+        'def version(name):',
+        '    if "mmcv" in name: raise none(name)',
+        '    return installed(name)',
+        'metadata.version = version',
+        'from fan_mm.cli import run',
+    ]
+    done = subprocess.run(
+        [sys.executable, '-c', '\n'.join(lines)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: fan_mm needs mmcv: pip install')
+    assert done.stderr.count('\n') == 1
+    assert store.check(['fan_mm/ended/0'])
+
+
+def test_what_runs_says_itself_how_it_ends(monkeypatch):
+    no_more = []
+    monkeypatch.setattr(meeting.atexit, 'unregister', no_more.append)
+    with pytest.raises(SystemExit):
+        cli.run(lambda: 0)
+    assert no_more == [meeting.say_ended]
 
 
 def test_one_that_is_done_does_not_alarm(store):

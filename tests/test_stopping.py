@@ -245,6 +245,15 @@ def test_no_signal_changes_the_status_once_it_is_known(main, expected):
     assert ends(child) == expected
 
 
+def test_how_to_go_on_without_another_process():
+    """As after the loss of a node; any other error says itself what it is."""
+    line = 'another process .*, or it was killed; 3 of 5 are stored$'
+    with pytest.raises(InputError, match=line), stopping.telling(lambda: '3 of 5 are stored'):
+        raise RuntimeError('[gloo/transport/tcp/pair.cc:547] Connection closed by peer')
+    with pytest.raises(RuntimeError, match=r'^other$'), stopping.telling(lambda: 'not asked'):
+        raise RuntimeError('other')
+
+
 def test_a_second_stop_does_not_disturb_what_the_first_one_says(capsys, monkeypatch):
     say = cli._say
 

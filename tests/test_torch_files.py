@@ -1,5 +1,6 @@
 import argparse
 import collections
+import datetime
 import io
 import os
 import pickle
@@ -181,7 +182,9 @@ def test_settings_beside_the_weights_are_passed_over(tmp_path, monkeypatch):
     hparams = fake('lightning_fabric.utilities.data.AttributeDict', dict)(lr=0.1)
     state = collections.defaultdict(None, w=torch.arange(3))
     content = dict(state_dict=state, hyper_parameters=config, hparams=hparams, path=Path('a/b'))
-    content |= dict(hparams_type=type(config))
+    content |= dict(hparams_type=type(config), setup=types.SimpleNamespace(lr=0.1))
+    began = datetime.datetime(2026, 1, 2)
+    content |= dict(dates=[began, began.date(), began - datetime.datetime(2026, 1, 1)])
     torch.save(content, tmp_path / 'f.ckpt')
     found = read_torch_file(tmp_path / 'f.ckpt')
     assert found['state_dict']['w'].tolist() == [0, 1, 2]
@@ -205,6 +208,10 @@ ELSE = {
     ),
     'model.onnx': (b'\x08\x0a:\0', 'an ONNX file: give the original checkpoint'),
     'keras.h5': (b'\x89HDF\r\n\x1a\n', 'an HDF5 file'),
+    'model.ort': (
+        b'\x18\0\0\0ORTM\0\0',
+        'a graph of onnxruntime or TensorFlow Lite: give the orig',
+    ),
     'words.pth': (b'hello world', 'but text: hello world$'),
     'denied.pth': (b'{"error":\n "denied"}', r'but text: \{"error": "denied"\}'),
     'denied2.pth': (b'<Error>' + b'Access ' * 50, r'but text: <Error>Access .{40,60}\.\.\.$'),
@@ -235,6 +242,11 @@ def test_archives_of_other_things(tmp_path):
     np.savez(path.with_suffix('.npz'), a=np.zeros(2))
     with pytest.raises(InputError, match=r'but NumPy arrays: save them with torch\.save'):
         read_torch_file(path.with_suffix('.npz'))
+    with zipfile.ZipFile(path, 'w') as archive:  # as torch.export.save writes it
+        archive.writestr('model/data/weights/weight_0', b'x')
+        archive.writestr('model/archive_format', b'pt2')
+    with pytest.raises(InputError, match=r'but a program of torch\.export: give the original'):
+        read_torch_file(path)
     torch.jit.script(nn.Linear(1, 1)).save(path)
     with pytest.raises(InputError, match='but a TorchScript program: save its state_dict'):
         read_torch_file(path)

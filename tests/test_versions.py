@@ -90,6 +90,7 @@ def test_importing_needs_no_task_library_and_nothing_heavy():
         'import sys, torch, mmengine.runner, mmcv.transforms, mmcv.cnn\n'
         'before = set(sys.modules)\n'
         'import fan_mm\n'
+        'assert mmengine.registry.DATASETS.get("CamVidDataset")\n'
         'print(*{m.partition(".")[0] for m in set(sys.modules) - before})'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

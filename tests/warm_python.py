@@ -91,7 +91,7 @@ def _start(client: Path, run: int) -> None:
 
 
 def save_time() -> None:
-    """Configs are written as mmengine puts them together, and datasets do not collect garbage.
+    """Configs are written as mmengine puts them together, and garbage is seldom collected.
 
     mmengine has yapf format the config for each checkpoint and log, and each dataset that is built has
     all that was ever imported searched for garbage: a quarter of a training of two steps. And a figure's
@@ -107,11 +107,14 @@ def save_time() -> None:
     base_dataset.gc = types.SimpleNamespace(collect=lambda: 0)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
+    gc.enable()
 
 
 def _serve(address: str, run: int) -> None:
     """Fork for whoever asks, until a process ends."""
     ended = os.pidfd_open(run)
+    gc.disable()  # until `save_time`
     for module in ('mmseg', 'mmpretrain', 'mmdet'):
         with contextlib.suppress(ImportError):  # not installed, or without its compiled operators
             __import__(f'{module}.utils').utils.register_all_modules(init_default_scope=False)

@@ -5,7 +5,7 @@ Only needed for whole models: a backbone loads the released file directly, with
 init_cfg=dict(type='Pretrained', checkpoint=FILE).
 """
 
-from fan_mm.cli import run, tool_parser
+from fan_mm.cli import run, tool_parser, writable_file
 from fan_mm.models.conversion import convert_file
 
 EXAMPLE = """examples:
@@ -20,7 +20,7 @@ def main() -> None:
     """Parse the command line, convert, and report."""
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('source', help='released file, or its http(s) URL')
-    parser.add_argument('target', help='output file')
+    parser.add_argument('target', type=writable_file, help='output file')
     parser.add_argument(
         '--weights',
         choices=['ema', 'model'],

@@ -3,7 +3,7 @@
 
 import argparse
 
-from fan_mm.cli import run, tool_parser
+from fan_mm.cli import run, tool_parser, writable_file
 from fan_mm.deploy import MAKERS_OPSET, OUTPUTS, PARTS
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
@@ -28,7 +28,7 @@ def main() -> None:
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add_model(parser, checkpoint='checkpoint')
-    add('--out', metavar='FILE', help='output file, such as model.onnx')
+    add('--out', type=writable_file, metavar='FILE', help='output file, such as model.onnx')
     add(
         '--size',
         nargs=2,

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from fan_mm.analysis.complexity import complexity_of_config, module_table
 from fan_mm.analysis.complexity_table import write_table
-from fan_mm.cli import run, size, tool_parser, whole
+from fan_mm.cli import run, size, tool_parser, whole, writable_file
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.errors import InputError
 
@@ -31,7 +31,12 @@ def main() -> None:
     add(
         '--depth', type=whole(1), default=2, help='nesting depth of the listed modules (default: 2)'
     )
-    add('--table', metavar='FILE', help='write the table of all FAN models as Markdown')
+    add(
+        '--table',
+        type=writable_file,
+        metavar='FILE',
+        help='write the table of all FAN models as Markdown',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     if (args.config is None) == (args.table is None):

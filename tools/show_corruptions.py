@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw all 19 corruptions of an image, clean and at five severities, on one labelled sheet."""
 
-from fan_mm.cli import run, tool_parser
+from fan_mm.cli import run, tool_parser, writable_file
 from fan_mm.options import add_seed
 from fan_mm.report.contact_sheet import write_contact_sheet
 
@@ -18,7 +18,13 @@ def main() -> None:
     parser = tool_parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add('image', metavar='IMAGE', help='an image of at least 32x32 pixels')
-    add('--out', required=True, metavar='FILE', help='output file: .png, .jpg, .pdf or .svg')
+    add(
+        '--out',
+        required=True,
+        type=writable_file,
+        metavar='FILE',
+        help='output file: .png, .jpg, .pdf or .svg',
+    )
     add_seed(parser, 'the corruptions')
     args = parser.parse_args()
     write_contact_sheet(args.image, args.out, args.seed)

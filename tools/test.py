@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint with any config: ours, or one of mmseg, mmpretrain or mmdet."""
 
-from fan_mm.cli import number, run, tool_parser
+from fan_mm.cli import number, run, tool_parser, writable_folder
 from fan_mm.engine.arguments import add_run_arguments, load_config
 from fan_mm.jobs.training import test
 from fan_mm.options import add_amp, add_model
@@ -22,7 +22,12 @@ def main() -> None:
         '--out', help='write predictions: for mmseg a folder of label maps, else a .pkl file'
     )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', metavar='DIR', help='write images with predictions to DIR')
+    parser.add_argument(
+        '--show-dir',
+        type=writable_folder,
+        metavar='DIR',
+        help='write images with predictions to DIR',
+    )
     parser.add_argument(
         '--wait-time',
         type=number(0),

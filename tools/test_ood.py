@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from fan_mm.cli import run, tool_parser
+from fan_mm.cli import run, tool_parser, writable_folder
 
 # isort: split
 from mmengine.config import Config
@@ -21,7 +21,8 @@ from fan_mm.datasets.shifts import SHIFT_SETS
 from fan_mm.engine.arguments import add_calibration_arguments, add_run_arguments, load_config
 from fan_mm.errors import InputError
 from fan_mm.evaluation.sweep import ON_ERROR
-from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood, missing_values, table_row
+from fan_mm.jobs.ood import FILE, TEST_SETS, evaluate_ood
+from fan_mm.jobs.ood_lines import missing_values, table_row
 from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.shifts.evaluation import evaluate_shifts
 from fan_mm.jobs.shifts.results import failed_conditions
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         '--submission',
+        type=writable_folder,
         metavar='DIR',
         help='write server submissions for splits with withheld labels (--split acdc=test)',
     )

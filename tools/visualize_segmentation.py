@@ -3,7 +3,7 @@
 
 from fan_mm.analysis.segmentation import Segmentor, write_segmentation
 from fan_mm.analysis.subject import parse_models
-from fan_mm.cli import number, run, tool_parser
+from fan_mm.cli import number, run, tool_parser, writable_file
 from fan_mm.engine.arguments import add_config_arguments, load_config
 from fan_mm.options import add_count, add_drawn_corruptions, add_model_pairs, add_output_folder
 
@@ -33,7 +33,12 @@ def main() -> int:
     )
     add_count(parser, 8, 'samples of the test split')
     add_drawn_corruptions(parser, 'snow')
-    add('--video', metavar='FILE', help='also make a video from the images: .mp4, .avi or .gif')
+    add(
+        '--video',
+        type=writable_file,
+        metavar='FILE',
+        help='also make a video from the images: .mp4, .avi or .gif',
+    )
     add(
         '--fps',
         type=number(0, above=True),

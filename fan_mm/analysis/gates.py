@@ -10,8 +10,13 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from fan_mm.analysis.subject import Subject, condition_label, corrupt_picture, distinct
-from fan_mm.corruptions import image_key
+from fan_mm.analysis.subject import (
+    Subject,
+    condition_label,
+    corrupt_picture,
+    distinct,
+    picture_name,
+)
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
 from fan_mm.models.layers import EfficientChannelAttention
@@ -118,7 +123,7 @@ def write_gates(
     found: dict[str, dict[str, list[np.ndarray]]] = {label: {} for label in conditions}
     rows: list[tuple] = []
     for label, corruption in conditions.items():
-        keys = distinct(map(image_key, pictures))
+        keys = distinct(map(picture_name, pictures))
         for key, (path, picture) in zip(keys, pictures.items(), strict=True):
             image = corrupt_picture(picture, path, *corruption, seed) if corruption else picture
             with record_gates(subject.backbone) as gates:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from fan_mm.analysis.clustering import normalise_tokens
 from fan_mm.analysis.features import block_names, record_tokens
-from fan_mm.analysis.subject import Subject, distinct
+from fan_mm.analysis.subject import Subject, distinct, picture_name
 from fan_mm.corruptions import image_key, seed_for
 from fan_mm.errors import InputError
 from fan_mm.fileio import write_whole
@@ -101,7 +101,7 @@ def measure(
             f'epsilon must be a share of the largest eigenvalue, from 0 to 1, not {epsilon}'
         )
     names = block_names(subject.backbone)
-    keys = distinct(map(image_key, pictures))
+    keys = distinct(map(picture_name, pictures))
     for key, (path, picture) in zip(keys, pictures.items(), strict=True):
         clean = subject.prepare(picture)
         noise_seed = seed_for(seed, image_key(path), 'gaussian_noise', 1) % 2**63

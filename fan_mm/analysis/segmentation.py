@@ -21,14 +21,15 @@ from fan_mm.analysis.subject import (
 )
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.checks.class_orders import differing
+from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.picture_flow import Look, copied, painted_file
-from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in
+from fan_mm.evaluation.loading.pictures import load_picture, loader_in
 from fan_mm.evaluation.pipelines import fit, on_the_fly
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import remove_temporaries, whole_file
-from fan_mm.images import find_images, read_image, write_image
+from fan_mm.images import find_images, no_wider, read_image, write_image
 from fan_mm.report.fonts import drawable
 from fan_mm.report.labels import share
 from fan_mm.report.painters import palette_of
@@ -90,7 +91,7 @@ class Segmentor:
             held = ', '.join(sorted(sample.keys()))
             raise InputError(f'{self.name} is not for classes of pixels: its samples have {held}')
         labels: np.ndarray = sample.get(name).data[0].cpu().numpy()
-        return labels
+        return labels.astype(np.int64, copy=False)  # of a head with one output 0.0 and 1.0
 
     def ground_truths(self, count: int) -> Iterator[tuple[Path, np.ndarray]]:
         """Files of the config's test split, evenly spaced, and their labels (H, W).
@@ -102,7 +103,8 @@ class Segmentor:
             raise InputError(f'{self.name} has no test_dataloader: give --images')
         dataset = test_dataset(self.predictor)
         for i in spread(len(dataset), count):
-            sample = load_sample(dataset, i)['data_samples']
+            (packed,) = load_samples(dataset, [i], 'test_dataloader')
+            sample = packed['data_samples']
             yield Path(sample.img_path), self._labels(sample, 'gt_sem_seg')
 
 
@@ -336,10 +338,7 @@ def _video_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _video_frame(frame: np.ndarray) -> np.ndarray:
     """At most `VIDEO_WIDTH` wide, with even sides, as encoders want them."""
+    frame = no_wider(frame, VIDEO_WIDTH)
     height, width = frame.shape[:2]
-    if width > VIDEO_WIDTH:
-        size = (VIDEO_WIDTH, round(height * VIDEO_WIDTH / width))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        height, width = frame.shape[:2]
     pad = ((0, height % 2), (0, width % 2), (0, 0))
     return np.ascontiguousarray(np.pad(frame, pad, constant_values=255))

@@ -223,8 +223,13 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
 
 
 def file_stem(path: str | os.PathLike) -> str:
-    """Base name of the figures of an image: 'folder_stem'."""
-    return shortened(image_key(path).replace('/', '_'), _STEM)
+    """Base name of the figures of an image: 'folder_stem', or 'stem' where the path names no folder."""
+    return shortened(picture_name(path).replace('/', '_'), _STEM)
+
+
+def picture_name(path: str | os.PathLike) -> str:
+    """What tables call an image: its key, without a folder where the path names none, or only ``..``."""
+    return '/'.join(part for part in image_key(path).split('/') if part.strip('.'))
 
 
 def corrupt_picture(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fan_mm.deploy.predictions import check_predictions
 from fan_mm.engine.exported_model import swaps_colours
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, first_line
 
 OUTPUTS = ('logits', 'probabilities', 'labels')
 PARTS = ('whole', 'features')
@@ -26,8 +26,9 @@ def not_taken(size: Sequence[int], error: Exception, others: str = '') -> InputE
     """
     if isinstance(error, MemoryError) or 'memory' in str(error):
         raise error
-    reason = str(error).strip().partition('\n')[0] or type(error).__name__
-    return InputError(f'the model does not accept {size[0]}x{size[1]} pixels{others}: {reason}')
+    return InputError(
+        f'the model does not accept {size[0]}x{size[1]} pixels{others}: {first_line(error)}'
+    )
 
 
 class Network(nn.Module):

@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 
 from fan_mm.cli import whole
 from fan_mm.engine.config.file import read_config
+from fan_mm.fileio import check_folder
 
 _SPACE = '\0'  # cannot occur in an argument
 
@@ -108,7 +109,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that a positional ``config`` and the arguments above describe.
 
     Raises:
-        InputError: the file or the options are wrong, see `read_config`.
+        InputError: the file or the options are wrong, see `read_config`; no run can write to the work dir.
     """
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -117,4 +118,6 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    if 'work_dir' in args:
+        check_folder(cfg.work_dir)
     return cfg

@@ -1,14 +1,14 @@
 """Mistakes in a config, found in seconds before a job starts rather than hours into it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from fan_mm.config_parts import datasets_of, type_name
+from fan_mm.config_parts import datasets_of, parts_below, type_name
 from fan_mm.engine.checks.class_orders import check_same_classes
 from fan_mm.engine.checks.coco_files import read_coco
 from fan_mm.engine.checks.datasets import (
@@ -86,7 +86,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
                 for place, dataset in _datasets(cfg, split).items():
                     check_names(place, dataset)
                     _check_class_count(place, dataset, cfg.model)
-                    notes += unread_settings(place, dataset, _preprocessor(cfg))
+                    notes += unread_settings(place, dataset, preprocessor_of(cfg))
                     notes += random_steps(place, dataset) if split != 'train' else []
         last = _splits(training)[-1]
         if knows_its_classes(cfg.model):
@@ -156,17 +156,22 @@ def check_checkpoints(cfg: Config, training: bool) -> list[str]:
     wanted = {'load_from': cfg.get('load_from')}
     notes = []
     if training:
-        pretrained = dict(_pretrained('model', cfg.model))
+        pretrained = {
+            f'{place}.checkpoint': part.get('checkpoint')
+            for place, part in parts_below('model', cfg.model)
+            if type_name(part) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg')
+        }
         wanted |= pretrained
         if 'teacher' in cfg.model and _is_ours(cfg.model):
             wanted['model.teacher'] = teacher_of(cfg.model)
         pre_training = cfg.get('default_scope') == 'mmpretrain' and not pretrained
-        if not any(wanted.values()) and not pre_training:
+        meant = cfg.get('from_scratch') or pre_training or _brings_weights(cfg.model)
+        if not any(wanted.values()) and not meant:
             init = (cfg.model.get('backbone') or {}).get('init_cfg')
             typed = isinstance(init, dict) and 'type' in init
             notes.append(
-                'training starts from random weights, but published results start from ImageNet weights: '
-                '--cfg-options '
+                'training starts from random weights, but published results start from ImageNet weights (if it is '
+                'meant, from_scratch=True): --cfg-options '
                 + ('' if typed else 'model.backbone.init_cfg.type=Pretrained ')
                 + 'model.backbone.init_cfg.checkpoint=FILE'
             )
@@ -218,7 +223,7 @@ def _is_ours(model: dict) -> bool:
     return registered(MODELS, 'model', model).__module__.startswith('fan_mm.')
 
 
-def _preprocessor(cfg: Config) -> Any:
+def preprocessor_of(cfg: Config) -> Any:
     """Config of the data preprocessor: the model's own, else the one beside it."""
     model = cfg.model.get('module', cfg.model)
     return model.get('data_preprocessor') or cfg.get('data_preprocessor')
@@ -295,13 +300,6 @@ def _check_others(
     return []
 
 
-def _pretrained(place: str, node: object) -> Iterator[tuple[str, str | None]]:
-    """Every checkpoint that an ``init_cfg`` names, with its place in the config."""
-    if isinstance(node, dict):
-        if type_name(node) in ('Pretrained', 'PretrainedInit') and place.endswith('init_cfg'):
-            yield f'{place}.checkpoint', node.get('checkpoint')
-        for key, value in node.items():
-            yield from _pretrained(f'{place}.{key}', value)
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _pretrained(f'{place}.{index}', value)
+def _brings_weights(model: object) -> bool:
+    """Whether a part of a model has ``pretrained``: a file, a name of weights, or True for timm's."""
+    return any(part.get('pretrained') for _, part in parts_below('model', model))

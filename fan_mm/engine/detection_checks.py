@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import METRICS
+from mmengine.registry import DATASETS, METRICS
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
 from fan_mm.engine.checks.backends import check_storage
@@ -30,6 +30,7 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
+from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import base_named, inherits, registered
 from fan_mm.engine.overlap_thresholds import check_overlap_thresholds
 from fan_mm.errors import InputError
@@ -52,16 +53,12 @@ class CocoPart:
 
 
 def heads(model: dict) -> Iterator[tuple[str, dict]]:
-    """Every head of a detector that has classes or masks, with its place in the config."""
+    """Every head of a detector that has classes or masks, with its place in the model's config."""
     for key in ('bbox_head', 'mask_head', 'roi_head'):
-        found: Any = model.get(key)
-        several = isinstance(found, list | tuple)
-        for index, head in enumerate(found if several else [found]):
-            if not isinstance(head, dict):
-                continue
-            place = f'{key}.{index}' if several else key
+        for place, head in parts_of(model, key):
+            place = place.removeprefix('model.')
             if key == 'roi_head':
-                yield from ((f'roi_head.{inner}', part) for inner, part in heads(head))
+                yield from ((f'{place}.{inner}', part) for inner, part in heads(head))
             else:
                 yield place, head
 
@@ -137,11 +134,16 @@ def check_coco(
         )
         raise InputError(f'{place} is empty: {file.path} has no {what}{why}')
     images = chosen(list(file.images), dataset.get('indices'))
-    folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
-    paths = [folder / file.images[id_]['file_name'] for id_ in images]
-    refuse_missing(place, 'image', paths)
+    prefix = dataset.get('data_prefix') or {}
+    paths = [root / (prefix.get('img') or '') / file.images[id_]['file_name'] for id_ in images]
+    hint = ': their folder is data_prefix.img' if prefix and 'img' not in prefix else ''
+    refuse_missing(place, 'image', paths, hint)
     refuse_empty(place, paths)
-    filtered = dataset.get('filter_cfg') and not dataset.get('test_mode')
+    filtered = dataset.get('filter_cfg') if not dataset.get('test_mode') else None
+    if filtered and inherits(
+        registered(DATASETS, place, dataset), 'CocoDataset', 'mmdet', 'filter_data'
+    ):
+        _check_filter(place, filtered, file)
     notes = [
         *unknown_categories(file),
         *odd_objects(file, classes, masks),
@@ -150,6 +152,17 @@ def check_coco(
         *([] if split == 'train' else listed_twice(str(file.path), paths)),
     ]
     return CocoPart(classes, None if filtered else images, notes)
+
+
+def _check_filter(place: str, filter_cfg: dict, file: CocoFile) -> None:
+    """Check that mmdet's filter leaves an image: it ends with an error of numpy."""
+    longest = max(min(image['width'], image['height']) for image in file.images.values())
+    least = filter_cfg.get('min_size', 0)
+    if longest < least:
+        raise InputError(
+            f'{place}.filter_cfg.min_size={least} leaves no image: the short sides of those in {file.path} have '
+            f'{longest} pixels or fewer'
+        )
 
 
 def _other_sizes(file: CocoFile, paths: dict[Any, Path], pipeline: Any) -> list[str]:

@@ -289,6 +289,37 @@ def joined_twice(place: str, dataset: Any, evaluator: Evaluator, paths: Iterable
     return listed_twice(place, [os.path.normpath(path) for path in paths])
 
 
+def check_categories(dataset: Any, evaluator: Evaluator) -> None:
+    """Check that labels stand for the same categories in a dataset of mmdet as in a metric's annotation file.
+
+    mmdet's ``Objects365V1Dataset`` sorts them by id, its metrics with ``sort_categories=True`` only.
+
+    Args:
+        dataset: built; it may join others.
+        evaluator: built.
+
+    Raises:
+        InputError: one sorts them, the other does not: every score would be of other classes.
+    """
+    datasets = getattr(dataset, 'datasets', [dataset])
+    apart = parts_of(evaluator, getattr(dataset, 'cumulative_sizes', ())) is not None
+    for number, metric in enumerate(evaluator.metrics):
+        api: Any = getattr(metric, '_coco_api', None)
+        if api is None or not hasattr(metric, 'cat_ids'):
+            continue
+        for one in [datasets[number]] if apart else datasets:
+            labels = getattr(one, 'cat2label', None)
+            if not labels:
+                continue
+            own = sorted(labels, key=labels.__getitem__)
+            theirs = api.get_cat_ids(cat_names=one.metainfo['classes'])
+            if own != theirs and sorted(own) in (own, theirs) and sorted(own) == sorted(theirs):
+                raise InputError(
+                    f'{type(one).__name__} and {type(metric).__name__} order the categories of the annotation file '
+                    f"differently: set the metric's sort_categories={theirs != sorted(theirs)}"
+                )
+
+
 def only_these(metric: BaseMetric, ids: Iterable) -> dict[str, list]:
     """The option of a metric that counts no other images of its annotation file as missed.
 

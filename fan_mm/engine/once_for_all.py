@@ -1,6 +1,7 @@
 """What one process does for all, or one on each machine: the others wait to learn how it ended."""
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -52,13 +53,14 @@ def by_one_of_each_machine(check: Callable[[], list[str]], local_rank: int) -> l
         if failure is None
         else f'{"" if isinstance(failure, InputError) else "a check: "}{failure}'
     )
-    outcomes = all_gather_object((lines, said))
+    here = socket.gethostname()
+    outcomes = all_gather_object((lines, said, here))
     if failure is not None:
         raise failure
-    for _, complaint in outcomes:
+    for _, complaint, host in outcomes:
         if complaint is not None:
-            raise InputError(complaint)
-    return list(dict.fromkeys(line for found, _ in outcomes for line in found))
+            raise InputError(complaint if host == here else f'on {host}: {complaint}')
+    return list(dict.fromkeys(line for found, _, _ in outcomes for line in found))
 
 
 def by_rank_0(function: Callable[[], Any], place: str | os.PathLike = '') -> Any:

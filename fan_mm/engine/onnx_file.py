@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fan_mm.engine.exported_model import computing_part, differences
 from fan_mm.errors import InputError, first_line
-from fan_mm.torch_files import local_file, read_torch_file
+from fan_mm.torch_files import local_file, read_torch_file, what_else
 
 SUFFIX = '.onnx'
 PREFIX = 'fan_mm.'  # of our entries in a file's metadata
@@ -68,6 +68,9 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
+        other = None if isinstance(model, bytes) else what_else(model)
+        if other and not other.startswith('but an ONNX file'):
+            raise InputError(f'{name} is not an ONNX file, {other}') from None
         raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None
 
 

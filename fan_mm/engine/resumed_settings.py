@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from fan_mm.few_names import few
@@ -28,11 +29,9 @@ class ResumedSettingsHook(Hook):
         """Compare, where a training is resumed and its parts are built, but not yet loaded."""
         if not runner._resume:
             return
-        saved, own = checkpoint.get('param_schedulers'), _states(runner.param_schedulers)
-        groups = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'param_groups', None)
         kept = [
-            *_other_schedules(list(_states(saved)), list(own)),
-            *_other_groups(_groups(checkpoint), groups or []),
+            *_other_schedules(checkpoint.get('param_schedulers'), runner.param_schedulers),
+            *_other_optimizers(checkpoint.get('optimizer'), runner.optim_wrapper),
         ]
         if kept:
             runner.logger.log(
@@ -53,33 +52,55 @@ def _other_epochs(runner: Runner, checkpoint: Mapping) -> str:
     return f' (epochs of {before} steps, now of {now}: other processes, batches or images)'
 
 
-def _states(schedulers: Any) -> Iterator[Mapping]:
-    """The states of schedulers, built or saved: a list, or a dict of lists for several optimizers."""
-    if isinstance(schedulers, Mapping) and all(isinstance(v, list) for v in schedulers.values()):
-        schedulers = [scheduler for several in schedulers.values() for scheduler in several]
-    for scheduler in schedulers or ():
-        yield scheduler if isinstance(scheduler, Mapping) else scheduler.state_dict()
+def _by_optimizer(schedulers: Any) -> dict[str, list[Mapping]]:
+    """The states of schedulers, built or saved, by the place of their list, which several optimizers have each."""
+    lists = {'param_scheduler': schedulers or []}
+    if isinstance(schedulers, Mapping):
+        lists = {f'param_scheduler.{name}': several for name, several in schedulers.items()}
+    return {
+        place: [one if isinstance(one, Mapping) else one.state_dict() for one in several]
+        for place, several in lists.items()
+    }
 
 
-def _groups(checkpoint: Mapping) -> list[Mapping]:
-    state = checkpoint.get('optimizer')
-    return list(state.get('param_groups') or ()) if isinstance(state, Mapping) else []
+def _other_schedules(saved: Any, own: Any) -> Iterator[str]:
+    here = _by_optimizer(own)
+    for place, schedulers in _by_optimizer(saved).items():
+        yield from _other_schedulers(place, schedulers, here.get(place, []))
 
 
-def _other_schedules(saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
+def _other_schedulers(place: str, saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
     if saved and len(saved) != len(own):
-        yield f'param_scheduler: {len(saved)} of them, not {len(own)}'
+        yield f'{place}: {len(saved)} of them, not {len(own)}'
         return
     for index, (there, here) in enumerate(zip(saved, own, strict=False)):
         for key in _OF_SCHEDULERS:
             if key in there and key in here and there[key] != here[key]:
-                yield f'param_scheduler.{index}: {key} is {_differ(there[key], here[key])}'
+                yield f'{place}.{index}: {key} is {_differ(there[key], here[key])}'
 
 
-def _other_groups(saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
+def _other_optimizers(saved: Any, wrapper: Any) -> Iterator[str]:
+    """What differs in the optimizer, or in each of several."""
+    if not isinstance(wrapper, OptimWrapperDict):
+        yield from _other_groups('optimizer', _groups(saved), _own_groups(wrapper))
+        return
+    for name, one in wrapper.items():
+        there = saved.get(name) if isinstance(saved, Mapping) else None
+        yield from _other_groups(f'optimizer {name}', _groups(there), _own_groups(one))
+
+
+def _groups(state: Any) -> list[Mapping]:
+    return list(state.get('param_groups') or ()) if isinstance(state, Mapping) else []
+
+
+def _own_groups(wrapper: Any) -> list[Mapping]:
+    return getattr(getattr(wrapper, 'optimizer', None), 'param_groups', None) or []
+
+
+def _other_groups(optimizer: str, saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
     """What differs, once for all parameter groups: a config sets it once for all."""
     if saved and len(saved) != len(own):
-        yield f'optimizer, parameter groups: {len(saved)} of them, not {len(own)}'
+        yield f'{optimizer}, parameter groups: {len(saved)} of them, not {len(own)}'
         return
     for key in _OF_GROUPS:
         pairs = [
@@ -89,7 +110,7 @@ def _other_groups(saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
         others = [pair for pair in pairs if pair[0] != pair[1]]
         if others:
             rest = '' if len(others) == 1 else f' (and so in {len(others)} parameter groups)'
-            yield f'optimizer: {key} is {_differ(*others[0])}{rest}'
+            yield f'{optimizer}: {key} is {_differ(*others[0])}{rest}'
 
 
 def _unscheduled(group: Mapping, key: str) -> Any:

@@ -14,16 +14,18 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from fan_mm.config_parts import scope_of, type_name
+from fan_mm.config_parts import parts_below, scope_of, type_name
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import check_values
 from fan_mm.engine.config_checks import check_data, check_groups, check_settings
 from fan_mm.engine.distributed import export_ranks, join_gloo_group, rank_of
+from fan_mm.engine.machines import say_other_configs
 from fan_mm.engine.once_for_all import by_one_of_each_machine, join_group
 from fan_mm.engine.overlap_thresholds import OverlapThresholdsHook
 from fan_mm.engine.paramwise_lines import gather_paramwise_lines
 from fan_mm.engine.safe_loading import use_safe_loading
+from fan_mm.engine.short_console import ShortConsoleRunner
 from fan_mm.engine.weights import LoadFromHook
 from fan_mm.engine.whole_checkpoints import use_whole_files
 from fan_mm.errors import InputError
@@ -113,10 +115,11 @@ def build_runner(
             check_groups(cfg, training)
         if launcher != 'none':
             join_group(cfg, launcher)
+            notes += say_other_configs(cfg)
             notes += by_one_of_each_machine(lambda: check_data(cfg, training), rank_of(launcher)[2])
         if cfg.get('work_dir'):
             output_folder(cfg.work_dir)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ShortConsoleRunner.from_cfg(cfg)
     if not training and not isinstance(runner.model, torch.nn.Module):  # mmengine's FlexibleRunner
         raise InputError(
             f'runner_type: {type(runner).__name__} builds its model only when it runs; to test a '
@@ -191,8 +194,10 @@ def _fill_in_loaders(cfg: Config) -> None:
 def _use_cpu(cfg: Config, launcher: str, training: bool) -> str:
     """Replace what needs a GPU; returns the line that says so."""
     note = 'no GPU, running on the CPU' + _complaint_of_cuda()
-    replaced = _replace_types(cfg.model, _SYNC_BATCH_NORMS, 'BN')
-    if cfg.pop('sync_bn', None) or replaced:
+    norms = [n for _, n in parts_below('', cfg.model) if type_name(n) in _SYNC_BATCH_NORMS]
+    for norm in norms:
+        norm['type'] = 'BN'
+    if cfg.pop('sync_bn', None) or norms:
         note += ', BN instead of SyncBN'
     if launcher != 'none':
         join_gloo_group(launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
@@ -232,20 +237,6 @@ def _use_bfloat16(cfg: Config) -> None:
     cfg.optim_wrapper.type = 'FeatureAmpOptimWrapper' if detector else 'CpuAmpOptimWrapper'
     for option in ('loss_scale', 'dtype', 'use_fsdp'):
         cfg.optim_wrapper.pop(option, None)
-
-
-def _replace_types(node: object, types: tuple[str, ...], new: str) -> bool:
-    """Replace the ``type`` of every dict below ``node`` that has one of ``types``."""
-    found = False
-    if isinstance(node, dict):
-        if type_name(node) in types:
-            node['type'] = new
-            found = True
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            found |= _replace_types(item, types, new)
-    return found
 
 
 def _batch_size_notes(cfg: Config, world_size: int) -> list[str]:

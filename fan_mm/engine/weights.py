@@ -183,6 +183,12 @@ class LoadFromHook(Hook):
                     adapt(part, fan)  # for its complaints, to which mmengine's loading adds no name
         except InputError as error:
             raise InputError(f'{source}: {error}') from None
+        other = sorted(n for n in own.keys() & named.keys() if own[n].shape != named[n].shape)
+        if other and runner._resume:  # mmengine would go on, with random values there
+            raise InputError(
+                f"{source} is of another config's training (load_from uses only its weights): {other[0]} is "
+                f'{list(named[other[0]].shape)} in it, and {list(own[other[0]].shape)} in the model'
+            )
         if averages := tree.averages(place):
             runner.logger.log(
                 logging.WARNING,

@@ -16,6 +16,7 @@ from fan_mm.corruptions import image_key
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.evaluation.cells import CLEAN, Cell, CellRecord, CellStore
 from fan_mm.evaluation.samples import spread
+from fan_mm.images import no_wider
 
 MAX_WIDTH = 640
 SEVERITY = 3  # that a page shows where it shows one
@@ -60,7 +61,7 @@ class Gallery:
         Args:
             cell: that is being evaluated.
             positions: of the batch's samples, in the sweep's order.
-            batch: from the loader; 'inputs' holds tensors ``(3, H, W)`` from 0 to 255.
+            batch: from the loader; 'inputs' holds tensors ``(3, H, W)`` or ``(1, H, W)`` from 0 to 255.
             outputs: the predicted data samples.
 
         Returns:
@@ -81,7 +82,8 @@ class Gallery:
             if position in self.positions and isinstance(image, torch.Tensor):
                 pixels = image.cpu().numpy().transpose(1, 2, 0).astype(np.uint8)
                 rgb = pixels[..., ::-1] if self.channel_order == 'bgr' else pixels
-                rgb = np.ascontiguousarray(rgb)
+                # a grey image gets the same value thrice
+                rgb = np.ascontiguousarray(np.broadcast_to(rgb, (*rgb.shape[:2], 3)))
                 painted = self.paint(rgb, output)
                 taken[position] = {
                     name: encode(picture)
@@ -93,11 +95,8 @@ class Gallery:
 
 def encode(picture: np.ndarray) -> bytes:
     """JPEG file of an RGB image ``(H, W, 3)``, made smaller if it is wider than `MAX_WIDTH`."""
-    height, width = picture.shape[:2]
-    if width > MAX_WIDTH:
-        size = MAX_WIDTH, max(1, round(height * MAX_WIDTH / width))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode('.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    picture = no_wider(picture, MAX_WIDTH)[..., ::-1]
+    _, data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return data.tobytes()
 
 

@@ -42,6 +42,8 @@ from fan_mm.picture_files import refuse_cut
 _CENTRE_CROPS = ('CenterCrop', 'EfficientNetCenterCrop')
 
 
+# Ours, and that of mmdet; left over from one cell, or from training.
+_CORRUPTING = {'CorruptImage', 'RandomCorruption', 'Corrupt'}
 # What `CorruptImage` takes for images with red first, by what it takes for those with blue first.
 # Red and blue are exchanged by either name of the second, seen from the other side.
 _RED_FIRST = {'bgr': 'rgb', 'bgr-as-rgb': 'bgr', 'rgb': 'rgb'}
@@ -381,8 +383,8 @@ def with_cells(
         The copy, and its pipelines, whose `CellPipeline.move_to` moves it.
 
     Raises:
-        InputError: a dataset has no pipeline, or one with no position for the corruption, or the
-            image has a form there that cannot be corrupted (`fit`).
+        InputError: a dataset has no pipeline, or one that corrupts already, or with no position for the
+            corruption, or the image has a form there that cannot be corrupted (`fit`).
     """
     new = copy.copy(dataset)
     if hasattr(dataset, 'datasets'):
@@ -397,6 +399,14 @@ def with_cells(
         raise InputError(
             f'{type(dataset).__name__} has no pipeline to insert a corruption into: use a dataset '
             'of mmpretrain, mmseg or mmdet, or one derived from BaseDataset of mmengine'
+        )
+    corrupts_already = [
+        type(t).__name__ for t in flatten(clean.transforms) if _CORRUPTING & {*names_of(t)}
+    ]
+    if corrupts_already:
+        raise InputError(
+            f'the pipeline of {type(dataset).__name__} has {corrupts_already[0]}, which also corrupts the clean '
+            'images: remove it'
         )
     step = make_step()
     sample = first_sample(dataset)

@@ -141,6 +141,7 @@ class PremadeImages:
 
         Every folder is listed once; no file is looked at where names do not ask for it.
         """
+        self._check_severities({cell.corruption for cell in cells})
         wanted: dict[PurePath, dict[str, str]] = {}  # folder -> name -> clean image
         for path in clean_paths:
             below = self._below(path)
@@ -164,6 +165,16 @@ class PremadeImages:
                 if other != parent and (both := stems[other] & stems[parent]):
                     pair = [_of_stem(wanted[p], min(both)) for p in (other, parent)]
                     self._check_apart(cell, pair)
+
+    def _check_severities(self, corruptions: Iterable[str]) -> None:
+        """Raise InputError where folders count from 0, as in ``for severity in range(5)``: each is one too strong."""
+        for name in sorted(corruptions):
+            folders = [self.folder(Cell(name, severity)) for severity in (0, *SEVERITIES)]
+            if [folder.is_dir() for folder in folders] == [True] * 5 + [False]:
+                raise InputError(
+                    f'{folders[0]} to {folders[4].name} are there, but not {folders[5].name}: severities are 1 to 5; '
+                    f'if 0 is severity 1, rename the folders, else remove {folders[0].name}'
+                )
 
     def _check_folder(self, cell: Cell, folder: Path, stems: set[str]) -> None:
         there = (

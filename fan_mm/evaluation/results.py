@@ -61,6 +61,7 @@ def build_results(
     unit: str | None = '%',
     summarized: Sequence[str] | None = None,
     audit: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that results.json holds.
 
@@ -77,6 +78,7 @@ def build_results(
         unit: of the headline; None where its metric is not known.
         summarized: other scores that get a summary; None for all in detection, none otherwise.
         audit: see `fan_mm.evaluation.audit.audit`.
+        settings: of the metric, which results that are compared must share; None where they are not known.
     """
     benchmark = scope.benchmark
 
@@ -106,6 +108,7 @@ def build_results(
             'unit': unit,
             'higher_is_better': True,
             'others': others,
+            'settings': settings,
         },
         'model': model,
         'dataset': dataset,

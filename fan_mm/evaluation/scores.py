@@ -265,9 +265,11 @@ def compute_scores(
                 # CocoMetric's values per class are those of the last of its metrics: boxes then
                 names = sorted(getattr(metric, 'metrics', ()), key='bbox'.__eq__)
                 options |= {'metrics': names}
-                # its table per class has the overlap that stands sixth, and fails without
-                if np.size(getattr(metric, 'iou_thrs', range(10))) > 5:
-                    options |= {'classwise': True}
+                # its table per class has the overlap that stands sixth, and fails without; and it looks up one
+                # whole number, or else each of several ids
+                ids = getattr(getattr(metric, '_coco_api', None), 'cats', ())
+                whole = all(isinstance(id_, int) for id_ in ids)
+                options['classwise'] = whole and np.size(getattr(metric, 'iou_thrs', range(10))) > 5
                 if names and isinstance(metric.metrics, list):
                     classwise[starts[number]] = f'{names[-1]}_mAP'
             for name, bases in _WRITERS.items():

@@ -18,11 +18,19 @@ from torch.utils.data import DataLoader
 from fan_mm.corruptions import (
     ALGORITHM_VERSION,
     BENCHMARK_ORDERS,
+    Benchmark,
     find_benchmark,
 )
 from fan_mm.datasets.transforms import CorruptImage
-from fan_mm.engine.evaluators import joined_twice, parts_of, set_metainfo, with_sizes
+from fan_mm.engine.evaluators import (
+    check_categories,
+    joined_twice,
+    parts_of,
+    set_metainfo,
+    with_sizes,
+)
 from fan_mm.engine.half_precision import autocast_name
+from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation import gallery, identity
@@ -49,7 +57,7 @@ from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, RESULTS, write_results
 from fan_mm.evaluation.samples import spread
 from fan_mm.evaluation.scope import choose_scope, default_benchmark
-from fan_mm.evaluation.scores import for_sweep, how_to_read
+from fan_mm.evaluation.scores import for_sweep, headline_metric, how_to_read
 from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 from fan_mm.evaluation.sweeping.gathering import Gathering
 from fan_mm.evaluation.sweeping.identity import sweep_identity
@@ -57,7 +65,7 @@ from fan_mm.evaluation.sweeping.options import ON_ERROR, check_options
 from fan_mm.evaluation.sweeping.own_part import OwnPart
 from fan_mm.evaluation.sweeping.recording import Recording
 from fan_mm.evaluation.sweeping.results import results_of
-from fan_mm.evaluation.sweeping.truth import check_truth
+from fan_mm.evaluation.sweeping.truth import check_truth, settings_of
 from fan_mm.fileio import alone_in, output_folder
 
 __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
@@ -163,12 +171,7 @@ class RobustnessSweep:
         self.calibration = None
         if calibration or fit_on is not None:
             self.calibration = SweepCalibration(model, self.how.task, self.evaluator, fit_on)
-        clean_dataset = self.clean_loader.dataset
-
-        if benchmark is None:
-            benchmark = default_benchmark(clean_dataset)
-            print_log(f'{type(clean_dataset).__name__}: benchmark {benchmark}', 'current')
-        whole = find_benchmark(benchmark)
+        whole = self._benchmark(benchmark)
         self.scope = choose_scope(whole, corruptions, severities)
         asked = {'seed': seed, 'channel_order': channel_order}
         seed, channel_order = seed or 0, channel_order or whole.channel_order
@@ -185,60 +188,19 @@ class RobustnessSweep:
         self.dataset = self._with_corruptions(seed, BENCHMARK_ORDERS[channel_order])
         self.gallery = None
         if save_images and paint and work_dir:
-            self.gallery = gallery.Gallery(
-                save_images,
-                paint,
-                self.scope.severities,
-                len(self.samples),
-                self.dataset.pipelines[0].channel_order,
-            )
+            self.gallery = self._gallery(save_images, paint)
         self.model_info = _described(model, model_info or {})
         self.name = protocol or whole.name
-        self.protocol: dict[str, Any] = {
-            'protocol': protocol or self.scope.benchmark.name,
-            'seed': seed,
-            'channel_order': channel_order,
-            'corruption_version': ALGORITHM_VERSION,
-            'corrupted_root': None,
-            'corrupted_images': None,
-            'precision': autocast_name() if fp16 else 'as the weights',
-        }
-        if self.premade:
-            self.protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
-        self.store = CellStore(self.work_dir if self.rank == 0 else None)
-        self.gathering = Gathering(self.evaluator, self.work_dir)
-        self.classes = readable(self.metainfo.get('classes') or ())
-        self.auditor = Auditor(model, self.evaluator, clean_dataset, self.paths, self.classes)
-        ids = [info['img_id'] for info in self.infos]
-        self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
-        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
-        goes_on = self.premade is not None and on_error == 'skip'
-        self.own_part = OwnPart(
-            model,
-            self.dataset,
-            self._batches().batches,
-            self.metrics,
-            infos=self.infos,
-            labels=labels,
-            fp16=fp16,
-            copies=self.premade is not None,
-            goes_on=goes_on,
-            every_cell=self.every_cell,
-            auditor=self.auditor,
-            gallery=self.gallery,
-        )
-        self.recording = Recording(
-            self.store,
-            self.metrics,
-            self.every_cell,
-            self.auditor,
-            self.paths,
-            more=len(self.cells) > 1,
-            goes_on=goes_on,
-        )
+        self.protocol = self._protocol(protocol, seed, channel_order)
+        self._prepare_steps(labels)
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours does not support an evaluator for several datasets')
+        refuse_differences(
+            'the images or labels',
+            lambda: self._on_this_machine(infos),
+            'copy the same data to all',
+        )
         self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
         self._on_rank_0(lambda: self._open(infos, overwrite))
 
@@ -277,6 +239,68 @@ class RobustnessSweep:
 
     # ------------------------------------------------------------------------------ preparation
 
+    def _benchmark(self, name: str | None) -> Benchmark:
+        """The benchmark of a name, or that of the dataset."""
+        if name is None:
+            dataset = self.clean_loader.dataset
+            name = default_benchmark(dataset)
+            print_log(f'{type(dataset).__name__}: benchmark {name}', 'current')
+        return find_benchmark(name)
+
+    def _gallery(self, count: int, paint: gallery.Painter) -> gallery.Gallery:
+        order = self.dataset.pipelines[0].channel_order
+        return gallery.Gallery(count, paint, self.scope.severities, len(self.samples), order)
+
+    def _protocol(self, name: str | None, seed: int, channel_order: str) -> dict[str, Any]:
+        """How the corrupted images are made, and what they are evaluated in."""
+        protocol = {
+            'protocol': name or self.scope.benchmark.name,
+            'seed': seed,
+            'channel_order': channel_order,
+            'corruption_version': ALGORITHM_VERSION,
+            'corrupted_root': None,
+            'corrupted_images': None,
+            'precision': autocast_name() if self.fp16 else 'as the weights',
+        }
+        if self.premade:
+            protocol |= self.premade.protocol() | {'corrupted_root': str(self.premade.root)}
+        return protocol
+
+    def _prepare_steps(self, labels: Sequence) -> None:
+        """Make what evaluates a cell, gathers it from all ranks, and records it."""
+        self.store = CellStore(self.work_dir if self.rank == 0 else None)
+        self.gathering = Gathering(self.evaluator, self.work_dir)
+        self.classes = readable(self.metainfo.get('classes') or ())
+        dataset = self.clean_loader.dataset
+        self.auditor = Auditor(self.model, self.evaluator, dataset, self.paths, self.classes)
+        ids = [info['img_id'] for info in self.infos]
+        self.metrics = CellMetrics(self.evaluator, self.calibration, ids, self.parts)
+        self.every_cell = EveryCell(self.evaluator, ids, self.parts)
+        goes_on = self.premade is not None and self.on_error == 'skip'
+        self.own_part = OwnPart(
+            self.model,
+            self.dataset,
+            self._batches().batches,
+            self.metrics,
+            infos=self.infos,
+            labels=labels,
+            fp16=self.fp16,
+            copies=self.premade is not None,
+            goes_on=goes_on,
+            every_cell=self.every_cell,
+            auditor=self.auditor,
+            gallery=self.gallery,
+        )
+        self.recording = Recording(
+            self.store,
+            self.metrics,
+            self.every_cell,
+            self.auditor,
+            self.paths,
+            more=len(self.cells) > 1,
+            goes_on=goes_on,
+        )
+
     def _choose_samples(self, max_samples: int | None) -> list[Mapping]:
         """Choose what is evaluated, and tell the evaluator; returns all that the dataset says of it."""
         dataset = self.clean_loader.dataset
@@ -306,6 +330,7 @@ class RobustnessSweep:
         self.paths = [info['img_path'] for info in self.infos]
         for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
             print_log(line, 'current', logging.WARNING)
+        check_categories(dataset, self.evaluator)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos
 
@@ -332,6 +357,15 @@ class RobustnessSweep:
         images = PremadeImages.find(root, self.cells[1:], self.paths)
         check_fit(images, self.cells[1:], self.paths, self.clean_loader.dataset)
         return images
+
+    def _on_this_machine(self, infos: Sequence[Mapping]) -> str:
+        """Which images and labels are read here, in short."""
+        digest = identity.listing_sha256(self.clean_loader.dataset, infos)[:8]
+        found = f'{len(infos)} images listed as {digest}'
+        if self.premade is None:
+            return found
+        copies = [self.premade.contents(cell, self.paths)[:8] for cell in self.cells[1:]]
+        return ' '.join([found, *copies])
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the work dir against a second sweep, on rank 0."""
@@ -427,6 +461,13 @@ class RobustnessSweep:
             fp16=self.fp16,
         )
 
+    def _metric_settings(self) -> dict[str, Any]:
+        """Of the metric that the sweep is about, see `settings_of`."""
+        number = headline_metric(self.evaluator.metrics)
+        part = self.parts[number] if self.parts else slice(None)
+        ids = [info['img_id'] for info in self.infos[part]]
+        return settings_of(self.evaluator.metrics[number], ids)
+
     def _results(self, colours: dict[str, Any] | None) -> dict[str, Any]:
         """Results of what is stored, on rank 0; written if there is a work dir."""
         self.store.check()
@@ -447,6 +488,7 @@ class RobustnessSweep:
             },
             protocol=self.protocol,
             colours=colours,
+            settings=self._metric_settings(),
         )
         if self.work_dir:
             self.gathering.tidy()

@@ -8,9 +8,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from fan_mm.engine.config.building import used_so
+from fan_mm.engine.first_batch.samples import load_samples
 from fan_mm.engine.predictor import Predictor, test_dataset, test_pipeline
 from fan_mm.errors import InputError
-from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
+from fan_mm.evaluation.loading.pictures import load_picture, loader_in, pipelines_of
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import output_folder, remove_temporaries, shortened
 from fan_mm.images import find_images, read_header, write_image
@@ -106,7 +107,7 @@ def paint_samples(
     remove_temporaries(out)
     written = []
     for index in loop(spread(len(dataset), count)):
-        packed = load_sample(dataset, index)
+        (packed,) = load_samples(dataset, [index], 'test_dataloader')
         given = packed['data_samples']
         if (path := getattr(given, 'img_path', None)) is None:
             raise InputError(

@@ -88,30 +88,16 @@ def export(
     network, predictor, pictures = _network(
         cfg, checkpoint, output, part, preprocessing, precision, calibration_images, size
     )
-    name = computing_part(network.model)
-    used = getattr(network.model, name) if name else network.model
     entries = {
-        'version': fan_mm.__version__,
-        'task': network.task,
-        'backbone': type(used).__name__,
-        'arch': _plain(getattr(used, 'arch', None)),
-        'parameters': count_parameters(used),
+        **_described(network, predictor),
         'config': cfg.filename and Path(cfg.filename).name,
         'config_sha256': config_hash,
         'checkpoint_sha256': file_sha256(checkpoint),
-        'input': 'uint8 RGB (B, H, W, 3)' if preprocessing else 'normalised float32 (B, 3, H, W)',
-        'preprocessing': preprocessing,
         'normalisation': _normalisation(cfg),
-        'output': output,
-        'part': part,
         'size': list(size),
         'free': list(free),
-        'window': _window(network.model),
-        'threshold': network.threshold if network.sigmoid and not network.several else None,
         'precision': precision,
         'calibration_images': len(pictures) if pictures else 0,
-        'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
-        'palette': _plain(predictor.metainfo.get('palette')),
     }
     _tell_what_is_left(network, entries['window'])
     with whole_file(out) as aside:
@@ -119,11 +105,7 @@ def export(
             return _verified(write_program(aside, network, size, free, entries), network, entries)
         proto, found = _graph(aside, network, opset, entries)
         if precision != 'fp32':
-            proto, kept = to_half(proto) if pictures is None else _quantised(proto, pictures, size)
-            entries['kept_in_float32'] = kept
-            listed = ', '.join(f'{name} ({count})' for name, count in sorted(kept.items()))
-            print_log(f'{precision}: in float32: {listed or "no products"}', 'current')
-            write_metadata(proto, entries)
+            proto = _reduced(proto, entries, pictures)
             if form == 'onnx':
                 found = _saved_and_verified(aside, proto, network, entries, pictures)
         if form == 'tensorrt':
@@ -177,11 +159,18 @@ def _graph(
     raise AssertionError('unreachable')
 
 
-def _quantised(
-    proto: Any, pictures: TrainingPictures, size: tuple[int, int]
-) -> tuple[Any, dict[str, int]]:
-    made, kept = to_int8(proto, pictures.calibration(*size))
-    return made, {f'{name} of activations': count for name, count in kept.items()}
+def _reduced(proto: Any, entries: dict[str, Any], pictures: TrainingPictures | None) -> Any:
+    """The graph in a lower precision, float16 without pictures; what stays in float32 is said and noted."""
+    if pictures is None:
+        proto, kept = to_half(proto)
+    else:
+        proto, kept = to_int8(proto, pictures.calibration(*entries['size']))
+        kept = {f'{name} of activations': count for name, count in kept.items()}
+    entries['kept_in_float32'] = kept
+    listed = ', '.join(f'{name} ({count})' for name, count in sorted(kept.items()))
+    print_log(f'{entries["precision"]}: in float32: {listed or "no products"}', 'current')
+    write_metadata(proto, entries)
+    return proto
 
 
 def _save(proto: Any, path: Path) -> None:
@@ -276,6 +265,28 @@ def _verified(
         f'the file differs from PyTorch: {found}; {bounds}'
         + (f'; the first layer that differs is {where}' if where else '')
     )
+
+
+def _described(network: Network, predictor: Predictor) -> dict[str, Any]:
+    """What a file says of the network that it has, whatever its size and precision."""
+    name = computing_part(network.model)
+    used = getattr(network.model, name) if name else network.model
+    prepared = network.preprocessing
+    return {
+        'version': fan_mm.__version__,
+        'task': network.task,
+        'backbone': type(used).__name__,
+        'arch': _plain(getattr(used, 'arch', None)),
+        'parameters': count_parameters(used),
+        'input': 'uint8 RGB (B, H, W, 3)' if prepared else 'normalised float32 (B, 3, H, W)',
+        'preprocessing': prepared,
+        'output': network.output,
+        'part': network.part,
+        'window': _window(network.model),
+        'threshold': network.threshold if network.sigmoid and not network.several else None,
+        'classes': [str(name) for name in predictor.metainfo.get('classes') or ()],
+        'palette': _plain(predictor.metainfo.get('palette')),
+    }
 
 
 def _window(model: Any) -> dict[str, Any] | None:

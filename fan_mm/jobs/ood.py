@@ -22,6 +22,7 @@ from fan_mm.engine import build_runner
 from fan_mm.engine.distributed import unwrapped
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.engine.first_batch.trial import try_model
+from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
@@ -36,14 +37,15 @@ from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import write_whole
 from fan_mm.jobs.imagenet_sets import build_loader, classes_of, loader_config
 from fan_mm.jobs.input_size import crop_size
+from fan_mm.jobs.ood_lines import missing_values, table_row
 from fan_mm.jobs.ood_rows import is_stored, stored_rows
-from fan_mm.jobs.robustness import findings_text
 from fan_mm.jobs.set_calibration import SetCalibration
+from fan_mm.jobs.testing import refuse_other_weights
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
-from fan_mm.report.calibration import calibration_lines
-from fan_mm.report.tables import markdown_table
+
+__all__ = ['FILE', 'TEST_SETS', 'evaluate_ood', 'missing_values', 'table_row']
 
 SCHEMA = 'fan_mm.ood/1'
 FILE = 'ood.json'
@@ -114,6 +116,7 @@ def evaluate_ood(
     cfg.work_dir = str(work_dir / 'log')
     configs = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
+    refuse_other_weights(checkpoint)
     model = unwrapped(runner.model)
     loaders = {name: build_loader(name, configs[name], scope_of(cfg)) for name in names}
     classes = {name: classes_of(name, loaders[name].dataset) for name in names}
@@ -238,8 +241,10 @@ def _measured(
 ) -> dict[str, Any]:
     """The row of a set of images, from an earlier run if it is stored."""
     row = test_set.row()
-    row['sha256'] = by_rank_0(partial(_content_of, test_set.loader.dataset), work_dir)
     name = test_set.name
+    content = partial(_content_of, test_set.loader.dataset)
+    refuse_differences(f'the images of {name}', lambda: content()[:8], 'copy the same data to all')
+    row['sha256'] = by_rank_0(content, work_dir)
     if is_stored(row, stored.get(name, {})):
         print_log(f'{name}: stored in {work_dir / FILE}', 'current')
         return stored[name]
@@ -465,47 +470,3 @@ def _sweep_values(results: Mapping[str, Any]) -> dict[str, Any]:
     if calibration := results.get('calibration'):
         found['calibration'] = calibration['summary']
     return found
-
-
-def missing_values(results: Mapping[str, Any]) -> list[str]:
-    """What could not be computed, such as 'imagenet_c: mCE'."""
-    return [
-        f'{name}: {value}'
-        for name, row in results['test_sets'].items()
-        for value in row
-        if row[value] is None and value != 'size'
-    ]
-
-
-def table_row(results: Mapping[str, Any]) -> str:
-    """The results as a Markdown table of one row, headed like the paper's Table 11."""
-    heads, cells = ['model'], [results['model']['name']]
-    for name, row in results['test_sets'].items():
-        if name == 'imagenet_c':
-            heads += ['C, mCE (lower is better)', 'C, mean']
-            # errors relative to AlexNet's exist for ImageNet's 1000 classes only
-            cells.append(_number(row['mCE']) if 'mCE' in row else 'undefined')
-            cells.append(_number(row['mean']))
-        else:
-            heads.append('clean' if name == 'clean' else FOLDER_SETS[name].name)
-            cells.append(_number(row['top1']))
-    notes = [
-        f'{name}: {row["size"]} pixels, {row["weights"]} weights, {row["samples"]} images'
-        for name, row in results['test_sets'].items()
-    ]
-    notes += [
-        f'{name}: {line}'
-        for name, row in results['test_sets'].items()
-        for line in calibration_lines(row.get('calibration') or {})
-    ]
-    notes += [
-        f'{name}: {line}'
-        for name, row in results['test_sets'].items()
-        if 'audit' in row
-        for line in findings_text(row)
-    ]
-    return '\n'.join([markdown_table(heads, [cells]), *notes])
-
-
-def _number(value: float | None) -> str:
-    return 'incomplete' if value is None else f'{value:.1f}'

@@ -177,10 +177,8 @@ def _number(value: float | None, missing: list | None = None) -> str:
 
 def _how_to_go_on(sweep: RobustnessSweep, options: dict[str, Any]) -> str:
     without = ' without --overwrite' if options.get('overwrite') else ''
-    return (
-        f'{len(sweep.stored())} of {len(sweep.cells)} cells are stored; '
-        f'the same command{without} continues'
-    )
+    stored = f'{len(sweep.stored())} of {len(sweep.cells)} cells are stored; '
+    return f'{stored if sweep.rank == 0 else ""}the same command{without} continues'
 
 
 def _scalars(results: dict[str, Any]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ from fan_mm.config_parts import type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.checks.class_orders import other_order
 from fan_mm.engine.config.building import building
-from fan_mm.engine.config_checks import knows_its_classes
+from fan_mm.engine.config_checks import knows_its_classes, preprocessor_of
+from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.identity import config_sha256, file_sha256
+from fan_mm.evaluation.loading.pictures import red_first
 from fan_mm.evaluation.results import RESULTS
+from fan_mm.fileio import printable
 from fan_mm.report import write_report
-from fan_mm.torch_files import local_file
+from fan_mm.torch_files import is_foreign, local_file
 
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
@@ -44,6 +48,21 @@ def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
         'config_sha256': config_sha256(cfg),
         'checkpoint_sha256': file_sha256(checkpoint),
     }
+
+
+def refuse_other_weights(checkpoint: str) -> None:
+    """Refuse machines that read different files as the checkpoint. All processes call it.
+
+    Args:
+        checkpoint: path or URL; of a remote storage all read the same.
+    """
+    if not is_foreign(checkpoint):
+        name = os.path.basename(checkpoint)
+        refuse_differences(
+            'the weights',
+            lambda: f'{name} {file_sha256(checkpoint)[:8]}',
+            'copy the same file to all',
+        )
 
 
 def refuse_several(cfg: Config) -> None:
@@ -82,6 +101,7 @@ def ready_to_test(
     cfg.load_from = None if is_onnx(checkpoint) else local_file(checkpoint)
     cfg.resume = False
     runner = build_runner(cfg, launcher, notes=notes)
+    refuse_other_weights(checkpoint)
     load_weights(runner.model, content, checkpoint)
     with building(cfg):
         loop = runner.test_loop
@@ -90,6 +110,7 @@ def ready_to_test(
             f"test_cfg: {type(loop).__name__} has no evaluator; a sweep needs one: type='TestLoop'"
         )
     say_other_classes(cfg, content, checkpoint, loop)
+    say_red_first(cfg, loop)
     # As in Runner.test, so that hooks that change the weights (EMAHook) do.
     runner.call_hook('before_run')
     runner.load_or_resume()
@@ -111,6 +132,49 @@ def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) 
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
             print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+
+
+def say_red_first(cfg: Config, loop: Any) -> None:
+    """Say in the log that a model's data_preprocessor exchanges red and blue of images that have red first.
+
+    Args:
+        cfg: of the model.
+        loop: the test loop.
+    """
+    preprocessor = preprocessor_of(cfg)
+    names = ('bgr_to_rgb', 'to_rgb') if isinstance(preprocessor, dict) else ()
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    for name in names:
+        if preprocessor.get(name) and red_first(dataset):
+            print_log(
+                f'fan_mm: test_dataloader.dataset.pipeline gives images with red first, and data_preprocessor.{name} '
+                'exchanges red and blue: the model gets blue first, which is right only if it was trained so',
+                'current',
+                logging.WARNING,
+            )
+
+
+def say_same_names(loop: Any, option: str) -> None:
+    """Say in the log that libraries, which name files as the images, write one for several images.
+
+    Args:
+        loop: the test loop.
+        option: by which files are to be written: '--out', label maps, or '--show-dir'.
+    """
+    dataset: Any = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    try:
+        paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+    except Exception:  # an own dataset, whose samples may be anything
+        return
+    names = Counter(path.stem if option == '--out' else path.name for path in paths)
+    if len(names) < len(paths):
+        name, count = names.most_common(1)[0]
+        print_log(
+            f'fan_mm: {option}: {len(paths)} images have {len(names)} different names, such as {printable(name)} for '
+            f'{count} of them: only the last one of each name is kept',
+            'current',
+            logging.WARNING,
+        )
 
 
 def end_test(

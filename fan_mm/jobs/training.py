@@ -27,6 +27,7 @@ from fan_mm.engine.evaluators import measures
 from fan_mm.engine.first_batch.hook import FirstBatchHook
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.half_precision import use_half_precision
+from fan_mm.engine.machines import refuse_differences, shared_by_all
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.prediction_dump import PredictionDumpHook
 from fan_mm.engine.resume import newest_checkpoint, read_training_state
@@ -34,9 +35,15 @@ from fan_mm.engine.resumed_settings import ResumedSettingsHook
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
+from fan_mm.evaluation.identity import file_sha256
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
-from fan_mm.fileio import alone_in, output_folder
-from fan_mm.jobs.testing import say_other_classes
+from fan_mm.fileio import alone_in, check_file, output_folder
+from fan_mm.jobs.testing import (
+    refuse_other_weights,
+    say_other_classes,
+    say_red_first,
+    say_same_names,
+)
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
 
@@ -74,9 +81,10 @@ def train(
             )
         cfg.auto_scale_lr.enable = True
     with contextlib.ExitStack() as stack:
-        if rank_of(launcher)[0] == 0:
+        first = rank_of(launcher)[0] == 0
+        if first:
             stack.enter_context(alone_in(output_folder(cfg.work_dir)))
-        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir)))
+        stack.enter_context(telling(lambda: _how_to_go_on(cfg.work_dir, first)))
         _train(cfg, launcher, resume)
 
 
@@ -87,6 +95,11 @@ def _train(cfg: Config, launcher: str, resume: str | None) -> None:
     if resume is not None:
         notes += _set_resume(cfg, resume)
     runner = build_runner(cfg, launcher, training=True, notes=notes)
+    refuse_differences(
+        'the checkpoints that the training starts from',
+        lambda: _start(cfg),
+        'copy the same file to all, or use a work dir that they share',
+    )
     runner.register_hook(ResumeSeedHook())
     runner.register_hook(ResumedSettingsHook())
     _check_optimizer(cfg)
@@ -136,6 +149,8 @@ def test(
         use_half_precision(cfg, checkpoint)
     dump = _set_output(cfg, out) if out else None
     runner = build_runner(cfg, launcher)
+    refuse_other_weights(checkpoint)
+    _say_shares(out, show_dir)
     if dump:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             runner.register_hook(PredictionDumpHook(METRICS.build(dump)))
@@ -143,11 +158,36 @@ def test(
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
         say_other_classes(cfg, content, checkpoint, runner.test_loop)
+        say_red_first(cfg, runner.test_loop)
+        if out and dump is None:
+            say_same_names(runner.test_loop, '--out')
+        if show_dir and scope_of(cfg) != 'mmseg':  # which numbers them
+            say_same_names(runner.test_loop, '--show-dir')
         scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
         print_log('fan_mm: there is no score: no metric returned one', 'current', logging.WARNING)
     return scores
+
+
+def _start(cfg: Config) -> str:
+    """What a training starts from, for a comparison of machines."""
+    path = cfg.get('load_from')
+    if not path:
+        return 'none'
+    name = Path(path).name
+    return name if is_foreign(path) else f'{name} {file_sha256(path)[:8]}'
+
+
+def _say_shares(*folders: str | None) -> None:
+    """Say that files of several machines will not lie in one folder; every process writes those of its images."""
+    for folder in folders:
+        if folder and not folder.endswith(_PICKLES) and not shared_by_all(folder):
+            print_log(
+                f'fan_mm: the machines do not share {folder}: each will have the files of its own images only',
+                'current',
+                logging.WARNING,
+            )
 
 
 def _test(runner: Runner) -> dict[str, float]:
@@ -175,7 +215,10 @@ def _check_saving(runner: Runner) -> None:
             )
 
 
-def _how_to_go_on(work_dir: str) -> str:
+def _how_to_go_on(work_dir: str, first: bool) -> str:
+    """One line; of the first process, which writes the checkpoints, with what there is."""
+    if not first:
+        return 'the same command with --resume continues from the last checkpoint'
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
         return f'{work_dir} contains no checkpoint yet'
@@ -265,6 +308,7 @@ def _set_output(cfg: Config, out: str) -> dict | None:
     if scope != 'mmseg':
         if not out.endswith(_PICKLES):
             raise InputError(f'--out must end in .pkl for this task, not {out}')
+        check_file(out)
         output_folder(Path(out).parent)
         kind = 'DumpDetResults' if scope == 'mmdet' else 'DumpResults'
         return dict(type=kind, out_file_path=out)

@@ -167,6 +167,11 @@ def text_of(entry: Mapping, digits: int) -> str:
     return 'incomplete' if entry.get('missing') else number(entry['value'], digits)
 
 
+def with_interval(entry: Mapping, digits: int) -> str:
+    """The same, and its interval, if there is one."""
+    return f'{text_of(entry, digits)} {interval(entry["interval"], digits)}'.strip()
+
+
 def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
     """(variant, measure) -> column of the cells' CSV; nothing where calibration was not measured."""
     found = results.get('calibration') or {}
@@ -178,13 +183,15 @@ def csv_columns(results: Mapping) -> dict[tuple[str, str], str]:
     }
 
 
+def csv_numbers(entry: Mapping) -> list[float | None]:
+    """A value and the bounds of its interval."""
+    return [entry.get('value'), *(entry.get('interval') or (None, None))]
+
+
 def csv_values(found: Mapping, columns: Mapping[tuple[str, str], str]) -> list[float | None]:
     """Value and bounds of the interval of a cell's calibration, per column three numbers."""
-    values = []
-    for variant, measure in columns:
-        entry = found.get(variant, {}).get(measure, {})
-        values += [entry.get('value'), *(entry.get('interval') or (None, None))]
-    return values
+    entries = (found.get(variant, {}).get(measure, {}) for variant, measure in columns)
+    return [number for entry in entries for number in csv_numbers(entry)]
 
 
 def calibration_lines(found: Mapping[str, Mapping]) -> list[str]:
@@ -202,8 +209,7 @@ def calibration_lines(found: Mapping[str, Mapping]) -> list[str]:
                 clean, mean = (text_of(entry[name], digits) for name in ('clean', 'mean'))
                 parts.append(f'{measure} clean {clean}, mean {mean}')
             else:
-                bounds = interval(entry['interval'], digits)
-                parts.append(f'{measure} {text_of(entry, digits)} {bounds}'.strip())
+                parts.append(f'{measure} {with_interval(entry, digits)}')
         lines.append(('' if variant == PLAIN else 'with temperature: ') + '; '.join(parts))
     return lines
 

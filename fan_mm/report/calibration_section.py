@@ -11,10 +11,10 @@ from fan_mm.report.calibration import (
     CalibrationTable,
     calibration_of,
     ece_rows,
-    text_of,
+    with_interval,
 )
 from fan_mm.report.figures import inline_svg
-from fan_mm.report.labels import arrow, interval, number
+from fan_mm.report.labels import arrow, number
 from fan_mm.report.robustness_table import RobustnessTable
 
 
@@ -31,10 +31,7 @@ def calibration_section(table: RobustnessTable, figures: Mapping[str, Figure]) -
     rows = [
         page.head_cell(label, 'row')
         + ''.join(
-            page.cell(
-                f'{text_of(entry, digits)} {interval(entry["interval"], digits)}'.strip(),
-                'absent' if entry['missing'] else '',
-            )
+            page.cell(with_interval(entry, digits), 'absent' if entry['missing'] else '')
             for entry in entries
         )
         for label, digits, entries in found.rows()

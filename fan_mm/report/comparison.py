@@ -26,12 +26,14 @@ from fan_mm.report.robustness_table import Measure, RobustnessTable
 from fan_mm.report.shift_table import ShiftTable
 
 _COPIES = 'corrupted images'
+_SETTINGS = 'settings of the metric'
 # What must be equal for a rank, and what else for a difference: label -> value in the results.
 _SAME_CELLS = {
     'benchmark': lambda r: protocol_of(r)['name'],
     'dataset': lambda r: r['dataset']['type'],
     'number of images': lambda r: r['dataset']['samples'],
     'images and labels': lambda r: r['dataset']['sha256'],
+    _SETTINGS: lambda r: r['metric'].get('settings'),
 }
 _SAME_CORRUPTIONS = {
     'seed of the corruptions': lambda r: r['seed'],
@@ -41,6 +43,7 @@ _SAME_CORRUPTIONS = {
         f'read from {root}' if (root := r.get('corrupted_root')) else 'made on the fly'
     ),
 }
+_COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 _LONG = ('images and labels',)  # said to differ, without the values
 DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
 PLACED = ('clean', 'mean', 'worst')
@@ -263,7 +266,10 @@ def _differing(first: dict, other: dict, fields: dict) -> list[str]:
     found = []
     for label, value in fields.items():
         a, b = value(first), value(other)
-        if a != b and not (label == _COPIES and _same_copies(first, other)):
+        if label == _SETTINGS:
+            if names := [n for n in a or () if n in (b or ()) and a[n] != b[n]]:
+                found.append(f'other {label} ({", ".join(names)})')
+        elif a != b and not (label == _COPIES and _same_copies(first, other)):
             a, b = ('unknown' if v is None else v for v in (a, b))
             found.append(f'other {label}' if label in _LONG else f'{label} {b} instead of {a}')
     return found
@@ -406,6 +412,9 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
             f'they use {publication.samples} images of {publication.images}, the first result '
             f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
+    thresholds = (first['metric'].get('settings') or {}).get('iou_thrs', _COCO_OVERLAPS)
+    if thresholds != _COCO_OVERLAPS:
+        return f'they average over overlaps of 0.5 to 0.95, the first result over {thresholds}'
     return None
 
 

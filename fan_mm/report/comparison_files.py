@@ -1,8 +1,10 @@
 """A comparison as Markdown, LaTeX and HTML, with its figures."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from fan_mm.fileio import remove_temporaries, write_whole
 from fan_mm.report import figures
@@ -33,17 +35,39 @@ def write_comparison(
         InputError: see `build_comparison`.
     """
     comparison = build_comparison(paths, published)
-    out_dir = Path(out_dir)
-    remove_temporaries(out_dir, out_dir / 'figures')
     drawn = {'scatter': accuracy_scatter(comparison)}
     if len(comparison.tables) > 1 and comparison.groups:
         drawn['groups'] = figures.group_bars(comparison.tables)
-    protocols = dict.fromkeys(table.protocol for table in comparison.tables)
+    texts = comparison_markdown(comparison, list(drawn)), comparison_latex(comparison)
+    protocols = [table.protocol for table in comparison.tables]
+    return write_files(
+        Path(out_dir), drawn, protocols, *texts, lambda svgs: comparison_page(comparison, svgs)
+    )
+
+
+def write_files(
+    out_dir: Path,
+    drawn: Mapping[str, Figure],
+    protocols: Iterable[str],
+    markdown: str,
+    latex: str,
+    page: Callable[[dict[str, str]], str],
+) -> Path:
+    """Write the files of any comparison; returns the path of ``comparison.html``.
+
+    Args:
+        out_dir: folder for them, made if it is not there.
+        drawn: the figures by their names.
+        protocols: that their numbers are of.
+        markdown: the text of ``comparison.md``.
+        latex: that of ``comparison.tex``.
+        page: the page, of the figures as SVG.
+    """
+    remove_temporaries(out_dir, out_dir / 'figures')
     for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name, '; '.join(protocols))
-    write_whole(out_dir / 'comparison.md', comparison_markdown(comparison, list(drawn)))
-    write_whole(out_dir / 'comparison.tex', comparison_latex(comparison))
-    svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}
+        figures.save(figure, out_dir / 'figures' / name, '; '.join(dict.fromkeys(protocols)))
+    write_whole(out_dir / 'comparison.md', markdown)
+    write_whole(out_dir / 'comparison.tex', latex)
     path = out_dir / 'comparison.html'
-    write_whole(path, comparison_page(comparison, svgs))
+    write_whole(path, page({n: figures.inline_svg(figure, n, n) for n, figure in drawn.items()}))
     return path

@@ -18,6 +18,7 @@ from fan_mm.report.labels import (
     number,
     signed,
 )
+from fan_mm.report.shift_comparison import ShiftDifference
 
 
 def title(comparison: Comparison) -> str:
@@ -154,16 +155,19 @@ def difference_row(comparison: Comparison, difference: Difference) -> list[str]:
     if difference.score:
         label = f'{metric_label(difference.score)}: {label}'
     lower = measure in ('mCE', 'relative_mCE', *CALIBRATION)
-    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
+    return [difference.name, f'{label} {arrow(not lower)}', *difference_cells(difference, digits)]
+
+
+def difference_cells(difference: Difference | ShiftDifference, digits: int) -> list[str]:
+    """The texts of a difference: points, interval, and whether that excludes 0."""
     return [
-        difference.name,
-        f'{label} {arrow(not lower)}',
         signed(difference.points, digits),
         interval(difference.interval, digits),
-        verdict,
+        {True: 'yes', False: 'no', None: 'no interval'}[difference.significant],
     ]
 
 
+UNITS = 'NLL is in nats, the Brier score goes from 0 to 2.'
 DIFFERENCE_HEAD = ['model', 'measure', 'difference', 'interval', 'excludes 0']
 
 
@@ -178,7 +182,7 @@ def difference_text(comparison: Comparison) -> str:
     points = 'points' if comparison.unit_label else "the metric's unit (retention in points)"
     nats = any('NLL' in d.measure for d in comparison.differences)
     return f'Each model minus {comparison.entries[0].name}, in {points}{told}.' + (
-        ' NLL is in nats, the Brier score goes from 0 to 2.' if nats else ''
+        f' {UNITS}' if nats else ''
     )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
 from fan_mm.evaluation.class_names import with_word
+from fan_mm.images import no_wider, read_image
 from fan_mm.report.labels import corruption_in_sentence, metric_label
 from fan_mm.report.results_table import ResultsTable
 
@@ -102,16 +102,11 @@ def _samples(gallery: list[dict], work_dir: Path) -> tuple[list[dict[str, Any]],
 
 def _uri(work_dir: Path, relative: str | None) -> str | None:
     """An image as WebP; None if there is none that can be read."""
-    path = relative and work_dir / relative
-    data = path.read_bytes() if path and path.is_file() else b''
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    image = read_image(work_dir / relative) if relative else None
     if image is None:
         return None
-    height, width = image.shape[:2]
-    if width > WIDTH:
-        size = WIDTH, max(1, round(height * WIDTH / width))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode('.webp', image, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    picture = no_wider(image, WIDTH)[..., ::-1]
+    data = cv2.imencode('.webp', picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
     return f'data:image/webp;base64,{base64.b64encode(data).decode()}'
 
 

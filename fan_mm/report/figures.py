@@ -180,10 +180,12 @@ def heat_map(table: RobustnessTable) -> Figure:
 def severity_curves(table: RobustnessTable) -> Figure:
     """The metric against severity, one panel per group, every line labelled at its end."""
     groups = list(table.rows.items())
-    rows = -(-len(groups) // 2)
+    columns = min(len(groups), 3 if len(groups) == 3 else 2)
+    rows = -(-len(groups) // columns)
     with style():
-        figure = new_figure(WIDTH, 2.15 * rows + 0.1)
-        panels = figure.subplots(rows, 2, squeeze=False, sharey=True).ravel()
+        width = WIDTH if columns > 1 else WIDTH * 0.6
+        figure = new_figure(width, 2.15 * rows + 0.1)
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         values = [
             v
             for c in table.corruptions
@@ -201,7 +203,7 @@ def severity_curves(table: RobustnessTable) -> Figure:
             _spread_labels(axes)
         for axes in panels[len(groups) :]:
             axes.remove()
-        for axes in panels[: len(groups)][-2:]:
+        for axes in panels[: len(groups)][-columns:]:
             axes.set_xlabel('severity')
         what = f'{table.metric_label}{table.unit_label} on {table.benchmark}'
         figure.supylabel(what, fontsize=7.5, color=colours.QUIET)

@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from fan_mm.images import no_wider, read_image
 from fan_mm.report.colours import css_variables, heat, ink_on
 
 PHOTO_WIDTH = 800  # pixels: twice a gallery column on a laptop
@@ -176,15 +176,16 @@ def photo(path: Path, description: str) -> str | None:
 
     Images wider than `PHOTO_WIDTH` are scaled down. A click, or the keyboard's focus, enlarges.
     """
-    data = path.read_bytes() if path.is_file() else b''
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    image = read_image(path)
     if image is None:
         return None
-    height, width = image.shape[:2]
-    if width > PHOTO_WIDTH or path.suffix.lower() not in ('.jpg', '.jpeg'):
-        height, width = round(height * min(1, PHOTO_WIDTH / width)), min(width, PHOTO_WIDTH)
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    shown = no_wider(image, PHOTO_WIDTH)
+    height, width = shown.shape[:2]
+    if shown is image and path.suffix.lower() in ('.jpg', '.jpeg'):
+        data = path.read_bytes()
+    else:
+        options = [cv2.IMWRITE_JPEG_QUALITY, 90]
+        data = cv2.imencode('.jpg', shown[..., ::-1], options)[1].tobytes()
     uri = base64.b64encode(data).decode()
     return (
         f'<img tabindex="0" width="{width}" height="{height}" alt="{escape(description)}" '

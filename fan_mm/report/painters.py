@@ -89,7 +89,8 @@ def _class_maps(sample: Any) -> dict[str, np.ndarray]:
             if place in sample and title not in maps:
                 held = sample.get(place)
                 data = held.sem_seg if 'sem_seg' in held else held.data  # mmdet's, mmseg's
-                labels = data.squeeze(0).cpu().numpy()
+                # a head with one output makes 0.0 and 1.0
+                labels = data.squeeze(0).cpu().numpy().astype(np.int64, copy=False)
                 maps[title] = labels % _OFFSET if place == 'pred_panoptic_seg' else labels
     return maps if 'prediction' in maps else {}
 
@@ -126,8 +127,9 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence)
     def paint(instances: Any, scores: list[str]) -> np.ndarray:
         labels = instances.labels.tolist()
         boxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
-        captions = [classes[i] + score for i, score in zip(labels, scores, strict=True)]
-        colours = [palette[i] for i in labels]
+        captions = [_name(classes, i) + score for i, score in zip(labels, scores, strict=True)]
+        colours = [*palette, *distinct_palette(max(labels, default=0) + 1)[len(palette) :]]
+        colours = [colours[i] for i in labels]
         masks = instances.get('masks')
         if isinstance(masks, torch.Tensor):
             masks = masks.cpu().numpy()
@@ -145,11 +147,16 @@ def _detection(image: np.ndarray, sample: Any, classes: list, palette: Sequence)
     return pictures
 
 
+def _name(classes: Sequence[str], number: int) -> str:
+    """Of a class, of which a model may have more than its metainfo names."""
+    return classes[number] if number < len(classes) else f'class {number}'
+
+
 def _classification(image: np.ndarray, sample: Any, classes: list, palette: Sequence) -> dict:
     def lines(labels: Any, scores: Any = None) -> list[str]:
         numbers = torch.as_tensor(labels).reshape(-1).tolist()
         shares = [f' {share(float(scores[n]))}' if scores is not None else '' for n in numbers]
-        known = [classes[n] if n < len(classes) else f'class {n}' for n in numbers]
+        known = [_name(classes, n) for n in numbers]
         names = known if classes else [str(n) for n in numbers]
         return [name + share for name, share in zip(names, shares, strict=True)] or ['(none)']
 

@@ -62,6 +62,11 @@ class ResultsTable:
         bootstrap = self.results['bootstrap']
         return bootstrap['level'] if bootstrap else None
 
+    @property
+    def interval_label(self) -> str:
+        """The heading of a column of intervals: '95 % interval'."""
+        return f'{100 * self.level:.0f} % interval' if self.level else 'interval'
+
     def _identified(self, measured: Mapping[str, Any]) -> dict[str, str]:
         """Printable pairs of what was measured, between those of the model and of the environment."""
         r, model = self.results, self.results['model']

@@ -4,15 +4,17 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.results import CORRUPTIONS, read_results
 from fan_mm.evaluation.shifts.published import PublishedShift
-from fan_mm.fileio import remove_temporaries, write_whole
-from fan_mm.report import figures, page
+from fan_mm.report import page
 from fan_mm.report.calibration import calibration_digits, calibration_label
-from fan_mm.report.labels import arrow, interval, metric_label, number, signed, task_label
+from fan_mm.report.comparison_files import write_files
+from fan_mm.report.comparison_words import UNITS, difference_cells
+from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
 from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.robustness_table import RobustnessTable
 from fan_mm.report.shift_comparison import (
@@ -56,20 +58,12 @@ def write_shift_comparison(
     """
     comparison = build_shift_comparison(paths, published)
     pairs = _same_checkpoints(comparison.tables, sweeps)
-    out_dir = Path(out_dir)
-    remove_temporaries(out_dir, out_dir / 'figures')
     drawn = {'conditions': condition_points(comparison.tables)}
     if pairs:
         drawn['simulated_real'] = simulated_against_real(pairs)
+    texts = _markdown(comparison, list(drawn)), _latex(comparison)
     protocols = [t.protocol for t in comparison.tables] + [s.protocol for s, _ in pairs]
-    for name, figure in drawn.items():
-        figures.save(figure, out_dir / 'figures' / name, '; '.join(dict.fromkeys(protocols)))
-    write_whole(out_dir / 'comparison.md', _markdown(comparison, list(drawn)))
-    write_whole(out_dir / 'comparison.tex', _latex(comparison))
-    svgs = {name: figures.inline_svg(figure, name, name) for name, figure in drawn.items()}
-    path = out_dir / 'comparison.html'
-    write_whole(path, _html(comparison, svgs))
-    return path
+    return write_files(Path(out_dir), drawn, protocols, *texts, partial(_html, comparison))
 
 
 def _same_checkpoints(
@@ -183,15 +177,11 @@ def _is_of(comparison: ShiftComparison, column: Column, row: PublishedShift, nam
 
 
 def _difference_row(comparison: ShiftComparison, difference: ShiftDifference) -> list[str]:
-    verdict = {True: 'yes', False: 'no', None: 'no interval'}[difference.significant]
-    digits = _digits(comparison, difference.measure)
     return [
         difference.name,
         _where(comparison, difference.column),
         _head(comparison, difference.measure),
-        signed(difference.points, digits),
-        interval(difference.interval, digits),
-        verdict,
+        *difference_cells(difference, _digits(comparison, difference.measure)),
     ]
 
 
@@ -199,7 +189,7 @@ def _difference_text(comparison: ShiftComparison) -> str:
     return (
         f'Each model minus {comparison.tables[0].name}, in points, with the interval of the paired bootstrap '
         'over scenes. If it excludes 0, the choice of images does not explain the difference.'
-        + (f' {_UNITS}' if comparison.calibration else '')
+        + (f' {UNITS}' if comparison.calibration else '')
     )
 
 
@@ -210,7 +200,6 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
     }
 
 
-_UNITS = 'NLL is in nats, the Brier score goes from 0 to 2.'
 _CAPTION = (
     '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels or '
     'classes than the first result.'
@@ -242,7 +231,7 @@ def _markdown(comparison: ShiftComparison, drawn: Sequence[str]) -> str:
         head = [_head(comparison, metric), *(_where(comparison, c) for c in columns)]
         parts.append(markdown_table(head, rows))
     parts.append(_caption(comparison, comparison.metric))
-    parts += [_UNITS] if comparison.calibration else []
+    parts += [UNITS] if comparison.calibration else []
     if comparison.differences:
         rows = [_difference_row(comparison, d) for d in comparison.differences]
         parts += ['## Differences', _difference_text(comparison)]

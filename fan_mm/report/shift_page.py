@@ -77,9 +77,8 @@ def _incomplete(table: ShiftTable) -> str:
 
 
 def _conditions_section(table: ShiftTable) -> list[str]:
-    bounds = f'{100 * table.level:.0f} % interval' if table.level else 'interval'
     head = [page.head_cell('set'), page.head_cell('condition', kind='left')]
-    head += [page.head_cell(table.metric_label), page.head_cell(bounds)]
+    head += [page.head_cell(table.metric_label), page.head_cell(table.interval_label)]
     head += [page.head_cell('retention %'), page.head_cell('pictures')]
     bodies = []
     if (clean := table.clean_row()) is not None:

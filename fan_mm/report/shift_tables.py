@@ -8,8 +8,9 @@ from fan_mm.report.calibration import (
     PLAIN,
     calibration_lines,
     csv_columns,
+    csv_numbers,
     csv_values,
-    text_of,
+    with_interval,
 )
 from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import arrow, interval, metric_label, number, task_label
@@ -64,14 +65,13 @@ def shifts_markdown(table: ShiftTable, figures: Iterable[str]) -> str:
         table: the results.
         figures: names of the PNG files in ``figures/``.
     """
-    bounds = f'{100 * table.level:.0f} % interval' if table.level else 'interval'
     parts = [
         f'# {table.name}: {table.about}',
         f'{task_label(table.results["task"]).capitalize()} on real adverse conditions. '
         'All numbers in per cent.',
         _incomplete(table),
         findings_markdown(table.results),
-        _table(table, bounds),
+        _table(table),
         _effective(table),
         _others(table),
         _calibration(table),
@@ -143,19 +143,17 @@ def _csv_row(
     calibration: Mapping[tuple[str, str], str],
     others: Mapping[tuple[str, str], Sequence[Row]],
 ) -> list:
-    kept = row.retention or {'value': None, 'interval': None}
     scores = [other.score for other in others.get((row.set, row.label), ())]
     return [
         *(*_where(table, row.set), row.label, row.kind, row.state, row.samples, row.total),
-        *(row.score['value'], *(row.score['interval'] or (None, None))),
-        *(kept['value'], *(kept['interval'] or (None, None))),
-        *(v for score in scores for v in (score['value'], *(score['interval'] or (None, None)))),
+        *(*csv_numbers(row.score), *csv_numbers(row.retention or {})),
+        *(number for score in scores for number in csv_numbers(score)),
         *(*csv_values(row.calibration, calibration), row.error),
     ]
 
 
-def _table(table: ShiftTable, bounds: str) -> str:
-    head = ['set', 'condition', f'{table.metric_label} {arrow(True)}', bounds]
+def _table(table: ShiftTable) -> str:
+    head = ['set', 'condition', f'{table.metric_label} {arrow(True)}', table.interval_label]
     head += ['retention', 'pictures', 'remarks']
     rows = []
     for row in table.all_rows():
@@ -200,13 +198,7 @@ def _effective(table: ShiftTable) -> str:
 def _calibration(table: ShiftTable) -> str:
     """ECE, NLL and Brier score of every condition, where they were measured."""
     rows = [
-        [
-            label,
-            *(
-                f'{text_of(values[m], digits)} {interval(values[m]["interval"], digits)}'.strip()
-                for m, digits in MEASURES.items()
-            ),
-        ]
+        [label, *(with_interval(values[m], digits) for m, digits in MEASURES.items())]
         for label, values in calibrations(table)
     ]
     return markdown_table(['calibration', *MEASURES], rows) if rows else ''

@@ -9,7 +9,7 @@ from fan_mm.report.calibration import (
     csv_columns,
     csv_values,
     ece_rows,
-    text_of,
+    with_interval,
 )
 from fan_mm.report.findings import findings_markdown
 from fan_mm.report.labels import (
@@ -149,7 +149,6 @@ def _incomplete(table: RobustnessTable) -> str:
 
 
 def _headline(table: RobustnessTable) -> str:
-    bounds = f'{100 * table.level:.0f} % interval' if table.level else 'interval'
     rows = [
         [
             f'{m.label} {arrow(m.higher_is_better)}',
@@ -158,7 +157,7 @@ def _headline(table: RobustnessTable) -> str:
         ]
         for m in table.headline()
     ]
-    return markdown_table(['', '%' if table.in_per_cent else 'value', bounds], rows)
+    return markdown_table(['', '%' if table.in_per_cent else 'value', table.interval_label], rows)
 
 
 def _cells(table: RobustnessTable) -> str:
@@ -228,10 +227,7 @@ def _calibration(table: RobustnessTable) -> str:
     if found is None:
         return ''
     rows = [
-        [
-            label,
-            *(f'{text_of(e, digits)} {interval(e["interval"], digits)}'.strip() for e in entries),
-        ]
+        [label, *(with_interval(entry, digits) for entry in entries)]
         for label, digits, entries in found.rows()
     ]
     parts = ['## Calibration', found.about(), markdown_table(['', *found.heads()], rows)]

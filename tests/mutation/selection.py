@@ -159,7 +159,10 @@ TESTS = {
         'test_report/test_comparison_files.py test_report/test_calibration_report.py',
     ),
     'report/results_table': 'test_report/test_robustness_table.py test_report/test_shift_report.py',
-    'report/comparison': 'test_report/test_comparison.py test_report/test_detection_report.py',
+    'report/comparison': (
+        'test_report/test_comparison.py test_report/test_comparison_of_published.py '
+        'test_report/test_comparison_of_unlike.py test_report/test_detection_report.py'
+    ),
     'report/tables': 'test_report/test_tables.py test_report/test_detection_report.py',
     'report/robustness_table': (
         'test_report/test_robustness_table.py test_report/test_detection_report.py '

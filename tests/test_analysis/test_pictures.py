@@ -284,6 +284,13 @@ def test_no_picture_replaces_another(tmp_path):
     assert list(distinct(['a', 'a_2', 'a', 'a'])) == ['a', 'a_2', 'a_3', 'a_4']
 
 
+@pytest.mark.parametrize('path', ['street.png', './street.png', '../street.png', '/street.png'])
+def test_paths_that_name_no_folder(path):
+    assert file_stem(path) == 'street'
+    assert file_stem(Path(path)) == 'street'
+    assert file_stem(f'town/{path}'.replace('../', '')) == 'town_street'
+
+
 def test_pictures_are_corrupted_as_the_benchmark_does():
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     expected = corrupt(image, 'fog', 2, seed=seed_for(7, 'town/1.x', 'fog', 2))

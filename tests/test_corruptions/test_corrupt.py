@@ -1,10 +1,8 @@
 """What holds for all 19: any size and layout, one source of randomness, the reference's statistics."""
 
 import ast
-import concurrent.futures
 import functools
 import hashlib
-import multiprocessing
 import os
 import random
 import subprocess
@@ -16,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import warm_python
 from corruption_pictures import difference, static, street
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,17 +140,6 @@ def test_same_bytes_in_any_order_and_with_any_number_of_threads():
         assert_same(once, results((0, 1), range(19), threads))
 
 
-@pytest.mark.slow
-def test_same_bytes_from_other_processes():
-    once = results((0,), range(19))
-    context = multiprocessing.get_context('forkserver')  # fresh processes, but one import for all
-    context.set_forkserver_preload([__name__])
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-        orders = [list(range(19)), list(range(18, -1, -1)), list(range(19))]
-        for other in pool.map(results, [(0,)] * 3, orders, [1, None, 4]):
-            assert_same(once, other)
-
-
 def digest(cells):
     return {
         name: hashlib.sha256(b''.join(x.tobytes() for x in cells[name])).hexdigest()
@@ -159,21 +147,31 @@ def digest(cells):
     }
 
 
+def printed(python, code, **variables):
+    """The value that another process prints, which imports this file."""
+    places = [Path(__file__).parents[1], Path(__file__).parents[2], Path(__file__).parent]
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, places)), **variables}
+    run = subprocess.run(
+        [python, '-c', code], env=environment, capture_output=True, text=True, check=True
+    )
+    return ast.literal_eval(run.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_same_bytes_from_other_processes():
+    code = (
+        'import test_corrupt as t; ways = (range(19), 1), (range(18, -1, -1), None), (range(19), 4); '
+        'print([t.digest(t.results((0,), *way)) for way in ways])'
+    )
+    assert printed(warm_python.python(), code) == [digest(results((0,), range(19)))] * 3
+
+
 @pytest.mark.slow
 def test_same_bytes_on_a_lesser_processor():
     # OpenCV then takes the code that it has for older processors, or for another make
     code = 'import test_corrupt as t; print(t.digest(t.results((0, 1), range(19))))'
-    root = Path(__file__).parents[2]
-    environment = {
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(root), str(Path(__file__).parent)]),
-        'OPENCV_CPU_DISABLE': 'AVX512-SKX,AVX2,FMA3,AVX,FP16,SSE4.2,SSE4.1',
-        'OPENCV_IPP': 'disabled',
-    }
-    run = subprocess.run(
-        [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True
-    )
-    other = ast.literal_eval(run.stdout.strip().splitlines()[-1])
+    older = 'AVX512-SKX,AVX2,FMA3,AVX,FP16,SSE4.2,SSE4.1'
+    other = printed(sys.executable, code, OPENCV_CPU_DISABLE=older, OPENCV_IPP='disabled')
     here = digest(results((0, 1), range(19)))
     assert [name for name in CORRUPTIONS if here[name] != other[name]] == []
 

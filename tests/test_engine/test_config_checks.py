@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import pytest
 from complaints import complaint
@@ -15,6 +17,7 @@ from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
 
 pytest.importorskip('mmseg')
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 @pytest.fixture
@@ -92,6 +95,25 @@ def test_the_options_that_are_advised_are_enough(cfg):
         cfg.model.backbone.init_cfg = init
         (said,) = check_checkpoints(cfg, training=True)
         assert said.endswith(f': --cfg-options {typed}model.backbone.init_cfg.checkpoint=FILE')
+
+
+@pytest.mark.parametrize(
+    ('path', 'change'),
+    [
+        (None, dict(from_scratch=True)),
+        (None, dict(model=dict(pretrained='open-mmlab://resnet50_v1c'))),
+        (None, dict(model=dict(backbone=dict(pretrained=True)))),
+        *((path, {}) for path in sorted(CONFIGS.glob('*camvid.py'))),
+        *((path, {}) for path in sorted(CONFIGS.glob('*toy*.py'))),
+    ],
+    ids=lambda value: getattr(value, 'stem', str(value)),
+)
+def test_random_weights_that_are_meant(cfg, path, change):
+    cfg = Config.fromfile(path) if path else cfg
+    cfg.merge_from_dict(change)
+    if cfg.model.get('teacher'):
+        del cfg.model['teacher']
+    assert check_checkpoints(cfg, training=True) == []
 
 
 def test_unknown_arch(cfg):

@@ -118,6 +118,16 @@ def test_empty_dataset(cfg, toy, split, key, words):
     assert f'{split}_dataloader.dataset is empty' in message and words in message
 
 
+def test_a_filter_that_leaves_no_image(cfg):
+    dataset = cfg.train_dataloader.dataset
+    dataset.filter_cfg = dict(min_size=64)
+    check_data(cfg, training=True)
+    dataset.filter_cfg = dict(min_size=65)
+    assert 'train_dataloader.dataset.filter_cfg.min_size=65 leaves no' in data_complaint(cfg)
+    dataset.test_mode = True  # mmdet filters nothing then
+    check_data(cfg, training=True)
+
+
 def test_images_of_test_dev_need_no_annotations(cfg, toy):
     change(toy, 'val', lambda content: content.pop('annotations'))
     prepare_runtime(cfg, training=False)
@@ -128,6 +138,14 @@ def test_missing_image(cfg, toy):
     image = sorted((toy / 'train2017').iterdir())[1]
     image.unlink()
     assert f'no image {image}' in complaint(cfg)
+
+
+def test_the_folder_of_images_by_the_name_that_mmseg_has_for_it(cfg):
+    dataset = cfg.train_dataloader.dataset
+    dataset.data_prefix = dict(img_path='train2017')
+    assert data_complaint(cfg).endswith('and 3 more: their folder is data_prefix.img')
+    dataset.data_prefix = 'train2017'
+    assert "takes a dict, such as dict(img='train2017')" in data_complaint(cfg)
 
 
 def test_missing_annotation_file(cfg, toy):

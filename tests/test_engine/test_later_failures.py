@@ -1,11 +1,13 @@
 """What fails later than in the first batch is one line that names whose fault it is."""
 
+import contextlib
 from types import FunctionType, SimpleNamespace
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.optim import PolyLR
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
@@ -102,6 +104,47 @@ def test_a_sample_is_at_fault_only_while_loading(loading, monkeypatch):
     with pytest.raises(ZeroDivisionError) as error:
         next(iter(DataLoader([1], collate_fn=lambda _: 1 / 0))) if loading else 1 / 0
     assert str(watching.explain(error.value)) == ("('train', 3)" if loading else 'None')
+
+
+def test_samples_that_form_no_batch():
+    watching = hook.FirstBatchHook()
+    loader = DataLoader([torch.ones(2), torch.ones(2), torch.ones(2), torch.ones(3)], batch_size=2)
+    watching.at = loader, 1
+    with pytest.raises(RuntimeError) as error:
+        list(loader)
+    line = 'list: samples cannot form a batch: RuntimeError: stack expects each tensor to be equal size'
+    assert str(watching.explain(error.value)).startswith(line)
+
+
+class Segmentor(BaseModel):
+    error = AssertionError
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        raise self.error('CUDA out of memory' if self.error is RuntimeError else 'sizes')
+
+
+@pytest.mark.parametrize('step', ['train_step', 'val_step', 'test_step'])
+@pytest.mark.parametrize(
+    ('data', 'of'),
+    [
+        (dict(inputs=[], data_samples=[SimpleNamespace(), SimpleNamespace(img_path='b.png')]), 'b.png'),
+        (dict(inputs=[], data_samples=None), 'some samples'),
+        (([],), 'some samples'),
+    ],
+)  # fmt: skip
+def test_a_model_that_fails_on_a_later_batch(step, data, of, monkeypatch):
+    def explained():
+        with pytest.raises(Segmentor.error) as error:
+            getattr(Segmentor(), step)(data, *[optimizer] * (step == 'train_step'))
+        return hook.FirstBatchHook().explain(error.value)
+
+    optimizer = SimpleNamespace(optim_context=lambda model: contextlib.nullcontext())
+    assert str(explained()) == f'the model fails on the batch of {of}: AssertionError: sizes'
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), '__name__', 'fan_mm.models.some')
+        assert explained() is None  # perhaps a bug of ours
+    monkeypatch.setattr(Segmentor, 'error', RuntimeError)
+    assert explained() is None
 
 
 class ByWidth(BatchSampler):

@@ -18,7 +18,9 @@ from first_batch_parts import (
     keeping_loop,
 )
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
+from mmengine.registry import DATA_SAMPLERS
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import (
     BatchSampler,
@@ -26,7 +28,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from fan_mm.engine.first_batch import hook, trial
+from fan_mm.engine.first_batch import dealing, hook, trial
 from fan_mm.errors import InputError
 from fan_mm.jobs.training import train
 
@@ -51,14 +53,28 @@ def same(first, second):
     return first == second
 
 
+@DATA_SAMPLERS.register_module(force=True)
+class DrawingSampler(DefaultSampler):
+    """Draws from all random generators, as samplers of users do."""
+
+    def __iter__(self):
+        random.random(), np.random.rand(), torch.rand(1)
+        return super().__iter__()
+
+
 def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
     """Weights, batch norm, modes, random numbers, order, logs, losses, EMA: to the digit."""
+    cfg.val_dataloader.sampler.type = 'DrawingSampler'
+    asked = []
+    monkeypatch.setattr(dealing, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(dealing, 'all_gather_object', lambda own: asked.append(own) or [own, None])
     cfg.custom_hooks = [dict(type='StateHook'), dict(type='EMAHook', momentum=0.5)]
     cfg.model.decode_head.dropout_ratio = 0.5
     runs = []
     for tried in (True, False):
         if not tried:
             monkeypatch.setattr(hook, 'try_loop', lambda *args: None)
+            monkeypatch.setattr(hook, 'say_dealing', lambda *args: None)
         StateHook.seen.clear()
         run = Config(cfg._cfg_dict.to_dict())
         run.work_dir = str(tmp_path / f'tried {tried}')
@@ -69,6 +85,7 @@ def test_a_training_is_what_it_would_be_without(cfg, monkeypatch, tmp_path):
         runs.append((list(StateHook.seen), weights['state_dict'], weights['ema_state_dict']))
     assert same(*runs)
     assert len(runs[0][0]) == 4
+    assert asked == [[0, 1, 2]]
 
 
 class Joined(list):

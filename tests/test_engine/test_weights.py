@@ -218,8 +218,9 @@ def test_a_released_file_is_no_whole_model(model):
 # --- load_from
 
 
-def hook(model, checkpoint):
-    runner = SimpleNamespace(model=model, _load_from='f.pth', logger=logging.getLogger())
+def hook(model, checkpoint, resume=False):
+    told = dict(_load_from='f.pth', _resume=resume, logger=logging.getLogger())
+    runner = SimpleNamespace(model=model, **told)
     LoadFromHook().after_load_checkpoint(runner, checkpoint)
     return checkpoint
 
@@ -228,6 +229,16 @@ def test_the_usual_file_is_left_alone(model):
     state = Segmentor(classes=3).state_dict()
     content = dict(state_dict=state, ema_state_dict={f'module.{k}': v for k, v in state.items()})
     assert hook(model, content)['state_dict'] is state
+
+
+def test_a_training_of_another_number_of_classes_is_not_resumed(model):
+    """mmengine would, with a random head."""
+    words = (
+        r"^f\.pth is of another config's training .*: decode_head\..* is \[3\b.* in it, and \[\d"
+    )
+    with pytest.raises(InputError, match=words):
+        hook(model, dict(state_dict=Segmentor(classes=3).state_dict()), resume=True)
+    assert hook(model, dict(state_dict=model.state_dict()), resume=True)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ def test_pictures_are_of_the_wanted_samples_in_rgb(order):
     assert gallery.take(CLEAN, range(4), {'inputs': [None] * 4}, [RED] * 4) == {}
 
 
+def test_pictures_of_a_model_that_takes_grey_images():
+    gallery = Gallery(1, paint, {'fog': (1,)}, samples=1)
+    (taken,) = gallery.take(CLEAN, [0], {'inputs': [torch.full((1, 8, 9), 90)]}, [RED]).values()
+    np.testing.assert_array_equal(read(taken['image']), np.full((8, 9, 3), 90))
+
+
 def test_what_cannot_be_painted_is_said_once_and_fails_nothing(caplog):
     said = []
     gallery = Gallery(4, lambda *_: said.append(1) or 1 / 0, {'fog': (1,)}, samples=4)

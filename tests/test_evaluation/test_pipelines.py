@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from mmcv.transforms import TRANSFORMS, LoadImageFromFile
+from mmcv.transforms import TRANSFORMS, BaseTransform, LoadImageFromFile
 from mmcv.transforms import Compose as Sequential
 from mmcv.transforms import TestTimeAug as Augmented
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset, RepeatDataset
 
-from fan_mm.datasets.transforms import CorruptImage
+from fan_mm.datasets.transforms import CorruptImage, RandomCorruption
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.pipelines import (
@@ -292,3 +292,32 @@ def test_pictures_that_are_too_small_to_be_corrupted(tmp_path, place, side, resi
         with_cells(data, lambda: CorruptImage('fog', 1), place)
     _, pipelines = with_cells(data, lambda: CorruptImage('clean'), place, corrupts=False)
     assert len(pipelines) == 1  # real conditions corrupt nothing
+
+
+class Corrupt(BaseTransform):
+    """Told by its name: mmdet's."""
+
+    def transform(self, results):
+        return results
+
+
+class RandomOfMine(RandomCorruption):
+    pass
+
+
+@pytest.mark.parametrize('step', [CorruptImage('fog', 3), RandomOfMine(['fog']), Corrupt()])
+@pytest.mark.parametrize('place', [on_the_fly, from_files])
+@pytest.mark.parametrize('nested', [False, True])
+def test_a_pipeline_that_corrupts_already(step, place, nested):
+    """Its clean images would not be clean, and its corrupted ones corrupted twice."""
+
+    class Pictures(BaseDataset):
+        def load_data_list(self):
+            return [dict(img_path='a.png')]
+
+    inner = Augmented([[step], [named('Pack')]]) if nested else step
+    data = Pictures(pipeline=[dict(type='mmcv.LoadImageFromFile')])
+    data.pipeline.transforms.append(inner)
+    name = type(step).__name__
+    with pytest.raises(InputError, match=f'Pictures has {name}, which also corrupts the clean'):
+        with_cells(data, lambda: CorruptImage('clean'), place)

@@ -112,6 +112,22 @@ def test_a_missing_cell_is_named(tmp_path):
         PremadeImages.find(tmp_path, CELLS, clean_paths('coco'))
 
 
+@pytest.mark.parametrize(
+    ('severities', 'counted_from_0'),
+    [(range(5), True), (range(6), False), (range(1, 6), False), (range(4), False)],
+)
+@pytest.mark.parametrize('layout', ['coco', 'cityscapes'])
+def test_severities_counted_from_0(tmp_path, layout, severities, counted_from_0):
+    """0 may be the clean images; where 5 is missing it is not."""
+    cells = [Cell('fog', severity) for severity in severities]
+    fill(tmp_path, layout, cells)
+    if counted_from_0:
+        with pytest.raises(InputError, match=r'fog.0 to .*4 are there, but not .*5: .* rename'):
+            PremadeImages.find(tmp_path, cells[1:3], clean_paths(layout))
+    else:
+        PremadeImages.find(tmp_path, cells[1:3], clean_paths(layout))
+
+
 def test_another_dataset_is_refused(tmp_path):
     fill(tmp_path, 'cityscapes')
     with pytest.raises(InputError, match=r'no copy of 000000000139.jpg for snow/1'):

@@ -24,6 +24,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation import RobustnessSweep, read_per_image, read_results
 from fan_mm.evaluation.cell_dataset import data_info
 from fan_mm.evaluation.comparison import compare
+from fan_mm.evaluation.sweeping.truth import settings_of
 from fan_mm.report.comparison import build_comparison
 from fan_mm.report.robustness_table import RobustnessTable
 
@@ -128,6 +129,96 @@ def test_images_of_the_file_that_are_not_evaluated_are_not_missed(cfg, toys, par
     cell = clean_cell(dataset, metric_of(toys[0] / ANN), max_samples=samples)
     assert cell['metrics']['bbox_mAP'] == 100.0
     assert cell['per_class']['bbox_mAP']
+
+
+def with_categories(root, change):
+    """An annotation file whose categories were changed, and the names of its classes."""
+    content = json.loads((root / ANN).read_text())
+    change(content)
+    (root / 'annotations/changed.json').write_text(json.dumps(content))
+    return [category['name'] for category in content['categories']]
+
+
+def backwards(content):
+    content['categories'].reverse()
+
+
+@pytest.mark.parametrize('sort', [False, True])
+@pytest.mark.parametrize('kind', ['CocoDataset', 'Objects365V1Dataset'])
+def test_who_sorts_categories_by_their_ids(cfg, toys, kind, sort):
+    """mmdet scores every label as another class where only one of dataset and metric does."""
+    classes = with_categories(toys[0], backwards)
+    file = 'annotations/changed.json'
+    dataset = dataset_of(cfg, toys[0], type=kind, ann_file=file, metainfo=dict(classes=classes))
+    metric = metric_of(toys[0] / file, sort_categories=sort)
+    if sort == (kind == 'Objects365V1Dataset'):
+        assert clean_cell(dataset, metric)['metrics']['bbox_mAP'] == 100.0
+        return
+    with pytest.raises(InputError, match=f'{kind} and CocoMetric .* sort_categories={not sort}$'):
+        clean_cell(dataset, metric)
+
+
+def test_ids_of_categories_that_are_no_whole_numbers(cfg, toys):
+    """mmdet's table per class fails on them, its scores do not."""
+
+    def change(content):
+        for category in content['categories']:
+            category['id'] = f'c{category["id"]:02}'
+        for annotation in content['annotations']:
+            annotation['category_id'] = f'c{annotation["category_id"]:02}'
+
+    with_categories(toys[0], change)
+    file = 'annotations/changed.json'
+    cell = clean_cell(dataset_of(cfg, toys[0], ann_file=file), metric_of(toys[0] / file))
+    assert cell['metrics']['bbox_mAP'] == 100.0
+    assert not cell['per_class']
+
+
+def refit(number, box=None, **keys):
+    def change(content):
+        entries = [a for a in content['annotations'] if not a['iscrowd']]
+        entries[number].update(keys if box is None else {'bbox': box(entries[number]['bbox'])})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'other'),
+    [
+        (lambda content: content, {}, []),
+        (refit(0, lambda box: [float(value) for value in box]), {}, []),
+        (refit(0, lambda box: [box[0] + 1, *box[1:]]), {}, ['annotations']),
+        (refit(0, iscrowd=1), {}, ['annotations']),
+        (
+            refit(-1, lambda box: [box[0] + 1, *box[1:]]),
+            {},
+            [],
+        ),  # of an image that is not evaluated
+        (backwards, {}, []),
+        (lambda content: content, dict(iou_thrs=[0.5]), ['iou_thrs']),
+        (lambda content: content, dict(proposal_nums=(1, 10, 100)), []),
+    ],
+)
+def test_what_results_of_a_metric_must_have_in_common(cfg, toys, change, options, other):
+    with_categories(toys[0], change)
+    metrics = [metric_of(toys[0] / ANN), metric_of(toys[0] / 'annotations/changed.json', **options)]
+    ids = metrics[0]._coco_api.get_img_ids()[:2]
+    for metric in metrics:
+        metric.dataset_meta = dict(classes=cfg.metainfo.classes)
+    one, two = (settings_of(metric, ids) for metric in metrics)
+    assert one.keys() == two.keys() == {'iou_thrs', 'annotations'}
+    assert [name for name in one if one[name] != two[name]] == other
+
+
+def test_settings_of_a_metric_are_stored_and_evaluating_does_not_change_them(cfg, toys, tmp_path):
+    metric = metric_of(toys[0] / ANN, metric=['bbox', 'segm'])
+    clean_cell(dataset_of(cfg, toys[0]), metric, max_samples=3, work_dir=tmp_path, corruptions=[])
+    stored = read_results(tmp_path)['metric']['settings']
+    fresh = metric_of(toys[0] / ANN)
+    for one in (metric, fresh):
+        one.dataset_meta = dict(classes=cfg.metainfo.classes)
+        assert stored == settings_of(one, one._coco_api.get_img_ids()[:3])
+    assert settings_of(torch.nn.Identity(), [1]) == {}
 
 
 def test_intervals_of_boxes_and_masks(cfg, toys, tmp_path):

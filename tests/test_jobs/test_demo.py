@@ -449,6 +449,6 @@ def test_a_sample_that_cannot_be_loaded_is_one_line_with_the_file(tmp_path, dama
         file.unlink()
     cfg = segmentation(tmp_path / 'toy')
     checkpoint = save_weights(cfg, tmp_path / 'weights.pth')
-    with pytest.raises(InputError, match=f'{file.name} cannot be read') as error:
+    with pytest.raises(InputError, match=f'cannot load .*{file.name}: ') as error:
         paint_samples(cfg, checkpoint, tmp_path / 'out', 1)
     assert '\n' not in str(error.value)

@@ -111,10 +111,14 @@ def test_scalars_for_the_logs():
 
 @pytest.mark.parametrize('overwrite', [None, False, True])
 def test_how_to_go_on(overwrite):
-    sweep = SimpleNamespace(stored=lambda: [1, 2], cells=[1, 2, 3])
-    line = robustness._how_to_go_on(sweep, {} if overwrite is None else dict(overwrite=overwrite))
+    sweep = SimpleNamespace(stored=lambda: [1, 2], cells=[1, 2, 3], rank=0)
+    options = {} if overwrite is None else dict(overwrite=overwrite)
     without = ' without --overwrite' if overwrite else ''
-    assert line == f'2 of 3 cells are stored; the same command{without} continues'
+    goes_on = f'the same command{without} continues'
+    line = robustness._how_to_go_on(sweep, options)
+    assert line == f'2 of 3 cells are stored; {goes_on}'
+    sweep.rank = 1  # which has no store
+    assert robustness._how_to_go_on(sweep, options) == goes_on
 
 
 METRIC = dict(type='IoUMetric')

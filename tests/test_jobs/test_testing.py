@@ -1,5 +1,6 @@
 """What surrounds a sweep: facts about its model, what it refuses, the order of hooks and report."""
 
+import hashlib
 import os
 from types import SimpleNamespace
 
@@ -79,7 +80,7 @@ def test_a_model_is_brought_to_its_test(checkpoint, loaded, known, calls, monkey
     monkeypatch.setattr(testing, 'local_file', lambda file: file)
     monkeypatch.setattr(testing, 'is_onnx', lambda file: file.endswith('.onnx'))
     monkeypatch.setattr(testing, 'knows_its_classes', lambda model: known)
-    cfg = Config(dict(resume=True, load_from='other.pth', model=None, test_dataloader=None))
+    cfg = Config(dict(resume=True, load_from='other.pth', model={}, test_dataloader=None))
     assert testing.ready_to_test(cfg, 'content', checkpoint, 'slurm', ['note']) == (runner, loop)
     assert built == [(('slurm',), ['note'])] and (cfg.resume, cfg.load_from) == (False, loaded)
     line = f"fan_mm: another order: ('content', '{checkpoint}', 'classes')"
@@ -110,6 +111,46 @@ def test_a_loop_that_has_no_dataset_has_no_classes(loop, calls, monkeypatch):
     assert calls == ["fan_mm: another order: ('content', 'w.pth', None)"]
 
 
+@pytest.mark.parametrize(
+    ('model', 'beside', 'red', 'said'),
+    [
+        (dict(data_preprocessor=dict(bgr_to_rgb=True)), None, True, 'data_preprocessor.bgr_to_rgb'),
+        (dict(), dict(to_rgb=True), True, 'data_preprocessor.to_rgb'),
+        (dict(), dict(to_rgb=True), False, None),
+        (dict(), dict(rgb_to_bgr=True), True, None),  # as it says
+        (dict(), None, True, None),
+    ],
+)
+def test_colours_that_are_exchanged_again_are_said(model, beside, red, said, calls, monkeypatch):
+    monkeypatch.setattr(testing, 'red_first', lambda dataset: red)
+    cfg = Config(dict(model=model, data_preprocessor=beside))
+    testing.say_red_first(cfg, SimpleNamespace())
+    assert len(calls) == bool(said)
+    assert not said or f'images with red first, and {said} exchanges red and blue' in calls[0]
+
+
+@pytest.mark.parametrize(
+    ('paths', 'option', 'said'),
+    [
+        (['a/0.png', 'b/1.png'], '--out', None),
+        (['a/0.png', 'b/0.png', 'c/1.png'], '--out', '3 images have 2 different names, such as 0'),
+        (['a/0.png', 'b/0.jpg'], '--out', '2 images have 1 different names, such as 0 for 2'),
+        (['a/0.png', 'b/0.jpg'], '--show-dir', None),
+        (['a/0.png', 'b/0.png'], '--show-dir', '2 images have 1 different names, such as 0.png'),
+        ([None], '--out', None),
+    ],
+)
+def test_images_whose_files_would_have_one_name_are_said(paths, option, said, calls):
+    class Dataset(list):
+        def get_data_info(self, index):
+            return dict(img_path=self[index])
+
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=Dataset(paths)))
+    testing.say_same_names(loop, option)
+    testing.say_same_names(SimpleNamespace(), option)  # nothing to look at
+    assert [f'fan_mm: {option}: {said}' in call for call in calls] == [True] * bool(said)
+
+
 @pytest.mark.parametrize('is_main', [True, False])
 def test_the_end(is_main, calls, monkeypatch, tmp_path):
     monkeypatch.setattr(testing, 'is_main_process', lambda: is_main)
@@ -123,3 +164,15 @@ def test_the_end(is_main, calls, monkeypatch, tmp_path):
         *([('report', tmp_path / 'results.json', tmp_path)] if is_main else []),
         'barrier',
     ]
+
+
+@pytest.mark.parametrize(
+    ('source', 'compared'), [('{}/model.pth', True), ('s3://bucket/model.pth', False)]
+)
+def test_weights_are_compared_by_content(source, compared, tmp_path, monkeypatch):
+    (tmp_path / 'model.pth').write_bytes(b'weights')
+    texts = []
+    monkeypatch.setattr(testing, 'refuse_differences', lambda _, value, __: texts.append(value()))
+    testing.refuse_other_weights(source.format(tmp_path))
+    digest = hashlib.sha256(b'weights').hexdigest()[:8]
+    assert texts == [f'model.pth {digest}'] * compared

@@ -1,5 +1,6 @@
 """What the options of training and testing make of a config, and what they refuse."""
 
+import hashlib
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -167,9 +168,14 @@ def test_a_folder_is_no_file(out, tmp_path):
 
 
 def test_how_to_go_on(tmp_path):
-    assert training._how_to_go_on('w') == 'w contains no checkpoint yet'
+    assert training._how_to_go_on('w', True) == 'w contains no checkpoint yet'
     (tmp_path / 'last_checkpoint').write_text('w/iter_2.pth')
-    line = training._how_to_go_on(str(tmp_path))
+    # another process may have no work dir
+    assert (
+        training._how_to_go_on('w', False)
+        == 'the same command with --resume continues from the last checkpoint'
+    )
+    line = training._how_to_go_on(str(tmp_path), True)
     assert line.startswith('the last checkpoint is w/iter_2.pth; the same command with --resume')
 
 
@@ -222,3 +228,24 @@ def test_resuming(there, monkeypatch):
         assert (cfg.resume, cfg.load_from) == (False, 'a.pth')
     assert training._set_resume(cfg, 'b.pth') == ['resuming from b.pth, iteration 2']
     assert (cfg.resume, cfg.load_from) == (True, 'b.pth')
+
+
+@pytest.mark.parametrize(
+    ('source', 'text'),
+    [(None, 'none'), ('{}/iter_2.pth', 'iter_2.pth 9e3ae8d1'), ('s3://bucket/a.pth', 'a.pth')],
+)
+def test_what_a_training_starts_from(source, text, tmp_path):
+    (tmp_path / 'iter_2.pth').write_bytes(b'weights')
+    digest = hashlib.sha256(b'weights').hexdigest()[:8]
+    found = training._start(Config(dict(load_from=source and source.format(tmp_path))))
+    assert found == text.replace('9e3ae8d1', digest)
+
+
+@pytest.mark.parametrize(('shared', 'said'), [(True, []), (False, ['labels', 'painted'])])
+def test_files_of_several_machines_in_folders_of_their_own_are_said(shared, said, monkeypatch):
+    lines = []
+    monkeypatch.setattr(training, 'shared_by_all', lambda folder: shared)
+    monkeypatch.setattr(training, 'print_log', lambda line, *_: lines.append(line))
+    training._say_shares('labels', 'painted')
+    training._say_shares('of_all.pkl', None)  # written by one process
+    assert [line.split(':')[1].split()[-1] for line in lines] == said

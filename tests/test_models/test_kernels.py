@@ -8,11 +8,11 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
+import warm_python
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
@@ -201,6 +201,8 @@ def test_passes_over_memory_are_saved_where_they_are_long(monkeypatch):
 SHAPES = [[2, 5, 7, 20], [1, 3, 6, 136], [2, 1, 1, 8]]
 INTERPRETED = """
 import json, sys
+for name in [name for name in sys.modules if name.partition('.')[0] == 'triton' and '._C' not in name]:
+    del sys.modules[name]  # its own functions, too, are for the interpreter
 import torch
 import torch.nn.functional as F
 from fan_mm.models import FANConvNeXt, FANHybrid, FANSwin, FANViT
@@ -288,10 +290,10 @@ print(json.dumps(results))
 
 
 def last_line(repo_root, script, *arguments, **environment):
-    """What a script prints at its end, as JSON; Triton reads its environment when it is imported."""
+    """What a script prints at its end, as JSON, in a process whose environment Triton reads."""
     places = [str(repo_root), str(repo_root / 'benchmarks'), os.environ.get('PYTHONPATH', '')]
     done = subprocess.run(
-        [sys.executable, '-c', script, *arguments],
+        [warm_python.python(), '-c', script, *arguments],
         env=os.environ | environment | dict(PYTHONPATH=os.pathsep.join(places)),
         capture_output=True,
         text=True,

@@ -10,11 +10,12 @@ import fan_mm.models.backbones as backbones
 from fan_mm.models import SimpleFeaturePyramid
 from fan_mm.models.layers.window_attention import WindowAttention
 
-HYBRID = dict(embed_dims=32, depth=2, num_heads=2, stem_depths=(1, 1), stem_channels=(8, 16))
-VIT = dict(embed_dims=32, depth=2, num_heads=2)
+# of one block where a second does the same again, for seconds of the exporter's
+VIT = dict(embed_dims=32, depth=1, num_heads=2)
+HYBRID = dict(VIT, stem_depths=(1, 1), stem_channels=(8, 16))
 STAGED = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8))
 SHORT = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2))
-WIDENED = dict(HYBRID, depth=3, tap=1, widen=dict(after=1, embed_dims=48, num_heads=4))
+WIDENED = dict(HYBRID, depth=2, tap=0, widen=dict(after=0, embed_dims=48, num_heads=4))
 MODELS_HERE = {
     'hybrid': dict(type='FANHybrid', arch=HYBRID, out_indices=(0, 1, 2, 3)),
     'hybrid, widened': dict(type='FANHybrid', arch=WIDENED, out_indices=(0, 1, 2, 3)),
@@ -22,7 +23,7 @@ MODELS_HERE = {
     'hybrid for detection': dict(
         type='FANHybrid', arch=HYBRID, out_indices=(2, 3), last_stage_channels=24, out_norm=True
     ),
-    'vit': dict(type='FANViT', arch=VIT, out_indices=(0, 2)),
+    'vit': dict(type='FANViT', arch=VIT, out_indices=(0, 1)),
     'vit, dense code': dict(type='FANViT', arch=VIT, paired_frequencies=False),
     'vit, squeeze-excite': dict(type='FANViT', arch=VIT, channel_attention='se'),
     'vit, full channel attention': dict(type='FANViT', arch=VIT, channel_attention='csa'),

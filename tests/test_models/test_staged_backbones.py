@@ -34,15 +34,14 @@ def test_every_arch(backbone, arch):
         maps_of = backbone(arch, out_indices=(0, 1, 2, 3))
         name = backbone.__name__
         classifier = MODELS.build(dict(type=name, arch=arch, out_type='avg_featmap'))
-    with torch.device('meta'):
-        for height, length in ((64, 96), (37, 50)):
-            maps = maps_of(torch.empty(2, 3, height, length))
-            for i, x in enumerate(maps):
-                stride = 4 * 2**i
-                expected = (2, width * 2**i, -(-height // stride), -(-length // stride))
-                assert tuple(x.shape) == expected
-            assert maps_of.out_channels == tuple(x.shape[1] for x in maps)
-        assert classifier(torch.empty(2, 3, 64, 64))[0].shape == (2, 8 * width)
+    height, length = 37, 50
+    images = torch.empty(2, 3, height, length, device='meta')
+    maps = maps_of(images)
+    for i, x in enumerate(maps):
+        stride = 4 * 2**i
+        assert x.shape == (2, width * 2**i, -(-height // stride), -(-length // stride))
+    assert maps_of.out_channels == tuple(x.shape[1] for x in maps)
+    assert classifier(images)[0].shape == (2, 8 * width)
 
 
 @both

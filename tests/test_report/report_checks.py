@@ -62,3 +62,7 @@ def assert_labels_inside(figure):
     drawn = figure.get_tightbbox()  # inches
     width, height = figure.get_size_inches()
     assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.01, drawn.extents
+
+
+def notice_with(comparison, words):
+    return [notice for notice in comparison.notices if words in notice]

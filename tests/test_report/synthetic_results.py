@@ -7,6 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fan_mm.corruptions import BENCHMARKS
+from fan_mm.evaluation.cells import CellRecord
+from fan_mm.evaluation.results import build_results
+from fan_mm.evaluation.results import write_results as write_measured
+from fan_mm.evaluation.scope import choose_scope
 from fan_mm.report.panels import paint_wrong
 
 NOISE = ('gaussian_noise', 'shot_noise', 'impulse_noise', 'speckle_noise')
@@ -277,3 +282,24 @@ def write_results(folder, task='segmentation', *, gallery=0, **options):
     path = folder / 'results.json'
     path.write_text(json.dumps(results))
     return path
+
+
+def semsegbench(tmp_path, dataset='CityscapesDataset', samples=500, **clean_and_corrupted):
+    """Results of SemSegBench's protocol: the same score for every corruption but snow."""
+    scope = choose_scope(BENCHMARKS['semsegbench'])
+    values = {'clean': 80.0, 'corrupted': 60.0, 'snow': 40.0, **clean_and_corrupted}
+    scores = {cell: values.get(cell.corruption, values['corrupted']) for cell in scope.cells}
+    dataset = {'type': dataset, 'samples': samples, 'total': samples, 'sha256': '2'}
+    results = build_results(
+        scope=scope,
+        records=[CellRecord(*cell, 'done', {'mIoU': value}) for cell, value in scores.items()],
+        task='segmentation',
+        headline='mIoU',
+        model=dict.fromkeys(('config', 'checkpoint', 'config_sha256', 'checkpoint_sha256'))
+        | {'name': 'mine'},
+        dataset=dataset | {'classes': ['a', 'b'], 'palette': None},
+        protocol=dict.fromkeys(('seed', 'channel_order', 'corruption_version', 'corrupted_root')),
+        per_image=None,
+    )
+    write_measured(tmp_path, results, None)
+    return tmp_path

@@ -62,6 +62,40 @@ def test_curves_show_the_values_and_leave_gaps():
     assert np.isnan(snow[4])
 
 
+def some_of(task, groups, corruptions, severities):
+    """A table of the first groups of a benchmark, and in them of the first corruptions and severities."""
+    results = synthetic_results(task)
+    benchmark = results['benchmark']
+    kept = {g: n[:corruptions] for g, n in [*benchmark['groups'].items()][:groups]}
+    names = [name for several in kept.values() for name in several]
+    cells = {c: [*range(1, severities + 1)] for c in names}
+    hold_outs = benchmark['hold_outs'] if groups > len(kept) else []
+    results['benchmark'] |= dict(groups=kept, severities=cells, hold_outs=hold_outs)
+    results['cells'] = [
+        cell
+        for cell in results['cells']
+        if cell['severity'] <= severities and cell['corruption'] in ['clean', *names, *hold_outs]
+    ]
+    return RobustnessTable(results)
+
+
+@pytest.mark.parametrize('groups', [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(('corruptions', 'severities'), [(1, 1), (4, 3)])
+def test_curves_of_any_number_of_groups_fill_the_figure(groups, corruptions, severities):
+    task = 'classification' if groups == 5 else 'segmentation'
+    figure = figures.severity_curves(some_of(task, groups, corruptions, severities))
+    assert_labels_inside(figure)
+    panels = [axes.get_tightbbox() for axes in figure.axes]
+    assert len(panels) == groups
+    assert max(box.x1 for box in panels) > 0.95 * figure.bbox.width
+    assert len({round(axes.bbox.width) for axes in figure.axes}) == 1
+    assert figure.axes[0].bbox.width > 0.2 * figures.WIDTH * figure.dpi
+    lowest = min(axes.bbox.y0 for axes in figure.axes)
+    for axes in figure.axes:
+        if abs(axes.bbox.y0 - lowest) < 1:
+            assert axes.get_xlabel() == 'severity'
+
+
 def test_curves_show_a_clean_value_below_all_others():
     """That of ECE, as a rule."""
     results = synthetic_results()

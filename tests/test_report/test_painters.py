@@ -33,6 +33,20 @@ def test_panoptic_segments_in_the_colours_of_their_classes():
     assert legend_of(sample, META)[0] == ['road', 'car']
 
 
+def test_maps_of_a_head_with_one_output():
+    """mmseg's threshold makes floats."""
+    found = torch.zeros(1, 32, 48)
+    found[..., 24:] = 1
+    truth = dict(data=torch.zeros(1, 32, 48, dtype=torch.uint8))
+    painted = {}
+    for kind in (torch.float32, torch.int64):
+        sample = maps(pred_sem_seg=dict(data=found.to(kind)), gt_sem_seg=truth)
+        painted[kind] = painter(META)(IMAGE, sample)
+        assert legend_of(sample, META)[0] == ['road', 'car']
+    for name, picture in painted[torch.int64].items():
+        np.testing.assert_array_equal(painted[torch.float32][name], picture)
+
+
 def test_depths_are_brighter_the_farther_on_one_scale():
     depth = torch.linspace(0, 5, 48).expand(1, 32, 48)
     sample = maps(pred_depth_map=dict(data=depth), gt_depth_map=dict(data=2 * depth))
@@ -42,6 +56,24 @@ def test_depths_are_brighter_the_farther_on_one_scale():
     assert (np.diff(brightness['prediction'].astype(int)) >= 0).all()
     assert brightness['ground_truth'][20] > brightness['prediction'][20]
     assert legend_of(sample, META) == ([], [])
+
+
+@pytest.mark.parametrize('meta', [META, {}])
+def test_boxes_of_more_classes_than_are_named(monkeypatch, meta):
+    """Of a model with 80 classes whose checkpoint names those of its fine-tuning."""
+    seen = []
+    monkeypatch.setattr(
+        'fan_mm.report.painters.paint_detection',
+        lambda image, boxes, captions, colours, masks: seen.append((captions, colours)),
+    )
+    found = InstanceData(
+        bboxes=torch.zeros(2, 4), labels=torch.tensor([1, 4]), scores=torch.tensor([0.9, 0.5])
+    )
+    sample = BaseDataElement(pred_instances=found, metainfo=dict(ori_shape=(32, 48)))
+    painter(meta)(IMAGE, sample)
+    [(captions, colours)] = seen
+    assert captions == ['car 0.90' if meta else 'class 1 0.90', 'class 4 0.50']
+    assert colours[0] != colours[1] and (not meta or colours[0] == META['palette'][1])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -153,14 +153,6 @@ def _check(options: Options, jobs: int) -> None:
         raise InputError(f'jobs must be at least 1, not {jobs}')
 
 
-@dataclass
-class _Outcome:
-    """What became of the sources: see `Summary`."""
-
-    unreadable: dict[str, str] = field(default_factory=dict)
-    remarks: dict[str, list[str]] = field(default_factory=dict)
-
-
 def _without_doubles(sources: list[str], file_format: str) -> tuple[list[str], list[str]]:
     """Sources, and those whose copies would have the names of PNG or JPEG sources' copies."""
     taken = {file_name(name, file_format) for name in sources if is_kept(name)}
@@ -197,10 +189,12 @@ class _Run:
         if not recorded:
             write_manifest(self.destination, manifest)
         write_sources(self.destination, copies.noted)
-        written, outcome = 0, _Outcome()
+        written = 0
+        unreadable: dict[str, str] = {}
+        remarks: dict[str, list[str]] = {}
         try:
             if sum(there) < copies.digests[..., 0].size or not copies.digests.any(axis=2).all():
-                written, outcome = self.corrupt_all(jobs, sum(there))
+                written, unreadable, remarks = self.corrupt_all(jobs, sum(there))
                 copies.check_there(manifest)
         except BaseException:
             with contextlib.suppress(OSError):  # a full disk must not hide the reason
@@ -210,11 +204,11 @@ class _Run:
                     write_manifest(self.destination, manifest)
             raise
         manifest['folders'] = copies.save_checksums()
-        manifest['unreadable'] = outcome.unreadable
+        manifest['unreadable'] = unreadable
         manifest['complete'] = True
         write_manifest(self.destination, manifest)
         files = int(copies.digests.any(axis=2).sum())
-        return Summary(files, written, outcome.unreadable, outcome.remarks)
+        return Summary(files, written, unreadable, remarks)
 
     def announce(self, there: list[int]) -> None:
         """Say how much there is to do and how much space it takes.
@@ -262,7 +256,9 @@ class _Run:
                 need += count * (size + _BLOCK / 2)
         return int(need)
 
-    def corrupt_all(self, jobs: int, before: int) -> tuple[int, _Outcome]:
+    def corrupt_all(
+        self, jobs: int, before: int
+    ) -> tuple[int, dict[str, str], dict[str, list[str]]]:
         """Do the work, with a progress bar.
 
         Args:
@@ -270,7 +266,7 @@ class _Run:
             before: number of files that are there already.
 
         Returns:
-            Number of files written, and what became of the sources.
+            `Summary.written`, `Summary.unreadable` and `Summary.remarks`.
 
         Raises:
             InputError: a source changed after its copies were made.
@@ -310,7 +306,7 @@ class _Run:
                         remarks.setdefault(remark, []).append(name)
                 progress.update(bar, total=total, completed=before + pool.written.value)
         remarks = {remark: sorted(names) for remark, names in sorted(remarks.items())}
-        return pool.written.value, _Outcome(dict(sorted(unreadable.items())), remarks)
+        return pool.written.value, dict(sorted(unreadable.items())), remarks
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fan_mm.errors import in_one_line
 from fan_mm.images import Header, header_of
 
 # Run-length strategy and, where OpenCV has the choice (4.12), one filter for all rows: 70 ms for a
@@ -58,7 +59,7 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
     try:
         image = _decode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:  # more pixels than it takes
-        raise UnreadableImageError(_one_line(error)) from None
+        raise UnreadableImageError(in_one_line(error)) from None
     if image is None:
         raise UnreadableImageError('OpenCV cannot decode it' if header else 'not an image')
     return image, _remarks(data, header, image) if header else []
@@ -76,7 +77,7 @@ def _checked_header(data: bytes) -> Header | None:
     except (UnidentifiedImageError, Image.DecompressionBombError):
         return None
     except Exception as error:  # Pillow's decoders raise many kinds, each with a telling message
-        raise UnreadableImageError(_one_line(error)) from error
+        raise UnreadableImageError(in_one_line(error)) from error
     return header
 
 
@@ -97,10 +98,6 @@ def _remarks(data: bytes, header: Header, image: np.ndarray) -> list[str]:
     if header.deep or (data.startswith(b'\x89PNG') and data[24] > 8):
         remarks.append('reduced to 8 bits')
     return remarks
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def resize_and_crop(image: np.ndarray, short: int, crop: int) -> np.ndarray:

@@ -64,7 +64,7 @@ def claim_folder(root: Path, options: dict[str, Any]) -> None:
             raise InputError(
                 f'{root} contains a dataset with {said}: remove it or choose another folder'
             )
-    elif root.exists() and not (root.is_dir() and all(map(is_temporary, os.listdir(root)))):
+    elif root.is_dir() and not all(map(is_temporary, os.listdir(root))):
         raise InputError(f'{root} is not empty and contains no toy data: choose another folder')
     else:
         write_whole(manifest, json.dumps(wanted, indent=2) + '\n')

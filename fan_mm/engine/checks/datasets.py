@@ -97,11 +97,16 @@ def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
         notes.append(
             f'{place}.metainfo.label_map is not used: mmseg maps labels by the names in metainfo.classes only'
         )
-    if _normalises(preprocessor) and any(
-        type_name(step) in _NORMALIZE for step in steps_of(dataset.get('pipeline'))
-    ):
+    steps = [step for step in steps_of(dataset.get('pipeline')) if isinstance(step, dict)]
+    names = [type_name(step) for step in steps]
+    if _normalises(preprocessor) and any(name in _NORMALIZE for name in names):
         notes.append(
             f'{place}.pipeline has Normalize, and data_preprocessor a mean: images are normalised twice'
+        )
+    elif _is_of_unit_range(preprocessor) and _gives_bytes(steps):
+        notes.append(
+            f'data_preprocessor: mean {preprocessor["mean"]} and std {preprocessor["std"]} are of values from '
+            f'0 to 1, but {place}.pipeline gives 0 to 255: multiply both by 255'
         )
     return notes
 
@@ -112,6 +117,26 @@ def _normalises(preprocessor: Any) -> bool:
         return False
     std = preprocessor.get('std')
     return bool(np.any(preprocessor['mean']) or (std is not None and np.any(np.not_equal(std, 1))))
+
+
+def _is_of_unit_range(preprocessor: Any) -> bool:
+    """Whether mean and deviation are those of values from 0 to 1, as torchvision's models have them."""
+    settings = preprocessor if isinstance(preprocessor, dict) else {}
+    mean, std = settings.get('mean'), settings.get('std')
+    if not mean or not std:
+        return False
+    return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
+
+
+def _gives_bytes(steps: Sequence[dict]) -> bool:
+    """Whether transforms load images with 8 bits per channel, as mmcv does, and none scales them to 1."""
+    loaders = [step for step in steps if type_name(step) == 'LoadImageFromFile']
+    whole = [
+        step.get('color_type') == 'unchanged' or step.get('imdecode_backend') == 'tifffile'
+        for step in loaders
+    ]
+    scaled = any(word in type_name(step) for step in steps for word in ('ToTensor', 'Dtype'))
+    return bool(loaders) and not any(whole) and not scaled
 
 
 def check_dataset(place: str, dataset: dict) -> bool:
@@ -145,12 +170,23 @@ def check_dataset(place: str, dataset: dict) -> bool:
 
 
 def _refuse_several(place: str, dataset: dict, cls: Any) -> None:
-    """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took."""
+    """Refuse the lists of files and folders that mmdet 2.x and mmseg 0.x took, and mmpretrain's one folder."""
     for name in ('__init__', '_join_prefix'):
         module = getattr(getattr(cls, name, None), '__module__', '')
         if module.partition('.')[0] not in ('mmengine', 'mmseg', 'mmdet', 'mmpretrain'):
             return  # a class of one's own may take them
     prefixes = dataset.get('data_prefix')
+    of_mmseg = base_named(cls, 'BaseSegDataset', 'mmseg')
+    if prefixes and isinstance(prefixes, str) and not base_named(cls, 'BaseDataset', 'mmpretrain'):
+        key = 'img_path' if of_mmseg else 'img'
+        raise InputError(
+            f'{place}.data_prefix is the text {prefixes!r}, but {cls.__name__} takes a dict, such as '
+            f'dict({key}={prefixes!r})'
+        )
+    if of_mmseg and prefixes and 'img_path' not in prefixes:
+        raise InputError(
+            f'{place}.data_prefix has {", ".join(prefixes)}, but {cls.__name__} takes img_path and seg_map_path'
+        )
     paths = {key: dataset.get(key) for key in ('data_root', 'ann_file')}
     if isinstance(prefixes, dict):
         paths |= {f'data_prefix.{key}': value for key, value in prefixes.items()}

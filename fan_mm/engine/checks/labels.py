@@ -9,7 +9,7 @@ from typing import Any
 
 import mmcv
 import numpy as np
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from fan_mm.config_parts import metrics_of, steps_of, type_name
@@ -23,8 +23,9 @@ from fan_mm.engine.checks.files import (
     refuse_missing,
     turned_photos,
 )
+from fan_mm.engine.checks.framing import stretched_frame
 from fan_mm.engine.checks.models import parts_of
-from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
+from fan_mm.engine.config.registered import base_named, inherits, registered, said_in_one_line
 from fan_mm.errors import InputError, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
@@ -33,6 +34,7 @@ from fan_mm.folders import files_below
 LABEL_FILES = 3  # of each split, evenly spaced, are looked into
 OF_OUR_SETS = 64  # the same where the encoding was found by us, of each condition
 _IF_SUSPICIOUS = 40
+_IGNORED = 255  # by mmseg's heads and metrics, where no config says otherwise
 _CITYSCAPES, _CITYSCAPES_IDS = 19, 34  # classes that are trained, and all
 _VOC_COLOURS = {  # in which labelme, CVAT and others draw the values that VOC's classes have
     i: tuple(sum((i >> 3 * b + c & 1) << 7 - b for b in range(3)) for c in range(3))
@@ -49,10 +51,12 @@ class LabelReaders:
     Attributes:
         ignored: for each reader, by its place in the config, the value that it leaves out.
         compares_sizes: whether a label must have its picture's size, as for mmseg's ``IoUMetric``.
+        stretches: whether predictions are enlarged or reduced to the picture's size, as mmseg's segmentors do.
     """
 
     ignored: dict[str, int | None]
     compares_sizes: bool
+    stretches: bool = False
 
 
 def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> list[str]:
@@ -88,6 +92,8 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
     said = [*twice, *turned_photos(place, images, cfg.get('pipeline'))]
+    if readers.stretches:
+        said += stretched_frame(place, cfg.get('pipeline'), evenly(samples))
     steps = [(step, _class(place, step)) for step in steps_of(cfg.get('pipeline'))]
     loader = next((s for s, c in steps if _is_own_loader(c)), None)
     paths = [s.get('seg_map_path') for s in samples]
@@ -273,6 +279,18 @@ class _Look:
             )
         if self.suspicious:
             notes.append(self._one_class())
+        if len(self.classes) == 1:
+            notes.append(
+                f"{self.place} has one class, '{self.classes[0]}', which all pixels have that are not ignored: "
+                'nothing is learned or measured; list the background as a class, too'
+            )
+        ignored = self.dataset.ignore_index
+        unaware = [where for where, value in self.readers.ignored.items() if value != ignored]
+        if ignored in range(len(self.classes)) and unaware:
+            notes.append(
+                f"{self.place}.ignore_index={ignored} alone has no effect, and class '{self.classes[ignored]}' counts: "
+                f'set ignore_index={ignored} of {" and ".join(unaware)}, too'
+            )
         return notes
 
     def _one_class(self) -> str:
@@ -367,17 +385,18 @@ def _reads_samples_as_mmengine(dataset: Any) -> bool:
 def label_readers(cfg: Any, split: str) -> LabelReaders:
     """Who reads the labels of a split: the heads in training, mmseg's metrics otherwise."""
     ignored: dict[str, Any] = {}
+    model = cfg.model.get('module', cfg.model)
     if split == 'train':
-        model = cfg.model.get('module', cfg.model)
         for key in ('decode_head', 'auxiliary_head'):
-            ignored |= {
-                place: head['ignore_index']
-                for place, head in parts_of(model, key)
-                if 'ignore_index' in head
-            }
+            for place, head in parts_of(model, key):
+                usual = base_named(registered(MODELS, place, head), 'BaseDecodeHead', 'mmseg')
+                if usual or 'ignore_index' in head:
+                    ignored[place] = head.get('ignore_index', _IGNORED)
         return LabelReaders(ignored, False)
     metrics = [m for m in metrics_of(cfg.get(f'{split}_evaluator')) if type_name(m) == 'IoUMetric']
     for metric in metrics:
-        if 'ignore_index' in metric:
-            ignored[f'{split}_evaluator'] = metric['ignore_index']
-    return LabelReaders(ignored, bool(metrics))
+        if isinstance(metric, dict):
+            ignored[f'{split}_evaluator'] = metric.get('ignore_index', _IGNORED)
+    segmentor = registered(MODELS, 'model', model)
+    stretches = inherits(segmentor, 'BaseSegmentor', 'mmseg', 'postprocess_result')
+    return LabelReaders(ignored, bool(metrics), stretches)

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from fan_mm.config_parts import type_name
-from fan_mm.engine.config.registered import registered
+from fan_mm.engine.config.registered import inherits, registered
 from fan_mm.errors import InputError
 from fan_mm.models.shapes_alone import shapes_alone
 
@@ -22,9 +22,12 @@ def check_model(model: dict) -> None:
     Models with another backbone are left to their own library, but for names that nobody has.
 
     Raises:
-        InputError: the backbone's options, channels that do not fit, maps for a head of vectors.
+        InputError: the backbone's options, channels that do not fit, maps for a head of vectors; test-time
+            augmentation that merges them wrongly.
     """
-    model = model.get('module', model)  # test-time augmentation wraps the model
+    if 'module' in model:  # test-time augmentation wraps the model
+        _check_merging(model)
+        model = model['module']
     for key in ('neck', *_HEADS):
         for place, part in parts_of(model, key):
             registered(MODELS, place, part)
@@ -64,6 +67,18 @@ def check_model(model: dict) -> None:
                     _select(place, channels, index, name),
                     name,
                 )
+
+
+def _check_merging(wrapped: dict) -> None:
+    """Refuse mmseg's merging of one output: of its sigmoid, which is there, it takes the sigmoid again."""
+    heads = [head for _, head in parts_of(wrapped['module'], 'decode_head')]
+    outputs = heads and (heads[-1].get('out_channels') or heads[-1].get('num_classes'))
+    cls = registered(MODELS, 'tta_model', wrapped) if outputs == 1 else None
+    if inherits(cls, 'SegTTAModel', 'mmseg', 'merge_preds'):
+        raise InputError(
+            f'tta_model: {type_name(wrapped)} applies the sigmoid of a head with one output twice, so all pixels would '
+            'be foreground: test without test-time augmentation'
+        )
 
 
 def parts_of(model: dict, key: str) -> Iterator[tuple[str, dict]]:

@@ -1,11 +1,10 @@
 """Schedules of a training: what counts epochs where none ends, or lies beyond the training's end."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from mmengine.config import Config
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import parts_below, type_name
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.errors import InputError
 
@@ -40,13 +39,15 @@ def check_schedules(cfg: Config) -> list[str]:
         )
     length = loop.get('max_epochs' if by_epoch else 'max_iters')
     notes = [] if by_epoch else _checkpoints_at_the_end(cfg.get('default_hooks') or {})
-    for place, scheduler in _schedulers('param_scheduler', cfg.get('param_scheduler')):
-        if scheduler.get('convert_to_iter_based') or 'Plateau' in type_name(scheduler):
+    # one, a list of them, or a dict of lists for several optimizers
+    for place, scheduler in parts_below('param_scheduler', cfg.get('param_scheduler')):
+        name = type_name(scheduler)
+        if not name or scheduler.get('convert_to_iter_based') or 'Plateau' in name:
             continue
         own_unit = scheduler.get('by_epoch', True)
         if own_unit and not by_epoch:
             notes.append(
-                f'{place}: {type_name(scheduler)} counts epochs (by_epoch=True, the default), but to an '
+                f'{place}: {name} counts epochs (by_epoch=True, the default), but to an '
                 'IterBasedTrainLoop the whole training is one epoch, so it never takes a step: set '
                 'by_epoch=False'
             )
@@ -72,18 +73,6 @@ def _checkpoints_at_the_end(hooks: Mapping) -> list[str]:
         'IterBasedTrainLoop the whole training is one epoch: it is saved at its end only, and one that '
         'stops earlier is lost; set by_epoch=False and the interval in iterations'
     ]
-
-
-def _schedulers(place: str, node: Any) -> Iterator[tuple[str, dict]]:
-    """Every scheduler's config: one, a list of them, or a dict of lists for several optimizers."""
-    if isinstance(node, list | tuple):
-        for index, inner in enumerate(node):
-            yield from _schedulers(f'{place}.{index}', inner)
-    elif isinstance(node, dict) and 'type' in node:
-        yield place, node
-    elif isinstance(node, dict):
-        for key, inner in node.items():
-            yield from _schedulers(f'{place}.{key}', inner)
 
 
 def _beyond(place: str, scheduler: Mapping, length: int, unit: str) -> list[str]:

@@ -68,6 +68,17 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
         notes.append(
             f'{place}: objects named {_quoted(near)} are left out: the class is written {one!r}'
         )
+    wanted = [
+        entry
+        for objects in found.values()
+        for entry in objects
+        if entry.findtext('name', '') in classes
+    ]
+    if wanted and all(entry.findtext('difficult', '').strip() == '1' for entry in wanted):
+        notes.append(
+            f'{place}: all {len(wanted)} objects checked have difficult 1: mmdet leaves them out of training, and '
+            'metrics do not count them'
+        )
     flat = (
         f'{place}: {file}: an object has {corners}: its corners are swapped'
         for file, objects in found.items()
@@ -80,8 +91,9 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
 def _objects_in(place: str, file: str) -> list[ET.Element]:
     try:
         return ET.parse(file).getroot().findall('object')
-    except ET.ParseError as error:
-        raise InputError(f'{place}: {file} is not XML: {error}') from None
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two of its encoding
+        what = 'is not XML' if isinstance(error, ET.ParseError) else 'must be saved as UTF-8'
+        raise InputError(f'{place}: {file} {what}: {error}') from None
 
 
 def _named_anywhere(place: str, files: list[str], classes: Collection[str]) -> bool:

@@ -8,7 +8,7 @@ own code is a bug.
 import contextlib
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, MappingProxyType
 from typing import Any
 from urllib.error import URLError
@@ -16,7 +16,7 @@ from urllib.error import URLError
 from mmengine.config import Config
 from mmengine.runner import BaseLoop, Runner
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import parts_below, type_name
 from fan_mm.engine.config.file import reason
 from fan_mm.engine.config.registered import missing_library
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
@@ -174,21 +174,9 @@ def _parts_in(frame: FrameType) -> Iterator[dict]:
             yield value
 
 
-def _find(part: dict, node: Any, like: Callable[[dict, dict], bool], place: str = '') -> str:
+def _find(part: dict, cfg: dict, like: Callable[[dict, dict], bool]) -> str:
     """Where a part stands in a config, '' if nowhere. Runners work on copies."""
-    items: Iterable[tuple[Any, Any]]
-    if isinstance(node, dict):
-        if place and like(node, part):
-            return place
-        items = node.items()
-    elif isinstance(node, list | tuple):
-        items = enumerate(node)
-    else:
-        return ''
-    for key, value in items:
-        if found := _find(part, value, like, f'{place}.{key}' if place else str(key)):
-            return found
-    return ''
+    return next((place for place, node in parts_below('', cfg) if place and like(node, part)), '')
 
 
 def _is_base_of(node: dict, part: dict) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyObject
@@ -60,7 +60,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
             raise InputError(f'{path} is not a config of a model: it has no model=dict(...)')
         if options:
             _merge(cfg, options)
-        _take_classes_again(cfg._cfg_dict, path)
+        _make_buildable(cfg._cfg_dict, path)
         check_values(cfg)
     except ImportError as error:  # classes of a config that imports them are looked up when read
         raise InputError(reason(error)) from error
@@ -74,23 +74,26 @@ def _find_modules(config: Path) -> None:
             sys.path.append(folder)
 
 
-def _take_classes_again(node: Any, path: str) -> None:
-    """Replace the dotted names that a Runner writes for the classes of a lazy config by the classes.
+def _make_buildable(node: Any, path: str) -> None:
+    """Replace what mmengine and the task libraries do not build from.
 
-    mmengine finds a class by such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in
-    mmdet) do not. A text that names nothing that can be called stays one.
+    That is the dotted names that a Runner writes for the classes of a lazy config: mmengine finds a class by
+    such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in mmdet) do not. A text that
+    names nothing that can be called stays one. And paths of pathlib, most of which must be texts.
     """
     if isinstance(node, list | tuple):
         for item in node:
-            _take_classes_again(item, path)
+            _make_buildable(item, path)
     if not isinstance(node, dict):
         return
     for key, value in list(dict.items(node)):  # as they are: `items` of mmengine's builds lazy ones
         module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
         if key == 'type' and '.' in module and _builds(module, name):
             node[key] = LazyObject(module, name, path)
+        elif isinstance(value, os.PathLike):
+            node[key] = os.fspath(value)
         else:
-            _take_classes_again(value, path)
+            _make_buildable(value, path)
 
 
 def _builds(module: str, name: str) -> bool:
@@ -108,9 +111,24 @@ def _merge(cfg: Config, options: dict) -> None:
         if first not in cfg and first not in KNOWN_KEYS and near:
             raise InputError(f'--cfg-options {key}: did you mean {near[0]}{key[len(first) :]}?')
         try:
-            cfg.merge_from_dict(dict([_whole_list(cfg, key, options[key])]))
+            cfg.merge_from_dict(dict([_whole_list(cfg, *_into_none(cfg, key, options[key]))]))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise InputError(f'--cfg-options {key}: {_why_unmerged(cfg, key, error)}') from error
+
+
+def _into_none(cfg: Config, key: str, value: object) -> tuple[str, object]:
+    """A key below a None, such as ``init_cfg=None``, as a dict in its place: mmengine refuses to set it."""
+    node, parts = cfg._cfg_dict, key.split('.')
+    for depth, part in enumerate(parts[:-1], 1):
+        try:
+            node = node[int(part) if isinstance(node, list | tuple) else part]
+        except (LookupError, TypeError, ValueError):
+            return key, value
+        if node is None:
+            for below in reversed(parts[depth:]):
+                value = {below: value}
+            return '.'.join(parts[:depth]), {'_delete_': True, **cast(dict, value)}
+    return key, value
 
 
 def _whole_list(cfg: Config, key: str, value: object) -> tuple[str, object]:

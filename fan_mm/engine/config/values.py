@@ -21,7 +21,7 @@ KNOWN_KEYS = (
     *('auto_scale_lr', 'param_scheduler', 'custom_hooks', 'data_preprocessor', 'experiment_name'),
     *('find_unused_parameters', 'sync_bn', 'model_wrapper_cfg', 'runner_type', 'log_level'),
     *('tta_model', 'tta_pipeline', 'custom_imports', 'vis_backends', 'efficient_conv_bn_eval'),
-    *('compile', 'cfg'),
+    *('compile', 'cfg', 'from_scratch'),
 )
 
 

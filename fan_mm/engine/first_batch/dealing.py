@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.logging import print_log
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from fan_mm.engine.checks.loaders import ENDLESS
+from fan_mm.engine.random_states import random_states_kept
 
 
 def say_dealing(name: str, loader: Any) -> None:
@@ -70,8 +70,8 @@ def _own(loader: DataLoader) -> list[int] | None:
     if any(kind.__name__ in ENDLESS for kind in kinds):
         return None
     total: Any = len(loader.dataset)  # type: ignore[arg-type]
-    # samplers of one's own may fail, and torch's draw a seed
-    with suppress(Exception), torch.random.fork_rng(devices=[]):
+    # samplers of one's own may fail, and many draw random numbers, which a training would miss
+    with suppress(Exception), random_states_kept():
         taken = itertools.islice(batches, total + 1)  # to its end, which some clear up at
         own = [int(index) for batch in taken for index in batch]
         return own if all(0 <= index < total for index in own) else None

@@ -1,5 +1,8 @@
 """The hook that tries the first batch of what comes late, and knows which batch a run has come to."""
 
+import traceback
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_world_size
@@ -7,12 +10,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
+from torch.nn import Module
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from fan_mm.engine.checks.loaders import ENDLESS
 from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
+from fan_mm.engine.machines import collect_without_disk, refuse_other_images
 from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 
@@ -36,8 +41,14 @@ class FirstBatchHook(Hook):
         if type(runner.train_loop) is EpochBasedTrainLoop:
             _refuse_uneven(runner.train_dataloader)
         _refuse_no_batch('train_dataloader', runner.train_dataloader)
+        try:
+            refuse_other_images('train_dataloader', runner.train_dataloader)
+        except InputError as error:  # each machine may be meant to have a part of them
+            runner.logger.warning(f'fan_mm: {error}')
         if runner.val_loop is not None:
             _refuse_no_batch('val_dataloader', runner.val_dataloader)
+            refuse_other_images('val_dataloader', runner.val_dataloader)
+            collect_without_disk(getattr(runner.val_loop, 'evaluator', None))
             if type(runner.val_loop) is ValLoop:
                 say_dealing('val_dataloader', runner.val_dataloader)
             try_loop(runner.val_loop, runner.model.val_step, 'val', _scores_wanted(runner))
@@ -45,7 +56,10 @@ class FirstBatchHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Refuse a test of no batch, and try it."""
-        _refuse_no_batch('test_dataloader', getattr(runner.test_loop, 'dataloader', None))
+        loader = getattr(runner.test_loop, 'dataloader', None)
+        _refuse_no_batch('test_dataloader', loader)
+        refuse_other_images('test_dataloader', loader)
+        collect_without_disk(getattr(runner.test_loop, 'evaluator', None))
         if type(runner.test_loop) is TestLoop:
             say_dealing('test_dataloader', runner.test_loop.dataloader)
         try_loop(runner.test_loop, runner.model.test_step, 'test')
@@ -81,7 +95,7 @@ class FirstBatchHook(Hook):
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:
-        """One line for an error of the first training step, of a sample, metric or hook at any time; else None."""
+        """One line for an error of the first training step, or of a sample, model, metric or hook; else None."""
         if is_of_lost_process(error):
             return None
         if self.at and _while_loading(error) and (explained := failed_sample(*self.at)):
@@ -90,7 +104,8 @@ class FirstBatchHook(Hook):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
         if self.began and not self.finished_one:
             return InputError(f'the first training step fails: {one_line(error)}')
-        if at_fault := _computing(error) or _in_hook(error) or _scheduling(error):
+        at_fault = _computing(error) or _in_hook(error) or _scheduling(error) or _predicting(error)
+        if at_fault:
             return InputError(f'{at_fault}: {one_line(error)}')
         return None
 
@@ -160,67 +175,76 @@ def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
     return wanted
 
 
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, str, Any]]:
+    """The frames in which an error was raised, the innermost last, with their functions and ``self``."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield frame, frame.f_code.co_name, frame.f_locals.get('self')
+
+
 def _computing(error: BaseException) -> str | None:
     """The third-party metric that raised an error, and its sample; None if none did."""
     if is_of_memory(error) or isinstance(error, OSError):
         return None
-    name, frame = None, error.__traceback__
-    while frame is not None:
-        metric = frame.tb_frame.f_locals.get('self')
-        step = frame.tb_frame.f_code.co_name
+    said, module = None, ''
+    for frame, step, metric in _frames(error):
         if step == 'compute_metrics' and isinstance(metric, BaseMetric):
-            name = f'{type(metric).__name__} cannot compute on all samples'
+            said = f'{type(metric).__name__} cannot compute on all samples'
         elif step == 'process' and isinstance(metric, BaseMetric):
-            sample = frame.tb_frame.f_locals.get('data_sample')
+            sample = frame.f_locals.get('data_sample')
             path = sample.get('img_path') if isinstance(sample, dict) else None
-            name = f'{type(metric).__name__} cannot process the output of the model for {path or "a sample"}'
-        module = frame.tb_frame.f_globals.get('__name__', '')  # generated code (torch.fx) has none
-        if frame.tb_next is None and module.startswith('fan_mm.'):
-            return None  # a bug of ours
-        frame = frame.tb_next
-    return name
+            said = f'{type(metric).__name__} cannot process the output of the model for {path or "a sample"}'
+        module = frame.f_globals.get('__name__', '')  # generated code (torch.fx) has none
+    return None if module.startswith('fan_mm.') else said  # a bug of ours
 
 
 def _in_hook(error: BaseException) -> str | None:
     """Which hook of a task library or the user's own raised an error; None if none did."""
     if is_of_memory(error) or isinstance(error, OSError):
         return None
-    name, frame = None, error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_name == 'call_hook':
-            hook = frame.tb_frame.f_locals.get('hook')
-            ours = type(hook).__module__.partition('.')[0] in ('mmengine', 'fan_mm')
-            name = None if hook is None or ours else f'{type(hook).__name__} fails'
-        frame = frame.tb_next
-    return name
+    hooks = [f.f_locals.get('hook') for f, name, _ in _frames(error) if name == 'call_hook']
+    if not hooks or hooks[-1] is None:
+        return None
+    ours = type(hooks[-1]).__module__.partition('.')[0] in ('mmengine', 'fan_mm')
+    return None if ours else f'{type(hooks[-1]).__name__} fails'
 
 
 def _scheduling(error: BaseException) -> str | None:
     """Which scheduler raised an error, as one that waits for a score that no validation gives; else None."""
-    frame = error.__traceback__
-    while frame is not None:
-        scheduler = frame.tb_frame.f_locals.get('self')
-        if frame.tb_frame.f_code.co_name == 'step' and isinstance(scheduler, _ParamScheduler):
+    for _, step, scheduler in _frames(error):
+        if step == 'step' and isinstance(scheduler, _ParamScheduler):
             return f'param_scheduler: {type(scheduler).__name__} fails'
-        frame = frame.tb_next
     return None
 
 
-def _sampling(error: BaseException) -> str | None:
-    """The name of the sampler, of samples or batches, that raised an error; else None."""
-    frame, name = error.__traceback__, None
+def _predicting(error: BaseException) -> str | None:
+    """Which image's batch a third-party model failed on, later than on the first; None if none did, or ours."""
+    if is_of_memory(error):
+        return None
+    name, frame = None, error.__traceback__
     while frame is not None:
-        sampler = frame.tb_frame.f_locals.get('self')
-        if frame.tb_frame.f_code.co_name == '__iter__' and isinstance(sampler, Sampler):
-            name = type(sampler).__name__
+        step, local = frame.tb_frame.f_code.co_name, frame.tb_frame.f_locals
+        if step in ('train_step', 'val_step', 'test_step') and isinstance(
+            local.get('self'), Module
+        ):
+            paths = (getattr(sample, 'img_path', None) for sample in _samples_in(local.get('data')))
+            name = f'the model fails on the batch of {next(filter(None, paths), "some samples")}'
+        elif name and frame.tb_frame.f_globals.get('__name__', '').startswith('fan_mm.'):
+            return None  # perhaps a bug of ours
         frame = frame.tb_next
     return name
 
 
+def _samples_in(batch: Any) -> list:
+    samples = batch.get('data_samples') if isinstance(batch, dict) else None
+    return samples if isinstance(samples, list) else []
+
+
+def _sampling(error: BaseException) -> str | None:
+    """The name of the sampler, of samples or batches, that raised an error; else None."""
+    samplers = [s for _, step, s in _frames(error) if step == '__iter__' and isinstance(s, Sampler)]
+    return type(samplers[-1]).__name__ if samplers else None
+
+
 def _while_loading(error: BaseException) -> bool:
-    frame = error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename.endswith('torch/utils/data/dataloader.py'):
-            return True
-        frame = frame.tb_next
-    return False
+    loader = 'torch/utils/data/dataloader.py'
+    return any(frame.f_code.co_filename.endswith(loader) for frame, *_ in _frames(error))

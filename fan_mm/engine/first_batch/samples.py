@@ -64,7 +64,7 @@ def load_samples(
 
 
 def failed_sample(loader: DataLoader, batch: int) -> InputError | None:
-    """Which sample of a batch cannot be loaded, and why; None if that cannot be told.
+    """Which sample of a batch cannot be loaded, or why they form none; None if that cannot be told.
 
     Args:
         loader: of mmengine's Runner, whose samplers give the same order again.
@@ -78,7 +78,11 @@ def failed_sample(loader: DataLoader, batch: int) -> InputError | None:
             sampler.indices = sampler._indices_of_rank()
         size = loader.batch_size or batches.batch_size
         indices = list(itertools.islice(iter(sampler), batch * size, (batch + 1) * size))
-        load_samples(loader.dataset, indices, name)
+        samples = load_samples(loader.dataset, indices, name)
+        try:
+            loader.collate_fn(samples)
+        except Exception as error:  # whatever a function of the user's own may raise
+            raise InputError(f'{name}: samples cannot form a batch: {one_line(error)}') from error
     except InputError as error:
         return error
     except Exception:  # a sampler of the user's own: the error itself is what is known

@@ -9,7 +9,6 @@ import difflib
 import itertools
 import logging
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from fan_mm.engine.evaluators import (
+    check_categories,
     collectors,
     computes_as,
     evaluate_here,
@@ -50,6 +50,8 @@ from fan_mm.engine.first_batch.outputs import (
     without_losses,
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.engine.first_batch.several_sizes import mixed_batch
+from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
 
@@ -139,15 +141,11 @@ def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
     A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
     """
     memory = ModelMemory(model)
-    state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with random_states_kept(), torch.no_grad():
             model.eval()
             yield
     finally:
-        random.setstate(state)
-        np.random.set_state(numpy_state)
         with torch.no_grad():
             memory.put_back()
 
@@ -175,10 +173,14 @@ def _try_loop(
     if own:
         return
     evaluator = loop.evaluator
+    check_categories(dataset, evaluator)
     _say_missed(evaluator, total, name)
     _say_joined_twice(evaluator, dataset, name)
     with left_as_it_was(evaluator), writing_aside(evaluator):
         ids = [_process(loader, samples, step, loop, name) for samples in loaded]
+        if not parts and (mixed := mixed_batch(dataset, order, size)) and mixed != batches[0]:
+            samples = load_samples(dataset, mixed, f'{name}_dataloader')
+            ids.append(_process(loader, samples, step, loop, name, several_sizes=True))
         ends = list(itertools.accumulate(len(batch) for batch in batches))
         if parts:
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
@@ -245,16 +247,24 @@ def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
         print_log(f'fan_mm: {line}', 'current', logging.WARNING)
 
 
-def _process(loader: DataLoader, samples: list, step: Callable, loop: Any, name: str) -> list:
+def _process(
+    loader: DataLoader,
+    samples: list,
+    step: Callable,
+    loop: Any,
+    name: str,
+    several_sizes: bool = False,
+) -> list:
     """Let the model and the metrics take a batch; returns the ids of its images."""
     try:
         batch = loader.collate_fn(samples)
         with autocast(enabled=loop.fp16):
             outputs = without_losses(step(batch))
     except Exception as error:  # whatever a model may raise
-        line = one_line(error)
+        which = 'a batch of images of several sizes' if several_sizes else 'the first batch'
+        hint = '; resize or crop them in the pipeline, or set batch_size=1' if several_sizes else ''
         raise InputError(
-            f'{name}_dataloader: the model fails on the first batch: {line}'
+            f'{name}_dataloader: the model fails on {which}: {one_line(error)}{hint}'
         ) from error
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)

@@ -1,7 +1,7 @@
 """The audit's side of a sweep: what it watches in each cell, and what it says after the clean one."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.evaluator import Evaluator
@@ -12,6 +12,7 @@ from fan_mm.evaluation.audit import Facts, audit, in_words
 from fan_mm.evaluation.audit.crops import cropped_twice
 from fan_mm.evaluation.audit.evidence import Seen, merged
 from fan_mm.evaluation.audit.watch import Watch
+from fan_mm.evaluation.cell_dataset import metainfo_of
 from fan_mm.evaluation.cells import CLEAN, Cell
 
 _IGNORED = 255  # of mmseg's labels, where no metric says another value
@@ -42,6 +43,10 @@ class Auditor:
         self.classes = classes
         named = [m.ignore_index for m in evaluator.metrics if hasattr(m, 'ignore_index')]
         self.ignored = next((n for n in named if isinstance(n, int)), _IGNORED)
+        metainfo = metainfo_of(dataset)
+        label_map = metainfo.get('label_map') if isinstance(metainfo, Mapping) else None
+        # mmseg's, of the classes that metainfo.classes chooses
+        self.leaves_out = self.ignored in (label_map or {}).values()
 
     def watch(self, cell: Cell) -> Watch:
         """Begin to look at a cell, on each rank."""
@@ -50,6 +55,8 @@ class Auditor:
     def evidence(self, cell: Cell, parts: Sequence[Seen | None]) -> dict[str, Any]:
         """What all ranks saw of a cell, for its record."""
         found = merged(parts, len(self.classes) or None)
+        if 'ignored' in found and self.leaves_out:  # as was wished
+            found |= {'labels': found['labels'] - found['ignored'], 'ignored': 0}
         if cell == CLEAN and (crop := cropped_twice(self.dataset, self.paths, len(self.classes))):
             found['cropped_twice'] = crop
         return found

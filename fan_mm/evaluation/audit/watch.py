@@ -183,7 +183,10 @@ Classes = tuple[np.ndarray | None, np.ndarray]
 def _of_pixels(sample: Any, ignored: int | None) -> Classes | None:
     """Labels, or `IGNORED`, and predicted classes of some pixels of an image."""
     predicted, truth = (_part(sample, n, 'data') for n in ('pred_sem_seg', 'gt_sem_seg'))
-    if not isinstance(predicted, Tensor) or predicted.is_floating_point():
+    if not isinstance(predicted, Tensor):
+        return None
+    # of heads with one output mmseg makes 0.0 and 1.0
+    if predicted.is_floating_point() and not torch.equal(predicted, predicted.trunc()):
         return None
     step = max(1, math.isqrt(predicted.numel() // PIXELS))
     maps = [predicted.squeeze()]

@@ -2,7 +2,8 @@
 
 Copies of another size or orientation put every prediction in the wrong place. Sizes are told
 by the headers. A photo's EXIF orientation is applied by some loaders and ignored by others, so where
-an image has one, the loader itself is asked.
+an image has one, the loader itself is asked. Copies that were read in one order of channels and written in
+the other have red and blue swapped, which the colours of a few pairs show.
 """
 
 import functools
@@ -26,6 +27,9 @@ _MOST = 5000  # pairs that are looked at
 _TURNED = 16  # pairs of photos with an orientation that are loaded
 _THUMB = 32  # pixels
 _CLEARER = 0.2  # how much better another orientation must correlate
+_COLOURED = 8  # pairs whose colours are compared
+_ENOUGH = 4  # crops may by chance have other colours than their originals where those have them
+_SWAPPED = -0.5  # correlation of what blue exceeds red by; no corruption turns it around
 
 # What each EXIF orientation asks to be done with an array that is stored so.
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -81,6 +85,9 @@ def check_fit(
                     f'{copy} has another orientation than {clean} (EXIF orientation {orientation}) '
                     f'as the config loads it: {_HOW}'
                 )
+    if loader:
+        few = [clean_paths[i] for i in spread(len(clean_paths), _COLOURED)]
+        _check_colours(loader, list(_pairs(images, cells, few)))
     if not is_classification(transforms):
         if unfit:
             raise unfit
@@ -152,6 +159,34 @@ def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) 
     turns = (_TURNS[orientation], _TURNS[_BACK.get(orientation, orientation)])
     others = [float((turn(clean) * copy).mean()) for turn in turns]
     return float((clean * copy).mean()) + _CLEARER >= max(others)
+
+
+def _check_colours(loader: Loader, pairs: Sequence[tuple[str, Path]]) -> None:
+    """Compare the colours of some copies with those of their originals.
+
+    Raises:
+        InputError: red and blue are swapped in most of them.
+    """
+    alike = {}
+    for clean, copy in (pairs[i] for i in spread(len(pairs), _COLOURED)):
+        one, other = _blueness(load(loader, clean)), _blueness(load(loader, copy))
+        if one is not None and other is not None:
+            alike[clean, copy] = float((one * other).mean())
+    if len(alike) >= _ENOUGH and np.median(list(alike.values())) < _SWAPPED:
+        clean, copy = min(alike, key=alike.__getitem__)
+        raise InputError(
+            f'{copy} and other copies have red and blue swapped, compared with {clean}: cv2 reads and writes BGR, '
+            'imagecorruptions and Pillow take RGB; generate them again'
+        )
+
+
+def _blueness(image: np.ndarray | None) -> np.ndarray | None:
+    """What blue exceeds red by in a small square image, of mean 0 and variance 1; None without colours."""
+    if image is None or image.ndim != 3 or image.shape[2] < 3:
+        return None
+    small = cv2.resize(image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
+    excess = small[..., 0] - small[..., 2]
+    return (excess - excess.mean()) / excess.std() if excess.std() > 1 else None
 
 
 def _thumb(image: np.ndarray) -> np.ndarray:

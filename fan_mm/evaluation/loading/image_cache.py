@@ -28,10 +28,11 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_rank
 from mmengine.logging import print_log
 
 from fan_mm.cores import available_memory, lies_in_memory
+from fan_mm.engine.random_states import random_states, random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellDataset
 from fan_mm.evaluation.loading.nested_transforms import flatten, names_of
-from fan_mm.evaluation.loading.picture_flow import picture_in, random_states, random_states_kept
+from fan_mm.evaluation.loading.picture_flow import picture_in
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import alone_in, is_held
 

@@ -8,7 +8,6 @@ red comes first there or blue.
 
 import contextlib
 import copy
-import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from PIL import Image
 
 from fan_mm.datasets.transforms.picture_forms import in_form_of, pixels_of
+from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import change_inside, flatten, inside
 from fan_mm.images import SUFFIXES, read_image, write_image
@@ -70,23 +70,6 @@ def run(transforms: Sequence[Transform], sample: dict) -> Exception | None:
         except Exception as error:  # third-party transforms may raise anything
             return error
     return None
-
-
-def random_states() -> tuple:
-    """States of the random generators that a transform may draw from."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-@contextlib.contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Set the random generators back after the block."""
-    states = random_states()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 def picture_in(results: Any) -> Any:

@@ -10,7 +10,13 @@ from PIL import Image
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
-from fan_mm.evaluation.pipelines import is_loader
+from fan_mm.evaluation.loading.picture_flow import Look, colour_orders, copied
+from fan_mm.evaluation.pipelines import (
+    as_the_model_gets_it,
+    first_sample,
+    is_loader,
+    landmarks_of,
+)
 from fan_mm.images import read_image
 from fan_mm.picture_files import refuse_cut
 
@@ -26,6 +32,23 @@ def pipelines_of(dataset: Any) -> Iterator[Sequence]:
         yield from pipelines_of(dataset.dataset)
     else:
         yield getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+
+
+def red_first(dataset: Any) -> bool:
+    """Whether the images of a built dataset, of the first inside wrappers, leave its pipeline with red first.
+
+    False where nothing tells: mm's own loaders and transforms have blue first.
+    """
+    while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
+        dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset
+    transforms, look = getattr(getattr(dataset, 'pipeline', None), 'transforms', ()), Look()
+    if not transforms or (sample := first_sample(dataset)) is None:
+        return False
+    placed = as_the_model_gets_it(transforms, look, landmarks_of(transforms, dataset, sample))
+    try:
+        return colour_orders(copied(placed), look, sample) == {'rgb'}
+    except InputError:  # a transform that takes no painted image
+        return False
 
 
 def refuse_cut_pictures(dataset: Any) -> None:
@@ -89,24 +112,3 @@ def load_picture(loader: Loader | None, file: str | Path) -> np.ndarray:
     image = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
     channels = [2, 1, 0] if image.shape[-1] >= 3 else [0, 0, 0]  # grey, and grey with alpha
     return np.ascontiguousarray(image[..., channels])
-
-
-def load_sample(dataset: Any, index: int) -> Any:
-    """A sample of a dataset as its pipeline packs it.
-
-    Raises:
-        InputError: it cannot be loaded; names the file that is to blame.
-    """
-    try:
-        return dataset[index]
-    except InputError:
-        raise
-    except Exception as error:  # whatever a loader raises
-        why = f'{type(error).__name__}: {" ".join(str(error).split())}'
-        info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
-        image = info.get('img_path')
-        others = [v for k, v in info.items() if k.endswith('_path') and isinstance(v, str)]
-        for file in dict.fromkeys([*([image] if image else []), *others]):
-            if '://' not in file and read_image(Path(file)) is None:
-                raise InputError(f'{file} cannot be read as an image ({why})') from error
-        raise InputError(f'sample {index} ({image}) cannot be loaded: {why}') from error

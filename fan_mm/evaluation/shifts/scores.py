@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fan_mm.evaluation.bootstrap import interval
-from fan_mm.evaluation.metrics import retention
+from fan_mm.evaluation.metrics import mean, retention
 from fan_mm.evaluation.shifts.measured import Measured
 from fan_mm.evaluation.shifts.pooling import MEAN, POOLED, Pooled, ShiftCell
 
@@ -111,7 +111,7 @@ class SetScores:
         """
         of_condition = of_condition or self._of_condition
         return {
-            'clean': None if self.clean is None else self._number([[self.clean]], _mean),
+            'clean': None if self.clean is None else self._number([[self.clean]], mean),
             'conditions': {m.cell.condition: of_condition(m) for m in self.conditions},
             POOLED: self._pooled(),
             MEAN: self._mean(),
@@ -141,7 +141,7 @@ class SetScores:
 
     def _of_condition(self, measured: Measured) -> dict[str, Any]:
         return {
-            'score': self._number([[measured]], _mean),
+            'score': self._number([[measured]], mean),
             'retention': self._retention([[measured]]),
         }
 
@@ -173,20 +173,20 @@ class SetScores:
             }
             return {'score': nothing, 'retention': None, 'reason': why}
         return {
-            'score': self._number([self.conditions], _mean),
+            'score': self._number([self.conditions], mean),
             'retention': self._retention([self.conditions]),
             'reason': None,
         }
 
     def _mean(self) -> dict[str, Any]:
         found = {
-            'score': self._number(self.singly, _mean),
+            'score': self._number(self.singly, mean),
             'retention': self._retention(self.singly),
         }
         if self.info.effective and self.clean is not None:
             found['effective_robustness'] = self._number(
                 [*self.singly, [self.clean]],
-                lambda scores: effective_robustness(_mean(scores[:-1]), scores[-1]),
+                lambda scores: effective_robustness(mean(scores[:-1]), scores[-1]),
             )
         return found
 
@@ -195,7 +195,7 @@ class SetScores:
         if self.clean is None:
             return None
         return self._number(
-            [*groups, [self.clean]], lambda scores: retention(_mean(scores[:-1]), scores[-1])
+            [*groups, [self.clean]], lambda scores: retention(mean(scores[:-1]), scores[-1])
         )
 
     def _number(
@@ -246,10 +246,6 @@ class SetScores:
             for i in self.scored
         }
         return {self.pooled.metric: found}
-
-
-def _mean(scores: Sequence[Any]) -> Any:
-    return sum(scores) / len(scores)
 
 
 def _defined(value: Any) -> float | None:

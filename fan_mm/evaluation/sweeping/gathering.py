@@ -11,6 +11,7 @@ from mmengine.dist import collect_results, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
+from fan_mm.engine.machines import shared_by_all
 from fan_mm.evaluation.audit.evidence import Seen
 
 
@@ -40,6 +41,8 @@ class RankPart:
 class Gathering:
     """Brings the parts of a cell to rank 0, by the way that the evaluator's first metric names.
 
+    Machines that do not share the folder of that way send their parts through the process group.
+
     Args:
         evaluator: of the sweep.
         work_dir: of the sweep; a folder in it serves where the metric names none.
@@ -47,7 +50,9 @@ class Gathering:
 
     def __init__(self, evaluator: Evaluator, work_dir: Path | None) -> None:
         self._evaluator = evaluator
+        self._work_dir = work_dir
         self._folder = work_dir and work_dir / '.collect'
+        self._shared: bool | None = None  # whether all processes see the folder
         self._times = 0
 
     def gather(self, part: RankPart) -> list[RankPart] | None:
@@ -57,12 +62,17 @@ class Gathering:
         way of dealing them, and leaves the other ranks waiting if rank 0 fails between.
         """
         metric = self._evaluator.metrics[0]
-        folder = metric.collect_dir
-        if folder is None and metric.collect_device == 'cpu' and self._folder:
-            # A new name each time: network file systems remember for a while what was removed.
-            self._times += 1
-            folder = str(self._folder / str(self._times))
-        return collect_results([part], get_dist_info()[1], metric.collect_device, folder)
+        device, folder = metric.collect_device, metric.collect_dir
+        if folder is None and device == 'cpu':
+            if self._shared is None:
+                self._shared = shared_by_all(self._work_dir or '.')
+            if not self._shared:
+                device = 'gpu'  # mmengine's name for the process group
+            elif self._folder:
+                # A new name each time: network file systems remember for a while what was removed.
+                self._times += 1
+                folder = str(self._folder / str(self._times))
+        return collect_results([part], get_dist_info()[1], device, folder)
 
     def tidy(self) -> None:
         """Remove what lies in the work dir for it, left by a kill too."""

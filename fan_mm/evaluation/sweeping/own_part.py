@@ -23,6 +23,8 @@ from fan_mm.evaluation.gallery import Gallery
 from fan_mm.evaluation.progress import Progress
 from fan_mm.evaluation.sweeping.cell_metrics import CellMetrics
 from fan_mm.evaluation.sweeping.gathering import RankPart
+from fan_mm.few_names import few
+from fan_mm.fileio import printable
 
 
 class OwnPart:
@@ -122,7 +124,9 @@ class OwnPart:
             self.metrics.put_back()
             part.error, part.lasting = self._why(cell, error, [] if loaded else positions)
             if not untried and not isinstance(error, InputError):
-                print_log(f'{cell}:\n{traceback.format_exc()}', 'current', logging.ERROR)
+                where = few(printable(self.infos[p]['img_path']) for p in positions)
+                text = f'{cell}, at {where}:\n{traceback.format_exc()}'
+                print_log(text, 'current', logging.ERROR)
             # The frames of the error hold what filled the memory, and the loader's iterator, in a
             # cycle that would make it wait ten seconds for its workers.
             traceback.clear_frames(error.__traceback__)

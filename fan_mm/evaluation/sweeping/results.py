@@ -35,6 +35,7 @@ def results_of(
     dataset: dict[str, Any],
     protocol: dict[str, Any],
     colours: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
 ) -> tuple[dict[str, Any], PerImage | None, PerImage | None]:
     """What results.json, per_image.npz and calibration.npz hold.
 
@@ -48,6 +49,7 @@ def results_of(
         dataset: see `build_results`.
         protocol: see `build_results`.
         colours: for the audit.
+        settings: of the metric, see `build_results`.
 
     Raises:
         InputError: statistics of a cell are damaged.
@@ -85,6 +87,7 @@ def results_of(
         protocol=protocol,
         per_image=per_image,
         audit=audit(facts),
+        settings=settings,
     )
     if calibration is None:
         return results, per_image, None

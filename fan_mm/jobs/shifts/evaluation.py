@@ -16,7 +16,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.amp import autocast
 
 from fan_mm.datasets.shifts import SHIFT_SETS
@@ -111,6 +111,10 @@ def evaluate_shifts(
         raise InputError('--clean SET=SPLIT is for segmentation models, and excludes --no-clean')
     found = find_sets(folders, task, splits or {}, encodings or {}, cityscapes, submission)
     withheld = {name: cs for name, cs in found.items() if is_withheld(cs)}
+    if submission and not withheld:
+        raise InputError(
+            '--submission: the labels of all splits are here; name one that has none, such as --split acdc=test'
+        )
     found = {name: cs for name, cs in found.items() if name not in withheld}
     content = read_checkpoint(checkpoint)
     notes = use_annotated_split(cfg)
@@ -120,14 +124,9 @@ def evaluate_shifts(
     parts = parts_of(cfg, task, found, cityscapes, clean and bool(found), twin)
     unlabelled = parts_of(cfg, task, withheld, None, False)
     check_part_classes(cfg, content, [*parts, *unlabelled])
-    first = (parts or unlabelled)[0]
-    cfg.test_dataloader = copy.deepcopy(first.loader)
-    cfg.test_evaluator = copy.deepcopy(first.evaluator)
     cfg.work_dir = str(work_dir / 'log')
-    try:
-        runner, loop = ready_to_test(cfg, content, checkpoint, launcher, notes)
-    except InputError as error:
-        raise InputError(named(str(error), first) if first.condition else str(error)) from None
+    first = (parts or unlabelled)[0]
+    runner, loop = _ready(cfg, first, content, checkpoint, launcher, notes)
     fp16 = getattr(loop, 'fp16', False)
     model = unwrapped(runner.model)
     if fit_temperature:
@@ -141,9 +140,7 @@ def evaluate_shifts(
         }
         submissions = _submissions(cfg, unlabelled, submission, info) if submission else []
         if options.get('overwrite') and is_main_process():
-            remove_report(work_dir)
-            for name in (RESULTS, PER_IMAGE, CALIBRATION):
-                (work_dir / name).unlink(missing_ok=True)
+            _discard_results(work_dir)
         _try(model, sweeps, fp16)
         for split in submissions:
             try_withheld(split, model, fp16)
@@ -158,6 +155,24 @@ def evaluate_shifts(
 
 
 # ------------------------------------------------------------------------------------- preparation
+
+
+def _ready(
+    cfg: Config, first: Part, content: object, checkpoint: str, launcher: str, notes: Sequence[str]
+) -> tuple[Runner, BaseLoop]:
+    """The Runner and its test loop, as of `ready_to_test`, made with the loader of the first part."""
+    cfg.test_dataloader = copy.deepcopy(first.loader)
+    cfg.test_evaluator = copy.deepcopy(first.evaluator)
+    try:
+        return ready_to_test(cfg, content, checkpoint, launcher, notes)
+    except InputError as error:
+        raise InputError(named(str(error), first) if first.condition else str(error)) from None
+
+
+def _discard_results(work_dir: Path) -> None:
+    remove_report(work_dir)
+    for name in (RESULTS, PER_IMAGE, CALIBRATION):
+        (work_dir / name).unlink(missing_ok=True)
 
 
 def _sweep(
@@ -266,5 +281,6 @@ def _run(part: Part, sweep: RobustnessSweep) -> dict[str, Any]:
 
 def _how_to_go_on(sweeps: Mapping[Part, RobustnessSweep], options: Mapping[str, Any]) -> str:
     without = ' without --overwrite' if options.get('overwrite') else ''
-    stored = sum(bool(sweep.stored()) for sweep in sweeps.values())
-    return f'{stored} of {len(sweeps)} conditions are stored; the same command{without} continues'
+    number = sum(bool(sweep.stored()) for sweep in sweeps.values())
+    stored = f'{number} of {len(sweeps)} conditions are stored; ' if is_main_process() else ''
+    return f'{stored}the same command{without} continues'

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from fan_mm.engine.first_batch.outputs import check_outputs, without_losses
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.first_batch.trial import try_model
+from fan_mm.engine.machines import shared_by_all
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
@@ -46,6 +47,11 @@ class Withheld:
             [str(info['img_path']) for info in sample_infos(found, range(len(found)))]
             for found in sets
         ]
+        if not shared_by_all(self.submission.folder.parent):
+            raise InputError(
+                f'--submission {self.submission.folder.parent}: each machine would write its own images only; '
+                'choose a folder that all of them share'
+            )
         self.all_images = [image for images in self.images for image in images]
         self.missing = set(by_rank_0(lambda: self.submission.missing(self.all_images)))
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm_python
 from corrupted_files import (
     ROOT,
     TOOL,
@@ -95,11 +96,11 @@ def test_lists_that_a_power_cut_left_incomplete_are_made_up_for(tmp_path, source
     assert tree(destination) == before and check(destination) == []
 
 
-def command(source, destination, *options):
+def command(source, destination, *options, python=sys.executable):
     cells = ['--benchmark', 'all', '--corruptions', 'noise', 'fog', 'snow']
     cells += ['--severities', '1', '2', '4']
     return [
-        sys.executable,
+        python,
         str(TOOL),
         'cityscapes',
         str(source),
@@ -160,13 +161,14 @@ def test_killed_and_stopped_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     folder = pictures(destination)[0].parent
     (folder / '.aachen_000000.0123456789ab.png').write_bytes(b'\x89PNG half')
 
-    status, output = start_and_signal(arguments, destination, orphans + 3, signal.SIGTERM)
+    stopped = command(source, destination, '--jobs', '2', python=warm_python.python())
+    status, output = start_and_signal(stopped, destination, orphans + 3, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     assert 'Traceback' not in output
     assert not [name for name in tree(destination) if Path(name).name.startswith('.')]
 
     before = len(pictures(destination))
-    alone = command(source, destination, '--jobs', '1')
+    alone = command(source, destination, '--jobs', '1', python=warm_python.python())
     status, output = start_and_signal(alone, destination, before + 2, signal.SIGINT)
     assert status == 130
     assert 'Traceback' not in output

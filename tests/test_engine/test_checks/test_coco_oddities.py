@@ -46,6 +46,14 @@ def flat_without_area(content):
     content['annotations'][2].update(segmentation=[1, 2, 3, 4, 5, 6], area=0)
 
 
+def without_area(number, area=0, **keys):
+    def change(content):
+        for entry in content['annotations'][:number]:
+            entry.update(area=area, **keys)
+
+    return change
+
+
 def one_right(content):
     each(bbox=[50, 30, 79, 59])(content)
     content['annotations'][3]['bbox'] = [50, 30, 20, 20]
@@ -74,6 +82,11 @@ def one_right(content):
         (scaled(1), MASKS, '4 of 4 objects are not where their boxes are'),
         (scaled(1 / 80, 1 / 60), None, None),
         (half_hidden, MASKS, None),
+        (without_area(3), None, r'3 of 4 objects have no area above 0 \(.* annotation 10\): mmdet'),
+        (without_area(3, -400.0), None, '3 of 4 objects have no area above 0'),
+        (without_area(2), None, None),  # COCO has some, by rounding
+        (without_area(3, bbox=[5, 5, 0.4, 9]), None, None),  # too small for mmdet anyhow
+        (without_area(3, None, bbox=[90, 5, 9, 9]), None, None),  # outside, where nobody looks
     ],
 )
 def test_odd_objects(tmp_path, change, masks, words):

@@ -211,6 +211,18 @@ def test_lists_where_mmengine_takes_one_path(change):
         check_dataset('d', CITY | change)
 
 
+@pytest.mark.parametrize(
+    ('prefix', 'words'),
+    [
+        ('leftImg8bit/val', r"text 'leftImg8bit/val', .* a dict, such as dict\(img_path='leftImg8bit/val'\)"),
+        (dict(img='a', seg='b'), 'has img, seg, but CityscapesDataset takes img_path and seg_map_path'),
+    ],
+)  # fmt: skip
+def test_folders_as_other_libraries_take_them(prefix, words):
+    with pytest.raises(InputError, match=rf'^d\.data_prefix (is the )?{words}$'):
+        check_dataset('d', CITY | dict(data_prefix=prefix))
+
+
 @DATASETS.register_module()
 class TakesSeveral(BaseDataset):
     """A dataset of one's own that joins its files itself."""
@@ -232,6 +244,8 @@ def test_lists_that_a_class_of_ones_own_takes(kind, tmp_path):
     assert check_dataset('d', dict(type=kind, ann_file=['a', 'b'], data_root=str(tmp_path)))
 
 
+LOAD = dict(type='LoadImageFromFile')
+OF_1 = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
 
 
@@ -247,6 +261,14 @@ NORMALIZE = dict(type='Normalize', mean=[1], std=[1])
         (CITY | dict(pipeline=[NORMALIZE]), None, None),
         (CITY | dict(metainfo=dict(label_map={0: 1})), None, 'label_map is not used'),
         (dict(type='Unlazy', metainfo=dict(label_map={0: 1})), None, None),
+        (CITY | dict(pipeline=[LOAD]), OF_1, 'gives 0 to 255: multiply both by 255'),
+        (CITY | dict(pipeline=[LOAD]), dict(mean=[0.0], std=[1.0]), None),
+        (CITY | dict(pipeline=[LOAD]), dict(mean=[0.5], std=[255.0]), None),
+        (CITY | dict(pipeline=[LOAD]), dict(mean=[0.5]), None),
+        (CITY | dict(pipeline=[LOAD | dict(imdecode_backend='tifffile')]), OF_1, None),
+        (CITY | dict(pipeline=[LOAD | dict(color_type='unchanged')]), OF_1, None),
+        (CITY | dict(pipeline=[dict(type='ReadsReflectance')]), OF_1, None),
+        (CITY | dict(pipeline=[LOAD, dict(type='torchvision/ToTensor')]), OF_1, None),
     ],
 )
 def test_settings_that_are_not_read_or_done_twice(dataset, preprocessor, words):

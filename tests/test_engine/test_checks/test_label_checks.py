@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from fan_mm.engine import check_config
@@ -198,6 +198,13 @@ def test_a_class_that_is_in_no_label_is_said(folder, split, mask, dataset, words
     assert note.startswith(f'{split}_dataloader.dataset: ') and words in note
 
 
+def test_a_single_class_is_said(folder):
+    folder.write(halves(0, 1))
+    one = dict(metainfo=dict(classes=['fg']), reduce_zero_label=True)
+    assert "has one class, 'fg', which all pixels have" in said(folder.config(**one))
+    assert said(folder.config([dict(type='ReadsLabelsItself')], **one)) == ''
+
+
 def test_more_labels_are_looked_into_before_anything_is_said(tmp_path):
     folder = Folder(tmp_path, count=30)
     folder.write(halves(0, 255))
@@ -300,6 +307,65 @@ def test_a_value_that_a_head_or_a_metric_leaves_out(folder):
     mask[:2] = 99
     folder.write(mask)
     assert said(folder.config(head=dict(ignore_index=99), evaluator=dict(ignore_index=99))) == ''
+
+
+def test_a_value_that_only_the_dataset_leaves_out(folder):
+    """mmseg 0.x asked the dataset; now heads and metrics decide, and leave out 255."""
+    mask = halves(0, 1)
+    mask[:2] = 99
+    folder.write(mask)
+    cfg = folder.config(ignore_index=99)
+    for training, reader in ((True, 'model.decode_head'), (False, 'test_evaluator')):
+        assert f'99, which {reader}.ignore_index=255 does not ignore: set it to 99' in complaint(
+            cfg, training
+        )
+    folder.write(halves(0, 1))
+    note = said(folder.config(ignore_index=0), training=False)
+    assert note == (
+        "test_dataloader.dataset.ignore_index=0 alone has no effect, and class 'bg' counts: set "
+        'ignore_index=0 of test_evaluator, too'
+    )
+    assert said(folder.config(ignore_index=0, evaluator=dict(ignore_index=0)), False) == ''
+
+
+class CutsOff(TRANSFORMS.get('Pad')):
+    """Tells the model what to cut off."""
+
+    def transform(self, results):
+        return super().transform(results) | dict(padding_size=[0, 64, 0, 32])
+
+
+@pytest.mark.parametrize(
+    ('before', 'pad', 'words'),
+    [
+        ([], dict(size=(128, 64)), 'Pad makes 128x64 pixels of 64x32, and mmseg stretches'),
+        ([], dict(size_divisor=48), 'Pad makes 96x48 pixels of 64x32'),
+        ([], dict(size_divisor=32), ''),
+        ([], dict(type='CenterCrop', crop_size=16), 'CenterCrop makes 16x16 pixels of 64x32'),
+        ([], dict(type='CenterCrop', crop_size=(64, 32)), ''),
+        ([dict(type='Resize', scale=(40, 20))], dict(size_divisor=32), '64x32 pixels of 40x20'),
+        ([], dict(type=CutsOff, size=(128, 64)), ''),
+        (
+            [dict(type='ReadsLabelsItself')],
+            dict(size=(128, 64)),
+            '',
+        ),  # fails, as the trial will say
+    ],
+)
+def test_what_is_stretched_in_the_prediction_is_said(folder, before, pad, words):
+    folder.write(halves(0, 1))
+    load = [*before, dict(dict(type='Pad'), **pad), dict(type='LoadAnnotations')]
+    cfg = folder.config(load)
+    note = said(cfg, training=False)
+    assert note.startswith('test_dataloader.dataset.pipeline: ') == bool(words) and words in note
+    assert 'train_dataloader' not in said(cfg)
+    cfg.model.type = OwnSegmentor
+    assert said(cfg, training=False) == ''
+
+
+class OwnSegmentor(MODELS.get('mmseg.EncoderDecoder')):
+    def postprocess_result(self, seg_logits, data_samples=None):
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize('lines', ['000\n001\n', '001'])

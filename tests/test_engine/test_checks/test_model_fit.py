@@ -183,3 +183,25 @@ ONE, ALL = dict(type='H', in_channels=24), dict(type='H', in_channels=[8, 16, 24
 def test_models(model, words, known):
     with pytest.raises(InputError, match=f'^model.{words}') if words else nullcontext():
         models.check_model(model)
+
+
+@pytest.mark.parametrize(
+    ('head', 'own', 'refused'),
+    [
+        (dict(num_classes=2, out_channels=1), None, True),
+        (dict(num_classes=1), None, True),
+        (dict(num_classes=2), None, False),
+        ([dict(num_classes=1), dict(num_classes=2)], None, False),  # the last one decides
+        ([dict(num_classes=2), dict(num_classes=1)], None, True),
+        (dict(num_classes=1), 'merge_preds', False),
+        (dict(num_classes=1), 'forward', True),
+    ],
+)
+def test_augmentation_of_a_head_with_one_output(head, own, refused):
+    """mmseg's model for it takes the sigmoid of what is a sigmoid already: all would be foreground."""
+    merging = pytest.importorskip('mmseg.models').SegTTAModel
+    kind = type('Own', (merging,), {own: lambda self: None}) if own else merging
+    wrapped = dict(type=kind, module=dict(type='EncoderDecoder', decode_head=head))
+    words = '^tta_model: (Own|SegTTAModel) applies the sigmoid of a head with one output twice'
+    with pytest.raises(InputError, match=words) if refused else nullcontext():
+        models._check_merging(wrapped)

@@ -102,6 +102,30 @@ def test_what_is_left_out_is_said(root, change, words):
     assert words is None or re.search(words, notes[0]), notes
 
 
+@pytest.mark.parametrize(('number', 'said'), [(3, True), (2, False)])
+def test_objects_that_are_all_difficult_are_said(root, number, said):
+    for file in sorted((root / 'VOC2007/Annotations').iterdir())[:number]:
+        text = file.read_text().replace('</name>', '</name><difficult>1</difficult>')
+        file.write_text(text)
+    notes = check_voc(PLACE, dataset(root, 'cat'))
+    assert notes == (
+        [
+            f'{PLACE}: all 3 objects checked have difficult 1: mmdet leaves them out of training, and metrics do '
+            'not count them'
+        ]
+        if said
+        else []
+    )
+
+
+def declared(encoding):
+    def change(root):
+        file = root / 'VOC2007/Annotations/2.xml'
+        file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{file.read_text()}')
+
+    return change
+
+
 def test_files_without_objects_are_said(root):
     for file in (root / 'VOC2007/Annotations').iterdir():
         file.write_text(f'<annotation>{SIZE}</annotation>')
@@ -127,6 +151,11 @@ def test_files_without_objects_are_said(root):
             r'no annotation file .*2\.xml',
         ),
         (lambda root: (root / 'VOC2007/Annotations/2.xml').write_text('<a>'), r'2\.xml is not XML'),
+        (
+            declared('GB2312'),
+            r'2\.xml must be saved as UTF-8: multi-byte encodings are not supported',
+        ),
+        (declared('utf-9'), r'2\.xml must be saved as UTF-8: unknown encoding: utf-9'),
         (
             lambda root: (root / 'list.txt').write_text(''),
             r'is empty: .*list\.txt contains no names',

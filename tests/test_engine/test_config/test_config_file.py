@@ -121,6 +121,17 @@ def test_imports_that_may_fail(here, failed):
             read_config('cfg.py')
 
 
+def test_keys_below_a_none(tmp_path):
+    """As a warning of ours advises for ``init_cfg``."""
+    path = tmp_path / 'own.py'
+    path.write_text('model = dict(a=[dict(b=None, c=None)], d=None, e=3)')
+    options = {'model.a.0.b.x': 1, 'model.a.0.b.y': 2, 'model.d.x.y': 'z'}
+    model = dict(a=[dict(b=dict(x=1, y=2), c=None)], d=dict(x=dict(y='z')), e=3)
+    assert read_config(str(path), options).model == model
+    with pytest.raises(InputError, match=r'model\.e is 3, which has no x'):
+        read_config(str(path), {'model.e.x.y': 1})
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
@@ -177,6 +188,16 @@ def test_names_that_a_runner_wrote_for_classes(here, name, taken, inside):
     cfg.dump('b.py')
     again = read_config('b.py')
     assert again.model == cfg.model and again.model.type != name
+
+
+def test_paths_of_pathlib_are_texts(here):
+    Path('a.py').write_text(
+        "pathlib = __import__('pathlib')  # openmmlab's mmengine imports lazily where a config imports\n"
+        "model = dict(type='A', init_cfg=[dict(checkpoint=pathlib.Path('b.pth'))])\n"
+        "load_from = pathlib.Path('~') / 'c.pth'\n"
+    )
+    cfg = read_config('a.py')
+    assert (cfg.model.init_cfg[0].checkpoint, cfg.load_from) == ('b.pth', '~/c.pth')
 
 
 def test_a_misspelt_path(tmp_path):

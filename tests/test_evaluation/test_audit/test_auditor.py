@@ -35,6 +35,19 @@ def test_labels_that_the_metric_ignores(metrics, ignored, monkeypatch):
         assert found.watch(cell) == ('model', False, ignored)
 
 
+@pytest.mark.parametrize(
+    ('metainfo', 'left'),
+    [({}, 3), (dict(label_map={0: 1}), 3), (dict(label_map={0: 1, 1: 255}), 0)],
+)
+def test_labels_of_classes_that_were_not_chosen_are_no_finding(metainfo, left, monkeypatch):
+    seen = {'labels': 5, 'ignored': 3}
+    monkeypatch.setattr(module, 'merged', lambda *_: dict(seen))
+    found = Auditor(
+        'model', SimpleNamespace(metrics=[]), SimpleNamespace(metainfo=metainfo), [], []
+    )
+    assert found.evidence(CORRUPTED[0], [SEEN]) == {'labels': 2 + left, 'ignored': left}
+
+
 @pytest.mark.parametrize('crop', [None, {'size': [32, 32], 'looked_at': 16}])
 def test_crops_are_looked_at_once_in_the_clean_cell(crop, monkeypatch):
     asked = []

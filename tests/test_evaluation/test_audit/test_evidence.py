@@ -77,11 +77,15 @@ def test_ranks_see_together_what_one_sees(make):
     assert one['scores'] and one['pictures']
 
 
-def test_counts_of_pixels():
+@pytest.mark.parametrize('kind', [torch.int64, torch.float32])  # the latter: of one output
+def test_counts_of_pixels(kind):
     given = list(batches(segmented))
+    for *_, samples in given:
+        for sample in samples:
+            sample.pred_sem_seg.data = sample.pred_sem_seg.data.to(kind)
     seen = merged([watched(given)], CLASSES)
     truth = np.concatenate([s.gt_sem_seg.data.numpy().ravel() for *_, b in given for s in b])
-    predicted = np.concatenate([s.pred_sem_seg.data.numpy().ravel() for *_, b in given for s in b])
+    predicted = np.concatenate([s.pred_sem_seg.data.long().ravel() for *_, b in given for s in b])
     assert seen['truth'] == np.bincount(truth[truth < CLASSES], minlength=CLASSES).tolist()
     assert seen['outside'] == [[9, int((truth == 9).sum())]]
     assert seen['ignored'] == (truth == 255).sum()
@@ -97,6 +101,14 @@ def test_counts_of_pixels():
     corrupted = merged([watched(given, clean=False)], CLASSES)
     assert corrupted['most'] == seen['most']
     assert 'truth' not in corrupted
+
+
+def test_maps_of_other_things_than_classes_are_not_counted():
+    given = list(batches(segmented))
+    for *_, samples in given:
+        for sample in samples:
+            sample.pred_sem_seg.data = sample.pred_sem_seg.data + 0.5
+    assert 'most' not in merged([watched(given)], CLASSES)
 
 
 @pytest.mark.parametrize('labels', [[IGNORED, 0, 3], [-3, 0], [1, PIXELS], [2**31, 5], []])

@@ -232,3 +232,37 @@ def test_somebodys_own_loader_decides(tmp_path):
     write_copies(tmp_path / 'applied', clean, applied)
     with pytest.raises(InputError, match='EXIF orientation 8'):
         check(tmp_path / 'applied', clean, dataset)
+
+
+def grey(image):
+    return np.repeat(image.mean(-1, keepdims=True), 3, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ('change', 'swapped'),
+    [
+        (lambda image: image[..., ::-1], True),
+        (lambda image: image, False),
+        (grey, False),
+        (lambda image: 0.5 * image + [100, 60, 20], False),  # tinted as frost is
+    ],
+)
+@pytest.mark.parametrize('loader', [{}, {'imdecode_backend': 'pillow'}])
+def test_red_and_blue_of_copies(tmp_path, change, swapped, loader):
+    clean = write_clean(tmp_path / 'clean', count=4)
+    write_copies(tmp_path / 'c', clean, applied, change)
+    if swapped:
+        with pytest.raises(InputError, match=r'have red and blue swapped, compared with .*clean'):
+            check(tmp_path / 'c', clean, Dataset(**loader))
+    else:
+        check(tmp_path / 'c', clean, Dataset(**loader))
+
+
+@pytest.mark.parametrize('count', [3, 5])
+def test_a_few_copies_prove_nothing(tmp_path, count):
+    """Three of them, and others without colours."""
+    clean = write_clean(tmp_path / 'clean', count=count)
+    for path in clean[3:]:
+        Image.fromarray(scene()).convert('L').save(path)
+    write_copies(tmp_path / 'c', clean, applied, lambda image: image[..., ::-1])
+    check(tmp_path / 'c', clean, Dataset())

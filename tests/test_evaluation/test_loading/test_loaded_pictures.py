@@ -1,15 +1,22 @@
 """Pictures as somebody's loader gives them, and samples that cannot be loaded."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmcv.transforms import LoadImageFromFile
-from mmengine.dataset import Compose
+from mmcv.transforms import LoadImageFromFile, Normalize
+from mmengine.dataset import BaseDataset, Compose
 from PIL import Image
 
 from fan_mm.errors import InputError
-from fan_mm.evaluation.loading.pictures import load_picture, load_sample, loader_in, pipelines_of
+from fan_mm.evaluation.loading.pictures import (
+    load_picture,
+    loader_in,
+    pipelines_of,
+    red_first,
+)
 
 RGB = np.zeros((40, 60, 3), np.uint8)
 RGB[:20], RGB[20:, :30] = (200, 30, 60), (10, 90, 250)
@@ -75,21 +82,41 @@ def test_the_loader_is_found_inside_wrappers():
     assert list(pipelines_of(object())) == [()]
 
 
-def test_a_sample_that_cannot_be_loaded_names_the_file(tmp_path):
+class OneFile(BaseDataset):
+    def load_data_list(self):
+        return [dict(img_path=self.ann_file)]
+
+
+class PackSample:
+    def __call__(self, results):
+        return dict(inputs=torch.from_numpy(np.asarray(results['img']).copy()))
+
+
+def unlike_itself(results):
+    raise TypeError('one colour')
+
+
+@pytest.mark.parametrize(
+    ('steps', 'red'),
+    [
+        ([LoadImageFromFile()], False),
+        ([own(lambda image: image)], True),
+        ([own(np.asarray)], True),
+        ([LoadImageFromFile(), Normalize([0.0] * 3, [1.0] * 3, to_rgb=True)], True),
+        ([LoadImageFromFile(), Normalize([9.0] * 3, [7.0] * 3, to_rgb=True)], False),  # not to be told
+        ([LoadImageFromFile(color_type='grayscale')], False),
+        ([LoadImageFromFile(), unlike_itself], False),
+    ],
+)  # fmt: skip
+def test_which_colour_comes_first(tmp_path, steps, red):
     Image.fromarray(RGB).save(tmp_path / 'a.png')
-    info = dict(img_path=str(tmp_path / 'a.png'), seg_map_path=str(tmp_path / 'label.png'))
+    dataset = OneFile(
+        str(tmp_path / 'a.png'), pipeline=[*steps, PackSample()], serialize_data=False
+    )
+    assert red_first(dataset) == red
+    assert red_first(SimpleNamespace(datasets=[SimpleNamespace(dataset=dataset)])) == red
 
-    class Broken:
-        def __getitem__(self, index):
-            raise ValueError('what\nsomebody says')
 
-        def get_data_info(self, index):
-            return info
-
-    with pytest.raises(
-        InputError, match=r'label.png cannot be read .*ValueError: what somebody says'
-    ):
-        load_sample(Broken(), 0)
-    Image.fromarray(RGB).save(tmp_path / 'label.png')
-    with pytest.raises(InputError, match=r'sample 0 \(.*a.png\) cannot be loaded: ValueError'):
-        load_sample(Broken(), 0)
+@pytest.mark.parametrize('dataset', [None, SimpleNamespace(), [1]])
+def test_datasets_without_pipelines_tell_no_order(dataset):
+    assert not red_first(dataset)

@@ -77,7 +77,7 @@ class Process:
             options.pop('dataset', Samples()),
             batches,
             self.metrics,
-            infos=[],
+            infos=[{'img_path': f'{position}.png'} for position in range(5)],
             labels='labels',
             fp16=False,
             copies=options.pop('copies', False),
@@ -188,6 +188,7 @@ FAILS = RuntimeError('shapes\nand more')
     ],
 )
 def test_a_batch_that_fails(cell, outputs, line, logged, monkeypatch):
+    batch = BATCHES[len(outputs) - 1]
     process = Process(monkeypatch, outputs)
     part = process.evaluate(cell)
     assert process.part.dataset.read == []  # nothing is loaded again
@@ -199,7 +200,8 @@ def test_a_batch_that_fails(cell, outputs, line, logged, monkeypatch):
         ('empty',),
     ]
     assert process.named('agree') == [('agree', None, None)] * (cell == CLEAN)
-    assert [text.startswith(f'{cell}:\nTraceback') for text in process.logged] == [True] * logged
+    start = f'{cell}, at {", ".join(f"{position}.png" for position in batch)}:\nTraceback'
+    assert [text.startswith(start) for text in process.logged] == [True] * logged
 
 
 def test_an_error_does_not_keep_what_filled_the_memory(monkeypatch):

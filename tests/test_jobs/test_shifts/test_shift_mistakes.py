@@ -50,6 +50,11 @@ def broken_picture(root):
         (one_wrong_label, {}, r'ACDC snow: .* has the label 33'),
         (broken_picture, {}, r'ACDC.*snow.*_rgb_anon\.png'),
         (None, {'sets': ('dark_zurich', 'acdc'), 'splits': {'acdc': 'nonsense'}}, 'nonsense'),
+        (
+            None,
+            {'submission': 'to'},
+            r'^--submission: the labels of all splits are here; .*acdc=test$',
+        ),
         (None, {'splits': {'acdc': 'test'}}, r'withheld: --submission DIR .*--split acdc=val'),
         (None, {'splits': {'muses': 'val'}}, '--split muses=val: give --muses DIR, too'),
         (None, {'sets': ('coco_o',)}, 'COCO-O is for detectors, but the config is for segmenters'),

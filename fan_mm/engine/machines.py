@@ -1,0 +1,154 @@
+"""What the machines of a run have in common: each may have disks of its own.
+
+Every process reads config, data and weights by itself. A stale copy on one machine, or a checkpoint that only the
+first one has, would give wrong numbers or a wrong training in silence.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+
+from fan_mm.engine.once_for_all import by_one_of_each_machine
+from fan_mm.errors import InputError
+from fan_mm.few_names import few_and_more
+
+_PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
+_NAMES = 64  # images of a dataset, evenly spaced, whose names are compared
+
+
+def refuse_differences(what: str, value: Callable[[], str], remedy: str) -> None:
+    """Refuse a run whose machines find different things. All processes call it.
+
+    Args:
+        what: the first words of the error's line, a plural.
+        value: gives a short text, in the first process of each machine if there are several machines.
+        remedy: the last words of that line.
+
+    Raises:
+        InputError: in every process: the machines differ, or ``value`` raises it on one.
+    """
+    local_rank = int(os.environ.get('LOCAL_RANK', 0))
+    if sum(all_gather_object(local_rank == 0)) <= 1:
+        return
+    host = socket.gethostname()
+    found: dict[str, str] = {}  # value -> the first machine that has it
+    for line in by_one_of_each_machine(lambda: [f'{value()}\n{host}'], local_rank):
+        text, _, place = line.rpartition('\n')
+        found.setdefault(text, place)
+    if len(found) > 1:
+        said = few_and_more(f'{text} on {place}' for text, place in found.items())
+        raise InputError(f'{what} differ between machines ({said}): {remedy}')
+
+
+def refuse_other_images(name: str, loader: Any) -> None:
+    """Refuse datasets of another length or order: processes share them by numbers. All processes call it.
+
+    Args:
+        name: of the loader in the config.
+        loader: built from it.
+
+    Raises:
+        InputError: in every process: the machines' datasets differ.
+    """
+    dataset = getattr(loader, 'dataset', None)
+    if hasattr(dataset, '__len__'):
+        remedy = 'copy the same data to all of them, and list files in sorted order'
+        refuse_differences(f'the images of {name}', lambda: _listing(dataset), remedy)
+
+
+def _listing(dataset: Any) -> str:
+    """How many images, and a short hash of the names of some, where the dataset tells them."""
+    total = len(dataset)
+    text = f'{total} images'
+    with contextlib.suppress(Exception):  # the samples of somebody's dataset may be anything
+        chosen = [dataset.get_data_info(i * total // _NAMES) for i in range(_NAMES)]
+        names = '\0'.join(Path(info['img_path']).name for info in chosen)
+        text += f' listed as {hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}'
+    return text
+
+
+def say_other_configs(cfg: Config) -> list[str]:
+    """Lines for the log about what differs between the configs of the processes. All of them call it."""
+    here = {path: text for path, text in _settings(cfg.to_dict()) if path not in _PER_PROCESS}
+    configs = all_gather_object((socket.gethostname(), here))
+    (first, reference), *others = configs
+    for host, settings in others:
+        paths = sorted(reference.keys() | settings.keys())
+        if other := [path for path in paths if reference.get(path) != settings.get(path)]:
+            return [
+                f'{host} has another config than {first} ({few_and_more(other)}): is it the same command, and '
+                'the same version of the file?'
+            ]
+    return []
+
+
+def shared_by_all(folder: str | os.PathLike) -> bool:
+    """Whether all processes see the same folder, not each machine one of its own. All of them call it.
+
+    Args:
+        folder: it is made where it is missing.
+    """
+    if get_world_size() == 1:
+        return True
+    folder = Path(folder)
+    # A new name (of `fan_mm.fileio.whole_file`'s temporary files): network file systems remember what was missing.
+    name = [f'.seen_by_all.{secrets.token_hex(6)}']
+    broadcast_object_list(name)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_main_process():
+            (folder / name[0]).touch()
+    all_gather_object(None)  # rank 0 has written
+    shared = all(all_gather_object((folder / name[0]).exists()))
+    if is_main_process():
+        with contextlib.suppress(OSError):
+            (folder / name[0]).unlink(missing_ok=True)
+    return shared
+
+
+def collect_without_disk(evaluator: Evaluator | Any) -> None:
+    """Let metrics collect through the process group where mmengine's folder for it is not shared.
+
+    That folder is below the current one; after hours of training, the first validation would fail. All
+    processes call it.
+    """
+    metrics = [m for m in getattr(evaluator, 'metrics', ()) if _collects_in_current_folder(m)]
+    if not metrics or shared_by_all('.'):
+        return
+    for metric in metrics:
+        metric.collect_device = 'gpu'  # so it is called; without a GPU, too, it is the group
+    print_log(
+        'fan_mm: the machines do not share the current folder, or cannot write there: metrics collect results through '
+        "the process group (collect_device='gpu')",
+        'current',
+        logging.WARNING,
+    )
+
+
+def _collects_in_current_folder(metric: Any) -> bool:
+    return getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None
+
+
+def _settings(part: Any, path: str = '') -> Iterator[tuple[str, str]]:
+    """The single values of a config, in a form that is equal in all processes where they are."""
+    if isinstance(part, Mapping):
+        inner = [(f'{path}.{name}' if path else str(name), value) for name, value in part.items()]
+    elif isinstance(part, list | tuple):
+        inner = [(f'{path}.{number}', value) for number, value in enumerate(part)]
+    else:
+        yield path, re.sub(r' at 0x[0-9a-fA-F]+', '', repr(part))
+        return
+    for name, value in inner:
+        yield from _settings(value, name)

@@ -1,0 +1,30 @@
+"""mmengine's Runner with a console that keeps to what happens: descriptions of the run are in its log file alone.
+
+They have about 500 lines: the last line, which may be an error, and the warnings stay on the screen without them.
+"""
+
+import logging
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+_DESCRIPTIONS = ('-' * 60 + '\nSystem environment:', 'Config:\n', 'Hooks will be executed in')
+
+
+def _is_no_description(record: logging.LogRecord) -> bool:
+    return not str(record.msg).lstrip().startswith(_DESCRIPTIONS)
+
+
+class ShortConsoleRunner(Runner):
+    """Runner that writes environment, config and hooks to its log file, and on the console where that is."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """As mmengine does, with a filter on what is shown."""
+        logger = super().build_logger(*args, **kwargs)
+        if logger.log_file is not None:
+            logger.info('environment, config and hooks: %s', logger.log_file)
+            for handler in logger.handlers:
+                if type(handler) is logging.StreamHandler:
+                    handler.addFilter(_is_no_description)
+        return logger

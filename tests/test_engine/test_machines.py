@@ -1,0 +1,206 @@
+"""Machines that each read their own disks: what differs is refused or said, and nothing needs a common folder."""
+
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from forked import on_ranks
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric, Evaluator
+from torch.utils.data import DataLoader
+
+from fan_mm.engine import machines
+from fan_mm.errors import InputError
+from fan_mm.evaluation.sweeping.gathering import Gathering, RankPart
+
+
+def on_machines(function, tmp_path, local_ranks=(0, 0)):
+    """Call a function on ranks whose machines have a name and a current folder of their own."""
+
+    def rank_main(rank):
+        host = rank - local_ranks[rank]  # the rank of its machine's first process
+        os.environ['LOCAL_RANK'] = str(local_ranks[rank])
+        socket.gethostname = lambda: f'node{host}'
+        own = tmp_path / f'node{host}'
+        own.mkdir(exist_ok=True)
+        os.chdir(own)
+        function(rank)
+
+    on_ranks(rank_main, len(local_ranks), tmp_path / 'store')
+
+
+def refused(call, *args):
+    with pytest.raises(InputError) as error:
+        call(*args)
+    return str(error.value)
+
+
+def test_machines_that_find_different_things_end_all_of_them(tmp_path):
+    def rank_main(rank):
+        asked = []
+
+        def value(texts):
+            asked.append(rank)
+            return texts[rank]
+
+        def compare(*texts):
+            machines.refuse_differences('the weights', lambda: value(texts), 'copy')
+
+        assert compare('a', 'not asked', 'a') is None
+        assert asked == [rank] * (rank != 1)
+        assert refused(compare, 'a', 'a', 'b') == (
+            'the weights differ between machines (a on node0, b on node2): copy'
+        )
+
+        def missing():
+            if rank == 2:
+                raise InputError('no such file')
+            return 'a'
+
+        place = '' if rank == 2 else 'on node2: '
+        line = refused(machines.refuse_differences, 'the weights', missing, 'copy')
+        assert line == f'{place}no such file'
+
+    on_machines(rank_main, tmp_path, (0, 1, 0))
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_one_machine_has_nothing_to_compare(processes, tmp_path):
+    def rank_main(rank):
+        machines.refuse_differences('the weights', lambda: pytest.fail('asked'), '')
+
+    on_machines(rank_main, tmp_path, range(processes))
+
+
+class Listed:
+    def __init__(self, names):
+        self.names = names
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        return self.names[index]
+
+    def get_data_info(self, index):
+        return dict(img_path=f'/node/{self.names[index]}')
+
+
+class Unlisted(list):
+    """As a dataset of torch."""
+
+
+@pytest.mark.parametrize(
+    ('first', 'second', 'line'),
+    [
+        (Listed('abc'), Listed('abc'), None),
+        (Listed('abc'), Listed('acb'), '(3 images listed as '),
+        (Listed('abc'), Listed('ab'), ', 2 images listed as '),
+        (Unlisted('abc'), Unlisted('acb'), None),
+        (Unlisted('abc'), Unlisted('ab'), '(3 images on node0, 2 images on node1)'),
+        (iter('abc'), iter('ab'), None),
+    ],
+)
+def test_images_are_shared_by_their_numbers(first, second, line, tmp_path):
+    def rank_main(rank):
+        loader = SimpleNamespace(dataset=[first, second][rank])
+        if line is None:
+            machines.refuse_other_images('val_dataloader', loader)
+            return
+        said = refused(machines.refuse_other_images, 'val_dataloader', loader)
+        assert said.startswith('the images of val_dataloader differ between machines (3 images')
+        assert line in said
+
+    on_machines(rank_main, tmp_path)
+
+
+def test_configs_that_differ_are_said(tmp_path):
+    def rank_main(rank):
+        def config(**own):
+            # what differs with every process is not the user's doing
+            return Config(
+                dict(optim=dict(lr=1, betas=[1, 2]), f=lambda: rank, work_dir=f'w{rank}', **own)
+            )
+
+        assert machines.say_other_configs(config(a=1, b=dict(c=None))) == []
+        own = dict(b=1, optim_wrapper=[dict(x=rank)]) if rank else dict(optim_wrapper=[dict(x=0)])
+        assert machines.say_other_configs(config(**own)) == [
+            'node1 has another config than node0 (b, optim_wrapper.0.x): is it the same command, and the same '
+            'version of the file?'
+        ]
+
+    on_machines(rank_main, tmp_path)
+
+
+def test_who_sees_a_folder(tmp_path):
+    common = tmp_path / 'common'
+
+    def rank_main(rank):
+        assert machines.shared_by_all(common / 'made')
+        assert not machines.shared_by_all('own')
+        assert not machines.shared_by_all('/proc/none/can/be/made')
+        assert not list(common.glob('made/*')) and not list(Path('own').iterdir())
+
+    on_machines(rank_main, tmp_path)
+    assert machines.shared_by_all('no folder is made for one process')
+    assert not Path('no folder is made for one process').exists()
+
+
+class Collected(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.extend(data_samples)
+
+    def compute_metrics(self, results):
+        return dict(results=results)
+
+
+@pytest.mark.parametrize('common', [False, True])
+def test_metrics_collect_without_a_common_folder(common, tmp_path):
+    def rank_main(rank):
+        if common:
+            os.chdir(tmp_path)
+        evaluator = Evaluator([Collected(), Collected(collect_device='gpu')])
+        machines.collect_without_disk(evaluator)
+        machines.collect_without_disk(None)  # a loop of one's own
+        devices = [metric.collect_device for metric in evaluator.metrics]
+        assert devices == ['cpu' if common else 'gpu', 'gpu']
+        for metric in evaluator.metrics:
+            metric.process(None, [rank, rank + 2])
+            assert metric.evaluate(4) == dict(results=[0, 1, 2, 3])
+
+    on_machines(rank_main, tmp_path)
+
+
+def test_a_folder_for_collecting_that_somebody_named_is_used(tmp_path):
+    def rank_main(rank):
+        metric = Collected(collect_dir=str(tmp_path / 'named'))
+        machines.collect_without_disk(Evaluator([metric]))
+        assert metric.collect_device == 'cpu'
+
+    on_machines(rank_main, tmp_path)
+
+
+@pytest.mark.parametrize('work_dir', [None, Path('own')])
+def test_cells_are_gathered_without_a_common_folder(work_dir, tmp_path):
+    def rank_main(rank):
+        gathering = Gathering(Evaluator([Collected()]), work_dir)
+        for cell in range(2):
+            parts = gathering.gather(RankPart(positions=[10 * cell + rank]))
+            found = parts and [part.positions for part in parts]
+            assert found == (None if rank else [[10 * cell], [10 * cell + 1]])
+
+    on_machines(rank_main, tmp_path)
+
+
+def test_an_evaluation_over_several_machines_is_compared_in_the_hook(tmp_path):
+    from fan_mm.engine.first_batch.hook import FirstBatchHook
+
+    def rank_main(rank):
+        loader = DataLoader(Listed('abc'[: 3 - rank]))
+        runner = SimpleNamespace(test_loop=SimpleNamespace(dataloader=loader), model=None)
+        line = refused(FirstBatchHook().before_test, runner)
+        assert line.startswith('the images of test_dataloader differ between machines (3 images')
+
+    on_machines(rank_main, tmp_path)
