@@ -28,19 +28,27 @@ from mmengine.runner import CheckpointLoader
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(trylast=True)  # of those that are left
 def pytest_collection_modifyitems(items: list) -> None:
     """Each of several workers begins with files that have slow tests: at the end none is alone with one.
 
     A worker gets its part of the list in one piece, and one that has no more takes from the others' ends.
     """
     workers = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
-    if workers > 1:
-        slow = {item.path for item in items if item.get_closest_marker('slow')}
-        files = sorted(
-            dict.fromkeys(item.path for item in items), key=lambda path: path not in slow
-        )
-        places = {path: (number % workers, number) for number, path in enumerate(files)}
-        items.sort(key=lambda item: places[item.path])
+    if workers == 1:
+        return
+    slow = dict.fromkeys(item.path for item in items if item.get_closest_marker('slow'))
+    quick = [item for item in items if item.path not in slow]
+    left, found = len(items), []
+    for number in range(workers):
+        files = set(list(slow)[number::workers])
+        part = [item for item in items if item.path in files]
+        size = left // (workers - number)  # as xdist divides them
+        left -= size
+        more = max(0, size - len(part))
+        found += part + quick[:more]
+        del quick[:more]
+    items[:] = found + quick
 
 
 @pytest.fixture(scope='session')

@@ -29,6 +29,7 @@ from fan_mm.engine.evaluators import (
     set_metainfo,
     with_sizes,
 )
+from fan_mm.engine.first_batch.dealing import say_left_out
 from fan_mm.engine.half_precision import autocast_name
 from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
@@ -307,6 +308,7 @@ class RobustnessSweep:
         self.total = len(dataset)
         if not self.total:
             raise InputError(f'the {type(dataset).__name__} of the sweep is empty')
+        say_left_out(self.clean_loader)
         self.samples = spread(self.total, max_samples or self.total)
         sizes = getattr(dataset, 'cumulative_sizes', [])
         sizes = [bisect.bisect_left(self.samples, size) for size in sizes]

@@ -80,3 +80,39 @@ def test_one_process_and_samplers_that_nobody_can_ask(monkeypatch):
     assert dealing.joined_wrongly([None, [1]], 4) == (0, 0)
     assert dealing.joined_wrongly([[], []], 4) == (4, 0)
     assert dealing._own(DataLoader(range(2), sampler=np.array([0, 1]))) == [0, 1]
+
+
+class Halves(DefaultSampler):
+    """Takes every other sample."""
+
+    def __iter__(self):
+        return iter(list(super().__iter__())[::2])
+
+
+@pytest.mark.parametrize(
+    ('kind', 'said'),
+    [
+        (DefaultSampler, []),
+        (InfiniteSampler, []),
+        (Halves, ['fan_mm: Halves takes 4 of 7 images in tools/test.py; here all are taken']),
+    ],
+)
+def test_a_sampler_that_leaves_samples_out(kind, said, monkeypatch):
+    lines = []
+    monkeypatch.setattr(dealing, 'print_log', lambda line, *_: lines.append(line))
+    options = {} if kind is InfiniteSampler else dict(shuffle=False)
+    dealing.say_left_out(loader_of(0, 7, kind, processes=1, **options))
+    assert [line.partition(':')[0] + ':' + line.split(':')[1] for line in lines] == said
+
+
+def test_samples_of_several_processes_count_together(monkeypatch):
+    lines = []
+    loaders = [loader_of(rank, 7, DefaultSampler, shuffle=False) for rank in range(3)]
+    parts = [dealing._own(loader) for loader in loaders]
+    monkeypatch.setattr(dealing, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(dealing, 'all_gather_object', lambda _: parts)
+    dealing.say_left_out(loaders[0])
+    assert not lines
+    parts.pop()
+    dealing.say_left_out(loaders[0])
+    assert len(lines) == 1 and 'takes 5 of 7 images' in lines[0]

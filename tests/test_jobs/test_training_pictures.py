@@ -52,7 +52,17 @@ def test_without_what_wraps_them_and_their_own_pipelines(cfg, tiny_cityscapes, w
     sample = pictures[3]['data_samples']
     assert not sample.get('flip') and sample.gt_sem_seg.shape == (64, 128)
     assert len(training_pictures(cfg, 2)) == 2
-    assert len(training_pictures(cfg, 999)) <= 7
+    everything = training_pictures(cfg, 999)
+    assert list(everything.indices) == list(range(len(everything.dataset))) and len(everything) <= 7
+    assert max(pictures.indices) > len(everything) / 2  # over the whole split
+
+
+def test_another_loader_may_say_how_they_are_read(cfg, tiny_cityscapes):
+    cfg.train_dataloader = dict(dataset=part(tiny_cityscapes))
+    steps = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 16))]
+    other = part('unread', pipeline=[*steps, dict(type='PackSegInputs')])
+    sample = training_pictures(cfg, 1, dict(dataset=other))[0]
+    assert sample['inputs'].shape == (3, 16, 32) and 'gt_sem_seg' not in sample['data_samples']
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,7 @@ def last_line(repo_root, script, *arguments, **environment):
 
 
 @needs_triton
+@pytest.mark.slow
 def test_kernels_in_the_interpreter(repo_root):
     """Sizes that no tile divides, a map of one token, channels that are no power of two."""
     results = last_line(repo_root, INTERPRETED, json.dumps(SHAPES), TRITON_INTERPRET='1')

@@ -27,23 +27,48 @@ def say_dealing(name: str, loader: Any) -> None:
         loader: built from it.
     """
     processes = get_world_size()
-    if processes == 1 or not isinstance(loader, DataLoader):
-        return
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, '__len__'):
+    if processes == 1 or not _has_places(loader):
         return
     parts = all_gather_object(_own(loader))
     lost, twice = joined_wrongly(parts, len(loader.dataset))
     if not lost and not twice:
         return
-    batches = loader.batch_sampler
-    sampler = loader.sampler if type(batches) is BatchSampler else batches
     print_log(
-        f'fan_mm: {name}: as {type(sampler).__name__} deals the images to {processes} processes, the scores leave '
+        f'fan_mm: {name}: as {_sampler(loader)} deals the images to {processes} processes, the scores leave '
         f"out {lost} of them and count {twice} twice: use sampler=dict(type='DefaultSampler', shuffle=False) and no "
         'batch_sampler, or one process',
         'current',
         logging.WARNING,
     )
+
+
+def say_left_out(loader: Any) -> None:
+    """Say if a test takes only some of the samples, where all will be taken; all processes must call it."""
+    if not _has_places(loader):
+        return
+    parts = all_gather_object(_own(loader))
+    if any(part is None for part in parts):
+        return
+    chosen, total = len(set().union(*parts)), len(loader.dataset)
+    if chosen < total:
+        print_log(
+            f'fan_mm: {_sampler(loader)} takes {chosen} of {total} images in tools/test.py; here all are taken: to '
+            'evaluate some, set indices of the dataset',
+            'current',
+            logging.WARNING,
+        )
+
+
+def _has_places(loader: Any) -> bool:
+    dataset = getattr(loader, 'dataset', None)
+    known = hasattr(dataset, '__len__') and not isinstance(dataset, IterableDataset)
+    return isinstance(loader, DataLoader) and known
+
+
+def _sampler(loader: DataLoader) -> str:
+    """The name of what deals the samples."""
+    batches = loader.batch_sampler
+    return type(batches.sampler if type(batches) is BatchSampler else batches).__name__
 
 
 def joined_wrongly(parts: Sequence[Sequence[int] | None], total: int) -> tuple[int, int]:
