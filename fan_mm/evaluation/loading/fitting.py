@@ -184,9 +184,8 @@ def _blueness(image: np.ndarray | None) -> np.ndarray | None:
     """What blue exceeds red by in a small square image, of mean 0 and variance 1; None without colours."""
     if image is None or image.ndim != 3 or image.shape[2] < 3:
         return None
-    excess = (
-        image[..., 0].astype(np.float32) - image[..., 2]
-    )  # OpenCV does not take all kinds of numbers
+    # as floats: OpenCV does not scale all kinds of numbers
+    excess = image[..., 0].astype(np.float32) - image[..., 2]
     excess = cv2.resize(excess, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
     return (excess - excess.mean()) / excess.std() if excess.std() > 1 else None
 
