@@ -25,6 +25,7 @@ from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
 
 _PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
+_LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
 _NAMES = 64  # images of a dataset, evenly spaced, whose names are compared
 
 
@@ -80,17 +81,24 @@ def _listing(dataset: Any) -> str:
 
 
 def say_other_configs(cfg: Config) -> list[str]:
-    """Lines for the log about what differs between the configs of the processes. All of them call it."""
+    """Lines for the log about what differs between the configs of the processes. All of them call it.
+
+    Raises:
+        InputError: in every process: their loops differ, which wait for each other.
+    """
     here = {path: text for path, text in _settings(cfg.to_dict()) if path not in _PER_PROCESS}
     configs = all_gather_object((socket.gethostname(), here))
     (first, reference), *others = configs
     for host, settings in others:
         paths = sorted(reference.keys() | settings.keys())
         if other := [path for path in paths if reference.get(path) != settings.get(path)]:
-            return [
+            line = (
                 f'{host} has another config than {first} ({few_and_more(other)}): is it the same command, and '
                 'the same version of the file?'
-            ]
+            )
+            if any(path.startswith(_LOOPS) for path in other):
+                raise InputError(line)
+            return [line]
     return []
 
 

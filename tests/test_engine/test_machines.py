@@ -158,6 +158,16 @@ def test_one_seed_for_all(seeds, tmp_path):
     on_machines(rank_main, tmp_path)
 
 
+@pytest.mark.parametrize('loop', ['train_cfg', 'val_cfg', 'test_cfg'])
+def test_loops_that_differ_would_wait_for_each_other(loop, tmp_path):
+    def rank_main(rank):
+        cfg = Config({loop: dict(max_iters=rank)})
+        line = f'node1 has another config than node0 ({loop}.max_iters): is it the same command'
+        assert refused(machines.say_other_configs, cfg).startswith(line)
+
+    on_machines(rank_main, tmp_path)
+
+
 def test_who_sees_a_folder(tmp_path):
     common = tmp_path / 'common'
 

@@ -86,8 +86,10 @@ def test_what_is_put_together(statistics, scale, done, calibrated, monkeypatch, 
         paths=[str(tmp_path / name) for name in ('a.png', 'b.png')],
         protocol=protocol,
         colours={'images': 2},
+        settings={'ignore_index': 255},
         **given,
     )
+    assert found['settings'] == {'ignore_index': 255}
     assert found['records'] == list(records.values())
     assert (found['task'], found['headline']) == ('segmentation', headline)
     assert found['unit'] == ('%' if scale else None) and found['protocol'] is protocol
