@@ -39,8 +39,8 @@ def red_first(dataset: Any) -> bool:
 
     False where nothing tells: mm's own loaders and transforms have blue first.
     """
-    while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
-        dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset
+    while (inner := _inside(dataset)) is not None:
+        dataset = inner
     transforms, look = getattr(getattr(dataset, 'pipeline', None), 'transforms', ()), Look()
     if not transforms or (sample := first_sample(dataset)) is None:
         return False
@@ -49,6 +49,14 @@ def red_first(dataset: Any) -> bool:
         return colour_orders(copied(placed), look, sample) == {'rgb'}
     except InputError:  # a transform that takes no painted image
         return False
+
+
+def _inside(dataset: Any) -> Any:
+    """The first dataset in a wrapper; None in what is none, or wraps in a way of its own."""
+    several = getattr(dataset, 'datasets', None)
+    if isinstance(several, list | tuple) and several:
+        return several[0]
+    return getattr(dataset, 'dataset', None)
 
 
 def refuse_cut_pictures(dataset: Any) -> None:

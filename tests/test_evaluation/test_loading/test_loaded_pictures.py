@@ -115,6 +115,7 @@ def test_which_colour_comes_first(tmp_path, steps, red):
     )
     assert red_first(dataset) == red
     assert red_first(SimpleNamespace(datasets=[SimpleNamespace(dataset=dataset)])) == red
+    assert not red_first(SimpleNamespace(datasets={'a': dataset}))  # somebody's own wrapper
 
 
 @pytest.mark.parametrize('dataset', [None, SimpleNamespace(), [1]])
