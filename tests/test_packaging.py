@@ -80,7 +80,9 @@ def test_the_wheel_alone_trains_tests_and_sweeps(wheel, tmp_path):
             '__editable__|fan_mm|mmdet|mmpretrain', path.name
         ):
             (others / path.name).symlink_to(path)
-    (site / 'others.pth').write_text(f'{others}\n')
+    installed = Path(sysconfig.get_path('purelib'), 'distutils-precedence.pth')  # of setuptools
+    distutils = installed.read_text() if installed.is_file() else ''
+    (site / 'others.pth').write_text(f'{others}\n{distutils}')
     install = [
         sys.executable,
         '-m',

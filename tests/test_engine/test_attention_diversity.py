@@ -1,12 +1,16 @@
 """Attention diversification in the training of a classifier, a segmentor and a detector."""
 
 import copy
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+import warm_python
 from mmengine.dataset import default_collate
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel
@@ -202,7 +206,17 @@ def _rank(rank, folder):
 
 def test_two_processes_equal_one(tmp_path):
     """The wrapper asks for no unused parameters, and gradients are those of the whole batch."""
-    mp.start_processes(_rank, (str(tmp_path),), nprocs=2, start_method='fork')
+    # not forked from this process: after a backward pass for a GPU, even a pretended one, none is possible in a fork
+    code = 'import sys, test_attention_diversity as t; t._rank(int(sys.argv[1]), sys.argv[2])'
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
+    ranks = [
+        subprocess.Popen(
+            [warm_python.python(), '-c', code, str(rank), str(tmp_path)],
+            env=dict(os.environ, PYTHONPATH=path),
+        )
+        for rank in (0, 1)
+    ]
+    assert [rank.wait() for rank in ranks] == [0, 0]
     results = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in (0, 1)]
     model = Regressor().train()
     log = step(model)

@@ -117,7 +117,9 @@ def test_a_training_may_start_from_it(prefix, container, classifier, tmp_path):
     check_start(dict(backbone=dict(type='FANHybrid')), tmp_path / 'f.pth')
     target = Classifier()
     checkpoint = read_torch_file(tmp_path / 'f.pth')
-    runner = SimpleNamespace(model=target, _load_from='f.pth', logger=logging.getLogger())
+    runner = SimpleNamespace(
+        model=target, _load_from='f.pth', _resume=False, logger=logging.getLogger()
+    )
     LoadFromHook().after_load_checkpoint(runner, checkpoint)
     target.load_state_dict(checkpoint['state_dict'])  # as mmengine then does
     assert equal(target, classifier)
@@ -196,7 +198,9 @@ def test_parts_may_be_wrapped_each_for_itself(wrapper, outer, classifier, tmp_pa
     load_weights(target, dict(state_dict=state), 'f.pth')
     load_pretrained(backbone, tmp_path / 'f.pth')
     checkpoint = dict(state_dict=dict(state))
-    runner = SimpleNamespace(model=started, _load_from='f.pth', logger=logging.getLogger())
+    runner = SimpleNamespace(
+        model=started, _load_from='f.pth', _resume=False, logger=logging.getLogger()
+    )
     LoadFromHook().after_load_checkpoint(runner, checkpoint)
     started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
     assert equal(target, classifier)
@@ -218,7 +222,9 @@ def test_one_part_alone_may_be_wrapped(part, wrapper, outer, classifier):
         target, started = Classifier(1), Classifier(1)
         load_weights(target, content, 'f.pth')
         assert equal(target, classifier)
-        runner = SimpleNamespace(model=started, _load_from='f.pth', logger=logging.getLogger())
+        runner = SimpleNamespace(
+            model=started, _load_from='f.pth', _resume=False, logger=logging.getLogger()
+        )
         LoadFromHook().after_load_checkpoint(runner, checkpoint := dict(state_dict=dict(state)))
         started.load_state_dict(checkpoint['state_dict'])  # the head alone would come in silence
         assert equal(started, classifier)
