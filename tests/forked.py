@@ -36,6 +36,7 @@ def on_ranks(function, ranks, store, *args):
             'gloo', init_method=f'file://{store}', rank=rank, world_size=ranks
         )
         function(rank, *args)
+        torch.distributed.barrier()  # one that has nothing to ask would leave while others still join
         torch.distributed.destroy_process_group()
 
     processes = [start(rank_main, rank) for rank in range(ranks)]
