@@ -17,16 +17,16 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size, is_main_process
-from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 
+from fan_mm.engine.checks.files import evenly
 from fan_mm.engine.once_for_all import by_one_of_each_machine
 from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
 
 _PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
-_NAMES = 64  # images of a dataset, evenly spaced, whose names are compared
+_NAMES = 64  # images of a dataset, evenly spaced, whose names are compared (`evenly`)
 
 
 def refuse_differences(what: str, value: Callable[[], str], remedy: str) -> None:
@@ -74,7 +74,7 @@ def _listing(dataset: Any) -> str:
     total = len(dataset)
     text = f'{total} images'
     with contextlib.suppress(Exception):  # the samples of somebody's dataset may be anything
-        chosen = [dataset.get_data_info(i * total // _NAMES) for i in range(_NAMES)]
+        chosen = [dataset.get_data_info(i) for i in evenly(range(total), _NAMES)]
         names = '\0'.join(Path(info['img_path']).name for info in chosen)
         text += f' listed as {hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}'
     return text
@@ -140,11 +140,14 @@ def shared_by_all(folder: str | os.PathLike) -> bool:
     return shared
 
 
-def collect_without_disk(evaluator: Evaluator | Any) -> None:
+def collect_without_disk(evaluator: Any) -> None:
     """Let metrics collect through the process group where mmengine's folder for it is not shared.
 
     That folder is below the current one; after hours of training, the first validation would fail. All
     processes call it.
+
+    Args:
+        evaluator: of a loop; one without metrics is left as it is.
     """
     metrics = [m for m in getattr(evaluator, 'metrics', ()) if _collects_in_current_folder(m)]
     if not metrics or shared_by_all('.'):

@@ -51,18 +51,16 @@ def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
 
 
 def refuse_other_weights(checkpoint: str) -> None:
-    """Refuse machines that read different files as the checkpoint. All processes call it.
+    """Refuse machines that read different files as the checkpoint. All processes call it."""
+    refuse_differences(
+        'the weights', lambda: named_by_content(checkpoint), 'copy the same file to all'
+    )
 
-    Args:
-        checkpoint: path or URL; of a remote storage all read the same.
-    """
-    if not is_foreign(checkpoint):
-        name = os.path.basename(checkpoint)
-        refuse_differences(
-            'the weights',
-            lambda: f'{name} {file_sha256(checkpoint)[:8]}',
-            'copy the same file to all',
-        )
+
+def named_by_content(checkpoint: str) -> str:
+    """The name of a checkpoint's file, with a short hash where it is not on a remote storage that all read."""
+    name = os.path.basename(checkpoint)
+    return name if is_foreign(checkpoint) else f'{name} {file_sha256(checkpoint)[:8]}'
 
 
 def refuse_several(cfg: Config) -> None:

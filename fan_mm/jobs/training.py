@@ -35,10 +35,10 @@ from fan_mm.engine.resumed_settings import ResumedSettingsHook
 from fan_mm.engine.runtime import build_runner
 from fan_mm.engine.weights import load_weights
 from fan_mm.errors import InputError
-from fan_mm.evaluation.identity import file_sha256
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, check_file, output_folder
 from fan_mm.jobs.testing import (
+    named_by_content,
     refuse_other_weights,
     say_other_classes,
     say_red_first,
@@ -97,7 +97,7 @@ def _train(cfg: Config, launcher: str, resume: str | None) -> None:
     runner = build_runner(cfg, launcher, training=True, notes=notes)
     refuse_differences(
         'the checkpoints that the training starts from',
-        lambda: _start(cfg),
+        lambda: named_by_content(cfg.load_from) if cfg.get('load_from') else 'none',
         'copy the same file to all, or use a work dir that they share',
     )
     runner.register_hook(ResumeSeedHook())
@@ -168,15 +168,6 @@ def test(
     if not scores and not out and any(map(measures, metrics)):
         print_log('fan_mm: there is no score: no metric returned one', 'current', logging.WARNING)
     return scores
-
-
-def _start(cfg: Config) -> str:
-    """What a training starts from, for a comparison of machines."""
-    path = cfg.get('load_from')
-    if not path:
-        return 'none'
-    name = Path(path).name
-    return name if is_foreign(path) else f'{name} {file_sha256(path)[:8]}'
 
 
 def _say_shares(*folders: str | None) -> None:

@@ -1,6 +1,5 @@
 """What the options of training and testing make of a config, and what they refuse."""
 
-import hashlib
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -228,17 +227,6 @@ def test_resuming(there, monkeypatch):
         assert (cfg.resume, cfg.load_from) == (False, 'a.pth')
     assert training._set_resume(cfg, 'b.pth') == ['resuming from b.pth, iteration 2']
     assert (cfg.resume, cfg.load_from) == (True, 'b.pth')
-
-
-@pytest.mark.parametrize(
-    ('source', 'text'),
-    [(None, 'none'), ('{}/iter_2.pth', 'iter_2.pth 9e3ae8d1'), ('s3://bucket/a.pth', 'a.pth')],
-)
-def test_what_a_training_starts_from(source, text, tmp_path):
-    (tmp_path / 'iter_2.pth').write_bytes(b'weights')
-    digest = hashlib.sha256(b'weights').hexdigest()[:8]
-    found = training._start(Config(dict(load_from=source and source.format(tmp_path))))
-    assert found == text.replace('9e3ae8d1', digest)
 
 
 @pytest.mark.parametrize(('shared', 'said'), [(True, []), (False, ['labels', 'painted'])])
