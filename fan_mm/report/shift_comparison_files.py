@@ -201,8 +201,8 @@ def _sources(comparison: ShiftComparison) -> dict[str, str]:
 
 
 _CAPTION = (
-    '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels or '
-    'classes than the first result.'
+    '; in brackets bootstrap intervals; the best of the results in bold. A star: other images, labels, '
+    'classes or settings of the metric than the first result.'
 )
 _IN = {'ECE': 'In per cent', 'NLL': 'In nats', 'Brier': 'From 0 to 2'}
 
