@@ -195,6 +195,8 @@ def test_a_model_alone_takes_the_first_batch(options, given):
     loader, seen = DataLoader(range(3), collate_fn=list, **options), []
     trial.try_model(seen.append, loader, 'set')
     assert seen == [given]
+    trial.try_model(seen.append, loader, 'set', order=[2, 0])
+    assert seen.pop() == [2, 0][: len(given)]
     for error, line in (
         (InputError('as it is'), '^as it is$'),
         (RuntimeError('a\nb'), '^set: the model fails on the first batch: RuntimeError: a$'),
