@@ -17,6 +17,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
@@ -61,6 +62,7 @@ _ON_ANY_PART = (
     *('VOCMetric', 'Accuracy', 'SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision'),
     'CalibrationMetric',
 )
+Wanted = Sequence[tuple[str, str | CheckpointHook]]
 _LABELS = 1000  # so many samples are asked for theirs
 _MORE = 8  # samples for a metric that does not compute on the first batch
 
@@ -129,9 +131,7 @@ def needs_no_more(evaluator: Evaluator) -> bool:
     )
 
 
-def try_loop(
-    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[tuple[str, str]] = ()
-) -> None:
+def try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted = ()) -> None:
     """Try the first batch of a validation or a test, and leave everything as it was.
 
     Rank 0 tries it, and all ranks hear of a mistake; all try where the model needs them all.
@@ -140,7 +140,8 @@ def try_loop(
         loop: of a Runner, with its model ready.
         step: the model's ``val_step`` or ``test_step``.
         name: 'val' or 'test'.
-        wanted: scores that will be needed, each after the place in the config that names it.
+        wanted: scores that will be needed, each after the place in the config that names it; or a hook that will
+            take the first score.
 
     Raises:
         InputError: what fails on it would fail on the others; a score that is wanted is not given.
@@ -180,9 +181,7 @@ def nothing_changed(model: torch.nn.Module) -> Iterator[None]:
             memory.put_back()
 
 
-def _try_loop(
-    loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Sequence[tuple[str, str]]
-) -> None:
+def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wanted) -> None:
     loader = loop.dataloader
     dataset = loader.dataset
     counted = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
@@ -217,6 +216,7 @@ def _try_loop(
             set_metainfo(evaluator, with_sizes(evaluator.dataset_meta, ends))
         error, names = _try_metrics(evaluator, ids)
         if error is None:
+            _check_rule(wanted, names)
             if _all_give(evaluator, names) and (parts or needs_no_more(evaluator)):
                 _check_wanted(wanted, names)
             return
@@ -348,9 +348,24 @@ def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
     return bool(names) and all(any(f'{p}/' in name for name in names) for p in prefixes)
 
 
-def _check_wanted(wanted: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
+def _check_rule(wanted: Wanted, names: Sequence[str]) -> None:
+    """Find out now that nobody says whether more is better of the score by which a hook chooses."""
+    for place, hook in wanted:
+        if isinstance(hook, CheckpointHook) and names:
+            try:
+                copy.copy(hook)._init_rule(hook.rules, [names[0]])
+            except ValueError:
+                raise InputError(
+                    f"{place}: 'auto' chooses by {names[0]}, of which mmengine does not know whether more is better: "
+                    "set rule='greater' or 'less' beside it"
+                ) from None
+
+
+def _check_wanted(wanted: Wanted, names: Sequence[str]) -> None:
     """Find out now what would end a training with its first validation, or never take effect."""
     for place, name in wanted:
+        if isinstance(name, CheckpointHook):
+            continue
         if name not in names and not name.startswith('robustness/') and 'loss' not in name:
             near = difflib.get_close_matches(name, names, 1, 0.3)
             hint = f'did you mean {near[0]}? ' if near else ''
