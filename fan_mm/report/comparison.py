@@ -19,7 +19,7 @@ from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
-from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps
+from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps, unusual
 from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
@@ -412,8 +412,11 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
             f'they use {publication.samples} images of {publication.images}, the first result '
             f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
-    if overlaps := other_overlaps(first['metric'].get('settings')):
+    settings = first['metric'].get('settings')
+    if overlaps := other_overlaps(settings):
         return f'they average over overlaps of 0.5 to 0.95, the first result over {overlaps}'
+    if names := unusual(settings):
+        return f'the metric of the first result has other settings than theirs ({", ".join(names)})'
     return None
 
 

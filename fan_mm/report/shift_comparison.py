@@ -328,7 +328,7 @@ def _other_overlaps(tables: Sequence[ShiftTable]) -> list[str]:
     return [
         f'{table.name} averages over overlaps of {overlaps}, published rows over 0.5 to 0.95.'
         for table in tables
-        if (overlaps := other_overlaps(next(iter(table.cells.values())).get('settings')))
+        if (overlaps := other_overlaps(table.settings))
     ]
 
 

@@ -500,3 +500,16 @@ def test_both_of_one_checkpoint_make_the_figure(tmp_path):
     text, page = read_page(tmp_path / 'out', 'comparison.html')
     assert_fetches_nothing(text, page)
     assert text.count('<svg') == 2 and 'No corruption simulates night' in text
+    words = 'model: its sweep has other settings of the metric (nan_to_num)'
+    assert words not in text
+    results = [
+        json.loads((path / 'results.json').read_text()) for path in (tmp_path / 'sweep', one)
+    ]
+    results[0]['metric']['settings'] = {'nan_to_num': 0.0, 'annotations': 'a'}
+    for cell in results[1]['cells']:
+        cell['settings'] = {'nan_to_num': None, 'annotations': 'b'}
+    results[1].pop('seal')
+    for path, content in zip((tmp_path / 'sweep', one), results, strict=True):
+        (path / 'results.json').write_text(json.dumps(content))
+    compare_files([one, sweep], tmp_path / 'out')
+    assert words in read_page(tmp_path / 'out', 'comparison.html')[0]

@@ -23,6 +23,8 @@ _DECIDING = {
     'Accuracy': ('thrs',),
     'SingleLabelMetric': ('thrs',),
 }
+# No score above 0 is below a threshold of 0, or of none.
+_USUAL = {'ignore_index': [255], 'nan_to_num': [None], 'thrs': [[0], [None]]}
 _COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 
 
@@ -86,6 +88,13 @@ def differing_settings(one: Mapping | None, other: Mapping | None) -> list[str]:
     """
     one, other = one or {}, other or {}
     return [name for name in one if name in other and one[name] != other[name]]
+
+
+def unusual(settings: Mapping | None) -> list[str]:
+    """Names of the settings that are not those of published evaluations, the libraries' defaults; but overlaps."""
+    return [
+        name for name, value in (settings or {}).items() if value not in _USUAL.get(name, [value])
+    ]
 
 
 def other_overlaps(settings: Mapping | None) -> list[float] | None:
