@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fan_mm.analysis.subject import fitting_memory
 from fan_mm.engine.config.building import building, used_so
+from fan_mm.engine.input_channels import input_channels
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
 from fan_mm.errors import InputError
@@ -122,7 +123,7 @@ def measure_complexity(model: nn.Module, inputs: Tensor) -> Complexity:
 
     Args:
         model: on a CPU; set to eval mode.
-        inputs: (B, 3, H, W).
+        inputs: (B, C, H, W).
     """
     counter = FlopAnalyzer(model.eval(), (inputs,))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -175,10 +176,11 @@ def complexity_of_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         model = MODELS.build(cfg.model)
     kind, picture = type(model).__name__, f'an image of {size[0]}x{size[1]}'
     with used_so(f'{kind} does not run on {picture} alone'), fitting_memory(picture):
-        inputs = torch.zeros(1, 3, *size)
-        if scope != 'mmdet':
-            return measure_complexity(model, inputs)
-        found = measure_complexity(_with_sample(model, size), inputs)
+        whole = _with_sample(model, size) if scope == 'mmdet' else model
+        inputs = torch.zeros(1, input_channels(model, whole.eval(), size), *size)
+        found = measure_complexity(whole, inputs)
+        if whole is model:
+            return found
 
     def inner(counts: dict) -> dict:
         return {n.removeprefix('model').lstrip('.'): v for n, v in counts.items() if n}

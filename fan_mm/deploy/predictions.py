@@ -30,7 +30,7 @@ def check_predictions(network: Network) -> None:
     if not isinstance(model, BaseModel):
         return
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, 3, *network.size, generator=generator)
+    images = torch.randn(1, network.channels, *network.size, generator=generator)
     try:
         (sample,) = _predicted(model, images)
     except Exception:  # a model that only predicts for its own data samples

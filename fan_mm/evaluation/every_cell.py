@@ -1,7 +1,8 @@
 """Mistakes that would be the same in every cell: they end a sweep at once, in one line.
 
-The metrics compute on the first clean batch alone; what they raise on the whole clean cell they would
-raise on all; and two cells that fail alike, where none is done, speak for all.
+The model takes a batch of images of several sizes before all others; the metrics compute on the first clean
+batch alone; what they raise on the whole clean cell they would raise on all; and two cells that fail alike,
+where none is done, speak for all.
 """
 
 import copy
@@ -12,17 +13,28 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
+from mmengine.runner.amp import autocast
+from torch.utils.data import DataLoader
 
 from fan_mm.engine.evaluators import (
     Memory,
     collectors,
     left_as_it_was,
+    one_process,
     set_metainfo,
     with_sizes,
 )
-from fan_mm.engine.first_batch.samples import one_line
-from fan_mm.engine.first_batch.trial import needs_no_more
+from fan_mm.engine.first_batch.samples import load_samples, one_line
+from fan_mm.engine.first_batch.several_sizes import mixed_batch
+from fan_mm.engine.first_batch.trial import (
+    is_of_one_process,
+    model_fails,
+    needs_all_processes,
+    needs_no_more,
+    nothing_changed,
+)
 from fan_mm.errors import InputError
+from fan_mm.evaluation.cell_dataset import CellDataset, batch_size_of
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
 
@@ -84,6 +96,36 @@ class EveryCell:
             text = f'{self.doubt} (the metric on the first batch, perhaps not on all)'
             print_log(text, 'current', logging.WARNING)
         return None
+
+    def try_several_sizes(
+        self, model: Any, dataset: CellDataset, loader: DataLoader, fp16: bool
+    ) -> None:
+        """Let a model take a clean batch of images of several sizes, on rank 0, long before it comes.
+
+        Args:
+            model: of the sweep.
+            dataset: of the sweep, whose first cell is the clean one.
+            loader: of the clean images.
+            fp16: predict under autocast.
+
+        Raises:
+            EveryCellFails: the model fails.
+        """
+        order, size = range(len(dataset.samples)), batch_size_of(loader)
+        batch = mixed_batch(dataset, order, size)
+        if batch in ([], order[:size]) or needs_all_processes(model):
+            return
+        with nothing_changed(model), one_process(), autocast(enabled=fp16):
+            try:
+                samples = load_samples(dataset, batch, 'the loader')
+            except InputError:  # of which the cell tells
+                return
+            try:
+                model.test_step(loader.collate_fn(samples))
+            except Exception as error:  # whatever a model may raise
+                if is_of_one_process(error):
+                    return
+                raise EveryCellFails(model_fails(error, several_sizes=True)) from error
 
     def agree(self, mistake: str | None, cause: Exception | None = None) -> None:
         """Tell all ranks what this one found on its first clean batch.

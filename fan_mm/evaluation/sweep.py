@@ -47,7 +47,7 @@ from fan_mm.evaluation.cell_dataset import (
     metainfo_of,
     sample_infos,
 )
-from fan_mm.evaluation.cells import Cell, CellStore
+from fan_mm.evaluation.cells import CLEAN, Cell, CellStore
 from fan_mm.evaluation.class_names import palette_of, readable
 from fan_mm.evaluation.every_cell import EveryCell
 from fan_mm.evaluation.loading.fitting import check_fit
@@ -217,6 +217,9 @@ class RobustnessSweep:
             stack.callback(self.model.train, self.model.training)
             self.model.eval()
             done = self._on_rank_0(self.stored)
+            if CLEAN not in done:
+                given = self.model, self.dataset, self.clean_loader, self.fp16
+                self._on_rank_0(partial(self.every_cell.try_several_sizes, *given))
             if self.calibration and self.calibration.fit_on is not None:
                 self.calibration.fit(
                     *(self.model, self.clean_loader, self.fp16, self.work_dir),
@@ -463,7 +466,7 @@ class RobustnessSweep:
             fp16=self.fp16,
         )
 
-    def _metric_settings(self) -> dict[str, Any]:
+    def metric_settings(self) -> dict[str, Any]:
         """Of the metric that the sweep is about, see `settings_of`."""
         number = headline_metric(self.evaluator.metrics)
         part = self.parts[number] if self.parts else slice(None)
@@ -490,7 +493,7 @@ class RobustnessSweep:
             },
             protocol=self.protocol,
             colours=colours,
-            settings=self._metric_settings(),
+            settings=self.metric_settings(),
         )
         if self.work_dir:
             self.gathering.tidy()

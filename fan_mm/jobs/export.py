@@ -278,7 +278,10 @@ def _described(network: Network, predictor: Predictor) -> dict[str, Any]:
         'backbone': type(used).__name__,
         'arch': _plain(getattr(used, 'arch', None)),
         'parameters': count_parameters(used),
-        'input': 'uint8 RGB (B, H, W, 3)' if prepared else 'normalised float32 (B, 3, H, W)',
+        'input': 'uint8 RGB (B, H, W, 3)'
+        if prepared
+        else f'normalised float32 (B, {network.channels}, H, W)',
+        'channels': network.channels,
         'preprocessing': prepared,
         'output': network.output,
         'part': network.part,

@@ -19,6 +19,7 @@ from fan_mm.evaluation import semsegbench
 from fan_mm.evaluation.comparison import OVERALL, compare
 from fan_mm.evaluation.published import Publication, PublishedModel, publications
 from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
+from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps, unusual
 from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
 from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
@@ -43,7 +44,6 @@ _SAME_CORRUPTIONS = {
         f'read from {root}' if (root := r.get('corrupted_root')) else 'made on the fly'
     ),
 }
-_COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 _LONG = ('images and labels',)  # said to differ, without the values
 DIFFERENCES = ('clean', 'mean', 'retention', 'worst', 'mCE', 'relative_mCE')
 PLACED = ('clean', 'mean', 'worst')
@@ -267,7 +267,7 @@ def _differing(first: dict, other: dict, fields: dict) -> list[str]:
     for label, value in fields.items():
         a, b = value(first), value(other)
         if label == _SETTINGS:
-            if names := [n for n in a or () if n in (b or ()) and a[n] != b[n]]:
+            if names := differing_settings(a, b):
                 found.append(f'other {label} ({", ".join(names)})')
         elif a != b and not (label == _COPIES and _same_copies(first, other)):
             a, b = ('unknown' if v is None else v for v in (a, b))
@@ -412,9 +412,11 @@ def _measured_otherwise(first: dict, publication: Publication) -> str | None:
             f'they use {publication.samples} images of {publication.images}, the first result '
             f'{first["dataset"]["samples"]} of {first["dataset"]["type"]}'
         )
-    thresholds = (first['metric'].get('settings') or {}).get('iou_thrs', _COCO_OVERLAPS)
-    if thresholds != _COCO_OVERLAPS:
-        return f'they average over overlaps of 0.5 to 0.95, the first result over {thresholds}'
+    settings = first['metric'].get('settings')
+    if overlaps := other_overlaps(settings):
+        return f'they average over overlaps of 0.5 to 0.95, the first result over {overlaps}'
+    if names := unusual(settings):
+        return f'the metric of the first result has other settings than theirs ({", ".join(names)})'
     return None
 
 

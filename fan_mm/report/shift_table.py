@@ -87,6 +87,11 @@ class ShiftTable(ResultsTable):
         self.cells = {(c['set'], c['condition']): c for c in results['cells']}
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the metric, the same in all cells but for their annotations; of earlier versions none."""
+        return next(iter(self.cells.values())).get('settings') or {}
+
+    @property
     def others(self) -> tuple[str, ...]:
         """Other metrics that the results sum up as they do theirs, such as 'segm_mAP'; none as a rule."""
         return tuple(

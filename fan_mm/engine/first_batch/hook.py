@@ -149,18 +149,20 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
         raise InputError(f'{name} gives no batch: it has {len(images)} images{why}')
 
 
-def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
+def _scores_wanted(runner: Runner) -> list[tuple[str, str | CheckpointHook]]:
     """The scores that tell the best checkpoint, or when to stop or to slow down, with who names them.
+
+    A hook that takes the first score that there is stands for its name.
 
     None where a hook of the user's may add some.
     """
     known = ('mmengine', 'fan_mm', 'mmseg', 'mmdet', 'mmpretrain')
     if any(type(hook).__module__.partition('.')[0] not in known for hook in runner.hooks):
         return []
-    wanted = []
+    wanted: list[tuple[str, str | CheckpointHook]] = []
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
-            best = [name for name in hook.save_best or () if name != 'auto']
+            best = [hook if name == 'auto' else name for name in hook.save_best or ()]
             wanted += [('default_hooks.checkpoint.save_best', name) for name in best]
         elif isinstance(hook, EarlyStoppingHook):
             wanted.append(('EarlyStoppingHook.monitor', hook.monitor))

@@ -33,6 +33,7 @@ class Measured:
         calibration: ``(N, V, SIZE)`` sums as in `fan_mm.evaluation.calibration.measures`; None where it was not
             measured.
         audit: of its sweep.
+        settings: of its metric, see `fan_mm.evaluation.results.build_results`.
     """
 
     cell: ShiftCell
@@ -45,6 +46,7 @@ class Measured:
     sha256: str | None = None
     calibration: np.ndarray | None = None
     audit: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
 
 
 class Pictures(NamedTuple):

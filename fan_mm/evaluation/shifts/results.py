@@ -13,6 +13,7 @@ from fan_mm.evaluation.results import SHIFTS, environment, heading
 from fan_mm.evaluation.shifts.measured import Measured, arrays_of, scenes_of
 from fan_mm.evaluation.shifts.pooling import CLEAN_COLUMN, Pooled, PooledAP, ShiftCell, pool
 from fan_mm.evaluation.shifts.scores import SetInfo, SetScores
+from fan_mm.evaluation.sweeping.truth import other_overlaps
 
 
 def join(
@@ -96,10 +97,11 @@ def _scores(
 ) -> dict[str, SetScores]:
     """A score of every set."""
     clean = next((m for m in measured if m.cell == CLEAN_COLUMN), None)
+    # of COCO's mAP effective robustness is a formula
+    usual = not any(other_overlaps(m.settings) for m in measured)
     return {
         name: SetScores(
-            # a formula of mAP
-            info if metric == headline else replace(info, effective=False),
+            info if metric == headline and usual else replace(info, effective=False),
             [m for m in measured if m.cell.set == name],
             *(clean, metric, classes, pictures),
         )
@@ -139,7 +141,7 @@ def _public(measured: Measured) -> dict[str, Any]:
     # of the last two 'gallery' and 'audit' tell
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
-    return {**measured.cell._asdict(), **cell}
+    return {**measured.cell._asdict(), **cell, 'settings': measured.settings}
 
 
 def _pictures(image: Mapping[str, str]) -> dict[str, str]:

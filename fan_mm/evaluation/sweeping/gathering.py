@@ -11,7 +11,7 @@ from mmengine.dist import collect_results, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from fan_mm.engine.machines import shared_by_all
+from fan_mm.engine.machines import refuse_own_temporaries, shared_by_all
 from fan_mm.evaluation.audit.evidence import Seen
 
 
@@ -46,9 +46,13 @@ class Gathering:
     Args:
         evaluator: of the sweep.
         work_dir: of the sweep; a folder in it serves where the metric names none.
+
+    Raises:
+        InputError: machines do not share a folder through which a metric exchanges files.
     """
 
     def __init__(self, evaluator: Evaluator, work_dir: Path | None) -> None:
+        refuse_own_temporaries(evaluator)
         self._evaluator = evaluator
         self._work_dir = work_dir
         self._folder = work_dir and work_dir / '.collect'

@@ -248,7 +248,7 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
         load_samples(sweep.clean_loader.dataset, few, part.title)
         if part.cell.set not in tried:
             tried.add(part.cell.set)
-            try_model(step, sweep.clean_loader, part.title)
+            try_model(step, sweep.clean_loader, part.title, sweep.samples)
 
 
 # -------------------------------------------------------------------------------------- evaluation

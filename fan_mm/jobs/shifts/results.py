@@ -67,6 +67,11 @@ class ShiftResults:
         }
 
     @cached_property
+    def settings(self) -> dict[Part, dict[str, Any]]:
+        """Of every condition's metric."""
+        return {part: sweep.metric_settings() for part, sweep in self.sweeps.items()}
+
+    @cached_property
     def pooled(self) -> Pooled:
         """The images of the conditions that are done; whatever is still to come, drawn alike."""
         kind = {'segmentation': PooledIoU, 'detection': PooledAP}[self.task]
@@ -135,6 +140,7 @@ class ShiftResults:
             statistics=self.pooled.statistics.get(part.cell),
             calibration=read(CLEAN, 'calibration') if done else None,
             audit=audit,
+            settings=self.settings[part],
         )
 
 
