@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.fileio import list_from_file
+
 from fan_mm.config_parts import type_name
 from fan_mm.engine.checks.files import evenly, listed_twice, missing_file, refuse_empty
 from fan_mm.engine.config.registered import inherits
@@ -48,6 +50,28 @@ def class_folders(dataset: Any) -> list[str]:
     return sorted(entry.name for entry in os.scandir(dataset.img_prefix) if entry.is_dir())
 
 
+def labels_by_folder(dataset: Any) -> dict[str, int]:
+    """The label of each folder of a dataset, if these are its classes: of class folders, or of those in a list.
+
+    Empty where a list has other labels in one folder, or one label in two.
+    """
+    if not _is_plain(dataset):
+        return {}
+    if not dataset.ann_file:
+        return {name: label for label, name in enumerate(class_folders(dataset))}
+    found: dict[str, int] = {}
+    for line in list_from_file(dataset.ann_file):
+        name, _, label = line.strip().rpartition(' ')
+        folder = os.path.basename(os.path.dirname(name))
+        if (
+            not folder
+            or not label.isdecimal()
+            or found.setdefault(folder, int(label)) != int(label)
+        ):
+            return {}
+    return found if len(set(found.values())) == len(found) else {}
+
+
 def _is_plain(dataset: Any) -> bool:
     """Whether mmpretrain's ``CustomDataset`` finds a dataset's images and labels."""
     own = inherits(type(dataset), 'CustomDataset', 'mmpretrain', 'load_data_list')
@@ -78,6 +102,25 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
                 f'{place} has other class folders than {first} ({few(differ)}): labels are their '
                 'positions and would be confused'
             )
+
+
+def check_same_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
+    """Check that folders which are classes have the same labels in all splits, by their place or by lists.
+
+    Args:
+        labels: of `labels_by_folder`, by the dataset's place in the config.
+
+    Raises:
+        InputError: a folder has another label in another split.
+    """
+    (first, known), *others = labels.items() if labels else [('', {})]
+    for place, other in others:
+        for name, label in other.items():
+            if known.get(name, label) != label:
+                raise InputError(
+                    f'{place} gives the images in a folder {name!r} the label {label}, {first} gives it '
+                    f'{known[name]}: classes would be confused'
+                )
 
 
 def other_positions(place: str, names: Sequence[str], model: dict) -> str | None:

@@ -72,6 +72,14 @@ def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
     return ''
 
 
+def told_normalisation(content: object) -> Mapping[str, Any]:
+    """What an exported file, read as a checkpoint, says of its pixels; nothing of any other checkpoint."""
+    if not isinstance(content, Mapping) or 'onnx' not in content:
+        return {}
+    found: Mapping[str, Any] = content['meta']['export'].get('normalisation') or {}
+    return found
+
+
 def _settings(arch: Any) -> dict[str, Any]:
     """A backbone's arch, a name or settings by their names, as JSON has it."""
     found = json.loads(json.dumps(arch, default=str))

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 import fan_mm
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.deploy import (
     BOUNDS,
     MAKERS_OPSET,
@@ -84,7 +84,7 @@ def export(
             exported; or the verification failed, with the first layer that differs.
     """
     _check(checkpoint, out, form, precision)
-    config_hash = config_sha256(cfg)
+    config_hash, normalisation = config_sha256(cfg), _normalisation(cfg)
     network, predictor, pictures = _network(
         cfg, checkpoint, output, part, preprocessing, precision, calibration_images, size
     )
@@ -93,7 +93,7 @@ def export(
         'config': cfg.filename and Path(cfg.filename).name,
         'config_sha256': config_hash,
         'checkpoint_sha256': file_sha256(checkpoint),
-        'normalisation': _normalisation(cfg),
+        'normalisation': normalisation,
         'size': list(size),
         'free': list(free),
         'precision': precision,
@@ -329,9 +329,15 @@ def _padding(preprocessor: Any) -> str:
 
 
 def _normalisation(cfg: Config) -> dict[str, Any]:
-    """The data_preprocessor's options that concern colours, from wherever the config has them."""
+    """What is done to colours before the network: by the data_preprocessor, else by mmcv's Normalize in a pipeline."""
     model = cfg.get('model') or {}
     made = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if made.get('mean') is None:
+        loader = cfg.get('test_dataloader') or {}
+        datasets = (dataset for _, dataset in datasets_of('', loader.get('dataset')))
+        steps = [step for dataset in datasets for step in steps_of(dataset.get('pipeline'))]
+        normalising = [step for step in steps if type_name(step) == 'Normalize']
+        made = {'to_rgb': True, **normalising[0]} if normalising else made
     names = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')
     found = {name: _plain(made[name]) for name in names if name in made}
     return {'type': type_name(made), **found} if made else {}

@@ -40,7 +40,7 @@ from fan_mm.jobs.input_size import crop_size
 from fan_mm.jobs.ood_lines import missing_values, table_row
 from fan_mm.jobs.ood_rows import is_stored, stored_rows
 from fan_mm.jobs.set_calibration import SetCalibration
-from fan_mm.jobs.testing import refuse_other_weights
+from fan_mm.jobs.testing import check_normalised, refuse_other_weights
 from fan_mm.jobs.training_pictures import training_pictures
 from fan_mm.models.conversion import classifier_state
 from fan_mm.report import remove_report, write_report
@@ -117,6 +117,7 @@ def evaluate_ood(
     configs = {name: loader_config(cfg, name, folders.get(name), pixels[name]) for name in names}
     runner = build_runner(cfg, launcher)
     refuse_other_weights(checkpoint)
+    check_normalised(cfg, content, checkpoint)
     model = unwrapped(runner.model)
     loaders = {name: build_loader(name, configs[name], scope_of(cfg)) for name in names}
     classes = {name: classes_of(name, loaders[name].dataset) for name in names}

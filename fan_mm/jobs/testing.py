@@ -12,11 +12,13 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
-from fan_mm.config_parts import type_name
+from fan_mm.config_parts import datasets_of, steps_of, type_name
 from fan_mm.engine import build_runner
 from fan_mm.engine.checks.class_orders import other_order
+from fan_mm.engine.checks.datasets import read_by_libraries
 from fan_mm.engine.config.building import building
 from fan_mm.engine.config_checks import knows_its_classes, preprocessor_of
+from fan_mm.engine.exported_model import told_normalisation
 from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.engine.weights import load_weights
@@ -100,6 +102,7 @@ def ready_to_test(
     cfg.resume = False
     runner = build_runner(cfg, launcher, notes=notes)
     refuse_other_weights(checkpoint)
+    check_normalised(cfg, content, checkpoint)
     load_weights(runner.model, content, checkpoint)
     with building(cfg):
         loop = runner.test_loop
@@ -130,6 +133,32 @@ def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) 
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
             print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+
+
+def check_normalised(cfg: Config, content: object, checkpoint: str) -> None:
+    """Check that something normalises pixels where an exported file stands for a network that takes such.
+
+    Args:
+        cfg: of the model.
+        content: of the checkpoint.
+        checkpoint: its file.
+
+    Raises:
+        InputError: neither the data_preprocessor nor a pipeline of the libraries' transforms does.
+    """
+    made = told_normalisation(content)
+    if not made.get('mean') or (preprocessor_of(cfg) or {}).get('mean') is not None:
+        return
+    with building(cfg):
+        for place, dataset in datasets_of(
+            'test_dataloader.dataset', cfg.test_dataloader.get('dataset')
+        ):
+            names = [type_name(step) for step in steps_of(dataset.get('pipeline'))]
+            if not any('Normalize' in name for name in names) and read_by_libraries(place, dataset):
+                raise InputError(
+                    f'{checkpoint} was exported for images normalised by a mean of {made["mean"]}, but neither '
+                    f'data_preprocessor nor {place}.pipeline has one'
+                )
 
 
 def say_red_first(cfg: Config, loop: Any) -> None:

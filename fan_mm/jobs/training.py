@@ -38,6 +38,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.pictures import refuse_cut_pictures
 from fan_mm.fileio import alone_in, check_file, output_folder
 from fan_mm.jobs.testing import (
+    check_normalised,
     named_by_content,
     refuse_other_weights,
     say_other_classes,
@@ -129,7 +130,8 @@ def test(
         show: show predictions in a window.
         show_dir: write images with predictions to this folder.
         wait_time: seconds between two windows.
-        tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``.
+        tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``; of mmpretrain's
+            classifiers without these, the average over the image and its mirror image.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
     Returns:
@@ -155,6 +157,7 @@ def test(
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             runner.register_hook(PredictionDumpHook(METRICS.build(dump)))
     if content is not None:
+        check_normalised(cfg, content, checkpoint)
         load_weights(runner.model, content, checkpoint)
     with building(cfg):
         say_other_classes(cfg, content, checkpoint, runner.test_loop)
@@ -281,11 +284,22 @@ def _set_painting(cfg: Config, show: bool, show_dir: str | None, wait_time: floa
 
 
 def _set_tta(cfg: Config) -> None:
+    if scope_of(cfg) == 'mmpretrain' and not cfg.get('tta_model'):  # none of its configs has one
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+    else:
+        flips = []
     for name in ('tta_model', 'tta_pipeline'):
-        if not cfg.get(name):
+        if not cfg.get(name) and not flips:
             raise InputError(f'--tta: the config has no {name}')
-    for _, dataset in datasets_of('', cfg.test_dataloader.dataset):
-        dataset['pipeline'] = copy.deepcopy(cfg.tta_pipeline)
+    for place, dataset in datasets_of('test_dataloader.dataset', cfg.test_dataloader.dataset):
+        if cfg.get('tta_pipeline'):
+            dataset['pipeline'] = copy.deepcopy(cfg.tta_pipeline)
+        elif steps := dataset.get('pipeline'):  # as mmpretrain's own tool does
+            last = dict(type='TestTimeAug', transforms=[flips, [steps[-1]]])
+            dataset['pipeline'] = [*steps[:-1], last]
+        else:
+            raise InputError(f'--tta: {place} has no pipeline')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 

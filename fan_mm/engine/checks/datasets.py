@@ -114,6 +114,11 @@ def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
             f'data_preprocessor: mean {preprocessor["mean"]} and std {preprocessor["std"]} are of values from '
             f'0 to 1, but {place}.pipeline gives 0 to 255: multiply both by 255'
         )
+    elif 'torchvision/ToTensor' in names and _is_of_bytes(preprocessor):
+        notes.append(
+            f'data_preprocessor: mean {preprocessor["mean"]} is of values from 0 to 255, but ToTensor in '
+            f'{place}.pipeline gives 0 to 1: divide mean and std by 255'
+        )
     return notes
 
 
@@ -134,6 +139,16 @@ def _is_of_unit_range(preprocessor: Any) -> bool:
     if 'type' in settings and not _is_of_library(MODELS, 'data_preprocessor', settings):
         return False  # may scale to 1 itself
     return bool(0 < np.max(mean) <= 1 and np.max(std) < 1)
+
+
+def _is_of_bytes(preprocessor: Any) -> bool:
+    """Whether a mean, read by a library, is that of values from 0 to 255."""
+    mean = preprocessor.get('mean') if isinstance(preprocessor, dict) else None
+    if mean is None or (
+        'type' in preprocessor and not _is_of_library(MODELS, 'data_preprocessor', preprocessor)
+    ):
+        return False
+    return bool(np.max(mean) > 1)
 
 
 def _gives_bytes(place: str, steps: Sequence[dict]) -> bool:
@@ -161,6 +176,12 @@ def _is_of_library(registry: Registry, place: str, cfg: dict) -> bool:
         'mmpretrain',
         'fan_mm',
     )
+
+
+def read_by_libraries(place: str, dataset: dict) -> bool:
+    """Whether all transforms of a dataset's pipeline are of the task libraries, which take labels as they are."""
+    steps = [step for step in steps_of(dataset.get('pipeline')) if isinstance(step, dict)]
+    return all(_is_of_library(TRANSFORMS, f'{place}.pipeline', step) for step in steps)
 
 
 def check_dataset(place: str, dataset: dict) -> bool:

@@ -47,6 +47,7 @@ from fan_mm.engine.first_batch.model_memory import ModelMemory
 from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
+    classes_without_images,
     unknown_classes,
     without_losses,
 )
@@ -302,8 +303,14 @@ def _process(
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
-        if warning := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
+        dataset: Any = loader.dataset
+        every = _some_labels(dataset, len(dataset))
+        for warning in (
+            unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)),
+            classes_without_images(outputs, every, loop.evaluator),
+        ):
+            if warning:
+                print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise
@@ -314,10 +321,10 @@ def _process(
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
 
 
-def _some_labels(dataset: Any) -> Iterator[Any]:
+def _some_labels(dataset: Any, most: int = _LABELS) -> Iterator[Any]:
     """Class labels that a classification dataset gives some of its samples, evenly spaced."""
     with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
-        for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
+        for index in range(0, len(dataset), max(1, len(dataset) // most)):
             yield dataset.get_data_info(index).get('gt_label')
 
 

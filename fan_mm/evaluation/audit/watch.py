@@ -94,9 +94,8 @@ class Watch:
             return
         pictures = list(inputs)
         if len(pictures) != len(positions) or not all(isinstance(p, Tensor) for p in pictures):
-            # several forms of an image, for test-time augmentation
-            positions, pictures = positions[:1], [torch.stack(_same_size(_tensors(inputs)))]
-        for position, picture in zip(positions, pictures, strict=True):
+            pictures = _several_forms(pictures, len(positions))
+        for position, picture in zip(positions[: len(pictures)], pictures, strict=True):
             few = picture
             if picture.ndim > 1:
                 step = max(1, min(picture.shape[-2:]) // _SIDE)
@@ -128,6 +127,15 @@ class Watch:
             _count_pairs(seen.pairs, truth, predicted)
         else:
             _count(seen.predicted, predicted[truth != IGNORED])
+
+
+def _several_forms(inputs: list, number: int) -> list[Tensor]:
+    """Of each of so many images its forms for test-time augmentation as one: a batch has one list for each form."""
+    if number > 1 and all(len(form) == number for form in inputs):
+        forms = [[form[i] for form in inputs] for i in range(number)]
+    else:
+        forms = [_tensors(inputs)]
+    return [torch.stack(_same_size(tensors)) for tensors in forms]
 
 
 def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:

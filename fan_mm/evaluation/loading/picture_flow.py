@@ -167,7 +167,9 @@ class Frame:
 # --------------------------------------------------------------------------------- colour order
 
 
-def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> set[str]:
+def colour_orders(
+    transforms: Sequence[Transform], look: Look, sample: dict, known: str | None = None
+) -> set[str]:
     """In which order a picture's colours are where ``look`` stands: 'rgb', 'bgr', both or neither.
 
     Neither if it has no colours there. A transform that takes the colours away changes no order.
@@ -176,13 +178,14 @@ def colour_orders(transforms: Sequence[Transform], look: Look, sample: dict) -> 
         transforms: of a pipeline, with ``look`` among or within them.
         look: see above.
         sample: of the dataset; its image is painted.
+        known: the order of an image that the sample has already, if its dataset says.
 
     Raises:
         InputError: a transform does not take a painted image.
     """
     held = picture_in(sample)
     if held is not None:
-        order = _order_in_file(held, sample.get('img_path')) or _by_convention(held)
+        order = known or _order_in_file(held, sample.get('img_path')) or _by_convention(held)
         sample = {**sample, 'img': _painted(held, order)}
     orders = _orders_seen(transforms, look, sample)
     if orders:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
 from fan_mm.evaluation.loading.picture_flow import Look, colour_orders, copied
@@ -46,7 +47,9 @@ def red_first(dataset: Any) -> bool:
         return False
     placed = as_the_model_gets_it(transforms, look, landmarks_of(transforms, dataset, sample))
     try:
-        return colour_orders(copied(placed), look, sample) == {'rgb'}
+        # CIFAR's files, of which mmpretrain takes the arrays as they are, have red first
+        held = 'rgb' if base_named(type(dataset), 'CIFAR10', 'mmpretrain') else None
+        return colour_orders(copied(placed), look, sample, held) == {'rgb'}
     except InputError:  # a transform that takes no painted image
         return False
 

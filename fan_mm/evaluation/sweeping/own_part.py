@@ -11,7 +11,12 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.runner.amp import autocast
 
-from fan_mm.engine.first_batch.outputs import check_labels, check_outputs, without_losses
+from fan_mm.engine.first_batch.outputs import (
+    check_labels,
+    check_outputs,
+    classes_without_images,
+    without_losses,
+)
 from fan_mm.engine.first_batch.samples import load_samples, one_line
 from fan_mm.errors import InputError
 from fan_mm.evaluation.audit.auditor import Auditor
@@ -104,6 +109,7 @@ class OwnPart:
                 check_outputs(outputs)
                 if untried:
                     check_labels(outputs, self.labels, self.metrics.evaluator)
+                    self._say_classes_without_images(outputs)
                 watch.take(positions, batch, outputs)
                 self.metrics.process(batch, outputs)
                 if untried:
@@ -141,6 +147,11 @@ class OwnPart:
             self.metrics.empty()
         part.seconds = time.monotonic() - start
         return part
+
+    def _say_classes_without_images(self, outputs: Any) -> None:
+        warning = classes_without_images(outputs, self.labels, self.metrics.evaluator)
+        if warning:
+            print_log(f'fan_mm: {warning}', 'current', logging.WARNING)
 
     def _test_step(self, batch: Any) -> list:
         calibrated = self.metrics.calibration is not None
