@@ -1,7 +1,6 @@
 """What is analysed: the backbone of any config with its weights, fed as its own model would feed it."""
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from fan_mm.errors import InputError, is_of_memory
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import shortened
 from fan_mm.images import find_images, read_image
+from fan_mm.logs import warn
 from fan_mm.models.checkpoints import (
     CheckpointedBackbone,
     find_module,
@@ -201,7 +200,7 @@ def load_pictures(
         if image is None:
             if file in asked or len(files) == 1:
                 raise InputError(f'{file} cannot be read as an image')
-            print_log(f'left out: {file} cannot be read as an image', 'current', logging.WARNING)
+            warn(f'left out: {file} cannot be read as an image')
             continue
         shrink = image.shape[0] > size[0]
         way = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC

@@ -1,15 +1,14 @@
 """Testing in mixed precision: float16 autocast on a GPU, bfloat16 autocast on a CPU."""
 
-import logging
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.logging import print_log
 
 from fan_mm.config_parts import scope_of
 from fan_mm.engine.onnx_file import is_onnx
 from fan_mm.errors import InputError
+from fan_mm.logs import warn
 
 _BF16_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16', 'svebf16')
 
@@ -38,7 +37,7 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
             )
         if not cpu_has_bfloat16():
             text = '--amp: this CPU has no bfloat16 instructions; float32 may be faster'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)
     cfg.test_cfg = ConfigDict(cfg.get('test_cfg') or {}, fp16=True)
 
 

@@ -6,7 +6,6 @@ first one has, would give wrong numbers or a wrong training in silence.
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -17,12 +16,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size, is_main_process
-from mmengine.logging import print_log
 
 from fan_mm.engine.checks.files import evenly
 from fan_mm.engine.once_for_all import by_one_of_each_machine
 from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
+from fan_mm.logs import warn
 
 _PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
@@ -154,11 +153,9 @@ def collect_without_disk(evaluator: Any) -> None:
         return
     for metric in metrics:
         metric.collect_device = 'gpu'  # so it is called; without a GPU, too, it is the group
-    print_log(
+    warn(
         'fan_mm: the machines do not share the current folder, or cannot write there: metrics collect results through '
-        "the process group (collect_device='gpu')",
-        'current',
-        logging.WARNING,
+        "the process group (collect_device='gpu')"
     )
 
 

@@ -10,7 +10,6 @@ those of earlier versions have neither, and count by their folder.
 
 import contextlib
 import json
-import logging
 import os
 import re
 import zipfile
@@ -21,12 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.logging import print_log
 
 from fan_mm.corruptions import BENCHMARKS
 from fan_mm.errors import InputError
 from fan_mm.evaluation.consistency import seal, seal_of_arrays
 from fan_mm.fileio import is_temporary, output_folder, whole_file, write_whole
+from fan_mm.logs import warn
 
 # What numpy raises where a .npz is not what was written.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -106,7 +105,7 @@ def _differing(there: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def _leave_out(path: Path, why: str) -> None:
-    print_log(f'{path} {why}: the cell is evaluated again', 'current', logging.WARNING)
+    warn(f'{path} {why}: the cell is evaluated again')
 
 
 class CellStore:

@@ -5,13 +5,11 @@ raise on all; and two cells that fail alike, where none is done, speak for all.
 """
 
 import copy
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 
 from fan_mm.engine.evaluators import (
     Memory,
@@ -25,6 +23,7 @@ from fan_mm.engine.first_batch.trial import needs_no_more
 from fan_mm.errors import InputError
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
+from fan_mm.logs import warn
 
 
 class EveryCellFails(InputError):
@@ -82,7 +81,7 @@ class EveryCell:
                 return one_line(error)
             self.doubt = one_line(error)
             text = f'{self.doubt} (the metric on the first batch, perhaps not on all)'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)
         return None
 
     def agree(self, mistake: str | None, cause: Exception | None = None) -> None:

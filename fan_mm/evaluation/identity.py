@@ -8,7 +8,6 @@ evaluation.
 import functools
 import hashlib
 import json
-import logging
 import os
 import re
 import types
@@ -19,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from fan_mm.config_parts import type_name
 from fan_mm.corruptions import image_key
 from fan_mm.engine.onnx_file import external_files, is_onnx
 from fan_mm.errors import InputError
 from fan_mm.evaluation.samples import spread
+from fan_mm.logs import warn
 from fan_mm.torch_files import local_file
 
 # Of what is written here; another number makes stored sweeps those of another version.
@@ -212,11 +211,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     files = [Path(path) for i in chosen for path in _files(infos[i]).values()]
     unread = sum(size is None for sample in samples for size in sample['sizes'].values())
     if unread:
-        print_log(
-            f'{unread} files of the dataset cannot be read from here: they are identified by name',
-            'current',
-            logging.WARNING,
-        )
+        warn(f'{unread} files of the dataset cannot be read from here: they are identified by name')
     return _digest([listing_sha256(dataset, infos), samples, sample_sha256(files)])
 
 

@@ -1,17 +1,16 @@
 """ImageNet-A, -R, -V2 and -Sketch: which of the 1000 classes their folders are (spec 12.2)."""
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
 from fan_mm.errors import InputError
 from fan_mm.evaluation.class_names import wordnet_ids
 from fan_mm.evaluation.data import facts
+from fan_mm.logs import warn
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,9 @@ class FolderSet:
             known = wordnet_ids()
             indices = [known.index(id_) if id_ in known else -1 for id_ in ids]
             if set(indices) == {-1} and len(set(ids)) == self.folders:
-                print_log(
+                warn(
                     f'{self.name}: no class folder is named by a WordNet id of ImageNet; they are assumed to '
-                    "be the dataset's classes in order",
-                    'current',
-                    logging.WARNING,
+                    "be the dataset's classes in order"
                 )
                 return self.indices()
         elif all(re.fullmatch('[0-9]+', name) for name in names):

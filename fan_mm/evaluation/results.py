@@ -6,7 +6,6 @@ docs/results_schema.md describes both files.
 import functools
 import itertools
 import json
-import logging
 import os
 import platform
 import sys
@@ -19,7 +18,6 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
 from fan_mm import __version__
 from fan_mm.errors import InputError
@@ -30,6 +28,7 @@ from fan_mm.evaluation.consistency import check_results, seal, seal_of_arrays
 from fan_mm.evaluation.scope import Scope
 from fan_mm.evaluation.summary import summarize
 from fan_mm.fileio import whole_file, write_whole
+from fan_mm.logs import warn
 
 SCHEMA = 'fan_mm.robustness/2'
 READABLE = ('fan_mm.robustness/1', SCHEMA)
@@ -297,7 +296,7 @@ def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | N
 @functools.lru_cache(maxsize=64)
 def _warn(line: str) -> None:
     """Say something once, however often a file is read."""
-    print_log(line, 'current', logging.WARNING)
+    warn(line)
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:

@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,6 +67,7 @@ from fan_mm.evaluation.sweeping.recording import Recording
 from fan_mm.evaluation.sweeping.results import results_of
 from fan_mm.evaluation.sweeping.truth import check_truth, settings_of
 from fan_mm.fileio import alone_in, output_folder
+from fan_mm.logs import warn
 
 __all__ = ['ON_ERROR', 'RobustnessSweep', 'check_options']
 
@@ -319,11 +319,9 @@ class RobustnessSweep:
         self.parts = parts_of(self.evaluator, sizes)
         infos = sample_infos(dataset, self.samples)
         if others := further_pictures(infos[0]):
-            print_log(
+            warn(
                 f'the samples have another image ({", ".join(others)}), which stays clean: only that of '
-                'img_path is corrupted',
-                'current',
-                logging.WARNING,
+                'img_path is corrupted'
             )
         # Not their annotations, which a dataset keeps much more tightly.
         self.infos: list[dict[str, Any]] = [
@@ -331,7 +329,7 @@ class RobustnessSweep:
         ]
         self.paths = [info['img_path'] for info in self.infos]
         for line in joined_twice(type(dataset).__name__, dataset, self.evaluator, self.paths):
-            print_log(line, 'current', logging.WARNING)
+            warn(line)
         check_categories(dataset, self.evaluator)
         check_truth(self.evaluator, self.infos, self.parts)
         return infos

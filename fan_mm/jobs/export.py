@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +38,7 @@ from fan_mm.engine.predictor import Predictor
 from fan_mm.errors import InputError
 from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.fileio import whole_file
+from fan_mm.logs import warn
 
 FORMATS = ('onnx', 'pt2', 'tensorrt')
 PRECISIONS = tuple(BOUNDS)
@@ -300,18 +300,14 @@ def _window(model: Any) -> dict[str, Any] | None:
 def _tell_what_is_left(network: Network, window: dict[str, Any] | None) -> None:
     """Warn about steps of the model's own prediction that are not in the file."""
     if window is not None and network.part == 'whole':
-        print_log(
+        warn(
             f'the model slides a window of {window["crop_size"]} pixels by {window["stride"]} over images: the '
-            'file computes a single window, and on whole images it gives other scores than were measured',
-            'current',
-            logging.WARNING,
+            'file computes a single window, and on whole images it gives other scores than were measured'
         )
     made = network.model.data_preprocessor
     if network.preprocessing and (padding := _padding(made)):
-        print_log(
-            f'{type(made).__name__} pads images ({padding}), the file does not: give it padded ones',
-            'current',
-            logging.WARNING,
+        warn(
+            f'{type(made).__name__} pads images ({padding}), the file does not: give it padded ones'
         )
 
 

@@ -1,6 +1,5 @@
 """Before and after a test that is a sweep: the model with its weights, the hooks, the report."""
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
 from fan_mm.config_parts import type_name
@@ -26,6 +24,7 @@ from fan_mm.evaluation.identity import config_sha256, file_sha256
 from fan_mm.evaluation.loading.pictures import red_first
 from fan_mm.evaluation.results import RESULTS
 from fan_mm.fileio import printable
+from fan_mm.logs import warn
 from fan_mm.report import write_report
 from fan_mm.torch_files import is_foreign, local_file
 
@@ -129,7 +128,7 @@ def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) 
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+            warn(f'fan_mm: {line}')
 
 
 def say_red_first(cfg: Config, loop: Any) -> None:
@@ -144,11 +143,9 @@ def say_red_first(cfg: Config, loop: Any) -> None:
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     for name in names:
         if preprocessor.get(name) and red_first(dataset):
-            print_log(
+            warn(
                 f'fan_mm: test_dataloader.dataset.pipeline gives images with red first, and data_preprocessor.{name} '
-                'exchanges red and blue: the model gets blue first, which is right only if it was trained so',
-                'current',
-                logging.WARNING,
+                'exchanges red and blue: the model gets blue first, which is right only if it was trained so'
             )
 
 
@@ -167,11 +164,9 @@ def say_same_names(loop: Any, option: str) -> None:
     names = Counter(path.stem if option == '--out' else path.name for path in paths)
     if len(names) < len(paths):
         name, count = names.most_common(1)[0]
-        print_log(
+        warn(
             f'fan_mm: {option}: {len(paths)} images have {len(names)} different names, such as {printable(name)} for '
-            f'{count} of them: only the last one of each name is kept',
-            'current',
-            logging.WARNING,
+            f'{count} of them: only the last one of each name is kept'
         )
 
 

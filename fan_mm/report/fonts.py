@@ -7,7 +7,6 @@ caller puts instead of the name, and the log says so once.
 
 import contextlib
 import functools
-import logging
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,9 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from mmengine.logging import print_log
 from PIL import ImageFont
+
+from fan_mm.logs import warn
 
 _DEJAVU = str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'))
 _NO_LETTERS = {'Zs', 'Zl', 'Zp', 'Cc', 'Cf', 'Mn'}  # spaces, controls, marks that change a letter
@@ -141,10 +141,8 @@ def _face(file: str) -> FT2Font | None:
 def _instead(text: str, shown: str) -> str:
     if not _said:
         _said.add(text)
-        print_log(
+        warn(
             f'no installed font covers {text!r}: images show {shown!r}; install one, '
-            'such as Noto Sans of that script',
-            'current',
-            logging.WARNING,
+            'such as Noto Sans of that script'
         )
     return shown

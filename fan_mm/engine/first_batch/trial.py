@@ -7,7 +7,6 @@ import contextlib
 import copy
 import difflib
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,7 +16,6 @@ import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
@@ -54,6 +52,7 @@ from fan_mm.engine.first_batch.several_sizes import mixed_batch
 from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
+from fan_mm.logs import warn
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
 _ON_ANY_PART = (
@@ -201,9 +200,7 @@ def _try_loop(
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
             error, _ = _try_metrics(evaluator, ids)
     if error is not None:
-        print_log(
-            f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
-        )
+        warn(f'fan_mm: {mistake} (on few samples; perhaps not on all)')
 
 
 def _indices(loader: DataLoader, total: int) -> Sequence:
@@ -240,7 +237,7 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
             text += f', the dataset {total}: objects in the others count as missed'
-            print_log(f'fan_mm: {text}', 'current', logging.WARNING)
+            warn(f'fan_mm: {text}')
 
 
 def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
@@ -251,7 +248,7 @@ def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
     except Exception:  # an own dataset, whose samples may be anything
         return
     for line in lines:
-        print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+        warn(f'fan_mm: {line}')
 
 
 def _process(
@@ -277,7 +274,7 @@ def _process(
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
         if warning := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
+            warn(f'fan_mm: {name}_dataloader: {warning}')
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise

@@ -1,11 +1,9 @@
 """The audit's side of a sweep: what it watches in each cell, and what it says after the clean one."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from torch import nn
 
 from fan_mm.evaluation.audit import Facts, audit, in_words
@@ -14,6 +12,7 @@ from fan_mm.evaluation.audit.evidence import Seen, merged
 from fan_mm.evaluation.audit.watch import Watch
 from fan_mm.evaluation.cell_dataset import metainfo_of
 from fan_mm.evaluation.cells import CLEAN, Cell
+from fan_mm.logs import warn
 
 _IGNORED = 255  # of mmseg's labels, where no metric says another value
 
@@ -65,4 +64,4 @@ class Auditor:
         """Log what is found in the clean cell, before hours are spent on the others."""
         for finding in audit(facts)['findings']:
             text = f'audit, {finding["check"]}: {in_words(finding)}'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)

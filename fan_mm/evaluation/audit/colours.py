@@ -1,13 +1,11 @@
 """The clean score of a few images with red and blue swapped, beside the plain one."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner.amp import autocast
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from fan_mm.evaluation.bootstrap import LEVEL, PerImage, interval
 from fan_mm.evaluation.cell_dataset import batch_size_of
 from fan_mm.evaluation.collected import Scores
 from fan_mm.evaluation.scores import compute_scores
+from fan_mm.logs import warn
 
 _PLAIN, _EXCHANGED = ('plain', 0), ('exchanged', 0)
 _UPPER = (1 + LEVEL) / 2
@@ -105,7 +104,7 @@ def exchanged_in_some(
     try:
         return exchanged_colours(model, load, evaluator, image_ids, fp16)
     except Exception as error:  # whatever a metric may raise on a few images
-        print_log(f'--audit-colours: {one_line(error)}', 'current', logging.WARNING)
+        warn(f'--audit-colours: {one_line(error)}')
         return None
 
 
