@@ -92,8 +92,10 @@ class Matches:
         found = {name: a for name in names if (a := stored(f'matches/{kind}/{name}')) is not None}
         if len(found) < len(names):
             return _of_earlier_version(stored) if kind == 'bbox' else None
-        bits = {name: _unpacked(found[name], len(found['overlaps'])) for name in ('hit', 'ignored')}
-        return cls(**{**found, **bits})
+        for name in ('hit', 'ignored'):
+            bits = np.unpackbits(found[name], axis=-1, count=len(found['overlaps']))
+            found[name] = bits.view(bool)
+        return cls(**found)
 
     def per_class(self) -> dict[str, np.ndarray]:
         """Score -> AP ``(K,)`` of all images, per cent; NaN of a class without such objects."""
@@ -107,10 +109,6 @@ class Matches:
         chunks = resample_counts(int(self.size[0]), resamples, seed)
         parts = [average_precisions(self, counts) for counts in chunks]
         return {n: np.concatenate([mean_ap(part[n]) for part in parts]) for n in self.scores}
-
-
-def _unpacked(bits: np.ndarray, overlaps: int) -> np.ndarray:
-    return np.unpackbits(bits, axis=-1, count=overlaps).view(bool)
 
 
 def _of_earlier_version(stored: Callable[[str], np.ndarray | None]) -> Matches | None:

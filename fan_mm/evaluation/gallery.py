@@ -119,15 +119,9 @@ def file_name(cell: Cell, position: int, picture: str) -> str:
 def stored(
     store: CellStore, cell: Cell, taken: Mapping[int, Mapping[str, bytes]], paths: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Write the images of a cell; returns the 'images' of its record.
+    """Write the images of a cell that `Gallery.take` gave on all ranks; returns the 'images' of its record.
 
     Each file says in a comment of which protocol and cell it is.
-
-    Args:
-        store: of the sweep.
-        cell: which.
-        taken: what `Gallery.take` gave on all ranks.
-        paths: of all samples, by their positions.
     """
     about = f'{store.protocol}, {cell}'
     return [

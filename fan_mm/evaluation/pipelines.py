@@ -197,7 +197,7 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     if not crops or not marks.classifies:
         return transforms
     known = [t for t in crops if names_of(t)[0] in _CENTRE_CROPS]
-    sizes = {_pair(_size_of(crop)) for crop in known}
+    sizes = {_size_of(crop) for crop in known}
     if len(known) < len(crops) or len(sizes) > 1:
         names = ', '.join(dict.fromkeys(names_of(crop)[0] for crop in crops))
         raise InputError(
@@ -207,13 +207,9 @@ def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     return _uncropped(transforms, sizes.pop())
 
 
-def _size_of(crop: Any) -> int | Sequence[int]:
-    return crop.t.size if hasattr(crop, 't') else crop.crop_size  # torchvision's, wrapped, or mm's
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+def _size_of(crop: Any) -> tuple[int, int]:
+    size = crop.t.size if hasattr(crop, 't') else crop.crop_size  # torchvision's, wrapped, or mm's
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _uncropped(transforms: Sequence, size: tuple[int, int]) -> Transforms:

@@ -272,7 +272,7 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
     doubt = check_results(results, path, 'sets' if results['kind'] == SHIFTS else 'summary')
     broken = _broken_seal(path, results, results.pop(_SEAL, None))
     if doubt := doubt or broken:
-        _warn(doubt)
+        _warn_once(doubt)
         results['doubt'] = doubt
     return results
 
@@ -293,10 +293,7 @@ def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | N
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _warn(line: str) -> None:
-    """Say something once, however often a file is read."""
-    warn(line)
+_warn_once = functools.lru_cache(maxsize=64)(warn)  # however often a file is read
 
 
 def read_per_image(path: str | os.PathLike, name: str = PER_IMAGE) -> PerImage | None:

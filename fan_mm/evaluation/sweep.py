@@ -189,7 +189,10 @@ class RobustnessSweep:
         self.dataset = self._with_corruptions(seed, BENCHMARK_ORDERS[channel_order])
         self.gallery = None
         if save_images and paint and work_dir:
-            self.gallery = self._gallery(save_images, paint)
+            order = self.dataset.pipelines[0].channel_order
+            self.gallery = gallery.Gallery(
+                save_images, paint, self.scope.severities, len(self.samples), order
+            )
         self.model_info = _described(model, model_info or {})
         self.name = protocol or whole.name
         self.protocol = self._protocol(protocol, seed, channel_order)
@@ -248,10 +251,6 @@ class RobustnessSweep:
             print_log(f'{type(dataset).__name__}: benchmark {name}', 'current')
         return find_benchmark(name)
 
-    def _gallery(self, count: int, paint: gallery.Painter) -> gallery.Gallery:
-        order = self.dataset.pipelines[0].channel_order
-        return gallery.Gallery(count, paint, self.scope.severities, len(self.samples), order)
-
     def _protocol(self, name: str | None, seed: int, channel_order: str) -> dict[str, Any]:
         """How the corrupted images are made, and what they are evaluated in."""
         protocol = {
@@ -279,10 +278,10 @@ class RobustnessSweep:
         self.every_cell = EveryCell(self.evaluator, ids, self.parts)
         goes_on = self.premade is not None and self.on_error == 'skip'
         self.own_part = OwnPart(
-            self.model,
-            self.dataset,
-            self._batches().batches,
-            self.metrics,
+            model=self.model,
+            dataset=self.dataset,
+            batches=self._batches().batches,
+            metrics=self.metrics,
             infos=self.infos,
             labels=labels,
             fp16=self.fp16,
@@ -293,11 +292,11 @@ class RobustnessSweep:
             gallery=self.gallery,
         )
         self.recording = Recording(
-            self.store,
-            self.metrics,
-            self.every_cell,
-            self.auditor,
-            self.paths,
+            store=self.store,
+            metrics=self.metrics,
+            every_cell=self.every_cell,
+            auditor=self.auditor,
+            paths=self.paths,
             more=len(self.cells) > 1,
             goes_on=goes_on,
         )
@@ -498,13 +497,8 @@ class RobustnessSweep:
 
 def _described(model: torch.nn.Module, info: Mapping[str, Any]) -> dict[str, Any]:
     """What results say about a model; it is identified by its weights where nothing else does."""
-    unknown = {
-        'name': type(model).__name__,
-        'config': None,
-        'checkpoint': None,
-        'config_sha256': None,
-    }
-    found = {**unknown, **info}
+    unknown = dict.fromkeys(('config', 'checkpoint', 'config_sha256'))
+    found = {'name': type(model).__name__, **unknown, **info}
     if 'checkpoint_sha256' not in found:
         found['checkpoint_sha256'] = identity.model_sha256(model)
     return found

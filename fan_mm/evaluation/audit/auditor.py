@@ -18,15 +18,7 @@ _IGNORED = 255  # of mmseg's labels, where no metric says another value
 
 
 class Auditor:
-    """Watches the cells of a sweep.
-
-    Args:
-        model: of the sweep.
-        evaluator: of the sweep.
-        dataset: the clean one.
-        paths: of its images that are evaluated.
-        classes: their names; none where they are not known.
-    """
+    """Watches the cells of a sweep: its model, evaluator, clean dataset, and the paths and classes evaluated."""
 
     def __init__(
         self,

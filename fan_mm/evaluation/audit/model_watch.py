@@ -1,7 +1,6 @@
 """What a model shows while it predicts: batch norms that still learn, layers that nobody has set."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,11 +27,9 @@ class ModelWatch:
         self.ran: set[str] = set()
         self.unset = unset_layers(self.model) if clean else {}
         self.handles = [
-            layer.register_forward_hook(self._note(name)) for name, layer in self.unset.items()
+            layer.register_forward_hook(lambda *_, name=name: self.ran.add(name))
+            for name, layer in self.unset.items()
         ]
-
-    def _note(self, name: str) -> Callable[..., None]:
-        return lambda *_: self.ran.add(name)
 
     def end(self) -> dict[str, list[str]]:
         """What was found, by the names of layers; empty where all is well.

@@ -154,19 +154,19 @@ def pickled(sample: Any) -> bytes:
 # --------------------------------------------------------------------------------- the transforms
 
 
+@dataclass(frozen=True)
 class KeptStart:
     """A pipeline's transforms before the corruption, run once for each sample.
 
-    Args:
+    Attributes:
         transforms: of the pipeline.
         cache: where their samples are kept.
         number: of the pipeline among the dataset's.
     """
 
-    def __init__(self, transforms: Sequence[Callable], cache: ImageCache, number: int) -> None:
-        self.transforms = transforms
-        self.cache = cache
-        self.number = number
+    transforms: Sequence[Callable]
+    cache: ImageCache
+    number: int
 
     def __call__(self, results: dict) -> Any:
         """The sample as the transforms leave it, from the cache if it is there."""

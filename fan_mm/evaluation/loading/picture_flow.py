@@ -10,6 +10,7 @@ import contextlib
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -127,17 +128,17 @@ def loader_and_packer(
 # ------------------------------------------------------------------------------------- cropping
 
 
+@dataclass(frozen=True)
 class Frame:
     """Puts an image with a bright edge into the place of a sample's own.
 
-    Args:
+    Attributes:
         size: height and width of that image.
         edge: width of the edge in pixels.
     """
 
-    def __init__(self, size: tuple[int, int] = (224, 224), edge: int = 16) -> None:
-        self.size = size
-        self.edge = edge
+    size: tuple[int, int] = (224, 224)
+    edge: int = 16
 
     def __call__(self, results: dict) -> dict:
         """Replace the image by another one of its form."""

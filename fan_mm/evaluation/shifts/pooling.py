@@ -10,6 +10,7 @@ import copy
 import hashlib
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
@@ -228,15 +229,15 @@ class PooledAP(Pooled):
         return together([self.statistics[cell][self._kind] for cell in cells])
 
 
+@dataclass(frozen=True)
 class StoredDraws:
     """The `Pooled.drawn` that per_image.npz holds of a score that cannot be had from its arrays.
 
-    Args:
+    Attributes:
         draws: ``(R,)`` of every cell, and of ``(set, 'pooled')``.
     """
 
-    def __init__(self, draws: Mapping[ShiftCell, np.ndarray]) -> None:
-        self.draws = draws
+    draws: Mapping[ShiftCell, np.ndarray]
 
     def __contains__(self, cell: ShiftCell) -> bool:
         return cell in self.draws

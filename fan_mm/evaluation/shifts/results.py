@@ -117,7 +117,11 @@ def _audit(measured: Sequence[Measured]) -> dict[str, Any] | None:
 
 def _gallery(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return [
-        {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
+        {
+            'key': image['key'],
+            **m.cell._asdict(),
+            'images': {name: path for name, path in image.items() if name != 'key'},
+        }
         for m in measured
         for image in m.record.images
     ]
@@ -140,7 +144,3 @@ def _public(measured: Measured) -> dict[str, Any]:
     for name in ('corruption', 'severity', 'images', 'evidence'):
         del cell[name]
     return {**measured.cell._asdict(), **cell}
-
-
-def _pictures(image: Mapping[str, str]) -> dict[str, str]:
-    return {name: path for name, path in image.items() if name != 'key'}

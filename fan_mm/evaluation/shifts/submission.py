@@ -236,7 +236,7 @@ class Submission:
         content = {'labels': np.array(self.server.values, np.uint8)[labels]}
         if self.server.confidence:
             content['confidence'] = _sixteen_bits(image, confidence, labels.shape)
-        coded = {kind: _png(pixels) for kind, pixels in content.items()}
+        coded = {kind: cv2.imencode('.png', p)[1].tobytes() for kind, p in content.items()}
         for name, kind in self.server.names(image).items():
             write_whole(self.folder / name, coded[kind])
 
@@ -406,10 +406,6 @@ def _remarks(
             f'{length / _MEGABYTE:.0f} MB: the server accepts less than {server.limit // _MEGABYTE}'
         )
     return (*remarks, *filter(None, [server.remark]))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    return cv2.imencode('.png', pixels)[1].tobytes()
 
 
 def _by(size: Sequence[int]) -> str:
