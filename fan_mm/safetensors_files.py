@@ -60,9 +60,6 @@ def is_safetensors(path: str | os.PathLike) -> bool:
 def read_safetensors(path: str | os.PathLike) -> dict[str, Tensor]:
     """Read all tensors onto the CPU.
 
-    Args:
-        path: of the file.
-
     Returns:
         Name to tensor, in the file's order.
 

@@ -59,11 +59,7 @@ def build_evaluator(evaluator: Any) -> Evaluator:
 
 
 def measures(metric: Any) -> bool:
-    """Whether a metric measures something, rather than only writing predictions to files.
-
-    Args:
-        metric: built, or its config.
-    """
+    """Whether a metric, built or a config, measures something, rather than only writing predictions to files."""
     if isinstance(metric, Mapping):
         names = [type_name(metric)]
         format_only = metric.get('format_only')
@@ -158,9 +154,6 @@ class Memory:
     """What an evaluator and its metrics hold: results, truth read lazily, counts of the user's own.
 
     Containers and arrays are remembered with their content; what lies deeper is not looked into.
-
-    Args:
-        evaluator: built.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
@@ -293,10 +286,6 @@ def check_categories(dataset: Any, evaluator: Evaluator) -> None:
     """Check that labels stand for the same categories in a dataset of mmdet as in a metric's annotation file.
 
     mmdet's ``Objects365V1Dataset`` sorts them by id, its metrics with ``sort_categories=True`` only.
-
-    Args:
-        dataset: built; it may join others.
-        evaluator: built.
 
     Raises:
         InputError: one sorts them, the other does not: every score would be of other classes.

@@ -55,10 +55,6 @@ def refuse_differences(what: str, value: Callable[[], str], remedy: str) -> None
 def refuse_other_images(name: str, loader: Any) -> None:
     """Refuse datasets of another length or order: processes share them by numbers. All processes call it.
 
-    Args:
-        name: of the loader in the config.
-        loader: built from it.
-
     Raises:
         InputError: in every process: the machines' datasets differ.
     """

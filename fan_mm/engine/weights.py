@@ -235,10 +235,6 @@ def check_start(model: dict, path: str) -> None:
     Parts may differ, as with another head, or be missing but for heads and necks. Of the backbone
     alone, as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
 
-    Args:
-        model: the config of the model.
-        path: the file.
-
     Raises:
         InputError: it is neither; says what to do instead.
     """

@@ -210,13 +210,7 @@ def _ranks(matches: Matches) -> np.ndarray:
 
 
 class _Ranked:
-    """The detections of one class in the order of their scores.
-
-    Args:
-        matches: of all classes.
-        area: position of the area range.
-        part: positions of the detections.
-    """
+    """The detections of one class in the order of their scores."""
 
     def __init__(self, matches: Matches, area: int, part: np.ndarray) -> None:
         image = matches.image[part]

@@ -81,10 +81,6 @@ def _content(value: Any, key: str = '') -> Any:
     """A part of a config in the form in which equal content is equal.
 
     Types are identified by their names, files by their bytes, numbers by their values.
-
-    Args:
-        value: the part.
-        key: under which it stands.
     """
     if isinstance(value, Mapping):
         left_out = (*_PLACES, *_DATA) if key in ('dataset', 'datasets') else _PLACES

@@ -30,10 +30,7 @@ class FolderSet:
     source: str
 
     def classes(self, names: Sequence[str]) -> list[int]:
-        """The ImageNet index of every folder.
-
-        Args:
-            names: of the folders, sorted as text.
+        """The ImageNet index of every folder, in the order of their names, sorted as text.
 
         Raises:
             InputError: they are not this set's, or do not say which class each is.

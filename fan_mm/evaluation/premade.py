@@ -200,10 +200,6 @@ class PremadeImages:
 
         A list of labels in another order of classes than ImageNet's gives a silently wrong score.
 
-        Args:
-            clean_paths: of the clean images.
-            labels: of the same images.
-
         Raises:
             InputError: a class folder has copies of images of two labels, or the labels do not follow
                 the order of the folders, which are WordNet ids.
@@ -369,9 +365,6 @@ class ReadPremade(BaseTransform):
     """Point the sample to its corrupted file, before it is loaded.
 
     Required and modified key: ``img_path``. ``corruption`` and ``severity`` are set from outside.
-
-    Args:
-        images: where the files are.
     """
 
     def __init__(self, images: PremadeImages) -> None:

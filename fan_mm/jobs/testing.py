@@ -32,10 +32,6 @@ from fan_mm.torch_files import is_foreign, local_file
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
     """What results say about the model, and what tells its cells from another's.
 
-    Args:
-        cfg: with the split that is evaluated.
-        checkpoint: its file.
-
     Raises:
         InputError: the split has several loaders, for a loop of the user's own.
     """
@@ -132,12 +128,7 @@ def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) 
 
 
 def say_red_first(cfg: Config, loop: Any) -> None:
-    """Say in the log that a model's data_preprocessor exchanges red and blue of images that have red first.
-
-    Args:
-        cfg: of the model.
-        loop: the test loop.
-    """
+    """Say in the log that a model's data_preprocessor exchanges red and blue of images that have red first."""
     preprocessor = preprocessor_of(cfg)
     names = ('bgr_to_rgb', 'to_rgb') if isinstance(preprocessor, dict) else ()
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)

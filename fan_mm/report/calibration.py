@@ -57,9 +57,6 @@ def bins_of(found: Sequence[Mapping[str, Any]]) -> Bins | None:
 class CalibrationTable:
     """Read access to the calibration in the results of a sweep that measured it.
 
-    Args:
-        table: the results.
-
     Attributes:
         variants: 'plain', and 'scaled' where a temperature was fitted.
         probabilities: what they are, in words.

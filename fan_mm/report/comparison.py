@@ -300,13 +300,7 @@ def _few(corruptions: Iterable[str]) -> str:
 
 
 def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:
-    """The means that are over other cells than ours.
-
-    Args:
-        ours: the first result.
-        theirs: severities by corruption.
-        groups: corruptions by group.
-    """
+    """The means that are over other cells than ours."""
     wanted = ours.results['benchmark']['severities']
     found = {c for c, levels in theirs.items() if list(levels) != list(wanted.get(c, levels))}
     found |= {

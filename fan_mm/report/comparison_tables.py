@@ -15,12 +15,7 @@ from fan_mm.report.tables import markdown_table
 
 
 def comparison_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
-    """The whole comparison, with links to its figures.
-
-    Args:
-        comparison: of results.
-        drawn: names of the figures.
-    """
+    """The whole comparison, with links to its figures."""
     columns = words.summary_columns(comparison)
     unit = ', per cent' if comparison.unit_label else ''
     rows = words.columnwise(columns, comparison.entries)
@@ -127,13 +122,7 @@ def _latex_scores(comparison: Comparison) -> str:
 def _latex_columnwise(
     columns: Mapping[str, Callable[[Entry], str]], entries: Sequence[Entry], caption: str
 ) -> str:
-    """Models downwards, columns across.
-
-    Args:
-        columns: heading -> text of an entry.
-        entries: the rows.
-        caption: LaTeX.
-    """
+    """Models downwards, columns across."""
     lines = [latex_row(['model', *map(turned, columns)]), '\\midrule']
     lines += [
         latex_row([latex(e.name), *(latex(text(e)) for text in columns.values())]) for e in entries

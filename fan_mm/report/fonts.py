@@ -29,11 +29,7 @@ _said: set[str] = set()  # the first text that could not be drawn
 
 
 class TextFont(ImageFont.FreeTypeFont):
-    """A Pillow font that has the letters of every text: DejaVu Sans, or another for the whole text.
-
-    Args:
-        size: height in pixels.
-    """
+    """A Pillow font that has the letters of every text: DejaVu Sans, or another for the whole text."""
 
     def __init__(self, size: int) -> None:
         super().__init__(_DEJAVU, size)

@@ -24,11 +24,7 @@ def turned(text: str) -> str:
 
 
 def latex_row(cells: Iterable[str]) -> str:
-    """A row of a table.
-
-    Args:
-        cells: LaTeX.
-    """
+    """A row of a table, from cells in LaTeX."""
     return ' & '.join(cells).strip() + ' \\\\'
 
 

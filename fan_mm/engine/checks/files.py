@@ -118,11 +118,6 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
 
     Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
-
-    Args:
-        place: where the dataset stands in the config.
-        paths: of its images.
-        pipeline: pipeline of the dataset, whose loader may rotate them.
     """
     chosen = np.linspace(0, len(paths) - 1, min(_HEADERS, len(paths))).astype(int)
     looked_at = [path for i in chosen if (path := paths[i])]

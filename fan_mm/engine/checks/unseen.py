@@ -19,12 +19,7 @@ _OTHERS = {
 
 
 def random_steps(place: str, dataset: dict) -> list[str]:
-    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: its config.
-    """
+    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do."""
     names = [
         type_name(step)
         for step in steps_of(dataset.get('pipeline'))
@@ -79,13 +74,7 @@ def _one_scale(scale: Any, ratio_range: Any) -> bool:
 
 
 def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[str]:
-    """Lines for the log about datasets that are evaluated on the files that they are trained on.
-
-    Args:
-        training: config of the training's loader.
-        evaluation: that of the validation's or test's loader.
-        names: of both loaders.
-    """
+    """Lines for the log about datasets that are evaluated on the files that they are trained on."""
     learnt = {files: place for place, files in _datasets(names[0], training)}
     return [
         f'{place} has the files of {learnt[files]}: its scores are of images that the model was trained on'

@@ -43,9 +43,6 @@ def building(cfg: Config) -> Iterator[None]:
 
     What is raised while a loop of mmengine runs is left as it is.
 
-    Args:
-        cfg: the config.
-
     Raises:
         InputError: the part's place in the config, its type, what was said.
     """

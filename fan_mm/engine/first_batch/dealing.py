@@ -19,12 +19,7 @@ from fan_mm.logs import warn
 
 
 def say_dealing(name: str, loader: Any) -> None:
-    """Say how many samples an evaluation leaves out or counts twice; all processes must call it.
-
-    Args:
-        name: 'val_dataloader' or 'test_dataloader'.
-        loader: built from it.
-    """
+    """Say how many samples an evaluation leaves out or counts twice; all processes must call it."""
     processes = get_world_size()
     if processes == 1 or not _has_places(loader):
         return

@@ -12,9 +12,6 @@ class ModelMemory:
 
     mmpretrain's retrievers keep the features of their gallery, by the weights of the first call;
     others count, or fill a queue.
-
-    Args:
-        model: built; its weights are taken to stay as they are.
     """
 
     def __init__(self, model: nn.Module) -> None:

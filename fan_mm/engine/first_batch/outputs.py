@@ -99,10 +99,6 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
     So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
     would silently count as errors. A model that was trained on those folders predicts no others.
-
-    Args:
-        outputs: of a batch.
-        metainfo: of the dataset.
     """
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     if not classes or not isinstance(outputs, list | tuple):

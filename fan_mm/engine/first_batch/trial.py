@@ -67,11 +67,6 @@ _MORE = 8  # samples for a metric that does not compute on the first batch
 def try_model(step: Callable, loader: DataLoader, name: str) -> None:
     """Let a model take the first batch of a loader, whose order is not used up.
 
-    Args:
-        step: takes a batch.
-        loader: with a dataset that has indices.
-        name: of the loader, for the error's line.
-
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take the batch.
     """

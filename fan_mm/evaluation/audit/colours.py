@@ -84,17 +84,7 @@ def exchanged_in_some(
     image_ids: Sequence[Any],
     fp16: bool,
 ) -> dict[str, Any] | None:
-    """`exchanged_colours` of some images of a dataset; None, and a line in the log, where it fails.
-
-    Args:
-        places: of the images in the dataset.
-        model: with mmengine's ``test_step``.
-        dataset: whose images are clean at these places.
-        loader: whose batches they are put together like.
-        evaluator: that knows its dataset; left as it was.
-        image_ids: of the images, in their order.
-        fp16: evaluate under autocast.
-    """
+    """`exchanged_colours` of some images of a dataset; None, and a line in the log, where it fails."""
     size, collate = batch_size_of(loader), loader.collate_fn
 
     def load() -> list[Any]:

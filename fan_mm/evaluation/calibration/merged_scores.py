@@ -28,10 +28,6 @@ def predict(model: Any, batch: Any) -> list:
     """``model.test_step``; a `forgetful` model's samples have the merged scores.
 
     They are logarithms of probabilities, so that their softmax is the probabilities.
-
-    Args:
-        model: with mmengine's ``test_step``.
-        batch: from the loader.
     """
     merging = forgetful(model)
     if merging is None:

@@ -54,12 +54,6 @@ def check_fit(
     them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
     and must be where its pipeline crops, because copies are not cropped again.
 
-    Args:
-        images: the copies, all there.
-        cells: that will be read.
-        clean_paths: of the originals.
-        dataset: whose pipeline loads both.
-
     Raises:
         InputError: a copy does not fit; says which, and why.
     """

@@ -89,10 +89,6 @@ def loader_and_packer(
 ) -> tuple[Transform | None, Transform | None, bool]:
     """The transform after which a sample has an image, and the one that makes a tensor of it.
 
-    Args:
-        transforms: of a pipeline.
-        sample: that it gets.
-
     Returns:
         Two of ``flatten(transforms)``, None for what none of them does; and whether the sample leaves
         the last transform with an image.
@@ -268,13 +264,7 @@ def _by_convention(image: Any) -> str:
 
 
 def _order_of_loader(loader: Transform, sample: dict, loaded: Any) -> str | None:
-    """In which order a loader leaves the colours.
-
-    Args:
-        loader: the transform.
-        sample: that it got.
-        loaded: the image that it loaded.
-    """
+    """In which order a loader leaves the colours."""
     path = sample.get('img_path')
     look = Look()
     with painted_file(path) as file:

@@ -294,11 +294,6 @@ def check_zip(
 ) -> set[tuple[int, int]]:
     """Read a submission back: names and nesting, and of each file pixel type, size and values.
 
-    Args:
-        file: the zip.
-        server: whose it is.
-        images: the images that it is for.
-
     Returns:
         The sizes of the images, width and height.
 

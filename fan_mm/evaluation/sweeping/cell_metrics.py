@@ -60,9 +60,6 @@ class CellMetrics:
 
         The evaluator may be used for the next cell, whatever it raises.
 
-        Args:
-            of_ranks: the parts of all processes.
-
         Raises:
             InputError: there is no score that a sweep can be about.
         """

@@ -55,11 +55,7 @@ class Part:
         return work_dir / CONDITIONS / '_'.join(words).replace('/', '-')
 
     def protocol(self, dataset: Any) -> str:
-        """The name of what is measured: 'ACDC val: fog', of the clean column 'Cityscapes val'.
-
-        Args:
-            dataset: of its loader.
-        """
+        """The name of what is measured: 'ACDC val: fog', of the clean column 'Cityscapes val'."""
         if self.condition is None:
             return dataset_label(dataset)
         title = f'{SHIFT_SETS[self.cell.set].title} {Path(self.condition.split).name}'

@@ -72,11 +72,7 @@ class ShiftResults:
         return kind({part.cell: pictures.scenes for part, pictures in self.pictures.items()})
 
     def write(self, audits: Mapping[Part, Mapping[str, Any]]) -> dict[str, Any]:
-        """Join what the sweeps hold so far, write it, and return the content of results.json.
-
-        Args:
-            audits: of the sweeps that have run.
-        """
+        """Join what the sweeps hold so far, write it, and return the content of results.json."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
         first, some = next(iter(self.sweeps.items()))
         classes = [str(name) for name in some.metainfo.get('classes') or ()]
