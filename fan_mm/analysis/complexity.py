@@ -205,13 +205,7 @@ def _with_sample(model: nn.Module, size: tuple[int, int]) -> nn.Module:
 
 
 def module_table(complexity: Complexity, depth: int, title: str) -> Table:
-    """Parameters and FLOPs of all modules down to a depth, with their shares.
-
-    Args:
-        complexity: what was counted.
-        depth: 1 for the direct children of the model, 2 for their children, ...
-        title: title of the table.
-    """
+    """Parameters and FLOPs of all modules down to a depth (1: the direct children), with their shares."""
     table = Table(title=title)
     table.add_column('module')
     for column in ('parameters', '%', 'FLOPs', '%'):

@@ -20,12 +20,7 @@ _LISTED = 1000  # number of listed images whose existence is checked
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
-    """Check the class folders or the list of an mmpretrain dataset.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: mmpretrain's ``CustomDataset`` or derived from it, built lazily.
-        model: the classifier's config.
+    """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
 
     Returns:
         Lines for the log.
@@ -85,11 +80,6 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
     part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
-
-    Args:
-        place: where the dataset stands in the config.
-        names: of the class folders, in the order of the labels.
-        model: the classifier's config.
     """
     number = number_of_classes(model) or model.get('num_classes') or _IMAGENET
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)

@@ -14,11 +14,7 @@ _BF16_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16', 'svebf16')
 
 
 def use_half_precision(cfg: Config, checkpoint: str) -> None:
-    """Let mmengine's test loop evaluate under autocast.
-
-    Args:
-        cfg: config; modified in place.
-        checkpoint: that is evaluated.
+    """Change a config such that mmengine's test loop evaluates under autocast.
 
     Raises:
         InputError: autocast cannot reach the model: an exported file, or on a CPU a detector, whose

@@ -97,13 +97,7 @@ def prepare_runtime(cfg: Config, launcher: str = 'none', training: bool = False)
 def build_runner(
     cfg: Config, launcher: str = 'none', training: bool = False, notes: Sequence[str] = ()
 ) -> Runner:
-    """Prepare a config, build its Runner, and log the preparations.
-
-    Args:
-        cfg: as for `prepare_runtime`, like launcher and training.
-        launcher: see there.
-        training: see there.
-        notes: additional lines for the log.
+    """Prepare a config as `prepare_runtime` does, build its Runner, and log the preparations and further notes.
 
     Raises:
         InputError: as for `prepare_runtime`; a mistake in the data in every process of a launcher.

@@ -109,11 +109,7 @@ def _leave_out(path: Path, why: str) -> None:
 
 
 class CellStore:
-    """The records of one sweep in a folder, or, without a folder, in memory.
-
-    Args:
-        folder: the work dir; None keeps everything in memory.
-    """
+    """The records of one sweep in a folder, or, without a folder, in memory."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -397,13 +393,7 @@ class CellStore:
 
 
 class StatisticsOfCells(Mapping[Cell, np.ndarray]):
-    """Statistics per image by cell, of which one at a time is held: of all cells they may be gigabytes.
-
-    Args:
-        store: that has them.
-        cells: all of which have statistics of this name.
-        name: of the statistics.
-    """
+    """Statistics per image by cell; one is held at a time: of all cells, which have some, they may be gigabytes."""
 
     def __init__(self, store: CellStore, cells: Sequence[Cell], name: str) -> None:
         self._store, self._cells, self._name = store, tuple(cells), name

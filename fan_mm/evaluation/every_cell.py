@@ -55,10 +55,6 @@ class EveryCell:
     def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
         """Let the metrics compute on the first clean batch alone, on rank 0.
 
-        Args:
-            positions: of its samples in the sweep.
-            memory: of the evaluator, as it was before the batch.
-
         Returns:
             What is wrong with every cell; None where nothing is, and on other ranks.
         """
@@ -86,10 +82,6 @@ class EveryCell:
 
     def agree(self, mistake: str | None, cause: Exception | None = None) -> None:
         """Tell all ranks what this one found on its first clean batch.
-
-        Args:
-            mistake: one line; None where there is none.
-            cause: what was raised.
 
         Raises:
             EveryCellFails: on all ranks, if one of them found a mistake.

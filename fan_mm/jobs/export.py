@@ -195,12 +195,7 @@ def _session(path: str) -> Callable[[Tensor], list[np.ndarray]]:
 
 
 def verify_file(cfg: Config, checkpoint: str, path: str | os.PathLike) -> Verification:
-    """Verify an exported ONNX file once more.
-
-    Args:
-        cfg: as for `export`, and so is checkpoint.
-        checkpoint: see there.
-        path: the file.
+    """Verify an exported ONNX file once more, with the config and the checkpoint of its `export`.
 
     Raises:
         InputError: the file was not exported, does not belong to this config, or failed the verification.

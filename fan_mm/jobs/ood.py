@@ -180,17 +180,7 @@ def _evaluate(
     stored: Mapping[str, Any],
     work_dir: Path,
 ) -> dict[str, Any]:
-    """Evaluate one test set after the other, and write ``ood.json`` after each.
-
-    Args:
-        sets: to be evaluated, in order.
-        model: which gets the weights for each.
-        info: what the file says of the model.
-        sweep: over ImageNet-C.
-        calibrated: what measures the calibration.
-        stored: rows of an earlier run.
-        work_dir: folder for the results.
-    """
+    """Evaluate one test set after the other, and write ``ood.json`` after each."""
     results: dict[str, Any] = {
         'schema': SCHEMA,
         'created': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),

@@ -113,14 +113,7 @@ def ready_to_test(
 
 
 def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) -> None:
-    """Say in the log that a checkpoint was trained with classes in another order than they are tested in.
-
-    Args:
-        cfg: of the model.
-        content: of the checkpoint; None where it is unknown.
-        checkpoint: its file.
-        loop: the test loop.
-    """
+    """Say in the log that a checkpoint was trained with classes in another order than they are tested in."""
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
@@ -168,15 +161,7 @@ def end_test(
     metrics: Mapping[str, float],
     work_dir: Path,
 ) -> None:
-    """Do what ends ``Runner.test``, and write the report of the results.
-
-    Args:
-        runner: of `ready_to_test`, as ``loop``.
-        loop: see there.
-        sweep: the last one.
-        metrics: for the logs.
-        work_dir: folder of the results, and of the report.
-    """
+    """Do what ends ``Runner.test``, and write the report of the results."""
     loop.dataloader = sweep.loader(sweep.cells)  # LoggerHook says its length
     runner.call_hook('after_test_epoch', metrics=metrics)
     runner.call_hook('after_test')

@@ -32,11 +32,6 @@ def write_contact_sheet(
 ) -> None:
     """Draw the contact sheet of an image file into a PNG, JPEG, PDF or SVG file.
 
-    Args:
-        image_path: the clean image.
-        out: file to write; its suffix gives the format.
-        seed: base seed of the corruptions.
-
     Raises:
         InputError: the image cannot be read or is smaller than 32 pixels, or the suffix is unknown.
     """

@@ -145,10 +145,6 @@ class ClassLosses:
 class RobustnessTable(ResultsTable):
     """Read access to one results dict (schema ``fan_mm.robustness/1``).
 
-    Args:
-        results: what `fan_mm.evaluation` wrote as ``results.json``.
-        name: of the model, in place of the one in the results.
-
     Attributes:
         benchmark: as printed.
         groups: corruptions by group in the benchmark's order.

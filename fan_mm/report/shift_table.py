@@ -74,12 +74,7 @@ def condition_label(name: str) -> str:
 
 
 class ShiftTable(ResultsTable):
-    """Read access to one results dict of the kind 'shifts'.
-
-    Args:
-        results: what `fan_mm.evaluation.shifts.results` wrote as ``results.json``.
-        name: of the model, in place of the one in the results.
-    """
+    """Read access to one results dict of the kind 'shifts'."""
 
     def __init__(self, results: dict, name: str | None = None) -> None:
         super().__init__(results, name)

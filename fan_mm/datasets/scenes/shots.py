@@ -110,16 +110,7 @@ def write_shots(
     jobs: int | None,
     progress: Callable[[Iterable, int], Iterable],
 ) -> int:
-    """Write what is not there of some images; returns how many were rendered.
-
-    Args:
-        root: the data set's folder.
-        shots: the images.
-        size: height and width in pixels.
-        seed: of the scenes.
-        jobs: number of rendering processes; None for one per core.
-        progress: wraps the loop over images, given their number.
-    """
+    """Write what is not there of some images; returns how many were rendered."""
     gone = {name for shot in shots for name in shot.shared if not (root / name).is_file()}
     missing = [
         shot

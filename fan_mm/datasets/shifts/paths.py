@@ -28,9 +28,7 @@ def walked_once() -> Iterator[None]:
 def files_below(folder: Path, whose: str) -> list[tuple[str, ...]]:
     """The parts of all files' paths relative to a folder, sorted; see `fan_mm.folders.files_below`.
 
-    Args:
-        folder: where to look.
-        whose: what is searched for, for the error message.
+    ``whose`` files are searched for begins the error's line.
 
     Raises:
         InputError: there is no such folder, or one in it cannot be read.

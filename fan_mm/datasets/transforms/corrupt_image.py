@@ -20,14 +20,9 @@ from fan_mm.errors import InputError
 
 
 def corrupt_any(image: Any, name: str, severity: int, *, seed: int, channel_order: str) -> Any:
-    """`corrupt` for images as pipelines hold them: uint8, or floats that hold grey levels.
+    """`corrupt` for images in one of the forms of `pixels_of`: uint8, or floats that hold grey levels.
 
-    Args:
-        image: in one of the forms of `pixels_of`; the result has its form and type. Alpha is kept.
-        name: the corruption.
-        severity: 1 to 5.
-        seed: of this image and cell.
-        channel_order: see `fan_mm.corruptions.corrupt`.
+    The result has the form and type of the image. Alpha is kept.
 
     Raises:
         InputError: another form, or its values are not whole grey levels from 0 to 255.

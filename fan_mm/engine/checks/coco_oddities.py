@@ -11,13 +11,7 @@ _SAME = 0.1  # overlap; where objects are hidden in part, outlines may be much s
 
 
 def odd_objects(file: CocoFile, classes: Collection[str], masks: str | None) -> list[str]:
-    """Lines for the log about boxes of another form and polygons that are none.
-
-    Args:
-        file: an annotation file that `check_as_dataset` has passed.
-        classes: names of the dataset's classes.
-        masks: what reads masks, if something does.
-    """
+    """Lines for the log about boxes of another form and polygons that are none, where `check_as_dataset` has passed."""
     wanted = set(file.ids_of(classes))
     annotations = file.annotations or []
     some = [

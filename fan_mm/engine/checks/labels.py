@@ -65,12 +65,6 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
 
     Labels that something else than mmseg's own ``LoadAnnotations`` reads are left to it.
 
-    Args:
-        place: where the dataset stands in the config.
-        cfg: its config.
-        dataset: built from it without a pipeline.
-        readers: of its split.
-
     Returns:
         Lines for the log.
 

@@ -71,13 +71,7 @@ class Watch:
             self.seen.waited += time.monotonic() - start
 
     def take(self, positions: Sequence[int], batch: Any, outputs: Any) -> None:
-        """Look at a batch.
-
-        Args:
-            positions: of its samples, in the sweep's order.
-            batch: from the loader.
-            outputs: the predicted data samples.
-        """
+        """Look at a batch."""
         if self.seen is None:
             return
         try:

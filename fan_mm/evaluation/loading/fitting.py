@@ -124,13 +124,7 @@ def _orientation(file: Path) -> int:
 def _loaded_size(
     loader: Loader | None, applied: dict[str, bool], file: Path
 ) -> tuple[int, int] | None:
-    """Width and height of an image as it is loaded; None if it cannot be read.
-
-    Args:
-        loader: of the pipeline; None for mmcv's default.
-        applied: suffix -> whether the loader applies orientations, where that is known already.
-        file: of the image.
-    """
+    """Width and height of an image as it is loaded; None if it cannot be read."""
     header = _header(file)
     if header is None:
         image = None if loader is None else load(loader, file)

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
         return self.text if self.done else f'failed, {self.text}'
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Recording:
     """Records the cells of a sweep.
 
