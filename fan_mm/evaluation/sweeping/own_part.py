@@ -28,7 +28,7 @@ from fan_mm.few_names import few
 from fan_mm.fileio import printable
 
 
-@dataclass(frozen=True)
+@dataclass
 class OwnPart:
     """Evaluates this process's part of cells.
 
