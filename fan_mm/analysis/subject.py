@@ -19,7 +19,7 @@ from fan_mm.engine.config.building import building, used_so
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.predictor import drop_data
 from fan_mm.engine.runtime import prepare_runtime
-from fan_mm.errors import InputError, is_of_memory
+from fan_mm.errors import InputError, about, is_of_memory
 from fan_mm.evaluation.samples import spread
 from fan_mm.fileio import shortened
 from fan_mm.images import find_images, read_image
@@ -124,11 +124,9 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
     if isinstance(backbone, CheckpointedBackbone):
         load_pretrained(backbone, checkpoint, ask=None)
         return
-    try:
+    with about(checkpoint):
         tree = WeightTree(read_torch_file(checkpoint))
         state = tree.below(find_module(tree, backbone, prefer=('ema', 'model')))
-    except InputError as error:
-        raise InputError(f'{checkpoint}: {error}') from None
     load_strictly(backbone, state, f'{checkpoint} does not match the backbone')
 
 

@@ -26,7 +26,7 @@ from fan_mm.engine.machines import refuse_differences
 from fan_mm.engine.once_for_all import by_rank_0
 from fan_mm.engine.onnx_file import is_onnx, read_checkpoint
 from fan_mm.engine.weights import load_weights
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.evaluation import RobustnessSweep
 from fan_mm.evaluation.cell_dataset import CellBatches, batch_size_of, loader_like, sample_infos
 from fan_mm.evaluation.consistency import seal
@@ -296,10 +296,8 @@ def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple
     """The averaged or plain weights as a checkpoint's content, and which they are."""
     if is_onnx(source):
         return content, 'exported'
-    try:
+    with about(source):
         state, used = classifier_state(content, kind, model)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     meta = content.get('meta') if isinstance(content, Mapping) else None
     return dict(state_dict=state, meta=meta), used
 

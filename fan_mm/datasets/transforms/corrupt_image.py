@@ -16,7 +16,7 @@ from fan_mm.corruptions import (
     seed_for,
 )
 from fan_mm.datasets.transforms.picture_forms import in_form_of, pixels_of
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 
 
 def corrupt_any(image: Any, name: str, severity: int, *, seed: int, channel_order: str) -> Any:
@@ -119,7 +119,7 @@ class CorruptImage(BaseTransform):
             return results
         self.check(results)
         key = image_key(results['img_path'])
-        try:
+        with about(results['img_path']):
             results['img'] = corrupt_any(
                 results['img'],
                 self.corruption,
@@ -127,8 +127,6 @@ class CorruptImage(BaseTransform):
                 seed=seed_for(self.seed, key, self.corruption, self.severity),
                 channel_order=self.channel_order,
             )
-        except InputError as error:
-            raise InputError(f'{results["img_path"]}: {error}') from None
         results['corruption'] = dict(name=self.corruption, severity=self.severity, seed=self.seed)
         return results
 

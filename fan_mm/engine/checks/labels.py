@@ -27,7 +27,7 @@ from fan_mm.engine.checks.files import (
 from fan_mm.engine.checks.framing import stretched_frame
 from fan_mm.engine.checks.models import parts_of
 from fan_mm.engine.config.registered import inherits, registered, said_in_one_line
-from fan_mm.errors import InputError, first_line
+from fan_mm.errors import InputError, about, first_line
 from fan_mm.few_names import few
 from fan_mm.fileio import printable
 from fan_mm.folders import files_below
@@ -154,11 +154,11 @@ class _Look:
                 f'{self.place}: {path} is a colour image: labels must contain one class index per pixel'
             )
             return
-        with said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))):
-            try:
-                made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
-            except InputError as error:  # of ours: a value that the encoding does not have
-                raise InputError(f'{self.place}: {error}') from None
+        with (
+            said_in_one_line(f'{self.place}.pipeline', dict(type=type(self.loader))),
+            about(self.place),  # what is ours: a value that the encoding does not have
+        ):
+            made = self.reader(dict(sample, seg_fields=[]))['gt_seg_map']
         self.sample = sample
         if with_segments:
             raw = made
