@@ -131,9 +131,6 @@ def test(
         tta: use test-time augmentation, with the config's ``tta_model`` and ``tta_pipeline``.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
-    Returns:
-        The metrics.
-
     Raises:
         InputError: a mistake in the config or in a file.
     """

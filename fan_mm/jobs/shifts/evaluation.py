@@ -229,11 +229,7 @@ def _submissions(
 
 @torch.no_grad()
 def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
-    """Load some samples of each condition that is not done, and let the model predict a set's first batch.
-
-    Raises:
-        InputError: a sample cannot be loaded, or the model cannot take the batch.
-    """
+    """Load some samples of each condition that is not done, and let the model predict a set's first batch."""
     tried = set()
 
     def step(batch: Any) -> None:
@@ -255,11 +251,7 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
 
 
 def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> dict[str, Any]:
-    """Evaluate every condition, and write what is known after each; a temperature is fitted once.
-
-    Returns:
-        The content of results.json, on every rank.
-    """
+    """Evaluate every condition, and write what is known after each; a temperature is fitted once."""
     audits, temperature, results = {}, None, {}
     for part, sweep in sweeps.items():
         if temperature is not None and sweep.calibration:
