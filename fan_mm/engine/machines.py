@@ -144,7 +144,11 @@ def collect_without_disk(evaluator: Any) -> None:
     Args:
         evaluator: of a loop; one without metrics is left as it is.
     """
-    metrics = [m for m in getattr(evaluator, 'metrics', ()) if _collects_in_current_folder(m)]
+    metrics = [
+        metric
+        for metric in getattr(evaluator, 'metrics', ())
+        if getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None
+    ]
     if not metrics or shared_by_all('.'):
         return
     for metric in metrics:
@@ -153,10 +157,6 @@ def collect_without_disk(evaluator: Any) -> None:
         'fan_mm: the machines do not share the current folder, or cannot write there: metrics collect results through '
         "the process group (collect_device='gpu')"
     )
-
-
-def _collects_in_current_folder(metric: Any) -> bool:
-    return getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None
 
 
 def _settings(part: Any, path: str = '') -> Iterator[tuple[str, str]]:

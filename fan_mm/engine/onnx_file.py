@@ -7,6 +7,7 @@ layers are the file's. A classifier that has another library's network whole ins
 
 import json
 import mmap
+import operator
 import os
 import re
 from collections.abc import Mapping
@@ -288,7 +289,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     model.backbone = OnnxNetwork(session)
     if getattr(model, 'neck', None) is not None:
         model.neck = None
-    head.forward = _last
+    head.forward = operator.itemgetter(-1)
 
 
 def _standing_for(
@@ -315,7 +316,3 @@ def _check_classes(session: Any, wanted: int | None, source: str) -> None:
     channels = session.get_outputs()[0].shape[1]
     if isinstance(channels, int) and wanted not in (None, channels):
         raise InputError(f'{source} outputs scores for {channels} classes, the config has {wanted}')
-
-
-def _last(features: tuple[Tensor, ...]) -> Tensor:
-    return features[-1]

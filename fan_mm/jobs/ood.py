@@ -5,7 +5,6 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +231,11 @@ def _measured(
     """The row of a set of images, from an earlier run if it is stored."""
     row = test_set.row()
     name = test_set.name
-    content = partial(_content_of, test_set.loader.dataset)
+    dataset = test_set.loader.dataset
+
+    def content() -> str:  # as a sweep knows a dataset: names, sizes and labels, bytes of a sample
+        return dataset_sha256(dataset, sample_infos(dataset, range(len(dataset))))
+
     refuse_differences(f'the images of {name}', lambda: content()[:8], 'copy the same data to all')
     row['sha256'] = by_rank_0(content, work_dir)
     if is_stored(row, stored.get(name, {})):
@@ -277,11 +280,6 @@ def _try(sets: Sequence[_TestSet], model: nn.Module, checkpoint: str) -> None:
         _check_first_batch(test_set.name, model, test_set.loader)
         if test_set.name != 'imagenet_c':  # the sweep checks its own images
             refuse_cut_pictures(test_set.loader.dataset)
-
-
-def _content_of(dataset: Any) -> str:
-    """What a sweep knows a dataset by: names, sizes and labels, and the bytes of a sample."""
-    return dataset_sha256(dataset, sample_infos(dataset, range(len(dataset))))
 
 
 def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple[object, str]:

@@ -7,7 +7,7 @@ differences the same everything.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -288,15 +288,15 @@ def _other_cells(first: dict, other: dict) -> list[str]:
     a, b = (r['benchmark']['severities'] for r in (first, other))
     sides = {'without': [c for c in a if c not in b], 'with': [c for c in b if c not in a]}
     if any(sides.values()):
-        words = '; '.join(f'{side} {_few(names)}' for side, names in sides.items() if names)
+        words = '; '.join(
+            f'{side} {few_and_more(map(corruption_in_sentence, names))}'
+            for side, names in sides.items()
+            if names
+        )
         found.append(f'other corruptions ({words})')
     if any(a[c] != b[c] for c in a if c in b):
         found.append('other severities')
     return found
-
-
-def _few(corruptions: Iterable[str]) -> str:
-    return few_and_more(map(corruption_in_sentence, corruptions))
 
 
 def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:

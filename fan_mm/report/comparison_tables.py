@@ -111,7 +111,7 @@ def _latex_scores(comparison: Comparison) -> str:
     )
     lines = [
         *group_heads(groups, 1 + len(heads)),
-        latex_row(['model', *map(_latex_head, heads), *corruptions]),
+        latex_row(['model', *(turned(h) if 'ECE' in h else latex(h) for h in heads), *corruptions]),
         '\\midrule',
         *own,
         *printed,
@@ -141,11 +141,6 @@ def _latex_columns(comparison: Comparison) -> dict[str, Callable[[Entry], str]]:
     if any(e.mce is not None for e in comparison.entries):
         columns['mCE ↓'] = lambda e: number(e.mce)
     return columns | words.calibration_columns(comparison, 'ECE')
-
-
-def _latex_head(text: str) -> str:
-    """Upright, but turned where it is long."""
-    return turned(text) if 'ECE' in text else latex(text)
 
 
 def _latex_row(comparison: Comparison, entry: Entry) -> str:

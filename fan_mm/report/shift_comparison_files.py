@@ -267,7 +267,8 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         ]
         lines.append(latex_row([latex(name), *cells]))
     own = len(comparison.tables)
-    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{_unit(metric)}. '
+    unit = {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
+    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{unit}. '
     caption += ' '.join(latex(notice) for notice in comparison.notices)
     rows = [
         *group_heads(titles, 1),
@@ -277,11 +278,6 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         *(['\\midrule', *lines[own:]] if lines[own:] else []),
     ]
     return latex_table(1 + len(columns), rows, caption)
-
-
-def _unit(metric: str) -> str:
-    """In LaTeX; the Brier score has none."""
-    return {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
 
 
 def _bare(text: str) -> str:

@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,9 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
     images = [s.get('img_path') for s in samples]
     twice = []
     if dataset.ann_file:  # a list of names; otherwise the folder was listed
-        refuse_missing(place, 'image', filter(None, images), _how_listed(dataset))
+        folder, suffix = dataset.data_prefix.get('img_path') or '', dataset.img_suffix
+        hint = f"; a line of {dataset.ann_file} is a name between {folder}/ and '{suffix}'"
+        refuse_missing(place, 'image', filter(None, images), hint)
         if not place.startswith('train'):
             twice = listed_twice(f'{place}: {dataset.ann_file}', [i for i in images if i])
     refuse_empty(place, images)
@@ -349,12 +351,6 @@ def _without_pictures(place: str, dataset: Any, labels: Collection) -> list[str]
         f'{place}: {len(lost)} of {len(lost) + len(known)} label files have no image *{dataset.img_suffix} '
         f'(the first is {printable(min(lost))}): they are left out'
     ]
-
-
-def _how_listed(dataset: Any) -> Callable[[str], str]:
-    """What mmseg makes a picture's path of, where a list names it."""
-    folder, suffix = dataset.data_prefix.get('img_path') or '', dataset.img_suffix
-    return lambda _: f"; a line of {dataset.ann_file} is a name between {folder}/ and '{suffix}'"
 
 
 def _class(place: str, step: Any) -> Any:

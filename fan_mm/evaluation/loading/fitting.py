@@ -69,7 +69,8 @@ def check_fit(
         if size is None:
             raise InputError(f'{copy} is empty, damaged or not an image: generate it again')
         sizes.setdefault(size, copy)
-        orientation = _orientation(Path(clean))
+        header = _header(Path(clean))
+        orientation = header.orientation if header else 1
         if wanted is not None and size != wanted:
             unfit = unfit or _other_size(copy, size, clean, wanted, orientation)
         elif orientation > 1 and loader and turned < _TURNED:
@@ -114,11 +115,6 @@ def _pairs(
 @functools.lru_cache(maxsize=2)
 def _header(file: Path) -> Header | None:
     return read_header(file)
-
-
-def _orientation(file: Path) -> int:
-    header = _header(file)
-    return header.orientation if header else 1
 
 
 def _loaded_size(

@@ -80,7 +80,11 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': _audit(measured),
+        'audit': joined(
+            {str(m.cell): m.audit for m in measured if m.audit},
+            str(CLEAN_COLUMN),
+            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+        ),
         'gallery': _gallery(measured),
     }
     return results, arrays
@@ -105,14 +109,6 @@ def _scores(
         )
         for name, info in sets.items()
     }
-
-
-def _audit(measured: Sequence[Measured]) -> dict[str, Any] | None:
-    return joined(
-        {str(m.cell): m.audit for m in measured if m.audit},
-        str(CLEAN_COLUMN),
-        {str(m.cell): m.record for m in measured if m.record.status == 'done'},
-    )
 
 
 def _gallery(measured: Sequence[Measured]) -> list[dict[str, Any]]:
