@@ -22,7 +22,7 @@ _COUNTS = 2**18  # counts of images at once, of few images
 
 
 class _Score(NamedTuple):
-    """What COCO's summary takes of the precisions: overlaps, area range, limit of detections."""
+    """Which precisions COCO averages for a score: overlaps, area range, limit of detections."""
 
     overlap: float | None  # None: the mean over all
     area: int  # position among 'all', 'small', 'medium', 'large'
@@ -79,7 +79,7 @@ class Matches:
         ]
 
     def arrays(self, kind: str) -> dict[str, np.ndarray]:
-        """All of it, of boxes or masks, by the names under which it is stored; truths as bits."""
+        """All arrays, of boxes or masks, by the names under which they are stored; truth values as bits."""
         packed = {name: np.packbits(getattr(self, name), axis=-1) for name in ('hit', 'ignored')}
         return {f'matches/{kind}/{name}': a for name, a in {**vars(self), **packed}.items()}
 
@@ -130,7 +130,7 @@ def mean_ap(precisions: np.ndarray) -> np.ndarray:
 
 
 def together(parts: Sequence[Matches]) -> Matches:
-    """The images of several sets as one set, in the order given; of the areas that all of them have."""
+    """Join the images of several sets, in the order given, with the areas that all of them have."""
     starts = np.cumsum([0, *(part.size[0] for part in parts)])
     after = list(zip(parts, starts, strict=False))
     areas = min(len(part.hit) for part in parts)
@@ -156,7 +156,7 @@ def together(parts: Sequence[Matches]) -> Matches:
 
 
 def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """AP of each class as COCO computes it of the images so often counted.
+    """AP of each class as COCO computes it, with each image counted the given number of times.
 
     Args:
         matches: of N images.
@@ -192,7 +192,7 @@ def average_precisions(matches: Matches, counts: np.ndarray) -> dict[str, np.nda
 
 
 def _over(at_overlaps: np.ndarray, matches: Matches, overlap: float | None) -> np.ndarray:
-    """Of ``(T, R)`` the mean, or those at one overlap."""
+    """The mean of ``(T, R)`` over overlaps, or the values at one overlap."""
     if overlap is None:
         return at_overlaps.mean(axis=0)
     return at_overlaps[matches.overlaps.round(6).tolist().index(overlap)]
@@ -264,7 +264,7 @@ class _Ranked:
 def _counted(
     rows: np.ndarray, columns: np.ndarray, numbers: np.ndarray, shape: tuple[int, int]
 ) -> Any:
-    """The sparse matrix of numbers, those of one place added up."""
+    """The sparse matrix of numbers at rows and columns; those at the same place are added up."""
     from scipy.sparse import csr_matrix  # nothing heavy at import
 
     return csr_matrix((numbers, (rows, columns)), shape=shape)

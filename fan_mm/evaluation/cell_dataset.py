@@ -86,7 +86,7 @@ class CellBatches(Sampler):
 
 
 def loader_like(loader: DataLoader, dataset: Dataset, batches: Sampler) -> DataLoader:
-    """A loader over ``batches`` of ``dataset``, for the rest as ``loader``."""
+    """A loader over ``batches`` of ``dataset`` with the other options of ``loader``."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -167,7 +167,7 @@ def sample_infos(dataset: Any, samples: Sequence[int]) -> list[Mapping]:
 
 
 def further_pictures(info: Mapping) -> list[str]:
-    """The keys under which a sample has pictures beside ``img_path``: 'img_path2' of mmseg's LEVIR-CD."""
+    """The keys of further images of a sample beside ``img_path``: 'img_path2' of mmseg's LEVIR-CD."""
     return [
         key
         for key, value in info.items()

@@ -27,11 +27,11 @@ from fan_mm.logs import warn
 
 
 class EveryCellFails(InputError):
-    """What would be the same in every cell, and ends the sweep."""
+    """A mistake that every cell would have; it ends the sweep."""
 
 
 class EveryCell:
-    """Knows what would fail in every cell of a sweep.
+    """Finds mistakes that every cell of a sweep would have.
 
     Every rank has one, and calls `agree` and `compare` as the others do.
 
@@ -92,7 +92,7 @@ class EveryCell:
             self.doubt = self.doubt or doubt
 
     def compare(self, cell: Cell, error: str) -> None:
-        """Take note of a cell that failed, while none is done.
+        """Remember a failed cell, while none is done, to compare it with the next one.
 
         Raises:
             EveryCellFails: another cell, or the first batch, failed just so, and so would all.

@@ -106,7 +106,7 @@ class RobustnessHook(Hook):
 
 
 def _number(runner: Runner) -> int:
-    """Of this validation, counted from the training's begin, also after a resume; 0 without training."""
+    """Number of this validation since the start of the training, also after a resume; 0 without training."""
     if not runner.iter:
         return 0
     by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)

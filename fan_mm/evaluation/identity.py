@@ -57,7 +57,7 @@ def _digest(content: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for, in one that is the same in every process."""
+    """Values that JSON has no form for, in a form that is the same in every process."""
     if isinstance(value, np.ndarray | torch.Tensor):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
 
 
 def _content(value: Any, key: str = '') -> Any:
-    """A part of a config in the form in which equal content is equal.
+    """A part of a config in a form that is equal for equal content.
 
     Types are identified by their names, files by their bytes, numbers by their values.
     """
@@ -99,7 +99,7 @@ def _content(value: Any, key: str = '') -> Any:
 
 
 def _file_or_text(text: str, key: str) -> str:
-    """A text; of one that names a file the hash of its content; of a path to nothing its last part.
+    """The hash of the file that a text names; the last part of a path to nothing; otherwise the text.
 
     What lies on a remote backend is known by its name; where something is written does not count.
     """
@@ -212,7 +212,7 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
 
 
 def _sample(info: Mapping) -> dict[str, Any]:
-    """What of a sample may decide besides its listing: all but where its files lie."""
+    """What of a sample matters besides its listing: all but where its files lie."""
     files = _files(info)
     rest = {
         str(name): value
@@ -232,7 +232,7 @@ def _files(info: Mapping) -> dict[str, str]:
 
 
 def contents_of(files: Sequence[Path]) -> str:
-    """Short hash of images, of large ones of parts: of copies, and of what they are copies of."""
+    """Short hash of images, large ones in part: of copies, or of their originals."""
     return sample_sha256(files, BLOCK)[:16]
 
 

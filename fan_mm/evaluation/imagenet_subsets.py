@@ -98,7 +98,7 @@ FOLDER_SETS = {
 
 
 def _whose(indices: Sequence[int]) -> str:
-    """Whose classes they are that are not those of the set that was named."""
+    """The name of the set whose classes these are, or what else they are."""
     for other in FOLDER_SETS.values():
         if sorted(indices) == other.indices():
             return other.name

@@ -100,7 +100,7 @@ class CellPipeline:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """What a corruption's place depends on.
+    """The transforms that decide where a corruption goes.
 
     Attributes:
         loads: whether a transform loads the image.
@@ -298,7 +298,7 @@ def _check_size(image: np.ndarray | Image.Image) -> None:
 
 
 def _loads_plainly(transforms: Sequence, look: Look) -> bool:
-    """Whether ``look`` sees what mmcv itself loads, where there is nothing to find out."""
+    """Whether ``look`` sees the output of mmcv's own loader, so that nothing needs to be found out."""
     found = flatten(transforms)
     at = next((i for i, t in enumerate(found) if t is look), 0)
     loader: Any = found[at - 1] if at else None
@@ -347,7 +347,7 @@ def fit(step: CorruptImage, transforms: Sequence, look: Look, sample: dict) -> s
 
 
 def _check_uncropped(transforms: Sequence, landmarks: Landmarks, sample: dict) -> None:
-    """Check that no transform, whatever its name, cuts from files that are crops already."""
+    """Check that no transform, whatever its name, crops files that are crops already."""
     frame, look = Frame(), Look()
     uncropped = from_files(transforms, lambda results: results, landmarks)
     framed = insert(uncropped, frame, landmarks.loads, after=True)

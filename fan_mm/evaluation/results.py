@@ -142,7 +142,7 @@ def heading(kind: str) -> dict[str, Any]:
 
 
 def protocol_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The protocol that results are of, which the files beside them carry, too.
+    """The protocol of results, which the files beside them also carry.
 
     Args:
         results: content of a results.json, of earlier versions too.
@@ -166,7 +166,7 @@ def _public(record: CellRecord) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Versions of what is loaded and has a say in the numbers, and the machine."""
+    """Versions of the libraries that affect the numbers, and the machine."""
     versions = {
         name: str(sys.modules[name].__version__) for name in _LIBRARIES if name in sys.modules
     }
@@ -278,7 +278,7 @@ def read_results(path: str | os.PathLike, kind: str | None = None) -> dict[str, 
 
 
 def _broken_seal(path: Path, results: Mapping[str, Any], sealed: Any) -> str | None:
-    """Which file was changed since it was written and sealed, in a line; results of earlier versions are not."""
+    """A line that names the file that was changed after it was written; None for results of earlier versions."""
     if not isinstance(sealed, dict):
         return None
     files = [path.parent / name for name in sealed if name != RESULTS]
@@ -349,7 +349,7 @@ def read_arrays(path: str | os.PathLike, name: str = PER_IMAGE) -> dict[str, np.
 
 
 def _check_protocol(file: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse arrays that are not of the results that they lie beside."""
+    """Refuse arrays that do not belong to the results beside them."""
     names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
     if names:
         differs = '; '.join(f'{n} {there.get(n)} instead of {wanted.get(n)}' for n in names)

@@ -252,7 +252,7 @@ class RobustnessSweep:
         return find_benchmark(name)
 
     def _protocol(self, name: str | None, seed: int, channel_order: str) -> dict[str, Any]:
-        """How the corrupted images are made, and what they are evaluated in."""
+        """How the corrupted images are made, and the precision of the evaluation."""
         protocol = {
             'protocol': name or self.scope.benchmark.name,
             'seed': seed,
@@ -267,7 +267,7 @@ class RobustnessSweep:
         return protocol
 
     def _prepare_steps(self, labels: Sequence) -> None:
-        """Make what evaluates a cell, gathers it from all ranks, and records it."""
+        """Create the objects that evaluate a cell, gather it from all ranks, and record it."""
         self.store = CellStore(self.work_dir if self.rank == 0 else None)
         self.gathering = Gathering(self.evaluator, self.work_dir)
         self.classes = readable(self.metainfo.get('classes') or ())
@@ -302,7 +302,7 @@ class RobustnessSweep:
         )
 
     def _choose_samples(self, max_samples: int | None) -> list[Mapping]:
-        """Choose what is evaluated, and tell the evaluator; returns all that the dataset says of it."""
+        """Choose the samples to evaluate, and tell the evaluator; returns what the dataset knows of them."""
         dataset = self.clean_loader.dataset
         self.total = len(dataset)
         if not self.total:
@@ -334,7 +334,7 @@ class RobustnessSweep:
         return infos
 
     def _with_corruptions(self, seed: int, channel_order: str) -> CellDataset:
-        """The dataset with a corruption in its pipeline, or with ready files instead of its own."""
+        """The dataset with a corruption in its pipeline, or with existing files in place of its own."""
         place = as_the_model_gets_it if self.resized else on_the_fly
         return CellDataset(
             *with_cells(
@@ -352,7 +352,7 @@ class RobustnessSweep:
         )
 
     def _find_copies(self, root: str) -> PremadeImages:
-        """The folder of corrupted images, which has a fitting one for each clean one, on rank 0."""
+        """The folder of corrupted images, checked to have a copy of each clean one, on rank 0."""
         images = PremadeImages.find(root, self.cells[1:], self.paths)
         check_fit(images, self.cells[1:], self.paths, self.clean_loader.dataset)
         return images
@@ -367,7 +367,7 @@ class RobustnessSweep:
         return ' '.join([found, *copies])
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the work dir against a second sweep, on rank 0."""
+        """Lock the work dir against a second sweep, on rank 0."""
         if self.work_dir is None:
             return contextlib.nullcontext()
         return alone_in(output_folder(self.work_dir))
@@ -496,7 +496,7 @@ class RobustnessSweep:
 
 
 def _described(model: torch.nn.Module, info: Mapping[str, Any]) -> dict[str, Any]:
-    """What results say about a model; it is identified by its weights where nothing else does."""
+    """What results say about a model; identified by its weights if by nothing else."""
     unknown = dict.fromkeys(('config', 'checkpoint', 'config_sha256'))
     found = {'name': type(model).__name__, **unknown, **info}
     if 'checkpoint_sha256' not in found:

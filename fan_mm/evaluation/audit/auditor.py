@@ -40,7 +40,7 @@ class Auditor:
         self.leaves_out = self.ignored in (label_map or {}).values()
 
     def watch(self, cell: Cell) -> Watch:
-        """Begin to look at a cell, on each rank."""
+        """Start watching a cell, on each rank."""
         return Watch(self.model, cell == CLEAN, self.ignored)
 
     def evidence(self, cell: Cell, parts: Sequence[Seen | None]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def exchanged_in_some(
 
 
 def _of_few(draws: np.ndarray, images: int) -> list[float] | None:
-    """The interval of resampled differences, as wide as it must be for so few images.
+    """The interval of resampled differences, widened for the small number of images.
 
     Resamples without an object have no score. Resampling alone makes too little of the chance that all
     of a handful of images agree; Student's t with the degrees of freedom that there are does not.
@@ -131,7 +131,7 @@ def _scores(
 
 
 def _exchanged(inputs: Any) -> Any:
-    """Inputs with the first and the last of three channels exchanged, in whatever they are held."""
+    """Inputs with the first and the last of three channels swapped, in any container."""
     if isinstance(inputs, Tensor) and inputs.ndim > 2 and inputs.shape[-3] == 3:
         return inputs.flip(-3)
     if isinstance(inputs, list | tuple):

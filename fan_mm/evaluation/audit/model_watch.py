@@ -57,7 +57,7 @@ def _batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def _statistics(model: nn.Module) -> dict[str, float]:
-    """A number for each batch norm that changes when it learns."""
+    """A number for each batch norm that changes when its statistics are updated."""
     sums = {
         name: norm.running_mean.double().sum() + norm.running_var.double().sum()
         for name, norm in _batch_norms(model).items()
@@ -67,7 +67,7 @@ def _statistics(model: nn.Module) -> dict[str, float]:
 
 
 def unset_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers of a model whose parameters are what a new layer has.
+    """The layers of a model whose parameters equal those of a new layer.
 
     No training leaves them so: norms with weights of exactly 1 and biases of exactly 0, biases of
     exactly 0 in a head, weights of the uniform distribution that torch draws from.

@@ -16,7 +16,7 @@ from fan_mm.evaluation.calibration.measures import log_of
 
 
 def forgetful(model: Any) -> BaseTTAModel | None:
-    """The ``SegTTAModel`` that a model is, perhaps wrapped; None if it keeps what it predicts from."""
+    """The ``SegTTAModel`` that a model is or wraps; None if the model keeps the scores it predicts from."""
     model = unwrapped(model)
     if not isinstance(model, BaseTTAModel):
         return None

@@ -151,7 +151,7 @@ class SweepCalibration:
 
 
 def _stored(folder: Path | None) -> Temperature | None:
-    """The temperature that a sweep in a folder was begun with."""
+    """The temperature with which the sweep in a folder was started."""
     try:
         content = json.loads((folder / TEMPERATURE).read_text()) if folder else None
         if not content:

@@ -48,7 +48,7 @@ _SIDEWAYS = 5  # from here on, width and height are exchanged
 def check_fit(
     images: PremadeImages, cells: Sequence[Cell], clean_paths: Sequence[str], dataset: Any
 ) -> None:
-    """Make sure that copies have the sizes of their originals, and are turned as those.
+    """Check that copies have the sizes and the orientation of their originals.
 
     Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
     them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
@@ -136,7 +136,7 @@ def _loaded_size(
 
 
 def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) -> bool:
-    """Whether a copy is turned as its original, as far as the images show it."""
+    """Whether a copy has the orientation of its original, as far as the images show it."""
     if clean is None or copy is None:
         return True
     clean, copy = _thumb(clean), _thumb(copy)
@@ -165,7 +165,7 @@ def _check_colours(loader: Loader, pairs: Sequence[tuple[str, Path]]) -> None:
 
 
 def _blueness(image: np.ndarray | None) -> np.ndarray | None:
-    """What blue exceeds red by in a small square image, of mean 0 and variance 1; None without colours."""
+    """Blue minus red in a small square image, of mean 0 and variance 1; None without colours."""
     if image is None or image.ndim != 3 or image.shape[2] < 3:
         return None
     # as floats: OpenCV does not scale all kinds of numbers

@@ -44,7 +44,7 @@ _LEFT = 2**30  # bytes that stay free: loader workers hand over their batches in
 
 
 def check_image_cache(where: str | os.PathLike) -> None:
-    """Find a place that is none.
+    """Refuse a place where no images can be kept.
 
     Raises:
         InputError: it is neither 'auto' nor 'off' nor a folder that may be written into.
@@ -141,7 +141,7 @@ class _Pickler(pickle.Pickler):
 
 
 def pickled(sample: Any) -> bytes:
-    """A sample as the content of a file, the same of equal samples.
+    """A sample as the content of a file; equal samples give equal bytes.
 
     Raises:
         Exception: whatever its objects raise that cannot be pickled.
@@ -191,12 +191,12 @@ def _run(transforms: Sequence[Callable], results: Any) -> Any:
 
 
 def _key(number: int, results: Any) -> str:
-    """The name of what a pipeline makes of a sample: it follows from what the pipeline gets."""
+    """The name of the result of a pipeline for a sample, derived from what the pipeline gets."""
     return hashlib.blake2b(pickled((number, results)), digest_size=20).hexdigest()
 
 
 def _have_moved(states: tuple) -> bool:
-    """Whether something was drawn from the random generators since."""
+    """Whether random numbers have been drawn since."""
     return pickled(states) != pickled(random_states())
 
 
@@ -221,7 +221,7 @@ class _Plan:
 
 
 class _Probe:
-    """Stands for a pipeline's start and finds out whether it may be kept, and how large it is."""
+    """Replaces a pipeline's start to find out whether its result may be kept, and how large it is."""
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         self.transforms = transforms
@@ -299,7 +299,7 @@ def _cache_of_node(
 def _make(
     plan: _Plan, where: str | os.PathLike, stack: contextlib.ExitStack
 ) -> tuple[ImageCache | None, str]:
-    """A cache in the first place where the plan fits, and a word about it."""
+    """A cache in the first place where the plan fits, and a line that describes it."""
     why = '; '.join(plan.without)
     if not plan.starts:
         return None, f'no image cache: {why or "no image could be loaded for a test"}'
@@ -327,7 +327,7 @@ def _places(where: str | os.PathLike) -> list[Path]:
 
 
 def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
-    """A new folder, which this process holds until the stack is left, and which is removed then.
+    """A new folder, locked by this process until the stack is left, and then removed.
 
     Raises:
         OSError: none can be made there.
@@ -343,7 +343,7 @@ def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, by another name, so that loader workers put nothing into it meanwhile."""
+    """Rename and remove a folder, so that loader workers cannot write into it meanwhile."""
     gone = folder.with_name(f'{folder.name}.gone')
     with contextlib.suppress(OSError):
         folder.rename(gone)

@@ -35,7 +35,7 @@ _PROBE_SIZE = 256  # pixels; for third-party loaders that crop
 
 
 class Look:
-    """Stands in a pipeline, or in its place, and keeps the samples that come by."""
+    """A transform that keeps the samples that pass through it."""
 
     def __init__(self) -> None:
         self.seen: list[dict] = []
@@ -50,7 +50,7 @@ class Look:
 
 
 def copied(transforms: Sequence[Transform]) -> list[Transform]:
-    """Transforms to try with: what these open, a loader's workers will not share."""
+    """Copies of transforms for a trial, so that a loader's workers do not share the files that it opens."""
     try:
         return copy.deepcopy(list(transforms))
     except Exception:  # a third-party transform may hold objects that cannot be copied
@@ -204,7 +204,7 @@ def _orders_seen(transforms: Sequence[Transform], look: Look, sample: dict) -> s
 
 
 def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Transform]:
-    """Transforms that paint an image when it is loaded, and whenever its paint was covered."""
+    """Transforms that paint an image when it is loaded, and again whenever the paint was covered."""
 
     def lasting(transform: Transform) -> Transform:
         if transform is look:
@@ -230,7 +230,7 @@ def _with_lasting_paint(transforms: Sequence[Transform], look: Look) -> list[Tra
 
 
 def _painted(image: Any, order: str) -> Any:
-    """An image's like in one colour; itself if it has no colours."""
+    """An image of the same form in one colour; itself if it has no colours."""
     try:
         pixels = np.full_like(pixels_of(image), 255)  # which alpha stays
     except InputError:  # not our business: nothing will be corrupted in this form
@@ -259,7 +259,7 @@ def _painted_order(image: Any) -> str | None:
 
 
 def _by_convention(image: Any) -> str:
-    """What is meant where nothing tells the order: Pillow has red first, arrays in mm have blue."""
+    """The usual order where nothing shows it: Pillow has red first, arrays in mm have blue."""
     return 'rgb' if isinstance(image, Image.Image) else 'bgr'
 
 

@@ -52,7 +52,7 @@ def red_first(dataset: Any) -> bool:
 
 
 def _inside(dataset: Any) -> Any:
-    """The first dataset in a wrapper; None in what is none, or wraps in a way of its own."""
+    """The first dataset in a wrapper; None if it is no wrapper, or wraps in another way."""
     several = getattr(dataset, 'datasets', None)
     if isinstance(several, list | tuple) and several:
         return several[0]
@@ -60,7 +60,7 @@ def _inside(dataset: Any) -> Any:
 
 
 def refuse_cut_pictures(dataset: Any) -> None:
-    """Let a built dataset refuse images and label maps that are cut short, rather than load a part of them.
+    """Let a built dataset refuse truncated images and label maps, rather than load a part of them.
 
     Args:
         dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.

@@ -37,7 +37,7 @@ Scenes = Mapping[ShiftCell, np.ndarray]  # per cell ``(N,)`` names of what its i
 
 
 def strata(scenes: Scenes) -> Iterator[tuple[ShiftCell, ...]]:
-    """The cells that show some of the same scenes, directly or through others, together."""
+    """Groups of cells that show some of the same scenes, directly or through others."""
     groups: list[tuple[set, list]] = []
     for cell, names in scenes.items():
         shown, members = set(names.tolist()), [cell]
@@ -63,12 +63,12 @@ def resampled_counts(scenes: Scenes, resamples: int = RESAMPLES) -> dict[ShiftCe
 
 
 def seed_of(names: np.ndarray) -> int:
-    """Of the draws of some scenes, by their sorted names."""
+    """The seed of the draws of some scenes, from their sorted names."""
     return int(hashlib.sha256('\0'.join(names.tolist()).encode()).hexdigest()[:12], 16)
 
 
 class Pooled:
-    """What is known of the images of some cells, of which any can be taken together.
+    """The images of some cells, any of which can be scored together.
 
     Args:
         scenes: of all cells that there will be.
@@ -119,7 +119,7 @@ class Pooled:
 
 
 class PooledSums(Pooled):
-    """What is a function of sums over images.
+    """Scores that are functions of sums over images.
 
     Statistics of a cell are ``(N, ...)``, whole numbers.
     """
@@ -248,7 +248,7 @@ class StoredDraws:
 
 
 def added(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """The sum of arrays of one shape, of which there is one at least."""
+    """The sum of one or more arrays of one shape."""
     return reduce(operator.add, parts)
 
 
@@ -270,7 +270,7 @@ def pool(
     scenes: Scenes,
     resamples: int = RESAMPLES,
 ) -> Pooled:
-    """What is known of some cells' images; the same draws for the same scenes."""
+    """Pool the images of some cells; the same scenes get the same draws."""
     boxes = any(isinstance(found, Mapping) for found in statistics.values())
     pooled: Pooled = (PooledAP if boxes else PooledIoU)(scenes, resamples)
     pooled.statistics |= statistics

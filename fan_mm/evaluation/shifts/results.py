@@ -26,7 +26,7 @@ def join(
     protocol: Mapping[str, Any],
     pooled: Pooled | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-    """What results.json and per_image.npz hold.
+    """The content of results.json and per_image.npz.
 
     Args:
         measured: every condition of every set, and first the clean column where it was asked for.

@@ -47,7 +47,7 @@ def _ids_of(encoding: str, instead: Mapping[int, int] | None = None) -> tuple[in
 
 @dataclass(frozen=True)
 class Server:
-    """What one server takes.
+    """What one server accepts.
 
     Attributes:
         title: of the data set.
@@ -202,7 +202,7 @@ class Submission:
             )
 
     def missing(self, images: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
-        """The images of which not all files are there.
+        """The images some of whose files are missing.
 
         Raises:
             InputError: an image is none of this set, or two would have the same file.
@@ -325,7 +325,7 @@ def check_zip(
 
 
 def _expected(server: Server, images: Iterable[str | os.PathLike]) -> dict[str, str | os.PathLike]:
-    """Path in the zip to the image whose it is."""
+    """Path in the zip -> the image that the file belongs to."""
     names: dict[str, str | os.PathLike] = {}
     for image in images:
         for name in server.names(image):
@@ -389,7 +389,7 @@ def _sixteen_bits(
 def _remarks(
     server: Server, pictures: int, sizes: Iterable[tuple[int, int]], length: int
 ) -> tuple[str, ...]:
-    """What the server will not take, though each file is right, and what one should know."""
+    """What the server will not accept, though each file is right, and other remarks."""
     remarks = []
     if server.count not in (None, pictures):
         remarks.append(f'{pictures} images: the server needs all {server.count} of the split')

@@ -134,7 +134,7 @@ class OwnPart:
         return predict(self.model, batch) if calibrated else self.model.test_step(batch)
 
     def _why(self, cell: Cell, error: Exception, unread: Sequence[int]) -> tuple[str, bool]:
-        """An error as one line, and whether another try would end as this one.
+        """An error as one line, and whether a retry would fail in the same way.
 
         Args:
             cell: in which it was raised.

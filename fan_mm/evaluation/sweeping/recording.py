@@ -110,7 +110,7 @@ class Recording:
         return Outcome(record.status == 'done', text, lasting)
 
     def _is_in_vain(self, cell: Cell, scores: Scores) -> bool:
-        """Whether the clean images have no score, so that nothing can be compared with them."""
+        """Whether the clean images have no score, so that there is nothing to compare with."""
         within_training = self.store.folder is None
         undefined = scores.metrics[scores.headline] is None
         return cell == CLEAN and self.more and not within_training and undefined

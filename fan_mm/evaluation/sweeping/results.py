@@ -37,7 +37,7 @@ def results_of(
     colours: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> tuple[dict[str, Any], PerImage | None, PerImage | None]:
-    """What results.json, per_image.npz and calibration.npz hold.
+    """The content of results.json, per_image.npz and calibration.npz.
 
     See `build_results` for the arguments; ``paths`` are of the N clean images, ``colours`` for the audit.
 
