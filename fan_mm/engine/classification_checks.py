@@ -47,7 +47,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def number_of_classes(model: dict) -> int | None:
-    """How many classes a classifier's head tells apart; None if its config does not say."""
+    """The number of classes of a classifier's head; None if its config does not say."""
     head = model.get('head')
     number = head.get('num_classes') if isinstance(head, dict) else None
     return number if isinstance(number, int) and number > 0 else None
@@ -116,12 +116,12 @@ def _imagenet_names() -> dict[str, int]:
 
 
 def plain_name(name: str) -> str:
-    """A class's name without case, spaces and marks."""
+    """The name of a class without case, spaces and punctuation."""
     return re.sub(r'[\W_]', '', name.lower())
 
 
 def teacher_of(model: dict) -> str:
-    """The checkpoint that an STL student is to learn from.
+    """The checkpoint of the teacher of an STL student.
 
     Raises:
         InputError: none is named.
@@ -169,7 +169,7 @@ def _check_class_folders(
     wanted: Sequence[str] | None,
     number: int | None,
 ) -> None:
-    """Refuse folders that are no classes, or more or fewer than dataset and head have."""
+    """Refuse folders that are no classes, or whose number differs from that of dataset and head."""
     if not names:
         raise InputError(
             f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'

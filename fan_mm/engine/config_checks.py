@@ -94,7 +94,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
 
 
 def check_groups(cfg: Config, training: bool) -> None:
-    """Check that what mmengine's Runner needs together is there together.
+    """Check that options that mmengine's Runner needs together are given together.
 
     Raises:
         InputError: a loader, an evaluator or a loop's config is missing.

@@ -38,7 +38,7 @@ def use_half_precision(cfg: Config, checkpoint: str) -> None:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; True where nothing tells."""
+    """Whether the CPU supports bfloat16 products; True if unknown."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
@@ -48,5 +48,5 @@ def cpu_has_bfloat16() -> bool:
 
 
 def autocast_name() -> str:
-    """What mmengine's autocast computes in on this machine."""
+    """The type that mmengine's autocast uses on this machine."""
     return 'bf16 autocast' if get_device() == 'cpu' else 'fp16 autocast'

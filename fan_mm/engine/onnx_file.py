@@ -35,7 +35,7 @@ _LOCATION = re.compile(rb'\x0a\x08location\x12([\x80-\xff]?[\x01-\x7f])', re.DOT
 
 
 def is_onnx(source: str | os.PathLike) -> bool:
-    """Whether a file given for a checkpoint is an ONNX file, by its name."""
+    """Whether a checkpoint is an ONNX file, by its name."""
     return os.fspath(source).lower().endswith(SUFFIX)
 
 
@@ -129,7 +129,7 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
 
 
 def external_files(path: str | os.PathLike) -> list[Path]:
-    """The files beside an ONNX file in which it says that its weights are, sorted."""
+    """The files beside an ONNX file that hold its weights, sorted."""
     file = Path(path)
     if not file.stat().st_size:
         return []
@@ -179,7 +179,7 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
 
 
 def _check_form(session: Any, task: str | None, source: str | os.PathLike) -> None:
-    """Refuse a graph that somebody changed and that still says to be ours.
+    """Refuse a graph that was changed after our export.
 
     Raises:
         InputError: it takes no normalised images, or gives no logits.

@@ -117,7 +117,7 @@ class Predictor:
 
 
 def drop_data(cfg: Config) -> None:
-    """Take loaders and evaluators out of a config whose data need not be there."""
+    """Remove loaders and evaluators from a config, whose data may be missing."""
     for split in ('train', 'val', 'test'):
         for part in ('dataloader', 'evaluator', 'cfg'):
             cfg.pop(f'{split}_{part}', None)

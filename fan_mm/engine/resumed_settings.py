@@ -98,7 +98,7 @@ def _own_groups(wrapper: Any) -> list[Mapping]:
 
 
 def _other_groups(optimizer: str, saved: list[Mapping], own: list[Mapping]) -> Iterator[str]:
-    """What differs, once for all parameter groups: a config sets it once for all."""
+    """What differs, once for all parameter groups, as in the config."""
     if saved and len(saved) != len(own):
         yield f'{optimizer}, parameter groups: {len(saved)} of them, not {len(own)}'
         return

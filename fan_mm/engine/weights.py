@@ -65,7 +65,7 @@ def load_weights(model: nn.Module, checkpoint: object, source: str) -> None:
 
 
 def _innermost(model: Any) -> nn.Module:
-    """A model without what wraps it for several processes, or for test-time augmentation."""
+    """A model without its wrappers for several processes or test-time augmentation."""
     while isinstance(model := unwrapped(model), BaseTTAModel):
         model = model.module
     return model
@@ -156,7 +156,7 @@ def _check_adapters(model: nn.Module, state: Mapping[str, Tensor], source: str) 
 
 
 class LoadFromHook(Hook):
-    """Hand mmengine the weights of ``load_from`` under the model's own names, wherever they lay.
+    """Hand mmengine the weights of ``load_from`` under the model's own names, wherever they are in the file.
 
     mmengine looks below ``state_dict`` only, drops ``module.``, and skips what it does not find. Parts
     may be missing in a training; all may not.
@@ -196,7 +196,7 @@ class LoadFromHook(Hook):
 
 
 def _refuse_other_shapes(model: nn.Module, state: Mapping, source: str) -> None:
-    """Refuse to resume with weights of other shapes: mmengine would go on, with random values there."""
+    """Refuse to resume with weights of other shapes: mmengine would continue with random values."""
     for name, own in model.named_parameters():  # buffers may grow while training
         if name in state and own.shape != state[name].shape:
             raise InputError(

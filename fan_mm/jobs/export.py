@@ -116,7 +116,7 @@ def export(
 
 
 def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -> None:
-    """Refuse what is impossible, before a model is built."""
+    """Refuse impossible combinations, before a model is built."""
     if is_onnx(checkpoint):
         raise InputError(f'{checkpoint} is already exported: give the original checkpoint')
     if form != 'pt2':
@@ -132,7 +132,7 @@ def _check(checkpoint: str, out: str | os.PathLike, form: str, precision: str) -
 def _graph(
     path: Path, network: Network, opset: int, entries: dict[str, Any]
 ) -> tuple[Any, Verification]:
-    """A verified graph in float32, where it needs be one for the size alone."""
+    """A verified graph in float32, traced at the size itself if nothing else works."""
     size, free = tuple(entries['size']), entries['free']
     entries = {**entries, 'precision': 'fp32'}
     for at_size in (False, True):
@@ -157,7 +157,7 @@ def _graph(
 
 
 def _reduced(proto: Any, entries: dict[str, Any], pictures: TrainingPictures | None) -> Any:
-    """The graph in a lower precision, float16 without pictures; what stays in float32 is said and noted."""
+    """The graph in a lower precision, float16 without images; what stays in float32 is logged and recorded."""
     if pictures is None:
         proto, kept = to_half(proto)
     else:
@@ -260,7 +260,7 @@ def _verified(
 
 
 def _described(network: Network, predictor: Predictor) -> dict[str, Any]:
-    """What a file says of the network that it has, whatever its size and precision."""
+    """What a file says of its network, at any size and precision."""
     name = computing_part(network.model)
     used = getattr(network.model, name) if name else network.model
     prepared = network.preprocessing

@@ -162,7 +162,7 @@ class _TestSet:
     used: str
 
     def row(self) -> dict[str, Any]:
-        """What decides its scores."""
+        """What its scores depend on."""
         return {
             'protocol': _protocol(self.name, self.loader.dataset),
             'size': crop_size(self.config),
@@ -204,7 +204,7 @@ def _evaluate(
 def _calibration(
     model: nn.Module, cfg: Config, sets: Sequence[_TestSet], fit_temperature: int
 ) -> SetCalibration:
-    """What measures the calibration, with the images that the sets' temperatures are fitted on."""
+    """Create what measures calibration, with the images on which the temperatures of the sets are fitted."""
     calibrated = SetCalibration(model, fit_temperature)
     for test_set in sets if fit_temperature else ():
         pictures = training_pictures(cfg, fit_temperature, test_set.config)
@@ -383,7 +383,7 @@ def _accuracy(
 
 
 def _with_protocol(info: Mapping[str, Any], cfg: Config, loader: dict, used: str) -> dict[str, Any]:
-    """What tells the cells of a model from those of another input size or of other weights."""
+    """The model of a sweep, distinguished by its input size and kind of weights."""
     cfg = copy.deepcopy(cfg)
     cfg.test_dataloader = loader
     return {
@@ -423,7 +423,7 @@ def _sweep(
 
 
 def _protocol(name: str, dataset: Any) -> str:
-    """The name of a row's protocol; with size and weights beside it, it tells rows apart."""
+    """The name of the protocol of a row; with size and weights it identifies the row."""
     if name == 'imagenet_c':
         return IMAGENET_C
     return FOLDER_SETS[name].name if name in FOLDER_SETS else type(dataset).__name__

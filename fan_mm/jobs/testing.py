@@ -30,7 +30,7 @@ from fan_mm.torch_files import is_foreign, local_file
 
 
 def model_info(cfg: Config, checkpoint: str) -> dict[str, Any]:
-    """What results say about the model, and what tells its cells from another's.
+    """What results say about the model, and what identifies its cells.
 
     Raises:
         InputError: the split has several loaders, for a loop of the user's own.
@@ -113,7 +113,7 @@ def ready_to_test(
 
 
 def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) -> None:
-    """Say in the log that a checkpoint was trained with classes in another order than they are tested in."""
+    """Warn if a checkpoint was trained with classes in another order than they are tested in."""
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     if knows_its_classes(cfg.model):
         for line in other_order(content, checkpoint, getattr(dataset, 'metainfo', None)):
@@ -121,7 +121,7 @@ def say_other_classes(cfg: Config, content: object, checkpoint: str, loop: Any) 
 
 
 def say_red_first(cfg: Config, loop: Any) -> None:
-    """Say in the log that a model's data_preprocessor exchanges red and blue of images that have red first."""
+    """Warn if a model's data_preprocessor swaps red and blue of images that have red first already."""
     preprocessor = preprocessor_of(cfg)
     names = ('bgr_to_rgb', 'to_rgb') if isinstance(preprocessor, dict) else ()
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
@@ -134,7 +134,7 @@ def say_red_first(cfg: Config, loop: Any) -> None:
 
 
 def say_same_names(loop: Any, option: str) -> None:
-    """Say in the log that libraries, which name files as the images, write one for several images.
+    """Warn if a library, which names files after the images, would write one file for several images.
 
     Args:
         loop: the test loop.
@@ -161,7 +161,7 @@ def end_test(
     metrics: Mapping[str, float],
     work_dir: Path,
 ) -> None:
-    """Do what ends ``Runner.test``, and write the report of the results."""
+    """Finish as ``Runner.test`` does, and write the report of the results."""
     loop.dataloader = sweep.loader(sweep.cells)  # LoggerHook says its length
     runner.call_hook('after_test_epoch', metrics=metrics)
     runner.call_hook('after_test')

@@ -167,7 +167,7 @@ def test(
 
 
 def _say_shares(*folders: str | None) -> None:
-    """Say that files of several machines will not lie in one folder; every process writes those of its images."""
+    """Warn if the files of several machines will not be in one folder: every process writes those of its images."""
     for folder in folders:
         if folder and not folder.endswith(_PICKLES) and not shared_by_all(folder):
             warn(
@@ -211,7 +211,7 @@ def _how_to_go_on(work_dir: str, first: bool) -> str:
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
-    """Run, and turn into one line what is not a bug: a refused pickle, a bad sample, a failing first batch."""
+    """Run, and turn what is not a bug into one line: a refused pickle, a bad sample, a failing first batch."""
     first = FirstBatchHook()
     runner.register_hook(first)
     try:

@@ -225,7 +225,7 @@ def calibration_text(results: Mapping) -> list[str]:
 def ece_rows(
     found: CalibrationTable, variant: str
 ) -> list[tuple[str, list[tuple[str, float | None]]]]:
-    """Corruption and (text, ECE) of its severities and of their mean."""
+    """Corruption and the (text, ECE) of each severity and of the mean."""
     table = found.ece(variant)
     rows = []
     for name in table.corruptions:

@@ -206,7 +206,7 @@ def best(comparison: Comparison, corruption: str) -> set[str]:
 
 
 def labelled(entry: Entry) -> str:
-    """A model's name, of a published row with that word."""
+    """A model's name, marked if it is published."""
     return (
         f'{entry.name} (published)'
         if entry.published and '(published)' not in entry.name

@@ -90,7 +90,7 @@ def _tile(image: np.ndarray) -> np.ndarray:
 
 
 def _draw(tiles: np.ndarray, size: tuple[int, int]) -> Figure:
-    """Set the tiles, uint8 ``(19, 6, H, W, 3)``, out with labels."""
+    """Arrange the tiles, uint8 ``(19, 6, H, W, 3)``, with labels."""
     _, columns, height, width, _ = tiles.shape
     point = _DPI / 72  # pixels
     gap = 4

@@ -73,7 +73,7 @@ def spelled(text: str) -> str:
 
 @contextlib.contextmanager
 def drawable_figure(figure: Figure) -> Iterator[None]:
-    """Let the texts of a matplotlib figure have fonts with their letters meanwhile."""
+    """Use fonts that have the letters of a matplotlib figure within the block."""
     texts = [t for t in figure.findobj(Text) if not t.get_text().isascii()]
     before = [(text, text.get_text(), text.get_fontfamily()) for text in texts]
     try:

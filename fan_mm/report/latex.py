@@ -29,7 +29,7 @@ def latex_row(cells: Iterable[str]) -> str:
 
 
 def group_heads(groups: Sequence[tuple[str, int]], before: int) -> list[str]:
-    """Two lines for above a table's head, which name groups of its columns.
+    """Two lines above a table's head that name groups of its columns.
 
     Args:
         groups: text, and number of columns.

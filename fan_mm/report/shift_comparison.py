@@ -237,7 +237,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
 
 
 def _identity(table: ShiftTable, column: Column) -> tuple | None:
-    """What images, labels and classes a column of a model is over."""
+    """What identifies the images, labels and classes of a column of a model."""
     if column.set == 'clean':
         cell = table.cells.get(('clean', 'clean'))
         return None if cell is None else (table.results['dataset'].get('sha256'), cell['samples'])

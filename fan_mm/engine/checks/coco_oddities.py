@@ -78,7 +78,7 @@ def _few_points(file: CocoFile, entries: list[dict], masks: str) -> list[str]:
 
 
 def _elsewhere(file: CocoFile, entries: list[dict]) -> list[str]:
-    """Outlines that are not where the boxes are: from 0 to 1, y before x, of another size of the picture."""
+    """Outlines that are not where the boxes are: relative coordinates, y before x, or of another image size."""
     outlines = [(entry, extent) for entry in entries if (extent := _extent(entry))]
     apart = [entry for entry, extent in outlines if _overlap(entry['bbox'], extent) < _SAME]
     if len(apart) < _FEW or 2 * len(apart) < len(outlines):

@@ -234,7 +234,7 @@ def build_lazily(place: str, dataset: dict) -> Any:
 
 
 def chosen(items: list, indices: int | Sequence[int] | None) -> list:
-    """What mmengine's datasets keep for ``indices``: the first, the last (below 0), or these."""
+    """The samples that mmengine's datasets keep for ``indices``: the first ones, the last (below 0), or these."""
     if indices is None:
         return items
     if isinstance(indices, int):
@@ -253,7 +253,7 @@ def _parameters(cls: Any) -> Iterator[str]:
 
 
 def _paths(dataset: dict, home: bool) -> Iterator[str]:
-    """What a dataset reads: its root, its prefixes' folders, its annotation file."""
+    """The paths that a dataset reads: its root, the folders of its prefixes, its annotation file."""
     root = dataset.get('data_root') or ''
     if root:
         yield root

@@ -81,7 +81,7 @@ def several_versions(name: str, loader: dict) -> list[str]:
 
 
 def check_shared_memory(name: str, loader: dict) -> list[str]:
-    """Compare the memory that workers hand batches over in with what those take, roughly.
+    """Compare the shared memory with the size of the batches that workers pass on, roughly.
 
     Where it is full, workers die of a bus error or stand still for ever.
 

@@ -34,7 +34,7 @@ def random_steps(place: str, dataset: dict) -> list[str]:
 
 
 def _draws(place: str, step: dict) -> bool:
-    """Whether a transform decides by chance: it says so or is named so, and its settings leave a choice."""
+    """Whether a transform is random: it says so or is named so, and its settings leave a choice."""
     cls = registered(TRANSFORMS, place, step)
     by_name = 'Rand' in type_name(step) or type_name(step) == 'PhotoMetricDistortion'
     declared = getattr(cls, '_methods_with_randomness', ())
@@ -42,7 +42,7 @@ def _draws(place: str, step: dict) -> bool:
 
 
 def _decided(cls: Any, step: dict) -> bool:
-    """Whether a transform's settings leave one outcome: a probability of 0 or 1, one candidate, a mode for tests."""
+    """Whether a transform's settings allow one outcome only: a probability of 0 or 1, one candidate, a test mode."""
 
     def one_of(setting: str) -> bool:
         value = step.get(setting)
@@ -84,7 +84,7 @@ def same_files(training: Any, evaluation: Any, names: tuple[str, str]) -> list[s
 
 
 def _datasets(name: str, loader: Any) -> Iterator[tuple[str, tuple]]:
-    """Every dataset of a loader whose images its paths decide, with these."""
+    """Every dataset of a loader whose images follow from its paths, with these."""
     outer = f'{name}.dataset'
     dataset = loader.get('dataset') if isinstance(loader, dict) else None
     if any(type_name(part) == 'KFoldDataset' for _, part in wrappers(outer, dataset)):

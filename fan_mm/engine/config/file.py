@@ -75,7 +75,7 @@ def _find_modules(config: Path) -> None:
 
 
 def _make_buildable(node: Any, path: str) -> None:
-    """Replace what mmengine and the task libraries do not build from.
+    """Replace values from which mmengine and the task libraries cannot build.
 
     That is the dotted names that a Runner writes for the classes of a lazy config: mmengine finds a class by
     such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in mmdet) do not. A text that

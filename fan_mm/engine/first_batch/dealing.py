@@ -56,7 +56,7 @@ def _has_places(loader: Any) -> bool:
 
 
 def _sampler(loader: DataLoader) -> str:
-    """The name of what deals the samples."""
+    """The name of the sampler that distributes the samples."""
     batches = loader.batch_sampler
     return type(batches.sampler if type(batches) is BatchSampler else batches).__name__
 

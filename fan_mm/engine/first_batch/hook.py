@@ -22,7 +22,7 @@ from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
 
 
 class FirstBatchHook(Hook):
-    """Tries the first batch of what comes late, and knows which batch a run has come to.
+    """Tries the first batch of later validations and tests, and knows the position of a run.
 
     Before a training it tries the validation, hours before it comes; the first training step is the
     first thing that a training does anyway. Before a test it tries the test.
@@ -111,7 +111,7 @@ class FirstBatchHook(Hook):
 
 
 def _batches(loader: DataLoader) -> int | None:
-    """How many this process gets; None if its sampler does not know."""
+    """The number of batches of this process; None if its sampler does not know."""
     try:
         return len(loader)
     except (TypeError, NotImplementedError):
@@ -119,7 +119,7 @@ def _batches(loader: DataLoader) -> int | None:
 
 
 def _refuse_uneven(loader: DataLoader) -> None:
-    """Refuse epochs that are longer in some processes, which would wait for the others' gradients."""
+    """Refuse epochs with more batches in some processes, which would wait for the gradients of the others."""
     found = {number for number in all_gather_object(_batches(loader)) if number is not None}
     if len(found) > 1:
         raise InputError(
@@ -150,7 +150,7 @@ def _refuse_no_batch(name: str, loader: Any) -> None:
 
 
 def _scores_wanted(runner: Runner) -> list[tuple[str, str]]:
-    """The scores that tell the best checkpoint, or when to stop or to slow down, with who names them.
+    """The scores that select the best checkpoint, or stop or slow down the training, with the place that names them.
 
     None where a hook of the user's may add some.
     """
@@ -217,7 +217,7 @@ def _scheduling(error: BaseException) -> str | None:
 
 
 def _predicting(error: BaseException) -> str | None:
-    """Which image's batch a third-party model failed on, later than on the first; None if none did, or ours."""
+    """The image on whose batch a third-party model failed, after the first batch; None for other errors."""
     if is_of_memory(error):
         return None
     said = None

@@ -24,7 +24,7 @@ class ModelMemory:
         self._buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
 
     def put_back(self) -> None:
-        """Make them hold it again; what has not changed is not touched."""
+        """Restore it; what has not changed is not touched."""
         for attributes, values, contents in self._attributes:
             if not _same(attributes, values):
                 attributes.clear()

@@ -53,7 +53,7 @@ def not_finite(outputs: Any, name: str = '') -> str | None:
 
 
 def check_outputs(outputs: Any) -> None:
-    """Look for values that are not finite, from which metrics make numbers nevertheless.
+    """Refuse values that are not finite, from which metrics would still compute scores.
 
     Raises:
         InputError: there are some; names the first image.
@@ -68,7 +68,7 @@ def check_outputs(outputs: Any) -> None:
 
 
 def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
-    """Look for labels that a classifier has no score for: they would silently count as errors.
+    """Refuse labels that a classifier has no score for: they would silently count as errors.
 
     Args:
         outputs: of a batch.
@@ -116,7 +116,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
 
 def without_losses(outputs: Any) -> Any:
-    """A model's outputs without the losses that some append to them, as mmengine's loops take them."""
+    """A model's outputs without the losses that some models append, as in mmengine's loops."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None
     return (
         outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs

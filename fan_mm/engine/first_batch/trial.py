@@ -65,7 +65,7 @@ _MORE = 8  # samples for a metric that does not compute on the first batch
 
 
 def try_model(step: Callable, loader: DataLoader, name: str) -> None:
-    """Let a model take the first batch of a loader, whose order is not used up.
+    """Let a model take the first batch of a loader, without consuming the order of its samples.
 
     Raises:
         InputError: a sample cannot be loaded, or the model cannot take the batch.
@@ -84,7 +84,7 @@ def try_model(step: Callable, loader: DataLoader, name: str) -> None:
 
 
 def needs_no_more(evaluator: Evaluator) -> bool:
-    """Whether an evaluator computes on any part of a dataset, if it computes on the whole."""
+    """Whether an evaluator that computes scores of a dataset also does so of any part of it."""
     metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
     bases = [library_class(metric, _ON_ANY_PART) for metric in metrics]
     return type(evaluator).evaluate is Evaluator.evaluate and all(
@@ -130,7 +130,7 @@ def try_loop(
 
 @contextlib.contextmanager
 def _nothing_changed(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluate in a block, with random numbers and the model put back after it.
+    """Evaluate in a block, and restore random generators and model after it.
 
     A model may keep what it saw first (mmpretrain's retrievers: their gallery, by weights of then).
     """
@@ -199,7 +199,7 @@ def _try_loop(
 
 
 def _indices(loader: DataLoader, total: int) -> Sequence:
-    """What a loader takes its samples by: numbers, or (video, frame) of mmdet's TrackImgSampler."""
+    """The indices of a loader's samples: numbers, or (video, frame) of mmdet's TrackImgSampler."""
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
     if not isinstance(sampler, DefaultSampler | SequentialSampler):
         own = list(itertools.islice(iter(copy.copy(sampler)), total))
@@ -315,7 +315,7 @@ def _all_give(evaluator: Evaluator, names: Sequence[str]) -> bool:
 
 
 def _check_wanted(wanted: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
-    """Find out now what would end a training with its first validation, or never take effect."""
+    """Refuse names of scores that would end a training at its first validation, or have no effect."""
     for place, name in wanted:
         if name not in names and not name.startswith('robustness/') and 'loss' not in name:
             near = difflib.get_close_matches(name, names, 1, 0.3)

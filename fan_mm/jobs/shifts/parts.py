@@ -230,7 +230,7 @@ def check_part_data(cfg: Config, parts: Sequence[Part], launcher: str) -> None:
 
 
 def named(line: str, part: Part) -> str:
-    """A line about a place in the config, about a condition."""
+    """A message about a place in the config, as one about a condition."""
     for place in ('test_dataloader.dataset', 'test_dataloader', 'test_evaluator'):
         line = line.replace(place, part.title)
     return line

@@ -178,7 +178,7 @@ def _set_info(record: ShiftSet, conditions: Sequence[Condition]) -> SetInfo:
 
 
 def _published(dataset: Any) -> int | None:
-    """How many images the split of a clean column has as published; None where that is not known."""
+    """The published number of images of the split of a clean column; None if unknown."""
     shift = getattr(dataset, 'shift', None)
     if not isinstance(shift, ShiftSet) or dataset.conditions not in (None, ['all']):
         return None
@@ -187,7 +187,7 @@ def _published(dataset: Any) -> int | None:
 
 
 def _other_counts(conditions: Sequence[Condition], published: Mapping[str, int]) -> list[str]:
-    """The conditions that have another number of images than is published, or else all together."""
+    """The conditions whose number of images differs from the published one, or else all together."""
     found = {c.name: len(c.images) for c in conditions}
     if not published.keys() & found.keys() and 'all' in published:
         found = {'all': sum(found.values())}
