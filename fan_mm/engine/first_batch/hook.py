@@ -69,16 +69,13 @@ class FirstBatchHook(Hook):
         self.at = runner.train_dataloader, runner.iter if runner.max_epochs == 1 else 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count."""
         self.finished_one = True
         self.at = runner.train_dataloader, batch_idx + 1
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Count from here."""
         self.at = runner.val_dataloader, 0
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count."""
         self.at = runner.val_dataloader, batch_idx + 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -87,11 +84,9 @@ class FirstBatchHook(Hook):
             self.at = runner.train_dataloader, runner.iter
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Count from here."""
         self.at = runner.test_dataloader, 0
 
     def after_test_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count."""
         self.at = runner.test_dataloader, batch_idx + 1
 
     def explain(self, error: Exception) -> InputError | None:

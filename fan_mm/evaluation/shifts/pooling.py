@@ -152,15 +152,12 @@ class PooledIoU(PooledSums):
     metric, truth = 'IoU', 'Acc'
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
-        """See `Pooled.score`."""
         return float(mean_iou(self._sums(cells)[None][:, :, list(scored)], 0)[0])
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
-        """See `Pooled.drawn`."""
         return mean_iou(added(map(self.drawn_sums, cells))[:, :, list(scored)], 0)
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
-        """See `Pooled.per_class`."""
         intersection, union = self._sums(cells)
         return np.divide(
             100 * intersection, union, out=np.full(len(union), np.nan), where=union > 0
@@ -205,11 +202,9 @@ class PooledAP(Pooled):
         return self.metric.partition('_')[2]
 
     def score(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> float:
-        """See `Pooled.score`."""
         return float(mean_ap(self.per_class(cells)[None, list(scored)])[0])
 
     def drawn(self, cells: Sequence[ShiftCell], scored: Sequence[int]) -> np.ndarray:
-        """See `Pooled.drawn`."""
         if not self.single_scene.isdisjoint(cells):
             return np.full(self.resamples, np.nan)
         key = self._kind, tuple(cells)
@@ -219,7 +214,6 @@ class PooledAP(Pooled):
         return mean_ap(self._drawn[key][self._name][:, list(scored)])
 
     def per_class(self, cells: Sequence[ShiftCell]) -> np.ndarray:
-        """See `Pooled.per_class`."""
         key = self._kind, tuple(cells)
         if key not in self._alone:
             self._alone[key] = self._together(cells).per_class()
