@@ -179,11 +179,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def _scores(self, head: nn.Module | None) -> Any:
-        """What the head, or the whole model, gives; None where it asks for more than features or images.
-
-        Raises:
-            InputError: backbone or neck do not take the size.
-        """
+        """What the head, or the whole model, gives; None where it asks for more than features or images."""
         given: Any = torch.zeros(1, 3, *self.size)
         if head is not None:
             try:

@@ -32,11 +32,7 @@ LARGEST = 2**31  # bytes of a protobuf message
 
 
 def require_onnx() -> None:
-    """Check that what exporting and verifying need is installed.
-
-    Raises:
-        InputError: it is not; one line that says how to get it.
-    """
+    """Check that what exporting and verifying need is installed."""
     for module in ('onnx', 'onnxscript', 'onnxruntime'):
         try:
             importlib.import_module(module)
@@ -137,11 +133,7 @@ def _record(
 
 
 def quietly(export: Any, *args: Any, **options: Any) -> Any:
-    """Call an exporter of PyTorch without its pages of progress; its failure is one line.
-
-    Raises:
-        InputError: whatever it raised.
-    """
+    """Call an exporter of PyTorch without its pages of progress; its failure is one line."""
     level = logging.getLogger('torch.onnx').level
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

@@ -179,11 +179,7 @@ def read_onnx(source: str | os.PathLike) -> dict[str, Any]:
 
 
 def _check_form(session: Any, task: str | None, source: str | os.PathLike) -> None:
-    """Refuse a graph that was changed after our export.
-
-    Raises:
-        InputError: it takes no normalised images, or gives no logits.
-    """
+    """Refuse a graph that was changed after our export."""
     ranks = {'classification': (2,), 'segmentation': (4,)}.get(task or '', (2, 4))
     taken, given = session.get_inputs(), session.get_outputs()
     fits = len(taken) == 1 and len(taken[0].shape) == 4 and taken[0].shape[1] == 3
@@ -295,11 +291,7 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
 def _standing_for(
     network: nn.Module, session: Any, size: tuple[int, int], source: str
 ) -> _OnnxScores:
-    """A file's scores as a whole network gives its own.
-
-    Raises:
-        InputError: it gives none, or of other classes.
-    """
+    """A file's scores as a whole network gives its own."""
     like = next(network.parameters())  # on the GPU perhaps, where a Runner has put it
     with torch.no_grad():
         made = network.eval()(torch.zeros(1, 3, *size, device=like.device, dtype=like.dtype))

@@ -55,9 +55,6 @@ def refuse_missing(
         what: the files are, such as 'image'.
         paths: of all of them.
         hint: the end of the error's line; or what gives it, of the first path that is missing.
-
-    Raises:
-        InputError: one is missing.
     """
     missing, more = missing_file(paths)
     if missing:
@@ -84,11 +81,7 @@ def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
-    """Refuse a dataset if one of a few of its files is empty.
-
-    Raises:
-        InputError: there is one.
-    """
+    """Refuse a dataset if one of a few of its files is empty."""
     for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')

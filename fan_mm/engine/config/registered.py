@@ -91,11 +91,7 @@ def reads_label_pictures(cls: Any) -> bool:
 
 @contextmanager
 def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
-    """Turn an exception of a third-party class into one line that names its position in the config.
-
-    Raises:
-        InputError: whatever was raised inside.
-    """
+    """Turn an exception of a third-party class into one line that names its position in the config."""
     try:
         yield
     except InputError:

@@ -215,11 +215,7 @@ def _in_order(loader: DataLoader) -> bool:
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
-    """Say that a metric counts objects of images as missed that the dataset does not have.
-
-    Raises:
-        InputError: it would fail for want of them.
-    """
+    """Say that a metric counts objects of images as missed that the dataset does not have."""
     for metric in evaluator.metrics:
         truth = truth_ids(metric)
         api: Any = getattr(metric, '_coco_api', None)

@@ -186,11 +186,7 @@ def _evaluator(
 
 
 def check_part_classes(cfg: Config, content: object, parts: Sequence[Part]) -> None:
-    """Check that the model knows the classes of every set, before it is built.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Check that the model knows the classes of every set, before it is built."""
     cfg.default_scope = scope_of(cfg)
     register_task_library(cfg)
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(cfg):
@@ -202,11 +198,7 @@ def check_part_classes(cfg: Config, content: object, parts: Sequence[Part]) -> N
 
 
 def check_part_data(cfg: Config, parts: Sequence[Part], launcher: str) -> None:
-    """Look into the files of every condition.
-
-    Raises:
-        InputError: the first mistake, under the name of its set.
-    """
+    """Look into the files of every condition."""
 
     def check() -> list[str]:
         notes = []
