@@ -11,13 +11,7 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
 
-from fan_mm.engine.evaluators import (
-    Memory,
-    collectors,
-    left_as_it_was,
-    set_metainfo,
-    with_sizes,
-)
+from fan_mm.engine.evaluators import Memory, collectors, left_as_it_was, set_metainfo, with_sizes
 from fan_mm.engine.first_batch.samples import one_line
 from fan_mm.engine.first_batch.trial import needs_no_more
 from fan_mm.errors import InputError

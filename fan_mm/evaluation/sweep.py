@@ -14,12 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from fan_mm.corruptions import (
-    ALGORITHM_VERSION,
-    BENCHMARK_ORDERS,
-    Benchmark,
-    find_benchmark,
-)
+from fan_mm.corruptions import ALGORITHM_VERSION, BENCHMARK_ORDERS, Benchmark, find_benchmark
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.evaluators import (
     check_categories,

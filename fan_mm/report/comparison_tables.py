@@ -4,12 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fan_mm.report import comparison_words as words
 from fan_mm.report.comparison import Comparison, Entry
-from fan_mm.report.labels import (
-    corruption_label,
-    metric_label,
-    number,
-    task_label,
-)
+from fan_mm.report.labels import corruption_label, metric_label, number, task_label
 from fan_mm.report.latex import NEEDS, group_heads, latex, latex_row, latex_table, turned
 from fan_mm.report.tables import markdown_table
 

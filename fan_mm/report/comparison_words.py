@@ -4,20 +4,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from fan_mm.report.calibration import calibration_digits, calibration_label
-from fan_mm.report.comparison import (
-    CALIBRATION,
-    Comparison,
-    Difference,
-    Entry,
-)
-from fan_mm.report.labels import (
-    UNLIKE,
-    arrow,
-    interval,
-    metric_label,
-    number,
-    signed,
-)
+from fan_mm.report.comparison import CALIBRATION, Comparison, Difference, Entry
+from fan_mm.report.labels import UNLIKE, arrow, interval, metric_label, number, signed
 from fan_mm.report.shift_comparison import ShiftDifference
 
 

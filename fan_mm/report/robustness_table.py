@@ -12,12 +12,7 @@ import numpy as np
 
 from fan_mm.evaluation.class_names import short
 from fan_mm.evaluation.consistency import finite
-from fan_mm.report.labels import (
-    corruption_in_sentence,
-    interval,
-    named_scope,
-    number,
-)
+from fan_mm.report.labels import corruption_in_sentence, interval, named_scope, number
 from fan_mm.report.results_table import ResultsTable
 
 HOLD_OUTS = 'hold-outs'

@@ -13,12 +13,7 @@ import numpy as np
 
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
-from fan_mm.evaluation.results import (
-    CALIBRATION,
-    PER_IMAGE,
-    SHIFTS,
-    read_arrays,
-)
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, SHIFTS, read_arrays
 from fan_mm.evaluation.shifts.pooling import (
     MEAN,
     POOLED,
@@ -29,11 +24,7 @@ from fan_mm.evaluation.shifts.pooling import (
     combined,
     drawn_alike,
 )
-from fan_mm.evaluation.shifts.published import (
-    PublishedShift,
-    other_protocols,
-    published_shifts,
-)
+from fan_mm.evaluation.shifts.published import PublishedShift, other_protocols, published_shifts
 from fan_mm.report.calibration import calibration_digits, csv_columns
 from fan_mm.report.comparison import doubts, read_alike, unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label

@@ -8,10 +8,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from fan_mm.engine.evaluators import (
-    collectors,
-    library_class,
-)
+from fan_mm.engine.evaluators import collectors, library_class
 from fan_mm.errors import InputError
 
 _OF_LABELS = (

@@ -11,12 +11,7 @@ from PIL import Image
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
 from fan_mm.evaluation.loading.picture_flow import Look, colour_orders, copied
-from fan_mm.evaluation.pipelines import (
-    as_the_model_gets_it,
-    first_sample,
-    is_loader,
-    landmarks_of,
-)
+from fan_mm.evaluation.pipelines import as_the_model_gets_it, first_sample, is_loader, landmarks_of
 from fan_mm.images import read_image
 from fan_mm.picture_files import refuse_cut
 

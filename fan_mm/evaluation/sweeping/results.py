@@ -15,13 +15,7 @@ from fan_mm.evaluation.calibration.of_sweep import SweepCalibration
 from fan_mm.evaluation.cells import CLEAN, CellStore
 from fan_mm.evaluation.results import build_results
 from fan_mm.evaluation.scope import Scope
-from fan_mm.evaluation.scores import (
-    KnownMetric,
-    headline_of,
-    how_to_read,
-    like,
-    lower_is_better,
-)
+from fan_mm.evaluation.scores import KnownMetric, headline_of, how_to_read, like, lower_is_better
 
 
 def results_of(

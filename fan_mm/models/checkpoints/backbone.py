@@ -14,12 +14,7 @@ from fan_mm.config_parts import type_name
 from fan_mm.errors import InputError, about
 from fan_mm.few_names import few_and_more
 from fan_mm.models.checkpoints.anatomy import Anatomy, describe, other_network
-from fan_mm.models.checkpoints.key_names import (
-    DERIVED,
-    to_official,
-    translate,
-    with_final_norm,
-)
+from fan_mm.models.checkpoints.key_names import DERIVED, to_official, translate, with_final_norm
 from fan_mm.models.checkpoints.places import ASK_CONVERTER, fan_places
 from fan_mm.models.checkpoints.values import check_values
 from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
