@@ -69,12 +69,6 @@ def check_config(cfg: Config, training: bool) -> list[str]:
     Args:
         cfg: a complete config; its task library is registered.
         training: check what training and validation use; otherwise what testing uses.
-
-    Returns:
-        Messages for the log, one line each.
-
-    Raises:
-        InputError: the first mistake, in one line.
     """
     return [*check_settings(cfg, training), *check_data(cfg, training)]
 
@@ -109,11 +103,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
 
 
 def check_groups(cfg: Config, training: bool) -> None:
-    """Check that what mmengine's Runner needs together is there together.
-
-    Raises:
-        InputError: a loader, an evaluator or a loop's config is missing.
-    """
+    """Check that options that mmengine's Runner needs together are given together."""
     needed = ['train'] if training else ['test']
     for split, parts in _GROUPS.items():
         missing = [name for name in parts if cfg.get(name) is None]
@@ -328,15 +318,7 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
 def _check_others(
     place: str, cfg: Config, dataset: dict, split: str, folders: dict[str, list[str]]
 ) -> list[str]:
-    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files.
-
-    Args:
-        place: where the dataset stands in the config.
-        cfg: the whole config.
-        dataset: the dataset's config.
-        split: 'train', 'val' or 'test'.
-        folders: gets the names of class folders.
-    """
+    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files."""
     built = build_lazily(place, dataset)
     if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))

@@ -8,10 +8,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from fan_mm.engine.evaluators import (
-    collectors,
-    library_class,
-)
+from fan_mm.engine.evaluators import collectors, library_class
 from fan_mm.errors import InputError
 
 _OF_LABELS = (
@@ -53,11 +50,7 @@ def not_finite(outputs: Any, name: str = '') -> str | None:
 
 
 def check_outputs(outputs: Any) -> None:
-    """Look for values that are not finite, from which metrics make numbers nevertheless.
-
-    Raises:
-        InputError: there are some; names the first image.
-    """
+    """Refuse values that are not finite, from which metrics would still compute scores."""
     for sample in outputs if isinstance(outputs, list | tuple) else ():
         if name := not_finite(sample):
             path = sample.get('img_path') if hasattr(sample, 'get') else None
@@ -68,15 +61,12 @@ def check_outputs(outputs: Any) -> None:
 
 
 def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
-    """Look for labels that a classifier has no score for: they would silently count as errors.
+    """Refuse labels that a classifier has no score for: they would silently count as errors.
 
     Args:
         outputs: of a batch.
         labels: of samples: numbers, lists of numbers, or None.
         evaluator: nothing is reported if none of its metrics is known to compare scores with labels.
-
-    Raises:
-        InputError: there is one.
     """
     if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
         return
@@ -135,10 +125,6 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
     So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
     would silently count as errors. A model that was trained on those folders predicts no others.
-
-    Args:
-        outputs: of a batch.
-        metainfo: of the dataset.
     """
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     if not classes or not isinstance(outputs, list | tuple):
@@ -156,7 +142,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
 
 def without_losses(outputs: Any) -> Any:
-    """A model's outputs without the losses that some append to them, as mmengine's loops take them."""
+    """A model's outputs without the losses that some models append, as in mmengine's loops."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None
     return (
         outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs

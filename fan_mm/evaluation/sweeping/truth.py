@@ -60,7 +60,7 @@ def check_truth(
 
 
 def settings_of(metric: BaseMetric, ids: Iterable[Any]) -> dict[str, Any]:
-    """What two results of a metric must have in common, to be compared: settings and truth, as JSON has them.
+    """What two results of a metric must share to be compared: settings and truth, as JSON has them.
 
     Args:
         metric: any; of an unknown one nothing is known.
