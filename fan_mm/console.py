@@ -37,6 +37,8 @@ COMMANDS = {
     'dist-test-ood': 'dist_test_ood.sh',
     'slurm-train': 'slurm_train.sh',
     'slurm-test': 'slurm_test.sh',
+    'slurm-test-corruption': 'slurm_test_corruption.sh',
+    'slurm-test-ood': 'slurm_test_ood.sh',
 }
 
 
@@ -69,11 +71,7 @@ def as_commands(text: str) -> str:
 
 
 def hand_over() -> int | None:
-    """Run the tool named on the command line, as if it had been started directly.
-
-    Raises:
-        InputError: there is no such command.
-    """
+    """Run the tool named on the command line, as if it had been started directly."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in ('-h', '--help'):
         print(usage())

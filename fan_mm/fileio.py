@@ -192,11 +192,7 @@ def printable(name: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def alone_in(folder: str | os.PathLike) -> Iterator[None]:
-    """Let no second run write into a folder at the same time. A kill ends this, too.
-
-    Raises:
-        InputError: another run does.
-    """
+    """Let no second run write into a folder at the same time. A kill ends this, too."""
     if fcntl is None:
         yield
         return

@@ -12,13 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
-from fan_mm.analysis.subject import (
-    condition_label,
-    corrupt_picture,
-    distinct,
-    enlarge,
-    file_stem,
-)
+from fan_mm.analysis.subject import condition_label, corrupt_picture, distinct, enlarge, file_stem
 from fan_mm.datasets.transforms import CorruptImage
 from fan_mm.engine.checks.class_orders import differing
 from fan_mm.engine.first_batch.samples import load_samples
@@ -147,9 +141,6 @@ def draw_segmentation(
         corruption: name and severity.
         truth: labels (H, W) of the classes of the first model, if they are known.
         seed: base seed.
-
-    Returns:
-        uint8 RGB image.
 
     Raises:
         InputError: the image cannot be read, is too small, or a model reads it in another size.

@@ -110,11 +110,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """A benchmark by name.
-
-    Raises:
-        InputError: there is no benchmark of that name.
-    """
+    """A benchmark by name."""
     if name not in BENCHMARKS:
         raise InputError(f'unknown benchmark {name!r}: choose one of {", ".join(BENCHMARKS)}')
     return BENCHMARKS[name]

@@ -32,11 +32,7 @@ LARGEST = 2**31  # bytes of a protobuf message
 
 
 def require_onnx() -> None:
-    """Check that what exporting and verifying need is installed.
-
-    Raises:
-        InputError: it is not; one line that says how to get it.
-    """
+    """Check that what exporting and verifying need is installed."""
     for module in ('onnx', 'onnxscript', 'onnxruntime'):
         try:
             importlib.import_module(module)
@@ -52,12 +48,7 @@ def axes_of(network: Network) -> tuple[int, int, int]:
 
 
 def write_metadata(proto: Any, entries: dict[str, Any]) -> None:
-    """Write entries into a file's metadata as JSON, over those of the same names.
-
-    Args:
-        proto: onnx's ``ModelProto``.
-        entries: see `fan_mm.engine.onnx_file.metadata_of`.
-    """
+    """Write entries into a file's metadata as JSON, over those of the same names."""
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     kept |= {PREFIX + name: json.dumps(value, sort_keys=True) for name, value in entries.items()}
     del proto.metadata_props[:]
@@ -142,11 +133,7 @@ def _record(
 
 
 def quietly(export: Any, *args: Any, **options: Any) -> Any:
-    """Call an exporter of PyTorch without its pages of progress; its failure is one line.
-
-    Raises:
-        InputError: whatever it raised.
-    """
+    """Call an exporter of PyTorch without its pages of progress; its failure is one line."""
     level = logging.getLogger('torch.onnx').level
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

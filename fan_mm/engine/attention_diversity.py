@@ -66,18 +66,13 @@ class AttentionDiversityHook(Hook):
         ]
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Make sure that the loss was part of the step.
-
-        Raises:
-            InputError: the loss was missing.
-        """
+        """Make sure that the loss was part of the step."""
         if self._handles and not self._added:
             raise InputError(
                 f"AttentionDiversityHook: {type(runner.model).__name__} is not called with mode='loss'"
             )
 
     def after_train(self, runner: Runner) -> None:
-        """Detach."""
         if self._diversity is not None:
             self._diversity.remove()
         for handle in self._handles:

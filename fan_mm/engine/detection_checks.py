@@ -69,11 +69,7 @@ def reads_as_coco(cls: Any) -> bool:
 
 
 def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> None:
-    """Check that a detector's heads have the classes of a COCO dataset.
-
-    Raises:
-        InputError: they have more or fewer.
-    """
+    """Check that a detector's heads have the classes of a COCO dataset."""
     for head_place, head in heads(model):
         # a detector that takes its classes as words has none of its own
         number = None if 'language_model' in model else head.get('num_classes')
@@ -155,7 +151,7 @@ def check_coco(
 
 
 def _check_filter(place: str, filter_cfg: dict, file: CocoFile) -> None:
-    """Check that mmdet's filter leaves an image: it ends with an error of numpy."""
+    """Check that mmdet's filter keeps at least one image: otherwise it ends with an error of numpy."""
     longest = max(min(image['width'], image['height']) for image in file.images.values())
     least = filter_cfg.get('min_size', 0)
     if longest < least:
@@ -196,9 +192,6 @@ def check_evaluator(
         parts: the datasets of its split; None for those that are not COCO's.
         read: reads an annotation file, perhaps from memory.
 
-    Returns:
-        Lines for the log.
-
     Raises:
         InputError: a file is missing, has other classes or lacks images of the datasets, or lacks what
             pycocotools reads.
@@ -230,7 +223,7 @@ def check_evaluator(
 
 
 def _is_coco_metric(name: str, metric: dict) -> bool:
-    """Whether a metric asks pycocotools for the score, as mmdet's ``CocoMetric`` does."""
+    """Whether a metric gets its scores from pycocotools, as mmdet's ``CocoMetric`` does."""
     cls = registered(METRICS, name, metric)
     base = base_named(cls, 'CocoMetric', 'mmdet')
     if base is None:

@@ -6,7 +6,6 @@ first one has, would give wrong numbers or a wrong training in silence.
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -19,13 +18,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size, is_main_process
-from mmengine.logging import print_log
 
 from fan_mm.engine.checks.files import evenly
 from fan_mm.engine.evaluators import library_class
 from fan_mm.engine.once_for_all import by_one_of_each_machine
 from fan_mm.errors import InputError
 from fan_mm.few_names import few_and_more
+from fan_mm.logs import warn
 
 _PER_PROCESS = ('work_dir', 'launcher')  # may hold the time
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
@@ -62,10 +61,6 @@ def refuse_differences(what: str, value: Callable[[], str], remedy: str) -> None
 
 def refuse_other_images(name: str, loader: Any) -> None:
     """Refuse datasets of another length or order: processes share them by numbers. All processes call it.
-
-    Args:
-        name: of the loader in the config.
-        loader: built from it.
 
     Raises:
         InputError: in every process: the machines' datasets differ.
@@ -205,11 +200,9 @@ def collect_without_disk(evaluator: Any) -> None:
             )
     for metric in metrics:
         metric.collect_device = 'gpu'  # so it is called; without a GPU, too, it is the group
-    print_log(
+    warn(
         'fan_mm: the machines do not share the current folder, or cannot write there: metrics collect results through '
-        "the process group (collect_device='gpu')",
-        'current',
-        logging.WARNING,
+        "the process group (collect_device='gpu')"
     )
 
 

@@ -7,6 +7,7 @@ layers are the file's. A classifier that has another library's network whole ins
 
 import json
 import mmap
+import operator
 import os
 import re
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ _LOCATION = re.compile(rb'\x0a\x08location\x12([\x80-\xff]?[\x01-\x7f])', re.DOT
 
 
 def is_onnx(source: str | os.PathLike) -> bool:
-    """Whether a file given for a checkpoint is an ONNX file, by its name."""
+    """Whether a checkpoint is an ONNX file, by its name."""
     return os.fspath(source).lower().endswith(SUFFIX)
 
 
@@ -128,7 +129,7 @@ def metadata_of(session: Any, source: str | os.PathLike) -> dict[str, Any]:
 
 
 def external_files(path: str | os.PathLike) -> list[Path]:
-    """The files beside an ONNX file in which it says that its weights are, sorted."""
+    """The files beside an ONNX file that hold its weights, sorted."""
     file = Path(path)
     if not file.stat().st_size:
         return []
@@ -292,17 +293,13 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
     model.backbone = OnnxNetwork(session)
     if getattr(model, 'neck', None) is not None:
         model.neck = None
-    head.forward = _last
+    head.forward = operator.itemgetter(-1)
 
 
 def _standing_for(
     network: nn.Module, session: Any, told: Mapping[str, Any], source: str
 ) -> _OnnxScores:
-    """A file's scores as a whole network gives its own.
-
-    Raises:
-        InputError: it gives none, or of other classes.
-    """
+    """A file's scores as a whole network gives its own."""
     like = next(network.parameters())  # on the GPU perhaps, where a Runner has put it
     with torch.no_grad():
         shape = 1, told.get('channels', 3), *told['size']
@@ -320,7 +317,3 @@ def _check_classes(session: Any, wanted: int | None, source: str) -> None:
     channels = session.get_outputs()[0].shape[1]
     if isinstance(channels, int) and wanted not in (None, channels):
         raise InputError(f'{source} outputs scores for {channels} classes, the config has {wanted}')
-
-
-def _last(features: tuple[Tensor, ...]) -> Tensor:
-    return features[-1]

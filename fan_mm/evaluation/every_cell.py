@@ -6,13 +6,11 @@ where none is done, speak for all.
 """
 
 import copy
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader
 
@@ -37,14 +35,15 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellDataset, batch_size_of
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.scores import NoScore, compute_scores, copy_of
+from fan_mm.logs import warn
 
 
 class EveryCellFails(InputError):
-    """What would be the same in every cell, and ends the sweep."""
+    """A mistake that every cell would have; it ends the sweep."""
 
 
 class EveryCell:
-    """Knows what would fail in every cell of a sweep.
+    """Finds mistakes that every cell of a sweep would have.
 
     Every rank has one, and calls `agree` and `compare` as the others do.
 
@@ -68,10 +67,6 @@ class EveryCell:
     def try_metrics(self, positions: Sequence[int], memory: Memory) -> str | None:
         """Let the metrics compute on the first clean batch alone, on rank 0.
 
-        Args:
-            positions: of its samples in the sweep.
-            memory: of the evaluator, as it was before the batch.
-
         Returns:
             What is wrong with every cell; None where nothing is, and on other ranks.
         """
@@ -94,7 +89,7 @@ class EveryCell:
                 return one_line(error)
             self.doubt = one_line(error)
             text = f'{self.doubt} (the metric on the first batch, perhaps not on all)'
-            print_log(text, 'current', logging.WARNING)
+            warn(text)
         return None
 
     def try_several_sizes(
@@ -130,10 +125,6 @@ class EveryCell:
     def agree(self, mistake: str | None, cause: Exception | None = None) -> None:
         """Tell all ranks what this one found on its first clean batch.
 
-        Args:
-            mistake: one line; None where there is none.
-            cause: what was raised.
-
         Raises:
             EveryCellFails: on all ranks, if one of them found a mistake.
         """
@@ -143,7 +134,7 @@ class EveryCell:
             self.doubt = self.doubt or doubt
 
     def compare(self, cell: Cell, error: str) -> None:
-        """Take note of a cell that failed, while none is done.
+        """Remember a failed cell, while none is done, to compare it with the next one.
 
         Raises:
             EveryCellFails: another cell, or the first batch, failed just so, and so would all.

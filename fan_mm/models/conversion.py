@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.fileio import whole_file
 from fan_mm.models.backbones import FANSwin
 from fan_mm.models.checkpoints import (
@@ -318,13 +318,7 @@ def convert_file(
     weights: str | None = None,
     prefix: str | None = None,
 ) -> Conversion:
-    """Convert a file or address; the target appears whole or not at all.
-
-    Args:
-        source: path or http(s) address of the released checkpoint.
-        target: file to write, ``dict(state_dict, meta)``.
-        weights: see `convert`.
-        prefix: see `convert`.
+    """Convert a file or address to a file ``dict(state_dict, meta)``, which appears whole or not at all; see `convert`.
 
     Raises:
         InputError: as `convert`, naming the source; it cannot be read safely; or the target is a
@@ -336,11 +330,9 @@ def convert_file(
     if os.path.exists(read) and os.path.exists(target) and os.path.samefile(read, target):
         raise InputError(f'{target} is the source file: give another file name')
     checkpoint = read_torch_file(source)
-    try:
+    with about(source):
         conversion = convert(checkpoint, weights, prefix)
         check_values(conversion.state_dict, conversion.state_dict)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
     old = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if all(made in ((), (key,)) for key, made in conversion.names.items()):

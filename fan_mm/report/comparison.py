@@ -7,7 +7,7 @@ differences the same everything.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -247,7 +247,7 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
 
 
 def doubts(tables: Sequence[RobustnessTable | ShiftTable]) -> list[str]:
-    """What is wrong with results that were edited, for the notices."""
+    """What is wrong with edited results, for the notices."""
     return [f'{t.name}: {t.results["doubt"]}.' for t in tables if t.results.get('doubt')]
 
 
@@ -283,30 +283,24 @@ def _same_copies(first: dict, other: dict) -> bool:
 
 
 def _other_cells(first: dict, other: dict) -> list[str]:
-    """What forbids a rank: see `_SAME_CELLS`, other corruptions, other severities."""
+    """Why results cannot be ranked together: see `_SAME_CELLS`, other corruptions, other severities."""
     found = _differing(first, other, _SAME_CELLS)
     a, b = (r['benchmark']['severities'] for r in (first, other))
     sides = {'without': [c for c in a if c not in b], 'with': [c for c in b if c not in a]}
     if any(sides.values()):
-        words = '; '.join(f'{side} {_few(names)}' for side, names in sides.items() if names)
+        words = '; '.join(
+            f'{side} {few_and_more(map(corruption_in_sentence, names))}'
+            for side, names in sides.items()
+            if names
+        )
         found.append(f'other corruptions ({words})')
     if any(a[c] != b[c] for c in a if c in b):
         found.append('other severities')
     return found
 
 
-def _few(corruptions: Iterable[str]) -> str:
-    return few_and_more(map(corruption_in_sentence, corruptions))
-
-
 def _unlike(ours: RobustnessTable, theirs: dict, groups: dict) -> frozenset[str]:
-    """The means that are over other cells than ours.
-
-    Args:
-        ours: the first result.
-        theirs: severities by corruption.
-        groups: corruptions by group.
-    """
+    """The means that are over other cells than the first result's."""
     wanted = ours.results['benchmark']['severities']
     found = {c for c, levels in theirs.items() if list(levels) != list(wanted.get(c, levels))}
     found |= {
@@ -389,7 +383,7 @@ def _printed(
 
 
 def _publications(first: dict) -> list[Publication]:
-    """Who prints results of the first result's protocol; of a protocol of our own the papers."""
+    """Who publishes results of the first result's protocol; for a protocol of our own the papers."""
     if first['benchmark']['name'].removesuffix('-subset') != 'semsegbench':
         return publications(first['task'])
     found = semsegbench.publications(first['dataset']['type'])

@@ -14,12 +14,7 @@ import numpy as np
 
 from fan_mm.evaluation.calibration.measures import MEASURES, calibration
 from fan_mm.evaluation.comparison import paired
-from fan_mm.evaluation.results import (
-    CALIBRATION,
-    PER_IMAGE,
-    SHIFTS,
-    read_arrays,
-)
+from fan_mm.evaluation.results import CALIBRATION, PER_IMAGE, SHIFTS, read_arrays
 from fan_mm.evaluation.shifts.pooling import (
     MEAN,
     POOLED,
@@ -241,7 +236,7 @@ def _columns(tables: Sequence[ShiftTable]) -> list[Column]:
 
 
 def _identity(table: ShiftTable, column: Column) -> tuple | None:
-    """What images, labels and classes a column of a model is over."""
+    """What identifies the images, labels and classes of a column of a model."""
     if column.set == 'clean':
         cell = table.cells.get(('clean', 'clean'))
         return None if cell is None else (table.results['dataset'].get('sha256'), cell['samples'])

@@ -40,7 +40,7 @@ def write_shift_comparison(
     published: bool = False,
     sweeps: Sequence[str | os.PathLike] = (),
 ) -> Path:
-    """Compare results on real adverse conditions and write the comparison.
+    """Compare results on real adverse conditions; returns the path of the ``comparison.html`` that it writes.
 
     Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``, ``comparison.tex``
     (needs booktabs and graphicx) and ``figures/`` with ``conditions`` and, with sweeps,
@@ -51,9 +51,6 @@ def write_shift_comparison(
         out_dir: folder for the files, made if it is not there.
         published: add what others print of the same sets and splits.
         sweeps: results over corruptions of some of the same checkpoints, to be shown beside them.
-
-    Returns:
-        Path of ``comparison.html``.
 
     Raises:
         InputError: see `build_shift_comparison`; a sweep is of none of the checkpoints.
@@ -287,7 +284,8 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         ]
         lines.append(latex_row([latex(name), *cells]))
     own = len(comparison.tables)
-    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{_unit(metric)}. '
+    unit = {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
+    caption = f'{latex(_title(comparison))}, {latex(_head(comparison, metric))}{unit}. '
     caption += ' '.join(latex(notice) for notice in comparison.notices)
     rows = [
         *group_heads(titles, 1),
@@ -297,11 +295,6 @@ def _latex_table(comparison: ShiftComparison, metric: str) -> str:
         *(['\\midrule', *lines[own:]] if lines[own:] else []),
     ]
     return latex_table(1 + len(columns), rows, caption)
-
-
-def _unit(metric: str) -> str:
-    """In LaTeX; the Brier score has none."""
-    return {'NLL': ' (nats)', 'Brier': ''}.get(metric.partition('_')[0], ' (\\%)')
 
 
 def _bare(text: str) -> str:

@@ -111,7 +111,7 @@ def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatc
     evaluator = SimpleNamespace(metrics=[SimpleNamespace(**metric)])
     dataset = Joined(dict(img_path=path) for path in ('town/a.png', second))
     lines = []
-    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(trial, 'warn', lambda line: lines.append(line))
     trial._say_joined_twice(evaluator, dataset, 'test')
     trial._say_joined_twice(evaluator, list(dataset), 'test')  # one that joins nothing
     line = (
@@ -124,7 +124,7 @@ def test_datasets_that_share_images_are_said(second, metric, doubled, monkeypatc
 def said(monkeypatch):
     """What a trial logs."""
     lines = []
-    monkeypatch.setattr(trial, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(trial, 'warn', lambda line: lines.append(line))
     monkeypatch.setattr(trial, 'ValLoop', SimpleNamespace)
     return lines
 

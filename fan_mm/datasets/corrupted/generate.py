@@ -211,11 +211,7 @@ class _Run:
         return Summary(files, written, unreadable, remarks)
 
     def announce(self, there: list[int]) -> None:
-        """Say how much there is to do and how much space it takes.
-
-        Raises:
-            InputError: it cannot fit.
-        """
+        """Say how much there is to do and how much space it takes; refuse what cannot fit."""
         total = len(self.sources) * len(self.copies.cells)
         line = (
             f'{len(self.sources)} images x {len(self.copies.cells)} cells = {total} images '
@@ -233,11 +229,7 @@ class _Run:
         say(self.console, line)
 
     def estimate(self, missing: list[int]) -> int:
-        """Bytes that the missing files will take, from encoding pieces of some images.
-
-        Args:
-            missing: number of files to be written for each cell.
-        """
+        """Bytes that the missing files will take, from encoding pieces of some images."""
         samples = []
         for index in np.linspace(0, len(self.sources) - 1, 8).round().astype(int):
             with contextlib.suppress(UnreadableImageError):
@@ -261,15 +253,8 @@ class _Run:
     ) -> tuple[int, dict[str, str], dict[str, list[str]]]:
         """Do the work, with a progress bar.
 
-        Args:
-            jobs: number of processes.
-            before: number of files that are there already.
-
         Returns:
             `Summary.written`, `Summary.unreadable` and `Summary.remarks`.
-
-        Raises:
-            InputError: a source changed after its copies were made.
         """
         unreadable: dict[str, str] = {}
         remarks: dict[str, list[str]] = {}

@@ -32,11 +32,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        UnreadableImageError: the file cannot be read.
-    """
+    """A file's bytes; an `UnreadableImageError` says why it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -45,9 +41,6 @@ def read_bytes(path: Path) -> bytes:
 
 def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
     """Decode an image file as mmcv's LoadImageFromFile does by default.
-
-    Args:
-        data: the file's bytes.
 
     Returns:
         uint8 BGR ``(H, W, 3)``; and what was done to the image, or of it left away, each a phrase.

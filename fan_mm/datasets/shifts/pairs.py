@@ -88,12 +88,10 @@ class SegmentationSet(ShiftSet):
         labels: str | os.PathLike | None = None,
         encoding: str | None = None,
     ) -> tuple[Condition, ...]:
-        """See `ShiftSet.find`."""
         truth = Path(labels) if labels else None
         return _Search(self, Path(folder), split, truth, encoding).conditions()
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
-        """See `ShiftSet.dataset`."""
         split = condition.split  # a list file is found from wherever the dataset is built
         config: dict[str, Any] = dict(
             type='ShiftDataset',
@@ -262,11 +260,7 @@ class _Search:
         return sorted(chosen.values(), key=lambda file: file.path)
 
     def _one(self, files: Sequence[_File]) -> _File:
-        """Of files of one name the one that counts.
-
-        Raises:
-            InputError: two of them differ, so that one would have to guess.
-        """
+        """Of files of one name the one that counts."""
         first, *rest = sorted(files, key=_preference)
         for file in rest:
             alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
@@ -316,11 +310,7 @@ class _Search:
             self.notes.append(f'{len(lost)} labels have no image, such as {first}')
 
     def _paired(self, pictures: Sequence[_File]) -> tuple[list[tuple[_File, _File | None]], str]:
-        """Each image with its label, and the encoding of all; '' where labels are withheld.
-
-        Raises:
-            InputError: there are no labels, or no encoding that all have.
-        """
+        """Each image with its label, and the encoding of all; '' where labels are withheld."""
         have = [self._labels_of(picture) for picture in pictures]
         counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
         labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)

@@ -11,11 +11,7 @@ from fan_mm.errors import InputError
 
 
 def check_storage(place: str, cfg: Mapping) -> None:
-    """Check the name of the storage backend of a dataset, a transform or a metric.
-
-    Raises:
-        InputError: none is registered by it.
-    """
+    """Check the name of the storage backend of a dataset, a transform or a metric."""
     arguments = cfg.get('backend_args')
     name = arguments.get('backend') if isinstance(arguments, Mapping) else None
     if name is not None and name not in backends:
@@ -25,7 +21,7 @@ def check_storage(place: str, cfg: Mapping) -> None:
 
 
 def check_decoder(place: str, cls: Any, step: Mapping) -> None:
-    """Check that the decoder is there by which one of mmcv's loaders reads images.
+    """Check that the decoder with which one of mmcv's loaders reads images is installed.
 
     Raises:
         InputError: it is not, of which mmcv says that None has no attribute.

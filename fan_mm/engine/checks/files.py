@@ -36,7 +36,7 @@ def is_remote(path: str) -> bool:
 
 
 def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
-    """The first file that is not there, and how many more are not."""
+    """The first missing file, and how many more are missing."""
     files = [Path(path) for path in paths]
     if len(files) > _FEW:
         there = {folder: _names(folder) for folder in {file.parent for file in files}}
@@ -48,16 +48,13 @@ def missing_file(paths: Iterable[str | os.PathLike]) -> tuple[Path | None, int]:
 def refuse_missing(
     place: str, what: str, paths: Iterable[str | os.PathLike], hint: str | Callable[[str], str] = ''
 ) -> None:
-    """Refuse a dataset of whose files some are not there.
+    """Refuse a dataset some of whose files are missing.
 
     Args:
         place: of the dataset in the config.
         what: the files are, such as 'image'.
         paths: of all of them.
         hint: the end of the error's line; or what gives it, of the first path that is missing.
-
-    Raises:
-        InputError: one is missing.
     """
     missing, more = missing_file(paths)
     if missing:
@@ -84,11 +81,7 @@ def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
-    """Look for an empty file among some of a dataset's.
-
-    Raises:
-        InputError: there is one.
-    """
+    """Refuse a dataset if one of a few of its files is empty."""
     for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')
@@ -118,11 +111,6 @@ def turned_photos(place: str, paths: Sequence[Any], pipeline: Any) -> list[str]:
     """A message for the log if images have an EXIF orientation: their labels must be rotated likewise.
 
     Rotations by 90 degrees show in the sizes (`other_size`); other orientations do not.
-
-    Args:
-        place: where the dataset stands in the config.
-        paths: of its images.
-        pipeline: pipeline of the dataset, whose loader may rotate them.
     """
     chosen = np.linspace(0, len(paths) - 1, min(_HEADERS, len(paths))).astype(int)
     looked_at = [path for i in chosen if (path := paths[i])]

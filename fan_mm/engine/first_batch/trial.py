@@ -7,7 +7,6 @@ import contextlib
 import copy
 import difflib
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,7 +17,6 @@ from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
@@ -47,6 +45,7 @@ from fan_mm.engine.first_batch.model_memory import ModelMemory
 from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
+    classes_without_images,
     unknown_classes,
     without_losses,
 )
@@ -55,6 +54,7 @@ from fan_mm.engine.first_batch.several_sizes import mixed_batch
 from fan_mm.engine.random_states import random_states_kept
 from fan_mm.errors import InputError
 from fan_mm.few_names import few
+from fan_mm.logs import warn
 
 # Metrics that can be computed on any part of a dataset: what they raise there, they raise on the whole.
 _ON_ANY_PART = (
@@ -123,7 +123,7 @@ def needs_all_processes(model: Any) -> bool:
 
 
 def needs_no_more(evaluator: Evaluator) -> bool:
-    """Whether an evaluator computes on any part of a dataset, if it computes on the whole."""
+    """Whether an evaluator that computes scores of a dataset also does so of any part of it."""
     metrics = [m for metric in evaluator.metrics for m in collectors(metric)]
     bases = [library_class(metric, _ON_ANY_PART) for metric in metrics]
     return type(evaluator).evaluate is Evaluator.evaluate and all(
@@ -231,13 +231,11 @@ def _try_loop(loop: ValLoop | TestLoop, step: Callable, name: str, wanted: Wante
                 ids.append(_process(loader, samples[start : start + size], step, loop, name))
             error, _ = _try_metrics(evaluator, ids)
     if error is not None:
-        print_log(
-            f'fan_mm: {mistake} (on few samples; perhaps not on all)', 'current', logging.WARNING
-        )
+        warn(f'fan_mm: {mistake} (on few samples; perhaps not on all)')
 
 
 def _indices(loader: DataLoader, total: int) -> Sequence:
-    """What a loader takes its samples by: numbers, or (video, frame) of mmdet's TrackImgSampler."""
+    """The indices of a loader's samples: numbers, or (video, frame) of mmdet's TrackImgSampler."""
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
     if not isinstance(sampler, DefaultSampler | SequentialSampler):
         own = list(itertools.islice(iter(copy.copy(sampler)), total))
@@ -253,11 +251,7 @@ def _in_order(loader: DataLoader) -> bool:
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
-    """Say that a metric counts objects of images as missed that the dataset does not have.
-
-    Raises:
-        InputError: it would fail for want of them.
-    """
+    """Say that a metric counts objects of images as missed that the dataset does not have."""
     for metric in evaluator.metrics:
         truth = truth_ids(metric)
         api: Any = getattr(metric, '_coco_api', None)
@@ -270,7 +264,7 @@ def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
         if truth is not None and len(truth) > total:
             text = f'{name}_evaluator: the annotation file of {type(metric).__name__} has {len(truth)} images'
             text += f', the dataset {total}: objects in the others count as missed'
-            print_log(f'fan_mm: {text}', 'current', logging.WARNING)
+            warn(f'fan_mm: {text}')
 
 
 def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
@@ -281,7 +275,7 @@ def _say_joined_twice(evaluator: Evaluator, dataset: Any, name: str) -> None:
     except Exception:  # an own dataset, whose samples may be anything
         return
     for line in lines:
-        print_log(f'fan_mm: {line}', 'current', logging.WARNING)
+        warn(f'fan_mm: {line}')
 
 
 def _process(
@@ -302,8 +296,14 @@ def _process(
     if name == 'test':  # while training they may be what they are
         check_outputs(outputs)
         check_labels(outputs, _some_labels(loader.dataset), loop.evaluator)
-        if warning := unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)):
-            print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
+        dataset: Any = loader.dataset
+        every = _some_labels(dataset, len(dataset))
+        for warning in (
+            unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)),
+            classes_without_images(outputs, every, loop.evaluator),
+        ):
+            if warning:
+                warn(f'fan_mm: {name}_dataloader: {warning}')
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise
@@ -314,10 +314,10 @@ def _process(
     return [sample.get('img_id') if hasattr(sample, 'get') else None for sample in outputs]
 
 
-def _some_labels(dataset: Any) -> Iterator[Any]:
+def _some_labels(dataset: Any, most: int = _LABELS) -> Iterator[Any]:
     """Class labels that a classification dataset gives some of its samples, evenly spaced."""
     with contextlib.suppress(Exception):  # an own dataset, which may be none of mmengine's
-        for index in range(0, len(dataset), max(1, len(dataset) // _LABELS)):
+        for index in range(0, len(dataset), max(1, len(dataset) // most)):
             yield dataset.get_data_info(index).get('gt_label')
 
 

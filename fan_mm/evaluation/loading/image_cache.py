@@ -2,21 +2,19 @@
 
 Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
 gives the same in every cell. Whoever needs a sample first runs the transforms before the corruption and
-keeps what they made in a file: the arrays as raw bytes, which the loader's workers and the ranks of a
-node map into their memory, the rest pickled. The folder is made for one run, readable for its user alone,
-and removed at its end; what a kill has left is known by its lock being free, and removed by the next run.
+pickles what they made into a file, for the loader's workers and the ranks of a node. The folder is made
+for one run, readable for its user alone, and removed at its end; what a kill has left is known by its
+lock being free, and removed by the next run.
 """
 
 import contextlib
 import hashlib
 import io
-import mmap
 import os
 import pickle
 import secrets
 import shutil
 import socket
-import struct
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,13 +42,9 @@ _COMFORTABLE = 0.5  # of what is free, where we choose the place
 _GIVEN = 0.9  # of what is free, where the user does
 _LEFT = 2**30  # bytes that stay free: loader workers hand over their batches in shared memory
 
-_MAGIC = b'fan_mm1\n'
-_HEAD = struct.Struct('<8sQQ')  # magic, bytes of the pickle, number of arrays
-_ALIGNED = 64  # bytes
-
 
 def check_image_cache(where: str | os.PathLike) -> None:
-    """Find a place that is none.
+    """Refuse a place where no images can be kept.
 
     Raises:
         InputError: it is neither 'auto' nor 'off' nor a folder that may be written into.
@@ -111,28 +105,21 @@ class ImageCache:
     spare: int = 0
 
     def get(self, key: str) -> Any:
-        """A sample, its arrays mapped from the file and free to be written on; None if it has none."""
+        """A sample; None if it is not kept."""
         try:
-            with open(self.folder / key, 'rb', buffering=0) as file:
-                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-            return _unpacked(mapped)
+            return pickle.loads((self.folder / key).read_bytes())
         except Exception:  # not there yet, no longer, or broken, for which pickle raises anything
             return None
 
-    def put(self, key: str, parts: Sequence[bytes | memoryview]) -> None:
-        """Keep a sample if there is room; processes that keep the same one at once do no harm.
-
-        Args:
-            key: of the sample.
-            parts: of `packed`.
-        """
+    def put(self, key: str, pickled: bytes) -> None:
+        """Keep a sample if there is room; processes that keep the same one at once do no harm."""
         aside = self.folder / f'{key}.{secrets.token_hex(6)}'
         try:
-            if shutil.disk_usage(self.folder).free - size_of(parts) < self.spare:
+            if shutil.disk_usage(self.folder).free - len(pickled) < self.spare:
                 return
             try:
                 with open(aside, 'xb') as file:
-                    file.writelines(parts)
+                    file.write(pickled)
                 aside.replace(self.folder / key)
             except BaseException:
                 aside.unlink(missing_ok=True)
@@ -142,7 +129,7 @@ class ImageCache:
 
 
 class _Pickler(pickle.Pickler):
-    """Takes the arrays of tensors out, too; torch's own way writes addresses, and never the same."""
+    """Pickles tensors as their arrays: torch's own way writes addresses, and never the same."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not torch.Tensor or value.requires_grad or value.device.type != 'cpu':
@@ -153,68 +140,33 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
 
 
-def packed(sample: Any) -> list[bytes | memoryview]:
-    """A sample as the parts of a file: head, pickle and, each at a multiple of 64 bytes, its arrays.
+def pickled(sample: Any) -> bytes:
+    """A sample as the content of a file; equal samples give equal bytes.
 
     Raises:
         Exception: whatever its objects raise that cannot be pickled.
     """
-    arrays: list[memoryview] = []
-    text = io.BytesIO()
-    _Pickler(text, 5, buffer_callback=lambda array: arrays.append(array.raw())).dump(sample)
-    sizes = struct.pack(f'<{len(arrays)}Q', *(array.nbytes for array in arrays))
-    head = _HEAD.pack(_MAGIC, text.tell(), len(arrays))
-    parts: list[bytes | memoryview] = [head, sizes, text.getvalue()]
-    length = size_of(parts)
-    for array in arrays:
-        parts += [bytes(-length % _ALIGNED), array]
-        length += size_of(parts[-2:])
-    return parts
-
-
-def size_of(parts: Sequence[bytes | memoryview]) -> int:
-    """Bytes of a file's parts."""
-    return sum(len(part) for part in parts)
-
-
-def _unpacked(file: memoryview) -> Any:
-    """What `packed` took apart; it holds on to the file's memory.
-
-    Raises:
-        ValueError: the file is not whole.
-    """
-    if len(file) < _HEAD.size:
-        raise ValueError
-    magic, text, count = _HEAD.unpack_from(file)
-    start = _HEAD.size + 8 * count
-    if magic != _MAGIC or len(file) < start + text:
-        raise ValueError
-    end, arrays = start + text, []
-    for size in struct.unpack_from(f'<{count}Q', file, _HEAD.size):
-        begin = end + -end % _ALIGNED
-        end = begin + size
-        arrays.append(file[begin:end])
-    if end != len(file):
-        raise ValueError
-    return pickle.loads(file[start : start + text], buffers=arrays)
+    content = io.BytesIO()
+    _Pickler(content, 5).dump(sample)
+    return content.getvalue()
 
 
 # --------------------------------------------------------------------------------- the transforms
 
 
+@dataclass(frozen=True)
 class KeptStart:
     """A pipeline's transforms before the corruption, run once for each sample.
 
-    Args:
+    Attributes:
         transforms: of the pipeline.
         cache: where their samples are kept.
         number: of the pipeline among the dataset's.
     """
 
-    def __init__(self, transforms: Sequence[Callable], cache: ImageCache, number: int) -> None:
-        self.transforms = transforms
-        self.cache = cache
-        self.number = number
+    transforms: Sequence[Callable]
+    cache: ImageCache
+    number: int
 
     def __call__(self, results: dict) -> Any:
         """The sample as the transforms leave it, from the cache if it is there."""
@@ -225,7 +177,7 @@ class KeptStart:
             sample = _run(self.transforms, results)
             if sample is not None and not _have_moved(before):
                 with contextlib.suppress(Exception):  # this one may hold what cannot be pickled
-                    self.cache.put(key, packed(sample))
+                    self.cache.put(key, pickled(sample))
         return sample
 
 
@@ -239,20 +191,13 @@ def _run(transforms: Sequence[Callable], results: Any) -> Any:
 
 
 def _key(number: int, results: Any) -> str:
-    """The name of what a pipeline makes of a sample: it follows from what the pipeline gets."""
-    return _digest(packed((number, results)))
-
-
-def _digest(parts: Sequence[bytes | memoryview]) -> str:
-    digest = hashlib.blake2b(digest_size=20)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+    """The name of the result of a pipeline for a sample, derived from what the pipeline gets."""
+    return hashlib.blake2b(pickled((number, results)), digest_size=20).hexdigest()
 
 
 def _have_moved(states: tuple) -> bool:
-    """Whether something was drawn from the random generators since."""
-    return _digest(packed(states)) != _digest(packed(random_states()))
+    """Whether random numbers have been drawn since."""
+    return pickled(states) != pickled(random_states())
 
 
 # ------------------------------------------------------------------------------------ the planning
@@ -276,7 +221,7 @@ class _Plan:
 
 
 class _Probe:
-    """Stands for a pipeline's start and finds out whether it may be kept, and how large it is."""
+    """Replaces a pipeline's start to find out whether its result may be kept, and how large it is."""
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         self.transforms = transforms
@@ -299,14 +244,13 @@ class _Probe:
         try:
             again, before = pickle.loads(pickle.dumps(results)), random_states()
             key = _key(0, results)
-            parts = packed(_run(self.transforms, results))
-            size, first = size_of(parts), _digest(parts)
+            first = pickled(_run(self.transforms, results))
             moved = _have_moved(before)
             stable = key == _key(0, again)
             sample = _run(self.transforms, again)
-            if moved or not stable or _digest(packed(sample)) != first:
+            if moved or not stable or pickled(sample) != first:
                 self.why = 'the transforms before the corruption are not reproducible'
-            self.sizes.append(size)
+            self.sizes.append(len(first))
         except (
             Exception
         ) as error:  # not picklable, or anything that a third-party transform may raise
@@ -355,7 +299,7 @@ def _cache_of_node(
 def _make(
     plan: _Plan, where: str | os.PathLike, stack: contextlib.ExitStack
 ) -> tuple[ImageCache | None, str]:
-    """A cache in the first place where the plan fits, and a word about it."""
+    """A cache in the first place where the plan fits, and a line that describes it."""
     why = '; '.join(plan.without)
     if not plan.starts:
         return None, f'no image cache: {why or "no image could be loaded for a test"}'
@@ -383,7 +327,7 @@ def _places(where: str | os.PathLike) -> list[Path]:
 
 
 def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
-    """A new folder, which this process holds until the stack is left, and which is removed then.
+    """A new folder, locked by this process until the stack is left, and then removed.
 
     Raises:
         OSError: none can be made there.
@@ -399,7 +343,7 @@ def _own_folder(place: Path, stack: contextlib.ExitStack) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, by another name, so that loader workers put nothing into it meanwhile."""
+    """Rename and remove a folder, so that loader workers cannot write into it meanwhile."""
     gone = folder.with_name(f'{folder.name}.gone')
     with contextlib.suppress(OSError):
         folder.rename(gone)

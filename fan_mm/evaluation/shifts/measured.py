@@ -98,7 +98,7 @@ def scenes_of(measured: Iterable[Measured]) -> dict[ShiftCell, np.ndarray]:
 def arrays_of(
     kind: str, measured: Iterable[Measured], content: Mapping[ShiftCell, np.ndarray]
 ) -> dict[str, np.ndarray] | None:
-    """What per_image.npz or calibration.npz holds; None without statistics.
+    """The content of per_image.npz or calibration.npz; None without statistics.
 
     Args:
         kind: 'iou' or 'calibration', whose content are statistics per image; or 'resampled', whose are draws.

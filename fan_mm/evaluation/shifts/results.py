@@ -27,7 +27,7 @@ def join(
     protocol: Mapping[str, Any],
     pooled: Pooled | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-    """What results.json and per_image.npz hold.
+    """The content of results.json and per_image.npz.
 
     Args:
         measured: every condition of every set, and first the clean column where it was asked for.
@@ -81,7 +81,11 @@ def join(
         'cells': [_public(m) for m in measured],
         'sets': entries,
         'bootstrap': {'resamples': RESAMPLES, 'level': LEVEL} if draws else None,
-        'audit': _audit(measured),
+        'audit': joined(
+            {str(m.cell): m.audit for m in measured if m.audit},
+            str(CLEAN_COLUMN),
+            {str(m.cell): m.record for m in measured if m.record.status == 'done'},
+        ),
         'gallery': _gallery(measured),
     }
     return results, arrays
@@ -109,17 +113,13 @@ def _scores(
     }
 
 
-def _audit(measured: Sequence[Measured]) -> dict[str, Any] | None:
-    return joined(
-        {str(m.cell): m.audit for m in measured if m.audit},
-        str(CLEAN_COLUMN),
-        {str(m.cell): m.record for m in measured if m.record.status == 'done'},
-    )
-
-
 def _gallery(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return [
-        {'key': image['key'], **m.cell._asdict(), 'images': _pictures(image)}
+        {
+            'key': image['key'],
+            **m.cell._asdict(),
+            'images': {name: path for name, path in image.items() if name != 'key'},
+        }
         for m in measured
         for image in m.record.images
     ]

@@ -39,7 +39,7 @@ class RankPart:
 
 
 class Gathering:
-    """Brings the parts of a cell to rank 0, by the way that the evaluator's first metric names.
+    """Brings the parts of a cell to rank 0, in the way that the evaluator's first metric asks for.
 
     Machines that do not share the folder of that way send their parts through the process group.
 
@@ -79,13 +79,13 @@ class Gathering:
         return collect_results([part], get_dist_info()[1], device, folder)
 
     def tidy(self) -> None:
-        """Remove what lies in the work dir for it, left by a kill too."""
+        """Remove temporary files from the work dir, also those that a killed run left."""
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def in_order(parts: Sequence[RankPart]) -> list[Any]:
-    """Per metric what it collected on all ranks, in the order of the samples.
+    """What each metric collected on all ranks, in the order of the samples.
 
     A metric that does not keep one entry per sample gets its entries rank after rank.
     """

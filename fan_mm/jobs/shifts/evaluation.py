@@ -140,7 +140,9 @@ def evaluate_shifts(
         }
         submissions = _submissions(cfg, unlabelled, submission, info) if submission else []
         if options.get('overwrite') and is_main_process():
-            _discard_results(work_dir)
+            remove_report(work_dir)
+            for name in (RESULTS, PER_IMAGE, CALIBRATION):
+                (work_dir / name).unlink(missing_ok=True)
         _try(model, sweeps, fp16)
         for split in submissions:
             try_withheld(split, model, fp16)
@@ -167,12 +169,6 @@ def _ready(
         return ready_to_test(cfg, content, checkpoint, launcher, notes)
     except InputError as error:
         raise InputError(named(str(error), first) if first.condition else str(error)) from None
-
-
-def _discard_results(work_dir: Path) -> None:
-    remove_report(work_dir)
-    for name in (RESULTS, PER_IMAGE, CALIBRATION):
-        (work_dir / name).unlink(missing_ok=True)
 
 
 def _sweep(
@@ -229,11 +225,7 @@ def _submissions(
 
 @torch.no_grad()
 def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
-    """Load some samples of each condition that is not done, and let the model predict a set's first batch.
-
-    Raises:
-        InputError: a sample cannot be loaded, or the model cannot take the batch.
-    """
+    """Load some samples of each condition that is not done, and let the model predict a set's first batch."""
     tried = set()
 
     def step(batch: Any) -> None:
@@ -255,11 +247,7 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
 
 
 def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> dict[str, Any]:
-    """Evaluate every condition, and write what is known after each; a temperature is fitted once.
-
-    Returns:
-        The content of results.json, on every rank.
-    """
+    """Evaluate every condition, and write what is known after each; a temperature is fitted once."""
     audits, temperature, results = {}, None, {}
     for part, sweep in sweeps.items():
         if temperature is not None and sweep.calibration:

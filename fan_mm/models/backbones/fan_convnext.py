@@ -25,11 +25,7 @@ LAYER_SCALE = 1e-6
 
 
 class ConvNeXtPatchEmbed(nn.Module):
-    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm.
-
-    Args:
-        dim: channels C of the tokens.
-    """
+    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -46,11 +42,7 @@ class ConvNeXtPatchEmbed(nn.Module):
 
 
 class ConvNeXtDownsample(nn.Module):
-    """Halve the grid and double the width: LayerNorm, then 2x2 convolution with stride 2.
-
-    Args:
-        dim: channels C.
-    """
+    """Halve the grid and double the width: LayerNorm, then 2x2 convolution with stride 2."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -147,15 +139,11 @@ class FANConvNeXt(StagedBackbone):
         'large': dict(embed_dims=192, depths=(3, 3, 27, 3), num_heads=(6, 12, 24, 48)),
     }
     norm_eps = 1e-6
-
-    def _make_patch_embed(self, dim: int) -> ConvNeXtPatchEmbed:
-        return ConvNeXtPatchEmbed(dim)
+    patch_embed_type = ConvNeXtPatchEmbed
+    downsample_type = ConvNeXtDownsample
 
     def _make_block(self, dim: int, num_heads: int, index: int, **options: Any) -> FANConvNeXtBlock:
         return FANConvNeXtBlock(dim, **options)
-
-    def _make_downsample(self, dim: int) -> ConvNeXtDownsample:
-        return ConvNeXtDownsample(dim)
 
     def _average(self, tokens: Tensor) -> Tensor:
         return self.norm(tokens.mean(1))

@@ -51,13 +51,7 @@ def scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
 
 
 def gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the branch, and in float32 of the factor.
-
-    Args:
-        gradient: of the sum, (B, ..., C), contiguous.
-        factor: (C,) or (B, C), contiguous.
-        branch: (B, ..., C), contiguous.
-    """
+    """Gradients of the branch, and in float32 of the factor; all inputs contiguous."""
     of_branch = torch.empty_like(branch)
     samples, rows, steps, constants = plan(branch, factor)
     sums = parts(factor, steps)

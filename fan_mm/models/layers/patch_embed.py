@@ -40,12 +40,7 @@ class ConvPatchEmbed(nn.Module):
 
 
 class OverlapDownsample(nn.Module):
-    """Halve the grid and widen the tokens with an overlapping convolution (FAN-XLarge).
-
-    Args:
-        dim: channels of the tokens.
-        out_dim: channels of the new tokens.
-    """
+    """Halve the grid and widen the tokens with an overlapping convolution (FAN-XLarge)."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()

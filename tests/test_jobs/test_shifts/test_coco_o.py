@@ -102,7 +102,7 @@ def test_masks_are_scored_where_all_objects_have_some(masks, tmp_path, no_report
     torch.save({'state_dict': {'weight': torch.zeros(1)}, 'meta': {}}, tmp_path / 'w.pth')
     cfg = Config.fromfile(tmp_path / 'detector.py')
     log = []
-    monkeypatch.setattr('fan_mm.jobs.shifts.parts.print_log', lambda line, *_: log.append(line))
+    monkeypatch.setattr('fan_mm.jobs.shifts.parts.warn', lambda line: log.append(line))
     results = evaluate_shifts(cfg, str(tmp_path / 'w.pth'), {'coco_o': str(root)}, tmp_path / 'out')
     entry = results['sets']['coco_o']
     assert entry['pooled']['score']['value'] == 100
