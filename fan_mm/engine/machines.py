@@ -206,6 +206,10 @@ def collect_without_disk(evaluator: Any) -> None:
     )
 
 
+def _collects_in_current_folder(metric: Any) -> bool:
+    return getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None
+
+
 def _settings(part: Any, path: str = '') -> Iterator[tuple[str, str]]:
     """The single values of a config, in a form that is equal in all processes where they are."""
     if isinstance(part, Mapping):

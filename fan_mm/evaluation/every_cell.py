@@ -11,7 +11,6 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
 from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader
 

@@ -17,7 +17,6 @@ from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
@@ -304,7 +303,7 @@ def _process(
             classes_without_images(outputs, every, loop.evaluator),
         ):
             if warning:
-                print_log(f'fan_mm: {name}_dataloader: {warning}', 'current', logging.WARNING)
+                warn(f'fan_mm: {name}_dataloader: {warning}')
     try:
         loop.evaluator.process(data_samples=outputs, data_batch=batch)
     except Exception as error:  # whatever a metric may raise

@@ -24,7 +24,7 @@ _DECIDING = {
     'SingleLabelMetric': ('thrs',),
 }
 # No score above 0 is below a threshold of 0, or of none.
-_USUAL = {'ignore_index': [255], 'nan_to_num': [None], 'thrs': [[0], [None]]}
+_USUAL: dict[str, list] = {'ignore_index': [255], 'nan_to_num': [None], 'thrs': [[0], [None]]}
 _COCO_OVERLAPS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 
 
