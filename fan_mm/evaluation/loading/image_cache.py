@@ -2,19 +2,21 @@
 
 Loading an image, and for ImageNet-C resizing and cropping it, takes longer than most corruptions, and
 gives the same in every cell. Whoever needs a sample first runs the transforms before the corruption and
-pickles what they made into a file, for the loader's workers and the ranks of a node. The folder is made
-for one run, readable for its user alone, and removed at its end; what a kill has left is known by its
-lock being free, and removed by the next run.
+keeps what they made in a file: the arrays as raw bytes, which the loader's workers and the ranks of a
+node map into their memory, the rest pickled. The folder is made for one run, readable for its user alone,
+and removed at its end; what a kill has left is known by its lock being free, and removed by the next run.
 """
 
 import contextlib
 import hashlib
 import io
+import mmap
 import os
 import pickle
 import secrets
 import shutil
 import socket
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +43,10 @@ _PROBED = 8  # samples from which size and repeatability are known
 _COMFORTABLE = 0.5  # of what is free, where we choose the place
 _GIVEN = 0.9  # of what is free, where the user does
 _LEFT = 2**30  # bytes that stay free: loader workers hand over their batches in shared memory
+
+_MAGIC = b'fan_mm1\n'
+_HEAD = struct.Struct('<8sQQ')  # magic, bytes of the pickle, number of arrays
+_ALIGNED = 64  # bytes
 
 
 def check_image_cache(where: str | os.PathLike) -> None:
@@ -105,21 +111,28 @@ class ImageCache:
     spare: int = 0
 
     def get(self, key: str) -> Any:
-        """A sample; None if it is not kept."""
+        """A sample, its arrays mapped from the file and free to be written on; None if it has none."""
         try:
-            return pickle.loads((self.folder / key).read_bytes())
+            with open(self.folder / key, 'rb', buffering=0) as file:
+                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            return _unpacked(mapped)
         except Exception:  # not there yet, no longer, or broken, for which pickle raises anything
             return None
 
-    def put(self, key: str, pickled: bytes) -> None:
-        """Keep a sample if there is room; processes that keep the same one at once do no harm."""
+    def put(self, key: str, parts: Sequence[bytes | memoryview]) -> None:
+        """Keep a sample if there is room; processes that keep the same one at once do no harm.
+
+        Args:
+            key: of the sample.
+            parts: of `packed`.
+        """
         aside = self.folder / f'{key}.{secrets.token_hex(6)}'
         try:
-            if shutil.disk_usage(self.folder).free - len(pickled) < self.spare:
+            if shutil.disk_usage(self.folder).free - size_of(parts) < self.spare:
                 return
             try:
                 with open(aside, 'xb') as file:
-                    file.write(pickled)
+                    file.writelines(parts)
                 aside.replace(self.folder / key)
             except BaseException:
                 aside.unlink(missing_ok=True)
@@ -129,7 +142,7 @@ class ImageCache:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles tensors as their arrays: torch's own way writes addresses, and never the same."""
+    """Takes the arrays of tensors out, too; torch's own way writes addresses, and never the same."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not torch.Tensor or value.requires_grad or value.device.type != 'cpu':
@@ -140,15 +153,50 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
 
 
-def pickled(sample: Any) -> bytes:
-    """A sample as the content of a file; equal samples give equal bytes.
+def packed(sample: Any) -> list[bytes | memoryview]:
+    """A sample as the parts of a file: head, pickle and, each at a multiple of 64 bytes, its arrays.
 
     Raises:
         Exception: whatever its objects raise that cannot be pickled.
     """
-    content = io.BytesIO()
-    _Pickler(content, 5).dump(sample)
-    return content.getvalue()
+    arrays: list[memoryview] = []
+    text = io.BytesIO()
+    _Pickler(text, 5, buffer_callback=lambda array: arrays.append(array.raw())).dump(sample)
+    sizes = struct.pack(f'<{len(arrays)}Q', *(array.nbytes for array in arrays))
+    head = _HEAD.pack(_MAGIC, text.tell(), len(arrays))
+    parts: list[bytes | memoryview] = [head, sizes, text.getvalue()]
+    length = size_of(parts)
+    for array in arrays:
+        parts += [bytes(-length % _ALIGNED), array]
+        length += size_of(parts[-2:])
+    return parts
+
+
+def size_of(parts: Sequence[bytes | memoryview]) -> int:
+    """Bytes of a file's parts."""
+    return sum(len(part) for part in parts)
+
+
+def _unpacked(file: memoryview) -> Any:
+    """What `packed` took apart; it holds on to the file's memory.
+
+    Raises:
+        ValueError: the file is not whole.
+    """
+    if len(file) < _HEAD.size:
+        raise ValueError
+    magic, text, count = _HEAD.unpack_from(file)
+    start = _HEAD.size + 8 * count
+    if magic != _MAGIC or len(file) < start + text:
+        raise ValueError
+    end, arrays = start + text, []
+    for size in struct.unpack_from(f'<{count}Q', file, _HEAD.size):
+        begin = end + -end % _ALIGNED
+        end = begin + size
+        arrays.append(file[begin:end])
+    if end != len(file):
+        raise ValueError
+    return pickle.loads(file[start : start + text], buffers=arrays)
 
 
 # --------------------------------------------------------------------------------- the transforms
@@ -177,7 +225,7 @@ class KeptStart:
             sample = _run(self.transforms, results)
             if sample is not None and not _have_moved(before):
                 with contextlib.suppress(Exception):  # this one may hold what cannot be pickled
-                    self.cache.put(key, pickled(sample))
+                    self.cache.put(key, packed(sample))
         return sample
 
 
@@ -191,13 +239,20 @@ def _run(transforms: Sequence[Callable], results: Any) -> Any:
 
 
 def _key(number: int, results: Any) -> str:
-    """The name of the result of a pipeline for a sample, derived from what the pipeline gets."""
-    return hashlib.blake2b(pickled((number, results)), digest_size=20).hexdigest()
+    """The name of what a pipeline makes of a sample: it follows from what the pipeline gets."""
+    return _digest(packed((number, results)))
+
+
+def _digest(parts: Sequence[bytes | memoryview]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _have_moved(states: tuple) -> bool:
     """Whether random numbers have been drawn since."""
-    return pickled(states) != pickled(random_states())
+    return _digest(packed(states)) != _digest(packed(random_states()))
 
 
 # ------------------------------------------------------------------------------------ the planning
@@ -244,13 +299,14 @@ class _Probe:
         try:
             again, before = pickle.loads(pickle.dumps(results)), random_states()
             key = _key(0, results)
-            first = pickled(_run(self.transforms, results))
+            parts = packed(_run(self.transforms, results))
+            size, first = size_of(parts), _digest(parts)
             moved = _have_moved(before)
             stable = key == _key(0, again)
             sample = _run(self.transforms, again)
-            if moved or not stable or pickled(sample) != first:
+            if moved or not stable or _digest(packed(sample)) != first:
                 self.why = 'the transforms before the corruption are not reproducible'
-            self.sizes.append(len(first))
+            self.sizes.append(size)
         except (
             Exception
         ) as error:  # not picklable, or anything that a third-party transform may raise

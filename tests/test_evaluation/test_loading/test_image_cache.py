@@ -22,12 +22,7 @@ from fan_mm.errors import InputError
 from fan_mm.evaluation.cell_dataset import CellBatches, CellDataset, loader_like
 from fan_mm.evaluation.cells import CLEAN, Cell
 from fan_mm.evaluation.loading import image_cache
-from fan_mm.evaluation.loading.image_cache import (
-    ImageCache,
-    check_image_cache,
-    kept_images,
-    pickled,
-)
+from fan_mm.evaluation.loading.image_cache import ImageCache, check_image_cache, kept_images, packed
 from fan_mm.evaluation.pipelines import as_the_model_gets_it, on_the_fly, with_cells
 from fan_mm.fileio import alone_in
 
@@ -174,7 +169,7 @@ def test_auto_goes_on_without_where_there_is_no_room(pictures, place, said, monk
 
 def test_room_that_ends_while_it_is_filled(pictures, place):
     cache = ImageCache(place, spare=2**60)
-    cache.put('a', pickled({'img': np.zeros(9)}))
+    cache.put('a', packed({'img': np.zeros(9)}))
     assert cache.get('a') is None
     assert not list(place.iterdir())
 
@@ -291,26 +286,36 @@ FORMS = [
 @pytest.mark.parametrize('value', FORMS)
 def test_all_forms_of_pictures(place, value):
     cache = ImageCache(place)
-    cache.put('a', pickled({'img': value, 'shape': (3, 4)}))
+    cache.put('a', packed({'img': value, 'shape': (3, 4)}))
     found = cache.get('a')
     assert type(found['img']) is type(value)
     assert np.array_equal(np.asarray(found['img']), np.asarray(value))
     assert found['shape'] == (3, 4)
 
 
+@pytest.mark.parametrize('shapes', [[(3,)], [(5, 7), (64,), (1,)], [(9, 9, 3)] * 4, [(0,), (2,)]])
+def test_every_array_begins_at_a_multiple_of_64_bytes(shapes):
+    arrays = [np.full(shape, 200 + i, np.uint8) for i, shape in enumerate(shapes)]
+    parts = packed({'arrays': arrays})
+    starts = np.cumsum([0, *map(len, parts)])
+    found = [(i, part) for i, part in enumerate(parts) if isinstance(part, memoryview)]
+    assert [bytes(part) for _, part in found] == [array.tobytes() for array in arrays]
+    assert all(starts[i] % 64 == 0 and len(parts[i - 1]) < 64 for i, _ in found)
+
+
 def test_who_writes_on_a_sample_writes_for_himself(place):
     cache = ImageCache(place)
-    cache.put('a', pickled({'img': np.zeros((9, 9))}))
+    cache.put('a', packed({'img': np.zeros((9, 9))}))
     first = cache.get('a')['img']
     first += 1
     assert not cache.get('a')['img'].any()
 
 
 def test_two_who_keep_the_same_one(place):
-    cache, content = ImageCache(place), pickled({'img': np.ones((9, 9))})
+    cache, parts = ImageCache(place), packed({'img': np.ones((9, 9))})
     held = None
     for _ in range(2):
-        cache.put('a', content)
+        cache.put('a', parts)
         held = held or cache.get('a')
     assert held['img'].all()
     assert [file.name for file in place.iterdir()] == ['a']
@@ -322,6 +327,7 @@ def test_two_who_keep_the_same_one(place):
         lambda data: b'',
         lambda data: data[:-1],
         lambda data: data[:30],
+        lambda data: data + b'\0',
         lambda data: b'x' + data[1:],
         lambda data: data[:24] + b'\xff' * (len(data) - 24),
         lambda data: data[:40] + bytes(100) + data[140:],  # the pickle
