@@ -103,7 +103,7 @@ class RobustnessSweep:
             CPU.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
             'checkpoint_sha256', which identify the cells in ``work_dir`` as those of this
-            model. By default the hash of the weights does, and changes of pipeline or metric go unnoticed.
+            model. By default the hash of the weights does, and changes of the pipeline go unnoticed.
         image_cache: where to keep each image, as it is in the pipeline before the corruption, for
             all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It does
             not change results, and is removed at the end.
@@ -392,6 +392,7 @@ class RobustnessSweep:
                     content=identity.dataset_sha256(dataset, infos, listing),
                     samples=len(self.samples),
                     calibration=self.calibration.identity(dataset) if self.calibration else {},
+                    settings=self.metric_settings(),
                 ),
                 overwrite,
             )
