@@ -83,6 +83,12 @@ class PathText(str):
     def __getattr__(self, name: str) -> Any:  # of what texts have not
         return getattr(Path(self), name)
 
+    def __deepcopy__(self, memo: dict) -> 'PathText':
+        return self
+
+    def __reduce__(self) -> tuple:  # a checkpoint has no classes of ours
+        return str, (str(self),)
+
 
 def _buildable(node: Any, path: str) -> Any:
     """A part of a config with nothing in it that mmengine and the task libraries do not build from.
