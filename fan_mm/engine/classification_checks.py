@@ -82,6 +82,9 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
 
     Args:
         folders: names of the class folders by the dataset's place in the config.
+
+    Raises:
+        InputError: two splits differ.
     """
     (first, names), *others = folders.items() if folders else [('', ())]
     for place, other in others:
@@ -293,7 +296,11 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
 def check_number_of_classes(
     place: str, cfg: dict, classes: Sequence[str] | None, model: dict
 ) -> None:
-    """Check that a classifier's head knows every class of a dataset."""
+    """Check that a classifier's head knows every class of a dataset.
+
+    Raises:
+        InputError: it has fewer.
+    """
     number = number_of_classes(model)
     if number is not None and classes is not None and number < len(classes):
         raise InputError(

@@ -19,6 +19,9 @@ def compare_files(
             compared, and sweeps of the same checkpoints stand beside them.
         out_dir: folder for the files.
         published: add what others print of the same protocol.
+
+    Raises:
+        InputError: as `write_comparison` and `write_shift_comparison`.
     """
     kinds = [read_results(path)['kind'] for path in paths]
     real = [path for path, kind in zip(paths, kinds, strict=True) if kind == SHIFTS]

@@ -22,6 +22,9 @@ def write_comparison(
     Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``,
     ``comparison.tex`` (needs booktabs and graphicx) and ``figures/`` with ``scatter`` and, for two
     or more results, ``groups`` as PNG and PDF.
+
+    Raises:
+        InputError: see `build_comparison`.
     """
     comparison = build_comparison(paths, published)
     drawn = {'scatter': accuracy_scatter(comparison)}

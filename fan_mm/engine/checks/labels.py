@@ -195,7 +195,11 @@ class _Look:
                 return
 
     def check(self) -> None:
-        """Refuse values that are no class index."""
+        """Refuse values that are no class index.
+
+        Raises:
+            InputError: the first such label.
+        """
         if self.others:
             raise InputError(self.others[0])
         if self.sizes and self.readers.compares_sizes:
