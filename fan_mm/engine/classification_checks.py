@@ -24,6 +24,9 @@ _LISTED = 1000  # number of listed images whose existence is checked
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
     """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
             no image and label.

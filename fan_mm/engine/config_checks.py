@@ -70,6 +70,9 @@ def check_config(cfg: Config, training: bool) -> list[str]:
         cfg: a complete config; its task library is registered.
         training: check what training and validation use; otherwise what testing uses.
 
+    Returns:
+        Messages for the log, one line each.
+
     Raises:
         InputError: the first mistake, in one line.
     """

@@ -196,6 +196,9 @@ def check_evaluator(
         parts: the datasets of its split; None for those that are not COCO's.
         read: reads an annotation file, perhaps from memory.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: a file is missing, has other classes or lacks images of the datasets, or lacks what
             pycocotools reads.

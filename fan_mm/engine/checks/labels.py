@@ -65,6 +65,9 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
 
     Labels that something else than mmseg's own ``LoadAnnotations`` reads are left to it.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: there are no images, a file is missing or cannot be read, or a label is none.
     """
