@@ -91,7 +91,12 @@ def _check_size(place: str, value: object, example: object) -> None:
 
 
 def resolve_out_indices(name: str, out_indices: int | Sequence[int], last: int) -> tuple[int, ...]:
-    """Non-negative, ascending output indices; of those given, negative ones count from the end.
+    """Non-negative, ascending output indices.
+
+    Args:
+        name: the backbone's class, for the message.
+        out_indices: one or several; negative ones count from the end.
+        last: the last output's index.
 
     Raises:
         InputError: out of range, repeated, not ascending, or none at all.
