@@ -71,7 +71,11 @@ def as_commands(text: str) -> str:
 
 
 def hand_over() -> int | None:
-    """Run the tool named on the command line, as if it had been started directly."""
+    """Run the tool named on the command line, as if it had been started directly.
+
+    Raises:
+        InputError: there is no such command.
+    """
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in ('-h', '--help'):
         print(usage())

@@ -15,7 +15,11 @@ def usable_cores() -> int:
 
 
 def check_memory(needed: float, what: str) -> None:
-    """Refuse what needs more bytes of memory than the machine has: Linux would promise it, and kill later."""
+    """Refuse what needs more bytes of memory than the machine has: Linux would promise it, and kill later.
+
+    Raises:
+        InputError: there are fewer.
+    """
     try:
         there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     except (AttributeError, ValueError, OSError):  # not Linux

@@ -192,7 +192,11 @@ def printable(name: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def alone_in(folder: str | os.PathLike) -> Iterator[None]:
-    """Let no second run write into a folder at the same time. A kill ends this, too."""
+    """Let no second run write into a folder at the same time. A kill ends this, too.
+
+    Raises:
+        InputError: another run does.
+    """
     if fcntl is None:
         yield
         return

@@ -45,6 +45,9 @@ def refuse_cut(sample: Mapping[str, Any]) -> None:
     Args:
         sample: what a pipeline gets. What its ``img_path``, ``seg_map_path`` and the like name is looked at
             where it is a file on this machine.
+
+    Raises:
+        InputError: one is; its name, and what to do.
     """
     for key, path in sample.items():
         if not (isinstance(path, str | os.PathLike) and _PATH.search(str(key))):

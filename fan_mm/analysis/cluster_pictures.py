@@ -79,6 +79,9 @@ def draw_clusters(
     Args:
         images: condition ('clean', 'Snow 3') -> uint8 RGB (H, W, 3).
         clusters: condition -> block -> clusters.
+
+    Returns:
+        uint8 RGB image.
     """
     images = {condition: enlarge(image) for condition, image in images.items()}
     names = list(next(iter(clusters.values())))

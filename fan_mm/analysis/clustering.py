@@ -136,6 +136,9 @@ def match_labels(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     Args:
         labels: (H, W).
         reference: (H', W') of the same image; resampled if its size differs.
+
+    Returns:
+        (H, W).
     """
     reference = stretch(reference, labels.shape)
     own, theirs = np.unique(labels), np.unique(reference)

@@ -115,6 +115,9 @@ def write_gates(
         out: folder of ``gates.csv``, ``gates.png`` and ``gates.pdf``.
         corruptions: (name, severity), in addition to the clean images.
         seed: seed of the corruptions.
+
+    Returns:
+        The files.
     """
     conditions = {'clean': None, **{condition_label(*c): c for c in corruptions}}
     found: dict[str, dict[str, list[np.ndarray]]] = {label: {} for label in conditions}

@@ -142,6 +142,9 @@ def draw_segmentation(
         truth: labels (H, W) of the classes of the first model, if they are known.
         seed: base seed.
 
+    Returns:
+        uint8 RGB image.
+
     Raises:
         InputError: the image cannot be read, is too small, or a model reads it in another size.
     """

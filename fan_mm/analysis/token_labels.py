@@ -123,6 +123,9 @@ def paint_token_labels(
         count: at most so many images, evenly spaced over the folder.
         loop: wraps the loop over the images, to show the progress.
 
+    Returns:
+        The images written.
+
     Raises:
         InputError: a mistake in the config or in a path, no images are asked for, or none of them
             can be read.

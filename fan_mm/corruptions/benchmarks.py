@@ -110,7 +110,11 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """A benchmark by name."""
+    """A benchmark by name.
+
+    Raises:
+        InputError: there is no benchmark of that name.
+    """
     if name not in BENCHMARKS:
         raise InputError(f'unknown benchmark {name!r}: choose one of {", ".join(BENCHMARKS)}')
     return BENCHMARKS[name]

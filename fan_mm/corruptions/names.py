@@ -68,7 +68,11 @@ def check_name(name: str) -> str:
 
 
 def check_severity(severity: int) -> int:
-    """Return ``severity`` as an int if it is one of 1, 2, 3, 4, 5."""
+    """Return ``severity`` as an int if it is one of 1, 2, 3, 4, 5.
+
+    Raises:
+        InputError: it is not.
+    """
     if isinstance(severity, bool | np.bool_) or not isinstance(severity, int | np.integer):
         raise InputError(f'severity must be an integer from 1 to 5, got {severity!r}')
     if severity not in SEVERITIES:
@@ -77,7 +81,11 @@ def check_severity(severity: int) -> int:
 
 
 def check_channel_order(channel_order: str, accepted: Collection[str] = CHANNEL_ORDERS) -> str:
-    """Return ``channel_order`` if it is one of those accepted."""
+    """Return ``channel_order`` if it is one of those accepted.
+
+    Raises:
+        InputError: it is not.
+    """
     if channel_order not in accepted:
         raise InputError(
             f'channel_order must be one of {", ".join(accepted)}, got {channel_order!r}'

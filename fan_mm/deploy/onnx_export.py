@@ -32,7 +32,11 @@ LARGEST = 2**31  # bytes of a protobuf message
 
 
 def require_onnx() -> None:
-    """Check that what exporting and verifying need is installed."""
+    """Check that what exporting and verifying need is installed.
+
+    Raises:
+        InputError: it is not; one line that says how to get it.
+    """
     for module in ('onnx', 'onnxscript', 'onnxruntime'):
         try:
             importlib.import_module(module)
@@ -133,7 +137,11 @@ def _record(
 
 
 def quietly(export: Any, *args: Any, **options: Any) -> Any:
-    """Call an exporter of PyTorch without its pages of progress; its failure is one line."""
+    """Call an exporter of PyTorch without its pages of progress; its failure is one line.
+
+    Raises:
+        InputError: whatever it raised.
+    """
     level = logging.getLogger('torch.onnx').level
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

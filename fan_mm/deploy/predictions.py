@@ -22,6 +22,9 @@ def check_predictions(network: Network) -> None:
     """Compare a network's scores and classes with what the model's own mode 'predict' makes of an image.
 
     A head may have its own way from scores to predictions; then the graph would be another model.
+
+    Raises:
+        InputError: they differ, or the model predicts no classes; one line.
     """
     model: Any = network.model
     if not isinstance(model, BaseModel):

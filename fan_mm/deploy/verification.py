@@ -159,7 +159,11 @@ def _expected(
     shape: tuple[int, int, int],
     tokens: Sequence[int],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """An input and the network's outputs for it, of the first whole tokens that the network takes."""
+    """An input and the network's outputs for it, of the first whole tokens that the network takes.
+
+    Raises:
+        InputError: it takes none.
+    """
     batch, *sides = shape
     for token in tokens:
         images = example(batch, *(-(-side // token) * token for side in sides))

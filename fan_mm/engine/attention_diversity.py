@@ -66,7 +66,11 @@ class AttentionDiversityHook(Hook):
         ]
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Make sure that the loss was part of the step."""
+        """Make sure that the loss was part of the step.
+
+        Raises:
+            InputError: the loss was missing.
+        """
         if self._handles and not self._added:
             raise InputError(
                 f"AttentionDiversityHook: {type(runner.model).__name__} is not called with mode='loss'"

@@ -24,6 +24,9 @@ _LISTED = 1000  # number of listed images whose existence is checked
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
     """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: no class folders, too many or too few, or an empty one in training; or a list with a line that is
             no image and label.
@@ -82,6 +85,9 @@ def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
 
     Args:
         folders: names of the class folders by the dataset's place in the config.
+
+    Raises:
+        InputError: two splits differ.
     """
     (first, names), *others = folders.items() if folders else [('', ())]
     for place, other in others:
@@ -293,7 +299,11 @@ def _check_list(place: str, dataset: Any, number: int | None) -> list[str]:
 def check_number_of_classes(
     place: str, cfg: dict, classes: Sequence[str] | None, model: dict
 ) -> None:
-    """Check that a classifier's head knows every class of a dataset."""
+    """Check that a classifier's head knows every class of a dataset.
+
+    Raises:
+        InputError: it has fewer.
+    """
     number = number_of_classes(model)
     if number is not None and classes is not None and number < len(classes):
         raise InputError(

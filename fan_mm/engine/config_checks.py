@@ -69,6 +69,12 @@ def check_config(cfg: Config, training: bool) -> list[str]:
     Args:
         cfg: a complete config; its task library is registered.
         training: check what training and validation use; otherwise what testing uses.
+
+    Returns:
+        Messages for the log, one line each.
+
+    Raises:
+        InputError: the first mistake, in one line.
     """
     return [*check_settings(cfg, training), *check_data(cfg, training)]
 
@@ -103,7 +109,11 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
 
 
 def check_groups(cfg: Config, training: bool) -> None:
-    """Check that options that mmengine's Runner needs together are given together."""
+    """Check that options that mmengine's Runner needs together are given together.
+
+    Raises:
+        InputError: a loader, an evaluator or a loop's config is missing.
+    """
     needed = ['train'] if training else ['test']
     for split, parts in _GROUPS.items():
         missing = [name for name in parts if cfg.get(name) is None]

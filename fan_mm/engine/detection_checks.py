@@ -69,7 +69,11 @@ def reads_as_coco(cls: Any) -> bool:
 
 
 def check_classes_of_heads(place: str, classes: Sequence[str], model: dict) -> None:
-    """Check that a detector's heads have the classes of a COCO dataset."""
+    """Check that a detector's heads have the classes of a COCO dataset.
+
+    Raises:
+        InputError: they have more or fewer.
+    """
     for head_place, head in heads(model):
         # a detector that takes its classes as words has none of its own
         number = None if 'language_model' in model else head.get('num_classes')
@@ -191,6 +195,9 @@ def check_evaluator(
         evaluator: its config.
         parts: the datasets of its split; None for those that are not COCO's.
         read: reads an annotation file, perhaps from memory.
+
+    Returns:
+        Lines for the log.
 
     Raises:
         InputError: a file is missing, has other classes or lacks images of the datasets, or lacks what

@@ -299,7 +299,11 @@ def use_onnx(model: Any, content: Mapping[str, Any], source: str) -> None:
 def _standing_for(
     network: nn.Module, session: Any, told: Mapping[str, Any], source: str
 ) -> _OnnxScores:
-    """A file's scores as a whole network gives its own."""
+    """A file's scores as a whole network gives its own.
+
+    Raises:
+        InputError: it gives none, or of other classes.
+    """
     like = next(network.parameters())  # on the GPU perhaps, where a Runner has put it
     with torch.no_grad():
         shape = 1, told.get('channels', 3), *told['size']

@@ -230,6 +230,9 @@ def check_start(model: dict, path: str) -> None:
 
     Parts may differ, as with another head, or be missing but for heads and necks. Of the backbone
     alone, as NVIDIA's files are, nothing would be loaded. A classifier must know the same classes.
+
+    Raises:
+        InputError: it is neither; says what to do instead.
     """
     with about('load_from'):
         tree = WeightTree(read_torch_file(path))

@@ -99,6 +99,9 @@ def mean_iou(sums: np.ndarray, images: int) -> np.ndarray:
     Args:
         sums: ``(R, 2, C)`` summed intersections and unions.
         images: unused; the sums are sufficient.
+
+    Returns:
+        ``(R,)``
     """
     intersection, union = sums[:, 0], sums[:, 1]
     occurs = union > 0

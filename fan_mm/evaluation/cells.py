@@ -193,7 +193,11 @@ class CellStore:
         )
 
     def _check_origin(self, cell: Cell) -> None:
-        """Check that a finished cell and its statistics belong to this sweep."""
+        """Check that a finished cell and its statistics belong to this sweep.
+
+        Raises:
+            InputError: one is of a sweep of another identity, whose files were put here.
+        """
         files = {self._path(cell, '.json'): self._origins.get(cell)}
         # what is damaged is said where it is read
         with contextlib.suppress(InputError, TypeError), self._arrays(cell) as arrays:
@@ -322,6 +326,9 @@ class CellStore:
             record: of the cell.
             statistics: per image, where the metric has them.
             **more: other statistics per image by their names, None where there are none.
+
+        Raises:
+            InputError: see `check`.
         """
         self.check()
         self._records[record.cell] = record

@@ -246,6 +246,9 @@ class PremadeImages:
 
         Args:
             asked: of `protocol`, None for any.
+
+        Raises:
+            InputError: they were made otherwise.
         """
         made = self.protocol()
         for name, value in asked.items():
@@ -336,6 +339,9 @@ def _class_folders(folder: Path, clean_paths: Sequence[str]) -> dict[str, str]:
     """Class folder of every image that lies in one of ``folder``'s, by its name without suffix.
 
     Empty if a name lies in two of them.
+
+    Raises:
+        InputError: names do not tell the clean images apart.
     """
     images: dict[str, str] = {}
     twice = [p for p in clean_paths if not _same(images.setdefault(PurePath(p).stem, p), p)]

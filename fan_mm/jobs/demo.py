@@ -92,6 +92,9 @@ def paint_samples(
         count: number of samples, evenly spaced over the split.
         loop: wraps the loop over the samples, to show the progress.
 
+    Returns:
+        The images written.
+
     Raises:
         InputError: a mistake in the config, a count below 1, or a sample that cannot be read.
     """

@@ -76,6 +76,9 @@ def export(
         calibration_images: number of training images for the calibration of int8.
         form: file format, one of `FORMATS`.
 
+    Returns:
+        The result of the verification, which passed.
+
     Raises:
         InputError: a mistake in the config, the checkpoint or an option; the model cannot be
             exported; or the verification failed, with the first layer that differs.

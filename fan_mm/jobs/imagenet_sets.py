@@ -58,7 +58,11 @@ def loader_config(cfg: Config, name: str, folder: str | None, size: int | None) 
 
 
 def build_loader(name: str, loader: dict, scope: str | None) -> Any:
-    """Build a loader; a mistake in its folder or its part of the config becomes one line."""
+    """Build a loader; a mistake in its folder or its part of the config becomes one line.
+
+    Raises:
+        InputError: the folder, or a part of the config, cannot be used.
+    """
     try:
         with (
             building(Config(dict(test_dataloader=loader))),

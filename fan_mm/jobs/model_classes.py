@@ -38,7 +38,11 @@ def classes_known(model: dict, dataset: dict, content: object) -> Known:
 
 
 def check_classes(known: Known, wanted: Sequence[str], title: str) -> None:
-    """Check that a model's classes are those of a set, each at its place."""
+    """Check that a model's classes are those of a set, each at its place.
+
+    Raises:
+        InputError: they are not.
+    """
     needed = f'{len(wanted)} classes ({few(wanted)})'
     number = known.number or (len(known.names) if known.names else None)
     if number not in (None, len(wanted)):

@@ -252,7 +252,11 @@ def _chosen(
     weights: Mapping[str, str],
     clean: bool,
 ) -> tuple[list[str], dict[str, int | None], dict[str, str]]:
-    """The test sets to be evaluated, in order, and the input size and weights of every set."""
+    """The test sets to be evaluated, in order, and the input size and weights of every set.
+
+    Raises:
+        InputError: a name, size or kind that there is not, or nothing to evaluate.
+    """
     pixels, kinds = SIZES | dict(sizes), WEIGHTS | dict(weights)
     for name in {*folders, *pixels, *kinds}:
         if name not in TEST_SETS:
@@ -274,7 +278,11 @@ def _chosen(
 
 
 def _try(sets: Sequence[_TestSet], model: nn.Module, checkpoint: str) -> None:
-    """Find what would fail later: weights that do not fit, first batches, images that are cut short."""
+    """Find what would fail later: weights that do not fit, first batches, images that are cut short.
+
+    Raises:
+        InputError: something would.
+    """
     for weights in {test_set.used: test_set.weights for test_set in sets}.values():
         load_weights(model, weights, checkpoint)
     for test_set in sets:
@@ -295,7 +303,11 @@ def _weights(content: object, kind: str, model: nn.Module, source: str) -> tuple
 
 @torch.no_grad()
 def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
-    """Scores (B, K) and labels (B,) of a batch."""
+    """Scores (B, K) and labels (B,) of a batch.
+
+    Raises:
+        InputError: the model gives no scores of classes, or the images have no label each.
+    """
     samples = model.test_step(batch)
     scores: list[Any] = [getattr(sample, 'pred_score', None) for sample in samples]
     if not all(isinstance(score, Tensor) and score.ndim == 1 for score in scores):
@@ -310,7 +322,11 @@ def _predict(model: BaseModel, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check_first_batch(name: str, model: nn.Module, loader: Any) -> None:
-    """Let the model predict once, so that failures show before the long part."""
+    """Let the model predict once, so that failures show before the long part.
+
+    Raises:
+        InputError: it cannot take these images, or has other classes than they.
+    """
 
     def step(batch: Any) -> None:
         scores, labels = _predict(model.eval(), batch)

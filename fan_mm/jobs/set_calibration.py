@@ -41,7 +41,11 @@ class SetCalibration:
         self.pictures[name] = pictures
 
     def check_apart(self, name: str, dataset: Any) -> None:
-        """Check that none of them is in the set."""
+        """Check that none of them is in the set.
+
+        Raises:
+            InputError: one is.
+        """
         both: tuple[Any, Any] = self.pictures[name], dataset
         infos = [sample_infos(d, range(len(d))) for d in both]
         check_apart(*([info['img_path'] for info in found] for found in infos))

@@ -133,6 +133,9 @@ def test(
             classifiers without these, the average over the image and its mirror image.
         amp: evaluate in mixed precision (`fan_mm.engine.half_precision`).
 
+    Returns:
+        The metrics.
+
     Raises:
         InputError: a mistake in the config or in a file.
     """

@@ -318,7 +318,13 @@ def convert_file(
     weights: str | None = None,
     prefix: str | None = None,
 ) -> Conversion:
-    """Convert a file or address to a file ``dict(state_dict, meta)``, which appears whole or not at all; see `convert`.
+    """Convert a file or address; the target appears whole or not at all.
+
+    Args:
+        source: path or http(s) address of the released checkpoint.
+        target: file to write, ``dict(state_dict, meta)``.
+        weights: see `convert`.
+        prefix: see `convert`.
 
     Raises:
         InputError: as `convert`, naming the source; it cannot be read safely; or the target is a

@@ -17,11 +17,17 @@ from fan_mm.report.scatter import accuracy_scatter
 def write_comparison(
     paths: Sequence[str | os.PathLike], out_dir: str | os.PathLike, published: bool = False
 ) -> Path:
-    """Compare results and write the comparison; returns the path of ``comparison.html``.
+    """Compare results and write the comparison.
 
     Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``,
     ``comparison.tex`` (needs booktabs and graphicx) and ``figures/`` with ``scatter`` and, for two
     or more results, ``groups`` as PNG and PDF.
+
+    Returns:
+        Path of ``comparison.html``.
+
+    Raises:
+        InputError: see `build_comparison`.
     """
     comparison = build_comparison(paths, published)
     drawn = {'scatter': accuracy_scatter(comparison)}

@@ -28,7 +28,7 @@ _FILES = (
 
 
 def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) -> Path:
-    """Write the report of a sweep, or of an evaluation on real adverse conditions; returns the path of ``report.html``.
+    """Write the report of one sweep, or of one evaluation on real adverse conditions.
 
     Files in ``out_dir``: ``report.html`` (self-contained), ``report.md``, ``results.csv``,
     ``per_class.csv`` if the results have classes, and ``figures/`` with ``heat_map``,
@@ -39,6 +39,9 @@ def write_report(results_path: str | os.PathLike, out_dir: str | os.PathLike) ->
         results_path: a results.json, or the folder that contains it. The images of its gallery
             are expected next to it.
         out_dir: output folder, created if necessary; may be the work dir.
+
+    Returns:
+        Path of ``report.html``.
 
     Raises:
         InputError: there are no readable results with this schema.

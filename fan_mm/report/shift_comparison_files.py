@@ -40,7 +40,7 @@ def write_shift_comparison(
     published: bool = False,
     sweeps: Sequence[str | os.PathLike] = (),
 ) -> Path:
-    """Compare results on real adverse conditions; returns the path of the ``comparison.html`` that it writes.
+    """Compare results on real adverse conditions and write the comparison.
 
     Files in ``out_dir``: ``comparison.html`` (self-contained), ``comparison.md``, ``comparison.tex``
     (needs booktabs and graphicx) and ``figures/`` with ``conditions`` and, with sweeps,
@@ -51,6 +51,9 @@ def write_shift_comparison(
         out_dir: folder for the files, made if it is not there.
         published: add what others print of the same sets and splits.
         sweeps: results over corruptions of some of the same checkpoints, to be shown beside them.
+
+    Returns:
+        Path of ``comparison.html``.
 
     Raises:
         InputError: see `build_shift_comparison`; a sweep is of none of the checkpoints.

@@ -211,7 +211,11 @@ class _Run:
         return Summary(files, written, unreadable, remarks)
 
     def announce(self, there: list[int]) -> None:
-        """Say how much there is to do and how much space it takes; refuse what cannot fit."""
+        """Say how much there is to do and how much space it takes.
+
+        Raises:
+            InputError: it cannot fit.
+        """
         total = len(self.sources) * len(self.copies.cells)
         line = (
             f'{len(self.sources)} images x {len(self.copies.cells)} cells = {total} images '
@@ -255,6 +259,9 @@ class _Run:
 
         Returns:
             `Summary.written`, `Summary.unreadable` and `Summary.remarks`.
+
+        Raises:
+            InputError: a source changed after its copies were made.
         """
         unreadable: dict[str, str] = {}
         remarks: dict[str, list[str]] = {}

@@ -32,7 +32,11 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes; an `UnreadableImageError` says why it cannot be read."""
+    """A file's bytes.
+
+    Raises:
+        UnreadableImageError: the file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

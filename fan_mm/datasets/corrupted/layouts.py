@@ -97,12 +97,15 @@ def is_kept(relative: str | os.PathLike) -> bool:
 
 
 def image_folder(source: str | os.PathLike, layout: str, split: str) -> Path:
-    """The folder that holds a split's images; it must exist.
+    """The folder that holds a split's images.
 
     Args:
         source: the dataset's root, as mm configs name it (``data/cityscapes``, ``data/coco``).
         layout: 'cityscapes', 'coco' or 'imagenet'.
         split: 'val', or any other folder name of the dataset ('train', 'test').
+
+    Raises:
+        InputError: there is no such folder.
     """
     if not split:  # such as an unset variable of a shell; '.' is SRC itself
         raise InputError(f'--split {split!r} is not a folder of the {layout} dataset')

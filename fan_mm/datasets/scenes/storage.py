@@ -23,7 +23,11 @@ FIRST_SCENE = {'train': 0, 'val': 1_000_000}
 
 
 def check_options(size: tuple[int, int], train: int, val: int, seed: int) -> dict[str, int]:
-    """Check what every writer takes; returns the number of scenes of each split."""
+    """Check what every writer takes; returns the number of scenes of each split.
+
+    Raises:
+        InputError: one of them is out of range.
+    """
     height, width = size
     if min(height, width) < 64:
         raise InputError(f'size {height}x{width}: a street scene needs at least 64x64 pixels')

@@ -140,7 +140,11 @@ LABEL_MAPS: dict[str, LabelMap] = {
 
 
 def label_map(name: str) -> LabelMap:
-    """An encoding by its name."""
+    """An encoding by its name.
+
+    Raises:
+        InputError: there is no encoding of that name.
+    """
     if name not in LABEL_MAPS:
         raise InputError(f'the label encoding must be one of {", ".join(LABEL_MAPS)}, not {name!r}')
     return LABEL_MAPS[name]

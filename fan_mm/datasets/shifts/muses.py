@@ -34,7 +34,11 @@ def _told(parts: Sequence[str]) -> Named | None:
 
 
 def _read_meta(file: Path) -> dict[str, str]:
-    """Scene -> condition; scenes may lie in groups, as of splits."""
+    """Scene -> condition; scenes may lie in groups, as of splits.
+
+    Raises:
+        InputError: it is no such file.
+    """
 
     def scenes(node: Mapping) -> dict[str, str]:
         found = {}

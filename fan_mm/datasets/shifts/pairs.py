@@ -260,7 +260,11 @@ class _Search:
         return sorted(chosen.values(), key=lambda file: file.path)
 
     def _one(self, files: Sequence[_File]) -> _File:
-        """Of files of one name the one that counts."""
+        """Of files of one name the one that counts.
+
+        Raises:
+            InputError: two of them differ, so that one would have to guess.
+        """
         first, *rest = sorted(files, key=_preference)
         for file in rest:
             alike = (file.named.rank, _format(file)) == (first.named.rank, _format(first))
@@ -310,7 +314,11 @@ class _Search:
             self.notes.append(f'{len(lost)} labels have no image, such as {first}')
 
     def _paired(self, pictures: Sequence[_File]) -> tuple[list[tuple[_File, _File | None]], str]:
-        """Each image with its label, and the encoding of all; '' where labels are withheld."""
+        """Each image with its label, and the encoding of all; '' where labels are withheld.
+
+        Raises:
+            InputError: there are no labels, or no encoding that all have.
+        """
         have = [self._labels_of(picture) for picture in pictures]
         counts = Counter(e for of_one in have for e in of_one if e in self.encodings)
         labelled = sum(any(e in of_one for e in self.encodings) for of_one in have)

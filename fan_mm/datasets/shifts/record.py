@@ -157,7 +157,11 @@ class ShiftSet:
         return {**known, 'all': sum(known.values())} if len(known) == len(names) else known
 
     def split_of(self, split: str | None) -> str:
-        """The split of a name, checked; the default one for None."""
+        """The split that is meant.
+
+        Raises:
+            InputError: the set has none of this name.
+        """
         split = split or self.splits[0]
         if split not in self.splits and not split.endswith('.txt'):
             raise InputError(
@@ -167,14 +171,22 @@ class ShiftSet:
         return split
 
     def refuse(self, folder: Path, files: list[tuple[str, ...]]) -> None:
-        """Raise InputError: a folder has no images of the set; and say whose it looks like."""
+        """Say that a folder has no images of the set, and whose it looks like.
+
+        Raises:
+            InputError: always.
+        """
         paths = ['/'.join(parts) for parts in files]
         other = next((s for s in others(self) if any(map(s.marks.search, paths))), None)
         looks = f'; it looks like {other.title} ({other.option})' if other else ''
         raise InputError(f'{folder} has no images of {self.title}; expected: {self.files}{looks}')
 
     def refuse_mixture(self, folder: Path, pictures: list[tuple[str, ...]]) -> None:
-        """Refuse a folder where images of another set would be taken for this one's."""
+        """Refuse a folder where images of another set would be taken for this one's.
+
+        Raises:
+            InputError: one is there.
+        """
         rivals = others(self)
         for parts in pictures:
             path = '/'.join(parts)

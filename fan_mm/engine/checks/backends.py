@@ -11,7 +11,11 @@ from fan_mm.errors import InputError
 
 
 def check_storage(place: str, cfg: Mapping) -> None:
-    """Check the name of the storage backend of a dataset, a transform or a metric."""
+    """Check the name of the storage backend of a dataset, a transform or a metric.
+
+    Raises:
+        InputError: none is registered by it.
+    """
     arguments = cfg.get('backend_args')
     name = arguments.get('backend') if isinstance(arguments, Mapping) else None
     if name is not None and name not in backends:

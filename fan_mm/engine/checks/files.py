@@ -55,6 +55,9 @@ def refuse_missing(
         what: the files are, such as 'image'.
         paths: of all of them.
         hint: the end of the error's line; or what gives it, of the first path that is missing.
+
+    Raises:
+        InputError: one is missing.
     """
     missing, more = missing_file(paths)
     if missing:
@@ -81,7 +84,11 @@ def evenly(items: Sequence[Any], number: int = 3) -> Sequence[Any]:
 
 
 def refuse_empty(place: str, paths: Sequence[str | os.PathLike | None]) -> None:
-    """Refuse a dataset if one of a few of its files is empty."""
+    """Refuse a dataset if one of a few of its files is empty.
+
+    Raises:
+        InputError: there is one.
+    """
     for path in evenly(paths):
         if path and os.path.isfile(path) and not os.path.getsize(path):
             raise InputError(f'{place}: {path} is empty (0 bytes)')

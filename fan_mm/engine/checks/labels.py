@@ -65,6 +65,9 @@ def check_labels(place: str, cfg: dict, dataset: Any, readers: LabelReaders) -> 
 
     Labels that something else than mmseg's own ``LoadAnnotations`` reads are left to it.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: there are no images, a file is missing or cannot be read, or a label is none.
     """
@@ -195,7 +198,11 @@ class _Look:
                 return
 
     def check(self) -> None:
-        """Refuse values that are no class index."""
+        """Refuse values that are no class index.
+
+        Raises:
+            InputError: the first such label.
+        """
         if self.others:
             raise InputError(self.others[0])
         if self.sizes and self.readers.compares_sizes:

@@ -18,6 +18,9 @@ _REPEATING = (
 def check_loader(name: str, loader: dict) -> list[str]:
     """Check what a data loader's config says.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: a number is none, or an evaluation would never end.
     """

@@ -17,6 +17,9 @@ def check_schedules(cfg: Config) -> list[str]:
     mmengine counts epochs unless told otherwise, and for its ``IterBasedTrainLoop`` the whole training
     is one epoch. Loops of a user's own are left alone.
 
+    Returns:
+        Lines for the log.
+
     Raises:
         InputError: the loop counts epochs, and the sampler never ends one.
     """

@@ -42,6 +42,9 @@ def building(cfg: Config) -> Iterator[None]:
     """Turn an exception raised while parts of a config are built into one line: which part, and why.
 
     What is raised while a loop of mmengine runs is left as it is.
+
+    Raises:
+        InputError: the part's place in the config, its type, what was said.
     """
     try:
         yield
@@ -66,6 +69,9 @@ def used_so(what: str) -> Iterator[None]:
 
     Args:
         what: cannot be done if it fails, the line's beginning.
+
+    Raises:
+        InputError: that, and what was said.
     """
     try:
         yield

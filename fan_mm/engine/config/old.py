@@ -20,7 +20,11 @@ _GUIDE = (
 
 
 def refuse_old_config(cfg: Any) -> None:
-    """Say what a config is whose data, optimizer and schedule mmengine would not see."""
+    """Say what a config is whose data, optimizer and schedule mmengine would not see.
+
+    Raises:
+        InputError: it is of mmcv 1.x, as a whole or in its datasets.
+    """
     new = [key for key in _NEW_KEYS if cfg.get(key) is not None]
     old = [key for key in _OLD_KEYS if cfg.get(key) is not None]
     if type_name(cfg.get('optimizer')) and 'optim_wrapper' not in cfg:

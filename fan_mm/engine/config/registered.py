@@ -91,7 +91,11 @@ def reads_label_pictures(cls: Any) -> bool:
 
 @contextmanager
 def said_in_one_line(place: str, cfg: dict) -> Iterator[None]:
-    """Turn an exception of a third-party class into one line that names its position in the config."""
+    """Turn an exception of a third-party class into one line that names its position in the config.
+
+    Raises:
+        InputError: whatever was raised inside.
+    """
     try:
         yield
     except InputError:

@@ -88,7 +88,11 @@ _DICTS = re.compile(
 
 
 def check_values(cfg: Config) -> None:
-    """Look for values that nothing can be built from."""
+    """Look for values that nothing can be built from.
+
+    Raises:
+        InputError: the first one, with its place in the config.
+    """
     if 'model' in cfg and cfg.model is None:
         raise InputError('model is None, but must be dict(...) as in other configs')
     for place, value in _places(cfg._cfg_dict):

@@ -50,7 +50,11 @@ def not_finite(outputs: Any, name: str = '') -> str | None:
 
 
 def check_outputs(outputs: Any) -> None:
-    """Refuse values that are not finite, from which metrics would still compute scores."""
+    """Refuse values that are not finite, from which metrics would still compute scores.
+
+    Raises:
+        InputError: there are some; names the first image.
+    """
     for sample in outputs if isinstance(outputs, list | tuple) else ():
         if name := not_finite(sample):
             path = sample.get('img_path') if hasattr(sample, 'get') else None
@@ -67,6 +71,9 @@ def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
         outputs: of a batch.
         labels: of samples: numbers, lists of numbers, or None.
         evaluator: nothing is reported if none of its metrics is known to compare scores with labels.
+
+    Raises:
+        InputError: there is one.
     """
     if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
         return

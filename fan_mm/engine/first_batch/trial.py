@@ -251,7 +251,11 @@ def _in_order(loader: DataLoader) -> bool:
 
 
 def _say_missed(evaluator: Evaluator, total: int, name: str) -> None:
-    """Say that a metric counts objects of images as missed that the dataset does not have."""
+    """Say that a metric counts objects of images as missed that the dataset does not have.
+
+    Raises:
+        InputError: it would fail for want of them.
+    """
     for metric in evaluator.metrics:
         truth = truth_ids(metric)
         api: Any = getattr(metric, '_coco_api', None)

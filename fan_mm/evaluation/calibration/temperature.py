@@ -185,6 +185,9 @@ def check_apart(fitted_on: Iterable[str], evaluated: Iterable[str]) -> None:
     Args:
         fitted_on: paths.
         evaluated: paths; those on a remote backend are compared by name only.
+
+    Raises:
+        InputError: one is.
     """
     paths, by_size = set(), defaultdict(list)
     for path in evaluated:

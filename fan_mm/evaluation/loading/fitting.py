@@ -53,6 +53,9 @@ def check_fit(
     Every original is compared with one of its copies, and a copy of every cell is, up to `_MOST` of
     them. The images of ImageNet-C are crops: for a classifier, sizes that are all the same will do,
     and must be where its pipeline crops, because copies are not cropped again.
+
+    Raises:
+        InputError: a copy does not fit; says which, and why.
     """
     transforms = [t for pipeline in pipelines_of(dataset) for t in flatten(pipeline)]
     loader = loader_in(transforms)
@@ -143,7 +146,11 @@ def _alike(clean: np.ndarray | None, copy: np.ndarray | None, orientation: int) 
 
 
 def _check_colours(loader: Loader, pairs: Sequence[tuple[str, Path]]) -> None:
-    """Compare the colours of some copies with those of their originals."""
+    """Compare the colours of some copies with those of their originals.
+
+    Raises:
+        InputError: red and blue are swapped in most of them.
+    """
     alike = {}
     for clean, copy in (pairs[i] for i in spread(len(pairs), _COLOURED)):
         one, other = _blueness(load(loader, clean)), _blueness(load(loader, copy))

@@ -277,6 +277,9 @@ def write_submission(
         predictions: path of an image, trainIds ``(H, W)`` and confidence (or None), one by one.
         folder: of the submission.
         identity: see `Submission`.
+
+    Raises:
+        InputError: see there.
     """
     submission = Submission(server, folder, identity)
     images = []

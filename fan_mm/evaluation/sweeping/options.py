@@ -25,7 +25,11 @@ def check_options(
     audit_colours: int = 0,
     **_: Any,
 ) -> None:
-    """Find the mistakes in the options of a `RobustnessSweep` that show without model and data."""
+    """Find the mistakes in the options of a `RobustnessSweep` that show without model and data.
+
+    Raises:
+        InputError: one of the options is wrong.
+    """
     if on_error not in ON_ERROR:
         raise InputError(f'on_error must be one of {", ".join(ON_ERROR)}, not {on_error!r}')
     whole = find_benchmark(benchmark or 'all')

@@ -225,7 +225,11 @@ def _submissions(
 
 @torch.no_grad()
 def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -> None:
-    """Load some samples of each condition that is not done, and let the model predict a set's first batch."""
+    """Load some samples of each condition that is not done, and let the model predict a set's first batch.
+
+    Raises:
+        InputError: a sample cannot be loaded, or the model cannot take the batch.
+    """
     tried = set()
 
     def step(batch: Any) -> None:
@@ -247,7 +251,11 @@ def _try(model: BaseModel, sweeps: Mapping[Part, RobustnessSweep], fp16: bool) -
 
 
 def _run_all(sweeps: Mapping[Part, RobustnessSweep], joined: ShiftResults) -> dict[str, Any]:
-    """Evaluate every condition, and write what is known after each; a temperature is fitted once."""
+    """Evaluate every condition, and write what is known after each; a temperature is fitted once.
+
+    Returns:
+        The content of results.json, on every rank.
+    """
     audits, temperature, results = {}, None, {}
     for part, sweep in sweeps.items():
         if temperature is not None and sweep.calibration:

@@ -186,7 +186,11 @@ def _evaluator(
 
 
 def check_part_classes(cfg: Config, content: object, parts: Sequence[Part]) -> None:
-    """Check that the model knows the classes of every set, before it is built."""
+    """Check that the model knows the classes of every set, before it is built.
+
+    Raises:
+        InputError: it does not.
+    """
     cfg.default_scope = scope_of(cfg)
     register_task_library(cfg)
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(cfg):
@@ -198,7 +202,11 @@ def check_part_classes(cfg: Config, content: object, parts: Sequence[Part]) -> N
 
 
 def check_part_data(cfg: Config, parts: Sequence[Part], launcher: str) -> None:
-    """Look into the files of every condition."""
+    """Look into the files of every condition.
+
+    Raises:
+        InputError: the first mistake, under the name of its set.
+    """
 
     def check() -> list[str]:
         notes = []

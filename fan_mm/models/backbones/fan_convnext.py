@@ -25,7 +25,11 @@ LAYER_SCALE = 1e-6
 
 
 class ConvNeXtPatchEmbed(nn.Module):
-    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm."""
+    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm.
+
+    Args:
+        dim: channels C of the tokens.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -42,7 +46,11 @@ class ConvNeXtPatchEmbed(nn.Module):
 
 
 class ConvNeXtDownsample(nn.Module):
-    """Halve the grid and double the width: LayerNorm, then 2x2 convolution with stride 2."""
+    """Halve the grid and double the width: LayerNorm, then 2x2 convolution with stride 2.
+
+    Args:
+        dim: channels C.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -23,7 +23,11 @@ MLP_RATIO = 4
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm."""
+    """Non-overlapping patches: 4x4 convolution with stride 4, then LayerNorm.
+
+    Args:
+        dim: channels C of the tokens.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -38,7 +42,11 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve the grid: the four tokens of each 2x2 patch become one of twice the channels."""
+    """Halve the grid: the four tokens of each 2x2 patch become one of twice the channels.
+
+    Args:
+        dim: channels C.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -8,7 +8,11 @@ from fan_mm.errors import InputError
 
 
 def check_options(norm_cfg: Mapping, drop_path_rate: float, frozen_stages: int) -> None:
-    """Check the types and ranges of what every backbone is given."""
+    """Check the types and ranges of what every backbone is given.
+
+    Raises:
+        InputError: one is no such thing, or out of range.
+    """
     if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
         raise InputError(f"norm_cfg must be a dict such as dict(type='BN'), not {norm_cfg!r}")
     if isinstance(norm_cfg['type'], str):
@@ -22,7 +26,11 @@ def check_options(norm_cfg: Mapping, drop_path_rate: float, frozen_stages: int) 
 
 
 def check_positive(name: str, value: object) -> None:
-    """Check an option that is a positive whole number or None."""
+    """Check an option that is a positive whole number or None.
+
+    Raises:
+        InputError: it is neither.
+    """
     if value is not None and (type(value) is not int or value < 1):
         raise InputError(f'{name} must be a positive number or None, not {value!r}')
 
@@ -83,7 +91,12 @@ def _check_size(place: str, value: object, example: object) -> None:
 
 
 def resolve_out_indices(name: str, out_indices: int | Sequence[int], last: int) -> tuple[int, ...]:
-    """Non-negative, ascending output indices; of those given, negative ones count from the end.
+    """Non-negative, ascending output indices.
+
+    Args:
+        name: the backbone's class, for the message.
+        out_indices: one or several; negative ones count from the end.
+        last: the last output's index.
 
     Raises:
         InputError: out of range, repeated, not ascending, or none at all.

@@ -180,6 +180,10 @@ class StagedBackbone(FreezableBackbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay (mmpretrain's interface).
 
+        Args:
+            param_name: full name of the parameter.
+            prefix: the backbone's own prefix in that name.
+
         Returns:
             The depth, 0 for the patch embedding, and the number of depths, the last one for
             everything after the backbone.

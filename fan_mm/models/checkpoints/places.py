@@ -52,6 +52,11 @@ def unwrap(checkpoint: object, weights: str | None = None) -> dict[str, Tensor]:
 def find_fan(tree: WeightTree, weights: str | None = None, prefer: Sequence[str] = ()) -> str:
     """Where in a file its FAN lies, or, without one, the most of its tensors.
 
+    Args:
+        tree: of the file.
+        weights: see `WeightTree.choose`, as ``prefer``.
+        prefer: see there.
+
     Raises:
         InputError: none of the wanted kind, or several and nothing says which.
     """

@@ -11,6 +11,10 @@ from fan_mm.errors import InputError
 def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Refuse weights that a model would take and compute nonsense with.
 
+    Args:
+        state: what is to be loaded.
+        own: the state dict of the module that takes it.
+
     Raises:
         InputError: a tensor that is not finite (an ``attn_mask`` may hold infinities), or is quantised, sparse, or
             has no values.

@@ -190,7 +190,12 @@ def _plan(
 
 
 def similarity(u: Tensor, q: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """See `channel_gate`; all inputs contiguous.
+    """See `channel_gate`.
+
+    Args:
+        u: (B, N, C), contiguous.
+        q: (B, N, C), contiguous.
+        heads: h.
 
     Returns:
         Similarity (B, C), prototypes (B, N, h), and (B, 4, C): largest of u and q, sums of u and q.
@@ -216,7 +221,15 @@ def gradients(
     prototypes: Tensor,
     statistics: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """See `channel_gate`; all inputs contiguous, those behind the tokens as `similarity` returned them.
+    """See `channel_gate`.
+
+    Args:
+        gradient: of the similarity, (B, C).
+        u: (B, N, C), contiguous.
+        q: (B, N, C), contiguous.
+        similarity: this and the others as they were returned.
+        prototypes: see above.
+        statistics: see above.
 
     Returns:
         Gradients of u and q.

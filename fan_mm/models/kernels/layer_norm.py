@@ -45,6 +45,9 @@ def layer_norm_on_gpu(
         bias: the same.
         eps: added to the variance, whose divisor is C.
         dtype: of the output.
+
+    Returns:
+        (B, ..., C).
     """
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     if needs_gradient(x, weight, bias):

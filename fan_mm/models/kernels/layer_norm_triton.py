@@ -69,7 +69,14 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch
 def gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input, and in float32 of weight and bias; all inputs contiguous."""
+    """Gradients of the input, and in float32 of weight and bias.
+
+    Args:
+        gradient: of the output, (B, ..., C), contiguous.
+        x: the input, (B, ..., C), contiguous.
+        weight: (C,) or (B, C), contiguous.
+        eps: added to the variance.
+    """
     of_x = torch.empty_like(x)
     samples, rows, steps, constants = plan(x, weight)
     sums = parts(weight, steps, 2)

@@ -30,6 +30,9 @@ def scaled_residual_on_gpu(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
         x: (B, ..., C).
         factor: (C,), or (B, C) for each sample its own.
         branch: (B, ..., C).
+
+    Returns:
+        (B, ..., C).
     """
     x, factor, branch = x.contiguous(), factor.contiguous(), branch.contiguous()
     if needs_gradient(x, factor, branch):

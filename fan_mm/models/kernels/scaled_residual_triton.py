@@ -51,7 +51,13 @@ def scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
 
 
 def gradients(gradient: Tensor, factor: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the branch, and in float32 of the factor; all inputs contiguous."""
+    """Gradients of the branch, and in float32 of the factor.
+
+    Args:
+        gradient: of the sum, (B, ..., C), contiguous.
+        factor: (C,) or (B, C), contiguous.
+        branch: (B, ..., C), contiguous.
+    """
     of_branch = torch.empty_like(branch)
     samples, rows, steps, constants = plan(branch, factor)
     sums = parts(factor, steps)

@@ -95,7 +95,14 @@ class SqueezeExcite(nn.Module):
 
 
 class SqueezeExciteAttention(ConvMlp):
-    """The MLP with depthwise convolutions, then squeeze-excite, which has no heads: the SE row of Table 6."""
+    """The MLP with depthwise convolutions, then squeeze-excite: the SE row of Table 6.
+
+    Args:
+        dim: channels C.
+        num_heads: unused, squeeze-excite has no heads.
+        hidden_dim: hidden channels of the MLP.
+        norm_cfg: mmcv config of the batch norm inside the MLP.
+    """
 
     def __init__(self, dim: int, num_heads: int, hidden_dim: int, norm_cfg: dict) -> None:
         super().__init__(dim, hidden_dim, norm_cfg)
@@ -112,6 +119,12 @@ class ChannelSelfAttention(nn.Module):
     .. math:: \mathrm{Softmax}\Big(\frac{(W_Q u)^\top (W_K u)}{\sqrt{N}}\Big)\,\mathrm{MLP}(u)^\top,
 
     a (d, d) matrix whose rows sum to one over channels. The authors released no model with it.
+
+    Args:
+        dim: channels C.
+        num_heads: channel heads h.
+        hidden_dim: hidden channels of the MLP.
+        norm_cfg: mmcv config of the batch norm inside the MLP.
     """
 
     def __init__(self, dim: int, num_heads: int, hidden_dim: int, norm_cfg: dict) -> None:

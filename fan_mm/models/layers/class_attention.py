@@ -9,7 +9,12 @@ from fan_mm.models.layers.mlp import Mlp
 
 
 class ClassAttention(nn.Module):
-    """Attention of the class token over all tokens."""
+    """Attention of the class token over all tokens.
+
+    Args:
+        dim: channels C.
+        num_heads: heads.
+    """
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()

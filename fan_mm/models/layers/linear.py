@@ -27,6 +27,9 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x: (..., C), contiguous.
         weight: (C', C).
         bias: (C',) or None.
+
+    Returns:
+        (..., C').
     """
     if not prefers_onednn(x) or not x.numel():
         return F.linear(x, weight, bias)

@@ -13,7 +13,12 @@ from fan_mm.models.layers.token_map import as_map, as_tokens
 
 
 class Mlp(nn.Module):
-    """Linear, GELU, Linear (class attention, and the last stage of FAN-Swin)."""
+    """Linear, GELU, Linear (class attention, and the last stage of FAN-Swin).
+
+    Args:
+        dim: input and output channels C.
+        hidden_dim: channels in between.
+    """
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -29,6 +34,10 @@ class DWConv(nn.Module):
     """Depthwise 3x3 convolution, GELU, batch norm, depthwise 3x3 convolution, on tokens.
 
     Tokens (B, N, C) are a channels-last map already: the convolutions run on a view of them.
+
+    Args:
+        dim: channels C.
+        norm_cfg: mmcv config of the batch norm.
     """
 
     def __init__(self, dim: int, norm_cfg: dict) -> None:

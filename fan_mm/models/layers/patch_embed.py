@@ -40,7 +40,12 @@ class ConvPatchEmbed(nn.Module):
 
 
 class OverlapDownsample(nn.Module):
-    """Halve the grid and widen the tokens with an overlapping convolution (FAN-XLarge)."""
+    """Halve the grid and widen the tokens with an overlapping convolution (FAN-XLarge).
+
+    Args:
+        dim: channels of the tokens.
+        out_dim: channels of the new tokens.
+    """
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()

@@ -16,7 +16,17 @@ from fan_mm.models.kernels import beside, fuses, scaled_residual_on_gpu
 def residual(
     tokens: Tensor, branch: Tensor, drop_path: DropPath, gamma: Tensor | None = None
 ) -> Tensor:
-    """``tokens + drop_path(gamma * branch)``, of (B, N, C); without gamma (C,) a branch is not scaled."""
+    """``tokens + drop_path(gamma * branch)``.
+
+    Args:
+        tokens: (B, N, C).
+        branch: (B, N, C).
+        drop_path: which samples skip the branch while training.
+        gamma: the layer scale (C,); None for a branch without.
+
+    Returns:
+        (B, N, C).
+    """
     if not (drop_path.training and drop_path.drop_prob):
         return tokens + branch if gamma is None else scaled_residual(tokens, gamma, branch)
     # in float32 whatever autocast does: with 8 bits the random numbers would miss the probability
@@ -28,7 +38,16 @@ def residual(
 
 
 def scaled_residual(x: Tensor, factor: Tensor, branch: Tensor) -> Tensor:
-    """``x + factor * branch``, see `scaled_residual_on_gpu`."""
+    """``x + factor * branch``.
+
+    Args:
+        x: (B, ..., C).
+        factor: (C,), or (B, C) for each sample its own.
+        branch: (B, ..., C).
+
+    Returns:
+        (B, ..., C).
+    """
     if fuses(x) and x.dtype == _widest(x, factor, branch):
         return scaled_residual_on_gpu(x, factor, branch)
     return torch.addcmul(x, beside(factor, x), branch)
