@@ -1,6 +1,8 @@
 """Errors as one line: the exception that means "the user's input is wrong", and those of libraries."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 # Out-of-memory messages of torch on a CPU and on a GPU.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
@@ -15,6 +17,15 @@ class InputError(ValueError):
     Command lines print it without a traceback and exit with status 2 (`fan_mm.cli`); every other
     exception is a bug and keeps its traceback.
     """
+
+
+@contextlib.contextmanager
+def about(what: object) -> Iterator[None]:
+    """Begin the line of an `InputError` raised in a block with what it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{what}: {error}') from None
 
 
 def first_line(error: BaseException) -> str:

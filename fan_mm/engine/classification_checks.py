@@ -22,12 +22,7 @@ _LISTED = 1000  # number of listed images whose existence is checked
 
 
 def check_images(place: str, dataset: Any, model: dict) -> list[str]:
-    """Check the class folders or the list of an mmpretrain dataset.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: mmpretrain's ``CustomDataset`` or derived from it, built lazily.
-        model: the classifier's config.
+    """Check the class folders or the list of mmpretrain's ``CustomDataset``, built lazily.
 
     Returns:
         Lines for the log.
@@ -79,7 +74,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def number_of_classes(model: dict) -> int | None:
-    """How many classes a classifier's head tells apart; None if its config does not say."""
+    """The number of classes of a classifier's head; None if its config does not say."""
     head = model.get('head')
     number = head.get('num_classes') if isinstance(head, dict) else None
     return number if isinstance(number, int) and number > 0 else None
@@ -128,11 +123,6 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
 
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
     part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
-
-    Args:
-        place: where the dataset stands in the config.
-        names: of the class folders, in the order of the labels.
-        model: the classifier's config.
     """
     number = number_of_classes(model) or model.get('num_classes') or _IMAGENET
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
@@ -172,12 +162,12 @@ def _imagenet_names() -> dict[str, int]:
 
 
 def plain_name(name: str) -> str:
-    """A class's name without case, spaces and marks."""
+    """The name of a class without case, spaces and punctuation."""
     return re.sub(r'[\W_]', '', name.lower())
 
 
 def teacher_of(model: dict) -> str:
-    """The checkpoint that an STL student is to learn from.
+    """The checkpoint of the teacher of an STL student.
 
     Raises:
         InputError: none is named.
@@ -225,7 +215,7 @@ def _check_class_folders(
     wanted: Sequence[str] | None,
     number: int | None,
 ) -> None:
-    """Refuse folders that are no classes, or more or fewer than dataset and head have."""
+    """Refuse folders that are no classes, or whose number differs from that of dataset and head."""
     if not names:
         raise InputError(
             f'{place}: no class folders in {folder}; images must be in {folder}/CLASS/'

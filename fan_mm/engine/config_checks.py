@@ -109,7 +109,7 @@ def check_settings(cfg: Config, training: bool) -> list[str]:
 
 
 def check_groups(cfg: Config, training: bool) -> None:
-    """Check that what mmengine's Runner needs together is there together.
+    """Check that options that mmengine's Runner needs together are given together.
 
     Raises:
         InputError: a loader, an evaluator or a loop's config is missing.
@@ -328,15 +328,7 @@ def _check_coco(place: str, dataset: dict, model: dict, split: str, read: Callab
 def _check_others(
     place: str, cfg: Config, dataset: dict, split: str, folders: dict[str, list[str]]
 ) -> list[str]:
-    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files.
-
-    Args:
-        place: where the dataset stands in the config.
-        cfg: the whole config.
-        dataset: the dataset's config.
-        split: 'train', 'val' or 'test'.
-        folders: gets the names of class folders.
-    """
+    """Build a dataset without reading it, and look into labels of mmseg, folders of mmpretrain, VOC's files."""
     built = build_lazily(place, dataset)
     if reads_label_pictures(type(built)):
         return check_labels(place, dataset, built, label_readers(cfg, split))

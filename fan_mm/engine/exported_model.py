@@ -38,7 +38,7 @@ def swaps_colours(preprocessor: Any) -> bool:
 
 
 def differences(model: Any, part: nn.Module, told: Mapping[str, Any]) -> str:
-    """Where a model differs from what a file says about its network and the pixels it takes.
+    """Where a model differs from what a file says about its network and its input.
 
     Args:
         model: that a config builds.

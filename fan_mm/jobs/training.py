@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import inspect
-import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.registry import METRICS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -45,6 +43,7 @@ from fan_mm.jobs.testing import (
     say_red_first,
     say_same_names,
 )
+from fan_mm.logs import warn
 from fan_mm.stopping import telling
 from fan_mm.torch_files import is_foreign, why_refused
 
@@ -169,18 +168,16 @@ def test(
         scores: dict[str, float] = _safely(runner, lambda: _test(runner), checkpoint)
     metrics = getattr(getattr(runner.test_loop, 'evaluator', None), 'metrics', ())
     if not scores and not out and any(map(measures, metrics)):
-        print_log('fan_mm: there is no score: no metric returned one', 'current', logging.WARNING)
+        warn('fan_mm: there is no score: no metric returned one')
     return scores
 
 
 def _say_shares(*folders: str | None) -> None:
-    """Say that files of several machines will not lie in one folder; every process writes those of its images."""
+    """Warn if the files of several machines will not be in one folder: every process writes those of its images."""
     for folder in folders:
         if folder and not folder.endswith(_PICKLES) and not shared_by_all(folder):
-            print_log(
-                f'fan_mm: the machines do not share {folder}: each will have the files of its own images only',
-                'current',
-                logging.WARNING,
+            warn(
+                f'fan_mm: the machines do not share {folder}: each will have the files of its own images only'
             )
 
 
@@ -220,7 +217,7 @@ def _how_to_go_on(work_dir: str, first: bool) -> str:
 
 
 def _safely(runner: Runner, run: Callable, source: str | None) -> Any:
-    """Run, and turn into one line what is not a bug: a refused pickle, a bad sample, a failing first batch."""
+    """Run, and turn what is not a bug into one line: a refused pickle, a bad sample, a failing first batch."""
     first = FirstBatchHook()
     runner.register_hook(first)
     try:

@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.fileio import whole_file
 from fan_mm.models.backbones import FANSwin
 from fan_mm.models.checkpoints import (
@@ -336,11 +336,9 @@ def convert_file(
     if os.path.exists(read) and os.path.exists(target) and os.path.samefile(read, target):
         raise InputError(f'{target} is the source file: give another file name')
     checkpoint = read_torch_file(source)
-    try:
+    with about(source):
         conversion = convert(checkpoint, weights, prefix)
         check_values(conversion.state_dict, conversion.state_dict)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
     old = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if all(made in ((), (key,)) for key, made in conversion.names.items()):

@@ -48,7 +48,7 @@ def calls(monkeypatch):
     noted = []
     monkeypatch.setattr(testing, 'load_weights', lambda *args: noted.append(('weights', *args[1:])))
     monkeypatch.setattr(testing, 'other_order', lambda *args: [f'another order: {args}'])
-    monkeypatch.setattr(testing, 'print_log', lambda line, *_: noted.append(line))
+    monkeypatch.setattr(testing, 'warn', lambda line: noted.append(line))
     monkeypatch.setattr(testing, 'write_report', lambda *args: noted.append(('report', *args)))
     monkeypatch.setattr(testing, 'barrier', lambda: noted.append('barrier'))
     return noted

@@ -261,7 +261,7 @@ def test_resuming(there, monkeypatch):
 def test_files_of_several_machines_in_folders_of_their_own_are_said(shared, said, monkeypatch):
     lines = []
     monkeypatch.setattr(training, 'shared_by_all', lambda folder: shared)
-    monkeypatch.setattr(training, 'print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr(training, 'warn', lambda line: lines.append(line))
     training._say_shares('labels', 'painted')
     training._say_shares('of_all.pkl', None)  # written by one process
     assert [line.split(':')[1].split()[-1] for line in lines] == said

@@ -48,13 +48,7 @@ class Outcome:
 
 
 class CorruptOne:
-    """Reads one image and writes its corrupted copies.
-
-    Args:
-        source: folder of the clean images.
-        destination: the corrupted dataset's root.
-        options: of the run.
-    """
+    """Reads one image and writes its corrupted copies."""
 
     def __init__(self, source: Path, destination: Path, options: Options) -> None:
         self.source = source

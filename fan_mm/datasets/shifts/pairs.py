@@ -88,12 +88,10 @@ class SegmentationSet(ShiftSet):
         labels: str | os.PathLike | None = None,
         encoding: str | None = None,
     ) -> tuple[Condition, ...]:
-        """See `ShiftSet.find`."""
         truth = Path(labels) if labels else None
         return _Search(self, Path(folder), split, truth, encoding).conditions()
 
     def dataset(self, condition: Condition) -> dict[str, Any]:
-        """See `ShiftSet.dataset`."""
         split = condition.split  # a list file is found from wherever the dataset is built
         config: dict[str, Any] = dict(
             type='ShiftDataset',

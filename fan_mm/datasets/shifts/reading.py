@@ -56,12 +56,7 @@ class LoadTrainIds(BaseTransform):
 
 
 def train_ids_of(labels: np.ndarray, encoding: str, path: str) -> np.ndarray:
-    """The trainIds of labels.
-
-    Args:
-        labels: uint8 ``(H, W)``.
-        encoding: a name in ``LABEL_MAPS``.
-        path: of the file, for the error's line.
+    """The trainIds of labels ``(H, W)``, uint8, of an encoding, a name in ``LABEL_MAPS``.
 
     Raises:
         InputError: they are a colour image, or hold a value that the encoding does not have.

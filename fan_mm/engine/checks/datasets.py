@@ -27,10 +27,6 @@ _NORMALIZE = ('Normalize', 'TensorNormalize', 'torchvision/Normalize')
 def check_names(place: str, dataset: dict) -> None:
     """Check what a dataset's config says, whether or not its files are there.
 
-    Args:
-        place: where the dataset stands in the config, for the error's line.
-        dataset: its config.
-
     Raises:
         InputError: the class, a transform or a backend has a name that nobody has; the classes are one word,
             which the libraries take for its letters.
@@ -88,13 +84,7 @@ def classes_of(place: str, dataset: dict) -> tuple[str, ...] | None:
 
 
 def unread_settings(place: str, dataset: dict, preprocessor: Any) -> list[str]:
-    """Lines for the log about what mmcv 1.x read in a dataset's config, or is done elsewhere now.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: its config.
-        preprocessor: config of the model's data preprocessor, if there is one.
-    """
+    """Lines for the log about what mmcv 1.x read in a dataset's config, or is done elsewhere now."""
     notes = []
     cls = registered(DATASETS, place, dataset)
     if (dataset.get('metainfo') or {}).get('label_map') and base_named(
@@ -265,7 +255,7 @@ def build_lazily(place: str, dataset: dict) -> Any:
 
 
 def chosen(items: list, indices: int | Sequence[int] | None) -> list:
-    """What mmengine's datasets keep for ``indices``: the first, the last (below 0), or these."""
+    """The samples that mmengine's datasets keep for ``indices``: the first ones, the last (below 0), or these."""
     if indices is None:
         return items
     if isinstance(indices, int):
@@ -284,7 +274,7 @@ def _parameters(cls: Any) -> Iterator[str]:
 
 
 def _paths(dataset: dict, home: bool) -> Iterator[str]:
-    """What a dataset reads: its root, its prefixes' folders, its annotation file."""
+    """The paths that a dataset reads: its root, the folders of its prefixes, its annotation file."""
     root = dataset.get('data_root') or ''
     if root:
         yield root

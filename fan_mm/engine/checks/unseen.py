@@ -20,12 +20,7 @@ _OTHERS = {
 
 
 def random_steps(place: str, dataset: dict) -> list[str]:
-    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do.
-
-    Args:
-        place: where the dataset stands in the config.
-        dataset: its config.
-    """
+    """A line for the log if transforms of an evaluation draw random numbers, as those of a training do."""
     names = [
         type_name(step)
         for step in steps_of(dataset.get('pipeline'))
@@ -40,7 +35,7 @@ def random_steps(place: str, dataset: dict) -> list[str]:
 
 
 def _draws(place: str, step: dict) -> bool:
-    """Whether a transform decides by chance: it says so or is named so, and its settings leave a choice."""
+    """Whether a transform is random: it says so or is named so, and its settings leave a choice."""
     cls = registered(TRANSFORMS, place, step)
     by_name = 'Rand' in type_name(step) or type_name(step) == 'PhotoMetricDistortion'
     declared = getattr(cls, '_methods_with_randomness', ())
@@ -48,7 +43,7 @@ def _draws(place: str, step: dict) -> bool:
 
 
 def _decided(cls: Any, step: dict) -> bool:
-    """Whether a transform's settings leave one outcome: a probability of 0 or 1, one candidate, a mode for tests."""
+    """Whether a transform's settings allow one outcome only: a probability of 0 or 1, one candidate, a test mode."""
 
     def one_of(setting: str) -> bool:
         value = step.get(setting)

@@ -132,7 +132,7 @@ def _named_anywhere(place: str, files: list[str], classes: Collection[str]) -> b
 
 
 def _exchanged(place: str, file: str, entry: ET.Element) -> str:
-    """The corners of an object's box if they are exchanged; '' if they are not."""
+    """The corners of an object's box if they are swapped; '' if they are not."""
     texts = {side: entry.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')}
     shown = ', '.join(f'{side} {text}' for side, text in texts.items())
     try:

@@ -8,10 +8,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from fan_mm.engine.evaluators import (
-    collectors,
-    library_class,
-)
+from fan_mm.engine.evaluators import collectors, library_class
 from fan_mm.errors import InputError
 
 _OF_LABELS = (
@@ -53,7 +50,7 @@ def not_finite(outputs: Any, name: str = '') -> str | None:
 
 
 def check_outputs(outputs: Any) -> None:
-    """Look for values that are not finite, from which metrics make numbers nevertheless.
+    """Refuse values that are not finite, from which metrics would still compute scores.
 
     Raises:
         InputError: there are some; names the first image.
@@ -68,7 +65,7 @@ def check_outputs(outputs: Any) -> None:
 
 
 def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
-    """Look for labels that a classifier has no score for: they would silently count as errors.
+    """Refuse labels that a classifier has no score for: they would silently count as errors.
 
     Args:
         outputs: of a batch.
@@ -142,10 +139,6 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
     So it is with the classes of ImageNet and folders of some of them, whose positions are the labels: all
     would silently count as errors. A model that was trained on those folders predicts no others.
-
-    Args:
-        outputs: of a batch.
-        metainfo: of the dataset.
     """
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     if not classes or not isinstance(outputs, list | tuple):
@@ -163,7 +156,7 @@ def unknown_classes(outputs: Any, metainfo: Any) -> str | None:
 
 
 def without_losses(outputs: Any) -> Any:
-    """A model's outputs without the losses that some append to them, as mmengine's loops take them."""
+    """A model's outputs without the losses that some models append, as in mmengine's loops."""
     last = outputs[-1] if isinstance(outputs, list) and outputs else None
     return (
         outputs[:-1] if isinstance(last, BaseDataElement) and last.keys() == ['loss'] else outputs

@@ -12,12 +12,7 @@ from fan_mm.engine.config.registered import base_named
 from fan_mm.errors import InputError
 from fan_mm.evaluation.loading.nested_transforms import flatten
 from fan_mm.evaluation.loading.picture_flow import Look, colour_orders, copied
-from fan_mm.evaluation.pipelines import (
-    as_the_model_gets_it,
-    first_sample,
-    is_loader,
-    landmarks_of,
-)
+from fan_mm.evaluation.pipelines import as_the_model_gets_it, first_sample, is_loader, landmarks_of
 from fan_mm.images import read_image
 from fan_mm.picture_files import refuse_cut
 
@@ -55,7 +50,7 @@ def red_first(dataset: Any) -> bool:
 
 
 def _inside(dataset: Any) -> Any:
-    """The first dataset in a wrapper; None in what is none, or wraps in a way of its own."""
+    """The first dataset in a wrapper; None if it is no wrapper, or wraps in another way."""
     several = getattr(dataset, 'datasets', None)
     if isinstance(several, list | tuple) and several:
         return several[0]
@@ -63,7 +58,7 @@ def _inside(dataset: Any) -> Any:
 
 
 def refuse_cut_pictures(dataset: Any) -> None:
-    """Let a built dataset refuse images and label maps that are cut short, rather than load a part of them.
+    """Let a built dataset refuse truncated images and label maps, rather than load a part of them.
 
     Args:
         dataset: changed in place; a sweep, which changes nothing that it is given, refuses them itself.

@@ -11,15 +11,10 @@ from mmengine.model import BaseModule
 from torch import Size, Tensor, nn
 
 from fan_mm.config_parts import type_name
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.few_names import few_and_more
 from fan_mm.models.checkpoints.anatomy import Anatomy, describe, other_network
-from fan_mm.models.checkpoints.key_names import (
-    DERIVED,
-    to_official,
-    translate,
-    with_final_norm,
-)
+from fan_mm.models.checkpoints.key_names import DERIVED, to_official, translate, with_final_norm
 from fan_mm.models.checkpoints.places import ASK_CONVERTER, fan_places
 from fan_mm.models.checkpoints.values import check_values
 from fan_mm.models.weight_tree import SAVE_ALONE, WeightTree, below
@@ -175,14 +170,12 @@ def load_pretrained(
             holds several FANs that fit.
     """
     content = read_torch_file(checkpoint)
-    try:
+    with about(checkpoint):
         tree = WeightTree(content, prefix)
         place = find_module(tree, backbone, weights, ('ema', 'model'), ask)
         state = tree.below(place)
         ours = fit(state, backbone)
         check_values(ours, backbone.state_dict())
-    except InputError as error:
-        raise InputError(f'{checkpoint}: {error}') from None
     backbone.load_state_dict(ours, strict=False)
     report = f'{checkpoint}: loaded {len(ours)} tensors'
     if place and not 'state_dict.'.startswith(place):

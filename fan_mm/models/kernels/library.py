@@ -2,7 +2,9 @@
 
 import functools
 import importlib.util
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +42,32 @@ def triton_compiles() -> bool:
     if importlib.util.find_spec('triton') is None:
         return False
     return torch.version.hip is not None or torch.cuda.get_device_capability() >= (7, 0)
+
+
+def implement(operator: str, plain: Callable, shapes: Callable, kernels: str) -> None:
+    """Give an operator of the library its implementations.
+
+    Args:
+        operator: its name.
+        plain: with PyTorch's operators, for any device.
+        shapes: the outputs' shapes and types alone.
+        kernels: with Triton, ``module:function`` beside this module, imported when first needed.
+    """
+
+    def on_gpu(*inputs: Any) -> Any:
+        if not triton_compiles():
+            return plain(*inputs)
+        fused = _triton(kernels)
+        return fused(*(x.contiguous() if isinstance(x, Tensor) else x for x in inputs))
+
+    LIBRARY.impl(operator, plain, 'CompositeExplicitAutograd')
+    LIBRARY.impl(operator, on_gpu, 'CUDA')
+    torch.library.register_fake(f'fan_mm::{operator}', shapes, lib=LIBRARY)
+
+
+@functools.cache
+def _triton(kernels: str) -> Any:
+    return pkgutil.resolve_name(f'fan_mm.models.kernels.{kernels}')
 
 
 def parts_of(length: int, size: int) -> int:

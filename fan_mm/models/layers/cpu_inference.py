@@ -18,13 +18,8 @@ def eager_on_cpu(x: Tensor) -> bool:
 
 
 def writes_in_place(x: Tensor) -> bool:
-    """Whether a layer with input ``x`` may overwrite its own hidden values: in plain inference."""
-    return (
-        eager_on_cpu(x)
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled('cpu')
-        and x.dtype == torch.float32
-    )
+    """Whether a layer with input ``x`` may overwrite its own hidden values: in inference."""
+    return eager_on_cpu(x) and not torch.is_grad_enabled()
 
 
 def gelu(x: Tensor) -> Tensor:
