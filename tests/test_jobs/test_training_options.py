@@ -101,6 +101,34 @@ def test_test_time_augmentation():
             training._set_tta(Config(given | {name: None}))
 
 
+def test_test_time_augmentation_of_classifiers_without_one_of_their_own():
+    """As in mmpretrain's own tool."""
+    given = dict(
+        default_scope='mmpretrain',
+        model=dict(type='ImageClassifier'),
+        test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=['load', 'pack'])),
+    )
+    cfg = Config(given)
+    training._set_tta(cfg)
+    load, last = cfg.test_dataloader.dataset.pipeline
+    flips, packing = last['transforms']
+    assert (load, last['type'], packing) == ('load', 'TestTimeAug', ['pack'])
+    assert [(flip['type'], flip['prob']) for flip in flips] == [
+        ('RandomFlip', 1),
+        ('RandomFlip', 0),
+    ]
+    assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA'
+    assert cfg.model.module == dict(type='ImageClassifier')
+    cfg = Config(given | dict(tta_pipeline=['own']))
+    training._set_tta(cfg)
+    assert cfg.test_dataloader.dataset.pipeline == ['own']
+    given['test_dataloader']['dataset'].pop('pipeline')
+    with pytest.raises(InputError, match=r'^--tta: test_dataloader\.dataset has no pipeline$'):
+        training._set_tta(Config(given))
+    with pytest.raises(InputError, match=r'^--tta: the config has no tta_pipeline$'):
+        training._set_tta(Config(given | dict(tta_model=dict(type='TTA'))))
+
+
 @pytest.mark.parametrize(
     ('scope', 'out', 'kind'),
     [

@@ -25,8 +25,8 @@ def check_class_labels(place: str, dataset: Any, number: int | None) -> None:
         number: of classes that the model tells apart; None where its config does not say.
 
     Raises:
-        InputError: a label is no class; labels are lists of a value for each class, which mmpretrain would take
-            for the numbers of classes 0 and 1.
+        InputError: a label is no class, or is there twice; labels are lists of a value for each class, which
+            mmpretrain would take for the numbers of classes 0 and 1.
     """
     samples = dataset.load_data_list()
     classes = dataset.CLASSES
@@ -60,6 +60,11 @@ def _check(where: str, labels: Mapping[str, Any], number: int | None) -> None:
             f'classes that an image has, {numbers}'
         )
     for path, label in labels.items():
+        if isinstance(label, list) and (twice := [x for x in label if label.count(x) > 1]):
+            raise InputError(
+                f'{where}: {path} has the label {twice[0]} more than once, for which mmpretrain makes a target of '
+                f'{label.count(twice[0])} that no prediction fulfils: give each class once'
+            )
         for value in label if isinstance(label, list) else [label]:
             if isinstance(value, int) and (value < 0 or (number and value >= number)):
                 most = f'0..{number - 1}' if number else '0 and above'

@@ -73,13 +73,20 @@ def check_labels(outputs: Any, labels: Iterable, evaluator: Evaluator) -> None:
         evaluator: nothing is reported if none of its metrics is known to compare scores with labels.
 
     Raises:
-        InputError: there is one.
+        InputError: there is one, or an image has a class twice.
     """
     if not any(library_class(m, _OF_LABELS) for top in evaluator.metrics for m in collectors(top)):
         return
     scores = _first_scores(outputs)
     if scores is None:
         return
+    for sample in outputs:
+        given = sample.get('gt_label')
+        if isinstance(given, torch.Tensor) and len(given.unique()) < given.numel():
+            raise InputError(
+                f'an image has the labels {given.tolist()}: mmpretrain makes a target of 2 of what is there twice, '
+                'which no prediction fulfils'
+            )
     found = [np.ravel(label) for label in labels if label is not None]
     found = [label for label in found if label.size and label.dtype.kind in 'iu']
     for odd in (
