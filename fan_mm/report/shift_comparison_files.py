@@ -62,7 +62,10 @@ def write_shift_comparison(
     if pairs:
         drawn['simulated_real'] = simulated_against_real(pairs)
     texts = _markdown(comparison, list(drawn)), _latex(comparison)
-    tables = [*comparison.tables, *(sweep for sweep, _ in pairs)]
+    tables: list[RobustnessTable | ShiftTable] = [
+        *comparison.tables,
+        *(sweep for sweep, _ in pairs),
+    ]
     return write_files(Path(out_dir), drawn, tables, *texts, partial(_html, comparison))
 
 
