@@ -71,6 +71,16 @@ def test_files_that_cannot_be_read(here, content, words):
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('name', ['fan_hybrid_t_cityscapes.py', '_base_/default_runtime.py'])
+def test_a_base_of_ours_is_named_by_its_path(here, name):
+    (here / 'a.py').write_text(f"_base_ = 'fan_mm::{name}'")
+    with pytest.raises(InputError, match=r"a\.py: mmengine has no 'fan_mm::' in a _base_") as error:
+        read_config('a.py')
+    path = str(error.value).rpartition(' such as ')[2]
+    (here / 'a.py').write_text(f'_base_ = {path!r}')
+    assert read_config('a.py').model.backbone.type == 'FANHybrid'
+
+
 def test_a_library_under_the_name_of_another_distribution(here, monkeypatch):
     """onedl-mmengine looks for mmsegmentation, whose configs onedl-mmsegmentation carries."""
     library = pytest.importorskip('mmseg')
