@@ -151,7 +151,7 @@ def write_manifest(destination: Path, manifest: dict) -> None:
 def differences(there: dict, now: dict) -> list[str]:
     """How two manifests differ such that their images must not be mixed, one phrase each.
 
-    Cells that are there and more may be: no image depends on which others are made.
+    Additional cells are no difference: no image depends on which others are made.
     """
     phrases = []
 
