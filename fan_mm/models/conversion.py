@@ -162,7 +162,7 @@ def classifier_state(
 
 
 def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
-    """Of every key that a backbone of this config takes, its name."""
+    """The name of every key that a backbone of this config takes."""
     kept = {key: key for key in state if not key.endswith(DERIVED)}
     if 'out_type' not in config:
         return kept
@@ -171,7 +171,7 @@ def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
 
 
 def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
-    """The config that loads all of a backbone's weights, tried on the spot."""
+    """The config that loads all of a backbone's weights, checked by building it."""
     ours = translate(state)
     anatomy = Anatomy.of(ours)
     if anatomy is None:
