@@ -35,19 +35,27 @@ Made by `python tools/model_complexity.py --table docs/complexity.md`; do not ed
 python tools/model_complexity.py configs/fan_hybrid_s_cityscapes.py --size 1024x2048 --depth 3
 ```
 
-A FLOP is one multiplication with its addition (a MAC), as in the paper. We count linear layers, convolutions, both
-products of `scaled_dot_product_attention`, the sums in the gate of the channel attention, and norms (5 per value for
-layer norms, 2 for batch norms), but no element-wise functions (GELU, softmax, residual sums). Models are classifiers
-with {CLASSES} classes; the last column is the backbone alone, with its feature maps for dense prediction (four; for
-FAN-ViT the last one), at 512x512.
+| column | |
+|---|---|
+| parameters, FLOPs | of the classifier with {CLASSES} classes at 224x224 |
+| trunk | FLOPs without norms and without the two class-attention blocks |
+| FLOPs 512 | of the backbone alone at 512x512, with its feature maps for dense prediction (four; FAN-ViT: the last) |
+| paper, off | the value in the FAN paper, and the difference of ours from it |
 
-"Trunk" is our count without norms and without the two class-attention blocks. With the paper's number of digits it
-gives 1.4, 5.3, 10.5 and 15.8 G for the four FAN-ViT models, against 1.4, 5.3, 10.4 and 15.8 G in Table 1, so this is
-probably close to what its authors counted. With everything counted, every model is within 5 % of the paper, except
-for FAN-T-ViT, which is 6 % above 1.4 G, a number with two digits (Table 8 has 1.3 G for the same model). The paper
-gives neither parameters nor FLOPs for FAN-Hybrid-XL, FAN-Swin, FAN-ConvNeXt and the ablations in the last rows. The
-number of heads changes neither. For token pooling, the averages are counted as the depthwise convolutions that they
-are; its authors report 50.7 M parameters for the base model.
+A FLOP is one multiplication with its addition (a MAC), as in the paper. Counted are linear layers, convolutions, both
+products of `scaled_dot_product_attention`, the sums in the gate of the channel attention, and norms (5 per value for
+layer norms, 2 for batch norms). Element-wise functions (GELU, softmax, residual sums) are not counted. The averages
+of token pooling are counted as depthwise convolutions.
+
+Comparison with the papers:
+
+- *Trunk* is probably close to what FAN's authors counted. Rounded like their numbers it gives 1.4, 5.3, 10.5 and
+  15.8 G for the four FAN-ViT models; Table 1 has 1.4, 5.3, 10.4 and 15.8 G.
+- *FLOPs* of every model are within 5 % of the paper, except for FAN-T-ViT. It is 6 % above 1.4 G, a number with two
+  digits; Table 8 has 1.3 G for the same model.
+- The paper gives neither parameters nor FLOPs for FAN-Hybrid-XL, FAN-Swin, FAN-ConvNeXt and the ablations in the
+  last rows. The number of heads changes neither.
+- The authors of token pooling report 50.7 M parameters for the base model.
 """
 
 
