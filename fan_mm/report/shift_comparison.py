@@ -35,7 +35,8 @@ from fan_mm.evaluation.shifts.published import (
     published_shifts,
 )
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import doubts, read_alike, unique_names
+from fan_mm.report.comparison import doubts, read_alike
+from fan_mm.report.labels import unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}
