@@ -44,12 +44,7 @@ class _ShowTraceback(argparse.Action):
 
 
 def tool_parser(description: str, example: str) -> argparse.ArgumentParser:
-    """A tool's parser.
-
-    Args:
-        description: what the tool does.
-        example: shown after the options.
-    """
+    """A tool's parser; the example stands below its options."""
     made = _Parser(
         prog=program,
         description=description,
@@ -106,13 +101,7 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def number(least: float, most: float = math.inf, above: bool = False) -> Callable[[str], float]:
-    """The ``type`` of an argument that is a finite number from ``least`` to ``most``.
-
-    Args:
-        least: smallest value.
-        most: largest value.
-        above: exclude ``least`` itself.
-    """
+    """The ``type`` of an argument: a finite number from ``least``, excluded if ``above``, to ``most``."""
     if math.isinf(most):
         allowed = f'{"above" if above else "of at least"} {least:g}'
     else:

@@ -1,7 +1,9 @@
 """Errors as one line: the exception that means "the user's input is wrong", and those of libraries."""
 
+import contextlib
 import errno
 import re
+from collections.abc import Iterator
 from typing import TypeGuard
 
 # Out-of-memory messages of torch on a CPU and on a GPU.
@@ -32,6 +34,15 @@ class InputError(ValueError):
     Command lines print it without a traceback and exit with status 2 (`fan_mm.cli`); every other
     exception is a bug and keeps its traceback.
     """
+
+
+@contextlib.contextmanager
+def about(what: object) -> Iterator[None]:
+    """Begin the line of an `InputError` raised in a block with what it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{what}: {error}') from None
 
 
 def first_line(error: BaseException) -> str:

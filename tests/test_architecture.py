@@ -11,6 +11,7 @@ BASEMENT = {
     'fileio',
     'folders',
     'images',
+    'logs',
     'meeting',
     'options',
     'packaged',

@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fan_mm.errors import InputError
+from fan_mm.errors import InputError, about
 from fan_mm.fileio import whole_file
 from fan_mm.models.backbones import FANSwin
 from fan_mm.models.checkpoints import (
@@ -162,7 +162,7 @@ def classifier_state(
 
 
 def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
-    """Of every key that a backbone of this config takes, its name."""
+    """The name of every key that a backbone of this config takes."""
     kept = {key: key for key in state if not key.endswith(DERIVED)}
     if 'out_type' not in config:
         return kept
@@ -171,7 +171,7 @@ def _names(state: Mapping[str, Tensor], config: Mapping) -> dict[str, str]:
 
 
 def _backbone_config(state: Mapping[str, Tensor], heads: bool) -> dict:
-    """The config that loads all of a backbone's weights, tried on the spot."""
+    """The config that loads all of a backbone's weights, checked by building it."""
     ours = translate(state)
     anatomy = Anatomy.of(ours)
     if anatomy is None:
@@ -339,11 +339,9 @@ def convert_file(
     if os.path.exists(read) and os.path.exists(target) and os.path.samefile(read, target):
         raise InputError(f'{target} is the source file: give another file name')
     checkpoint = read_torch_file(source)
-    try:
+    with about(source):
         conversion = convert(checkpoint, weights, prefix)
         check_values(conversion.state_dict, conversion.state_dict)
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from None
     meta = dict(converted_from=os.path.basename(source), backbone=conversion.backbone)
     old = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if all(made in ((), (key,)) for key, made in conversion.names.items()):

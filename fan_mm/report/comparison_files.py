@@ -26,11 +26,6 @@ def write_comparison(
     ``comparison.tex`` (needs booktabs and graphicx) and ``figures/`` with ``scatter`` and, for two
     or more results, ``groups`` as PNG and PDF.
 
-    Args:
-        paths: results.json files or their folders; differences are taken to the first.
-        out_dir: folder for the files, made if it is not there.
-        published: see `build_comparison`.
-
     Returns:
         Path of ``comparison.html``.
 

@@ -27,16 +27,12 @@ def turned(text: str) -> str:
 
 
 def latex_row(cells: Iterable[str]) -> str:
-    """A row of a table.
-
-    Args:
-        cells: LaTeX.
-    """
+    """A row of a table, from cells in LaTeX."""
     return ' & '.join(cells).strip() + ' \\\\'
 
 
 def group_heads(groups: Sequence[tuple[str, int]], before: int) -> list[str]:
-    """Two lines for above a table's head, which name groups of its columns.
+    """Two lines above a table's head that name groups of its columns.
 
     Args:
         groups: text, and number of columns.

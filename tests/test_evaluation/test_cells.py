@@ -148,7 +148,7 @@ def test_a_cell_that_was_changed_by_hand_is_evaluated_again(tmp_path, monkeypatc
     assert opened(tmp_path).get(FOG).status == 'done'
     change(tmp_path / 'cells/fog_3.json')
     log = []
-    monkeypatch.setattr('fan_mm.evaluation.cells.print_log', lambda line, *_: log.append(line))
+    monkeypatch.setattr('fan_mm.evaluation.cells.warn', lambda line: log.append(line))
     again = opened(tmp_path)
     assert (again.get(CLEAN), again.get(FOG).status) == (done(CLEAN, 70.0), 'missing')
     (line,) = log
@@ -197,11 +197,16 @@ def test_what_a_kill_leaves_is_not_seen(tmp_path):
     cells = tmp_path / 'cells'
     np.savez(cells / 'fog_3.npz', statistics=np.ones(3))
     (cells / '.snow_1.0123456789ab.json').write_text('{"corruption": "sn')
+    beside = ['.mine', '.sweep', 'figures/.mean', 'images/fog_3/.000000_image']
+    for name in beside:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f'{name}.0123456789ab.json').touch()
     again = opened(tmp_path)
     assert again.get(FOG).status == 'missing'
     assert again.get(Cell('snow', 1)).status == 'missing'
     assert again.get(CLEAN).status == 'done'
-    assert not list(cells.glob('.*'))
+    left = [path.name for path in tmp_path.rglob('.*') if path.is_file()]
+    assert left == ['.mine.0123456789ab.json']  # of others
 
 
 def test_a_new_record_takes_old_statistics_away(tmp_path):

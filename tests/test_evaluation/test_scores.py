@@ -1,5 +1,6 @@
 """Reading mmseg's, mmpretrain's and mmdet's metrics, on data worked out by hand."""
 
+import math
 import sys
 from types import SimpleNamespace
 
@@ -271,7 +272,15 @@ def assert_depth(metric):
     assert scores.task == 'depth estimation'
     assert scores.headline == 'd1'
     assert scores.metrics['d1'] == 50.0
-    assert scores.metrics['rmse'] == pytest.approx(2**0.5, abs=1e-4)  # metres, not per cent
+    errors = {n: v for n, v in scores.metrics.items() if n not in ('d1', 'd2', 'd3')}
+    log = math.log(2)
+    assert errors == pytest.approx(  # metres and logarithms, not per cent
+        {
+            **{'abs_rel': 0.5, 'sq_rel': 1.0, 'rmse': 2**0.5, 'rmse_log': log / 2**0.5},
+            **{'log10': math.log10(2) / 2, 'silog': log * (3 / 8) ** 0.5},
+        },
+        abs=1e-4,
+    )
     assert lower_is_better('rmse')
 
 
@@ -333,9 +342,22 @@ def test_two_metrics_of_different_units(tmp_path):
     results = [detected(coco, [[BOX], []]), segmented(iou, ([[0, 0]], [[0, 1]]))]
     scores = compute_scores([coco, iou], results)
     assert scores.headline == 'bbox_mAP'
-    assert scores.metrics['bbox_mAP'] == pytest.approx(50.5)
+    assert scores.metrics['bbox_mAP'] == scores.metrics['bbox_mAP_50'] == pytest.approx(50.5)
     assert scores.metrics['mIoU'] == 25.0
     assert scores.metrics['aAcc'] == scores.metrics['mAcc'] == 50.0
+    other = compute_scores([iou, coco], results[::-1])
+    assert other.headline == 'mIoU' and other.metrics == scores.metrics
+
+
+def test_a_precision_that_is_no_class_stays_a_score(tmp_path):
+    """That of a metric of somebody's own, beside mmdet's, which names its classes so."""
+    coco, own = coco_metric(tmp_path), coco_metric(tmp_path)
+    computed = {'compute_metrics': lambda self, results: {'best_precision': 0.25}}
+    own.__class__ = type('OwnMetric', (type(coco),), computed)
+    own.prefix = 'own'
+    scores = compute_scores([coco, own], [detected(m, [[BOX], []]) for m in (coco, own)])
+    assert scores.metrics['best_precision'] == 25.0
+    assert list(scores.per_class) == ['bbox_mAP'] and len(scores.per_class['bbox_mAP']) == 2
 
 
 def test_proposals(tmp_path):
@@ -379,7 +401,7 @@ def test_a_panoptic_metric_that_keeps_its_predictions_scores_a_part_of_its_file(
 
 
 def test_metrics_without_their_headline_are_refused():
-    metric = iou_metric(iou_metrics=['mDice'])
+    metric = iou_metric(iou_metrics=['mFscore', 'mDice'])
     results = segmented(metric, ([[0]], [[0]]))
     assert compute_scores([metric], [results]).headline == 'mDice'
     assert compute_scores([metric], [results]).statistics is None

@@ -35,6 +35,11 @@ def test_pictures(sweep, tmp_path):
     source = next((tmp_path / 'cityscapes/leftImg8bit/val/town').glob('*_000000_*.png'))
     difference = cv2.imread(str(clean)).astype(int) - cv2.imread(str(source))
     assert np.abs(difference).mean() < 12
+    # Each says of which protocol and cell it is.
+    first = results['gallery'][0]['images']
+    for kind, cell in (('clean', 'clean'), ('corrupted', 'gaussian_noise/1')):
+        said = f'cityscapes-c, {cell}'.encode()
+        assert said in (tmp_path / first[kind]).read_bytes()
     # A sweep that goes on keeps the pictures.
     again = sweep(work_dir=tmp_path, save_images=2, paint=paint).run()
     assert again['gallery'] == results['gallery']

@@ -60,7 +60,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
             raise InputError(f'{path} is not a config of a model: it has no model=dict(...)')
         if options:
             _merge(cfg, options)
-        _make_buildable(cfg._cfg_dict, path)
+        _buildable(cfg._cfg_dict, path)
         check_values(cfg)
     except ImportError as error:  # classes of a config that imports them are looked up when read
         raise InputError(reason(error)) from error
@@ -74,26 +74,44 @@ def _find_modules(config: Path) -> None:
             sys.path.append(folder)
 
 
-def _make_buildable(node: Any, path: str) -> None:
-    """Replace what mmengine and the task libraries do not build from.
+class PathText(str):
+    """A path of pathlib as the text that libraries, and a config written to a file, need; still used as the path."""
+
+    def __truediv__(self, other: str | os.PathLike) -> Path:
+        return Path(self) / other
+
+    def __getattr__(self, name: str) -> Any:  # of what texts have not
+        return getattr(Path(self), name)
+
+    def __deepcopy__(self, memo: dict) -> 'PathText':
+        return self
+
+    def __reduce__(self) -> tuple:  # a checkpoint has no classes of ours
+        return str, (str(self),)
+
+
+def _buildable(node: Any, path: str) -> Any:
+    """A part of a config with nothing in it that mmengine and the task libraries do not build from.
 
     That is the dotted names that a Runner writes for the classes of a lazy config: mmengine finds a class by
     such a name, but the task libraries' own builders ('mmcv.ops.RoIAlign' in mmdet) do not. A text that
-    names nothing that can be called stays one. And paths of pathlib, most of which must be texts.
+    names nothing that can be called stays one. And paths of pathlib.
     """
-    if isinstance(node, list | tuple):
-        for item in node:
-            _make_buildable(item, path)
-    if not isinstance(node, dict):
-        return
-    for key, value in list(dict.items(node)):  # as they are: `items` of mmengine's builds lazy ones
-        module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
-        if key == 'type' and '.' in module and _builds(module, name):
-            node[key] = LazyObject(module, name, path)
-        elif isinstance(value, os.PathLike):
-            node[key] = os.fspath(value)
-        else:
-            _make_buildable(value, path)
+    if isinstance(node, os.PathLike):
+        return PathText(os.fspath(node))
+    if isinstance(node, list):
+        node[:] = [_buildable(item, path) for item in node]
+    elif type(node) is tuple:
+        return tuple(_buildable(item, path) for item in node)
+    elif isinstance(node, dict):
+        # as they are: `items` of mmengine's builds lazy ones
+        for key, value in list(dict.items(node)):
+            module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
+            if key == 'type' and '.' in module and _builds(module, name):
+                node[key] = LazyObject(module, name, path)
+            else:
+                node[key] = _buildable(value, path)
+    return node
 
 
 def _builds(module: str, name: str) -> bool:

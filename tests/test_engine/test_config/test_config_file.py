@@ -1,6 +1,10 @@
 """Configs wherever they lie and however they are written; `tests/test_command_lines.py` has wrong ones."""
 
+import copy
 import inspect
+import json
+import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -208,6 +212,28 @@ def test_paths_of_pathlib_are_texts(here):
     )
     cfg = read_config('a.py')
     assert (cfg.model.init_cfg[0].checkpoint, cfg.load_from) == ('b.pth', '~/c.pth')
+
+
+def test_paths_of_pathlib_are_still_paths(here):
+    """Classes of the user's own may go on with what the config has, and what is written down is read again."""
+    Path('a.py').write_text(
+        "pathlib = __import__('pathlib')\n"
+        "model = dict(type='A', root=pathlib.Path('b/c.tar.gz'), lists=([pathlib.Path('d')], pathlib.Path('e')))\n"
+    )
+    model = read_config('a.py').model
+    copies = [model.root, copy.deepcopy(model).root, copy.deepcopy([model.root])[0]]
+    for root in copies:
+        assert (root / 'x', root.parent, root.stem) == (Path('b/c.tar.gz/x'), Path('b'), 'c.tar')
+        assert (
+            os.path.join(root, 'x') == 'b/c.tar.gz/x' and root.endswith('.gz') and not root.exists()
+        )
+        assert json.dumps(root) == '"b/c.tar.gz"' and repr(root) == "'b/c.tar.gz'"
+    assert [text / 'f' for text in (*model.lists[0], model.lists[1])] == [Path('d/f'), Path('e/f')]
+    assert type(pickle.loads(pickle.dumps(model.root))) is str  # as in a checkpoint
+    with pytest.raises(AttributeError, match='nothing'):
+        model.root.nothing  # noqa: B018
+    read_config('a.py').dump('b.py')
+    assert read_config('b.py').model == model
 
 
 def test_a_misspelt_path(tmp_path):
