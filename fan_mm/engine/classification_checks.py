@@ -79,8 +79,8 @@ def number_of_classes(model: dict) -> int | None:
     Its head says so; of another library's network the model, and of some networks that end in scores the backbone.
     """
     for part in (model.get('head'), model, model.get('backbone')):
-        for name in ('num_classes', 'num_labels') if isinstance(part, dict) else ():
-            number = part.get(name)
+        given = part if isinstance(part, dict) else {}
+        for number in (given.get('num_classes'), given.get('num_labels')):
             if isinstance(number, int) and number > 0:
                 return number
     return None
