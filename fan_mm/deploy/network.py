@@ -18,7 +18,7 @@ PARTS = ('whole', 'features')
 
 
 def not_taken(size: Sequence[int], error: Exception, others: str = '') -> InputError:
-    """What is said where a model fails at a size.
+    """The error of a model that fails at a size.
 
     Args:
         size: height and width in pixels.
@@ -145,7 +145,7 @@ class Network(nn.Module):
         return labels.to(torch.uint8) if small else labels
 
     def _head(self) -> nn.Module | None:
-        """What makes scores of features; None where the model does not say how it makes them."""
+        """The head that computes scores from features; None if the model does not name one."""
         if self.wraps:
             return None
         name = 'head' if self.task == 'classification' else 'decode_head'
@@ -217,7 +217,7 @@ class Network(nn.Module):
 
 
 class _Enlarge(nn.Module):
-    """What mmseg's ``Upsample`` does by a whole factor, without making numbers of sizes.
+    """mmseg's ``Upsample`` by a whole factor, without constants in the graph.
 
     Its ``int(t * scale_factor)`` is a constant in a graph.
     """
@@ -232,7 +232,7 @@ class _Enlarge(nn.Module):
 
 
 def _with_open_sizes(model: nn.Module) -> nn.Module:
-    """Replace what would fix the sizes within a graph, in a model's own modules."""
+    """Replace those of a model's modules that would fix sizes within a graph."""
     child: Any  # torch knows of its tensors and modules alone
     for parent in list(model.modules()):
         for name, child in parent.named_children():

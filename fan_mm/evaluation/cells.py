@@ -30,6 +30,7 @@ from fan_mm.logs import warn
 # What numpy raises where a .npz is not what was written.
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 COPIES = 'copies of '  # entries of an identity that are about one cell
+METRIC = 'metric: '  # entries that are settings of the metric
 PROTOCOL = 'protocol'  # entry of an identity: the name of a benchmark, or of a real condition
 _IDENTITY = 'identity'  # of its sweep, in the files of a cell
 _ARRAYS, _SEAL = 'arrays', 'seal'  # in a record: hashes of its statistics' file, and of all else
@@ -93,6 +94,8 @@ def _differ(name: str, there: dict[str, str], now: dict[str, str]) -> bool:
     one, other = there.get(name), now.get(name)
     if name.startswith(COPIES) and None in (one, other):
         return False  # more cells, or other ones
+    if name.startswith(METRIC) and None in (one, other):
+        return False  # of an earlier version
     if name == PROTOCOL and (None in (one, other) or {one, other} <= BENCHMARKS.keys()):
         return (
             False  # of an earlier version; benchmarks share their cells, where all else is the same

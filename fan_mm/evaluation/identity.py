@@ -196,11 +196,16 @@ def listing_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     return _digest([type(dataset).__name__, classes, samples])
 
 
-def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
+def dataset_sha256(dataset: Any, infos: Sequence[Mapping], listing: str | None = None) -> str:
     """Hash of a dataset: its `listing_sha256`, whatever else it knows of its samples, and content.
 
     Content is the sizes of all files and the bytes of those of `SAMPLE` samples, evenly spaced. Files
     that cannot be read here, as on a remote backend, count by their names; the log says so.
+
+    Args:
+        dataset: of mmengine's kind.
+        infos: of its samples that count.
+        listing: its `listing_sha256`, where it is known.
     """
     samples = [_sample(info) for info in infos]
     chosen = spread(len(infos), SAMPLE)
@@ -208,7 +213,8 @@ def dataset_sha256(dataset: Any, infos: Sequence[Mapping]) -> str:
     unread = sum(size is None for sample in samples for size in sample['sizes'].values())
     if unread:
         warn(f'{unread} files of the dataset cannot be read from here: they are identified by name')
-    return _digest([listing_sha256(dataset, infos), samples, sample_sha256(files)])
+    listing = listing or listing_sha256(dataset, infos)
+    return _digest([listing, samples, sample_sha256(files)])
 
 
 def _sample(info: Mapping) -> dict[str, Any]:

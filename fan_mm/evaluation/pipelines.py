@@ -171,14 +171,11 @@ def on_the_fly(transforms: Sequence, step: Any, landmarks: Landmarks | None = No
     return as_the_model_gets_it(transforms, step, marks)
 
 
-def as_the_model_gets_it(
-    transforms: Sequence, step: Any, landmarks: Landmarks | None = None
-) -> Transforms:
+def as_the_model_gets_it(transforms: Sequence, step: Any, landmarks: Landmarks) -> Transforms:
     """Corrupt the image last of all, before the sample is packed, at the size at which the model gets it."""
-    marks = landmarks or landmarks_of(transforms)
-    if marks.ends_with_image:
+    if landmarks.ends_with_image:
         return [*transforms, step]
-    return insert(transforms, step, marks.packs, after=False)
+    return insert(transforms, step, landmarks.packs, after=False)
 
 
 def from_files(transforms: Sequence, step: Any, landmarks: Landmarks | None = None) -> Transforms:

@@ -89,7 +89,7 @@ def build_results(
         # masks, and objects by size: numbers that papers quote beside the box mAP
         summarized = others if task == 'detection' else []
     # corruption errors are those of top-1 accuracy
-    classes = len(dataset['classes']) if headline == 'top1' or task != 'classification' else 0
+    classes = len(dataset['classes']) if headline == 'top1' else 0
     draws = per_image.resampled() if per_image is not None else None
     drawn = {n: dict(d) for n, d in per_image.others.items()} if per_image is not None else {}
     return {

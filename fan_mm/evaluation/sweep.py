@@ -3,7 +3,7 @@
 import bisect
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class RobustnessSweep:
             CPU.
         model_info: for the results: 'name', 'config', 'checkpoint', and 'config_sha256' and
             'checkpoint_sha256', which identify the cells in ``work_dir`` as those of this
-            model. By default the hash of the weights does, and changes of pipeline or metric go unnoticed.
+            model. By default the hash of the weights does, and changes of the pipeline go unnoticed.
         image_cache: where to keep each image, as it is in the pipeline before the corruption, for
             all cells: 'auto', 'off' or a folder (`fan_mm.evaluation.loading.image_cache`). It does
             not change results, and is removed at the end.
@@ -195,13 +195,14 @@ class RobustnessSweep:
         self.audit_colours = audit_colours
         if audit_colours and self.parts:
             raise InputError('--audit-colours does not support an evaluator for several datasets')
+        listing = cache(partial(identity.listing_sha256, self.clean_loader.dataset, infos))
         refuse_differences(
             'the images or labels',
-            lambda: self._on_this_machine(infos),
+            lambda: self._on_this_machine(listing()),
             'copy the same data to all',
         )
         self.dataset_sha256: str | None = None  # known where the store is opened, on rank 0
-        self._on_rank_0(lambda: self._open(infos, overwrite))
+        self._on_rank_0(lambda: self._open(infos, listing(), overwrite))
 
     def run(self) -> dict[str, Any]:
         """Evaluate the cells that are not done yet.
@@ -355,10 +356,9 @@ class RobustnessSweep:
         check_fit(images, self.cells[1:], self.paths, self.clean_loader.dataset)
         return images
 
-    def _on_this_machine(self, infos: Sequence[Mapping]) -> str:
+    def _on_this_machine(self, listing: str) -> str:
         """Which images and labels are read here, in short."""
-        digest = identity.listing_sha256(self.clean_loader.dataset, infos)[:8]
-        found = f'{len(infos)} images listed as {digest}'
+        found = f'{len(self.samples)} images listed as {listing[:8]}'
         if self.premade is None:
             return found
         copies = [self.premade.contents(cell, self.paths)[:8] for cell in self.cells[1:]]
@@ -370,12 +370,12 @@ class RobustnessSweep:
             return contextlib.nullcontext()
         return alone_in(output_folder(self.work_dir))
 
-    def _open(self, infos: Sequence[Mapping], overwrite: bool) -> None:
+    def _open(self, infos: Sequence[Mapping], listing: str, overwrite: bool) -> None:
         """Open the store, on rank 0."""
         with self._alone():
             self.gathering.tidy()
             dataset = self.clean_loader.dataset
-            self.dataset_sha256 = identity.listing_sha256(dataset, infos)
+            self.dataset_sha256 = listing
             images = 'on the fly'
             if self.premade:
                 images = self.premade.origin()
@@ -389,9 +389,10 @@ class RobustnessSweep:
                     resized=self.resized,
                     images=images,
                     model=self.model_info,
-                    content=identity.dataset_sha256(dataset, infos),
+                    content=identity.dataset_sha256(dataset, infos, listing),
                     samples=len(self.samples),
                     calibration=self.calibration.identity(dataset) if self.calibration else {},
+                    settings=self.metric_settings(),
                 ),
                 overwrite,
             )

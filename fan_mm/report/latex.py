@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from fan_mm.report.labels import DASH, MINUS, UNLIKE
 
 NEEDS = '% needs \\usepackage{booktabs,graphicx}'
+# what follows, up to a brace, no wider than the page (graphicx)
+_NO_WIDER = '\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%'
 _SPECIAL = {
     **{c: f'\\{c}' for c in '&%$#_{}'},
     **{'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}'},
@@ -44,7 +46,7 @@ def group_heads(groups: Sequence[tuple[str, int]], before: int) -> list[str]:
 
 
 def latex_table(width: int, lines: Sequence[str], caption: str) -> str:
-    """A ``table*`` over both columns of a paper.
+    """A ``table*`` over both columns of a paper, made smaller where it is wider than they are.
 
     Args:
         width: number of its columns, the first of them text.
@@ -55,11 +57,12 @@ def latex_table(width: int, lines: Sequence[str], caption: str) -> str:
         [
             '\\begin{table*}',
             '\\centering\\small\\setlength{\\tabcolsep}{3pt}',
+            _NO_WIDER,
             f'\\begin{{tabular}}{{l{"r" * (width - 1)}}}',
             '\\toprule',
             *lines,
             '\\bottomrule',
-            '\\end{tabular}',
+            '\\end{tabular}}',
             f'\\caption{{{caption.strip()}}}',
             '\\end{table*}',
         ]

@@ -66,8 +66,11 @@ def write_shift_comparison(
     if pairs:
         drawn['simulated_real'] = simulated_against_real(pairs)
     texts = _markdown(comparison, list(drawn)), _latex(comparison)
-    protocols = [t.protocol for t in comparison.tables] + [s.protocol for s, _ in pairs]
-    return write_files(Path(out_dir), drawn, protocols, *texts, partial(_html, comparison))
+    tables: list[RobustnessTable | ShiftTable] = [
+        *comparison.tables,
+        *(sweep for sweep, _ in pairs),
+    ]
+    return write_files(Path(out_dir), drawn, tables, *texts, partial(_html, comparison))
 
 
 def _same_checkpoints(

@@ -113,6 +113,7 @@ TESTS = {
     'sweeping/identity': 'test_evaluation/test_sweeping/test_sweep_identity.py',
     'evaluation/matching': 'test_evaluation/test_matching.py test_evaluation/test_average_precision.py',
     'evaluation/scores': 'test_evaluation/test_scores.py test_evaluation/test_sweep_metrics.py',
+    'evaluation/results': 'test_evaluation/test_results.py test_report/test_edited_results.py',
     'evaluation/metrics': (
         'test_evaluation/test_metrics.py test_evaluation/test_summary.py '
         'test_evaluation/test_published_sources.py'

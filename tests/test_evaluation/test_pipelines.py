@@ -152,7 +152,7 @@ def test_files_are_chosen_before_loading():
 def test_cropped_files_are_not_cropped_again():
     pytest.importorskip('mmpretrain')
     from mmcv.transforms import CenterCrop
-    from mmpretrain.datasets.transforms import ResizeEdge
+    from mmpretrain.datasets.transforms import EfficientNetCenterCrop, ResizeEdge
 
     steps = [Load(), ResizeEdge(256), CenterCrop(224), named('PackInputs')]
     corrupted = from_files(steps, Step())
@@ -163,6 +163,10 @@ def test_cropped_files_are_not_cropped_again():
     steps[-1] = named('PackSegInputs')
     resize = next(t for t in from_files(steps, Step()) if isinstance(t, ResizeEdge))
     assert resize.scale == 256
+    # EfficientNet's crop resizes, and so does what stands for it.
+    crop = EfficientNetCenterCrop(224, interpolation='lanczos')
+    instead = from_files([Load(), crop, named('PackInputs')], Step())[2]
+    assert (instead.scale, instead.interpolation) == ((224, 224), 'lanczos')
 
 
 def picture_through(steps, file):
@@ -272,11 +276,13 @@ def test_flatten_looks_inside():
     assert {'Load', 'TestTimeAug', 'Small', 'Pack'} <= set(names)
 
 
-@pytest.mark.parametrize('place', [on_the_fly, as_the_model_gets_it])
+@pytest.mark.parametrize(
+    ('place', 'pack'), [(on_the_fly, 'PackInputs'), (as_the_model_gets_it, 'PackSegInputs')]
+)
 @pytest.mark.parametrize(
     ('side', 'resize'), [(31, []), (64, [dict(type='Resize', scale=(28, 28))])]
 )
-def test_pictures_that_are_too_small_to_be_corrupted(tmp_path, place, side, resize):
+def test_pictures_that_are_too_small_to_be_corrupted(tmp_path, place, pack, side, resize):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((side, 64, 3), np.uint8))
 
     class Pictures(BaseDataset):
@@ -285,7 +291,7 @@ def test_pictures_that_are_too_small_to_be_corrupted(tmp_path, place, side, resi
 
     load = [dict(type='mmcv.LoadImageFromFile')]
     resize = [TRANSFORMS.build(step) for step in resize]
-    data = Pictures(pipeline=[*load, *resize, named('PackInputs')])
+    data = Pictures(pipeline=[*load, *resize, named(pack)])
     with pytest.raises(
         InputError, match=r'has (64x31|28x28) pixels, but the corruptions need 32x32'
     ):

@@ -74,6 +74,19 @@ def test_edited_results_say_it_in_every_form(write, edit, tmp_path):
     assert rows[0][-1] == 'doubt' and all('was edited' in row[-1] for row in rows[1:])
 
 
+def test_everything_that_a_report_shows_is_sealed(tmp_path):
+    folder = sweep(tmp_path / 'out')
+    content = json.loads((folder / RESULTS).read_text())
+    for part in ('benchmark', 'metric', 'dataset', 'other_summaries'):
+        edited = {**content, part: {**content.get(part, {}), 'more': {}}}
+        (folder / RESULTS).write_text(json.dumps(edited))
+        assert 'was edited' in read_results(folder)['doubt'], part
+    (folder / RESULTS).write_text(json.dumps({**content, 'task': 'another'}))
+    assert 'was edited' in read_results(folder)['doubt']
+    (folder / RESULTS).write_text(json.dumps({**content, 'model': {'name': 'renamed'}}))
+    assert 'doubt' not in read_results(folder)
+
+
 @pytest.mark.parametrize('write', [sweep, written])
 def test_other_statistics_beside_results_are_told(write, tmp_path):
     folder = write(tmp_path / 'out')

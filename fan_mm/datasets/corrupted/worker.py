@@ -32,7 +32,7 @@ from fan_mm.fileio import write_whole
 
 @dataclass
 class Outcome:
-    """What became of one image.
+    """The result for one image.
 
     Attributes:
         digests: SHA-256 digest, by index of the cell, of every file that is there and was not known.

@@ -14,7 +14,7 @@ _WALKED: ContextVar[dict[str, list[tuple[str, ...]]] | None] = ContextVar('walke
 
 @contextlib.contextmanager
 def walked_once() -> Iterator[None]:
-    """Walk each folder once for the length of a block: on a network disk, that takes long.
+    """Walk each folder only once within a block: on a network disk, it takes long.
 
     Finding a set lists its folder, and so does the dataset of each of its conditions.
     """

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.config.lazy import LazyObject
 from mmengine.config.utils import MODULE2PACKAGE
 
+from fan_mm import packaged
 from fan_mm.engine.config.old import refuse_old_config
 from fan_mm.engine.config.values import KNOWN_KEYS, check_values
 from fan_mm.errors import InputError
-from fan_mm.packaged import config_named
 
 _LONGEST = 400  # characters of a third-party message
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
@@ -36,7 +36,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
     """
     file = Path(path).expanduser()
     if not file.exists():
-        named = config_named(path)
+        named = packaged.config_named(path)
         if named is None:
             beside = [other.name for other in file.parent.glob('*.py')]
             near = difflib.get_close_matches(file.name, beside, 1, 0.8)
@@ -82,6 +82,12 @@ class PathText(str):
 
     def __getattr__(self, name: str) -> Any:  # of what texts have not
         return getattr(Path(self), name)
+
+    def __deepcopy__(self, memo: dict) -> 'PathText':
+        return self
+
+    def __reduce__(self) -> tuple:  # a checkpoint has no classes of ours
+        return str, (str(self),)
 
 
 def _buildable(node: Any, path: str) -> Any:
@@ -213,6 +219,11 @@ def _what_failed(error: BaseException, path: str) -> str:
         return f'{path}: custom_imports: {_why_not_imported(cause)}'
     if isinstance(error, ModuleNotFoundError) and (there := _under_another_name(error)):
         return f'{file}: {there}'
+    if _names_ours(error):
+        return (
+            f"{file}: mmengine has no 'fan_mm::' in a _base_: write the path instead, such as "
+            f'{packaged.folder("configs")}{os.sep}fan_hybrid_s_cityscapes.py'
+        )
     if isinstance(error, UnicodeDecodeError):
         return f'{file} is not text in UTF-8'
     if isinstance(error, SystemExit):
@@ -232,6 +243,13 @@ def _under_another_name(error: ModuleNotFoundError) -> str | None:
         f'this mmengine looks for {package}, but {library} is installed under another name: instead of '
         f"'{library}::', write {folder}{os.sep}"
     )
+
+
+def _names_ours(error: BaseException) -> bool:
+    """Whether mmengine was asked for a ``fan_mm::config``; it knows a fixed list of libraries."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    asked = frame.f_locals if frame.f_code.co_name == '_get_package_and_cfg_path' else {}
+    return 'fan_mm' in (asked.get('package'), str(asked.get('cfg_path')).partition('::')[0])
 
 
 def _place(error: BaseException) -> tuple[list[str], str]:

@@ -125,7 +125,7 @@ def find_module(
 
 
 def fans_inside(module: nn.Module) -> dict[str, CheckpointedBackbone]:
-    """The FAN backbones of a model by what stands in front of their tensors' names."""
+    """The FAN backbones of a model, by the prefixes of their tensors' names."""
     return {
         f'{path}.' if path else '': part
         for path, part in module.named_modules()
@@ -149,7 +149,7 @@ def load_pretrained(
     prefix: str | None = None,
     ask: str | None = _ASK_INIT_CFG,
 ) -> set[str]:
-    """Load a released or own checkpoint into a backbone, every key accounted for.
+    """Load a released or own checkpoint into a backbone, with every key accounted for.
 
     Classifier heads and layers that the backbone does not have (class attention and final norm in
     dense use) are left out; detection's own layers (``learnable_downsample``, ``out_norm``) keep
@@ -256,7 +256,7 @@ def _part(key: str) -> str:
 
 
 def _missing(own: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """What a file lacks but must have: layers that dense use adds, and token pooling, may be new."""
+    """Required tensors that a file lacks: layers that dense use adds, and token pooling, may be new."""
     pooled = any('.token_pooling.' in key for key in ours)
     return [
         key

@@ -15,7 +15,7 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def has_kernels(x: Tensor) -> bool:
-    """Whether the operators are made for ``x``: on a GPU, of 32 or 16 bits.
+    """Whether the operators support ``x``: on a GPU, with 32 or 16 bits.
 
     A graph that leaves for another program keeps to PyTorch's own, and so does what torch.func transforms.
     """
@@ -81,7 +81,7 @@ def power_of_2(length: int) -> int:
 
 
 def needs_gradient(*inputs: Tensor) -> bool:
-    """Whether autograd follows what is computed from these."""
+    """Whether autograd records computations with these."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
 
 

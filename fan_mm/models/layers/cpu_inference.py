@@ -13,7 +13,7 @@ PART_SIZE = 2**20  # values of a hidden tensor that are computed at once (4 MB)
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is computed on a CPU now, neither traced nor compiled."""
+    """Whether ``x`` is computed eagerly on a CPU, neither traced nor compiled."""
     return x.device.type == 'cpu' and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 

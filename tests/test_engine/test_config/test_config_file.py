@@ -71,6 +71,16 @@ def test_files_that_cannot_be_read(here, content, words):
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('name', ['fan_hybrid_t_cityscapes.py', '_base_/default_runtime.py'])
+def test_a_base_of_ours_is_named_by_its_path(here, name):
+    (here / 'a.py').write_text(f"_base_ = 'fan_mm::{name}'")
+    with pytest.raises(InputError, match=r"a\.py: mmengine has no 'fan_mm::' in a _base_") as error:
+        read_config('a.py')
+    path = str(error.value).rpartition(' such as ')[2]
+    (here / 'a.py').write_text(f'_base_ = {path!r}')
+    assert read_config('a.py').model.backbone.type == 'FANHybrid'
+
+
 def test_a_library_under_the_name_of_another_distribution(here, monkeypatch):
     """onedl-mmengine looks for mmsegmentation, whose configs onedl-mmsegmentation carries."""
     library = pytest.importorskip('mmseg')
@@ -211,7 +221,7 @@ def test_paths_of_pathlib_are_still_paths(here):
         "model = dict(type='A', root=pathlib.Path('b/c.tar.gz'), lists=([pathlib.Path('d')], pathlib.Path('e')))\n"
     )
     model = read_config('a.py').model
-    copies = [model.root, copy.deepcopy(model).root, pickle.loads(pickle.dumps(model.root))]
+    copies = [model.root, copy.deepcopy(model).root, copy.deepcopy([model.root])[0]]
     for root in copies:
         assert (root / 'x', root.parent, root.stem) == (Path('b/c.tar.gz/x'), Path('b'), 'c.tar')
         assert (
@@ -219,6 +229,7 @@ def test_paths_of_pathlib_are_still_paths(here):
         )
         assert json.dumps(root) == '"b/c.tar.gz"' and repr(root) == "'b/c.tar.gz'"
     assert [text / 'f' for text in (*model.lists[0], model.lists[1])] == [Path('d/f'), Path('e/f')]
+    assert type(pickle.loads(pickle.dumps(model.root))) is str  # as in a checkpoint
     with pytest.raises(AttributeError, match='nothing'):
         model.root.nothing  # noqa: B018
     read_config('a.py').dump('b.py')
