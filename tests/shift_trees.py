@@ -492,6 +492,6 @@ LISTS = {
     'bdd100k, night': ('images_trainval_night_correct_filenames.txt', ['a-1.jpg', '', 'b-1']),
     'muses, flattened, meta.json': (
         'meta.json',
-        ['{"REC0001_frame_000001": {"weather": "rain", "time_of_day": "night"}}'],
+        ['{"val": {"REC0001_frame_000001": {"weather": "rain", "time_of_day": "night"}}}'],
     ),
 }

@@ -74,10 +74,16 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def number_of_classes(model: dict) -> int | None:
-    """The number of classes of a classifier's head; None if its config does not say."""
-    head = model.get('head')
-    number = head.get('num_classes') if isinstance(head, dict) else None
-    return number if isinstance(number, int) and number > 0 else None
+    """How many classes a classifier tells apart; None if its config does not say.
+
+    Its head says so; of another library's network the model, and of some networks that end in scores the backbone.
+    """
+    for part in (model.get('head'), model, model.get('backbone')):
+        given = part if isinstance(part, dict) else {}
+        for number in (given.get('num_classes'), given.get('num_labels')):
+            if isinstance(number, int) and number > 0:
+                return number
+    return None
 
 
 def check_same_folders(folders: Mapping[str, Sequence[str]]) -> None:
@@ -124,7 +130,7 @@ def other_positions(place: str, names: Sequence[str], model: dict) -> str | None
     Folders sorted by their names: class 10 before class 2, ImageNet's classes by their English names, or a
     part of them. Right for a model that was trained on such folders, and a silently wrong number for another.
     """
-    number = number_of_classes(model) or model.get('num_classes') or _IMAGENET
+    number = number_of_classes(model) or _IMAGENET
     wordnet = all(re.match(r'n\d{8}(?!\d)', name) for name in names)
     if wordnet and number == _IMAGENET and len(names) < _IMAGENET:
         return (
@@ -234,7 +240,7 @@ def _check_class_folders(
         )
     if number is not None and number < len(names):
         raise InputError(
-            f'{place}: {folder} has {len(names)} class folders, but model.head.num_classes is {number}'
+            f'{place}: {folder} has {len(names)} class folders, but the model knows {number} classes'
         )
 
 
@@ -307,6 +313,6 @@ def check_number_of_classes(
     number = number_of_classes(model)
     if number is not None and classes is not None and number < len(classes):
         raise InputError(
-            f'{place} ({type_name(cfg)}) has {len(classes)} classes, but model.head.num_classes is '
-            f'{number}: set that, or metainfo.classes of the datasets'
+            f'{place} ({type_name(cfg)}) has {len(classes)} classes, but the model knows {number}: set '
+            'model.head.num_classes, or metainfo.classes of the datasets'
         )

@@ -10,6 +10,7 @@ import mmap
 import operator
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,8 @@ def open_session(model: str | os.PathLike | bytes, device: str = 'cpu') -> Any:
     except Exception as error:  # onnxruntime has a dozen kinds
         name = 'the graph' if isinstance(model, bytes) else model
         other = None if isinstance(model, bytes) else what_else(model)
+        if not isinstance(model, bytes) and other is None and zipfile.is_zipfile(model):
+            other = 'but a torch checkpoint: give it a name in .pth'
         if other and not other.startswith('but an ONNX file'):
             raise InputError(f'{name} is not an ONNX file, {other}') from None
         raise InputError(f'onnxruntime rejects {name}: {first_line(error)}') from None

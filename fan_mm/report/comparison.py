@@ -9,7 +9,6 @@ differences the same everything.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +21,13 @@ from fan_mm.evaluation.results import CORRUPTIONS, protocol_of, read_results
 from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps, unusual
 from fan_mm.few_names import few_and_more
 from fan_mm.report.calibration import MEASURES, PLAIN
-from fan_mm.report.labels import UNLIKE, benchmark_label, corruption_in_sentence, scope_label
+from fan_mm.report.labels import (
+    UNLIKE,
+    benchmark_label,
+    corruption_in_sentence,
+    scope_label,
+    unique_names,
+)
 from fan_mm.report.robustness_table import Measure, RobustnessTable
 from fan_mm.report.shift_table import ShiftTable
 
@@ -249,17 +254,6 @@ def build_comparison(paths: Sequence[str | os.PathLike], published: bool = False
 def doubts(tables: Sequence[RobustnessTable | ShiftTable]) -> list[str]:
     """What is wrong with edited results, for the notices."""
     return [f'{t.name}: {t.results["doubt"]}.' for t in tables if t.results.get('doubt')]
-
-
-def unique_names(results: Sequence[dict], paths: Sequence[str | os.PathLike]) -> list[str]:
-    """Model names; where two are equal, with the name of their folder, or else with a number."""
-    names = [r['model']['name'] for r in results]
-    folders = [(p if p.is_dir() else p.parent).resolve().name for p in map(Path, paths)]
-    for more in (folders, [str(i) for i in range(1, len(names) + 1)]):
-        names = [
-            f'{n} ({m})' if names.count(n) > 1 else n for n, m in zip(names, more, strict=True)
-        ]
-    return names
 
 
 def _differing(first: dict, other: dict, fields: dict) -> list[str]:

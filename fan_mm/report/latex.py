@@ -16,7 +16,8 @@ _SPECIAL = {
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
+    """Text with LaTeX's special characters escaped, and its quotation marks."""
+    text = re.sub(r'"([^"]*)"', r"``\1''", text)
     return re.sub('|'.join(map(re.escape, _SPECIAL)), lambda m: _SPECIAL[m[0]], text)
 
 

@@ -32,7 +32,8 @@ from fan_mm.evaluation.shifts.published import (
 )
 from fan_mm.evaluation.sweeping.truth import differing_settings, other_overlaps
 from fan_mm.report.calibration import calibration_digits, csv_columns
-from fan_mm.report.comparison import doubts, read_alike, unique_names
+from fan_mm.report.comparison import doubts, read_alike
+from fan_mm.report.labels import unique_names
 from fan_mm.report.shift_table import ShiftTable, condition_label
 
 _COMBINED = {POOLED: 'pooled', MEAN: 'mean of conditions'}

@@ -8,6 +8,7 @@ import pytest
 from fan_mm.datasets import CamVidDataset
 from fan_mm.datasets.scenes import shift_layouts
 from fan_mm.datasets.scenes.labels import THINGS
+from fan_mm.datasets.shifts import ShiftDataset
 from fan_mm.datasets.shifts.cityscapes import _RAINS
 from fan_mm.datasets.shifts.coco_o import _DOMAINS
 from fan_mm.datasets.shifts.label_maps import LABEL_MAPS
@@ -33,6 +34,11 @@ def test_coco_is_mmdets():
     # the ten that COCO's annotations leave out: street sign, hat, shoe, eye glasses, plate, mirror,
     # window, desk, door and blender
     assert set(range(1, 91)) - set(ids) == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+
+
+def test_sets_of_real_conditions_have_the_colours_of_mmsegs_cityscapes():
+    cityscapes = pytest.importorskip('mmseg.datasets').CityscapesDataset
+    assert ShiftDataset.METAINFO == cityscapes.METAINFO
 
 
 def test_cityscapes_things_are_mmdets_with_their_label_ids():

@@ -14,7 +14,11 @@ from mmengine.registry import DefaultScope
 from fan_mm.datasets.scenes import write_imagenet
 from fan_mm.engine import prepare_runtime
 from fan_mm.engine.checks.datasets import unread_settings
-from fan_mm.engine.classification_checks import labels_by_folder, other_positions
+from fan_mm.engine.classification_checks import (
+    labels_by_folder,
+    number_of_classes,
+    other_positions,
+)
 from fan_mm.engine.config_checks import check_checkpoints, check_data, check_settings
 from fan_mm.engine.runtime import register_task_library
 from fan_mm.errors import InputError
@@ -358,7 +362,22 @@ def test_classes_in_another_order_than_their_folders_are_said(parsed, data):
 def test_folders_against_the_head(parsed):
     cfg = copy.deepcopy(parsed)
     cfg.model.head.num_classes = 7
-    assert 'has 10 class folders, but model.head.num_classes is 7' in data_complaint(cfg)
+    assert 'has 10 class folders, but the model knows 7 classes' in data_complaint(cfg)
+
+
+@pytest.mark.parametrize(
+    ('model', 'number'),
+    [
+        (dict(head=dict(num_classes=3), backbone=dict(num_classes=5)), 3),
+        (dict(head=dict(type='ClsHead'), backbone=dict(type='VGG', num_classes=5)), 5),
+        (dict(head=dict(type='ClsHead'), backbone=dict(type='VGG', num_classes=-1)), None),
+        (dict(type='TimmClassifier', num_classes=4), 4),
+        (dict(type='HuggingFaceClassifier', num_labels=4), 4),
+        (dict(head=None), None),
+    ],
+)
+def test_how_many_classes_a_model_knows(model, number):
+    assert number_of_classes(model) == number
 
 
 @pytest.mark.parametrize('kind', ['CIFAR100', 'mmpretrain.CIFAR100'])

@@ -1,5 +1,6 @@
 """What is wrong with the first batch is said before anything long; nothing else is changed."""
 
+import errno
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -289,6 +290,7 @@ def test_a_training_without_validation():
     watching = hook.FirstBatchHook()
     watching.before_train(runner)
     assert str(watching.explain(ValueError('a'))) == 'the first training step fails: ValueError: a'
+    assert watching.explain(OSError(errno.ENOSPC, 'No space left', 'iter_1.pth')) is None
 
 
 @pytest.mark.parametrize(

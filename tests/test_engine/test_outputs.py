@@ -15,6 +15,7 @@ from fan_mm.engine.first_batch.outputs import (
     check_outputs,
     classes_without_images,
     not_finite,
+    scores_below_a_threshold,
     unknown_classes,
     without_losses,
 )
@@ -166,6 +167,30 @@ def test_averages_over_classes_that_no_image_has(labels, options, said, name):
     )
     assert classes_without_images(scores(0.1, 0.2), labels, Evaluator(metrics.Accuracy())) is None
     assert classes_without_images([dict(pred_label=1)], labels, Evaluator(metric)) is None
+
+
+@pytest.mark.parametrize(
+    ('values', 'name', 'options', 'said'),
+    [
+        ((-3.0, -1.0), 'Accuracy', {}, 'thrs=0.0: set thrs=None'),
+        ((-3.0, 1.0), 'SingleLabelMetric', dict(thrs=(0.5, 0.2)), 'thrs=0.5: set thrs=None'),
+        ((-3.0, -1.0), 'Accuracy', dict(thrs=None), None),
+        ((0.0, 1.0), 'Accuracy', {}, None),
+        ((-3.0, -1.0), 'MultiLabelMetric', {}, None),
+    ],
+)
+def test_right_predictions_below_a_threshold(values, name, options, said):
+    metric = getattr(pytest.importorskip('mmpretrain.evaluation'), name)(**options)
+    found = scores_below_a_threshold(scores(*values), Evaluator([metric]))
+    assert found is None if said is None else found.endswith(said) and f'{name} counts' in found
+
+
+def test_what_accuracy_makes_of_logits():
+    """As `scores_below_a_threshold` says."""
+    metric = pytest.importorskip('mmpretrain.evaluation').Accuracy
+    right = torch.tensor([[-1.0, -3.0]])
+    assert float(metric.calculate(right, torch.tensor([0]))[0][0]) == 0
+    assert float(metric.calculate(right, torch.tensor([0]), thrs=(None,))[0][0]) == 100
 
 
 def test_what_a_perfect_model_has_where_a_class_has_no_images():

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fan_mm.evaluation import identity
 from fan_mm.evaluation.identity import (
     _content,
     _digest,
+    _plain,
     config_sha256,
     dataset_sha256,
     listing_sha256,
@@ -39,6 +41,7 @@ def digest(**changes):
     [
         dict(model__backbone__type='FANSwin'),
         dict(data_preprocessor__mean=[0, 0, 0]),  # mmpretrain keeps it beside the model
+        dict(data_preprocessor__mean=[123.5, 116.28, 103.53]),
         dict(test_dataloader__batch_size=4),
         dict(test_evaluator__type='MultiLabelMetric'),
         dict(custom_hooks=[dict(type='EMAHook')]),  # evaluates the averaged weights
@@ -99,7 +102,6 @@ OBJECTS = {
     'object': Made,
     'lambda': lambda: lambda value: value + 1,
     'partial': lambda: functools.partial(round, ndigits=2),
-    'set': lambda: {'b', 'a', 'c'},
     'array': lambda: np.arange(3),
     'tensor': lambda: torch.arange(3),
     'slice': lambda: slice(1, 2),
@@ -109,6 +111,10 @@ OBJECTS = {
 @pytest.mark.parametrize('make', OBJECTS.values(), ids=OBJECTS)
 def test_objects_in_a_config_have_no_address(make):
     assert _digest(_content([make()])) == _digest(_content([make()]))
+
+
+def test_the_order_of_sets_does_not_count():
+    assert _plain({'b', 'a', 'c'}) == _plain(frozenset('bac')) == ['a', 'b', 'c']
 
 
 def test_other_objects_are_others():
@@ -163,15 +169,19 @@ def test_where_things_lie_does_not_count(place):
 @pytest.mark.parametrize(
     'key', ['model.init_cfg.checkpoint', 'test_evaluator.ann_file', 'test_dataloader.pipeline.maps']
 )
-def test_the_content_of_files_counts_wherever_they_lie(tmp_path, key):
+def test_the_content_of_files_counts_wherever_they_lie(tmp_path, monkeypatch, key):
     key = key.replace('.', '__')
     for name in ('one', 'two', 'three'):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'file.bin').write_bytes(b'other' if name == 'three' else b'equal')
+        (tmp_path / name / 'more.bin').write_bytes(b'more')
     one, two, three = (str(tmp_path / n / 'file.bin') for n in ('one', 'two', 'three'))
     assert digest(**{key: one}) == digest(**{key: two}) != digest(**{key: three})
     one, two, three = (str(tmp_path / n) for n in ('one', 'two', 'three'))
-    assert digest(**{key: one}) == digest(**{key: two}) != digest(**{key: three})
+    before = digest(**{key: one})
+    listed = Path.iterdir  # in whatever order
+    monkeypatch.setattr(Path, 'iterdir', lambda path: sorted(listed(path), reverse=path.name > 't'))
+    assert before == digest(**{key: one}) == digest(**{key: two}) != digest(**{key: three})
 
 
 def test_folders_that_are_written_do_not_count(tmp_path):

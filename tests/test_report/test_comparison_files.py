@@ -99,6 +99,7 @@ def test_latex_is_a_rectangular_table(folder):
     assert 'fan\\_50\\%' in text
     assert not re.search(r'[^\x00-\x7f]', text)
     assert text.index('As published') < text.index('FAN-S-Hybrid')
+    assert "is headed ``Contr, Satur, JPEG, Pixel''; the numbers" in text and '"' not in text
 
 
 def test_every_row_can_be_traced_to_its_checkpoint(folder):

@@ -45,6 +45,7 @@ def check_voc(place: str, dataset: Any, indices: Any = None, pipeline: Any = Non
     names_file, *folders = _places(dataset)
     if folders[1] is None:
         return []  # without labels
+    refuse_missing(place, 'list', [names_file])
     listed = chosen(list_from_file(names_file), indices)
     if not listed:
         raise InputError(f'{place} is empty: {names_file} contains no names')

@@ -18,7 +18,7 @@ from fan_mm.engine.first_batch.dealing import say_dealing
 from fan_mm.engine.first_batch.samples import failed_sample, one_line
 from fan_mm.engine.first_batch.trial import try_loop
 from fan_mm.engine.machines import collect_without_disk, refuse_other_images
-from fan_mm.errors import InputError, is_of_lost_process, is_of_memory
+from fan_mm.errors import InputError, is_of_disk, is_of_lost_process, is_of_memory
 
 
 class FirstBatchHook(Hook):
@@ -97,7 +97,7 @@ class FirstBatchHook(Hook):
             return explained
         if sampler := _sampling(error):
             return InputError(f'{sampler} cannot choose samples: {one_line(error)}')
-        if self.began and not self.finished_one:
+        if self.began and not self.finished_one and not is_of_disk(error):
             return InputError(f'the first training step fails: {one_line(error)}')
         at_fault = _computing(error) or _in_hook(error) or _scheduling(error) or _predicting(error)
         if at_fault:

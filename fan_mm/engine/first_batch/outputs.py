@@ -129,6 +129,25 @@ def classes_without_images(outputs: Any, labels: Iterable, evaluator: Evaluator)
     )
 
 
+def scores_below_a_threshold(outputs: Any, evaluator: Evaluator) -> str | None:
+    """A line where mmpretrain's metrics may take right predictions for wrong, whose scores are not above 0.
+
+    Args:
+        outputs: of a batch.
+        evaluator: with its metrics.
+    """
+    scores = _first_scores(outputs)
+    names = ('Accuracy', 'SingleLabelMetric')
+    metrics = [m for m in evaluator.metrics if library_class(m, names) and None not in m.thrs]
+    if scores is None or not metrics or not (scores < 0).any():
+        return None
+    name, threshold = type(metrics[0]).__name__, metrics[0].thrs[0]
+    return (
+        f'pred_score has values below 0, so it is no probability, and {name} counts a prediction as wrong whose '
+        f'score is not above thrs={threshold}: set thrs=None'
+    )
+
+
 def _averages(metric: Any) -> bool:
     names = ('SingleLabelMetric', 'MultiLabelMetric', 'AveragePrecision')
     return library_class(metric, names) is not None and metric.average == 'macro'

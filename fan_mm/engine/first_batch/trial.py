@@ -46,6 +46,7 @@ from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
     classes_without_images,
+    scores_below_a_threshold,
     unknown_classes,
     without_losses,
 )
@@ -305,6 +306,7 @@ def _process(
         for warning in (
             unknown_classes(outputs, getattr(loader.dataset, 'metainfo', None)),
             classes_without_images(outputs, every, loop.evaluator),
+            scores_below_a_threshold(outputs, loop.evaluator),
         ):
             if warning:
                 warn(f'fan_mm: {name}_dataloader: {warning}')

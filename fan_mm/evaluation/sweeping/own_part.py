@@ -16,6 +16,7 @@ from fan_mm.engine.first_batch.outputs import (
     check_labels,
     check_outputs,
     classes_without_images,
+    scores_below_a_threshold,
     without_losses,
 )
 from fan_mm.engine.first_batch.samples import load_samples, one_line
@@ -96,7 +97,7 @@ class OwnPart:
                 check_outputs(outputs)
                 if untried:
                     check_labels(outputs, self.labels, self.metrics.evaluator)
-                    self._say_classes_without_images(outputs)
+                    self._say_of_scores(outputs)
                 watch.take(positions, batch, outputs)
                 self.metrics.process(batch, outputs)
                 if untried:
@@ -135,10 +136,14 @@ class OwnPart:
         part.seconds = time.monotonic() - start
         return part
 
-    def _say_classes_without_images(self, outputs: Any) -> None:
-        warning = classes_without_images(outputs, self.labels, self.metrics.evaluator)
-        if warning:
-            print_log(f'fan_mm: {warning}', 'current', logging.WARNING)
+    def _say_of_scores(self, outputs: Any) -> None:
+        evaluator = self.metrics.evaluator
+        for warning in (
+            classes_without_images(outputs, self.labels, evaluator),
+            scores_below_a_threshold(outputs, evaluator),
+        ):
+            if warning:
+                print_log(f'fan_mm: {warning}', 'current', logging.WARNING)
 
     def _test_step(self, batch: Any) -> list:
         calibrated = self.metrics.calibration is not None

@@ -202,3 +202,5 @@ def test_classes_of_whole_images(root):
     (root / 'VOC2007/JPEGImages/2.jpg').unlink()
     with pytest.raises(InputError, match=r'no image .*2\.jpg, which .*Main/test\.txt lists'):
         check_voc(PLACE, of_whole_images(root, 'cat'))
+    with pytest.raises(InputError, match=r'no list .*VOC2007/ImageSets/Main/val\.txt'):
+        check_voc(PLACE, of_whole_images(root, 'cat', split='val'))
